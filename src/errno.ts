@@ -1,0 +1,88 @@
+/**
+ * Error numbers as the kernel and FUSE replies carry them: negative integers. The type cannot hold
+ * success, so a function that may fail returns `T | Errno` and the caller must look.
+ * Values: include/uapi/asm-generic/errno-base.h and errno.h (the same on x86, arm64 and riscv).
+ */
+declare const brand: unique symbol;
+
+/** A negative error number, e.g. -2 for ENOENT. */
+export type Errno = number & { readonly [brand]: 'errno' };
+
+const make = (positive: number): Errno => -positive as Errno;
+
+export const EPERM: Errno = make(1);
+export const ENOENT: Errno = make(2);
+export const EINTR: Errno = make(4);
+export const EIO: Errno = make(5);
+export const EBADF: Errno = make(9);
+export const EAGAIN: Errno = make(11);
+export const ENOMEM: Errno = make(12);
+export const EACCES: Errno = make(13);
+export const EBUSY: Errno = make(16);
+export const EEXIST: Errno = make(17);
+export const EXDEV: Errno = make(18);
+export const ENODEV: Errno = make(19);
+export const ENOTDIR: Errno = make(20);
+export const EISDIR: Errno = make(21);
+export const EINVAL: Errno = make(22);
+export const ENFILE: Errno = make(23);
+export const EMFILE: Errno = make(24);
+export const ENOTTY: Errno = make(25);
+export const ENOSPC: Errno = make(28);
+export const EROFS: Errno = make(30);
+export const ERANGE: Errno = make(34);
+export const ENAMETOOLONG: Errno = make(36);
+export const ENOSYS: Errno = make(38);
+export const ELOOP: Errno = make(40);
+export const ENODATA: Errno = make(61);
+export const EOPNOTSUPP: Errno = make(95);
+export const ESTALE: Errno = make(116);
+
+const names: ReadonlyMap<number, string> = new Map(
+  Object.entries({
+    EPERM,
+    ENOENT,
+    EINTR,
+    EIO,
+    EBADF,
+    EAGAIN,
+    ENOMEM,
+    EACCES,
+    EBUSY,
+    EEXIST,
+    EXDEV,
+    ENODEV,
+    ENOTDIR,
+    EISDIR,
+    EINVAL,
+    ENFILE,
+    EMFILE,
+    ENOTTY,
+    ENOSPC,
+    EROFS,
+    ERANGE,
+    ENAMETOOLONG,
+    ENOSYS,
+    ELOOP,
+    ENODATA,
+    EOPNOTSUPP,
+    ESTALE,
+  }).map(([name, value]) => [value, name]),
+);
+
+/** True where a `T | Errno` is the error. T may be an object or a number that is never negative. */
+export function isErrno(value: unknown): value is Errno {
+  return typeof value === 'number' && value < 0;
+}
+
+/** "ENOENT" for -2; "errno 200" for a number that has no name here. */
+export function errnoName(errno: Errno): string {
+  return names.get(errno) ?? `errno ${-errno}`;
+}
+
+/** The error number of what node:fs (or this project's syscall layer) threw, or undefined where it is no system error. */
+export function errnoOf(error: unknown): Errno | undefined {
+  if (typeof error !== 'object' || error === null) return undefined;
+  const value: unknown = (error as { errno?: unknown }).errno;
+  return typeof value === 'number' && value < 0 ? (value as Errno) : undefined;
+}

@@ -1,0 +1,96 @@
+/** Bytes to validated tables. A manifest is hostile until this returns. */
+import { endianness } from 'node:os';
+import { Decoder } from 'cbor-x';
+import { BLOCK_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
+import { CfsError } from '../error.ts';
+import { checkCborProfile } from './cbor-profile.ts';
+import {
+  MANIFEST_VERSION,
+  type ManifestHeader,
+  type ManifestTables,
+  type RepositoryHint,
+  TABLE_COLUMNS,
+  tablesFrom,
+} from './tables.ts';
+import { validateTables } from './validate.ts';
+
+const decoder = new Decoder({ mapsAsObjects: false, useRecords: false });
+
+const fail = (reason: string): never => {
+  throw new CfsError('image', `malformed manifest: ${reason}`);
+};
+
+/**
+ * The tables of an image file, completely validated. The arrays may be views of `bytes`.
+ * @throws CfsError (image) that names the table and row of the first thing that is wrong
+ */
+export function decodeManifest(bytes: Uint8Array): ManifestTables {
+  if (endianness() !== 'LE') throw new CfsError('system', 'cfs runs on little-endian machines only');
+  const problem = checkCborProfile(bytes);
+  if (problem !== undefined) fail(problem);
+  let root: unknown;
+  try {
+    root = decoder.decode(bytes);
+  } catch (error) {
+    fail(`the CBOR does not decode: ${String(error)}`);
+  }
+  if (!(root instanceof Map)) return fail('the top level is not a map');
+  const version: unknown = root.get('version');
+  if (version !== MANIFEST_VERSION) {
+    fail(`its version is ${String(version)}; this program reads version ${MANIFEST_VERSION}`);
+  }
+  checkKeys('the top level', root, ['version', 'hash', 'blockSize', ...Object.keys(TABLE_COLUMNS), 'repositories']);
+  const tables = tablesFrom(headerOf(root), (table, name, type) => {
+    const columns: unknown = root.get(table);
+    if (!(columns instanceof Map)) return fail(`${table} is not a map`);
+    checkKeys(table, columns, Object.keys(TABLE_COLUMNS[table]));
+    const column: unknown = columns.get(name);
+    switch (type) {
+      case 'bytes':
+        return column instanceof Uint8Array ? column : fail(`${table}.${name} is not a byte string`);
+      case 'u32':
+        return column instanceof Uint32Array ? column : fail(`${table}.${name} is not an array of uint32 (tag 70)`);
+      case 'u64':
+        return column instanceof BigUint64Array
+          ? wordsOf(column)
+          : fail(`${table}.${name} is not an array of uint64 (tag 71)`);
+      case 'i64':
+        return column instanceof BigInt64Array
+          ? wordsOf(column)
+          : fail(`${table}.${name} is not an array of sint64 (tag 79)`);
+    }
+  });
+  const invalid = validateTables(tables);
+  if (invalid !== undefined) fail(invalid);
+  return tables;
+}
+
+const wordsOf = (column: BigUint64Array | BigInt64Array): Uint32Array =>
+  new Uint32Array(column.buffer, column.byteOffset, column.length * 2);
+
+function checkKeys(where: string, map: ReadonlyMap<unknown, unknown>, expected: readonly string[]): void {
+  const keys = [...map.keys()];
+  if (keys.length !== expected.length || keys.some((key, i) => key !== expected[i])) {
+    fail(`${where} has the keys ${keys.map(String).join(', ').slice(0, 300)}; it must have ${expected.join(', ')}`);
+  }
+}
+
+function headerOf(root: ReadonlyMap<unknown, unknown>): ManifestHeader {
+  const hash = root.get('hash');
+  if (!HASH_ALGORITHMS.includes(hash as HashAlgorithm)) {
+    fail(`its hash is ${JSON.stringify(hash)?.slice(0, 100)}; known are ${HASH_ALGORITHMS.join(', ')}`);
+  }
+  const blockSize = root.get('blockSize');
+  if (blockSize !== BLOCK_SIZE) fail(`its block size is ${String(blockSize)}; version 1 has ${BLOCK_SIZE}`);
+  const list: unknown = root.get('repositories');
+  if (!Array.isArray(list)) return fail('repositories is not an array');
+  const repositories = list.map((entry: unknown, i): RepositoryHint => {
+    if (!(entry instanceof Map)) return fail(`repositories row ${i} is not a map`);
+    checkKeys(`repositories row ${i}`, entry, ['uuid', 'hint']);
+    const uuid: unknown = entry.get('uuid');
+    const hint: unknown = entry.get('hint');
+    if (typeof uuid !== 'string' || typeof hint !== 'string') return fail(`repositories row ${i} is not text`);
+    return { uuid, hint };
+  });
+  return { hash: hash as HashAlgorithm, repositories };
+}

@@ -1,0 +1,49 @@
+/** Tables to bytes: the CBOR of docs/manifest.md. */
+import { Encoder } from 'cbor-x';
+import { BLOCK_SIZE } from '../digest.ts';
+import { CfsError } from '../error.ts';
+import { columnNames, MANIFEST_VERSION, type ManifestTables } from './tables.ts';
+
+/** cbor-x writes the length of a byte string with at most 32 bits. */
+const COLUMN_LIMIT = 0xffffffff;
+
+const encoder = new Encoder({
+  useRecords: false,
+  variableMapSize: true,
+  tagUint8Array: false,
+  useSelfDescribedHeader: true,
+});
+
+/**
+ * The bytes of an image file. The same tables give the same bytes on every machine.
+ * @throws CfsError (image) where a column is larger than a CBOR byte string of this version, 4 GiB
+ */
+export function encodeManifest(tables: ManifestTables): Uint8Array {
+  const root: Record<string, unknown> = {
+    version: MANIFEST_VERSION,
+    hash: tables.header.hash,
+    blockSize: BLOCK_SIZE,
+  };
+  for (const [table, name, type] of columnNames()) {
+    const column = (tables[table] as Record<string, Uint8Array | Uint32Array>)[name] as Uint8Array | Uint32Array;
+    if (column.byteLength > COLUMN_LIMIT) {
+      throw new CfsError(
+        'image',
+        `Cannot write the manifest: ${table}.${name} has ${column.byteLength} bytes; a column holds at most ${COLUMN_LIMIT}. Pack the tree as several images.`,
+      );
+    }
+    const columns = (root[table] ?? {}) as Record<string, unknown>;
+    const { buffer, byteOffset, length, byteLength } = column;
+    columns[name] =
+      type === 'bytes'
+        ? new Uint8Array(buffer, byteOffset, length)
+        : type === 'u32'
+          ? column
+          : type === 'u64'
+            ? new BigUint64Array(buffer, byteOffset, byteLength / 8)
+            : new BigInt64Array(buffer, byteOffset, byteLength / 8);
+    root[table] = columns;
+  }
+  root['repositories'] = tables.header.repositories.map(({ uuid, hint }) => ({ uuid, hint }));
+  return encoder.encode(root);
+}

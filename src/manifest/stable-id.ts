@@ -1,0 +1,42 @@
+/**
+ * Stable ids and generations: what names an inode in every mount of every version of an image.
+ * docs/manifest.md, "Stable ids".
+ */
+import { blake3 } from '../digest.ts';
+
+/** The root's id, FUSE_ROOT_ID of the kernel. */
+export const ROOT_ID = 1;
+
+/** Bits of an id: what a JavaScript number and an ino_t hold exactly. */
+export const ID_BITS = 52;
+
+/**
+ * First `bits` bits (big-endian) of BLAKE3 of the path, moved past 0 and 1, which are no ids of files.
+ * `path`: absolute, without a trailing slash: "/usr/bin/env".
+ */
+export function idOfPath(path: Uint8Array, bits: number = ID_BITS): number {
+  const hash = blake3(path);
+  let id = 0;
+  for (let i = 0; i < 6; i++) id = id * 256 + (hash[i] as number);
+  id = id * 16 + ((hash[6] as number) >> 4);
+  id = Math.floor(id / 2 ** (ID_BITS - bits));
+  return id < 2 ? id + 2 : id;
+}
+
+/** The id to try after `id` was taken: the next one, from 2 again after the last. */
+export function nextId(id: number, bits: number = ID_BITS): number {
+  return id + 1 >= 2 ** bits ? 2 : id + 1;
+}
+
+/**
+ * First 32 bits (big-endian) of BLAKE3 of the file type (4 bytes, little-endian st_mode & S_IFMT) and what
+ * the file is: a regular file's content digest, a link's target, a device's number (4 bytes, little-endian),
+ * nothing for the rest. Directories have 0: they stay themselves whatever they hold.
+ */
+export function generationOf(type: number, identity: Uint8Array): number {
+  const input = new Uint8Array(4 + identity.length);
+  new DataView(input.buffer).setUint32(0, type, true);
+  input.set(identity, 4);
+  const hash = blake3(input);
+  return new DataView(hash.buffer, hash.byteOffset).getUint32(0);
+}

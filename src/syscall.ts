@@ -1,0 +1,286 @@
+/**
+ * The only door to libc: system calls that node has no function for. Linux only.
+ *
+ * Each function returns the call's result, or a negative errno; none throws for a system error. Paths
+ * and names are bytes. Blocking calls block the calling thread.
+ */
+import koffi from 'koffi';
+import { EINVAL, EOPNOTSUPP, type Errno, errnoName } from './errno.ts';
+
+type NativeFunction = (...args: unknown[]) => number;
+
+let libc: ReturnType<typeof koffi.load> | undefined;
+
+/** A libc function that is looked up at its first call: a tool that mounts nothing pays for nothing. */
+function native(prototype: string): NativeFunction {
+  let fn: NativeFunction | undefined;
+  return (...args) => {
+    if (fn === undefined) {
+      libc ??= koffi.load('libc.so.6');
+      fn = libc.func(prototype) as NativeFunction;
+    }
+    const result = Number(fn(...args));
+    return result === -1 ? -koffi.errno() : result;
+  };
+}
+
+/** NUL-terminated copy of a path or name; a string is taken as UTF-8. */
+function cString(text: string | Uint8Array): Buffer {
+  const bytes = typeof text === 'string' ? Buffer.from(text) : text;
+  if (bytes.includes(0)) throw new Error(`a path or name with a NUL byte: ${JSON.stringify(String(text))}`);
+  return Buffer.concat([bytes, Buffer.alloc(1)]);
+}
+
+/** What node:fs would throw for `errno`, for callers that report system errors by exception. */
+export function systemError(errno: Errno, call: string, subject: string): Error {
+  const text = String(nativeStrerror(-errno));
+  return Object.assign(new Error(`${errnoName(errno)}: ${text.toLowerCase()}, ${call} '${subject}'`), {
+    errno,
+    code: errnoName(errno),
+    syscall: call,
+  });
+}
+
+function nativeStrerror(positive: number): string {
+  libc ??= koffi.load('libc.so.6');
+  strerrorFn ??= libc.func('const char *strerror(int errnum)') as unknown as (n: number) => string;
+  return strerrorFn(positive);
+}
+let strerrorFn: ((n: number) => string) | undefined;
+
+const mountFn = native(
+  'int mount(const void *source, const void *target, const void *type, unsigned long flags, const void *data)',
+);
+const umount2Fn = native('int umount2(const void *target, int flags)');
+const ioctlFn = native('int ioctl(int fd, unsigned long request, _Inout_ void *argument)');
+const syncfsFn = native('int syncfs(int fd)');
+const copyFileRangeFn = native(
+  'int64_t copy_file_range(int in, _Inout_ int64_t *inOffset, int out, _Inout_ int64_t *outOffset, size_t length, unsigned int flags)',
+);
+const renameat2Fn = native(
+  'int renameat2(int oldDir, const void *old, int newDir, const void *new, unsigned int flags)',
+);
+const lseekFn = native('int64_t lseek(int fd, int64_t offset, int whence)');
+const llistxattrFn = native('int64_t llistxattr(const void *path, _Out_ uint8_t *list, size_t size)');
+const lgetxattrFn = native('int64_t lgetxattr(const void *path, const void *name, _Out_ uint8_t *value, size_t size)');
+const fcntlFn = native('int fcntl(int fd, int command, int argument)');
+const socketpairFn = native('int socketpair(int domain, int type, int protocol, _Out_ int *fds)');
+const recvmsgFn = native('int64_t recvmsg(int socket, _Inout_ void *message, int flags)');
+const syslogFn = native('int syslog(int priority, const char *format, const char *text)');
+const nameToHandleFn = native(
+  'int name_to_handle_at(int dir, const void *path, _Inout_ void *handle, _Out_ int *mountId, int flags)',
+);
+const openByHandleFn = native('int open_by_handle_at(int mountFd, const void *handle, int flags)');
+
+const asErrno = (result: number): Errno => result as Errno;
+
+export const MS_RDONLY = 1;
+export const MS_NOSUID = 2;
+export const MS_NODEV = 4;
+export const MS_NOEXEC = 8;
+export const MS_NOATIME = 1024;
+export const MNT_FORCE = 1;
+export const MNT_DETACH = 2;
+export const UMOUNT_NOFOLLOW = 8;
+
+/** mount(2). */
+export function mount(
+  source: string | Uint8Array,
+  target: string | Uint8Array,
+  type: string,
+  flags: number,
+  data: string,
+): 0 | Errno {
+  return asErrno(mountFn(cString(source), cString(target), cString(type), flags, cString(data)));
+}
+
+/** umount2(2). `flags`: MNT_* or'ed with UMOUNT_NOFOLLOW. */
+export function umount2(target: string | Uint8Array, flags: number): 0 | Errno {
+  return asErrno(umount2Fn(cString(target), flags));
+}
+
+/** ioctl(2) with a pointer argument that the kernel reads and writes. */
+export function ioctl(fd: number, request: number, argument: Uint8Array): number | Errno {
+  return ioctlFn(fd, request, argument);
+}
+
+/** ioctl(2) with an integer argument. */
+export function ioctlInteger(fd: number, request: number, argument: number): number | Errno {
+  ioctlIntegerFn ??= native('int ioctl(int fd, unsigned long request, unsigned long argument)');
+  return ioctlIntegerFn(fd, request, argument);
+}
+let ioctlIntegerFn: NativeFunction | undefined;
+
+/** syncfs(2): waits until everything written to the file system of `fd` is on its device. */
+export function syncfs(fd: number): 0 | Errno {
+  return asErrno(syncfsFn(fd));
+}
+
+/** copy_file_range(2) from and to explicit offsets. Returns the bytes copied, 0 at the end of the file. */
+export function copyFileRange(
+  input: number,
+  inOffset: number,
+  output: number,
+  outOffset: number,
+  length: number,
+): number | Errno {
+  return copyFileRangeFn(input, [inOffset], output, [outOffset], length, 0);
+}
+
+/** FICLONE, ioctl_ficlone(2): makes `output` share all blocks of `input`. EOPNOTSUPP, EXDEV or EINVAL where that cannot be. */
+export function cloneFile(input: number, output: number): 0 | Errno {
+  return asErrno(ioctlInteger(output, 0x40049409, input));
+}
+
+const AT_FDCWD = -100;
+const RENAME_NOREPLACE = 1;
+
+/** renameat2(2) with RENAME_NOREPLACE: EEXIST where `to` exists; EINVAL where the file system cannot. */
+export function renameNoReplace(from: string | Uint8Array, to: string | Uint8Array): 0 | Errno {
+  return asErrno(renameat2Fn(AT_FDCWD, cString(from), AT_FDCWD, cString(to), RENAME_NOREPLACE));
+}
+
+export const SEEK_DATA = 3;
+export const SEEK_HOLE = 4;
+
+/** lseek(2) with SEEK_DATA or SEEK_HOLE. ENXIO (-6) where no data follows `offset`. */
+export function seek(fd: number, offset: number, whence: typeof SEEK_DATA | typeof SEEK_HOLE): number | Errno {
+  return lseekFn(fd, offset, whence);
+}
+
+const XATTR_SIZE_MAX = 65536;
+
+const xattrBuffer = (): Buffer => {
+  sharedXattrBuffer ??= Buffer.alloc(XATTR_SIZE_MAX);
+  return sharedXattrBuffer;
+};
+let sharedXattrBuffer: Buffer | undefined;
+
+/** llistxattr(2): the names, without following a symbolic link in the last component. */
+export function listXattrs(path: string | Uint8Array): Uint8Array[] | Errno {
+  const buffer = xattrBuffer();
+  const n = llistxattrFn(cString(path), buffer, buffer.length);
+  if (n < 0) return asErrno(n);
+  const names: Uint8Array[] = [];
+  for (let at = 0; at < n; ) {
+    const end = buffer.indexOf(0, at);
+    if (end < 0 || end >= n) return EINVAL;
+    names.push(Uint8Array.from(buffer.subarray(at, end)));
+    at = end + 1;
+  }
+  return names;
+}
+
+/** lgetxattr(2). */
+export function getXattr(path: string | Uint8Array, name: string | Uint8Array): Uint8Array | Errno {
+  const buffer = xattrBuffer();
+  const n = lgetxattrFn(cString(path), cString(name), buffer, buffer.length);
+  return n < 0 ? asErrno(n) : Uint8Array.from(buffer.subarray(0, n));
+}
+
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+
+/** Keeps `fd` open across exec (`inherit`), or closes it then. */
+export function setInherit(fd: number, inherit: boolean): 0 | Errno {
+  return asErrno(fcntlFn(fd, F_SETFD, inherit ? 0 : FD_CLOEXEC));
+}
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_CLOEXEC = 0o2000000;
+
+/** A connected pair of Unix stream sockets, both close-on-exec. */
+export function socketpair(): readonly [number, number] | Errno {
+  const fds = [-1, -1];
+  const result = socketpairFn(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
+  return result < 0 ? asErrno(result) : [fds[0] as number, fds[1] as number];
+}
+
+const MSG_CMSG_CLOEXEC = 0x40000000;
+const SOL_SOCKET = 1;
+const SCM_RIGHTS = 1;
+
+/**
+ * Receives one file descriptor (SCM_RIGHTS, unix(7)) from a socket; blocks. EOPNOTSUPP where the
+ * other side sent none, or closed.
+ */
+export function receiveFd(socket: number): number | Errno {
+  const iovec = koffi.struct({ base: 'void *', length: 'size_t' });
+  const message = koffi.struct({
+    name: 'void *',
+    nameLength: 'uint32_t',
+    iov: koffi.pointer(iovec),
+    iovLength: 'size_t',
+    control: 'void *',
+    controlLength: 'size_t',
+    flags: 'int',
+  });
+  const data = Buffer.alloc(16);
+  const control = Buffer.alloc(64);
+  const header = Buffer.alloc(koffi.sizeof(message));
+  koffi.encode(header, message, {
+    name: null,
+    nameLength: 0,
+    iov: [{ base: data, length: data.length }],
+    iovLength: 1,
+    control,
+    controlLength: control.length,
+    flags: 0,
+  });
+  const n = recvmsgFn(socket, header, MSG_CMSG_CLOEXEC);
+  if (n < 0) return asErrno(n);
+  // struct cmsghdr: size_t length, int level, int type, then the descriptors
+  const got = koffi.decode(header, message) as { controlLength: number | bigint };
+  if (Number(got.controlLength) < 20) return EOPNOTSUPP;
+  if (control.readInt32LE(8) !== SOL_SOCKET || control.readInt32LE(12) !== SCM_RIGHTS) return EOPNOTSUPP;
+  return control.readInt32LE(16);
+}
+
+export const LOG_WARNING = 4;
+export const LOG_INFO = 6;
+const LOG_DAEMON = 3 << 3;
+
+/** syslog(3) with facility daemon. */
+export function syslog(severity: typeof LOG_WARNING | typeof LOG_INFO, text: string): void {
+  syslogFn(LOG_DAEMON | severity, '%s', text);
+}
+
+/** A file handle as name_to_handle_at(2) gives it. */
+export interface FileHandle {
+  /** e.g. 0x81, FILEID_INO64_GEN of FUSE. */
+  readonly type: number;
+  readonly bytes: Uint8Array;
+}
+
+const MAX_HANDLE_SIZE = 128;
+const AT_HANDLE_FID = 0x200;
+const AT_EMPTY_PATH = 0x1000;
+
+export { AT_EMPTY_PATH, AT_HANDLE_FID };
+
+/** name_to_handle_at(2) relative to the working directory; symbolic links in the last component are not followed. */
+export function nameToHandle(
+  path: string | Uint8Array,
+  flags = 0,
+): { readonly handle: FileHandle; readonly mountId: number } | Errno {
+  const handle = Buffer.alloc(8 + MAX_HANDLE_SIZE);
+  handle.writeUInt32LE(MAX_HANDLE_SIZE, 0);
+  const mountId = [0];
+  const result = nameToHandleFn(AT_FDCWD, cString(path), handle, mountId, flags);
+  if (result < 0) return asErrno(result);
+  const size = handle.readUInt32LE(0);
+  return {
+    handle: { type: handle.readInt32LE(4), bytes: Uint8Array.from(handle.subarray(8, 8 + size)) },
+    mountId: mountId[0] as number,
+  };
+}
+
+/** open_by_handle_at(2). `mountFd` is any open file of the mount; `flags` as for open(2). Returns a file descriptor. */
+export function openByHandle(mountFd: number, handle: FileHandle, flags: number): number | Errno {
+  const buffer = Buffer.alloc(8 + handle.bytes.length);
+  buffer.writeUInt32LE(handle.bytes.length, 0);
+  buffer.writeInt32LE(handle.type, 4);
+  buffer.set(handle.bytes, 8);
+  return openByHandleFn(mountFd, buffer, flags);
+}

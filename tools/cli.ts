@@ -1,0 +1,129 @@
+/** What all command-line tools share: options, exit statuses, errors for people and for programs. */
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { Command, CommanderError } from 'commander';
+import { errnoOf } from '../src/errno.ts';
+import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
+
+/**
+ * Exit statuses, the table of the README. 1, 2, 4 and 32 are those of mount(8).
+ */
+export const EXIT = {
+  ok: 0,
+  usage: 1,
+  system: 2,
+  image: 3,
+  bug: 4,
+  store: 5,
+  source: 6,
+  found: 10,
+  mount: 32,
+} as const;
+
+export type ExitStatus = number;
+
+const statusOf: Readonly<Record<Exclude<ErrorKind, 'interrupted'>, ExitStatus>> = {
+  usage: EXIT.usage,
+  system: EXIT.system,
+  image: EXIT.image,
+  store: EXIT.store,
+  source: EXIT.source,
+  mount: EXIT.mount,
+};
+
+/** 128 + the signal's number, as shells have it: 130 for SIGINT, 143 for SIGTERM. */
+export const signalStatus = (signal: NodeJS.Signals): ExitStatus => 128 + constants.signals[signal];
+
+/** A CfsError of kind `interrupted` carries the signal, for the exit status. */
+export class InterruptedError extends CfsError {
+  readonly signal: NodeJS.Signals;
+
+  constructor(signal: NodeJS.Signals, message: string) {
+    super('interrupted', message);
+    this.signal = signal;
+  }
+}
+
+/** The version in package.json, found from dist/tools/ as from tools/. */
+export function version(): string {
+  for (const up of ['../package.json', '../../package.json']) {
+    try {
+      const text = readFileSync(new URL(up, import.meta.url), 'utf8');
+      return (JSON.parse(text) as { version: string }).version;
+    } catch {
+      // one directory further up
+    }
+  }
+  return 'unknown';
+}
+
+/** A command with the options that every tool has. `examples` are shown by --help. */
+export function makeCommand(name: string, description: string, examples: string): Command {
+  return new Command(name)
+    .description(description)
+    .version(version(), '-V, --version', 'show the version and exit')
+    .helpOption('-h, --help', 'show this help and exit')
+    .addHelpText('after', `\nExamples:\n${examples}`)
+    .showHelpAfterError(`Try '${name} --help'.`)
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, `${name}: `)) })
+    .exitOverride();
+}
+
+/** An integer option's parser for commander. */
+export function integerOption(option: string, min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new CfsError('usage', `${option} takes a whole number from ${min} to ${max}, not "${text}"`);
+    }
+    return value;
+  };
+}
+
+/** Writes one JSON value and a line feed to stdout. */
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
+}
+
+/**
+ * Runs a tool: sets the exit status that `main` gives, reports what it throws. With --json among the
+ * arguments an error is also one JSON object on stdout. A stack trace is shown with CFS_DEBUG=1.
+ * @param mountWords kinds of errors that mean "mount failed" here, with the status 32 of mount(8)
+ */
+export async function runTool(
+  name: string,
+  main: (argv: readonly string[]) => Promise<ExitStatus>,
+  mountWords: readonly ErrorKind[] = [],
+): Promise<void> {
+  // a reader that has seen enough (`cfs-info ls | head`) is no error
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(EXIT.ok);
+    throw error;
+  });
+  try {
+    process.exitCode = await main(process.argv);
+  } catch (error) {
+    process.exitCode = report(name, error, mountWords);
+  }
+}
+
+function report(name: string, error: unknown, mountWords: readonly ErrorKind[]): ExitStatus {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  const kind: ErrorKind | 'bug' =
+    error instanceof CfsError ? error.kind : errnoOf(error) !== undefined ? 'system' : 'bug';
+  let status: ExitStatus;
+  if (error instanceof InterruptedError) status = signalStatus(error.signal);
+  else if (kind === 'bug') status = EXIT.bug;
+  else if (mountWords.includes(kind)) status = EXIT.mount;
+  else status = kind === 'interrupted' ? EXIT.system : statusOf[kind];
+  const message =
+    error instanceof CfsError
+      ? error.message
+      : kind === 'system'
+        ? (error as Error).message
+        : `internal error: ${reasonOf(error)}. This is a bug of ${name}; CFS_DEBUG=1 shows where.`;
+  process.stderr.write(`${name}: ${message}\n`);
+  if (process.env['CFS_DEBUG'] === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  if (process.argv.includes('--json')) printJson({ error: { kind, message, status } });
+  return status;
+}
