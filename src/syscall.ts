@@ -178,6 +178,13 @@ export function getXattr(path: string | Uint8Array, name: string | Uint8Array): 
   return n < 0 ? asErrno(n) : Uint8Array.from(buffer.subarray(0, n));
 }
 
+const dup2Fn = native('int dup2(int from, int to)');
+
+/** dup2(2): makes `to` a copy of `from`, in one step for all threads. */
+export function dup2(from: number, to: number): number | Errno {
+  return dup2Fn(from, to);
+}
+
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 

@@ -3,7 +3,7 @@
  * same tables, whatever the order of the calls. Knows nothing of files; no I/O.
  */
 import { compareBytes, printable } from '../bytes.ts';
-import { type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../digest.ts';
+import { blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../digest.ts';
 import { GrowableBytes, GrowableF64, GrowableU32 } from './growable.ts';
 import { generationOf, ID_BITS, idOfPath, nextId, ROOT_ID } from './stable-id.ts';
 import {
@@ -80,7 +80,12 @@ export class ManifestBuilder {
   readonly #targets: Uint8Array[] = [];
   readonly #sets = new XattrSets();
   readonly #objectIndex = new Map<string, number>();
-  readonly #objects: ContentDigest[] = [];
+  /** Objects as columns, in the order they were met: a JavaScript object each would cost ten times as much. */
+  readonly #objectDigests = new GrowableBytes();
+  readonly #objectSizes = new GrowableF64();
+  readonly #objectHashes = new GrowableBytes();
+  /** Where the block hashes of each object begin. */
+  readonly #objectHashStart = new GrowableF64();
   readonly #linkParent = new GrowableU32();
   readonly #linkInode = new GrowableU32();
   readonly #nameOffset = new GrowableU32();
@@ -131,7 +136,11 @@ export class ManifestBuilder {
     const key = latin1(content.digest);
     let index = this.#objectIndex.get(key);
     if (index === undefined) {
-      index = this.#objects.push(content) - 1;
+      index = this.#objectSizes.length;
+      this.#objectDigests.append(content.digest);
+      this.#objectSizes.push(content.size);
+      this.#objectHashStart.push(this.#objectHashes.length);
+      this.#objectHashes.append(content.blockHashes);
       this.#objectIndex.set(key, index);
     }
     this.#payload.set(inode, index);
@@ -299,29 +308,41 @@ export class ManifestBuilder {
     columns.put('inodes.xattrs', xattrs);
     columns.putBlobs('targets.offset', 'targets.bytes', targets);
     columns.putBlobs('inline.offset', 'inline.bytes', inline);
+    this.#writeObjects(columns, objects);
+  }
+
+  #objectDigest(object: number): Uint8Array {
+    return this.#objectDigests.view().subarray(object * DIGEST_SIZE, (object + 1) * DIGEST_SIZE);
+  }
+
+  #writeObjects(columns: ColumnWriter, order: Uint32Array): void {
+    const digests = new Uint8Array(order.length * DIGEST_SIZE);
     const hashes = new GrowableBytes();
-    const digests = new Uint8Array(objects.length * DIGEST_SIZE);
-    objects.forEach((object, i) => {
-      digests.set(object.digest, i * DIGEST_SIZE);
-      hashes.append(object.blockHashes);
+    const from = this.#objectHashes.view();
+    order.forEach((object, row) => {
+      digests.set(this.#objectDigest(object), row * DIGEST_SIZE);
+      const start = this.#objectHashStart.get(object);
+      const length = blockCount(this.#hash, this.#objectSizes.get(object)) * DIGEST_SIZE;
+      hashes.append(from.subarray(start, start + length));
     });
     columns.put('objects.digest', digests);
     columns.put(
       'objects.size',
-      words(objects.length, (i) => (objects[i] as ContentDigest).size),
+      words(order.length, (row) => this.#objectSizes.get(order[row] as number)),
     );
     columns.put('objects.blockHashes', hashes.view());
   }
 
-  #sortObjects(): { objects: ContentDigest[]; objectRow: Uint32Array } {
-    const order = Uint32Array.from(this.#objects.keys()).sort((a, b) =>
-      compareBytes((this.#objects[a] as ContentDigest).digest, (this.#objects[b] as ContentDigest).digest),
+  /** The objects sorted by digest, and the row that each gets. */
+  #sortObjects(): { objects: Uint32Array; objectRow: Uint32Array } {
+    const objects = Uint32Array.from({ length: this.#objectSizes.length }, (_, i) => i).sort((a, b) =>
+      compareBytes(this.#objectDigest(a), this.#objectDigest(b)),
     );
-    const objectRow = new Uint32Array(order.length);
-    order.forEach((index, row) => {
-      objectRow[index] = row;
+    const objectRow = new Uint32Array(objects.length);
+    objects.forEach((object, row) => {
+      objectRow[object] = row;
     });
-    return { objects: Array.from(order, (index) => this.#objects[index] as ContentDigest), objectRow };
+    return { objects, objectRow };
   }
 
   #writeTree(columns: ColumnWriter, order: Uint32Array, rowOf: Uint32Array, links: Links): void {

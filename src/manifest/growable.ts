@@ -38,6 +38,10 @@ export class GrowableF64 {
   #array: Float64Array = new Float64Array(1024);
   #length = 0;
 
+  get length(): number {
+    return this.#length;
+  }
+
   push(value: number): void {
     if (this.#length === this.#array.length) {
       const grown = new Float64Array(this.#array.length * 2);

@@ -51,7 +51,7 @@ export function lookupName(tables: ManifestTables, row: number, name: Uint8Array
     const middle = (low + high) >>> 1;
     const from = nameOffset[middle] as number;
     const length = (nameOffset[middle + 1] as number) - from;
-    const shared = length < name.length ? length : name.length;
+    const shared = Math.min(length, name.length);
     let order = 0;
     for (let i = 0; i < shared && order === 0; i++) order = (names[from + i] as number) - (name[i] as number);
     if (order === 0) order = length - name.length;

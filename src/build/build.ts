@@ -1,0 +1,215 @@
+/** Packing: a source into objects and a manifest. */
+import { randomBytes } from 'node:crypto';
+import { readdirSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { toHex } from '../bytes.ts';
+import { blake3, type HashAlgorithm } from '../digest.ts';
+import { CfsError, reasonOf } from '../error.ts';
+import { type BuilderInode, ManifestBuilder } from '../manifest/builder.ts';
+import { encodeManifest } from '../manifest/encode.ts';
+import { inodeCount, type ManifestTables, objectCount, type RepositoryHint, u64 } from '../manifest/tables.ts';
+import { type LocalRepository, replaceFile } from '../store/local.ts';
+import { lockForWriting } from '../store/lock.ts';
+import { ObjectWriter } from '../store/object-writer.ts';
+import type { ContentResult } from './content-job.ts';
+import { ContentPool } from './content-pool.ts';
+import type { Source, SourceEntry } from './source.ts';
+
+export interface BuildOptions {
+  readonly repository: LocalRepository;
+  /** Where the image goes. Replaced as a whole when everything else is done, or not touched. */
+  readonly image: string;
+  readonly inlineMax: number;
+  readonly threads: number;
+  /** fsync objects and image. */
+  readonly durable: boolean;
+  readonly repositories: readonly RepositoryHint[];
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: BuildProgress) => void;
+}
+
+/** Called often and must be cheap. `entries` is the final number once `scanned` is true. */
+export interface BuildProgress {
+  readonly entries: number;
+  readonly files: number;
+  readonly bytes: number;
+  readonly filesDone: number;
+  readonly bytesDone: number;
+  readonly scanned: boolean;
+}
+
+export interface BuildResult {
+  /** BLAKE3 of the image file, hexadecimal. */
+  readonly id: string;
+  readonly imageBytes: number;
+  readonly hash: HashAlgorithm;
+  /** Names in the tree, the root included. */
+  readonly entries: number;
+  readonly inodes: number;
+  /** Regular files, hard links counted once, and their bytes. */
+  readonly files: number;
+  readonly bytes: number;
+  /** Distinct objects of the image, and their bytes. */
+  readonly objects: number;
+  readonly objectBytes: number;
+  /** Objects that the store did not have. */
+  readonly newObjects: number;
+  readonly newBytes: number;
+  /** Content bytes that needed no space: the store had them, or another file of the tree has the same. */
+  readonly sharedBytes: number;
+  /** Files whose content lies in the manifest. */
+  readonly inlineFiles: number;
+}
+
+/** Mutable counts behind BuildProgress. */
+interface Counts {
+  entries: number;
+  files: number;
+  bytes: number;
+  filesDone: number;
+  bytesDone: number;
+  inlineFiles: number;
+  inlineBytes: number;
+  scanned: boolean;
+}
+
+/** How many entries the main thread takes before it lets signals and messages through. */
+const BREATHE = 512;
+
+/**
+ * Packs `source`. On any error, and when `signal` aborts, no image is written, an image that was there
+ * stays, and nothing is left in tmp/; objects that were stored remain and serve the next run.
+ * @throws CfsError of kind source, store, image or interrupted
+ */
+export async function buildImage(source: Source, options: BuildOptions): Promise<BuildResult> {
+  const { repository } = options;
+  const lock = lockForWriting(repository);
+  const prefix = `${randomBytes(8).toString('hex')}-`;
+  try {
+    const { tables, counts, newObjects, newBytes } = await pack(source, options, prefix);
+    const bytes = encodeManifest(tables);
+    checkAborted(options.signal);
+    try {
+      replaceFile(options.image, bytes, options.durable);
+    } catch (error) {
+      throw new CfsError('system', `Cannot write image ${options.image}: ${reasonOf(error)}`, { cause: error });
+    }
+    const { size } = tables.objects;
+    const objects = objectCount(tables);
+    let objectBytes = 0;
+    for (let i = 0; i < objects; i++) objectBytes += u64(size, i);
+    return {
+      id: toHex(blake3(bytes)),
+      imageBytes: bytes.length,
+      hash: repository.hash,
+      entries: counts.entries,
+      inodes: inodeCount(tables),
+      files: counts.files,
+      bytes: counts.bytes,
+      objects,
+      objectBytes,
+      newObjects,
+      newBytes,
+      sharedBytes: counts.bytes - counts.inlineBytes - newBytes,
+      inlineFiles: counts.inlineFiles,
+    };
+  } finally {
+    removeTemporaries(repository, prefix);
+    lock.release();
+  }
+}
+
+interface Packed {
+  readonly tables: ManifestTables;
+  readonly counts: Counts;
+  readonly newObjects: number;
+  readonly newBytes: number;
+}
+
+async function pack(source: Source, options: BuildOptions, prefix: string): Promise<Packed> {
+  const { repository, durable } = options;
+  const builder = new ManifestBuilder(repository.hash, source.root);
+  const counts: Counts = {
+    entries: 1,
+    files: 0,
+    bytes: 0,
+    filesDone: 0,
+    bytesDone: 0,
+    inlineFiles: 0,
+    inlineBytes: 0,
+    scanned: false,
+  };
+  const onResult = (inode: BuilderInode, { content, inline }: ContentResult): void => {
+    counts.filesDone++;
+    counts.bytesDone += content.size;
+    if (inline === undefined) builder.setObject(inode, content);
+    else {
+      builder.setInline(inode, content, inline);
+      if (content.size > 0) counts.inlineFiles++;
+      counts.inlineBytes += content.size;
+    }
+    options.onProgress?.(counts);
+  };
+  const pool = new ContentPool(
+    options.threads,
+    { store: repository.path, durable, inlineMax: options.inlineMax },
+    prefix,
+    onResult,
+  );
+  try {
+    await feed(source, builder, pool, counts, options);
+    const { written, writtenBytes } = await pool.finish();
+    // the batches were synced before their renames; this one is for the names themselves
+    if (durable && written > 0) new ObjectWriter(repository, { durable, prefix }).sync();
+    return { tables: builder.finish(options.repositories), counts, newObjects: written, newBytes: writtenBytes };
+  } finally {
+    await pool.close();
+  }
+}
+
+async function feed(
+  source: Source,
+  builder: ManifestBuilder,
+  pool: ContentPool,
+  counts: Counts,
+  options: BuildOptions,
+): Promise<void> {
+  const inodeOf: BuilderInode[] = [0];
+  for (const entry of source.entries()) {
+    counts.entries++;
+    const inode = addEntry(builder, inodeOf, entry);
+    if (entry.inode.kind === 'regular') {
+      counts.files++;
+      counts.bytes += entry.inode.content.size;
+      const wait = pool.add(inode, { ...entry.inode.content, path: entry.path });
+      if (wait !== undefined) await wait;
+    }
+    if (counts.entries % BREATHE === 0) {
+      options.onProgress?.(counts);
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    checkAborted(options.signal);
+  }
+  counts.scanned = true;
+  options.onProgress?.(counts);
+}
+
+function addEntry(builder: ManifestBuilder, inodeOf: BuilderInode[], entry: SourceEntry): BuilderInode {
+  const { inode: what } = entry;
+  const inode = what.kind === 'link' ? (inodeOf[what.to] as BuilderInode) : builder.addInode(what.metadata);
+  if (what.kind === 'symlink') builder.setTarget(inode, what.target);
+  inodeOf.push(inode);
+  builder.link(inodeOf[entry.parent] as BuilderInode, entry.name, inode);
+  return inode;
+}
+
+function checkAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw signal.reason;
+}
+
+/** What stopped workers left: files of this run alone, other writers may be at work. */
+function removeTemporaries(repository: LocalRepository, prefix: string): void {
+  for (const name of readdirSync(repository.temporaryDirectory)) {
+    if (name.startsWith(prefix)) unlinkSync(join(repository.temporaryDirectory, name));
+  }
+}

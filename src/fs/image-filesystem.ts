@@ -1,0 +1,214 @@
+/** The file system of an image: tables for who is where, an object store for what is in the files. */
+import { closeSync, readSync } from 'node:fs';
+import { equalBytes, printable } from '../bytes.ts';
+import { EINVAL, EIO, EISDIR, ENODATA, ENOENT, ENOTDIR, type Errno, errnoOf, isErrno } from '../errno.ts';
+import {
+  direntName,
+  direntRange,
+  inlineContent,
+  isDirectory,
+  linkTarget,
+  lookupName,
+  objectDigest,
+  parentOfDirectory,
+  pathOfRow,
+  rowOfId,
+  xattrsOf,
+} from '../manifest/lookup.ts';
+import {
+  inodeCount,
+  type ManifestTables,
+  NONE,
+  objectCount,
+  PAYLOAD_INLINE,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  u64,
+} from '../manifest/tables.ts';
+import type { ObjectName } from '../store/object-store.ts';
+import type {
+  Attributes,
+  DirentSink,
+  Filesystem,
+  FilesystemFeatures,
+  FilesystemStatistics,
+  OpenFile,
+} from './filesystem.ts';
+
+/** What the file system needs of a store: a verified descriptor, or EIO. */
+export interface ObjectOpener {
+  open(object: ObjectName, path: () => string): number | Errno;
+}
+
+const DOT = 0x2e;
+const BLOCK_SIZE = 4096;
+const NAME_MAX = 255;
+/** The handle of content that lies in memory; no file has descriptor 0 open here but stdin. */
+const IN_MEMORY = 0;
+const DOT_NAME = Uint8Array.of(DOT);
+const DOTDOT_NAME = Uint8Array.of(DOT, DOT);
+
+const aclPrefix = Buffer.from('system.posix_acl_');
+
+function hasAcls(tables: ManifestTables): boolean {
+  const { names } = tables.xattrs;
+  return Buffer.from(names.buffer, names.byteOffset, names.length).includes(aclPrefix);
+}
+
+export class ImageFilesystem implements Filesystem {
+  readonly features: FilesystemFeatures;
+  readonly slots: number;
+  readonly #tables: ManifestTables;
+  readonly #store: ObjectOpener;
+  readonly #statistics: FilesystemStatistics;
+
+  constructor(tables: ManifestTables, store: ObjectOpener) {
+    this.#tables = tables;
+    this.#store = store;
+    this.slots = inodeCount(tables);
+    this.features = { xattrs: tables.xattrs.first.length > 1, acls: hasAcls(tables) };
+    let blocks = 0;
+    for (let i = 0; i < objectCount(tables); i++) blocks += Math.ceil(u64(tables.objects.size, i) / BLOCK_SIZE);
+    this.#statistics = { blockSize: BLOCK_SIZE, blocks, files: this.slots, nameMax: NAME_MAX };
+  }
+
+  lookup(parent: number, name: Uint8Array, out: Attributes): Errno | 0 {
+    const directory = rowOfId(this.#tables, parent);
+    if (directory < 0) return ENOENT;
+    if (name.length === 1 && name[0] === DOT) {
+      // the kernel resolves a file handle by asking for "." of the inode, whatever its type (fs/fuse/inode.c, fuse_get_dentry)
+      this.#fill(directory, out);
+      return 0;
+    }
+    if (!isDirectory(this.#tables, directory)) return ENOTDIR;
+    const dotdot = name.length === 2 && name[0] === DOT && name[1] === DOT;
+    const row = dotdot ? parentOfDirectory(this.#tables, directory) : lookupName(this.#tables, directory, name);
+    if (row < 0) return ENOENT;
+    this.#fill(row, out);
+    return 0;
+  }
+
+  getattr(ino: number, out: Attributes): Errno | 0 {
+    const row = rowOfId(this.#tables, ino);
+    if (row < 0) return ENOENT;
+    this.#fill(row, out);
+    return 0;
+  }
+
+  readdir(ino: number, from: number, out: Attributes, sink: DirentSink): Errno | 0 {
+    const tables = this.#tables;
+    const row = rowOfId(tables, ino);
+    if (row < 0) return ENOENT;
+    if (!isDirectory(tables, row)) return ENOTDIR;
+    if (from === 0) {
+      this.#fill(row, out);
+      if (!sink(DOT_NAME, 1)) return 0;
+    }
+    if (from <= 1) {
+      this.#fill(parentOfDirectory(tables, row), out);
+      if (!sink(DOTDOT_NAME, 2)) return 0;
+    }
+    const [begin, end] = direntRange(tables, row);
+    // cookie 2 is the first entry after ".."; whoever seeks to a number that was never given gets the end
+    for (let dirent = begin + Math.max(from - 2, 0); dirent < end; dirent++) {
+      this.#fill(tables.dirents.inode[dirent] as number, out);
+      if (!sink(direntName(tables, dirent), dirent - begin + 3)) return 0;
+    }
+    return 0;
+  }
+
+  readlink(ino: number): Uint8Array | Errno {
+    const row = rowOfId(this.#tables, ino);
+    if (row < 0) return ENOENT;
+    return this.#type(row) === S_IFLNK ? linkTarget(this.#tables, row) : EINVAL;
+  }
+
+  open(ino: number): OpenFile | Errno {
+    const row = rowOfId(this.#tables, ino);
+    if (row < 0) return ENOENT;
+    if (this.#type(row) !== S_IFREG) return isDirectory(this.#tables, row) ? EISDIR : EINVAL;
+    const payload = this.#tables.inodes.payload[row] as number;
+    if (payload >= PAYLOAD_INLINE) return { fd: -1, handle: IN_MEMORY, slot: row };
+    const fd = this.#store.open(
+      {
+        index: payload,
+        digest: objectDigest(this.#tables, payload),
+        size: u64(this.#tables.objects.size, payload),
+      },
+      () => printable(pathOfRow(this.#tables, row)),
+    );
+    return isErrno(fd) ? fd : { fd, handle: fd, slot: row };
+  }
+
+  read(ino: number, handle: number, offset: number, into: Uint8Array): number | Errno {
+    const row = rowOfId(this.#tables, ino);
+    if (row < 0) return ENOENT;
+    const size = u64(this.#tables.inodes.size, row);
+    const length = Math.min(into.length, size - offset);
+    if (length <= 0) return 0;
+    if (handle === IN_MEMORY) {
+      const payload = this.#tables.inodes.payload[row] as number;
+      if (payload < PAYLOAD_INLINE || payload === NONE) return EIO;
+      into.set(inlineContent(this.#tables, payload - PAYLOAD_INLINE).subarray(offset, offset + length));
+      return length;
+    }
+    return readFully(handle, into, length, offset);
+  }
+
+  release(_ino: number, handle: number): void {
+    if (handle !== IN_MEMORY) closeSync(handle);
+  }
+
+  getxattr(ino: number, name: Uint8Array): Uint8Array | Errno {
+    const row = rowOfId(this.#tables, ino);
+    if (row < 0) return ENOENT;
+    for (const [key, value] of xattrsOf(this.#tables, row)) if (equalBytes(key, name)) return value;
+    return ENODATA;
+  }
+
+  listxattr(ino: number): Uint8Array | Errno {
+    const row = rowOfId(this.#tables, ino);
+    if (row < 0) return ENOENT;
+    const parts: Uint8Array[] = [];
+    for (const [key] of xattrsOf(this.#tables, row)) parts.push(key, Uint8Array.of(0));
+    return Buffer.concat(parts);
+  }
+
+  statfs(): FilesystemStatistics {
+    return this.#statistics;
+  }
+
+  #type(row: number): number {
+    return (this.#tables.inodes.mode[row] as number) & S_IFMT;
+  }
+
+  #fill(row: number, out: Attributes): void {
+    const { id, generation, mode, nlink, uid, gid, rdev, size, mtime, mtimeNsec } = this.#tables.inodes;
+    out.ino = u64(id, row);
+    out.generation = generation[row] as number;
+    out.mode = mode[row] as number;
+    out.nlink = nlink[row] as number;
+    out.uid = uid[row] as number;
+    out.gid = gid[row] as number;
+    out.rdev = rdev[row] as number;
+    out.size = u64(size, row);
+    out.mtimeLow = mtime[row * 2] as number;
+    out.mtimeHigh = mtime[row * 2 + 1] as number;
+    out.mtimeNsec = mtimeNsec[row] as number;
+  }
+}
+
+/** An object that is shorter now than when it was opened gives EIO: a short read would be filled up with zeros. */
+function readFully(fd: number, into: Uint8Array, length: number, offset: number): number | Errno {
+  try {
+    for (let done = 0; done < length; ) {
+      const n = readSync(fd, into, done, length - done, offset + done);
+      if (n === 0) return EIO;
+      done += n;
+    }
+    return length;
+  } catch (error) {
+    return errnoOf(error) ?? EIO;
+  }
+}

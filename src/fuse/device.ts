@@ -1,0 +1,102 @@
+/** /dev/fuse: one request a read, one reply a write; and the ioctls on it. */
+import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
+import { EAGAIN, EINTR, ENODEV, ENOENT, EPERM, type Errno, errnoOf, isErrno } from '../errno.ts';
+import { CfsError, reasonOf } from '../error.ts';
+import { ioctl } from '../syscall.ts';
+import { FUSE_DEV_IOC_BACKING_CLOSE, FUSE_DEV_IOC_BACKING_OPEN, FUSE_DEV_IOC_CLONE } from './abi.ts';
+import type { BackingRegistry } from './open-files.ts';
+
+export const DEVICE = '/dev/fuse';
+
+/** @throws CfsError (mount) that says what to do */
+export function openDevice(): number {
+  try {
+    return openSync(DEVICE, constants.O_RDWR);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    const advice =
+      code === 'ENOENT'
+        ? "Load the module ('modprobe fuse'); in a container pass the device in."
+        : code === 'EACCES' || code === 'EPERM'
+          ? "Run as root, install fusermount3 (package fuse3), or allow it: 'chmod 0666 /dev/fuse' as root."
+          : 'Is FUSE in the kernel?';
+    throw new CfsError('mount', `Cannot open ${DEVICE}: ${reasonOf(error)}. ${advice}`, { cause: error });
+  }
+}
+
+/** Another descriptor of the same mount with a queue of its own, for another thread; `fd` itself where that cannot be had. */
+export function cloneDevice(fd: number): number {
+  let clone: number;
+  try {
+    clone = openSync(DEVICE, constants.O_RDWR);
+  } catch {
+    return fd; // mounted by fusermount3 for a user who may not open the device: threads can share one descriptor
+  }
+  const source = Buffer.alloc(4);
+  source.writeUInt32LE(fd);
+  if (isErrno(ioctl(clone, FUSE_DEV_IOC_CLONE, source))) {
+    closeSync(clone);
+    return fd;
+  }
+  return clone;
+}
+
+/**
+ * Waits for the next request and reads it into `buffer`.
+ * @returns its length; 0 when the mount is gone
+ */
+export function readRequest(fd: number, buffer: Buffer): number {
+  for (;;) {
+    try {
+      return readSync(fd, buffer, 0, buffer.length, null);
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno === ENODEV) return 0;
+      // ENOENT: the request was interrupted before it was read
+      if (errno !== EINTR && errno !== EAGAIN && errno !== ENOENT) throw error;
+    }
+  }
+}
+
+/** Sends a reply. One that nobody waits for any more (ENOENT) or after the end of the mount (ENODEV) is dropped. */
+export function writeReply(fd: number, reply: Uint8Array, length: number): void {
+  try {
+    writeSync(fd, reply, 0, length);
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno !== ENOENT && errno !== ENODEV) throw error;
+  }
+}
+
+/** Backing files of the mount that `fd` belongs to. Needs CAP_SYS_ADMIN in the initial user namespace. */
+export class DeviceBackingRegistry implements BackingRegistry {
+  readonly #fd: number;
+  /** struct fuse_backing_map: fd, flags, padding */
+  readonly #map: Buffer = Buffer.alloc(16);
+  readonly #id: Buffer = Buffer.alloc(4);
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  open(fd: number): number | Errno {
+    this.#map.writeInt32LE(fd, 0);
+    return ioctl(this.#fd, FUSE_DEV_IOC_BACKING_OPEN, this.#map);
+  }
+
+  close(id: number): void {
+    this.#id.writeInt32LE(id, 0);
+    ioctl(this.#fd, FUSE_DEV_IOC_BACKING_CLOSE, this.#id);
+  }
+}
+
+/**
+ * Whether backing files can be registered, tried with an open regular file. Only EPERM means never: another
+ * error (ELOOP on a stacked file system) is this file's alone. To be called after the INIT reply.
+ */
+export function canPassThrough(deviceFd: number, regularFd: number): boolean {
+  const registry = new DeviceBackingRegistry(deviceFd);
+  const id = registry.open(regularFd);
+  if (!isErrno(id)) registry.close(id);
+  return id !== EPERM;
+}

@@ -1,0 +1,206 @@
+/**
+ * One row an opcode: its name, and what answers it. A request goes in as bytes and comes out as the bytes
+ * of its reply; no I/O happens here but what the file system itself does.
+ */
+import { EINVAL, EIO, ENOENT, ENOSYS, ENOTTY, ERANGE, EROFS, type Errno, isErrno } from '../errno.ts';
+import { type Attributes, emptyAttributes, type Filesystem } from '../fs/filesystem.ts';
+import * as abi from './abi.ts';
+import type { OpenFiles } from './open-files.ts';
+import { ReplyBuffer } from './reply.ts';
+import { RequestBuffer } from './request.ts';
+
+/** In place of a payload length: the kernel expects no reply at all. */
+const NO_REPLY = Symbol('no reply');
+type Answer = number | Errno | typeof NO_REPLY;
+
+interface Row {
+  readonly name: string;
+  readonly answer: (dispatcher: Dispatcher) => Answer;
+}
+
+const O_ACCMODE = 3;
+const O_RDONLY = 0;
+
+/** Serves requests one after another. One a thread. */
+export class Dispatcher {
+  readonly fs: Filesystem;
+  readonly openFiles: OpenFiles;
+  readonly request: RequestBuffer;
+  readonly reply: ReplyBuffer;
+  readonly attributes: Attributes = emptyAttributes();
+  readonly #log: (line: string) => void;
+
+  constructor(fs: Filesystem, openFiles: OpenFiles, log: (line: string) => void) {
+    this.fs = fs;
+    this.openFiles = openFiles;
+    this.request = new RequestBuffer(abi.REQUEST_BUFFER_SIZE);
+    this.reply = new ReplyBuffer(abi.REPLY_BUFFER_SIZE);
+    this.#log = log;
+  }
+
+  /**
+   * Answers the request whose `length` bytes were read into `request.bytes`.
+   * @returns the length of the reply in `reply.bytes`; 0 where none is to be sent
+   */
+  serve(length: number): number {
+    const { request, reply } = this;
+    const malformed = request.accept(length);
+    if (malformed !== undefined) {
+      this.#log(`ignored what is no FUSE request: ${malformed}`);
+      return 0;
+    }
+    const row = ROWS[request.opcode];
+    let answer: Answer;
+    try {
+      answer = row === undefined ? ENOSYS : row.answer(this);
+    } catch (error) {
+      this.#log(`${row?.name ?? request.opcode} of inode ${request.nodeid} failed, EIO: ${describe(error)}`);
+      answer = EIO;
+    }
+    if (answer === NO_REPLY) return 0;
+    if (isErrno(answer)) return reply.header(request.uniqueLow, request.uniqueHigh, 0, answer);
+    return reply.header(request.uniqueLow, request.uniqueHigh, answer, 0);
+  }
+}
+
+/** A bug's place belongs in the log: nobody can ask the daemon afterwards. */
+const describe = (error: unknown): string =>
+  error instanceof Error ? (error.stack ?? error.message).replaceAll('\n', ' |') : String(error);
+
+function lookup(d: Dispatcher): Answer {
+  const name = d.request.name(0);
+  if (name === undefined) return EINVAL;
+  const result = d.fs.lookup(d.request.nodeid, name, d.attributes);
+  // "not there" is worth remembering too: nothing can appear in an image
+  if (result === ENOENT) return d.reply.negativeEntry();
+  return isErrno(result) ? result : d.reply.entry(d.attributes);
+}
+
+function getattr(d: Dispatcher): Answer {
+  const result = d.fs.getattr(d.request.nodeid, d.attributes);
+  return isErrno(result) ? result : d.reply.attr(d.attributes);
+}
+
+function statx(d: Dispatcher): Answer {
+  const result = d.fs.getattr(d.request.nodeid, d.attributes);
+  return isErrno(result) ? result : d.reply.statx(d.attributes);
+}
+
+function readlink(d: Dispatcher): Answer {
+  const target = d.fs.readlink(d.request.nodeid);
+  return isErrno(target) ? target : d.reply.data(target);
+}
+
+/** fuse_open_in: flags, open_flags */
+function open(d: Dispatcher): Answer {
+  if ((d.request.word(0) & O_ACCMODE) !== O_RDONLY) return EROFS;
+  const opened = d.openFiles.open(d.request.nodeid);
+  if (isErrno(opened)) return opened;
+  return d.reply.open(opened.low, opened.high, opened.flags, opened.backingId);
+}
+
+/** fuse_read_in: fh, offset, size, … */
+function read(d: Dispatcher): Answer {
+  const { request, reply } = d;
+  const size = Math.min(request.word(4), reply.capacity);
+  return d.fs.read(request.nodeid, request.word(0), request.long(2), reply.payload(size));
+}
+
+/** fuse_release_in: fh, … */
+function release(d: Dispatcher): Answer {
+  d.openFiles.release(d.request.nodeid, d.request.word(0), d.request.word(1));
+  return 0;
+}
+
+/** fuse_read_in, as for READ: offset is a cookie of `Filesystem.readdir`. */
+function readEntries(d: Dispatcher, plus: boolean): Answer {
+  const { request, reply, attributes } = d;
+  const limit = Math.min(request.word(4), reply.capacity);
+  let length = 0;
+  const result = d.fs.readdir(request.nodeid, request.long(2), attributes, (name, next) => {
+    const end = reply.dirent(length, limit, name, next, attributes, plus);
+    if (end < 0) return false;
+    length = end;
+    return true;
+  });
+  return isErrno(result) ? result : length;
+}
+
+/** fuse_getxattr_in (size, padding), then the name */
+function getxattr(d: Dispatcher): Answer {
+  if (!d.fs.features.xattrs) return ENOSYS; // for the whole mount: the kernel does not ask again
+  const name = d.request.name(8);
+  if (name === undefined) return EINVAL;
+  return xattrAnswer(d, d.fs.getxattr(d.request.nodeid, name));
+}
+
+function listxattr(d: Dispatcher): Answer {
+  if (!d.fs.features.xattrs) return ENOSYS;
+  return xattrAnswer(d, d.fs.listxattr(d.request.nodeid));
+}
+
+/** Size 0 asks how long the value is. */
+function xattrAnswer(d: Dispatcher, value: Uint8Array | Errno): Answer {
+  if (isErrno(value)) return value;
+  const room = d.request.word(0);
+  if (room === 0) return d.reply.xattrSize(value.length);
+  return value.length > room ? ERANGE : d.reply.data(value);
+}
+
+const statfs = (d: Dispatcher): Answer => d.reply.statfs(d.fs.statfs());
+const noReply = (): Answer => NO_REPLY;
+const done = (): Answer => 0;
+const readOnly = (): Answer => EROFS;
+/** The kernel remembers that this is not implemented, and does without. */
+const notImplemented = (): Answer => ENOSYS;
+
+/**
+ * ENOSYS has a meaning of its own for some: to OPENDIR it lets the kernel cache directories and open them
+ * without asking (fs/fuse/dir.c, fuse_dir_open), to ACCESS it leaves the check to default_permissions,
+ * to LSEEK the kernel then seeks by itself, to INTERRUPT it stops interrupts.
+ */
+const ROWS: Readonly<Record<number, Row>> = {
+  [abi.FUSE_LOOKUP]: { name: 'LOOKUP', answer: lookup },
+  [abi.FUSE_FORGET]: { name: 'FORGET', answer: noReply },
+  [abi.FUSE_BATCH_FORGET]: { name: 'BATCH_FORGET', answer: noReply },
+  [abi.FUSE_GETATTR]: { name: 'GETATTR', answer: getattr },
+  [abi.FUSE_STATX]: { name: 'STATX', answer: statx },
+  [abi.FUSE_READLINK]: { name: 'READLINK', answer: readlink },
+  [abi.FUSE_OPEN]: { name: 'OPEN', answer: open },
+  [abi.FUSE_READ]: { name: 'READ', answer: read },
+  [abi.FUSE_RELEASE]: { name: 'RELEASE', answer: release },
+  [abi.FUSE_READDIR]: { name: 'READDIR', answer: (d) => readEntries(d, false) },
+  [abi.FUSE_READDIRPLUS]: { name: 'READDIRPLUS', answer: (d) => readEntries(d, true) },
+  [abi.FUSE_STATFS]: { name: 'STATFS', answer: statfs },
+  [abi.FUSE_GETXATTR]: { name: 'GETXATTR', answer: getxattr },
+  [abi.FUSE_LISTXATTR]: { name: 'LISTXATTR', answer: listxattr },
+  [abi.FUSE_DESTROY]: { name: 'DESTROY', answer: done },
+  [abi.FUSE_SYNCFS]: { name: 'SYNCFS', answer: done },
+  [abi.FUSE_FSYNC]: { name: 'FSYNC', answer: done },
+  [abi.FUSE_FSYNCDIR]: { name: 'FSYNCDIR', answer: done },
+  [abi.FUSE_INTERRUPT]: { name: 'INTERRUPT', answer: notImplemented },
+  [abi.FUSE_FLUSH]: { name: 'FLUSH', answer: notImplemented },
+  [abi.FUSE_OPENDIR]: { name: 'OPENDIR', answer: notImplemented },
+  [abi.FUSE_RELEASEDIR]: { name: 'RELEASEDIR', answer: done },
+  [abi.FUSE_ACCESS]: { name: 'ACCESS', answer: notImplemented },
+  [abi.FUSE_LSEEK]: { name: 'LSEEK', answer: notImplemented },
+  [abi.FUSE_POLL]: { name: 'POLL', answer: notImplemented },
+  [abi.FUSE_IOCTL]: { name: 'IOCTL', answer: () => ENOTTY },
+  [abi.FUSE_SETATTR]: { name: 'SETATTR', answer: readOnly },
+  [abi.FUSE_SYMLINK]: { name: 'SYMLINK', answer: readOnly },
+  [abi.FUSE_MKNOD]: { name: 'MKNOD', answer: readOnly },
+  [abi.FUSE_MKDIR]: { name: 'MKDIR', answer: readOnly },
+  [abi.FUSE_UNLINK]: { name: 'UNLINK', answer: readOnly },
+  [abi.FUSE_RMDIR]: { name: 'RMDIR', answer: readOnly },
+  [abi.FUSE_RENAME]: { name: 'RENAME', answer: readOnly },
+  [abi.FUSE_RENAME2]: { name: 'RENAME2', answer: readOnly },
+  [abi.FUSE_LINK]: { name: 'LINK', answer: readOnly },
+  [abi.FUSE_WRITE]: { name: 'WRITE', answer: readOnly },
+  [abi.FUSE_SETXATTR]: { name: 'SETXATTR', answer: readOnly },
+  [abi.FUSE_REMOVEXATTR]: { name: 'REMOVEXATTR', answer: readOnly },
+  [abi.FUSE_CREATE]: { name: 'CREATE', answer: readOnly },
+  [abi.FUSE_TMPFILE]: { name: 'TMPFILE', answer: readOnly },
+  [abi.FUSE_FALLOCATE]: { name: 'FALLOCATE', answer: readOnly },
+  [abi.FUSE_COPY_FILE_RANGE]: { name: 'COPY_FILE_RANGE', answer: readOnly },
+  [abi.FUSE_INIT]: { name: 'INIT', answer: () => EIO },
+};

@@ -1,0 +1,110 @@
+/** The INIT negotiation: what the kernel offers, what is wanted, what both then know. Pure. */
+import { CfsError } from '../error.ts';
+import * as abi from './abi.ts';
+
+/** Flags of fuse_init_in and fuse_init_out as a set of bit numbers: 0 to 31 in `flags`, 32 to 63 in `flags2`. */
+export type InitFlags = ReadonlySet<number>;
+
+export interface InitRequest {
+  readonly major: number;
+  readonly minor: number;
+  readonly maxReadahead: number;
+  readonly flags: InitFlags;
+}
+
+/** What the file system at hand asks for. */
+export interface Wishes {
+  readonly passthrough: boolean;
+  readonly acls: boolean;
+}
+
+export interface Negotiated {
+  readonly minor: number;
+  readonly flags: InitFlags;
+}
+
+/** READDIRPLUS_AUTO is left out on purpose: it costs the first lookup of each name its RCU walk. */
+const ALWAYS_WANTED: readonly number[] = [
+  abi.ASYNC_READ,
+  abi.EXPORT_SUPPORT,
+  abi.DO_READDIRPLUS,
+  abi.PARALLEL_DIROPS,
+  abi.CACHE_SYMLINKS,
+  abi.MAX_PAGES,
+  abi.NO_OPENDIR_SUPPORT,
+  abi.INIT_EXT,
+  abi.HAS_RESEND,
+];
+
+/**
+ * Stacking depth of this file system with passthrough: the objects' file system may not be stacked itself,
+ * and an overlayfs may still lie on this one (FILESYSTEM_MAX_STACK_DEPTH is 2).
+ */
+const MAX_STACK_DEPTH = 1;
+/** Requests in the background, readahead above all, before the kernel holds back. */
+const MAX_BACKGROUND = 64;
+
+const flagSet = (low: number, high: number): InitFlags => {
+  const flags = new Set<number>();
+  for (let bit = 0; bit < 32; bit++) {
+    if ((low >>> bit) & 1) flags.add(bit);
+    if ((high >>> bit) & 1) flags.add(bit + 32);
+  }
+  return flags;
+};
+
+const flagWord = (flags: InitFlags, from: number): number => {
+  let word = 0;
+  for (const bit of flags) if (bit >= from && bit < from + 32) word |= 1 << (bit - from);
+  return word >>> 0;
+};
+
+/** @throws CfsError (mount) where the bytes are no INIT request, or the kernel is too old */
+export function decodeInit(bytes: Uint8Array): InitRequest {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length < abi.IN_HEADER_SIZE + 16 || view.getUint32(4, true) !== abi.FUSE_INIT) {
+    throw new CfsError('mount', 'the kernel did not begin with an INIT request');
+  }
+  const word = (index: number): number =>
+    abi.IN_HEADER_SIZE + index * 4 + 4 <= bytes.length ? view.getUint32(abi.IN_HEADER_SIZE + index * 4, true) : 0;
+  const request = { major: word(0), minor: word(1), maxReadahead: word(2), flags: flagSet(word(3), word(4)) };
+  if (request.major !== abi.FUSE_KERNEL_VERSION || request.minor < abi.FUSE_MINIMUM_MINOR_VERSION) {
+    throw new CfsError(
+      'mount',
+      `the kernel speaks FUSE ${request.major}.${request.minor}; version ${abi.FUSE_KERNEL_VERSION}.${abi.FUSE_MINIMUM_MINOR_VERSION} (Linux 5.2) or later is needed`,
+    );
+  }
+  return request;
+}
+
+export function negotiate(request: InitRequest, wishes: Wishes): Negotiated {
+  const wanted = new Set(ALWAYS_WANTED);
+  if (wishes.passthrough) wanted.add(abi.PASSTHROUGH);
+  if (wishes.acls) wanted.add(abi.POSIX_ACL);
+  return {
+    minor: Math.min(request.minor, abi.FUSE_KERNEL_MINOR_VERSION),
+    flags: new Set([...wanted].filter((bit) => request.flags.has(bit))),
+  };
+}
+
+/** The whole reply to the INIT request in `bytes`. */
+export function encodeInitReply(bytes: Uint8Array, request: InitRequest, negotiated: Negotiated): Uint8Array {
+  const length = abi.OUT_HEADER_SIZE + abi.INIT_OUT_SIZE;
+  const reply = new Uint8Array(length);
+  const view = new DataView(reply.buffer);
+  view.setUint32(0, length, true);
+  reply.set(bytes.subarray(8, 16), 8); // unique
+  const out = abi.OUT_HEADER_SIZE;
+  view.setUint32(out, abi.FUSE_KERNEL_VERSION, true);
+  view.setUint32(out + 4, negotiated.minor, true);
+  view.setUint32(out + 8, request.maxReadahead, true);
+  view.setUint32(out + 12, flagWord(negotiated.flags, 0), true);
+  view.setUint16(out + 16, MAX_BACKGROUND, true);
+  view.setUint16(out + 18, (MAX_BACKGROUND * 3) / 4, true); // congestion_threshold
+  view.setUint32(out + 20, abi.MAX_WRITE, true);
+  view.setUint32(out + 24, 1, true); // time_gran: nanoseconds
+  view.setUint16(out + 28, abi.MAX_PAGES_PER_REQUEST, true);
+  view.setUint32(out + 32, flagWord(negotiated.flags, 32), true);
+  view.setUint32(out + 36, negotiated.flags.has(abi.PASSTHROUGH) ? MAX_STACK_DEPTH : 0, true);
+  return reply;
+}

@@ -1,0 +1,197 @@
+/**
+ * Making and ending the mount itself: mount(2) where that is allowed (root, and root of a user namespace),
+ * else fusermount3, the setuid helper of libfuse.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { closeSync, readFileSync } from 'node:fs';
+import { EBUSY, EINVAL, EPERM, type Errno, errnoName, isErrno } from '../errno.ts';
+import { CfsError } from '../error.ts';
+import {
+  MNT_DETACH,
+  MS_NOATIME,
+  MS_NODEV,
+  MS_NOEXEC,
+  MS_NOSUID,
+  MS_RDONLY,
+  mount,
+  receiveFd,
+  socketpair,
+  UMOUNT_NOFOLLOW,
+  umount2,
+} from '../syscall.ts';
+import { openDevice } from './device.ts';
+
+export interface KernelMountOptions {
+  /** Absolute, without symbolic links. */
+  readonly mountpoint: string;
+  /** What mountinfo and df show as the source. */
+  readonly source: string;
+  readonly allowOther: boolean;
+  readonly suid: boolean;
+  readonly dev: boolean;
+  readonly exec: boolean;
+  readonly noatime: boolean;
+}
+
+const SUBTYPE = 'cfs';
+const FUSERMOUNT = 'fusermount3';
+
+/** A mount whose INIT request has not been answered yet. */
+export interface KernelMount {
+  /** The connection; it ends the mount when its last copy closes. */
+  readonly fd: number;
+  /** Mounted by the helper, and so unmounted by it. */
+  readonly helper: boolean;
+}
+
+/** @throws CfsError (mount) */
+export async function mountKernel(options: KernelMountOptions): Promise<KernelMount> {
+  if (process.geteuid?.() !== 0) return mountByHelper(options);
+  const fd = openDevice();
+  const result = mount(options.source, options.mountpoint, `fuse.${SUBTYPE}`, flagsOf(options), dataOf(options, fd));
+  if (!isErrno(result)) return { fd, helper: false };
+  closeSync(fd);
+  throw new CfsError('mount', `Cannot mount on ${options.mountpoint}: ${mountReason(result)}`);
+}
+
+function mountReason(errno: Errno): string {
+  if (errno === EPERM) {
+    return "operation not permitted. Mounting needs CAP_SYS_ADMIN: in a container, give it that; as an ordinary user, try 'unshare --user --map-root-user --mount'.";
+  }
+  if (errno === EBUSY) return 'it is busy';
+  if (errno === EINVAL) return 'the kernel refuses the options (EINVAL)';
+  return errnoName(errno);
+}
+
+function flagsOf(options: KernelMountOptions): number {
+  return (
+    MS_RDONLY |
+    (options.suid ? 0 : MS_NOSUID) |
+    (options.dev ? 0 : MS_NODEV) |
+    (options.exec ? 0 : MS_NOEXEC) |
+    (options.noatime ? MS_NOATIME : 0)
+  );
+}
+
+/** Options that only FUSE reads (fs/fuse/inode.c, fuse_fs_parameters). */
+function dataOf(options: KernelMountOptions, fd: number): string {
+  const { geteuid, getegid } = process;
+  const parts = [
+    `fd=${fd}`,
+    'rootmode=40000',
+    `user_id=${geteuid?.() ?? 0}`,
+    `group_id=${getegid?.() ?? 0}`,
+    'default_permissions',
+  ];
+  if (options.allowOther) parts.push('allow_other');
+  return parts.join(',');
+}
+
+/** In fusermount3's option list a comma or backslash of the source needs a backslash. */
+const escapeOption = (text: string): string => text.replace(/[\\,]/g, '\\$&');
+
+function helperOptions(options: KernelMountOptions): string {
+  const words = ['ro', 'default_permissions', `subtype=${SUBTYPE}`, `fsname=${escapeOption(options.source)}`];
+  words.push(options.suid ? 'suid' : 'nosuid', options.dev ? 'dev' : 'nodev');
+  if (!options.exec) words.push('noexec');
+  if (options.noatime) words.push('noatime');
+  if (options.allowOther) words.push('allow_other');
+  return words.join(',');
+}
+
+/** fusermount3 mounts and sends the connection over the socket that _FUSE_COMMFD names. */
+async function mountByHelper(options: KernelMountOptions): Promise<KernelMount> {
+  const pair = socketpair();
+  if (isErrno(pair)) throw new CfsError('system', `Cannot make a socket pair: ${errnoName(pair)}`);
+  const [own, theirs] = pair;
+  try {
+    // this process's copy of their end is closed before waiting: a helper that sends nothing is then seen as the end
+    const failure = await runHelper(options, theirs).finally(() => closeSync(theirs));
+    if (failure !== undefined) throw new CfsError('mount', `Cannot mount on ${options.mountpoint}: ${failure}`);
+    const fd = receiveFd(own);
+    if (isErrno(fd)) {
+      throw new CfsError(
+        'mount',
+        `Cannot mount on ${options.mountpoint}: ${FUSERMOUNT} sent no connection (${errnoName(fd)})`,
+      );
+    }
+    return { fd, helper: true };
+  } finally {
+    closeSync(own);
+  }
+}
+
+function runHelper(options: KernelMountOptions, socket: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const child = spawn(FUSERMOUNT, ['-o', helperOptions(options), '--', options.mountpoint], {
+      stdio: ['ignore', 'ignore', 'pipe', socket],
+      env: { ...process.env, _FUSE_COMMFD: '3' },
+    });
+    let text = '';
+    child.stderr?.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+    });
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      const missing = error.code === 'ENOENT';
+      resolve(
+        missing
+          ? `${FUSERMOUNT} is not installed (Debian: package fuse3), and only root may mount without it. Or use 'unshare --user --map-root-user --mount'.`
+          : error.message,
+      );
+    });
+    child.on('close', (code) =>
+      resolve(code === 0 ? undefined : text.trim() || `${FUSERMOUNT} failed with status ${code}`),
+    );
+  });
+}
+
+/** One line of /proc/self/mountinfo, proc(5). */
+export interface MountEntry {
+  readonly mountId: number;
+  /** major:minor of the file system. */
+  readonly device: string;
+  readonly mountpoint: string;
+  readonly type: string;
+  readonly source: string;
+}
+
+const unescapeMountField = (text: string): string =>
+  Buffer.from(
+    text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))),
+    'latin1',
+  ).toString();
+
+/** The mounts of this mount namespace, in mounting order. */
+export function listMounts(): MountEntry[] {
+  return readFileSync('/proc/self/mountinfo', 'latin1')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [before, after] = line.split(' - ') as [string, string];
+      const fields = before.split(' ');
+      const [type, source] = after.split(' ') as [string, string];
+      return {
+        mountId: Number(fields[0]),
+        device: fields[2] as string,
+        mountpoint: unescapeMountField(fields[4] as string),
+        type,
+        source: unescapeMountField(source),
+      };
+    });
+}
+
+/** What is mounted on exactly this directory now: the last mount hides the others. */
+export function mountAt(mountpoint: string): MountEntry | undefined {
+  return listMounts().findLast((entry) => entry.mountpoint === mountpoint);
+}
+
+/**
+ * Takes the mount of `device` away from `mountpoint`; who still uses it keeps it until they are done.
+ * Does nothing where something else is mounted there by now.
+ */
+export function unmountKernel(mountpoint: string, device: string, helper: boolean): 0 | Errno {
+  if (mountAt(mountpoint)?.device !== device) return 0;
+  if (!helper) return umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
+  const { status } = spawnSync(FUSERMOUNT, ['-u', '-z', '--', mountpoint], { stdio: 'ignore' });
+  return status === 0 ? 0 : EPERM;
+}

@@ -1,0 +1,69 @@
+/** Request bytes as numbers. Pure: the buffer is read in place, nothing is kept. */
+import { IN_HEADER_SIZE } from './abi.ts';
+
+/**
+ * A buffer that requests are read into, with the views that decoding needs. One a thread: what it gives
+ * is valid until the next request is read into it.
+ */
+export class RequestBuffer {
+  readonly bytes: Buffer;
+  readonly #words: Uint32Array;
+  #length = 0;
+
+  constructor(size: number) {
+    const memory = new ArrayBuffer(size);
+    this.bytes = Buffer.from(memory);
+    this.#words = new Uint32Array(memory);
+  }
+
+  /**
+   * Takes the first `length` bytes as one request.
+   * @returns why they are none, or undefined
+   */
+  accept(length: number): string | undefined {
+    this.#length = length;
+    if (length < IN_HEADER_SIZE) return `a request of ${length} bytes has no header`;
+    const claimed = this.#words[0] as number;
+    return claimed === length ? undefined : `a request of ${length} bytes claims ${claimed}`;
+  }
+
+  get opcode(): number {
+    return this.#words[1] as number;
+  }
+
+  /** `unique` as two words; a resent request has bit 63 set, and is answered with it. */
+  get uniqueLow(): number {
+    return this.#words[2] as number;
+  }
+
+  get uniqueHigh(): number {
+    return this.#words[3] as number;
+  }
+
+  /** An id that no inode has (2^53 and more) becomes a number that no inode has either. */
+  get nodeid(): number {
+    return (this.#words[4] as number) + (this.#words[5] as number) * 0x1_0000_0000;
+  }
+
+  /** Bytes after the header. */
+  get bodyLength(): number {
+    return this.#length - IN_HEADER_SIZE;
+  }
+
+  /** Word `index` of the body; 0 beyond its end, so that a request that is too short is not read from the one before. */
+  word(index: number): number {
+    return (index + 1) * 4 <= this.bodyLength ? (this.#words[IN_HEADER_SIZE / 4 + index] as number) : 0;
+  }
+
+  /** Words `index` and `index + 1` as one number, low word first. */
+  long(index: number): number {
+    return this.word(index) + this.word(index + 1) * 0x1_0000_0000;
+  }
+
+  /** The NUL-terminated name that begins at byte `offset` of the body; undefined where there is no NUL. */
+  name(offset: number): Uint8Array | undefined {
+    const from = IN_HEADER_SIZE + offset;
+    const to = this.bytes.indexOf(0, from);
+    return to < 0 || to >= this.#length ? undefined : this.bytes.subarray(from, to);
+  }
+}

@@ -1,0 +1,100 @@
+/** Reading an image file: bytes, id, validated tables. */
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { toHex } from './bytes.ts';
+import { blake3 } from './digest.ts';
+import { EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, type Errno, errnoOf } from './errno.ts';
+import { CfsError, type ErrorKind, reasonOf } from './error.ts';
+import { decodeManifest } from './manifest/decode.ts';
+import type { ManifestTables } from './manifest/tables.ts';
+
+export interface ImageFile {
+  /** The image id: BLAKE3 of the file's bytes, 64 hexadecimal digits. */
+  readonly id: string;
+  /** Size of the file. */
+  readonly bytes: number;
+  readonly tables: ManifestTables;
+}
+
+/** One read(2) transfers at most 0x7ffff000 bytes; a smaller piece keeps the length in node's 31 bits. */
+const READ_SIZE = 1 << 30;
+
+/** Errors of open(2) that mean "the path names no image that can be read". */
+const NO_IMAGE: readonly (Errno | undefined)[] = [ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP, EACCES];
+
+/**
+ * Reads and validates an image.
+ * @param expectedId the image must have this id; it is compared before a byte of the image is decoded
+ * @throws CfsError: `image` where there is no image at `path`, it is malformed, not the expected one, or
+ *   changed while it was read; `system` where the machine fails to read it; `usage` where `expectedId` is no id
+ */
+export function readImage(path: string, expectedId?: string): ImageFile {
+  if (expectedId !== undefined && !/^[0-9a-f]{64}$/i.test(expectedId)) {
+    throw new CfsError(
+      'usage',
+      `"${expectedId}" is no image id: an id is 64 hexadecimal digits, as 'cfs-info id' shows`,
+    );
+  }
+  const bytes = readFile(path);
+  const id = toHex(blake3(bytes));
+  if (expectedId !== undefined && id !== expectedId.toLowerCase()) {
+    throw cannotRead(path, `its id is ${id}, not ${expectedId.toLowerCase()}, which was asked for`);
+  }
+  try {
+    return { id, bytes: bytes.length, tables: decodeManifest(bytes) };
+  } catch (error) {
+    if (error instanceof CfsError) throw cannotRead(path, error.message, error.kind, error);
+    throw error;
+  }
+}
+
+function cannotRead(path: string, reason: string, kind: ErrorKind = 'image', cause?: unknown): CfsError {
+  return new CfsError(kind, `Cannot read image ${path}: ${reason}`, { cause });
+}
+
+function readFile(path: string): Uint8Array {
+  let fd: number;
+  try {
+    // O_NONBLOCK: a fifo without a writer would block open(2); O_NOCTTY: a terminal must not become ours
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch (error) {
+    throw cannotRead(path, reasonOf(error), NO_IMAGE.includes(errnoOf(error)) ? 'image' : 'system', error);
+  }
+  try {
+    const stats = fstatSync(fd);
+    const problem = whyNoImage(stats);
+    if (problem !== undefined) throw cannotRead(path, problem);
+    const bytes = readWhole(fd, stats.size);
+    if (bytes === undefined)
+      throw cannotRead(path, 'its size changed while it was read; try again when it is complete');
+    return bytes;
+  } catch (error) {
+    if (error instanceof CfsError || errnoOf(error) === undefined) throw error;
+    throw cannotRead(path, reasonOf(error), 'system', error);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A manifest is decoded from one buffer, so it can be as large as a buffer of this node. */
+const SIZE_LIMIT = 0xffffffff;
+
+function whyNoImage(stats: Stats): string | undefined {
+  if (stats.isDirectory()) return 'it is a directory; an image is a file, usually named *.cfs';
+  if (!stats.isFile()) return 'it is not a regular file';
+  if (stats.size === 0) return 'the file is empty';
+  if (stats.size > SIZE_LIMIT) return `it has ${stats.size} bytes; images of at most ${SIZE_LIMIT} can be read`;
+  return undefined;
+}
+
+/** All `size` bytes of the file, or undefined where it has fewer or more by now. */
+function readWhole(fd: number, size: number): Uint8Array | undefined {
+  // a buffer of its own: the tables are views of it, and a slice of node's pool may be at an odd address
+  const bytes = Buffer.allocUnsafeSlow(size);
+  let length = 0;
+  while (length < size) {
+    const read = readSync(fd, bytes, length, Math.min(size - length, READ_SIZE), null);
+    if (read === 0) return undefined;
+    length += read;
+  }
+  return readSync(fd, Buffer.alloc(1), 0, 1, null) === 0 ? bytes : undefined;
+}

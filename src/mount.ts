@@ -1,0 +1,242 @@
+/** Composition of a mount: options -> image and repositories -> file system -> driver -> worker threads. */
+import { closeSync, openSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { errnoName, isErrno } from './errno.ts';
+import { CfsError, reasonOf } from './error.ts';
+import { ImageFilesystem } from './fs/image-filesystem.ts';
+import { PASSTHROUGH, REQUEST_BUFFER_SIZE } from './fuse/abi.ts';
+import { canPassThrough, readRequest, writeReply } from './fuse/device.ts';
+import { decodeInit, encodeInitReply, negotiate } from './fuse/init.ts';
+import { type KernelMount, mountAt, mountKernel, unmountKernel } from './fuse/kernel-mount.ts';
+import { allocateOpenFileState } from './fuse/open-files.ts';
+import { type ImageFile, readImage } from './image-file.ts';
+import {
+  attachTables,
+  inodeCount,
+  type ManifestTables,
+  objectCount,
+  type SharedTables,
+  shareTables,
+} from './manifest/tables.ts';
+import type { ServeMessage, WorkerReport } from './mount-worker.ts';
+import { type LocalRepository, openRepository } from './store/local.ts';
+import { allocateObjectState, ObjectStore, type VerifyMode } from './store/object-store.ts';
+
+export type Driver = 'kernel' | 'fuse-native';
+
+export interface MountOptions {
+  readonly image: string;
+  readonly mountpoint: string;
+  /** Directories of repositories, in the order in which they are asked. */
+  readonly repositories: readonly string[];
+  /** The image id that the file must have, 64 hexadecimal digits. */
+  readonly digest?: string;
+  readonly verify: VerifyMode;
+  readonly driver: Driver;
+  readonly threads: number;
+  readonly allowOther: boolean;
+  readonly suid: boolean;
+  readonly dev: boolean;
+  readonly exec: boolean;
+  readonly noatime: boolean;
+  /** Accept a mount point that is not empty, or already has something mounted on it. */
+  readonly nonempty: boolean;
+  /** What mountinfo shows as source; default: the image's path. */
+  readonly source?: string;
+  /** Receives lines about objects that could not be served, and the like. */
+  readonly log: (line: string) => void;
+}
+
+export interface MountedImage {
+  readonly id: string;
+  readonly image: string;
+  readonly mountpoint: string;
+  readonly driver: Driver;
+  readonly verify: VerifyMode;
+  /** The kernel reads objects by itself, in their own page cache. */
+  readonly passthrough: boolean;
+  readonly inodes: number;
+  readonly objects: number;
+  /** Takes the mount away; who still uses it keeps it until they are done. */
+  unmount(): Promise<void>;
+  /** Resolves when the mount has ended, by `unmount` or by umount(8), and nothing is left of it. */
+  readonly ended: Promise<void>;
+}
+
+/**
+ * Mounts an image. Resolves once the mount answers.
+ * @throws CfsError: image, store or mount
+ */
+export async function mountImage(options: MountOptions): Promise<MountedImage> {
+  const mountpoint = checkMountpoint(options);
+  // threads take about as long to start as an image to read: both at the same time
+  const workers = options.driver === 'kernel' ? startWorkers(options.threads) : [];
+  try {
+    const prepared = prepare(options, mountpoint);
+    return options.driver === 'kernel' ? await serveByKernel(prepared, workers) : await serveByFuseNative(prepared);
+  } catch (error) {
+    await Promise.all(workers.map((worker) => worker.terminate()));
+    throw error;
+  }
+}
+
+/** Everything that is known before anything is mounted. */
+interface Prepared {
+  readonly options: MountOptions;
+  readonly mountpoint: string;
+  readonly imagePath: string;
+  readonly image: Omit<ImageFile, 'tables'>;
+  readonly tables: ManifestTables;
+  readonly shared: SharedTables;
+  readonly repositories: readonly LocalRepository[];
+}
+
+function prepare(options: MountOptions, mountpoint: string): Prepared {
+  const { id, bytes, tables: loaded } = readImage(options.image, options.digest);
+  const shared = shareTables(loaded);
+  const tables = attachTables(shared);
+  const repositories = options.repositories.map((dir) => openRepository(dir, tables.header.hash));
+  if (repositories.length === 0 && objectCount(tables) > 0) {
+    throw new CfsError('usage', `Cannot mount ${options.image}: its files need a repository, and none was given`);
+  }
+  return { options, mountpoint, imagePath: resolve(options.image), image: { id, bytes }, tables, shared, repositories };
+}
+
+/** @returns the mount point's absolute path without symbolic links */
+function checkMountpoint(options: MountOptions): string {
+  const fail = (reason: string): never => {
+    throw new CfsError('mount', `Cannot mount on ${options.mountpoint}: ${reason}`);
+  };
+  let path: string;
+  try {
+    path = realpathSync(options.mountpoint);
+    if (!statSync(path).isDirectory()) return fail('it is not a directory');
+    if (options.nonempty) return path;
+    const there = mountAt(path);
+    if (there !== undefined && path !== '/') {
+      return fail(`${there.source} (${there.type}) is mounted there already. -o nonempty mounts over it.`);
+    }
+    if (readdirSync(path).length > 0) return fail('it is not empty. -o nonempty mounts over what is in it.');
+    return path;
+  } catch (error) {
+    if (error instanceof CfsError) throw error;
+    const stale = (error as NodeJS.ErrnoException).code === 'ENOTCONN';
+    return fail(stale ? `a dead FUSE mount is there. 'umount ${options.mountpoint}' takes it away.` : reasonOf(error));
+  }
+}
+
+function describe(prepared: Prepared): Omit<MountedImage, 'passthrough' | 'unmount' | 'ended'> {
+  const { options, mountpoint, imagePath, image, tables } = prepared;
+  return {
+    id: image.id,
+    image: imagePath,
+    mountpoint,
+    driver: options.driver,
+    verify: options.verify,
+    inodes: inodeCount(tables),
+    objects: objectCount(tables),
+  };
+}
+
+async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
+  const { options, mountpoint, tables, repositories, imagePath } = prepared;
+  const state = allocateObjectState(objectCount(tables));
+  const store = new ObjectStore(repositories, options.verify, state, options.log);
+  // loaded only here: it brings libfuse with it
+  const { mountFuseNative } = await import('./fuse/fuse-native.ts');
+  const mount = await mountFuseNative(new ImageFilesystem(tables, store), {
+    mountpoint,
+    source: options.source ?? imagePath,
+    allowOther: options.allowOther,
+    log: options.log,
+  });
+  return { ...describe(prepared), passthrough: false, unmount: () => mount.unmount(), ended: mount.ended };
+}
+
+function startWorkers(count: number): Worker[] {
+  return Array.from(
+    { length: count },
+    () =>
+      new Worker(new URL('./mount-worker.js', import.meta.url), {
+        // descriptors cross threads: one opened for an OPEN in one thread is closed for its RELEASE in another
+        trackUnmanagedFds: false,
+      }),
+  );
+}
+
+async function serveByKernel(prepared: Prepared, workers: readonly Worker[]): Promise<MountedImage> {
+  const { options, mountpoint, imagePath, tables } = prepared;
+  const mount = await mountKernel({ ...options, mountpoint, source: options.source ?? imagePath });
+  const device = mountAt(mountpoint)?.device;
+  const detach = (): void => {
+    if (device === undefined) return;
+    const result = unmountKernel(mountpoint, device, mount.helper);
+    if (isErrno(result)) options.log(`cannot unmount ${mountpoint}: ${errnoName(result)}`);
+  };
+  try {
+    const passthrough = answerInit(mount, prepared);
+    const message: ServeMessage = {
+      fd: mount.fd,
+      tables: prepared.shared,
+      repositories: prepared.repositories.map(({ path }) => path),
+      verify: options.verify,
+      objectState: allocateObjectState(objectCount(tables)),
+      openFileState: allocateOpenFileState(inodeCount(tables)),
+      passthrough,
+    };
+    const ended = Promise.all(workers.map(ending)).then((failures) => {
+      const failed = failures.some((failure) => failure !== undefined);
+      for (const failure of failures) if (failure !== undefined) options.log(`a worker thread failed: ${failure}`);
+      if (failed) detach();
+      closeSync(mount.fd);
+    });
+    await Promise.all(workers.map((worker) => starting(worker, message, options.log)));
+    return { ...describe(prepared), passthrough, unmount: async () => detach(), ended };
+  } catch (error) {
+    detach();
+    closeSync(mount.fd);
+    throw error;
+  }
+}
+
+/** Answers INIT, which waits in the queue of every new mount. Returns whether passthrough can be had. */
+function answerInit(mount: KernelMount, prepared: Prepared): boolean {
+  const buffer = Buffer.alloc(REQUEST_BUFFER_SIZE);
+  const length = readRequest(mount.fd, buffer);
+  const request = decodeInit(buffer.subarray(0, length));
+  const { features } = new ImageFilesystem(prepared.tables, { open: () => -1 });
+  const negotiated = negotiate(request, { passthrough: process.geteuid?.() === 0, acls: features.acls });
+  const reply = encodeInitReply(buffer, request, negotiated);
+  writeReply(mount.fd, reply, reply.length);
+  if (!negotiated.flags.has(PASSTHROUGH)) return false;
+  const fd = openSync(prepared.imagePath, 'r');
+  try {
+    return canPassThrough(mount.fd, fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Hands the mount to a worker; resolves when it serves. */
+function starting(worker: Worker, message: ServeMessage, log: (line: string) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    worker.on('message', (report: WorkerReport) => {
+      if (report.type === 'serving') resolve();
+      else log(report.line);
+    });
+    worker.once('error', reject);
+    worker.postMessage(message);
+  });
+}
+
+/** Resolves when the worker has ended, with what it died of. */
+function ending(worker: Worker): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    let failure: string | undefined;
+    worker.once('error', (error) => {
+      failure = error.stack ?? error.message;
+    });
+    worker.once('exit', () => resolve(failure));
+  });
+}

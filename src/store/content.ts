@@ -1,0 +1,85 @@
+/** Reading the whole content of a file into a hash: large reads, and holes that cost no read. */
+import { fstatSync, readSync } from 'node:fs';
+import type { Hasher } from '../digest.ts';
+import { isErrno } from '../errno.ts';
+import { SEEK_DATA, SEEK_HOLE, seek } from '../syscall.ts';
+
+const CHUNK = 1 << 20;
+
+let sharedChunk: Uint8Array | undefined;
+
+/** This thread's buffer for reading contents, 1 MiB; its bytes are valid until the next read. */
+export function chunkBuffer(): Uint8Array {
+  sharedChunk ??= new Uint8Array(CHUNK);
+  return sharedChunk;
+}
+
+/** A hash that can be told of zeros without seeing them. */
+export interface ContentSink {
+  update(bytes: Uint8Array): void;
+  updateZeros(length: number): void;
+}
+
+/** A run of a file: bytes that are stored, or a hole that reads as zeros. */
+export interface Segment {
+  readonly offset: number;
+  readonly length: number;
+  readonly hole: boolean;
+}
+
+/** The segments of the first `size` bytes of `fd`, in order. One data segment where the file has no holes or cannot tell. */
+export function* segmentsOf(fd: number, size: number): Generator<Segment> {
+  const blocks = fstatSync(fd).blocks;
+  if (size < CHUNK || blocks * 512 >= size) {
+    if (size > 0) yield { offset: 0, length: size, hole: false };
+    return;
+  }
+  for (let offset = 0; offset < size; ) {
+    const found = seek(fd, offset, SEEK_DATA);
+    const data = isErrno(found) ? (found === ENXIO ? size : offset) : Math.min(found, size);
+    if (data > offset) yield { offset, length: data - offset, hole: true };
+    if (data === size) return;
+    const hole = seek(fd, data, SEEK_HOLE);
+    const end = isErrno(hole) || hole <= data ? size : Math.min(hole, size);
+    yield { offset: data, length: end - data, hole: false };
+    offset = end;
+  }
+}
+/** lseek(2): the offset is beyond the last data. */
+const ENXIO = -6;
+
+/**
+ * Feeds the first `size` bytes of `fd` to `sink`.
+ * @returns the bytes fed: fewer than `size` where the file is shorter by now
+ * @throws what readSync throws
+ */
+export function readContent(fd: number, size: number, sink: ContentSink): number {
+  const buffer = chunkBuffer();
+  for (const { offset, length, hole } of segmentsOf(fd, size)) {
+    if (hole) {
+      sink.updateZeros(length);
+      continue;
+    }
+    for (let done = 0; done < length; ) {
+      const n = readSync(fd, buffer, 0, Math.min(length - done, buffer.length), offset + done);
+      if (n === 0) return offset + done;
+      sink.update(buffer.subarray(0, n));
+      done += n;
+    }
+  }
+  return size;
+}
+
+const zeroChunk: Uint8Array = new Uint8Array(65536);
+
+/** A plain hash as a sink; holes are fed as zeros from memory. */
+export function sinkOf(hasher: Hasher): ContentSink {
+  return {
+    update: (bytes) => hasher.update(bytes),
+    updateZeros: (length) => {
+      for (let left = length; left > 0; left -= zeroChunk.length) {
+        hasher.update(left < zeroChunk.length ? zeroChunk.subarray(0, left) : zeroChunk);
+      }
+    },
+  };
+}

@@ -1,0 +1,240 @@
+/**
+ * A repository in a local directory; docs/repository.md specifies the layout.
+ *
+ *     meta.json           format version, digest algorithm, uuid
+ *     lock                flock(2): shared by writers, exclusive for whoever deletes
+ *     objects/ab/cdef…    one file an object, read-only, named by its digest
+ *     tmp/                files that are being written
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  mkdirSync,
+  opendirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { toHex } from '../bytes.ts';
+import { HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
+import { EIO, ENOENT, type Errno, errnoOf } from '../errno.ts';
+import { CfsError, reasonOf } from '../error.ts';
+import type { Repository } from './repository.ts';
+
+const FORMAT = 'cfs-repository';
+const FORMAT_VERSION = 1;
+
+interface Meta {
+  readonly hash: HashAlgorithm;
+  readonly uuid: string;
+}
+
+export class LocalRepository implements Repository {
+  readonly path: string;
+  readonly uuid: string;
+  readonly hash: HashAlgorithm;
+  readonly #objects: string;
+
+  constructor(path: string, meta: Meta) {
+    this.path = path;
+    this.uuid = meta.uuid;
+    this.hash = meta.hash;
+    this.#objects = `${path}/objects/`;
+  }
+
+  /** The file of the object, whether it exists or not. */
+  objectPath(digest: Uint8Array): string {
+    const hex = toHex(digest);
+    return `${this.#objects}${hex.slice(0, 2)}/${hex.slice(2)}`;
+  }
+
+  get temporaryDirectory(): string {
+    return join(this.path, 'tmp');
+  }
+
+  get lockPath(): string {
+    return join(this.path, 'lock');
+  }
+
+  open(digest: Uint8Array): number | Errno {
+    try {
+      // a fifo in the place of an object must not block whoever opens it
+      return openSync(this.objectPath(digest), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch (error) {
+      return errnoOf(error) ?? EIO;
+    }
+  }
+
+  size(digest: Uint8Array): number | Errno {
+    try {
+      return statSync(this.objectPath(digest), { throwIfNoEntry: false })?.size ?? ENOENT;
+    } catch (error) {
+      return errnoOf(error) ?? EIO;
+    }
+  }
+}
+
+const storeError = (message: string, cause?: unknown): CfsError => new CfsError('store', message, { cause });
+
+/**
+ * Opens a repository that exists. `dir` may also be its `objects` directory, as composefs names it.
+ * @param hash what an image names its objects by; a repository of another kind is refused
+ * @throws CfsError (store)
+ */
+export function openRepository(dir: string, hash?: HashAlgorithm): LocalRepository {
+  const path = repositoryRoot(resolve(dir));
+  const meta = readMeta(path);
+  if (hash !== undefined && meta.hash !== hash) {
+    throw storeError(
+      `Cannot use repository ${path}: it names objects by ${meta.hash}, the image by ${hash}. Give a repository made with 'cfs-repo init --hash ${hash} DIR'.`,
+    );
+  }
+  return new LocalRepository(path, meta);
+}
+
+function repositoryRoot(path: string): string {
+  const isObjects = basename(path) === 'objects' && !exists(join(path, 'meta.json'));
+  return isObjects && exists(join(dirname(path), 'meta.json')) ? dirname(path) : path;
+}
+
+function exists(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+function readMeta(path: string): Meta {
+  const file = join(path, 'meta.json');
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === ENOENT && exists(path)) {
+      throw storeError(`Cannot use ${path} as a repository: it has no meta.json. 'cfs-repo init DIR' makes a new one.`);
+    }
+    if (errno === ENOENT) {
+      throw storeError(
+        `Cannot open repository ${path}: there is no such directory. 'cfs-repo init DIR' makes a new one.`,
+      );
+    }
+    throw storeError(`Cannot open repository ${path}: meta.json: ${reasonOf(error)}`, error);
+  }
+  let meta: { format?: unknown; version?: unknown; hash?: unknown; uuid?: unknown };
+  try {
+    meta = JSON.parse(text) as typeof meta;
+  } catch {
+    throw storeError(`Cannot open repository ${path}: meta.json is not JSON`);
+  }
+  if (typeof meta !== 'object' || meta === null || meta.format !== FORMAT) {
+    throw storeError(`Cannot use ${path} as a repository: meta.json is not one of cfs`);
+  }
+  if (meta.version !== FORMAT_VERSION) {
+    throw storeError(
+      `Cannot use repository ${path}: it has format version ${String(meta.version)}; this program knows version ${FORMAT_VERSION}`,
+    );
+  }
+  if (!HASH_ALGORITHMS.includes(meta.hash as HashAlgorithm) || typeof meta.uuid !== 'string') {
+    throw storeError(`Cannot use repository ${path}: meta.json names no known hash or no uuid`);
+  }
+  return { hash: meta.hash as HashAlgorithm, uuid: meta.uuid };
+}
+
+/**
+ * Makes a repository in `dir`, which may exist when it is empty. meta.json is written last: a directory
+ * without it is no repository, so an interrupted init is simply run again.
+ * @throws CfsError (store)
+ */
+export function initRepository(dir: string, hash: HashAlgorithm): LocalRepository {
+  const path = resolve(dir);
+  try {
+    mkdirSync(path, { recursive: true });
+    if (exists(join(path, 'meta.json'))) {
+      throw storeError(`Cannot make a repository in ${path}: there is one already`);
+    }
+    const foreign = foreignEntry(path);
+    if (foreign !== undefined) {
+      throw storeError(`Cannot make a repository in ${path}: the directory is not empty (it holds "${foreign}")`);
+    }
+    mkdirSync(join(path, 'tmp'), { recursive: true });
+    for (let i = 0; i < 256; i++) {
+      mkdirSync(join(path, 'objects', i.toString(16).padStart(2, '0')), { recursive: true });
+    }
+    writeFileSync(join(path, 'lock'), '', { flag: 'a' });
+    const meta = { format: FORMAT, version: FORMAT_VERSION, hash, uuid: randomUUID() };
+    replaceFile(join(path, 'meta.json'), Buffer.from(`${JSON.stringify(meta, null, 2)}\n`), true);
+    return new LocalRepository(path, meta);
+  } catch (error) {
+    if (error instanceof CfsError) throw error;
+    throw storeError(`Cannot make a repository in ${path}: ${reasonOf(error)}`, error);
+  }
+}
+
+/** A name that no interrupted `initRepository` left there. */
+function foreignEntry(path: string): string | undefined {
+  const own = new Set(['objects', 'tmp', 'lock', 'lost+found']);
+  const dir = opendirSync(path);
+  try {
+    for (let entry = dir.readSync(); entry !== null; entry = dir.readSync()) {
+      if (!own.has(entry.name) && !entry.name.startsWith('meta.json.')) return entry.name;
+    }
+    return undefined;
+  } finally {
+    dir.closeSync();
+  }
+}
+
+/** The repository in `dir`; a new one where `dir` is missing or empty. */
+export function openOrInitRepository(dir: string, hash: HashAlgorithm): LocalRepository {
+  try {
+    return openRepository(dir, hash);
+  } catch (error) {
+    if (exists(join(resolve(dir), 'meta.json')) || exists(join(dirname(resolve(dir)), 'meta.json'))) throw error;
+    try {
+      return initRepository(dir, hash);
+    } catch (initError) {
+      // two programs may make one store at the same time: the other was first
+      if (exists(join(resolve(dir), 'meta.json'))) return openRepository(dir, hash);
+      throw initError;
+    }
+  }
+}
+
+/**
+ * Writes a file so that `path` always holds either what it held or all of `bytes`: temporary file beside
+ * it, fsync, rename, fsync of the directory.
+ */
+export function replaceFile(path: string, bytes: Uint8Array, durable: boolean): void {
+  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+  const fd = openSync(temporary, 'wx', 0o644);
+  try {
+    try {
+      writeFileSync(fd, bytes);
+      if (durable) fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    try {
+      unlinkSync(temporary);
+    } catch {
+      // the first error is the one to report
+    }
+    throw error;
+  }
+  if (durable) syncDirectory(dirname(path));
+}
+
+function syncDirectory(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}

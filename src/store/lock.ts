@@ -1,0 +1,62 @@
+/**
+ * The lock of a repository: writers share it, whoever deletes objects holds it alone. It is flock(2) on
+ * the file `lock`, so it ends with its process, however that ends.
+ */
+import { closeSync, openSync, readdirSync, unlinkSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { EAGAIN, errnoOf } from '../errno.ts';
+import { CfsError, reasonOf } from '../error.ts';
+import type { LocalRepository } from './local.ts';
+
+type FlockMode = 'sh' | 'ex' | 'shnb' | 'exnb' | 'un';
+
+const flockSync: (fd: number, mode: FlockMode) => void = (fd, mode) => {
+  // loaded at the first lock: a mount takes none
+  fsExt ??= createRequire(import.meta.url)('fs-ext') as { flockSync: typeof flockSync };
+  fsExt.flockSync(fd, mode);
+};
+let fsExt: { flockSync: typeof flockSync } | undefined;
+
+/** A lock that is held until `release` or the end of the process. */
+export interface RepositoryLock {
+  release(): void;
+}
+
+/**
+ * Takes the shared lock of a writer; waits while somebody deletes objects. Where nobody else writes, the
+ * files that killed writers left in tmp/ are removed first.
+ * @throws CfsError (store) where the lock file cannot be opened for writing, as in a read-only repository
+ */
+export function lockForWriting(repository: LocalRepository): RepositoryLock {
+  let fd: number;
+  try {
+    fd = openSync(repository.lockPath, 'a');
+  } catch (error) {
+    throw new CfsError('store', `Cannot write to repository ${repository.path}: lock: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+  try {
+    if (tryExclusive(fd)) removeLeftovers(repository);
+    flockSync(fd, 'sh');
+  } catch (error) {
+    closeSync(fd);
+    throw new CfsError('store', `Cannot lock repository ${repository.path}: ${reasonOf(error)}`, { cause: error });
+  }
+  return { release: () => closeSync(fd) };
+}
+
+function tryExclusive(fd: number): boolean {
+  try {
+    flockSync(fd, 'exnb');
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === EAGAIN || (error as NodeJS.ErrnoException).code === 'EAGAIN') return false;
+    throw error;
+  }
+}
+
+function removeLeftovers(repository: LocalRepository): void {
+  for (const name of readdirSync(repository.temporaryDirectory)) unlinkSync(join(repository.temporaryDirectory, name));
+}

@@ -1,0 +1,132 @@
+/**
+ * The objects of one image in several repositories: found in the order of the repositories, verified as
+ * the mount asks, opened. State is shared between the threads of a mount.
+ */
+import { closeSync, fstatSync, type Stats } from 'node:fs';
+import { toHex } from '../bytes.ts';
+import { EIO, ENOENT, type Errno, errnoName, isErrno } from '../errno.ts';
+import type { Repository } from './repository.ts';
+import { checkShape, verifyObject } from './verify.ts';
+
+/** `open`: the whole object is hashed at its first open. `off`: never; its size is checked. */
+export type VerifyMode = 'open' | 'off';
+
+/** What the threads of a mount know of its objects together. */
+export interface ObjectState {
+  readonly buffer: SharedArrayBuffer;
+  readonly count: number;
+}
+
+/** Fresh state for `count` objects: 16 bytes each, of which untouched pages cost no memory. */
+export function allocateObjectState(count: number): ObjectState {
+  return { buffer: new SharedArrayBuffer(count * 16), count };
+}
+
+/** One object as its image names it. */
+export interface ObjectName {
+  /** Index among the image's objects. */
+  readonly index: number;
+  readonly digest: Uint8Array;
+  readonly size: number;
+}
+
+const IDLE = 0;
+const HASHING = 1;
+const CTIME_SETTLES_MS = 50;
+
+export class ObjectStore {
+  readonly #repositories: readonly Repository[];
+  readonly #verify: VerifyMode;
+  readonly #log: (line: string) => void;
+  /** ctime in ms of the file that was last verified as this object, 0 for none. */
+  readonly #ctime: Float64Array;
+  /** Low 32 bits of its inode number. */
+  readonly #inode: Uint32Array;
+  /** IDLE or HASHING. */
+  readonly #busy: Int32Array;
+  readonly #reported = new Set<number>();
+
+  /** @param log receives one line for each object that could not be served */
+  constructor(
+    repositories: readonly Repository[],
+    verify: VerifyMode,
+    state: ObjectState,
+    log: (line: string) => void,
+  ) {
+    this.#repositories = repositories;
+    this.#verify = verify;
+    this.#log = log;
+    this.#ctime = new Float64Array(state.buffer, 0, state.count);
+    this.#inode = new Uint32Array(state.buffer, state.count * 8, state.count);
+    this.#busy = new Int32Array(state.buffer, state.count * 12, state.count);
+  }
+
+  /**
+   * A descriptor of the object, verified, for reading; EIO where no repository has a good copy.
+   * @param path gives the path of a file with this content, for the log
+   */
+  open(object: ObjectName, path: () => string): number | Errno {
+    const failures: string[] = [];
+    for (const repository of this.#repositories) {
+      const fd = repository.open(object.digest);
+      if (isErrno(fd)) {
+        failures.push(`${repository.path}: ${fd === ENOENT ? 'it is missing' : errnoName(fd)}`);
+        continue;
+      }
+      const problem = this.#check(fd, object, repository);
+      if (problem === undefined) {
+        // a copy that was passed over is worth a line even where a later repository has a good one
+        if (failures.some((line) => !line.endsWith('it is missing'))) this.#report(object, path, failures, repository);
+        return fd;
+      }
+      closeSync(fd);
+      failures.push(`${repository.path}: ${problem}`);
+    }
+    this.#report(object, path, failures);
+    return EIO;
+  }
+
+  #check(fd: number, object: ObjectName, repository: Repository): string | undefined {
+    if (this.#verify === 'off') return checkShape(fd, object.size);
+    const stat = fstatSync(fd);
+    if (this.#isVerified(object.index, stat)) return undefined;
+    // one thread hashes, the others wait for it rather than do the same
+    while (Atomics.compareExchange(this.#busy, object.index, IDLE, HASHING) !== IDLE) {
+      Atomics.wait(this.#busy, object.index, HASHING);
+      if (this.#isVerified(object.index, stat)) return undefined;
+    }
+    try {
+      const problem = verifyObject(fd, repository.hash, object.digest, object.size);
+      if (problem !== undefined) return problem;
+      this.#remember(object.index, fd, stat);
+      return undefined;
+    } finally {
+      Atomics.store(this.#busy, object.index, IDLE);
+      Atomics.notify(this.#busy, object.index);
+    }
+  }
+
+  /** A file is the one that was verified while inode and ctime are the same: writing, truncating, replacing and renaming change one of them. */
+  #isVerified(index: number, stat: Stats): boolean {
+    return this.#ctime[index] === stat.ctimeMs && this.#inode[index] === stat.ino >>> 0;
+  }
+
+  /**
+   * Not remembered where the file changed while it was hashed, or so shortly before that a change after it
+   * could have the same ctime: the kernel's clock for timestamps may tick only every 10 ms.
+   */
+  #remember(index: number, fd: number, before: Stats): void {
+    if (fstatSync(fd).ctimeMs !== before.ctimeMs || Date.now() - before.ctimeMs < CTIME_SETTLES_MS) return;
+    this.#inode[index] = before.ino;
+    this.#ctime[index] = before.ctimeMs;
+  }
+
+  /** One line an object and thread: a program that tries again and again must not fill the log. */
+  #report(object: ObjectName, path: () => string, failures: readonly string[], used?: Repository): void {
+    if (this.#reported.has(object.index)) return;
+    this.#reported.add(object.index);
+    const outcome = used === undefined ? 'EIO' : `served from ${used.path} instead`;
+    const asked = failures.length > 0 ? failures.join('; ') : 'no repository was given';
+    this.#log(`${path()}: object ${toHex(object.digest)}: ${asked}: ${outcome}`);
+  }
+}

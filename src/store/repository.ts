@@ -1,0 +1,16 @@
+/** What a repository is to a reader: a place that may hold an object, named by its digest. */
+import type { HashAlgorithm } from '../digest.ts';
+import type { Errno } from '../errno.ts';
+
+export interface Repository {
+  /** Its name in messages: the directory it was given as, absolute. */
+  readonly path: string;
+  readonly uuid: string;
+  readonly hash: HashAlgorithm;
+
+  /** A descriptor of the object for reading, unverified; ENOENT where it is not here. The caller closes it. */
+  open(digest: Uint8Array): number | Errno;
+
+  /** Size of the object's file in bytes, ENOENT where it is not here. */
+  size(digest: Uint8Array): number | Errno;
+}

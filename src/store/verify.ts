@@ -1,0 +1,51 @@
+/** Is the content of this open file what its name says? */
+import { fstatSync, readSync } from 'node:fs';
+import { equalBytes, toHex } from '../bytes.ts';
+import { blake3, createDigest, type HashAlgorithm } from '../digest.ts';
+import { reasonOf } from '../error.ts';
+import { chunkBuffer, readContent, sinkOf } from './content.ts';
+
+/**
+ * Hashes `fd` whole and compares.
+ * @returns why the file is not the object, or undefined where it is
+ */
+export function verifyObject(
+  fd: number,
+  algorithm: HashAlgorithm,
+  digest: Uint8Array,
+  size: number,
+): string | undefined {
+  try {
+    const problem = checkShape(fd, size);
+    if (problem !== undefined) return problem;
+    const actual = digestOf(fd, algorithm, size);
+    if (actual === undefined) return 'it became shorter while it was read';
+    if (equalBytes(actual, digest)) return undefined;
+    return `its content is corrupted: ${algorithm} is ${toHex(actual)}`;
+  } catch (error) {
+    return `it cannot be read: ${reasonOf(error)}`;
+  }
+}
+
+/** The checks that cost one fstat: also made where contents are not verified. */
+export function checkShape(fd: number, size: number): string | undefined {
+  const stat = fstatSync(fd);
+  if (!stat.isFile()) return 'it is not a regular file';
+  if (stat.size === size) return undefined;
+  return `it is ${stat.size < size ? 'truncated' : 'grown'}: ${stat.size} bytes instead of ${size}`;
+}
+
+function digestOf(fd: number, algorithm: HashAlgorithm, size: number): Uint8Array | undefined {
+  const buffer = chunkBuffer();
+  if (algorithm === 'blake3' && size < buffer.length) {
+    let length = 0;
+    while (length < size) {
+      const n = readSync(fd, buffer, length, size - length, length);
+      if (n === 0) return undefined;
+      length += n;
+    }
+    return blake3(buffer.subarray(0, length));
+  }
+  const hasher = createDigest(algorithm);
+  return readContent(fd, size, sinkOf(hasher)) < size ? undefined : hasher.digest();
+}

@@ -1,0 +1,176 @@
+#!/usr/bin/env node
+import { statSync } from 'node:fs';
+/** cfs-mkimage: packs a directory into an image. */
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { type BuildResult, buildImage } from '../src/build/build.ts';
+import { openDirectorySource } from '../src/build/directory.ts';
+import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/digest.ts';
+import { CfsError } from '../src/error.ts';
+import { INLINE_LIMIT } from '../src/manifest/tables.ts';
+import { type LocalRepository, openOrInitRepository, openRepository } from '../src/store/local.ts';
+import { defaultStore } from '../src/store/location.ts';
+import { EXIT, type ExitStatus, InterruptedError, integerOption, makeCommand, printJson, runTool } from './cli.ts';
+import { formatBytes, formatCount, formatDuration } from './format.ts';
+import { ProgressLine } from './progress.ts';
+
+interface Options {
+  readonly store?: string;
+  readonly inlineMax: number;
+  readonly hash?: HashAlgorithm;
+  readonly useEpoch: boolean;
+  readonly skipXattrs: boolean;
+  readonly skipDevices: boolean;
+  readonly oneFileSystem: boolean;
+  readonly threads: number;
+  readonly fsync: boolean;
+  readonly recordHint?: string;
+  readonly printId: boolean;
+  readonly json: boolean;
+  readonly quiet: boolean;
+}
+
+const MAX_THREADS = 64;
+
+const command = makeCommand(
+  'cfs-mkimage',
+  'Packs the directory SOURCE into the file IMAGE. File contents go to a store, where all images share them.',
+  `  cfs-mkimage /srv/rootfs rootfs.cfs
+  cfs-mkimage --store /srv/store --use-epoch build/ app.cfs
+  ID=$(cfs-mkimage --print-id rootfs rootfs.cfs)
+`,
+)
+  .argument('<SOURCE>', 'the directory to pack; never modified')
+  .argument('<IMAGE>', 'the image file to write; replaced as a whole where it exists')
+  .option(
+    '--store <DIR>',
+    'where objects go; made where it is missing (default: $CFS_STORE, else /var/lib/cfs for root, else $XDG_DATA_HOME/cfs)',
+  )
+  .option(
+    '--inline-max <N>',
+    'contents of at most N bytes go into the image itself',
+    integerOption('--inline-max', 0, INLINE_LIMIT),
+    64,
+  )
+  .option(
+    '--hash <NAME>',
+    `how objects are named: ${HASH_ALGORITHMS.join(' or ')} (default: what the store has, else blake3)`,
+    hashOption,
+  )
+  .option('--use-epoch', 'set every time to 1970-01-01 00:00:00', false)
+  .option('--skip-xattrs', 'leave out extended attributes', false)
+  .option('--skip-devices', 'leave out character and block devices', false)
+  .option('--one-file-system', 'do not enter other file systems; mount points become empty directories', false)
+  .option(
+    '--threads <N>',
+    'threads that read and hash',
+    integerOption('--threads', 1, MAX_THREADS),
+    Math.min(availableParallelism(), 8),
+  )
+  .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose objects and image')
+  .option(
+    '--record-hint <TEXT>',
+    "record the store's uuid and TEXT (a URL, say) in the image, for who looks for its objects",
+  )
+  .option('--print-id', 'print the image id alone on stdout', false)
+  .option('--json', 'print the result as one JSON object', false)
+  .option('--quiet', 'print nothing but errors', false);
+
+function hashOption(text: string): HashAlgorithm {
+  if (!HASH_ALGORITHMS.includes(text as HashAlgorithm)) {
+    throw new CfsError('usage', `--hash takes ${HASH_ALGORITHMS.join(' or ')}, not "${text}"`);
+  }
+  return text as HashAlgorithm;
+}
+
+async function main(argv: readonly string[]): Promise<ExitStatus> {
+  command.parse(argv);
+  const [source, image] = command.args as [string, string];
+  const options = command.opts<Options>();
+  const started = Date.now();
+  checkImagePath(image);
+  const result = await withSignals((signal) => pack(source, image, options, signal));
+  if (options.json) printJson({ image: resolve(image), ...result, seconds: (Date.now() - started) / 1000 });
+  else if (options.printId) process.stdout.write(`${result.id}\n`);
+  else if (!options.quiet) process.stdout.write(summary(image, result, Date.now() - started));
+  return EXIT.ok;
+}
+
+async function pack(source: string, image: string, options: Options, signal: AbortSignal): Promise<BuildResult> {
+  const store = options.store ?? defaultStore();
+  // the source is looked at first: a mistyped SOURCE must not leave a new store behind
+  if (!statSync(source, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new CfsError('source', `Cannot pack ${source}: it is not a directory`);
+  }
+  const repository = openStore(store, options.hash);
+  const tree = openDirectorySource(source, {
+    ...options,
+    exclude: repository.path,
+    warn: (line) => {
+      if (!options.quiet) process.stderr.write(`cfs-mkimage: ${line}\n`);
+    },
+  });
+  const progress = new ProgressLine(!options.quiet && !options.json);
+  try {
+    return await buildImage(tree, {
+      repository,
+      image,
+      inlineMax: options.inlineMax,
+      threads: options.threads,
+      durable: options.fsync,
+      repositories: options.recordHint === undefined ? [] : [{ uuid: repository.uuid, hint: options.recordHint }],
+      signal,
+      onProgress: (p) => progress.update(p),
+    });
+  } finally {
+    progress.end();
+  }
+}
+
+function openStore(store: string, hash: HashAlgorithm | undefined): LocalRepository {
+  if (hash !== undefined) return openOrInitRepository(store, hash);
+  const exists = statSync(`${store}/meta.json`, { throwIfNoEntry: false }) !== undefined;
+  return exists ? openRepository(store) : openOrInitRepository(store, 'blake3');
+}
+
+/** A wrong IMAGE is told before an hour of packing, not after. */
+function checkImagePath(image: string): void {
+  const stat = statSync(image, { throwIfNoEntry: false });
+  if (stat !== undefined && !stat.isFile()) {
+    throw new CfsError('usage', `Cannot write image ${image}: it exists and is not a regular file`);
+  }
+  const parent = resolve(image, '..');
+  if (!statSync(parent, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new CfsError('usage', `Cannot write image ${image}: there is no directory ${parent}`);
+  }
+}
+
+/** Runs `work` so that SIGINT and SIGTERM abort it: it cleans up and rejects. */
+async function withSignals<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    controller.abort(new InterruptedError(signal, `stopped by ${signal}; no image was written`));
+  };
+  for (const signal of signals) process.on(signal, onSignal);
+  try {
+    return await work(controller.signal);
+  } finally {
+    for (const signal of signals) process.off(signal, onSignal);
+  }
+}
+
+function summary(image: string, r: BuildResult, ms: number): string {
+  const rate = `${formatCount(Math.round((r.files * 1000) / Math.max(ms, 1)))} files/s, ${formatBytes((r.bytes * 1000) / Math.max(ms, 1))}/s`;
+  return [
+    `image    ${image} (${formatBytes(r.imageBytes)})`,
+    `id       ${r.id}`,
+    `tree     ${formatCount(r.entries)} entries, ${formatCount(r.files)} files, ${formatBytes(r.bytes)}`,
+    `objects  ${formatCount(r.objects)} (${formatBytes(r.objectBytes)}), of these new ${formatCount(r.newObjects)} (${formatBytes(r.newBytes)})`,
+    `shared   ${formatBytes(r.sharedBytes)} needed no space`,
+    `time     ${formatDuration(ms)} (${rate})`,
+    '',
+  ].join('\n');
+}
+
+await runTool('cfs-mkimage', main);

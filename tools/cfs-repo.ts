@@ -1,0 +1,86 @@
+#!/usr/bin/env node
+/** cfs-repo: makes and describes repositories. */
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/digest.ts';
+import { CfsError } from '../src/error.ts';
+import { initRepository, openRepository } from '../src/store/local.ts';
+import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
+import { formatBytes, formatCount } from './format.ts';
+
+const command = makeCommand(
+  'cfs-repo',
+  'Makes and describes repositories: directories that hold the objects of images.',
+  `  cfs-repo init /srv/store
+  cfs-repo init --hash fsverity-sha256 /srv/verity-store
+  cfs-repo stat /srv/store
+`,
+);
+
+command
+  .command('init')
+  .description('make a repository in DIR, which is missing or empty')
+  .argument('<DIR>')
+  .option('--hash <NAME>', `how objects are named: ${HASH_ALGORITHMS.join(' or ')}`, 'blake3')
+  .option('--json', 'print the result as one JSON object', false)
+  .action((dir: string, options: { hash: string; json: boolean }) => {
+    if (!HASH_ALGORITHMS.includes(options.hash as HashAlgorithm)) {
+      throw new CfsError('usage', `--hash takes ${HASH_ALGORITHMS.join(' or ')}, not "${options.hash}"`);
+    }
+    const { path, uuid, hash } = initRepository(dir, options.hash as HashAlgorithm);
+    if (options.json) printJson({ path, uuid, hash });
+    else process.stdout.write(`made repository ${path} (${hash}, uuid ${uuid})\n`);
+  });
+
+command
+  .command('stat')
+  .description('count the objects of a repository')
+  .argument('<DIR>')
+  .option('--json', 'print the result as one JSON object', false)
+  .action((dir: string, options: { json: boolean }) => {
+    const { path, uuid, hash } = openRepository(dir);
+    const counts = countObjects(path);
+    if (options.json) printJson({ path, uuid, hash, ...counts });
+    else {
+      process.stdout.write(
+        [
+          `repository  ${path}`,
+          `uuid        ${uuid}`,
+          `hash        ${hash}`,
+          `objects     ${formatCount(counts.objects)} (${formatBytes(counts.bytes)}, ${formatBytes(counts.allocatedBytes)} on disk)`,
+          `unfinished  ${formatCount(counts.temporaries)} files in tmp/`,
+          '',
+        ].join('\n'),
+      );
+    }
+  });
+
+interface ObjectCounts {
+  readonly objects: number;
+  readonly bytes: number;
+  readonly allocatedBytes: number;
+  readonly temporaries: number;
+}
+
+function countObjects(path: string): ObjectCounts {
+  let objects = 0;
+  let bytes = 0;
+  let allocatedBytes = 0;
+  for (const prefix of readdirSync(join(path, 'objects'))) {
+    for (const name of readdirSync(join(path, 'objects', prefix))) {
+      const stat = statSync(join(path, 'objects', prefix, name), { throwIfNoEntry: false });
+      if (stat === undefined) continue; // deleted meanwhile
+      objects++;
+      bytes += stat.size;
+      allocatedBytes += stat.blocks * 512;
+    }
+  }
+  return { objects, bytes, allocatedBytes, temporaries: readdirSync(join(path, 'tmp')).length };
+}
+
+async function main(argv: readonly string[]): Promise<ExitStatus> {
+  command.parse(argv);
+  return EXIT.ok;
+}
+
+await runTool('cfs-repo', main);

@@ -1,0 +1,152 @@
+/** The words of `-o`: those of cfs, of mount(8), and of mount.composefs. */
+import { availableParallelism } from 'node:os';
+import { CfsError } from '../src/error.ts';
+import type { Driver } from '../src/mount.ts';
+import type { VerifyMode } from '../src/store/object-store.ts';
+
+export interface MountWords {
+  readonly repositories: readonly string[];
+  readonly digest?: string;
+  readonly verify: VerifyMode;
+  readonly driver: Driver;
+  readonly threads: number;
+  readonly allowOther: boolean;
+  readonly suid: boolean;
+  readonly dev: boolean;
+  readonly exec: boolean;
+  readonly noatime: boolean;
+  readonly nonempty: boolean;
+  readonly source?: string;
+}
+
+type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & { repositories: string[] };
+
+const MAX_THREADS = 64;
+
+const usage = (message: string): CfsError => new CfsError('usage', message);
+
+function choice<T extends string>(word: string, allowed: readonly T[]): (value: string) => T {
+  return (value) => {
+    if (!allowed.includes(value as T)) throw usage(`-o ${word}= takes ${allowed.join(', ')}; not "${value}"`);
+    return value as T;
+  };
+}
+
+/** Words with a value. */
+const VALUED: Readonly<Record<string, (words: Mutable, value: string) => void>> = {
+  digest: (words, value) => {
+    if (!/^[0-9a-fA-F]{64}$/.test(value))
+      throw usage(`-o digest= takes an image id, 64 hexadecimal digits; not "${value}"`);
+    words.digest = value.toLowerCase();
+  },
+  verify: (words, value) => {
+    words.verify = choice<VerifyMode>('verify', ['open', 'off'])(value);
+  },
+  driver: (words, value) => {
+    words.driver = choice<Driver>('driver', ['kernel', 'fuse-native'])(value);
+  },
+  threads: (words, value) => {
+    const n = Number(value);
+    if (!/^\d+$/.test(value) || n < 1 || n > MAX_THREADS)
+      throw usage(`-o threads= takes 1 to ${MAX_THREADS}; not "${value}"`);
+    words.threads = n;
+  },
+  // composefs: directories separated by colons, asked in order
+  basedir: (words, value) => {
+    words.repositories.push(...value.split(':').filter((dir) => dir !== ''));
+  },
+  repo: (words, value) => {
+    words.repositories.push(value);
+  },
+  fsname: (words, value) => {
+    words.source = value;
+  },
+};
+
+/** Words without a value. */
+const PLAIN: Readonly<Record<string, (words: Mutable) => void>> = {
+  allow_other: (words) => {
+    words.allowOther = true;
+  },
+  noallow_other: (words) => {
+    words.allowOther = false;
+  },
+  suid: (words) => {
+    words.suid = true;
+  },
+  nosuid: (words) => {
+    words.suid = false;
+  },
+  dev: (words) => {
+    words.dev = true;
+  },
+  nodev: (words) => {
+    words.dev = false;
+  },
+  exec: (words) => {
+    words.exec = true;
+  },
+  noexec: (words) => {
+    words.exec = false;
+  },
+  noatime: (words) => {
+    words.noatime = true;
+  },
+  nonempty: (words) => {
+    words.nonempty = true;
+  },
+};
+
+/**
+ * What fstab, mount(8) and systemd add, and what is so in any case: an image is read-only, permissions are
+ * always checked by the kernel. `rw` is what mount(8) says to every helper when nobody said `ro`.
+ */
+const IGNORED: ReadonlySet<string> = new Set(
+  (
+    'ro rw defaults auto noauto user nouser users owner group nofail _netdev async sync dirsync atime relatime ' +
+    'norelatime strictatime nostrictatime diratime nodiratime lazytime nolazytime iversion noiversion mand nomand ' +
+    'silent loud default_permissions'
+  ).split(' '),
+);
+const IGNORED_PREFIX = /^(?:x-|X-|comment=)/;
+
+/** The defaults. Root's mounts are for everybody, as those of any file system; others need `user_allow_other` in /etc/fuse.conf for that. */
+function defaults(): Mutable {
+  return {
+    repositories: [],
+    verify: 'open',
+    driver: 'kernel',
+    threads: Math.min(availableParallelism(), 2),
+    allowOther: process.geteuid?.() === 0,
+    suid: false,
+    dev: false,
+    exec: true,
+    noatime: false,
+    nonempty: false,
+  };
+}
+
+/**
+ * @param lists what each `-o` was given: words separated by commas; `\,` is a comma in a value
+ * @throws CfsError (usage) that names the word
+ */
+export function parseMountWords(lists: readonly string[]): MountWords {
+  const words = defaults();
+  for (const word of lists.flatMap(splitList)) {
+    if (IGNORED.has(word) || IGNORED_PREFIX.test(word)) continue;
+    const equals = word.indexOf('=');
+    const name = equals < 0 ? word : word.slice(0, equals);
+    const valued = VALUED[name];
+    const plain = PLAIN[name];
+    if (valued !== undefined && equals >= 0) valued(words, word.slice(equals + 1));
+    else if (valued !== undefined) throw usage(`-o ${name} needs a value: ${name}=…`);
+    else if (plain !== undefined && equals < 0) plain(words);
+    else if (plain !== undefined) throw usage(`-o ${name} takes no value`);
+    else throw usage(`unknown mount option "${word}". 'cfs-mount --help' lists them.`);
+  }
+  return words;
+}
+
+function splitList(list: string): string[] {
+  return (list.match(/(?:\\.|[^,\\])+/g) ?? []).map((word) => word.replace(/\\(.)/g, '$1'));
+}
