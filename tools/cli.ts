@@ -108,7 +108,7 @@ export async function runTool(
 }
 
 function report(name: string, error: unknown, mountWords: readonly ErrorKind[]): ExitStatus {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  if (error instanceof CommanderError) return reportCommander(error);
   const kind: ErrorKind | 'bug' =
     error instanceof CfsError ? error.kind : errnoOf(error) !== undefined ? 'system' : 'bug';
   let status: ExitStatus;
@@ -126,4 +126,12 @@ function report(name: string, error: unknown, mountWords: readonly ErrorKind[]):
   if (process.env['CFS_DEBUG'] === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   if (process.argv.includes('--json')) printJson({ error: { kind, message, status } });
   return status;
+}
+
+/** Commander has told the person already; help and version come this way too. */
+function reportCommander(error: CommanderError): ExitStatus {
+  if (error.exitCode === 0) return EXIT.ok;
+  const message = error.message.replace(/^error: /, '');
+  if (process.argv.includes('--json')) printJson({ error: { kind: 'usage', message, status: EXIT.usage } });
+  return EXIT.usage;
 }

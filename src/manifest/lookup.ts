@@ -73,11 +73,11 @@ export function lookupPath(tables: ManifestTables, path: Uint8Array): number {
   for (let from = 0; from < path.length; ) {
     const slash = path.indexOf(0x2f, from);
     const to = slash < 0 ? path.length : slash;
-    if (to > from) {
-      if (!isDirectory(tables, row)) return -1;
-      row = lookupName(tables, row, path.subarray(from, to));
-      if (row < 0) return -1;
-    } else if (slash >= 0 && !isDirectory(tables, row)) return -1;
+    // whatever a slash stands behind or a name is looked up in is a directory
+    if (from > 0 && !isDirectory(tables, row)) return -1;
+    if (to > from) row = lookupName(tables, row, path.subarray(from, to));
+    if (row < 0) return -1;
+    if (slash === path.length - 1 && !isDirectory(tables, row)) return -1;
     from = to + 1;
   }
   return row;
@@ -144,8 +144,8 @@ export interface TreeLink {
 /** Visits every link in path order, the root first. */
 export function walkTree(tables: ManifestTables, visit: (link: TreeLink) => void, from = 0, prefix?: Uint8Array): void {
   const seen = new Uint8Array(tables.inodes.mode.length);
-  let path = Buffer.alloc(4096);
   let length = prefix === undefined || prefix.length === 1 ? 0 : prefix.length;
+  let path = Buffer.alloc(Math.max(4096, length));
   if (prefix !== undefined) path.set(prefix.subarray(0, length));
   const slash = Uint8Array.of(0x2f);
   visit({ row: from, path: length === 0 ? slash : path.subarray(0, length), first: true });

@@ -1,0 +1,35 @@
+# cfs: `make demo` and `make test` do everything that a fresh machine needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint format bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## packages of the system and of npm; quick when they are there
+	@scripts/setup build
+
+build: setup ## compile to dist/
+	@npm run --silent build
+
+demo: build ## pack a directory (SRC=DIR), mount it, compare, show a corrupted object
+	@scripts/demo $(SRC)
+
+test: build ## every test, with real mounts
+	@scripts/setup test
+	@scripts/check-fuse
+	@npx vitest run $(TESTS)
+
+lint: build ## types of the tests, format, import directions
+	@npm run --silent check
+
+format: setup ## format the sources
+	@npm run --silent format
+
+bench: build ## the benchmark against overlayfs; results in bench/results
+	@scripts/setup test
+	@node dist/tools/cfs-bench.js $(ARGS)
+
+clean: ## remove what was built
+	@rm -rf dist node_modules

@@ -1,0 +1,52 @@
+/** What is mounted where, and its end. */
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EBUSY, EINVAL, errnoName } from '../../src/errno.ts';
+import { CfsError } from '../../src/error.ts';
+import { MNT_DETACH, UMOUNT_NOFOLLOW, umount2 } from '../../src/syscall.ts';
+
+export interface Mount {
+  readonly path: string;
+  /** ext4, overlay, fuse … */
+  readonly type: string;
+}
+
+/** All mounts of this namespace, in the order of proc_pid_mountinfo(5). */
+export function mounts(): Mount[] {
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').trimEnd().split('\n');
+  return lines.map((line) => {
+    const fields = line.split(' ');
+    const octal = /\\([0-7]{3})/g;
+    const path = (fields[4] as string).replace(octal, (_, digits: string) => String.fromCharCode(parseInt(digits, 8)));
+    return { path, type: fields[fields.indexOf('-') + 1] as string };
+  });
+}
+
+export const isBelow = (path: string, directory: string): boolean =>
+  path.startsWith(directory === '/' ? '/' : `${directory}/`);
+
+/** The mount that `path` (absolute, without symbolic links) lies in. */
+export function mountOf(path: string): Mount | undefined {
+  const over = mounts().filter((mount) => mount.path === path || isBelow(path, mount.path));
+  return over.reduce<Mount | undefined>(
+    (best, mount) => (best !== undefined && best.path.length > mount.path.length ? best : mount),
+    undefined,
+  );
+}
+
+/** How often and how long a busy mount is tried again: 5 s in all. */
+const BUSY_TRIES = 50;
+const BUSY_WAIT_MS = 100;
+
+/** Unmounts `path`; nothing where nothing is mounted there. A mount that stays busy is detached, and an error says so. */
+export async function unmount(path: string): Promise<void> {
+  if (!mounts().some((mount) => mount.path === path)) return;
+  for (let attempt = 0; attempt < BUSY_TRIES; attempt++) {
+    const result = umount2(path, UMOUNT_NOFOLLOW);
+    if (result === 0 || result === EINVAL) return;
+    if (result !== EBUSY) throw new CfsError('system', `Cannot unmount ${path}: ${errnoName(result)}`);
+    await sleep(BUSY_WAIT_MS);
+  }
+  umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH);
+  throw new CfsError('system', `Cannot unmount ${path}: busy; it was detached (umount -l)`);
+}

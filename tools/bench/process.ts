@@ -1,0 +1,112 @@
+/** Child processes that are timed, and the programs of cfs itself. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { CfsError } from '../../src/error.ts';
+
+/** How long a child that was told to end may take before it is killed. */
+const KILL_AFTER_MS = 10_000;
+/** A daemon that kept its parent's pipes must not hold the reader of them for ever. */
+const PIPE_GRACE_MS = 500;
+const STDERR_LIMIT = 16_384;
+
+export interface Ended {
+  /** From the spawn until the process had ended. */
+  readonly ns: number;
+  /** Empty where it was not collected. */
+  readonly stdout: Buffer;
+}
+
+/**
+ * Runs a program to its end. Its output goes to /dev/null, or is collected. In its own session: a ^C at
+ * the terminal reaches only the benchmark, which then ends the child and cleans up.
+ * @throws CfsError (system) where it cannot start or ends with another status than 0; the signal's reason
+ */
+export async function run(
+  argv: readonly [string, ...string[]],
+  signal: AbortSignal,
+  output: 'discard' | 'collect' = 'discard',
+): Promise<Ended> {
+  signal.throwIfAborted();
+  const [program, ...args] = argv;
+  const begin = process.hrtime.bigint();
+  const child = spawn(program, args, {
+    stdio: ['ignore', output === 'collect' ? 'pipe' : 'ignore', 'pipe'],
+    // the same words and the same work everywhere: without TZ every local time looks at /etc/localtime
+    env: { ...process.env, LC_ALL: 'C', TZ: 'UTC0' },
+    detached: true,
+  });
+  const stop = (): void => terminate(child);
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    const { status, ns, stdout, stderr } = await ended(child, begin);
+    signal.throwIfAborted();
+    if (status !== 0) {
+      const reason = typeof status === 'number' ? `it ended with status ${status}` : `it was ended by ${status}`;
+      throw new CfsError('system', `${argv.join(' ')}: ${reason}${firstLines(stderr)}`);
+    }
+    return { ns, stdout };
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}
+
+function terminate(child: ChildProcess): void {
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS);
+  child.once('exit', () => clearTimeout(timer));
+}
+
+interface Exit {
+  readonly status: number | NodeJS.Signals;
+  readonly ns: number;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+}
+
+function ended(child: ChildProcess, begin: bigint): Promise<Exit> {
+  const stdout: Buffer[] = [];
+  let stderr = '';
+  child.stdout?.on('data', (piece: Buffer) => stdout.push(piece));
+  child.stderr?.on('data', (piece: Buffer) => {
+    if (stderr.length < STDERR_LIMIT) stderr += piece.toString();
+  });
+  return new Promise((resolve, reject) => {
+    child.once('error', (error) => {
+      reject(new CfsError('system', `Cannot run ${child.spawnfile}: ${error.message}`));
+    });
+    child.once('exit', (code, killer) => {
+      const ns = Number(process.hrtime.bigint() - begin);
+      const finish = (): void => {
+        clearTimeout(timer);
+        child.stdout?.destroy();
+        child.stderr?.destroy();
+        resolve({ status: code ?? killer ?? 'SIGKILL', ns, stdout: Buffer.concat(stdout), stderr });
+      };
+      const timer = setTimeout(finish, PIPE_GRACE_MS);
+      child.once('close', finish);
+    });
+  });
+}
+
+function firstLines(stderr: string): string {
+  const lines = stderr.trim().split('\n').slice(0, 3).join('; ');
+  return lines === '' ? '' : `: ${lines}`;
+}
+
+/** Where the built file `name` of tools/ lies. */
+export function toolPath(name: string): string {
+  return fileURLToPath(new URL(`../${name}`, import.meta.url));
+}
+
+/** The command line of a tool of this build, e.g. `cfs-mount`. */
+export function toolCommand(name: string, ...args: readonly string[]): [string, ...string[]] {
+  return [process.execPath, toolPath(`${name}.js`), ...args];
+}
+
+/** Why these tools cannot be run; undefined where they can. */
+export function missingTools(...names: readonly string[]): string | undefined {
+  const missing = names.filter((name) => !existsSync(toolPath(`${name}.js`)));
+  if (missing.length === 0) return undefined;
+  return `${missing.map((name) => toolPath(`${name}.js`)).join(' and ')} not there; build first (npm run build)`;
+}

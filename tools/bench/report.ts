@@ -1,0 +1,157 @@
+/** Results as text for a terminal of 100 columns. No I/O. */
+import type { Omission, Rate, Tree } from './contract.ts';
+import type { Machine } from './machine.ts';
+import { rowKey, type Summary, spread } from './statistics.ts';
+
+const WIDTH = 100;
+const GAP = '  ';
+/** A cell with more spread than this part of its median is marked. */
+const NOISY = 0.3;
+
+/** "386 ms": three significant digits. */
+export function formatTime(ns: number): string {
+  const [value, unit] = ns < 1e6 ? [ns / 1e3, 'µs'] : ns < 1e9 ? [ns / 1e6, 'ms'] : [ns / 1e9, 's'];
+  return `${threeDigits(value)} ${unit}`;
+}
+
+function threeDigits(value: number): string {
+  return value >= 99.95 ? Math.round(value).toLocaleString('en') : value.toPrecision(value < 1 ? 2 : 3);
+}
+
+export function formatBytes(bytes: number): string {
+  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let power = 0;
+  for (let rest = bytes; rest >= 1024 && power < units.length - 1; rest /= 1024) power++;
+  return power === 0 ? `${bytes} bytes` : `${threeDigits(bytes / 1024 ** power)} ${units[power]}`;
+}
+
+function formatRate({ work, median }: Summary, rate: Rate): string {
+  const seconds = median / 1e9;
+  return rate === 'bytes'
+    ? `${threeDigits(work.bytes / 1e6 / seconds)} MB/s`
+    : `${threeDigits(work.count / seconds)} ${work.unit}/s`;
+}
+
+/** Lines of equally wide columns: the first `left` of them to the left, the others to the right. */
+function alignColumns(rows: readonly (readonly string[])[], left = 1): string[] {
+  const widths: number[] = [];
+  for (const row of rows) {
+    row.forEach((cell, i) => {
+      widths[i] = Math.max(widths[i] ?? 0, cell.length);
+    });
+  }
+  return rows.map((row) =>
+    row
+      .map((cell, i) => (i < left ? cell.padEnd(widths[i] as number) : cell.padStart(widths[i] as number)))
+      .join(GAP)
+      .trimEnd(),
+  );
+}
+
+const heading = (text: string): string => `${text}\n${'─'.repeat(Math.min(text.length, WIDTH))}`;
+
+/**
+ * System × workload: in each cell the median and its ratio to that of `reference`, a rate below it where
+ * the workload has one. As many systems side by side as fit, the rest in a second table.
+ */
+export function renderMatrix(summaries: readonly Summary[], reference: string): string {
+  if (summaries.length === 0) return '';
+  const systems = [...new Set(summaries.map(({ system }) => system))];
+  const several = new Set(summaries.filter(({ tree }) => tree !== 'large').map(({ tree }) => tree)).size > 1;
+  const byRow = new Map<string, Map<string, Summary>>();
+  for (const one of summaries) {
+    const row = byRow.get(rowKey(one)) ?? new Map<string, Summary>();
+    byRow.set(rowKey(one), row.set(one.system, one));
+  }
+  const block = (names: readonly string[]): string[] => {
+    const rows = [...byRow.values()].flatMap((row) => matrixRows(row, names, reference, several));
+    return alignColumns([['', ...names], ...rows]);
+  };
+  return [
+    heading(`Time of one pass, and its ratio to ${reference} (lower is better)`),
+    ...chunksThatFit(systems, block).map((lines) => lines.join('\n')),
+    ...(summaries.some((one) => spread(one) > NOISY)
+      ? [`~ the samples lie further apart than ${NOISY * 100} % of their median; --details shows them`]
+      : []),
+  ].join('\n\n');
+}
+
+/** Puts as many systems in each block as keep it in WIDTH columns, one at least. */
+function chunksThatFit(systems: readonly string[], block: (names: readonly string[]) => string[]): string[][] {
+  const blocks: string[][] = [];
+  for (let from = 0; from < systems.length; ) {
+    let to = systems.length;
+    let lines = block(systems.slice(from, to));
+    while (to - from > 1 && lines.some((line) => line.length > WIDTH)) lines = block(systems.slice(from, --to));
+    blocks.push(lines);
+    from = to;
+  }
+  return blocks;
+}
+
+function matrixRows(
+  row: Map<string, Summary>,
+  names: readonly string[],
+  reference: string,
+  several: boolean,
+): string[][] {
+  const any = [...row.values()][0] as Summary;
+  const label = `${any.title}${several && any.tree !== 'large' ? `, ${any.tree}` : ''}, ${any.state}`;
+  const cells = (text: (one: Summary) => string, none: string): string[] =>
+    names.map((name) => {
+      const one = row.get(name);
+      return one === undefined ? none : text(one);
+    });
+  const times = [label, ...cells((one) => timeCell(one, reference), `–${BEHIND_TIME}`)];
+  const rate = any.rates?.[0];
+  if (rate === undefined) return [times];
+  return [times, ['', ...cells((one) => formatRate(one, rate) + BEHIND_TIME, '')]];
+}
+
+/** The room of what timeCell puts behind the time: "  0.56×" and a mark. */
+const BEHIND_TIME = ' '.repeat(8);
+
+function timeCell(one: Summary, reference: string): string {
+  const ratio = one.ratios[reference];
+  const text = ratio === undefined ? '' : `${ratio >= 99.5 ? Math.round(ratio) : ratio.toFixed(2)}×`;
+  return `${formatTime(one.median)}${text.padStart(BEHIND_TIME.length - 1)}${spread(one) > NOISY ? '~' : ' '}`;
+}
+
+/** One line for each result: median, spread, rates and all ratios. */
+export function renderDetails(title: string, summaries: readonly Summary[]): string {
+  if (summaries.length === 0) return '';
+  const references = [...new Set(summaries.flatMap(({ ratios }) => Object.keys(ratios)))];
+  const rows = summaries.map((one, i) => {
+    const before = summaries[i - 1];
+    const repeated = before !== undefined && rowKey(before) === rowKey(one);
+    return [
+      repeated ? '' : `${one.title}, ${one.tree}, ${one.state}`,
+      one.system,
+      formatTime(one.median),
+      `${formatTime(one.min)} – ${formatTime(one.max)}`,
+      (one.rates ?? []).map((rate) => formatRate(one, rate)).join(', '),
+      ...references.map((name) => one.ratios[name]?.toFixed(2) ?? ''),
+    ];
+  });
+  const head = ['', '', 'median', 'min – max', '', ...references.map((name) => `×${name}`)];
+  return [heading(title), '', ...alignColumns([head, ...rows], 2)].join('\n');
+}
+
+/** What was measured, and on what. */
+export function renderSubject(machine: Machine, trees: readonly Tree[], rounds: number): string {
+  const { cpu, cores, kernel, node, distribution, source_file_system, scratch_file_system } = machine;
+  return [
+    `${cpu}, ${cores} cores, ${formatBytes(machine.memory_bytes)}; ${distribution}, kernel ${kernel}, node ${node}`,
+    `source on ${source_file_system}, scratch on ${scratch_file_system}; load ${machine.load.toFixed(2)} at the start; ${rounds} rounds`,
+    ...trees.map(
+      (tree) =>
+        `${tree.name} (${tree.name === 'source' ? tree.path : 'generated'}): ${tree.entries.toLocaleString('en')} entries, ${tree.files.toLocaleString('en')} files, ${formatBytes(tree.bytes)}`,
+    ),
+  ].join('\n');
+}
+
+export function renderOmissions(omissions: readonly Omission[]): string {
+  if (omissions.length === 0) return '';
+  const lines = omissions.map(({ what, why, failed }) => `- ${what}: ${failed ? 'failed: ' : ''}${why}`);
+  return [heading('Not compared'), ...lines].join('\n');
+}

@@ -1,0 +1,194 @@
+/**
+ * An image of a million files: how long mounting it takes, and how much memory its daemon needs. The
+ * image is built from numbers; no file of it exists, so only its metadata can be read.
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { type ContentDigest, digestContent } from '../../src/digest.ts';
+import { reasonOf } from '../../src/error.ts';
+import { type InodeMetadata, ManifestBuilder } from '../../src/manifest/builder.ts';
+import { encodeManifest } from '../../src/manifest/encode.ts';
+import { S_IFDIR, S_IFREG } from '../../src/manifest/tables.ts';
+import { cfsUnavailable, mountImage, unmountImage } from './cfs-daemon.ts';
+import type { Bench, Experiment, Outcome, Result } from './contract.ts';
+import { run, toolCommand } from './process.ts';
+import { median } from './statistics.ts';
+
+/** What a daemon of any image is allowed, in bytes: node itself, its threads and the program. */
+const DAEMON_ALLOWANCE = 60_000_000;
+const FILES_PER_DIRECTORY = 1_000;
+/** Contents that the files share. */
+const OBJECTS = 4_000;
+const OBJECT_SIZE = 2_000;
+const HASH = 'blake3';
+
+/** @param files how many regular files the image has */
+export function scaleExperiment(files: number): Experiment {
+  return {
+    name: 'scale',
+    title: 'mounting a large image',
+    system: 'cfs',
+    available: cfsUnavailable,
+    run: (bench) => measureScale(files, bench),
+  };
+}
+
+async function measureScale(files: number, bench: Bench): Promise<Outcome> {
+  const store = bench.scratch.file('scale-store');
+  const small = bench.scratch.file('scale-empty.cfs');
+  const large = bench.scratch.file('scale.cfs');
+  bench.progress(`building an image of ${files} files`);
+  const empty = bench.scratch.directory('scale-empty');
+  await run(toolCommand('cfs-mkimage', '--no-fsync', '--quiet', '--store', store, empty, small), bench.signal);
+  const bytes = buildImage(files);
+  writeFileSync(large, bytes);
+  const emptyMounts: Mounted[] = [];
+  const largeMounts: Mounted[] = [];
+  for (let round = 0; round <= bench.rounds; round++) {
+    bench.progress(`mounting ${files} files, ${round === 0 ? 'warm-up' : `round ${round} of ${bench.rounds}`}`);
+    const one = await mountOnce(store, small, false, bench);
+    const other = await mountOnce(store, large, round === bench.rounds, bench);
+    if (round > 0) {
+      emptyMounts.push(one);
+      largeMounts.push(other);
+    }
+  }
+  return outcome(files, bytes.length, emptyMounts, largeMounts);
+}
+
+interface Mounted {
+  /** From the start of cfs-mount until it returned. */
+  readonly ns: number;
+  /** Resident bytes of the daemon right after that; undefined where its pid is not known. */
+  readonly rss: number | undefined;
+  /** The same after everything in the mount was looked at once. */
+  readonly rssAfterWalk: number | undefined;
+}
+
+async function mountOnce(store: string, image: string, walk: boolean, bench: Bench): Promise<Mounted> {
+  const mountpoint = bench.scratch.directory('mnt-scale');
+  let pid: number | undefined;
+  try {
+    const mounted = await mountImage(store, image, mountpoint, [], bench.signal);
+    pid = mounted.pid;
+    const rss = residentBytes(pid);
+    if (walk) {
+      bench.progress('looking at every file of the large image');
+      await run(['find', mountpoint, '-size', '+1000000c'], bench.signal);
+    }
+    return { ns: mounted.ns, rss, rssAfterWalk: walk ? residentBytes(pid) : undefined };
+  } finally {
+    await unmountImage(mountpoint, pid);
+  }
+}
+
+function outcome(files: number, imageBytes: number, empty: readonly Mounted[], large: readonly Mounted[]): Outcome {
+  const figures: Record<string, number> = { scale_files: files, scale_image_bytes: imageBytes };
+  const notes = [`The image of ${files.toLocaleString('en')} files has ${megabytes(imageBytes)}.`];
+  const rss = medianOf(large.map((mounted) => mounted.rss));
+  if (rss === undefined) {
+    notes.push('The memory of its daemon is not known: cfs-mount --json gave no pid.');
+  } else {
+    const perFile = (rss - DAEMON_ALLOWANCE) / files;
+    figures['scale_rss_bytes'] = rss;
+    figures['scale_bytes_per_file'] = perFile;
+    notes.push(`Its daemon has ${megabytes(rss)} resident: (RSS − 60 MB) / files = ${Math.round(perFile)} bytes.`);
+    const base = medianOf(empty.map((mounted) => mounted.rss));
+    if (base !== undefined) {
+      figures['scale_empty_rss_bytes'] = base;
+      notes.push(
+        `A daemon of an empty image has ${megabytes(base)}: ${Math.round((rss - base) / files)} bytes a file above it.`,
+      );
+    }
+    const walked = medianOf(large.map((mounted) => mounted.rssAfterWalk));
+    if (walked !== undefined) {
+      figures['scale_walked_rss_bytes'] = walked;
+      notes.push(`After find(1) has looked at every file it has ${megabytes(walked)}.`);
+    }
+  }
+  return {
+    results: [mountResult(files, 'large', large), mountResult(0, 'empty', empty)],
+    figures,
+    notes,
+  };
+}
+
+const mountResult = (files: number, state: string, mounted: readonly Mounted[]): Result => ({
+  workload: 'scale',
+  title: 'mounting',
+  tree: files === 0 ? 'empty image' : `${files} files`,
+  state,
+  system: 'cfs',
+  work: { count: files, unit: 'files', bytes: 0 },
+  samples: mounted.map(({ ns }) => ns),
+});
+
+const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+
+function medianOf(values: readonly (number | undefined)[]): number | undefined {
+  const known = values.filter((value) => value !== undefined);
+  return known.length === 0 ? undefined : median(known);
+}
+
+/** `files` files in directories of 1000: nine in ten share 4000 objects, the rest are empty. */
+function buildImage(files: number): Uint8Array {
+  const builder = new ManifestBuilder(HASH, metadataOf(S_IFDIR | 0o755));
+  const contents = Array.from({ length: Math.min(OBJECTS, files) }, (_, i) => contentOf(i));
+  const file = metadataOf(S_IFREG | 0o644);
+  let directory = 0;
+  for (let i = 0; i < files; i++) {
+    if (i % FILES_PER_DIRECTORY === 0) {
+      directory = builder.addInode(metadataOf(S_IFDIR | 0o755));
+      builder.link(0, Buffer.from(`directory-${i / FILES_PER_DIRECTORY}`), directory);
+    }
+    const inode = builder.addInode(file);
+    builder.link(directory, Buffer.from(`file-${i}.dat`), inode);
+    if (i % 10 !== 0) builder.setObject(inode, contents[i % contents.length] as ContentDigest);
+  }
+  return encodeManifest(builder.finish());
+}
+
+const metadataOf = (mode: number): InodeMetadata => ({
+  mode,
+  uid: 0,
+  gid: 0,
+  mtime: 1_700_000_000,
+  mtimeNsec: 0,
+  rdev: 0,
+  xattrs: [],
+});
+
+function contentOf(number: number): ContentDigest {
+  const bytes = new Uint8Array(OBJECT_SIZE);
+  new DataView(bytes.buffer).setUint32(0, number, true);
+  return digestContent(HASH, bytes);
+}
+
+/** VmRSS of a process and of everything it started, in bytes; undefined where it is gone or not known. */
+function residentBytes(pid: number | undefined): number | undefined {
+  if (pid === undefined) return undefined;
+  const parents = new Map(processes().map((one) => [one, Number(statusField(one, 'PPid'))]));
+  const family = new Set([pid]);
+  // a child may have a lower number than its parent: go on until nothing is added
+  for (let before = 0; before < family.size; ) {
+    before = family.size;
+    for (const [one, parent] of parents) if (family.has(parent)) family.add(one);
+  }
+  const kilobytes = [...family].map((one) => parseInt(statusField(one, 'VmRSS') ?? '0', 10));
+  const total = kilobytes.reduce((sum, value) => sum + value, 0) * 1024;
+  return total === 0 ? undefined : total;
+}
+
+const processes = (): number[] =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
+
+/** A field of proc_pid_status(5); undefined where the process is gone. */
+function statusField(pid: number, name: string): string | undefined {
+  try {
+    return new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  } catch (error) {
+    if (/ENOENT|ESRCH/.test(String(error))) return undefined;
+    throw new Error(`Cannot read the status of process ${pid}: ${reasonOf(error)}`);
+  }
+}

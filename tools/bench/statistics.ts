@@ -1,0 +1,44 @@
+/** From samples to figures. */
+import type { Result } from './contract.ts';
+
+/** The middle value; the mean of the two in the middle of an even number. `values` is not empty. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const high = sorted[Math.floor(sorted.length / 2)] as number;
+  const low = sorted[Math.floor((sorted.length - 1) / 2)] as number;
+  return (low + high) / 2;
+}
+
+/** A result with what follows from its samples. Times in nanoseconds. */
+export interface Summary extends Result {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+  /** This median divided by that of each reference system that has one: below 1 is faster. */
+  readonly ratios: Readonly<Record<string, number>>;
+}
+
+/** What is in one row of the table: the same work in the same state, on all systems. */
+export const rowKey = ({ workload, tree, state }: Result): string => `${workload}\0${tree}\0${state}`;
+
+/** @param references names of the systems that every other one is compared with */
+export function summarize(results: readonly Result[], references: readonly string[]): Summary[] {
+  const medians = new Map(results.map((result) => [`${rowKey(result)}\0${result.system}`, median(result.samples)]));
+  return results.map((result) => {
+    const own = median(result.samples);
+    const ratios = references.flatMap((reference): [string, number][] => {
+      const other = medians.get(`${rowKey(result)}\0${reference}`);
+      return other === undefined ? [] : [[reference, own / other]];
+    });
+    return {
+      ...result,
+      median: own,
+      min: Math.min(...result.samples),
+      max: Math.max(...result.samples),
+      ratios: Object.fromEntries(ratios),
+    };
+  });
+}
+
+/** Largest and smallest sample, their distance as a part of the median. */
+export const spread = ({ median: middle, min, max }: Summary): number => (max - min) / middle;

@@ -1,0 +1,153 @@
+#!/usr/bin/env node
+/** cfs-info: what is in an image, without a mount. */
+import { type Command, Option } from 'commander';
+import { CfsError } from '../src/error.ts';
+import { readImage } from '../src/image-file.ts';
+import { walkPaths, writeDump } from '../src/manifest/dump.ts';
+import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
+import { openRepository } from '../src/store/local.ts';
+import { defaultStore } from '../src/store/location.ts';
+import { EXIT, type ExitStatus, makeCommand, runTool } from './cli.ts';
+import { describeInode, jsonOfInode } from './info/inode.ts';
+import { type ListOptions, list } from './info/list.ts';
+import { listMissing, listObjects } from './info/objects.ts';
+import { Output, OutputClosed } from './info/output.ts';
+import { findPath } from './info/paths.ts';
+
+const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to name exactly this image
+  cfs-info ls -l debian.cfs /etc             a directory
+  cfs-info ls -R debian.cfs | grep '/man1/'  every path
+  cfs-info stat debian.cfs /usr/bin/env      everything about a file
+  cfs-info missing --repo /srv/cfs debian.cfs && echo complete
+  cfs-info dump debian.cfs > debian.dump     the whole tree as text, as mkcomposefs --from-file reads it
+
+A PATH begins at the root of the image. A name that cannot be typed can be written as it is shown, \\xHH
+for a byte. In --json, text that is not UTF-8 is shown that way too, and has a second key that ends in
+"Base64" with the exact bytes.`;
+
+interface JsonOption {
+  readonly json?: true;
+}
+
+/** Runs the command line; gives the exit status. */
+async function main(argv: readonly string[]): Promise<ExitStatus> {
+  const out = new Output();
+  let status: ExitStatus = EXIT.ok;
+  const program = makeCommand('cfs-info', 'Shows what is in an image.', EXAMPLES);
+  addCommands(program, out, (result) => {
+    status = result;
+  });
+  try {
+    await program.parseAsync(argv);
+    out.flush();
+  } catch (error) {
+    if (!(error instanceof OutputClosed)) throw error;
+  }
+  return status;
+}
+
+function addCommands(program: Command, out: Output, setStatus: (status: ExitStatus) => void): void {
+  const add = (usage: string, description: string): Command => {
+    const command = program.command(usage).description(description);
+    return command
+      .showHelpAfterError(`Try 'cfs-info ${command.name()} --help'.`)
+      .option('--json', 'one JSON value on standard output');
+  };
+
+  add('id <image...>', 'show the id of each image: the BLAKE3 digest of its bytes').action(
+    (images: string[], { json }: JsonOption) => showIds(images, json === true, out),
+  );
+
+  add('ls <image> [path]', 'list a directory, or one file')
+    .option('-R, --recursive', 'list everything below it, as absolute paths')
+    .option('-l, --long', 'mode, links, uid, gid, size or device number, time (UTC), name, target')
+    .addOption(new Option('-0, --null', 'names as they are, each line ended by NUL').conflicts('json'))
+    .action((image: string, path: string | undefined, options: Partial<ListOptions>) => {
+      const { recursive = false, long = false, null: raw = false, json = false } = options;
+      const { tables } = readImage(image);
+      list(tables, findPath(tables, image, path ?? '/'), { recursive, long, null: raw, json }, out);
+    });
+
+  add('stat <image> <path...>', 'show everything about a file').action(
+    (image: string, paths: string[], { json }: JsonOption) => showStat(image, paths, json === true, out),
+  );
+
+  add('objects <image>', 'list its objects: digest, size, number of inodes with this content').action(
+    (image: string, { json }: JsonOption) => listObjects(readImage(image).tables, json === true, out),
+  );
+
+  add(
+    'missing <image>',
+    `list the objects that no repository has: digest, size; exit status ${EXIT.found} if there are any`,
+  )
+    .option('--repo <dir>', 'where to look (repeatable; default: the default store)', collect, [])
+    .action((image: string, { repo, json }: JsonOption & { repo: readonly string[] }) =>
+      setStatus(showMissing(image, repo, json === true, out)),
+    );
+
+  add('dump <image> [path...]', 'write the tree, or these parts of it, in the format of composefs-dump(5)').action(
+    (image: string, paths: string[], { json }: JsonOption) => dump(image, paths, json === true, out),
+  );
+
+  // what is no command comes here, for a better message than commander's
+  program
+    .helpCommand('help [command]', 'show the help of a command')
+    .argument('[command]')
+    .argument('[arguments...]')
+    .allowUnknownOption()
+    .usage('COMMAND [options] IMAGE …')
+    .action((command: string | undefined) => {
+      const names = program.commands.map((known) => known.name()).join(', ');
+      const problem = command === undefined ? 'no command was given' : `there is no command "${command}"`;
+      throw new CfsError('usage', `${problem}; the commands are ${names}. 'cfs-info --help' shows more.`);
+    });
+}
+
+const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+
+function showIds(images: readonly string[], json: boolean, out: Output): void {
+  for (const image of images) {
+    const { id } = readImage(image);
+    if (json) out.jsonElement({ image, id });
+    else out.text(images.length === 1 ? `${id}\n` : `${id}  ${image}\n`);
+  }
+  if (json) out.jsonEnd();
+}
+
+function showStat(image: string, paths: readonly string[], json: boolean, out: Output): void {
+  const { tables } = readImage(image);
+  const found = paths.map((path) => findPath(tables, image, path));
+  for (const [i, { row, path }] of found.entries()) {
+    if (json) out.jsonElement(jsonOfInode(tables, row, path));
+    else out.text((i > 0 ? '\n' : '') + describeInode(tables, row, path));
+  }
+  if (json) out.jsonEnd();
+}
+
+function showMissing(image: string, dirs: readonly string[], json: boolean, out: Output): ExitStatus {
+  const { tables } = readImage(image);
+  const asked = dirs.length === 0 ? [defaultStore()] : dirs;
+  const repositories = asked.map((dir) => openRepository(dir, tables.header.hash));
+  const { objects, bytes } = listMissing(tables, repositories, json, out);
+  if (objects === 0) return EXIT.ok;
+  out.flush(); // the list before the sum, where both go to one terminal
+  const where = repositories.map(({ path }) => path).join(', ');
+  process.stderr.write(
+    `cfs-info: ${objects} of ${objectCount(tables)} objects (${bytes} bytes) of ${image} are missing from ${where}\n`,
+  );
+  return EXIT.found;
+}
+
+function dump(image: string, paths: readonly string[], json: boolean, out: Output): void {
+  const { tables } = readImage(image);
+  const selected = paths.length === 0 ? undefined : paths.map((path) => findPath(tables, image, path).path);
+  if (json) dumpJson(tables, selected ?? [Buffer.from('/')], out);
+  else writeDump(tables, (line) => out.text(line), selected);
+}
+
+function dumpJson(tables: ManifestTables, paths: readonly Uint8Array[], out: Output): void {
+  walkPaths(tables, paths, (row, path) => out.jsonElement(jsonOfInode(tables, row, path)));
+  out.jsonEnd();
+}
+
+await runTool('cfs-info', main);

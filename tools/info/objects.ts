@@ -1,0 +1,81 @@
+/** `cfs-info objects` and `cfs-info missing`. */
+import { toHex } from '../../src/bytes.ts';
+import { ENOENT, errnoName, isErrno } from '../../src/errno.ts';
+import { CfsError } from '../../src/error.ts';
+import { objectDigest } from '../../src/manifest/lookup.ts';
+import {
+  inodeCount,
+  type ManifestTables,
+  NONE,
+  objectCount,
+  PAYLOAD_INLINE,
+  S_IFREG,
+  u64,
+} from '../../src/manifest/tables.ts';
+import type { Repository } from '../../src/store/repository.ts';
+import { typeOf } from './inode.ts';
+import type { Output } from './output.ts';
+
+/** Lists every object by digest: digest, size, and how many inodes have it as their content. */
+export function listObjects(tables: ManifestTables, json: boolean, out: Output): void {
+  const inodes = inodesOfObjects(tables);
+  for (let object = 0; object < objectCount(tables); object++) {
+    const digest = toHex(objectDigest(tables, object));
+    const size = u64(tables.objects.size, object);
+    if (json) out.jsonElement({ digest, size, inodes: inodes[object] });
+    else out.text(`${digest} ${size} ${inodes[object]}\n`);
+  }
+  if (json) out.jsonEnd();
+}
+
+function inodesOfObjects(tables: ManifestTables): Uint32Array {
+  const counts = new Uint32Array(objectCount(tables));
+  for (let row = 0; row < inodeCount(tables); row++) {
+    const payload = tables.inodes.payload[row] as number;
+    if (typeOf(tables, row) !== S_IFREG || payload === NONE || payload >= PAYLOAD_INLINE) continue;
+    counts[payload] = (counts[payload] as number) + 1;
+  }
+  return counts;
+}
+
+/** What `listMissing` found. */
+export interface Missing {
+  readonly objects: number;
+  readonly bytes: number;
+}
+
+/**
+ * Lists the objects that none of the repositories has: digest and size. An object's file of another size is
+ * damaged and does not count; contents are not read.
+ * @throws CfsError (store) where a repository cannot say
+ */
+export function listMissing(
+  tables: ManifestTables,
+  repositories: readonly Repository[],
+  json: boolean,
+  out: Output,
+): Missing {
+  let objects = 0;
+  let bytes = 0;
+  for (let object = 0; object < objectCount(tables); object++) {
+    const digest = objectDigest(tables, object);
+    const size = u64(tables.objects.size, object);
+    if (repositories.some((repository) => hasObject(repository, digest, size))) continue;
+    objects++;
+    bytes += size;
+    if (json) out.jsonElement({ digest: toHex(digest), size });
+    else out.text(`${toHex(digest)} ${size}\n`);
+  }
+  if (json) out.jsonEnd();
+  return { objects, bytes };
+}
+
+function hasObject(repository: Repository, digest: Uint8Array, size: number): boolean {
+  const found = repository.size(digest);
+  if (!isErrno(found)) return found === size;
+  if (found === ENOENT) return false;
+  throw new CfsError(
+    'store',
+    `Cannot look for object ${toHex(digest)} in repository ${repository.path}: ${errnoName(found)}`,
+  );
+}

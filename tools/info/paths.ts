@@ -1,0 +1,70 @@
+/** Paths inside an image, as they are given on the command line. */
+import { printable } from '../../src/bytes.ts';
+import { CfsError } from '../../src/error.ts';
+import { isDirectory, linkTarget, lookupName } from '../../src/manifest/lookup.ts';
+import { type ManifestTables, S_IFLNK, S_IFMT } from '../../src/manifest/tables.ts';
+
+export interface ImagePath {
+  /** Row of the inode. */
+  readonly row: number;
+  /** Absolute, without "." and ".."; "/" for the root. */
+  readonly path: Uint8Array;
+}
+
+/**
+ * Finds what `argument` names: a path from the root of the image, with or without "/" before it. Symbolic
+ * links are not followed. A name that cannot be typed can be given as this tool prints it, with `\xHH` for a byte.
+ * @throws CfsError (usage) that says where the path ends
+ */
+export function findPath(tables: ManifestTables, image: string, argument: string): ImagePath {
+  const literal = resolveNames(tables, namesOf(Buffer.from(argument)));
+  if (typeof literal !== 'string') return literal;
+  if (argument.includes('\\')) {
+    const unescaped = resolveNames(tables, namesOf(unescapePrintable(argument)));
+    if (typeof unescaped !== 'string') return unescaped;
+  }
+  throw new CfsError('usage', `Cannot find ${printable(Buffer.from(argument))} in image ${image}: ${literal}`);
+}
+
+/** The names of a path; ".." takes back the name before it, as where there are no symbolic links. */
+function namesOf(path: Buffer): Buffer[] {
+  const names: Buffer[] = [];
+  for (let from = 0; from <= path.length; ) {
+    const slash = path.indexOf(0x2f, from);
+    const name = path.subarray(from, slash < 0 ? path.length : slash);
+    from += name.length + 1;
+    const text = name.toString('latin1');
+    if (text === '..') names.pop();
+    else if (text !== '' && text !== '.') names.push(name);
+  }
+  return names;
+}
+
+const joinNames = (names: readonly Buffer[]): Buffer =>
+  names.length === 0 ? Buffer.from('/') : Buffer.concat(names.flatMap((name) => [Buffer.from('/'), name]));
+
+/** The inode, or a sentence that says why there is none. */
+function resolveNames(tables: ManifestTables, names: readonly Buffer[]): ImagePath | string {
+  let row = 0;
+  for (const [i, name] of names.entries()) {
+    const above = printable(joinNames(names.slice(0, i)));
+    if (((tables.inodes.mode[row] as number) & S_IFMT) === S_IFLNK) {
+      return `${above} is a symbolic link to ${printable(linkTarget(tables, row))}, and links are not followed; give the path without it`;
+    }
+    if (!isDirectory(tables, row)) return `${above} is not a directory`;
+    row = lookupName(tables, row, name);
+    if (row < 0) return `${above} has no entry ${printable(name)}`;
+  }
+  return { row, path: joinNames(names) };
+}
+
+/** The inverse of `printable`: `\\` and `\xHH`; any other backslash is itself. */
+function unescapePrintable(text: string): Buffer {
+  const parts = text.split(/(\\\\|\\x[0-9a-f]{2})/);
+  return Buffer.concat(
+    parts.map((part, i) => {
+      if (i % 2 === 0) return Buffer.from(part);
+      return part === '\\\\' ? Buffer.from('\\') : Buffer.from(part.slice(2), 'hex');
+    }),
+  );
+}
