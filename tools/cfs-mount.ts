@@ -1,16 +1,13 @@
 #!/usr/bin/env node
 /** cfs-mount: mounts an image. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { appendFileSync, closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
-import { CfsError, type ErrorKind } from '../src/error.ts';
-import { type MountedImage, mountImage } from '../src/mount.ts';
+import { startDaemon } from '../src/daemon.ts';
+import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
+import type { MountOptions } from '../src/mount.ts';
 import { defaultStore } from '../src/store/location.ts';
-import { dup2, LOG_WARNING, syslog } from '../src/syscall.ts';
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
-import { type MountWords, parseMountWords } from './mount-options.ts';
+import { parseMountWords } from './mount-options.ts';
 
 interface Options {
   readonly repo: readonly string[];
@@ -54,131 +51,46 @@ Mount options:
   .option('--log <FILE>', 'append the log to FILE (default: stderr with -f, else syslog)')
   .option('--json', 'print what was mounted as one JSON object', false);
 
-/** In the environment of the daemon: the descriptor on which it says that the mount answers, or why not. */
-const READY_FD = 'CFS_READY_FD';
 const MOUNT_KINDS: readonly ErrorKind[] = ['mount', 'image', 'store'];
-
-type Ready = { readonly mounted: Summary } | { readonly error: { readonly kind: ErrorKind; readonly message: string } };
-type Summary = Omit<MountedImage, 'unmount' | 'ended'> & { readonly pid: number };
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   command.parse(argv);
   const [image, mountpoint] = command.args as [string, string];
   const options = command.opts<Options>();
   const words = parseMountWords(options.o);
-  const readyFd = process.env[READY_FD];
-  if (readyFd !== undefined) return daemon(image, mountpoint, options, words, Number(readyFd));
-  if (!options.foreground) return startDaemon(argv, options);
-  const mounted = await start(image, mountpoint, options, words);
-  if (options.json) printJson(summaryOf(mounted));
-  await serveUntilEnd(mounted);
-  return EXIT.ok;
-}
-
-function start(image: string, mountpoint: string, options: Options, words: MountWords): Promise<MountedImage> {
   const given = [...options.repo, ...words.repositories];
   const repositories = (given.length > 0 ? given : [defaultStore()]).map((dir) => resolve(dir));
-  return mountImage({ ...words, image, mountpoint, repositories, log: logger(options) });
+  const settings = { ...words, image: resolve(image), mountpoint: resolve(mountpoint), repositories };
+  const logFile = options.log === undefined ? undefined : resolve(options.log);
+  if (logFile !== undefined) checkLog(logFile);
+  if (options.foreground) return foreground(settings, logFile, options.json);
+  const summary = await startDaemon({ ...settings, ...(logFile === undefined ? {} : { logFile }) });
+  if (options.json) printJson(summary);
+  return EXIT.ok;
 }
 
-function logger(options: Options): (line: string) => void {
-  const stamped = (line: string): string => `${new Date().toISOString()} cfs-mount[${process.pid}]: ${line}\n`;
-  const { log } = options;
-  if (log !== undefined) {
-    const path = resolve(log);
-    return (line) => appendFileSync(path, stamped(line));
-  }
-  if (options.foreground) return (line) => void process.stderr.write(stamped(line));
-  return (line) => syslog(LOG_WARNING, `cfs-mount[${process.pid}]: ${line}`);
-}
-
-function summaryOf(mounted: MountedImage): Summary {
-  const { unmount: _unmount, ended: _ended, ...summary } = mounted;
-  return { ...summary, pid: process.pid };
-}
-
-/** Serves until somebody unmounts; a signal unmounts, a second one gives up waiting for who still uses the mount. */
-async function serveUntilEnd(mounted: MountedImage): Promise<void> {
-  let signals = 0;
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (++signals > 1) process.exit(EXIT.system);
-    mounted.unmount().catch((error: unknown) => {
-      process.stderr.write(`cfs-mount: ${signal}: cannot unmount: ${String(error)}\n`);
-    });
-  };
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal);
-  await mounted.ended;
-}
-
-/** The child: mounts, says so, and serves. */
-async function daemon(
-  image: string,
-  mountpoint: string,
-  options: Options,
-  words: MountWords,
-  readyFd: number,
+async function foreground(
+  settings: Omit<MountOptions, 'log'>,
+  logFile: string | undefined,
+  json: boolean,
 ): Promise<ExitStatus> {
-  delete process.env[READY_FD];
-  const tell = (ready: Ready): void => {
-    writeSync(readyFd, `${JSON.stringify(ready)}\n`);
-    closeSync(readyFd);
-  };
-  let mounted: MountedImage;
-  try {
-    mounted = await start(image, mountpoint, options, words);
-  } catch (error) {
-    if (!(error instanceof CfsError)) throw error;
-    tell({ error: { kind: error.kind, message: error.message } });
-    return EXIT.mount;
-  }
-  leaveTerminal();
-  tell({ mounted: summaryOf(mounted) });
+  const [{ mountImage }, { makeLog, serveUntilEnd, summaryOf }] = await Promise.all([
+    import('../src/mount.ts'),
+    import('../src/serve.ts'),
+  ]);
+  const mounted = await mountImage({ ...settings, log: makeLog(logFile ?? 'stderr') });
+  if (json) printJson(summaryOf(mounted));
   await serveUntilEnd(mounted);
   return EXIT.ok;
 }
 
-/** A daemon keeps no directory busy, and no terminal or pipe of its starter open. */
-function leaveTerminal(): void {
-  process.chdir('/');
-  const fd = openSync('/dev/null', 'w');
-  dup2(fd, STDERR);
-  closeSync(fd);
-}
-const STDERR = 2;
-
-/** V8 without the memory that a server of cached answers never needs. */
-const DAEMON_FLAGS: readonly string[] = ['--max-semi-space-size=1', '--expose-gc'];
-
-async function startDaemon(argv: readonly string[], options: Options): Promise<ExitStatus> {
-  const child = spawn(process.execPath, [...DAEMON_FLAGS, fileURLToPath(import.meta.url), ...argv.slice(2)], {
-    detached: true,
-    // what goes wrong before the mount is there, and is no CfsError, shows on this terminal
-    stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
-    env: { ...process.env, [READY_FD]: '3' },
-  });
-  const ready = await waitReady(child);
-  if ('error' in ready) throw new CfsError(ready.error.kind, ready.error.message);
-  child.unref();
-  if (options.json) printJson(ready.mounted);
-  return EXIT.ok;
-}
-
-function waitReady(child: ChildProcess): Promise<Ready> {
-  return new Promise((resolve, reject) => {
-    const pipe = child.stdio[3] as Readable;
-    let text = '';
-    pipe.on('data', (chunk: Buffer) => {
-      text += chunk.toString();
-    });
-    pipe.on('end', () => {
-      if (text !== '') resolve(JSON.parse(text) as Ready);
-    });
-    child.once('error', reject);
-    child.once('exit', (code, signal) => {
-      if (text === '')
-        reject(new CfsError('mount', `the daemon ended before the mount was there (${signal ?? `status ${code}`})`));
-    });
-  });
+/** A log that cannot be written is told now, not when there is something to say. */
+function checkLog(path: string): void {
+  try {
+    closeSync(openSync(path, 'a'));
+  } catch (error) {
+    throw new CfsError('usage', `Cannot write the log ${path}: ${reasonOf(error)}`, { cause: error });
+  }
 }
 
 await runTool('cfs-mount', main, MOUNT_KINDS);

@@ -82,6 +82,7 @@ export class Operations {
   #hidden = 0;
   #timeReported = false;
 
+  /** `log` must not throw. */
   constructor(fs: Filesystem, native: FuseNativeBinding, log: (line: string) => void) {
     this.#fs = fs;
     this.#native = native;
@@ -222,11 +223,7 @@ export class Operations {
       return body(path);
     } catch (error) {
       const trace = process.env['CFS_DEBUG'] === '1' && error instanceof Error ? `\n${error.stack}` : '';
-      try {
-        this.#log(`${operation} of ${show(path)} failed and was answered EIO: ${show(reasonOf(error))}${trace}`);
-      } catch {
-        // a log that fails must not cost the answer
-      }
+      this.#log(`${operation} of ${show(path)} failed and was answered EIO: ${show(reasonOf(error))}${trace}`);
       return EIO;
     }
   }

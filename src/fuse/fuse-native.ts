@@ -40,7 +40,7 @@ export interface FuseNativeOptions {
   /** Users other than the one that mounts may enter; for a user who is not root, /etc/fuse.conf must say user_allow_other. */
   readonly allowOther: boolean;
   /** Takes one line for each thing that a person should know. */
-  log(line: string): void;
+  readonly log: (line: string) => void;
 }
 
 export interface FuseNativeMount {
@@ -79,8 +79,9 @@ export async function mountFuseNative(fs: Filesystem, options: FuseNativeOptions
   const mountpoint = await resolveMountpoint(options.mountpoint);
   const optionString = libfuseOptions(options);
   const underlying = (await stat(mountpoint)).dev;
-  const native = loadFuseNative();
-  const operations = new Operations(fs, native, (line) => options.log(line));
+  const log = neverThrowing(options.log);
+  const native = loadFuseNative(log);
+  const operations = new Operations(fs, native, log);
 
   let onInit = (): void => {};
   const initialized = new Promise<void>((resolve) => {
@@ -91,6 +92,17 @@ export async function mountFuseNative(fs: Filesystem, options: FuseNativeOptions
   await Promise.race([initialized, mount.ended]);
   await mount.confirm(underlying);
   return mount;
+}
+
+/** A log that fails must cost no answer and no unmount. */
+function neverThrowing(log: (line: string) => void): (line: string) => void {
+  return (line) => {
+    try {
+      log(line);
+    } catch {
+      // there is nobody left to tell
+    }
+  };
 }
 
 function refuseWhatIsNotCarried(fs: Filesystem, options: FuseNativeOptions): void {

@@ -7,11 +7,13 @@
  * through a shell. What is declared here is what fuse-native.c 2.2.6 exports and the exact arguments that it
  * reads: a signal function with one argument missing throws and leaves the request unanswered for ever.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import koffi from 'koffi';
 import { CfsError, reasonOf } from '../error.ts';
+import { aliasDynamicSymbol } from './elf-symbols.ts';
 
 /** A request under way (`fuse_thread_locals_t`). It belongs to the libfuse thread that waits for its answer. */
 export type NativeRequest = Buffer;
@@ -103,6 +105,8 @@ export type FuseNativeBinding = Signals & { readonly [Name in Operation as `op_$
 /** fuse-native.c: `napi_ref handlers[35]`. */
 export const OPCODES = 35;
 
+type Library = ReturnType<typeof koffi.load>;
+
 let loaded: FuseNativeBinding | undefined;
 
 /**
@@ -110,20 +114,20 @@ let loaded: FuseNativeBinding | undefined;
  *
  * node.napi.node NEEDs libfuse.so.2 and has no RPATH, so alone it loads only where the system has libfuse 2.
  * The package carries one with this SONAME; once that is loaded, the dynamic linker takes it for the NEEDED
- * entry (elf/dl-load.c, _dl_map_object, compares the DT_SONAME of what is loaded already). It is preferred to
- * the system's: both are 2.9.9, the last release of the 2.x series, and the shipped one is the same bytes on every machine
- * that these tests ran with. It looks for fusermount in /usr/local/bin and then in $PATH, so nothing is lost.
- * Where the package carries none (other architectures), the system's is used.
+ * entry (glibc, elf/dl-load.c: _dl_map_object compares the DT_SONAME of what is loaded). It is preferred to the
+ * system's: both are 2.9.9, the last release of that series, and it is the same bytes on every machine. It looks for
+ * fusermount in /usr/local/bin and then in $PATH. Where the package carries none, the system's is used.
  *
+ * `log` takes a line where it could only be loaded as it is; see `loadSingleThreaded`.
  * Throws a CfsError of kind `mount` where neither can be loaded.
  */
-export function loadFuseNative(): FuseNativeBinding {
+export function loadFuseNative(log: (line: string) => void): FuseNativeBinding {
   if (loaded !== undefined) return loaded;
   const manifest = locatePackage();
   const directory = path.dirname(manifest);
   const shipped = path.join(directory, 'prebuilds', `${process.platform}-${process.arch}`, 'libfuse.so');
   try {
-    const libfuse = existsSync(shipped) ? koffi.load(shipped) : undefined;
+    const libfuse = existsSync(shipped) ? loadLibfuse(shipped, log) : undefined;
     const nodeGypBuild = createRequire(manifest)('node-gyp-build') as (directory: string) => FuseNativeBinding;
     loaded = nodeGypBuild(directory);
     libfuse?.unload(); // koffi's hold on it; the binding has its own now
@@ -135,6 +139,42 @@ export function loadFuseNative(): FuseNativeBinding {
     );
   }
   return loaded;
+}
+
+function loadLibfuse(file: string, log: (line: string) => void): Library {
+  try {
+    return loadSingleThreaded(file);
+  } catch (error) {
+    log(
+      `${file} is used as it is (${reasonOf(error)}): under parallel load this driver's memory grows, and it slows down, until it is unmounted`,
+    );
+    return koffi.load(file);
+  }
+}
+
+/**
+ * Loads libfuse with `fuse_loop_mt`, which fuse-native.c calls, standing for `fuse_loop`: one thread instead of many.
+ *
+ * The many gain nothing, since all of them wait for the one thread that runs JavaScript. And they leak: libfuse ends a thread
+ * when more than ten are idle and starts another when none is (lib/fuse_loop_mt.c), and fuse-native.c gives each new one
+ * a uv_async_t that it never closes; libuv walks all of them at each wake-up. Measured with 32 processes that open and close one
+ * file for 20 s: 21,500 threads came and went, and an open cost the server 390 µs of CPU instead of 45. With
+ * `fuse_loop`: one thread, 25 µs instead of 38 under that load.
+ *
+ * No option of libfuse 2 chooses the loop for a caller of fuse_loop_mt, so the symbol is changed in a private copy
+ * of the file. The copy lasts until the linker has mapped it.
+ */
+function loadSingleThreaded(file: string): Library {
+  const image = readFileSync(file);
+  aliasDynamicSymbol(image, 'fuse_loop_mt', 'fuse_loop');
+  const directory = mkdtempSync(path.join(tmpdir(), 'cfs-libfuse-'));
+  try {
+    const copy = path.join(directory, 'libfuse.so');
+    writeFileSync(copy, image, { mode: 0o500 });
+    return koffi.load(copy);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }
 
 function locatePackage(): string {

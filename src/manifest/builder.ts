@@ -38,8 +38,6 @@ export interface InodeMetadata {
 /** Number of an inode in the builder, in the order of `addInode`. Not its row in the manifest. */
 export type BuilderInode = number;
 
-const EMPTY = new Uint8Array(0);
-
 const latin1 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 
@@ -101,6 +99,7 @@ export class ManifestBuilder {
     this.addInode(root);
   }
 
+  /** A regular file also needs `setObject` or `setInline`, the empty file too; a symbolic link `setTarget`. */
   addInode(metadata: InodeMetadata): BuilderInode {
     const type = metadata.mode & S_IFMT;
     const device = type === S_IFCHR || type === S_IFBLK;
@@ -114,9 +113,7 @@ export class ManifestBuilder {
     this.#mtime.push(metadata.mtime);
     this.#mtimeNsec.push(metadata.mtimeNsec);
     this.#payload.push(NONE);
-    const number = new Uint8Array(4);
-    new DataView(number.buffer).setUint32(0, metadata.rdev, true);
-    return this.#generation.push(type === S_IFDIR ? 0 : generationOf(type, device ? number : EMPTY));
+    return this.#generation.push(firstGeneration(type, metadata.rdev));
   }
 
   /** Gives `inode` the name `name` in the directory `parent`. A directory has exactly one link. */
@@ -335,8 +332,13 @@ export class ManifestBuilder {
 
   /** The objects sorted by digest, and the row that each gets. */
   #sortObjects(): { objects: Uint32Array; objectRow: Uint32Array } {
-    const objects = Uint32Array.from({ length: this.#objectSizes.length }, (_, i) => i).sort((a, b) =>
-      compareBytes(this.#objectDigest(a), this.#objectDigest(b)),
+    const digests = Buffer.from(this.#objectDigests.view());
+    const prefix = Float64Array.from({ length: this.#objectSizes.length }, (_, i) =>
+      digests.readUIntBE(i * DIGEST_SIZE, 6),
+    );
+    const objects = Uint32Array.from(prefix.keys()).sort(
+      (a, b) =>
+        (prefix[a] as number) - (prefix[b] as number) || compareBytes(this.#objectDigest(a), this.#objectDigest(b)),
     );
     const objectRow = new Uint32Array(objects.length);
     objects.forEach((object, row) => {
@@ -397,6 +399,14 @@ export class ManifestBuilder {
     columns.putBlobs('xattrs.nameOffset', 'xattrs.names', names);
     columns.putBlobs('xattrs.valueOffset', 'xattrs.values', values);
   }
+}
+
+/** The generation of what needs no content to be known; a file's or link's is set with its content. */
+function firstGeneration(type: number, rdev: number): number {
+  if (type === S_IFDIR || type === S_IFREG || type === S_IFLNK) return 0;
+  const identity = new Uint8Array(type === S_IFCHR || type === S_IFBLK ? 4 : 0);
+  if (identity.length > 0) new DataView(identity.buffer).setUint32(0, rdev, true);
+  return generationOf(type, identity);
 }
 
 interface Links {

@@ -33,6 +33,9 @@ export function decodeManifest(bytes: Uint8Array): ManifestTables {
     root = decoder.decode(bytes);
   } catch (error) {
     fail(`the CBOR does not decode: ${String(error)}`);
+  } finally {
+    // cbor-x keeps what it decoded last until it decodes something else: let that be one byte
+    decoder.decode(Uint8Array.of(0));
   }
   if (!(root instanceof Map)) return fail('the top level is not a map');
   const version: unknown = root.get('version');

@@ -1,7 +1,7 @@
 /** Mounting an image with cfs-mount, and knowing when its daemon is gone. */
-import { existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CfsError } from '../../src/error.ts';
+import { CfsError, reasonOf } from '../../src/error.ts';
 import { unmount } from './mounts.ts';
 import { missingTools, run, toolCommand } from './process.ts';
 
@@ -20,7 +20,12 @@ export interface MountedImage {
 export function cfsUnavailable(): string | undefined {
   const missing = missingTools('cfs-mkimage', 'cfs-mount');
   if (missing !== undefined) return missing;
-  return existsSync('/dev/fuse') ? undefined : '/dev/fuse is not there; try modprobe fuse';
+  try {
+    accessSync('/dev/fuse', constants.R_OK | constants.W_OK);
+    return undefined;
+  } catch (error) {
+    return `/dev/fuse cannot be opened: ${reasonOf(error)}`;
+  }
 }
 
 /** Mounts `image` at `mountpoint`; `options` are what follows -o. */

@@ -42,8 +42,8 @@ export async function run(
     const { status, ns, stdout, stderr } = await ended(child, begin);
     signal.throwIfAborted();
     if (status !== 0) {
-      const reason = typeof status === 'number' ? `it ended with status ${status}` : `it was ended by ${status}`;
-      throw new CfsError('system', `${argv.join(' ')}: ${reason}${firstLines(stderr)}`);
+      const reason = typeof status === 'number' ? `ended with status ${status}` : `was ended by ${status}`;
+      throw new CfsError('system', `${firstLines(stderr) || argv.join(' ')} (it ${reason})`);
     }
     return { ns, stdout };
   } finally {
@@ -89,10 +89,7 @@ function ended(child: ChildProcess, begin: bigint): Promise<Exit> {
   });
 }
 
-function firstLines(stderr: string): string {
-  const lines = stderr.trim().split('\n').slice(0, 3).join('; ');
-  return lines === '' ? '' : `: ${lines}`;
-}
+const firstLines = (stderr: string): string => stderr.trim().split('\n').slice(0, 3).join('; ');
 
 /** Where the built file `name` of tools/ lies. */
 export function toolPath(name: string): string {

@@ -105,7 +105,7 @@ function matrixRows(
   const times = [label, ...cells((one) => timeCell(one, reference), `–${BEHIND_TIME}`)];
   const rate = any.rates?.[0];
   if (rate === undefined) return [times];
-  return [times, ['', ...cells((one) => formatRate(one, rate) + BEHIND_TIME, '')]];
+  return [times, ['', ...cells((one) => formatRate(one, rate), '')]];
 }
 
 /** The room of what timeCell puts behind the time: "  0.56×" and a mark. */
@@ -113,7 +113,7 @@ const BEHIND_TIME = ' '.repeat(8);
 
 function timeCell(one: Summary, reference: string): string {
   const ratio = one.ratios[reference];
-  const text = ratio === undefined ? '' : `${ratio >= 99.5 ? Math.round(ratio) : ratio.toFixed(2)}×`;
+  const text = ratio === undefined ? '' : `${ratio < 10 ? ratio.toFixed(2) : threeDigits(ratio)}×`;
   return `${formatTime(one.median)}${text.padStart(BEHIND_TIME.length - 1)}${spread(one) > NOISY ? '~' : ' '}`;
 }
 

@@ -12,7 +12,6 @@ export class Scratch {
   /** A fresh directory in `parent`. */
   constructor(parent: string) {
     try {
-      mkdirSync(parent, { recursive: true });
       this.path = mkdtempSync(join(realpathSync(parent), 'cfs-bench-'));
     } catch (error) {
       throw new CfsError(
