@@ -150,10 +150,9 @@ async function pack(source: Source, options: BuildOptions, prefix: string): Prom
     }
     options.onProgress?.(counts);
   };
+  const { threads, inlineMax } = options;
   const pool = new ContentPool(
-    options.threads,
-    { store: repository.path, durable, inlineMax: options.inlineMax },
-    prefix,
+    { threads, prefix, hash: repository.hash, store: repository.path, durable, inlineMax },
     onResult,
   );
   try {
@@ -181,7 +180,7 @@ async function feed(
     if (entry.inode.kind === 'regular') {
       counts.files++;
       counts.bytes += entry.inode.content.size;
-      const wait = pool.add(inode, { ...entry.inode.content, path: entry.path });
+      const wait = pool.add(inode, entry.inode.content, entry.path);
       if (wait !== undefined) await wait;
     }
     if (counts.entries % BREATHE === 0) {

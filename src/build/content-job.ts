@@ -1,14 +1,11 @@
-/** What main thread and content workers say to each other. Plain data that can be posted. */
-import type { ContentDigest } from '../digest.ts';
+/**
+ * What main thread and content workers say to each other. A batch is a few typed arrays, not an object a
+ * file: copying objects between threads cost more than reading the files.
+ */
+import { BLOCK_SIZE, blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../digest.ts';
 import type { ErrorKind } from '../error.ts';
 import type { WriterStatistics } from '../store/object-writer.ts';
 import type { OpenContent } from './source.ts';
-
-/** One regular file to read, hash and store. The worker closes its descriptor. */
-export interface ContentJob extends OpenContent {
-  /** For error messages. */
-  readonly path: Uint8Array;
-}
 
 export interface WorkerSettings {
   readonly store: string;
@@ -17,17 +14,104 @@ export interface WorkerSettings {
   readonly inlineMax: number;
 }
 
+/** Fields of a job in `Batch.jobs`: fd, size, device, ctimeMs. */
+const JOB_FIELDS = 4;
+
+/** Regular files to read, hash and store. Whoever works on it closes the descriptors. */
+export interface Batch {
+  readonly serial: number;
+  readonly jobs: Float64Array;
+}
+
+export function packJobs(serial: number, contents: readonly OpenContent[]): Batch {
+  const jobs = new Float64Array(contents.length * JOB_FIELDS);
+  contents.forEach(({ fd, size, device, ctimeMs }, i) => {
+    jobs.set([fd, size, device, ctimeMs], i * JOB_FIELDS);
+  });
+  return { serial, jobs };
+}
+
+export function unpackJobs({ jobs }: Batch): OpenContent[] {
+  return Array.from({ length: jobs.length / JOB_FIELDS }, (_, i) => {
+    const [fd, size, device, ctimeMs] = jobs.subarray(i * JOB_FIELDS) as unknown as [number, number, number, number];
+    return { fd, size, device, ctimeMs };
+  });
+}
+
 export interface ContentResult {
   readonly content: ContentDigest;
   /** The bytes themselves, where they go into the manifest. */
   readonly inline?: Uint8Array;
 }
 
-export type ToWorker =
-  | { readonly type: 'batch'; readonly serial: number; readonly jobs: readonly ContentJob[] }
-  | { readonly type: 'finish' };
+/** Results of a batch, in the order of its jobs. */
+export interface BatchResults {
+  readonly serial: number;
+  readonly sizes: Float64Array;
+  /** 32 bytes each. */
+  readonly digests: Uint8Array;
+  /** All block hashes, one file after another; their number follows from the size. */
+  readonly blockHashes: Uint8Array;
+  /** 1 where the content is in `inlineBytes`. */
+  readonly inline: Uint8Array;
+  readonly inlineBytes: Uint8Array;
+}
+
+export function packResults(serial: number, results: readonly ContentResult[]): BatchResults {
+  const join = (parts: readonly Uint8Array[]): Uint8Array => {
+    const bytes = new Uint8Array(parts.reduce((n, part) => n + part.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    return bytes;
+  };
+  return {
+    serial,
+    sizes: Float64Array.from(results, ({ content }) => content.size),
+    digests: join(results.map(({ content }) => content.digest)),
+    blockHashes: join(results.map(({ content }) => content.blockHashes)),
+    inline: Uint8Array.from(results, ({ inline }) => (inline === undefined ? 0 : 1)),
+    inlineBytes: join(results.flatMap(({ inline }) => inline ?? [])),
+  };
+}
+
+/** @param hash the algorithm of the repository, by which the number of block hashes is known */
+export function unpackResults(results: BatchResults, hash: HashAlgorithm): ContentResult[] {
+  let hashAt = 0;
+  let inlineAt = 0;
+  return Array.from(results.sizes, (size, i) => {
+    const digest = results.digests.subarray(i * DIGEST_SIZE, (i + 1) * DIGEST_SIZE);
+    const hashLength = blockCount(hash, size) * DIGEST_SIZE;
+    const content = { digest, size, blockHashes: results.blockHashes.subarray(hashAt, hashAt + hashLength) };
+    hashAt += hashLength;
+    if (results.inline[i] === 0) return { content };
+    // a copy: a view would keep the whole batch in memory for a few bytes
+    const inline = results.inlineBytes.slice(inlineAt, inlineAt + size);
+    inlineAt += size;
+    return { content, inline };
+  });
+}
+
+export type ToWorker = { readonly type: 'batch'; readonly batch: Batch } | { readonly type: 'finish' };
 
 export type FromWorker =
-  | { readonly type: 'done'; readonly serial: number; readonly results: readonly ContentResult[] }
+  | { readonly type: 'done'; readonly results: BatchResults }
   | { readonly type: 'finished'; readonly statistics: WriterStatistics }
-  | { readonly type: 'failed'; readonly kind: ErrorKind | 'bug'; readonly message: string; readonly stack?: string };
+  | Failed;
+
+export interface Failed {
+  readonly type: 'failed';
+  readonly kind: ErrorKind | 'bug';
+  /** For kind `source` only the reason: the main thread knows the path. */
+  readonly message: string;
+  readonly stack?: string;
+  /** Which job of which batch it was about. */
+  readonly serial?: number;
+  readonly job?: number;
+}
+
+/** Contents of at most this many bytes make a batch full, as does this many files. */
+export const BATCH_BYTES: number = 64 * BLOCK_SIZE;
+export const BATCH_FILES = 64;

@@ -1,44 +1,65 @@
 /**
  * Content workers, and the queue before them. What is in flight is bounded: a caller that is faster than
- * the disk waits in `submit`.
+ * the disk waits in `add`.
  */
 import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { printable } from '../bytes.ts';
+import type { HashAlgorithm } from '../digest.ts';
 import { CfsError } from '../error.ts';
 import type { WriterStatistics } from '../store/object-writer.ts';
-import type { ContentJob, ContentResult, FromWorker, ToWorker, WorkerSettings } from './content-job.ts';
+import {
+  BATCH_BYTES,
+  BATCH_FILES,
+  type ContentResult,
+  type Failed,
+  type FromWorker,
+  packJobs,
+  type ToWorker,
+  unpackResults,
+  type WorkerSettings,
+} from './content-job.ts';
+import type { OpenContent } from './source.ts';
 
-const BATCH_JOBS = 64;
-const BATCH_BYTES = 4 << 20;
 /** Batches that wait at one worker, so that it never waits for the main thread. */
-const DEPTH = 2;
+const DEPTH = 3;
 
 export type OnResult = (index: number, result: ContentResult) => void;
 
-interface Batch {
-  readonly serial: number;
-  readonly indexes: readonly number[];
-  readonly jobs: readonly ContentJob[];
+/** One content on its way. */
+interface Item {
+  readonly index: number;
+  readonly content: OpenContent;
+  readonly path: Uint8Array;
 }
 
 interface Member {
   readonly worker: Worker;
-  readonly inFlight: Map<number, Batch>;
+  readonly inFlight: Map<number, readonly Item[]>;
   statistics: WriterStatistics | undefined;
+}
+
+export interface PoolOptions extends Omit<WorkerSettings, 'prefix'> {
+  readonly threads: number;
+  /** Begins the name of every temporary file of all workers. */
+  readonly prefix: string;
+  readonly hash: HashAlgorithm;
 }
 
 export class ContentPool {
   readonly #members: Member[] = [];
+  readonly #hash: HashAlgorithm;
   readonly #onResult: OnResult;
-  #indexes: number[] = [];
-  #jobs: ContentJob[] = [];
+  #waiting: Item[] = [];
   #bytes = 0;
   #serial = 0;
   #failure: unknown;
   #wake: (() => void) | undefined;
 
   /** @param onResult called on this thread with the index that `add` was given */
-  constructor(threads: number, settings: Omit<WorkerSettings, 'prefix'>, prefix: string, onResult: OnResult) {
+  constructor(options: PoolOptions, onResult: OnResult) {
+    const { threads, prefix, hash, ...settings } = options;
+    this.#hash = hash;
     this.#onResult = onResult;
     for (let i = 0; i < threads; i++) {
       const worker = new Worker(new URL('./content-worker.js', import.meta.url), {
@@ -53,18 +74,20 @@ export class ContentPool {
     }
   }
 
-  /** Queues one content; waits while the workers have enough to do. Rejects with the first error of any worker. */
-  add(index: number, job: ContentJob): Promise<void> | undefined {
-    this.#indexes.push(index);
-    this.#jobs.push(job);
-    this.#bytes += job.size;
-    if (this.#jobs.length < BATCH_JOBS && this.#bytes < BATCH_BYTES) return undefined;
+  /**
+   * Takes one content, and its descriptor with it.
+   * @returns what to wait for where the workers have enough to do; it rejects with the first error of any worker
+   */
+  add(index: number, content: OpenContent, path: Uint8Array): Promise<void> | undefined {
+    this.#waiting.push({ index, content, path });
+    this.#bytes += content.size;
+    if (this.#waiting.length < BATCH_FILES && this.#bytes < BATCH_BYTES) return undefined;
     return this.#submit();
   }
 
   /** Waits for everything that was added, and for the objects to lie under their names. */
   async finish(): Promise<WriterStatistics> {
-    if (this.#jobs.length > 0) await this.#submit();
+    if (this.#waiting.length > 0) await this.#submit();
     await this.#until(() => this.#members.every((member) => member.inFlight.size === 0));
     for (const { worker } of this.#members) worker.postMessage({ type: 'finish' } satisfies ToWorker);
     await this.#until(() => this.#members.every((member) => member.statistics !== undefined));
@@ -76,23 +99,24 @@ export class ContentPool {
   /** Stops the workers wherever they are. */
   async close(): Promise<void> {
     await Promise.all(this.#members.map(({ worker }) => worker.terminate()));
-    for (const job of this.#jobs) closeSync(job.fd);
-    this.#jobs = [];
+    for (const { content } of this.#waiting) closeSync(content.fd);
+    this.#waiting = [];
   }
 
   async #submit(): Promise<void> {
-    const batch: Batch = { serial: this.#serial++, indexes: this.#indexes, jobs: this.#jobs };
-    this.#indexes = [];
-    this.#jobs = [];
+    const items = this.#waiting;
+    this.#waiting = [];
     this.#bytes = 0;
-    const free = (): Member | undefined =>
-      this.#members
-        .filter((member) => member.inFlight.size < DEPTH)
-        .sort((a, b) => a.inFlight.size - b.inFlight.size)[0];
-    await this.#until(() => free() !== undefined);
-    const member = free() as Member;
-    member.inFlight.set(batch.serial, batch);
-    member.worker.postMessage({ type: 'batch', serial: batch.serial, jobs: batch.jobs } satisfies ToWorker);
+    const idlest = (): Member =>
+      this.#members.reduce((best, member) => (member.inFlight.size < best.inFlight.size ? member : best));
+    await this.#until(() => idlest().inFlight.size < DEPTH);
+    const member = idlest();
+    const batch = packJobs(
+      this.#serial++,
+      items.map(({ content }) => content),
+    );
+    member.inFlight.set(batch.serial, items);
+    member.worker.postMessage({ type: 'batch', batch } satisfies ToWorker);
   }
 
   async #until(condition: () => boolean): Promise<void> {
@@ -106,22 +130,30 @@ export class ContentPool {
   }
 
   #receive(member: Member, message: FromWorker): void {
-    if (message.type === 'failed') {
-      const { kind, message: text, stack } = message;
-      const error = kind === 'bug' ? new Error(text) : new CfsError(kind, text);
-      if (stack !== undefined) error.stack = stack;
-      this.#fail(error);
-      return;
-    }
-    if (message.type === 'finished') member.statistics = message.statistics;
-    else {
-      const batch = member.inFlight.get(message.serial) as Batch;
-      member.inFlight.delete(message.serial);
-      message.results.forEach((result, i) => {
-        this.#onResult(batch.indexes[i] as number, result);
-      });
+    switch (message.type) {
+      case 'failed':
+        this.#fail(this.#errorOf(member, message));
+        return;
+      case 'finished':
+        member.statistics = message.statistics;
+        break;
+      case 'done': {
+        const items = member.inFlight.get(message.results.serial) as readonly Item[];
+        member.inFlight.delete(message.results.serial);
+        unpackResults(message.results, this.#hash).forEach((result, i) => {
+          this.#onResult((items[i] as Item).index, result);
+        });
+      }
     }
     this.#wake?.();
+  }
+
+  #errorOf(member: Member, { kind, message, stack, serial, job }: Failed): Error {
+    const path = serial === undefined || job === undefined ? undefined : member.inFlight.get(serial)?.[job]?.path;
+    const text = kind === 'source' && path !== undefined ? `Cannot pack ${printable(path)}: ${message}` : message;
+    const error = kind === 'bug' ? new Error(text) : new CfsError(kind, text);
+    if (stack !== undefined) error.stack = stack;
+    return error;
   }
 
   #fail(error: unknown): void {

@@ -229,7 +229,9 @@ function openContent(at: Buffer, stat: BigIntStats, path: Uint8Array): OpenConte
     closeSync(fd);
     throw changed(path);
   }
-  return { fd, size: Number(stat.size), device: Number(stat.dev), ctimeNs: stat.ctimeNs };
+  // as node computes Stats.ctimeMs from the same two numbers, so that both can be compared
+  const ctimeMs = Number(stat.ctimeNs / 1_000_000_000n) * 1000 + Number(stat.ctimeNs % 1_000_000_000n) / 1e6;
+  return { fd, size: Number(stat.size), device: Number(stat.dev), ctimeMs };
 }
 
 function targetOf(at: Buffer, path: Uint8Array): Uint8Array {

@@ -11,8 +11,8 @@ export interface OpenContent {
   readonly size: number;
   /** st_dev of the file. */
   readonly device: number;
-  /** st_ctime in ns when it was opened: another value after reading means that the file changed. */
-  readonly ctimeNs: bigint;
+  /** st_ctime in ms, as node's Stats has it, when it was opened: another value after reading means that the file changed. */
+  readonly ctimeMs: number;
 }
 
 /** One link of the tree. A directory comes before what is in it. */

@@ -40,7 +40,7 @@ export interface FuseNativeOptions {
   /** Users other than the one that mounts may enter; for a user who is not root, /etc/fuse.conf must say user_allow_other. */
   readonly allowOther: boolean;
   /** Takes one line for each thing that a person should know. */
-  readonly log: (line: string) => void;
+  log(line: string): void;
 }
 
 export interface FuseNativeMount {
@@ -79,7 +79,7 @@ export async function mountFuseNative(fs: Filesystem, options: FuseNativeOptions
   const mountpoint = await resolveMountpoint(options.mountpoint);
   const optionString = libfuseOptions(options);
   const underlying = (await stat(mountpoint)).dev;
-  const log = neverThrowing(options.log);
+  const log = neverThrowing((line) => options.log(line));
   const native = loadFuseNative(log);
   const operations = new Operations(fs, native, log);
 
