@@ -159,13 +159,10 @@ async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
   const store = new ObjectStore(repositories, options.verify, state, options.log);
   // loaded only here: it brings libfuse with it
   const { mountFuseNative } = await import('./fuse/fuse-native.ts');
-  const mount = await mountFuseNative(new ImageFilesystem(tables, store), {
-    mountpoint,
-    source: options.source ?? imagePath,
-    allowOther: options.allowOther,
-    log: options.log,
-  });
-  return { ...describe(prepared), passthrough: false, unmount: () => mount.unmount(), ended: mount.ended };
+  const source = options.source ?? imagePath;
+  const mount = await mountFuseNative(new ImageFilesystem(tables, store), { ...options, mountpoint, source });
+  const unmount = (): Promise<void> => mount.unmount({ lazy: true });
+  return { ...describe(prepared), passthrough: false, unmount, ended: mount.ended };
 }
 
 function startWorkers(count: number): Worker[] {

@@ -24,7 +24,7 @@ export class ProgressLine {
     this.#last = now;
     this.#shown = true;
     const line = progressText(progress, now - this.#start);
-    process.stderr.write(`\r\x1b[K${line.slice(0, Math.max(20, (process.stderr.columns ?? 80) - 1))}`);
+    process.stderr.write(`\r\x1b[K${line.slice(0, Math.max(20, (process.stderr.columns || 80) - 1))}`);
   }
 
   /** Clears the line. */

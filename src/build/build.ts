@@ -155,6 +155,8 @@ async function pack(source: Source, options: BuildOptions, prefix: string): Prom
     { threads, prefix, hash: repository.hash, store: repository.path, durable, inlineMax },
     onResult,
   );
+  const onAbort = (): void => pool.abort(options.signal?.reason);
+  options.signal?.addEventListener('abort', onAbort);
   try {
     await feed(source, builder, pool, counts, options);
     const { written, writtenBytes } = await pool.finish();
@@ -162,6 +164,7 @@ async function pack(source: Source, options: BuildOptions, prefix: string): Prom
     if (durable && written > 0) new ObjectWriter(repository, { durable, prefix }).sync();
     return { tables: builder.finish(options.repositories), counts, newObjects: written, newBytes: writtenBytes };
   } finally {
+    options.signal?.removeEventListener('abort', onAbort);
     await pool.close();
   }
 }

@@ -96,6 +96,11 @@ export class ContentPool {
     return { written: sum('written'), writtenBytes: sum('writtenBytes'), existing: sum('existing') };
   }
 
+  /** Makes whoever waits here, or will, fail with `reason`. */
+  abort(reason: unknown): void {
+    this.#fail(reason);
+  }
+
   /** Stops the workers wherever they are. */
   async close(): Promise<void> {
     await Promise.all(this.#members.map(({ worker }) => worker.terminate()));

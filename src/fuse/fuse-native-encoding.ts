@@ -24,8 +24,8 @@ const REPLACEMENT = '\ufffd';
 const MAX_NAME_BYTES = 1023;
 
 /**
- * The text of a directory entry that reaches the kernel, and comes back in a path, as exactly these bytes; undefined where none does.
- * A name with U+FFFD is none: in a path it is the same text as a name that is no UTF-8.
+ * The text of a directory entry that reaches the kernel, and comes back in a path, as exactly these bytes;
+ * undefined where none does. A name with U+FFFD is none: in a path it is the same text as a name that is no UTF-8.
  */
 export function carriedName(name: Uint8Array): string | undefined {
   if (name.length > MAX_NAME_BYTES) return undefined;
@@ -39,7 +39,8 @@ export function isAmbiguous(text: string): boolean {
 }
 
 /**
- * Writes `attributes` as a stat, under the number `ino`. Nanoseconds are cut to milliseconds; atime and ctime are mtime.
+ * Writes `attributes` as a stat, under the number `ino`. Nanoseconds are cut to milliseconds; atime and ctime
+ * are mtime.
  * Returns false where the time cannot be carried: milliseconds since 1970 are an unsigned 64-bit number
  * (`uint32s_to_timespec`), so an earlier time becomes 1970-01-01T00:00:00Z.
  */
@@ -54,7 +55,7 @@ export function encodeStat(attributes: Attributes, ino: number, out: Uint32Array
   out[5] = 0; // st_dev is the kernel's
   out[6] = attributes.nlink;
   out[7] = ino;
-  out[8] = attributes.rdev; // glibc's dev_t has the kernel's 32-bit encoding in its low word, and libfuse sends that word
+  out[8] = attributes.rdev; // the low word of glibc's dev_t is the kernel's encoding, and what libfuse sends
   out[9] = BLOCK_SIZE;
   out[10] = blocks;
   out[11] = Math.floor(blocks / WORD);
@@ -84,7 +85,7 @@ function encodeTimes(attributes: Attributes, out: Uint32Array): boolean {
   return carried;
 }
 
-/** `statistics` as a statvfs. Its counts have 32 bits: larger blocks are counted where there are more, and `files` stops there. */
+/** `statistics` as a statvfs. Its counts have 32 bits: where there are more, blocks get larger, and `files` stops. */
 export function encodeStatistics(statistics: FilesystemStatistics): Uint32Array {
   let { blockSize, blocks } = statistics;
   while (blocks > MAX_WORD) {
@@ -104,8 +105,8 @@ export function encodeStatistics(statistics: FilesystemStatistics): Uint32Array 
 const SHARDS = 256;
 
 /**
- * Inode numbers of 32 bits for stable ids of 52: the id's low word, or the next free number where another inode of this
- * mount has that one already. So two files never share a number (cmp, cp, tar and find would take them for
+ * Inode numbers of 32 bits for stable ids of 52: the id's low word, or the next free number where another inode
+ * of this mount has that one already. So two files never share a number (cmp, cp, tar and find would take them for
  * one), and a file has the same number in every mount unless its low word collides.
  */
 export class ShownInodes {

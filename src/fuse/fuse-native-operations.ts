@@ -7,7 +7,7 @@
 import { exactUtf8, printable } from '../bytes.ts';
 import { EBADF, EIO, ENAMETOOLONG, ERANGE, EROFS, type Errno, isErrno } from '../errno.ts';
 import { reasonOf } from '../error.ts';
-import { type Attributes, emptyAttributes, type Filesystem, ROOT_INO } from '../fs/filesystem.ts';
+import { type Attributes, emptyAttributes, type Filesystem } from '../fs/filesystem.ts';
 import {
   carriedName,
   EILSEQ,
@@ -17,6 +17,7 @@ import {
   ShownInodes,
   STAT_WORDS,
 } from './fuse-native-encoding.ts';
+import { Paths } from './fuse-native-paths.ts';
 import {
   type FuseNativeBinding,
   type NativeHandler,
@@ -26,8 +27,6 @@ import {
   type PlainOperation,
 } from './libfuse.ts';
 
-const S_IFMT = 0o170000;
-const S_IFDIR = 0o040000;
 const O_ACCMODE = 3;
 const O_RDONLY = 0;
 const O_TRUNC = 0o1000;
@@ -35,11 +34,9 @@ const WORD = 0x1_0000_0000;
 
 /** libfuse answers readlink from a buffer of PATH_MAX, the kernel takes a page without its last byte. */
 const MAX_TARGET_BYTES = 4095;
-/** Paths of directories whose inode is remembered; then all are forgotten. */
-const REMEMBERED_DIRECTORIES = 10_000;
 /** Directories with hidden names that are logged one by one. */
 const LOGGED_HIDINGS = 10;
-/** The stats of a directory's entries are cut from pieces of this many: one allocation for each would be 72 bytes outside the heap. */
+/** Stats of a directory's entries that share one allocation: typed arrays of 72 bytes lie outside V8's heap. */
 const STATS_PER_PIECE = 512;
 
 /** Operations that write. The mount is read-only, so they come only after somebody remounts it writable. */
@@ -73,8 +70,7 @@ export class Operations {
   readonly #attributes: Attributes = emptyAttributes();
   readonly #stat: Uint32Array = new Uint32Array(STAT_WORDS);
   readonly #inodes = new ShownInodes();
-  /** Never outdated: an image does not change. */
-  readonly #directories = new Map<string, number>();
+  readonly #paths: Paths;
   /** By fh. A file system's handle alone does not name a file: one may serve several inodes. */
   readonly #opens = new Map<number, Open>();
   readonly #freeHandles: number[] = [];
@@ -85,11 +81,12 @@ export class Operations {
   /** `log` must not throw. */
   constructor(fs: Filesystem, native: FuseNativeBinding, log: (line: string) => void) {
     this.#fs = fs;
+    this.#paths = new Paths(fs, this.#attributes);
     this.#native = native;
     this.#log = log;
   }
 
-  /** Handlers by opcode and which of them libfuse is to call; `onInit` runs when the kernel has the mount connected. */
+  /** Handlers by opcode, and which of them libfuse is to call. `onInit` runs when the kernel is connected. */
   table(onInit: () => void): { readonly handlers: readonly NativeHandler[]; readonly implemented: Uint32Array } {
     const native = this.#native;
     const handlers: NativeHandler[] = Array.from({ length: OPCODES }, () => unexpected);
@@ -121,7 +118,7 @@ export class Operations {
     this.#opens.clear();
     if (this.#hidden > 0) {
       this.#log(
-        `${this.#hidden} names in ${this.#hiding.size} directories that were read were not UTF-8 and were hidden by this driver`,
+        `in all, ${this.#hidden} names that are not UTF-8 were hidden in the directories that were read (${this.#hiding.size})`,
       );
     }
   }
@@ -189,14 +186,14 @@ export class Operations {
     on('getxattr', (request: NativeRequest, _opcode, path: string, name: string, memory: Buffer) => {
       const result = this.#attempt('getxattr', path, () => {
         if (isAmbiguous(name)) return EILSEQ;
-        const ino = this.#ino(path);
+        const ino = this.#paths.ino(path);
         return ino < 0 ? ino : copyOut(this.#fs.getxattr(ino, Buffer.from(name)), memory);
       });
       native.fuse_native_signal_getxattr(request, result, memory.buffer);
     });
     on('listxattr', (request: NativeRequest, _opcode, path: string, memory: Buffer) => {
       const result = this.#attempt('listxattr', path, () => {
-        const ino = this.#ino(path);
+        const ino = this.#paths.ino(path);
         return ino < 0 ? ino : copyOut(this.#fs.listxattr(ino), memory);
       });
       native.fuse_native_signal_listxattr(request, result, memory.buffer);
@@ -229,56 +226,11 @@ export class Operations {
   }
 
   readonly #getattr = (path: string): number => {
-    const result = this.#lookup(path);
+    const result = this.#paths.lookup(path);
     if (result < 0) return result;
     if (!this.#encode(this.#stat)) this.#reportTime(path);
     return 0;
   };
-
-  /** Fills the attributes with what `path` names. */
-  #lookup(path: string): Errno | 0 {
-    if (path === '/') return this.#fs.getattr(ROOT_INO, this.#attributes);
-    const slash = path.lastIndexOf('/');
-    const parent = this.#directory(path.slice(0, slash));
-    return isErrno(parent) ? parent : this.#step(parent, path.slice(slash + 1));
-  }
-
-  /** The inode that `path` names. */
-  #ino(path: string): number | Errno {
-    const result = this.#lookup(path);
-    return result < 0 ? result : this.#attributes.ino;
-  }
-
-  /** The inode of a directory; "" is the root. Walks from the longest prefix that is remembered. */
-  #directory(path: string): number | Errno {
-    let end = path.length;
-    let ino: number | undefined;
-    while (end > 0) {
-      ino = this.#directories.get(path.slice(0, end));
-      if (ino !== undefined) break;
-      end = path.lastIndexOf('/', end - 1);
-    }
-    ino ??= ROOT_INO;
-    while (end < path.length) {
-      const slash = path.indexOf('/', end + 1);
-      const next = slash < 0 ? path.length : slash;
-      const result = this.#step(ino, path.slice(end + 1, next));
-      if (result < 0) return result;
-      ino = this.#attributes.ino;
-      if ((this.#attributes.mode & S_IFMT) === S_IFDIR) this.#remember(path.slice(0, next), ino);
-      end = next;
-    }
-    return ino;
-  }
-
-  #remember(path: string, ino: number): void {
-    if (this.#directories.size >= REMEMBERED_DIRECTORIES) this.#directories.clear();
-    this.#directories.set(path, ino);
-  }
-
-  #step(parent: number, name: string): Errno | 0 {
-    return isAmbiguous(name) ? EILSEQ : this.#fs.lookup(parent, Buffer.from(name), this.#attributes);
-  }
 
   /** Writes the attributes to `out`; false where their time is not carried. */
   #encode(out: Uint32Array): boolean {
@@ -289,12 +241,13 @@ export class Operations {
     if (this.#timeReported) return;
     this.#timeReported = true;
     this.#log(
-      `${show(path)} has a time before 1970 (or after the year 584,000,000), which this driver cannot carry: it shows the nearest that it can, here and for others like it`,
+      `${show(path)} has a time before 1970 (or after the year 584,000,000), which this driver cannot carry: ` +
+        'it shows the nearest that it can, here and for others like it',
     );
   }
 
   #readlink(path: string): string | Errno {
-    const ino = this.#ino(path);
+    const ino = this.#paths.ino(path);
     if (isErrno(ino)) return ino;
     const target = this.#fs.readlink(ino);
     if (isErrno(target)) return target;
@@ -303,7 +256,7 @@ export class Operations {
   }
 
   #readdir(path: string, listing: Listing): number {
-    const ino = this.#ino(path);
+    const ino = this.#paths.ino(path);
     if (ino < 0) return ino;
     let hidden = 0;
     const result = this.#fs.readdir(ino, 0, this.#attributes, (name) => {
@@ -328,7 +281,7 @@ export class Operations {
   /** Returns an fh above 0. */
   #open(path: string, flags: number): number | Errno {
     if ((flags & O_ACCMODE) !== O_RDONLY || (flags & O_TRUNC) !== 0) return EROFS;
-    const ino = this.#ino(path);
+    const ino = this.#paths.ino(path);
     if (isErrno(ino)) return ino;
     const opened = this.#fs.open(ino);
     if (isErrno(opened)) return opened;

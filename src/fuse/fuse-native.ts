@@ -6,13 +6,13 @@
  *
  * | feature | here |
  * |---|---|
- * | names that are not UTF-8 (or have U+FFFD, the mark of such a name in N-API) | left out of readdir, counted in the log; EILSEQ by name |
+ * | names that are not UTF-8, or have U+FFFD (N-API's mark for what is not) | hidden and logged; EILSEQ by name |
  * | symbolic link targets that are not UTF-8 | EILSEQ |
  * | xattr names that are not UTF-8 | listed as they are; EILSEQ when read. Values are bytes and exact |
  * | 52-bit stable ids | `st_ino` has 32 bits, distinct in a mount: see ShownInodes |
  * | nanoseconds | cut to milliseconds |
  * | times before 1970 | 1970-01-01T00:00:00Z, and a line in the log |
- * | file handles (name_to_handle_at) | libfuse's own node numbers: valid while the inode is cached, ambiguous after a remount |
+ * | file handles | libfuse's node numbers: ESTALE once the inode leaves the cache, another file's after a remount |
  * | POSIX ACLs | readable, but the kernel checks mode bits only: refused together with `allowOther` |
  * | SEEK_HOLE, SEEK_DATA, FUSE passthrough, readdirplus | not in the protocol of libfuse 2 |
  * | hard links | same `st_ino` and `st_nlink`, but each name has its own page cache |
@@ -21,7 +21,7 @@
  * A synchronous call of this thread into its own mount waits for itself.
  */
 import { execFile } from 'node:child_process';
-import { closeSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, readdirSync, readlinkSync } from 'node:fs';
 import { realpath, stat, statfs } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { isMainThread } from 'node:worker_threads';
@@ -30,6 +30,7 @@ import { CfsError, reasonOf } from '../error.ts';
 import type { Filesystem } from '../fs/filesystem.ts';
 import { MNT_DETACH, setInherit, UMOUNT_NOFOLLOW, umount2 } from '../syscall.ts';
 import { Operations } from './fuse-native-operations.ts';
+import { listMounts, mountAt } from './kernel-mount.ts';
 import { type FuseNativeBinding, loadFuseNative } from './libfuse.ts';
 
 export interface FuseNativeOptions {
@@ -37,8 +38,12 @@ export interface FuseNativeOptions {
   readonly mountpoint: string;
   /** What /proc/mounts shows as the source. */
   readonly source: string;
-  /** Users other than the one that mounts may enter; for a user who is not root, /etc/fuse.conf must say user_allow_other. */
+  /** Users other than the one that mounts may enter. Not root's mount: /etc/fuse.conf must say user_allow_other. */
   readonly allowOther: boolean;
+  readonly suid: boolean;
+  readonly dev: boolean;
+  readonly exec: boolean;
+  readonly noatime: boolean;
   /** Takes one line for each thing that a person should know. */
   log(line: string): void;
 }
@@ -48,14 +53,16 @@ export interface FuseNativeMount {
   readonly mountpoint: string;
   /**
    * Unmounts, and resolves when `ended` does. Rejects with a CfsError where the mount is in use. With `lazy` it
-   * takes the mount out of the tree at once and resolves then; files that are open stay readable, and `ended` follows the last.
+   * takes the mount out of the tree at once and resolves then; files that are open stay readable, and `ended`
+   * follows when the last is closed.
    */
   unmount(options?: { readonly lazy?: boolean }): Promise<void>;
-  /** Resolves when no request can come any more, whoever unmounted, and everything of the mount is closed. Never rejects. */
+  /** Resolves when no request can come any more, whoever unmounted, and all is closed. Never rejects. */
   readonly ended: Promise<void>;
 }
 
 const DEVICE = '/dev/fuse';
+const STDERR = 2;
 /** How often it is looked whether somebody unmounted. One readlink(2) each time. */
 const WATCH_INTERVAL_MS = 200;
 /** The same while `unmount` waits. */
@@ -65,14 +72,14 @@ const CACHE_SECONDS = 2 ** 31 - 1;
 /** `NAPI_ARGV_UTF8(…, 1024, …)` in fuse_native_mount cuts what is longer. */
 const MAX_ARGUMENT_BYTES = 1023;
 
-/** What the native side points into. Never freed: libuv keeps its handles, and the threads their memory, to the end of the process. */
+/** What the native side points into. Never freed: libuv keeps the handles in it to the end of the process. */
 const keptForNative: object[] = [];
 /** Mounts that have not ended, by descriptor of /dev/fuse. */
 const living = new Map<number, Mount>();
 
 /**
- * Mounts `fs`, read-only, and resolves when the mount answers. Must be called on the main thread; `fs` is called on it too.
- * Throws a CfsError of kind `mount`.
+ * Mounts `fs`, read-only, and resolves when the mount answers. Must be called on the main thread, which then
+ * calls `fs` too. Not root: the directory must be empty, and fusermount in $PATH. Throws a CfsError of kind `mount`.
  */
 export async function mountFuseNative(fs: Filesystem, options: FuseNativeOptions): Promise<FuseNativeMount> {
   refuseWhatIsNotCarried(fs, options);
@@ -107,11 +114,12 @@ function neverThrowing(log: (line: string) => void): (line: string) => void {
 
 function refuseWhatIsNotCarried(fs: Filesystem, options: FuseNativeOptions): void {
   if (!isMainThread) throw new CfsError('mount', 'Cannot mount with fuse-native from a worker thread.');
-  // FUSE_POSIX_ACL came with FUSE 7.26: without it the kernel gives the group bits (the ACL's mask) to the whole group.
+  // FUSE_POSIX_ACL came with FUSE 7.26. Without it the owning group gets the group bits, which are the ACL's mask.
   if (options.allowOther && fs.features.acls) {
     throw new CfsError(
       'mount',
-      'Cannot mount this image for other users with fuse-native: it has POSIX ACLs, and libfuse 2 does not have the kernel enforce them. Use the kernel driver, or do not allow other users.',
+      'Cannot mount this image for other users with fuse-native: it has POSIX ACLs, and under libfuse 2 the kernel ' +
+        'does not enforce them. Use the kernel driver, or do not allow other users.',
     );
   }
 }
@@ -133,11 +141,15 @@ async function resolveMountpoint(mountpoint: string): Promise<string> {
 function libfuseOptions(options: FuseNativeOptions): string {
   const source = (options.source || 'cfs').replace(/[\\,]/g, '\\$&');
   const list = [
-    'ro,nosuid,nodev,default_permissions',
+    'ro,default_permissions',
+    options.suid ? 'suid' : 'nosuid',
+    options.dev ? 'dev' : 'nodev',
     `subtype=cfs,fsname=${source}`,
     'use_ino,kernel_cache',
     `entry_timeout=${CACHE_SECONDS},attr_timeout=${CACHE_SECONDS},negative_timeout=${CACHE_SECONDS}`,
   ];
+  if (!options.exec) list.push('noexec');
+  if (options.noatime) list.push('noatime');
   if (options.allowOther) list.push('allow_other');
   // mount(2) does not ask for an empty directory, but libfuse 2 does; fusermount3 does not know the option.
   if (process.geteuid?.() === 0) list.push('nonempty');
@@ -169,13 +181,15 @@ function startNative(
   };
   keptForNative.push(thread);
   const before = fuseDescriptors();
+  // Node makes its standard streams close-on-exec, so fusermount could not say why it refused.
+  setInherit(STDERR, true);
   try {
     native.fuse_native_mount(mountpoint, optionString, thread, {}, allocate, handlers, implemented);
   } catch (cause) {
     abandon(native, mountpoint, thread, before);
-    throw new CfsError('mount', `Cannot mount on ${mountpoint}: libfuse failed; its reason is on the line before.`, {
-      cause,
-    });
+    throw new CfsError('mount', `Cannot mount on ${mountpoint}: libfuse failed; it says why on stderr.`, { cause });
+  } finally {
+    setInherit(STDERR, false);
   }
   const [device] = newDescriptors(before);
   if (device === undefined) {
@@ -213,9 +227,10 @@ function isFuseDevice(descriptor: number): boolean {
 }
 
 /**
- * A mount from mount(2) to the end of libfuse's session. fuse-native does not tell when that is, whoever unmounts. But libfuse
- * closes its descriptor then, after the last request (fuse_unmount in start_fuse_thread), and that is what is
- * looked for. /proc/self/mountinfo would tell too early: a mount that was detached lazily still serves its open files.
+ * A mount from mount(2) to the end of libfuse's session. fuse-native does not tell when that is, whoever
+ * unmounts. But libfuse closes its descriptor then, after the last request (fuse_unmount in start_fuse_thread),
+ * and that is what is looked for: node cannot poll(2) a descriptor that is not its own. /proc/self/mountinfo would
+ * tell too early, since a mount that was detached lazily still serves its open files.
  */
 class Mount implements FuseNativeMount {
   readonly mountpoint: string;
@@ -224,7 +239,7 @@ class Mount implements FuseNativeMount {
   readonly #operations: Operations;
   readonly #thread: Buffer;
   readonly #descriptor: number;
-  #mountId: number | undefined;
+  #mountId = -1;
   #watch: NodeJS.Timeout | undefined;
   #isOver = false;
   #onEnd: () => void = () => {};
@@ -254,8 +269,9 @@ class Mount implements FuseNativeMount {
   async confirm(underlying: number): Promise<void> {
     try {
       const { dev } = await stat(this.mountpoint);
-      this.#mountId = topMount(this.mountpoint);
-      if (dev === underlying || this.#mountId === undefined) throw new Error('it was unmounted at once');
+      const id = mountAt(this.mountpoint)?.mountId;
+      if (dev === underlying || id === undefined) throw new Error('it was unmounted at once');
+      this.#mountId = id;
     } catch (cause) {
       if (!this.#isOver) await this.#detach(true).catch(() => {});
       throw new CfsError('mount', `Cannot mount on ${this.mountpoint}: ${reasonOf(cause)}.`, { cause });
@@ -266,10 +282,9 @@ class Mount implements FuseNativeMount {
     const lazy = options.lazy ?? false;
     this.#look();
     if (this.#isOver) return this.ended;
-    const top = topMount(this.mountpoint);
-    if (top === this.#mountId) await this.#detach(lazy);
-    else if (mountsAt(this.mountpoint).includes(this.#mountId)) {
-      throw this.#cannotUnmount('something else is mounted over it; unmount that first');
+    if (mountAt(this.mountpoint)?.mountId === this.#mountId) await this.#detach(lazy);
+    else if (listMounts().some(({ mountId }) => mountId === this.#mountId)) {
+      throw this.#cannotUnmount('something else is mounted over it, or it was moved; unmount that first');
     } // else somebody detached it before
     if (lazy) return;
     this.#watchEvery(UNMOUNT_INTERVAL_MS);
@@ -297,7 +312,8 @@ class Mount implements FuseNativeMount {
         return run('fusermount', args);
       });
     } catch (error) {
-      throw this.#cannotUnmount(reasonOf(error).trim());
+      const said = (error as { readonly stderr?: string }).stderr?.trim();
+      throw this.#cannotUnmount(said || reasonOf(error));
     }
   }
 
@@ -323,7 +339,7 @@ class Mount implements FuseNativeMount {
     void this.#removeDeadMount().finally(this.#onEnd);
   }
 
-  /** An aborted connection (/sys/fs/fuse/connections/N/abort) ends the session and leaves a mount that answers ENOTCONN. */
+  /** An aborted connection (umount -f, or `abort` in fusectl) ends the session and leaves a mount that is dead. */
   async #removeDeadMount(): Promise<void> {
     try {
       await statfs(this.mountpoint);
@@ -332,22 +348,4 @@ class Mount implements FuseNativeMount {
       if ((error as NodeJS.ErrnoException).code === 'ENOTCONN') await this.#detach(true).catch(() => {});
     }
   }
-}
-
-/** The ids of the mounts at `mountpoint`, the top one last (/proc/self/mountinfo, proc_pid_mountinfo(5)). */
-function mountsAt(mountpoint: string): (number | undefined)[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .map((line) => line.split(' '))
-    .filter(([, , , , at = '']) => unescapeMountinfo(at) === mountpoint)
-    .map(([id]) => Number(id));
-}
-
-function topMount(mountpoint: string): number | undefined {
-  return mountsAt(mountpoint).at(-1);
-}
-
-/** Blanks, tabs, newlines and backslashes are octal there. */
-function unescapeMountinfo(text: string): string {
-  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

@@ -21,7 +21,7 @@ export type NativeRequest = Buffer;
 /** Called on the main thread with the request, its opcode, and the operation's arguments (see the FUSE_METHODs). */
 export type NativeHandler = (request: NativeRequest, opcode: number, ...args: never[]) => void;
 
-/** Answers a request; `result` is what the libfuse operation returns. The thread goes on at once, so each request gets one. */
+/** Answers a request, once: its thread goes on with the next. `result` is what the libfuse operation returns. */
 type Signal<Args extends unknown[]> = (request: NativeRequest, result: number, ...args: Args) => void;
 
 /** Operations whose answer is only a number. */
@@ -128,26 +128,30 @@ export function loadFuseNative(log: (line: string) => void): FuseNativeBinding {
   const shipped = path.join(directory, 'prebuilds', `${process.platform}-${process.arch}`, 'libfuse.so');
   try {
     const libfuse = existsSync(shipped) ? loadLibfuse(shipped, log) : undefined;
+    if (libfuse === undefined) warnOfThreads(log, "the system's libfuse 2 is used");
     const nodeGypBuild = createRequire(manifest)('node-gyp-build') as (directory: string) => FuseNativeBinding;
     loaded = nodeGypBuild(directory);
     libfuse?.unload(); // koffi's hold on it; the binding has its own now
   } catch (cause) {
     throw new CfsError(
       'mount',
-      `Cannot load the fuse-native driver: ${reasonOf(cause)}. Install libfuse 2 (Debian: libfuse2), or use the kernel driver.`,
+      `Cannot load the fuse-native driver: ${reasonOf(cause)}. ` +
+        'Install libfuse 2 (Debian: libfuse2), or use the kernel driver.',
       { cause },
     );
   }
   return loaded;
 }
 
+function warnOfThreads(log: (line: string) => void, what: string): void {
+  log(`${what}, with many threads: under parallel load this process will grow and slow down until it ends`);
+}
+
 function loadLibfuse(file: string, log: (line: string) => void): Library {
   try {
     return loadSingleThreaded(file);
   } catch (error) {
-    log(
-      `${file} is used as it is (${reasonOf(error)}): under parallel load this driver's memory grows, and it slows down, until it is unmounted`,
-    );
+    warnOfThreads(log, `${file} is used as it is (${reasonOf(error)})`);
     return koffi.load(file);
   }
 }
@@ -155,11 +159,12 @@ function loadLibfuse(file: string, log: (line: string) => void): Library {
 /**
  * Loads libfuse with `fuse_loop_mt`, which fuse-native.c calls, standing for `fuse_loop`: one thread instead of many.
  *
- * The many gain nothing, since all of them wait for the one thread that runs JavaScript. And they leak: libfuse ends a thread
- * when more than ten are idle and starts another when none is (lib/fuse_loop_mt.c), and fuse-native.c gives each new one
- * a uv_async_t that it never closes; libuv walks all of them at each wake-up. Measured with 32 processes that open and close one
- * file for 20 s: 21,500 threads came and went, and an open cost the server 390 µs of CPU instead of 45. With
- * `fuse_loop`: one thread, 25 µs instead of 38 under that load.
+ * The many gain nothing, since all of them wait for the one thread that runs JavaScript. And they leak: libfuse
+ * ends a thread when more than ten are idle and starts another when none is (lib/fuse_loop_mt.c), and
+ * fuse-native.c gives each new one a uv_async_t that it never closes; libuv walks all of them at each wake-up.
+ * Measured with 32 processes that open and close one file for 20 s: 21,500 threads came and went, and an open
+ * then cost the server 390 to 510 µs of CPU instead of 45. With `fuse_loop`: one thread, 37 µs as before, and 25 µs
+ * instead of 38 during the load. (Count the calls of `allocate` to see it again.)
  *
  * No option of libfuse 2 chooses the loop for a caller of fuse_loop_mt, so the symbol is changed in a private copy
  * of the file. The copy lasts until the linker has mapped it.

@@ -79,10 +79,12 @@ const anyPlace = fc.record({ parent: fc.nat({ max: 1000 }), name: anyName });
 export interface TreeBounds {
   readonly directories?: number;
   readonly leaves?: number;
+  /** Leaves that are tried at least; of those without a free name none is left. */
+  readonly minLeaves?: number;
 }
 
 /** Any tree of at most that many directories, leaves, and three names for each leaf. */
-export function anyTree({ directories = 8, leaves = 16 }: TreeBounds = {}): fc.Arbitrary<Tree> {
+export function anyTree({ directories = 8, leaves = 16, minLeaves = 0 }: TreeBounds = {}): fc.Arbitrary<Tree> {
   return fc
     .record({
       hash: fc.constantFrom(...HASH_ALGORITHMS),
@@ -94,7 +96,7 @@ export function anyTree({ directories = 8, leaves = 16 }: TreeBounds = {}): fc.A
           attributes: anyAttributes,
           places: fc.array(anyPlace, { minLength: 1, maxLength: 3 }),
         }),
-        { maxLength: leaves },
+        { minLength: minLeaves, maxLength: leaves },
       ),
     })
     .map((raw): Tree => {

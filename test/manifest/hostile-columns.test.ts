@@ -123,8 +123,8 @@ describe('decodeManifest() refuses offsets', () => {
   for (const name of ['targets.bytes', 'inline.bytes', 'dirents.names', 'xattrs.names', 'xattrs.values']) {
     it(`into ${name} where it has a byte more or less`, () => {
       expect(refusalWith({ [name]: without(1) })).toContain('what it points into has');
-      const more = (column: Uint8Array): Uint8Array => Buffer.concat([column, Buffer.from('x')]);
-      expect(refusalWith({ [name]: more as unknown as (column: Uint32Array) => unknown })).toContain('points into has');
+      const more = (column: Uint32Array): Uint8Array => Buffer.concat([Uint8Array.from(column), Buffer.from('x')]);
+      expect(refusalWith({ [name]: more })).toContain('points into has');
     });
   }
 });
@@ -186,6 +186,8 @@ describe('decodeManifest() refuses objects', () => {
   it('with block hashes too many or too few', () => {
     expect(refusalWith({ 'objects.blockHashes': without(32) })).toContain('objects.blockHashes has 32 bytes');
     expect(refusalWith({ 'objects.blockHashes': without(1) })).toContain("the objects' sizes need 64");
+    const more = (column: Uint32Array): Uint8Array => Buffer.concat([Uint8Array.from(column), new Uint8Array(32)]);
+    expect(refusalWith({ 'objects.blockHashes': more })).toContain('objects.blockHashes has 96 bytes');
     const large = payloadOf('/bin/tool');
     expect(refusalWith({ 'objects.size': setWide(large, 0, 0x1fffff) })).toContain('objects.blockHashes has 64 bytes');
   });

@@ -44,15 +44,13 @@ describe('lookupPath()', () => {
   it('takes paths with and without a leading slash, and slashes more than one', () => {
     const f = look('/d/e/f');
     expect(f).toBeGreaterThan(0);
-    for (const path of ['d/e/f', '//d///e//f', './d/e/f'.slice(2)]) expect(look(path)).toBe(f);
+    for (const path of ['d/e/f', '//d///e//f', '/d/e/f']) expect(look(path)).toBe(f);
     for (const path of ['', '/', '//']) expect(look(path)).toBe(0);
   });
 
-  it('finds nothing below a file, nor a file as a directory', () => {
-    for (const path of ['/d/e/f/g', '/d/e/f/', '/d/x', '/x', '/d/e/']) {
-      if (path === '/d/e/') expect(look(path)).toBe(look('/d/e'));
-      else expect(look(path)).toBe(-1);
-    }
+  it('finds nothing below a file, nor a file that is named as a directory', () => {
+    for (const path of ['/d/e/f/g', '/d/e/f/', '/d/e/f//', '/d/x', '/x', '/x/']) expect(look(path)).toBe(-1);
+    expect(look('/d/e/')).toBe(look('/d/e'));
   });
 });
 

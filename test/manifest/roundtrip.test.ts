@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { digestContent, type HashAlgorithm } from '../../src/digest.ts';
+import { ManifestBuilder } from '../../src/manifest/builder.ts';
 import { decodeManifest } from '../../src/manifest/decode.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';
 import {
@@ -25,6 +26,7 @@ import {
   type ManifestTables,
   NONE,
   PAYLOAD_INLINE,
+  S_IFDIR,
   S_IFLNK,
   S_IFMT,
   S_IFREG,
@@ -34,17 +36,7 @@ import {
 import { Random } from '../random.ts';
 import { anyName, anyTree } from './arbitrary.ts';
 import { imageBytes } from './cbor-writer.ts';
-import {
-  buildTables,
-  deviceOf,
-  directory,
-  file,
-  type Inode,
-  linksInOrder,
-  modeOf,
-  type Tree,
-  treeOf,
-} from './model.ts';
+import { buildTables, deviceOf, file, type Inode, linksInOrder, modeOf, type Tree, treeOf } from './model.ts';
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
@@ -255,6 +247,20 @@ describe('ManifestBuilder', () => {
     const tree = treeOf({ '/a': file('a') });
     const orphan = { ...(tree.inodes[1] as Inode), links: [] };
     expect(() => buildTables({ ...tree, inodes: [...tree.inodes, orphan] })).toThrow('has no link');
+  });
+
+  it('sorts objects by all of their digests, of which many bytes may be alike', () => {
+    const attributes = { mode: S_IFDIR | 0o755, uid: 0, gid: 0, mtime: 0, mtimeNsec: 0, rdev: 0, xattrs: [] };
+    const builder = new ManifestBuilder('blake3', attributes);
+    const digestOf = (last: number): Uint8Array => new Uint8Array(32).fill(9).fill(last, 31);
+    for (const last of [200, 3, 100]) {
+      const inode = builder.addInode({ ...attributes, mode: S_IFREG });
+      builder.link(0, Buffer.from(`file${last}`), inode);
+      builder.setObject(inode, { digest: digestOf(last), size: last, blockHashes: new Uint8Array(0) });
+    }
+    const tables = decodeManifest(encodeManifest(builder.finish()));
+    expect([0, 1, 2].map((object) => objectDigest(tables, object)[31])).toEqual([3, 100, 200]);
+    expect([0, 1, 2].map((object) => u64(tables.objects.size, object))).toEqual([3, 100, 200]);
   });
 
   it('keeps one copy of equal contents, attributes sets and empty files', () => {

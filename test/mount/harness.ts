@@ -1,0 +1,299 @@
+/**
+ * A scratch directory for each test file, and images, stores and mounts in it. Whatever a test mounts is unmounted after
+ * it, and then nothing may be left: no mount, no process, no temporary file.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeEach, expect } from 'vitest';
+import type { BuildResult } from '../../src/build/build.ts';
+import type { MountedImage } from '../../src/mount.ts';
+import { EXIT } from '../../tools/cli.ts';
+import type { ComparedField, CompareResult } from '../../tools/compare.ts';
+import { removeTree } from '../tree-generator.ts';
+import { everybodysTools } from './everybodys-tools.ts';
+import {
+  asUser,
+  HERE,
+  NOBODY,
+  type Outcome,
+  OWN_TOOLS,
+  Place,
+  run,
+  succeed,
+  type Tools,
+  userNamespace,
+} from './run.ts';
+import { isAlive, loopDevicesOn, mountedAt, mountsBelow, processesNaming, sessionMembers, until } from './system.ts';
+
+/** What `cfs-mount --json` prints. */
+export type MountReport = Omit<MountedImage, 'unmount' | 'ended'> & { readonly pid: number };
+
+/** What `cfs-mkimage --json` prints. */
+export type Packed = BuildResult & { readonly image: string };
+
+export interface MountSettings {
+  readonly place?: Place;
+  /** Repositories; the scratch's own store by default. */
+  readonly repos?: readonly string[];
+  /** Words for -o. */
+  readonly words?: readonly string[];
+  /** Further arguments. */
+  readonly args?: readonly string[];
+  /** The mount point; a new directory by default. */
+  readonly at?: string;
+  /** Mounted by fusermount3, and so unmounted by it. */
+  readonly helper?: boolean;
+}
+
+/** One mount and its daemon. */
+export class Mounted {
+  readonly report: MountReport;
+  readonly path: string;
+  readonly pid: number;
+  readonly place: Place;
+  readonly #helper: boolean;
+
+  constructor(report: MountReport, settings: MountSettings) {
+    this.report = report;
+    this.path = report.mountpoint;
+    this.pid = report.pid;
+    this.place = settings.place ?? HERE;
+    this.#helper = settings.helper ?? false;
+  }
+
+  at(...names: readonly string[]): string {
+    return join(this.path, ...names);
+  }
+
+  /** umount(8) or fusermount3 -u, which must succeed; then expects that nothing is left. */
+  async unmount(): Promise<void> {
+    const command = this.#helper ? ['fusermount3', '-u', this.path] : ['umount', this.path];
+    await succeed(this.place.command(...command));
+    await this.expectGone();
+  }
+
+  /** Waits until the mount is gone, and the daemon with all that it started. */
+  async expectGone(): Promise<void> {
+    const { path, pid, place } = this;
+    await until(`${path} is unmounted`, () => mountedAt(path, place.witness) === undefined);
+    await until(`the daemon ${pid} of ${path} ends`, () => !isAlive(pid));
+    expect(sessionMembers(pid), 'processes of the daemon that are left').toEqual([]);
+  }
+
+  /** As `unmount`, whatever happened before. */
+  async end(): Promise<void> {
+    if (mountedAt(this.path, this.place.witness) !== undefined) {
+      const command = this.#helper ? ['fusermount3', '-uz', this.path] : ['umount', '-l', this.path];
+      await run(this.place.command(...command));
+    }
+    await this.expectGone();
+  }
+}
+
+export class Scratch {
+  readonly path: string;
+  readonly #stores = new Set<string>();
+  readonly #namespaces: { end(): void }[] = [];
+  #mounts: Mounted[] = [];
+  #everybodysTools: Tools | undefined;
+  #counter = 0;
+
+  constructor() {
+    // not /tmp, which may be a tmpfs: the tests need a disk's file system
+    this.path = mkdtempSync('/var/tmp/cfs-test.');
+    chmodSync(this.path, 0o755);
+    mkdirSync(this.temporary, 0o777);
+    chmodSync(this.temporary, 0o1777);
+  }
+
+  get temporary(): string {
+    return join(this.path, 'tmp');
+  }
+
+  /** The store that is used where a test names none. */
+  get store(): string {
+    return join(this.path, 'store');
+  }
+
+  at(...names: readonly string[]): string {
+    return join(this.path, ...names);
+  }
+
+  /** A new empty directory. */
+  directory(name = 'directory'): string {
+    const path = this.at(`${name}-${++this.#counter}`);
+    mkdirSync(path);
+    return path;
+  }
+
+  /** Runs a tool, with TMPDIR and the default store in the scratch directory. */
+  tool(name: string, args: readonly string[], place: Place = HERE): Promise<Outcome> {
+    return run(['env', `TMPDIR=${this.temporary}`, `CFS_STORE=${this.store}`, ...place.tool(name, ...args)]);
+  }
+
+  /** Packs `source`. Without fsync: no test of a mount is about a crash of the machine. */
+  async pack(
+    source: string,
+    settings: { store?: string; image?: string; args?: readonly string[] } = {},
+  ): Promise<Packed> {
+    const store = settings.store ?? this.store;
+    const image = settings.image ?? this.at(`image-${++this.#counter}.cfs`);
+    this.#stores.add(store);
+    const args = ['--json', '--no-fsync', '--store', store, ...(settings.args ?? []), source, image];
+    const { status, stdout, stderr } = await this.tool('cfs-mkimage', args);
+    if (status !== 0) throw new Error(`cfs-mkimage: status ${status}: ${stderr}`);
+    return JSON.parse(stdout) as Packed;
+  }
+
+  /** Runs `cfs-mount --json`, whatever comes of it. */
+  tryMount(image: string, settings: MountSettings = {}): Promise<Outcome> {
+    const repos = (settings.repos ?? [this.store]).flatMap((repo) => ['--repo', repo]);
+    const words = settings.words === undefined ? [] : ['-o', settings.words.join(',')];
+    const at = settings.at ?? this.directory('mnt');
+    return this.tool('cfs-mount', ['--json', ...repos, ...words, ...(settings.args ?? []), image, at], settings.place);
+  }
+
+  /** Mounts an image, until the end of the test; or of the test file, where no test runs yet. */
+  async mount(image: string, settings: MountSettings = {}): Promise<Mounted> {
+    const { status, stdout, stderr } = await this.tryMount(image, settings);
+    if (status !== 0) throw new Error(`cfs-mount: status ${status}: ${stderr}`);
+    expect(stderr).toBe('');
+    return this.adopt(JSON.parse(stdout) as MountReport, settings);
+  }
+
+  /** Takes charge of a mount that a test made. */
+  adopt(report: MountReport, settings: MountSettings = {}): Mounted {
+    const mounted = new Mounted(report, settings);
+    this.#mounts.push(mounted);
+    return mounted;
+  }
+
+  /** Starts `cfs-mount -f` and waits until the mount is there. */
+  async mountInForeground(image: string, settings: MountSettings = {}) {
+    const at = settings.at ?? this.directory('mnt');
+    const words = settings.words === undefined ? [] : ['-o', settings.words.join(',')];
+    const command = HERE.tool('cfs-mount', '-f', '--json', '--repo', this.store, ...words, image, at);
+    const [program, ...args] = command as [string, ...string[]];
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const ended = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
+    let log = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      log += chunk.toString();
+    });
+    const [line] = (await once(child.stdout, 'data')) as [Buffer];
+    const mounted = this.adopt(JSON.parse(line.toString()) as MountReport, settings);
+    return { mounted, child, ended, log: () => log };
+  }
+
+  /** An ordinary user, who mounts through fusermount3. */
+  nobody(): Place {
+    return new Place('nobody', asUser(NOBODY), this.#toolsForEverybody());
+  }
+
+  /** A new user namespace; `prefix` says whose. It lasts until the end of the test file. */
+  async namespace(name: string, prefix: readonly string[] = []): Promise<Place> {
+    const tools = prefix.length === 0 ? OWN_TOOLS : this.#toolsForEverybody();
+    const namespace = await userNamespace(name, prefix, tools);
+    this.#namespaces.push(namespace);
+    return namespace.place;
+  }
+
+  namespaceOfNobody(): Promise<Place> {
+    return this.namespace('namespace of nobody', asUser(NOBODY));
+  }
+
+  #toolsForEverybody(): Tools {
+    this.#everybodysTools ??= everybodysTools(this.path);
+    return this.#everybodysTools;
+  }
+
+  /** How many mounts there are: what `endMounts` leaves alone. */
+  get mountCount(): number {
+    return this.#mounts.length;
+  }
+
+  /** Ends all mounts but the first `keep`, and expects that they leave nothing. */
+  async endMounts(keep: number): Promise<void> {
+    const ending = this.#mounts.slice(keep);
+    this.#mounts = this.#mounts.slice(0, keep);
+    for (const mounted of ending.reverse()) await mounted.end();
+    this.expectNoTemporaryFiles();
+  }
+
+  /** Ends mounts and namespaces, and expects that they leave nothing. */
+  async end(): Promise<void> {
+    // a namespace keeps copies of the mounts that were there before it: it ends before they can
+    const [inside, outside] = [true, false].map((is) => this.#mounts.filter(({ place }) => place.inNamespace === is));
+    this.#mounts = [...(outside ?? []), ...(inside ?? [])];
+    await this.endMounts(outside?.length ?? 0);
+    for (const namespace of this.#namespaces.splice(0)) namespace.end();
+    await this.endMounts(0);
+  }
+
+  expectNoTemporaryFiles(): void {
+    expect(readdirSync(this.temporary), 'files in TMPDIR').toEqual([]);
+    for (const store of this.#stores) {
+      if (existsSync(join(store, 'tmp'))) expect(readdirSync(join(store, 'tmp')), `unfinished in ${store}`).toEqual([]);
+    }
+    const names = readdirSync(this.path).filter((name) => name.endsWith('.tmp'));
+    expect(names, 'unfinished images').toEqual([]);
+  }
+
+  /** Takes everything away by force: for the end, and for when the test process dies. */
+  remove(): void {
+    for (const namespace of this.#namespaces) namespace.end();
+    for (const mountpoint of mountsBelow(this.path)) execFileSync('umount', ['-l', mountpoint]);
+    // the scratch directory's name is in no command line but of what was started here
+    for (const pid of processesNaming(this.path)) process.kill(pid, 'SIGKILL');
+    for (const device of loopDevicesOn(this.path)) execFileSync('losetup', ['-d', device]);
+    if (mountsBelow(this.path).length === 0) removeTree(this.path);
+  }
+}
+
+/** A scratch directory for the tests of this file. To be called at the top level of the file. */
+export function useScratch(): Scratch {
+  const scratch = new Scratch();
+  const onExit = (): void => scratch.remove();
+  process.once('exit', onExit);
+  let before = 0;
+  beforeEach(() => {
+    before = scratch.mountCount;
+  });
+  afterEach(() => scratch.endMounts(before));
+  afterAll(async () => {
+    try {
+      await scratch.end();
+    } finally {
+      process.off('exit', onExit);
+      scratch.remove();
+    }
+  });
+  return scratch;
+}
+
+export interface CompareSettings {
+  readonly ignore?: readonly ComparedField[];
+  readonly skipNonUtf8?: boolean;
+  readonly place?: Place;
+}
+
+/** Compares two trees in a process of its own: a mount that hangs must not hang the tests. */
+export async function compare(left: string, right: string, settings: CompareSettings = {}): Promise<CompareResult> {
+  const fields = settings.ignore ?? [];
+  const ignore = fields.length === 0 ? [] : ['--ignore', fields.join(',')];
+  const skip = settings.skipNonUtf8 === true ? ['--skip-non-utf8'] : [];
+  const command = (settings.place ?? HERE).tool('compare-trees', '--json', ...ignore, ...skip, left, right);
+  const { status, stdout, stderr } = await run(command, { timeoutMs: 540_000 });
+  if (status !== EXIT.ok && status !== EXIT.found) throw new Error(`compare-trees: status ${status}: ${stderr}`);
+  return JSON.parse(stdout) as CompareResult;
+}
+
+/** Expects no difference; gives what was compared. */
+export async function expectEqual(left: string, right: string, settings: CompareSettings = {}): Promise<CompareResult> {
+  const result = await compare(left, right, settings);
+  expect(result.differences.slice(0, 10)).toEqual([]);
+  expect(result.differenceCount).toBe(0);
+  return result;
+}

@@ -1,0 +1,108 @@
+/** What the machine says of mounts, processes and loop devices. */
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const PATIENCE_MS = 20_000;
+
+/** Waits until `condition` holds; rejects, naming `what`, when it does not for long. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const end = Date.now() + PATIENCE_MS;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error(`waited ${PATIENCE_MS} ms in vain: ${what}`);
+    await sleep(20);
+  }
+}
+
+function readProc(path: string): string | undefined {
+  try {
+    return readFileSync(`/proc/${path}`, 'latin1');
+  } catch {
+    return undefined; // it ended meanwhile
+  }
+}
+
+/** Fields of /proc/PID/stat from the state (index 0) on; undefined where there is no such process. */
+function statOf(pid: number): string[] | undefined {
+  const text = readProc(`${pid}/stat`);
+  return text?.slice(text.lastIndexOf(')') + 2).split(' ');
+}
+
+/** False for a zombie too: it waits for its parent only. */
+export function isAlive(pid: number): boolean {
+  const state = statOf(pid)?.[0];
+  return state !== undefined && state !== 'Z' && state !== 'X';
+}
+
+const processes = (): number[] =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
+
+/** Processes of a session, e.g. of a daemon that leads one. */
+export function sessionMembers(session: number): number[] {
+  return processes().filter((pid) => isAlive(pid) && Number(statOf(pid)?.[3]) === session);
+}
+
+/** Processes whose command line names `text`. */
+export function processesNaming(text: string): number[] {
+  return processes().filter((pid) => pid !== process.pid && isAlive(pid) && readProc(`${pid}/cmdline`)?.includes(text));
+}
+
+/** Open descriptors of a process. */
+export const descriptors = (pid: number): string[] => readdirSync(`/proc/${pid}/fd`);
+
+export interface MountLine {
+  readonly mountpoint: string;
+  readonly options: string;
+  readonly type: string;
+  readonly source: string;
+}
+
+const decodeOctal = (text: string): string =>
+  text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+
+/** /proc/PID/mountinfo, proc(5); the last mount on a mount point hides those before. */
+export function mountTable(witness: number | 'self' = 'self'): MountLine[] {
+  return (readProc(`${witness}/mountinfo`) ?? '')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [before, after] = line.split(' - ') as [string, string];
+      const fields = before.split(' ');
+      const [type, source] = after.split(' ') as [string, string];
+      return {
+        mountpoint: decodeOctal(fields[4] as string),
+        options: fields[5] as string,
+        type,
+        source: decodeOctal(source),
+      };
+    });
+}
+
+/** What is mounted exactly at `mountpoint`. */
+export function mountedAt(mountpoint: string, witness: number | 'self' = 'self'): MountLine | undefined {
+  return mountTable(witness).findLast((mount) => mount.mountpoint === mountpoint);
+}
+
+/** Mount points in `directory`, the inner ones first. */
+export function mountsBelow(directory: string): string[] {
+  return mountTable()
+    .map(({ mountpoint }) => mountpoint)
+    .filter((mountpoint) => mountpoint.startsWith(`${directory}/`))
+    .reverse();
+}
+
+/** Loop devices over files in `directory`. */
+export function loopDevicesOn(directory: string): string[] {
+  return execFileSync('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-FILE'], { encoding: 'utf8' })
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, file]) => file?.startsWith(`${directory}/`))
+    .map(([name]) => name as string);
+}
+
+/** Makes the kernel forget what it cached: dentries and inodes of all mounts, and clean pages. */
+export function dropCaches(): void {
+  writeFileSync('/proc/sys/vm/drop_caches', '3');
+}
