@@ -1,23 +1,11 @@
 /** The words of `-o`: those of cfs, of mount(8), and of mount.composefs. */
 import { availableParallelism } from 'node:os';
 import { CfsError } from '../src/error.ts';
-import type { Driver } from '../src/mount.ts';
+import type { Driver, MountOptions } from '../src/mount.ts';
 import type { VerifyMode } from '../src/store/object-store.ts';
 
-export interface MountWords {
-  readonly repositories: readonly string[];
-  readonly digest?: string;
-  readonly verify: VerifyMode;
-  readonly driver: Driver;
-  readonly threads: number;
-  readonly allowOther: boolean;
-  readonly suid: boolean;
-  readonly dev: boolean;
-  readonly exec: boolean;
-  readonly noatime: boolean;
-  readonly nonempty: boolean;
-  readonly source?: string;
-}
+/** Everything of a mount that `-o` can say. */
+export type MountWords = Omit<MountOptions, 'image' | 'mountpoint' | 'log'>;
 
 type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & { repositories: string[] };
 

@@ -2,6 +2,7 @@
  * What main thread and content workers say to each other. A batch is a few typed arrays, not an object a
  * file: copying objects between threads cost more than reading the files.
  */
+import { concatBytes } from '../bytes.ts';
 import { BLOCK_SIZE, blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../digest.ts';
 import type { ErrorKind } from '../error.ts';
 import type { WriterStatistics } from '../store/object-writer.ts';
@@ -58,22 +59,13 @@ export interface BatchResults {
 }
 
 export function packResults(serial: number, results: readonly ContentResult[]): BatchResults {
-  const join = (parts: readonly Uint8Array[]): Uint8Array => {
-    const bytes = new Uint8Array(parts.reduce((n, part) => n + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      bytes.set(part, at);
-      at += part.length;
-    }
-    return bytes;
-  };
   return {
     serial,
     sizes: Float64Array.from(results, ({ content }) => content.size),
-    digests: join(results.map(({ content }) => content.digest)),
-    blockHashes: join(results.map(({ content }) => content.blockHashes)),
+    digests: concatBytes(...results.map(({ content }) => content.digest)),
+    blockHashes: concatBytes(...results.map(({ content }) => content.blockHashes)),
     inline: Uint8Array.from(results, ({ inline }) => (inline === undefined ? 0 : 1)),
-    inlineBytes: join(results.flatMap(({ inline }) => inline ?? [])),
+    inlineBytes: concatBytes(...results.flatMap(({ inline }) => inline ?? [])),
   };
 }
 

@@ -30,20 +30,11 @@ import { CfsError, reasonOf } from '../error.ts';
 import type { Filesystem } from '../fs/filesystem.ts';
 import { MNT_DETACH, setInherit, UMOUNT_NOFOLLOW, umount2 } from '../syscall.ts';
 import { Operations } from './fuse-native-operations.ts';
-import { listMounts, mountAt } from './kernel-mount.ts';
+import { type KernelMountOptions, listMounts, mountAt } from './kernel-mount.ts';
 import { type FuseNativeBinding, loadFuseNative } from './libfuse.ts';
 
-export interface FuseNativeOptions {
-  /** An existing directory. */
-  readonly mountpoint: string;
-  /** What /proc/mounts shows as the source. */
-  readonly source: string;
-  /** Users other than the one that mounts may enter. Not root's mount: /etc/fuse.conf must say user_allow_other. */
-  readonly allowOther: boolean;
-  readonly suid: boolean;
-  readonly dev: boolean;
-  readonly exec: boolean;
-  readonly noatime: boolean;
+/** `allowOther` without root: /etc/fuse.conf must say user_allow_other. */
+export interface FuseNativeOptions extends KernelMountOptions {
   /** Takes one line for each thing that a person should know. */
   log(line: string): void;
 }
