@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import fc from 'fast-check';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { concatBytes, toHex } from '../src/bytes.ts';
 import {
   BLOCK_SIZE,
@@ -190,7 +190,10 @@ describe('ContentHasher', () => {
 
 describe('FsVerityHasher', () => {
   const BLOCK = 4096;
-  const directory = mkdtempSync(`${tmpdir()}/cfs-verity-`);
+  let directory = '';
+  beforeAll(() => {
+    directory = mkdtempSync(`${tmpdir()}/cfs-verity-`);
+  });
   afterAll(() => rmSync(directory, { recursive: true }));
 
   const digestOf = (content: Uint8Array): string => {

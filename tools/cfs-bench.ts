@@ -195,7 +195,7 @@ function printTables(
 ): void {
   const inMatrix = (one: Summary): boolean => WORKLOADS.some(({ name }) => name === one.workload);
   const readings = summaries.filter(inMatrix);
-  const reference = REFERENCES.find((name) => readings.some(({ system }) => system === name)) ?? REFERENCES[0] ?? '';
+  const reference = REFERENCES.find((name) => readings.some(({ system }) => system === name));
   const parts = [
     subject,
     renderMatrix(readings, reference),

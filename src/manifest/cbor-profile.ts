@@ -6,6 +6,8 @@
  * inside the file.
  */
 
+import { isUtf8 } from 'node:buffer';
+
 const ALLOWED_TAGS: ReadonlySet<number> = new Set([
   70, // uint32, little-endian
   71, // uint64, little-endian
@@ -48,29 +50,48 @@ class Scan {
     if (initial === undefined) return `cut off at byte ${start}`;
     this.at++;
     const major = initial >> 5;
+    if (major === 1 || major === 7)
+      return `a data item of major type ${major} at byte ${start} has no place in a manifest`;
     const argument = this.#argument(initial & 31);
     if (typeof argument === 'string') return `${argument}, at byte ${start}`;
     switch (major) {
-      case 0: // unsigned integer
-        return undefined;
       case 2: // byte string
       case 3: // text
         if (argument > this.#bytes.length - this.at) {
           return `cut off: a string at byte ${start} claims ${argument} bytes, ${this.#bytes.length - this.at} are left`;
         }
         this.at += argument;
+        if (major === 3 && !isUtf8(this.#bytes.subarray(this.at - argument, this.at)))
+          return `a text at byte ${start} is not UTF-8`;
         return undefined;
       case 4: // array
         return this.#sequence(argument, depth, start);
       case 5: // map
-        return this.#sequence(argument * 2, depth, start);
+        return this.#map(argument, depth, start);
       case 6:
         if (!ALLOWED_TAGS.has(argument)) return `tag ${argument} at byte ${start} has no place in a manifest`;
         if ((this.#bytes[this.at] ?? 0) >> 5 !== 2) return `tag ${argument} at byte ${start} is not on a byte string`;
         return this.item(depth + 1);
       default:
-        return `a data item of major type ${major} at byte ${start} has no place in a manifest`;
+        return undefined; // unsigned integer
     }
+  }
+
+  /** A key that is there twice would be dropped in silence by the decoder: two files would be one image. */
+  #map(count: number, depth: number, start: number): string | undefined {
+    if (count * 2 > this.#bytes.length - this.at) return `cut off: ${count} entries are claimed at byte ${start}`;
+    const keys = new Set<string>();
+    for (let i = 0; i < count; i++) {
+      const at = this.at;
+      let problem = this.item(depth + 1);
+      if (problem !== undefined) return problem;
+      const key = Buffer.from(this.#bytes.subarray(at, this.at)).toString('latin1');
+      if (keys.has(key)) return `a key at byte ${at} is there twice`;
+      keys.add(key);
+      problem = this.item(depth + 1);
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
   }
 
   #sequence(count: number, depth: number, start: number): string | undefined {

@@ -124,7 +124,8 @@ function firstLink(tables: ManifestTables, row: number): [number, Uint8Array] {
     const name = direntName(tables, d);
     if ((tables.inodes.nlink[row] as number) === 1) return [parent, name];
     // path order compares names, not the slash: NUL stands for it, which sorts before every name's bytes
-    const key = Buffer.concat([pathOfRow(tables, parent), Uint8Array.of(0x2f), name]).map((b) => (b === 0x2f ? 0 : b));
+    const above = parent === 0 ? new Uint8Array(0) : pathOfRow(tables, parent);
+    const key = Buffer.concat([above, Uint8Array.of(0x2f), name]).map((b) => (b === 0x2f ? 0 : b));
     if (best === undefined || compareBytes(key, best[2]) < 0) best = [parent, name, key];
     if (++found === tables.inodes.nlink[row]) break;
   }

@@ -27,10 +27,14 @@ export interface Segment {
   readonly hole: boolean;
 }
 
-/** The segments of the first `size` bytes of `fd`, in order. One data segment where the file has no holes or cannot tell. */
-export function* segmentsOf(fd: number, size: number): Generator<Segment> {
-  const blocks = fstatSync(fd).blocks;
-  if (size < CHUNK || blocks * 512 >= size) {
+/**
+ * The segments of the first `limit` bytes of `fd`, or of all where it has fewer, in order. One data segment
+ * where the file has no holes or cannot tell.
+ */
+export function* segmentsOf(fd: number, limit: number): Generator<Segment> {
+  const stat = fstatSync(fd);
+  const size = Math.min(limit, stat.size);
+  if (size < CHUNK || stat.blocks * 512 >= size) {
     if (size > 0) yield { offset: 0, length: size, hole: false };
     return;
   }
@@ -55,7 +59,9 @@ const ENXIO = -6;
  */
 export function readContent(fd: number, size: number, sink: ContentSink): number {
   const buffer = chunkBuffer();
+  let end = 0;
   for (const { offset, length, hole } of segmentsOf(fd, size)) {
+    end = offset + length;
     if (hole) {
       sink.updateZeros(length);
       continue;
@@ -67,7 +73,7 @@ export function readContent(fd: number, size: number, sink: ContentSink): number
       done += n;
     }
   }
-  return size;
+  return end;
 }
 
 const zeroChunk: Uint8Array = new Uint8Array(65536);

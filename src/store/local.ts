@@ -14,6 +14,7 @@ import {
   mkdirSync,
   opendirSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   statSync,
@@ -104,7 +105,11 @@ function repositoryRoot(path: string): string {
 }
 
 function exists(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  try {
+    return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return false; // e.g. ENOTDIR, EACCES: whoever goes on to use it gets the reason
+  }
 }
 
 function readMeta(path: string): Meta {
@@ -182,10 +187,20 @@ function foreignEntry(path: string): string | undefined {
     for (let entry = dir.readSync(); entry !== null; entry = dir.readSync()) {
       if (!own.has(entry.name) && !entry.name.startsWith('meta.json.')) return entry.name;
     }
-    return undefined;
   } finally {
     dir.closeSync();
   }
+  return anyObject(join(path, 'objects'));
+}
+
+/** Objects without a meta.json: a repository that lost it, whose algorithm nobody may guess. */
+function anyObject(objects: string): string | undefined {
+  if (!exists(objects)) return undefined;
+  for (const prefix of readdirSync(objects)) {
+    const name = readdirSync(join(objects, prefix))[0];
+    if (name !== undefined) return `objects/${prefix}/${name}`;
+  }
+  return undefined;
 }
 
 /** The repository in `dir`; a new one where `dir` is missing or empty. */

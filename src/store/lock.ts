@@ -42,6 +42,7 @@ export function lockForWriting(repository: LocalRepository): RepositoryLock {
     flockSync(fd, 'sh');
   } catch (error) {
     closeSync(fd);
+    if (error instanceof CfsError) throw error;
     throw new CfsError('store', `Cannot lock repository ${repository.path}: ${reasonOf(error)}`, { cause: error });
   }
   return { release: () => closeSync(fd) };
@@ -58,5 +59,10 @@ function tryExclusive(fd: number): boolean {
 }
 
 function removeLeftovers(repository: LocalRepository): void {
-  for (const name of readdirSync(repository.temporaryDirectory)) unlinkSync(join(repository.temporaryDirectory, name));
+  const directory = repository.temporaryDirectory;
+  try {
+    for (const name of readdirSync(directory)) unlinkSync(join(directory, name));
+  } catch (error) {
+    throw new CfsError('store', `Cannot clean ${directory}: ${reasonOf(error)}`, { cause: error });
+  }
 }

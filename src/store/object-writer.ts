@@ -6,7 +6,7 @@
  * them to the device, and only then each is renamed to its name. That is the order of "fsync, rename"
  * for each file at a hundredth of its cost (git's core.fsyncMethod=batch does the same).
  */
-import { closeSync, ftruncateSync, linkSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, linkSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { toHex } from '../bytes.ts';
 import { type ContentDigest, ContentHasher, digestContent } from '../digest.ts';
@@ -89,6 +89,8 @@ export class ObjectWriter {
       let content: ContentDigest;
       try {
         content = this.#copyAndHash(fd, output, size, device);
+        // a file that became shorter meanwhile: the object is what was hashed
+        if (content.size !== size) ftruncateSync(output, content.size);
       } finally {
         closeSync(output);
       }
@@ -214,14 +216,14 @@ export class ObjectWriter {
     return hasher.finish();
   }
 
-  /** A reflink, where the file system has them and both files lie on it. The clone must have exactly `size` bytes. */
+  /** A reflink, where the file system has them and both files lie on it. The clone has at most `size` bytes. */
   #clone(input: number, output: number, size: number, device: number): boolean {
     if (this.#cannotClone.has(device)) return false;
     if (isErrno(cloneFile(input, output))) {
       this.#cannotClone.add(device);
       return false;
     }
-    ftruncateSync(output, size);
+    if (fstatSync(output).size > size) ftruncateSync(output, size);
     return true;
   }
 

@@ -25,7 +25,16 @@ import {
   type Tools,
   userNamespace,
 } from './run.ts';
-import { isAlive, loopDevicesOn, mountedAt, mountsBelow, processesNaming, sessionMembers, until } from './system.ts';
+import {
+  isAlive,
+  loopDevicesOn,
+  mountedAt,
+  mountsBelow,
+  mountTable,
+  processesNaming,
+  sessionMembers,
+  until,
+} from './system.ts';
 
 /** What `cfs-mount --json` prints. */
 export type MountReport = Omit<MountedImage, 'unmount' | 'ended'> & { readonly pid: number };
@@ -54,6 +63,7 @@ export class Mounted {
   readonly pid: number;
   readonly place: Place;
   readonly #helper: boolean;
+  readonly #device: string | undefined;
 
   constructor(report: MountReport, settings: MountSettings) {
     this.report = report;
@@ -61,10 +71,17 @@ export class Mounted {
     this.pid = report.pid;
     this.place = settings.place ?? HERE;
     this.#helper = settings.helper ?? false;
+    this.#device = mountedAt(this.path, this.place.witness)?.device;
+    expect(this.#device, `${this.path} is mounted`).toBeDefined();
   }
 
   at(...names: readonly string[]): string {
     return join(this.path, ...names);
+  }
+
+  /** True while the mount is in the tree, whatever else is mounted over it. */
+  get isMounted(): boolean {
+    return mountTable(this.place.witness).some(({ device }) => device === this.#device);
   }
 
   /** umount(8) or fusermount3 -u, which must succeed; then expects that nothing is left. */
@@ -76,15 +93,15 @@ export class Mounted {
 
   /** Waits until the mount is gone, and the daemon with all that it started. */
   async expectGone(): Promise<void> {
-    const { path, pid, place } = this;
-    await until(`${path} is unmounted`, () => mountedAt(path, place.witness) === undefined);
+    const { path, pid } = this;
+    await until(`${path} is unmounted`, () => !this.isMounted);
     await until(`the daemon ${pid} of ${path} ends`, () => !isAlive(pid));
     expect(sessionMembers(pid), 'processes of the daemon that are left').toEqual([]);
   }
 
   /** As `unmount`, whatever happened before. */
   async end(): Promise<void> {
-    if (mountedAt(this.path, this.place.witness) !== undefined) {
+    if (this.isMounted) {
       const command = this.#helper ? ['fusermount3', '-uz', this.path] : ['umount', '-l', this.path];
       await run(this.place.command(...command));
     }
@@ -117,6 +134,11 @@ export class Scratch {
     return join(this.path, 'store');
   }
 
+  /** Of the tools: temporary files, and the default store, belong here. It also marks the processes as this scratch's. */
+  get environment(): Readonly<Record<string, string>> {
+    return { TMPDIR: this.temporary, CFS_STORE: this.store };
+  }
+
   at(...names: readonly string[]): string {
     return join(this.path, ...names);
   }
@@ -128,9 +150,9 @@ export class Scratch {
     return path;
   }
 
-  /** Runs a tool, with TMPDIR and the default store in the scratch directory. */
+  /** Runs one of the project's tools. */
   tool(name: string, args: readonly string[], place: Place = HERE): Promise<Outcome> {
-    return run(['env', `TMPDIR=${this.temporary}`, `CFS_STORE=${this.store}`, ...place.tool(name, ...args)]);
+    return run(place.tool(name, args, this.environment));
   }
 
   /** Packs `source`. Without fsync: no test of a mount is about a crash of the machine. */
@@ -174,7 +196,7 @@ export class Scratch {
   async mountInForeground(image: string, settings: MountSettings = {}) {
     const at = settings.at ?? this.directory('mnt');
     const words = settings.words === undefined ? [] : ['-o', settings.words.join(',')];
-    const command = HERE.tool('cfs-mount', '-f', '--json', '--repo', this.store, ...words, image, at);
+    const command = HERE.tool('cfs-mount', ['-f', '--json', ...words, image, at], this.environment);
     const [program, ...args] = command as [string, ...string[]];
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     const ended = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
@@ -245,7 +267,7 @@ export class Scratch {
   remove(): void {
     for (const namespace of this.#namespaces) namespace.end();
     for (const mountpoint of mountsBelow(this.path)) execFileSync('umount', ['-l', mountpoint]);
-    // the scratch directory's name is in no command line but of what was started here
+    // the scratch directory's name is in no command line or environment but of what was started here
     for (const pid of processesNaming(this.path)) process.kill(pid, 'SIGKILL');
     for (const device of loopDevicesOn(this.path)) execFileSync('losetup', ['-d', device]);
     if (mountsBelow(this.path).length === 0) removeTree(this.path);
@@ -284,7 +306,7 @@ export async function compare(left: string, right: string, settings: CompareSett
   const fields = settings.ignore ?? [];
   const ignore = fields.length === 0 ? [] : ['--ignore', fields.join(',')];
   const skip = settings.skipNonUtf8 === true ? ['--skip-non-utf8'] : [];
-  const command = (settings.place ?? HERE).tool('compare-trees', '--json', ...ignore, ...skip, left, right);
+  const command = (settings.place ?? HERE).tool('compare-trees', ['--json', ...ignore, ...skip, left, right]);
   const { status, stdout, stderr } = await run(command, { timeoutMs: 540_000 });
   if (status !== EXIT.ok && status !== EXIT.found) throw new Error(`compare-trees: status ${status}: ${stderr}`);
   return JSON.parse(stdout) as CompareResult;

@@ -91,9 +91,10 @@ export class Place {
     return [...this.prefix, ...command];
   }
 
-  /** The command line of one of the project's tools, e.g. `cfs-mount`. */
-  tool(name: string, ...args: readonly string[]): string[] {
-    return this.command(this.tools.node, `${this.tools.dist}/tools/${name}.js`, ...args);
+  /** The command line of one of the project's tools, e.g. `cfs-mount`, with additions to its environment. */
+  tool(name: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): string[] {
+    const settings = Object.entries(env).map(([key, value]) => `${key}=${value}`);
+    return this.command('env', ...settings, this.tools.node, `${this.tools.dist}/tools/${name}.js`, ...args);
   }
 }
 

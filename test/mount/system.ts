@@ -44,15 +44,20 @@ export function sessionMembers(session: number): number[] {
   return processes().filter((pid) => isAlive(pid) && Number(statOf(pid)?.[3]) === session);
 }
 
-/** Processes whose command line names `text`. */
+/** Processes whose command line or environment names `text`. */
 export function processesNaming(text: string): number[] {
-  return processes().filter((pid) => pid !== process.pid && isAlive(pid) && readProc(`${pid}/cmdline`)?.includes(text));
+  const names = (pid: number, file: string): boolean => readProc(`${pid}/${file}`)?.includes(text) ?? false;
+  return processes().filter(
+    (pid) => pid !== process.pid && isAlive(pid) && (names(pid, 'cmdline') || names(pid, 'environ')),
+  );
 }
 
 /** Open descriptors of a process. */
 export const descriptors = (pid: number): string[] => readdirSync(`/proc/${pid}/fd`);
 
 export interface MountLine {
+  /** major:minor, one for each mounted file system. */
+  readonly device: string;
   readonly mountpoint: string;
   readonly options: string;
   readonly type: string;
@@ -72,6 +77,7 @@ export function mountTable(witness: number | 'self' = 'self'): MountLine[] {
       const fields = before.split(' ');
       const [type, source] = after.split(' ') as [string, string];
       return {
+        device: fields[2] as string,
         mountpoint: decodeOctal(fields[4] as string),
         options: fields[5] as string,
         type,

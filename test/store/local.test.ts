@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import {
-  chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -13,7 +13,6 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { toHex } from '../../src/bytes.ts';
 import { blake3 } from '../../src/digest.ts';
 import { EISDIR, ELOOP, ENOTDIR, errnoOf, isErrno } from '../../src/errno.ts';
 import {
@@ -67,6 +66,7 @@ describe('LocalRepository', () => {
     const fd = repository.open(digest);
     expect(isErrno(fd)).toBe(false);
     expect(verifyObject(fd, 'blake3', digest, 4)).toBe('it is not a regular file');
+    closeSync(fd);
   });
 
   test('open() and size() name what is wrong where a file is in the place of a directory', () => {
@@ -186,7 +186,7 @@ describe('openRepository()', () => {
     ['no uuid', JSON.stringify({ ...valid, uuid: undefined }), 'no uuid'],
   ])('refuses meta.json with %s', (_what, text, reason) => {
     const path = freshPath();
-    initRepository(path, 'blake3');
+    mkdirSync(path);
     writeFileSync(join(path, 'meta.json'), text);
     const error = failureOf(() => openRepository(path));
     expect(error.kind).toBe('store');
@@ -215,14 +215,14 @@ describe('openOrInitRepository()', () => {
   });
 
   test('refuses one with another hash', () => {
-    const path = freshPath();
-    initRepository(path, 'blake3');
-    expect(failureOf(() => openOrInitRepository(path, 'fsverity-sha256')).message).toContain('names objects by blake3');
+    expect(failureOf(() => openOrInitRepository(at('blake3'), 'fsverity-sha256')).message).toContain(
+      'names objects by blake3',
+    );
   });
 
   test('does not replace a damaged meta.json', () => {
     const path = freshPath();
-    initRepository(path, 'blake3');
+    mkdirSync(path);
     writeFileSync(join(path, 'meta.json'), 'damaged');
     expect(failureOf(() => openOrInitRepository(path, 'blake3')).message).toContain('not JSON');
     expect(readFileSync(join(path, 'meta.json'), 'utf8')).toBe('damaged');
@@ -265,7 +265,5 @@ describe('replaceFile()', () => {
     }
     expect(errnoOf(thrown)).toBe(EISDIR);
     expect(readdirSync(directory)).toEqual(['taken']);
-    chmodSync(directory, 0o755);
   });
-
 });

@@ -6,6 +6,6 @@ import { afterAll } from 'vitest';
 /** To be called at the top of a test file. Gives the path of `names` in the directory. */
 export function useScratch(): (...names: readonly string[]) => string {
   const directory = mkdtempSync('/var/tmp/cfs-test.');
-  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+  afterAll(() => rmSync(directory, { recursive: true, force: true }), 60_000);
   return (...names) => join(directory, ...names);
 }

@@ -6,7 +6,7 @@ import { unmount } from './mounts.ts';
 import { missingTools, run, toolCommand } from './process.ts';
 
 /** How long a daemon may live on after its mount is gone, before it is killed: it would disturb the next sample. */
-const END_TRIES = 100;
+const END_TRIES = 400;
 const END_WAIT_MS = 50;
 
 export interface MountedImage {
@@ -60,7 +60,10 @@ export async function unmountImage(mountpoint: string, pid: number | undefined):
     await sleep(END_WAIT_MS);
   }
   process.kill(pid, 'SIGKILL');
-  throw new CfsError('system', `the daemon ${pid} of ${mountpoint} did not end after the unmount, and was killed`);
+  throw new CfsError(
+    'system',
+    `the daemon ${pid} of ${mountpoint} did not end after the unmount (does another mount namespace hold the mount?), and was killed`,
+  );
 }
 
 /** False once the process is gone, a zombie, or its number belongs to another program. */

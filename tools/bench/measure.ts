@@ -9,8 +9,8 @@ import { countEntries } from './trees.ts';
 
 interface Running {
   readonly system: System;
-  /** Where its tree is. */
-  root: string;
+  /** Where its tree is; undefined after a failure, until it is mounted again. */
+  root: string | undefined;
 }
 
 /** Measures every workload that fits `tree` on every system. */
@@ -82,12 +82,13 @@ async function measureCell(
       const turn = round === 0 ? 'warm-up' : `round ${round} of ${bench.rounds}`;
       bench.progress(`${workload.title}, ${tree.name} tree, ${cache}: ${name}, ${turn}`);
       try {
-        if (cache === 'cold') await makeCold(one, bench);
-        const ns = await workload.run(one.root, tree, cache, bench);
+        const root = await prepare(one, cache, bench);
+        const ns = await workload.run(root, tree, cache, bench);
         if (round > 0) taken.push(ns);
       } catch (error) {
         bench.signal.throwIfAborted();
         samples.delete(one);
+        one.root = undefined;
         bench.omit({
           what: `${workload.title}, ${tree.name} tree, ${cache}, ${name}`,
           why: reasonOf(error),
@@ -108,8 +109,12 @@ async function measureCell(
   }));
 }
 
-/** A fresh mount and daemon first: what starting them read is dropped with everything else. */
-async function makeCold(one: Running, bench: Bench): Promise<void> {
-  one.root = await one.system.restart();
-  await dropCaches(bench.signal);
+/** Gives the root of a mount whose caches are as they should be. What mounting read is dropped with everything else. */
+async function prepare(one: Running, cache: CacheState, bench: Bench): Promise<string> {
+  if (cache === 'cold' || one.root === undefined) {
+    one.root = undefined;
+    one.root = await one.system.restart();
+  }
+  if (cache === 'cold') await dropCaches(bench.signal);
+  return one.root;
 }

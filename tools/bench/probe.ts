@@ -88,7 +88,12 @@ const LOOPS: Readonly<Record<string, (...args: string[]) => Loop>> = {
 const [, , name = '', ...args] = process.argv;
 const loop = LOOPS[name]?.(...args);
 if (loop === undefined) throw new Error(`no loop "${name}"; there are ${Object.keys(LOOPS).join(', ')}`);
-const begin = process.hrtime.bigint();
-const { count, bytes } = loop();
-const ns = Number(process.hrtime.bigint() - begin);
-process.stdout.write(`${JSON.stringify({ ns, count, bytes } satisfies Probed)}\n`);
+try {
+  const begin = process.hrtime.bigint();
+  const { count, bytes } = loop();
+  const ns = Number(process.hrtime.bigint() - begin);
+  process.stdout.write(`${JSON.stringify({ ns, count, bytes } satisfies Probed)}\n`);
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

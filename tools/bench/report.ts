@@ -51,10 +51,10 @@ function alignColumns(rows: readonly (readonly string[])[], left = 1): string[] 
 const heading = (text: string): string => `${text}\n${'─'.repeat(Math.min(text.length, WIDTH))}`;
 
 /**
- * System × workload: in each cell the median and its ratio to that of `reference`, a rate below it where
+ * System × workload: in each cell the median and its ratio to that of `reference`, where there is one, a rate below it where
  * the workload has one. As many systems side by side as fit, the rest in a second table.
  */
-export function renderMatrix(summaries: readonly Summary[], reference: string): string {
+export function renderMatrix(summaries: readonly Summary[], reference: string | undefined): string {
   if (summaries.length === 0) return '';
   const systems = [...new Set(summaries.map(({ system }) => system))];
   const several = new Set(summaries.filter(({ tree }) => tree !== 'large').map(({ tree }) => tree)).size > 1;
@@ -68,7 +68,7 @@ export function renderMatrix(summaries: readonly Summary[], reference: string): 
     return alignColumns([['', ...names], ...rows]);
   };
   return [
-    heading(`Time of one pass, and its ratio to ${reference} (lower is better)`),
+    heading(`Time of one pass${reference === undefined ? '' : `, and its ratio to ${reference}`} (lower is better)`),
     ...chunksThatFit(systems, block).map((lines) => lines.join('\n')),
     ...(summaries.some((one) => spread(one) > NOISY)
       ? [`~ the samples lie further apart than ${NOISY * 100} % of their median; --details shows them`]
@@ -92,7 +92,7 @@ function chunksThatFit(systems: readonly string[], block: (names: readonly strin
 function matrixRows(
   row: Map<string, Summary>,
   names: readonly string[],
-  reference: string,
+  reference: string | undefined,
   several: boolean,
 ): string[][] {
   const any = [...row.values()][0] as Summary;
@@ -111,8 +111,8 @@ function matrixRows(
 /** The room of what timeCell puts behind the time: "  0.56×" and a mark. */
 const BEHIND_TIME = ' '.repeat(8);
 
-function timeCell(one: Summary, reference: string): string {
-  const ratio = one.ratios[reference];
+function timeCell(one: Summary, reference: string | undefined): string {
+  const ratio = reference === undefined ? undefined : one.ratios[reference];
   const text = ratio === undefined ? '' : `${ratio < 10 ? ratio.toFixed(2) : threeDigits(ratio)}×`;
   return `${formatTime(one.median)}${text.padStart(BEHIND_TIME.length - 1)}${spread(one) > NOISY ? '~' : ' '}`;
 }

@@ -1,0 +1,126 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import { initRepository, type LocalRepository } from '../../src/store/local.ts';
+import { lockForWriting } from '../../src/store/lock.ts';
+import { failureOf } from './failure.ts';
+import { useScratch } from './scratch.ts';
+
+const at = useScratch();
+/** Whole again after each test. */
+const repository: LocalRepository = initRepository(at('repository'), 'blake3');
+
+afterEach(() => {
+  rmSync(repository.lockPath, { recursive: true });
+  mkdirSync(repository.temporaryDirectory, { recursive: true });
+  writeFileSync(repository.lockPath, '');
+});
+
+/** Whether another process gets the lock now. */
+const available = (mode: '--shared' | '--exclusive'): boolean =>
+  spawnSync('flock', ['--nonblock', mode, repository.lockPath, 'true']).status === 0;
+
+const temporaries = (): string[] => readdirSync(repository.temporaryDirectory);
+const leave = (name: string): void => writeFileSync(join(repository.temporaryDirectory, name), 'unfinished');
+
+/** A process that holds the lock until its stdin ends. */
+async function holder(mode: '--shared' | '--exclusive'): Promise<ChildProcess> {
+  const child = spawn('flock', [mode, repository.lockPath, 'sh', '-c', 'echo held; cat'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
+  return child;
+}
+
+async function release(child: ChildProcess): Promise<void> {
+  child.stdin?.end();
+  await once(child, 'close');
+}
+
+describe('lockForWriting()', () => {
+  test('keeps out who deletes, not who writes, until it is released', () => {
+    const lock = lockForWriting(repository);
+    expect(available('--exclusive')).toBe(false);
+    expect(available('--shared')).toBe(true);
+    lock.release();
+    expect(available('--exclusive')).toBe(true);
+  });
+
+  test('is shared by two writers, and ends with the last of them', () => {
+    const first = lockForWriting(repository);
+    const second = lockForWriting(repository);
+    first.release();
+    expect(available('--exclusive')).toBe(false);
+    second.release();
+    expect(available('--exclusive')).toBe(true);
+  });
+
+  test('removes what killed writers left, where nobody else writes', () => {
+    leave('0123-0-1');
+    leave('4567-1-0');
+    lockForWriting(repository).release();
+    expect(temporaries()).toEqual([]);
+  });
+
+  test('leaves the files of a writer who is at work', async () => {
+    const other = await holder('--shared');
+    leave('0123-0-1');
+    lockForWriting(repository).release();
+    expect(temporaries()).toEqual(['0123-0-1']);
+    await release(other);
+    lockForWriting(repository).release();
+    expect(temporaries()).toEqual([]);
+  });
+
+  test('leaves the files of another writer of this process', () => {
+    const first = lockForWriting(repository);
+    leave('0123-0-1');
+    lockForWriting(repository).release();
+    expect(temporaries()).toEqual(['0123-0-1']);
+    first.release();
+  });
+
+  test('waits while somebody deletes', () => {
+    // lets go by itself after 0.3 s: waiting blocks this thread
+    const child = spawn('flock', [
+      '--exclusive',
+      repository.lockPath,
+      'sh',
+      '-c',
+      'sleep 0.3; echo > "$0"',
+      at('gone'),
+    ]);
+    expect(
+      spawnSync('sh', ['-c', `until ! flock --nonblock "$0" true; do sleep 0.01; done`, repository.lockPath]).status,
+    ).toBe(0);
+    const lock = lockForWriting(repository);
+    expect(existsSync(at('gone'))).toBe(true);
+    lock.release();
+    return once(child, 'close');
+  });
+
+  test('makes the lock file where it is missing', () => {
+    unlinkSync(repository.lockPath);
+    const lock = lockForWriting(repository);
+    expect(available('--exclusive')).toBe(false);
+    lock.release();
+  });
+
+  test('names repository and reason where the lock cannot be opened', () => {
+    unlinkSync(repository.lockPath);
+    mkdirSync(repository.lockPath);
+    const error = failureOf(() => lockForWriting(repository));
+    expect(error.kind).toBe('store');
+    expect(error.message).toBe(`Cannot write to repository ${repository.path}: lock: illegal operation on a directory`);
+  });
+
+  test('names tmp/ where that is missing, and holds no lock then', () => {
+    rmSync(repository.temporaryDirectory, { recursive: true });
+    const error = failureOf(() => lockForWriting(repository));
+    expect(error.kind).toBe('store');
+    expect(error.message).toContain(repository.temporaryDirectory);
+    expect(available('--exclusive')).toBe(true);
+  });
+});
