@@ -1,10 +1,10 @@
 /** The daemon's program: its settings are the only argument, as JSON. */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, writeSync } from 'node:fs';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
 import { CfsError } from './error.ts';
 import { type MountedImage, mountImage } from './mount.ts';
 import { makeLog, serveUntilEnd, summaryOf } from './serve.ts';
-import { dup2 } from './syscall.ts';
+import { dup2, isInherited } from './syscall.ts';
 
 const STDERR = 2;
 
@@ -29,6 +29,17 @@ async function runDaemon(settings: DaemonSettings): Promise<void> {
   await serveUntilEnd(mounted);
 }
 
+/**
+ * Closes what the starter's starter left open: pipes of a build system, say, whose readers would wait for the
+ * end of this daemon. node opens everything close-on-exec, so what is not came from outside.
+ */
+function closeInherited(): void {
+  for (const name of readdirSync('/proc/self/fd')) {
+    const fd = Number(name);
+    if (fd > READY_FD && isInherited(fd)) closeSync(fd);
+  }
+}
+
 /** A daemon keeps no directory busy, and no terminal or pipe of its starter open. */
 function leaveTerminal(): void {
   process.chdir('/');
@@ -37,4 +48,5 @@ function leaveTerminal(): void {
   closeSync(fd);
 }
 
+closeInherited();
 await runDaemon(JSON.parse(process.argv[2] as string) as DaemonSettings);

@@ -96,7 +96,9 @@ function prepare(options: MountOptions, mountpoint: string): Prepared {
   const { id, bytes, shared } = loadTables(options);
   setTimeout(collectGarbage, SETTLED_MS).unref();
   const tables = attachTables(shared);
-  const repositories = options.repositories.map((dir) => openRepository(dir, tables.header.hash));
+  // an image whose contents all lie in itself needs no repository, not even a default one that exists
+  const needed = objectCount(tables) > 0 ? options.repositories : [];
+  const repositories = needed.map((dir) => openRepository(dir, tables.header.hash));
   if (repositories.length === 0 && objectCount(tables) > 0) {
     throw new CfsError('usage', `Cannot mount ${options.image}: its files need a repository, and none was given`);
   }

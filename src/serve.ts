@@ -1,5 +1,6 @@
 /** Serving a mount to its end, in the foreground or as a daemon. */
 import { appendFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import type { MountSummary } from './daemon.ts';
 import type { MountedImage } from './mount.ts';
 import { LOG_WARNING, syslog } from './syscall.ts';
@@ -17,15 +18,15 @@ export function makeLog(where: string | 'stderr' | 'syslog'): (line: string) => 
   return (line) => appendFileSync(where, stamped(line));
 }
 
-/** Serves until somebody unmounts. SIGINT and SIGTERM unmount; a second one does not wait for who still uses the mount. */
+/** Serves until somebody unmounts. SIGINT, SIGTERM and SIGHUP unmount; a second one does not wait for who still uses the mount. */
 export async function serveUntilEnd(mounted: MountedImage): Promise<void> {
   let signals = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (++signals > 1) process.exit(1);
+    if (++signals > 1) process.exit(128 + constants.signals[signal]);
     mounted.unmount().catch((error: unknown) => {
       process.stderr.write(`cfs-mount: ${signal}: cannot unmount: ${String(error)}\n`);
     });
   };
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
   await mounted.ended;
 }

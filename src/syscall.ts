@@ -193,6 +193,13 @@ export function setInherit(fd: number, inherit: boolean): 0 | Errno {
   return asErrno(fcntlFn(fd, F_SETFD, inherit ? 0 : FD_CLOEXEC));
 }
 
+const F_GETFD = 1;
+
+/** Whether `fd` is open and would stay open across exec. */
+export function isInherited(fd: number): boolean {
+  return fcntlFn(fd, F_GETFD, 0) === 0;
+}
+
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const SOCK_CLOEXEC = 0o2000000;

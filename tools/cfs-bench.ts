@@ -4,11 +4,10 @@ import { accessSync, constants, existsSync, mkdirSync, statSync, writeFileSync }
 import { dirname } from 'node:path';
 import { CfsError, reasonOf } from '../src/error.ts';
 import type { Bench, Experiment, Omission, Result, SystemRow, Tree, Workload } from './bench/contract.ts';
+import { EXPERIMENTS } from './bench/experiments.ts';
 import { describeMachine } from './bench/machine.ts';
 import { measureTree } from './bench/measure.ts';
-import { PACK } from './bench/pack.ts';
 import { renderDetails, renderMatrix, renderOmissions, renderSubject } from './bench/report.ts';
-import { scaleExperiment } from './bench/scale.ts';
 import { Scratch } from './bench/scratch.ts';
 import { type Summary, summarize } from './bench/statistics.ts';
 import { REFERENCES, SYSTEMS } from './bench/systems.ts';
@@ -38,9 +37,7 @@ interface Options {
 
 function parseOptions(argv: readonly string[]): Options {
   const systems = SYSTEMS.map(({ name, description }) => `  ${name.padEnd(12)}${description}`).join('\n');
-  const workloads = [...WORKLOADS, PACK, scaleExperiment(0)]
-    .map(({ name, title }) => `  ${name.padEnd(12)}${title}`)
-    .join('\n');
+  const workloads = [...WORKLOADS, ...EXPERIMENTS].map(({ name, title }) => `  ${name.padEnd(12)}${title}`).join('\n');
   return makeCommand('cfs-bench', 'Measure reading, packing and mounting against other file systems.', EXAMPLES)
     .option('--source <dir>', 'the directory that every system shows', '/usr')
     .option('--rounds <n>', 'samples of each figure', integerOption('--rounds', 1, 1000), 5)
@@ -84,7 +81,7 @@ function choose<T extends { readonly name: string }>(
 function progressLine(): (text: string) => void {
   if (!process.stderr.isTTY) return () => undefined;
   return (text) => {
-    process.stderr.write(`\r\x1b[K${text.slice(0, (process.stderr.columns ?? 100) - 1)}`);
+    process.stderr.write(`\r\x1b[K${text.slice(0, (process.stderr.columns || 100) - 1)}`);
   };
 }
 
@@ -92,9 +89,7 @@ function progressLine(): (text: string) => void {
 function interruption(): AbortSignal {
   const controller = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () =>
-      controller.abort(new InterruptedError(name, `interrupted by ${name}; everything was cleaned up`)),
-    );
+    process.on(name, () => controller.abort(new InterruptedError(name, `interrupted by ${name}`)));
   }
   return controller.signal;
 }
@@ -118,12 +113,10 @@ async function makeTrees(
   { workloads, experiments }: Plan,
   bench: Bench,
 ): Promise<Tree[]> {
-  const wanted = new Set(workloads.flatMap(({ trees }) => trees));
-  const packs = experiments.some(({ name }) => name === PACK.name);
+  const wanted = new Set([...workloads, ...experiments].flatMap(({ trees }) => trees));
   const trees: Tree[] = [];
-  if (wanted.has('source') || packs) trees.push(await surveyTree('source', source, bench));
-  if (options.smallFiles > 0 && (wanted.has('small') || packs))
-    trees.push(await makeSmallTree(options.smallFiles, bench));
+  if (wanted.has('source')) trees.push(await surveyTree('source', source, bench));
+  if (wanted.has('small') && options.smallFiles > 0) trees.push(await makeSmallTree(options.smallFiles, bench));
   if (wanted.has('large')) trees.push(await makeLargeTree(options.largeSize, bench));
   return trees;
 }
@@ -211,23 +204,26 @@ function printTables(
   process.stdout.write(`${parts.filter((part) => part !== '').join('\n\n')}\n`);
 }
 
+function makePlan(options: Options): Plan {
+  const names = choose('--workloads', options.workloads, [...WORKLOADS, ...EXPERIMENTS]).map(({ name }) => name);
+  return {
+    systems: choose('--systems', options.systems, SYSTEMS),
+    workloads: WORKLOADS.filter(({ name }) => names.includes(name)),
+    experiments: EXPERIMENTS.filter(({ name }) => names.includes(name)),
+  };
+}
+
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   const options = parseOptions(argv);
-  const everything = [...WORKLOADS.map(({ name }) => ({ name })), { name: PACK.name }, { name: 'scale' }];
-  const names = choose('--workloads', options.workloads, everything).map(({ name }) => name);
-  const systems = choose('--systems', options.systems, SYSTEMS);
-  const plan: Plan = {
-    systems,
-    workloads: WORKLOADS.filter(({ name }) => names.includes(name)),
-    experiments: [PACK, scaleExperiment(options.scaleFiles)].filter(({ name }) => names.includes(name)),
-  };
+  const plan = makePlan(options);
   checkOutput(options.output);
   const signal = interruption();
   const progress = progressLine();
   const { omissions, omit } = omissionList();
   const started = new Date().toISOString();
   const scratch = new Scratch(options.scratch);
-  const bench: Bench = { scratch, signal, rounds: options.rounds, progress, omit, once: onceMap() };
+  const { rounds, scaleFiles } = options;
+  const bench: Bench = { scratch, signal, rounds, scaleFiles, progress, omit, once: onceMap() };
   let measured: Measured;
   let machine: ReturnType<typeof describeMachine>;
   try {
@@ -248,7 +244,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
     started,
     finished: new Date().toISOString(),
     machine,
-    rounds: options.rounds,
+    rounds,
     trees,
     results: summaries,
     figures: measured.figures,
@@ -257,7 +253,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   };
   writeFileSync(options.output, `${JSON.stringify(report, undefined, 2)}\n`);
   if (options.json === true) printJson(report);
-  else printTables(measured, summaries, omissions, options, renderSubject(machine, measured.trees, options.rounds));
+  else printTables(measured, summaries, omissions, options, renderSubject(machine, measured.trees, rounds));
   return omissions.some(({ failed }) => failed) ? EXIT.system : EXIT.ok;
 }
 

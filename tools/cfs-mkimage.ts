@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 /** cfs-mkimage: packs a directory into an image. */
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
@@ -114,7 +114,7 @@ async function pack(source: string, image: string, options: Options, signal: Abo
   try {
     return await buildImage(tree, {
       repository,
-      image,
+      image: throughLink(image),
       inlineMax: options.inlineMax,
       threads: options.threads,
       durable: options.fsync,
@@ -131,6 +131,11 @@ function openStore(store: string, hash: HashAlgorithm | undefined): LocalReposit
   if (hash !== undefined) return openOrInitRepository(store, hash);
   const exists = statSync(`${store}/meta.json`, { throwIfNoEntry: false }) !== undefined;
   return exists ? openRepository(store) : openOrInitRepository(store, 'blake3');
+}
+
+/** Where IMAGE is a symbolic link, the file behind it is replaced, not the link. */
+function throughLink(image: string): string {
+  return statSync(image, { throwIfNoEntry: false }) === undefined ? image : realpathSync(image);
 }
 
 /** A wrong IMAGE is told before an hour of packing, not after. */

@@ -25,16 +25,17 @@ const command = makeCommand(
   `  cfs-mount rootfs.cfs /mnt
   cfs-mount --repo /srv/store --repo /mnt/nfs/store rootfs.cfs /mnt
   cfs-mount -o digest=$ID,verify=open,suid,dev rootfs.cfs /mnt
-  unshare --user --map-root-user --mount sh -c 'cfs-mount rootfs.cfs /mnt && ls /mnt'
+  unshare --user --map-root-user --mount sh -c 'cfs-mount rootfs.cfs /mnt; ls /mnt; umount /mnt'
 
 Mount options:
   digest=ID             the image must have this id
   verify=open|off       hash each object at its first open (default), or never
   driver=kernel|fuse-native  talk to the kernel directly (default), or through libfuse
   threads=N             threads that serve requests (default 2)
-  basedir=DIR[:DIR…]    repositories, as mount.composefs names them; the same as --repo
+  repo=DIR, basedir=DIR[:DIR…]  repositories; the same as --repo, which are asked first
   allow_other, noallow_other  for everybody (default for root), or for this user alone
-  suid, dev, noexec     honour setuid files and devices (default: not), run no programs
+  suid, dev             honour setuid files, devices (default: nosuid, nodev)
+  noexec                run no programs (default: exec)
   noatime, nonempty, fsname=NAME, and what fstab and mount(8) add
 `,
 )

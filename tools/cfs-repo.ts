@@ -79,6 +79,7 @@ function countObjects(path: string): ObjectCounts {
 }
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
+  if (argv.length < 3) throw new CfsError('usage', "a command is missing: init or stat. 'cfs-repo --help' shows how.");
   command.parse(argv);
   return EXIT.ok;
 }

@@ -1,7 +1,7 @@
 /** What all command-line tools share: options, exit statuses, errors for people and for programs. */
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Help } from 'commander';
 import { errnoOf } from '../src/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
 
@@ -57,16 +57,25 @@ export function version(): string {
   return 'unknown';
 }
 
+const helper = new Help();
+
 /** A command with the options that every tool has. `examples` are shown by --help. */
 export function makeCommand(name: string, description: string, examples: string): Command {
-  return new Command(name)
-    .description(description)
-    .version(version(), '-V, --version', 'show the version and exit')
-    .helpOption('-h, --help', 'show this help and exit')
-    .addHelpText('after', `\nExamples:\n${examples}`)
-    .showHelpAfterError(`Try '${name} --help'.`)
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, `${name}: `)) })
-    .exitOverride();
+  return (
+    new Command(name)
+      .description(description)
+      .version(version(), '-V, --version', 'show the version and exit')
+      .helpOption('-h, --help', 'show this help and exit')
+      .addHelpText('after', `\nExamples:\n${examples}`)
+      .showHelpAfterError(`Try '${name} --help'.`)
+      // what is off or empty unless it is given needs no words
+      .configureHelp({
+        optionDescription: (option) =>
+          Help.prototype.optionDescription.call(helper, option).replace(/ ?\(default: (?:false|\[\])\)/, ''),
+      })
+      .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, `${name}: `)) })
+      .exitOverride()
+  );
 }
 
 /** An integer option's parser for commander. */

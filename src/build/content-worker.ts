@@ -56,9 +56,19 @@ function workBatch(batch: Batch): void {
     for (; at < jobs.length; at++) results.push(work(jobs[at] as OpenContent));
     post({ type: 'done', results: packResults(batch.serial, results) });
   } catch (error) {
+    keepWhatIsStored();
     post({ ...failure(error), serial: batch.serial, job: at });
   } finally {
     for (const { fd } of jobs) closeSync(fd);
+  }
+}
+
+/** What waits for its name is whole: the next run need not store it again. */
+function keepWhatIsStored(): void {
+  try {
+    writer.flush();
+  } catch {
+    // the first error is the one to report
   }
 }
 

@@ -6,7 +6,7 @@
 export const FUSE_KERNEL_VERSION = 7;
 /** The newest minor version that this driver knows; the older one of both sides is spoken. */
 export const FUSE_KERNEL_MINOR_VERSION = 41;
-/** statx, passthrough and 64-byte init replies in the form used here need at least this: Linux 5.1 and later. */
+/** Older kernels (before Linux 5.4) are refused; what came later is used where the kernel offers it. */
 export const FUSE_MINIMUM_MINOR_VERSION = 31;
 
 export const FUSE_ROOT_ID = 1;

@@ -18,7 +18,7 @@ export function openDevice(): number {
       code === 'ENOENT'
         ? "Load the module ('modprobe fuse'); in a container pass the device in."
         : code === 'EACCES' || code === 'EPERM'
-          ? "Run as root, install fusermount3 (package fuse3), or allow it: 'chmod 0666 /dev/fuse' as root."
+          ? "Run as root, or let every user open it, as Debian's package fuse3 does: 'chmod 0666 /dev/fuse' as root."
           : 'Is FUSE in the kernel?';
     throw new CfsError('mount', `Cannot open ${DEVICE}: ${reasonOf(error)}. ${advice}`, { cause: error });
   }

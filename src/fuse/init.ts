@@ -71,7 +71,7 @@ export function decodeInit(bytes: Uint8Array): InitRequest {
   if (request.major !== abi.FUSE_KERNEL_VERSION || request.minor < abi.FUSE_MINIMUM_MINOR_VERSION) {
     throw new CfsError(
       'mount',
-      `the kernel speaks FUSE ${request.major}.${request.minor}; version ${abi.FUSE_KERNEL_VERSION}.${abi.FUSE_MINIMUM_MINOR_VERSION} (Linux 5.2) or later is needed`,
+      `the kernel speaks FUSE ${request.major}.${request.minor}; version ${abi.FUSE_KERNEL_VERSION}.${abi.FUSE_MINIMUM_MINOR_VERSION} (Linux 5.4) or later is needed`,
     );
   }
   return request;

@@ -139,10 +139,14 @@ function runHelper(options: KernelMountOptions, socket: number): Promise<string 
           : error.message,
       );
     });
-    child.on('close', (code) =>
-      resolve(code === 0 ? undefined : text.trim() || `${FUSERMOUNT} failed with status ${code}`),
-    );
+    child.on('close', (code) => resolve(code === 0 ? undefined : helperReason(text.trim(), code)));
   });
+}
+
+function helperReason(text: string, code: number | null): string {
+  if (text === '') return `${FUSERMOUNT} failed with status ${code}`;
+  const advice = /\/dev\/fuse: Permission denied/.test(text) ? " As root: 'chmod 0666 /dev/fuse'." : '';
+  return `${text}.${advice}`;
 }
 
 /** One line of /proc/self/mountinfo, proc(5). */

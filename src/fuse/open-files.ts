@@ -9,6 +9,7 @@
  */
 import { fstatSync } from 'node:fs';
 import { EIO, type Errno, isErrno } from '../errno.ts';
+import { fileIdentity } from '../file-identity.ts';
 import type { Filesystem, OpenFile } from '../fs/filesystem.ts';
 import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FOPEN_PASSTHROUGH } from './abi.ts';
 import { SharedMutex } from './shared-mutex.ts';
@@ -56,8 +57,8 @@ export class OpenFiles {
   readonly #backing: Int32Array;
   /** Open files of each slot. */
   readonly #opens: Int32Array;
-  /** Low word of the inode number of the backing file. */
-  readonly #inode: Uint32Array;
+  /** Which file the backing file is, `fileIdentity`. */
+  readonly #identity: Uint32Array;
 
   /** @param registry undefined where passthrough cannot be had: every file is read through this process */
   constructor(fs: Filesystem, state: SharedArrayBuffer, registry: BackingRegistry | undefined) {
@@ -72,7 +73,7 @@ export class OpenFiles {
     at += fs.slots * 4;
     this.#opens = new Int32Array(state, at, fs.slots);
     at += fs.slots * 4;
-    this.#inode = new Uint32Array(state, at, fs.slots);
+    this.#identity = new Uint32Array(state, at, fs.slots);
   }
 
   open(nodeid: number): Opened | Errno {
@@ -97,9 +98,9 @@ export class OpenFiles {
     const known = this.#backing[slot] as number;
     const opens = this.#opens[slot] as number;
     if (fd < 0 || (opens > 0 && known === THROUGH_CACHE)) return this.#count(slot, THROUGH_CACHE);
-    const inode = fstatSync(fd).ino >>> 0;
+    const identity = fileIdentity(fstatSync(fd));
     if (known > 0) {
-      if (this.#inode[slot] === inode) return this.#count(slot, known);
+      if (this.#identity[slot] === identity) return this.#count(slot, known);
       // the object's file was replaced, or another repository serves it now. While somebody reads the old
       // file the kernel takes no other: this open cannot be given what was just verified
       if (opens > 0) return EIO;
@@ -109,7 +110,7 @@ export class OpenFiles {
     const id = registry.open(fd);
     // e.g. ELOOP: the file lies on a stacked file system. Such an inode goes through the page cache
     if (isErrno(id)) return this.#count(slot, THROUGH_CACHE);
-    this.#inode[slot] = inode;
+    this.#identity[slot] = identity;
     return this.#count(slot, id);
   }
 

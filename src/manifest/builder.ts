@@ -4,6 +4,7 @@
  */
 import { compareBytes, printable } from '../bytes.ts';
 import { blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../digest.ts';
+import { CfsError } from '../error.ts';
 import { GrowableBytes, GrowableF64, GrowableU32 } from './growable.ts';
 import { generationOf, ID_BITS, idOfPath, nextId, ROOT_ID } from './stable-id.ts';
 import {
@@ -426,7 +427,11 @@ class BlobWriter {
 
   add(bytes: Uint8Array): number {
     this.#bytes.append(bytes);
-    if (this.#bytes.length > NONE) throw new Error('a byte string of the manifest is larger than 4 GiB');
+    if (this.#bytes.length > NONE)
+      throw new CfsError(
+        'image',
+        'Cannot build the manifest: a byte string is larger than 4 GiB. Pack the tree as several images.',
+      );
     return this.#offsets.push(this.#bytes.length) - 1;
   }
 

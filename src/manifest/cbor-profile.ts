@@ -16,7 +16,7 @@ const ALLOWED_TAGS: ReadonlySet<number> = new Set([
 
 const SELF_DESCRIBED = [0xd9, 0xd9, 0xf7] as const;
 const MAX_DEPTH = 4;
-/** A manifest has under a hundred items outside its columns, and two for each repository. */
+/** A manifest has 106 items besides its repositories, and five for each of those, of which encode.ts allows 10,000. */
 const MAX_ITEMS = 100_000;
 
 /** What is wrong with the bytes, or undefined where they follow the profile. */

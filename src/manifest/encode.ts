@@ -4,6 +4,9 @@ import { BLOCK_SIZE } from '../digest.ts';
 import { CfsError } from '../error.ts';
 import { columnNames, MANIFEST_VERSION, type ManifestTables } from './tables.ts';
 
+/** Enough for any image; a reader bounds the number of data items (cbor-profile.ts). */
+const MAX_REPOSITORIES = 10_000;
+
 /** cbor-x writes the length of a byte string with at most 32 bits. */
 const COLUMN_LIMIT = 0xffffffff;
 
@@ -19,6 +22,9 @@ const encoder = new Encoder({
  * @throws CfsError (image) where a column is larger than a CBOR byte string of this version, 4 GiB
  */
 export function encodeManifest(tables: ManifestTables): Uint8Array {
+  if (tables.header.repositories.length > MAX_REPOSITORIES) {
+    throw new CfsError('image', `Cannot write the manifest: more than ${MAX_REPOSITORIES} repositories`);
+  }
   const root: Record<string, unknown> = {
     version: MANIFEST_VERSION,
     hash: tables.header.hash,

@@ -5,6 +5,7 @@
 import { closeSync, fstatSync, type Stats } from 'node:fs';
 import { toHex } from '../bytes.ts';
 import { EIO, ENOENT, type Errno, errnoName, isErrno } from '../errno.ts';
+import { fileIdentity } from '../file-identity.ts';
 import type { Repository } from './repository.ts';
 import { checkShape, verifyObject } from './verify.ts';
 
@@ -40,8 +41,8 @@ export class ObjectStore {
   readonly #log: (line: string) => void;
   /** ctime in ms of the file that was last verified as this object, 0 for none. */
   readonly #ctime: Float64Array;
-  /** Low 32 bits of its inode number. */
-  readonly #inode: Uint32Array;
+  /** Which file that was, `fileIdentity`. */
+  readonly #identity: Uint32Array;
   /** IDLE or HASHING. */
   readonly #busy: Int32Array;
   readonly #reported = new Set<number>();
@@ -57,7 +58,7 @@ export class ObjectStore {
     this.#verify = verify;
     this.#log = log;
     this.#ctime = new Float64Array(state.buffer, 0, state.count);
-    this.#inode = new Uint32Array(state.buffer, state.count * 8, state.count);
+    this.#identity = new Uint32Array(state.buffer, state.count * 8, state.count);
     this.#busy = new Int32Array(state.buffer, state.count * 12, state.count);
   }
 
@@ -67,19 +68,22 @@ export class ObjectStore {
    */
   open(object: ObjectName, path: () => string): number | Errno {
     const failures: string[] = [];
+    let damaged = false;
     for (const repository of this.#repositories) {
       const fd = repository.open(object.digest);
       if (isErrno(fd)) {
+        damaged ||= fd !== ENOENT;
         failures.push(`${repository.path}: ${fd === ENOENT ? 'it is missing' : errnoName(fd)}`);
         continue;
       }
       const problem = this.#check(fd, object, repository);
       if (problem === undefined) {
-        // a copy that was passed over is worth a line even where a later repository has a good one
-        if (failures.some((line) => !line.endsWith('it is missing'))) this.#report(object, path, failures, repository);
+        // a bad copy that was passed over is worth a line even where a later repository has a good one
+        if (damaged) this.#report(object, path, failures, repository);
         return fd;
       }
       closeSync(fd);
+      damaged = true;
       failures.push(`${repository.path}: ${problem}`);
     }
     this.#report(object, path, failures);
@@ -108,7 +112,7 @@ export class ObjectStore {
 
   /** A file is the one that was verified while inode and ctime are the same: writing, truncating, replacing and renaming change one of them. */
   #isVerified(index: number, stat: Stats): boolean {
-    return this.#ctime[index] === stat.ctimeMs && this.#inode[index] === stat.ino >>> 0;
+    return this.#ctime[index] === stat.ctimeMs && this.#identity[index] === fileIdentity(stat);
   }
 
   /**
@@ -117,7 +121,7 @@ export class ObjectStore {
    */
   #remember(index: number, fd: number, before: Stats): void {
     if (fstatSync(fd).ctimeMs !== before.ctimeMs || Date.now() - before.ctimeMs < CTIME_SETTLES_MS) return;
-    this.#inode[index] = before.ino;
+    this.#identity[index] = fileIdentity(before);
     this.#ctime[index] = before.ctimeMs;
   }
 

@@ -16,9 +16,9 @@ function requestOf(
 }
 
 describe('RequestBuffer', () => {
-  test('reads a LOOKUP as the kernel sends it', () => {
-    // captured: len 46, opcode 1, unique 0x1a, nodeid 1, uid 0, gid 0, pid 0x2b1, then "hello\0"
-    const captured = Buffer.from(
+  test('reads a LOOKUP, byte by byte', () => {
+    // by hand: len 46, opcode 1, unique 0x1a, nodeid 1, uid 0, gid 0, pid 0x2b1, then "hello\0"
+    const bytes = Buffer.from(
       '2e00000001000000' +
         '1a00000000000000' +
         '0100000000000000' +
@@ -27,7 +27,7 @@ describe('RequestBuffer', () => {
         '68656c6c6f00',
       'hex',
     );
-    const { r, accepted } = requestOf(captured);
+    const { r, accepted } = requestOf(bytes);
     expect(accepted).toBeUndefined();
     expect(r.opcode).toBe(FUSE_LOOKUP);
     expect([r.uniqueLow, r.uniqueHigh]).toEqual([0x1a, 0]);

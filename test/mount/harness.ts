@@ -2,7 +2,7 @@
  * A scratch directory for each test file, and images, stores and mounts in it. Whatever a test mounts is unmounted after
  * it, and then nothing may be left: no mount, no process, no temporary file.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -64,6 +64,7 @@ export class Mounted {
   readonly place: Place;
   readonly #helper: boolean;
   readonly #device: string | undefined;
+  #isGone = false;
 
   constructor(report: MountReport, settings: MountSettings) {
     this.report = report;
@@ -81,7 +82,8 @@ export class Mounted {
 
   /** True while the mount is in the tree, whatever else is mounted over it. */
   get isMounted(): boolean {
-    return mountTable(this.place.witness).some(({ device }) => device === this.#device);
+    const isThis = (line: MountLine): boolean => line.device === this.#device && line.mountpoint === this.path;
+    return !this.#isGone && mountTable(this.place.witness).some(isThis);
   }
 
   /** umount(8) or fusermount3 -u, which must succeed; then expects that nothing is left. */
@@ -97,6 +99,7 @@ export class Mounted {
     await until(`${path} is unmounted`, () => !this.isMounted);
     await until(`the daemon ${pid} of ${path} ends`, () => !isAlive(pid));
     expect(sessionMembers(pid), 'processes of the daemon that are left').toEqual([]);
+    this.#isGone = true; // a later mount may get the same device number
   }
 
   /** As `unmount`, whatever happened before. */
@@ -266,10 +269,10 @@ export class Scratch {
   /** Takes everything away by force: for the end, and for when the test process dies. */
   remove(): void {
     for (const namespace of this.#namespaces) namespace.end();
-    for (const mountpoint of mountsBelow(this.path)) execFileSync('umount', ['-l', mountpoint]);
+    for (const mountpoint of mountsBelow(this.path)) spawnSync('umount', ['-l', mountpoint], { stdio: 'inherit' });
     // the scratch directory's name is in no command line or environment but of what was started here
     for (const pid of processesNaming(this.path)) process.kill(pid, 'SIGKILL');
-    for (const device of loopDevicesOn(this.path)) execFileSync('losetup', ['-d', device]);
+    for (const device of loopDevicesOn(this.path)) spawnSync('losetup', ['-d', device], { stdio: 'inherit' });
     if (mountsBelow(this.path).length === 0) removeTree(this.path);
   }
 }

@@ -64,8 +64,12 @@ export interface MountLine {
   readonly source: string;
 }
 
-const decodeOctal = (text: string): string =>
-  text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+/** A field of mountinfo, read as latin1: blanks and backslashes are octal there, all else are bytes. */
+const decodeField = (text: string): string =>
+  Buffer.from(
+    text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))),
+    'latin1',
+  ).toString();
 
 /** /proc/PID/mountinfo, proc(5); the last mount on a mount point hides those before. */
 export function mountTable(witness: number | 'self' = 'self'): MountLine[] {
@@ -78,10 +82,10 @@ export function mountTable(witness: number | 'self' = 'self'): MountLine[] {
       const [type, source] = after.split(' ') as [string, string];
       return {
         device: fields[2] as string,
-        mountpoint: decodeOctal(fields[4] as string),
+        mountpoint: decodeField(fields[4] as string),
         options: fields[5] as string,
         type,
-        source: decodeOctal(source),
+        source: decodeField(source),
       };
     });
 }

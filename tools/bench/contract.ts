@@ -84,8 +84,11 @@ export interface Experiment {
   readonly title: string;
   /** It measures this system, and is left out where --systems does not name it. */
   readonly system: string;
+  /** The trees that it needs. */
+  readonly trees: readonly TreeName[];
   /** Why it cannot be measured on this machine; undefined where it can. */
   available(): string | undefined;
+  /** @param trees those of the run, maybe not all of its own */
   run(bench: Bench, trees: readonly Tree[]): Promise<Outcome>;
 }
 
@@ -125,6 +128,8 @@ export interface Bench {
   readonly signal: AbortSignal;
   /** Samples of each cell of the table, after one that is thrown away. */
   readonly rounds: number;
+  /** Regular files in the image of the experiment `scale`. */
+  readonly scaleFiles: number;
   /** Tells who watches what is going on. */
   progress(text: string): void;
   omit(omission: Omission): void;

@@ -28,11 +28,12 @@ export const PACK: Experiment = {
   name: 'pack',
   title: 'packing',
   system: 'cfs',
+  trees: ['source', 'small'],
   available: () => missingTools('cfs-mkimage'),
   run: async (bench: Bench, trees: readonly Tree[]): Promise<Outcome> => {
     const results: Result[] = [];
     for (const tree of trees) {
-      if (tree.name !== 'large') results.push(...(await packTree(tree, bench)));
+      if (PACK.trees.includes(tree.name)) results.push(...(await packTree(tree, bench)));
     }
     return { results };
   },

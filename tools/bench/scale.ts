@@ -21,16 +21,14 @@ const OBJECTS = 4_000;
 const OBJECT_SIZE = 2_000;
 const HASH = 'blake3';
 
-/** @param files how many regular files the image has */
-export function scaleExperiment(files: number): Experiment {
-  return {
-    name: 'scale',
-    title: 'mounting a large image',
-    system: 'cfs',
-    available: cfsUnavailable,
-    run: (bench) => measureScale(files, bench),
-  };
-}
+export const SCALE: Experiment = {
+  name: 'scale',
+  title: 'mounting a large image',
+  system: 'cfs',
+  trees: [],
+  available: cfsUnavailable,
+  run: (bench) => measureScale(bench.scaleFiles, bench),
+};
 
 async function measureScale(files: number, bench: Bench): Promise<Outcome> {
   const store = bench.scratch.file('scale-store');

@@ -1,0 +1,220 @@
+/** The process behind a mount: how it starts, what it holds, how it ends. */
+import { execFileSync } from 'node:child_process';
+import {
+  closeSync,
+  constants,
+  copyFileSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { codeOf } from '../suites/filesystem-subject.ts';
+import { expectEqual, useScratch } from './harness.ts';
+import { HERE, type Place, run, succeed } from './run.ts';
+import { descriptors, dropCaches, isAlive, mountedAt, sessionMembers, until } from './system.ts';
+
+const scratch = useScratch();
+const FILES = 3000;
+const LARGE = 3_000_000;
+
+let source: string;
+let image: string;
+
+beforeAll(async () => {
+  source = scratch.directory('source');
+  for (let i = 0; i < FILES; i++) writeFileSync(join(source, `file-${i}`), `${i}`.padStart(100, 'x'));
+  writeFileSync(join(source, 'large'), Buffer.alloc(LARGE, 'large file '));
+  image = (await scratch.pack(source)).image;
+});
+
+describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
+  const words = [`driver=${driver}`];
+
+  test('answers as soon as cfs-mount returns', async () => {
+    for (let i = 0; i < 3; i++) {
+      const { path } = await scratch.mount(image, { words });
+      expect(readFileSync(join(path, 'file-7'), 'utf8')).toBe('7'.padStart(100, 'x'));
+    }
+  });
+
+  test('leads a session of its own, with nothing of its starter: no directory, no pipe, no terminal', async () => {
+    const directory = scratch.directory('starter');
+    const at = scratch.directory('mnt');
+    const command = HERE.tool(
+      'cfs-mount',
+      ['--json', ...words.flatMap((word) => ['-o', word]), image, at],
+      scratch.environment,
+    );
+    // `run` waits for the end of the output: a daemon that held the pipe would keep it open
+    const { stdout } = await run(command, { cwd: directory });
+    const { pid } = scratch.adopt(JSON.parse(stdout));
+    expect(sessionMembers(pid)).toContain(pid);
+    expect(readlinkSync(`/proc/${pid}/cwd`)).toBe('/');
+    for (const fd of [0, 1, 2]) expect(readlinkSync(`/proc/${pid}/fd/${fd}`)).toBe('/dev/null');
+    rmSync(directory, { recursive: true });
+    const piped = await succeed([
+      'sh',
+      '-c',
+      '"$@" 2>&1 | cat',
+      'sh',
+      ...HERE.tool('cfs-mount', ['--json', image, scratch.directory('mnt')], scratch.environment),
+    ]);
+    scratch.adopt(JSON.parse(piped));
+  });
+
+  test('goes on when the image and the log are removed or replaced', async () => {
+    const copy = scratch.at(`copy-${driver}.cfs`);
+    copyFileSync(image, copy);
+    const log = scratch.at(`log-${driver}`);
+    const removed = await scratch.mount(copy, { words, args: ['--log', log] });
+    rmSync(copy);
+    rmSync(log, { force: true });
+    dropCaches();
+    await expectEqual(source, removed.path, { ignore: ['mtimeNsec'] });
+    writeFileSync(copy, 'no image at all');
+    dropCaches();
+    await expectEqual(source, removed.path, { ignore: ['mtimeNsec'] });
+    await removed.unmount();
+  });
+
+  test('holds no descriptor after thousands of files were opened and closed', async () => {
+    const mounted = await scratch.mount(image, { words });
+    const readAll = (): Promise<string> =>
+      succeed(['sh', '-c', 'cd "$1" && cat file-* large | sha256sum', 'sh', mounted.path]);
+    await readAll();
+    const before = descriptors(mounted.pid).length;
+    dropCaches();
+    await readAll();
+    // a RELEASE may still be on its way when the reader has ended
+    await until('the descriptors are closed', () => descriptors(mounted.pid).length <= before);
+    expect(before).toBeLessThan(60);
+  });
+
+  test('keeps many files open at once, and closes them all', async () => {
+    const mounted = await scratch.mount(image, { words });
+    const before = descriptors(mounted.pid).length;
+    const fds = Array.from({ length: 800 }, (_, i) => openSync(mounted.at(`file-${i}`), 'r'));
+    try {
+      fds.forEach((fd, i) => {
+        const buffer = Buffer.alloc(200);
+        expect(buffer.toString('utf8', 0, readSync(fd, buffer))).toBe(`${i}`.padStart(100, 'x'));
+      });
+    } finally {
+      for (const fd of fds) closeSync(fd);
+    }
+    await until('the descriptors are closed', () => descriptors(mounted.pid).length <= before + 5);
+  });
+
+  test('serves who still has it open after umount -l, then ends', async () => {
+    const mounted = await scratch.mount(image, { words });
+    const file = await open(mounted.at('large'), 'r');
+    const directory = openSync(mounted.path, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      await succeed(['umount', '-l', mounted.path]);
+      expect(mounted.isMounted).toBe(false);
+      expect(readdirSync(mounted.path)).toEqual([]);
+      dropCaches();
+      expect((await file.readFile()).equals(readFileSync(join(source, 'large')))).toBe(true);
+      // a name that was never asked for: only the daemon can know it
+      expect(readFileSync(`/proc/self/fd/${directory}/file-2999`, 'utf8')).toBe('2999'.padStart(100, 'x'));
+      expect(readdirSync(`/proc/self/fd/${directory}`)).toHaveLength(FILES + 1);
+      expect(isAlive(mounted.pid)).toBe(true);
+    } finally {
+      await file.close();
+      closeSync(directory);
+    }
+    await mounted.expectGone();
+  });
+
+  test('goes on when umount finds it busy', async () => {
+    const mounted = await scratch.mount(image, { words });
+    const fd = openSync(mounted.at('file-1'), 'r');
+    try {
+      expect((await run(['umount', mounted.path])).stderr).toContain('busy');
+      expect(readFileSync(mounted.at('file-2'), 'utf8')).toBe('2'.padStart(100, 'x'));
+    } finally {
+      closeSync(fd);
+    }
+    await mounted.unmount();
+  });
+
+  test.each(['SIGTERM', 'SIGINT'] as const)('unmounts on %s', async (signal) => {
+    const mounted = await scratch.mount(image, { words });
+    process.kill(mounted.pid, signal);
+    await mounted.expectGone();
+  });
+
+  test('unmounts on SIGTERM while files are open, serves them, and ends on a second one', async () => {
+    const mounted = await scratch.mount(image, { words });
+    const fd = openSync(mounted.at('large'), 'r');
+    try {
+      process.kill(mounted.pid, 'SIGTERM');
+      await until('it is out of the tree', () => !mounted.isMounted);
+      expect(isAlive(mounted.pid)).toBe(true);
+      expect(readSync(fd, Buffer.alloc(100), 0, 100, 2_500_000)).toBe(100);
+      process.kill(mounted.pid, 'SIGTERM');
+      await until('it has ended', () => !isAlive(mounted.pid));
+    } finally {
+      closeSync(fd);
+    }
+  });
+
+  test('that is killed leaves a mount that answers ENOTCONN and can be unmounted', async () => {
+    const mounted = await scratch.mount(image, { words });
+    process.kill(mounted.pid, 'SIGKILL');
+    await until('it has ended', () => !isAlive(mounted.pid));
+    await until('the mount is dead', () => codeOf(() => readdirSync(mounted.path)) === 'ENOTCONN');
+    await mounted.unmount();
+  });
+
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    'in the foreground unmounts on %s and ends with status 0',
+    async (signal) => {
+      const { mounted, child, ended, log } = await scratch.mountInForeground(image, { words });
+      expect(mounted.pid).toBe(child.pid);
+      expect(readFileSync(mounted.at('file-1'), 'utf8')).toBe('1'.padStart(100, 'x'));
+      child.kill(signal);
+      expect(await ended).toEqual([0, null]);
+      expect(mounted.isMounted).toBe(false);
+      expect(log()).toBe('');
+    },
+  );
+
+  test('in the foreground ends with status 0 when somebody unmounts', async () => {
+    const { mounted, ended, log } = await scratch.mountInForeground(image, { words });
+    execFileSync('umount', [mounted.path]);
+    expect(await ended).toEqual([0, null]);
+    expect(log()).toBe('');
+  });
+
+  test('in the foreground logs to stderr', async () => {
+    const store = scratch.directory('empty-store');
+    rmSync(store, { recursive: true });
+    await scratch.tool('cfs-repo', ['init', store]);
+    const { mounted, ended, log } = await scratch.mountInForeground(image, { words: [...words, `basedir=${store}`] });
+    expect(codeOf(() => readFileSync(mounted.at('large')))).toBe('EIO');
+    await until('the log tells it', () => log().includes('/large: object '));
+    await mounted.unmount();
+    expect(await ended).toEqual([0, null]);
+  });
+});
+
+test('the daemon of a user namespace holds no descriptor of closed files either', async () => {
+  const place: Place = await scratch.namespace('user namespace');
+  const mounted = await scratch.mount(image, { place });
+  const readAll = (): Promise<string> =>
+    succeed(place.command('sh', '-c', 'cd "$1" && cat file-* large | sha256sum', 'sh', mounted.path));
+  const first = await readAll();
+  const before = descriptors(mounted.pid).length;
+  dropCaches();
+  expect(await readAll()).toBe(first);
+  await until('the descriptors are closed', () => descriptors(mounted.pid).length <= before);
+  expect(mountedAt(mounted.path)).toBeUndefined();
+});

@@ -1,0 +1,6 @@
+/** Every experiment, in the order in which they run. Another one is another row. */
+import type { Experiment } from './contract.ts';
+import { PACK } from './pack.ts';
+import { SCALE } from './scale.ts';
+
+export const EXPERIMENTS: readonly Experiment[] = [PACK, SCALE];
