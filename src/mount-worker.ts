@@ -1,13 +1,14 @@
 /** A worker thread that serves requests of a mount until the mount ends. Started by mount.ts. */
 import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
+import { contentsOf } from './contents.ts';
 import { ImageFilesystem } from './fs/image-filesystem.ts';
 import { cloneDevice, DeviceBackingRegistry, readRequest, writeReply } from './fuse/device.ts';
 import { Dispatcher } from './fuse/dispatch.ts';
 import { OpenFiles } from './fuse/open-files.ts';
 import { attachTables, type SharedTables } from './manifest/tables.ts';
 import { openRepository } from './store/local.ts';
-import { type ObjectState, ObjectStore, type VerifyMode } from './store/object-store.ts';
+import type { ObjectState, VerifyMode } from './store/object-store.ts';
 
 /** What a worker is told when the mount is there. */
 export interface ServeMessage {
@@ -36,8 +37,8 @@ function serve(message: ServeMessage): void {
   const log = (line: string): void => report({ type: 'log', line });
   const tables = attachTables(message.tables);
   const repositories = message.repositories.map((path) => openRepository(path, tables.header.hash));
-  const store = new ObjectStore(repositories, message.verify, message.objectState, log);
-  const fs = new ImageFilesystem(tables, store);
+  const contents = contentsOf(tables, repositories, message.verify, message.objectState, log);
+  const fs = new ImageFilesystem(tables, contents);
   const fd = cloneDevice(message.fd);
   const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
   const dispatcher = new Dispatcher(fs, new OpenFiles(fs, message.openFileState, registry), log);

@@ -2,6 +2,7 @@
 import { closeSync, openSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { contentsOf } from './contents.ts';
 import { errnoName, isErrno } from './errno.ts';
 import { CfsError, reasonOf } from './error.ts';
 import { ImageFilesystem } from './fs/image-filesystem.ts';
@@ -21,7 +22,7 @@ import {
 } from './manifest/tables.ts';
 import type { ServeMessage, WorkerReport } from './mount-worker.ts';
 import { type LocalRepository, openRepository } from './store/local.ts';
-import { allocateObjectState, ObjectStore, type VerifyMode } from './store/object-store.ts';
+import { allocateObjectState, type VerifyMode } from './store/object-store.ts';
 
 export type Driver = 'kernel' | 'fuse-native';
 
@@ -158,11 +159,11 @@ function describe(prepared: Prepared): Omit<MountedImage, 'passthrough' | 'unmou
 async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
   const { options, mountpoint, tables, repositories, imagePath } = prepared;
   const state = allocateObjectState(objectCount(tables));
-  const store = new ObjectStore(repositories, options.verify, state, options.log);
+  const contents = contentsOf(tables, repositories, options.verify, state, options.log);
   // loaded only here: it brings libfuse with it
   const { mountFuseNative } = await import('./fuse/fuse-native.ts');
   const source = options.source ?? imagePath;
-  const mount = await mountFuseNative(new ImageFilesystem(tables, store), { ...options, mountpoint, source });
+  const mount = await mountFuseNative(new ImageFilesystem(tables, contents), { ...options, mountpoint, source });
   const unmount = (): Promise<void> => mount.unmount({ lazy: true });
   return { ...describe(prepared), passthrough: false, unmount, ended: mount.ended };
 }
@@ -218,8 +219,12 @@ function answerInit(mount: KernelMount, prepared: Prepared): boolean {
   const buffer = Buffer.alloc(REQUEST_BUFFER_SIZE);
   const length = readRequest(mount.fd, buffer);
   const request = decodeInit(buffer.subarray(0, length));
-  const { features } = new ImageFilesystem(prepared.tables, { open: () => -1 });
-  const negotiated = negotiate(request, { passthrough: process.geteuid?.() === 0, acls: features.acls });
+  const { tables, options } = prepared;
+  const state = allocateObjectState(objectCount(tables));
+  const { features } = new ImageFilesystem(tables, contentsOf(tables, [], options.verify, state, options.log));
+  // with blocks checked as they are read every page comes from here: none may come from the object itself
+  const passthrough = process.geteuid?.() === 0 && !features.openless;
+  const negotiated = negotiate(request, { ...features, passthrough });
   const reply = encodeInitReply(buffer, request, negotiated);
   writeReply(mount.fd, reply, reply.length);
   if (!negotiated.flags.has(PASSTHROUGH)) return false;

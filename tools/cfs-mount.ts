@@ -29,7 +29,8 @@ const command = makeCommand(
 
 Mount options:
   digest=ID             the image must have this id
-  verify=open|off       hash each object at its first open (default), or never
+  verify=open|read|off  hash each object as a whole at its first open (default), block by block as it
+                        is read, or never
   driver=kernel|fuse-native  talk to the kernel directly (default), or through libfuse
   threads=N             threads that serve requests (default 2)
   repo=DIR, basedir=DIR[:DIR…]  repositories; the same as --repo, which are asked first

@@ -28,7 +28,7 @@ const VALUED: Readonly<Record<string, (words: Mutable, value: string) => void>> 
     words.digest = value.toLowerCase();
   },
   verify: (words, value) => {
-    words.verify = choice<VerifyMode>('verify', ['open', 'off'])(value);
+    words.verify = choice<VerifyMode>('verify', ['open', 'read', 'off'])(value);
   },
   driver: (words, value) => {
     words.driver = choice<Driver>('driver', ['kernel', 'fuse-native'])(value);

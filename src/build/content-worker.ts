@@ -3,9 +3,9 @@ import { closeSync, fstatSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { digestContent } from '../digest.ts';
 import { CfsError, reasonOf } from '../error.ts';
-import { chunkBuffer } from '../store/content.ts';
+import { chunkBuffer, readUpTo } from '../store/content.ts';
 import { openRepository } from '../store/local.ts';
-import { InputError, ObjectWriter, readUpTo, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
+import { InputError, ObjectWriter, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
 import {
   type Batch,
   type ContentResult,

@@ -73,6 +73,8 @@ export interface FilesystemFeatures {
   readonly xattrs: boolean;
   /** Some inode has system.posix_acl_*. */
   readonly acls: boolean;
+  /** `read` needs no `open` before it, and takes handle 0: a driver can spare itself every open. */
+  readonly openless: boolean;
 }
 
 /**

@@ -41,11 +41,19 @@ export interface ObjectOpener {
   open(object: ObjectName, path: () => string): number | Errno;
 }
 
+/** Verified bytes of an object without opening it first; see BlockReader. */
+export interface ObjectReader {
+  read(object: ObjectName, offset: number, into: Uint8Array, path: () => string): number | Errno;
+}
+
+/** Where contents come from: whole objects, verified at open, or verified block by block as they are read. */
+export type Contents = { readonly opener: ObjectOpener } | { readonly reader: ObjectReader };
+
 const DOT = 0x2e;
 const BLOCK_SIZE = 4096;
 const NAME_MAX = 255;
-/** The handle of content that lies in memory; no file has descriptor 0 open here but stdin. */
-const IN_MEMORY = 0;
+/** The handle of content that needs no descriptor; 0 is stdin's and no object's. */
+const NO_DESCRIPTOR = 0;
 const DOT_NAME = Uint8Array.of(DOT);
 const DOTDOT_NAME = Uint8Array.of(DOT, DOT);
 
@@ -60,14 +68,18 @@ export class ImageFilesystem implements Filesystem {
   readonly features: FilesystemFeatures;
   readonly slots: number;
   readonly #tables: ManifestTables;
-  readonly #store: ObjectOpener;
+  readonly #contents: Contents;
   readonly #statistics: FilesystemStatistics;
 
-  constructor(tables: ManifestTables, store: ObjectOpener) {
+  constructor(tables: ManifestTables, contents: Contents) {
     this.#tables = tables;
-    this.#store = store;
+    this.#contents = contents;
     this.slots = inodeCount(tables);
-    this.features = { xattrs: tables.xattrs.first.length > 1, acls: hasAcls(tables) };
+    this.features = {
+      xattrs: tables.xattrs.first.length > 1,
+      acls: hasAcls(tables),
+      openless: 'reader' in contents,
+    };
     let blocks = 0;
     for (let i = 0; i < objectCount(tables); i++) blocks += Math.ceil(u64(tables.objects.size, i) / BLOCK_SIZE);
     this.#statistics = { blockSize: BLOCK_SIZE, blocks, files: this.slots, nameMax: NAME_MAX };
@@ -129,15 +141,8 @@ export class ImageFilesystem implements Filesystem {
     if (row < 0) return ENOENT;
     if (this.#type(row) !== S_IFREG) return isDirectory(this.#tables, row) ? EISDIR : EINVAL;
     const payload = this.#tables.inodes.payload[row] as number;
-    if (payload >= PAYLOAD_INLINE) return { fd: -1, handle: IN_MEMORY, slot: row };
-    const fd = this.#store.open(
-      {
-        index: payload,
-        digest: objectDigest(this.#tables, payload),
-        size: u64(this.#tables.objects.size, payload),
-      },
-      () => printable(pathOfRow(this.#tables, row)),
-    );
+    if (payload >= PAYLOAD_INLINE || 'reader' in this.#contents) return { fd: -1, handle: NO_DESCRIPTOR, slot: row };
+    const fd = this.#contents.opener.open(this.#objectName(payload), this.#pathFor(row));
     return isErrno(fd) ? fd : { fd, handle: fd, slot: row };
   }
 
@@ -147,17 +152,33 @@ export class ImageFilesystem implements Filesystem {
     const size = u64(this.#tables.inodes.size, row);
     const length = Math.min(into.length, size - offset);
     if (length <= 0) return 0;
-    if (handle === IN_MEMORY) {
-      const payload = this.#tables.inodes.payload[row] as number;
-      if (payload < PAYLOAD_INLINE || payload === NONE) return EIO;
-      into.set(inlineContent(this.#tables, payload - PAYLOAD_INLINE).subarray(offset, offset + length));
-      return length;
+    return handle === NO_DESCRIPTOR
+      ? this.#readByName(row, offset, into.subarray(0, length))
+      : readFully(handle, into, length, offset);
+  }
+
+  #readByName(row: number, offset: number, into: Uint8Array): number | Errno {
+    const payload = this.#tables.inodes.payload[row] as number;
+    if (this.#type(row) !== S_IFREG || payload === NONE) return EINVAL;
+    if (payload >= PAYLOAD_INLINE) {
+      into.set(inlineContent(this.#tables, payload - PAYLOAD_INLINE).subarray(offset, offset + into.length));
+      return into.length;
     }
-    return readFully(handle, into, length, offset);
+    if (!('reader' in this.#contents)) return EIO;
+    return this.#contents.reader.read(this.#objectName(payload), offset, into, this.#pathFor(row));
+  }
+
+  #objectName(index: number): ObjectName {
+    return { index, digest: objectDigest(this.#tables, index), size: u64(this.#tables.objects.size, index) };
+  }
+
+  /** The path for a message, found only when there is one: it costs a scan of all names. */
+  #pathFor(row: number): () => string {
+    return () => printable(pathOfRow(this.#tables, row));
   }
 
   release(_ino: number, handle: number): void {
-    if (handle !== IN_MEMORY) closeSync(handle);
+    if (handle !== NO_DESCRIPTOR) closeSync(handle);
   }
 
   getxattr(ino: number, name: Uint8Array): Uint8Array | Errno {

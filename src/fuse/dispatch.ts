@@ -93,6 +93,8 @@ function readlink(d: Dispatcher): Answer {
 
 /** fuse_open_in: flags, open_flags */
 function open(d: Dispatcher): Answer {
+  // the kernel then opens every file by itself and keeps its pages (fs/fuse/file.c, fuse_file_open)
+  if (d.fs.features.openless) return ENOSYS;
   if ((d.request.word(0) & O_ACCMODE) !== O_RDONLY) return EROFS;
   const opened = d.openFiles.open(d.request.nodeid);
   if (isErrno(opened)) return opened;

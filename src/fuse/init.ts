@@ -16,6 +16,8 @@ export interface InitRequest {
 export interface Wishes {
   readonly passthrough: boolean;
   readonly acls: boolean;
+  /** OPEN is going to be answered with ENOSYS. */
+  readonly openless: boolean;
 }
 
 export interface Negotiated {
@@ -81,6 +83,7 @@ export function negotiate(request: InitRequest, wishes: Wishes): Negotiated {
   const wanted = new Set(ALWAYS_WANTED);
   if (wishes.passthrough) wanted.add(abi.PASSTHROUGH);
   if (wishes.acls) wanted.add(abi.POSIX_ACL);
+  if (wishes.openless) wanted.add(abi.NO_OPEN_SUPPORT);
   return {
     minor: Math.min(request.minor, abi.FUSE_KERNEL_MINOR_VERSION),
     flags: new Set([...wanted].filter((bit) => request.flags.has(bit))),

@@ -14,6 +14,17 @@ export function chunkBuffer(): Uint8Array {
   return sharedChunk;
 }
 
+/** Reads until `length` bytes or the end of the file; returns how many were read. */
+export function readUpTo(fd: number, buffer: Uint8Array, length: number, position: number): number {
+  let done = 0;
+  while (done < length) {
+    const n = readSync(fd, buffer, done, length - done, position + done);
+    if (n === 0) break;
+    done += n;
+  }
+  return done;
+}
+
 /** A hash that can be told of zeros without seeing them. */
 export interface ContentSink {
   update(bytes: Uint8Array): void;

@@ -3,14 +3,14 @@
  * the mount asks, opened. State is shared between the threads of a mount.
  */
 import { closeSync, fstatSync, type Stats } from 'node:fs';
-import { toHex } from '../bytes.ts';
-import { EIO, ENOENT, type Errno, errnoName, isErrno } from '../errno.ts';
+import { EIO, type Errno, isErrno } from '../errno.ts';
 import { fileIdentity } from '../file-identity.ts';
+import { type CopyProblem, notOpened, ProblemLog } from './copy-problems.ts';
 import type { Repository } from './repository.ts';
 import { checkShape, verifyObject } from './verify.ts';
 
-/** `open`: the whole object is hashed at its first open. `off`: never; its size is checked. */
-export type VerifyMode = 'open' | 'off';
+/** When an object is hashed: as a whole at its first `open`, block by block at each `read`, or never (`off`; its size is checked). */
+export type VerifyMode = 'open' | 'read' | 'off';
 
 /** What the threads of a mount know of its objects together. */
 export interface ObjectState {
@@ -37,26 +37,23 @@ const CTIME_SETTLES_MS = 50;
 
 export class ObjectStore {
   readonly #repositories: readonly Repository[];
-  readonly #verify: VerifyMode;
-  readonly #log: (line: string) => void;
+  readonly #verify: boolean;
+  readonly #problems: ProblemLog;
   /** ctime in ms of the file that was last verified as this object, 0 for none. */
   readonly #ctime: Float64Array;
   /** Which file that was, `fileIdentity`. */
   readonly #identity: Uint32Array;
   /** IDLE or HASHING. */
   readonly #busy: Int32Array;
-  readonly #reported = new Set<number>();
 
-  /** @param log receives one line for each object that could not be served */
-  constructor(
-    repositories: readonly Repository[],
-    verify: VerifyMode,
-    state: ObjectState,
-    log: (line: string) => void,
-  ) {
+  /**
+   * @param verify false: objects are only looked at for type and size
+   * @param log receives one line for each object that could not be served
+   */
+  constructor(repositories: readonly Repository[], verify: boolean, state: ObjectState, log: (line: string) => void) {
     this.#repositories = repositories;
     this.#verify = verify;
-    this.#log = log;
+    this.#problems = new ProblemLog(log);
     this.#ctime = new Float64Array(state.buffer, 0, state.count);
     this.#identity = new Uint32Array(state.buffer, state.count * 8, state.count);
     this.#busy = new Int32Array(state.buffer, state.count * 12, state.count);
@@ -67,31 +64,27 @@ export class ObjectStore {
    * @param path gives the path of a file with this content, for the log
    */
   open(object: ObjectName, path: () => string): number | Errno {
-    const failures: string[] = [];
-    let damaged = false;
+    const problems: CopyProblem[] = [];
     for (const repository of this.#repositories) {
       const fd = repository.open(object.digest);
       if (isErrno(fd)) {
-        damaged ||= fd !== ENOENT;
-        failures.push(`${repository.path}: ${fd === ENOENT ? 'it is missing' : errnoName(fd)}`);
+        problems.push(notOpened(repository, fd));
         continue;
       }
-      const problem = this.#check(fd, object, repository);
-      if (problem === undefined) {
-        // a bad copy that was passed over is worth a line even where a later repository has a good one
-        if (damaged) this.#report(object, path, failures, repository);
+      const reason = this.#check(fd, object, repository);
+      if (reason === undefined) {
+        this.#problems.passedOver(object, path, problems, repository);
         return fd;
       }
       closeSync(fd);
-      damaged = true;
-      failures.push(`${repository.path}: ${problem}`);
+      problems.push({ repository, reason, missing: false });
     }
-    this.#report(object, path, failures);
+    this.#problems.failed(object, path, problems);
     return EIO;
   }
 
   #check(fd: number, object: ObjectName, repository: Repository): string | undefined {
-    if (this.#verify === 'off') return checkShape(fd, object.size);
+    if (!this.#verify) return checkShape(fd, object.size);
     const stat = fstatSync(fd);
     if (this.#isVerified(object.index, stat)) return undefined;
     // one thread hashes, the others wait for it rather than do the same
@@ -123,14 +116,5 @@ export class ObjectStore {
     if (fstatSync(fd).ctimeMs !== before.ctimeMs || Date.now() - before.ctimeMs < CTIME_SETTLES_MS) return;
     this.#identity[index] = fileIdentity(before);
     this.#ctime[index] = before.ctimeMs;
-  }
-
-  /** One line an object and thread: a program that tries again and again must not fill the log. */
-  #report(object: ObjectName, path: () => string, failures: readonly string[], used?: Repository): void {
-    if (this.#reported.has(object.index)) return;
-    this.#reported.add(object.index);
-    const outcome = used === undefined ? 'EIO' : `served from ${used.path} instead`;
-    const asked = failures.length > 0 ? failures.join('; ') : 'no repository was given';
-    this.#log(`${path()}: object ${toHex(object.digest)}: ${asked}: ${outcome}`);
   }
 }

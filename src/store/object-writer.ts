@@ -6,14 +6,14 @@
  * them to the device, and only then each is renamed to its name. That is the order of "fsync, rename"
  * for each file at a hundredth of its cost (git's core.fsyncMethod=batch does the same).
  */
-import { closeSync, fstatSync, ftruncateSync, linkSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, linkSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { toHex } from '../bytes.ts';
 import { type ContentDigest, ContentHasher, digestContent } from '../digest.ts';
 import { EEXIST, EINVAL, ENOENT, ENOSYS, type Errno, errnoName, errnoOf, isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import { cloneFile, copyFileRange, renameNoReplace, syncfs, systemError } from '../syscall.ts';
-import { chunkBuffer, readContent, segmentsOf } from './content.ts';
+import { chunkBuffer, readContent, readUpTo, segmentsOf } from './content.ts';
 import type { LocalRepository } from './local.ts';
 
 const BATCH_FILES = 8192;
@@ -280,17 +280,6 @@ function readInput(fd: number, buffer: Uint8Array, length: number, position: num
 function readExactly(fd: number, buffer: Uint8Array, length: number, position: number): void {
   if (readUpTo(fd, buffer, length, position) !== length)
     throw new Error('a copy in tmp/ is shorter than what was copied');
-}
-
-/** Reads until `length` bytes or the end of the file; returns how many were read. */
-export function readUpTo(fd: number, buffer: Uint8Array, length: number, position: number): number {
-  let done = 0;
-  while (done < length) {
-    const n = readSync(fd, buffer, done, length - done, position + done);
-    if (n === 0) break;
-    done += n;
-  }
-  return done;
 }
 
 function writeAll(fd: number, bytes: Uint8Array, position: number): void {

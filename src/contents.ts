@@ -1,0 +1,31 @@
+/** Composition: where the contents of a mount come from, as `verify=` asks. */
+import { DIGEST_SIZE } from './digest.ts';
+import type { Contents } from './fs/image-filesystem.ts';
+import { blockHashIndex } from './manifest/lookup.ts';
+import type { ManifestTables } from './manifest/tables.ts';
+import { type BlockHashes, BlockReader } from './store/block-reader.ts';
+import { type ObjectState, ObjectStore, type VerifyMode } from './store/object-store.ts';
+import type { Repository } from './store/repository.ts';
+
+/** @param log receives one line for each object that could not be served */
+export function contentsOf(
+  tables: ManifestTables,
+  repositories: readonly Repository[],
+  verify: VerifyMode,
+  state: ObjectState,
+  log: (line: string) => void,
+): Contents {
+  if (verify === 'read') return { reader: new BlockReader(repositories, blockHashesOf(tables), log) };
+  return { opener: new ObjectStore(repositories, verify === 'open', state, log) };
+}
+
+/** The block hashes of each object; where it has none, its digest is the hash of its only block. */
+function blockHashesOf(tables: ManifestTables): BlockHashes {
+  const first = blockHashIndex(tables);
+  const { blockHashes } = tables.objects;
+  return ({ index, digest }) => {
+    const from = (first[index] as number) * DIGEST_SIZE;
+    const to = (first[index + 1] as number) * DIGEST_SIZE;
+    return from === to ? digest : blockHashes.subarray(from, to);
+  };
+}

@@ -1,0 +1,132 @@
+/**
+ * Reading parts of objects with every 64 KiB block checked against the manifest: nothing is hashed before
+ * the first byte, and no byte is served that was not checked. One a thread.
+ */
+import { closeSync } from 'node:fs';
+import { equalBytes } from '../bytes.ts';
+import { BLOCK_SIZE, blake3, DIGEST_SIZE } from '../digest.ts';
+import { EIO, type Errno, isErrno } from '../errno.ts';
+import { reasonOf } from '../error.ts';
+import { readUpTo } from './content.ts';
+import { type CopyProblem, notOpened, ProblemLog } from './copy-problems.ts';
+import type { ObjectName } from './object-store.ts';
+import type { Repository } from './repository.ts';
+import { checkShape } from './verify.ts';
+
+/** The BLAKE3 of each block of an object: 32 bytes each, in order. */
+export type BlockHashes = (object: ObjectName) => Uint8Array;
+
+/** Open objects that a thread keeps. */
+const MAX_OPEN = 256;
+
+interface OpenObject {
+  readonly fd: number;
+  readonly repository: Repository;
+}
+
+export class BlockReader {
+  readonly #repositories: readonly Repository[];
+  readonly #hashes: BlockHashes;
+  readonly #problems: ProblemLog;
+  /** By index of the object; the least recently used first. */
+  readonly #open = new Map<number, OpenObject>();
+  readonly #scratch = new Uint8Array(BLOCK_SIZE);
+
+  constructor(repositories: readonly Repository[], hashes: BlockHashes, log: (line: string) => void) {
+    this.#repositories = repositories;
+    this.#hashes = hashes;
+    this.#problems = new ProblemLog(log);
+  }
+
+  /**
+   * Reads at `offset` into all of `into`, which must not reach beyond the end of the object.
+   * @returns the bytes read, `into.length`; EIO where no repository has a good copy of every block
+   * @param path gives the path of a file with this content, for the log
+   */
+  read(object: ObjectName, offset: number, into: Uint8Array, path: () => string): number | Errno {
+    const problems: CopyProblem[] = [];
+    const kept = this.#open.get(object.index);
+    if (kept !== undefined) {
+      const reason = this.#fill(kept.fd, object, offset, into);
+      if (reason === undefined) {
+        this.#touch(object.index, kept);
+        return into.length;
+      }
+      this.#forget(object.index);
+      problems.push({ repository: kept.repository, reason, missing: false });
+    }
+    for (const repository of this.#repositories) {
+      if (repository === kept?.repository) continue;
+      const problem = this.#tryRepository(repository, object, offset, into);
+      if (problem === undefined) {
+        this.#problems.passedOver(object, path, problems, repository);
+        return into.length;
+      }
+      problems.push(problem);
+    }
+    this.#problems.failed(object, path, problems);
+    return EIO;
+  }
+
+  #tryRepository(
+    repository: Repository,
+    object: ObjectName,
+    offset: number,
+    into: Uint8Array,
+  ): CopyProblem | undefined {
+    const fd = repository.open(object.digest);
+    if (isErrno(fd)) return notOpened(repository, fd);
+    const reason = checkShape(fd, object.size) ?? this.#fill(fd, object, offset, into);
+    if (reason === undefined) {
+      this.#keep(object.index, { fd, repository });
+      return undefined;
+    }
+    closeSync(fd);
+    return { repository, reason, missing: false };
+  }
+
+  /** Fills `into` block by block; says what is wrong with the copy, or undefined. */
+  #fill(fd: number, object: ObjectName, offset: number, into: Uint8Array): string | undefined {
+    const hashes = this.#hashes(object);
+    const end = offset + into.length;
+    try {
+      for (let at = offset - (offset % BLOCK_SIZE); at < end; at += BLOCK_SIZE) {
+        const length = Math.min(BLOCK_SIZE, object.size - at);
+        // a block that is wanted whole is read to where it goes, others through the scratch buffer
+        const whole = at >= offset && at + length <= end;
+        const block = whole ? into.subarray(at - offset, at - offset + length) : this.#scratch.subarray(0, length);
+        if (readUpTo(fd, block, length, at) !== length) return `it is truncated: no block at ${at}`;
+        const index = at / BLOCK_SIZE;
+        const expected = hashes.subarray(index * DIGEST_SIZE, (index + 1) * DIGEST_SIZE);
+        if (!equalBytes(blake3(block), expected)) return `its content is corrupted: the block at ${at}`;
+        if (!whole) {
+          const from = Math.max(at, offset);
+          into.set(block.subarray(from - at, Math.min(at + length, end) - at), from - offset);
+        }
+      }
+      return undefined;
+    } catch (error) {
+      return `it cannot be read: ${reasonOf(error)}`;
+    }
+  }
+
+  #keep(index: number, open: OpenObject): void {
+    this.#forget(index);
+    this.#open.set(index, open);
+    if (this.#open.size <= MAX_OPEN) return;
+    const [oldest] = this.#open.keys();
+    if (oldest !== undefined) this.#forget(oldest);
+  }
+
+  #touch(index: number, open: OpenObject): void {
+    this.#open.delete(index);
+    this.#open.set(index, open);
+  }
+
+  #forget(index: number): void {
+    const open = this.#open.get(index);
+    if (open === undefined) return;
+    closeSync(open.fd);
+    this.#open.delete(index);
+  }
+}
