@@ -24,7 +24,7 @@ import {
 import { basename, dirname, join, resolve } from 'node:path';
 import { toHex } from '../bytes.ts';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
-import { EIO, ENOENT, type Errno, errnoOf } from '../errno.ts';
+import { EEXIST, EIO, ENOENT, type Errno, errnoOf } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import type { Repository } from './repository.ts';
 
@@ -157,7 +157,7 @@ function readMeta(path: string): Meta {
 export function initRepository(dir: string, hash: HashAlgorithm): LocalRepository {
   const path = resolve(dir);
   try {
-    mkdirSync(path, { recursive: true });
+    makeDirectory(path);
     if (exists(join(path, 'meta.json'))) {
       throw storeError(`Cannot make a repository in ${path}: there is one already`);
     }
@@ -165,9 +165,9 @@ export function initRepository(dir: string, hash: HashAlgorithm): LocalRepositor
     if (foreign !== undefined) {
       throw storeError(`Cannot make a repository in ${path}: the directory is not empty (it holds "${foreign}")`);
     }
-    mkdirSync(join(path, 'tmp'), { recursive: true });
+    makeDirectory(join(path, 'tmp'));
     for (let i = 0; i < 256; i++) {
-      mkdirSync(join(path, 'objects', i.toString(16).padStart(2, '0')), { recursive: true });
+      makeDirectory(join(path, 'objects', i.toString(16).padStart(2, '0')));
     }
     writeFileSync(join(path, 'lock'), '', { flag: 'a' });
     const meta = { format: FORMAT, version: FORMAT_VERSION, hash, uuid: randomUUID() };
@@ -176,6 +176,22 @@ export function initRepository(dir: string, hash: HashAlgorithm): LocalRepositor
   } catch (error) {
     if (error instanceof CfsError) throw error;
     throw storeError(`Cannot make a repository in ${path}: ${reasonOf(error)}`, error);
+  }
+}
+
+/**
+ * `mkdir -p`. Not node's own: where mkdir(2) says ENOENT although the parent exists, as in /proc, that one
+ * tries for ever (node 20).
+ */
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === EEXIST && statSync(path).isDirectory()) return;
+    if (errno !== ENOENT || exists(dirname(path))) throw error;
+    makeDirectory(dirname(path));
+    mkdirSync(path);
   }
 }
 

@@ -162,6 +162,8 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
       process.kill(mounted.pid, 'SIGTERM');
       await until('it has ended', () => !isAlive(mounted.pid));
     } finally {
+      // closing asks the daemon: one that hangs would hang this process too
+      if (isAlive(mounted.pid)) process.kill(mounted.pid, 'SIGKILL');
       closeSync(fd);
     }
   });

@@ -28,6 +28,7 @@ import {
 import {
   isAlive,
   loopDevicesOn,
+  type MountLine,
   mountedAt,
   mountsBelow,
   mountTable,

@@ -8,10 +8,19 @@ const GAP = '  ';
 /** A cell with more spread than this part of its median is marked. */
 const NOISY = 0.3;
 
+const timeUnit = (ns: number): readonly [factor: number, name: string] =>
+  ns < 1e6 ? [1e3, 'µs'] : ns < 1e9 ? [1e6, 'ms'] : [1e9, 's'];
+
 /** "386 ms": three significant digits. */
 export function formatTime(ns: number): string {
-  const [value, unit] = ns < 1e6 ? [ns / 1e3, 'µs'] : ns < 1e9 ? [ns / 1e6, 'ms'] : [ns / 1e9, 's'];
-  return `${threeDigits(value)} ${unit}`;
+  const [factor, name] = timeUnit(ns);
+  return `${threeDigits(ns / factor)} ${name}`;
+}
+
+/** "0.87 – 1.02 s": both in the unit of the second. */
+function formatRange(from: number, to: number): string {
+  const [factor] = timeUnit(to);
+  return `${threeDigits(from / factor)} – ${formatTime(to)}`;
 }
 
 function threeDigits(value: number): string {
@@ -50,6 +59,13 @@ function alignColumns(rows: readonly (readonly string[])[], left = 1): string[] 
 
 const heading = (text: string): string => `${text}\n${'─'.repeat(Math.min(text.length, WIDTH))}`;
 
+/** What names a row: workload, tree where a workload has several of them, state. */
+function labels(summaries: readonly Summary[]): (one: Summary) => string {
+  const trees = new Map<string, Set<string>>();
+  for (const { title, tree } of summaries) trees.set(title, (trees.get(title) ?? new Set()).add(tree));
+  return ({ title, tree, state }) => [title, ...((trees.get(title)?.size ?? 0) > 1 ? [tree] : []), state].join(', ');
+}
+
 /**
  * System × workload: in each cell the median and its ratio to that of `reference`, where there is one, a rate below it where
  * the workload has one. As many systems side by side as fit, the rest in a second table.
@@ -57,14 +73,14 @@ const heading = (text: string): string => `${text}\n${'─'.repeat(Math.min(text
 export function renderMatrix(summaries: readonly Summary[], reference: string | undefined): string {
   if (summaries.length === 0) return '';
   const systems = [...new Set(summaries.map(({ system }) => system))];
-  const several = new Set(summaries.filter(({ tree }) => tree !== 'large').map(({ tree }) => tree)).size > 1;
+  const label = labels(summaries);
   const byRow = new Map<string, Map<string, Summary>>();
   for (const one of summaries) {
     const row = byRow.get(rowKey(one)) ?? new Map<string, Summary>();
     byRow.set(rowKey(one), row.set(one.system, one));
   }
   const block = (names: readonly string[]): string[] => {
-    const rows = [...byRow.values()].flatMap((row) => matrixRows(row, names, reference, several));
+    const rows = [...byRow.values()].flatMap((row) => matrixRows(row, names, reference, label));
     return alignColumns([['', ...names], ...rows]);
   };
   return [
@@ -93,16 +109,15 @@ function matrixRows(
   row: Map<string, Summary>,
   names: readonly string[],
   reference: string | undefined,
-  several: boolean,
+  label: (one: Summary) => string,
 ): string[][] {
   const any = [...row.values()][0] as Summary;
-  const label = `${any.title}${several && any.tree !== 'large' ? `, ${any.tree}` : ''}, ${any.state}`;
   const cells = (text: (one: Summary) => string, none: string): string[] =>
     names.map((name) => {
       const one = row.get(name);
       return one === undefined ? none : text(one);
     });
-  const times = [label, ...cells((one) => timeCell(one, reference), `–${BEHIND_TIME}`)];
+  const times = [label(any), ...cells((one) => timeCell(one, reference), `–${BEHIND_TIME}`)];
   const rate = any.rates?.[0];
   if (rate === undefined) return [times];
   return [times, ['', ...cells((one) => formatRate(one, rate), '')]];
@@ -120,15 +135,16 @@ function timeCell(one: Summary, reference: string | undefined): string {
 /** One line for each result: median, spread, rates and all ratios. */
 export function renderDetails(title: string, summaries: readonly Summary[]): string {
   if (summaries.length === 0) return '';
+  const label = labels(summaries);
   const references = [...new Set(summaries.flatMap(({ ratios }) => Object.keys(ratios)))];
   const rows = summaries.map((one, i) => {
     const before = summaries[i - 1];
     const repeated = before !== undefined && rowKey(before) === rowKey(one);
     return [
-      repeated ? '' : `${one.title}, ${one.tree}, ${one.state}`,
+      repeated ? '' : label(one),
       one.system,
       formatTime(one.median),
-      `${formatTime(one.min)} – ${formatTime(one.max)}`,
+      formatRange(one.min, one.max),
       (one.rates ?? []).map((rate) => formatRate(one, rate)).join(', '),
       ...references.map((name) => one.ratios[name]?.toFixed(2) ?? ''),
     ];

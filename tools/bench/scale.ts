@@ -3,6 +3,7 @@
  * image is built from numbers; no file of it exists, so only its metadata can be read.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type ContentDigest, digestContent } from '../../src/digest.ts';
 import { reasonOf } from '../../src/error.ts';
 import { type InodeMetadata, ManifestBuilder } from '../../src/manifest/builder.ts';
@@ -15,6 +16,8 @@ import { median } from './statistics.ts';
 
 /** What a daemon of any image is allowed, in bytes: node itself, its threads and the program. */
 const DAEMON_ALLOWANCE = 60_000_000;
+/** Longer than the daemon's own wait before it gives back what reading the image took (250 ms in src/mount.ts). */
+const SETTLE_MS = 1_000;
 const FILES_PER_DIRECTORY = 1_000;
 /** Contents that the files share. */
 const OBJECTS = 4_000;
@@ -53,13 +56,21 @@ async function measureScale(files: number, bench: Bench): Promise<Outcome> {
   return outcome(files, bytes.length, emptyMounts, largeMounts);
 }
 
+/** Resident bytes of a daemon. */
+interface Memory {
+  /** Right after cfs-mount returned. */
+  readonly atReturn: number;
+  /** SETTLE_MS later: what reading the image took is given back. */
+  readonly settled: number;
+}
+
 interface Mounted {
   /** From the start of cfs-mount until it returned. */
   readonly ns: number;
-  /** Resident bytes of the daemon right after that; undefined where its pid is not known. */
-  readonly rss: number | undefined;
-  /** The same after everything in the mount was looked at once. */
-  readonly rssAfterWalk: number | undefined;
+  /** Undefined where the daemon's pid is not known. */
+  readonly memory: Memory | undefined;
+  /** Resident bytes after everything in the mount was looked at once. */
+  readonly walked: number | undefined;
 }
 
 async function mountOnce(store: string, image: string, walk: boolean, bench: Bench): Promise<Mounted> {
@@ -68,52 +79,63 @@ async function mountOnce(store: string, image: string, walk: boolean, bench: Ben
   try {
     const mounted = await mountImage(store, image, mountpoint, [], bench.signal);
     pid = mounted.pid;
-    const rss = residentBytes(pid);
+    const atReturn = residentBytes(pid);
+    await sleep(SETTLE_MS);
+    const settled = residentBytes(pid);
     if (walk) {
       bench.progress('looking at every file of the large image');
       await run(['find', mountpoint, '-size', '+1000000c'], bench.signal);
     }
-    return { ns: mounted.ns, rss, rssAfterWalk: walk ? residentBytes(pid) : undefined };
+    const memory = atReturn === undefined || settled === undefined ? undefined : { atReturn, settled };
+    return { ns: mounted.ns, memory, walked: walk ? residentBytes(pid) : undefined };
   } finally {
     await unmountImage(mountpoint, pid);
   }
 }
 
 function outcome(files: number, imageBytes: number, empty: readonly Mounted[], large: readonly Mounted[]): Outcome {
-  const figures: Record<string, number> = { scale_files: files, scale_image_bytes: imageBytes };
-  const notes = [`The image of ${files.toLocaleString('en')} files has ${megabytes(imageBytes)}.`];
-  const rss = medianOf(large.map((mounted) => mounted.rss));
-  if (rss === undefined) {
-    notes.push('The memory of its daemon is not known: cfs-mount --json gave no pid.');
-  } else {
-    const perFile = (rss - DAEMON_ALLOWANCE) / files;
-    figures['scale_rss_bytes'] = rss;
-    figures['scale_bytes_per_file'] = perFile;
-    notes.push(`Its daemon has ${megabytes(rss)} resident: (RSS − 60 MB) / files = ${Math.round(perFile)} bytes.`);
-    const base = medianOf(empty.map((mounted) => mounted.rss));
-    if (base !== undefined) {
-      figures['scale_empty_rss_bytes'] = base;
-      notes.push(
-        `A daemon of an empty image has ${megabytes(base)}: ${Math.round((rss - base) / files)} bytes a file above it.`,
-      );
-    }
-    const walked = medianOf(large.map((mounted) => mounted.rssAfterWalk));
-    if (walked !== undefined) {
-      figures['scale_walked_rss_bytes'] = walked;
-      notes.push(`After find(1) has looked at every file it has ${megabytes(walked)}.`);
-    }
-  }
+  const memory = figuresOf(files, empty, large);
   return {
     results: [mountResult(files, large), mountResult(0, empty)],
-    figures,
-    notes,
+    figures: { scale_files: files, scale_image_bytes: imageBytes, ...memory?.figures },
+    notes: [
+      `The image of ${files.toLocaleString('en')} files has ${megabytes(imageBytes)}.`,
+      ...(memory?.notes ?? ['The memory of its daemon is not known: cfs-mount --json gave no pid.']),
+    ],
+  };
+}
+
+function figuresOf(
+  files: number,
+  empty: readonly Mounted[],
+  large: readonly Mounted[],
+): Required<Pick<Outcome, 'figures' | 'notes'>> | undefined {
+  const settled = medianOf(large.map(({ memory }) => memory?.settled));
+  const atReturn = medianOf(large.map(({ memory }) => memory?.atReturn));
+  const base = medianOf(empty.map(({ memory }) => memory?.settled));
+  const walked = medianOf(large.map((mounted) => mounted.walked));
+  if (settled === undefined || atReturn === undefined || base === undefined || walked === undefined) return undefined;
+  const perFile = (settled - DAEMON_ALLOWANCE) / files;
+  return {
+    figures: {
+      scale_rss_bytes: settled,
+      scale_rss_at_return_bytes: atReturn,
+      scale_rss_after_walk_bytes: walked,
+      scale_empty_rss_bytes: base,
+      scale_bytes_per_file: perFile,
+    },
+    notes: [
+      `Its daemon has ${megabytes(atReturn)} resident as cfs-mount returns, ${megabytes(settled)} a second later,`,
+      `${megabytes(walked)} after a find over all of it; a daemon of an empty image has ${megabytes(base)}.`,
+      `(RSS a second later − 60 MB) / files = ${Math.round(perFile)} bytes; above the empty image: ${Math.round((settled - base) / files)} bytes.`,
+    ],
   };
 }
 
 const mountResult = (files: number, mounted: readonly Mounted[]): Result => ({
   workload: 'scale',
   title: 'mounting',
-  tree: files === 0 ? 'empty image' : `image of ${files.toLocaleString('en')} files`,
+  tree: files === 0 ? 'no files' : `${files.toLocaleString('en')} files`,
   state: 'warm',
   system: 'cfs',
   work: { count: files, unit: 'files', bytes: 0 },
