@@ -21,69 +21,73 @@ function choice<T extends string>(word: string, allowed: readonly T[]): (value: 
 }
 
 /** Words with a value. */
-const VALUED: Readonly<Record<string, (words: Mutable, value: string) => void>> = {
-  digest: (words, value) => {
-    if (!/^[0-9a-fA-F]{64}$/.test(value))
-      throw usage(`-o digest= takes an image id, 64 hexadecimal digits; not "${value}"`);
-    words.digest = value.toLowerCase();
-  },
-  verify: (words, value) => {
-    words.verify = choice<VerifyMode>('verify', ['open', 'read', 'off'])(value);
-  },
-  driver: (words, value) => {
-    words.driver = choice<Driver>('driver', ['kernel', 'fuse-native'])(value);
-  },
-  threads: (words, value) => {
-    const n = Number(value);
-    if (!/^\d+$/.test(value) || n < 1 || n > MAX_THREADS)
-      throw usage(`-o threads= takes 1 to ${MAX_THREADS}; not "${value}"`);
-    words.threads = n;
-  },
-  // composefs: directories separated by colons, asked in order
-  basedir: (words, value) => {
-    words.repositories.push(...value.split(':').filter((dir) => dir !== ''));
-  },
-  repo: (words, value) => {
-    words.repositories.push(value);
-  },
-  fsname: (words, value) => {
-    words.source = value;
-  },
-};
+const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new Map(
+  Object.entries({
+    digest: (words, value) => {
+      if (!/^[0-9a-fA-F]{64}$/.test(value))
+        throw usage(`-o digest= takes an image id, 64 hexadecimal digits; not "${value}"`);
+      words.digest = value.toLowerCase();
+    },
+    verify: (words, value) => {
+      words.verify = choice<VerifyMode>('verify', ['open', 'read', 'off'])(value);
+    },
+    driver: (words, value) => {
+      words.driver = choice<Driver>('driver', ['kernel', 'fuse-native'])(value);
+    },
+    threads: (words, value) => {
+      const n = Number(value);
+      if (!/^\d+$/.test(value) || n < 1 || n > MAX_THREADS)
+        throw usage(`-o threads= takes 1 to ${MAX_THREADS}; not "${value}"`);
+      words.threads = n;
+    },
+    // composefs: directories separated by colons, asked in order
+    basedir: (words, value) => {
+      words.repositories.push(...value.split(':').filter((dir) => dir !== ''));
+    },
+    repo: (words, value) => {
+      words.repositories.push(value);
+    },
+    fsname: (words, value) => {
+      words.source = value;
+    },
+  }),
+);
 
 /** Words without a value. */
-const PLAIN: Readonly<Record<string, (words: Mutable) => void>> = {
-  allow_other: (words) => {
-    words.allowOther = true;
-  },
-  noallow_other: (words) => {
-    words.allowOther = false;
-  },
-  suid: (words) => {
-    words.suid = true;
-  },
-  nosuid: (words) => {
-    words.suid = false;
-  },
-  dev: (words) => {
-    words.dev = true;
-  },
-  nodev: (words) => {
-    words.dev = false;
-  },
-  exec: (words) => {
-    words.exec = true;
-  },
-  noexec: (words) => {
-    words.exec = false;
-  },
-  noatime: (words) => {
-    words.noatime = true;
-  },
-  nonempty: (words) => {
-    words.nonempty = true;
-  },
-};
+const PLAIN: ReadonlyMap<string, (words: Mutable) => void> = new Map(
+  Object.entries({
+    allow_other: (words) => {
+      words.allowOther = true;
+    },
+    noallow_other: (words) => {
+      words.allowOther = false;
+    },
+    suid: (words) => {
+      words.suid = true;
+    },
+    nosuid: (words) => {
+      words.suid = false;
+    },
+    dev: (words) => {
+      words.dev = true;
+    },
+    nodev: (words) => {
+      words.dev = false;
+    },
+    exec: (words) => {
+      words.exec = true;
+    },
+    noexec: (words) => {
+      words.exec = false;
+    },
+    noatime: (words) => {
+      words.noatime = true;
+    },
+    nonempty: (words) => {
+      words.nonempty = true;
+    },
+  }),
+);
 
 /**
  * What fstab, mount(8) and systemd add, and what is so in any case: an image is read-only, permissions are
@@ -124,8 +128,8 @@ export function parseMountWords(lists: readonly string[]): MountWords {
     if (IGNORED.has(word) || IGNORED_PREFIX.test(word)) continue;
     const equals = word.indexOf('=');
     const name = equals < 0 ? word : word.slice(0, equals);
-    const valued = VALUED[name];
-    const plain = PLAIN[name];
+    const valued = VALUED.get(name);
+    const plain = PLAIN.get(name);
     if (valued !== undefined && equals >= 0) valued(words, word.slice(equals + 1));
     else if (valued !== undefined) throw usage(`-o ${name} needs a value: ${name}=…`);
     else if (plain !== undefined && equals < 0) plain(words);

@@ -119,13 +119,16 @@ function readEntries(d: Dispatcher, plus: boolean): Answer {
   const { request, reply, attributes } = d;
   const limit = Math.min(request.word(4), reply.capacity);
   let length = 0;
+  let full = false;
   const result = d.fs.readdir(request.nodeid, request.long(2), attributes, (name, next) => {
     const end = reply.dirent(length, limit, name, next, attributes, plus);
-    if (end < 0) return false;
-    length = end;
-    return true;
+    full = end < 0;
+    if (!full) length = end;
+    return !full;
   });
-  return isErrno(result) ? result : length;
+  if (isErrno(result)) return result;
+  // an empty reply would mean the end of the directory
+  return full && length === 0 ? EINVAL : length;
 }
 
 /** fuse_getxattr_in (size, padding), then the name */

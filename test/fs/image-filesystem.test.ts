@@ -287,10 +287,10 @@ describe('xattrs', () => {
     const featuresOf = (name: string, xattrs: readonly string[]): unknown =>
       imageFixture(treeOf({ '/d': directory }, { '/d': { xattrs: xattrs.map((x) => xattr(x, 'v')) } }), at(name)).fs
         .features;
-    expect(featuresOf('none', [])).toEqual({ xattrs: false, acls: false });
-    expect(featuresOf('user', ['user.a'])).toEqual({ xattrs: true, acls: false });
-    expect(featuresOf('acl', ['system.posix_acl_default'])).toEqual({ xattrs: true, acls: true });
-    expect(featuresOf('similar', ['user.system.posix_acl'])).toEqual({ xattrs: true, acls: false });
+    expect(featuresOf('none', [])).toEqual({ xattrs: false, acls: false, openless: false });
+    expect(featuresOf('user', ['user.a'])).toEqual({ xattrs: true, acls: false, openless: false });
+    expect(featuresOf('acl', ['system.posix_acl_default'])).toEqual({ xattrs: true, acls: true, openless: false });
+    expect(featuresOf('similar', ['user.system.posix_acl'])).toEqual({ xattrs: true, acls: false, openless: false });
   });
 });
 

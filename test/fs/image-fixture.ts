@@ -40,7 +40,7 @@ export function imageFixture(tree: Tree, directoryPath: string): ImageFixture {
   };
   // as a worker thread has them: all columns in one shared buffer
   const tables = attachTables(shareTables(buildTables(tree)));
-  return { tree, tables, fs: new ImageFilesystem(tables, store), asked, pathOf };
+  return { tree, tables, fs: new ImageFilesystem(tables, { opener: store }), asked, pathOf };
 }
 
 /** What `path` is. Throws where there is none. */

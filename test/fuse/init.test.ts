@@ -24,7 +24,7 @@ const FUSE_SECURITY_CTX = 32;
 const ALL = 0xffffffff;
 const initRequest = (minor: number, flags: number, flags2: number): Buffer =>
   fuseRequest(FUSE_INIT, 0, fuseInitIn(minor, flags, flags2), 0xabc);
-const plain = { passthrough: false, acls: false };
+const plain = { passthrough: false, acls: false, openless: false };
 
 /** What the kernel gets for its INIT: the payload of the reply. */
 function answerTo(request: Buffer, wishes: Parameters<typeof negotiate>[1]): Buffer {
@@ -88,7 +88,7 @@ describe('negotiate()', () => {
     decodeInit(initRequest(minor, flags, flags2));
 
   test('takes nothing that was not offered', () => {
-    expect([...negotiate(offer(0, 0), { passthrough: true, acls: true }).flags]).toEqual([]);
+    expect([...negotiate(offer(0, 0), { passthrough: true, acls: true, openless: false }).flags]).toEqual([]);
     expect([...negotiate(offer(1 << EXPORT_SUPPORT, 0), plain).flags]).toEqual([EXPORT_SUPPORT]);
   });
 
@@ -100,7 +100,7 @@ describe('negotiate()', () => {
   });
 
   test('does not want what would change semantics or cost speed', () => {
-    const { flags } = negotiate(offer(ALL, ALL), { passthrough: true, acls: true });
+    const { flags } = negotiate(offer(ALL, ALL), { passthrough: true, acls: true, openless: false });
     const unwanted = [
       FUSE_POSIX_LOCKS,
       FUSE_READDIRPLUS_AUTO,
@@ -114,7 +114,7 @@ describe('negotiate()', () => {
   test('wants passthrough and ACLs where they are wished for only', () => {
     for (const passthrough of [true, false]) {
       for (const acls of [true, false]) {
-        const { flags } = negotiate(offer(ALL, ALL), { passthrough, acls });
+        const { flags } = negotiate(offer(ALL, ALL), { passthrough, acls, openless: false });
         expect(flags.has(PASSTHROUGH)).toBe(passthrough);
         expect(flags.has(POSIX_ACL)).toBe(acls);
       }
@@ -129,7 +129,9 @@ describe('negotiate()', () => {
 
 describe('encodeInitReply()', () => {
   test('is fuse_init_out of what both know', () => {
-    expect(answerTo(initRequest(45, ALL, ALL), { passthrough: true, acls: true }).toString('hex')).toBe(
+    expect(
+      answerTo(initRequest(45, ALL, ALL), { passthrough: true, acls: true, openless: false }).toString('hex'),
+    ).toBe(
       struct(
         u32(7), // major
         u32(41), // minor
@@ -151,12 +153,14 @@ describe('encodeInitReply()', () => {
 
   test('sets max_stack_depth with passthrough only: the kernel refuses 0 with it, and ignores it without', () => {
     expect(answerTo(initRequest(45, ALL, ALL), plain).readUInt32LE(36)).toBe(0);
-    expect(answerTo(initRequest(45, ALL, 0), { passthrough: true, acls: false }).readUInt32LE(36)).toBe(0);
+    expect(
+      answerTo(initRequest(45, ALL, 0), { passthrough: true, acls: false, openless: false }).readUInt32LE(36),
+    ).toBe(0);
   });
 
   test('sets no flags2 for a kernel that has none', () => {
     const request = fuseRequest(FUSE_INIT, 0, fuseInitIn(34, ALL & ~(1 << INIT_EXT), 0).subarray(0, 16), 0xabc);
-    const reply = answerTo(request, { passthrough: true, acls: true });
+    const reply = answerTo(request, { passthrough: true, acls: true, openless: false });
     expect(reply.readUInt32LE(32)).toBe(0);
     expect(reply.readUInt32LE(12) & (1 << INIT_EXT)).toBe(0);
   });

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { compareBytes } from '../../src/bytes.ts';
 import { digestContent, type HashAlgorithm } from '../../src/digest.ts';
 import { ManifestBuilder } from '../../src/manifest/builder.ts';
 import { decodeManifest } from '../../src/manifest/decode.ts';
@@ -94,7 +95,8 @@ function linesOfTree(tree: Tree): Line[] {
       mtime: BigInt(mtime),
       mtimeNsec,
       rdev: deviceOf(inode),
-      xattrs: xattrs.map(([name, value]) => `${hex(name)}=${hex(value)}`).sort(),
+      // sorted by name alone: "=" would sort a name after what it begins
+      xattrs: xattrs.toSorted((a, b) => compareBytes(a[0], b[0])).map(([name, value]) => `${hex(name)}=${hex(value)}`),
       body: contentText(tree.hash, inode),
     };
   });

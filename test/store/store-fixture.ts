@@ -61,7 +61,7 @@ export class StoreFixture {
 
   /** A store as one thread has it; all of a test share their state. */
   store(verify: VerifyMode = 'open', repositories: readonly Repository[] = [this.first, this.second]): ObjectStore {
-    return new ObjectStore(repositories, verify, this.state, (line) => void this.log.push(line));
+    return new ObjectStore(repositories, verify === 'open', this.state, (line) => void this.log.push(line));
   }
 }
 
