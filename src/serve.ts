@@ -1,6 +1,5 @@
 /** Serving a mount to its end, in the foreground or as a daemon. */
 import { appendFileSync } from 'node:fs';
-import { constants } from 'node:os';
 import type { MountSummary } from './daemon.ts';
 import type { MountedImage } from './mount.ts';
 import { LOG_WARNING, syslog } from './syscall.ts';
@@ -22,7 +21,11 @@ export function makeLog(where: string | 'stderr' | 'syslog'): (line: string) => 
 export async function serveUntilEnd(mounted: MountedImage): Promise<void> {
   let signals = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (++signals > 1) process.exit(128 + constants.signals[signal]);
+    if (++signals > 1) {
+      // process.exit() would wait for threads that wait for requests
+      process.removeListener(signal, onSignal);
+      process.kill(process.pid, signal);
+    }
     mounted.unmount().catch((error: unknown) => {
       process.stderr.write(`cfs-mount: ${signal}: cannot unmount: ${String(error)}\n`);
     });

@@ -38,6 +38,7 @@ export function systemError(errno: Errno, call: string, subject: string): Error 
     errno,
     code: errnoName(errno),
     syscall: call,
+    path: subject,
   });
 }
 

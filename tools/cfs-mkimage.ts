@@ -1,14 +1,14 @@
 #!/usr/bin/env node
-import { realpathSync, statSync } from 'node:fs';
+import { accessSync, constants, realpathSync, statSync } from 'node:fs';
 /** cfs-mkimage: packs a directory into an image. */
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { type BuildResult, buildImage } from '../src/build/build.ts';
 import { openDirectorySource } from '../src/build/directory.ts';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/digest.ts';
-import { CfsError } from '../src/error.ts';
+import { CfsError, reasonOf } from '../src/error.ts';
 import { INLINE_LIMIT } from '../src/manifest/tables.ts';
-import { type LocalRepository, openOrInitRepository, openRepository } from '../src/store/local.ts';
+import { openOrInitRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
 import { EXIT, type ExitStatus, InterruptedError, integerOption, makeCommand, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount, formatDuration } from './format.ts';
@@ -88,6 +88,9 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   const [source, image] = command.args as [string, string];
   const options = command.opts<Options>();
   const started = Date.now();
+  checkNotEmpty('SOURCE', source);
+  checkNotEmpty('IMAGE', image);
+  if (options.store !== undefined) checkNotEmpty('--store', options.store);
   checkImagePath(image);
   const result = await withSignals((signal) => pack(source, image, options, signal));
   if (options.json) printJson({ image: resolve(image), ...result, seconds: (Date.now() - started) / 1000 });
@@ -98,11 +101,8 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
 
 async function pack(source: string, image: string, options: Options, signal: AbortSignal): Promise<BuildResult> {
   const store = options.store ?? defaultStore();
-  // the source is looked at first: a mistyped SOURCE must not leave a new store behind
-  if (!statSync(source, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new CfsError('source', `Cannot pack ${source}: it is not a directory`);
-  }
-  const repository = openStore(store, options.hash);
+  checkSource(source);
+  const repository = openOrInitRepository(store, options.hash);
   const tree = openDirectorySource(source, {
     ...options,
     exclude: repository.path,
@@ -127,12 +127,6 @@ async function pack(source: string, image: string, options: Options, signal: Abo
   }
 }
 
-function openStore(store: string, hash: HashAlgorithm | undefined): LocalRepository {
-  if (hash !== undefined) return openOrInitRepository(store, hash);
-  const exists = statSync(`${store}/meta.json`, { throwIfNoEntry: false }) !== undefined;
-  return exists ? openRepository(store) : openOrInitRepository(store, 'blake3');
-}
-
 /** Where IMAGE is a symbolic link, the file behind it is replaced, not the link. */
 function throughLink(image: string): string {
   return statSync(image, { throwIfNoEntry: false }) === undefined ? image : realpathSync(image);
@@ -140,14 +134,34 @@ function throughLink(image: string): string {
 
 /** A wrong IMAGE is told before an hour of packing, not after. */
 function checkImagePath(image: string): void {
-  const stat = statSync(image, { throwIfNoEntry: false });
-  if (stat !== undefined && !stat.isFile()) {
-    throw new CfsError('usage', `Cannot write image ${image}: it exists and is not a regular file`);
-  }
+  const fail = (reason: string): never => {
+    throw new CfsError('usage', `Cannot write image ${image}: ${reason}`);
+  };
   const parent = resolve(image, '..');
-  if (!statSync(parent, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new CfsError('usage', `Cannot write image ${image}: there is no directory ${parent}`);
+  try {
+    const stat = statSync(image, { throwIfNoEntry: false });
+    if (stat !== undefined && !stat.isFile()) fail('it exists and is not a regular file');
+    if (!statSync(parent, { throwIfNoEntry: false })?.isDirectory()) fail(`there is no directory ${parent}`);
+    accessSync(parent, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    if (error instanceof CfsError) throw error;
+    fail(reasonOf(error));
   }
+}
+
+/** The source is looked at first: a mistyped SOURCE must not leave a new store behind. */
+function checkSource(source: string): void {
+  let reason: string | undefined;
+  try {
+    if (!statSync(source).isDirectory()) reason = 'it is not a directory';
+  } catch (error) {
+    reason = reasonOf(error);
+  }
+  if (reason !== undefined) throw new CfsError('source', `Cannot pack ${source}: ${reason}`);
+}
+
+function checkNotEmpty(what: string, value: string): void {
+  if (value === '') throw new CfsError('usage', `${what} is empty`);
 }
 
 /** Runs `work` so that SIGINT and SIGTERM abort it: it cleans up and rejects. */

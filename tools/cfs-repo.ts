@@ -3,7 +3,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/digest.ts';
-import { CfsError } from '../src/error.ts';
+import { CfsError, reasonOf } from '../src/error.ts';
 import { initRepository, openRepository } from '../src/store/local.ts';
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount } from './format.ts';
@@ -24,6 +24,7 @@ command
   .option('--hash <NAME>', `how objects are named: ${HASH_ALGORITHMS.join(' or ')}`, 'blake3')
   .option('--json', 'print the result as one JSON object', false)
   .action((dir: string, options: { hash: string; json: boolean }) => {
+    checkDirectoryArgument(dir);
     if (!HASH_ALGORITHMS.includes(options.hash as HashAlgorithm)) {
       throw new CfsError('usage', `--hash takes ${HASH_ALGORITHMS.join(' or ')}, not "${options.hash}"`);
     }
@@ -38,6 +39,7 @@ command
   .argument('<DIR>')
   .option('--json', 'print the result as one JSON object', false)
   .action((dir: string, options: { json: boolean }) => {
+    checkDirectoryArgument(dir);
     const { path, uuid, hash } = openRepository(dir);
     const counts = countObjects(path);
     if (options.json) printJson({ path, uuid, hash, ...counts });
@@ -55,6 +57,10 @@ command
     }
   });
 
+function checkDirectoryArgument(dir: string): void {
+  if (dir === '') throw new CfsError('usage', 'DIR is empty');
+}
+
 interface ObjectCounts {
   readonly objects: number;
   readonly bytes: number;
@@ -63,6 +69,14 @@ interface ObjectCounts {
 }
 
 function countObjects(path: string): ObjectCounts {
+  try {
+    return countFiles(path);
+  } catch (error) {
+    throw new CfsError('store', `Cannot count the objects of repository ${path}: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+function countFiles(path: string): ObjectCounts {
   let objects = 0;
   let bytes = 0;
   let allocatedBytes = 0;

@@ -83,7 +83,7 @@ const BREATHE = 512;
  */
 export async function buildImage(source: Source, options: BuildOptions): Promise<BuildResult> {
   const { repository } = options;
-  const lock = lockForWriting(repository);
+  const lock = await lockForWriting(repository, options.signal);
   const prefix = `${randomBytes(8).toString('hex')}-`;
   try {
     const { tables, counts, newObjects, newBytes } = await pack(source, options, prefix);
@@ -211,7 +211,11 @@ function checkAborted(signal: AbortSignal | undefined): void {
 
 /** What stopped workers left: files of this run alone, other writers may be at work. */
 function removeTemporaries(repository: LocalRepository, prefix: string): void {
-  for (const name of readdirSync(repository.temporaryDirectory)) {
-    if (name.startsWith(prefix)) unlinkSync(join(repository.temporaryDirectory, name));
+  try {
+    for (const name of readdirSync(repository.temporaryDirectory)) {
+      if (name.startsWith(prefix)) unlinkSync(join(repository.temporaryDirectory, name));
+    }
+  } catch {
+    // what went wrong before is what to report; the next writer removes what is left
   }
 }

@@ -13,6 +13,8 @@ export interface WorkerSettings {
   readonly durable: boolean;
   readonly prefix: string;
   readonly inlineMax: number;
+  /** One word in shared memory: 1 asks the worker to stop where it is. */
+  readonly stop: Int32Array;
 }
 
 /** Fields of a job in `Batch.jobs`: fd, size, device, ctimeMs. */
@@ -86,7 +88,10 @@ export function unpackResults(results: BatchResults, hash: HashAlgorithm): Conte
   });
 }
 
-export type ToWorker = { readonly type: 'batch'; readonly batch: Batch } | { readonly type: 'finish' };
+export type ToWorker =
+  | { readonly type: 'batch'; readonly batch: Batch }
+  | { readonly type: 'finish' }
+  | { readonly type: 'exit' };
 
 export type FromWorker =
   | { readonly type: 'done'; readonly results: BatchResults }

@@ -20,10 +20,22 @@ import type { OpenContent } from './source.ts';
 
 const settings = workerData as WorkerSettings;
 const repository = openRepository(settings.store);
-const writer = new ObjectWriter(repository, { durable: settings.durable, prefix: settings.prefix });
+const writer = new ObjectWriter(repository, {
+  durable: settings.durable,
+  prefix: settings.prefix,
+  checkpoint: throwIfStopped,
+});
+
+/** Thrown where the main thread has asked to stop. */
+class StoppedError extends Error {}
+
+function throwIfStopped(): void {
+  if (Atomics.load(settings.stop, 0) !== 0) throw new StoppedError('stopped');
+}
 
 /** @throws InputError where the file cannot be read or changed, CfsError (store) where it cannot be stored */
 function work(job: OpenContent): ContentResult {
+  throwIfStopped();
   const result =
     job.size <= WHOLE_READ_LIMIT ? readSmall(job) : { content: writer.putFile(job.fd, job.size, job.device) };
   const now = fstatSync(job.fd);
@@ -56,6 +68,7 @@ function workBatch(batch: Batch): void {
     for (; at < jobs.length; at++) results.push(work(jobs[at] as OpenContent));
     post({ type: 'done', results: packResults(batch.serial, results) });
   } catch (error) {
+    if (error instanceof StoppedError) return;
     keepWhatIsStored();
     post({ ...failure(error), serial: batch.serial, job: at });
   } finally {
@@ -89,5 +102,6 @@ function finish(): void {
 
 parentPort?.on('message', (message: ToWorker) => {
   if (message.type === 'batch') workBatch(message.batch);
-  else finish();
+  else if (message.type === 'finish') finish();
+  else parentPort?.close();
 });

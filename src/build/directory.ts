@@ -72,7 +72,7 @@ export function openDirectorySource(path: string, options: DirectoryOptions): So
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   } catch (error) {
-    throw new CfsError('source', `Cannot read ${path}: ${reasonOf(error)}`, { cause: error });
+    throw new CfsError('source', `Cannot pack ${path}: ${reasonOf(error)}`, { cause: error });
   }
   try {
     return new DirectorySource(fd, Buffer.from(path), options);

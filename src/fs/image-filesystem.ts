@@ -1,7 +1,7 @@
 /** The file system of an image: tables for who is where, an object store for what is in the files. */
 import { closeSync, readSync } from 'node:fs';
 import { equalBytes, printable } from '../bytes.ts';
-import { EINVAL, EIO, EISDIR, ENODATA, ENOENT, ENOTDIR, type Errno, errnoOf, isErrno } from '../errno.ts';
+import { EINVAL, EIO, EISDIR, ENAMETOOLONG, ENODATA, ENOENT, ENOTDIR, type Errno, errnoOf, isErrno } from '../errno.ts';
 import {
   direntName,
   direntRange,
@@ -94,6 +94,8 @@ export class ImageFilesystem implements Filesystem {
       return 0;
     }
     if (!isDirectory(this.#tables, directory)) return ENOTDIR;
+    // the kernel sends names of up to 1,024 bytes (FUSE_NAME_MAX)
+    if (name.length > NAME_MAX) return ENAMETOOLONG;
     const dotdot = name.length === 2 && name[0] === DOT && name[1] === DOT;
     const row = dotdot ? parentOfDirectory(this.#tables, directory) : lookupName(this.#tables, directory, name);
     if (row < 0) return ENOENT;

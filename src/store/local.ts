@@ -219,19 +219,19 @@ function anyObject(objects: string): string | undefined {
   return undefined;
 }
 
-/** The repository in `dir`; a new one where `dir` is missing or empty. */
-export function openOrInitRepository(dir: string, hash: HashAlgorithm): LocalRepository {
+/**
+ * The repository in `dir`; a new one where `dir` is missing or empty.
+ * @param hash the algorithm that it must have; undefined: what it has, BLAKE3 for a new one
+ */
+export function openOrInitRepository(dir: string, hash?: HashAlgorithm): LocalRepository {
+  const isThere = (): boolean => exists(join(repositoryRoot(resolve(dir)), 'meta.json'));
+  if (isThere()) return openRepository(dir, hash);
   try {
-    return openRepository(dir, hash);
+    return initRepository(dir, hash ?? 'blake3');
   } catch (error) {
-    if (exists(join(resolve(dir), 'meta.json')) || exists(join(dirname(resolve(dir)), 'meta.json'))) throw error;
-    try {
-      return initRepository(dir, hash);
-    } catch (initError) {
-      // two programs may make one store at the same time: the other was first
-      if (exists(join(resolve(dir), 'meta.json'))) return openRepository(dir, hash);
-      throw initError;
-    }
+    // two programs may make one store at the same time: the other was first
+    if (isThere()) return openRepository(dir, hash);
+    throw error;
   }
 }
 

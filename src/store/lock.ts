@@ -5,11 +5,14 @@
 import { closeSync, openSync, readdirSync, unlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { EAGAIN, errnoOf } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import type { LocalRepository } from './local.ts';
 
-type FlockMode = 'sh' | 'ex' | 'shnb' | 'exnb' | 'un';
+type FlockMode = 'shnb' | 'exnb';
+
+const POLL_MS = 50;
 
 const flockSync: (fd: number, mode: FlockMode) => void = (fd, mode) => {
   // loaded at the first lock: a mount takes none
@@ -26,9 +29,10 @@ export interface RepositoryLock {
 /**
  * Takes the shared lock of a writer; waits while somebody deletes objects. Where nobody else writes, the
  * files that killed writers left in tmp/ are removed first.
+ * @param signal ends the waiting; its reason is thrown
  * @throws CfsError (store) where the lock file cannot be opened for writing, as in a read-only repository
  */
-export function lockForWriting(repository: LocalRepository): RepositoryLock {
+export async function lockForWriting(repository: LocalRepository, signal?: AbortSignal): Promise<RepositoryLock> {
   let fd: number;
   try {
     fd = openSync(repository.lockPath, 'a');
@@ -38,8 +42,12 @@ export function lockForWriting(repository: LocalRepository): RepositoryLock {
     });
   }
   try {
-    if (tryExclusive(fd)) removeLeftovers(repository);
-    flockSync(fd, 'sh');
+    if (tryLock(fd, 'exnb')) removeLeftovers(repository);
+    // flock(2) itself would wait without hearing signals
+    while (!tryLock(fd, 'shnb')) {
+      await sleep(POLL_MS);
+      if (signal?.aborted === true) throw signal.reason;
+    }
   } catch (error) {
     closeSync(fd);
     if (error instanceof CfsError) throw error;
@@ -48,9 +56,9 @@ export function lockForWriting(repository: LocalRepository): RepositoryLock {
   return { release: () => closeSync(fd) };
 }
 
-function tryExclusive(fd: number): boolean {
+function tryLock(fd: number, mode: 'exnb' | 'shnb'): boolean {
   try {
-    flockSync(fd, 'exnb');
+    flockSync(fd, mode);
     return true;
   } catch (error) {
     if (errnoOf(error) === EAGAIN || (error as NodeJS.ErrnoException).code === 'EAGAIN') return false;

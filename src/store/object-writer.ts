@@ -13,7 +13,7 @@ import { type ContentDigest, ContentHasher, digestContent } from '../digest.ts';
 import { EEXIST, EINVAL, ENOENT, ENOSYS, type Errno, errnoName, errnoOf, isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import { cloneFile, copyFileRange, renameNoReplace, syncfs, systemError } from '../syscall.ts';
-import { chunkBuffer, readContent, readUpTo, segmentsOf } from './content.ts';
+import { type ContentSink, chunkBuffer, readContent, readUpTo, segmentsOf } from './content.ts';
 import type { LocalRepository } from './local.ts';
 
 const BATCH_FILES = 8192;
@@ -30,6 +30,8 @@ export interface WriterOptions {
   readonly durable: boolean;
   /** Begins the name of each temporary file; unique among all writers of the repository. */
   readonly prefix: string;
+  /** Called between pieces of long work; may throw to stop it. Nothing is left of the object then. */
+  readonly checkpoint?: () => void;
 }
 
 /** What a writer did. */
@@ -99,7 +101,7 @@ export class ObjectWriter {
       return content;
     } catch (error) {
       unlinkQuietly(temporary);
-      throw error instanceof InputError ? error : this.#writeError(error);
+      throw error instanceof InputError || errnoOf(error) === undefined ? error : this.#writeError(error);
     }
   }
 
@@ -204,16 +206,30 @@ export class ObjectWriter {
 
   #copyAndHash(input: number, output: number, size: number, device: number): ContentDigest {
     const hasher = new ContentHasher(this.#repository.hash);
+    const sink = this.#interruptible(hasher);
     if (this.#clone(input, output, size, device)) {
-      readContent(output, size, hasher);
+      readContent(output, size, sink);
       return hasher.finish();
     }
     ftruncateSync(output, size);
     for (const { offset, length, hole } of segmentsOf(input, size)) {
-      if (hole) hasher.updateZeros(length);
-      else copySegment(input, output, offset, length, hasher);
+      if (hole) sink.updateZeros(length);
+      else copySegment(input, output, offset, length, sink);
     }
     return hasher.finish();
+  }
+
+  /** What feeds `hasher`, and lets `checkpoint` interrupt it. */
+  #interruptible(hasher: ContentHasher): ContentSink {
+    const { checkpoint } = this.#options;
+    if (checkpoint === undefined) return hasher;
+    return {
+      update: (bytes) => {
+        checkpoint();
+        hasher.update(bytes);
+      },
+      updateZeros: (length) => hasher.updateZeros(length),
+    };
   }
 
   /** A reflink, where the file system has them and both files lie on it. The clone has at most `size` bytes. */
@@ -234,9 +250,13 @@ export class ObjectWriter {
       errno !== undefined && (errnoName(errno) === 'ENOSPC' || (error as NodeJS.ErrnoException).code === 'EDQUOT')
         ? ' The objects that were stored before are complete, and the next run uses them.'
         : '';
-    return new CfsError('store', `Cannot write to repository ${this.#repository.path}: ${reasonOf(error)}.${advice}`, {
-      cause: error,
-    });
+    const { path } = error as { path?: unknown };
+    const where = typeof path === 'string' ? ` (${path})` : '';
+    return new CfsError(
+      'store',
+      `Cannot write to repository ${this.#repository.path}: ${reasonOf(error)}${where}.${advice}`,
+      { cause: error },
+    );
   }
 }
 
@@ -244,7 +264,7 @@ export class ObjectWriter {
  * Copies by copy_file_range(2) where it works, so that a server may copy for itself and no byte crosses
  * user space on its way in; hashes what arrived.
  */
-function copySegment(input: number, output: number, offset: number, length: number, hasher: ContentHasher): void {
+function copySegment(input: number, output: number, offset: number, length: number, sink: ContentSink): void {
   const buffer = chunkBuffer();
   let inKernel = true;
   for (let done = 0; done < length; ) {
@@ -264,7 +284,7 @@ function copySegment(input: number, output: number, offset: number, length: numb
       if (n === 0) return;
       writeAll(output, buffer.subarray(0, n), at);
     }
-    hasher.update(buffer.subarray(0, n));
+    sink.update(buffer.subarray(0, n));
     done += n;
   }
 }

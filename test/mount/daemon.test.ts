@@ -1,5 +1,4 @@
-/** The process behind a mount: how it starts, what it holds, how it ends. */
-import { execFileSync } from 'node:child_process';
+/** The process behind a mount: what it holds, and what it goes on through. */
 import {
   closeSync,
   constants,
@@ -15,7 +14,6 @@ import {
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { codeOf } from '../suites/filesystem-subject.ts';
 import { expectEqual, useScratch } from './harness.ts';
 import { HERE, type Place, run, succeed } from './run.ts';
 import { descriptors, dropCaches, isAlive, mountedAt, sessionMembers, until } from './system.ts';
@@ -143,68 +141,6 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
       closeSync(fd);
     }
     await mounted.unmount();
-  });
-
-  test.each(['SIGTERM', 'SIGINT'] as const)('unmounts on %s', async (signal) => {
-    const mounted = await scratch.mount(image, { words });
-    process.kill(mounted.pid, signal);
-    await mounted.expectGone();
-  });
-
-  test('unmounts on SIGTERM while files are open, serves them, and ends on a second one', async () => {
-    const mounted = await scratch.mount(image, { words });
-    const fd = openSync(mounted.at('large'), 'r');
-    try {
-      process.kill(mounted.pid, 'SIGTERM');
-      await until('it is out of the tree', () => !mounted.isMounted);
-      expect(isAlive(mounted.pid)).toBe(true);
-      expect(readSync(fd, Buffer.alloc(100), 0, 100, 2_500_000)).toBe(100);
-      process.kill(mounted.pid, 'SIGTERM');
-      await until('it has ended', () => !isAlive(mounted.pid));
-    } finally {
-      // closing asks the daemon: one that hangs would hang this process too
-      if (isAlive(mounted.pid)) process.kill(mounted.pid, 'SIGKILL');
-      closeSync(fd);
-    }
-  });
-
-  test('that is killed leaves a mount that answers ENOTCONN and can be unmounted', async () => {
-    const mounted = await scratch.mount(image, { words });
-    process.kill(mounted.pid, 'SIGKILL');
-    await until('it has ended', () => !isAlive(mounted.pid));
-    await until('the mount is dead', () => codeOf(() => readdirSync(mounted.path)) === 'ENOTCONN');
-    await mounted.unmount();
-  });
-
-  test.each(['SIGTERM', 'SIGINT'] as const)(
-    'in the foreground unmounts on %s and ends with status 0',
-    async (signal) => {
-      const { mounted, child, ended, log } = await scratch.mountInForeground(image, { words });
-      expect(mounted.pid).toBe(child.pid);
-      expect(readFileSync(mounted.at('file-1'), 'utf8')).toBe('1'.padStart(100, 'x'));
-      child.kill(signal);
-      expect(await ended).toEqual([0, null]);
-      expect(mounted.isMounted).toBe(false);
-      expect(log()).toBe('');
-    },
-  );
-
-  test('in the foreground ends with status 0 when somebody unmounts', async () => {
-    const { mounted, ended, log } = await scratch.mountInForeground(image, { words });
-    execFileSync('umount', [mounted.path]);
-    expect(await ended).toEqual([0, null]);
-    expect(log()).toBe('');
-  });
-
-  test('in the foreground logs to stderr', async () => {
-    const store = scratch.directory('empty-store');
-    rmSync(store, { recursive: true });
-    await scratch.tool('cfs-repo', ['init', store]);
-    const { mounted, ended, log } = await scratch.mountInForeground(image, { words: [...words, `basedir=${store}`] });
-    expect(codeOf(() => readFileSync(mounted.at('large')))).toBe('EIO');
-    await until('the log tells it', () => log().includes('/large: object '));
-    await mounted.unmount();
-    expect(await ended).toEqual([0, null]);
   });
 });
 

@@ -18,6 +18,8 @@ beforeAll(async () => {
   generateTree(source, { seed: 11, files: 100, directories: 10, hugeDirectory: 300 });
   // what nobody may read of it
   writeFileSync(join(source, 'closed'), 'for root only\n', { mode: 0o600 });
+  writeFileSync(join(source, 'of-another'), 'for another\n', { mode: 0o600 });
+  chownSync(join(source, 'of-another'), 1000, 1000);
   image = (await scratch.pack(source)).image;
   chmodSync(image, 0o644);
 });
@@ -58,7 +60,7 @@ describe.each([
     await other.unmount();
   });
 
-  test('ends on SIGTERM, and with its namespace', async () => {
+  test('ends on SIGTERM', async () => {
     const other = await scratch.mount(image, { place });
     process.kill(other.pid, 'SIGTERM');
     await other.expectGone();
@@ -71,10 +73,14 @@ test('a mount of root in a user namespace is equal to its source, field by field
   await expectEqual(source, mounted.path, { place });
 });
 
-test('a mount in a user namespace refuses what nobody could read on any file system', async () => {
+test('a mount of nobody in a user namespace has the owners of that namespace', async () => {
   const place = await scratch.namespaceOfNobody();
   const mounted = await scratch.mount(image, { place });
-  const { status, stderr } = await run(place.command('cat', mounted.at('closed')));
+  const stat = ['stat', '--format=%u %a', mounted.at('closed'), mounted.at('of-another')];
+  // 0 is who is root there; who is not there at all shows as nobody
+  expect(await succeed(place.command(...stat))).toBe(`0 600\n${NOBODY} 600\n`);
+  expect(await succeed(place.command('cat', mounted.at('closed')))).toBe('for root only\n');
+  const { status, stderr } = await run(place.command('cat', mounted.at('of-another')));
   expect([status, stderr]).toEqual([1, expect.stringContaining('Permission denied')]);
 });
 
@@ -118,7 +124,7 @@ describe.each(['kernel', 'fuse-native'])('cfs-mount as an ordinary user through 
     await mounted.unmount();
   });
 
-  test('unmounts through fusermount3 on SIGTERM, lazily where the mount is in use', async () => {
+  test('unmounts through fusermount3 on SIGTERM', async () => {
     const place = scratch.nobody();
     const mounted = await scratch.mount(image, { place, words, at: ownMountpoint(), helper: true });
     process.kill(mounted.pid, 'SIGTERM');

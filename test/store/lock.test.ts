@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import type { CfsError } from '../../src/error.ts';
 import { initRepository, type LocalRepository } from '../../src/store/local.ts';
 import { lockForWriting } from '../../src/store/lock.ts';
-import { failureOf } from './failure.ts';
 import { useScratch } from './scratch.ts';
 
 const at = useScratch();
@@ -40,49 +40,49 @@ async function release(child: ChildProcess): Promise<void> {
 }
 
 describe('lockForWriting()', () => {
-  test('keeps out who deletes, not who writes, until it is released', () => {
-    const lock = lockForWriting(repository);
+  test('keeps out who deletes, not who writes, until it is released', async () => {
+    const lock = await lockForWriting(repository);
     expect(available('--exclusive')).toBe(false);
     expect(available('--shared')).toBe(true);
     lock.release();
     expect(available('--exclusive')).toBe(true);
   });
 
-  test('is shared by two writers, and ends with the last of them', () => {
-    const first = lockForWriting(repository);
-    const second = lockForWriting(repository);
+  test('is shared by two writers, and ends with the last of them', async () => {
+    const first = await lockForWriting(repository);
+    const second = await lockForWriting(repository);
     first.release();
     expect(available('--exclusive')).toBe(false);
     second.release();
     expect(available('--exclusive')).toBe(true);
   });
 
-  test('removes what killed writers left, where nobody else writes', () => {
+  test('removes what killed writers left, where nobody else writes', async () => {
     leave('0123-0-1');
     leave('4567-1-0');
-    lockForWriting(repository).release();
+    (await lockForWriting(repository)).release();
     expect(temporaries()).toEqual([]);
   });
 
   test('leaves the files of a writer who is at work', async () => {
     const other = await holder('--shared');
     leave('0123-0-1');
-    lockForWriting(repository).release();
+    (await lockForWriting(repository)).release();
     expect(temporaries()).toEqual(['0123-0-1']);
     await release(other);
-    lockForWriting(repository).release();
+    (await lockForWriting(repository)).release();
     expect(temporaries()).toEqual([]);
   });
 
-  test('leaves the files of another writer of this process', () => {
-    const first = lockForWriting(repository);
+  test('leaves the files of another writer of this process', async () => {
+    const first = await lockForWriting(repository);
     leave('0123-0-1');
-    lockForWriting(repository).release();
+    (await lockForWriting(repository)).release();
     expect(temporaries()).toEqual(['0123-0-1']);
     first.release();
   });
 
-  test('waits while somebody deletes', () => {
+  test('waits while somebody deletes', async () => {
     // lets go by itself after 0.3 s: waiting blocks this thread
     const child = spawn('flock', [
       '--exclusive',
@@ -95,30 +95,40 @@ describe('lockForWriting()', () => {
     expect(
       spawnSync('sh', ['-c', `until ! flock --nonblock "$0" true; do sleep 0.01; done`, repository.lockPath]).status,
     ).toBe(0);
-    const lock = lockForWriting(repository);
+    const lock = await lockForWriting(repository);
     expect(existsSync(at('gone'))).toBe(true);
     lock.release();
     return once(child, 'close');
   });
 
-  test('makes the lock file where it is missing', () => {
+  test('makes the lock file where it is missing', async () => {
     unlinkSync(repository.lockPath);
-    const lock = lockForWriting(repository);
+    const lock = await lockForWriting(repository);
     expect(available('--exclusive')).toBe(false);
     lock.release();
   });
 
-  test('names repository and reason where the lock cannot be opened', () => {
+  test('names repository and reason where the lock cannot be opened', async () => {
     unlinkSync(repository.lockPath);
     mkdirSync(repository.lockPath);
-    const error = failureOf(() => lockForWriting(repository));
+    const error = await lockForWriting(repository).then(
+      () => {
+        throw new Error('it did not throw');
+      },
+      (e: CfsError) => e,
+    );
     expect(error.kind).toBe('store');
     expect(error.message).toBe(`Cannot write to repository ${repository.path}: lock: illegal operation on a directory`);
   });
 
-  test('names tmp/ where that is missing, and holds no lock then', () => {
+  test('names tmp/ where that is missing, and holds no lock then', async () => {
     rmSync(repository.temporaryDirectory, { recursive: true });
-    const error = failureOf(() => lockForWriting(repository));
+    const error = await lockForWriting(repository).then(
+      () => {
+        throw new Error('it did not throw');
+      },
+      (e: CfsError) => e,
+    );
     expect(error.kind).toBe('store');
     expect(error.message).toContain(repository.temporaryDirectory);
     expect(available('--exclusive')).toBe(true);
