@@ -3,30 +3,39 @@ import { closeSync, openSync, readdirSync, writeSync } from 'node:fs';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
 import { CfsError } from './error.ts';
 import { type MountedImage, mountImage } from './mount.ts';
-import { makeLog, serveUntilEnd, summaryOf } from './serve.ts';
+import { MountKeeper, makeLog, summaryOf } from './serve.ts';
 import { dup2, isInherited } from './syscall.ts';
 
 const STDERR = 2;
 
-async function runDaemon(settings: DaemonSettings): Promise<void> {
-  const { logFile, ...options } = settings;
-  const tell = (ready: Ready): void => {
-    writeSync(READY_FD, `${JSON.stringify(ready)}\n`);
-    closeSync(READY_FD);
-  };
+async function runDaemon({ logFile, ...options }: DaemonSettings): Promise<void> {
+  const log = makeLog(logFile ?? 'syslog');
+  const keeper = new MountKeeper(log);
   let mounted: MountedImage;
   try {
-    mounted = await mountImage({ ...options, log: makeLog(logFile ?? 'syslog') });
+    mounted = await mountImage({ ...options, log });
   } catch (error) {
     if (!(error instanceof CfsError)) throw error;
     tell({ error: { kind: error.kind, message: error.message } });
     process.exitCode = 1;
     return;
   }
-  process.title = `cfs-mount ${settings.image} ${settings.mountpoint}`;
+  process.title = `cfs-mount ${options.image} ${options.mountpoint}`;
   leaveTerminal();
-  tell({ mounted: summaryOf(mounted) });
-  await serveUntilEnd(mounted);
+  // a starter that was stopped meanwhile has told nobody of this mount
+  if (tell({ mounted: summaryOf(mounted) })) await keeper.serve(mounted);
+  else await keeper.abandon(mounted);
+}
+
+/** @returns false where the starter is not there any more */
+function tell(ready: Ready): boolean {
+  try {
+    writeSync(READY_FD, `${JSON.stringify(ready)}\n`);
+    closeSync(READY_FD);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**

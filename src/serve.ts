@@ -1,6 +1,7 @@
 /** Serving a mount to its end, in the foreground or as a daemon. */
 import { appendFileSync } from 'node:fs';
 import type { MountSummary } from './daemon.ts';
+import { reasonOf } from './error.ts';
 import type { MountedImage } from './mount.ts';
 import { LOG_WARNING, syslog } from './syscall.ts';
 
@@ -17,19 +18,58 @@ export function makeLog(where: string | 'stderr' | 'syslog'): (line: string) => 
   return (line) => appendFileSync(where, stamped(line));
 }
 
-/** Serves until somebody unmounts. SIGINT, SIGTERM and SIGHUP unmount; a second one does not wait for who still uses the mount. */
-export async function serveUntilEnd(mounted: MountedImage): Promise<void> {
-  let signals = 0;
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (++signals > 1) {
-      // process.exit() would wait for threads that wait for requests
-      process.removeListener(signal, onSignal);
-      process.kill(process.pid, signal);
-    }
-    mounted.unmount().catch((error: unknown) => {
-      process.stderr.write(`cfs-mount: ${signal}: cannot unmount: ${String(error)}\n`);
-    });
-  };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
-  await mounted.ended;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/**
+ * Keeps a mount from outliving its server by accident. Made before anything is mounted: a signal that comes
+ * while the mount is made unmounts it as soon as it is there.
+ */
+export class MountKeeper {
+  readonly #log: (line: string) => void;
+  #mounted: MountedImage | undefined;
+  #signals = 0;
+
+  constructor(log: (line: string) => void) {
+    this.#log = log;
+    for (const signal of SIGNALS) process.on(signal, () => this.#onSignal(signal));
+    process.on('uncaughtException', (error) => this.#onBug(error));
+  }
+
+  /** Serves until somebody unmounts, or a signal comes. */
+  async serve(mounted: MountedImage): Promise<void> {
+    this.#mounted = mounted;
+    if (this.#signals > 0) this.#unmount();
+    await mounted.ended;
+  }
+
+  /** Takes a mount away that nobody knows of. */
+  async abandon(mounted: MountedImage): Promise<void> {
+    await mounted.unmount();
+    await mounted.ended;
+  }
+
+  /** The first unmounts, and files that are open are served on; the second does not wait for who has them open. */
+  #onSignal(signal: NodeJS.Signals): void {
+    if (++this.#signals === 1) this.#unmount();
+    else this.#die(signal);
+  }
+
+  #unmount(): void {
+    this.#mounted?.unmount().catch((error: unknown) => this.#log(`cannot unmount: ${reasonOf(error)}`));
+  }
+
+  #onBug(error: Error): void {
+    const line = `internal error, unmounting: ${(error.stack ?? error.message).replaceAll('\n', ' |')}`;
+    this.#log(line);
+    // a daemon that has not mounted yet still has its starter's terminal
+    process.stderr.write(`cfs-mount: ${line}\n`);
+    this.#unmount();
+    this.#die('SIGKILL');
+  }
+
+  /** Ends the process by a signal: process.exit() would wait for threads that wait for requests. */
+  #die(signal: NodeJS.Signals): void {
+    process.removeAllListeners(signal);
+    process.kill(process.pid, signal);
+  }
 }

@@ -76,13 +76,15 @@ async function foreground(
   logFile: string | undefined,
   json: boolean,
 ): Promise<ExitStatus> {
-  const [{ mountImage }, { makeLog, serveUntilEnd, summaryOf }] = await Promise.all([
+  const [{ mountImage }, { MountKeeper, makeLog, summaryOf }] = await Promise.all([
     import('../src/mount.ts'),
     import('../src/serve.ts'),
   ]);
-  const mounted = await mountImage({ ...settings, log: makeLog(logFile ?? 'stderr') });
+  const log = makeLog(logFile ?? 'stderr');
+  const keeper = new MountKeeper(log);
+  const mounted = await mountImage({ ...settings, log });
   if (json) printJson(summaryOf(mounted));
-  await serveUntilEnd(mounted);
+  await keeper.serve(mounted);
   return EXIT.ok;
 }
 

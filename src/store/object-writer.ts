@@ -16,6 +16,8 @@ import { cloneFile, copyFileRange, renameNoReplace, syncfs, systemError } from '
 import { type ContentSink, chunkBuffer, readContent, readUpTo, segmentsOf } from './content.ts';
 import type { LocalRepository } from './local.ts';
 
+/** Bytes of a hole that are hashed between two checkpoints. */
+const ZEROS_AT_ONCE = 1 << 28;
 const BATCH_FILES = 8192;
 const BATCH_BYTES = 1 << 30;
 
@@ -228,7 +230,12 @@ export class ObjectWriter {
         checkpoint();
         hasher.update(bytes);
       },
-      updateZeros: (length) => hasher.updateZeros(length),
+      updateZeros: (length) => {
+        for (let left = length; left > 0; left -= ZEROS_AT_ONCE) {
+          checkpoint();
+          hasher.updateZeros(Math.min(left, ZEROS_AT_ONCE));
+        }
+      },
     };
   }
 
