@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { CfsError } from '../../src/error.ts';
@@ -83,22 +83,25 @@ describe('lockForWriting()', () => {
   });
 
   test('waits while somebody deletes', async () => {
-    // lets go by itself after 0.3 s: waiting blocks this thread
-    const child = spawn('flock', [
-      '--exclusive',
-      repository.lockPath,
-      'sh',
-      '-c',
-      'sleep 0.3; echo > "$0"',
-      at('gone'),
-    ]);
-    expect(
-      spawnSync('sh', ['-c', `until ! flock --nonblock "$0" true; do sleep 0.01; done`, repository.lockPath]).status,
-    ).toBe(0);
-    const lock = await lockForWriting(repository);
-    expect(existsSync(at('gone'))).toBe(true);
-    lock.release();
-    return once(child, 'close');
+    const other = await holder('--exclusive');
+    let done = false;
+    const waiting = lockForWriting(repository).finally(() => {
+      done = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(done).toBe(false);
+    await release(other);
+    (await waiting).release();
+  });
+
+  test('stops waiting where it is told to, and holds no lock then', async () => {
+    const other = await holder('--exclusive');
+    const stop = new AbortController();
+    const waiting = lockForWriting(repository, stop.signal);
+    stop.abort(new Error('interrupted'));
+    await expect(waiting).rejects.toThrow('interrupted');
+    await release(other);
+    expect(available('--exclusive')).toBe(true);
   });
 
   test('makes the lock file where it is missing', async () => {

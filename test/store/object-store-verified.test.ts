@@ -3,12 +3,24 @@ import { Worker } from 'node:worker_threads';
 import { describe, expect, test, vi } from 'vitest';
 import { EIO } from '../../src/errno.ts';
 import { useScratch } from './scratch.ts';
-import { COUNT, DAMAGES, expectGood, open, StoreFixture } from './store-fixture.ts';
+import { COUNT, DAMAGES, expectGood, open, type StoredObject, StoreFixture } from './store-fixture.ts';
 
 const f = new StoreFixture(useScratch());
 
 /** Longer than a ctime needs to settle: 50 ms. */
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 80));
+
+/** An object that is good in the first repository and bad in the second, in files of the same ctime: written within one tick. */
+function storedAtOneTime(): StoredObject {
+  for (let attempt = 0; attempt < COUNT; attempt++) {
+    const object = f.object();
+    writeFileSync(f.first.pathOf(object), object.content);
+    writeFileSync(f.second.pathOf(object), Buffer.alloc(object.size));
+    const [good, bad] = [f.first, f.second].map((repository) => statSync(repository.pathOf(object)));
+    if (good?.ctimeMs === bad?.ctimeMs) return object;
+  }
+  throw new Error('no two files got the same ctime');
+}
 
 describe('what was verified', () => {
   test('is not hashed again', async () => {
@@ -79,6 +91,13 @@ describe('what was verified', () => {
     expectGood(f.store(), object);
     writeFileSync(f.second.pathOf(object), Buffer.alloc(object.size));
     await settle();
+    expect(open(f.store('open', [f.second]), object)).toBe(EIO);
+  });
+
+  test('is told from another file with the same ctime', async () => {
+    const object = storedAtOneTime();
+    await settle();
+    expectGood(f.store(), object);
     expect(open(f.store('open', [f.second]), object)).toBe(EIO);
   });
 
