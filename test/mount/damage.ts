@@ -131,7 +131,7 @@ export const sha256 = (content: Uint8Array): string => createHash('sha256').upda
 
 /**
  * What a reader of `path` gets: the SHA-256 of its bytes, or the message of the error. Bytes before an error are told
- * too, for there must be none.
+ * too: where an object is verified as a whole there must be none.
  */
 export async function readBy(place: Place, path: string): Promise<string> {
   const script = 'set -o pipefail; cat -- "$1" | sha256sum';

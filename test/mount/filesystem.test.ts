@@ -16,6 +16,16 @@ filesystemContract(
 
 filesystemContract(
   {
+    name: 'the kernel driver with verify=read',
+    mount: async (source) => (await scratch.mount((await scratch.pack(source)).image, { words: ['verify=read'] })).path,
+    utf8Only: false,
+    milliseconds: false,
+  },
+  () => scratch.path,
+);
+
+filesystemContract(
+  {
     name: 'fuse-native',
     // an image with ACLs is refused for other users: libfuse 2 cannot have the kernel enforce them
     mount: async (source, everybody) => {
