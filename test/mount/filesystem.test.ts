@@ -9,6 +9,7 @@ filesystemContract(
     name: 'the kernel driver',
     mount: async (source) => (await scratch.mount((await scratch.pack(source)).image)).path,
     utf8Only: false,
+    opensUnasked: false,
     milliseconds: false,
   },
   () => scratch.path,
@@ -19,6 +20,7 @@ filesystemContract(
     name: 'the kernel driver with verify=read',
     mount: async (source) => (await scratch.mount((await scratch.pack(source)).image, { words: ['verify=read'] })).path,
     utf8Only: false,
+    opensUnasked: true,
     milliseconds: false,
   },
   () => scratch.path,
@@ -33,6 +35,7 @@ filesystemContract(
       return (await scratch.mount((await scratch.pack(source)).image, { words })).path;
     },
     utf8Only: true,
+    opensUnasked: false,
     milliseconds: true,
   },
   () => scratch.path,

@@ -6,6 +6,8 @@ export interface DriverUnderTest {
   mount(source: string, everybody: boolean): Promise<string>;
   /** Names and link targets that are not UTF-8 are left out. */
   readonly utf8Only: boolean;
+  /** The kernel was told not to ask for opens: verify=read. */
+  readonly opensUnasked: boolean;
   /** Times have milliseconds, from 1970 on. */
   readonly milliseconds: boolean;
 }
