@@ -14,7 +14,7 @@ build: setup ## compile to dist/
 	@npm run --silent build
 
 demo: build ## pack a directory (SRC=DIR), mount it, compare, show a corrupted object
-	@scripts/demo $(SRC)
+	@scripts/demo $(if $(SRC),"$(SRC)")
 
 test: build ## every test, with real mounts
 	@scripts/setup test

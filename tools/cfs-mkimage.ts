@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import { accessSync, constants, realpathSync, statSync } from 'node:fs';
 /** cfs-mkimage: packs a directory into an image. */
+import { accessSync, constants, realpathSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { type BuildResult, buildImage } from '../src/build/build.ts';

@@ -6,7 +6,7 @@ import { startDaemon } from '../src/daemon.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
 import type { MountOptions } from '../src/mount.ts';
 import { defaultStore } from '../src/store/location.ts';
-import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
+import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printJson, runTool } from './cli.ts';
 import { parseMountWords } from './mount-options.ts';
 
 interface Options {
@@ -59,6 +59,10 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   command.parse(argv);
   const [image, mountpoint] = command.args as [string, string];
   const options = command.opts<Options>();
+  for (const [what, path] of Object.entries({ IMAGE: image, MOUNTPOINT: mountpoint })) {
+    if (path === '') throw new CfsError('usage', `${what} is empty`);
+  }
+  if (options.repo.includes('')) throw new CfsError('usage', '--repo needs a directory');
   const words = parseMountWords(options.o);
   const given = [...options.repo, ...words.repositories];
   const repositories = (given.length > 0 ? given : [defaultStore()]).map((dir) => resolve(dir));
@@ -83,6 +87,7 @@ async function foreground(
   const log = makeLog(logFile ?? 'stderr');
   const keeper = new MountKeeper(log);
   const mounted = await mountImage({ ...settings, log });
+  ignoreStdoutErrors();
   if (json) printJson(summaryOf(mounted));
   await keeper.serve(mounted);
   return EXIT.ok;

@@ -89,6 +89,11 @@ export function integerOption(option: string, min: number, max: number): (text: 
   };
 }
 
+/** For who serves others: nobody reading stdout any more is no reason to end. */
+export function ignoreStdoutErrors(): void {
+  process.stdout.removeAllListeners('error').on('error', () => {});
+}
+
 /** Writes one JSON value and a line feed to stdout. */
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`);
@@ -107,7 +112,8 @@ export async function runTool(
   // a reader that has seen enough (`cfs-info ls | head`) is no error
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(EXIT.ok);
-    throw error;
+    process.stderr.write(`${name}: Cannot write to stdout: ${reasonOf(error)}\n`);
+    process.exit(EXIT.system);
   });
   try {
     process.exitCode = await main(process.argv);

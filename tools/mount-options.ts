@@ -42,12 +42,16 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
     },
     // composefs: directories separated by colons, asked in order
     basedir: (words, value) => {
-      words.repositories.push(...value.split(':').filter((dir) => dir !== ''));
+      const directories = value.split(':').filter((dir) => dir !== '');
+      if (directories.length === 0) throw usage('-o basedir= needs a directory');
+      words.repositories.push(...directories);
     },
     repo: (words, value) => {
+      if (value === '') throw usage('-o repo= needs a directory');
       words.repositories.push(value);
     },
     fsname: (words, value) => {
+      if (value === '') throw usage('-o fsname= needs a name');
       words.source = value;
     },
   }),

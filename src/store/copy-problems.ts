@@ -18,10 +18,11 @@ export function notOpened(repository: Repository, errno: Errno): CopyProblem {
   return { repository, reason: missing ? 'it is missing' : errnoName(errno), missing };
 }
 
-/** Writes one line an object and thread: a program that tries again and again must not fill the log. */
+/** Writes one line an object, outcome and thread: a program that tries again and again must not fill the log. */
 export class ProblemLog {
   readonly #log: (line: string) => void;
-  readonly #reported = new Set<number>();
+  /** "index outcome" */
+  readonly #reported = new Set<string>();
 
   constructor(log: (line: string) => void) {
     this.#log = log;
@@ -39,8 +40,9 @@ export class ProblemLog {
   }
 
   #write(object: ObjectName, path: () => string, problems: readonly CopyProblem[], outcome: string): void {
-    if (this.#reported.has(object.index)) return;
-    this.#reported.add(object.index);
+    const key = `${object.index} ${outcome}`;
+    if (this.#reported.has(key)) return;
+    this.#reported.add(key);
     const asked = problems.map(({ repository, reason }) => `${repository.path}: ${reason}`).join('; ');
     this.#log(`${path()}: object ${toHex(object.digest)}: ${asked || 'no repository was given'}: ${outcome}`);
   }

@@ -48,7 +48,7 @@ export class ObjectStore {
 
   /**
    * @param verify false: objects are only looked at for type and size
-   * @param log receives one line for each object that could not be served
+   * @param log receives a line for each object that could not be served, or only by a later repository
    */
   constructor(repositories: readonly Repository[], verify: boolean, state: ObjectState, log: (line: string) => void) {
     this.#repositories = repositories;
@@ -92,10 +92,11 @@ export class ObjectStore {
       Atomics.wait(this.#busy, object.index, HASHING);
       if (this.#isVerified(object.index, stat)) return undefined;
     }
+    const started = Date.now();
     try {
       const problem = verifyObject(fd, repository.hash, object.digest, object.size);
       if (problem !== undefined) return problem;
-      this.#remember(object.index, fd, stat);
+      this.#remember(object.index, fd, stat, started);
       return undefined;
     } finally {
       Atomics.store(this.#busy, object.index, IDLE);
@@ -109,11 +110,11 @@ export class ObjectStore {
   }
 
   /**
-   * Not remembered where the file changed while it was hashed, or so shortly before that a change after it
-   * could have the same ctime: the kernel's clock for timestamps may tick only every 10 ms.
+   * Not remembered where the file changed while it was hashed, or so shortly before `started` that a change after
+   * it could have the same ctime: the kernel's clock for timestamps may tick only every 10 ms.
    */
-  #remember(index: number, fd: number, before: Stats): void {
-    if (fstatSync(fd).ctimeMs !== before.ctimeMs || Date.now() - before.ctimeMs < CTIME_SETTLES_MS) return;
+  #remember(index: number, fd: number, before: Stats, started: number): void {
+    if (fstatSync(fd).ctimeMs !== before.ctimeMs || started - before.ctimeMs < CTIME_SETTLES_MS) return;
     this.#identity[index] = fileIdentity(before);
     this.#ctime[index] = before.ctimeMs;
   }

@@ -42,6 +42,19 @@ describe('ObjectStore.open()', () => {
     expect(f.log[0]).toContain(`${f.second.path}: it is missing: EIO`);
   });
 
+  test('logs the EIO too where the copy that was served goes bad later', () => {
+    const object = f.stored(f.first);
+    writeFileSync(f.second.pathOf(object), object.content);
+    writeFileSync(f.first.pathOf(object), Buffer.alloc(object.size));
+    const store = f.store();
+    expectGood(store, object);
+    writeFileSync(f.second.pathOf(object), Buffer.alloc(object.size));
+    expect(open(store, object)).toBe(EIO);
+    expect(open(store, object)).toBe(EIO);
+    expect(f.log).toHaveLength(2);
+    expect(f.log[1]).toMatch(/: EIO$/);
+  });
+
   test('gives EIO for an object that nobody has, and names all that were asked', () => {
     const object = f.stored();
     expect(open(f.store(), object)).toBe(EIO);
