@@ -9,6 +9,18 @@ export function toHex(bytes: Uint8Array): string {
   return out;
 }
 
+const HEX_DIGITS = Buffer.from('0123456789abcdef');
+
+/** Writes bytes `from` to `to` of `bytes` into `out` at `at`, as lower-case hexadecimal digits. */
+export function writeHex(out: Uint8Array, at: number, bytes: Uint8Array, from: number, to: number): void {
+  let end = at;
+  for (let i = from; i < to; i++) {
+    const byte = bytes[i] as number;
+    out[end++] = HEX_DIGITS[byte >>> 4] as number;
+    out[end++] = HEX_DIGITS[byte & 15] as number;
+  }
+}
+
 /** The bytes of an even-length hexadecimal string. Throws on anything else. */
 export function fromHex(hex: string): Uint8Array {
   if (!/^(?:[0-9a-fA-F]{2})*$/.test(hex)) throw new Error(`"${hex}" is not hexadecimal`);

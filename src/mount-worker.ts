@@ -6,6 +6,7 @@ import { ImageFilesystem } from './fs/image-filesystem.ts';
 import { cloneDevice, DeviceBackingRegistry, readRequest, writeReply } from './fuse/device.ts';
 import { Dispatcher } from './fuse/dispatch.ts';
 import { OpenFiles } from './fuse/open-files.ts';
+import { ServingTurn } from './fuse/serving-turn.ts';
 import { attachTables, type SharedTables } from './manifest/tables.ts';
 import { openRepository } from './store/local.ts';
 import type { ObjectState, VerifyMode } from './store/object-store.ts';
@@ -20,6 +21,8 @@ export interface ServeMessage {
   readonly objectState: ObjectState;
   readonly openFileState: SharedArrayBuffer;
   readonly passthrough: boolean;
+  /** The mutex of ServingTurn. */
+  readonly turn: SharedArrayBuffer;
 }
 
 export type WorkerReport = { readonly type: 'serving' } | { readonly type: 'log'; readonly line: string };
@@ -41,21 +44,28 @@ function serve(message: ServeMessage): void {
   const fs = new ImageFilesystem(tables, contents);
   const fd = cloneDevice(message.fd);
   const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
-  const dispatcher = new Dispatcher(fs, new OpenFiles(fs, message.openFileState, registry), log);
+  const turn = new ServingTurn(message.turn);
+  const openFiles = new OpenFiles(fs, message.openFileState, registry);
+  const dispatcher = new Dispatcher(fs, openFiles, log, () => turn.pass());
   report({ type: 'serving' });
   try {
-    serveDevice(fd, dispatcher);
+    serveDevice(fd, dispatcher, turn);
   } finally {
     if (fd !== message.fd) closeSync(fd);
   }
 }
 
-function serveDevice(fd: number, dispatcher: Dispatcher): void {
+function serveDevice(fd: number, dispatcher: Dispatcher, turn: ServingTurn): void {
   const { request, reply } = dispatcher;
-  for (;;) {
-    const length = readRequest(fd, request.bytes);
-    if (length === 0) return;
-    const replyLength = dispatcher.serve(length);
-    if (replyLength > 0) writeReply(fd, reply.bytes, replyLength);
+  try {
+    for (;;) {
+      turn.take();
+      const length = readRequest(fd, request.bytes);
+      if (length === 0) return;
+      const replyLength = dispatcher.serve(length);
+      if (replyLength > 0) writeReply(fd, reply.bytes, replyLength);
+    }
+  } finally {
+    turn.pass();
   }
 }

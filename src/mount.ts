@@ -11,6 +11,7 @@ import { canPassThrough, readRequest, writeReply } from './fuse/device.ts';
 import { decodeInit, encodeInitReply, negotiate } from './fuse/init.ts';
 import { type KernelMount, mountAt, mountKernel, unmountKernel } from './fuse/kernel-mount.ts';
 import { allocateOpenFileState } from './fuse/open-files.ts';
+import { allocateServingTurn } from './fuse/serving-turn.ts';
 import { type ImageFile, readImage } from './image-file.ts';
 import {
   attachTables,
@@ -198,6 +199,7 @@ async function serveByKernel(prepared: Prepared, workers: readonly Worker[]): Pr
       objectState: allocateObjectState(objectCount(tables)),
       openFileState: allocateOpenFileState(inodeCount(tables)),
       passthrough,
+      turn: allocateServingTurn(),
     };
     const ended = Promise.all(workers.map(ending)).then((failures) => {
       const failed = failures.some((failure) => failure !== undefined);

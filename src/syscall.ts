@@ -64,6 +64,7 @@ const renameat2Fn = native(
 const lseekFn = native('int64_t lseek(int fd, int64_t offset, int whence)');
 const llistxattrFn = native('int64_t llistxattr(const void *path, _Out_ uint8_t *list, size_t size)');
 const lgetxattrFn = native('int64_t lgetxattr(const void *path, const void *name, _Out_ uint8_t *value, size_t size)');
+const statxFn = native('int statx(int dir, const void *path, int flags, unsigned int mask, _Out_ uint8_t *buffer)');
 const fcntlFn = native('int fcntl(int fd, int command, int argument)');
 const socketpairFn = native('int socketpair(int domain, int type, int protocol, _Out_ int *fds)');
 const recvmsgFn = native('int64_t recvmsg(int socket, _Inout_ void *message, int flags)');
@@ -147,6 +148,48 @@ export const SEEK_HOLE = 4;
 /** lseek(2) with SEEK_DATA or SEEK_HOLE. ENXIO (-6) where no data follows `offset`. */
 export function seek(fd: number, offset: number, whence: typeof SEEK_DATA | typeof SEEK_HOLE): number | Errno {
   return lseekFn(fd, offset, whence);
+}
+
+/** What of a stat tells files and their versions apart; the numbers are those of node's Stats. */
+export interface FileStatus {
+  isFile: boolean;
+  size: number;
+  /** The low 32 bits of st_dev. */
+  dev: number;
+  ino: number;
+  ctimeMs: number;
+}
+
+export const emptyFileStatus = (): FileStatus => ({ isFile: false, size: 0, dev: 0, ino: 0, ctimeMs: 0 });
+
+const S_IFMT = 0o170000;
+const S_IFREG = 0o100000;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+/** STATX_TYPE, _MODE, _INO, _SIZE and _CTIME */
+const STATX_VERSION = 0x1 | 0x2 | 0x100 | 0x200 | 0x80;
+const statxBuffer = Buffer.alloc(256);
+const statxView = new DataView(statxBuffer.buffer, statxBuffer.byteOffset, statxBuffer.length);
+const U32 = 0x1_0000_0000;
+
+/**
+ * statx(2) of the last component itself, at half the price of node's lstat.
+ * @param path NUL-terminated
+ */
+export function fileStatus(path: Uint8Array, out: FileStatus): 0 | Errno {
+  const result = statxFn(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_VERSION, statxBuffer);
+  if (result < 0) return asErrno(result);
+  const view = statxView;
+  out.isFile = (view.getUint16(28, true) & S_IFMT) === S_IFREG;
+  out.ino = view.getUint32(32, true) + view.getUint32(36, true) * U32;
+  out.size = view.getUint32(40, true) + view.getUint32(44, true) * U32;
+  // as node computes it (lib/internal/fs/utils.js, msFromTimeSpec), so that both can be compared
+  const seconds = view.getUint32(96, true) + view.getInt32(100, true) * U32;
+  out.ctimeMs = seconds * 1000 + view.getUint32(104, true) / 1e6;
+  const major = view.getUint32(136, true);
+  const minor = view.getUint32(140, true);
+  // gnu_dev_makedev(3)
+  out.dev = (((major & 0xfff) << 8) | (minor & 0xff) | ((minor & 0xfff00) << 12)) >>> 0;
+  return 0;
 }
 
 const XATTR_SIZE_MAX = 65536;

@@ -107,6 +107,15 @@ export interface Filesystem {
   /** Verifies and opens the content of a regular file for reading. Each success is paired with a `release`. */
   open(ino: number): OpenFile | Errno;
 
+  /** The slot of an inode, -1 where there is none. */
+  slotOf(ino: number): number;
+
+  /**
+   * Which file an `open` of the inode in `slot` would give a descriptor of, where that can be told without opening and
+   * without hashing: its `fileIdentity`. -1 where only `open` can tell.
+   */
+  current(slot: number): number;
+
   /** Reads at `offset` into `into`; returns the bytes read, fewer only at the end of the file. */
   read(ino: number, handle: number, offset: number, into: Uint8Array): number | Errno;
 

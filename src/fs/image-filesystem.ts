@@ -39,6 +39,9 @@ import type {
 /** What the file system needs of a store: a verified descriptor, or EIO. */
 export interface ObjectOpener {
   open(object: ObjectName, path: () => string): number | Errno;
+
+  /** `fileIdentity` of the file that `open` would open now, where that is known without opening it; else -1. */
+  current(object: ObjectName): number;
 }
 
 /** Verified bytes of an object without opening it first; see BlockReader. */
@@ -146,6 +149,16 @@ export class ImageFilesystem implements Filesystem {
     if (payload >= PAYLOAD_INLINE || 'reader' in this.#contents) return { fd: -1, handle: NO_DESCRIPTOR, slot: row };
     const fd = this.#contents.opener.open(this.#objectName(payload), this.#pathFor(row));
     return isErrno(fd) ? fd : { fd, handle: fd, slot: row };
+  }
+
+  slotOf(ino: number): number {
+    return rowOfId(this.#tables, ino);
+  }
+
+  current(slot: number): number {
+    const payload = this.#tables.inodes.payload[slot] as number;
+    if (this.#type(slot) !== S_IFREG || payload >= PAYLOAD_INLINE || 'reader' in this.#contents) return -1;
+    return this.#contents.opener.current(this.#objectName(payload));
   }
 
   read(ino: number, handle: number, offset: number, into: Uint8Array): number | Errno {

@@ -5,7 +5,7 @@
 import { EINVAL, EIO, ENOENT, ENOSYS, ENOTTY, ERANGE, EROFS, type Errno, isErrno } from '../errno.ts';
 import { type Attributes, emptyAttributes, type Filesystem } from '../fs/filesystem.ts';
 import * as abi from './abi.ts';
-import type { OpenFiles } from './open-files.ts';
+import type { Opened, OpenFiles } from './open-files.ts';
 import { ReplyBuffer } from './reply.ts';
 import { RequestBuffer } from './request.ts';
 
@@ -28,9 +28,17 @@ export class Dispatcher {
   readonly request: RequestBuffer;
   readonly reply: ReplyBuffer;
   readonly attributes: Attributes = emptyAttributes();
+  /** Called before an answer that may have to wait for a disk or hash a whole file: time for another thread to take over. */
+  readonly beforeBlocking: () => void;
   readonly #log: (line: string) => void;
 
-  constructor(fs: Filesystem, openFiles: OpenFiles, log: (line: string) => void) {
+  constructor(
+    fs: Filesystem,
+    openFiles: OpenFiles,
+    log: (line: string) => void,
+    beforeBlocking: () => void = () => undefined,
+  ) {
+    this.beforeBlocking = beforeBlocking;
     this.fs = fs;
     this.openFiles = openFiles;
     this.request = new RequestBuffer(abi.REQUEST_BUFFER_SIZE);
@@ -96,14 +104,20 @@ function open(d: Dispatcher): Answer {
   // the kernel then opens every file by itself and keeps its pages (fs/fuse/file.c, fuse_file_open)
   if (d.fs.features.openless) return ENOSYS;
   if ((d.request.word(0) & O_ACCMODE) !== O_RDONLY) return EROFS;
-  const opened = d.openFiles.open(d.request.nodeid);
+  const opened = d.openFiles.reopen(d.request.nodeid) ?? openSlowly(d);
   if (isErrno(opened)) return opened;
   return d.reply.open(opened.low, opened.high, opened.flags, opened.backingId);
+}
+
+function openSlowly(d: Dispatcher): Opened | Errno {
+  d.beforeBlocking();
+  return d.openFiles.open(d.request.nodeid);
 }
 
 /** fuse_read_in: fh, offset, size, … */
 function read(d: Dispatcher): Answer {
   const { request, reply } = d;
+  d.beforeBlocking();
   const size = Math.min(request.word(4), reply.capacity);
   return d.fs.read(request.nodeid, request.word(0), request.long(2), reply.payload(size));
 }

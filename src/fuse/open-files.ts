@@ -4,10 +4,11 @@
  * ones.
  *
  * What the kernel demands of passthrough (fs/fuse/passthrough.c, fs/fuse/iomode.c): FOPEN_PASSTHROUGH comes
- * alone; while an inode has any file open, every further open uses the same backing id; an inode is read
+ * without FOPEN_KEEP_CACHE; while an inode has any file open, every further open uses the same backing id; an inode is read
  * either by passthrough or through the page cache, never both at once. The id outlives the descriptor.
  */
 import { fstatSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import { EIO, type Errno, isErrno } from '../errno.ts';
 import { fileIdentity } from '../file-identity.ts';
 import type { Filesystem, OpenFile } from '../fs/filesystem.ts';
@@ -30,20 +31,41 @@ export interface Opened {
   readonly backingId: number;
 }
 
-/** Backing ids of closed files that are kept for the next open: each pins one open file in the kernel. */
-const IDLE_IDS = 4096;
+/**
+ * Backing ids that are kept when nobody has their files open, for the next open: each pins an open file in the
+ * kernel, an inode and a dentry with it, about 1.5 KB. They may take a 64th of the memory.
+ */
+const MOST_KEPT = 131_072;
+const KEPT_COST = 1_536;
+const MEMORY_SHARE = 64;
 /** In `low` of a file handle: read by the kernel, no descriptor here. */
 const PASSTHROUGH_HANDLE = 0x8000_0000;
 /** In place of a backing id: the inode is open through the page cache. */
 const THROUGH_CACHE = -1;
 const CACHED_FLAGS = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH;
-const HEADER_WORDS = 2;
+const PASSTHROUGH_FLAGS = FOPEN_PASSTHROUGH | FOPEN_NOFLUSH;
+const HEADER_WORDS = 4;
 const MUTEX = 0;
-const RING_HEAD = 1;
+/** Places on the clock, and how many of them were ever taken. */
+const PLACES = 1;
+const TAKEN = 2;
+const HAND = 3;
+/** In `marks`: the slot has a place on the clock; it was opened again since the hand passed. */
+const LISTED = 1;
+const AGAIN = 2;
+/** Places that the hand looks at before it gives up. */
+const LOOKS = 256;
 
-/** Shared memory for a file system of `slots` inodes: 12 bytes each, of which untouched pages cost nothing. */
-export function allocateOpenFileState(slots: number): SharedArrayBuffer {
-  return new SharedArrayBuffer((HEADER_WORDS + IDLE_IDS + slots * 3) * 4);
+const defaultKept = (): number => Math.min(MOST_KEPT, Math.floor(totalmem() / MEMORY_SHARE / KEPT_COST));
+
+/**
+ * Shared memory for a file system of `slots` inodes: 13 bytes each, of which untouched pages cost nothing.
+ * @param kept backing ids that are kept although nobody has the file open
+ */
+export function allocateOpenFileState(slots: number, kept: number = defaultKept()): SharedArrayBuffer {
+  const state = new SharedArrayBuffer((HEADER_WORDS + kept + slots * 3) * 4 + slots);
+  new Int32Array(state, 0, HEADER_WORDS)[PLACES] = kept;
+  return state;
 }
 
 export class OpenFiles {
@@ -51,14 +73,16 @@ export class OpenFiles {
   readonly #registry: BackingRegistry | undefined;
   readonly #header: Int32Array;
   readonly #mutex: SharedMutex;
-  /** Slots whose last file was closed, oldest overwritten first; slot + 1, 0 for none. */
-  readonly #idle: Int32Array;
+  /** The slots whose ids are kept, slot + 1 each: a hand goes round and takes those away that were not opened again. */
+  readonly #clock: Int32Array;
   /** Backing id of each slot, 0 for none, or THROUGH_CACHE. */
   readonly #backing: Int32Array;
   /** Open files of each slot. */
   readonly #opens: Int32Array;
   /** Which file the backing file is, `fileIdentity`. */
   readonly #identity: Uint32Array;
+  /** LISTED, AGAIN of each slot. */
+  readonly #marks: Uint8Array;
 
   /** @param registry undefined where passthrough cannot be had: every file is read through this process */
   constructor(fs: Filesystem, state: SharedArrayBuffer, registry: BackingRegistry | undefined) {
@@ -67,13 +91,31 @@ export class OpenFiles {
     this.#header = new Int32Array(state, 0, HEADER_WORDS);
     this.#mutex = new SharedMutex(this.#header, MUTEX);
     let at = HEADER_WORDS * 4;
-    this.#idle = new Int32Array(state, at, IDLE_IDS);
-    at += IDLE_IDS * 4;
+    const places = this.#header[PLACES] as number;
+    this.#clock = new Int32Array(state, at, places);
+    at += places * 4;
     this.#backing = new Int32Array(state, at, fs.slots);
     at += fs.slots * 4;
     this.#opens = new Int32Array(state, at, fs.slots);
     at += fs.slots * 4;
     this.#identity = new Uint32Array(state, at, fs.slots);
+    at += fs.slots * 4;
+    this.#marks = new Uint8Array(state, at, fs.slots);
+  }
+
+  /**
+   * Opens a file whose backing id is known and whose object is still the same, without opening or hashing anything:
+   * does not block. Undefined where that cannot be: `open` can.
+   */
+  reopen(nodeid: number): Opened | undefined {
+    if (this.#registry === undefined) return undefined;
+    const slot = this.#fs.slotOf(nodeid);
+    if (slot < 0 || (this.#backing[slot] as number) <= 0) return undefined;
+    const identity = this.#fs.current(slot);
+    if (identity < 0) return undefined;
+    const backingId = this.#mutex.hold(() => this.#countKnown(slot, identity));
+    if (backingId === 0) return undefined;
+    return { low: PASSTHROUGH_HANDLE, high: slot, flags: PASSTHROUGH_FLAGS, backingId };
   }
 
   open(nodeid: number): Opened | Errno {
@@ -84,7 +126,7 @@ export class OpenFiles {
     if (backingId === THROUGH_CACHE) return cached(file);
     this.#fs.release(nodeid, file.handle);
     if (isErrno(backingId)) return backingId;
-    return { low: PASSTHROUGH_HANDLE, high: file.slot, flags: FOPEN_PASSTHROUGH, backingId };
+    return { low: PASSTHROUGH_HANDLE, high: file.slot, flags: PASSTHROUGH_FLAGS, backingId };
   }
 
   release(nodeid: number, low: number, high: number): void {
@@ -100,7 +142,8 @@ export class OpenFiles {
     if (fd < 0 || (opens > 0 && known === THROUGH_CACHE)) return this.#count(slot, THROUGH_CACHE);
     const identity = fileIdentity(fstatSync(fd));
     if (known > 0) {
-      if (this.#identity[slot] === identity) return this.#count(slot, known);
+      const same = this.#countKnown(slot, identity);
+      if (same > 0) return same;
       // the object's file was replaced, or another repository serves it now. While somebody reads the old
       // file the kernel takes no other: this open cannot be given what was just verified
       if (opens > 0) return EIO;
@@ -111,7 +154,16 @@ export class OpenFiles {
     // e.g. ELOOP: the file lies on a stacked file system. Such an inode goes through the page cache
     if (isErrno(id)) return this.#count(slot, THROUGH_CACHE);
     this.#identity[slot] = identity;
+    this.#list(slot, registry);
     return this.#count(slot, id);
+  }
+
+  /** Counts one more open with the known id, where that is of this file; else returns 0. */
+  #countKnown(slot: number, identity: number): number {
+    const known = this.#backing[slot] as number;
+    if (known <= 0 || this.#identity[slot] !== identity) return 0;
+    this.#marks[slot] = (this.#marks[slot] as number) | AGAIN;
+    return this.#count(slot, known);
   }
 
   #count(slot: number, backing: number): number {
@@ -124,21 +176,49 @@ export class OpenFiles {
     const opens = (this.#opens[slot] as number) - 1;
     this.#opens[slot] = opens;
     if (opens > 0) return;
+    const isKept = ((this.#marks[slot] as number) & LISTED) !== 0;
     if (this.#backing[slot] === THROUGH_CACHE) this.#backing[slot] = 0;
-    else this.#keepIdle(slot, registry);
+    else if (!isKept) this.#drop(slot, registry);
   }
 
-  /** Keeps the id for the next open; the oldest of the kept ones makes room. */
-  #keepIdle(slot: number, registry: BackingRegistry): void {
-    const at = (this.#header[RING_HEAD] as number) % IDLE_IDS;
-    this.#header[RING_HEAD] = (at + 1) % IDLE_IDS;
-    const oldest = (this.#idle[at] as number) - 1;
-    this.#idle[at] = slot + 1;
-    if (oldest < 0 || oldest === slot || (this.#opens[oldest] as number) > 0) return;
-    const id = this.#backing[oldest] as number;
-    if (id <= 0) return;
-    registry.close(id);
-    this.#backing[oldest] = 0;
+  /** Gives the slot a place on the clock. Where all places are taken by files that are open, it gets none, and its id goes when it is closed. */
+  #list(slot: number, registry: BackingRegistry): void {
+    if (((this.#marks[slot] as number) & LISTED) !== 0) return;
+    const place = this.#freePlace(registry);
+    if (place < 0) return;
+    this.#clock[place] = slot + 1;
+    this.#marks[slot] = LISTED;
+  }
+
+  /** A place on the clock, taken from a file that nobody has open; -1 where none is found soon. */
+  #freePlace(registry: BackingRegistry): number {
+    const header = this.#header;
+    const places = header[PLACES] as number;
+    const taken = header[TAKEN] as number;
+    if (taken < places) {
+      header[TAKEN] = taken + 1;
+      return taken;
+    }
+    for (let look = Math.min(LOOKS, places * 2); look > 0; look--) {
+      const place = header[HAND] as number;
+      header[HAND] = (place + 1) % places;
+      const slot = (this.#clock[place] as number) - 1;
+      const marks = this.#marks[slot] as number;
+      if ((this.#opens[slot] as number) > 0) continue;
+      if ((marks & AGAIN) === 0) {
+        this.#drop(slot, registry);
+        this.#marks[slot] = 0;
+        return place;
+      }
+      this.#marks[slot] = marks & ~AGAIN;
+    }
+    return -1;
+  }
+
+  #drop(slot: number, registry: BackingRegistry): void {
+    const id = this.#backing[slot] as number;
+    if (id > 0) registry.close(id);
+    this.#backing[slot] = 0;
   }
 }
 

@@ -17,15 +17,19 @@ export class SharedMutex {
 
   /** Runs `section` while holding the mutex; not reentrant. */
   hold<T>(section: () => T): T {
-    this.#lock();
+    this.lock();
     try {
       return section();
     } finally {
-      if (Atomics.exchange(this.#words, this.#index, FREE) === CONTENDED) Atomics.notify(this.#words, this.#index, 1);
+      this.unlock();
     }
   }
 
-  #lock(): void {
+  unlock(): void {
+    if (Atomics.exchange(this.#words, this.#index, FREE) === CONTENDED) Atomics.notify(this.#words, this.#index, 1);
+  }
+
+  lock(): void {
     if (Atomics.compareExchange(this.#words, this.#index, FREE, HELD) === FREE) return;
     while (Atomics.exchange(this.#words, this.#index, CONTENDED) !== FREE) {
       Atomics.wait(this.#words, this.#index, CONTENDED);

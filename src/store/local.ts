@@ -22,10 +22,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { toHex } from '../bytes.ts';
-import { HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
+import { toHex, writeHex } from '../bytes.ts';
+import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
 import { EEXIST, EIO, ENOENT, type Errno, errnoOf } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
+import { type FileStatus, fileStatus } from '../syscall.ts';
 import type { Repository } from './repository.ts';
 
 const FORMAT = 'cfs-repository';
@@ -41,12 +42,15 @@ export class LocalRepository implements Repository {
   readonly uuid: string;
   readonly hash: HashAlgorithm;
   readonly #objects: string;
+  /** `objects/ab/cdef…` and NUL, whose digits change with each use. */
+  readonly #nativePath: Buffer;
 
   constructor(path: string, meta: Meta) {
     this.path = path;
     this.uuid = meta.uuid;
     this.hash = meta.hash;
     this.#objects = `${path}/objects/`;
+    this.#nativePath = Buffer.from(`${this.objectPath(new Uint8Array(DIGEST_SIZE))}\0`);
   }
 
   /** The file of the object, whether it exists or not. */
@@ -70,6 +74,14 @@ export class LocalRepository implements Repository {
     } catch (error) {
       return errnoOf(error) ?? EIO;
     }
+  }
+
+  status(digest: Uint8Array, out: FileStatus): 0 | Errno {
+    const path = this.#nativePath;
+    const end = path.length - 1;
+    writeHex(path, end - 2 * DIGEST_SIZE - 1, digest, 0, 1);
+    writeHex(path, end - 2 * (DIGEST_SIZE - 1), digest, 1, DIGEST_SIZE);
+    return fileStatus(path, out);
   }
 
   size(digest: Uint8Array): number | Errno {

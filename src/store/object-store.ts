@@ -3,8 +3,9 @@
  * the mount asks, opened. State is shared between the threads of a mount.
  */
 import { closeSync, fstatSync, type Stats } from 'node:fs';
-import { EIO, type Errno, isErrno } from '../errno.ts';
+import { EIO, ENOENT, type Errno, isErrno } from '../errno.ts';
 import { fileIdentity } from '../file-identity.ts';
+import { emptyFileStatus, type FileStatus } from '../syscall.ts';
 import { type CopyProblem, notOpened, ProblemLog } from './copy-problems.ts';
 import type { Repository } from './repository.ts';
 import { checkShape, verifyObject } from './verify.ts';
@@ -45,6 +46,7 @@ export class ObjectStore {
   readonly #identity: Uint32Array;
   /** IDLE or HASHING. */
   readonly #busy: Int32Array;
+  readonly #status: FileStatus = emptyFileStatus();
 
   /**
    * @param verify false: objects are only looked at for type and size
@@ -83,6 +85,26 @@ export class ObjectStore {
     return EIO;
   }
 
+  /**
+   * Which file `open` would give a descriptor of, by one look at its name: its `fileIdentity`; -1 where only `open`
+   * can tell, because the file has not been verified in its present state, for instance.
+   */
+  current(object: ObjectName): number {
+    const status = this.#status;
+    for (const repository of this.#repositories) {
+      const result = repository.status(object.digest, status);
+      if (result === ENOENT) continue;
+      if (isErrno(result) || !this.#isGood(object, status)) return -1;
+      return fileIdentity(status);
+    }
+    return -1;
+  }
+
+  #isGood({ index, size }: ObjectName, status: FileStatus): boolean {
+    if (this.#verify) return this.#isVerified(index, status);
+    return status.isFile && status.size === size;
+  }
+
   #check(fd: number, object: ObjectName, repository: Repository): string | undefined {
     if (!this.#verify) return checkShape(fd, object.size);
     const stat = fstatSync(fd);
@@ -105,7 +127,7 @@ export class ObjectStore {
   }
 
   /** A file is the one that was verified while inode and ctime are the same: writing, truncating, replacing and renaming change one of them. */
-  #isVerified(index: number, stat: Stats): boolean {
+  #isVerified(index: number, stat: Pick<Stats, 'dev' | 'ino' | 'ctimeMs'>): boolean {
     return this.#ctime[index] === stat.ctimeMs && this.#identity[index] === fileIdentity(stat);
   }
 

@@ -1,9 +1,10 @@
 /** An ImageFilesystem over a tree of the model, with objects that are plain files of a scratch directory. */
-import { mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { toHex } from '../../src/bytes.ts';
 import { digestContent } from '../../src/digest.ts';
 import { EIO, type Errno, errnoOf } from '../../src/errno.ts';
+import { fileIdentity } from '../../src/file-identity.ts';
 import { type Attributes, emptyAttributes } from '../../src/fs/filesystem.ts';
 import { ImageFilesystem, type ObjectOpener } from '../../src/fs/image-filesystem.ts';
 import { attachTables, type ManifestTables, shareTables } from '../../src/manifest/tables.ts';
@@ -36,6 +37,9 @@ export function imageFixture(tree: Tree, directoryPath: string): ImageFixture {
       } catch (error) {
         return errnoOf(error) ?? EIO;
       }
+    },
+    current({ digest }: ObjectName): number {
+      return fileIdentity(statSync(join(directoryPath, toHex(digest))));
     },
   };
   // as a worker thread has them: all columns in one shared buffer

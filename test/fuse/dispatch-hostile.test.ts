@@ -161,6 +161,8 @@ function guarded(inner: ImageFilesystem): Filesystem {
     },
     getxattr: (ino, text) => inner.getxattr(ino, text),
     listxattr: (ino) => inner.listxattr(ino),
+    slotOf: (ino) => inner.slotOf(ino),
+    current: (slot) => inner.current(slot),
     statfs: () => inner.statfs(),
   };
 }

@@ -1,16 +1,18 @@
-import { closeSync, fstatSync, openSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { EIO, ELOOP, EPERM, type Errno, isErrno } from '../../src/errno.ts';
+import { fileIdentity } from '../../src/file-identity.ts';
 import type { Filesystem, OpenFile } from '../../src/fs/filesystem.ts';
 import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FOPEN_PASSTHROUGH } from '../../src/fuse/abi.ts';
 import { allocateOpenFileState, type BackingRegistry, type Opened, OpenFiles } from '../../src/fuse/open-files.ts';
 import { useScratch } from '../store/scratch.ts';
 
-/** Ids that are kept for the next open: IDLE_IDS of open-files.ts. */
-const KEPT = 4096;
+/** Ids that are kept for the next open. */
+const KEPT = 256;
 const SLOTS = 3 * KEPT;
 const CACHED = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH;
+const THROUGH = FOPEN_PASSTHROUGH | FOPEN_NOFLUSH;
 const PASSTHROUGH_LOW = 0x8000_0000;
 
 const at = useScratch();
@@ -18,6 +20,9 @@ const ids = new Set<number>();
 let descriptors: Set<number>;
 let nextId: number;
 let asked: number;
+/** Calls of `current`, and what makes it give -1. */
+let looks: number;
+let isUnknown: boolean;
 /** In place of what the registry answers. */
 let refusal: Errno | undefined;
 let state: SharedArrayBuffer;
@@ -27,21 +32,28 @@ beforeEach(() => {
   descriptors = new Set();
   nextId = 1;
   asked = 0;
+  looks = 0;
+  isUnknown = false;
   refusal = undefined;
-  state = allocateOpenFileState(SLOTS);
+  state = allocateOpenFileState(SLOTS, KEPT);
 });
 
 const pathOf = (nodeid: number): string => at(`object${nodeid}`);
 
-/** Nodeid n lies in slot n - 1 and is the file `object<n % 8>`; those from 10,000 up have their content in memory. */
+/** Nodeid n lies in slot n - 1 and is the file `object<n % 8>`; those from 700 up have their content in memory. */
 const fs = {
   slots: SLOTS,
   open(nodeid: number): OpenFile | Errno {
     if (nodeid === 0) return EIO;
-    if (nodeid >= 10_000) return { fd: -1, handle: 0, slot: nodeid - 1 };
+    if (nodeid >= 700) return { fd: -1, handle: 0, slot: nodeid - 1 };
     const fd = openSync(pathOf(nodeid % 8), 'r');
     descriptors.add(fd);
     return { fd, handle: fd, slot: nodeid - 1 };
+  },
+  slotOf: (nodeid: number): number => nodeid - 1,
+  current(slot: number): number {
+    looks++;
+    return isUnknown ? -1 : fileIdentity(statSync(pathOf((slot + 1) % 8)));
   },
   release(_nodeid: number, handle: number): void {
     if (handle === 0) return;
@@ -107,8 +119,8 @@ describe('OpenFiles without passthrough', () => {
 });
 
 describe('OpenFiles with passthrough', () => {
-  test('opens with FOPEN_PASSTHROUGH alone, and keeps no descriptor', () => {
-    expect(opened(files(), 3)).toEqual({ low: PASSTHROUGH_LOW, high: 2, flags: FOPEN_PASSTHROUGH, backingId: 1 });
+  test('opens with FOPEN_PASSTHROUGH and without FOPEN_KEEP_CACHE, and keeps no descriptor', () => {
+    expect(opened(files(), 3)).toEqual({ low: PASSTHROUGH_LOW, high: 2, flags: THROUGH, backingId: 1 });
     expect(descriptors.size).toBe(0);
   });
 
@@ -134,9 +146,9 @@ describe('OpenFiles with passthrough', () => {
 
   test('opens what lies in memory through the page cache', () => {
     const openFiles = files();
-    const result = opened(openFiles, 10_001);
-    expect(result).toEqual({ low: 0, high: 10_000, flags: CACHED, backingId: 0 });
-    release(openFiles, 10_001, result);
+    const result = opened(openFiles, 701);
+    expect(result).toEqual({ low: 0, high: 700, flags: CACHED, backingId: 0 });
+    release(openFiles, 701, result);
     expect(asked).toBe(0);
   });
 
@@ -180,7 +192,7 @@ describe('OpenFiles where the kernel takes no backing file', () => {
     const openFiles = files();
     release(openFiles, 3, opened(openFiles, 3));
     refusal = undefined;
-    expect(opened(openFiles, 3).flags).toBe(FOPEN_PASSTHROUGH);
+    expect(opened(openFiles, 3).flags).toBe(THROUGH);
   });
 
   test('does not let one inode decide for another', () => {
@@ -188,7 +200,7 @@ describe('OpenFiles where the kernel takes no backing file', () => {
     const openFiles = files();
     opened(openFiles, 3);
     refusal = undefined;
-    expect(opened(openFiles, 4).flags).toBe(FOPEN_PASSTHROUGH);
+    expect(opened(openFiles, 4).flags).toBe(THROUGH);
   });
 });
 
@@ -215,6 +227,50 @@ describe('OpenFiles where the file of an object is replaced', () => {
   });
 });
 
+describe('OpenFiles that opens a file again', () => {
+  test('gives what `open` gave, without opening anything', () => {
+    const openFiles = files();
+    const first = opened(openFiles, 3);
+    for (const thread of [openFiles, files()]) expect(thread.reopen(3)).toEqual(first);
+    expect([asked, descriptors.size]).toEqual([1, 0]);
+  });
+
+  test('counts it: the id stays until the last release', () => {
+    state = allocateOpenFileState(SLOTS, 0);
+    const openFiles = files();
+    const [first, second] = [opened(openFiles, 3), openFiles.reopen(3) as Opened];
+    release(openFiles, 3, first);
+    expect([...ids]).toEqual([first.backingId]);
+    release(openFiles, 3, second);
+    expect([...ids]).toEqual([]);
+    expect(openFiles.reopen(3)).toBeUndefined();
+  });
+
+  test('knows no file that was never opened, has its content in memory, or cannot be told by a look', () => {
+    const openFiles = files();
+    expect(openFiles.reopen(3)).toBeUndefined();
+    expect(openFiles.reopen(0)).toBeUndefined();
+    opened(openFiles, 701);
+    expect(openFiles.reopen(701)).toBeUndefined();
+    expect(looks).toBe(0);
+    opened(openFiles, 3);
+    isUnknown = true;
+    expect(openFiles.reopen(3)).toBeUndefined();
+  });
+
+  test('knows no file whose object was replaced', () => {
+    const openFiles = files();
+    opened(openFiles, 4);
+    replace(4);
+    expect(openFiles.reopen(4)).toBeUndefined();
+  });
+
+  test('knows nothing without passthrough', () => {
+    opened(files(), 3);
+    expect(new OpenFiles(fs, state, undefined).reopen(3)).toBeUndefined();
+  });
+});
+
 describe('OpenFiles with many inodes', () => {
   test('keeps as many idle ids as it says, and gives the oldest back', () => {
     const openFiles = files();
@@ -225,6 +281,26 @@ describe('OpenFiles with many inodes', () => {
     expect(ids.has(11)).toBe(true);
     expect(opened(openFiles, 11).backingId).toBe(11);
     expect(opened(openFiles, 10).backingId).toBe(count + 1);
+  });
+
+  test('gives back last what was opened more than once', () => {
+    const openFiles = files();
+    for (let nodeid = 1; nodeid <= KEPT; nodeid++) release(openFiles, nodeid, opened(openFiles, nodeid));
+    for (let nodeid = 1; nodeid <= 10; nodeid++) release(openFiles, nodeid, openFiles.reopen(nodeid) as Opened);
+    for (let nodeid = KEPT + 1; nodeid <= KEPT + 10; nodeid++) release(openFiles, nodeid, opened(openFiles, nodeid));
+    expect([1, 10, 11, 20, 21].map((id) => ids.has(id))).toEqual([true, true, false, false, true]);
+  });
+
+  test('keeps no id of a closed file where all places are taken by open ones', () => {
+    const openFiles = files();
+    const held = Array.from({ length: KEPT }, (_, i) => opened(openFiles, i + 1));
+    const more = opened(openFiles, KEPT + 1);
+    release(openFiles, KEPT + 1, more);
+    expect(ids.has(more.backingId)).toBe(false);
+    held.forEach((file, i) => {
+      release(openFiles, i + 1, file);
+    });
+    expect(ids.size).toBe(KEPT);
   });
 
   test('never gives an id back whose inode is open', () => {
@@ -248,7 +324,7 @@ describe('OpenFiles with many inodes', () => {
     fc.assert(
       fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
         ids.clear();
-        state = allocateOpenFileState(SLOTS);
+        state = allocateOpenFileState(SLOTS, 3);
         const threads = [files(), files()];
         const open = new Map<number, Opened[]>();
         actions.forEach(({ nodeid, what }, i) => {
@@ -259,7 +335,7 @@ describe('OpenFiles with many inodes', () => {
           else if (what < 4 && held.length > 0)
             release(thread, nodeid, held.splice(what % held.length, 1)[0] as Opened);
           else {
-            const result = thread.open(nodeid);
+            const result = (what % 2 === 0 ? thread.reopen(nodeid) : undefined) ?? thread.open(nodeid);
             if (!isErrno(result)) open.set(nodeid, [...held, result]);
           }
           expectConsistent(open);

@@ -1,7 +1,8 @@
-import { statSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
+import { renameSync, statSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, test, vi } from 'vitest';
 import { EIO } from '../../src/errno.ts';
+import { fileIdentity } from '../../src/file-identity.ts';
 import { useScratch } from './scratch.ts';
 import { COUNT, DAMAGES, expectGood, open, type StoredObject, StoreFixture } from './store-fixture.ts';
 
@@ -21,6 +22,59 @@ function storedAtOneTime(): StoredObject {
   }
   throw new Error('no two files got the same ctime');
 }
+
+describe('which file is current', () => {
+  const identityOf = (object: StoredObject, repository = f.first): number =>
+    fileIdentity(statSync(repository.pathOf(object)));
+
+  test('is known once it was verified, without hashing or opening it', async () => {
+    const object = f.stored(f.first);
+    await settle();
+    const store = f.store();
+    expect(store.current(object)).toBe(-1);
+    expectGood(store, object);
+    f.first.reset();
+    expect(store.current(object)).toBe(identityOf(object));
+    expect([f.first.hashings, f.first.opens, f.first.looks]).toEqual([0, 0, 1]);
+  });
+
+  test('is known from a later repository where an earlier one does not have it', async () => {
+    const object = f.stored(f.second);
+    await settle();
+    expectGood(f.store(), object);
+    expect(f.store().current(object)).toBe(identityOf(object, f.second));
+  });
+
+  test('is not known once it was written to, replaced, or removed', async () => {
+    const changes: ((path: string, content: Buffer) => void)[] = [
+      (path, content) => writeFileSync(path, content),
+      (path, content) => {
+        writeFileSync(`${path}.new`, content);
+        renameSync(`${path}.new`, path);
+      },
+      unlinkSync,
+    ];
+    for (const change of changes) {
+      const object = f.stored(f.first);
+      await settle();
+      const store = f.store();
+      expectGood(store, object);
+      change(f.first.pathOf(object), object.content);
+      expect(store.current(object)).toBe(-1);
+    }
+  });
+
+  test('without verifying is any regular file of the right size', () => {
+    const object = f.stored(f.first);
+    const store = f.store('off');
+    expect(store.current(object)).toBe(identityOf(object));
+    truncateSync(f.first.pathOf(object), 10);
+    expect(store.current(object)).toBe(-1);
+    unlinkSync(f.first.pathOf(object));
+    symlinkSync('/etc/passwd', f.first.pathOf(object));
+    expect(store.current(object)).toBe(-1);
+  });
+});
 
 describe('what was verified', () => {
   test('is not hashed again', async () => {

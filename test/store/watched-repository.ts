@@ -4,6 +4,7 @@ import type { Errno } from '../../src/errno.ts';
 import { initRepository, type LocalRepository } from '../../src/store/local.ts';
 import type { ObjectName } from '../../src/store/object-store.ts';
 import type { Repository } from '../../src/store/repository.ts';
+import type { FileStatus } from '../../src/syscall.ts';
 
 /** A local repository that tells how often an object of it was hashed, and opened. */
 export class WatchedRepository implements Repository {
@@ -11,6 +12,7 @@ export class WatchedRepository implements Repository {
   readonly uuid: string;
   hashings = 0;
   opens = 0;
+  looks = 0;
   /** In place of every answer of `open`. */
   failing: Errno | undefined;
   readonly #local: LocalRepository;
@@ -31,12 +33,18 @@ export class WatchedRepository implements Repository {
   reset(): void {
     this.hashings = 0;
     this.opens = 0;
+    this.looks = 0;
     this.failing = undefined;
   }
 
   open(digest: Uint8Array): number | Errno {
     this.opens++;
     return this.failing ?? this.#local.open(digest);
+  }
+
+  status(digest: Uint8Array, out: FileStatus): 0 | Errno {
+    this.looks++;
+    return this.#local.status(digest, out);
   }
 
   size(digest: Uint8Array): number | Errno {
