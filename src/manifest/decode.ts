@@ -1,18 +1,46 @@
 /** Bytes to validated tables. A manifest is hostile until this returns. */
 import { endianness } from 'node:os';
-import { Decoder } from 'cbor-x';
+import { addExtension, Decoder } from 'cbor-x';
 import { BLOCK_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
 import { CfsError } from '../error.ts';
 import { checkCborProfile } from './cbor-profile.ts';
 import {
+  attachTables,
+  type ColumnType,
   MANIFEST_VERSION,
   type ManifestHeader,
   type ManifestTables,
+  packColumns,
   type RepositoryHint,
   TABLE_COLUMNS,
-  tablesFrom,
 } from './tables.ts';
 import { validateTables } from './validate.ts';
+
+/** The bytes of a typed array (RFC 8746) where they lie in the file: cbor-x itself would copy each. */
+class RawArray {
+  readonly type: ColumnType;
+  readonly bytes: Uint8Array;
+
+  constructor(type: ColumnType, bytes: Uint8Array) {
+    this.type = type;
+    this.bytes = bytes;
+  }
+}
+
+const ARRAY_TAGS: readonly (readonly [tag: number, type: ColumnType, name: string])[] = [
+  [70, 'u32', 'an array of uint32 (tag 70)'],
+  [71, 'u64', 'an array of uint64 (tag 71)'],
+  [79, 'i64', 'an array of sint64 (tag 79)'],
+];
+for (const [tag, type] of ARRAY_TAGS) {
+  // one class a tag, which cbor-x takes for what it would encode with that tag: nobody does
+  addExtension({
+    Class: class {},
+    tag,
+    encode: () => undefined,
+    decode: (bytes: Uint8Array) => new RawArray(type, bytes),
+  } as unknown as Parameters<typeof addExtension>[0]);
+}
 
 const decoder = new Decoder({ mapsAsObjects: false, useRecords: false });
 
@@ -21,7 +49,7 @@ const fail = (reason: string): never => {
 };
 
 /**
- * The tables of an image file, completely validated. The arrays may be views of `bytes`.
+ * The tables of an image file, completely validated. The arrays are copies in one shared buffer: `bytes` is not needed any more.
  * @throws CfsError (image) that names the table and row of the first thing that is wrong
  */
 export function decodeManifest(bytes: Uint8Array): ManifestTables {
@@ -43,33 +71,30 @@ export function decodeManifest(bytes: Uint8Array): ManifestTables {
     fail(`its version is ${String(version)}; this program reads version ${MANIFEST_VERSION}`);
   }
   checkKeys('the top level', root, ['version', 'hash', 'blockSize', ...Object.keys(TABLE_COLUMNS), 'repositories']);
-  const tables = tablesFrom(headerOf(root), (table, name, type) => {
-    const columns: unknown = root.get(table);
-    if (!(columns instanceof Map)) return fail(`${table} is not a map`);
-    checkKeys(table, columns, Object.keys(TABLE_COLUMNS[table]));
-    const column: unknown = columns.get(name);
-    switch (type) {
-      case 'bytes':
-        return column instanceof Uint8Array ? column : fail(`${table}.${name} is not a byte string`);
-      case 'u32':
-        return column instanceof Uint32Array ? column : fail(`${table}.${name} is not an array of uint32 (tag 70)`);
-      case 'u64':
-        return column instanceof BigUint64Array
-          ? wordsOf(column)
-          : fail(`${table}.${name} is not an array of uint64 (tag 71)`);
-      case 'i64':
-        return column instanceof BigInt64Array
-          ? wordsOf(column)
-          : fail(`${table}.${name} is not an array of sint64 (tag 79)`);
-    }
-  });
+  const tables = attachTables(
+    packColumns(headerOf(root), (table, name, type) => {
+      const columns: unknown = root.get(table);
+      if (!(columns instanceof Map)) return fail(`${table} is not a map`);
+      checkKeys(table, columns, Object.keys(TABLE_COLUMNS[table]));
+      return columnBytes(`${table}.${name}`, type, columns.get(name));
+    }),
+  );
   const invalid = validateTables(tables);
   if (invalid !== undefined) fail(invalid);
   return tables;
 }
 
-const wordsOf = (column: BigUint64Array | BigInt64Array): Uint32Array =>
-  new Uint32Array(column.buffer, column.byteOffset, column.length * 2);
+/** The bytes of a column in the file. */
+function columnBytes(name: string, type: ColumnType, column: unknown): Uint8Array {
+  if (type === 'bytes') return column instanceof Uint8Array ? column : fail(`${name} is not a byte string`);
+  if (!(column instanceof RawArray) || column.type !== type) {
+    return fail(`${name} is not ${ARRAY_TAGS.find((row) => row[1] === type)?.[2]}`);
+  }
+  const width = type === 'u32' ? 4 : 8;
+  if (column.bytes.length % width !== 0)
+    return fail(`${name} has ${column.bytes.length} bytes, no multiple of ${width}`);
+  return column.bytes;
+}
 
 function checkKeys(where: string, map: ReadonlyMap<unknown, unknown>, expected: readonly string[]): void {
   const keys = [...map.keys()];

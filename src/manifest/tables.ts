@@ -135,24 +135,38 @@ export function tablesFrom(
 const columnOf = (tables: ManifestTables, table: TableName, name: string): Uint8Array | Uint32Array =>
   (tables[table] as Record<string, Uint8Array | Uint32Array>)[name] as Uint8Array | Uint32Array;
 
-/** Copies all columns into one SharedArrayBuffer. */
-export function shareTables(tables: ManifestTables): SharedTables {
+/** Copies the bytes of all columns into one SharedArrayBuffer. */
+export function packColumns(
+  header: ManifestHeader,
+  column: (table: TableName, name: string, type: ColumnType) => Uint8Array,
+): SharedTables {
+  const columns = columnNames().map((names) => column(...names));
   let total = 0;
-  const extents = columnNames().map(([table, name]): readonly [number, number] => {
-    const extent = [total, columnOf(tables, table, name).byteLength] as const;
-    total = align8(total + extent[1]);
+  const extents = columns.map(({ length }): readonly [number, number] => {
+    const extent = [total, length] as const;
+    total = align8(total + length);
     return extent;
   });
   const buffer = new SharedArrayBuffer(total);
   const bytes = new Uint8Array(buffer);
-  columnNames().forEach(([table, name], i) => {
-    const column = columnOf(tables, table, name);
-    bytes.set(
-      new Uint8Array(column.buffer, column.byteOffset, column.byteLength),
-      (extents[i] as readonly [number, number])[0],
-    );
+  columns.forEach((one, i) => {
+    bytes.set(one, (extents[i] as readonly [number, number])[0]);
   });
-  return { header: tables.header, buffer, extents };
+  return { header, buffer, extents };
+}
+
+/** The tables for other threads: without a copy where they lie in one shared buffer, as those of an image that was read do. */
+export function shareTables(tables: ManifestTables): SharedTables {
+  const { header } = tables;
+  const columns = columnNames().map(([table, name]) => columnOf(tables, table, name));
+  const buffer = columns[0]?.buffer;
+  if (buffer instanceof SharedArrayBuffer && columns.every((column) => column.buffer === buffer)) {
+    return { header, buffer, extents: columns.map(({ byteOffset, byteLength }) => [byteOffset, byteLength] as const) };
+  }
+  return packColumns(header, (table, name) => {
+    const column = columnOf(tables, table, name);
+    return new Uint8Array(column.buffer, column.byteOffset, column.byteLength);
+  });
 }
 
 /** The tables over a shared buffer; no copy. */

@@ -333,24 +333,22 @@ function checkTree(tables: ManifestTables): Problem {
   return checkReachable(tables);
 }
 
-/** With one link to each directory but the root, what the root does not reach lies in a cycle. */
+/** With one link to each directory but the root, from its parent, what does not lead up to the root lies in a cycle. */
 function checkReachable(tables: ManifestTables): Problem {
-  const { mode, payload } = tables.inodes;
-  const { first, inode: directoryInode } = tables.directories;
-  const { inode } = tables.dirents;
-  const reached = new Uint8Array(directoryInode.length);
-  const queue = new Uint32Array(directoryInode.length);
-  let tail = 1;
-  reached[0] = 1;
-  for (let head = 0; head < tail; head++) {
-    const directory = queue[head] as number;
-    for (let d = first[directory] as number; d < (first[directory + 1] as number); d++) {
-      const row = inode[d] as number;
-      if (((mode[row] as number) & S_IFMT) !== S_IFDIR) continue;
-      reached[payload[row] as number] = 1;
-      queue[tail++] = payload[row] as number;
+  const { payload } = tables.inodes;
+  const { parent } = tables.directories;
+  /** Of each directory: 1 where it is known to lead to the root. */
+  const leads = new Uint8Array(parent.length);
+  const way = new Uint32Array(parent.length);
+  leads[0] = 1;
+  for (let directory = 1; directory < parent.length; directory++) {
+    let length = 0;
+    for (let at = directory; leads[at] === 0; at = payload[parent[at] as number] as number) {
+      if (length === parent.length)
+        return `directories row ${directory} is not reachable from the root: a directory cycle`;
+      way[length++] = at;
     }
+    for (let i = 0; i < length; i++) leads[way[i] as number] = 1;
   }
-  const lost = reached.indexOf(0);
-  return lost < 0 ? undefined : `directories row ${lost} is not reachable from the root: a directory cycle`;
+  return undefined;
 }
