@@ -1,11 +1,12 @@
-/** The daemon's program: its settings are the only argument, as JSON. */
-import { closeSync, openSync, readdirSync, writeSync } from 'node:fs';
+/** The daemon's program: its settings come on standard input, as JSON. */
+import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
 import { CfsError } from './error.ts';
 import { type MountedImage, mountImage } from './mount.ts';
 import { MountKeeper, makeLog, summaryOf } from './serve.ts';
 import { dup2, isInherited } from './syscall.ts';
 
+const STDIN = 0;
 const STDERR = 2;
 
 async function runDaemon({ logFile, ...options }: DaemonSettings): Promise<void> {
@@ -52,10 +53,13 @@ function closeInherited(): void {
 /** A daemon keeps no directory busy, and no terminal or pipe of its starter open. */
 function leaveTerminal(): void {
   process.chdir('/');
-  const fd = openSync('/dev/null', 'w');
+  const fd = openSync('/dev/null', 'r+');
+  dup2(fd, STDIN);
   dup2(fd, STDERR);
   closeSync(fd);
 }
 
 closeInherited();
-await runDaemon(JSON.parse(process.argv[2] as string) as DaemonSettings);
+// nothing: whoever started this has nothing to mount after all
+const settings = readFileSync(STDIN, 'utf8');
+if (settings !== '') await runDaemon(JSON.parse(settings) as DaemonSettings);

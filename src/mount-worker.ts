@@ -3,7 +3,8 @@ import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { contentsOf } from './contents.ts';
 import { ImageFilesystem } from './fs/image-filesystem.ts';
-import { cloneDevice, DeviceBackingRegistry, readRequest, writeReply } from './fuse/device.ts';
+import { ReadingEvents } from './fs/reading-events.ts';
+import { DeviceBackingRegistry, readRequest, writeReply } from './fuse/device.ts';
 import { Dispatcher } from './fuse/dispatch.ts';
 import { OpenFiles } from './fuse/open-files.ts';
 import { ServingTurn } from './fuse/serving-turn.ts';
@@ -13,19 +14,28 @@ import type { ObjectState, VerifyMode } from './store/object-store.ts';
 
 /** What a worker is told when the mount is there. */
 export interface ServeMessage {
-  /** The connection; the worker takes a clone of its own. */
+  /** The connection, or a clone of it with a queue of its own. */
   readonly fd: number;
+  /** Whether the worker is to close `fd` at the end. */
+  readonly ownsFd: boolean;
   readonly tables: SharedTables;
   readonly repositories: readonly string[];
   readonly verify: VerifyMode;
   readonly objectState: ObjectState;
   readonly openFileState: SharedArrayBuffer;
   readonly passthrough: boolean;
+  readonly events: SharedArrayBuffer;
   /** The mutex of ServingTurn. */
   readonly turn: SharedArrayBuffer;
 }
 
-export type WorkerReport = { readonly type: 'serving' } | { readonly type: 'log'; readonly line: string };
+/** `openings`: so many files were opened for the first time that fetching others ahead may pay. */
+export type WorkerReport =
+  | { readonly type: 'serving' }
+  | { readonly type: 'openings' }
+  | { readonly type: 'log'; readonly line: string };
+
+const ENOUGH_OPENINGS = 3;
 
 const report = (message: WorkerReport): void => parentPort?.postMessage(message);
 
@@ -41,8 +51,15 @@ function serve(message: ServeMessage): void {
   const tables = attachTables(message.tables);
   const repositories = message.repositories.map((path) => openRepository(path, tables.header.hash));
   const contents = contentsOf(tables, repositories, message.verify, message.objectState, log);
-  const fs = new ImageFilesystem(tables, contents);
-  const fd = cloneDevice(message.fd);
+  const events = new ReadingEvents(message.events);
+  let isAheadWanted = false;
+  const fs = new ImageFilesystem(tables, contents, (event, value) => {
+    events.tell(event, value);
+    if (isAheadWanted || event !== 'opened' || events.openings < ENOUGH_OPENINGS) return;
+    isAheadWanted = true;
+    report({ type: 'openings' });
+  });
+  const { fd } = message;
   const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
   const turn = new ServingTurn(message.turn);
   const openFiles = new OpenFiles(fs, message.openFileState, registry);
@@ -51,7 +68,7 @@ function serve(message: ServeMessage): void {
   try {
     serveDevice(fd, dispatcher, turn);
   } finally {
-    if (fd !== message.fd) closeSync(fd);
+    if (message.ownsFd) closeSync(fd);
   }
 }
 

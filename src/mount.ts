@@ -1,11 +1,11 @@
 /** Composition of a mount: options -> image and repositories -> file system -> driver -> worker threads. */
 import { closeSync, openSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import { contentsOf } from './contents.ts';
 import { errnoName, isErrno } from './errno.ts';
 import { CfsError, reasonOf } from './error.ts';
 import { ImageFilesystem } from './fs/image-filesystem.ts';
+import { allocateReadingEvents } from './fs/reading-events.ts';
 import { PASSTHROUGH, REQUEST_BUFFER_SIZE } from './fuse/abi.ts';
 import { canPassThrough, readRequest, writeReply } from './fuse/device.ts';
 import { decodeInit, encodeInitReply, negotiate } from './fuse/init.ts';
@@ -21,7 +21,8 @@ import {
   type SharedTables,
   shareTables,
 } from './manifest/tables.ts';
-import type { ServeMessage, WorkerReport } from './mount-worker.ts';
+import type { ServeMessage } from './mount-worker.ts';
+import { MountWorkers } from './mount-workers.ts';
 import { type LocalRepository, openRepository } from './store/local.ts';
 import { allocateObjectState, type VerifyMode } from './store/object-store.ts';
 
@@ -72,13 +73,13 @@ export interface MountedImage {
  */
 export async function mountImage(options: MountOptions): Promise<MountedImage> {
   const mountpoint = checkMountpoint(options);
-  // threads take about as long to start as an image to read: both at the same time
-  const workers = options.driver === 'kernel' ? startWorkers(options.threads) : [];
+  // a thread takes about as long to start as an image to read: both at the same time
+  const workers = options.driver === 'kernel' ? new MountWorkers(options.threads) : undefined;
   try {
     const prepared = prepare(options, mountpoint);
-    return options.driver === 'kernel' ? await serveByKernel(prepared, workers) : await serveByFuseNative(prepared);
+    return workers === undefined ? await serveByFuseNative(prepared) : await serveByKernel(prepared, workers);
   } catch (error) {
-    await Promise.all(workers.map((worker) => worker.terminate()));
+    await workers?.terminate();
     throw error;
   }
 }
@@ -169,18 +170,7 @@ async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
   return { ...describe(prepared), passthrough: false, unmount, ended: mount.ended };
 }
 
-function startWorkers(count: number): Worker[] {
-  return Array.from(
-    { length: count },
-    () =>
-      new Worker(new URL('./mount-worker.js', import.meta.url), {
-        // descriptors cross threads: one opened for an OPEN in one thread is closed for its RELEASE in another
-        trackUnmanagedFds: false,
-      }),
-  );
-}
-
-async function serveByKernel(prepared: Prepared, workers: readonly Worker[]): Promise<MountedImage> {
+async function serveByKernel(prepared: Prepared, workers: MountWorkers): Promise<MountedImage> {
   const { options, mountpoint, imagePath, tables } = prepared;
   const mount = await mountKernel({ ...options, mountpoint, source: options.source ?? imagePath });
   const device = mountAt(mountpoint)?.device;
@@ -193,6 +183,7 @@ async function serveByKernel(prepared: Prepared, workers: readonly Worker[]): Pr
     const passthrough = answerInit(mount, prepared);
     const message: ServeMessage = {
       fd: mount.fd,
+      ownsFd: false,
       tables: prepared.shared,
       repositories: prepared.repositories.map(({ path }) => path),
       verify: options.verify,
@@ -200,14 +191,14 @@ async function serveByKernel(prepared: Prepared, workers: readonly Worker[]): Pr
       openFileState: allocateOpenFileState(inodeCount(tables)),
       passthrough,
       turn: allocateServingTurn(),
+      events: allocateReadingEvents(),
     };
-    const ended = Promise.all(workers.map(ending)).then((failures) => {
-      const failed = failures.some((failure) => failure !== undefined);
-      for (const failure of failures) if (failure !== undefined) options.log(`a worker thread failed: ${failure}`);
-      if (failed) detach();
+    const ended = workers.ended.then((failures) => {
+      for (const failure of failures) options.log(`a worker thread failed: ${failure}`);
+      if (failures.length > 0) detach();
       closeSync(mount.fd);
     });
-    await Promise.all(workers.map((worker) => starting(worker, message, options.log)));
+    await workers.serve(message, options.log);
     return { ...describe(prepared), passthrough, unmount: async () => detach(), ended };
   } catch (error) {
     detach();
@@ -236,27 +227,4 @@ function answerInit(mount: KernelMount, prepared: Prepared): boolean {
   } finally {
     closeSync(fd);
   }
-}
-
-/** Hands the mount to a worker; resolves when it serves. */
-function starting(worker: Worker, message: ServeMessage, log: (line: string) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    worker.on('message', (report: WorkerReport) => {
-      if (report.type === 'serving') resolve();
-      else log(report.line);
-    });
-    worker.once('error', reject);
-    worker.postMessage(message);
-  });
-}
-
-/** Resolves when the worker has ended, with what it died of. */
-function ending(worker: Worker): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    let failure: string | undefined;
-    worker.once('error', (error) => {
-      failure = error.stack ?? error.message;
-    });
-    worker.once('exit', () => resolve(failure));
-  });
 }

@@ -4,23 +4,32 @@
  * Each function returns the call's result, or a negative errno; none throws for a system error. Paths
  * and names are bytes. Blocking calls block the calling thread.
  */
-import koffi from 'koffi';
+import { createRequire } from 'node:module';
 import { EINVAL, EOPNOTSUPP, type Errno, errnoName } from './errno.ts';
 
 type NativeFunction = (...args: unknown[]) => number;
 
-let libc: ReturnType<typeof koffi.load> | undefined;
+type Koffi = typeof import('koffi');
+
+/** Loaded at the first call of all: a thread that makes none does not pay for it. */
+function koffi(): Koffi {
+  koffiModule ??= createRequire(import.meta.url)('koffi') as Koffi;
+  return koffiModule;
+}
+let koffiModule: Koffi | undefined;
+
+let libc: ReturnType<Koffi['load']> | undefined;
 
 /** A libc function that is looked up at its first call: a tool that mounts nothing pays for nothing. */
 function native(prototype: string): NativeFunction {
   let fn: NativeFunction | undefined;
   return (...args) => {
     if (fn === undefined) {
-      libc ??= koffi.load('libc.so.6');
+      libc ??= koffi().load('libc.so.6');
       fn = libc.func(prototype) as NativeFunction;
     }
     const result = Number(fn(...args));
-    return result === -1 ? -koffi.errno() : result;
+    return result === -1 ? -koffi().errno() : result;
   };
 }
 
@@ -43,7 +52,7 @@ export function systemError(errno: Errno, call: string, subject: string): Error 
 }
 
 function nativeStrerror(positive: number): string {
-  libc ??= koffi.load('libc.so.6');
+  libc ??= koffi().load('libc.so.6');
   strerrorFn ??= libc.func('const char *strerror(int errnum)') as unknown as (n: number) => string;
   return strerrorFn(positive);
 }
@@ -65,6 +74,7 @@ const lseekFn = native('int64_t lseek(int fd, int64_t offset, int whence)');
 const llistxattrFn = native('int64_t llistxattr(const void *path, _Out_ uint8_t *list, size_t size)');
 const lgetxattrFn = native('int64_t lgetxattr(const void *path, const void *name, _Out_ uint8_t *value, size_t size)');
 const statxFn = native('int statx(int dir, const void *path, int flags, unsigned int mask, _Out_ uint8_t *buffer)');
+const readaheadFn = native('int64_t readahead(int fd, int64_t offset, size_t length)');
 const fcntlFn = native('int fcntl(int fd, int command, int argument)');
 const socketpairFn = native('int socketpair(int domain, int type, int protocol, _Out_ int *fds)');
 const recvmsgFn = native('int64_t recvmsg(int socket, _Inout_ void *message, int flags)');
@@ -116,6 +126,11 @@ let ioctlIntegerFn: NativeFunction | undefined;
 /** syncfs(2): waits until everything written to the file system of `fd` is on its device. */
 export function syncfs(fd: number): 0 | Errno {
   return asErrno(syncfsFn(fd));
+}
+
+/** readahead(2): has the kernel read a part of a file into the page cache. Waits until the reading has begun. */
+export function readahead(fd: number, offset: number, length: number): 0 | Errno {
+  return asErrno(readaheadFn(fd, offset, length));
 }
 
 /** copy_file_range(2) from and to explicit offsets. Returns the bytes copied, 0 at the end of the file. */
@@ -264,11 +279,11 @@ const SCM_RIGHTS = 1;
  * other side sent none, or closed.
  */
 export function receiveFd(socket: number): number | Errno {
-  const iovec = koffi.struct({ base: 'void *', length: 'size_t' });
-  const message = koffi.struct({
+  const iovec = koffi().struct({ base: 'void *', length: 'size_t' });
+  const message = koffi().struct({
     name: 'void *',
     nameLength: 'uint32_t',
-    iov: koffi.pointer(iovec),
+    iov: koffi().pointer(iovec),
     iovLength: 'size_t',
     control: 'void *',
     controlLength: 'size_t',
@@ -276,8 +291,8 @@ export function receiveFd(socket: number): number | Errno {
   });
   const data = Buffer.alloc(16);
   const control = Buffer.alloc(64);
-  const header = Buffer.alloc(koffi.sizeof(message));
-  koffi.encode(header, message, {
+  const header = Buffer.alloc(koffi().sizeof(message));
+  koffi().encode(header, message, {
     name: null,
     nameLength: 0,
     iov: [{ base: data, length: data.length }],
@@ -289,7 +304,7 @@ export function receiveFd(socket: number): number | Errno {
   const n = recvmsgFn(socket, header, MSG_CMSG_CLOEXEC);
   if (n < 0) return asErrno(n);
   // struct cmsghdr: size_t length, int level, int type, then the descriptors
-  const got = koffi.decode(header, message) as { controlLength: number | bigint };
+  const got = koffi().decode(header, message) as { controlLength: number | bigint };
   if (Number(got.controlLength) < 20) return EOPNOTSUPP;
   if (control.readInt32LE(8) !== SOL_SOCKET || control.readInt32LE(12) !== SCM_RIGHTS) return EOPNOTSUPP;
   return control.readInt32LE(16);

@@ -1,9 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { compareBytes, concatBytes, equalBytes, exactUtf8, fromHex, printable, toHex } from '../src/bytes.ts';
+import { compareBytes, concatBytes, equalBytes, exactUtf8, fromHex, printable, toHex, writeHex } from '../src/bytes.ts';
 
 const bytes = (text: string): Uint8Array => Buffer.from(text, 'latin1');
 const anyBytes = fc.uint8Array({ maxLength: 40 });
+
+describe('writeHex()', () => {
+  it('writes a part of the bytes, and nothing around it', () => {
+    const out = Buffer.from('..........');
+    writeHex(out, 2, Uint8Array.of(0xff, 0x00, 0x1a, 0xb2), 1, 4);
+    expect(out.toString()).toBe('..001ab2..');
+  });
+});
 
 describe('toHex() and fromHex()', () => {
   it('give the bytes back', () => {

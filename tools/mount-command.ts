@@ -1,8 +1,7 @@
-#!/usr/bin/env node
-/** cfs-mount: mounts an image. */
+/** What cfs-mount does with its command line. */
 import { closeSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { startDaemon } from '../src/daemon.ts';
+import type { StartingDaemon } from '../src/daemon.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
 import type { MountOptions } from '../src/mount.ts';
 import { defaultStore } from '../src/store/location.ts';
@@ -55,7 +54,7 @@ Mount options:
 
 const MOUNT_KINDS: readonly ErrorKind[] = ['mount', 'image', 'store'];
 
-async function main(argv: readonly string[]): Promise<ExitStatus> {
+async function main(argv: readonly string[], daemon: StartingDaemon | undefined): Promise<ExitStatus> {
   command.parse(argv);
   const [image, mountpoint] = command.args as [string, string];
   const options = command.opts<Options>();
@@ -70,7 +69,8 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   const logFile = options.log === undefined ? undefined : resolve(options.log);
   if (logFile !== undefined) checkLog(logFile);
   if (options.foreground) return foreground(settings, logFile, options.json);
-  const summary = await startDaemon({ ...settings, ...(logFile === undefined ? {} : { logFile }) });
+  const starting = daemon ?? new (await import('../src/daemon.ts')).StartingDaemon(argv.slice(2));
+  const summary = await starting.mount({ ...settings, ...(logFile === undefined ? {} : { logFile }) });
   if (options.json) printJson(summary);
   return EXIT.ok;
 }
@@ -102,4 +102,11 @@ function checkLog(path: string): void {
   }
 }
 
-await runTool('cfs-mount', main, MOUNT_KINDS);
+/**
+ * Runs the tool.
+ * @param daemon one that waits to be told what to mount; undefined where none was started
+ */
+export async function runMount(daemon: StartingDaemon | undefined): Promise<void> {
+  await runTool('cfs-mount', (argv) => main(argv, daemon), MOUNT_KINDS);
+  daemon?.cancel();
+}

@@ -1,15 +1,27 @@
 /** The file system of an image: tables for who is where, an object store for what is in the files. */
 import { closeSync, readSync } from 'node:fs';
 import { equalBytes, printable } from '../bytes.ts';
-import { EINVAL, EIO, EISDIR, ENAMETOOLONG, ENODATA, ENOENT, ENOTDIR, type Errno, errnoOf, isErrno } from '../errno.ts';
+import {
+  EINVAL,
+  EIO,
+  EISDIR,
+  ENAMETOOLONG,
+  ENODATA,
+  ENOENT,
+  ENOTDIR,
+  EOPNOTSUPP,
+  type Errno,
+  errnoOf,
+  isErrno,
+} from '../errno.ts';
 import {
   direntName,
   direntRange,
   inlineContent,
   isDirectory,
   linkTarget,
-  lookupName,
-  objectDigest,
+  lookupDirent,
+  objectName,
   parentOfDirectory,
   pathOfRow,
   rowOfId,
@@ -35,6 +47,7 @@ import type {
   FilesystemStatistics,
   OpenFile,
 } from './filesystem.ts';
+import type { ReadingEvents } from './reading-events.ts';
 
 /** What the file system needs of a store: a verified descriptor, or EIO. */
 export interface ObjectOpener {
@@ -51,6 +64,8 @@ export interface ObjectReader {
 
 /** Where contents come from: whole objects, verified at open, or verified block by block as they are read. */
 export type Contents = { readonly opener: ObjectOpener } | { readonly reader: ObjectReader };
+
+type TellReading = ReadingEvents['tell'];
 
 const DOT = 0x2e;
 const BLOCK_SIZE = 4096;
@@ -73,10 +88,13 @@ export class ImageFilesystem implements Filesystem {
   readonly #tables: ManifestTables;
   readonly #contents: Contents;
   readonly #statistics: FilesystemStatistics;
+  readonly #tell: TellReading;
 
-  constructor(tables: ManifestTables, contents: Contents) {
+  /** @param tell is told what readers do, for who guesses what they do next */
+  constructor(tables: ManifestTables, contents: Contents, tell: TellReading = () => undefined) {
     this.#tables = tables;
     this.#contents = contents;
+    this.#tell = tell;
     this.slots = inodeCount(tables);
     this.features = {
       xattrs: tables.xattrs.first.length > 1,
@@ -100,9 +118,14 @@ export class ImageFilesystem implements Filesystem {
     // the kernel sends names of up to 1,024 bytes (FUSE_NAME_MAX)
     if (name.length > NAME_MAX) return ENAMETOOLONG;
     const dotdot = name.length === 2 && name[0] === DOT && name[1] === DOT;
-    const row = dotdot ? parentOfDirectory(this.#tables, directory) : lookupName(this.#tables, directory, name);
-    if (row < 0) return ENOENT;
-    this.#fill(row, out);
+    if (dotdot) {
+      this.#fill(parentOfDirectory(this.#tables, directory), out);
+      return 0;
+    }
+    const dirent = lookupDirent(this.#tables, directory, name);
+    if (dirent < 0) return ENOENT;
+    this.#tell('looked', dirent);
+    this.#fill(this.#tables.dirents.inode[dirent] as number, out);
     return 0;
   }
 
@@ -119,6 +142,7 @@ export class ImageFilesystem implements Filesystem {
     if (row < 0) return ENOENT;
     if (!isDirectory(tables, row)) return ENOTDIR;
     if (from === 0) {
+      this.#tell('listed', row);
       this.#fill(row, out);
       if (!sink(DOT_NAME, 1)) return 0;
     }
@@ -147,7 +171,8 @@ export class ImageFilesystem implements Filesystem {
     if (this.#type(row) !== S_IFREG) return isDirectory(this.#tables, row) ? EISDIR : EINVAL;
     const payload = this.#tables.inodes.payload[row] as number;
     if (payload >= PAYLOAD_INLINE || 'reader' in this.#contents) return { fd: -1, handle: NO_DESCRIPTOR, slot: row };
-    const fd = this.#contents.opener.open(this.#objectName(payload), this.#pathFor(row));
+    this.#tell('opened', row);
+    const fd = this.#contents.opener.open(objectName(this.#tables, payload), this.#pathFor(row));
     return isErrno(fd) ? fd : { fd, handle: fd, slot: row };
   }
 
@@ -158,7 +183,7 @@ export class ImageFilesystem implements Filesystem {
   current(slot: number): number {
     const payload = this.#tables.inodes.payload[slot] as number;
     if (this.#type(slot) !== S_IFREG || payload >= PAYLOAD_INLINE || 'reader' in this.#contents) return -1;
-    return this.#contents.opener.current(this.#objectName(payload));
+    return this.#contents.opener.current(objectName(this.#tables, payload));
   }
 
   read(ino: number, handle: number, offset: number, into: Uint8Array): number | Errno {
@@ -180,11 +205,8 @@ export class ImageFilesystem implements Filesystem {
       return into.length;
     }
     if (!('reader' in this.#contents)) return EIO;
-    return this.#contents.reader.read(this.#objectName(payload), offset, into, this.#pathFor(row));
-  }
-
-  #objectName(index: number): ObjectName {
-    return { index, digest: objectDigest(this.#tables, index), size: u64(this.#tables.objects.size, index) };
+    if (offset === 0) this.#tell('opened', row);
+    return this.#contents.reader.read(objectName(this.#tables, payload), offset, into, this.#pathFor(row));
   }
 
   /** The path for a message, found only when there is one: it costs a scan of all names. */
@@ -200,6 +222,8 @@ export class ImageFilesystem implements Filesystem {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
     for (const [key, value] of xattrsOf(this.#tables, row)) if (equalBytes(key, name)) return value;
+    // as a file system without ACLs says it: ls(1) then asks for no other file's, where it would ask for each
+    if (!this.features.acls && aclPrefix.equals(name.subarray(0, aclPrefix.length))) return EOPNOTSUPP;
     return ENODATA;
   }
 

@@ -42,7 +42,13 @@ export function direntRange(tables: ManifestTables, row: number): readonly [numb
 
 /** The inode row that `name` has in the directory inode `row`, or -1. */
 export function lookupName(tables: ManifestTables, row: number, name: Uint8Array): number {
-  const { names, nameOffset, inode } = tables.dirents;
+  const dirent = lookupDirent(tables, row, name);
+  return dirent < 0 ? -1 : (tables.dirents.inode[dirent] as number);
+}
+
+/** The dirent of `name` in the directory inode `row`, or -1. */
+export function lookupDirent(tables: ManifestTables, row: number, name: Uint8Array): number {
+  const { names, nameOffset } = tables.dirents;
   const { first } = tables.directories;
   const directory = tables.inodes.payload[row] as number;
   let low = first[directory] as number;
@@ -55,7 +61,7 @@ export function lookupName(tables: ManifestTables, row: number, name: Uint8Array
     let order = 0;
     for (let i = 0; i < shared && order === 0; i++) order = (names[from + i] as number) - (name[i] as number);
     if (order === 0) order = length - name.length;
-    if (order === 0) return inode[middle] as number;
+    if (order === 0) return middle;
     if (order < 0) low = middle + 1;
     else high = middle - 1;
   }
@@ -178,6 +184,11 @@ export function walkTree(tables: ManifestTables, visit: (link: TreeLink) => void
 /** The 32-byte digest of object `object`; a view, not a copy. */
 export function objectDigest(tables: ManifestTables, object: number): Uint8Array {
   return tables.objects.digest.subarray(object * DIGEST_SIZE, (object + 1) * DIGEST_SIZE);
+}
+
+/** What a store needs to find object `index`. */
+export function objectName(tables: ManifestTables, index: number): { index: number; digest: Uint8Array; size: number } {
+  return { index, digest: objectDigest(tables, index), size: u64(tables.objects.size, index) };
 }
 
 /** For each object the index of its first block hash, and the total at the end. */

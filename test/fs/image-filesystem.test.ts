@@ -1,6 +1,17 @@
 import { closeSync, fstatSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { EBADF, EINVAL, EIO, EISDIR, ENODATA, ENOENT, ENOTDIR, type Errno, isErrno } from '../../src/errno.ts';
+import {
+  EBADF,
+  EINVAL,
+  EIO,
+  EISDIR,
+  ENODATA,
+  ENOENT,
+  ENOTDIR,
+  EOPNOTSUPP,
+  type Errno,
+  isErrno,
+} from '../../src/errno.ts';
 import { emptyAttributes, type OpenFile } from '../../src/fs/filesystem.ts';
 import type { ImageFilesystem } from '../../src/fs/image-filesystem.ts';
 import { directory, file, treeOf, xattr } from '../manifest/model.ts';
@@ -274,6 +285,18 @@ describe('xattrs', () => {
     expect(get('/etc', 'user.empty')).toBe('');
     for (const name of ['user.b', 'user.', 'user.aa', '', 'user.empty']) expect(get('/bin/tool', name)).toBe(ENODATA);
     expect(get('/empty', 'user.a')).toBe(ENODATA);
+  });
+
+  test('getxattr() says of an ACL that there are none, where no file of the image has one', () => {
+    for (const name of ['system.posix_acl_access', 'system.posix_acl_default']) {
+      expect(get('/bin/tool', name)).toBe(fs.features.acls ? ENODATA : EOPNOTSUPP);
+    }
+    const acl = xattr('system.posix_acl_access', 'an ACL');
+    const withAcl = imageFixture(
+      treeOf({ '/a': file('x'), '/b': file('y') }, { '/a': { xattrs: [acl] } }),
+      at('with ACL'),
+    ).fs;
+    expect(withAcl.getxattr(inoOf(withAcl, '/b'), Buffer.from('system.posix_acl_access'))).toBe(ENODATA);
   });
 
   test('listxattr() gives all names, each with its NUL', () => {

@@ -1,0 +1,74 @@
+/**
+ * What the threads of a mount tell of its readers: a ring in shared memory. Telling costs next to nothing; who does
+ * not keep up loses the oldest events, and who reads while one is written gets an old one. Both only make a guess worse.
+ */
+
+/** A directory begins to be listed (its row), a name was looked up (its dirent), a file is opened for the first time (its row). */
+export type ReadingEvent = 'listed' | 'looked' | 'opened';
+const KINDS: readonly ReadingEvent[] = ['listed', 'looked', 'opened'];
+
+const RING = 4096;
+const HEADER_WORDS = 3;
+/** Events so far; openings so far, for the one who waits for them; whether it is over. */
+const WRITTEN = 0;
+const OPENED = 1;
+const OVER = 2;
+
+export const allocateReadingEvents = (): SharedArrayBuffer => new SharedArrayBuffer((HEADER_WORDS + 2 * RING) * 4);
+
+/** One a thread, over the memory that the threads of a mount share. */
+export class ReadingEvents {
+  readonly #header: Int32Array;
+  readonly #kinds: Int32Array;
+  readonly #values: Uint32Array;
+  #read = 0;
+
+  constructor(state: SharedArrayBuffer) {
+    this.#header = new Int32Array(state, 0, HEADER_WORDS);
+    this.#kinds = new Int32Array(state, HEADER_WORDS * 4, RING);
+    this.#values = new Uint32Array(state, (HEADER_WORDS + RING) * 4, RING);
+  }
+
+  tell(event: ReadingEvent, value: number): void {
+    const at = Atomics.add(this.#header, WRITTEN, 1) & (RING - 1);
+    this.#values[at] = value;
+    this.#kinds[at] = KINDS.indexOf(event);
+    if (event !== 'opened') return;
+    Atomics.add(this.#header, OPENED, 1);
+    Atomics.notify(this.#header, OPENED);
+  }
+
+  /** Nobody tells anything any more: ends `follow`. */
+  end(): void {
+    Atomics.store(this.#header, OVER, 1);
+    Atomics.add(this.#header, OPENED, 1);
+    Atomics.notify(this.#header, OPENED);
+  }
+
+  /** How many files were opened for the first time. */
+  get openings(): number {
+    return Atomics.load(this.#header, OPENED);
+  }
+
+  /** Hands every event to `sink`, and waits for more, until `end`. Blocks the thread. */
+  follow(sink: (event: ReadingEvent, value: number) => void): void {
+    for (;;) {
+      const openings = Atomics.load(this.#header, OPENED);
+      this.#drain(sink);
+      if (Atomics.load(this.#header, OVER) === 1) return;
+      Atomics.wait(this.#header, OPENED, openings);
+    }
+  }
+
+  #drain(sink: (event: ReadingEvent, value: number) => void): void {
+    for (;;) {
+      // counters wrap around at 2^31: only their difference is looked at
+      const behind = (Atomics.load(this.#header, WRITTEN) - this.#read) | 0;
+      if (behind === 0 || Atomics.load(this.#header, OVER) === 1) return;
+      if (behind > RING) this.#read = (this.#read + behind - RING) | 0;
+      const at = this.#read & (RING - 1);
+      this.#read = (this.#read + 1) | 0;
+      sink(KINDS[this.#kinds[at] as number] ?? 'looked', this.#values[at] as number);
+    }
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * The worker threads of a mount. One serves requests at a time; the others stand by for when it has to wait for a disk
+ * or to hash. So a mount is there as soon as the first of them is, and the others are started after that. One more
+ * fetches files ahead, and is started when the first files are read.
+ */
+import { Worker } from 'node:worker_threads';
+import { ReadingEvents } from './fs/reading-events.ts';
+import { cloneDevice } from './fuse/device.ts';
+import type { ServeMessage, WorkerReport } from './mount-worker.ts';
+
+type Program = 'mount-worker' | 'ahead-worker';
+
+export class MountWorkers {
+  readonly #count: number;
+  readonly #serving: Worker[] = [];
+  readonly #failures: string[] = [];
+  #ahead: Worker | undefined;
+  #servingNow = 0;
+  #running = 0;
+  #allServed: () => void = () => undefined;
+  #allEnded: () => void = () => undefined;
+  /** Resolves when the last thread has ended, with what those died of that failed. */
+  readonly ended: Promise<readonly string[]>;
+
+  /**
+   * Starts the first thread: it takes as long to start as an image to read.
+   * @param count threads that serve; with one alone nothing is fetched ahead
+   */
+  constructor(count: number) {
+    this.#count = count;
+    this.ended = new Promise((resolve) => {
+      this.#allEnded = () => resolve(this.#failures);
+    });
+    this.#startServing();
+  }
+
+  /**
+   * Hands the mount of `message.fd` to the threads, each with a descriptor of its own. Resolves when the first one serves.
+   * @param log receives what the threads have to say
+   */
+  async serve(message: ServeMessage, log: (line: string) => void): Promise<void> {
+    this.#allServed = () => new ReadingEvents(message.events).end();
+    await this.#hand(this.#serving[0] as Worker, message, log);
+    setImmediate(() => {
+      while (this.#serving.length < this.#count && this.#servingNow > 0) {
+        // a failure is kept by #start
+        this.#hand(this.#startServing(), message, log).catch(() => undefined);
+      }
+    });
+  }
+
+  async terminate(): Promise<void> {
+    await Promise.all(this.#serving.map((worker) => worker.terminate()));
+  }
+
+  /** Resolves when the thread serves. */
+  #hand(worker: Worker, message: ServeMessage, log: (line: string) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      worker.on('message', (report: WorkerReport) => {
+        if (report.type === 'serving') resolve();
+        else if (report.type === 'openings') this.#fetchAhead(message);
+        else log(report.line);
+      });
+      worker.once('error', reject);
+      const clone = cloneDevice(message.fd);
+      worker.postMessage({ ...message, fd: clone, ownsFd: clone !== message.fd });
+    });
+  }
+
+  #fetchAhead(message: ServeMessage): void {
+    if (this.#ahead !== undefined || this.#count === 1) return;
+    this.#ahead = this.#start('ahead-worker');
+    this.#ahead.postMessage(message);
+  }
+
+  #startServing(): Worker {
+    const worker = this.#start('mount-worker');
+    this.#serving.push(worker);
+    this.#servingNow++;
+    worker.once('exit', () => {
+      if (--this.#servingNow === 0) this.#allServed();
+    });
+    return worker;
+  }
+
+  #start(program: Program): Worker {
+    const worker = new Worker(new URL(`../src/${program}.js`, import.meta.url), {
+      // descriptors cross threads: one opened for an OPEN in one thread is closed for its RELEASE in another
+      trackUnmanagedFds: false,
+    });
+    this.#running++;
+    worker.once('error', (error) => this.#failures.push(error.stack ?? error.message));
+    worker.once('exit', () => {
+      if (--this.#running === 0) this.#allEnded();
+    });
+    return worker;
+  }
+}
