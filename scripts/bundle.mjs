@@ -1,10 +1,10 @@
 // Makes one file each of the programs that people wait for: a daemon and its threads would read forty small ones.
-// Packages stay outside. Run after tsc, on what it wrote.
+// Packages with native modules stay outside. Run after tsc, on what it wrote.
 import { rolldown } from 'rolldown';
 
 const dist = new URL('../dist/', import.meta.url).pathname;
 
 for (const program of ['src/daemon-main.js', 'src/mount-worker.js', 'src/ahead-worker.js']) {
-  const bundle = await rolldown({ input: `${dist}${program}`, platform: 'node', external: /^[^./]/ });
+  const bundle = await rolldown({ input: `${dist}${program}`, platform: 'node', external: /^(?!\.|\/|cbor-x)/ });
   await bundle.write({ file: `${dist}${program}`, format: 'esm', sourcemap: true, codeSplitting: false });
 }

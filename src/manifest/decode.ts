@@ -1,6 +1,7 @@
 /** Bytes to validated tables. A manifest is hostile until this returns. */
 import { endianness } from 'node:os';
-import { addExtension, Decoder } from 'cbor-x';
+// the decoder alone: cbor-x as a whole loads a native module for strings, of which an image has five
+import { addExtension, Decoder } from 'cbor-x/decode-no-eval';
 import { BLOCK_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
 import { CfsError } from '../error.ts';
 import { checkCborProfile } from './cbor-profile.ts';
@@ -33,13 +34,9 @@ const ARRAY_TAGS: readonly (readonly [tag: number, type: ColumnType, name: strin
   [79, 'i64', 'an array of sint64 (tag 79)'],
 ];
 for (const [tag, type] of ARRAY_TAGS) {
-  // one class a tag, which cbor-x takes for what it would encode with that tag: nobody does
-  addExtension({
-    Class: class {},
-    tag,
-    encode: () => undefined,
-    decode: (bytes: Uint8Array) => new RawArray(type, bytes),
-  } as unknown as Parameters<typeof addExtension>[0]);
+  // `encode` and its class are for the other half of cbor-x, which this one does not have
+  const extension = { tag, decode: (bytes: Uint8Array) => new RawArray(type, bytes) };
+  addExtension(extension as unknown as Parameters<typeof addExtension>[0]);
 }
 
 const decoder = new Decoder({ mapsAsObjects: false, useRecords: false });
