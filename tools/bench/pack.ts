@@ -1,7 +1,7 @@
 /** How long packing a tree takes: into an empty store, and again where the store has everything already. */
 import { reasonOf } from '../../src/error.ts';
 import { sync } from './caches.ts';
-import type { Bench, Experiment, Outcome, Result, Tree } from './contract.ts';
+import type { Bench, Experiment, Result, Tree } from './contract.ts';
 import { missingTools, run, toolCommand } from './process.ts';
 
 const DIRECTORY = 'pack';
@@ -27,16 +27,10 @@ type State = (typeof STATES)[number];
 export const PACK: Experiment = {
   name: 'pack',
   title: 'packing',
-  system: 'cfs',
+  systems: ['cfs'],
   trees: ['source', 'small'],
   available: () => missingTools('cfs-mkimage'),
-  run: async (bench: Bench, trees: readonly Tree[]): Promise<Outcome> => {
-    const results: Result[] = [];
-    for (const tree of trees) {
-      if (PACK.trees.includes(tree.name)) results.push(...(await packTree(tree, bench)));
-    }
-    return { results };
-  },
+  run: async (bench, _systems, tree) => ({ results: tree === undefined ? [] : await packTree(tree, bench) }),
 };
 
 /** The packers take turns; the first turn is thrown away, and leaves the tree in the page cache. */

@@ -1,7 +1,8 @@
 /** Results as text for a terminal of 100 columns. No I/O. */
-import type { Omission, Rate, Tree } from './contract.ts';
-import type { Machine } from './machine.ts';
+import type { Results } from './collected.ts';
+import type { Omission, Rate } from './contract.ts';
 import { rowKey, type Summary, spread } from './statistics.ts';
+import { REFERENCES } from './systems.ts';
 
 const WIDTH = 100;
 const GAP = '  ';
@@ -154,14 +155,14 @@ export function renderDetails(title: string, summaries: readonly Summary[]): str
 }
 
 /** What was measured, and on what. */
-export function renderSubject(machine: Machine, trees: readonly Tree[], rounds: number): string {
+export function renderSubject({ machine, trees, rounds }: Results): string {
   const { cpu, cores, kernel, node, distribution, source_file_system, scratch_file_system } = machine;
   return [
     `${cpu}, ${cores} cores, ${formatBytes(machine.memory_bytes)}; ${distribution}, kernel ${kernel}, node ${node}`,
     `source on ${source_file_system}, scratch on ${scratch_file_system}; load ${machine.load.toFixed(2)} at the start; ${rounds} rounds`,
     ...trees.map(
       (tree) =>
-        `${tree.name} (${tree.name === 'source' ? tree.path : 'generated'}): ${tree.entries.toLocaleString('en')} entries, ${tree.files.toLocaleString('en')} files, ${formatBytes(tree.bytes)}`,
+        `${tree.name} (${tree.kind === 'source' ? tree.path : 'generated'}): ${tree.entries.toLocaleString('en')} entries, ${tree.files.toLocaleString('en')} files, ${formatBytes(tree.bytes)}`,
     ),
   ].join('\n');
 }
@@ -170,4 +171,34 @@ export function renderOmissions(omissions: readonly Omission[]): string {
   if (omissions.length === 0) return '';
   const lines = omissions.map(({ what, why, failed }) => `- ${what}: ${failed ? 'failed: ' : ''}${why}`);
   return [heading('Not compared'), ...lines].join('\n');
+}
+
+/** Cells that have fewer samples than rounds, as sentences. */
+export function limitedCells(summaries: readonly Summary[]): string[] {
+  const label = labels(summaries);
+  return summaries.flatMap((one) =>
+    one.limited === undefined ? [] : [`${label(one)}, ${one.system}: ${one.limited}`],
+  );
+}
+
+/** Everything that a run shows on the terminal. @param readings names of the workloads, which make the matrix */
+export function renderTables(results: Results, readings: readonly string[], details: boolean): string {
+  const inMatrix = (one: Summary): boolean => readings.includes(one.workload);
+  const matrix = results.results.filter(inMatrix);
+  const reference = REFERENCES.find((name) => matrix.some(({ system }) => system === name));
+  const limited = limitedCells(matrix);
+  return [
+    renderSubject(results),
+    renderMatrix(matrix, reference),
+    details ? renderDetails('Every figure', matrix) : '',
+    renderDetails(
+      'Packing and mounting',
+      results.results.filter((one) => !inMatrix(one)),
+    ),
+    results.notes.join('\n'),
+    limited.length === 0 ? '' : [heading('Fewer samples'), ...limited.map((line) => `- ${line}`)].join('\n'),
+    renderOmissions(results.omissions),
+  ]
+    .filter((part) => part !== '')
+    .join('\n\n');
 }
