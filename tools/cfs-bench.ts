@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** cfs-bench: measures reading, packing and mounting against other file systems. docs/benchmark.md says how. */
 import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { CfsError, reasonOf } from '../src/error.ts';
 import { Collected, type Results } from './bench/collected.ts';
 import type { Bench, Omission } from './bench/contract.ts';
@@ -9,11 +9,16 @@ import { describeMachine } from './bench/machine.ts';
 import { makePlan, type Options, parseOptions } from './bench/options.ts';
 import { Progress } from './bench/progress.ts';
 import { renderTables } from './bench/report.ts';
+import { reportDirectory, writeReport } from './bench/report-files.ts';
 import { runPlan } from './bench/run-plan.ts';
 import { Scratch } from './bench/scratch.ts';
 import { checkSource } from './bench/trees.ts';
 import { WORKLOADS } from './bench/workloads.ts';
+import { largeFileReader } from './bench/workloads-content.ts';
 import { EXIT, type ExitStatus, InterruptedError, printJson, runTool } from './cli.ts';
+
+/** What reads a tree, and is compared in the matrix and in the charts. */
+const READINGS = WORKLOADS.map(({ name }) => name);
 
 /** Aborted by SIGINT, SIGTERM and SIGHUP, with what ends the tool with the signal's status. */
 function interruption(): AbortSignal {
@@ -98,13 +103,14 @@ async function measure(argv: readonly string[], options: Options): Promise<Resul
       machine: describeMachine(source, scratch.path),
       rounds: options.rounds,
       time_limit_seconds: options.timeLimit,
+      large_file_reader: largeFileReader(),
       systems: Object.fromEntries(plan.systems.map(({ name, description }) => [name, description])),
     };
     collected = new Collected(heading, options.output, omissions);
     await runPlan(source, options, plan, bench, collected);
   } catch (error) {
     if (collected !== undefined) {
-      collected.save(false, reasonOf(error));
+      writeReport(collected.save(false, reasonOf(error)), options.output, READINGS);
       process.stderr.write(`cfs-bench: what was measured until then is in ${options.output}\n`);
     }
     throw error;
@@ -113,7 +119,9 @@ async function measure(argv: readonly string[], options: Options): Promise<Resul
     for (const problem of await scratch.dispose()) process.stderr.write(`cfs-bench: ${problem}\n`);
     progress.end();
   }
-  return collected.save(true);
+  const results = collected.save(true);
+  writeReport(results, options.output, READINGS);
+  return results;
 }
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
@@ -122,9 +130,9 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   const results = await measure(argv, options);
   if (options.json === true) printJson(results);
   else {
-    const readings = WORKLOADS.map(({ name }) => name);
-    process.stdout.write(`${renderTables(results, readings, options.details === true)}\n\n`);
-    process.stdout.write(`Every sample is in ${options.output}.\n`);
+    process.stdout.write(`${renderTables(results, READINGS, options.details === true)}\n\n`);
+    const report = join(reportDirectory(options.output), 'report.md');
+    process.stdout.write(`Every sample is in ${options.output}, charts are in ${report}.\n`);
   }
   return results.omissions.some(({ failed }) => failed) ? EXIT.system : EXIT.ok;
 }

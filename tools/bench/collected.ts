@@ -24,6 +24,8 @@ export interface Results {
   readonly rounds: number;
   readonly time_limit_seconds: number;
   readonly trees: readonly Pick<Tree, 'kind' | 'name' | 'path' | 'entries' | 'files' | 'bytes'>[];
+  /** What reads the large file: fio(1), or the loop of the benchmark itself. */
+  readonly large_file_reader: 'fio' | 'probe';
   /** Names and descriptions of the systems that were asked for. */
   readonly systems: Readonly<Record<string, string>>;
   readonly results: readonly Summary[];
@@ -33,7 +35,10 @@ export interface Results {
 }
 
 /** What is known when a run begins. */
-export type Heading = Pick<Results, 'command' | 'started' | 'machine' | 'rounds' | 'time_limit_seconds' | 'systems'>;
+export type Heading = Pick<
+  Results,
+  'command' | 'started' | 'machine' | 'rounds' | 'time_limit_seconds' | 'large_file_reader' | 'systems'
+>;
 
 /** Takes what is measured. The results file has it a moment later. */
 export class Collected {

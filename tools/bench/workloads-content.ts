@@ -73,7 +73,7 @@ export const TAR_ALL: Workload = {
 };
 
 /** Which program reads the large file. */
-export const largeFileReader = (): string => (findProgram('fio') === undefined ? 'probe' : 'fio');
+export const largeFileReader = (): 'fio' | 'probe' => (findProgram('fio') === undefined ? 'probe' : 'fio');
 
 const wholeFile = (tree: Tree): Work => ({ count: 1, unit: 'files', bytes: tree.bytes });
 
