@@ -111,9 +111,11 @@ export const RANDOM: Workload = {
   states: BOTH,
   rates: ['count'],
   work: (_tree, state) => randomWork(state),
-  run: (turn) => {
+  run: async (turn) => {
     const { root, state, bench } = turn;
     const work = randomWork(state);
+    // warm means here that the whole file was read, not only the blocks that the turn before chose
+    if (state === 'warm') await run(['cat', join(root, LARGE_FILE_NAME)], bench.signal);
     if (largeFileReader() === 'probe') {
       return timeProbe('random', work, [root, LARGE_FILE_NAME, String(work.count)], bench);
     }
