@@ -76,12 +76,12 @@ const processes = (): number[] =>
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
 
-/** A file of proc(5); undefined where the process is gone. */
+/** A file of proc(5); undefined where the process is gone, or is not ours to look at. */
 function procFile(pid: number, name: string): string | undefined {
   try {
     return readFileSync(`/proc/${pid}/${name}`, 'latin1');
   } catch (error) {
-    if (/ENOENT|ESRCH/.test(String(error))) return undefined;
+    if (/ENOENT|ESRCH|EACCES|EPERM/.test(String(error))) return undefined;
     throw new Error(`Cannot read /proc/${pid}/${name}: ${reasonOf(error)}`);
   }
 }
