@@ -49,7 +49,8 @@ export function parseFio(output: string): FioTime {
     const [job] = jobs;
     if (job === undefined || job.error !== 0) throw new Error(`error ${job?.error}`);
     const { runtime, total_ios, io_bytes } = job.read;
-    return { ns: runtime * 1e6, reads: total_ios, bytes: io_bytes };
+    // less than a millisecond is 0 there, and no time to divide by
+    return { ns: Math.max(runtime, 1) * 1e6, reads: total_ios, bytes: io_bytes };
   } catch (error) {
     throw new CfsError('system', `Cannot understand what fio printed: ${(error as Error).message}`);
   }

@@ -10,6 +10,10 @@ describe('parseFio()', () => {
     expect(parseFio(output(0))).toEqual({ ns: 250_000_000, reads: 256, bytes: 268_435_456 });
   });
 
+  test('takes what is shorter than a millisecond for one', () => {
+    expect(parseFio(output(0).replace('"runtime":250', '"runtime":0')).ns).toBe(1_000_000);
+  });
+
   test('passes over messages before the object', () => {
     expect(parseFio(`fio: a note {about} something\n${output(0)}`).reads).toBe(256);
   });
