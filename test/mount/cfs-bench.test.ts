@@ -124,7 +124,7 @@ describe('cfs-bench', () => {
     let stderr = '';
     child.stderr?.on('data', (piece: Buffer) => {
       stderr += piece.toString();
-      if (stderr.includes('lstat by path')) child.kill('SIGINT');
+      if (stderr.includes('lstat by path') && !child.killed) child.kill('SIGINT'); // once
     });
     const [status] = (await once(child, 'close')) as [number | null];
     expect(status).toBe(130);
