@@ -23,8 +23,14 @@ export function* parseDump(dump: string): Generator<DumpedFile> {
     const [path = '', size, mode = '', , , , , mtime, payload = '-', content = '-'] = line.split(' ', 10);
     if (mode.startsWith('@') || (parseInt(mode, 8) & S_IFMT) !== S_IFREG) continue;
     const object = payload !== '-' ? unescapeDump(payload) : content === '-' ? 'hole' : 'inline';
-    yield { path: unescapeDump(path).slice(1), size: Number(size), mtime: Number(mtime), object };
+    yield { path: unescapeDump(path).slice(1), size: Number(size), mtime: parseTime(mtime ?? ''), object };
   }
+}
+
+/** "SECONDS.NANOSECONDS", where "1.1" is one second and one nanosecond. */
+function parseTime(text: string): number {
+  const [seconds, nanoseconds = '0'] = text.split('.');
+  return Number(seconds) + Number(nanoseconds) / 1e9;
 }
 
 const ESCAPES: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', '\\': '\\' };
