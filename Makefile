@@ -27,8 +27,8 @@ lint: build ## types of the tests, format, import directions
 format: setup ## format the sources
 	@npm run --silent format
 
-bench: build ## the benchmark against overlayfs; results in bench/results
-	@scripts/setup test
+bench: build ## the benchmark against other file systems (ARGS=…); results in bench/results
+	@scripts/setup bench
 	@node dist/tools/cfs-bench.js $(ARGS)
 
 clean: ## remove what was built

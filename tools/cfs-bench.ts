@@ -1,89 +1,24 @@
 #!/usr/bin/env node
 /** cfs-bench: measures reading, packing and mounting against other file systems. docs/benchmark.md says how. */
-import { accessSync, constants, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { CfsError, reasonOf } from '../src/error.ts';
-import type { Bench, Experiment, Omission, Result, SystemRow, Tree, Workload } from './bench/contract.ts';
-import { EXPERIMENTS } from './bench/experiments.ts';
+import { Collected, type Results } from './bench/collected.ts';
+import type { Bench, Omission } from './bench/contract.ts';
 import { describeMachine } from './bench/machine.ts';
-import { measureTree } from './bench/measure.ts';
-import { renderDetails, renderMatrix, renderOmissions, renderSubject } from './bench/report.ts';
+import { makePlan, type Options, parseOptions } from './bench/options.ts';
+import { Progress } from './bench/progress.ts';
+import { renderTables } from './bench/report.ts';
+import { reportDirectory, writeReport } from './bench/report-files.ts';
+import { runPlan } from './bench/run-plan.ts';
 import { Scratch } from './bench/scratch.ts';
-import { type Summary, summarize } from './bench/statistics.ts';
-import { REFERENCES, SYSTEMS } from './bench/systems.ts';
-import { checkSource, makeLargeTree, makeSmallTree, surveyTree } from './bench/trees.ts';
+import { checkSource } from './bench/trees.ts';
 import { WORKLOADS } from './bench/workloads.ts';
-import { EXIT, type ExitStatus, InterruptedError, integerOption, makeCommand, printJson, runTool } from './cli.ts';
+import { largeFileReader } from './bench/workloads-content.ts';
+import { EXIT, type ExitStatus, InterruptedError, printJson, runTool } from './cli.ts';
 
-const EXAMPLES = `  cfs-bench                                           everything, with /usr as the source
-  cfs-bench --source /srv/rootfs --rounds 9 --details
-  cfs-bench --workloads ls,find --systems source,overlayfs,cfs
-  cfs-bench --workloads open --small-files 20000 --json
-`;
-
-interface Options {
-  readonly source: string;
-  readonly rounds: number;
-  readonly workloads?: string;
-  readonly systems?: string;
-  readonly largeSize: number;
-  readonly smallFiles: number;
-  readonly scaleFiles: number;
-  readonly scratch: string;
-  readonly output: string;
-  readonly details?: true;
-  readonly json?: true;
-}
-
-function parseOptions(argv: readonly string[]): Options {
-  const systems = SYSTEMS.map(({ name, description }) => `  ${name.padEnd(12)}${description}`).join('\n');
-  const workloads = [...WORKLOADS, ...EXPERIMENTS].map(({ name, title }) => `  ${name.padEnd(12)}${title}`).join('\n');
-  return makeCommand('cfs-bench', 'Measure reading, packing and mounting against other file systems.', EXAMPLES)
-    .option('--source <dir>', 'the directory that every system shows', '/usr')
-    .option('--rounds <n>', 'samples of each figure', integerOption('--rounds', 1, 1000), 5)
-    .option('--workloads <list>', 'only these, separated by commas')
-    .option('--systems <list>', 'only these, separated by commas')
-    .option('--large-size <bytes>', 'size of the large file', integerOption('--large-size', 1 << 20, 1e12), 1 << 30)
-    .option(
-      '--small-files <n>',
-      'also read a generated tree of this many small files',
-      integerOption('--small-files', 0, 1e7),
-      0,
-    )
-    .option('--scale-files <n>', 'files in the image of `scale`', integerOption('--scale-files', 1, 5e7), 1_000_000)
-    .option('--scratch <dir>', 'where to make a directory to work in; it is removed at the end', '/var/tmp')
-    .option('--output <file>', 'where the results go, as JSON', 'bench/results/latest.json')
-    .option('--details', 'also show spread and rates of each figure')
-    .option('--json', 'print the results as JSON instead of tables')
-    .addHelpText('after', `\nSystems:\n${systems}\n\nWorkloads:\n${workloads}`)
-    .allowExcessArguments(false)
-    .parse(argv)
-    .opts<Options>();
-}
-
-/** The rows that `list` names, in the order of the table; all of them without a list. */
-function choose<T extends { readonly name: string }>(
-  option: string,
-  list: string | undefined,
-  rows: readonly T[],
-): T[] {
-  if (list === undefined) return [...rows];
-  const names = list.split(',').map((name) => name.trim());
-  const known = rows.map(({ name }) => name);
-  const unknown = names.filter((name) => !known.includes(name));
-  if (unknown.length > 0) {
-    throw new CfsError('usage', `${option} has no "${unknown.join('", "')}"; there are ${known.join(', ')}`);
-  }
-  return rows.filter(({ name }) => names.includes(name));
-}
-
-/** A line on the terminal that is written over and over; nothing where stderr is no terminal. */
-function progressLine(): (text: string) => void {
-  if (!process.stderr.isTTY) return () => undefined;
-  return (text) => {
-    process.stderr.write(`\r\x1b[K${text.slice(0, (process.stderr.columns || 100) - 1)}`);
-  };
-}
+/** What reads a tree, and is compared in the matrix and in the charts. */
+const READINGS = WORKLOADS.map(({ name }) => name);
 
 /** Aborted by SIGINT, SIGTERM and SIGHUP, with what ends the tool with the signal's status. */
 function interruption(): AbortSignal {
@@ -92,59 +27,6 @@ function interruption(): AbortSignal {
     process.on(name, () => controller.abort(new InterruptedError(name, `interrupted by ${name}`)));
   }
   return controller.signal;
-}
-
-interface Plan {
-  readonly systems: readonly SystemRow[];
-  readonly workloads: readonly Workload[];
-  readonly experiments: readonly Experiment[];
-}
-
-interface Measured {
-  readonly trees: readonly Tree[];
-  readonly results: readonly Result[];
-  readonly figures: Readonly<Record<string, number>>;
-  readonly notes: readonly string[];
-}
-
-async function makeTrees(
-  source: string,
-  options: Options,
-  { workloads, experiments }: Plan,
-  bench: Bench,
-): Promise<Tree[]> {
-  const wanted = new Set([...workloads, ...experiments].flatMap(({ trees }) => trees));
-  const trees: Tree[] = [];
-  if (wanted.has('source')) trees.push(await surveyTree('source', source, bench));
-  if (wanted.has('small') && options.smallFiles > 0) trees.push(await makeSmallTree(options.smallFiles, bench));
-  if (wanted.has('large')) trees.push(await makeLargeTree(options.largeSize, bench));
-  return trees;
-}
-
-async function measure(source: string, options: Options, plan: Plan, bench: Bench): Promise<Measured> {
-  const trees = await makeTrees(source, options, plan, bench);
-  const results: Result[] = [];
-  const notes: string[] = [];
-  let figures: Record<string, number> = {};
-  for (const tree of trees) results.push(...(await measureTree(tree, plan.systems, plan.workloads, bench)));
-  for (const experiment of plan.experiments) {
-    const named = plan.systems.some(({ name }) => name === experiment.system);
-    const why = named ? experiment.available() : `it measures ${experiment.system}, which --systems leaves out`;
-    if (why !== undefined) {
-      bench.omit({ what: experiment.title, why, failed: false });
-      continue;
-    }
-    try {
-      const outcome = await experiment.run(bench, trees);
-      results.push(...outcome.results);
-      notes.push(...(outcome.notes ?? []));
-      figures = { ...figures, ...outcome.figures };
-    } catch (error) {
-      bench.signal.throwIfAborted();
-      bench.omit({ what: experiment.title, why: reasonOf(error), failed: true });
-    }
-  }
-  return { trees, results, figures, notes };
 }
 
 /** Each omission once: an unavailable system is met again with every tree. */
@@ -179,82 +61,80 @@ function checkOutput(file: string): void {
   }
 }
 
-function printTables(
-  measured: Measured,
-  summaries: readonly Summary[],
-  omissions: readonly Omission[],
-  options: Options,
-  subject: string,
-): void {
-  const inMatrix = (one: Summary): boolean => WORKLOADS.some(({ name }) => name === one.workload);
-  const readings = summaries.filter(inMatrix);
-  const reference = REFERENCES.find((name) => readings.some(({ system }) => system === name));
-  const parts = [
-    subject,
-    renderMatrix(readings, reference),
-    options.details === true ? renderDetails('Every figure', readings) : '',
-    renderDetails(
-      'Packing and mounting',
-      summaries.filter((one) => !inMatrix(one)),
-    ),
-    measured.notes.join('\n'),
-    renderOmissions(omissions),
-    `Every sample is in ${options.output}.`,
-  ];
-  process.stdout.write(`${parts.filter((part) => part !== '').join('\n\n')}\n`);
+/** The command line that does the same again, for a shell. */
+function commandLine(argv: readonly string[]): string {
+  const quote = (word: string): string => (/^[\w./,:=@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+  return ['node', 'dist/tools/cfs-bench.js', ...argv.slice(2).map(quote)].join(' ');
 }
 
-function makePlan(options: Options): Plan {
-  const names = choose('--workloads', options.workloads, [...WORKLOADS, ...EXPERIMENTS]).map(({ name }) => name);
+function makeBench(options: Options, scratch: Scratch, progress: Progress, omit: Bench['omit']): Bench {
+  const end = options.minutes === undefined ? Number.POSITIVE_INFINITY : Date.now() + options.minutes * 60_000;
   return {
-    systems: choose('--systems', options.systems, SYSTEMS),
-    workloads: WORKLOADS.filter(({ name }) => names.includes(name)),
-    experiments: EXPERIMENTS.filter(({ name }) => names.includes(name)),
+    scratch,
+    signal: interruption(),
+    rounds: options.rounds,
+    timeLimit: options.timeLimit * 1e9,
+    scaleFiles: options.scaleFiles,
+    sharedSize: options.sharedSize,
+    outOfTime: () => Date.now() > end,
+    progress: (text) => progress.show(text),
+    omit,
+    once: onceMap(),
   };
+}
+
+/** Measures, cleans up, and writes the results whatever happened. @throws what ended the run too early */
+async function measure(argv: readonly string[], options: Options): Promise<Results> {
+  const plan = makePlan(options);
+  const progress = new Progress(
+    (text) => void process.stderr.write(text),
+    process.stderr.isTTY ? process.stderr.columns || 100 : undefined,
+  );
+  const { omissions, omit } = omissionList();
+  const started = new Date().toISOString();
+  const scratch = new Scratch(options.scratch);
+  const bench = makeBench(options, scratch, progress, omit);
+  let collected: Collected | undefined;
+  try {
+    const source = checkSource(options.source, scratch);
+    const heading = {
+      command: commandLine(argv),
+      started,
+      machine: describeMachine(source, scratch.path),
+      rounds: options.rounds,
+      time_limit_seconds: options.timeLimit,
+      large_file_reader: largeFileReader(),
+      systems: Object.fromEntries(plan.systems.map(({ name, description }) => [name, description])),
+    };
+    collected = new Collected(heading, options.output, omissions);
+    await runPlan(source, options, plan, bench, collected);
+  } catch (error) {
+    if (collected !== undefined) {
+      writeReport(collected.save(false, reasonOf(error)), options.output, READINGS);
+      process.stderr.write(`cfs-bench: what was measured until then is in ${options.output}\n`);
+    }
+    throw error;
+  } finally {
+    progress.show('cleaning up');
+    for (const problem of await scratch.dispose()) process.stderr.write(`cfs-bench: ${problem}\n`);
+    progress.end();
+  }
+  const results = collected.save(true);
+  writeReport(results, options.output, READINGS);
+  return results;
 }
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   const options = parseOptions(argv);
-  const plan = makePlan(options);
   checkOutput(options.output);
-  const signal = interruption();
-  const progress = progressLine();
-  const { omissions, omit } = omissionList();
-  const started = new Date().toISOString();
-  const scratch = new Scratch(options.scratch);
-  const { rounds, scaleFiles } = options;
-  const bench: Bench = { scratch, signal, rounds, scaleFiles, progress, omit, once: onceMap() };
-  let measured: Measured;
-  let machine: ReturnType<typeof describeMachine>;
-  try {
-    const source = checkSource(options.source, scratch);
-    machine = describeMachine(source, scratch.path);
-    measured = await measure(source, options, plan, bench);
-  } finally {
-    progress('cleaning up');
-    for (const problem of await scratch.dispose()) process.stderr.write(`cfs-bench: ${problem}\n`);
-    progress('');
+  const results = await measure(argv, options);
+  if (options.json === true) printJson(results);
+  else {
+    process.stdout.write(`${renderTables(results, READINGS, options.details === true)}\n\n`);
+    const report = join(reportDirectory(options.output), 'report.md');
+    process.stdout.write(`Every sample is in ${options.output}, charts are in ${report}.\n`);
   }
-  signal.throwIfAborted();
-  const summaries = summarize(measured.results, REFERENCES);
-  const trees = measured.trees.map(({ name, path, entries, files, bytes }) => ({ name, path, entries, files, bytes }));
-  const report = {
-    format: 'cfs-bench',
-    version: 1,
-    started,
-    finished: new Date().toISOString(),
-    machine,
-    rounds,
-    trees,
-    results: summaries,
-    figures: measured.figures,
-    notes: measured.notes,
-    omissions,
-  };
-  writeFileSync(options.output, `${JSON.stringify(report, undefined, 2)}\n`);
-  if (options.json === true) printJson(report);
-  else printTables(measured, summaries, omissions, options, renderSubject(machine, measured.trees, rounds));
-  return omissions.some(({ failed }) => failed) ? EXIT.system : EXIT.ok;
+  return results.omissions.some(({ failed }) => failed) ? EXIT.system : EXIT.ok;
 }
 
 await runTool('cfs-bench', main);

@@ -5,8 +5,11 @@
  */
 import type { Scratch } from './scratch.ts';
 
-/** `source`: the directory of --source; `small`: generated small files; `large`: one generated file. */
-export type TreeName = 'source' | 'small' | 'large';
+/**
+ * `source`: the directory of --source; `small`: generated small files; `checkout`: a generated git checkout; `large`:
+ * one generated file; `pair`: two generated directories that share most of their files.
+ */
+export type TreeKind = 'source' | 'small' | 'checkout' | 'large' | 'pair';
 
 /** Paths of a tree, relative to its root, NUL-terminated in a file, for the probe. */
 export interface PathList {
@@ -17,9 +20,13 @@ export interface PathList {
 }
 
 export interface Tree {
-  readonly name: TreeName;
+  readonly kind: TreeKind;
+  /** One of a kind, or with a number: `small-10000`. */
+  readonly name: string;
   /** Absolute path of the directory itself. */
   readonly path: string;
+  /** Absolute path of a directory for what systems make of the tree: images, stores. It goes with the tree. */
+  readonly work: string;
   /** Everything below the root, directories and the root too. */
   readonly entries: number;
   /** Regular files, and the bytes in them; a file with two names counts twice, as for who reads it. */
@@ -31,25 +38,34 @@ export interface Tree {
   readonly small: PathList;
 }
 
-/** `cold`: nothing cached anywhere in this machine; `warm`: the same was just done once. */
-export type CacheState = 'cold' | 'warm';
+/**
+ * `cold`: just mounted, by a new daemon, and nothing cached anywhere in this machine; `dropped`: mount and daemon go
+ * on, the kernel's caches were dropped; `warm`: the same was just done once.
+ */
+export type CacheState = 'cold' | 'dropped' | 'warm';
 
 /** Shows one tree at some path. Everything but `available` may throw; `stop` may be called at any time, and twice. */
 export interface System {
   readonly name: string;
+  /** It has a mount to make, so that the time of it can be measured. */
+  readonly mounts: boolean;
   /** Why it cannot be measured on this machine; undefined where it can. */
   available(): string | undefined;
-  /** Mounts, and gives the path where the tree is now. */
+  /** Makes what it mounts, once: an image, a store. */
+  prepare(): Promise<void>;
+  /** Mounts, and gives the path where the tree is now. The mount and its daemon remember nothing. */
   start(): Promise<string>;
-  /** Unmounts and mounts again, so that neither the mount nor a daemon remembers anything. */
-  restart(): Promise<string>;
   stop(): Promise<void>;
+  /** Process id of the daemon that serves the mount; undefined where the kernel does, or where it is not known. */
+  daemon(): number | undefined;
 }
 
 /** A row of the table in systems.ts. */
 export interface SystemRow {
   readonly name: string;
   readonly description: string;
+  /** It is measured without --systems, too. */
+  readonly byDefault: boolean;
   create(tree: Tree, bench: Bench): System;
 }
 
@@ -65,31 +81,46 @@ export interface Work {
 /** Work.bytes or Work.count in a second. */
 export type Rate = 'bytes' | 'count';
 
+/** One turn of a system in a cell. */
+export interface Turn {
+  /** Where the tree is. */
+  readonly root: string;
+  readonly tree: Tree;
+  readonly state: CacheState;
+  /** Its signal also ends a turn that takes far too long. */
+  readonly bench: Bench;
+}
+
 /** A row of the table in workloads.ts. */
 export interface Workload {
   readonly name: string;
   readonly title: string;
-  /** The trees that it is measured on, where the run has them. */
-  readonly trees: readonly TreeName[];
+  /** The kinds of trees that it is measured on, where the run has them. */
+  readonly trees: readonly TreeKind[];
+  readonly states: readonly CacheState[];
   /** What is shown beside the time, where a time alone says little. */
   readonly rates?: readonly Rate[];
-  work(tree: Tree, cache: CacheState): Work;
-  /** Does it once at `root`, and gives the nanoseconds that it took. */
-  run(root: string, tree: Tree, cache: CacheState, bench: Bench): Promise<number>;
+  /** The time to mount is part of the figure. Only cold, and only for systems that mount. */
+  readonly mounting?: true;
+  /** Why it cannot be measured on this tree here; undefined where it can. May try it on the directory itself. */
+  unavailable?(tree: Tree, bench: Bench): Promise<string | undefined>;
+  work(tree: Tree, state: CacheState): Work;
+  /** Does it once, and gives the nanoseconds that it took. */
+  run(turn: Turn): Promise<number>;
 }
 
 /** A measurement that brings its own method: packing, mounting. */
 export interface Experiment {
   readonly name: string;
   readonly title: string;
-  /** It measures this system, and is left out where --systems does not name it. */
-  readonly system: string;
-  /** The trees that it needs. */
-  readonly trees: readonly TreeName[];
+  /** It measures these systems, and is left out where --systems names none of them. */
+  readonly systems: readonly string[];
+  /** The kinds of trees that it is run on, one after the other; empty where it makes its own. */
+  readonly trees: readonly TreeKind[];
   /** Why it cannot be measured on this machine; undefined where it can. */
   available(): string | undefined;
-  /** @param trees those of the run, maybe not all of its own */
-  run(bench: Bench, trees: readonly Tree[]): Promise<Outcome>;
+  /** @param tree one of its kinds; undefined where it names none @param systems the rows that were chosen */
+  run(bench: Bench, systems: readonly SystemRow[], tree: Tree | undefined): Promise<Outcome>;
 }
 
 export interface Outcome {
@@ -98,6 +129,15 @@ export interface Outcome {
   readonly figures?: Readonly<Record<string, number>>;
   /** The same as sentences. */
   readonly notes?: readonly string[];
+}
+
+/** What the daemon of a FUSE system took in each sample, with the processes that it started. */
+export interface DaemonUsage {
+  /** User and system time during the sample, in nanoseconds; the kernel counts it in steps of 10 ms. */
+  readonly cpu_ns: readonly number[];
+  /** Resident bytes after the sample: of all mapped pages, and with shared pages divided among who maps them. */
+  readonly rss_bytes: readonly number[];
+  readonly pss_bytes: readonly number[];
 }
 
 export interface Result {
@@ -111,6 +151,9 @@ export interface Result {
   readonly rates?: readonly Rate[];
   /** Nanoseconds, in the order in which they were taken. */
   readonly samples: readonly number[];
+  readonly daemon?: DaemonUsage;
+  /** Why there are fewer samples than rounds. */
+  readonly limited?: string;
 }
 
 /** Something that was asked for and is not in the results. */
@@ -128,8 +171,14 @@ export interface Bench {
   readonly signal: AbortSignal;
   /** Samples of each cell of the table, after one that is thrown away. */
   readonly rounds: number;
+  /** What one system may take in one cell, in nanoseconds, before it gets fewer rounds. */
+  readonly timeLimit: number;
   /** Regular files in the image of the experiment `scale`. */
   readonly scaleFiles: number;
+  /** Bytes in each of the two directories of the experiment `shared`. */
+  readonly sharedSize: number;
+  /** The time that the whole run may take is over: what is not begun yet is left out. */
+  outOfTime(): boolean;
   /** Tells who watches what is going on. */
   progress(text: string): void;
   omit(omission: Omission): void;

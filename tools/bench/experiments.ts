@@ -2,5 +2,6 @@
 import type { Experiment } from './contract.ts';
 import { PACK } from './pack.ts';
 import { SCALE } from './scale.ts';
+import { SHARED_MEMORY } from './shared.ts';
 
-export const EXPERIMENTS: readonly Experiment[] = [PACK, SCALE];
+export const EXPERIMENTS: readonly Experiment[] = [PACK, SHARED_MEMORY, SCALE];

@@ -1,9 +1,10 @@
 /** What is mounted where, and its end. */
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EBUSY, EINVAL, errnoName } from '../../src/errno.ts';
+import { EBUSY, EINVAL, errnoName, isErrno } from '../../src/errno.ts';
 import { CfsError } from '../../src/error.ts';
-import { MNT_DETACH, UMOUNT_NOFOLLOW, umount2 } from '../../src/syscall.ts';
+import { MNT_DETACH, MS_RDONLY, mount, UMOUNT_NOFOLLOW, umount2 } from '../../src/syscall.ts';
 
 export interface Mount {
   readonly path: string;
@@ -32,6 +33,22 @@ export function mountOf(path: string): Mount | undefined {
     (best, mount) => (best !== undefined && best.path.length > mount.path.length ? best : mount),
     undefined,
   );
+}
+
+/** Why this kernel cannot mount file systems of `type`; undefined where it can. Loads its module. */
+export function fileSystemUnavailable(type: string): string | undefined {
+  if (process.geteuid?.() !== 0) return `only root mounts ${type}`;
+  const known = (): boolean => new RegExp(`^(nodev)?\\t${type}$`, 'm').test(readFileSync('/proc/filesystems', 'utf8'));
+  if (known()) return undefined;
+  spawnSync('modprobe', ['--quiet', type]);
+  return known() ? undefined : `this kernel has no ${type} (no "${type}" in /proc/filesystems)`;
+}
+
+/** mount(2). @throws CfsError (system) */
+export function mountKernel(type: string, source: string, path: string, options: string): void {
+  const result = mount(source, path, type, MS_RDONLY, options);
+  if (!isErrno(result)) return;
+  throw new CfsError('system', `Cannot mount ${type} at ${path}: ${errnoName(result)}; dmesg tells more`);
 }
 
 /** How often and how long a busy mount is tried again: 5 s in all. */

@@ -1,85 +1,117 @@
-/** How long packing a tree takes: into an empty store, and again where the store has everything already. */
+/**
+ * How long packing a tree takes, and how much it fills: into an empty directory, and again where the result of the first
+ * time is there.
+ */
 import { reasonOf } from '../../src/error.ts';
 import { sync } from './caches.ts';
 import type { Bench, Experiment, Outcome, Result, Tree } from './contract.ts';
-import { missingTools, run, toolCommand } from './process.ts';
+import { formatBytes } from './figures.ts';
+import { PACKERS, type Packer } from './packers.ts';
+import { missingTools, run } from './process.ts';
+import { affordableRounds, withDeadline } from './time-limit.ts';
 
 const DIRECTORY = 'pack';
-
-/** A row of the table below: a program that makes an image of a tree. */
-interface Packer {
-  readonly name: string;
-  /** The command that packs `tree` into an image and a store in `directory`, whatever is there already. */
-  command(tree: Tree, directory: string): [string, ...string[]];
-}
-
-const mkimage = (name: string, ...options: readonly string[]): Packer => ({
-  name,
-  command: (tree, directory) =>
-    toolCommand('cfs-mkimage', '--quiet', ...options, '--store', `${directory}/store`, tree.path, `${directory}/image`),
-});
-
-const PACKERS: readonly Packer[] = [mkimage('mkimage'), mkimage('mkimage --no-fsync', '--no-fsync')];
-
 const STATES = ['first', 'again'] as const;
 type State = (typeof STATES)[number];
+
+/** Nanoseconds, and bytes that the file system gave to what was made. */
+interface Packed {
+  readonly ns: number;
+  readonly bytes: number;
+}
+
+type PackedTwice = Readonly<Record<State, Packed>>;
+
+interface Taken {
+  readonly samples: PackedTwice[];
+  rounds: number;
+  limited?: string;
+}
 
 export const PACK: Experiment = {
   name: 'pack',
   title: 'packing',
-  system: 'cfs',
+  systems: ['cfs'],
   trees: ['source', 'small'],
   available: () => missingTools('cfs-mkimage'),
-  run: async (bench: Bench, trees: readonly Tree[]): Promise<Outcome> => {
-    const results: Result[] = [];
-    for (const tree of trees) {
-      if (PACK.trees.includes(tree.name)) results.push(...(await packTree(tree, bench)));
-    }
-    return { results };
-  },
+  run: (bench, _systems, tree) => (tree === undefined ? Promise.resolve({ results: [] }) : packTree(tree, bench)),
 };
 
 /** The packers take turns; the first turn is thrown away, and leaves the tree in the page cache. */
-async function packTree(tree: Tree, bench: Bench): Promise<Result[]> {
-  const samples = new Map(PACKERS.map((packer) => [packer, { first: [] as number[], again: [] as number[] }]));
+async function packTree(tree: Tree, bench: Bench): Promise<Outcome> {
+  const taken = new Map(
+    availablePackers(bench).map((one): [Packer, Taken] => [one, { samples: [], rounds: bench.rounds }]),
+  );
   for (let round = 0; round <= bench.rounds; round++) {
-    for (const [packer, taken] of [...samples]) {
+    for (const [packer, own] of [...taken]) {
+      if (round > own.rounds) continue;
       try {
-        const times = await packTwice(packer, tree, round, bench);
-        if (round > 0) for (const state of STATES) taken[state].push(times[state]);
+        const what = `packing the ${tree.name} tree: ${packer.name}`;
+        bench.progress(`${what}, ${round === 0 ? 'warm-up' : `round ${round} of ${own.rounds}`}`);
+        const packed = await withDeadline(bench, (limited) => packTwice(packer, tree, limited));
+        if (round === 0) {
+          const { rounds, limited } = affordableRounds(packed.first.ns + packed.again.ns, bench);
+          own.rounds = rounds;
+          if (limited !== undefined) own.limited = limited;
+        }
+        if (round > 0 || own.rounds === 0) own.samples.push(packed);
       } catch (error) {
         bench.signal.throwIfAborted();
-        samples.delete(packer);
+        taken.delete(packer);
         bench.omit({ what: `packing the ${tree.name} tree with ${packer.name}`, why: reasonOf(error), failed: true });
       }
     }
   }
-  return STATES.flatMap((state) =>
-    [...samples].map(
-      ([packer, taken]): Result => ({
+  return outcome(tree, taken);
+}
+
+function availablePackers(bench: Bench): Packer[] {
+  return PACKERS.filter((packer) => {
+    const why = packer.unavailable();
+    if (why !== undefined) bench.omit({ what: `packing with ${packer.name}`, why, failed: false });
+    return why === undefined;
+  });
+}
+
+async function packTwice(packer: Packer, tree: Tree, bench: Bench): Promise<PackedTwice> {
+  bench.scratch.remove(DIRECTORY);
+  const directory = bench.scratch.directory(DIRECTORY);
+  const once = async (): Promise<Packed> => {
+    await sync(bench.signal); // what the sample before it left dirty is not its work
+    const { ns } = await run(packer.command(tree, directory), bench.signal);
+    const { stdout } = await run(['du', '--summarize', '--block-size=1', directory], bench.signal, 'collect');
+    return { ns, bytes: parseInt(stdout.toString(), 10) };
+  };
+  const packed = { first: await once(), again: await once() };
+  bench.scratch.remove(DIRECTORY);
+  return packed;
+}
+
+function outcome(tree: Tree, taken: ReadonlyMap<Packer, Taken>): Outcome {
+  const figures: Record<string, number> = {};
+  const notes: string[] = [];
+  for (const [{ name }, { samples }] of taken) {
+    const last = samples.at(-1);
+    if (last === undefined) continue;
+    for (const state of STATES) figures[`pack_${tree.name}_${name}_${state}_bytes`] = last[state].bytes;
+    notes.push(
+      `${name} makes ${formatBytes(last.first.bytes)} of the ${formatBytes(tree.bytes)} of ${tree.name}, on the disk; ${formatBytes(last.again.bytes)} after the second time.`,
+    );
+  }
+  const results = STATES.flatMap((state) =>
+    [...taken].map(
+      ([{ name }, { samples, limited }]): Result => ({
         workload: PACK.name,
         title: PACK.title,
         tree: tree.name,
         state,
-        system: packer.name,
+        system: name,
         work: { count: tree.files, unit: 'files', bytes: tree.bytes },
         rates: ['count', 'bytes'],
-        samples: taken[state],
+        samples: samples.map((packed) => packed[state].ns),
+        ...(limited === undefined ? {} : { limited }),
       }),
     ),
   );
-}
-
-async function packTwice(packer: Packer, tree: Tree, round: number, bench: Bench): Promise<Record<State, number>> {
-  bench.scratch.remove(DIRECTORY);
-  const directory = bench.scratch.directory(DIRECTORY);
-  const times: Record<State, number> = { first: 0, again: 0 };
-  for (const state of STATES) {
-    const turn = round === 0 ? 'warm-up' : `round ${round} of ${bench.rounds}`;
-    bench.progress(`packing the ${tree.name} tree with ${packer.name}, ${state} time, ${turn}`);
-    await sync(bench.signal); // what the sample before it left dirty is not its work
-    times[state] = (await run(packer.command(tree, directory), bench.signal)).ns;
-  }
-  bench.scratch.remove(DIRECTORY);
-  return times;
+  return { results, figures, notes };
 }

@@ -7,7 +7,8 @@
  * read to prepare it.
  */
 import { closeSync, fstatSync, lstatSync, openSync, readFileSync, readSync } from 'node:fs';
-import { seeded } from './random.ts';
+import { readInThreads } from './probe-threads.ts';
+import { seeded, shuffle } from './random.ts';
 
 export interface Probed {
   readonly ns: number;
@@ -15,7 +16,8 @@ export interface Probed {
   readonly bytes: number;
 }
 
-type Loop = () => Omit<Probed, 'ns'>;
+type Done = Omit<Probed, 'ns'>;
+type Loop = () => Done | Promise<Done>;
 
 const MIB = 1_048_576;
 const BLOCK = 4096;
@@ -27,28 +29,31 @@ function pathsIn(root: string, list: string): Buffer[] {
   return relative.map((path) => Buffer.concat([Buffer.from(`${root}/`), Buffer.from(path, 'latin1')]));
 }
 
-/** `stat ROOT LIST`: lstat(2) of each path. */
+/** `stat ROOT LIST`: lstat(2) of each path, in an order that a fixed seed chooses. */
 function statEach(root: string, list: string): Loop {
-  const paths = pathsIn(root, list);
+  const paths = shuffle(pathsIn(root, list), seeded(SEED));
   return () => {
     for (const path of paths) lstatSync(path);
     return { count: paths.length, bytes: 0 };
   };
 }
 
-/** `open ROOT LIST SIZE`: open, read up to SIZE bytes, close, for each path. */
-function openEach(root: string, list: string, size: string): Loop {
-  const paths = pathsIn(root, list);
-  const buffer = Buffer.alloc(Number(size));
+/** `missing ROOT LIST`: lstat(2) of a name that is not there, beside each path; counts what is not found. */
+function statMissing(root: string, list: string): Loop {
+  const paths = shuffle(pathsIn(root, list), seeded(SEED));
+  const missing = paths.map((path, i) => {
+    return Buffer.concat([path.subarray(0, path.lastIndexOf('/') + 1), Buffer.from(`.cfs-bench-missing-${i}`)]);
+  });
   return () => {
-    let bytes = 0;
-    for (const path of paths) {
-      const fd = openSync(path, 'r');
-      bytes += readSync(fd, buffer, 0, buffer.length, 0);
-      closeSync(fd);
-    }
-    return { count: paths.length, bytes };
+    let count = 0;
+    for (const path of missing) if (lstatSync(path, { throwIfNoEntry: false }) === undefined) count++;
+    return { count, bytes: 0 };
   };
+}
+
+/** `open ROOT LIST SIZE THREADS`: open, read up to SIZE bytes, close, for each path; the threads share the paths. */
+function openEach(root: string, list: string, size: string, threads: string): Promise<Loop> {
+  return readInThreads(pathsIn(root, list), Number(size), Number(threads));
 }
 
 /** `sequential ROOT NAME`: open, read 1 MiB at a time to the end, close. */
@@ -78,19 +83,20 @@ function readRandom(root: string, name: string, count: string): Loop {
   };
 }
 
-const LOOPS: Readonly<Record<string, (...args: string[]) => Loop>> = {
+const LOOPS: Readonly<Record<string, (...args: string[]) => Loop | Promise<Loop>>> = {
   stat: statEach,
+  missing: statMissing,
   open: openEach,
   sequential: readAll,
   random: readRandom,
 };
 
 const [, , name = '', ...args] = process.argv;
-const loop = LOOPS[name]?.(...args);
+const loop = await LOOPS[name]?.(...args);
 if (loop === undefined) throw new Error(`no loop "${name}"; there are ${Object.keys(LOOPS).join(', ')}`);
 try {
   const begin = process.hrtime.bigint();
-  const { count, bytes } = loop();
+  const { count, bytes } = await loop();
   const ns = Number(process.hrtime.bigint() - begin);
   process.stdout.write(`${JSON.stringify({ ns, count, bytes } satisfies Probed)}\n`);
 } catch (error) {

@@ -1,6 +1,7 @@
 /** Child processes that are timed, and the programs of cfs itself. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CfsError } from '../../src/error.ts';
 
@@ -20,22 +21,26 @@ export interface Ended {
 /**
  * Runs a program to its end. Its output goes to /dev/null, or is collected. In its own session: a ^C at
  * the terminal reaches only the benchmark, which then ends the child and cleans up.
+ * @param input what the program reads from stdin; without it stdin is /dev/null
  * @throws CfsError (system) where it cannot start or ends with another status than 0; the signal's reason
  */
 export async function run(
   argv: readonly [string, ...string[]],
   signal: AbortSignal,
   output: 'discard' | 'collect' = 'discard',
+  input?: string,
 ): Promise<Ended> {
   signal.throwIfAborted();
   const [program, ...args] = argv;
   const begin = process.hrtime.bigint();
   const child = spawn(program, args, {
-    stdio: ['ignore', output === 'collect' ? 'pipe' : 'ignore', 'pipe'],
+    stdio: [input === undefined ? 'ignore' : 'pipe', output === 'collect' ? 'pipe' : 'ignore', 'pipe'],
     // the same words and the same work everywhere: without TZ every local time looks at /etc/localtime
     env: { ...process.env, LC_ALL: 'C', TZ: 'UTC0' },
     detached: true,
   });
+  // a program that ends without reading all of it is no error of ours
+  child.stdin?.on('error', () => undefined).end(input);
   const stop = (): void => terminate(child);
   signal.addEventListener('abort', stop, { once: true });
   try {
@@ -51,9 +56,17 @@ export async function run(
   }
 }
 
+/** Ends the session of the child: a shell's pipeline, too. */
 function terminate(child: ChildProcess): void {
-  child.kill('SIGTERM');
-  const timer = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS);
+  const signal = (name: NodeJS.Signals): void => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, name);
+    } catch {
+      child.kill(name); // not yet, or no more, the leader of its group
+    }
+  };
+  signal('SIGTERM');
+  const timer = setTimeout(() => signal('SIGKILL'), KILL_AFTER_MS);
   child.once('exit', () => clearTimeout(timer));
 }
 
@@ -106,4 +119,26 @@ export function missingTools(...names: readonly string[]): string | undefined {
   const missing = names.filter((name) => !existsSync(toolPath(`${name}.js`)));
   if (missing.length === 0) return undefined;
   return `${missing.map((name) => toolPath(`${name}.js`)).join(' and ')} not there; build first (npm run build)`;
+}
+
+const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/** The first of these programs that is in the PATH, as an absolute path. */
+export function findProgram(...names: readonly string[]): string | undefined {
+  const directories = (process.env['PATH'] ?? DEFAULT_PATH).split(':').filter((directory) => directory !== '');
+  return names
+    .flatMap((name) => directories.map((directory) => join(directory, name)))
+    .find((path) => {
+      try {
+        accessSync(path, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+}
+
+/** Why a program of this machine cannot be run; undefined where it can. `from` says where to get it. */
+export function missingProgram(name: string, from: string): string | undefined {
+  return findProgram(name) === undefined ? `${name} is not installed (${from})` : undefined;
 }

@@ -1,45 +1,21 @@
 /** Results as text for a terminal of 100 columns. No I/O. */
-import type { Omission, Rate, Tree } from './contract.ts';
-import type { Machine } from './machine.ts';
-import { rowKey, type Summary, spread } from './statistics.ts';
+import type { Results } from './collected.ts';
+import type { Omission } from './contract.ts';
+import {
+  formatRange,
+  formatRate,
+  formatRatio,
+  formatTime,
+  isNoisy,
+  labels,
+  limitedCells,
+  renderSubject,
+} from './figures.ts';
+import { NOISY, rowKey, type Summary, systemsIn } from './statistics.ts';
+import { REFERENCES } from './systems.ts';
 
 const WIDTH = 100;
 const GAP = '  ';
-/** A cell with more spread than this part of its median is marked. */
-const NOISY = 0.3;
-
-const timeUnit = (ns: number): readonly [factor: number, name: string] =>
-  ns < 1e6 ? [1e3, 'µs'] : ns < 1e9 ? [1e6, 'ms'] : [1e9, 's'];
-
-/** "386 ms": three significant digits. */
-export function formatTime(ns: number): string {
-  const [factor, name] = timeUnit(ns);
-  return `${threeDigits(ns / factor)} ${name}`;
-}
-
-/** "0.87 – 1.02 s": both in the unit of the second. */
-function formatRange(from: number, to: number): string {
-  const [factor] = timeUnit(to);
-  return `${threeDigits(from / factor)} – ${formatTime(to)}`;
-}
-
-function threeDigits(value: number): string {
-  return value >= 99.95 ? Math.round(value).toLocaleString('en') : value.toPrecision(value < 1 ? 2 : 3);
-}
-
-export function formatBytes(bytes: number): string {
-  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let power = 0;
-  for (let rest = bytes; rest >= 1024 && power < units.length - 1; rest /= 1024) power++;
-  return power === 0 ? `${bytes} bytes` : `${threeDigits(bytes / 1024 ** power)} ${units[power]}`;
-}
-
-function formatRate({ work, median }: Summary, rate: Rate): string {
-  const seconds = median / 1e9;
-  return rate === 'bytes'
-    ? `${threeDigits(work.bytes / 1e6 / seconds)} MB/s`
-    : `${threeDigits(work.count / seconds)} ${work.unit}/s`;
-}
 
 /** Lines of equally wide columns: the first `left` of them to the left, the others to the right. */
 function alignColumns(rows: readonly (readonly string[])[], left = 1): string[] {
@@ -59,20 +35,13 @@ function alignColumns(rows: readonly (readonly string[])[], left = 1): string[] 
 
 const heading = (text: string): string => `${text}\n${'─'.repeat(Math.min(text.length, WIDTH))}`;
 
-/** What names a row: workload, tree where a workload has several of them, state. */
-function labels(summaries: readonly Summary[]): (one: Summary) => string {
-  const trees = new Map<string, Set<string>>();
-  for (const { title, tree } of summaries) trees.set(title, (trees.get(title) ?? new Set()).add(tree));
-  return ({ title, tree, state }) => [title, ...((trees.get(title)?.size ?? 0) > 1 ? [tree] : []), state].join(', ');
-}
-
 /**
  * System × workload: in each cell the median and its ratio to that of `reference`, where there is one, a rate below it where
  * the workload has one. As many systems side by side as fit, the rest in a second table.
  */
 export function renderMatrix(summaries: readonly Summary[], reference: string | undefined): string {
   if (summaries.length === 0) return '';
-  const systems = [...new Set(summaries.map(({ system }) => system))];
+  const systems = systemsIn(summaries);
   const label = labels(summaries);
   const byRow = new Map<string, Map<string, Summary>>();
   for (const one of summaries) {
@@ -86,7 +55,7 @@ export function renderMatrix(summaries: readonly Summary[], reference: string | 
   return [
     heading(`Time of one pass${reference === undefined ? '' : `, and its ratio to ${reference}`} (lower is better)`),
     ...chunksThatFit(systems, block).map((lines) => lines.join('\n')),
-    ...(summaries.some((one) => spread(one) > NOISY)
+    ...(summaries.some((one) => isNoisy(one))
       ? [`~ the samples lie further apart than ${NOISY * 100} % of their median; --details shows them`]
       : []),
   ].join('\n\n');
@@ -128,8 +97,8 @@ const BEHIND_TIME = ' '.repeat(8);
 
 function timeCell(one: Summary, reference: string | undefined): string {
   const ratio = reference === undefined ? undefined : one.ratios[reference];
-  const text = ratio === undefined ? '' : `${ratio < 10 ? ratio.toFixed(2) : threeDigits(ratio)}×`;
-  return `${formatTime(one.median)}${text.padStart(BEHIND_TIME.length - 1)}${spread(one) > NOISY ? '~' : ' '}`;
+  const text = ratio === undefined ? '' : formatRatio(ratio);
+  return `${formatTime(one.median)}${text.padStart(BEHIND_TIME.length - 1)}${isNoisy(one) ? '~' : ' '}`;
 }
 
 /** One line for each result: median, spread, rates and all ratios. */
@@ -153,21 +122,30 @@ export function renderDetails(title: string, summaries: readonly Summary[]): str
   return [heading(title), '', ...alignColumns([head, ...rows], 2)].join('\n');
 }
 
-/** What was measured, and on what. */
-export function renderSubject(machine: Machine, trees: readonly Tree[], rounds: number): string {
-  const { cpu, cores, kernel, node, distribution, source_file_system, scratch_file_system } = machine;
-  return [
-    `${cpu}, ${cores} cores, ${formatBytes(machine.memory_bytes)}; ${distribution}, kernel ${kernel}, node ${node}`,
-    `source on ${source_file_system}, scratch on ${scratch_file_system}; load ${machine.load.toFixed(2)} at the start; ${rounds} rounds`,
-    ...trees.map(
-      (tree) =>
-        `${tree.name} (${tree.name === 'source' ? tree.path : 'generated'}): ${tree.entries.toLocaleString('en')} entries, ${tree.files.toLocaleString('en')} files, ${formatBytes(tree.bytes)}`,
-    ),
-  ].join('\n');
-}
-
 export function renderOmissions(omissions: readonly Omission[]): string {
   if (omissions.length === 0) return '';
   const lines = omissions.map(({ what, why, failed }) => `- ${what}: ${failed ? 'failed: ' : ''}${why}`);
   return [heading('Not compared'), ...lines].join('\n');
+}
+
+/** Everything that a run shows on the terminal. @param readings names of the workloads, which make the matrix */
+export function renderTables(results: Results, readings: readonly string[], details: boolean): string {
+  const inMatrix = (one: Summary): boolean => readings.includes(one.workload);
+  const matrix = results.results.filter(inMatrix);
+  const reference = REFERENCES.find((name) => matrix.some(({ system }) => system === name));
+  const limited = limitedCells(matrix);
+  return [
+    renderSubject(results),
+    renderMatrix(matrix, reference),
+    details ? renderDetails('Every figure', matrix) : '',
+    renderDetails(
+      'Packing and mounting',
+      results.results.filter((one) => !inMatrix(one)),
+    ),
+    results.notes.join('\n'),
+    limited.length === 0 ? '' : [heading('Fewer samples'), ...limited.map((line) => `- ${line}`)].join('\n'),
+    renderOmissions(results.omissions),
+  ]
+    .filter((part) => part !== '')
+    .join('\n\n');
 }

@@ -2,16 +2,16 @@
  * An image of a million files: how long mounting it takes, and how much memory its daemon needs. The
  * image is built from numbers; no file of it exists, so only its metadata can be read.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ContentDigest, digestContent } from '../../src/digest.ts';
-import { reasonOf } from '../../src/error.ts';
 import { type InodeMetadata, ManifestBuilder } from '../../src/manifest/builder.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';
 import { S_IFDIR, S_IFREG } from '../../src/manifest/tables.ts';
 import { cfsUnavailable, mountImage, unmountImage } from './cfs-daemon.ts';
 import type { Bench, Experiment, Outcome, Result } from './contract.ts';
 import { run, toolCommand } from './process.ts';
+import { usageOf } from './processes.ts';
 import { median } from './statistics.ts';
 
 /** What a daemon of any image is allowed, in bytes: node itself, its threads and the program. */
@@ -27,7 +27,7 @@ const HASH = 'blake3';
 export const SCALE: Experiment = {
   name: 'scale',
   title: 'mounting a large image',
-  system: 'cfs',
+  systems: ['cfs'],
   trees: [],
   available: cfsUnavailable,
   run: (bench) => measureScale(bench.scaleFiles, bench),
@@ -73,21 +73,23 @@ interface Mounted {
   readonly walked: number | undefined;
 }
 
+const rssOf = (pid: number | undefined): number | undefined => usageOf(pid)?.rssBytes;
+
 async function mountOnce(store: string, image: string, walk: boolean, bench: Bench): Promise<Mounted> {
   const mountpoint = bench.scratch.directory('mnt-scale');
   let pid: number | undefined;
   try {
     const mounted = await mountImage(store, image, mountpoint, [], bench.signal);
     pid = mounted.pid;
-    const atReturn = residentBytes(pid);
+    const atReturn = rssOf(pid);
     await sleep(SETTLE_MS);
-    const settled = residentBytes(pid);
+    const settled = rssOf(pid);
     if (walk) {
       bench.progress('looking at every file of the large image');
       await run(['find', mountpoint, '-size', '+1000000c'], bench.signal);
     }
     const memory = atReturn === undefined || settled === undefined ? undefined : { atReturn, settled };
-    return { ns: mounted.ns, memory, walked: walk ? residentBytes(pid) : undefined };
+    return { ns: mounted.ns, memory, walked: walk ? rssOf(pid) : undefined };
   } finally {
     await unmountImage(mountpoint, pid);
   }
@@ -181,34 +183,4 @@ function contentOf(number: number): ContentDigest {
   const bytes = new Uint8Array(OBJECT_SIZE);
   new DataView(bytes.buffer).setUint32(0, number, true);
   return digestContent(HASH, bytes);
-}
-
-/** VmRSS of a process and of everything it started, in bytes; undefined where it is gone or not known. */
-function residentBytes(pid: number | undefined): number | undefined {
-  if (pid === undefined) return undefined;
-  const parents = new Map(processes().map((one) => [one, Number(statusField(one, 'PPid'))]));
-  const family = new Set([pid]);
-  // a child may have a lower number than its parent: go on until nothing is added
-  for (let before = 0; before < family.size; ) {
-    before = family.size;
-    for (const [one, parent] of parents) if (family.has(parent)) family.add(one);
-  }
-  const kilobytes = [...family].map((one) => parseInt(statusField(one, 'VmRSS') ?? '0', 10));
-  const total = kilobytes.reduce((sum, value) => sum + value, 0) * 1024;
-  return total === 0 ? undefined : total;
-}
-
-const processes = (): number[] =>
-  readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number);
-
-/** A field of proc_pid_status(5); undefined where the process is gone. */
-function statusField(pid: number, name: string): string | undefined {
-  try {
-    return new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  } catch (error) {
-    if (/ENOENT|ESRCH/.test(String(error))) return undefined;
-    throw new Error(`Cannot read the status of process ${pid}: ${reasonOf(error)}`);
-  }
 }

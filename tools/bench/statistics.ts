@@ -40,5 +40,16 @@ export function summarize(results: readonly Result[], references: readonly strin
   });
 }
 
+/** A figure with more spread than this part of its median is marked. */
+export const NOISY = 0.3;
+
+/** The systems in the order in which most of them are measured: one that one workload leaves out keeps its place. */
+export function systemsIn(results: readonly Result[]): string[] {
+  const rows = new Map<string, string[]>();
+  for (const result of results) rows.set(rowKey(result), [...(rows.get(rowKey(result)) ?? []), result.system]);
+  const longestFirst = [...rows.values()].sort((a, b) => b.length - a.length);
+  return [...new Set(longestFirst.flat())];
+}
+
 /** Largest and smallest sample, their distance as a part of the median. */
 export const spread = ({ median: middle, min, max }: Summary): number => (max - min) / middle;

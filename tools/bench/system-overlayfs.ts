@@ -1,61 +1,69 @@
-/** The kernel's overlayfs over the directory, read-only: what containers use. */
-import { readFileSync, symlinkSync } from 'node:fs';
-import { errnoName, isErrno } from '../../src/errno.ts';
-import { CfsError } from '../../src/error.ts';
-import { MS_RDONLY, mount } from '../../src/syscall.ts';
-import type { Bench, System, SystemRow, Tree } from './contract.ts';
-import { unmount } from './mounts.ts';
+/** overlayfs over the directory, read-only: what containers use. In the kernel, and as fuse-overlayfs. */
+import { symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Bench, SystemRow, Tree } from './contract.ts';
+import { fuseUnavailable } from './fuse-daemon.ts';
+import { fileSystemUnavailable, mountKernel } from './mounts.ts';
+import { missingProgram } from './process.ts';
+import { ForeignFuseSystem, MountedSystem } from './system-mounted.ts';
 
-class Overlayfs implements System {
-  readonly name = 'overlayfs';
-  readonly #tree: Tree;
-  readonly #bench: Bench;
-  readonly #mountpoint: string;
+/** A link to the tree: it keeps odd characters of the path out of mount options. */
+function lowerOf(tree: Tree, bench: Bench): Promise<string> {
+  return bench.once(`overlayfs lower ${tree.name}`, () => {
+    const link = join(tree.work, `overlayfs-lower-${tree.name}`);
+    symlinkSync(tree.path, link);
+    return Promise.resolve(link);
+  });
+}
 
-  constructor(tree: Tree, bench: Bench) {
-    this.#tree = tree;
-    this.#bench = bench;
-    this.#mountpoint = bench.scratch.directory(`mnt-overlayfs-${tree.name}`);
-  }
+/** Two lower layers and no upper one is the read-only form. */
+const lowerOption = (lower: string, bench: Bench): string =>
+  `lowerdir=${lower}:${bench.scratch.directory('overlayfs-empty')}`;
+
+class Overlayfs extends MountedSystem {
+  #options = '';
 
   available(): string | undefined {
-    if (process.geteuid?.() !== 0) return 'only root mounts overlayfs';
-    if (!/^(nodev)?\toverlay$/m.test(readFileSync('/proc/filesystems', 'utf8'))) {
-      return 'this kernel has no overlayfs (no "overlay" in /proc/filesystems; try modprobe overlay)';
-    }
-    return undefined;
+    return fileSystemUnavailable('overlay');
   }
 
-  async start(): Promise<string> {
-    // two lower layers and no upper one is the read-only form; a link keeps odd characters of the path out of the options
-    const empty = this.#bench.scratch.directory('overlayfs-empty');
-    const lower = await this.#bench.once(`overlayfs lower ${this.#tree.name}`, () => {
-      const link = this.#bench.scratch.file(`overlayfs-lower-${this.#tree.name}`);
-      symlinkSync(this.#tree.path, link);
-      return Promise.resolve(link);
-    });
-    const result = mount('overlay', this.#mountpoint, 'overlay', MS_RDONLY, `lowerdir=${lower}:${empty}`);
-    if (isErrno(result)) {
-      throw new CfsError(
-        'system',
-        `Cannot mount overlayfs over ${this.#tree.path}: ${errnoName(result)}; dmesg tells more`,
-      );
-    }
-    return this.#mountpoint;
+  override async prepare(): Promise<void> {
+    this.#options = lowerOption(await lowerOf(this.tree, this.bench), this.bench);
   }
 
-  async restart(): Promise<string> {
-    await this.stop();
-    return this.start();
+  protected mount(): Promise<void> {
+    mountKernel('overlay', 'overlay', this.mountpoint, this.#options);
+    return Promise.resolve();
+  }
+}
+
+class FuseOverlayfs extends ForeignFuseSystem {
+  protected readonly programs = ['fuse-overlayfs'];
+  #options = '';
+
+  available(): string | undefined {
+    return missingProgram('fuse-overlayfs', 'Debian: fuse-overlayfs') ?? fuseUnavailable();
   }
 
-  stop(): Promise<void> {
-    return unmount(this.#mountpoint);
+  override async prepare(): Promise<void> {
+    this.#options = lowerOption(await lowerOf(this.tree, this.bench), this.bench);
+  }
+
+  protected arguments(): string[] {
+    return ['-o', this.#options, this.mountpoint];
   }
 }
 
 export const OVERLAYFS: SystemRow = {
   name: 'overlayfs',
   description: 'overlayfs, read-only, the directory as its only layer with content',
-  create: (tree, bench) => new Overlayfs(tree, bench),
+  byDefault: true,
+  create: (tree, bench) => new Overlayfs('overlayfs', tree, bench),
+};
+
+export const FUSE_OVERLAYFS: SystemRow = {
+  name: 'fuse-overlayfs',
+  description: 'the same layers, served by fuse-overlayfs',
+  byDefault: true,
+  create: (tree, bench) => new FuseOverlayfs('fuse-overlayfs', tree, bench),
 };

@@ -4,11 +4,14 @@ import type { System, SystemRow, Tree } from './contract.ts';
 export const SOURCE: SystemRow = {
   name: 'source',
   description: 'the directory itself',
+  byDefault: true,
   create: (tree: Tree): System => ({
     name: 'source',
+    mounts: false,
     available: () => undefined,
+    prepare: () => Promise.resolve(),
     start: () => Promise.resolve(tree.path),
-    restart: () => Promise.resolve(tree.path),
     stop: () => Promise.resolve(),
+    daemon: () => undefined,
   }),
 };

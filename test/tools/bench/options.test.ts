@@ -1,0 +1,49 @@
+import { describe, expect, test } from 'vitest';
+import { CfsError } from '../../../src/error.ts';
+import { choose, makePlan, numberList, parseOptions } from '../../../tools/bench/options.ts';
+import { SYSTEMS } from '../../../tools/bench/systems.ts';
+
+const parse = (...args: readonly string[]): ReturnType<typeof parseOptions> =>
+  parseOptions(['node', 'cfs-bench', ...args]);
+
+describe('parseOptions()', () => {
+  test('has defaults for everything', () => {
+    expect(parse()).toMatchObject({ source: '/usr', rounds: 5, timeLimit: 60, smallFiles: [], scratch: '/var/tmp' });
+  });
+
+  test('takes a list of small trees, each once, in the order of size', () => {
+    expect(parse('--small-files', '100000,10000,10000').smallFiles).toEqual([10_000, 100_000]);
+    expect(parse('--small-files', '0').smallFiles).toEqual([]);
+  });
+
+  test.each(['x', '1,', '-5', '1.5', '10000001'])('refuses --small-files %s', (text) => {
+    expect(() => numberList('--small-files', 1, 1e7)(text)).toThrow(CfsError);
+  });
+});
+
+describe('makePlan()', () => {
+  const systems = (list?: string): string[] =>
+    makePlan(list === undefined ? {} : { systems: list }).systems.map(({ name }) => name);
+
+  test('leaves the portable driver out by default, and "all" takes everything', () => {
+    expect(systems()).toContain('cfs-read');
+    expect(systems()).not.toContain('cfs-native');
+    expect(systems('all')).toEqual(SYSTEMS.map(({ name }) => name));
+  });
+
+  test('takes the rows that a list names, in the order of the table', () => {
+    expect(systems('cfs, source')).toEqual(['source', 'cfs']);
+  });
+
+  test('tells workloads from experiments', () => {
+    const plan = makePlan({ workloads: 'pack,ls' });
+    expect(plan.workloads.map(({ name }) => name)).toEqual(['ls']);
+    expect(plan.experiments.map(({ name }) => name)).toEqual(['pack']);
+  });
+});
+
+test('choose() names what there is where a name is not known', () => {
+  expect(() => choose('--systems', 'a,x', [{ name: 'a' }, { name: 'b' }])).toThrow(
+    '--systems has no "x"; there are a, b',
+  );
+});

@@ -1,0 +1,102 @@
+/** What a run has so far, and the results file that is written of it again and again. */
+import { renameSync, writeFileSync } from 'node:fs';
+import type { Omission, Outcome, Result, Tree } from './contract.ts';
+import type { Machine } from './machine.ts';
+import { type Summary, summarize } from './statistics.ts';
+import { REFERENCES } from './systems.ts';
+
+/** Of Results: it changes where a reader of the file must. */
+const VERSION = 2;
+
+/** The results file. Times are nanoseconds. */
+export interface Results {
+  readonly format: 'cfs-bench';
+  readonly version: typeof VERSION;
+  /** The command line that measures the same again. */
+  readonly command: string;
+  readonly started: string;
+  readonly finished: string;
+  /** The run is over, with or without failures. */
+  readonly complete: boolean;
+  /** What ended it before. */
+  readonly interrupted?: string;
+  readonly machine: Machine;
+  readonly rounds: number;
+  readonly time_limit_seconds: number;
+  readonly trees: readonly Pick<Tree, 'kind' | 'name' | 'path' | 'entries' | 'files' | 'bytes'>[];
+  /** What reads the large file: fio(1), or the loop of the benchmark itself. */
+  readonly large_file_reader: 'fio' | 'probe';
+  /** Names and descriptions of the systems that were asked for. */
+  readonly systems: Readonly<Record<string, string>>;
+  readonly results: readonly Summary[];
+  readonly figures: Readonly<Record<string, number>>;
+  readonly notes: readonly string[];
+  readonly omissions: readonly Omission[];
+}
+
+/** What is known when a run begins. */
+export type Heading = Pick<
+  Results,
+  'command' | 'started' | 'machine' | 'rounds' | 'time_limit_seconds' | 'large_file_reader' | 'systems'
+>;
+
+/** Takes what is measured. The results file has it a moment later. */
+export class Collected {
+  readonly #heading: Heading;
+  readonly #file: string;
+  readonly #trees: Tree[] = [];
+  readonly #results: Result[] = [];
+  readonly #figures: Record<string, number> = {};
+  readonly #notes: string[] = [];
+  readonly #omissions: Omission[];
+
+  /** @param omissions a list that the caller adds to */
+  constructor(heading: Heading, file: string, omissions: Omission[]) {
+    this.#heading = heading;
+    this.#file = file;
+    this.#omissions = omissions;
+  }
+
+  addTree(tree: Tree): void {
+    this.#trees.push(tree);
+  }
+
+  add({ results, figures, notes }: Outcome): void {
+    this.#results.push(...results);
+    Object.assign(this.#figures, figures);
+    this.#notes.push(...(notes ?? []));
+    this.save(false);
+  }
+
+  /** @param interrupted what ended the run too early */
+  results(complete: boolean, interrupted?: string): Results {
+    const trees = this.#trees.map(({ kind, name, path, entries, files, bytes }) => {
+      return { kind, name, path, entries, files, bytes };
+    });
+    return {
+      format: 'cfs-bench',
+      version: VERSION,
+      ...this.#heading,
+      finished: new Date().toISOString(),
+      complete,
+      ...(interrupted === undefined ? {} : { interrupted }),
+      trees,
+      results: summarize(
+        this.#results.filter(({ samples }) => samples.length > 0),
+        REFERENCES,
+      ),
+      figures: this.#figures,
+      notes: this.#notes,
+      omissions: this.#omissions,
+    };
+  }
+
+  /** Writes the results file; at every moment there is a whole one. */
+  save(complete: boolean, interrupted?: string): Results {
+    const results = this.results(complete, interrupted);
+    const temporary = `${this.#file}.tmp`;
+    writeFileSync(temporary, `${JSON.stringify(results, undefined, 2)}\n`);
+    renameSync(temporary, this.#file);
+    return results;
+  }
+}

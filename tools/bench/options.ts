@@ -1,0 +1,136 @@
+/** The command line of cfs-bench, and what it means. */
+import { CfsError } from '../../src/error.ts';
+import { integerOption, makeCommand } from '../cli.ts';
+import type { Experiment, SystemRow, Workload } from './contract.ts';
+import { EXPERIMENTS } from './experiments.ts';
+import { SYSTEMS } from './systems.ts';
+import { WORKLOADS } from './workloads.ts';
+
+const EXAMPLES = `  cfs-bench                                           everything, with /usr as the source
+  cfs-bench --source /srv/rootfs --rounds 9 --details
+  cfs-bench --workloads ls,find --systems source,overlayfs,cfs
+  cfs-bench --workloads open --small-files 10000,100000 --systems all
+`;
+
+export interface Options {
+  readonly source: string;
+  readonly rounds: number;
+  /** Seconds. */
+  readonly timeLimit: number;
+  readonly minutes?: number;
+  readonly workloads?: string;
+  readonly systems?: string;
+  readonly largeSize: number;
+  readonly smallFiles: readonly number[];
+  readonly checkoutFiles: number;
+  readonly sharedSize: number;
+  readonly scaleFiles: number;
+  readonly scratch: string;
+  readonly output: string;
+  readonly details?: true;
+  readonly json?: true;
+}
+
+/** What a run measures. */
+export interface Plan {
+  readonly systems: readonly SystemRow[];
+  readonly workloads: readonly Workload[];
+  readonly experiments: readonly Experiment[];
+}
+
+const MIB = 1 << 20;
+const NAME_WIDTH = 18;
+
+/** @throws CfsError (usage), CommanderError */
+export function parseOptions(argv: readonly string[]): Options {
+  const systems = SYSTEMS.map(
+    ({ name, description, byDefault }) =>
+      `  ${name.padEnd(NAME_WIDTH)}${description}${byDefault ? '' : '; with "all"'}`,
+  ).join('\n');
+  const workloads = [...WORKLOADS, ...EXPERIMENTS]
+    .map(({ name, title }) => `  ${name.padEnd(NAME_WIDTH)}${title}`)
+    .join('\n');
+  const number = (option: string, min: number, max: number): ((text: string) => number) =>
+    integerOption(option, min, max);
+  return makeCommand('cfs-bench', 'Measure reading, packing and mounting against other file systems.', EXAMPLES)
+    .option('--source <dir>', 'the directory that every system shows', '/usr')
+    .option('--systems <list>', 'these, separated by commas, or "all" (default: those below without "all")')
+    .option('--workloads <list>', 'only these, separated by commas')
+    .option('--rounds <n>', 'samples of each figure', number('--rounds', 1, 1000), 5)
+    .option(
+      '--time-limit <seconds>',
+      'what one system may take in one cell before it gets fewer rounds',
+      number('--time-limit', 1, 86_400),
+      60,
+    )
+    .option('--minutes <n>', 'leave out what is not begun after this time', number('--minutes', 1, 100_000))
+    .option(
+      '--small-files <list>',
+      'also read generated trees of as many small files, e.g. 10000,100000',
+      numberList('--small-files', 1, 1e7),
+      [],
+    )
+    .option(
+      '--checkout-files <n>',
+      'files in the generated git checkout',
+      number('--checkout-files', 1, 1_000_000),
+      5_000,
+    )
+    .option('--large-size <bytes>', 'size of the large file', number('--large-size', MIB, 1e12), 1024 * MIB)
+    .option(
+      '--shared-size <bytes>',
+      'size of each of the two directories of `shared`',
+      number('--shared-size', MIB, 1e11),
+      128 * MIB,
+    )
+    .option('--scale-files <n>', 'files in the image of `scale`', number('--scale-files', 1, 5e7), 1_000_000)
+    .option('--scratch <dir>', 'where to make a directory to work in; it is removed at the end', '/var/tmp')
+    .option('--output <file>', 'results as JSON; the report goes beside it', 'bench/results/latest.json')
+    .option('--details', 'also show spread and rates of each figure')
+    .option('--json', 'print the results as JSON instead of tables')
+    .addHelpText('after', `\nSystems:\n${systems}\n\nWorkloads:\n${workloads}`)
+    .allowExcessArguments(false)
+    .parse(argv)
+    .opts<Options>();
+}
+
+/** A parser for commander: whole numbers, separated by commas, each once, in the order of size. */
+export function numberList(option: string, min: number, max: number): (text: string) => readonly number[] {
+  const parse = integerOption(option, min, max);
+  return (text) => {
+    if (text === '0') return []; // none of them
+    const numbers = text.split(',').map((part) => parse(part.trim()));
+    return [...new Set(numbers)].sort((a, b) => a - b);
+  };
+}
+
+/** The rows that `list` names, in the order of the table; all of them without a list. @throws CfsError (usage) */
+export function choose<T extends { readonly name: string }>(
+  option: string,
+  list: string | undefined,
+  rows: readonly T[],
+): T[] {
+  if (list === undefined) return [...rows];
+  const names = list.split(',').map((name) => name.trim());
+  const known = rows.map(({ name }) => name);
+  const unknown = names.filter((name) => !known.includes(name));
+  if (unknown.length > 0) {
+    throw new CfsError('usage', `${option} has no "${unknown.join('", "')}"; there are ${known.join(', ')}`);
+  }
+  return rows.filter(({ name }) => names.includes(name));
+}
+
+function chooseSystems(list: string | undefined): SystemRow[] {
+  if (list === undefined) return SYSTEMS.filter(({ byDefault }) => byDefault);
+  return choose('--systems', list === 'all' ? undefined : list, SYSTEMS);
+}
+
+/** @throws CfsError (usage) for a name that is not known */
+export function makePlan(options: Pick<Options, 'systems' | 'workloads'>): Plan {
+  const names = choose('--workloads', options.workloads, [...WORKLOADS, ...EXPERIMENTS]).map(({ name }) => name);
+  return {
+    systems: chooseSystems(options.systems),
+    workloads: WORKLOADS.filter(({ name }) => names.includes(name)),
+    experiments: EXPERIMENTS.filter(({ name }) => names.includes(name)),
+  };
+}
