@@ -4,9 +4,10 @@ import { parentPort } from 'node:worker_threads';
 import { contentsOf } from './contents.ts';
 import { ImageFilesystem } from './fs/image-filesystem.ts';
 import { ReadingEvents } from './fs/reading-events.ts';
-import { DeviceBackingRegistry, readRequest, writeReply } from './fuse/device.ts';
+import { DeviceBackingRegistry } from './fuse/device.ts';
 import { Dispatcher } from './fuse/dispatch.ts';
 import { OpenFiles } from './fuse/open-files.ts';
+import { RequestQueue } from './fuse/request-queue.ts';
 import { ServingTurn } from './fuse/serving-turn.ts';
 import { attachTables, type SharedTables } from './manifest/tables.ts';
 import { openRepository } from './store/local.ts';
@@ -66,21 +67,21 @@ function serve(message: ServeMessage): void {
   const dispatcher = new Dispatcher(fs, openFiles, log, () => turn.pass());
   report({ type: 'serving' });
   try {
-    serveDevice(fd, dispatcher, turn);
+    serveQueue(new RequestQueue(fd), dispatcher, turn);
   } finally {
     if (message.ownsFd) closeSync(fd);
   }
 }
 
-function serveDevice(fd: number, dispatcher: Dispatcher, turn: ServingTurn): void {
+function serveQueue(queue: RequestQueue, dispatcher: Dispatcher, turn: ServingTurn): void {
   const { request, reply } = dispatcher;
   try {
     for (;;) {
       turn.take();
-      const length = readRequest(fd, request.bytes);
+      const length = queue.next(request.bytes);
       if (length === 0) return;
       const replyLength = dispatcher.serve(length);
-      if (replyLength > 0) writeReply(fd, reply.bytes, replyLength);
+      if (replyLength > 0) queue.reply(reply.bytes, replyLength);
     }
   } finally {
     turn.pass();

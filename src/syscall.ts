@@ -74,6 +74,9 @@ const lseekFn = native('int64_t lseek(int fd, int64_t offset, int whence)');
 const llistxattrFn = native('int64_t llistxattr(const void *path, _Out_ uint8_t *list, size_t size)');
 const lgetxattrFn = native('int64_t lgetxattr(const void *path, const void *name, _Out_ uint8_t *value, size_t size)');
 const statxFn = native('int statx(int dir, const void *path, int flags, unsigned int mask, _Out_ uint8_t *buffer)');
+const readFn = native('int64_t read(int fd, _Out_ uint8_t *buffer, size_t length)');
+const writeFn = native('int64_t write(int fd, const void *buffer, size_t length)');
+const pollFn = native('int poll(_Inout_ uint8_t *fds, unsigned long count, int timeout)');
 const readaheadFn = native('int64_t readahead(int fd, int64_t offset, size_t length)');
 const fcntlFn = native('int fcntl(int fd, int command, int argument)');
 const socketpairFn = native('int socketpair(int domain, int type, int protocol, _Out_ int *fds)');
@@ -126,6 +129,35 @@ let ioctlIntegerFn: NativeFunction | undefined;
 /** syncfs(2): waits until everything written to the file system of `fd` is on its device. */
 export function syncfs(fd: number): 0 | Errno {
   return asErrno(syncfsFn(fd));
+}
+
+/** read(2) into all of `buffer`, at the file's own position. Half the price of node's, and an error is no exception. */
+export function read(fd: number, buffer: Uint8Array): number | Errno {
+  return readFn(fd, buffer, buffer.length);
+}
+
+/** write(2) of the first `length` bytes of `buffer`. */
+export function write(fd: number, buffer: Uint8Array, length: number): number | Errno {
+  return writeFn(fd, buffer, length);
+}
+
+const POLLIN = 1;
+const pollfd = Buffer.alloc(8);
+
+/** poll(2): waits until `fd` can be read, or fails. */
+export function waitReadable(fd: number): void {
+  pollfd.writeInt32LE(fd, 0);
+  pollfd.writeInt32LE(POLLIN, 4);
+  pollFn(pollfd, 1, -1);
+}
+
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
+
+/** Has read(2) give EAGAIN instead of waiting. */
+export function setNonblocking(fd: number): 0 | Errno {
+  return asErrno(Math.min(fcntlFn(fd, F_SETFL, fcntlFn(fd, F_GETFL, 0) | O_NONBLOCK), 0));
 }
 
 /** readahead(2): has the kernel read a part of a file into the page cache. Waits until the reading has begun. */

@@ -1,0 +1,53 @@
+/**
+ * The queue of requests as a worker thread reads it. After an answer the next request is likely to come within
+ * microseconds: whoever walks a tree asks again as soon as it has the answer. So a thread looks for it a while before it
+ * sleeps: waking a processor costs more than all else that a request needs, in a virtual machine above all.
+ */
+import { availableParallelism } from 'node:os';
+import { EAGAIN, EINTR, ENODEV, ENOENT, isErrno } from '../errno.ts';
+import { read, setNonblocking, systemError, waitReadable, write } from '../syscall.ts';
+
+/** Looks at an empty queue before the thread sleeps, 0.7 µs each. With one processor looking would only keep the reader from running. */
+const LOOKS = availableParallelism() > 1 ? 50 : 0;
+/** A sleep that was shorter than this was not worth it: the next time the thread looks first. */
+const SHORT_SLEEP_MS = 0.1;
+
+export class RequestQueue {
+  readonly #fd: number;
+  /** Whether requests come so soon after one another that looking pays. */
+  #isBusy = false;
+
+  /** @param fd a clone of /dev/fuse that no other thread reads; made non-blocking */
+  constructor(fd: number) {
+    this.#fd = fd;
+    setNonblocking(fd);
+  }
+
+  /**
+   * Waits for the next request and reads it into `buffer`.
+   * @returns its length; 0 when the mount is gone
+   */
+  next(buffer: Uint8Array): number {
+    for (let looks = this.#isBusy ? LOOKS : 0; ; ) {
+      const result = read(this.#fd, buffer);
+      if (!isErrno(result)) return result;
+      if (result === ENODEV) return 0;
+      if (result === EAGAIN) {
+        if (--looks < 0) this.#sleep();
+        // ENOENT: the request was interrupted before it was read
+      } else if (result !== EINTR && result !== ENOENT) throw systemError(result, 'read', '/dev/fuse');
+    }
+  }
+
+  #sleep(): void {
+    const begin = performance.now();
+    waitReadable(this.#fd);
+    this.#isBusy = performance.now() - begin < SHORT_SLEEP_MS;
+  }
+
+  /** Sends a reply. One that nobody waits for any more (ENOENT) or after the end of the mount (ENODEV) is dropped. */
+  reply(bytes: Uint8Array, length: number): void {
+    const result = write(this.#fd, bytes, length);
+    if (isErrno(result) && result !== ENOENT && result !== ENODEV) throw systemError(result, 'write', '/dev/fuse');
+  }
+}
