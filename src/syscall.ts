@@ -5,7 +5,7 @@
  * and names are bytes. Blocking calls block the calling thread.
  */
 import koffi from 'koffi';
-import { EINVAL, EOPNOTSUPP, type Errno, errnoName } from './errno.ts';
+import { EINVAL, ENOSYS, EOPNOTSUPP, EPERM, type Errno, errnoName } from './errno.ts';
 
 type NativeFunction = (...args: unknown[]) => number;
 
@@ -177,6 +177,122 @@ export function getXattr(path: string | Uint8Array, name: string | Uint8Array): 
   const buffer = xattrBuffer();
   const n = lgetxattrFn(cString(path), cString(name), buffer, buffer.length);
   return n < 0 ? asErrno(n) : Uint8Array.from(buffer.subarray(0, n));
+}
+
+/** A name for calls relative to a directory, NUL-terminated in a buffer of this thread that the next call reuses. */
+function nameBuffer(name: Uint8Array): Buffer {
+  if (name.length >= nameSpace.length) nameSpace = Buffer.alloc(name.length * 2);
+  nameSpace.set(name);
+  nameSpace[name.length] = 0;
+  return nameSpace;
+}
+let nameSpace: Buffer = Buffer.alloc(4096);
+
+const openatFn = native('int openat(int dir, const void *name, int flags, unsigned int mode)');
+
+/** openat(2), close-on-exec: opens `name` in the open directory `dir`. A third of the cost of node's open through /proc/self/fd. */
+export function openAt(dir: number, name: Uint8Array, flags: number, mode = 0): number | Errno {
+  return openatFn(dir, nameBuffer(name), flags | O_CLOEXEC, mode);
+}
+const O_CLOEXEC = 0o2000000;
+
+/** What of a file's inode statx(2) gives. The inode number in two words: a stacked file system uses all 64 bits. */
+export interface FileStat {
+  readonly mode: number;
+  readonly nlink: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly inodeHigh: number;
+  readonly inodeLow: number;
+  readonly size: number;
+  /** Seconds since 1970; may be negative. */
+  readonly mtime: number;
+  readonly mtimeNsec: number;
+  readonly ctime: number;
+  readonly ctimeNsec: number;
+  /** Of a device file, as the kernel encodes it in 32 bits (new_encode_dev). */
+  readonly rdev: number;
+  /** A number for the device that the file is on; not encoded as st_dev. */
+  readonly device: number;
+}
+
+const statxFn = native('int statx(int dir, const void *name, int flags, unsigned int mask, void *result)');
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const STATX_BASIC_STATS = 0x7ff;
+const statxBytes: Buffer = Buffer.alloc(256);
+const statxView: DataView = new DataView(statxBytes.buffer, statxBytes.byteOffset, statxBytes.byteLength);
+const EMPTY_NAME: Uint8Array = new Uint8Array(0);
+
+/** fstatat(2) of `name` in the open directory `dir`; a symbolic link is not followed. */
+export function statAt(dir: number, name: Uint8Array): FileStat | Errno {
+  return statx(dir, name, AT_SYMLINK_NOFOLLOW);
+}
+
+/** fstat(2). */
+export function statFd(fd: number): FileStat | Errno {
+  return statx(fd, EMPTY_NAME, AT_EMPTY_PATH);
+}
+
+/** Offsets: struct statx of linux/stat.h. */
+function statx(dir: number, name: Uint8Array, flags: number): FileStat | Errno {
+  const result = statxFn(dir, nameBuffer(name), flags, STATX_BASIC_STATS, statxBytes);
+  if (result < 0) return asErrno(result);
+  const u32 = (offset: number): number => statxView.getUint32(offset, true);
+  const i64 = (offset: number): number => u32(offset) + statxView.getInt32(offset + 4, true) * 0x1_0000_0000;
+  const minor = u32(132);
+  return {
+    mode: statxView.getUint16(28, true),
+    nlink: u32(16),
+    uid: u32(20),
+    gid: u32(24),
+    inodeHigh: u32(36),
+    inodeLow: u32(32),
+    size: i64(40),
+    mtime: i64(112),
+    mtimeNsec: u32(120),
+    ctime: i64(96),
+    ctimeNsec: u32(104),
+    rdev: ((minor & 0xff) | (u32(128) << 8) | ((minor & 0xfff00) << 12)) >>> 0,
+    device: u32(136) * 0x10_0000 + u32(140),
+  };
+}
+
+/** What statfs(2) says of a file system. */
+export interface FileSystemStat {
+  /** f_type, a magic number of linux/magic.h. */
+  readonly type: number;
+  /** The two words of f_fsid. */
+  readonly id: readonly [number, number];
+}
+
+const fstatfsFn = native('int fstatfs(int fd, void *result)');
+
+/** fstatfs(2). */
+export function statFileSystem(fd: number): FileSystemStat | Errno {
+  // struct statfs of asm-generic: f_type is its first word, f_fsid the eighth
+  const bytes = Buffer.alloc(256);
+  const result = fstatfsFn(fd, bytes);
+  if (result < 0) return asErrno(result);
+  return { type: bytes.readUInt32LE(0), id: [bytes.readUInt32LE(56), bytes.readUInt32LE(60)] };
+}
+
+const syscallFn = native(
+  'long syscall(long number, int dir, const void *name, unsigned int flags, void *list, size_t size)',
+);
+/** listxattrat(2), Linux 6.13; the same number on all architectures. */
+const SYS_LISTXATTRAT = 465;
+const SMALL_LIST = 1024;
+let hasListXattrAt = true;
+
+/**
+ * Whether the file `name` in the open directory `dir` has no xattrs at all, without a walk through /proc.
+ * False where only `listXattrs` can tell.
+ */
+export function hasNoXattrsAt(dir: number, name: Uint8Array): boolean {
+  if (!hasListXattrAt) return false;
+  const result = syscallFn(SYS_LISTXATTRAT, dir, nameBuffer(name), AT_SYMLINK_NOFOLLOW, xattrBuffer(), SMALL_LIST);
+  if (result === ENOSYS || result === EPERM) hasListXattrAt = false; // an older kernel; a filter of a container
+  return result === 0 || result === EOPNOTSUPP;
 }
 
 const dup2Fn = native('int dup2(int from, int to)');

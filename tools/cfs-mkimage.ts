@@ -24,6 +24,7 @@ interface Options {
   readonly oneFileSystem: boolean;
   readonly threads: number;
   readonly fsync: boolean;
+  readonly rehash: boolean;
   readonly recordHint?: string;
   readonly printId: boolean;
   readonly json: boolean;
@@ -68,6 +69,11 @@ const command = makeCommand(
     Math.min(availableParallelism(), 8),
   )
   .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose objects and image')
+  .option(
+    '--rehash',
+    'read every file, also those that have not changed since they were packed into this store before',
+    false,
+  )
   .option(
     '--record-hint <TEXT>',
     "record the store's uuid and TEXT (a URL, say) in the image, for who looks for its objects",
@@ -118,6 +124,7 @@ async function pack(source: string, image: string, options: Options, signal: Abo
       inlineMax: options.inlineMax,
       threads: options.threads,
       durable: options.fsync,
+      rehash: options.rehash,
       repositories: options.recordHint === undefined ? [] : [{ uuid: repository.uuid, hint: options.recordHint }],
       signal,
       onProgress: (p) => progress.update(p),
@@ -181,10 +188,11 @@ async function withSignals<T>(work: (signal: AbortSignal) => Promise<T>): Promis
 
 function summary(image: string, r: BuildResult, ms: number): string {
   const rate = `${formatCount(Math.round((r.files * 1000) / Math.max(ms, 1)))} files/s, ${formatBytes((r.bytes * 1000) / Math.max(ms, 1))}/s`;
+  const unchanged = r.unchangedFiles > 0 ? `; ${formatCount(r.unchangedFiles)} files unchanged, not read` : '';
   return [
     `image    ${image} (${formatBytes(r.imageBytes)})`,
     `id       ${r.id}`,
-    `tree     ${formatCount(r.entries)} entries, ${formatCount(r.files)} files, ${formatBytes(r.bytes)}`,
+    `tree     ${formatCount(r.entries)} entries, ${formatCount(r.files)} files, ${formatBytes(r.bytes)}${unchanged}`,
     `objects  ${formatCount(r.objects)} (${formatBytes(r.objectBytes)}), of these new ${formatCount(r.newObjects)} (${formatBytes(r.newBytes)})`,
     `shared   ${formatBytes(r.sharedBytes)} needed no space`,
     `time     ${formatDuration(ms)} (${rate})`,

@@ -85,7 +85,7 @@ export class ContentPool {
    */
   add(index: number, content: OpenContent, path: Uint8Array): Promise<void> | undefined {
     this.#waiting.push({ index, content, path });
-    this.#bytes += content.size;
+    this.#bytes += content.state.size;
     if (this.#waiting.length < BATCH_FILES && this.#bytes < BATCH_BYTES) return undefined;
     return this.#submit();
   }

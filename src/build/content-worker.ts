@@ -1,11 +1,13 @@
 /** A worker thread that reads, hashes and stores contents. Started by content-pool.ts. */
-import { closeSync, fstatSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { digestContent } from '../digest.ts';
+import { isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import { chunkBuffer, readUpTo } from '../store/content.ts';
 import { openRepository } from '../store/local.ts';
 import { InputError, ObjectWriter, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
+import { statFd } from '../syscall.ts';
 import {
   type Batch,
   type ContentResult,
@@ -16,6 +18,7 @@ import {
   unpackJobs,
   type WorkerSettings,
 } from './content-job.ts';
+import { isUnchanged } from './file-state.ts';
 import type { OpenContent } from './source.ts';
 
 const settings = workerData as WorkerSettings;
@@ -34,22 +37,24 @@ function throwIfStopped(): void {
 }
 
 /** @throws InputError where the file cannot be read or changed, CfsError (store) where it cannot be stored */
-function work(job: OpenContent): ContentResult {
+function work({ fd, state }: OpenContent): ContentResult {
   throwIfStopped();
   const result =
-    job.size <= WHOLE_READ_LIMIT ? readSmall(job) : { content: writer.putFile(job.fd, job.size, job.device) };
-  const now = fstatSync(job.fd);
-  if (result.content.size !== job.size || now.size !== job.size || now.ctimeMs !== job.ctimeMs) {
+    state.size <= WHOLE_READ_LIMIT
+      ? readSmall(fd, state.size)
+      : { content: writer.putFile(fd, state.size, state.device) };
+  const now = statFd(fd);
+  if (isErrno(now) || result.content.size !== state.size || !isUnchanged(state, now)) {
     throw new InputError('it changed while it was packed. Pack a snapshot, or stop what writes to it');
   }
   return result;
 }
 
-function readSmall(job: OpenContent): ContentResult {
+function readSmall(fd: number, size: number): ContentResult {
   const buffer = chunkBuffer();
   let length: number;
   try {
-    length = readUpTo(job.fd, buffer, job.size, 0);
+    length = readUpTo(fd, buffer, size, 0);
   } catch (error) {
     throw new InputError(reasonOf(error), { cause: error });
   }

@@ -5,6 +5,7 @@
  *     lock                flock(2): shared by writers, exclusive for whoever deletes
  *     objects/ab/cdef…    one file an object, read-only, named by its digest
  *     tmp/                files that are being written
+ *     cache/              what packing remembers of its sources; may be missing, and deleted at any time
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import {
@@ -57,6 +58,10 @@ export class LocalRepository implements Repository {
 
   get temporaryDirectory(): string {
     return join(this.path, 'tmp');
+  }
+
+  get cacheDirectory(): string {
+    return join(this.path, 'cache');
   }
 
   get lockPath(): string {
@@ -183,7 +188,7 @@ export function initRepository(dir: string, hash: HashAlgorithm): LocalRepositor
  * `mkdir -p`. Not node's own: where mkdir(2) says ENOENT although the parent exists, as in /proc, that one
  * tries for ever (node 20).
  */
-function makeDirectory(path: string): void {
+export function makeDirectory(path: string): void {
   try {
     mkdirSync(path);
   } catch (error) {
