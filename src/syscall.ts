@@ -5,7 +5,7 @@
  * and names are bytes. Blocking calls block the calling thread.
  */
 import koffi from 'koffi';
-import { EINVAL, ENOSYS, EOPNOTSUPP, EPERM, type Errno, errnoName } from './errno.ts';
+import { EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, type Errno, errnoName } from './errno.ts';
 
 type NativeFunction = (...args: unknown[]) => number;
 
@@ -133,12 +133,12 @@ export function cloneFile(input: number, output: number): 0 | Errno {
   return asErrno(ioctlInteger(output, 0x40049409, input));
 }
 
-const AT_FDCWD = -100;
+export const AT_FDCWD = -100;
 const RENAME_NOREPLACE = 1;
 
-/** renameat2(2) with RENAME_NOREPLACE: EEXIST where `to` exists; EINVAL where the file system cannot. */
-export function renameNoReplace(from: string | Uint8Array, to: string | Uint8Array): 0 | Errno {
-  return asErrno(renameat2Fn(AT_FDCWD, cString(from), AT_FDCWD, cString(to), RENAME_NOREPLACE));
+/** renameat2(2) with RENAME_NOREPLACE, from one open directory into another: EEXIST where `to` exists; EINVAL where the file system cannot. */
+export function renameNoReplaceAt(fromDir: number, from: Uint8Array, toDir: number, to: Uint8Array): 0 | Errno {
+  return asErrno(renameat2Fn(fromDir, cString(from), toDir, nameBuffer(to), RENAME_NOREPLACE));
 }
 
 export const SEEK_DATA = 3;
@@ -195,6 +195,65 @@ export function openAt(dir: number, name: Uint8Array, flags: number, mode = 0): 
   return openatFn(dir, nameBuffer(name), flags | O_CLOEXEC, mode);
 }
 const O_CLOEXEC = 0o2000000;
+
+const O_RDWR = 2;
+const O_TMPFILE = 0o20200000;
+const DOT: Uint8Array = Uint8Array.of(0x2e);
+
+/** open(2) with O_TMPFILE: a new file without a name on the file system of the open directory `dir`. EOPNOTSUPP or EISDIR where there are none. */
+export function openNameless(dir: number, mode: number): number | Errno {
+  return openAt(dir, DOT, O_RDWR | O_TMPFILE, mode);
+}
+
+const linkatFn = native('int linkat(int oldDir, const void *old, int newDir, const void *name, int flags)');
+const AT_SYMLINK_FOLLOW = 0x400;
+let linksDescriptors = true;
+
+/** linkat(2): gives the open file `fd` the name `name` in the open directory `dir`. EEXIST where there is one. */
+export function linkFd(fd: number, dir: number, name: Uint8Array): 0 | Errno {
+  if (linksDescriptors) {
+    const result = linkatFn(fd, NUL, dir, nameBuffer(name), AT_EMPTY_PATH);
+    // before Linux 6.10 that needs CAP_DAC_READ_SEARCH, and says ENOENT without it
+    if (result !== ENOENT) return asErrno(result);
+  }
+  const result = linkatFn(AT_FDCWD, cString(`/proc/self/fd/${fd}`), dir, nameBuffer(name), AT_SYMLINK_FOLLOW);
+  if (result === 0) linksDescriptors = false;
+  return asErrno(result);
+}
+const NUL: Buffer = Buffer.alloc(1);
+
+/** linkat(2) between open directories; a symbolic link is not followed. */
+export function linkAt(fromDir: number, from: Uint8Array, toDir: number, to: Uint8Array): 0 | Errno {
+  return asErrno(linkatFn(fromDir, cString(from), toDir, nameBuffer(to), 0));
+}
+
+const unlinkatFn = native('int unlinkat(int dir, const void *name, int flags)');
+
+/** unlinkat(2) of a file. */
+export function unlinkAt(dir: number, name: Uint8Array): 0 | Errno {
+  return asErrno(unlinkatFn(dir, nameBuffer(name), 0));
+}
+
+const preadFn = native('int64_t pread(int fd, void *buffer, size_t length, int64_t offset)');
+const pwriteFn = native('int64_t pwrite(int fd, const void *buffer, size_t length, int64_t offset)');
+
+/** pread(2) into the beginning of `buffer`. Returns the bytes read, 0 at the end of the file. */
+export function pread(fd: number, buffer: Uint8Array, length: number, position: number): number | Errno {
+  if (length > buffer.length) throw new RangeError(`${length} bytes into a buffer of ${buffer.length}`);
+  return preadFn(fd, buffer, length, position);
+}
+
+/** pwrite(2). Returns the bytes written, which may be fewer. */
+export function pwrite(fd: number, bytes: Uint8Array, position: number): number | Errno {
+  return pwriteFn(fd, bytes, bytes.length, position);
+}
+
+const closeFn = native('int close(int fd)');
+
+/** close(2), for descriptors that node does not know. */
+export function closeFd(fd: number): void {
+  closeFn(fd);
+}
 
 /** What of a file's inode statx(2) gives. The inode number in two words: a stacked file system uses all 64 bits. */
 export interface FileStat {

@@ -1,13 +1,12 @@
 /** A worker thread that reads, hashes and stores contents. Started by content-pool.ts. */
-import { closeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { digestContent } from '../digest.ts';
 import { isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
-import { chunkBuffer, readUpTo } from '../store/content.ts';
+import { chunkBuffer } from '../store/content.ts';
 import { openRepository } from '../store/local.ts';
 import { InputError, ObjectWriter, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
-import { statFd } from '../syscall.ts';
+import { closeFd, pread, statFd, systemError } from '../syscall.ts';
 import {
   type Batch,
   type ContentResult,
@@ -52,11 +51,12 @@ function work({ fd, state }: OpenContent): ContentResult {
 
 function readSmall(fd: number, size: number): ContentResult {
   const buffer = chunkBuffer();
-  let length: number;
-  try {
-    length = readUpTo(fd, buffer, size, 0);
-  } catch (error) {
-    throw new InputError(reasonOf(error), { cause: error });
+  let length = 0;
+  while (length < size) {
+    const n = pread(fd, length === 0 ? buffer : buffer.subarray(length), size - length, length);
+    if (isErrno(n)) throw new InputError(reasonOf(systemError(n, 'read', '')));
+    if (n === 0) break;
+    length += n;
   }
   const bytes = buffer.subarray(0, length);
   if (length <= settings.inlineMax) return { content: digestContent(repository.hash, bytes), inline: bytes.slice() };
@@ -77,7 +77,7 @@ function workBatch(batch: Batch): void {
     keepWhatIsStored();
     post({ ...failure(error), serial: batch.serial, job: at });
   } finally {
-    for (const { fd } of jobs) closeSync(fd);
+    for (const { fd } of jobs) closeFd(fd);
   }
 }
 
@@ -108,5 +108,8 @@ function finish(): void {
 parentPort?.on('message', (message: ToWorker) => {
   if (message.type === 'batch') workBatch(message.batch);
   else if (message.type === 'finish') finish();
-  else parentPort?.close();
+  else {
+    writer.close();
+    parentPort?.close();
+  }
 });
