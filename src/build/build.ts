@@ -193,6 +193,7 @@ async function pack(source: Source, options: BuildOptions, prefix: string, cache
       }
       return pool.add(inode, content.open(), path);
     };
+    if (cache.objects !== undefined) pool.check(cache.objects);
     await feed(source, builder, take, counts, options);
     const { written, writtenBytes } = await pool.finish();
     // the batches were synced before their renames; this one is for the names themselves

@@ -6,6 +6,7 @@ import { concatBytes } from '../bytes.ts';
 import { BLOCK_SIZE, blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../digest.ts';
 import type { ErrorKind } from '../error.ts';
 import type { WriterStatistics } from '../store/object-writer.ts';
+import type { ObjectCheck } from './object-check.ts';
 import type { OpenContent } from './source.ts';
 
 export interface WorkerSettings {
@@ -100,6 +101,7 @@ export function unpackResults(results: BatchResults, hash: HashAlgorithm): Conte
 }
 
 export type ToWorker =
+  | { readonly type: 'check'; readonly check: ObjectCheck; readonly thread: number; readonly threads: number }
   | { readonly type: 'batch'; readonly batch: Batch }
   | { readonly type: 'finish' }
   | { readonly type: 'exit' };

@@ -19,6 +19,7 @@ import {
   unpackResults,
   type WorkerSettings,
 } from './content-job.ts';
+import type { ObjectCheck } from './object-check.ts';
 import type { OpenContent } from './source.ts';
 
 /** Batches that wait at one worker, so that it never waits for the main thread. */
@@ -77,6 +78,13 @@ export class ContentPool {
       worker.on('error', (error) => this.#fail(error));
       this.#members.push(member);
     }
+  }
+
+  /** Lets the workers look for objects, before anything that is added later. */
+  check(check: ObjectCheck): void {
+    this.#members.forEach(({ worker }, thread, { length: threads }) => {
+      worker.postMessage({ type: 'check', check, thread, threads } satisfies ToWorker);
+    });
   }
 
   /**

@@ -18,6 +18,7 @@ import {
   type WorkerSettings,
 } from './content-job.ts';
 import { isUnchanged } from './file-state.ts';
+import { checkObjects } from './object-check.ts';
 import type { OpenContent } from './source.ts';
 
 const settings = workerData as WorkerSettings;
@@ -96,6 +97,15 @@ function failure(error: unknown): Failed {
   return { type: 'failed', kind, message: reasonOf(error), ...(stack === undefined ? {} : { stack }) };
 }
 
+/** An error here is no news: who looks for an object next meets it too. */
+function look({ check, thread, threads }: ToWorker & { type: 'check' }): void {
+  try {
+    checkObjects(check, thread, threads, (digest, size) => writer.holds(digest, size), throwIfStopped);
+  } catch {
+    // what is not known is looked for by the main thread
+  }
+}
+
 function finish(): void {
   try {
     writer.flush();
@@ -106,7 +116,8 @@ function finish(): void {
 }
 
 parentPort?.on('message', (message: ToWorker) => {
-  if (message.type === 'batch') workBatch(message.batch);
+  if (message.type === 'check') look(message);
+  else if (message.type === 'batch') workBatch(message.batch);
   else if (message.type === 'finish') finish();
   else {
     writer.close();

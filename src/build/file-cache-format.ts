@@ -56,8 +56,8 @@ export class FileTable {
     return this.#inode.length;
   }
 
-  /** What the file had in it when it had this very stamp. */
-  find(stamp: FileStamp): ContentDigest | undefined {
+  /** The row of the file, where it is here with this very stamp. */
+  find(stamp: FileStamp): number | undefined {
     const index = this.#fileSystemIndex.get(keyOf(stamp.fileSystem));
     const row = index === undefined ? undefined : this.#rows[index]?.get(stamp.inode);
     if (row === undefined) return undefined;
@@ -67,7 +67,7 @@ export class FileTable {
       this.#ctime.get(row) === stamp.ctime &&
       this.#mtimeNsec.get(row) === stamp.mtimeNsec &&
       this.#mtime.get(row) === stamp.mtime;
-    return same ? this.#content(row) : undefined;
+    return same ? row : undefined;
   }
 
   /** Adds a file; one that is there already stays as it is. */
@@ -109,7 +109,17 @@ export class FileTable {
     return bytes;
   }
 
-  #content(row: number): ContentDigest {
+  /** 32 bytes a row. */
+  get digests(): Uint8Array {
+    return this.#digests.view();
+  }
+
+  get sizes(): Float64Array {
+    return this.#size.view();
+  }
+
+  /** What was in the file of this row. */
+  content(row: number): ContentDigest {
     const start = this.#hashStart.get(row);
     const size = this.#size.get(row);
     return {

@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import type { ContentDigest } from '../digest.ts';
 import { type LocalRepository, makeDirectory } from '../store/local.ts';
 import { decodeFileCache, FileTable } from './file-cache-format.ts';
+import { type ObjectCheck, ObjectState, objectCheck } from './object-check.ts';
 import type { FileStamp } from './source.ts';
 
 /**
@@ -48,6 +49,8 @@ export class FileCache {
   readonly #known: FileTable | undefined;
   readonly #seen: FileTable;
   readonly #settledMs: number;
+  /** The objects that `#known` names, and what is known of each. */
+  readonly objects: ObjectCheck | undefined;
 
   /** Reads what is remembered of the source. Hold the repository's lock. */
   constructor(repository: LocalRepository, options: FileCacheOptions) {
@@ -56,14 +59,23 @@ export class FileCache {
     this.#settledMs = options.settledMs ?? SETTLED_MS;
     this.#seen = new FileTable(repository.hash);
     this.#known = options.rehash ? undefined : readTable(this.#path, repository);
+    this.objects = this.#known === undefined ? undefined : objectCheck(this.#known.digests, this.#known.sizes);
   }
 
   /** What is in a file with this stamp, where its object is in the repository. */
   find(stamp: FileStamp): ContentDigest | undefined {
-    const content = this.#known?.find(stamp);
-    if (content === undefined || this.#repository.size(content.digest) !== content.size) return undefined;
+    const row = this.#known?.find(stamp);
+    if (row === undefined) return undefined;
+    const content = (this.#known as FileTable).content(row);
+    if (!this.#isStored(row, content)) return undefined;
     this.#seen.add(stamp, content);
     return content;
+  }
+
+  #isStored(row: number, content: ContentDigest): boolean {
+    const known = this.objects?.found[row];
+    if (known !== ObjectState.unknown) return known === ObjectState.stored;
+    return this.#repository.size(content.digest) === content.size;
   }
 
   /** Whether a file with this stamp, if it is read from now on, may be remembered by it. */

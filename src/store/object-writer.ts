@@ -114,6 +114,11 @@ export class ObjectWriter {
     });
   }
 
+  /** Whether the object is stored, with this size. */
+  holds(digest: Uint8Array, size: number): boolean {
+    return this.#files.size(digest) === size;
+  }
+
   /** Brings everything that waits under its name. Call it at the end. */
   flush(): void {
     if (this.#pending.size === 0) return;
