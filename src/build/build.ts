@@ -30,6 +30,8 @@ export interface BuildOptions {
   /** For tests: `FileCacheOptions.settledMs`. */
   readonly settledMs?: number;
   readonly signal?: AbortSignal;
+  /** Told, as a line for people, when another program keeps the store locked for long. */
+  readonly onWait?: (line: string) => void;
   readonly onProgress?: (progress: BuildProgress) => void;
 }
 
@@ -91,7 +93,7 @@ const BREATHE = 512;
  */
 export async function buildImage(source: Source, options: BuildOptions): Promise<BuildResult> {
   const { repository } = options;
-  const lock = await lockForWriting(repository, options.signal);
+  const lock = await lockForWriting(repository, options.signal, options.onWait);
   const prefix = `${randomBytes(8).toString('hex')}-`;
   try {
     const cache = new FileCache(repository, {

@@ -23,8 +23,8 @@ export interface DirectoryOptions {
   readonly skipDevices: boolean;
   /** Do not enter other file systems; their mount points become empty directories. */
   readonly oneFileSystem: boolean;
-  /** A directory that is left out wherever it is met: the store that is being written. */
-  readonly exclude?: string;
+  /** Left out wherever they are met: the store that is being written, and the image that is being replaced. */
+  readonly exclude?: { readonly store: string; readonly image: string };
   /** Told of what was left out. */
   readonly warn: (line: string) => void;
 }
@@ -94,7 +94,8 @@ class DirectorySource implements Source {
   readonly #links = new Map<string, EntryNumber>();
   readonly #fileSystems = new FileSystems();
   readonly #device: number;
-  readonly #excluded: string | undefined;
+  readonly #store: string | undefined;
+  readonly #image: string | undefined;
   #entries = 1;
 
   constructor(fd: number, path: Uint8Array, options: DirectoryOptions) {
@@ -103,8 +104,9 @@ class DirectorySource implements Source {
     this.#device = stat.device;
     this.#fileSystems.meet(stat.device, fd);
     this.name = identity(stat);
-    this.#excluded = options.exclude === undefined ? undefined : identityAt(options.exclude);
-    if (identity(stat) === this.#excluded) {
+    this.#store = identityAt(options.exclude?.store);
+    this.#image = identityAt(options.exclude?.image);
+    if (identity(stat) === this.#store) {
       throw new CfsError('source', `Cannot pack ${printable(path)}: it is the store that the objects go to`);
     }
     this.root = this.#metadata(stat, fd, DOT, path);
@@ -132,8 +134,9 @@ class DirectorySource implements Source {
     const stat = statOf(statAt(directory.fd, name), path);
     const type = stat.mode & S_IFMT;
     if (this.#options.skipDevices && (type === S_IFCHR || type === S_IFBLK)) return undefined;
-    if (type === S_IFDIR && identity(stat) === this.#excluded) {
-      this.#options.warn(`${printable(path)} is the store: left out`);
+    const excluded = this.#excluded(stat, type);
+    if (excluded !== undefined) {
+      this.#options.warn(`${printable(path)} is the ${excluded}: left out`);
       return undefined;
     }
     const number = this.#entries++;
@@ -159,6 +162,12 @@ class DirectorySource implements Source {
     }
     if (type === S_IFDIR) this.#enter(directory.fd, name, stat, path, number);
     return { ...common, inode: { kind: 'new', metadata } };
+  }
+
+  /** What the file is that must not be packed, if it is one. */
+  #excluded(stat: FileStat, type: number): 'store' | 'image' | undefined {
+    if (type === S_IFDIR) return identity(stat) === this.#store ? 'store' : undefined;
+    return type === S_IFREG && this.#image !== undefined && identity(stat) === this.#image ? 'image' : undefined;
   }
 
   #enter(parent: number, name: Uint8Array, stat: FileStat, path: Uint8Array, entry: EntryNumber): void {
@@ -212,7 +221,8 @@ class DirectorySource implements Source {
   }
 }
 
-function identityAt(path: string): string | undefined {
+function identityAt(path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
   let fd: number;
   try {
     fd = openSync(path, O_PATH);
