@@ -4,7 +4,7 @@
  */
 import koffi from 'koffi';
 import type { Errno } from '../src/errno.ts';
-import { systemError } from '../src/syscall.ts';
+import { systemError } from '../src/libc.ts';
 
 const libc = koffi.load('libc.so.6');
 const mknodFn = libc.func('int mknod(const void *path, unsigned int mode, uint64_t device)');

@@ -6,7 +6,8 @@ import { resolve } from 'node:path';
 import { type BuildResult, buildImage } from '../src/build/build.ts';
 import { openDirectorySource } from '../src/build/directory.ts';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/digest.ts';
-import { CfsError, reasonOf } from '../src/error.ts';
+import { ELOOP, ENAMETOOLONG, ENOTDIR, type Errno, errnoOf } from '../src/errno.ts';
+import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
 import { INLINE_LIMIT } from '../src/manifest/tables.ts';
 import { openOrInitRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
@@ -24,6 +25,7 @@ interface Options {
   readonly oneFileSystem: boolean;
   readonly threads: number;
   readonly fsync: boolean;
+  readonly rehash: boolean;
   readonly recordHint?: string;
   readonly printId: boolean;
   readonly json: boolean;
@@ -69,6 +71,11 @@ const command = makeCommand(
   )
   .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose objects and image')
   .option(
+    '--rehash',
+    'read every file, also those that have not changed since they were packed into this store before',
+    false,
+  )
+  .option(
     '--record-hint <TEXT>',
     "record the store's uuid and TEXT (a URL, say) in the image, for who looks for its objects",
   )
@@ -103,23 +110,23 @@ async function pack(source: string, image: string, options: Options, signal: Abo
   const store = options.store ?? defaultStore();
   checkSource(source);
   const repository = openOrInitRepository(store, options.hash);
-  const tree = openDirectorySource(source, {
-    ...options,
-    exclude: repository.path,
-    warn: (line) => {
-      if (!options.quiet) process.stderr.write(`cfs-mkimage: ${line}\n`);
-    },
-  });
+  const target = throughLink(image);
+  const warn = (line: string): void => {
+    if (!options.quiet) process.stderr.write(`cfs-mkimage: ${line}\n`);
+  };
+  const tree = openDirectorySource(source, { ...options, exclude: { store: repository.path, image: target }, warn });
   const progress = new ProgressLine(!options.quiet && !options.json);
   try {
     return await buildImage(tree, {
       repository,
-      image: throughLink(image),
+      image: target,
       inlineMax: options.inlineMax,
       threads: options.threads,
       durable: options.fsync,
+      rehash: options.rehash,
       repositories: options.recordHint === undefined ? [] : [{ uuid: repository.uuid, hint: options.recordHint }],
       signal,
+      onWait: warn,
       onProgress: (p) => progress.update(p),
     });
   } finally {
@@ -134,8 +141,8 @@ function throughLink(image: string): string {
 
 /** A wrong IMAGE is told before an hour of packing, not after. */
 function checkImagePath(image: string): void {
-  const fail = (reason: string): never => {
-    throw new CfsError('usage', `Cannot write image ${image}: ${reason}`);
+  const fail = (reason: string, kind: ErrorKind = 'usage'): never => {
+    throw new CfsError(kind, `Cannot write image ${image}: ${reason}`);
   };
   const parent = resolve(image, '..');
   try {
@@ -145,9 +152,12 @@ function checkImagePath(image: string): void {
     accessSync(parent, constants.W_OK | constants.X_OK);
   } catch (error) {
     if (error instanceof CfsError) throw error;
-    fail(reasonOf(error));
+    fail(reasonOf(error), WRONG_PATH.has(errnoOf(error)) ? 'usage' : 'system');
   }
 }
+
+/** What no image can be written to, whoever asks. */
+const WRONG_PATH: ReadonlySet<Errno | undefined> = new Set([ENOTDIR, ENAMETOOLONG, ELOOP]);
 
 /** The source is looked at first: a mistyped SOURCE must not leave a new store behind. */
 function checkSource(source: string): void {
@@ -181,10 +191,11 @@ async function withSignals<T>(work: (signal: AbortSignal) => Promise<T>): Promis
 
 function summary(image: string, r: BuildResult, ms: number): string {
   const rate = `${formatCount(Math.round((r.files * 1000) / Math.max(ms, 1)))} files/s, ${formatBytes((r.bytes * 1000) / Math.max(ms, 1))}/s`;
+  const unchanged = r.unchangedFiles > 0 ? `; ${formatCount(r.unchangedFiles)} files unchanged, not read` : '';
   return [
     `image    ${image} (${formatBytes(r.imageBytes)})`,
     `id       ${r.id}`,
-    `tree     ${formatCount(r.entries)} entries, ${formatCount(r.files)} files, ${formatBytes(r.bytes)}`,
+    `tree     ${formatCount(r.entries)} entries, ${formatCount(r.files)} files, ${formatBytes(r.bytes)}${unchanged}`,
     `objects  ${formatCount(r.objects)} (${formatBytes(r.objectBytes)}), of these new ${formatCount(r.newObjects)} (${formatBytes(r.newBytes)})`,
     `shared   ${formatBytes(r.sharedBytes)} needed no space`,
     `time     ${formatDuration(ms)} (${rate})`,

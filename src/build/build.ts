@@ -13,7 +13,8 @@ import { lockForWriting } from '../store/lock.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
 import type { ContentResult } from './content-job.ts';
 import { ContentPool } from './content-pool.ts';
-import type { Source, SourceEntry } from './source.ts';
+import { FileCache } from './file-cache.ts';
+import type { FileContent, FileStamp, Source, SourceEntry } from './source.ts';
 
 export interface BuildOptions {
   readonly repository: LocalRepository;
@@ -24,7 +25,13 @@ export interface BuildOptions {
   /** fsync objects and image. */
   readonly durable: boolean;
   readonly repositories: readonly RepositoryHint[];
+  /** Read every file, also those that an earlier run has read and that did not change. */
+  readonly rehash: boolean;
+  /** For tests: `FileCacheOptions.settledMs`. */
+  readonly settledMs?: number;
   readonly signal?: AbortSignal;
+  /** Told, as a line for people, when another program keeps the store locked for long. */
+  readonly onWait?: (line: string) => void;
   readonly onProgress?: (progress: BuildProgress) => void;
 }
 
@@ -59,6 +66,8 @@ export interface BuildResult {
   readonly sharedBytes: number;
   /** Files whose content lies in the manifest. */
   readonly inlineFiles: number;
+  /** Files that were not read, because they have not changed since an earlier run read them. */
+  readonly unchangedFiles: number;
 }
 
 /** Mutable counts behind BuildProgress. */
@@ -70,6 +79,7 @@ interface Counts {
   bytesDone: number;
   inlineFiles: number;
   inlineBytes: number;
+  unchangedFiles: number;
   scanned: boolean;
 }
 
@@ -83,10 +93,16 @@ const BREATHE = 512;
  */
 export async function buildImage(source: Source, options: BuildOptions): Promise<BuildResult> {
   const { repository } = options;
-  const lock = await lockForWriting(repository, options.signal);
+  const lock = await lockForWriting(repository, options.signal, options.onWait);
   const prefix = `${randomBytes(8).toString('hex')}-`;
   try {
-    const { tables, counts, newObjects, newBytes } = await pack(source, options, prefix);
+    const cache = new FileCache(repository, {
+      source: source.name,
+      prefix,
+      rehash: options.rehash,
+      settledMs: options.settledMs,
+    });
+    const { tables, counts, newObjects, newBytes } = await pack(source, options, prefix, cache);
     const bytes = encodeManifest(tables);
     checkAborted(options.signal);
     try {
@@ -94,6 +110,7 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
     } catch (error) {
       throw new CfsError('system', `Cannot write image ${options.image}: ${reasonOf(error)}`, { cause: error });
     }
+    cache.save();
     const { size } = tables.objects;
     const objects = objectCount(tables);
     let objectBytes = 0;
@@ -112,6 +129,7 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
       newBytes,
       sharedBytes: counts.bytes - counts.inlineBytes - newBytes,
       inlineFiles: counts.inlineFiles,
+      unchangedFiles: counts.unchangedFiles,
     };
   } finally {
     removeTemporaries(repository, prefix);
@@ -126,7 +144,7 @@ interface Packed {
   readonly newBytes: number;
 }
 
-async function pack(source: Source, options: BuildOptions, prefix: string): Promise<Packed> {
+async function pack(source: Source, options: BuildOptions, prefix: string, cache: FileCache): Promise<Packed> {
   const { repository, durable } = options;
   const builder = new ManifestBuilder(repository.hash, source.root);
   const counts: Counts = {
@@ -137,13 +155,19 @@ async function pack(source: Source, options: BuildOptions, prefix: string): Prom
     bytesDone: 0,
     inlineFiles: 0,
     inlineBytes: 0,
+    unchangedFiles: 0,
     scanned: false,
   };
+  const toRemember = new Map<BuilderInode, FileStamp>();
   const onResult = (inode: BuilderInode, { content, inline }: ContentResult): void => {
     counts.filesDone++;
     counts.bytesDone += content.size;
-    if (inline === undefined) builder.setObject(inode, content);
-    else {
+    if (inline === undefined) {
+      builder.setObject(inode, content);
+      const stamp = toRemember.get(inode);
+      if (stamp !== undefined) cache.add(stamp, content);
+      toRemember.delete(inode);
+    } else {
       builder.setInline(inode, content, inline);
       if (content.size > 0) counts.inlineFiles++;
       counts.inlineBytes += content.size;
@@ -158,7 +182,21 @@ async function pack(source: Source, options: BuildOptions, prefix: string): Prom
   const onAbort = (): void => pool.abort(options.signal?.reason);
   options.signal?.addEventListener('abort', onAbort);
   try {
-    await feed(source, builder, pool, counts, options);
+    const take = (inode: BuilderInode, content: FileContent, path: Uint8Array): Promise<void> | undefined => {
+      const { stamp, size } = content;
+      if (stamp !== undefined && size > inlineMax) {
+        const known = cache.find(stamp);
+        if (known !== undefined) {
+          counts.unchangedFiles++;
+          onResult(inode, { content: known });
+          return undefined;
+        }
+        if (cache.isSettled(stamp)) toRemember.set(inode, stamp);
+      }
+      return pool.add(inode, content.open(), path);
+    };
+    if (cache.objects !== undefined) pool.check(cache.objects);
+    await feed(source, builder, take, counts, options);
     const { written, writtenBytes } = await pool.finish();
     // the batches were synced before their renames; this one is for the names themselves
     if (durable && written > 0) new ObjectWriter(repository, { durable, prefix }).sync();
@@ -172,7 +210,7 @@ async function pack(source: Source, options: BuildOptions, prefix: string): Prom
 async function feed(
   source: Source,
   builder: ManifestBuilder,
-  pool: ContentPool,
+  take: (inode: BuilderInode, content: FileContent, path: Uint8Array) => Promise<void> | undefined,
   counts: Counts,
   options: BuildOptions,
 ): Promise<void> {
@@ -183,7 +221,7 @@ async function feed(
     if (entry.inode.kind === 'regular') {
       counts.files++;
       counts.bytes += entry.inode.content.size;
-      const wait = pool.add(inode, entry.inode.content, entry.path);
+      const wait = take(inode, entry.inode.content, entry.path);
       if (wait !== undefined) await wait;
     }
     if (counts.entries % BREATHE === 0) {

@@ -6,6 +6,7 @@ import { concatBytes } from '../bytes.ts';
 import { BLOCK_SIZE, blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../digest.ts';
 import type { ErrorKind } from '../error.ts';
 import type { WriterStatistics } from '../store/object-writer.ts';
+import type { ObjectCheck } from './object-check.ts';
 import type { OpenContent } from './source.ts';
 
 export interface WorkerSettings {
@@ -17,8 +18,9 @@ export interface WorkerSettings {
   readonly stop: Int32Array;
 }
 
-/** Fields of a job in `Batch.jobs`: fd, size, device, ctimeMs. */
-const JOB_FIELDS = 4;
+/** A job in `Batch.jobs`: the descriptor, and these of `FileState`. */
+const STATE_FIELDS = ['size', 'device', 'inodeHigh', 'inodeLow', 'ctime', 'ctimeNsec'] as const;
+const JOB_FIELDS = STATE_FIELDS.length + 1;
 
 /** Regular files to read, hash and store. Whoever works on it closes the descriptors. */
 export interface Batch {
@@ -28,16 +30,26 @@ export interface Batch {
 
 export function packJobs(serial: number, contents: readonly OpenContent[]): Batch {
   const jobs = new Float64Array(contents.length * JOB_FIELDS);
-  contents.forEach(({ fd, size, device, ctimeMs }, i) => {
-    jobs.set([fd, size, device, ctimeMs], i * JOB_FIELDS);
-  });
+  let at = 0;
+  for (const { fd, state } of contents) {
+    jobs[at++] = fd;
+    for (const field of STATE_FIELDS) jobs[at++] = state[field];
+  }
   return { serial, jobs };
 }
 
 export function unpackJobs({ jobs }: Batch): OpenContent[] {
   return Array.from({ length: jobs.length / JOB_FIELDS }, (_, i) => {
-    const [fd, size, device, ctimeMs] = jobs.subarray(i * JOB_FIELDS) as unknown as [number, number, number, number];
-    return { fd, size, device, ctimeMs };
+    const [fd, size, device, inodeHigh, inodeLow, ctime, ctimeNsec] = jobs.subarray(i * JOB_FIELDS) as unknown as [
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
+    return { fd, state: { size, device, inodeHigh, inodeLow, ctime, ctimeNsec } };
   });
 }
 
@@ -89,6 +101,7 @@ export function unpackResults(results: BatchResults, hash: HashAlgorithm): Conte
 }
 
 export type ToWorker =
+  | { readonly type: 'check'; readonly check: ObjectCheck; readonly thread: number; readonly threads: number }
   | { readonly type: 'batch'; readonly batch: Batch }
   | { readonly type: 'finish' }
   | { readonly type: 'exit' };

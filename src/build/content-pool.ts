@@ -19,6 +19,7 @@ import {
   unpackResults,
   type WorkerSettings,
 } from './content-job.ts';
+import type { ObjectCheck } from './object-check.ts';
 import type { OpenContent } from './source.ts';
 
 /** Batches that wait at one worker, so that it never waits for the main thread. */
@@ -79,13 +80,20 @@ export class ContentPool {
     }
   }
 
+  /** Lets the workers look for objects, before anything that is added later. */
+  check(check: ObjectCheck): void {
+    this.#members.forEach(({ worker }, thread, { length: threads }) => {
+      worker.postMessage({ type: 'check', check, thread, threads } satisfies ToWorker);
+    });
+  }
+
   /**
    * Takes one content, and its descriptor with it.
    * @returns what to wait for where the workers have enough to do; it rejects with the first error of any worker
    */
   add(index: number, content: OpenContent, path: Uint8Array): Promise<void> | undefined {
     this.#waiting.push({ index, content, path });
-    this.#bytes += content.size;
+    this.#bytes += content.state.size;
     if (this.#waiting.length < BATCH_FILES && this.#bytes < BATCH_BYTES) return undefined;
     return this.#submit();
   }

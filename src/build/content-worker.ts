@@ -1,11 +1,14 @@
 /** A worker thread that reads, hashes and stores contents. Started by content-pool.ts. */
-import { closeSync, fstatSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { digestContent } from '../digest.ts';
+import { isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
-import { chunkBuffer, readUpTo } from '../store/content.ts';
+import { statFd } from '../file-status.ts';
+import { systemError } from '../libc.ts';
+import { chunkBuffer } from '../store/content.ts';
 import { openRepository } from '../store/local.ts';
 import { InputError, ObjectWriter, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
+import { closeFd, pread } from '../syscall.ts';
 import {
   type Batch,
   type ContentResult,
@@ -16,6 +19,8 @@ import {
   unpackJobs,
   type WorkerSettings,
 } from './content-job.ts';
+import { isUnchanged } from './file-state.ts';
+import { checkObjects } from './object-check.ts';
 import type { OpenContent } from './source.ts';
 
 const settings = workerData as WorkerSettings;
@@ -34,24 +39,27 @@ function throwIfStopped(): void {
 }
 
 /** @throws InputError where the file cannot be read or changed, CfsError (store) where it cannot be stored */
-function work(job: OpenContent): ContentResult {
+function work({ fd, state }: OpenContent): ContentResult {
   throwIfStopped();
   const result =
-    job.size <= WHOLE_READ_LIMIT ? readSmall(job) : { content: writer.putFile(job.fd, job.size, job.device) };
-  const now = fstatSync(job.fd);
-  if (result.content.size !== job.size || now.size !== job.size || now.ctimeMs !== job.ctimeMs) {
+    state.size <= WHOLE_READ_LIMIT
+      ? readSmall(fd, state.size)
+      : { content: writer.putFile(fd, state.size, state.device) };
+  const now = statFd(fd);
+  if (isErrno(now) || result.content.size !== state.size || !isUnchanged(state, now)) {
     throw new InputError('it changed while it was packed. Pack a snapshot, or stop what writes to it');
   }
   return result;
 }
 
-function readSmall(job: OpenContent): ContentResult {
+function readSmall(fd: number, size: number): ContentResult {
   const buffer = chunkBuffer();
-  let length: number;
-  try {
-    length = readUpTo(job.fd, buffer, job.size, 0);
-  } catch (error) {
-    throw new InputError(reasonOf(error), { cause: error });
+  let length = 0;
+  while (length < size) {
+    const n = pread(fd, length === 0 ? buffer : buffer.subarray(length), size - length, length);
+    if (isErrno(n)) throw new InputError(reasonOf(systemError(n, 'read', '')));
+    if (n === 0) break;
+    length += n;
   }
   const bytes = buffer.subarray(0, length);
   if (length <= settings.inlineMax) return { content: digestContent(repository.hash, bytes), inline: bytes.slice() };
@@ -72,7 +80,7 @@ function workBatch(batch: Batch): void {
     keepWhatIsStored();
     post({ ...failure(error), serial: batch.serial, job: at });
   } finally {
-    for (const { fd } of jobs) closeSync(fd);
+    for (const { fd } of jobs) closeFd(fd);
   }
 }
 
@@ -91,6 +99,15 @@ function failure(error: unknown): Failed {
   return { type: 'failed', kind, message: reasonOf(error), ...(stack === undefined ? {} : { stack }) };
 }
 
+/** An error here is no news: who looks for an object next meets it too. */
+function look({ check, thread, threads }: ToWorker & { type: 'check' }): void {
+  try {
+    checkObjects(check, thread, threads, (digest, size) => writer.holds(digest, size), throwIfStopped);
+  } catch {
+    // what is not known is looked for by the main thread
+  }
+}
+
 function finish(): void {
   try {
     writer.flush();
@@ -101,7 +118,11 @@ function finish(): void {
 }
 
 parentPort?.on('message', (message: ToWorker) => {
-  if (message.type === 'batch') workBatch(message.batch);
+  if (message.type === 'check') look(message);
+  else if (message.type === 'batch') workBatch(message.batch);
   else if (message.type === 'finish') finish();
-  else parentPort?.close();
+  else {
+    writer.close();
+    parentPort?.close();
+  }
 });

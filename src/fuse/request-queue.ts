@@ -5,7 +5,8 @@
  */
 import { availableParallelism } from 'node:os';
 import { EAGAIN, EINTR, ENODEV, ENOENT, isErrno } from '../errno.ts';
-import { read, setNonblocking, systemError, waitReadable, write } from '../syscall.ts';
+import { systemError } from '../libc.ts';
+import { read, setNonblocking, waitReadable, write } from '../syscall.ts';
 
 /** Looks at an empty queue before the thread sleeps, 0.7 µs each. With one processor looking would only keep the reader from running. */
 const LOOKS = availableParallelism() > 1 ? 50 : 0;

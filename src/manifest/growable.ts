@@ -58,6 +58,10 @@ export class GrowableF64 {
   set(index: number, value: number): void {
     this.#array[index] = value;
   }
+  /** The values so far; a view that the next push may leave behind. */
+  view(): Float64Array {
+    return this.#array.subarray(0, this.#length);
+  }
 }
 
 /** Bytes, appended piece by piece. */

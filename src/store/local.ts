@@ -5,6 +5,7 @@
  *     lock                flock(2): shared by writers, exclusive for whoever deletes
  *     objects/ab/cdef…    one file an object, read-only, named by its digest
  *     tmp/                files that are being written
+ *     cache/              what packing remembers of its sources; may be missing, and deleted at any time
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import {
@@ -26,7 +27,7 @@ import { toHex, writeHex } from '../bytes.ts';
 import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
 import { EEXIST, EIO, ENOENT, type Errno, errnoOf } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
-import { type FileStatus, fileStatus } from '../syscall.ts';
+import { type FileVersion, fileVersion } from '../file-status.ts';
 import type { Repository } from './repository.ts';
 
 const FORMAT = 'cfs-repository';
@@ -63,6 +64,10 @@ export class LocalRepository implements Repository {
     return join(this.path, 'tmp');
   }
 
+  get cacheDirectory(): string {
+    return join(this.path, 'cache');
+  }
+
   get lockPath(): string {
     return join(this.path, 'lock');
   }
@@ -76,12 +81,12 @@ export class LocalRepository implements Repository {
     }
   }
 
-  status(digest: Uint8Array, out: FileStatus): 0 | Errno {
+  status(digest: Uint8Array, out: FileVersion): 0 | Errno {
     const path = this.#nativePath;
     const end = path.length - 1;
     writeHex(path, end - 2 * DIGEST_SIZE - 1, digest, 0, 1);
     writeHex(path, end - 2 * (DIGEST_SIZE - 1), digest, 1, DIGEST_SIZE);
-    return fileStatus(path, out);
+    return fileVersion(path, out);
   }
 
   size(digest: Uint8Array): number | Errno {
@@ -195,7 +200,7 @@ export function initRepository(dir: string, hash: HashAlgorithm): LocalRepositor
  * `mkdir -p`. Not node's own: where mkdir(2) says ENOENT although the parent exists, as in /proc, that one
  * tries for ever (node 20).
  */
-function makeDirectory(path: string): void {
+export function makeDirectory(path: string): void {
   try {
     mkdirSync(path);
   } catch (error) {

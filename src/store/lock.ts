@@ -2,7 +2,7 @@
  * The lock of a repository: writers share it, whoever deletes objects holds it alone. It is flock(2) on
  * the file `lock`, so it ends with its process, however that ends.
  */
-import { closeSync, openSync, readdirSync, unlinkSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,6 +13,8 @@ import type { LocalRepository } from './local.ts';
 type FlockMode = 'shnb' | 'exnb';
 
 const POLL_MS = 50;
+/** Who waits longer is told what for. */
+const SILENT_MS = 1000;
 
 const flockSync: (fd: number, mode: FlockMode) => void = (fd, mode) => {
   // loaded at the first lock: a mount takes none
@@ -30,9 +32,14 @@ export interface RepositoryLock {
  * Takes the shared lock of a writer; waits while somebody deletes objects. Where nobody else writes, the
  * files that killed writers left in tmp/ are removed first.
  * @param signal ends the waiting; its reason is thrown
+ * @param onWait called once, with a line for people, where it takes more than a second
  * @throws CfsError (store) where the lock file cannot be opened for writing, as in a read-only repository
  */
-export async function lockForWriting(repository: LocalRepository, signal?: AbortSignal): Promise<RepositoryLock> {
+export async function lockForWriting(
+  repository: LocalRepository,
+  signal?: AbortSignal,
+  onWait?: (line: string) => void,
+): Promise<RepositoryLock> {
   let fd: number;
   try {
     fd = openSync(repository.lockPath, 'a');
@@ -44,7 +51,8 @@ export async function lockForWriting(repository: LocalRepository, signal?: Abort
   try {
     if (tryLock(fd, 'exnb')) removeLeftovers(repository);
     // flock(2) itself would wait without hearing signals
-    while (!tryLock(fd, 'shnb')) {
+    for (let waited = 0; !tryLock(fd, 'shnb'); waited += POLL_MS) {
+      if (waited === SILENT_MS) onWait?.(`waiting for ${repository.lockPath}, which ${holderOf(fd)} has locked`);
       await sleep(POLL_MS);
       if (signal?.aborted === true) throw signal.reason;
     }
@@ -54,6 +62,19 @@ export async function lockForWriting(repository: LocalRepository, signal?: Abort
     throw new CfsError('store', `Cannot lock repository ${repository.path}: ${reasonOf(error)}`, { cause: error });
   }
   return { release: () => closeSync(fd) };
+}
+
+/** Who holds the lock alone, as proc_locks(5) has it: "1: FLOCK  ADVISORY  WRITE 1234 08:02:5678 0 EOF". */
+function holderOf(fd: number): string {
+  try {
+    const { ino } = fstatSync(fd);
+    const line = new RegExp(`FLOCK +ADVISORY +WRITE +(\\d+) [0-9a-f]+:[0-9a-f]+:${ino} `);
+    const pid = line.exec(readFileSync('/proc/locks', 'utf8'))?.[1];
+    if (pid !== undefined && pid !== '0') return `process ${pid}`;
+  } catch {
+    // no /proc: the lock's path has to do
+  }
+  return 'another process';
 }
 
 function tryLock(fd: number, mode: 'exnb' | 'shnb'): boolean {

@@ -5,7 +5,7 @@
 import { closeSync, fstatSync, type Stats } from 'node:fs';
 import { EIO, ENOENT, type Errno, isErrno } from '../errno.ts';
 import { fileIdentity } from '../file-identity.ts';
-import { emptyFileStatus, type FileStatus } from '../syscall.ts';
+import { emptyFileVersion, type FileVersion } from '../file-status.ts';
 import { type CopyProblem, notOpened, ProblemLog } from './copy-problems.ts';
 import type { Repository } from './repository.ts';
 import { checkShape, verifyObject } from './verify.ts';
@@ -46,7 +46,7 @@ export class ObjectStore {
   readonly #identity: Uint32Array;
   /** IDLE or HASHING. */
   readonly #busy: Int32Array;
-  readonly #status: FileStatus = emptyFileStatus();
+  readonly #status: FileVersion = emptyFileVersion();
 
   /**
    * @param verify false: objects are only looked at for type and size
@@ -100,7 +100,7 @@ export class ObjectStore {
     return -1;
   }
 
-  #isGood({ index, size }: ObjectName, status: FileStatus): boolean {
+  #isGood({ index, size }: ObjectName, status: FileVersion): boolean {
     if (this.#verify) return this.#isVerified(index, status);
     return status.isFile && status.size === size;
   }

@@ -6,15 +6,16 @@
  * them to the device, and only then each is renamed to its name. That is the order of "fsync, rename"
  * for each file at a hundredth of its cost (git's core.fsyncMethod=batch does the same).
  */
-import { closeSync, fstatSync, ftruncateSync, linkSync, openSync, unlinkSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { fstatSync, ftruncateSync } from 'node:fs';
 import { toHex } from '../bytes.ts';
 import { type ContentDigest, ContentHasher, digestContent } from '../digest.ts';
-import { EEXIST, EINVAL, ENOENT, ENOSYS, type Errno, errnoName, errnoOf, isErrno } from '../errno.ts';
+import { ENOENT, errnoName, errnoOf, isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
-import { cloneFile, copyFileRange, renameNoReplace, syncfs, systemError } from '../syscall.ts';
+import { systemError } from '../libc.ts';
+import { cloneFile, copyFileRange, pwrite } from '../syscall.ts';
 import { type ContentSink, chunkBuffer, readContent, readUpTo, segmentsOf } from './content.ts';
 import type { LocalRepository } from './local.ts';
+import { type NewFile, ObjectFiles } from './object-files.ts';
 
 /** Bytes of a hole that are hashed between two checkpoints. */
 const ZEROS_AT_ONCE = 1 << 28;
@@ -46,17 +47,16 @@ export interface WriterStatistics {
 }
 
 interface Pending {
-  readonly temporary: string;
-  readonly final: string;
-  readonly size: number;
+  readonly file: NewFile;
+  readonly content: ContentDigest;
 }
 
 export class ObjectWriter {
   readonly #repository: LocalRepository;
   readonly #options: WriterOptions;
   readonly #pending = new Map<string, Pending>();
+  readonly #files: ObjectFiles;
   #pendingBytes = 0;
-  #serial = 0;
   #written = 0;
   #writtenBytes = 0;
   #existing = 0;
@@ -66,6 +66,8 @@ export class ObjectWriter {
   constructor(repository: LocalRepository, options: WriterOptions) {
     this.#repository = repository;
     this.#options = options;
+    // thousands wait for their batch: more than a process may have open
+    this.#files = new ObjectFiles(repository, options.prefix, !options.durable);
   }
 
   get statistics(): WriterStatistics {
@@ -75,8 +77,18 @@ export class ObjectWriter {
   /** Stores a content that is in memory. */
   putBytes(bytes: Uint8Array): ContentDigest {
     const content = digestContent(this.#repository.hash, bytes);
-    if (!this.#has(content)) this.#store(content, (fd) => writeAll(fd, bytes, 0));
-    return content;
+    if (this.#has(content)) return content;
+    return this.#guarded(() => {
+      const file = this.#files.create();
+      try {
+        writeAll(file.fd, bytes, 0);
+        this.#publish(content, file);
+        return content;
+      } catch (error) {
+        this.#files.discard(file);
+        throw error;
+      }
+    });
   }
 
   /**
@@ -87,34 +99,35 @@ export class ObjectWriter {
    * @throws InputError where the file cannot be read, CfsError (store) where the repository cannot be written
    */
   putFile(fd: number, size: number, device: number): ContentDigest {
-    const temporary = this.#temporaryName();
-    const output = this.#create(temporary);
-    try {
-      let content: ContentDigest;
+    return this.#guarded(() => {
+      const file = this.#files.create();
       try {
-        content = this.#copyAndHash(fd, output, size, device);
+        const content = this.#copyAndHash(fd, file.fd, size, device);
         // a file that became shorter meanwhile: the object is what was hashed
-        if (content.size !== size) ftruncateSync(output, content.size);
-      } finally {
-        closeSync(output);
+        if (content.size !== size) ftruncateSync(file.fd, content.size);
+        if (this.#has(content)) this.#files.discard(file);
+        else this.#publish(content, file);
+        return content;
+      } catch (error) {
+        this.#files.discard(file);
+        throw error;
       }
-      if (this.#has(content)) unlinkSync(temporary);
-      else this.#publish(content, temporary);
-      return content;
-    } catch (error) {
-      unlinkQuietly(temporary);
-      throw error instanceof InputError || errnoOf(error) === undefined ? error : this.#writeError(error);
-    }
+    });
+  }
+
+  /** Whether the object is stored, with this size. */
+  holds(digest: Uint8Array, size: number): boolean {
+    return this.#files.size(digest) === size;
   }
 
   /** Brings everything that waits under its name. Call it at the end. */
   flush(): void {
     if (this.#pending.size === 0) return;
     try {
-      if (this.#options.durable) this.sync();
-      for (const { temporary, final, size } of this.#pending.values()) this.#rename(temporary, final, size);
-    } catch (error) {
-      throw this.#writeError(error);
+      this.#guarded(() => {
+        if (this.#options.durable) this.#files.sync();
+        for (const { file, content } of this.#pending.values()) this.#name(content, file);
+      });
     } finally {
       this.#pending.clear();
       this.#pendingBytes = 0;
@@ -123,13 +136,12 @@ export class ObjectWriter {
 
   /** Waits until the file system of the repository has written everything, names included. */
   sync(): void {
-    const fd = openSync(this.#repository.temporaryDirectory, 'r');
-    try {
-      const result = syncfs(fd);
-      if (isErrno(result)) throw systemError(result, 'syncfs', this.#repository.path);
-    } finally {
-      closeSync(fd);
-    }
+    this.#files.sync();
+  }
+
+  /** Closes what the writer has open; it can go on afterwards. */
+  close(): void {
+    this.#files.close();
   }
 
   /** True where the object is stored or about to be. A file of another size under its name is damage that only a repair may touch. */
@@ -138,7 +150,7 @@ export class ObjectWriter {
       this.#existing++;
       return true;
     }
-    const size = this.#repository.size(content.digest);
+    const size = this.#guarded(() => this.#files.size(content.digest));
     if (size === ENOENT) return false;
     if (isErrno(size)) {
       throw this.#writeError(systemError(size, 'stat', this.#repository.objectPath(content.digest)));
@@ -153,57 +165,33 @@ export class ObjectWriter {
     return true;
   }
 
-  #store(content: ContentDigest, write: (fd: number) => void): void {
-    const temporary = this.#temporaryName();
-    const fd = this.#create(temporary);
-    try {
-      try {
-        write(fd);
-      } finally {
-        closeSync(fd);
-      }
-      this.#publish(content, temporary);
-    } catch (error) {
-      unlinkQuietly(temporary);
-      throw this.#writeError(error);
-    }
-  }
-
-  #temporaryName(): string {
-    return join(this.#repository.temporaryDirectory, `${this.#options.prefix}${this.#serial++}`);
-  }
-
-  #create(path: string): number {
-    try {
-      return openSync(path, 'wx+', 0o444);
-    } catch (error) {
-      throw this.#writeError(error);
-    }
-  }
-
-  #publish(content: ContentDigest, temporary: string): void {
-    const final = this.#repository.objectPath(content.digest);
+  #publish(content: ContentDigest, file: NewFile): void {
     if (!this.#options.durable) {
-      this.#rename(temporary, final, content.size);
+      this.#name(content, file);
       return;
     }
-    this.#pending.set(toHex(content.digest), { temporary, final, size: content.size });
+    this.#files.setAside(file);
+    this.#pending.set(toHex(content.digest), { file, content });
     this.#pendingBytes += content.size;
     if (this.#pending.size >= BATCH_FILES || this.#pendingBytes >= BATCH_BYTES) this.flush();
   }
 
-  /** Another writer may have stored the same object meanwhile: then that one stays. */
-  #rename(temporary: string, final: string, size: number): void {
-    let result: 0 | Errno = renameNoReplace(temporary, final);
-    if (result === EINVAL || result === ENOSYS) result = linkAndUnlink(temporary, final);
-    if (result === EEXIST) {
-      unlinkSync(temporary);
+  #name(content: ContentDigest, file: NewFile): void {
+    if (this.#files.publish(file, content.digest)) {
+      this.#written++;
+      this.#writtenBytes += content.size;
+    } else {
       this.#existing++;
-      return;
     }
-    if (isErrno(result)) throw systemError(result, 'rename', final);
-    this.#written++;
-    this.#writtenBytes += size;
+  }
+
+  /** What goes wrong with the repository in `work` becomes an error for people. */
+  #guarded<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw error instanceof InputError || errnoOf(error) === undefined ? error : this.#writeError(error);
+    }
   }
 
   #copyAndHash(input: number, output: number, size: number, device: number): ContentDigest {
@@ -258,7 +246,7 @@ export class ObjectWriter {
         ? ' The objects that were stored before are complete, and the next run uses them.'
         : '';
     const { path } = error as { path?: unknown };
-    const where = typeof path === 'string' ? ` (${path})` : '';
+    const where = typeof path === 'string' && path !== '' ? ` (${path})` : '';
     return new CfsError(
       'store',
       `Cannot write to repository ${this.#repository.path}: ${reasonOf(error)}${where}.${advice}`,
@@ -310,23 +298,9 @@ function readExactly(fd: number, buffer: Uint8Array, length: number, position: n
 }
 
 function writeAll(fd: number, bytes: Uint8Array, position: number): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, position + done);
-}
-
-function linkAndUnlink(from: string, to: string): 0 | Errno {
-  try {
-    linkSync(from, to);
-  } catch (error) {
-    return errnoOf(error) ?? EINVAL;
-  }
-  unlinkSync(from);
-  return 0;
-}
-
-function unlinkQuietly(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // the first error is the one to report
+  for (let done = 0; done < bytes.length; ) {
+    const n = pwrite(fd, done === 0 ? bytes : bytes.subarray(done), position + done);
+    if (isErrno(n)) throw systemError(n, 'write', '');
+    done += n;
   }
 }

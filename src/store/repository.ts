@@ -1,7 +1,7 @@
 /** What a repository is to a reader: a place that may hold an object, named by its digest. */
 import type { HashAlgorithm } from '../digest.ts';
 import type { Errno } from '../errno.ts';
-import type { FileStatus } from '../syscall.ts';
+import type { FileVersion } from '../file-status.ts';
 
 export interface Repository {
   /** Its name in messages: the directory it was given as, absolute. */
@@ -13,7 +13,7 @@ export interface Repository {
   open(digest: Uint8Array): number | Errno;
 
   /** Fills `out` with what the object's file is now, without opening it; ENOENT where it is not here. */
-  status(digest: Uint8Array, out: FileStatus): 0 | Errno;
+  status(digest: Uint8Array, out: FileVersion): 0 | Errno;
 
   /** Size of the object's file in bytes, ENOENT where it is not here. */
   size(digest: Uint8Array): number | Errno;

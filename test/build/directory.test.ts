@@ -63,9 +63,9 @@ const below = (entry: SourceEntry): string =>
     .toString('latin1')
     .slice(root.length + 1);
 
-/** Closes what an entry has open, as whoever packs it does. */
+/** Opens and closes the content of an entry, as whoever packs it does. */
 function close(entry: SourceEntry): SourceEntry {
-  if (entry.inode.kind === 'regular') closeSync(entry.inode.content.fd);
+  if (entry.inode.kind === 'regular') closeSync(entry.inode.content.open().fd);
   return entry;
 }
 
@@ -216,13 +216,22 @@ describe('DirectorySource metadata', () => {
   test('leaves out the store, wherever it lies, and says so', () => {
     makeDirectory('var/store/objects');
     put('var/file');
-    expect(walk(sourceOf({ exclude: join(root, 'var/store') })).map(below)).toEqual(['var', 'var/file']);
+    const exclude = (store: string): { store: string; image: string } => ({ store, image: at('nowhere') });
+    expect(walk(sourceOf({ exclude: exclude(join(root, 'var/store')) })).map(below)).toEqual(['var', 'var/file']);
     expect(warnings).toEqual([`${root}/var/store is the store: left out`]);
-    expect(walk(sourceOf({ exclude: at('nowhere') }))).toHaveLength(4);
+    expect(walk(sourceOf({ exclude: exclude(at('nowhere')) }))).toHaveLength(4);
+  });
+
+  test('leaves out the image that is being replaced, under each of its names, and says so', () => {
+    for (const path of ['image.cfs', 'other.cfs']) put(path);
+    linkSync(join(root, 'image.cfs'), join(root, 'second'));
+    const exclude = { store: at('nowhere'), image: join(root, 'image.cfs') };
+    expect(walk(sourceOf({ exclude })).map(below)).toEqual(['other.cfs']);
+    expect(warnings).toEqual([`${root}/image.cfs is the image: left out`, `${root}/second is the image: left out`]);
   });
 
   test('refuses to pack the store itself', () => {
-    const error = failureOf(() => sourceOf({ exclude: root }));
+    const error = failureOf(() => sourceOf({ exclude: { store: root, image: root } }));
     expect(error.kind).toBe('source');
     expect(error.message).toContain('it is the store');
   });
@@ -291,10 +300,13 @@ describe('DirectorySource of a tree that changes', () => {
     for (const entry of sourceOf().entries()) {
       if (below(entry) === 'a/1') truncateSync(join(root, 'a/2'), 1);
       if (entry.inode.kind === 'regular') {
-        sizes.push(entry.inode.content.size);
-        expect(readFileSync(entry.inode.content.fd)).toHaveLength(entry.inode.content.size);
+        const { content } = entry.inode;
+        const { fd, state } = content.open();
+        sizes.push(content.size);
+        expect(state.size).toBe(content.size);
+        expect(readFileSync(fd)).toHaveLength(content.size);
+        closeSync(fd);
       }
-      close(entry);
     }
     expect(sizes).toEqual([3, 1, 8, 3]);
   });

@@ -222,7 +222,7 @@ describe('the default store', () => {
   test('is /var/lib/cfs for root', async () => {
     // in a mount namespace with another /var/lib: the machine may have a store
     const tool = HERE.tool('cfs-mkimage', ['--quiet', source, newImage()]).join(' ');
-    const script = `mount -t tmpfs none /var/lib && unset CFS_STORE && XDG_DATA_HOME=/var/tmp/wrong ${tool} && ls /var/lib /var/lib/cfs`;
+    const script = `mount -t tmpfs none /var/lib && unset CFS_STORE && XDG_DATA_HOME=/var/tmp/wrong ${tool} && rm -rf /var/lib/cfs/cache && ls /var/lib /var/lib/cfs`;
     const listed = await succeed(['unshare', '--mount', 'sh', '-c', script]);
     expect(listed).toBe('/var/lib:\ncfs\n\n/var/lib/cfs:\nlock\nmeta.json\nobjects\ntmp\n');
   });

@@ -139,6 +139,7 @@ describe('output', () => {
       newBytes: CONTENT.length,
       sharedBytes: 0,
       inlineFiles: 1,
+      unchangedFiles: 0,
       seconds: expect.any(Number),
     });
     const again = await packed(scratch, ['--store', store, small, image]);
@@ -180,6 +181,15 @@ describe('output', () => {
     const { id, entries } = await packed(scratch, [root, `${root}/image.cfs`]);
     expect({ id, entries }).toEqual({ id: await idOf(small), entries: 4 });
     expect((await packed(scratch, [root, newImage()])).entries).toBe(5);
+  });
+
+  test('is left out of the source where it is replaced, with a line on stderr', async () => {
+    const root = writeSmallTree(scratch.directory('with-image'));
+    const image = `${root}/directory/image.cfs`;
+    await packed(scratch, [root, image]);
+    const again = await mkimage(scratch, ['--json', root, image]);
+    expect(again).toMatchObject({ status: 0, stderr: `cfs-mkimage: ${image} is the image: left out\n` });
+    expect((JSON.parse(again.stdout) as Packed).entries).toBe(4);
   });
 });
 

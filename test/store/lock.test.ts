@@ -94,6 +94,18 @@ describe('lockForWriting()', () => {
     (await waiting).release();
   });
 
+  test('tells after a second, once, who is waited for', async () => {
+    const other = await holder('--exclusive');
+    const lines: string[] = [];
+    const waiting = lockForWriting(repository, undefined, (line) => void lines.push(line));
+    while (lines.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(new RegExp(`^waiting for ${repository.lockPath}, which process \\d+ has locked$`));
+    await release(other);
+    (await waiting).release();
+  });
+
   test('stops waiting where it is told to, and holds no lock then', async () => {
     const other = await holder('--exclusive');
     const stop = new AbortController();

@@ -1,10 +1,10 @@
 /** A repository that tells what was done with it. */
 import type { HashAlgorithm } from '../../src/digest.ts';
 import type { Errno } from '../../src/errno.ts';
+import type { FileVersion } from '../../src/file-status.ts';
 import { initRepository, type LocalRepository } from '../../src/store/local.ts';
 import type { ObjectName } from '../../src/store/object-store.ts';
 import type { Repository } from '../../src/store/repository.ts';
-import type { FileStatus } from '../../src/syscall.ts';
 
 /** A local repository that tells how often an object of it was hashed, and opened. */
 export class WatchedRepository implements Repository {
@@ -42,7 +42,7 @@ export class WatchedRepository implements Repository {
     return this.failing ?? this.#local.open(digest);
   }
 
-  status(digest: Uint8Array, out: FileStatus): 0 | Errno {
+  status(digest: Uint8Array, out: FileVersion): 0 | Errno {
     this.looks++;
     return this.#local.status(digest, out);
   }

@@ -2,13 +2,13 @@ import { lstatSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from 'no
 import { describe, expect, test } from 'vitest';
 import { ENOENT, ENOTDIR } from '../src/errno.ts';
 import { fileIdentity } from '../src/file-identity.ts';
-import { emptyFileStatus, fileStatus } from '../src/syscall.ts';
+import { emptyFileVersion, fileVersion } from '../src/file-status.ts';
 import { useScratch } from './store/scratch.ts';
 
 const at = useScratch();
 const native = (path: string): Buffer => Buffer.from(`${path}\0`);
 
-describe('fileStatus()', () => {
+describe('fileVersion()', () => {
   writeFileSync(at('file'), 'some content');
   writeFileSync(at('empty'), '');
   mkdirSync(at('directory'));
@@ -19,8 +19,8 @@ describe('fileStatus()', () => {
     'gives for %s what lstat gives, so that both can be compared',
     (name) => {
       const path = name.startsWith('/') ? name : at(name);
-      const out = emptyFileStatus();
-      expect(fileStatus(native(path), out)).toBe(0);
+      const out = emptyFileVersion();
+      expect(fileVersion(native(path), out)).toBe(0);
       const expected = lstatSync(path);
       // /proc makes new times at each look
       if (!path.startsWith('/proc')) expect(out.ctimeMs).toBe(expected.ctimeMs);
@@ -30,7 +30,7 @@ describe('fileStatus()', () => {
   );
 
   test('gives the error of what is not there', () => {
-    expect(fileStatus(native(at('missing')), emptyFileStatus())).toBe(ENOENT);
-    expect(fileStatus(native(at('file/in')), emptyFileStatus())).toBe(ENOTDIR);
+    expect(fileVersion(native(at('missing')), emptyFileVersion())).toBe(ENOENT);
+    expect(fileVersion(native(at('file/in')), emptyFileVersion())).toBe(ENOTDIR);
   });
 });

@@ -1,0 +1,15 @@
+/** What tells whether a file is still the same, unchanged. */
+import type { FileStat } from '../file-status.ts';
+
+export type InodeIdentity = Pick<FileStat, 'device' | 'inodeHigh' | 'inodeLow'>;
+export type FileState = InodeIdentity & Pick<FileStat, 'size' | 'ctime' | 'ctimeNsec'>;
+
+export const isSameInode = (a: InodeIdentity, b: InodeIdentity): boolean =>
+  a.inodeLow === b.inodeLow && a.inodeHigh === b.inodeHigh && a.device === b.device;
+
+/** Whether `now` is the file that `before` was, and nothing was written to it in between. */
+export const isUnchanged = (before: FileState, now: FileState): boolean =>
+  isSameInode(before, now) &&
+  now.size === before.size &&
+  now.ctime === before.ctime &&
+  now.ctimeNsec === before.ctimeNsec;

@@ -1,0 +1,51 @@
+/**
+ * Looking whether many objects are stored: threads do it ahead of the main thread, which walks the source
+ * and looks for itself where they have not been yet. Measured: the look takes as long as the walk.
+ */
+import { DIGEST_SIZE } from '../digest.ts';
+
+export const ObjectState = { unknown: 0, stored: 1, missing: 2 } as const;
+
+/** All in shared memory, a row an object. */
+export interface ObjectCheck {
+  /** 32 bytes each. */
+  readonly digests: Uint8Array;
+  readonly sizes: Float64Array;
+  /** An ObjectState each. */
+  readonly found: Uint8Array;
+}
+
+/** A check of which nothing is known yet. */
+export function objectCheck(digests: Uint8Array, sizes: Float64Array): ObjectCheck {
+  const shared = {
+    digests: new Uint8Array(new SharedArrayBuffer(digests.length)),
+    sizes: new Float64Array(new SharedArrayBuffer(sizes.byteLength)),
+    found: new Uint8Array(new SharedArrayBuffer(sizes.length)),
+  };
+  shared.digests.set(digests);
+  shared.sizes.set(sizes);
+  return shared;
+}
+
+/** Rows that a thread takes at once, and between which it can be stopped. */
+const STRIDE = 128;
+
+/**
+ * Does the part of one of `threads` threads. The parts interleave, so that all are ahead of who reads in order.
+ * @param isStored whether an object with this digest and size is there; what it throws ends the work
+ */
+export function checkObjects(
+  { digests, sizes, found }: ObjectCheck,
+  thread: number,
+  threads: number,
+  isStored: (digest: Uint8Array, size: number) => boolean,
+  checkpoint: () => void,
+): void {
+  for (let from = thread * STRIDE; from < found.length; from += threads * STRIDE) {
+    checkpoint();
+    for (let row = from; row < Math.min(from + STRIDE, found.length); row++) {
+      const digest = digests.subarray(row * DIGEST_SIZE, (row + 1) * DIGEST_SIZE);
+      found[row] = isStored(digest, sizes[row] as number) ? ObjectState.stored : ObjectState.missing;
+    }
+  }
+}
