@@ -64,7 +64,7 @@ function serve(message: ServeMessage): void {
   const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
   const turn = new ServingTurn(message.turn);
   const openFiles = new OpenFiles(fs, message.openFileState, registry);
-  const dispatcher = new Dispatcher(fs, openFiles, log, () => turn.pass());
+  const dispatcher = new Dispatcher(fs, openFiles, log, (bytes) => turn.beforeWork(bytes));
   report({ type: 'serving' });
   try {
     serveQueue(new RequestQueue(fd), dispatcher, turn);

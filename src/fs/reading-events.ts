@@ -8,6 +8,8 @@ export type ReadingEvent = 'listed' | 'looked' | 'opened';
 const KINDS: readonly ReadingEvent[] = ['listed', 'looked', 'opened'];
 
 const RING = 4096;
+/** Openings after which the one who follows is woken, where it sleeps: waking costs as much as an opening. */
+const WAKE_EVERY = 8;
 const HEADER_WORDS = 3;
 /** Events so far; openings so far, for the one who waits for them; whether it is over. */
 const WRITTEN = 0;
@@ -34,8 +36,8 @@ export class ReadingEvents {
     this.#values[at] = value;
     this.#kinds[at] = KINDS.indexOf(event);
     if (event !== 'opened') return;
-    Atomics.add(this.#header, OPENED, 1);
-    Atomics.notify(this.#header, OPENED);
+    const openings = Atomics.add(this.#header, OPENED, 1) + 1;
+    if (openings % WAKE_EVERY === 0) Atomics.notify(this.#header, OPENED);
   }
 
   /** Nobody tells anything any more: ends `follow`. */

@@ -28,17 +28,17 @@ export class Dispatcher {
   readonly request: RequestBuffer;
   readonly reply: ReplyBuffer;
   readonly attributes: Attributes = emptyAttributes();
-  /** Called before an answer that may have to wait for a disk or hash a whole file: time for another thread to take over. */
-  readonly beforeBlocking: () => void;
+  /** Called before an answer that may have to wait for a disk, and to read and hash about `bytes`: time for another thread to take over. */
+  readonly beforeWork: (bytes: number) => void;
   readonly #log: (line: string) => void;
 
   constructor(
     fs: Filesystem,
     openFiles: OpenFiles,
     log: (line: string) => void,
-    beforeBlocking: () => void = () => undefined,
+    beforeWork: (bytes: number) => void = () => undefined,
   ) {
-    this.beforeBlocking = beforeBlocking;
+    this.beforeWork = beforeWork;
     this.fs = fs;
     this.openFiles = openFiles;
     this.request = new RequestBuffer(abi.REQUEST_BUFFER_SIZE);
@@ -110,15 +110,16 @@ function open(d: Dispatcher): Answer {
 }
 
 function openSlowly(d: Dispatcher): Opened | Errno {
-  d.beforeBlocking();
-  return d.openFiles.open(d.request.nodeid);
+  const { nodeid } = d.request;
+  d.beforeWork(isErrno(d.fs.getattr(nodeid, d.attributes)) ? 0 : d.attributes.size);
+  return d.openFiles.open(nodeid);
 }
 
 /** fuse_read_in: fh, offset, size, … */
 function read(d: Dispatcher): Answer {
   const { request, reply } = d;
-  d.beforeBlocking();
   const size = Math.min(request.word(4), reply.capacity);
+  d.beforeWork(size);
   return d.fs.read(request.nodeid, request.word(0), request.long(2), reply.payload(size));
 }
 

@@ -1,0 +1,64 @@
+import { describe, expect, test } from 'vitest';
+import { allocateServingTurn, ServingTurn } from '../../src/fuse/serving-turn.ts';
+
+const HELD = 1;
+
+/** A turn whose clock stands still until it is moved, and what other threads see of it. */
+function turnWithClock() {
+  const state = allocateServingTurn();
+  const word = new Int32Array(state);
+  const clock = { ms: 1_000 };
+  const turn = new ServingTurn(state, () => clock.ms);
+  const isTaken = (): boolean => word[0] === HELD;
+  /** Little work that takes so long; tells whether the turn was passed on for it. */
+  const work = (ms: number, bytes = 4_096): boolean => {
+    turn.take();
+    turn.beforeWork(bytes);
+    const passed = !isTaken();
+    clock.ms += ms;
+    turn.take();
+    return passed;
+  };
+  return { turn, isTaken, work };
+}
+
+describe('ServingTurn', () => {
+  test('is taken once, and passed on once', () => {
+    const { turn, isTaken } = turnWithClock();
+    turn.take();
+    turn.take();
+    expect(isTaken()).toBe(true);
+    turn.pass();
+    turn.pass();
+    expect(isTaken()).toBe(false);
+  });
+
+  test('does not let go what another thread has taken meanwhile', () => {
+    const state = allocateServingTurn();
+    const [one, other] = [new ServingTurn(state), new ServingTurn(state)];
+    one.take();
+    one.pass();
+    other.take();
+    one.pass();
+    expect(new Int32Array(state)[0]).toBe(HELD);
+  });
+
+  test('is passed on before little work, until that proves to be quick, and again once it is slow', () => {
+    const { work } = turnWithClock();
+    expect([work(5), work(0.1), work(0.1), work(0.1), work(2), work(0.1), work(0.1)]).toEqual([
+      true, // unknown
+      true, // the one before was slow
+      false,
+      false,
+      false, // nobody could know
+      true,
+      false,
+    ]);
+  });
+
+  test('is passed on before much work, always', () => {
+    const { work } = turnWithClock();
+    work(0.1);
+    expect([work(0.1), work(0.1, 131_072), work(0.1, 1e12)]).toEqual([false, true, true]);
+  });
+});
