@@ -12,8 +12,8 @@ import { openRepository } from './store/local.ts';
 import type { ObjectName } from './store/object-store.ts';
 import { readahead } from './syscall.ts';
 
-/** Larger objects are left to whoever reads them: the kernel reads them ahead by itself, and hashing one would hold up the others. */
-const LARGEST = 8 << 20;
+/** Larger objects are left to whoever reads them: the kernel reads them ahead by itself, and who reads only small files would wait for what nobody asked for. */
+const LARGEST = 262_144;
 
 parentPort?.once('message', (message: ServeMessage) => {
   fetchAhead(message);
