@@ -31,6 +31,8 @@ export class BlockReader {
   /** By index of the object; the least recently used first. */
   readonly #open = new Map<number, OpenObject>();
   readonly #scratch = new Uint8Array(BLOCK_SIZE);
+  /** Which verified block lies in the scratch buffer: its object and its offset there. Page faults ask for a block in many small pieces. */
+  #held: { readonly object: number; readonly at: number } | undefined;
 
   constructor(repositories: readonly Repository[], hashes: BlockHashes, log: (line: string) => void) {
     this.#repositories = repositories;
@@ -95,10 +97,15 @@ export class BlockReader {
         // a block that is wanted whole is read to where it goes, others through the scratch buffer
         const whole = at >= offset && at + length <= end;
         const block = whole ? into.subarray(at - offset, at - offset + length) : this.#scratch.subarray(0, length);
-        if (readUpTo(fd, block, length, at) !== length) return `it is truncated: no block at ${at}`;
-        const index = at / BLOCK_SIZE;
-        const expected = hashes.subarray(index * DIGEST_SIZE, (index + 1) * DIGEST_SIZE);
-        if (!equalBytes(blake3(block), expected)) return `its content is corrupted: the block at ${at}`;
+        const isHeld = !whole && this.#held?.object === object.index && this.#held.at === at;
+        if (!isHeld) {
+          if (!whole) this.#held = undefined;
+          if (readUpTo(fd, block, length, at) !== length) return `it is truncated: no block at ${at}`;
+          const index = at / BLOCK_SIZE;
+          const expected = hashes.subarray(index * DIGEST_SIZE, (index + 1) * DIGEST_SIZE);
+          if (!equalBytes(blake3(block), expected)) return `its content is corrupted: the block at ${at}`;
+          if (!whole) this.#held = { object: object.index, at };
+        }
         if (!whole) {
           const from = Math.max(at, offset);
           into.set(block.subarray(from - at, Math.min(at + length, end) - at), from - offset);
