@@ -1,26 +1,25 @@
 /** A worker thread that fetches files before they are asked for. Started by mount-workers.ts where readers read in order. */
 import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
-import { contentsOf } from './contents.ts';
 import { isErrno } from './errno.ts';
 import { ReadingEvents } from './fs/reading-events.ts';
 import { ReadingOrder } from './fs/reading-order.ts';
 import { objectName } from './manifest/lookup.ts';
 import { attachTables, type ManifestTables } from './manifest/tables.ts';
-import type { ServeMessage } from './mount-worker.ts';
-import { openRepository } from './store/local.ts';
-import type { ObjectName } from './store/object-store.ts';
+import type { MountMessage } from './mount-worker.ts';
+import { repositoriesOf } from './served-filesystem.ts';
+import { type ObjectName, ObjectStore } from './store/object-store.ts';
 import { readahead } from './syscall.ts';
 
 /** Larger objects are left to whoever reads them: the kernel reads them ahead by itself, and who reads only small files would wait for what nobody asked for. */
 const LARGEST = 262_144;
 
-parentPort?.once('message', (message: ServeMessage) => {
+parentPort?.once('message', (message: MountMessage) => {
   fetchAhead(message);
   parentPort?.close();
 });
 
-function fetchAhead(message: ServeMessage): void {
+function fetchAhead(message: MountMessage): void {
   const tables = attachTables(message.tables);
   const fetch = fetcher(message, tables);
   const order = new ReadingOrder(tables, (index) => {
@@ -31,17 +30,14 @@ function fetchAhead(message: ServeMessage): void {
 }
 
 /** What makes an object quick to open and read: to verify it, where it is verified as a whole, and else to have its pages in memory. */
-function fetcher(
-  { repositories: paths, verify, objectState }: ServeMessage,
-  tables: ManifestTables,
-): (object: ObjectName) => void {
-  const repositories = paths.map((path) => openRepository(path, tables.header.hash));
-  // what is wrong with an object is told when somebody asks for it
-  const contents = contentsOf(tables, repositories, verify, objectState, () => undefined);
-  if (verify === 'open' && 'opener' in contents) {
+function fetcher(message: MountMessage, tables: ManifestTables): (object: ObjectName) => void {
+  const repositories = repositoriesOf(message, tables);
+  if (message.verify === 'open') {
+    // what is wrong with an object is told when somebody asks for it
+    const store = new ObjectStore(repositories, true, message.objectState, () => undefined);
     return (object) => {
-      if (contents.opener.current(object) >= 0) return;
-      const fd = contents.opener.open(object, () => '');
+      if (store.current(object) >= 0) return;
+      const fd = store.open(object, () => '');
       if (!isErrno(fd)) closeSync(fd);
     };
   }

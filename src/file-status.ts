@@ -26,10 +26,10 @@ const U32 = 0x1_0000_0000;
 
 /**
  * statx(2) of the last component itself, at half the price of node's lstat.
- * @param path NUL-terminated
+ * @param path NUL-terminated, from the open directory `dir` where it is relative
  */
-export function fileVersion(path: Uint8Array, out: FileVersion): 0 | Errno {
-  const result = statxFn(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_VERSION, statxBytes);
+export function fileVersion(path: Uint8Array, out: FileVersion, dir: number = AT_FDCWD): 0 | Errno {
+  const result = statxFn(dir, path, AT_SYMLINK_NOFOLLOW, STATX_VERSION, statxBytes);
   if (result < 0) return asErrno(result);
   const view = statxView;
   out.isFile = (view.getUint16(28, true) & S_IFMT) === S_IFREG;
@@ -100,6 +100,16 @@ function statx(dir: number, name: Uint8Array, flags: number): FileStat | Errno {
     rdev: ((minor & 0xff) | (u32(128) << 8) | ((minor & 0xfff00) << 12)) >>> 0,
     device: u32(136) * 0x10_0000 + u32(140),
   };
+}
+
+const STATX_MNT_ID = 0x1000;
+const MNT_ID_OFFSET = 144;
+
+/** The id, in mountinfo, of the mount that `fd` was opened through (Linux 5.8); -1 on older kernels. */
+export function mountIdOf(fd: number): number | Errno {
+  const result = statxFn(fd, nameBuffer(EMPTY_NAME), AT_EMPTY_PATH, STATX_MNT_ID, statxBytes);
+  if (result < 0) return asErrno(result);
+  return (statxView.getUint32(0, true) & STATX_MNT_ID) === 0 ? -1 : statxView.getUint32(MNT_ID_OFFSET, true);
 }
 
 /** What statfs(2) says of a file system. */

@@ -28,13 +28,32 @@ const NO_IMAGE: readonly (Errno | undefined)[] = [ENOENT, ENOTDIR, ENAMETOOLONG,
  *   changed while it was read; `system` where the machine fails to read it; `usage` where `expectedId` is no id
  */
 export function readImage(path: string, expectedId?: string): ImageFile {
-  if (expectedId !== undefined && !/^[0-9a-f]{64}$/i.test(expectedId)) {
-    throw new CfsError(
-      'usage',
-      `"${expectedId}" is no image id: an id is 64 hexadecimal digits, as 'cfs-info id' shows`,
-    );
+  checkId(expectedId);
+  const fd = openImage(path);
+  try {
+    return readOpenImage(fd, path, expectedId);
+  } finally {
+    closeSync(fd);
   }
-  const bytes = readFile(path);
+}
+
+/**
+ * Opens an image file.
+ * @throws CfsError as `readImage`
+ */
+export function openImage(path: string): number {
+  try {
+    // O_NONBLOCK: a fifo without a writer would block open(2); O_NOCTTY: a terminal must not become ours
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch (error) {
+    throw cannotRead(path, reasonOf(error), NO_IMAGE.includes(errnoOf(error)) ? 'image' : 'system', error);
+  }
+}
+
+/** As `readImage`, from an open file at its beginning; `path` is for messages. */
+export function readOpenImage(fd: number, path: string, expectedId?: string): ImageFile {
+  checkId(expectedId);
+  const bytes = readFile(fd, path);
   const id = toHex(blake3(bytes));
   if (expectedId !== undefined && id !== expectedId.toLowerCase()) {
     throw cannotRead(path, `its id is ${id}, not ${expectedId.toLowerCase()}, which was asked for`);
@@ -47,18 +66,16 @@ export function readImage(path: string, expectedId?: string): ImageFile {
   }
 }
 
+function checkId(id: string | undefined): void {
+  if (id === undefined || /^[0-9a-f]{64}$/i.test(id)) return;
+  throw new CfsError('usage', `"${id}" is no image id: an id is 64 hexadecimal digits, as 'cfs-info id' shows`);
+}
+
 function cannotRead(path: string, reason: string, kind: ErrorKind = 'image', cause?: unknown): CfsError {
   return new CfsError(kind, `Cannot read image ${path}: ${reason}`, { cause });
 }
 
-function readFile(path: string): Uint8Array {
-  let fd: number;
-  try {
-    // O_NONBLOCK: a fifo without a writer would block open(2); O_NOCTTY: a terminal must not become ours
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-  } catch (error) {
-    throw cannotRead(path, reasonOf(error), NO_IMAGE.includes(errnoOf(error)) ? 'image' : 'system', error);
-  }
+function readFile(fd: number, path: string): Uint8Array {
   try {
     const stats = fstatSync(fd);
     const problem = whyNoImage(stats);
@@ -70,8 +87,6 @@ function readFile(path: string): Uint8Array {
   } catch (error) {
     if (error instanceof CfsError || errnoOf(error) === undefined) throw error;
     throw cannotRead(path, reasonOf(error), 'system', error);
-  } finally {
-    closeSync(fd);
   }
 }
 

@@ -1,8 +1,6 @@
 /** A worker thread that serves requests of a mount until the mount ends. Started by mount.ts. */
 import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
-import { contentsOf } from './contents.ts';
-import { ImageFilesystem } from './fs/image-filesystem.ts';
 import { ReadingEvents } from './fs/reading-events.ts';
 import { DeviceBackingRegistry } from './fuse/device.ts';
 import { Dispatcher } from './fuse/dispatch.ts';
@@ -10,24 +8,24 @@ import { OpenFiles } from './fuse/open-files.ts';
 import { RequestQueue } from './fuse/request-queue.ts';
 import { ServingTurn } from './fuse/serving-turn.ts';
 import { attachTables, type SharedTables } from './manifest/tables.ts';
-import { openRepository } from './store/local.ts';
-import type { ObjectState, VerifyMode } from './store/object-store.ts';
+import { type ServedImage, servedFilesystem } from './served-filesystem.ts';
 
-/** What a worker is told when the mount is there. */
-export interface ServeMessage {
-  /** The connection, or a clone of it with a queue of its own. */
-  readonly fd: number;
-  /** Whether the worker is to close `fd` at the end. */
-  readonly ownsFd: boolean;
+/** What every thread is told when the mount is there. */
+export interface MountMessage extends ServedImage {
   readonly tables: SharedTables;
-  readonly repositories: readonly string[];
-  readonly verify: VerifyMode;
-  readonly objectState: ObjectState;
   readonly openFileState: SharedArrayBuffer;
   readonly passthrough: boolean;
   readonly events: SharedArrayBuffer;
   /** The mutex of ServingTurn. */
   readonly turn: SharedArrayBuffer;
+}
+
+/** What a thread that serves is told. */
+export interface ServeMessage extends MountMessage {
+  /** The connection, or a clone of it with a queue of its own. */
+  readonly fd: number;
+  /** Whether the worker is to close `fd` at the end. */
+  readonly ownsFd: boolean;
 }
 
 /** `openings`: so many files were opened for the first time that fetching others ahead may pay. */
@@ -50,11 +48,9 @@ parentPort?.once('message', (message: ServeMessage) => {
 function serve(message: ServeMessage): void {
   const log = (line: string): void => report({ type: 'log', line });
   const tables = attachTables(message.tables);
-  const repositories = message.repositories.map((path) => openRepository(path, tables.header.hash));
-  const contents = contentsOf(tables, repositories, message.verify, message.objectState, log);
   const events = new ReadingEvents(message.events);
   let isAheadWanted = false;
-  const fs = new ImageFilesystem(tables, contents, (event, value) => {
+  const fs = servedFilesystem(message, tables, log, (event, value) => {
     events.tell(event, value);
     if (isAheadWanted || event !== 'opened' || events.openings < ENOUGH_OPENINGS) return;
     isAheadWanted = true;

@@ -6,7 +6,7 @@
 import { Worker } from 'node:worker_threads';
 import { ReadingEvents } from './fs/reading-events.ts';
 import { cloneDevice } from './fuse/device.ts';
-import type { ServeMessage, WorkerReport } from './mount-worker.ts';
+import type { MountMessage, ServeMessage, WorkerReport } from './mount-worker.ts';
 
 type Program = 'mount-worker' | 'ahead-worker';
 
@@ -35,16 +35,16 @@ export class MountWorkers {
   }
 
   /**
-   * Hands the mount of `message.fd` to the threads, each with a descriptor of its own. Resolves when the first one serves.
+   * Hands the mount to the threads, each with a clone of `deviceFd`. Resolves when the first one serves.
    * @param log receives what the threads have to say
    */
-  async serve(message: ServeMessage, log: (line: string) => void): Promise<void> {
+  async serve(deviceFd: number, message: MountMessage, log: (line: string) => void): Promise<void> {
     this.#allServed = () => new ReadingEvents(message.events).end();
-    await this.#hand(this.#serving[0] as Worker, message, log);
+    await this.#hand(this.#serving[0] as Worker, deviceFd, message, log);
     setImmediate(() => {
       while (this.#serving.length < this.#count && this.#servingNow > 0) {
         // a failure is kept by #start
-        this.#hand(this.#startServing(), message, log).catch(() => undefined);
+        this.#hand(this.#startServing(), deviceFd, message, log).catch(() => undefined);
       }
     });
   }
@@ -54,7 +54,7 @@ export class MountWorkers {
   }
 
   /** Resolves when the thread serves. */
-  #hand(worker: Worker, message: ServeMessage, log: (line: string) => void): Promise<void> {
+  #hand(worker: Worker, deviceFd: number, message: MountMessage, log: (line: string) => void): Promise<void> {
     return new Promise((resolve, reject) => {
       worker.on('message', (report: WorkerReport) => {
         if (report.type === 'serving') resolve();
@@ -62,12 +62,13 @@ export class MountWorkers {
         else log(report.line);
       });
       worker.once('error', reject);
-      const clone = cloneDevice(message.fd);
-      worker.postMessage({ ...message, fd: clone, ownsFd: clone !== message.fd });
+      const fd = cloneDevice(deviceFd);
+      const serve: ServeMessage = { ...message, fd, ownsFd: fd !== deviceFd };
+      worker.postMessage(serve);
     });
   }
 
-  #fetchAhead(message: ServeMessage): void {
+  #fetchAhead(message: MountMessage): void {
     if (this.#ahead !== undefined || this.#count === 1) return;
     this.#ahead = this.#start('ahead-worker');
     this.#ahead.postMessage(message);

@@ -1,18 +1,17 @@
 /** Composition of a mount: options -> image and repositories -> file system -> driver -> worker threads. */
-import { closeSync, openSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { closeSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { contentsOf } from './contents.ts';
 import { errnoName, isErrno } from './errno.ts';
 import { CfsError, reasonOf } from './error.ts';
-import { ImageFilesystem } from './fs/image-filesystem.ts';
 import { allocateReadingEvents } from './fs/reading-events.ts';
 import { PASSTHROUGH, REQUEST_BUFFER_SIZE } from './fuse/abi.ts';
-import { canPassThrough, readRequest, writeReply } from './fuse/device.ts';
+import { canPassThrough } from './fuse/device.ts';
 import { decodeInit, encodeInitReply, negotiate } from './fuse/init.ts';
-import { type KernelMount, mountAt, mountKernel, unmountKernel } from './fuse/kernel-mount.ts';
+import { type KernelMount, mountKernel, unmountKernel } from './fuse/kernel-mount.ts';
 import { allocateOpenFileState } from './fuse/open-files.ts';
+import { RequestQueue } from './fuse/request-queue.ts';
 import { allocateServingTurn } from './fuse/serving-turn.ts';
-import { type ImageFile, readImage } from './image-file.ts';
+import { type ImageFile, openImage, readOpenImage } from './image-file.ts';
 import {
   attachTables,
   inodeCount,
@@ -21,8 +20,11 @@ import {
   type SharedTables,
   shareTables,
 } from './manifest/tables.ts';
-import type { ServeMessage } from './mount-worker.ts';
+import { closeSource, imageSource, type MountSource, repositorySource } from './mount-sources.ts';
+import { mountAt } from './mount-table.ts';
+import type { MountMessage } from './mount-worker.ts';
 import { MountWorkers } from './mount-workers.ts';
+import { type ServedImage, servedFilesystem } from './served-filesystem.ts';
 import { type LocalRepository, openRepository } from './store/local.ts';
 import { allocateObjectState, type VerifyMode } from './store/object-store.ts';
 
@@ -33,6 +35,10 @@ export interface MountOptions {
   readonly mountpoint: string;
   /** Directories of repositories, in the order in which they are asked. */
   readonly repositories: readonly string[];
+  /** The words of the command line that image and repositories were given by, in the same order; default: their paths. */
+  readonly given?: { readonly image: string; readonly repositories: readonly string[] };
+  /** These options as words for -o, which the mount gives to whoever wants to make it again. */
+  readonly words?: string;
   /** The image id that the file must have, 64 hexadecimal digits. */
   readonly digest?: string;
   readonly verify: VerifyMode;
@@ -76,10 +82,20 @@ export async function mountImage(options: MountOptions): Promise<MountedImage> {
   // a thread takes about as long to start as an image to read: both at the same time
   const workers = options.driver === 'kernel' ? new MountWorkers(options.threads) : undefined;
   try {
-    const prepared = prepare(options, mountpoint);
-    return workers === undefined ? await serveByFuseNative(prepared) : await serveByKernel(prepared, workers);
+    return await serve(prepare(options, mountpoint), workers);
   } catch (error) {
     await workers?.terminate();
+    throw error;
+  }
+}
+
+async function serve(prepared: Prepared, workers: MountWorkers | undefined): Promise<MountedImage> {
+  const close = (): void => prepared.served.sources.forEach(closeSource);
+  try {
+    const mounted = workers === undefined ? await serveByFuseNative(prepared) : await serveByKernel(prepared, workers);
+    return { ...mounted, ended: mounted.ended.finally(close) };
+  } catch (error) {
+    close();
     throw error;
   }
 }
@@ -92,25 +108,55 @@ interface Prepared {
   readonly image: Omit<ImageFile, 'tables'>;
   readonly tables: ManifestTables;
   readonly shared: SharedTables;
-  readonly repositories: readonly LocalRepository[];
+  readonly served: ServedImage;
 }
 
 function prepare(options: MountOptions, mountpoint: string): Prepared {
-  const { id, bytes, shared } = loadTables(options);
-  setTimeout(collectGarbage, SETTLED_MS).unref();
-  const tables = attachTables(shared);
+  const fd = openImage(options.image);
+  const sources: MountSource[] = [];
+  try {
+    const { id, bytes, shared } = loadTables(fd, options);
+    setTimeout(collectGarbage, SETTLED_MS).unref();
+    sources.push(imageSource(options.given?.image ?? options.image, id, fd));
+    const tables = attachTables(shared);
+    const repositories = openRepositories(options, tables);
+    for (const [i, { path, uuid }] of repositories.entries()) {
+      sources.push(repositorySource(options.given?.repositories[i] ?? path, path, uuid));
+    }
+    const served = {
+      record: {
+        pid: process.pid,
+        sources: sources.length,
+        imageId: id,
+        mountpoint: Buffer.from(mountpoint),
+        options: Buffer.from(options.words ?? ''),
+      },
+      repositories: repositories.map(({ path }) => path),
+      sources,
+      verify: options.verify,
+      objectState: allocateObjectState(objectCount(tables)),
+    };
+    return { options, mountpoint, imagePath: resolve(options.image), image: { id, bytes }, tables, shared, served };
+  } catch (error) {
+    if (sources.length === 0) closeSync(fd);
+    sources.forEach(closeSource);
+    throw error;
+  }
+}
+
+function openRepositories(options: MountOptions, tables: ManifestTables): readonly LocalRepository[] {
   // an image whose contents all lie in itself needs no repository, not even a default one that exists
   const needed = objectCount(tables) > 0 ? options.repositories : [];
   const repositories = needed.map((dir) => openRepository(dir, tables.header.hash));
   if (repositories.length === 0 && objectCount(tables) > 0) {
     throw new CfsError('usage', `Cannot mount ${options.image}: its files need a repository, and none was given`);
   }
-  return { options, mountpoint, imagePath: resolve(options.image), image: { id, bytes }, tables, shared, repositories };
+  return repositories;
 }
 
 /** In a function of its own, so that the file's bytes and what was decoded from them are garbage when it returns. */
-function loadTables(options: MountOptions): { id: string; bytes: number; shared: SharedTables } {
-  const { id, bytes, tables } = readImage(options.image, options.digest);
+function loadTables(fd: number, { image, digest }: MountOptions): { id: string; bytes: number; shared: SharedTables } {
+  const { id, bytes, tables } = readOpenImage(fd, image, digest);
   return { id, bytes, shared: shareTables(tables) };
 }
 
@@ -159,13 +205,12 @@ function describe(prepared: Prepared): Omit<MountedImage, 'passthrough' | 'unmou
 }
 
 async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
-  const { options, mountpoint, tables, repositories, imagePath } = prepared;
-  const state = allocateObjectState(objectCount(tables));
-  const contents = contentsOf(tables, repositories, options.verify, state, options.log);
+  const { options, mountpoint, tables, served, imagePath } = prepared;
+  const fs = servedFilesystem(served, tables, options.log);
   // loaded only here: it brings libfuse with it
   const { mountFuseNative } = await import('./fuse/fuse-native.ts');
   const source = options.source ?? imagePath;
-  const mount = await mountFuseNative(new ImageFilesystem(tables, contents), { ...options, mountpoint, source });
+  const mount = await mountFuseNative(fs, { ...options, mountpoint, source });
   const unmount = (): Promise<void> => mount.unmount({ lazy: true });
   return { ...describe(prepared), passthrough: false, unmount, ended: mount.ended };
 }
@@ -181,13 +226,9 @@ async function serveByKernel(prepared: Prepared, workers: MountWorkers): Promise
   };
   try {
     const passthrough = answerInit(mount, prepared);
-    const message: ServeMessage = {
-      fd: mount.fd,
-      ownsFd: false,
+    const message: MountMessage = {
+      ...prepared.served,
       tables: prepared.shared,
-      repositories: prepared.repositories.map(({ path }) => path),
-      verify: options.verify,
-      objectState: allocateObjectState(objectCount(tables)),
       openFileState: allocateOpenFileState(inodeCount(tables)),
       passthrough,
       turn: allocateServingTurn(),
@@ -198,7 +239,7 @@ async function serveByKernel(prepared: Prepared, workers: MountWorkers): Promise
       if (failures.length > 0) detach();
       closeSync(mount.fd);
     });
-    await workers.serve(message, options.log);
+    await workers.serve(mount.fd, message, options.log);
     return { ...describe(prepared), passthrough, unmount: async () => detach(), ended };
   } catch (error) {
     detach();
@@ -210,21 +251,14 @@ async function serveByKernel(prepared: Prepared, workers: MountWorkers): Promise
 /** Answers INIT, which waits in the queue of every new mount. Returns whether passthrough can be had. */
 function answerInit(mount: KernelMount, prepared: Prepared): boolean {
   const buffer = Buffer.alloc(REQUEST_BUFFER_SIZE);
-  const length = readRequest(mount.fd, buffer);
-  const request = decodeInit(buffer.subarray(0, length));
-  const { tables, options } = prepared;
-  const state = allocateObjectState(objectCount(tables));
-  const { features } = new ImageFilesystem(tables, contentsOf(tables, [], options.verify, state, options.log));
+  const queue = new RequestQueue(mount.fd);
+  const request = decodeInit(buffer.subarray(0, queue.next(buffer)));
+  const { features } = servedFilesystem(prepared.served, prepared.tables, prepared.options.log);
   // with blocks checked as they are read every page comes from here: none may come from the object itself
   const passthrough = process.geteuid?.() === 0 && !features.openless;
   const negotiated = negotiate(request, { ...features, passthrough });
   const reply = encodeInitReply(buffer, request, negotiated);
-  writeReply(mount.fd, reply, reply.length);
+  queue.reply(reply, reply.length);
   if (!negotiated.flags.has(PASSTHROUGH)) return false;
-  const fd = openSync(prepared.imagePath, 'r');
-  try {
-    return canPassThrough(mount.fd, fd);
-  } finally {
-    closeSync(fd);
-  }
+  return canPassThrough(mount.fd, (prepared.served.sources[0] as MountSource).fd);
 }

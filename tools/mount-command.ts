@@ -6,7 +6,7 @@ import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
 import type { MountOptions } from '../src/mount.ts';
 import { defaultStore } from '../src/store/location.ts';
 import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printJson, runTool } from './cli.ts';
-import { parseMountWords } from './mount-options.ts';
+import { formatMountWords, parseMountWords } from './mount-options.ts';
 
 interface Options {
   readonly repo: readonly string[];
@@ -63,9 +63,17 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   }
   if (options.repo.includes('')) throw new CfsError('usage', '--repo needs a directory');
   const words = parseMountWords(options.o);
-  const given = [...options.repo, ...words.repositories];
-  const repositories = (given.length > 0 ? given : [defaultStore()]).map((dir) => resolve(dir));
-  const settings = { ...words, image: resolve(image), mountpoint: resolve(mountpoint), repositories };
+  const named = [...options.repo, ...words.repositories];
+  const given = { image, repositories: named.length > 0 ? named : [defaultStore()] };
+  const repositories = given.repositories.map((dir) => resolve(dir));
+  const settings = {
+    ...words,
+    image: resolve(image),
+    mountpoint: resolve(mountpoint),
+    repositories,
+    given,
+    words: formatMountWords(words),
+  };
   const logFile = options.log === undefined ? undefined : resolve(options.log);
   if (logFile !== undefined) checkLog(logFile);
   if (options.foreground) return foreground(settings, logFile, options.json);

@@ -143,6 +143,23 @@ export function parseMountWords(lists: readonly string[]): MountWords {
   return words;
 }
 
+/** The words that give these options again but for repositories and digest, which belong to sources. */
+export function formatMountWords(words: MountWords): string {
+  const list = [
+    `verify=${words.verify}`,
+    `driver=${words.driver}`,
+    `threads=${words.threads}`,
+    words.allowOther ? 'allow_other' : 'noallow_other',
+    words.suid ? 'suid' : 'nosuid',
+    words.dev ? 'dev' : 'nodev',
+    words.exec ? 'exec' : 'noexec',
+  ];
+  if (words.noatime) list.push('noatime');
+  if (words.nonempty) list.push('nonempty');
+  if (words.source !== undefined) list.push(`fsname=${words.source.replace(/[\\,]/g, '\\$&')}`);
+  return list.join(',');
+}
+
 function splitList(list: string): string[] {
   return (list.match(/(?:\\.|[^,\\])+/g) ?? []).map((word) => word.replace(/\\(.)/g, '$1'));
 }

@@ -12,6 +12,7 @@ import { type FileStat, statAt, statFd } from '../file-status.ts';
 import { systemError } from '../libc.ts';
 import type { InodeMetadata, Xattr } from '../manifest/builder.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../manifest/tables.ts';
+import { isPrivateXattr } from '../private-xattrs.ts';
 import { getXattr, hasNoXattrsAt, listXattrs, openAt } from '../syscall.ts';
 import { isSameInode } from './file-state.ts';
 import { FileSystems } from './file-systems.ts';
@@ -218,8 +219,18 @@ class DirectorySource implements Source {
       mtime: useEpoch ? 0 : stat.mtime,
       mtimeNsec: useEpoch ? 0 : stat.mtimeNsec,
       rdev: stat.rdev,
-      xattrs: skipXattrs || hasNoXattrsAt(directory, name) ? [] : xattrsAt(through(directory, name), path),
+      xattrs: skipXattrs || hasNoXattrsAt(directory, name) ? [] : this.#xattrs(through(directory, name), path),
     };
+  }
+
+  #xattrs(at: Buffer, path: Uint8Array): Xattr[] {
+    return xattrsAt(at, path).filter(([name]) => {
+      if (!isPrivateXattr(name)) return true;
+      this.#options.warn(
+        `xattr ${printable(name)} of ${printable(path)} has a name that mounts answer themselves: left out`,
+      );
+      return false;
+    });
   }
 }
 

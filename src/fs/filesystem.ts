@@ -69,7 +69,7 @@ export interface OpenFile {
 
 /** What `Filesystem.features` tells a driver before the first request, so that it can keep the kernel from asking in vain. */
 export interface FilesystemFeatures {
-  /** Some inode has extended attributes. */
+  /** Some inode has extended attributes that `listxattr` names; `getxattr` may have others. */
   readonly xattrs: boolean;
   /** Some inode has system.posix_acl_*. */
   readonly acls: boolean;
@@ -126,6 +126,12 @@ export interface Filesystem {
 
   /** All names, each followed by NUL, as listxattr(2) gives them. */
   listxattr(ino: number): Uint8Array | Errno;
+
+  /**
+   * Answers an ioctl(2) on an open file of the inode: at most `room` bytes for the caller. ENOTTY for a command that is not known.
+   * @param input what the caller's structure held
+   */
+  ioctl(ino: number, command: number, input: Uint8Array, room: number): Uint8Array | Errno;
 
   statfs(): FilesystemStatistics;
 }

@@ -9,11 +9,13 @@ import {
   ENODATA,
   ENOENT,
   ENOTDIR,
+  ENOTTY,
   EOPNOTSUPP,
   type Errno,
   errnoOf,
   isErrno,
 } from '../errno.ts';
+import type { FileVersion } from '../file-status.ts';
 import {
   direntName,
   direntRange,
@@ -38,6 +40,7 @@ import {
   S_IFREG,
   u64,
 } from '../manifest/tables.ts';
+import { isPrivateXattr } from '../private-xattrs.ts';
 import type { ObjectName } from '../store/object-store.ts';
 import type {
   Attributes,
@@ -47,6 +50,7 @@ import type {
   FilesystemStatistics,
   OpenFile,
 } from './filesystem.ts';
+import type { MountIdentity } from './mount-identity.ts';
 import type { ReadingEvents } from './reading-events.ts';
 
 /** What the file system needs of a store: a verified descriptor, or EIO. */
@@ -55,6 +59,9 @@ export interface ObjectOpener {
 
   /** `fileIdentity` of the file that `open` would open now, where that is known without opening it; else -1. */
   current(object: ObjectName): number;
+
+  /** Whether the file with this status is the copy that was hashed as this object, and has not changed since. */
+  isVerified(object: ObjectName, status: FileVersion): boolean;
 }
 
 /** Verified bytes of an object without opening it first; see BlockReader. */
@@ -89,12 +96,22 @@ export class ImageFilesystem implements Filesystem {
   readonly #contents: Contents;
   readonly #statistics: FilesystemStatistics;
   readonly #tell: TellReading;
+  readonly #identity: MountIdentity | undefined;
 
-  /** @param tell is told what readers do, for who guesses what they do next */
-  constructor(tables: ManifestTables, contents: Contents, tell: TellReading = () => undefined) {
+  /**
+   * @param tell is told what readers do, for who guesses what they do next
+   * @param identity answers private xattrs and ioctls; there are none without it
+   */
+  constructor(
+    tables: ManifestTables,
+    contents: Contents,
+    tell: TellReading = () => undefined,
+    identity?: MountIdentity,
+  ) {
     this.#tables = tables;
     this.#contents = contents;
     this.#tell = tell;
+    this.#identity = identity;
     this.slots = inodeCount(tables);
     this.features = {
       xattrs: tables.xattrs.first.length > 1,
@@ -221,6 +238,7 @@ export class ImageFilesystem implements Filesystem {
   getxattr(ino: number, name: Uint8Array): Uint8Array | Errno {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
+    if (isPrivateXattr(name)) return this.#identity?.xattr(row, name) ?? ENODATA;
     for (const [key, value] of xattrsOf(this.#tables, row)) if (equalBytes(key, name)) return value;
     // as a file system without ACLs says it: ls(1) then asks for no other file's, where it would ask for each
     if (!this.features.acls && aclPrefix.equals(name.subarray(0, aclPrefix.length))) return EOPNOTSUPP;
@@ -231,8 +249,16 @@ export class ImageFilesystem implements Filesystem {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
     const parts: Uint8Array[] = [];
-    for (const [key] of xattrsOf(this.#tables, row)) parts.push(key, Uint8Array.of(0));
+    for (const [key] of xattrsOf(this.#tables, row)) {
+      if (!isPrivateXattr(key)) parts.push(key, Uint8Array.of(0));
+    }
     return Buffer.concat(parts);
+  }
+
+  ioctl(ino: number, command: number, input: Uint8Array, room: number): Uint8Array | Errno {
+    const row = rowOfId(this.#tables, ino);
+    if (row < 0) return ENOENT;
+    return this.#identity?.ioctl(row, command, input, room) ?? ENOTTY;
   }
 
   statfs(): FilesystemStatistics {

@@ -1,6 +1,6 @@
-/** /dev/fuse: one request a read, one reply a write; and the ioctls on it. */
-import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
-import { EAGAIN, EINTR, ENODEV, ENOENT, EPERM, type Errno, errnoOf, isErrno } from '../errno.ts';
+/** Opening /dev/fuse, and the ioctls on it; request-queue.ts reads and writes it. */
+import { closeSync, constants, openSync } from 'node:fs';
+import { EPERM, type Errno, isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import { ioctl } from '../syscall.ts';
 import { FUSE_DEV_IOC_BACKING_CLOSE, FUSE_DEV_IOC_BACKING_OPEN, FUSE_DEV_IOC_CLONE } from './abi.ts';
@@ -39,33 +39,6 @@ export function cloneDevice(fd: number): number {
     return fd;
   }
   return clone;
-}
-
-/**
- * Waits for the next request and reads it into `buffer`.
- * @returns its length; 0 when the mount is gone
- */
-export function readRequest(fd: number, buffer: Buffer): number {
-  for (;;) {
-    try {
-      return readSync(fd, buffer, 0, buffer.length, null);
-    } catch (error) {
-      const errno = errnoOf(error);
-      if (errno === ENODEV) return 0;
-      // ENOENT: the request was interrupted before it was read
-      if (errno !== EINTR && errno !== EAGAIN && errno !== ENOENT) throw error;
-    }
-  }
-}
-
-/** Sends a reply. One that nobody waits for any more (ENOENT) or after the end of the mount (ENODEV) is dropped. */
-export function writeReply(fd: number, reply: Uint8Array, length: number): void {
-  try {
-    writeSync(fd, reply, 0, length);
-  } catch (error) {
-    const errno = errnoOf(error);
-    if (errno !== ENOENT && errno !== ENODEV) throw error;
-  }
 }
 
 /** Backing files of the mount that `fd` belongs to. Needs CAP_SYS_ADMIN in the initial user namespace. */

@@ -2,7 +2,7 @@
  * One row an opcode: its name, and what answers it. A request goes in as bytes and comes out as the bytes
  * of its reply; no I/O happens here but what the file system itself does.
  */
-import { EINVAL, EIO, ENOENT, ENOSYS, ENOTTY, ERANGE, EROFS, type Errno, isErrno } from '../errno.ts';
+import { EINVAL, EIO, ENOENT, ENOSYS, ERANGE, EROFS, type Errno, isErrno } from '../errno.ts';
 import { type Attributes, emptyAttributes, type Filesystem } from '../fs/filesystem.ts';
 import * as abi from './abi.ts';
 import type { Opened, OpenFiles } from './open-files.ts';
@@ -148,14 +148,13 @@ function readEntries(d: Dispatcher, plus: boolean): Answer {
 
 /** fuse_getxattr_in (size, padding), then the name */
 function getxattr(d: Dispatcher): Answer {
-  if (!d.fs.features.xattrs) return ENOSYS; // for the whole mount: the kernel does not ask again
   const name = d.request.name(8);
   if (name === undefined) return EINVAL;
   return xattrAnswer(d, d.fs.getxattr(d.request.nodeid, name));
 }
 
 function listxattr(d: Dispatcher): Answer {
-  if (!d.fs.features.xattrs) return ENOSYS;
+  if (!d.fs.features.xattrs) return ENOSYS; // for the whole mount: the kernel does not ask again
   return xattrAnswer(d, d.fs.listxattr(d.request.nodeid));
 }
 
@@ -166,6 +165,16 @@ function xattrAnswer(d: Dispatcher, value: Uint8Array | Errno): Answer {
   if (room === 0) return d.reply.xattrSize(value.length);
   return value.length > room ? ERANGE : d.reply.data(value);
 }
+
+/** fuse_ioctl_in (fh, flags, cmd, arg, in_size, out_size), then in_size bytes */
+function ioctl(d: Dispatcher): Answer {
+  const { request, reply } = d;
+  const input = request.bytesAt(IOCTL_IN_SIZE, request.word(6));
+  if (input === undefined) return EINVAL;
+  const result = d.fs.ioctl(request.nodeid, request.word(3), input, request.word(7));
+  return isErrno(result) ? result : reply.ioctl(result);
+}
+const IOCTL_IN_SIZE = 32;
 
 const statfs = (d: Dispatcher): Answer => d.reply.statfs(d.fs.statfs());
 const noReply = (): Answer => NO_REPLY;
@@ -205,7 +214,7 @@ const ROWS: Readonly<Record<number, Row>> = {
   [abi.FUSE_ACCESS]: { name: 'ACCESS', answer: notImplemented },
   [abi.FUSE_LSEEK]: { name: 'LSEEK', answer: notImplemented },
   [abi.FUSE_POLL]: { name: 'POLL', answer: notImplemented },
-  [abi.FUSE_IOCTL]: { name: 'IOCTL', answer: () => ENOTTY },
+  [abi.FUSE_IOCTL]: { name: 'IOCTL', answer: ioctl },
   [abi.FUSE_SETATTR]: { name: 'SETATTR', answer: readOnly },
   [abi.FUSE_SYMLINK]: { name: 'SYMLINK', answer: readOnly },
   [abi.FUSE_MKNOD]: { name: 'MKNOD', answer: readOnly },

@@ -101,8 +101,7 @@ export class Operations {
     });
     this.#addMetadata(on);
     this.#addContents(on);
-    // Where no inode has xattrs, libfuse's ENOSYS keeps the kernel from asking again.
-    if (this.#fs.features.xattrs) this.#addXattrs(on);
+    this.#addXattrs(on);
     this.#addWriting(on);
     return { handlers, implemented };
   }
@@ -191,6 +190,8 @@ export class Operations {
       });
       native.fuse_native_signal_getxattr(request, result, memory.buffer);
     });
+    // where no inode has xattrs, libfuse's ENOSYS keeps the kernel from asking again
+    if (!this.#fs.features.xattrs) return;
     on('listxattr', (request: NativeRequest, _opcode, path: string, memory: Buffer) => {
       const result = this.#attempt('listxattr', path, () => {
         const ino = this.#paths.ino(path);

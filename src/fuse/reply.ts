@@ -7,6 +7,7 @@ import {
   DIRENT_SIZE,
   ENTRY_OUT_SIZE,
   GETXATTR_OUT_SIZE,
+  IOCTL_OUT_SIZE,
   OPEN_OUT_SIZE,
   OUT_HEADER_SIZE,
   STATFS_OUT_SIZE,
@@ -134,6 +135,14 @@ export class ReplyBuffer {
     this.#words[at] = size;
     this.#words[at + 1] = 0;
     return GETXATTR_OUT_SIZE;
+  }
+
+  /** fuse_ioctl_out with result 0, then what the caller gets. */
+  ioctl(bytes: Uint8Array): number {
+    const at = OUT_HEADER_SIZE / 4;
+    this.#words.fill(0, at, at + IOCTL_OUT_SIZE / 4);
+    this.bytes.set(bytes, OUT_HEADER_SIZE + IOCTL_OUT_SIZE);
+    return IOCTL_OUT_SIZE + bytes.length;
   }
 
   /** Plain bytes. */

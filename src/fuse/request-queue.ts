@@ -1,5 +1,5 @@
 /**
- * The queue of requests as a worker thread reads it. After an answer the next request is likely to come within
+ * The queue of requests as a thread reads it. After an answer the next request is likely to come within
  * microseconds: whoever walks a tree asks again as soon as it has the answer. So a thread looks for it a while before it
  * sleeps: waking a processor costs more than all else that a request needs, in a virtual machine above all.
  */
@@ -18,7 +18,7 @@ export class RequestQueue {
   /** Whether requests come so soon after one another that looking pays. */
   #isBusy = false;
 
-  /** @param fd a clone of /dev/fuse that no other thread reads; made non-blocking */
+  /** @param fd the mount's /dev/fuse or a clone of it, which no other thread reads where clones can be had; made non-blocking */
   constructor(fd: number) {
     this.#fd = fd;
     setNonblocking(fd);

@@ -60,6 +60,12 @@ export class RequestBuffer {
     return this.word(index) + this.word(index + 1) * 0x1_0000_0000;
   }
 
+  /** `length` bytes from byte `offset` of the body; undefined where the body ends before. A view, not a copy. */
+  bytesAt(offset: number, length: number): Uint8Array | undefined {
+    if (offset + length > this.bodyLength) return undefined;
+    return this.bytes.subarray(IN_HEADER_SIZE + offset, IN_HEADER_SIZE + offset + length);
+  }
+
   /** The NUL-terminated name that begins at byte `offset` of the body; undefined where there is no NUL. */
   name(offset: number): Uint8Array | undefined {
     const from = IN_HEADER_SIZE + offset;

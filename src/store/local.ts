@@ -28,12 +28,16 @@ import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
 import { EEXIST, EIO, ENOENT, type Errno, errnoOf } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import { type FileVersion, fileVersion } from '../file-status.ts';
+import { openAt } from '../syscall.ts';
 import type { Repository } from './repository.ts';
 
 const FORMAT = 'cfs-repository';
 const FORMAT_VERSION = 1;
+/** A fifo in the place of an object must not block whoever opens it. */
+const OBJECT_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
-interface Meta {
+/** What meta.json says. */
+export interface Meta {
   readonly hash: HashAlgorithm;
   readonly uuid: string;
 }
@@ -45,13 +49,22 @@ export class LocalRepository implements Repository {
   readonly #objects: string;
   /** `objects/ab/cdef…` and NUL, whose digits change with each use. */
   readonly #nativePath: Buffer;
+  /** Where `objects/` begins in it. */
+  readonly #relative: number;
+  readonly #directory: number;
 
-  constructor(path: string, meta: Meta) {
+  /**
+   * @param directory a descriptor of the repository's directory, for when it is no longer at `path`; -1 for none. It stays
+   *   the caller's.
+   */
+  constructor(path: string, meta: Meta, directory = -1) {
     this.path = path;
+    this.#directory = directory;
     this.uuid = meta.uuid;
     this.hash = meta.hash;
     this.#objects = `${path}/objects/`;
     this.#nativePath = Buffer.from(`${this.objectPath(new Uint8Array(DIGEST_SIZE))}\0`);
+    this.#relative = Buffer.byteLength(path) + 1;
   }
 
   /** The file of the object, whether it exists or not. */
@@ -74,19 +87,31 @@ export class LocalRepository implements Repository {
 
   open(digest: Uint8Array): number | Errno {
     try {
-      // a fifo in the place of an object must not block whoever opens it
-      return openSync(this.objectPath(digest), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+      return openSync(this.objectPath(digest), OBJECT_FLAGS);
     } catch (error) {
-      return errnoOf(error) ?? EIO;
+      if (this.#directory < 0) return errnoOf(error) ?? EIO;
+      return openAt(this.#directory, this.#relativePath(digest), OBJECT_FLAGS);
     }
   }
 
   status(digest: Uint8Array, out: FileVersion): 0 | Errno {
+    const path = this.#pathOf(digest);
+    const result = fileVersion(path, out);
+    if (result === 0 || this.#directory < 0) return result;
+    return fileVersion(path.subarray(this.#relative), out, this.#directory);
+  }
+
+  #relativePath(digest: Uint8Array): Uint8Array {
+    return this.#pathOf(digest).subarray(this.#relative, -1);
+  }
+
+  /** The object's path with its NUL; valid until the next call. */
+  #pathOf(digest: Uint8Array): Buffer {
     const path = this.#nativePath;
     const end = path.length - 1;
     writeHex(path, end - 2 * DIGEST_SIZE - 1, digest, 0, 1);
     writeHex(path, end - 2 * (DIGEST_SIZE - 1), digest, 1, DIGEST_SIZE);
-    return fileVersion(path, out);
+    return path;
   }
 
   size(digest: Uint8Array): number | Errno {

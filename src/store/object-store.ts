@@ -100,6 +100,11 @@ export class ObjectStore {
     return -1;
   }
 
+  /** Whether the file with this status is the copy that was hashed as this object, and has not changed since. */
+  isVerified({ index }: ObjectName, status: FileVersion): boolean {
+    return this.#verify && this.#isVerified(index, status);
+  }
+
   #isGood({ index, size }: ObjectName, status: FileVersion): boolean {
     if (this.#verify) return this.#isVerified(index, status);
     return status.isFile && status.size === size;

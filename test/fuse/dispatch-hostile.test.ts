@@ -163,6 +163,7 @@ function guarded(inner: ImageFilesystem): Filesystem {
     listxattr: (ino) => inner.listxattr(ino),
     slotOf: (ino) => inner.slotOf(ino),
     current: (slot) => inner.current(slot),
+    ioctl: (ino, command, input, room) => inner.ioctl(ino, command, input, room),
     statfs: () => inner.statfs(),
   };
 }

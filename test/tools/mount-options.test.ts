@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { CfsError } from '../../src/error.ts';
-import { type MountWords, parseMountWords } from '../../tools/mount-options.ts';
+import { formatMountWords, type MountWords, parseMountWords } from '../../tools/mount-options.ts';
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -159,4 +159,14 @@ describe('parseMountWords() of words for others', () => {
       expect(refusal(`${word}=x`)).toContain(`unknown mount option "${word}=x"`);
     },
   );
+});
+
+describe('formatMountWords()', () => {
+  test.each([
+    [''],
+    ['verify=read,threads=7,noallow_other,suid,dev,noexec,noatime,nonempty'],
+    ['driver=fuse-native,fsname=a\\,b\\\\c'],
+  ])('gives words that mean the same as "%s"', (list) => {
+    expect(parse(formatMountWords(parse(list)))).toEqual(parse(list));
+  });
 });

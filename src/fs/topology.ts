@@ -1,0 +1,63 @@
+/** Where the content of one inode is: the object, the repositories that have it, the one that serves it. */
+import { isErrno } from '../errno.ts';
+import type { ContentPlace } from '../file-record.ts';
+import { emptyFileVersion, type FileVersion } from '../file-status.ts';
+import { objectName } from '../manifest/lookup.ts';
+import { type ManifestTables, NONE, PAYLOAD_INLINE, S_IFMT, S_IFREG } from '../manifest/tables.ts';
+import type { ObjectName } from '../store/object-store.ts';
+import type { Repository } from '../store/repository.ts';
+
+/** Numbers of sources: the image is 0, the first repository 1. */
+export const IMAGE_SOURCE = 0;
+
+/** What the topology needs to know of how contents are verified. */
+export type Verification =
+  | { readonly mode: 'open'; readonly isVerified: (object: ObjectName, status: FileVersion) => boolean }
+  | { readonly mode: 'read' | 'off' };
+
+export class Topology {
+  readonly #tables: ManifestTables;
+  readonly #repositories: readonly Repository[];
+  readonly #verification: Verification;
+  readonly #status: FileVersion = emptyFileVersion();
+
+  constructor(tables: ManifestTables, repositories: readonly Repository[], verification: Verification) {
+    this.#tables = tables;
+    this.#repositories = repositories;
+    this.#verification = verification;
+  }
+
+  /** One look at the object's name in each repository. Undefined for what is no regular file. */
+  placeOf(row: number): ContentPlace | undefined {
+    const { mode, payload } = this.#tables.inodes;
+    if (((mode[row] as number) & S_IFMT) !== S_IFREG) return undefined;
+    const content = payload[row] as number;
+    if (content === NONE || content >= PAYLOAD_INLINE) {
+      // the image was decoded as a whole before it was mounted; its id is the digest of all of it
+      return { object: undefined, source: IMAGE_SOURCE, holders: [IMAGE_SOURCE], verified: 'yes' };
+    }
+    return this.#placeOfObject(objectName(this.#tables, content));
+  }
+
+  #placeOfObject(object: ObjectName): ContentPlace {
+    const holders: number[] = [];
+    let verified = -1;
+    for (const [i, repository] of this.#repositories.entries()) {
+      if (isErrno(repository.status(object.digest, this.#status))) continue;
+      if (!this.#status.isFile || this.#status.size !== object.size) continue;
+      holders.push(IMAGE_SOURCE + 1 + i);
+      if (verified < 0 && this.#isVerified(object)) verified = IMAGE_SOURCE + 1 + i;
+    }
+    const { mode } = this.#verification;
+    return {
+      object: { hash: this.#tables.header.hash, digest: object.digest },
+      source: verified >= 0 ? verified : (holders[0] ?? -1),
+      holders,
+      verified: mode === 'open' ? (verified >= 0 ? 'yes' : 'no') : mode === 'read' ? 'reading' : 'off',
+    };
+  }
+
+  #isVerified(object: ObjectName): boolean {
+    return this.#verification.mode === 'open' && this.#verification.isVerified(object, this.#status);
+  }
+}
