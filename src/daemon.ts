@@ -1,7 +1,7 @@
 /**
- * Starting the process behind a mount. It is told what to mount on its standard input, mounts, says on descriptor 3 that the mount answers or why not,
- * and serves until the mount ends; daemon-main.ts is its program. Nothing that only a server needs is
- * loaded here: whoever waits for the mount waits for two starts of node.
+ * Starting the process behind a mount. It is told what to mount on its standard input, mounts, says on
+ * descriptor 3 that the mount answers or why not, and serves until the mount ends; daemon-main.ts is its
+ * program. Nothing that only a server needs is loaded here: whoever waits for the mount waits for two starts of node.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';

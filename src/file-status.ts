@@ -5,6 +5,18 @@ import { AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, asErrno, nameBuffer, nati
 const statxFn = native('int statx(int dir, const void *name, int flags, unsigned int mask, void *result)');
 const statxBytes: Buffer = Buffer.alloc(256);
 const statxView: DataView = new DataView(statxBytes.buffer, statxBytes.byteOffset, statxBytes.byteLength);
+const U32 = 0x1_0000_0000;
+
+// fields of the last statx(2); their offsets are those of struct statx in linux/stat.h
+const u16 = (offset: number): number => statxView.getUint16(offset, true);
+const u32 = (offset: number): number => statxView.getUint32(offset, true);
+const i64 = (offset: number): number => u32(offset) + statxView.getInt32(offset + 4, true) * U32;
+
+/** Major and minor number in the 32 bits of new_encode_dev, which are the low ones of gnu_dev_makedev(3). */
+const deviceNumber = (offset: number): number => {
+  const minor = u32(offset + 4);
+  return ((minor & 0xff) | (u32(offset) << 8) | ((minor & 0xfff00) << 12)) >>> 0;
+};
 
 /** What of a stat tells files and their versions apart; the numbers are those of node's Stats. */
 export interface FileVersion {
@@ -22,7 +34,6 @@ const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 /** STATX_TYPE, _MODE, _INO, _SIZE and _CTIME */
 const STATX_VERSION = 0x1 | 0x2 | 0x100 | 0x200 | 0x80;
-const U32 = 0x1_0000_0000;
 
 /**
  * statx(2) of the last component itself, at half the price of node's lstat.
@@ -31,17 +42,12 @@ const U32 = 0x1_0000_0000;
 export function fileVersion(path: Uint8Array, out: FileVersion, dir: number = AT_FDCWD): 0 | Errno {
   const result = statxFn(dir, path, AT_SYMLINK_NOFOLLOW, STATX_VERSION, statxBytes);
   if (result < 0) return asErrno(result);
-  const view = statxView;
-  out.isFile = (view.getUint16(28, true) & S_IFMT) === S_IFREG;
-  out.ino = view.getUint32(32, true) + view.getUint32(36, true) * U32;
-  out.size = view.getUint32(40, true) + view.getUint32(44, true) * U32;
+  out.isFile = (u16(28) & S_IFMT) === S_IFREG;
+  out.ino = u32(32) + u32(36) * U32;
+  out.size = i64(40);
   // as node computes it (lib/internal/fs/utils.js, msFromTimeSpec), so that both can be compared
-  const seconds = view.getUint32(96, true) + view.getInt32(100, true) * U32;
-  out.ctimeMs = seconds * 1000 + view.getUint32(104, true) / 1e6;
-  const major = view.getUint32(136, true);
-  const minor = view.getUint32(140, true);
-  // gnu_dev_makedev(3)
-  out.dev = (((major & 0xfff) << 8) | (minor & 0xff) | ((minor & 0xfff00) << 12)) >>> 0;
+  out.ctimeMs = i64(96) * 1000 + u32(104) / 1e6;
+  out.dev = deviceNumber(136);
   return 0;
 }
 
@@ -78,15 +84,11 @@ export function statFd(fd: number): FileStat | Errno {
   return statx(fd, EMPTY_NAME, AT_EMPTY_PATH);
 }
 
-/** Offsets: struct statx of linux/stat.h. */
 function statx(dir: number, name: Uint8Array, flags: number): FileStat | Errno {
   const result = statxFn(dir, nameBuffer(name), flags, STATX_BASIC_STATS, statxBytes);
   if (result < 0) return asErrno(result);
-  const u32 = (offset: number): number => statxView.getUint32(offset, true);
-  const i64 = (offset: number): number => u32(offset) + statxView.getInt32(offset + 4, true) * 0x1_0000_0000;
-  const minor = u32(132);
   return {
-    mode: statxView.getUint16(28, true),
+    mode: u16(28),
     nlink: u32(16),
     uid: u32(20),
     gid: u32(24),
@@ -97,7 +99,7 @@ function statx(dir: number, name: Uint8Array, flags: number): FileStat | Errno {
     mtimeNsec: u32(120),
     ctime: i64(96),
     ctimeNsec: u32(104),
-    rdev: ((minor & 0xff) | (u32(128) << 8) | ((minor & 0xfff00) << 12)) >>> 0,
+    rdev: deviceNumber(128),
     device: u32(136) * 0x10_0000 + u32(140),
   };
 }

@@ -47,7 +47,6 @@ export const MS_NOSUID = 2;
 export const MS_NODEV = 4;
 export const MS_NOEXEC = 8;
 export const MS_NOATIME = 1024;
-export const MNT_FORCE = 1;
 export const MNT_DETACH = 2;
 export const UMOUNT_NOFOLLOW = 8;
 
@@ -134,7 +133,7 @@ export function cloneFile(input: number, output: number): 0 | Errno {
   return asErrno(ioctlInteger(output, 0x40049409, input));
 }
 
-export const RENAME_NOREPLACE = 1;
+const RENAME_NOREPLACE = 1;
 
 /** renameat2(2) with RENAME_NOREPLACE, from one open directory into another: EEXIST where `to` exists; EINVAL where the file system cannot. */
 export function renameNoReplaceAt(fromDir: number, from: Uint8Array, toDir: number, to: Uint8Array): 0 | Errno {
@@ -346,10 +345,9 @@ export function receiveFd(socket: number): number | Errno {
 }
 
 export const LOG_WARNING = 4;
-export const LOG_INFO = 6;
 const LOG_DAEMON = 3 << 3;
 
-/** syslog(3) with facility daemon. */
-export function syslog(severity: typeof LOG_WARNING | typeof LOG_INFO, text: string): void {
+/** syslog(3) with facility daemon. `severity`: LOG_WARNING and the like. */
+export function syslog(severity: number, text: string): void {
   syslogFn(LOG_DAEMON | severity, '%s', text);
 }

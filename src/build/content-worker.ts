@@ -4,11 +4,10 @@ import { digestContent } from '../digest.ts';
 import { isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import { statFd } from '../file-status.ts';
-import { systemError } from '../libc.ts';
 import { chunkBuffer } from '../store/content.ts';
 import { openRepository } from '../store/local.ts';
-import { InputError, ObjectWriter, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
-import { closeFd, pread } from '../syscall.ts';
+import { InputError, ObjectWriter, readInput, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
+import { closeFd } from '../syscall.ts';
 import {
   type Batch,
   type ContentResult,
@@ -54,15 +53,9 @@ function work({ fd, state }: OpenContent): ContentResult {
 
 function readSmall(fd: number, size: number): ContentResult {
   const buffer = chunkBuffer();
-  let length = 0;
-  while (length < size) {
-    const n = pread(fd, length === 0 ? buffer : buffer.subarray(length), size - length, length);
-    if (isErrno(n)) throw new InputError(reasonOf(systemError(n, 'read', '')));
-    if (n === 0) break;
-    length += n;
-  }
-  const bytes = buffer.subarray(0, length);
-  if (length <= settings.inlineMax) return { content: digestContent(repository.hash, bytes), inline: bytes.slice() };
+  const bytes = buffer.subarray(0, readInput(fd, buffer, size, 0));
+  if (bytes.length <= settings.inlineMax)
+    return { content: digestContent(repository.hash, bytes), inline: bytes.slice() };
   return { content: writer.putBytes(bytes) };
 }
 

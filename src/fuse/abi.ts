@@ -76,9 +76,7 @@ export const FOPEN_PASSTHROUGH: number = 1 << 7;
 /** Bytes of fuse_in_header, fuse_out_header and the structures that follow them. */
 export const IN_HEADER_SIZE = 40;
 export const OUT_HEADER_SIZE = 16;
-export const INIT_IN_SIZE = 64;
 export const INIT_OUT_SIZE = 64;
-export const ATTR_SIZE = 88;
 export const ENTRY_OUT_SIZE = 128;
 export const ATTR_OUT_SIZE = 104;
 export const OPEN_OUT_SIZE = 16;

@@ -1,8 +1,9 @@
 /** Reading the whole content of a file into a hash: large reads, and holes that cost no read. */
-import { fstatSync, readSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
 import type { Hasher } from '../digest.ts';
 import { isErrno } from '../errno.ts';
-import { SEEK_DATA, SEEK_HOLE, seek } from '../syscall.ts';
+import { systemError } from '../libc.ts';
+import { pread, SEEK_DATA, SEEK_HOLE, seek } from '../syscall.ts';
 
 const CHUNK = 1 << 20;
 
@@ -14,11 +15,16 @@ export function chunkBuffer(): Uint8Array {
   return sharedChunk;
 }
 
-/** Reads until `length` bytes or the end of the file; returns how many were read. */
+/**
+ * Reads from `position` into the beginning of `buffer`, until `length` bytes or the end of the file.
+ * @returns how many were read
+ * @throws a `systemError`
+ */
 export function readUpTo(fd: number, buffer: Uint8Array, length: number, position: number): number {
   let done = 0;
   while (done < length) {
-    const n = readSync(fd, buffer, done, length - done, position + done);
+    const n = pread(fd, done === 0 ? buffer : buffer.subarray(done), length - done, position + done);
+    if (isErrno(n)) throw systemError(n, 'read', '');
     if (n === 0) break;
     done += n;
   }
@@ -66,7 +72,7 @@ const ENXIO = -6;
 /**
  * Feeds the first `size` bytes of `fd` to `sink`.
  * @returns the bytes fed: fewer than `size` where the file is shorter by now
- * @throws what readSync throws
+ * @throws a `systemError`
  */
 export function readContent(fd: number, size: number, sink: ContentSink): number {
   const buffer = chunkBuffer();
@@ -78,7 +84,8 @@ export function readContent(fd: number, size: number, sink: ContentSink): number
       continue;
     }
     for (let done = 0; done < length; ) {
-      const n = readSync(fd, buffer, 0, Math.min(length - done, buffer.length), offset + done);
+      const n = pread(fd, buffer, Math.min(length - done, buffer.length), offset + done);
+      if (isErrno(n)) throw systemError(n, 'read', '');
       if (n === 0) return offset + done;
       sink.update(buffer.subarray(0, n));
       done += n;

@@ -4,7 +4,7 @@
  * half off the time that a small object needs apart from the kernel's work.
  */
 import { closeSync, constants, openSync } from 'node:fs';
-import { toHex } from '../bytes.ts';
+import { toHex, writeHex } from '../bytes.ts';
 import { EEXIST, EINVAL, EISDIR, ENOSYS, EOPNOTSUPP, type Errno, isErrno } from '../errno.ts';
 import { statAt } from '../file-status.ts';
 import { AT_FDCWD, systemError } from '../libc.ts';
@@ -148,6 +148,7 @@ export class ObjectFiles {
 
 /** The name of an object in its directory: all digits but the first two. */
 function nameOf(digest: Uint8Array): Uint8Array {
-  const hex = Buffer.from(digest.buffer, digest.byteOffset + 1, digest.byteLength - 1).toString('hex');
-  return Buffer.from(hex, 'latin1');
+  const name = Buffer.allocUnsafe(2 * (digest.length - 1));
+  writeHex(name, 0, digest, 1, digest.length);
+  return name;
 }

@@ -284,7 +284,11 @@ function copySegment(input: number, output: number, offset: number, length: numb
   }
 }
 
-function readInput(fd: number, buffer: Uint8Array, length: number, position: number): number {
+/**
+ * `readUpTo` of a file that is being packed.
+ * @throws InputError
+ */
+export function readInput(fd: number, buffer: Uint8Array, length: number, position: number): number {
   try {
     return readUpTo(fd, buffer, length, position);
   } catch (error) {

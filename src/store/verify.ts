@@ -1,9 +1,9 @@
 /** Is the content of this open file what its name says? */
-import { fstatSync, readSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
 import { equalBytes, toHex } from '../bytes.ts';
 import { blake3, createDigest, type HashAlgorithm } from '../digest.ts';
 import { reasonOf } from '../error.ts';
-import { chunkBuffer, readContent, sinkOf } from './content.ts';
+import { chunkBuffer, readContent, readUpTo, sinkOf } from './content.ts';
 
 /**
  * Hashes `fd` whole and compares.
@@ -38,13 +38,7 @@ export function checkShape(fd: number, size: number): string | undefined {
 function digestOf(fd: number, algorithm: HashAlgorithm, size: number): Uint8Array | undefined {
   const buffer = chunkBuffer();
   if (algorithm === 'blake3' && size < buffer.length) {
-    let length = 0;
-    while (length < size) {
-      const n = readSync(fd, buffer, length, size - length, length);
-      if (n === 0) return undefined;
-      length += n;
-    }
-    return blake3(buffer.subarray(0, length));
+    return readUpTo(fd, buffer, size, 0) < size ? undefined : blake3(buffer.subarray(0, size));
   }
   const hasher = createDigest(algorithm);
   return readContent(fd, size, sinkOf(hasher)) < size ? undefined : hasher.digest();
