@@ -37,8 +37,7 @@ export function cString(text: string | Uint8Array): Buffer {
 
 /** What node:fs would throw for `errno`, for callers that report system errors by exception. */
 export function systemError(errno: Errno, call: string, subject: string): Error {
-  const text = String(nativeStrerror(-errno));
-  return Object.assign(new Error(`${errnoName(errno)}: ${text.toLowerCase()}, ${call} '${subject}'`), {
+  return Object.assign(new Error(`${errnoName(errno)}: ${errnoText(errno)}, ${call} '${subject}'`), {
     errno,
     code: errnoName(errno),
     syscall: call,
@@ -46,10 +45,11 @@ export function systemError(errno: Errno, call: string, subject: string): Error 
   });
 }
 
-function nativeStrerror(positive: number): string {
+/** "no such file or directory": strerror(3), as a part of a sentence. */
+export function errnoText(errno: Errno): string {
   libc ??= koffi().load('libc.so.6');
   strerrorFn ??= libc.func('const char *strerror(int errnum)') as unknown as (n: number) => string;
-  return strerrorFn(positive);
+  return strerrorFn(-errno).toLowerCase();
 }
 let strerrorFn: ((n: number) => string) | undefined;
 

@@ -9,7 +9,7 @@ import { allocateReadingEvents } from './fs/reading-events.ts';
 import { PASSTHROUGH, REQUEST_BUFFER_SIZE } from './fuse/abi.ts';
 import { canPassThrough, readRequest, writeReply } from './fuse/device.ts';
 import { decodeInit, encodeInitReply, negotiate } from './fuse/init.ts';
-import { type KernelMount, mountAt, mountKernel, unmountKernel } from './fuse/kernel-mount.ts';
+import { type KernelMount, mountKernel, unmountKernel } from './fuse/kernel-mount.ts';
 import { allocateOpenFileState } from './fuse/open-files.ts';
 import { allocateServingTurn } from './fuse/serving-turn.ts';
 import { type ImageFile, readImage } from './image-file.ts';
@@ -21,6 +21,7 @@ import {
   type SharedTables,
   shareTables,
 } from './manifest/tables.ts';
+import { mountAt } from './mount-table.ts';
 import type { ServeMessage } from './mount-worker.ts';
 import { MountWorkers } from './mount-workers.ts';
 import { type LocalRepository, openRepository } from './store/local.ts';

@@ -32,6 +32,7 @@ const renameat2Fn = native(
 const lseekFn = native('int64_t lseek(int fd, int64_t offset, int whence)');
 const llistxattrFn = native('int64_t llistxattr(const void *path, _Out_ uint8_t *list, size_t size)');
 const lgetxattrFn = native('int64_t lgetxattr(const void *path, const void *name, _Out_ uint8_t *value, size_t size)');
+const getxattrFn = native('int64_t getxattr(const void *path, const void *name, _Out_ uint8_t *value, size_t size)');
 const readFn = native('int64_t read(int fd, _Out_ uint8_t *buffer, size_t length)');
 const writeFn = native('int64_t write(int fd, const void *buffer, size_t length)');
 const pollFn = native('int poll(_Inout_ uint8_t *fds, unsigned long count, int timeout)');
@@ -40,10 +41,6 @@ const fcntlFn = native('int fcntl(int fd, int command, int argument)');
 const socketpairFn = native('int socketpair(int domain, int type, int protocol, _Out_ int *fds)');
 const recvmsgFn = native('int64_t recvmsg(int socket, _Inout_ void *message, int flags)');
 const syslogFn = native('int syslog(int priority, const char *format, const char *text)');
-const nameToHandleFn = native(
-  'int name_to_handle_at(int dir, const void *path, _Inout_ void *handle, _Out_ int *mountId, int flags)',
-);
-const openByHandleFn = native('int open_by_handle_at(int mountFd, const void *handle, int flags)');
 
 export const MS_RDONLY = 1;
 export const MS_NOSUID = 2;
@@ -179,6 +176,13 @@ export function listXattrs(path: string | Uint8Array): Uint8Array[] | Errno {
 export function getXattr(path: string | Uint8Array, name: string | Uint8Array): Uint8Array | Errno {
   const buffer = xattrBuffer();
   const n = lgetxattrFn(cString(path), cString(name), buffer, buffer.length);
+  return n < 0 ? asErrno(n) : Uint8Array.from(buffer.subarray(0, n));
+}
+
+/** An xattr of an open file of any type, also with O_PATH, where fgetxattr(2) gives EBADF. */
+export function getXattrOfFd(fd: number, name: string | Uint8Array): Uint8Array | Errno {
+  const buffer = xattrBuffer();
+  const n = getxattrFn(cString(`/proc/self/fd/${fd}`), cString(name), buffer, buffer.length);
   return n < 0 ? asErrno(n) : Uint8Array.from(buffer.subarray(0, n));
 }
 
@@ -348,42 +352,4 @@ const LOG_DAEMON = 3 << 3;
 /** syslog(3) with facility daemon. */
 export function syslog(severity: typeof LOG_WARNING | typeof LOG_INFO, text: string): void {
   syslogFn(LOG_DAEMON | severity, '%s', text);
-}
-
-/** A file handle as name_to_handle_at(2) gives it. */
-export interface FileHandle {
-  /** e.g. 0x81, FILEID_INO64_GEN of FUSE. */
-  readonly type: number;
-  readonly bytes: Uint8Array;
-}
-
-const MAX_HANDLE_SIZE = 128;
-const AT_HANDLE_FID = 0x200;
-
-export { AT_HANDLE_FID };
-
-/** name_to_handle_at(2) relative to the working directory; symbolic links in the last component are not followed. */
-export function nameToHandle(
-  path: string | Uint8Array,
-  flags = 0,
-): { readonly handle: FileHandle; readonly mountId: number } | Errno {
-  const handle = Buffer.alloc(8 + MAX_HANDLE_SIZE);
-  handle.writeUInt32LE(MAX_HANDLE_SIZE, 0);
-  const mountId = [0];
-  const result = nameToHandleFn(AT_FDCWD, cString(path), handle, mountId, flags);
-  if (result < 0) return asErrno(result);
-  const size = handle.readUInt32LE(0);
-  return {
-    handle: { type: handle.readInt32LE(4), bytes: Uint8Array.from(handle.subarray(8, 8 + size)) },
-    mountId: mountId[0] as number,
-  };
-}
-
-/** open_by_handle_at(2). `mountFd` is any open file of the mount; `flags` as for open(2). Returns a file descriptor. */
-export function openByHandle(mountFd: number, handle: FileHandle, flags: number): number | Errno {
-  const buffer = Buffer.alloc(8 + handle.bytes.length);
-  buffer.writeUInt32LE(handle.bytes.length, 0);
-  buffer.writeInt32LE(handle.type, 4);
-  buffer.set(handle.bytes, 8);
-  return openByHandleFn(mountFd, buffer, flags);
 }

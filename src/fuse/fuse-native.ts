@@ -28,9 +28,10 @@ import { isMainThread } from 'node:worker_threads';
 import { EBUSY, EINVAL, EPERM, type Errno, errnoName } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import type { Filesystem } from '../fs/filesystem.ts';
+import { listMounts, mountAt } from '../mount-table.ts';
 import { MNT_DETACH, setInherit, UMOUNT_NOFOLLOW, umount2 } from '../syscall.ts';
 import { Operations } from './fuse-native-operations.ts';
-import { type KernelMountOptions, listMounts, mountAt } from './kernel-mount.ts';
+import type { KernelMountOptions } from './kernel-mount.ts';
 import { type FuseNativeBinding, loadFuseNative } from './libfuse.ts';
 
 /** `allowOther` without root: /etc/fuse.conf must say user_allow_other. */

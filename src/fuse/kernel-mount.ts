@@ -3,9 +3,10 @@
  * else fusermount3, the setuid helper of libfuse.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { closeSync, readFileSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { EBUSY, EINVAL, EPERM, type Errno, errnoName, isErrno } from '../errno.ts';
 import { CfsError } from '../error.ts';
+import { mountAt } from '../mount-table.ts';
 import {
   MNT_DETACH,
   MS_NOATIME,
@@ -147,46 +148,6 @@ function helperReason(text: string, code: number | null): string {
   if (text === '') return `${FUSERMOUNT} failed with status ${code}`;
   const advice = /\/dev\/fuse: Permission denied/.test(text) ? " As root: 'chmod 0666 /dev/fuse'." : '';
   return `${text}.${advice}`;
-}
-
-/** One line of /proc/self/mountinfo, proc(5). */
-export interface MountEntry {
-  readonly mountId: number;
-  /** major:minor of the file system. */
-  readonly device: string;
-  readonly mountpoint: string;
-  readonly type: string;
-  readonly source: string;
-}
-
-const unescapeMountField = (text: string): string =>
-  Buffer.from(
-    text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))),
-    'latin1',
-  ).toString();
-
-/** The mounts of this mount namespace, in mounting order. */
-export function listMounts(): MountEntry[] {
-  return readFileSync('/proc/self/mountinfo', 'latin1')
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => {
-      const [before, after] = line.split(' - ') as [string, string];
-      const fields = before.split(' ');
-      const [type, source] = after.split(' ') as [string, string];
-      return {
-        mountId: Number(fields[0]),
-        device: fields[2] as string,
-        mountpoint: unescapeMountField(fields[4] as string),
-        type,
-        source: unescapeMountField(source),
-      };
-    });
-}
-
-/** What is mounted on exactly this directory now: the last mount hides the others. */
-export function mountAt(mountpoint: string): MountEntry | undefined {
-  return listMounts().findLast((entry) => entry.mountpoint === mountpoint);
 }
 
 /**

@@ -16,15 +16,14 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Errno, errnoName, isErrno } from '../../src/errno.ts';
-import { type FileHandle, nameToHandle, openByHandle } from '../../src/syscall.ts';
+import { nameToHandle, O_PATH, openByHandle } from '../../src/file-handle.ts';
+import type { FileHandle } from '../../src/handle-format.ts';
 import { readAllEntries } from '../suites/calls.ts';
 import { generateTree } from '../tree-generator.ts';
 import { type Mounted, useScratch } from './harness.ts';
 import { dropCaches } from './system.ts';
 
 const { O_RDONLY, O_DIRECTORY } = constants;
-/** Not among node's constants; the same on all of Linux but alpha, parisc and sparc. */
-const O_PATH = 0o10000000;
 const scratch = useScratch();
 
 function handleOf(path: string): FileHandle {

@@ -1,0 +1,54 @@
+/** What is mounted where: /proc/self/mountinfo, proc_pid_mountinfo(5). */
+import { readFileSync } from 'node:fs';
+
+export interface MountEntry {
+  readonly mountId: number;
+  /** major:minor of the file system. */
+  readonly device: string;
+  /** The directory or file of that file system which is seen at the mount point: "/", or what a bind mount shows. */
+  readonly root: Uint8Array;
+  /** As text; for a mount point that is not UTF-8, `mountpointBytes` is exact. */
+  readonly mountpoint: string;
+  readonly mountpointBytes: Uint8Array;
+  readonly type: string;
+  readonly source: string;
+}
+
+/** Blanks, line feeds and backslashes are written in octal there; all else are bytes, here one a character. */
+const unescapeField = (text: string): Buffer =>
+  Buffer.from(
+    text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))),
+    'latin1',
+  );
+
+/** The entries of a mountinfo file, in its order. `text`: its bytes, read as latin1. */
+export function parseMountTable(text: string): MountEntry[] {
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [before, after] = line.split(' - ') as [string, string];
+      const fields = before.split(' ');
+      const [type, source] = after.split(' ') as [string, string];
+      const mountpointBytes = unescapeField(fields[4] as string);
+      return {
+        mountId: Number(fields[0]),
+        device: fields[2] as string,
+        root: unescapeField(fields[3] as string),
+        mountpoint: mountpointBytes.toString(),
+        mountpointBytes,
+        type,
+        source: unescapeField(source).toString(),
+      };
+    });
+}
+
+/** The mounts of this mount namespace, in mounting order. */
+export function listMounts(): MountEntry[] {
+  return parseMountTable(readFileSync('/proc/self/mountinfo', 'latin1'));
+}
+
+/** What is mounted on exactly this directory now: the last mount hides the others. */
+export function mountAt(mountpoint: string): MountEntry | undefined {
+  return listMounts().findLast((entry) => entry.mountpoint === mountpoint);
+}
