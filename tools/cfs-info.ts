@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** cfs-info: what is in an image, without a mount. */
+/** cfs-info: what is in an image, without a mount; and handles of files. */
 import { type Command, Option } from 'commander';
 import { CfsError } from '../src/error.ts';
 import { readImage } from '../src/image-file.ts';
@@ -8,9 +8,11 @@ import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
 import { openRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
 import { EXIT, type ExitStatus, makeCommand, runTool } from './cli.ts';
+import { showHandles, showImageHandles } from './info/handle.ts';
 import { describeInode, jsonOfInode } from './info/inode.ts';
 import { type ListOptions, list } from './info/list.ts';
 import { listMissing, listObjects } from './info/objects.ts';
+import { showOpened } from './info/open-handle.ts';
 import { Output, OutputClosed } from './info/output.ts';
 import { findPath } from './info/paths.ts';
 
@@ -20,8 +22,10 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info stat debian.cfs /usr/bin/env      everything about a file
   cfs-info missing --repo /srv/cfs debian.cfs && echo complete
   cfs-info dump debian.cfs > debian.dump     the whole tree as text, as mkcomposefs --from-file reads it
+  cfs-info handle /mnt/etc/passwd            the handle of a file in a mount, or with --image in an image
+  cfs-info open-handle /mnt 0x81:f8aa02003aa919227a05e036
 
-A PATH begins at the root of the image. A name that cannot be typed can be written as it is shown, \\xHH
+A PATH in an image begins at the root of the image. A name that cannot be typed can be written as it is shown, \\xHH
 for a byte. In --json, text that is not UTF-8 is shown that way too, and has a second key that ends in
 "Base64" with the exact bytes.`;
 
@@ -33,7 +37,7 @@ interface JsonOption {
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   const out = new Output();
   let status: ExitStatus = EXIT.ok;
-  const program = makeCommand('cfs-info', 'Shows what is in an image.', EXAMPLES);
+  const program = makeCommand('cfs-info', 'Shows what is in an image, and handles of files.', EXAMPLES);
   addCommands(program, out, (result) => {
     status = result;
   });
@@ -89,6 +93,8 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
     (image: string, paths: string[], { json }: JsonOption) => dump(image, paths, json === true, out),
   );
 
+  addHandleCommands(add, out);
+
   // what is no command comes here, for a better message than commander's
   program
     .helpCommand('help [command]', 'show the help of a command')
@@ -101,6 +107,26 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
       const problem = command === undefined ? 'no command was given' : `there is no command "${command}"`;
       throw new CfsError('usage', `${problem}; the commands are ${names}. 'cfs-info --help' shows more.`);
     });
+}
+
+function addHandleCommands(add: (usage: string, description: string) => Command, out: Output): void {
+  interface Options extends JsonOption {
+    readonly image?: string;
+    readonly connectable?: true;
+  }
+  add('handle <path...>', 'show the handle of each file in a mount, as name_to_handle_at(2) gives it')
+    .option('--image <image>', 'of files of this image: what a mount of it gives, without a mount')
+    .option('--connectable', 'with the parent directory in it, so that the file opens with a path (Linux 6.13)')
+    .action((paths: string[], { image, ...options }: Options) => {
+      const { json = false, connectable = false } = options;
+      if (image === undefined) showHandles(paths, { json, connectable }, out);
+      else showImageHandles(readImage(image).tables, image, paths, { json, connectable }, out);
+    });
+
+  add(
+    'open-handle <mount> <handle>',
+    'open a handle in the mount that a path lies in; show where the file is, and its stat',
+  ).action((mount: string, handle: string, { json }: JsonOption) => showOpened(mount, handle, json === true, out));
 }
 
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];

@@ -40,7 +40,7 @@ const modeOf = (tables: ManifestTables, row: number): number => tables.inodes.mo
 export const typeOf = (tables: ManifestTables, row: number): number => modeOf(tables, row) & S_IFMT;
 
 // a manifest that was decoded has no other types
-const fileType = (mode: number): FileType => FILE_TYPES.get(mode & S_IFMT) ?? { letter: '?', name: 'unknown' };
+export const fileType = (mode: number): FileType => FILE_TYPES.get(mode & S_IFMT) ?? { letter: '?', name: 'unknown' };
 
 const S_ISUID = 0o4000;
 const S_ISGID = 0o2000;
@@ -77,8 +77,12 @@ const DATE_LIMIT = 8_640_000_000_000n;
 
 /** "2023-09-22T08:56:10Z"; with `nanoseconds`, "2023-09-22T08:56:10.944925700Z". "@SECONDS" beyond the year 275760. */
 export function timeString(tables: ManifestTables, row: number, nanoseconds: boolean): string {
-  const seconds = i64(tables.inodes.mtime, row);
-  const fraction = nanoseconds ? `.${String(tables.inodes.mtimeNsec[row]).padStart(9, '0')}` : '';
+  return utcTime(i64(tables.inodes.mtime, row), nanoseconds ? (tables.inodes.mtimeNsec[row] as number) : undefined);
+}
+
+/** As `timeString`, of seconds since 1970. */
+export function utcTime(seconds: bigint, nanoseconds?: number): string {
+  const fraction = nanoseconds === undefined ? '' : `.${String(nanoseconds).padStart(9, '0')}`;
   if (seconds > DATE_LIMIT || seconds < -DATE_LIMIT) return `@${seconds}${fraction}`;
   return new Date(Number(seconds) * 1000).toISOString().replace('.000Z', `${fraction}Z`);
 }
@@ -140,13 +144,14 @@ export interface XattrJson {
   readonly valueBase64: string | undefined;
 }
 
-interface JsonText {
+export interface JsonText {
   readonly text: string;
   /** The exact bytes, where `text` is not. */
   readonly base64: string | undefined;
 }
 
-function jsonText(bytes: Uint8Array): JsonText {
+/** Bytes in --json, see `InodeJson.path`. */
+export function jsonText(bytes: Uint8Array): JsonText {
   const text = exactUtf8(bytes);
   if (text !== undefined) return { text, base64: undefined };
   return { text: printable(bytes), base64: Buffer.from(bytes).toString('base64') };
@@ -217,8 +222,12 @@ export function describeInode(tables: ManifestTables, row: number, path: Uint8Ar
   if (typeOf(tables, row) === S_IFLNK) lines.push(['target', printable(linkTarget(tables, row))]);
   if (typeOf(tables, row) === S_IFREG) lines.push(...describeContent(contentOf(tables, row)));
   for (const [name, value] of xattrsOf(tables, row)) lines.push(['xattr', `${printable(name)}="${printable(value)}"`]);
-  return lines.map(([key, value]) => `${`${key}:`.padEnd(14)}${value}\n`).join('');
+  return formatLines(lines);
 }
+
+/** Lines of "key: value". */
+export const formatLines = (lines: readonly (readonly [key: string, value: string])[]): string =>
+  lines.map(([key, value]) => `${`${key}:`.padEnd(14)}${value}\n`).join('');
 
 function describeContent(content: Content): [key: string, value: string][] {
   switch (content.kind) {

@@ -59,7 +59,7 @@ function resolveNames(tables: ManifestTables, names: readonly Buffer[]): ImagePa
 }
 
 /** The inverse of `printable`: `\\` and `\xHH`; any other backslash is itself. */
-function unescapePrintable(text: string): Buffer {
+export function unescapePrintable(text: string): Buffer {
   const parts = text.split(/(\\\\|\\x[0-9a-f]{2})/);
   return Buffer.concat(
     parts.map((part, i) => {

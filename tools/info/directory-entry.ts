@@ -1,0 +1,67 @@
+/** A file as a name in a directory: that opens where the file's own handle is stale, too. */
+import { lstatSync, realpathSync } from 'node:fs';
+import { printable } from '../../src/bytes.ts';
+import { isErrno } from '../../src/errno.ts';
+import { CfsError, reasonOf } from '../../src/error.ts';
+import { nameToHandle } from '../../src/file-handle.ts';
+import { type FileHandle, formatHandle } from '../../src/handle-format.ts';
+import { jsonText } from './inode.ts';
+import { unescapePrintable } from './paths.ts';
+
+export interface DirectoryEntry {
+  /** The directory's handle. */
+  readonly handle: FileHandle;
+  /** Undefined where the handle of the file has told of the directory. */
+  readonly name: Uint8Array | undefined;
+}
+
+/** In --json. For names that are not UTF-8 see `InodeJson`. */
+export interface DirectoryEntryJson {
+  readonly handle: string;
+  readonly name: string | undefined;
+  readonly nameBase64: string | undefined;
+}
+
+export function jsonOfEntry({ handle, name }: DirectoryEntry): DirectoryEntryJson {
+  const text = name === undefined ? undefined : jsonText(name);
+  return { handle: formatHandle(handle), name: text?.text, nameBase64: text?.base64 };
+}
+
+/** A path of the command line: as it was typed, or with `\xHH` for a byte where only that is there. */
+export function typedPath(argument: string): Buffer {
+  const literal = Buffer.from(argument);
+  const escaped = argument.includes('\\') ? unescapePrintable(argument) : literal;
+  const isThere = (path: Buffer): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  return !isThere(literal) && isThere(escaped) ? escaped : literal;
+}
+
+/**
+ * The directory's handle and the name in it of what `path` leads to, without following a symbolic link at its end.
+ * Undefined where the mount `mountId` begins there.
+ * @throws CfsError (system) where the directory cannot be found
+ */
+export function entryOf(path: Buffer, mountId: number): DirectoryEntry | undefined {
+  const { directory, name } = splitPath(withoutDots(path));
+  if (name.length === 0) return undefined;
+  const found = nameToHandle(directory);
+  return isErrno(found) || found.mountId !== mountId ? undefined : { handle: found.handle, name };
+}
+
+/** The same path, ending in the name of a directory's entry. */
+function withoutDots(path: Buffer): Buffer {
+  const name = path.subarray(path.lastIndexOf(0x2f) + 1).toString('latin1');
+  // what follows a symbolic link: a slash at the end, and these names
+  if (!['', '.', '..'].includes(name)) return path;
+  try {
+    return realpathSync(path, { encoding: 'buffer' });
+  } catch (error) {
+    throw new CfsError('system', `Cannot find the directory of ${printable(path)}: ${reasonOf(error)}`);
+  }
+}
+
+/** Directory and last name of a path that ends in a name. The name of "/" is empty. */
+export function splitPath(path: Buffer): { readonly directory: Buffer; readonly name: Buffer } {
+  const slash = path.lastIndexOf(0x2f);
+  const directory = slash < 0 ? Buffer.from('.') : path.subarray(0, Math.max(slash, 1));
+  return { directory, name: path.subarray(slash + 1) };
+}

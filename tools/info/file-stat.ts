@@ -1,0 +1,64 @@
+/** What stat(2) says of a file, for people and for programs. */
+import type { BigIntStats } from 'node:fs';
+import { fileType, modeString, utcTime } from './inode.ts';
+
+/** A stat in --json. Keys without a value are left out. */
+export interface StatJson {
+  readonly type: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly nlink: number;
+  readonly size: number;
+  /** Whole seconds since 1970. */
+  readonly mtime: number;
+  readonly mtimeNsec: number;
+  /** A string beyond 2^53, where a JSON reader may lose digits; stacked file systems have such. */
+  readonly ino: number | string;
+  readonly dev: string;
+  readonly rdev: string | undefined;
+}
+
+export function jsonOfStat(stat: BigIntStats): StatJson {
+  return {
+    type: fileType(Number(stat.mode)).name,
+    mode: Number(stat.mode),
+    uid: Number(stat.uid),
+    gid: Number(stat.gid),
+    nlink: Number(stat.nlink),
+    size: Number(stat.size),
+    mtime: Number(secondsOf(stat)),
+    mtimeNsec: nanosecondsOf(stat),
+    ino: stat.ino <= Number.MAX_SAFE_INTEGER ? Number(stat.ino) : String(stat.ino),
+    dev: deviceText(stat.dev),
+    rdev: stat.isCharacterDevice() || stat.isBlockDevice() ? deviceText(stat.rdev) : undefined,
+  };
+}
+
+const NS = 1_000_000_000n;
+const nanosecondsOf = ({ mtimeNs }: BigIntStats): number => Number(((mtimeNs % NS) + NS) % NS);
+const secondsOf = (stat: BigIntStats): bigint => (stat.mtimeNs - BigInt(nanosecondsOf(stat))) / NS;
+
+/** "8:17"; gnu_dev_major(3) of a 64-bit dev_t. */
+function deviceText(dev: bigint): string {
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
+  const minor = (dev & 0xffn) | ((dev >> 12n) & ~0xffn & 0xffffffffn);
+  return `${major}:${minor}`;
+}
+
+/** As lines of "key: value". */
+export function linesOfStat(stat: BigIntStats): [key: string, value: string][] {
+  const { type, mode, uid, gid, nlink, size, ino, rdev } = jsonOfStat(stat);
+  const lines: [key: string, value: string][] = [
+    ['type', type],
+    ['mode', `0${mode.toString(8)} ${modeString(mode)}`],
+    ['uid', String(uid)],
+    ['gid', String(gid)],
+    ['nlink', String(nlink)],
+    ['size', String(size)],
+    ['mtime', utcTime(secondsOf(stat), nanosecondsOf(stat))],
+    ['inode', String(ino)],
+  ];
+  if (rdev !== undefined) lines.push(['rdev', rdev]);
+  return lines;
+}

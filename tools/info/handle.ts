@@ -1,0 +1,153 @@
+/** `cfs-info handle`: the handles of files, from a mount or from an image alone. */
+import { lstatSync } from 'node:fs';
+import { printable, toHex } from '../../src/bytes.ts';
+import { EINVAL, ENOENT, ENOTDIR, EOPNOTSUPP, type Errno, isErrno } from '../../src/errno.ts';
+import { CfsError } from '../../src/error.ts';
+import { AT_HANDLE_CONNECTABLE, nameToHandle } from '../../src/file-handle.ts';
+import {
+  type FileHandle,
+  formatHandle,
+  fuseConnectableHandle,
+  fuseHandle,
+  fuseIdentity,
+  type InodeIdentity,
+} from '../../src/handle-format.ts';
+import { errnoText } from '../../src/libc.ts';
+import { isDirectory, lookupPath } from '../../src/manifest/lookup.ts';
+import { type ManifestTables, u64 } from '../../src/manifest/tables.ts';
+import {
+  type DirectoryEntry,
+  type DirectoryEntryJson,
+  entryOf,
+  jsonOfEntry,
+  splitPath,
+  typedPath,
+} from './directory-entry.ts';
+import { jsonText } from './inode.ts';
+import type { Output } from './output.ts';
+import { findPath, type ImagePath } from './paths.ts';
+
+export interface HandleOptions {
+  readonly json: boolean;
+  /** With the parent directory in the handle. */
+  readonly connectable: boolean;
+}
+
+interface NamedHandle {
+  readonly path: Uint8Array;
+  readonly handle: FileHandle;
+  /** Where the handle is one of a FUSE mount. */
+  readonly identity: InodeIdentity | undefined;
+  /** None for the root of the mount or image. */
+  readonly parent: DirectoryEntry | undefined;
+  /** Of the mount that the path leads to. */
+  readonly mountId: number | undefined;
+}
+
+/**
+ * Shows the handles that the kernel gives for files of a mount; symbolic links are not followed.
+ * @throws CfsError: `usage` where there is no such file, `system` where the kernel gives no handle
+ */
+export function showHandles(paths: readonly string[], options: HandleOptions, out: Output): void {
+  const handles = paths.map((path) => handleOfPath(typedPath(path), options.connectable));
+  write(handles, options.json, out);
+}
+
+/** Shows the handles that a mount of the image gives, without one. @throws CfsError (usage) where there is no such file */
+export function showImageHandles(
+  tables: ManifestTables,
+  image: string,
+  paths: readonly string[],
+  options: HandleOptions,
+  out: Output,
+): void {
+  const handles = paths.map((path) => handleInImage(tables, findPath(tables, image, path), options.connectable));
+  write(handles, options.json, out);
+}
+
+function write(handles: readonly NamedHandle[], json: boolean, out: Output): void {
+  for (const named of handles) {
+    if (json) out.jsonElement(jsonOfHandle(named));
+    else out.text(`${formatHandle(named.handle)}${handles.length === 1 ? '' : `  ${printable(named.path)}`}\n`);
+  }
+  if (json) out.jsonEnd();
+}
+
+/** What --json says of a handle. Keys without a value are left out. */
+export interface HandleJson {
+  /** "0x81:" and f_handle in hexadecimal. */
+  readonly handle: string;
+  readonly type: number;
+  /** f_handle in hexadecimal. */
+  readonly bytes: string;
+  /** What is in the handle of a FUSE mount: the stable id, in a cfs mount. */
+  readonly id: number | undefined;
+  readonly generation: number | undefined;
+}
+
+export const jsonFields = (handle: FileHandle, identity: InodeIdentity | undefined): HandleJson => ({
+  handle: formatHandle(handle),
+  type: handle.type,
+  bytes: toHex(handle.bytes),
+  id: identity?.id,
+  generation: identity?.generation,
+});
+
+/** An element of `handle --json`. For a path that is not UTF-8 see `InodeJson`. */
+interface NamedHandleJson extends HandleJson {
+  readonly path: string;
+  readonly pathBase64: string | undefined;
+  readonly parent: DirectoryEntryJson | undefined;
+  readonly mountId: number | undefined;
+}
+
+function jsonOfHandle({ path, handle, identity, parent, mountId }: NamedHandle): NamedHandleJson {
+  const { text, base64 } = jsonText(path);
+  return {
+    path: text,
+    pathBase64: base64,
+    ...jsonFields(handle, identity),
+    parent: parent && jsonOfEntry(parent),
+    mountId,
+  };
+}
+
+function handleOfPath(path: Buffer, connectable: boolean): NamedHandle {
+  const result = nameToHandle(path, connectable ? AT_HANDLE_CONNECTABLE : 0);
+  if (isErrno(result)) {
+    const kind = result === ENOENT || result === ENOTDIR ? 'usage' : 'system';
+    throw new CfsError(kind, `Cannot take the handle of ${printable(path)}: ${refusal(result, connectable)}`);
+  }
+  const { handle, mountId } = result;
+  const { ino } = lstatSync(path, { bigint: true });
+  return { path, handle, identity: identityOf(handle, ino), parent: entryOf(path, mountId), mountId };
+}
+
+function refusal(errno: Errno, connectable: boolean): string {
+  if (errno === EOPNOTSUPP) return 'its file system has no handles that could be opened';
+  if (errno === EINVAL && connectable) {
+    return 'this kernel has no connectable handles (AT_HANDLE_CONNECTABLE), which need Linux 6.13 or later';
+  }
+  return errnoText(errno);
+}
+
+/** What a handle of FUSE names. `inode`: st_ino of the file, since XFS writes other bytes under the same type. */
+export function identityOf(handle: FileHandle, inode: bigint): InodeIdentity | undefined {
+  const identity = fuseIdentity(handle);
+  return identity !== undefined && BigInt(identity.id) === inode ? identity : undefined;
+}
+
+function handleInImage(tables: ManifestTables, { row, path }: ImagePath, connectable: boolean): NamedHandle {
+  const identityOfRow = (at: number): InodeIdentity => ({
+    id: u64(tables.inodes.id, at),
+    generation: tables.inodes.generation[at] as number,
+  });
+  const identity = identityOfRow(row);
+  const { directory, name } = splitPath(Buffer.from(path));
+  const above = identityOfRow(lookupPath(tables, directory));
+  const handle = connectable
+    ? fuseConnectableHandle(identity, isDirectory(tables, row) ? undefined : above)
+    : fuseHandle(identity);
+  const parent = name.length === 0 ? undefined : { handle: fuseHandle(above), name };
+  return { path, handle, identity, parent, mountId: undefined };
+}

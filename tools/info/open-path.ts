@@ -1,0 +1,78 @@
+/**
+ * Where a file lies that was opened by its handle. The kernel knows an inode, but no name of it until somebody looks
+ * one up: /proc/self/fd shows "/" then. So who serves the file is asked as well, and no answer is believed
+ * unless the file that it leads to is the open one.
+ */
+import { fstatSync, lstatSync, readFileSync, readlinkSync } from 'node:fs';
+import { printable } from '../../src/bytes.ts';
+import { isErrno } from '../../src/errno.ts';
+import { listMounts, type MountEntry } from '../../src/mount-table.ts';
+import { getXattrOfFd } from '../../src/syscall.ts';
+
+/** What a mount says of each inode: the absolute path of its first name in the image, bytes. Not listed. */
+const PATH_XATTR = 'trusted.cfs.path';
+
+/** Absolute path in the image of what is open at `fd`; undefined where the file system does not say. */
+export function imagePathOf(fd: number): Buffer | undefined {
+  const value = getXattrOfFd(fd, PATH_XATTR);
+  return isErrno(value) || value[0] !== 0x2f ? undefined : Buffer.from(value);
+}
+
+/** The mount that `fd` was opened in; undefined where this process cannot see it. Also for O_PATH. */
+export function mountOfFd(fd: number, mounts: readonly MountEntry[]): MountEntry | undefined {
+  const [, id] = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1')) ?? [];
+  return mounts.find(({ mountId }) => mountId === Number(id));
+}
+
+export interface OpenPath {
+  /** Leads to the open file now. */
+  readonly path: Buffer | undefined;
+  /** Why there is no path. */
+  readonly problem: string | undefined;
+  readonly imagePath: Buffer | undefined;
+  readonly mount: MountEntry | undefined;
+}
+
+/** Finds a path of what is open at `fd`: by what the file system says, then by what the kernel shows. */
+export function pathOfFd(fd: number): OpenPath {
+  const mounts = listMounts();
+  const mount = mountOfFd(fd, mounts);
+  const imagePath = imagePathOf(fd);
+  const shown = readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' });
+  const candidates = [...(imagePath === undefined ? [] : placesOf(imagePath, mount, mounts)), shown];
+  const path = candidates.find((candidate) => leadsTo(candidate, fd));
+  const problem = path === undefined ? problemOf(imagePath) : undefined;
+  return { path, problem, imagePath, mount };
+}
+
+function problemOf(imagePath: Buffer | undefined): string {
+  return imagePath === undefined
+    ? 'the kernel has not looked up a name of this file yet; a connectable handle has one'
+    : `no mount here shows ${printable(imagePath)} of the image`;
+}
+
+/** Where the mounts of one file system show a path of it; `first` before the others. */
+function placesOf(path: Buffer, first: MountEntry | undefined, mounts: readonly MountEntry[]): Buffer[] {
+  if (first === undefined) return [];
+  const others = mounts.filter((mount) => mount !== first && mount.device === first.device);
+  return [first, ...others].flatMap((mount) => placeIn(mount, path) ?? []);
+}
+
+/** Where `mount` shows the path of its file system; undefined for what is not below the mount's root. */
+export function placeIn({ root, mountpointBytes }: MountEntry, path: Buffer): Buffer | undefined {
+  const above = withoutSlash(root);
+  if (path.equals(root)) return Buffer.from(mountpointBytes);
+  if (!path.subarray(0, above.length).equals(above) || path[above.length] !== 0x2f) return undefined;
+  return Buffer.concat([withoutSlash(mountpointBytes), path.subarray(above.length)]);
+}
+
+const withoutSlash = (path: Uint8Array): Uint8Array => (path.length === 1 ? new Uint8Array(0) : path);
+
+function leadsTo(path: Buffer, fd: number): boolean {
+  try {
+    const [named, open] = [lstatSync(path, { bigint: true }), fstatSync(fd, { bigint: true })];
+    return named.dev === open.dev && named.ino === open.ino;
+  } catch {
+    return false; // no such path; also " (deleted)" behind what the kernel shows
+  }
+}
