@@ -36,6 +36,7 @@ export const ENOSYS: Errno = make(38);
 export const ELOOP: Errno = make(40);
 export const ENODATA: Errno = make(61);
 export const EOPNOTSUPP: Errno = make(95);
+export const ENOTCONN: Errno = make(107);
 export const ESTALE: Errno = make(116);
 
 const names: ReadonlyMap<number, string> = new Map(
@@ -66,6 +67,7 @@ const names: ReadonlyMap<number, string> = new Map(
     ELOOP,
     ENODATA,
     EOPNOTSUPP,
+    ENOTCONN,
     ESTALE,
   }).map(([name, value]) => [value, name]),
 );

@@ -47,7 +47,6 @@ const FLAG_PARENT = 8;
 
 /** Offsets in bytes. */
 const VERSION = 0;
-const INDEX = 4;
 const COUNT = 8;
 const KIND = 12;
 const FLAGS = 16;
@@ -64,6 +63,8 @@ const NAME = ID + 80;
 const PATH = NAME + 256;
 const GIVEN = PATH + 4096;
 
+/** Where the caller says which source. */
+export const SOURCE_INDEX = 4;
 /** Bytes of `struct cfs_source` in this version. */
 export const SOURCE_SIZE: number = GIVEN + 4096;
 
@@ -85,7 +86,7 @@ export function encodeSource(record: SourceRecord): Uint8Array {
     (record.handle === undefined ? 0 : FLAG_HANDLE) |
     (record.parent === undefined ? 0 : FLAG_PARENT);
   bytes.writeUInt32LE(SOURCE_VERSION, VERSION);
-  bytes.writeUInt32LE(record.index, INDEX);
+  bytes.writeUInt32LE(record.index, SOURCE_INDEX);
   bytes.writeUInt32LE(record.count, COUNT);
   bytes.writeUInt32LE(KINDS.indexOf(record.kind) + 1, KIND);
   bytes.writeUInt32LE(flags, FLAGS);
@@ -121,7 +122,7 @@ export function decodeSource(struct: Uint8Array): SourceRecord | undefined {
   const flags = bytes.readUInt32LE(FLAGS);
   return {
     kind,
-    index: bytes.readUInt32LE(INDEX),
+    index: bytes.readUInt32LE(SOURCE_INDEX),
     count: bytes.readUInt32LE(COUNT),
     given: text(GIVEN, 4096),
     path: (flags & FLAG_GONE) === 0 ? text(PATH, 4096) : undefined,

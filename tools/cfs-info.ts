@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** cfs-info: what is in an image, without a mount; and handles of files. */
+/** cfs-info: what is in an image, without a mount; what mounts are made of; handles of files. */
 import { type Command, Option } from 'commander';
 import { CfsError } from '../src/error.ts';
 import { readImage } from '../src/image-file.ts';
@@ -11,10 +11,13 @@ import { EXIT, type ExitStatus, makeCommand, runTool } from './cli.ts';
 import { showHandles, showImageHandles } from './info/handle.ts';
 import { describeInode, jsonOfInode } from './info/inode.ts';
 import { type ListOptions, list } from './info/list.ts';
+import { showMounts } from './info/mounts.ts';
 import { listMissing, listObjects } from './info/objects.ts';
 import { showOpened } from './info/open-handle.ts';
 import { Output, OutputClosed } from './info/output.ts';
 import { findPath } from './info/paths.ts';
+import { showSources } from './info/sources.ts';
+import { showWhere } from './info/where.ts';
 
 const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to name exactly this image
   cfs-info ls -l debian.cfs /etc             a directory
@@ -22,6 +25,9 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info stat debian.cfs /usr/bin/env      everything about a file
   cfs-info missing --repo /srv/cfs debian.cfs && echo complete
   cfs-info dump debian.cfs > debian.dump     the whole tree as text, as mkcomposefs --from-file reads it
+  cfs-info mounts                            what is mounted on this machine
+  cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
+  cfs-info where /mnt/usr/bin/env            the object of a file, and which repositories have it
   cfs-info handle /mnt/etc/passwd            the handle of a file in a mount, or with --image in an image
   cfs-info open-handle /mnt 0x81:f8aa02003aa919227a05e036
 
@@ -37,7 +43,11 @@ interface JsonOption {
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   const out = new Output();
   let status: ExitStatus = EXIT.ok;
-  const program = makeCommand('cfs-info', 'Shows what is in an image, and handles of files.', EXAMPLES);
+  const program = makeCommand(
+    'cfs-info',
+    'Shows what is in an image, what is mounted, and handles of files.',
+    EXAMPLES,
+  );
   addCommands(program, out, (result) => {
     status = result;
   });
@@ -94,6 +104,7 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
   );
 
   addHandleCommands(add, out);
+  addMountCommands(add, out);
 
   // what is no command comes here, for a better message than commander's
   program
@@ -127,6 +138,22 @@ function addHandleCommands(add: (usage: string, description: string) => Command,
     'open-handle <mount> <handle>',
     'open a handle in the mount that a path lies in; show where the file is, and its stat',
   ).action((mount: string, handle: string, { json }: JsonOption) => showOpened(mount, handle, json === true, out));
+}
+
+function addMountCommands(add: (usage: string, description: string) => Command, out: Output): void {
+  add('mounts', 'list the mounts of this machine: image, repositories, options, daemon').action(
+    ({ json }: JsonOption) => showMounts(json === true, out),
+  );
+
+  add(
+    'sources <mount>',
+    'show where the bytes of a mount come from, as it is now; with --json for cfs-mount --from',
+  ).action((mount: string, { json }: JsonOption) => showSources(mount, json === true, out));
+
+  add(
+    'where <path...>',
+    'show where the content of each file of a mount is: object, repositories, verified or not',
+  ).action((paths: string[], { json }: JsonOption) => showWhere(paths, json === true, out));
 }
 
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];

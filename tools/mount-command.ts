@@ -6,10 +6,12 @@ import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
 import type { MountOptions } from '../src/mount.ts';
 import { defaultStore } from '../src/store/location.ts';
 import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printJson, runTool } from './cli.ts';
-import { formatMountWords, parseMountWords } from './mount-options.ts';
+import { findImage, findRepositories, readSavedSources, requireOneFileSystem, textPath } from './mount-from.ts';
+import { formatMountWords, type MountWords, parseMountWords } from './mount-options.ts';
 
 interface Options {
   readonly repo: readonly string[];
+  readonly from?: string;
   readonly o: readonly string[];
   readonly foreground: boolean;
   readonly log?: string;
@@ -24,6 +26,7 @@ const command = makeCommand(
   `  cfs-mount rootfs.cfs /mnt
   cfs-mount --repo /srv/store --repo /mnt/nfs/store rootfs.cfs /mnt
   cfs-mount -o digest=$ID,verify=open,suid,dev rootfs.cfs /mnt
+  cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
   unshare --user --map-root-user --mount sh -c 'cfs-mount rootfs.cfs /mnt; ls /mnt; umount /mnt'
 
 Mount options:
@@ -36,16 +39,23 @@ Mount options:
   allow_other, noallow_other  for everybody (default for root), or for this user alone
   suid, dev             honour setuid files, devices (default: nosuid, nodev)
   noexec                run no programs (default: exec)
+  uuid=on|off           with --from: repositories must have the uuids of the list (default), or
+                        need not, where all lie on one file system, as on a copied disk
   noatime, nonempty, fsname=NAME, and what fstab and mount(8) add
 `,
 )
-  .argument('<IMAGE>', 'an image made by cfs-mkimage')
-  .argument('<MOUNTPOINT>', 'an empty directory')
+  .argument('[IMAGE]', 'an image made by cfs-mkimage')
+  .argument('[MOUNTPOINT]', 'an empty directory')
+  .usage('[options] IMAGE MOUNTPOINT\n       cfs-mount [options] --from FILE [[IMAGE] MOUNTPOINT]')
   .option(
     '--repo <DIR>',
     'where objects are; repeatable, asked in this order (default: the default store)',
     collect,
     [],
+  )
+  .option(
+    '--from <FILE>',
+    'make a mount again: its image, repositories and options from a list of cfs-info sources or cfs-checkpoint',
   )
   .option('-o <OPTIONS>', 'mount options, separated by commas; repeatable', collect, [])
   .option('-f, --foreground', 'stay in the foreground until the mount ends; log to stderr', false)
@@ -56,24 +66,10 @@ const MOUNT_KINDS: readonly ErrorKind[] = ['mount', 'image', 'store'];
 
 async function main(argv: readonly string[], daemon: StartingDaemon | undefined): Promise<ExitStatus> {
   command.parse(argv);
-  const [image, mountpoint] = command.args as [string, string];
   const options = command.opts<Options>();
-  for (const [what, path] of Object.entries({ IMAGE: image, MOUNTPOINT: mountpoint })) {
-    if (path === '') throw new CfsError('usage', `${what} is empty`);
-  }
   if (options.repo.includes('')) throw new CfsError('usage', '--repo needs a directory');
-  const words = parseMountWords(options.o);
-  const named = [...options.repo, ...words.repositories];
-  const given = { image, repositories: named.length > 0 ? named : [defaultStore()] };
-  const repositories = given.repositories.map((dir) => resolve(dir));
-  const settings = {
-    ...words,
-    image: resolve(image),
-    mountpoint: resolve(mountpoint),
-    repositories,
-    given,
-    words: formatMountWords(words),
-  };
+  const settings =
+    options.from === undefined ? settingsOf(command.args, options) : savedSettings(options.from, options);
   const logFile = options.log === undefined ? undefined : resolve(options.log);
   if (logFile !== undefined) checkLog(logFile);
   if (options.foreground) return foreground(settings, logFile, options.json);
@@ -83,11 +79,63 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   return EXIT.ok;
 }
 
-async function foreground(
-  settings: Omit<MountOptions, 'log'>,
-  logFile: string | undefined,
-  json: boolean,
-): Promise<ExitStatus> {
+type Settings = Omit<MountOptions, 'log'>;
+
+function settingsOf(args: readonly string[], options: Options): Settings {
+  const [image, mountpoint] = args;
+  for (const [what, path] of Object.entries({ IMAGE: image, MOUNTPOINT: mountpoint })) {
+    if (path === undefined) throw new CfsError('usage', `${what} is missing. Try 'cfs-mount --help'.`);
+    if (path === '') throw new CfsError('usage', `${what} is empty`);
+  }
+  const words = parseMountWords(options.o);
+  const named = [...options.repo, ...words.repositories];
+  return complete(words, { image, mountpoint, repositories: named.length > 0 ? named : [defaultStore()] } as Sources);
+}
+
+/** The settings of a saved list. What is said beside it counts more; another image need not have the saved id. */
+function savedSettings(from: string, options: Options): Settings {
+  const [mountpoint, image, ...more] = command.args.toReversed();
+  if (more.length > 0 || command.args.includes('')) {
+    throw new CfsError('usage', '--from takes no arguments beside it, or MOUNTPOINT, or IMAGE and MOUNTPOINT');
+  }
+  const saved = readSavedSources(from);
+  const words = parseMountWords([saved.options, ...options.o]);
+  if (options.repo.length + words.repositories.length > 0) {
+    throw new CfsError('usage', '--from names the repositories: give no others, or mount without it');
+  }
+  const { uuid, digest = image === undefined ? saved.image.id : undefined } = words;
+  return complete(
+    { ...words, ...(digest === undefined ? {} : { digest }) },
+    {
+      image: image ?? findImage(saved.image, uuid),
+      mountpoint: mountpoint ?? textPath(saved.mountpoint, 'mount point'),
+      repositories: findRepositories(saved, from, uuid),
+    },
+  );
+}
+
+/** As they were given. */
+interface Sources {
+  readonly image: string;
+  readonly mountpoint: string;
+  readonly repositories: readonly string[];
+}
+
+function complete(mountWords: MountWords, given: Sources): Settings {
+  const { uuid, ...words } = mountWords;
+  const repositories = given.repositories.map((dir) => resolve(dir));
+  if (uuid === 'off') requireOneFileSystem(repositories);
+  return {
+    ...words,
+    image: resolve(given.image),
+    mountpoint: resolve(given.mountpoint),
+    repositories,
+    given: { image: given.image, repositories: given.repositories },
+    words: formatMountWords(mountWords),
+  };
+}
+
+async function foreground(settings: Settings, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
   const [{ mountImage }, { MountKeeper, makeLog, summaryOf }] = await Promise.all([
     import('../src/mount.ts'),
     import('../src/serve.ts'),

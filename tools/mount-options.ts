@@ -4,8 +4,13 @@ import { CfsError } from '../src/error.ts';
 import type { Driver, MountOptions } from '../src/mount.ts';
 import type { VerifyMode } from '../src/store/object-store.ts';
 
+/** `off`: repositories are taken from a saved list although their uuid, or that of their file system, is another one. */
+export type UuidMode = 'on' | 'off';
+
 /** Everything of a mount that `-o` can say. */
-export type MountWords = Omit<MountOptions, 'image' | 'mountpoint' | 'log'>;
+export interface MountWords extends Omit<MountOptions, 'image' | 'mountpoint' | 'given' | 'words' | 'log'> {
+  readonly uuid: UuidMode;
+}
 
 type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & { repositories: string[] };
 
@@ -39,6 +44,9 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
       if (!/^\d+$/.test(value) || n < 1 || n > MAX_THREADS)
         throw usage(`-o threads= takes 1 to ${MAX_THREADS}; not "${value}"`);
       words.threads = n;
+    },
+    uuid: (words, value) => {
+      words.uuid = choice<UuidMode>('uuid', ['on', 'off'])(value);
     },
     // composefs: directories separated by colons, asked in order
     basedir: (words, value) => {
@@ -119,6 +127,7 @@ function defaults(): Mutable {
     exec: true,
     noatime: false,
     nonempty: false,
+    uuid: 'on',
   };
 }
 
@@ -143,7 +152,7 @@ export function parseMountWords(lists: readonly string[]): MountWords {
   return words;
 }
 
-/** The words that give these options again but for repositories and digest, which belong to sources. */
+/** The words that give these options again, but for what belongs to the sources: repositories, digest, uuid. */
 export function formatMountWords(words: MountWords): string {
   const list = [
     `verify=${words.verify}`,

@@ -11,7 +11,7 @@ import { pathOfRow } from '../manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../manifest/tables.ts';
 import { commandNumber, NR_FILE, NR_MOUNT, NR_SOURCE } from '../mount-ioctls.ts';
 import { encodeMount, type MountRecord } from '../mount-record.ts';
-import { encodeSource, type SourceRecord } from '../source-record.ts';
+import { encodeSource, SOURCE_INDEX, type SourceRecord } from '../source-record.ts';
 import type { Topology } from './topology.ts';
 
 /** What the mount is made of. */
@@ -21,7 +21,6 @@ export interface MountParts {
   source(index: number): SourceRecord;
 }
 
-const SOURCE_INDEX = 4;
 const ROOT_ROW = 0;
 const SOURCE_KEY = /^source\.(\d{1,4})(?:\.([a-z_]+))?$/;
 const CONTENT_KEYS: readonly string[] = ['object', 'verified', 'served', 'holders'];

@@ -36,6 +36,7 @@ describe('parseMountWords() without words', () => {
       exec: true,
       noatime: false,
       nonempty: false,
+      uuid: 'on',
     };
     expect(parse()).toEqual(expected);
     expect(parse('', ',', ',,')).toEqual(expected);

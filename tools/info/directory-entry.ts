@@ -5,7 +5,7 @@ import { isErrno } from '../../src/errno.ts';
 import { CfsError, reasonOf } from '../../src/error.ts';
 import { nameToHandle } from '../../src/file-handle.ts';
 import { type FileHandle, formatHandle } from '../../src/handle-format.ts';
-import { jsonText } from './inode.ts';
+import { jsonText } from '../json-text.ts';
 import { unescapePrintable } from './paths.ts';
 
 export interface DirectoryEntry {

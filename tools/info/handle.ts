@@ -15,6 +15,7 @@ import {
 import { errnoText } from '../../src/libc.ts';
 import { isDirectory, lookupPath } from '../../src/manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../../src/manifest/tables.ts';
+import { jsonText } from '../json-text.ts';
 import {
   type DirectoryEntry,
   type DirectoryEntryJson,
@@ -23,7 +24,6 @@ import {
   splitPath,
   typedPath,
 } from './directory-entry.ts';
-import { jsonText } from './inode.ts';
 import type { Output } from './output.ts';
 import { findPath, type ImagePath } from './paths.ts';
 

@@ -1,5 +1,5 @@
 /** What an inode is, for people and for programs. */
-import { exactUtf8, printable, toHex } from '../../src/bytes.ts';
+import { printable, toHex } from '../../src/bytes.ts';
 import { blockCount } from '../../src/digest.ts';
 import { inlineContent, linkTarget, objectDigest, xattrsOf } from '../../src/manifest/lookup.ts';
 import {
@@ -17,6 +17,7 @@ import {
   S_IFSOCK,
   u64,
 } from '../../src/manifest/tables.ts';
+import { jsonText } from '../json-text.ts';
 
 interface FileType {
   /** First letter of a line of `ls -l`. */
@@ -142,19 +143,6 @@ export interface XattrJson {
   readonly nameBase64: string | undefined;
   readonly value: string;
   readonly valueBase64: string | undefined;
-}
-
-export interface JsonText {
-  readonly text: string;
-  /** The exact bytes, where `text` is not. */
-  readonly base64: string | undefined;
-}
-
-/** Bytes in --json, see `InodeJson.path`. */
-export function jsonText(bytes: Uint8Array): JsonText {
-  const text = exactUtf8(bytes);
-  if (text !== undefined) return { text, base64: undefined };
-  return { text: printable(bytes), base64: Buffer.from(bytes).toString('base64') };
 }
 
 /** One object literal with every key: spreading the optional ones together took 15 µs an inode instead of 3. */

@@ -8,10 +8,11 @@ import { type FileHandle, formatHandle, fuseHandle, fuseIdentity, parseHandle } 
 import { errnoText } from '../../src/libc.ts';
 import { listMounts } from '../../src/mount-table.ts';
 import { closeFd } from '../../src/syscall.ts';
+import { jsonText } from '../json-text.ts';
 import { type DirectoryEntry, type DirectoryEntryJson, entryOf, jsonOfEntry, typedPath } from './directory-entry.ts';
 import { jsonOfStat, linesOfStat, type StatJson } from './file-stat.ts';
 import { type HandleJson, identityOf, jsonFields } from './handle.ts';
-import { formatLines, jsonText } from './inode.ts';
+import { formatLines } from './inode.ts';
 import { mountOfFd, type OpenPath, pathOfFd } from './open-path.ts';
 import type { Output } from './output.ts';
 

@@ -1,0 +1,51 @@
+/**
+ * A process of its own that asks mounts what they are: a daemon that hangs holds whoever asks it. Its arguments are mount
+ * ids; it writes one line of JSON for each, in their order, before it asks the next.
+ */
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { ENOENT, ENOTCONN, ENOTTY, type Errno, errnoOf, isErrno } from '../../src/errno.ts';
+import { reasonOf } from '../../src/error.ts';
+import { errnoText } from '../../src/libc.ts';
+import { listMounts } from '../../src/mount-table.ts';
+import { jsonOfSources, type SavedSourcesJson } from '../saved-sources.ts';
+import { askFd } from './mounted.ts';
+import { mountOfFd } from './open-path.ts';
+
+/**
+ * What is said of one mount: what it is made of; `gone`: nothing is there, or only what a dead daemon left; `hidden`:
+ * another mount lies on it; `unknown`: why nobody can say.
+ */
+export type AskedMount =
+  | { readonly state: 'mounted'; readonly pid: number; readonly imageId: string; readonly sources: SavedSourcesJson }
+  | { readonly state: 'gone' | 'hidden' }
+  | { readonly state: 'unknown'; readonly reason: string };
+
+const NOT_TOLD =
+  process.geteuid?.() === 0 ? 'its daemon does not tell: it is an older version' : 'only root may ask this one';
+const GONE: readonly (Errno | undefined)[] = [ENOENT, ENOTCONN];
+
+function ask(mountId: number): AskedMount {
+  const mounts = listMounts();
+  const mount = mounts.find((entry) => entry.mountId === mountId);
+  if (mount === undefined) return { state: 'gone' };
+  let fd: number;
+  try {
+    fd = openSync(Buffer.from(mount.mountpointBytes), constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    return GONE.includes(errnoOf(error)) ? { state: 'gone' } : { state: 'unknown', reason: reasonOf(error) };
+  }
+  try {
+    if (mountOfFd(fd, mounts)?.mountId !== mountId) return { state: 'hidden' };
+    const asked = askFd(fd);
+    if (isErrno(asked)) {
+      if (GONE.includes(asked)) return { state: 'gone' };
+      return { state: 'unknown', reason: asked === ENOTTY ? NOT_TOLD : errnoText(asked) };
+    }
+    const sources = jsonOfSources(asked.mount, mount.mountpointBytes, asked.sources);
+    return { state: 'mounted', pid: asked.mount.pid, imageId: asked.mount.imageId, sources };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+for (const id of process.argv.slice(2)) writeSync(1, `${JSON.stringify(ask(Number(id)))}\n`);

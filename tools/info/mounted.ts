@@ -1,0 +1,54 @@
+/** The mount that a path of the command line lies in, and what it says of itself. */
+import { closeSync, constants, openSync } from 'node:fs';
+import { askMount, askSource } from '../../src/ask-mount.ts';
+import { ENOTTY, type Errno, isErrno } from '../../src/errno.ts';
+import { CfsError, reasonOf } from '../../src/error.ts';
+import { errnoText } from '../../src/libc.ts';
+import type { MountRecord } from '../../src/mount-record.ts';
+import type { SourceRecord } from '../../src/source-record.ts';
+
+export interface MountAnswer {
+  readonly mount: MountRecord;
+  readonly sources: readonly SourceRecord[];
+}
+
+/**
+ * Asks the mount that the directory `path` lies in.
+ * @throws CfsError: `usage` where it lies in no mount of cfs, `system` where it cannot be asked
+ */
+export function askMountAt(path: string | Uint8Array): MountAnswer {
+  const shown = typeof path === 'string' ? path : Buffer.from(path).toString();
+  const answer = tryMountAt(path, shown);
+  if (!isErrno(answer)) return answer;
+  if (answer === ENOTTY) {
+    throw new CfsError('usage', `${shown} is not in a mount of cfs. 'cfs-info mounts' lists those of this machine.`);
+  }
+  throw new CfsError('system', `Cannot ask the mount at ${shown}: ${errnoText(answer)}`);
+}
+
+function tryMountAt(path: string | Uint8Array, shown: string): MountAnswer | Errno {
+  let fd: number;
+  try {
+    fd = openSync(typeof path === 'string' ? path : Buffer.from(path), constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    throw new CfsError('system', `Cannot open ${shown}: ${reasonOf(error)}`, { cause: error });
+  }
+  try {
+    return askFd(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** @param fd an open directory of a mount */
+export function askFd(fd: number): MountAnswer | Errno {
+  const mount = askMount(fd);
+  if (isErrno(mount)) return mount;
+  const sources: SourceRecord[] = [];
+  for (let i = 0; i < mount.sources; i++) {
+    const source = askSource(fd, i);
+    if (isErrno(source)) return source;
+    sources.push(source);
+  }
+  return { mount, sources };
+}

@@ -1,0 +1,114 @@
+/** `cfs-info mounts`: the mounts of this machine, as the table of mounts and each daemon's own word have them. */
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { printable } from '../../src/bytes.ts';
+import { listMounts, type MountEntry } from '../../src/mount-table.ts';
+import { jsonText } from '../json-text.ts';
+import type { SavedSourcesJson, SourceJson } from '../saved-sources.ts';
+import type { AskedMount } from './ask-mounts.ts';
+import { formatLines } from './inode.ts';
+import type { Output } from './output.ts';
+
+/** How long a daemon may take to answer. */
+const PATIENCE_MS = 5_000;
+const NO_ANSWER: AskedMount = { state: 'unknown', reason: `its daemon gives no answer for ${PATIENCE_MS / 1000} s` };
+const MOUNT_TYPE = 'fuse.cfs';
+
+/** Shows each mount of cfs that this process can see; what a dead daemon left behind is none. */
+export async function showMounts(json: boolean, out: Output): Promise<void> {
+  const entries = listMounts().filter(({ type }) => type === MOUNT_TYPE);
+  const answers = await askAll(entries.map(({ mountId }) => mountId));
+  let shown = 0;
+  for (const [i, entry] of entries.entries()) {
+    const answer = answers[i] as AskedMount;
+    if (answer.state === 'gone') continue;
+    if (json) out.jsonElement(jsonOfMount(entry, answer));
+    else out.text((shown++ > 0 ? '\n' : '') + textOfMount(entry, answer));
+  }
+  if (json) out.jsonEnd();
+}
+
+/** The answers in the order of the ids. A mount that gives none costs one process, and the others are asked by the next. */
+async function askAll(mountIds: readonly number[]): Promise<AskedMount[]> {
+  const answers: AskedMount[] = [];
+  while (answers.length < mountIds.length) {
+    answers.push(...(await askSome(mountIds.slice(answers.length))));
+    if (answers.length < mountIds.length) answers.push(NO_ANSWER);
+  }
+  return answers;
+}
+
+/** The answers up to the first mount that gives none in time. */
+function askSome(mountIds: readonly number[]): Promise<AskedMount[]> {
+  return new Promise((resolve, reject) => {
+    const program = fileURLToPath(new URL('./ask-mounts.js', import.meta.url));
+    const child = spawn(process.execPath, [program, ...mountIds.map(String)], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const answers: AskedMount[] = [];
+    const finish = (): void => {
+      clearTimeout(timer);
+      // one that waits in the kernel may not die yet: it is not waited for
+      child.kill('SIGKILL');
+      child.stdout.destroy();
+      child.unref();
+      resolve(answers);
+    };
+    const timer = setTimeout(finish, PATIENCE_MS);
+    const lines = createInterface(child.stdout);
+    lines.on('line', (line) => {
+      answers.push(JSON.parse(line) as AskedMount);
+      timer.refresh();
+    });
+    lines.on('close', finish);
+    child.on('error', reject);
+  });
+}
+
+function textOfMount({ mountpointBytes, source, mountId }: MountEntry, answer: AskedMount): string {
+  const lines: [key: string, value: string][] = [['mount', printable(mountpointBytes)]];
+  if (answer.state !== 'mounted') {
+    lines.push(['source', source], ['mount id', String(mountId)]);
+    lines.push(['state', answer.state === 'unknown' ? answer.reason : 'hidden: another mount lies on it']);
+    return formatLines(lines);
+  }
+  const { sources, pid, imageId } = answer;
+  const [image, ...repositories] = sources.sources;
+  lines.push(['image', pathText(image)], ['id', imageId]);
+  for (const repository of repositories) lines.push(['repository', pathText(repository)]);
+  lines.push(['options', sources.options], ['daemon', `pid ${pid}`], ['mount id', String(mountId)]);
+  return formatLines(lines);
+}
+
+const pathText = (source: SourceJson | undefined): string => source?.path ?? `gone; it was given as ${source?.given}`;
+
+/** Keys without a value are left out. */
+interface MountJson {
+  readonly mountpoint: string;
+  readonly mountpointBase64: string | undefined;
+  readonly mountId: number;
+  /** "major:minor" */
+  readonly dev: string;
+  readonly state: AskedMount['state'];
+  readonly reason: string | undefined;
+  readonly pid: number | undefined;
+  readonly imageId: string | undefined;
+  readonly options: string | undefined;
+  readonly sources: SavedSourcesJson['sources'] | undefined;
+}
+
+function jsonOfMount({ mountpointBytes, mountId, device }: MountEntry, answer: AskedMount): MountJson {
+  const mountpoint = jsonText(mountpointBytes);
+  const mounted = answer.state === 'mounted' ? answer : undefined;
+  return {
+    mountpoint: mountpoint.text,
+    mountpointBase64: mountpoint.base64,
+    mountId,
+    dev: device,
+    state: answer.state,
+    reason: answer.state === 'unknown' ? answer.reason : undefined,
+    pid: mounted?.pid,
+    imageId: mounted?.imageId,
+    options: mounted?.sources.options,
+    sources: mounted?.sources.sources,
+  };
+}

@@ -1,0 +1,51 @@
+/** `cfs-info sources`: where the bytes of a mount come from. */
+import { closeSync, constants, openSync } from 'node:fs';
+import { printable } from '../../src/bytes.ts';
+import { formatHandle } from '../../src/handle-format.ts';
+import { listMounts } from '../../src/mount-table.ts';
+import type { SourceRecord } from '../../src/source-record.ts';
+import { jsonOfSources } from '../saved-sources.ts';
+import { formatLines } from './inode.ts';
+import { askMountAt } from './mounted.ts';
+import { mountOfFd } from './open-path.ts';
+import type { Output } from './output.ts';
+
+/**
+ * Shows the sources of the mount that `path` lies in. As JSON it is what `cfs-mount --from` takes.
+ * @throws CfsError as `askMountAt`
+ */
+export function showSources(path: string, json: boolean, out: Output): void {
+  const { mount, sources } = askMountAt(path);
+  if (json)
+    out.text(`${JSON.stringify(jsonOfSources(mount, mountpointOf(path) ?? mount.mountpoint, sources), null, 2)}\n`);
+  else out.text(sources.map(textOfSource).join('\n'));
+}
+
+/** Where the mount is now, which may be another place than where it was made; undefined where this process cannot see that. */
+export function mountpointOf(path: string): Uint8Array | undefined {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    return mountOfFd(fd, listMounts())?.mountpointBytes;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function textOfSource(source: SourceRecord): string {
+  const { kind, index, id, path, given, device, fsType, fsUuid, mountId, handle, parent } = source;
+  const lines: [key: string, value: string][] = [
+    [kind === 'image' ? 'image' : `repository ${index}`, path === undefined ? GONE : printable(path)],
+    [kind === 'image' ? 'id' : 'uuid', id],
+    ['given as', printable(given)],
+    [
+      'file system',
+      `${fsType} ${device.major}:${device.minor}, ${fsUuid === undefined ? 'no uuid' : `uuid ${fsUuid}`}`,
+    ],
+    ['mount id', String(mountId)],
+    ['handle', handle === undefined ? 'none: the file system gives no handles' : formatHandle(handle)],
+  ];
+  if (parent !== undefined) lines.push(['in directory', `${formatHandle(parent.handle)} ${printable(parent.name)}`]);
+  return formatLines(lines);
+}
+
+const GONE = 'gone: it was deleted or replaced, or its file system was unmounted';

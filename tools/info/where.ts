@@ -1,0 +1,156 @@
+/** `cfs-info where`: where the content of a file of a mount is. */
+import { closeSync, constants, lstatSync, openSync } from 'node:fs';
+import { askFile } from '../../src/ask-mount.ts';
+import { printable, toHex } from '../../src/bytes.ts';
+import { isErrno } from '../../src/errno.ts';
+import { CfsError, reasonOf } from '../../src/error.ts';
+import { O_PATH } from '../../src/file-handle.ts';
+import type { FileRecord, Verified } from '../../src/file-record.ts';
+import { listMounts } from '../../src/mount-table.ts';
+import { jsonText } from '../json-text.ts';
+import { typedPath } from './directory-entry.ts';
+import { formatLines } from './inode.ts';
+import { askFd, type MountAnswer } from './mounted.ts';
+import { mountOfFd } from './open-path.ts';
+import type { Output } from './output.ts';
+
+/**
+ * Shows for each path what the mount says of its content: opens and verifies nothing. Symbolic links are not followed.
+ * @throws CfsError: `usage` where a path is in no mount of cfs, `system` where the mount cannot be asked
+ */
+export function showWhere(paths: readonly string[], json: boolean, out: Output): void {
+  for (const [i, argument] of paths.entries()) {
+    const path = typedPath(argument);
+    const file = fileAt(path);
+    const mount = mountOf(path);
+    if (json) out.jsonElement(jsonOfPlace(path, file, mount));
+    else out.text((i > 0 ? '\n' : '') + textOfPlace(path, file, mount));
+  }
+  if (json) out.jsonEnd();
+}
+
+function fileAt(path: Buffer): FileRecord {
+  try {
+    lstatSync(path);
+  } catch (error) {
+    throw new CfsError('usage', `Cannot find ${printable(path)}: ${reasonOf(error)}`, { cause: error });
+  }
+  const file = askFile(path);
+  if (!isErrno(file)) return file;
+  throw new CfsError(
+    'usage',
+    `${printable(path)} is not in a mount of cfs, or only root may ask: links, devices and files that you may not read`,
+  );
+}
+
+/** For the names of the sources; undefined where this process may not ask. */
+function mountOf(path: Buffer): MountAnswer | undefined {
+  const fds: number[] = [];
+  try {
+    const fd = openAny(path, O_PATH | constants.O_NOFOLLOW, fds);
+    const mountpoint = mountOfFd(fd, listMounts())?.mountpointBytes;
+    if (mountpoint === undefined) return undefined;
+    const answer = askFd(openAny(mountpoint, constants.O_RDONLY | constants.O_DIRECTORY, fds));
+    return isErrno(answer) ? undefined : answer;
+  } catch {
+    return undefined;
+  } finally {
+    for (const fd of fds) closeSync(fd);
+  }
+}
+
+function openAny(path: Uint8Array, flags: number, fds: number[]): number {
+  const fd = openSync(Buffer.from(path), flags);
+  fds.push(fd);
+  return fd;
+}
+
+const VERIFIED: Readonly<Record<Verified, string>> = {
+  yes: 'yes, all of it',
+  reading: 'each block when it is read',
+  no: 'not yet: at its first open',
+  off: 'no: the mount has verify=off',
+};
+
+function textOfPlace(path: Buffer, file: FileRecord, mount: MountAnswer | undefined): string {
+  const { content, ino, generation, size } = file;
+  const lines: [key: string, value: string][] = [
+    ['path', printable(path)],
+    ['image', `${file.imageId}${nameOf(mount, 0, ' ')}`],
+    ['in the image', file.path.length === 0 ? 'a path too long to tell' : printable(file.path)],
+    ['inode', `${ino}, generation ${generation}`],
+  ];
+  if (content === undefined) return formatLines([...lines, ['content', 'none: it is no regular file']]);
+  lines.push(['size', `${size} bytes`]);
+  const { object, source, holders, verified } = content;
+  if (object === undefined) {
+    lines.push(['content', size === 0 ? 'empty' : 'in the image itself']);
+    return formatLines(lines);
+  }
+  const others = holders.filter((holder) => holder !== source);
+  lines.push(
+    ['object', `${object.hash}:${toHex(object.digest)}`],
+    ['verified', VERIFIED[verified]],
+    ['served by', source < 0 ? 'nobody: no repository has it' : `repository ${source}${nameOf(mount, source, ', ')}`],
+  );
+  for (const other of others) lines.push(['also in', `repository ${other}${nameOf(mount, other, ', ')}`]);
+  return formatLines(lines);
+}
+
+function nameOf(mount: MountAnswer | undefined, source: number, before: string): string {
+  const path = mount?.sources[source]?.path;
+  return path === undefined ? '' : `${before}${printable(path)}`;
+}
+
+/** Keys without a value are left out. Numbers of sources: 0 is the image, then the repositories. */
+interface PlaceJson {
+  readonly path: string;
+  readonly pathBase64: string | undefined;
+  readonly imageId: string;
+  readonly imagePath: string | undefined;
+  readonly imagePathBase64: string | undefined;
+  readonly ino: number;
+  readonly generation: number;
+  readonly size: number;
+  readonly content: 'object' | 'image' | 'empty' | undefined;
+  readonly hash: string | undefined;
+  readonly object: string | undefined;
+  readonly verified: Verified | undefined;
+  readonly source: SourceNameJson | undefined;
+  readonly holders: readonly SourceNameJson[] | undefined;
+}
+
+interface SourceNameJson {
+  readonly number: number;
+  readonly id: string | undefined;
+  readonly path: string | undefined;
+  readonly pathBase64: string | undefined;
+}
+
+function jsonOfPlace(pathBytes: Buffer, file: FileRecord, mount: MountAnswer | undefined): PlaceJson {
+  const { content, ino, generation, size, imageId } = file;
+  const path = jsonText(pathBytes);
+  const imagePath = file.path.length === 0 ? undefined : jsonText(file.path);
+  return {
+    path: path.text,
+    pathBase64: path.base64,
+    imageId,
+    imagePath: imagePath?.text,
+    imagePathBase64: imagePath?.base64,
+    ino,
+    generation,
+    size,
+    content: content && (content.object !== undefined ? 'object' : size === 0 ? 'empty' : 'image'),
+    hash: content?.object?.hash,
+    object: content?.object && toHex(content.object.digest),
+    verified: content?.verified,
+    source: content === undefined || content.source < 0 ? undefined : sourceName(mount, content.source),
+    holders: content?.holders.map((holder) => sourceName(mount, holder)),
+  };
+}
+
+function sourceName(mount: MountAnswer | undefined, number: number): SourceNameJson {
+  const source = mount?.sources[number];
+  const path = source?.path && jsonText(source.path);
+  return { number, id: source?.id, path: path?.text, pathBase64: path?.base64 };
+}

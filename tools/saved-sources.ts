@@ -1,0 +1,177 @@
+/**
+ * A list of a mount's sources as it is saved beside a checkpoint, to make the mount again: JSON, docs/handles.md. Pure.
+ *
+ * Paths that are not UTF-8 have a key with "Base64" beside them, which is then the one that counts.
+ */
+import { CfsError } from '../src/error.ts';
+import { type FileHandle, formatHandle, parseHandle } from '../src/handle-format.ts';
+import type { MountRecord } from '../src/mount-record.ts';
+import type { SourceRecord } from '../src/source-record.ts';
+import { jsonText } from './json-text.ts';
+
+const FORMAT = 'cfs-sources';
+const FORMAT_VERSION = 1;
+
+/** One source in JSON. Keys without a value are left out. */
+export interface SourceJson {
+  readonly kind: string;
+  /** The image's id, or the repository's uuid. */
+  readonly id: string;
+  /** Absent where it is gone. */
+  readonly path: string | undefined;
+  readonly pathBase64: string | undefined;
+  readonly given: string;
+  readonly givenBase64: string | undefined;
+  /** st_dev, "major:minor". */
+  readonly dev: string;
+  readonly ino: number;
+  readonly fsType: string;
+  readonly fsUuid: string | undefined;
+  readonly mountId: number;
+  readonly handle: string | undefined;
+  readonly parent:
+    | { readonly handle: string; readonly name: string; readonly nameBase64: string | undefined }
+    | undefined;
+}
+
+export interface SavedSourcesJson {
+  readonly format: typeof FORMAT;
+  readonly version: number;
+  readonly mountpoint: string;
+  readonly mountpointBase64: string | undefined;
+  readonly options: string;
+  /** The image, then the repositories in the order in which they are asked. */
+  readonly sources: readonly SourceJson[];
+}
+
+/** What is needed to make a mount again. */
+export interface SavedSource {
+  readonly id: string;
+  readonly path: Buffer | undefined;
+  readonly fsType: string;
+  readonly fsUuid: string | undefined;
+  readonly dev: string;
+  readonly handle: FileHandle | undefined;
+  readonly parent: { readonly handle: FileHandle; readonly name: Buffer } | undefined;
+}
+
+export interface SavedSources {
+  readonly mountpoint: Buffer;
+  /** As cfs-mount takes them after -o. */
+  readonly options: string;
+  readonly image: SavedSource;
+  readonly repositories: readonly SavedSource[];
+}
+
+export function jsonOfSource(source: SourceRecord): SourceJson {
+  const { kind, id, device, ino, fsType, fsUuid, mountId, handle, parent } = source;
+  const path = source.path && jsonText(source.path);
+  const given = jsonText(source.given);
+  const name = parent && jsonText(parent.name);
+  return {
+    kind,
+    id,
+    path: path?.text,
+    pathBase64: path?.base64,
+    given: given.text,
+    givenBase64: given.base64,
+    dev: `${device.major}:${device.minor}`,
+    ino,
+    fsType,
+    fsUuid,
+    mountId,
+    handle: handle && formatHandle(handle),
+    parent: parent && name && { handle: formatHandle(parent.handle), name: name.text, nameBase64: name.base64 },
+  };
+}
+
+/** @param mountpoint where the mount is now */
+export function jsonOfSources(
+  mount: MountRecord,
+  mountpoint: Uint8Array,
+  sources: readonly SourceRecord[],
+): SavedSourcesJson {
+  const where = jsonText(mountpoint);
+  return {
+    format: FORMAT,
+    version: FORMAT_VERSION,
+    mountpoint: where.text,
+    mountpointBase64: where.base64,
+    options: Buffer.from(mount.options).toString(),
+    sources: sources.map(jsonOfSource),
+  };
+}
+
+/**
+ * @param from names the list in messages
+ * @throws CfsError (usage) that says what is wrong with it
+ */
+export function parseSavedSources(json: string, from: string): SavedSources {
+  const fail = (reason: string): never => {
+    throw new CfsError('usage', `Cannot use the source list ${from}: ${reason}`);
+  };
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    return fail('it is not JSON');
+  }
+  const list = asObject(value);
+  if (list?.['format'] !== FORMAT) return fail(`it is none; 'cfs-info sources --json MOUNT' makes one`);
+  if (list['version'] !== FORMAT_VERSION) {
+    return fail(`it has version ${String(list['version'])}; this program knows version ${FORMAT_VERSION}`);
+  }
+  const mountpoint = bytesOf(list, 'mountpoint') ?? fail('it has no mount point');
+  const { options } = list;
+  if (typeof options !== 'string') return fail('it has no options');
+  const entries = Array.isArray(list['sources']) ? list['sources'] : fail('it has no sources');
+  const sources = entries.map(
+    (entry, i) => parseSource(entry, i === 0 ? 'image' : 'repository') ?? fail(`source ${i} is malformed`),
+  );
+  const [image, ...repositories] = sources;
+  return image === undefined ? fail('it has no image') : { mountpoint, options, image, repositories };
+}
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+const asObject = (value: unknown): JsonObject | undefined =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined;
+
+/** The exact bytes of a text with its Base64 twin; undefined where there is none, or it cannot be a path. */
+function bytesOf(object: JsonObject, key: string): Buffer | undefined {
+  const exact = object[`${key}Base64`];
+  const plain = object[key];
+  const bytes =
+    typeof exact === 'string'
+      ? Buffer.from(exact, 'base64')
+      : typeof plain === 'string'
+        ? Buffer.from(plain)
+        : undefined;
+  return bytes === undefined || bytes.length === 0 || bytes.includes(0) ? undefined : bytes;
+}
+
+function parseSource(value: unknown, kind: string): SavedSource | undefined {
+  const entry = asObject(value);
+  if (entry === undefined || entry['kind'] !== kind) return undefined;
+  const { id, fsType, fsUuid, dev, path } = entry;
+  if (typeof id !== 'string' || typeof fsType !== 'string' || typeof dev !== 'string') return undefined;
+  if (fsUuid !== undefined && typeof fsUuid !== 'string') return undefined;
+  const bytes = bytesOf(entry, 'path');
+  if (path !== undefined && bytes === undefined) return undefined;
+  const handle = handleOf(entry['handle']);
+  const parent = asObject(entry['parent']);
+  const parentHandle = handleOf(parent?.['handle']);
+  const name = parent && bytesOf(parent, 'name');
+  return {
+    id,
+    path: bytes,
+    fsType,
+    fsUuid,
+    dev,
+    handle,
+    parent: parentHandle === undefined || name === undefined ? undefined : { handle: parentHandle, name },
+  };
+}
+
+const handleOf = (value: unknown): FileHandle | undefined =>
+  typeof value === 'string' ? parseHandle(value) : undefined;
