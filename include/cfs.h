@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a mount of cfs tells about itself and its files, by ioctl(2) on any open file or directory of the mount.
+ * docs/handles.md explains each field. Little-endian.
+ *
+ * The structures may grow at their end. The kernel takes their size from the number of the request, so a program
+ * that was compiled with an older header gets the beginning; one with a newer header than the mount gets a smaller
+ * `version`, and zeros behind what that version has.
+ *
+ * Errors: ENOTTY where the file is in no mount of cfs, or in one with driver=fuse-native; EINVAL where there is no
+ * source with this index.
+ */
+#ifndef CFS_H
+#define CFS_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define CFS_PATH_MAX 4096
+#define CFS_NAME_MAX 256
+#define CFS_HANDLE_MAX 128
+
+/* Can be given to open_by_handle_at(2) as it is: struct file_handle. */
+struct cfs_handle {
+	__u32 bytes;
+	__s32 type;
+	__u8 data[CFS_HANDLE_MAX];
+};
+
+struct cfs_mount {
+	__u32 version;			/* out: 1 */
+	__u32 sources;			/* how many sources */
+	__u32 pid;			/* of the daemon, in its pid namespace */
+	__u32 reserved;
+	__u8 image_id[32];
+	char options[CFS_PATH_MAX];	/* as cfs-mount takes them after -o */
+	char mountpoint[CFS_PATH_MAX];	/* where it was mounted */
+};
+
+#define CFS_SOURCE_IMAGE 1
+#define CFS_SOURCE_REPOSITORY 2
+
+/* cfs_source.flags */
+#define CFS_SOURCE_GONE 1	/* deleted or unmounted: path is empty */
+#define CFS_SOURCE_FS_UUID 2	/* fs_uuid is valid */
+#define CFS_SOURCE_HANDLE 4	/* handle is valid */
+#define CFS_SOURCE_PARENT 8	/* parent and name are valid */
+
+struct cfs_source {
+	__u32 version;			/* out: 1 */
+	__u32 index;			/* in: 0 is the image, then the repositories */
+	__u32 count;			/* how many sources */
+	__u32 kind;			/* CFS_SOURCE_IMAGE, CFS_SOURCE_REPOSITORY */
+	__u32 flags;
+	__u32 dev_major;		/* st_dev */
+	__u32 dev_minor;
+	__u32 reserved;
+	__u64 ino;
+	__u64 mnt_id;			/* as in mountinfo */
+	struct cfs_handle handle;
+	struct cfs_handle parent;	/* of the directory that the image lies in */
+	__u8 fs_uuid[16];
+	char fs_type[32];
+	char id[80];			/* image id, or uuid of the repository */
+	char name[CFS_NAME_MAX];	/* of the image in its directory */
+	char path[CFS_PATH_MAX];	/* now, as the daemon sees it */
+	char given[CFS_PATH_MAX];	/* as it was given to cfs-mount */
+};
+
+/* cfs_file.flags */
+#define CFS_FILE_REGULAR 1	/* source, verified and holders are valid */
+#define CFS_FILE_OBJECT 2	/* its content is an object: hash and object are valid */
+#define CFS_FILE_PATH 4		/* path is valid; else it was too long */
+
+/* cfs_file.hash */
+#define CFS_HASH_BLAKE3 1
+#define CFS_HASH_FSVERITY_SHA256 2
+
+/* cfs_file.verified */
+#define CFS_VERIFIED_YES 1	/* all of it, and unchanged since */
+#define CFS_VERIFIED_READING 2	/* each block when it is read */
+#define CFS_VERIFIED_NO 3	/* not yet: at its first open */
+#define CFS_VERIFIED_OFF 4	/* never in this mount */
+
+#define CFS_NO_SOURCE 0xffffffffU
+
+struct cfs_file {
+	__u32 version;			/* out: 1 */
+	__u32 flags;
+	__u64 ino;
+	__u64 size;
+	__u32 generation;
+	__u32 hash;
+	__u8 image_id[32];
+	__u8 object[32];
+	__u32 source;			/* serves it, or CFS_NO_SOURCE */
+	__u32 verified;
+	__u64 holders;			/* bit N: source N has a copy */
+	char path[CFS_PATH_MAX];	/* in the image, by its first name */
+};
+
+#define CFS_IOC_MOUNT _IOWR(0xc6, 1, struct cfs_mount)
+#define CFS_IOC_SOURCE _IOWR(0xc6, 2, struct cfs_source)
+#define CFS_IOC_FILE _IOWR(0xc6, 3, struct cfs_file)
+
+#endif

@@ -1,0 +1,81 @@
+#!/usr/bin/env node
+/** cfs-checkpoint: what checkpoint and restore of processes needs beside itself where they use a mount. */
+import { resolve } from 'node:path';
+import { CfsError } from '../src/error.ts';
+import { check } from './checkpoint/check.ts';
+import { prepare } from './checkpoint/prepare.ts';
+import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
+
+const EXAMPLES = `  cfs-checkpoint prepare -D dump /mnt 4711 && criu dump -t 4711 -D dump
+  umount /mnt
+  cfs-mount --from dump && cfs-checkpoint check -D dump /mnt && criu restore -D dump -d`;
+
+interface Options {
+  readonly imagesDir: string;
+  readonly json: boolean;
+}
+
+async function main(argv: readonly string[]): Promise<ExitStatus> {
+  let status: ExitStatus = EXIT.ok;
+  const program = makeCommand(
+    'cfs-checkpoint',
+    'Prepares a mount for the checkpoint of processes that use it, and checks it before they are restored.',
+    EXAMPLES,
+  );
+  const add = (usage: string, description: string) =>
+    program
+      .command(usage)
+      .description(description)
+      .option('-D, --images-dir <DIR>', 'the directory of the dump, as criu takes it', '.')
+      .option('--json', 'one JSON value on standard output', false);
+  add(
+    'prepare <mount> <pid...>',
+    'before the dump: have watched files found by their paths, save sources and files',
+  ).action((mount: string, pids: string[], options: Options) => showPrepared(mount, pids.map(parsePid), options));
+  add(
+    'check <mount>',
+    `before the restore: whether the files in use are as they were; exit status ${EXIT.found} if not`,
+  ).action((mount: string, options: Options) => {
+    status = showChecked(mount, options);
+  });
+  program.action(() => {
+    throw new CfsError(
+      'usage',
+      "no command was given; the commands are prepare and check. 'cfs-checkpoint --help' shows more.",
+    );
+  });
+  await program.parseAsync(argv);
+  return status;
+}
+
+function parsePid(text: string): number {
+  const pid = Number(text);
+  if (!/^\d+$/.test(text) || pid < 1) throw new CfsError('usage', `"${text}" is no process id`);
+  return pid;
+}
+
+function showPrepared(mount: string, pids: readonly number[], { imagesDir, json }: Options): void {
+  const prepared = prepare(mount, pids, resolve(imagesDir));
+  if (json) {
+    printJson(prepared);
+    return;
+  }
+  const { mountpoint, processes, files, watched, sourceList } = prepared;
+  process.stdout.write(
+    `processes ${processes.join(' ')} use ${files} files of ${mountpoint}, and watch ${watched}\n` +
+      `saved ${sourceList}: after the dump 'umount ${mountpoint}', before the restore 'cfs-mount --from ${imagesDir}'\n`,
+  );
+}
+
+function showChecked(mount: string, { imagesDir, json }: Options): ExitStatus {
+  const files = check(resolve(imagesDir), mount);
+  const changed = files.filter(({ problem }) => problem !== undefined);
+  if (json) printJson(files);
+  else if (changed.length === 0) process.stdout.write(`${files.length} files are as they were\n`);
+  for (const { path, uses, problem } of json ? [] : changed) {
+    process.stdout.write(`${path}: ${problem} (used by ${uses.join(', ')})\n`);
+  }
+  return changed.length === 0 ? EXIT.ok : EXIT.found;
+}
+
+await runTool('cfs-checkpoint', main);

@@ -1,0 +1,92 @@
+/**
+ * `cfs-checkpoint prepare`: what has to be done before a checkpoint tool dumps processes that use a mount.
+ *
+ * Such a tool finds a watched file by its handle and then asks /proc/self/fd for its path, which is "/" while the kernel
+ * has no name of the inode: nobody has looked one up since it was evicted. So each is looked up once.
+ */
+import { closeSync, constants, lstatSync, openSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { printable } from '../../src/bytes.ts';
+import { isErrno } from '../../src/errno.ts';
+import { CfsError, reasonOf } from '../../src/error.ts';
+import { O_PATH, openByHandle } from '../../src/file-handle.ts';
+import { type FileHandle, formatHandle } from '../../src/handle-format.ts';
+import { errnoText } from '../../src/libc.ts';
+import { replaceFile } from '../../src/store/local.ts';
+import { closeFd } from '../../src/syscall.ts';
+import { askMountAt } from '../info/mounted.ts';
+import { pathOfFd } from '../info/open-path.ts';
+import { mountpointOf } from '../info/sources.ts';
+import { SOURCES_FILE } from '../mount-from.ts';
+import { jsonOfSources } from '../saved-sources.ts';
+import { filesInUse, type UsedFile } from './files-in-use.ts';
+import { processTree } from './processes.ts';
+import { FILES_FILE, formatSavedFiles } from './saved-files.ts';
+
+export interface Prepared {
+  readonly mountpoint: string;
+  /** The named processes and their descendants. */
+  readonly processes: readonly number[];
+  readonly files: number;
+  readonly watched: number;
+  /** The list for cfs-mount --from, and that of the files for `check`. */
+  readonly sourceList: string;
+  readonly fileList: string;
+}
+
+/**
+ * @param mount a directory of the mount
+ * @param directory where the lists are written
+ * @throws CfsError: `usage` for what is no mount or no process, `system` where a watched file cannot be found
+ */
+export function prepare(mount: string, pids: readonly number[], directory: string): Prepared {
+  const { mount: record, sources } = askMountAt(mount);
+  const mountpoint = mountpointOf(mount) ?? record.mountpoint;
+  const processes = processTree(pids);
+  const root = openSync(mount, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    const files = filesInUse(processes, statSync(mount, { bigint: true }).dev);
+    const paths = new Map(files.map((file) => [file.handle, lookUp(root, file)] as const));
+    const sourceList = join(directory, SOURCES_FILE);
+    const fileList = join(directory, FILES_FILE);
+    save(sourceList, `${JSON.stringify(jsonOfSources(record, mountpoint, sources), null, 2)}\n`);
+    save(
+      fileList,
+      formatSavedFiles(files, (handle) => paths.get(handle) ?? new Uint8Array()),
+    );
+    const watched = files.filter(({ isWatched }) => isWatched).length;
+    return { mountpoint: printable(mountpoint), processes, files: files.length, watched, sourceList, fileList };
+  } finally {
+    closeSync(root);
+  }
+}
+
+/** Has the kernel look up a path of the file, and gives that in the image. */
+function lookUp(root: number, { handle, uses }: UsedFile): Uint8Array {
+  const { path, imagePath, problem } = placeOf(root, handle, uses);
+  if (path === undefined) throw new CfsError('system', `Cannot find the path of ${nameOf(handle, uses)}: ${problem}`);
+  // leads a disconnected inode to its name; what it gives is of no interest
+  lstatSync(path);
+  return imagePath ?? path;
+}
+
+function placeOf(root: number, handle: FileHandle, uses: readonly string[]): ReturnType<typeof pathOfFd> {
+  const fd = openByHandle(root, handle, O_PATH);
+  if (isErrno(fd)) throw new CfsError('system', `Cannot open ${nameOf(handle, uses)}: ${errnoText(fd)}`);
+  try {
+    return pathOfFd(fd);
+  } finally {
+    closeFd(fd);
+  }
+}
+
+const nameOf = (handle: FileHandle, uses: readonly string[]): string =>
+  `handle ${formatHandle(handle)}, which process ${uses[0]} uses`;
+
+function save(path: string, text: string): void {
+  try {
+    replaceFile(path, Buffer.from(text), true);
+  } catch (error) {
+    throw new CfsError('system', `Cannot write ${path}: ${reasonOf(error)}`, { cause: error });
+  }
+}
