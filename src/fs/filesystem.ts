@@ -121,7 +121,7 @@ export interface Filesystem {
 
   release(ino: number, handle: number): void;
 
-  /** The value, ENODATA where there is none, EOPNOTSUPP for an ACL where no inode has any; a view, not a copy. */
+  /** The value, ENODATA where there is none, EOPNOTSUPP for an ACL or a security attribute that no inode has; a view, not a copy. */
   getxattr(ino: number, name: Uint8Array): Uint8Array | Errno;
 
   /** All names, each followed by NUL, as listxattr(2) gives them. */

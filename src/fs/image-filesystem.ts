@@ -83,11 +83,17 @@ const DOT_NAME = Uint8Array.of(DOT);
 const DOTDOT_NAME = Uint8Array.of(DOT, DOT);
 
 const aclPrefix = Buffer.from('system.posix_acl_');
+const securityPrefix = Buffer.from('security.');
+/** Names of `security.` xattrs whose absence is remembered: a system asks for three or four. */
+const MOST_ABSENT = 64;
 
-function hasAcls(tables: ManifestTables): boolean {
+/** Whether the name of some xattr contains `part`, in latin1. */
+function hasXattrNamed(tables: ManifestTables, part: string): boolean {
   const { names } = tables.xattrs;
-  return Buffer.from(names.buffer, names.byteOffset, names.length).includes(aclPrefix);
+  return Buffer.from(names.buffer, names.byteOffset, names.length).includes(part, 0, 'latin1');
 }
+
+const startsWith = (name: Uint8Array, prefix: Buffer): boolean => prefix.equals(name.subarray(0, prefix.length));
 
 export class ImageFilesystem implements Filesystem {
   readonly features: FilesystemFeatures;
@@ -97,6 +103,7 @@ export class ImageFilesystem implements Filesystem {
   readonly #statistics: FilesystemStatistics;
   readonly #tell: TellReading;
   readonly #identity: MountIdentity | undefined;
+  readonly #absent = new Set<string>();
 
   /**
    * @param tell is told what readers do, for who guesses what they do next
@@ -115,7 +122,7 @@ export class ImageFilesystem implements Filesystem {
     this.slots = inodeCount(tables);
     this.features = {
       xattrs: tables.xattrs.first.length > 1,
-      acls: hasAcls(tables),
+      acls: hasXattrNamed(tables, aclPrefix.toString('latin1')),
       openless: 'reader' in contents,
     };
     let blocks = 0;
@@ -240,9 +247,21 @@ export class ImageFilesystem implements Filesystem {
     if (row < 0) return ENOENT;
     if (isPrivateXattr(name)) return this.#identity?.xattr(row, name) ?? ENODATA;
     for (const [key, value] of xattrsOf(this.#tables, row)) if (equalBytes(key, name)) return value;
-    // as a file system without ACLs says it: ls(1) then asks for no other file's, where it would ask for each
-    if (!this.features.acls && aclPrefix.equals(name.subarray(0, aclPrefix.length))) return EOPNOTSUPP;
-    return ENODATA;
+    return this.#isUnsupported(name) ? EOPNOTSUPP : ENODATA;
+  }
+
+  /**
+   * Whether no inode has an ACL, or a security attribute of this name. As a file system without them says it: ls(1) then
+   * asks for no other file's, where it would ask for each.
+   */
+  #isUnsupported(name: Uint8Array): boolean {
+    if (startsWith(name, aclPrefix)) return !this.features.acls;
+    if (!startsWith(name, securityPrefix)) return false;
+    const text = Buffer.from(name).toString('latin1');
+    if (this.#absent.has(text)) return true;
+    if (hasXattrNamed(this.#tables, text)) return false;
+    if (this.#absent.size < MOST_ABSENT) this.#absent.add(text);
+    return true;
   }
 
   listxattr(ino: number): Uint8Array | Errno {

@@ -287,6 +287,15 @@ describe('xattrs', () => {
     expect(get('/empty', 'user.a')).toBe(ENODATA);
   });
 
+  test('getxattr() says of a security attribute that there are none, where no file of the image has this one', () => {
+    expect(get('/bin/small', 'security.capability')).toBe(ENODATA);
+    // asked twice: the second answer is a remembered one
+    for (const name of ['security.selinux', 'security.selinux', 'security.capability2']) {
+      expect(get('/bin/tool', name)).toBe(EOPNOTSUPP);
+    }
+    for (let i = 0; i < 200; i++) expect(get('/bin/tool', `security.none${i}`)).toBe(EOPNOTSUPP);
+  });
+
   test('getxattr() says of an ACL that there are none, where no file of the image has one', () => {
     for (const name of ['system.posix_acl_access', 'system.posix_acl_default']) {
       expect(get('/bin/tool', name)).toBe(fs.features.acls ? ENODATA : EOPNOTSUPP);
