@@ -1,15 +1,18 @@
-/** The daemon's program: its settings come on standard input, as JSON. */
+/** The daemon's program: its settings come on standard input, as JSON; or it takes a mount over from one that died. */
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
-import { CfsError } from './error.ts';
-import { type MountedImage, mountImage } from './mount.ts';
+import { CfsError, reasonOf } from './error.ts';
+import { type MountedImage, mountImage, resumeMount } from './mount.ts';
 import { MountKeeper, makeLog, summaryOf } from './serve.ts';
+import { lookAtParkedMount, parkMount } from './survival/parked-mount.ts';
+import { DEATHS, PARKED_ENDS, parentSupervisor, type Supervisor, startSupervisor } from './survival/supervisor.ts';
 import { dup2, isInherited } from './syscall.ts';
 
 const STDIN = 0;
 const STDERR = 2;
 
-async function runDaemon({ logFile, ...options }: DaemonSettings): Promise<void> {
+async function runDaemon(settings: DaemonSettings): Promise<void> {
+  const { logFile, ...options } = settings;
   const log = makeLog(logFile ?? 'syslog');
   const keeper = new MountKeeper(log);
   let mounted: MountedImage;
@@ -21,12 +24,44 @@ async function runDaemon({ logFile, ...options }: DaemonSettings): Promise<void>
     process.exitCode = 1;
     return;
   }
-  process.title = `cfs-mount ${options.image} ${options.mountpoint}`;
+  nameProcess(settings);
   leaveTerminal();
   // a starter that was stopped meanwhile has told nobody of this mount
-  if (tell({ mounted: summaryOf(mounted) })) await keeper.serve(mounted);
+  if (tell({ mounted: summaryOf(mounted) })) await keeper.serve(mounted, supervise(mounted, settings, log));
   else await keeper.abandon(mounted);
 }
+
+function supervise(
+  { parked, mountpoint }: MountedImage,
+  settings: DaemonSettings,
+  log: (line: string) => void,
+): Supervisor | undefined {
+  if (parked === undefined) return undefined;
+  if (!parked.resends) log(`${mountpoint}: where this server dies, requests in flight fail: that takes Linux 6.9`);
+  try {
+    return startSupervisor(parkMount({ ...parked, settings }), mountpoint, log);
+  } catch (error) {
+    log(`${mountpoint}: nobody will take over where this server dies: ${reasonOf(error)}`);
+    return undefined;
+  }
+}
+
+/** Goes on where an earlier server died. */
+async function takeOver(deaths: number): Promise<void> {
+  const parked = lookAtParkedMount<DaemonSettings>(PARKED_ENDS[1]);
+  if (parked === undefined) throw new Error('nothing is parked here');
+  const { logFile, ...options } = parked.settings;
+  const log = makeLog(logFile ?? 'syslog');
+  const keeper = new MountKeeper(log);
+  nameProcess(parked.settings);
+  const mounted = await resumeMount(parked, { ...options, log });
+  log(`${parked.mountpoint}: the server died${deaths > 1 ? `, ${deaths} in a row` : ''}; this one goes on`);
+  await keeper.serve(mounted, parentSupervisor);
+}
+
+const nameProcess = ({ image, mountpoint }: DaemonSettings): void => {
+  process.title = `cfs-mount ${image} ${mountpoint}`;
+};
 
 /** @returns false where the starter is not there any more */
 function tell(ready: Ready): boolean {
@@ -43,10 +78,10 @@ function tell(ready: Ready): boolean {
  * Closes what the starter's starter left open: pipes of a build system, say, whose readers would wait for the
  * end of this daemon. node opens everything close-on-exec, so what is not came from outside.
  */
-function closeInherited(): void {
+function closeInherited(kept: readonly number[]): void {
   for (const name of readdirSync('/proc/self/fd')) {
     const fd = Number(name);
-    if (fd > READY_FD && isInherited(fd)) closeSync(fd);
+    if (fd > READY_FD && !kept.includes(fd) && isInherited(fd)) closeSync(fd);
   }
 }
 
@@ -59,7 +94,12 @@ function leaveTerminal(): void {
   closeSync(fd);
 }
 
-closeInherited();
-// nothing: whoever started this has nothing to mount after all
-const settings = readFileSync(STDIN, 'utf8');
-if (settings !== '') await runDaemon(JSON.parse(settings) as DaemonSettings);
+const deaths = Number(process.env[DEATHS] ?? 0);
+closeInherited(deaths > 0 ? PARKED_ENDS : []);
+if (deaths > 0) {
+  await takeOver(deaths);
+} else {
+  // nothing: whoever started this has nothing to mount after all
+  const settings = readFileSync(STDIN, 'utf8');
+  if (settings !== '') await runDaemon(JSON.parse(settings) as DaemonSettings);
+}

@@ -50,7 +50,7 @@ export function openImage(path: string): number {
   }
 }
 
-/** As `readImage`, from an open file at its beginning; `path` is for messages. */
+/** As `readImage`, from an open file; `path` is for messages. */
 export function readOpenImage(fd: number, path: string, expectedId?: string): ImageFile {
   checkId(expectedId);
   const bytes = readFile(fd, path);
@@ -107,9 +107,9 @@ function readWhole(fd: number, size: number): Uint8Array | undefined {
   const bytes = Buffer.allocUnsafeSlow(size);
   let length = 0;
   while (length < size) {
-    const read = readSync(fd, bytes, length, Math.min(size - length, READ_SIZE), null);
+    const read = readSync(fd, bytes, length, Math.min(size - length, READ_SIZE), length);
     if (read === 0) return undefined;
     length += read;
   }
-  return readSync(fd, Buffer.alloc(1), 0, 1, null) === 0 ? bytes : undefined;
+  return readSync(fd, Buffer.alloc(1), 0, 1, size) === 0 ? bytes : undefined;
 }

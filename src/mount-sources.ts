@@ -17,6 +17,8 @@ import type { SourceKind, SourceRecord } from './source-record.ts';
 export interface MountSource {
   readonly kind: SourceKind;
   readonly given: string;
+  /** Absolute, as it was when the mount was made. */
+  readonly path: string;
   readonly id: string;
   /** Of the image file, or the repository's directory. */
   readonly fd: number;
@@ -41,7 +43,7 @@ export function imageSource(given: string, id: string, fd: number): MountSource 
     // where the image was given by a symbolic link, the directory of the file itself
     const real = readlinkSync(`/proc/self/fd/${fd}`);
     const directory = openSync(dirname(real), NAME_DIRECTORY);
-    return { kind: 'image', given, id, fd, directory, name: basename(real), ...fileSystemOf(fd) };
+    return { kind: 'image', given, path: real, id, fd, directory, name: basename(real), ...fileSystemOf(fd) };
   } catch (error) {
     throw new CfsError('system', `Cannot find the directory of ${given}: ${reasonOf(error)}`, { cause: error });
   }
@@ -55,7 +57,7 @@ export function imageSource(given: string, id: string, fd: number): MountSource 
 export function repositorySource(given: string, path: string, uuid: string): MountSource {
   try {
     const fd = openDirectory(path);
-    return { kind: 'repository', given, id: uuid, fd, directory: -1, name: '', ...fileSystemOf(fd) };
+    return { kind: 'repository', given, path, id: uuid, fd, directory: -1, name: '', ...fileSystemOf(fd) };
   } catch (error) {
     throw new CfsError('store', `Cannot open repository ${path}: ${reasonOf(error)}`, { cause: error });
   }

@@ -9,6 +9,7 @@ import { RequestQueue } from './fuse/request-queue.ts';
 import { ServingTurn } from './fuse/serving-turn.ts';
 import { attachTables, type SharedTables } from './manifest/tables.ts';
 import { type ServedImage, servedFilesystem } from './served-filesystem.ts';
+import { OpenFileJournal } from './survival/open-file-journal.ts';
 
 /** What every thread is told when the mount is there. */
 export interface MountMessage extends ServedImage {
@@ -18,6 +19,10 @@ export interface MountMessage extends ServedImage {
   readonly events: SharedArrayBuffer;
   /** The mutex of ServingTurn. */
   readonly turn: SharedArrayBuffer;
+  /** The file of OpenFileJournal, -1 for none. */
+  readonly journal: number;
+  /** How many processes served the mount before this one. */
+  readonly epoch: number;
 }
 
 /** What a thread that serves is told. */
@@ -26,6 +31,8 @@ export interface ServeMessage extends MountMessage {
   readonly fd: number;
   /** Whether the worker is to close `fd` at the end. */
   readonly ownsFd: boolean;
+  /** Whether the worker is to read the journal first: the first of a server that takes over. */
+  readonly restores: boolean;
 }
 
 /** `openings`: so many files were opened for the first time that fetching others ahead may pay. */
@@ -59,7 +66,9 @@ function serve(message: ServeMessage): void {
   const { fd } = message;
   const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
   const turn = new ServingTurn(message.turn);
-  const openFiles = new OpenFiles(fs, message.openFileState, registry);
+  const journal = message.journal < 0 ? undefined : new OpenFileJournal(message.journal);
+  const openFiles = new OpenFiles(fs, message.openFileState, registry, journal, message.epoch);
+  if (message.restores && journal !== undefined) openFiles.restore(journal.entries());
   const dispatcher = new Dispatcher(fs, openFiles, log, (bytes) => turn.beforeWork(bytes));
   report({ type: 'serving' });
   try {

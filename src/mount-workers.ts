@@ -16,6 +16,7 @@ export class MountWorkers {
   readonly #failures: string[] = [];
   #ahead: Worker | undefined;
   #servingNow = 0;
+  #share = false;
   #running = 0;
   #allServed: () => void = () => undefined;
   #allEnded: () => void = () => undefined;
@@ -35,10 +36,12 @@ export class MountWorkers {
   }
 
   /**
-   * Hands the mount to the threads, each with a clone of `deviceFd`. Resolves when the first one serves.
+   * Hands the mount to the threads. Resolves when the first one serves.
    * @param log receives what the threads have to say
+   * @param share all threads read `deviceFd` itself; else each a clone of it
    */
-  async serve(deviceFd: number, message: MountMessage, log: (line: string) => void): Promise<void> {
+  async serve(deviceFd: number, message: MountMessage, log: (line: string) => void, share: boolean): Promise<void> {
+    this.#share = share;
     this.#allServed = () => new ReadingEvents(message.events).end();
     await this.#hand(this.#serving[0] as Worker, deviceFd, message, log);
     setImmediate(() => {
@@ -62,8 +65,9 @@ export class MountWorkers {
         else log(report.line);
       });
       worker.once('error', reject);
-      const fd = cloneDevice(deviceFd);
-      const serve: ServeMessage = { ...message, fd, ownsFd: fd !== deviceFd };
+      const fd = this.#share ? deviceFd : cloneDevice(deviceFd);
+      const restores = message.epoch > 0 && worker === this.#serving[0];
+      const serve: ServeMessage = { ...message, fd, ownsFd: fd !== deviceFd, restores };
       worker.postMessage(serve);
     });
   }

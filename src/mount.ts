@@ -4,10 +4,10 @@ import { resolve } from 'node:path';
 import { errnoName, isErrno } from './errno.ts';
 import { CfsError, reasonOf } from './error.ts';
 import { allocateReadingEvents } from './fs/reading-events.ts';
-import { PASSTHROUGH, REQUEST_BUFFER_SIZE } from './fuse/abi.ts';
-import { canPassThrough } from './fuse/device.ts';
+import { HAS_RESEND, PASSTHROUGH, REQUEST_BUFFER_SIZE } from './fuse/abi.ts';
+import { canPassThrough, resendRequests } from './fuse/device.ts';
 import { decodeInit, encodeInitReply, negotiate } from './fuse/init.ts';
-import { type KernelMount, mountKernel, unmountKernel } from './fuse/kernel-mount.ts';
+import { mountKernel, unmountKernel } from './fuse/kernel-mount.ts';
 import { allocateOpenFileState } from './fuse/open-files.ts';
 import { RequestQueue } from './fuse/request-queue.ts';
 import { allocateServingTurn } from './fuse/serving-turn.ts';
@@ -27,6 +27,9 @@ import { MountWorkers } from './mount-workers.ts';
 import { type ServedImage, servedFilesystem } from './served-filesystem.ts';
 import { type LocalRepository, openRepository } from './store/local.ts';
 import { allocateObjectState, type VerifyMode } from './store/object-store.ts';
+import { OpenFileJournal } from './survival/open-file-journal.ts';
+import type { ParkedMount } from './survival/parked-mount.ts';
+import { memfdCreate } from './syscall.ts';
 
 export type Driver = 'kernel' | 'fuse-native';
 
@@ -51,6 +54,8 @@ export interface MountOptions {
   readonly noatime: boolean;
   /** Accept a mount point that is not empty, or already has something mounted on it. */
   readonly nonempty: boolean;
+  /** Keep all that another process needs to go on serving where this one dies. */
+  readonly restart: boolean;
   /** What mountinfo shows as source; default: the image's path. */
   readonly source?: string;
   /** Receives lines about objects that could not be served, and the like. */
@@ -67,6 +72,8 @@ export interface MountedImage {
   readonly passthrough: boolean;
   readonly inodes: number;
   readonly objects: number;
+  /** What another process needs to go on serving; undefined where none could. */
+  readonly parked: Omit<ParkedMount<never>, 'settings'> | undefined;
   /** Takes the mount away; who still uses it keeps it until they are done. */
   unmount(): Promise<void>;
   /** Resolves when the mount has ended, by `unmount` or by umount(8), and nothing is left of it. */
@@ -87,6 +94,57 @@ export async function mountImage(options: MountOptions): Promise<MountedImage> {
     await workers?.terminate();
     throw error;
   }
+}
+
+/**
+ * Goes on serving a mount whose server died. Resolves once it answers again.
+ * @param parked what that one left; its descriptors belong to this process
+ * @param options those that the mount was made with
+ * @throws CfsError: image
+ */
+export async function resumeMount(
+  parked: Omit<ParkedMount<unknown>, 'settings'>,
+  options: MountOptions,
+): Promise<MountedImage> {
+  const workers = new MountWorkers(options.threads);
+  try {
+    const [image] = parked.sources as [MountSource];
+    const { id, bytes, shared } = loadTables(image.fd, options.image, image.id);
+    setTimeout(collectGarbage, SETTLED_MS).unref();
+    const tables = attachTables(shared);
+    const served = servedOf(options, parked.mountpoint, tables, parked.sources);
+    const prepared = { ...parked, options, image: { id, bytes }, tables, shared, served, imagePath: options.image };
+    const { connection: fd, helper, device, passthrough, resends, journal, mountpoint } = parked;
+    const epoch = new OpenFileJournal(journal).nextEpoch();
+    const connection = { fd, helper, device, passthrough, resends, journal, mountpoint, epoch };
+    const mounted = await serveConnection(prepared, workers, connection);
+    if (resends) resendRequests(fd);
+    return mounted;
+  } catch (error) {
+    await workers.terminate();
+    throw error;
+  }
+}
+
+/** The image comes first. */
+function servedOf(
+  options: MountOptions,
+  mountpoint: string,
+  tables: ManifestTables,
+  sources: readonly MountSource[],
+): ServedImage {
+  return {
+    record: {
+      pid: process.pid,
+      sources: sources.length,
+      imageId: (sources[0] as MountSource).id,
+      mountpoint: Buffer.from(mountpoint),
+      options: Buffer.from(options.words ?? ''),
+    },
+    sources,
+    verify: options.verify,
+    objectState: allocateObjectState(objectCount(tables)),
+  };
 }
 
 async function serve(prepared: Prepared, workers: MountWorkers | undefined): Promise<MountedImage> {
@@ -115,7 +173,7 @@ function prepare(options: MountOptions, mountpoint: string): Prepared {
   const fd = openImage(options.image);
   const sources: MountSource[] = [];
   try {
-    const { id, bytes, shared } = loadTables(fd, options);
+    const { id, bytes, shared } = loadTables(fd, options.image, options.digest);
     setTimeout(collectGarbage, SETTLED_MS).unref();
     sources.push(imageSource(options.given?.image ?? options.image, id, fd));
     const tables = attachTables(shared);
@@ -123,19 +181,7 @@ function prepare(options: MountOptions, mountpoint: string): Prepared {
     for (const [i, { path, uuid }] of repositories.entries()) {
       sources.push(repositorySource(options.given?.repositories[i] ?? path, path, uuid));
     }
-    const served = {
-      record: {
-        pid: process.pid,
-        sources: sources.length,
-        imageId: id,
-        mountpoint: Buffer.from(mountpoint),
-        options: Buffer.from(options.words ?? ''),
-      },
-      repositories: repositories.map(({ path }) => path),
-      sources,
-      verify: options.verify,
-      objectState: allocateObjectState(objectCount(tables)),
-    };
+    const served = servedOf(options, mountpoint, tables, sources);
     return { options, mountpoint, imagePath: resolve(options.image), image: { id, bytes }, tables, shared, served };
   } catch (error) {
     if (sources.length === 0) closeSync(fd);
@@ -155,7 +201,11 @@ function openRepositories(options: MountOptions, tables: ManifestTables): readon
 }
 
 /** In a function of its own, so that the file's bytes and what was decoded from them are garbage when it returns. */
-function loadTables(fd: number, { image, digest }: MountOptions): { id: string; bytes: number; shared: SharedTables } {
+function loadTables(
+  fd: number,
+  image: string,
+  digest: string | undefined,
+): { id: string; bytes: number; shared: SharedTables } {
   const { id, bytes, tables } = readOpenImage(fd, image, digest);
   return { id, bytes, shared: shareTables(tables) };
 }
@@ -191,7 +241,7 @@ function checkMountpoint(options: MountOptions): string {
   }
 }
 
-function describe(prepared: Prepared): Omit<MountedImage, 'passthrough' | 'unmount' | 'ended'> {
+function describe(prepared: Prepared): Omit<MountedImage, 'passthrough' | 'parked' | 'unmount' | 'ended'> {
   const { options, mountpoint, imagePath, image, tables } = prepared;
   return {
     id: image.id,
@@ -212,53 +262,110 @@ async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
   const source = options.source ?? imagePath;
   const mount = await mountFuseNative(fs, { ...options, mountpoint, source });
   const unmount = (): Promise<void> => mount.unmount({ lazy: true });
-  return { ...describe(prepared), passthrough: false, unmount, ended: mount.ended };
+  return { ...describe(prepared), passthrough: false, parked: undefined, unmount, ended: mount.ended };
+}
+
+/** The kernel's side of a mount, INIT answered. */
+interface Connection {
+  readonly fd: number;
+  readonly helper: boolean;
+  readonly mountpoint: string;
+  /** major:minor of the mount's file system. */
+  readonly device: string | undefined;
+  readonly passthrough: boolean;
+  readonly resends: boolean;
+  /** The file of OpenFileJournal; -1 where nobody would read it. */
+  readonly journal: number;
+  /** How many processes served the mount before this one. */
+  readonly epoch: number;
 }
 
 async function serveByKernel(prepared: Prepared, workers: MountWorkers): Promise<MountedImage> {
-  const { options, mountpoint, imagePath, tables } = prepared;
-  const mount = await mountKernel({ ...options, mountpoint, source: options.source ?? imagePath });
+  const { options, mountpoint, imagePath } = prepared;
+  const { fd, helper } = await mountKernel({ ...options, mountpoint, source: options.source ?? imagePath });
   const device = mountAt(mountpoint)?.device;
-  const detach = (): void => {
-    if (device === undefined) return;
-    const result = unmountKernel(mountpoint, device, mount.helper);
-    if (isErrno(result)) options.log(`cannot unmount ${mountpoint}: ${errnoName(result)}`);
-  };
   try {
-    const passthrough = answerInit(mount, prepared);
-    const message: MountMessage = {
-      ...prepared.served,
-      tables: prepared.shared,
-      openFileState: allocateOpenFileState(inodeCount(tables)),
-      passthrough,
-      turn: allocateServingTurn(),
-      events: allocateReadingEvents(),
-    };
-    const ended = workers.ended.then((failures) => {
-      for (const failure of failures) options.log(`a worker thread failed: ${failure}`);
-      if (failures.length > 0) detach();
-      closeSync(mount.fd);
+    const negotiated = answerInit(fd, prepared);
+    const journal = options.restart ? openJournal() : -1;
+    return await serveConnection(prepared, workers, {
+      fd,
+      helper,
+      mountpoint,
+      device,
+      journal,
+      epoch: 0,
+      ...negotiated,
     });
-    await workers.serve(mount.fd, message, options.log);
-    return { ...describe(prepared), passthrough, unmount: async () => detach(), ended };
   } catch (error) {
-    detach();
-    closeSync(mount.fd);
+    detach({ mountpoint, device, helper }, options.log);
+    closeSync(fd);
     throw error;
   }
 }
 
-/** Answers INIT, which waits in the queue of every new mount. Returns whether passthrough can be had. */
-function answerInit(mount: KernelMount, prepared: Prepared): boolean {
+function openJournal(): number {
+  const fd = memfdCreate('cfs-open-files');
+  if (isErrno(fd)) throw new CfsError('system', `Cannot make a file in memory: ${errnoName(fd)}`);
+  return fd;
+}
+
+function detach(
+  { mountpoint, device, helper }: Pick<Connection, 'mountpoint' | 'device' | 'helper'>,
+  log: (line: string) => void,
+): void {
+  if (device === undefined) return;
+  const result = unmountKernel(mountpoint, device, helper);
+  if (isErrno(result)) log(`cannot unmount ${mountpoint}: ${errnoName(result)}`);
+}
+
+async function serveConnection(
+  prepared: Prepared,
+  workers: MountWorkers,
+  connection: Connection,
+): Promise<MountedImage> {
+  const { options, tables, served } = prepared;
+  const { fd, passthrough, resends, journal, epoch } = connection;
+  const survives = journal >= 0;
+  const message: MountMessage = {
+    ...served,
+    tables: prepared.shared,
+    openFileState: allocateOpenFileState(inodeCount(tables)),
+    passthrough,
+    turn: allocateServingTurn(),
+    events: allocateReadingEvents(),
+    journal,
+    epoch,
+  };
+  const ended = workers.ended.then((failures) => {
+    for (const failure of failures) options.log(`a worker thread failed: ${failure}`);
+    // another process may do better
+    if (failures.length > 0 && survives) process.kill(process.pid, 'SIGKILL');
+    if (failures.length > 0) detach(connection, options.log);
+    closeSync(fd);
+    if (survives) closeSync(journal);
+  });
+  // requests that are read through a clone fail when that closes: better than to wait for ever where none can be resent
+  await workers.serve(fd, message, options.log, survives && resends);
+  return {
+    ...describe(prepared),
+    passthrough,
+    parked: survives ? { ...connection, connection: fd, sources: served.sources } : undefined,
+    unmount: async () => detach(connection, options.log),
+    ended,
+  };
+}
+
+/** Answers INIT, which waits in the queue of every new mount. */
+function answerInit(fd: number, prepared: Prepared): Pick<Connection, 'passthrough' | 'resends'> {
   const buffer = Buffer.alloc(REQUEST_BUFFER_SIZE);
-  const queue = new RequestQueue(mount.fd);
+  const queue = new RequestQueue(fd);
   const request = decodeInit(buffer.subarray(0, queue.next(buffer)));
   const { features } = servedFilesystem(prepared.served, prepared.tables, prepared.options.log);
   // with blocks checked as they are read every page comes from here: none may come from the object itself
-  const passthrough = process.geteuid?.() === 0 && !features.openless;
-  const negotiated = negotiate(request, { ...features, passthrough });
-  const reply = encodeInitReply(buffer, request, negotiated);
+  const isWanted = process.geteuid?.() === 0 && !features.openless;
+  const { flags, ...negotiated } = negotiate(request, { ...features, passthrough: isWanted });
+  const reply = encodeInitReply(buffer, request, { flags, ...negotiated });
   queue.reply(reply, reply.length);
-  if (!negotiated.flags.has(PASSTHROUGH)) return false;
-  return canPassThrough(mount.fd, (prepared.served.sources[0] as MountSource).fd);
+  const image = prepared.served.sources[0] as MountSource;
+  return { passthrough: flags.has(PASSTHROUGH) && canPassThrough(fd, image.fd), resends: flags.has(HAS_RESEND) };
 }

@@ -3,10 +3,11 @@ import { appendFileSync } from 'node:fs';
 import type { MountSummary } from './daemon.ts';
 import { reasonOf } from './error.ts';
 import type { MountedImage } from './mount.ts';
+import type { Supervisor } from './survival/supervisor.ts';
 import { LOG_WARNING, syslog } from './syscall.ts';
 
 export function summaryOf(mounted: MountedImage): MountSummary {
-  const { unmount: _unmount, ended: _ended, ...summary } = mounted;
+  const { unmount: _unmount, ended: _ended, parked: _parked, ...summary } = mounted;
   return { ...summary, pid: process.pid };
 }
 
@@ -27,6 +28,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 export class MountKeeper {
   readonly #log: (line: string) => void;
   #mounted: MountedImage | undefined;
+  #supervisor: Supervisor | undefined;
   #signals = 0;
 
   constructor(log: (line: string) => void) {
@@ -36,10 +38,12 @@ export class MountKeeper {
   }
 
   /** Serves until somebody unmounts, or a signal comes. */
-  async serve(mounted: MountedImage): Promise<void> {
+  async serve(mounted: MountedImage, supervisor?: Supervisor): Promise<void> {
     this.#mounted = mounted;
+    this.#supervisor = supervisor;
     if (this.#signals > 0) this.#unmount();
     await mounted.ended;
+    supervisor?.dismiss();
   }
 
   /** Takes a mount away that nobody knows of. */
@@ -51,7 +55,10 @@ export class MountKeeper {
   /** The first unmounts, and files that are open are served on; the second does not wait for who has them open. */
   #onSignal(signal: NodeJS.Signals): void {
     if (++this.#signals === 1) this.#unmount();
-    else this.#die(signal);
+    else {
+      this.#supervisor?.dismiss();
+      this.#die(signal);
+    }
   }
 
   #unmount(): void {
@@ -59,11 +66,12 @@ export class MountKeeper {
   }
 
   #onBug(error: Error): void {
-    const line = `internal error, unmounting: ${(error.stack ?? error.message).replaceAll('\n', ' |')}`;
+    const what = this.#supervisor === undefined ? 'unmounting' : 'another server takes over';
+    const line = `internal error, ${what}: ${(error.stack ?? error.message).replaceAll('\n', ' |')}`;
     this.#log(line);
     // a daemon that has not mounted yet still has its starter's terminal
     process.stderr.write(`cfs-mount: ${line}\n`);
-    this.#unmount();
+    if (this.#supervisor === undefined) this.#unmount();
     this.#die('SIGKILL');
   }
 

@@ -14,21 +14,16 @@ import type { ObjectState, VerifyMode } from './store/object-store.ts';
 /** What all threads of a mount are told of it; plain data but for shared memory. */
 export interface ServedImage {
   readonly record: MountRecord;
-  /** Absolute paths, in the order in which they are asked. */
-  readonly repositories: readonly string[];
-  /** The image, then the repositories in the same order. */
+  /** The image, then the repositories in the order in which they are asked. */
   readonly sources: readonly MountSource[];
   readonly verify: VerifyMode;
   readonly objectState: ObjectState;
 }
 
 /** The repositories of a mount, without a look at their meta.json, which was read when the mount was made. */
-export function repositoriesOf({ repositories, sources }: ServedImage, tables: ManifestTables): LocalRepository[] {
+export function repositoriesOf({ sources }: ServedImage, tables: ManifestTables): LocalRepository[] {
   const { hash } = tables.header;
-  return repositories.map((path, i) => {
-    const { id, fd } = sources[1 + i] as MountSource;
-    return new LocalRepository(path, { hash, uuid: id }, fd);
-  });
+  return sources.slice(1).map(({ path, id, fd }) => new LocalRepository(path, { hash, uuid: id }, fd));
 }
 
 /** @param tell is told what readers do */

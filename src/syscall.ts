@@ -11,7 +11,6 @@ import {
   AT_SYMLINK_NOFOLLOW,
   asErrno,
   cString,
-  koffi,
   type NativeFunction,
   nameBuffer,
   native,
@@ -38,8 +37,6 @@ const writeFn = native('int64_t write(int fd, const void *buffer, size_t length)
 const pollFn = native('int poll(_Inout_ uint8_t *fds, unsigned long count, int timeout)');
 const readaheadFn = native('int64_t readahead(int fd, int64_t offset, size_t length)');
 const fcntlFn = native('int fcntl(int fd, int command, int argument)');
-const socketpairFn = native('int socketpair(int domain, int type, int protocol, _Out_ int *fds)');
-const recvmsgFn = native('int64_t recvmsg(int socket, _Inout_ void *message, int flags)');
 const syslogFn = native('int syslog(int priority, const char *format, const char *text)');
 
 export const MS_RDONLY = 1;
@@ -245,6 +242,14 @@ export function pwrite(fd: number, bytes: Uint8Array, position: number): number 
   return pwriteFn(fd, bytes, bytes.length, position);
 }
 
+const memfdCreateFn = native('int memfd_create(const void *name, unsigned int flags)');
+const MFD_CLOEXEC = 1;
+
+/** memfd_create(2), close-on-exec: a file in memory that lives as long as somebody has it open. `name` is shown in /proc. */
+export function memfdCreate(name: string): number | Errno {
+  return memfdCreateFn(cString(name), MFD_CLOEXEC);
+}
+
 const closeFn = native('int close(int fd)');
 
 /** close(2), for descriptors that node does not know. */
@@ -291,57 +296,6 @@ const F_GETFD = 1;
 /** Whether `fd` is open and would stay open across exec. */
 export function isInherited(fd: number): boolean {
   return fcntlFn(fd, F_GETFD, 0) === 0;
-}
-
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const SOCK_CLOEXEC = 0o2000000;
-
-/** A connected pair of Unix stream sockets, both close-on-exec. */
-export function socketpair(): readonly [number, number] | Errno {
-  const fds = [-1, -1];
-  const result = socketpairFn(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
-  return result < 0 ? asErrno(result) : [fds[0] as number, fds[1] as number];
-}
-
-const MSG_CMSG_CLOEXEC = 0x40000000;
-const SOL_SOCKET = 1;
-const SCM_RIGHTS = 1;
-
-/**
- * Receives one file descriptor (SCM_RIGHTS, unix(7)) from a socket; blocks. EOPNOTSUPP where the
- * other side sent none, or closed.
- */
-export function receiveFd(socket: number): number | Errno {
-  const iovec = koffi().struct({ base: 'void *', length: 'size_t' });
-  const message = koffi().struct({
-    name: 'void *',
-    nameLength: 'uint32_t',
-    iov: koffi().pointer(iovec),
-    iovLength: 'size_t',
-    control: 'void *',
-    controlLength: 'size_t',
-    flags: 'int',
-  });
-  const data = Buffer.alloc(16);
-  const control = Buffer.alloc(64);
-  const header = Buffer.alloc(koffi().sizeof(message));
-  koffi().encode(header, message, {
-    name: null,
-    nameLength: 0,
-    iov: [{ base: data, length: data.length }],
-    iovLength: 1,
-    control,
-    controlLength: control.length,
-    flags: 0,
-  });
-  const n = recvmsgFn(socket, header, MSG_CMSG_CLOEXEC);
-  if (n < 0) return asErrno(n);
-  // struct cmsghdr: size_t length, int level, int type, then the descriptors
-  const got = koffi().decode(header, message) as { controlLength: number | bigint };
-  if (Number(got.controlLength) < 20) return EOPNOTSUPP;
-  if (control.readInt32LE(8) !== SOL_SOCKET || control.readInt32LE(12) !== SCM_RIGHTS) return EOPNOTSUPP;
-  return control.readInt32LE(16);
 }
 
 export const LOG_WARNING = 4;

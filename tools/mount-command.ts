@@ -41,6 +41,7 @@ Mount options:
   noexec                run no programs (default: exec)
   uuid=on|off           with --from: repositories must have the uuids of the list (default), or
                         need not, where all lie on one file system, as on a copied disk
+  restart=on|off        start another server where this one dies (default: on)
   noatime, nonempty, fsname=NAME, and what fstab and mount(8) add
 `,
 )
@@ -142,7 +143,8 @@ async function foreground(settings: Settings, logFile: string | undefined, json:
   ]);
   const log = makeLog(logFile ?? 'stderr');
   const keeper = new MountKeeper(log);
-  const mounted = await mountImage({ ...settings, log });
+  // who starts it in the foreground looks after it
+  const mounted = await mountImage({ ...settings, restart: false, log });
   ignoreStdoutErrors();
   if (json) printJson(summaryOf(mounted));
   await keeper.serve(mounted);

@@ -45,6 +45,9 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
         throw usage(`-o threads= takes 1 to ${MAX_THREADS}; not "${value}"`);
       words.threads = n;
     },
+    restart: (words, value) => {
+      words.restart = choice('restart', ['on', 'off'])(value) === 'on';
+    },
     uuid: (words, value) => {
       words.uuid = choice<UuidMode>('uuid', ['on', 'off'])(value);
     },
@@ -127,6 +130,7 @@ function defaults(): Mutable {
     exec: true,
     noatime: false,
     nonempty: false,
+    restart: true,
     uuid: 'on',
   };
 }
@@ -162,6 +166,7 @@ export function formatMountWords(words: MountWords): string {
     words.suid ? 'suid' : 'nosuid',
     words.dev ? 'dev' : 'nodev',
     words.exec ? 'exec' : 'noexec',
+    `restart=${words.restart ? 'on' : 'off'}`,
   ];
   if (words.noatime) list.push('noatime');
   if (words.nonempty) list.push('nonempty');

@@ -69,6 +69,9 @@ export const INIT_EXT = 30;
 export const PASSTHROUGH = 37;
 export const HAS_RESEND = 39;
 
+/** Codes of notifications: what the server tells the kernel by itself. */
+export const FUSE_NOTIFY_RESEND = 7;
+
 export const FOPEN_KEEP_CACHE: number = 1 << 1;
 export const FOPEN_NOFLUSH: number = 1 << 5;
 export const FOPEN_PASSTHROUGH: number = 1 << 7;

@@ -2,8 +2,14 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { EPERM, type Errno, isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
-import { ioctl } from '../syscall.ts';
-import { FUSE_DEV_IOC_BACKING_CLOSE, FUSE_DEV_IOC_BACKING_OPEN, FUSE_DEV_IOC_CLONE } from './abi.ts';
+import { ioctl, write } from '../syscall.ts';
+import {
+  FUSE_DEV_IOC_BACKING_CLOSE,
+  FUSE_DEV_IOC_BACKING_OPEN,
+  FUSE_DEV_IOC_CLONE,
+  FUSE_NOTIFY_RESEND,
+  OUT_HEADER_SIZE,
+} from './abi.ts';
 import type { BackingRegistry } from './open-files.ts';
 
 export const DEVICE = '/dev/fuse';
@@ -39,6 +45,16 @@ export function cloneDevice(fd: number): number {
     return fd;
   }
   return clone;
+}
+
+/** Has the kernel queue again all requests that were read and not answered (FUSE_NOTIFY_RESEND, Linux 6.9), for a server that starts. */
+export function resendRequests(fd: number): void {
+  // fuse_out_header with unique 0: the error is the notification's code
+  const notification = Buffer.alloc(OUT_HEADER_SIZE);
+  notification.writeUInt32LE(OUT_HEADER_SIZE, 0);
+  notification.writeInt32LE(FUSE_NOTIFY_RESEND, 4);
+  // it fails where the mount has ended meanwhile, which whoever reads requests sees too
+  write(fd, notification, notification.length);
 }
 
 /** Backing files of the mount that `fd` belongs to. Needs CAP_SYS_ADMIN in the initial user namespace. */

@@ -120,12 +120,13 @@ function read(d: Dispatcher): Answer {
   const { request, reply } = d;
   const size = Math.min(request.word(4), reply.capacity);
   d.beforeWork(size);
-  return d.fs.read(request.nodeid, request.word(0), request.long(2), reply.payload(size));
+  return d.openFiles.read(request.nodeid, request.word(0), request.long(2), reply.payload(size));
 }
 
 /** fuse_release_in: fh, … */
 function release(d: Dispatcher): Answer {
-  d.openFiles.release(d.request.nodeid, d.request.word(0), d.request.word(1));
+  const { request } = d;
+  d.openFiles.release(request.nodeid, request.word(0), request.word(1), request.isResent);
   return 0;
 }
 

@@ -4,6 +4,7 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync } from 'node:fs';
+import { receiveFd, SOCK_STREAM, socketpair } from '../descriptor-passing.ts';
 import { EBUSY, EINVAL, EPERM, type Errno, errnoName, isErrno } from '../errno.ts';
 import { CfsError } from '../error.ts';
 import { mountAt } from '../mount-table.ts';
@@ -15,8 +16,6 @@ import {
   MS_NOSUID,
   MS_RDONLY,
   mount,
-  receiveFd,
-  socketpair,
   UMOUNT_NOFOLLOW,
   umount2,
 } from '../syscall.ts';
@@ -102,7 +101,7 @@ function helperOptions(options: KernelMountOptions): string {
 
 /** fusermount3 mounts and sends the connection over the socket that _FUSE_COMMFD names. */
 async function mountByHelper(options: KernelMountOptions): Promise<KernelMount> {
-  const pair = socketpair();
+  const pair = socketpair(SOCK_STREAM);
   if (isErrno(pair)) throw new CfsError('system', `Cannot make a socket pair: ${errnoName(pair)}`);
   const [own, theirs] = pair;
   try {

@@ -22,6 +22,11 @@ export interface BackingRegistry {
   close(id: number): void;
 }
 
+/** Where open files are written down; see survival/open-file-journal.ts. */
+export interface Journal {
+  write(slot: number, backing: number, opens: number, identity: number): void;
+}
+
 /** What an OPEN is answered with. */
 export interface Opened {
   /** Low and high word of fh. */
@@ -38,6 +43,9 @@ export interface Opened {
 const MOST_KEPT = 131_072;
 const KEPT_COST = 1_536;
 const MEMORY_SHARE = 64;
+/** `low` of a file handle that is read here: the epoch, and a descriptor, of which Linux has at most 2^20 in a process. */
+const EPOCH_UNIT = 1 << 20;
+const EPOCHS = 2047;
 /** In `low` of a file handle: read by the kernel, no descriptor here. */
 const PASSTHROUGH_HANDLE = 0x8000_0000;
 /** In place of a backing id: the inode is open through the page cache. */
@@ -68,6 +76,14 @@ export function allocateOpenFileState(slots: number, kept: number = defaultKept(
   return state;
 }
 
+/** What was written down of one slot. */
+export interface RestoredFile {
+  readonly slot: number;
+  readonly backing: number;
+  readonly opens: number;
+  readonly identity: number;
+}
+
 export class OpenFiles {
   readonly #fs: Filesystem;
   readonly #registry: BackingRegistry | undefined;
@@ -75,6 +91,9 @@ export class OpenFiles {
   readonly #mutex: SharedMutex;
   /** The slots whose ids are kept, slot + 1 each: a hand goes round and takes those away that were not opened again. */
   readonly #clock: Int32Array;
+  readonly #journal: Journal | undefined;
+  /** Above the descriptor in `low` of a file handle. */
+  readonly #epoch: number;
   /** Backing id of each slot, 0 for none, or THROUGH_CACHE. */
   readonly #backing: Int32Array;
   /** Open files of each slot. */
@@ -84,10 +103,22 @@ export class OpenFiles {
   /** LISTED, AGAIN of each slot. */
   readonly #marks: Uint8Array;
 
-  /** @param registry undefined where passthrough cannot be had: every file is read through this process */
-  constructor(fs: Filesystem, state: SharedArrayBuffer, registry: BackingRegistry | undefined) {
+  /**
+   * @param registry undefined where passthrough cannot be had: every file is read through this process
+   * @param journal is told of every change, for who serves the mount after this process
+   * @param epoch numbers the processes that serve the mount, from 0: descriptors of an earlier one are not ours
+   */
+  constructor(
+    fs: Filesystem,
+    state: SharedArrayBuffer,
+    registry: BackingRegistry | undefined,
+    journal?: Journal,
+    epoch = 0,
+  ) {
     this.#fs = fs;
     this.#registry = registry;
+    this.#journal = journal;
+    this.#epoch = (epoch % EPOCHS) * EPOCH_UNIT;
     this.#header = new Int32Array(state, 0, HEADER_WORDS);
     this.#mutex = new SharedMutex(this.#header, MUTEX);
     let at = HEADER_WORDS * 4;
@@ -121,17 +152,59 @@ export class OpenFiles {
   open(nodeid: number): Opened | Errno {
     const file = this.#fs.open(nodeid);
     if (isErrno(file)) return file;
-    if (this.#registry === undefined) return cached(file);
+    if (this.#registry === undefined) return this.#cached(file);
     const backingId = this.#mutex.hold(() => this.#acquire(file, this.#registry as BackingRegistry));
-    if (backingId === THROUGH_CACHE) return cached(file);
+    if (backingId === THROUGH_CACHE) return this.#cached(file);
     this.#fs.release(nodeid, file.handle);
     if (isErrno(backingId)) return backingId;
     return { low: PASSTHROUGH_HANDLE, high: file.slot, flags: PASSTHROUGH_FLAGS, backingId };
   }
 
-  release(nodeid: number, low: number, high: number): void {
-    if (this.#registry !== undefined) this.#mutex.hold(() => this.#relinquish(high, this.#registry as BackingRegistry));
-    if (low !== PASSTHROUGH_HANDLE) this.#fs.release(nodeid, low);
+  /** @param again the process that served the mount before may have released it already: it is not counted twice */
+  release(nodeid: number, low: number, high: number, again = false): void {
+    if (this.#registry !== undefined && !again)
+      this.#mutex.hold(() => this.#relinquish(high, this.#registry as BackingRegistry));
+    if (low !== PASSTHROUGH_HANDLE && this.#isOurs(low)) this.#fs.release(nodeid, low - this.#epoch);
+  }
+
+  /** Reads an open file. `low`: of its handle. One that was opened by an earlier process is opened again for this read. */
+  read(nodeid: number, low: number, offset: number, into: Uint8Array): number | Errno {
+    if (this.#fs.features.openless) return this.#fs.read(nodeid, low, offset, into);
+    if (this.#isOurs(low)) return this.#fs.read(nodeid, low - this.#epoch, offset, into);
+    const file = this.#fs.open(nodeid);
+    if (isErrno(file)) return file;
+    try {
+      return this.#fs.read(nodeid, file.handle, offset, into);
+    } finally {
+      this.#fs.release(nodeid, file.handle);
+    }
+  }
+
+  #isOurs(low: number): boolean {
+    return low >= this.#epoch && low < this.#epoch + EPOCH_UNIT;
+  }
+
+  #cached(file: OpenFile): Opened {
+    return { low: this.#epoch + file.handle, high: file.slot, flags: CACHED_FLAGS, backingId: 0 };
+  }
+
+  #write(slot: number): void {
+    this.#journal?.write(
+      slot,
+      this.#backing[slot] as number,
+      this.#opens[slot] as number,
+      this.#identity[slot] as number,
+    );
+  }
+
+  /** Takes over what an earlier process has written down, before the first request. */
+  restore(entries: Iterable<RestoredFile>): void {
+    for (const { slot, backing, opens, identity } of entries) {
+      this.#backing[slot] = backing;
+      this.#opens[slot] = opens;
+      this.#identity[slot] = identity;
+      if (backing > 0 && this.#registry !== undefined) this.#list(slot, this.#registry);
+    }
   }
 
   /** Counts one more open of the slot and says how it is read. An Errno is never THROUGH_CACHE: that is EPERM's number, which is not returned. */
@@ -147,8 +220,7 @@ export class OpenFiles {
       // the object's file was replaced, or another repository serves it now. While somebody reads the old
       // file the kernel takes no other: this open cannot be given what was just verified
       if (opens > 0) return EIO;
-      registry.close(known);
-      this.#backing[slot] = 0;
+      this.#drop(slot, registry);
     }
     const id = registry.open(fd);
     // e.g. ELOOP: the file lies on a stacked file system. Such an inode goes through the page cache
@@ -169,16 +241,21 @@ export class OpenFiles {
   #count(slot: number, backing: number): number {
     this.#backing[slot] = backing;
     this.#opens[slot] = (this.#opens[slot] as number) + 1;
+    this.#write(slot);
     return backing;
   }
 
   #relinquish(slot: number, registry: BackingRegistry): void {
     const opens = (this.#opens[slot] as number) - 1;
     this.#opens[slot] = opens;
-    if (opens > 0) return;
+    if (opens > 0) {
+      this.#write(slot);
+      return;
+    }
     const isKept = ((this.#marks[slot] as number) & LISTED) !== 0;
     if (this.#backing[slot] === THROUGH_CACHE) this.#backing[slot] = 0;
     else if (!isKept) this.#drop(slot, registry);
+    this.#write(slot);
   }
 
   /** Gives the slot a place on the clock. Where all places are taken by files that are open, it gets none, and its id goes when it is closed. */
@@ -215,16 +292,11 @@ export class OpenFiles {
     return -1;
   }
 
+  /** Written down before the id is closed: after that it may name another file. */
   #drop(slot: number, registry: BackingRegistry): void {
     const id = this.#backing[slot] as number;
-    if (id > 0) registry.close(id);
     this.#backing[slot] = 0;
+    this.#write(slot);
+    if (id > 0) registry.close(id);
   }
 }
-
-const cached = (file: OpenFile): Opened => ({
-  low: file.handle,
-  high: file.slot,
-  flags: CACHED_FLAGS,
-  backingId: 0,
-});

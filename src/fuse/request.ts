@@ -40,6 +40,11 @@ export class RequestBuffer {
     return this.#words[3] as number;
   }
 
+  /** FUSE_UNIQUE_RESEND: an earlier process may have seen the request, and even have done it. */
+  get isResent(): boolean {
+    return this.uniqueHigh >>> 31 === 1;
+  }
+
   /** An id that no inode has (2^53 and more) becomes a number that no inode has either. */
   get nodeid(): number {
     return (this.#words[4] as number) + (this.#words[5] as number) * 0x1_0000_0000;

@@ -1,0 +1,53 @@
+/**
+ * Where a mount's open files stay when the process that serves it is killed: as a message that nobody takes, in a socket
+ * whose both ends another process holds. Whoever serves next looks at the message, which gives it the same open files,
+ * and leaves it there. The holder needs to know nothing of that: it is a shell script.
+ */
+
+import {
+  MOST_DESCRIPTORS,
+  receiveDescriptors,
+  SOCK_DGRAM,
+  sendDescriptors,
+  socketpair,
+} from '../descriptor-passing.ts';
+import { EAGAIN, isErrno } from '../errno.ts';
+import { CfsError } from '../error.ts';
+import { errnoText } from '../libc.ts';
+
+/** Open files, and what they are, as one JSON value in which their numbers are indexes. */
+export interface ParkedFiles {
+  readonly value: unknown;
+  readonly fds: readonly number[];
+}
+
+/** Below the socket's default buffer (net.core.wmem_default, 208 KiB). */
+const MOST_BYTES = 150_000;
+
+/**
+ * Parks open files in a new pair of sockets.
+ * @returns both ends: all copies of both must close before the files do
+ * @throws CfsError (system) where they are too many, or the system refuses
+ */
+export function park({ value, fds }: ParkedFiles): readonly [number, number] {
+  const data = Buffer.from(JSON.stringify(value));
+  if (data.length > MOST_BYTES || fds.length > MOST_DESCRIPTORS) {
+    throw new CfsError(
+      'system',
+      `a mount of ${fds.length} open files with ${data.length} bytes of settings is too much`,
+    );
+  }
+  const pair = socketpair(SOCK_DGRAM);
+  if (isErrno(pair)) throw new CfsError('system', `no socket pair: ${errnoText(pair)}`);
+  const sent = sendDescriptors(pair[0], data, fds);
+  if (isErrno(sent)) throw new CfsError('system', `open files cannot be kept: ${errnoText(sent)}`);
+  return pair;
+}
+
+/** New descriptors of what is parked at `socket`, the second end; undefined where nothing is. */
+export function lookAtParked(socket: number): ParkedFiles | undefined {
+  const received = receiveDescriptors(socket, MOST_BYTES, { peek: true, dontWait: true });
+  if (received === EAGAIN) return undefined;
+  if (isErrno(received)) throw new CfsError('system', `the mount's open files are not there: ${errnoText(received)}`);
+  return { value: JSON.parse(Buffer.from(received.data).toString()) as unknown, fds: received.fds };
+}
