@@ -26,9 +26,11 @@ async function runDaemon(settings: DaemonSettings): Promise<void> {
   }
   nameProcess(settings);
   leaveTerminal();
+  // before anybody knows of the mount: from then on it may be killed
+  const supervisor = supervise(mounted, settings, log);
   // a starter that was stopped meanwhile has told nobody of this mount
-  if (tell({ mounted: summaryOf(mounted) })) await keeper.serve(mounted, supervise(mounted, settings, log));
-  else await keeper.abandon(mounted);
+  if (!tell({ mounted: summaryOf(mounted) })) await mounted.unmount();
+  await keeper.serve(mounted, supervisor);
 }
 
 function supervise(

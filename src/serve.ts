@@ -46,12 +46,6 @@ export class MountKeeper {
     supervisor?.dismiss();
   }
 
-  /** Takes a mount away that nobody knows of. */
-  async abandon(mounted: MountedImage): Promise<void> {
-    await mounted.unmount();
-    await mounted.ended;
-  }
-
   /** The first unmounts, and files that are open are served on; the second does not wait for who has them open. */
   #onSignal(signal: NodeJS.Signals): void {
     if (++this.#signals === 1) this.#unmount();

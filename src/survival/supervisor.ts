@@ -21,7 +21,7 @@ export interface Supervisor {
   dismiss(): void;
 }
 
-const SCRIPT = fileURLToPath(new URL('../../libexec/cfs-supervisor', import.meta.url));
+const SCRIPT = fileURLToPath(new URL('../libexec/cfs-supervisor', import.meta.url));
 
 /**
  * Starts the script over `ends`, which are closed here.

@@ -38,7 +38,7 @@ import {
 } from './system.ts';
 
 /** What `cfs-mount --json` prints. */
-export type MountReport = Omit<MountedImage, 'unmount' | 'ended'> & { readonly pid: number };
+export type MountReport = Omit<MountedImage, 'unmount' | 'ended' | 'parked'> & { readonly pid: number };
 
 /** What `cfs-mkimage --json` prints. */
 export type Packed = BuildResult & { readonly image: string };
@@ -99,7 +99,7 @@ export class Mounted {
     const { path, pid } = this;
     await until(`${path} is unmounted`, () => !this.isMounted);
     await until(`the daemon ${pid} of ${path} ends`, () => !isAlive(pid));
-    expect(sessionMembers(pid), 'processes of the daemon that are left').toEqual([]);
+    await until(`no process of the daemon ${pid} is left`, () => sessionMembers(pid).length === 0);
     this.#isGone = true; // a later mount may get the same device number
   }
 

@@ -36,6 +36,7 @@ describe('parseMountWords() without words', () => {
       exec: true,
       noatime: false,
       nonempty: false,
+      restart: true,
       uuid: 'on',
     };
     expect(parse()).toEqual(expected);
