@@ -35,6 +35,7 @@ struct cfs_mount {
 	__u8 image_id[32];
 	char options[CFS_PATH_MAX];	/* as cfs-mount takes them after -o */
 	char mountpoint[CFS_PATH_MAX];	/* where it was mounted */
+	char release[32];		/* version of the program that serves it */
 };
 
 #define CFS_SOURCE_IMAGE 1

@@ -13,6 +13,8 @@ export interface MountRecord {
   readonly mountpoint: Uint8Array;
   /** As cfs-mount takes them after -o. */
   readonly options: Uint8Array;
+  /** Version of the program that serves it. */
+  readonly release: string;
 }
 
 export const MOUNT_VERSION = 1;
@@ -26,8 +28,11 @@ const IMAGE_ID = 16;
 const OPTIONS = IMAGE_ID + DIGEST_SIZE;
 const MOUNTPOINT = OPTIONS + PATH_ROOM;
 
+const RELEASE = MOUNTPOINT + PATH_ROOM;
+const RELEASE_ROOM = 32;
+
 /** Bytes of `struct cfs_mount` in this version. */
-export const MOUNT_SIZE: number = MOUNTPOINT + PATH_ROOM;
+export const MOUNT_SIZE: number = RELEASE + RELEASE_ROOM;
 
 /** @returns MOUNT_SIZE bytes; texts of 4,096 bytes or more are left empty */
 export function encodeMount(record: MountRecord): Uint8Array {
@@ -38,6 +43,7 @@ export function encodeMount(record: MountRecord): Uint8Array {
   bytes.set(fromHex(record.imageId), IMAGE_ID);
   if (record.options.length < PATH_ROOM) bytes.set(record.options, OPTIONS);
   if (record.mountpoint.length < PATH_ROOM) bytes.set(record.mountpoint, MOUNTPOINT);
+  bytes.write(record.release, RELEASE, RELEASE_ROOM - 1, 'latin1');
   return bytes;
 }
 
@@ -45,10 +51,10 @@ export function encodeMount(record: MountRecord): Uint8Array {
 export function decodeMount(struct: Uint8Array): MountRecord | undefined {
   const bytes = Buffer.from(struct.buffer, struct.byteOffset, struct.length);
   if (bytes.length < MOUNT_SIZE || bytes.readUInt32LE(VERSION) < MOUNT_VERSION) return undefined;
-  const text = (at: number): Uint8Array => {
-    const field = bytes.subarray(at, at + PATH_ROOM);
+  const text = (at: number, room = PATH_ROOM): Uint8Array => {
+    const field = bytes.subarray(at, at + room);
     const end = field.indexOf(0);
-    return Uint8Array.from(field.subarray(0, end < 0 ? PATH_ROOM : end));
+    return Uint8Array.from(field.subarray(0, end < 0 ? room : end));
   };
   return {
     pid: bytes.readUInt32LE(PID),
@@ -56,5 +62,6 @@ export function decodeMount(struct: Uint8Array): MountRecord | undefined {
     imageId: toHex(bytes.subarray(IMAGE_ID, IMAGE_ID + DIGEST_SIZE)),
     mountpoint: text(MOUNTPOINT),
     options: text(OPTIONS),
+    release: Buffer.from(text(RELEASE, RELEASE_ROOM)).toString('latin1'),
   };
 }

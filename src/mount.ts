@@ -30,6 +30,7 @@ import { allocateObjectState, type VerifyMode } from './store/object-store.ts';
 import { OpenFileJournal } from './survival/open-file-journal.ts';
 import type { ParkedMount } from './survival/parked-mount.ts';
 import { memfdCreate } from './syscall.ts';
+import { version } from './version.ts';
 
 export type Driver = 'kernel' | 'fuse-native';
 
@@ -140,6 +141,7 @@ function servedOf(
       imageId: (sources[0] as MountSource).id,
       mountpoint: Buffer.from(mountpoint),
       options: Buffer.from(options.words ?? ''),
+      release: version(),
     },
     sources,
     verify: options.verify,

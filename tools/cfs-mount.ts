@@ -3,7 +3,7 @@
 import { StartingDaemon } from '../src/daemon.ts';
 
 /** With these nothing is mounted, or by this process itself. */
-const WITHOUT_DAEMON = /^(?:-[a-z]*[fhV][a-z]*|--(?:foreground|help|version))$/;
+const WITHOUT_DAEMON = /^(?:-[a-z]*[fhV][a-z]*|--(?:foreground|help|version|upgrade))$/;
 
 const words = process.argv.slice(2);
 const isMount = words.length >= 2 && !words.some((word) => WITHOUT_DAEMON.test(word));

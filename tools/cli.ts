@@ -1,9 +1,9 @@
 /** What all command-line tools share: options, exit statuses, errors for people and for programs. */
-import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { Command, CommanderError, Help } from 'commander';
 import { errnoOf } from '../src/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
+import { version } from '../src/version.ts';
 
 /**
  * Exit statuses, the table of the README. 1, 2, 4 and 32 are those of mount(8).
@@ -42,19 +42,6 @@ export class InterruptedError extends CfsError {
     super('interrupted', message);
     this.signal = signal;
   }
-}
-
-/** The version in package.json, found from dist/tools/ as from tools/. */
-export function version(): string {
-  for (const up of ['../package.json', '../../package.json']) {
-    try {
-      const text = readFileSync(new URL(up, import.meta.url), 'utf8');
-      return (JSON.parse(text) as { version: string }).version;
-    } catch {
-      // one directory further up
-    }
-  }
-  return 'unknown';
 }
 
 const helper = new Help();

@@ -12,6 +12,7 @@ import { formatMountWords, type MountWords, parseMountWords } from './mount-opti
 interface Options {
   readonly repo: readonly string[];
   readonly from?: string;
+  readonly upgrade: boolean;
   readonly o: readonly string[];
   readonly foreground: boolean;
   readonly log?: string;
@@ -27,6 +28,7 @@ const command = makeCommand(
   cfs-mount --repo /srv/store --repo /mnt/nfs/store rootfs.cfs /mnt
   cfs-mount -o digest=$ID,verify=open,suid,dev rootfs.cfs /mnt
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
+  cfs-mount --upgrade /mnt
   unshare --user --map-root-user --mount sh -c 'cfs-mount rootfs.cfs /mnt; ls /mnt; umount /mnt'
 
 Mount options:
@@ -47,7 +49,9 @@ Mount options:
 )
   .argument('[IMAGE]', 'an image made by cfs-mkimage')
   .argument('[MOUNTPOINT]', 'an empty directory')
-  .usage('[options] IMAGE MOUNTPOINT\n       cfs-mount [options] --from FILE [[IMAGE] MOUNTPOINT]')
+  .usage(
+    '[options] IMAGE MOUNTPOINT\n       cfs-mount [options] --from FILE [[IMAGE] MOUNTPOINT]\n       cfs-mount --upgrade MOUNTPOINT',
+  )
   .option(
     '--repo <DIR>',
     'where objects are; repeatable, asked in this order (default: the default store)',
@@ -58,6 +62,7 @@ Mount options:
     '--from <FILE>',
     'make a mount again: its image, repositories and options from a list of cfs-info sources or cfs-checkpoint',
   )
+  .option('--upgrade', 'have the mount at MOUNTPOINT served by the version that is installed now', false)
   .option('-o <OPTIONS>', 'mount options, separated by commas; repeatable', collect, [])
   .option('-f, --foreground', 'stay in the foreground until the mount ends; log to stderr', false)
   .option('--log <FILE>', 'append the log to FILE (default: stderr with -f, else syslog)')
@@ -69,6 +74,7 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   command.parse(argv);
   const options = command.opts<Options>();
   if (options.repo.includes('')) throw new CfsError('usage', '--repo needs a directory');
+  if (options.upgrade) return upgradeMount(command.args, options);
   const settings =
     options.from === undefined ? settingsOf(command.args, options) : savedSettings(options.from, options);
   const logFile = options.log === undefined ? undefined : resolve(options.log);
@@ -77,6 +83,17 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   const starting = daemon ?? new (await import('../src/daemon.ts')).StartingDaemon(argv.slice(2));
   const summary = await starting.mount({ ...settings, ...(logFile === undefined ? {} : { logFile }) });
   if (options.json) printJson(summary);
+  return EXIT.ok;
+}
+
+async function upgradeMount([mount, ...more]: readonly string[], { json }: Options): Promise<ExitStatus> {
+  if (mount === undefined || more.length > 0) throw new CfsError('usage', '--upgrade takes one MOUNTPOINT');
+  const { upgrade } = await import('./upgrade.ts');
+  const upgraded = await upgrade(mount);
+  const { mountpoint, from, to } = upgraded;
+  if (json) printJson(upgraded);
+  else
+    process.stdout.write(`${mountpoint}: version ${from.release} (pid ${from.pid}) -> ${to.release} (pid ${to.pid})\n`);
   return EXIT.ok;
 }
 

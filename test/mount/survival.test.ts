@@ -142,6 +142,32 @@ function childOfSupervisor(session: number): number | undefined {
   return undefined;
 }
 
+test('cfs-mount --upgrade has another server go on, and says which', async () => {
+  const mounted = await scratch.mount(image);
+  const fd = openSync(mounted.at('large'), 'r');
+  try {
+    const { status, stdout, stderr } = await scratch.tool('cfs-mount', ['--json', '--upgrade', mounted.path]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    const { from, to } = JSON.parse(stdout) as { from: { pid: number }; to: { pid: number } };
+    expect(from.pid).toBe(mounted.pid);
+    expect(isAlive(to.pid)).toBe(true);
+    expect(readSync(fd, Buffer.alloc(100), 0, 100, 1_000_000)).toBe(100);
+  } finally {
+    closeSync(fd);
+  }
+  await mounted.unmount();
+});
+
+test.each(['restart=off', 'driver=fuse-native'])(
+  'cfs-mount --upgrade refuses a mount with %s, and ends nothing',
+  async (word) => {
+    const mounted = await scratch.mount(image, { words: [word] });
+    const { status, stderr } = await scratch.tool('cfs-mount', ['--upgrade', mounted.path]);
+    expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('no supervisor of its server') });
+    expect(isAlive(mounted.pid)).toBe(true);
+  },
+);
+
 test('restart=off leaves a dead mount, as before', async () => {
   const mounted = await scratch.mount(image, { words: ['restart=off'] });
   process.kill(mounted.pid, 'SIGKILL');

@@ -16,7 +16,13 @@ import { mountOfFd } from './open-path.ts';
  * another mount lies on it; `unknown`: why nobody can say.
  */
 export type AskedMount =
-  | { readonly state: 'mounted'; readonly pid: number; readonly imageId: string; readonly sources: SavedSourcesJson }
+  | {
+      readonly state: 'mounted';
+      readonly pid: number;
+      readonly release: string;
+      readonly imageId: string;
+      readonly sources: SavedSourcesJson;
+    }
   | { readonly state: 'gone' | 'hidden' }
   | { readonly state: 'unknown'; readonly reason: string };
 
@@ -42,7 +48,8 @@ function ask(mountId: number): AskedMount {
       return { state: 'unknown', reason: asked === ENOTTY ? NOT_TOLD : errnoText(asked) };
     }
     const sources = jsonOfSources(asked.mount, mount.mountpointBytes, asked.sources);
-    return { state: 'mounted', pid: asked.mount.pid, imageId: asked.mount.imageId, sources };
+    const { pid, release, imageId } = asked.mount;
+    return { state: 'mounted', pid, release, imageId, sources };
   } finally {
     closeSync(fd);
   }

@@ -71,11 +71,11 @@ function textOfMount({ mountpointBytes, source, mountId }: MountEntry, answer: A
     lines.push(['state', answer.state === 'unknown' ? answer.reason : 'hidden: another mount lies on it']);
     return formatLines(lines);
   }
-  const { sources, pid, imageId } = answer;
+  const { sources, pid, release, imageId } = answer;
   const [image, ...repositories] = sources.sources;
   lines.push(['image', pathText(image)], ['id', imageId]);
   for (const repository of repositories) lines.push(['repository', pathText(repository)]);
-  lines.push(['options', sources.options], ['daemon', `pid ${pid}`], ['mount id', String(mountId)]);
+  lines.push(['options', sources.options], ['daemon', `pid ${pid}, version ${release}`], ['mount id', String(mountId)]);
   return formatLines(lines);
 }
 
@@ -91,6 +91,8 @@ interface MountJson {
   readonly state: AskedMount['state'];
   readonly reason: string | undefined;
   readonly pid: number | undefined;
+  /** Version of the program that serves it. */
+  readonly release: string | undefined;
   readonly imageId: string | undefined;
   readonly options: string | undefined;
   readonly sources: SavedSourcesJson['sources'] | undefined;
@@ -107,6 +109,7 @@ function jsonOfMount({ mountpointBytes, mountId, device }: MountEntry, answer: A
     state: answer.state,
     reason: answer.state === 'unknown' ? answer.reason : undefined,
     pid: mounted?.pid,
+    release: mounted?.release,
     imageId: mounted?.imageId,
     options: mounted?.sources.options,
     sources: mounted?.sources.sources,

@@ -1,0 +1,82 @@
+/** `cfs-mount --upgrade`: has a newly installed version serve a mount that an older one made, with nothing unmounted. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { CfsError } from '../src/error.ts';
+import type { MountRecord } from '../src/mount-record.ts';
+import { askMountAt } from './info/mounted.ts';
+
+/** The program of the servers, which the supervisor starts again by its path. */
+const SERVER = fileURLToPath(new URL('../src/daemon-main.js', import.meta.url));
+const PATIENCE_MS = 30_000;
+const LOOK_MS = 20;
+
+export interface Upgraded {
+  readonly mountpoint: string;
+  readonly from: { readonly pid: number; readonly release: string };
+  readonly to: { readonly pid: number; readonly release: string };
+}
+
+/**
+ * Ends the server of the mount; its supervisor starts the program that lies at the same path now. Who uses the mount waits
+ * meanwhile.
+ * @throws CfsError: `usage` where that cannot be, `mount` where no other server answers
+ */
+export async function upgrade(mount: string): Promise<Upgraded> {
+  const old = askMountAt(mount).mount;
+  requireSupervisor(mount, old);
+  process.kill(old.pid, 'SIGUSR2');
+  for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await sleep(LOOK_MS)) {
+    // this waits in the kernel until somebody answers
+    const { pid, release } = askMountAt(mount).mount;
+    if (pid === old.pid) continue;
+    const from = { pid: old.pid, release: old.release };
+    return { mountpoint: Buffer.from(old.mountpoint).toString(), from, to: { pid, release } };
+  }
+  throw new CfsError('mount', `Cannot upgrade ${mount}: process ${old.pid} still serves it`);
+}
+
+/** Without one nobody would go on; and it starts a program by its path, again and again the same. */
+function requireSupervisor(mount: string, { pid }: MountRecord): void {
+  const supervisor = supervisorOf(pid);
+  if (supervisor === undefined) {
+    throw new CfsError(
+      'usage',
+      `Cannot upgrade ${mount}: no supervisor of its server (process ${pid}) is to be seen here. A mount with restart=off, of the portable driver or in the foreground has none.`,
+    );
+  }
+  const program = supervisor.find((word) => word.endsWith(basename(SERVER)));
+  if (program === SERVER) return;
+  throw new CfsError(
+    'usage',
+    `Cannot upgrade ${mount}: it is served from ${program}. Install the new version there, and use its cfs-mount.`,
+  );
+}
+
+/** The command line of the supervisor that watches over the process: both are of one session. */
+function supervisorOf(pid: number): readonly string[] | undefined {
+  const session = sessionOf(String(pid));
+  if (session === undefined) return undefined;
+  const others = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && sessionOf(name) === session);
+  return others.map(commandOf).find((words) => words[1]?.endsWith('/cfs-supervisor'));
+}
+
+/** Of process `pid`; undefined where there is none. */
+function sessionOf(pid: string): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // what follows the name, which may hold blanks and parentheses: state, parent, group, session
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[3];
+  } catch {
+    return undefined;
+  }
+}
+
+function commandOf(pid: string): readonly string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return [];
+  }
+}
