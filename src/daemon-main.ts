@@ -4,7 +4,7 @@ import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
 import { CfsError, reasonOf } from './error.ts';
 import { type MountedImage, mountImage, resumeMount } from './mount.ts';
 import { MountKeeper, makeLog, summaryOf } from './serve.ts';
-import { lookAtParkedMount, parkMount } from './survival/parked-mount.ts';
+import { parkedAt, parkMount } from './survival/parked-mount.ts';
 import { DEATHS, PARKED_ENDS, parentSupervisor, type Supervisor, startSupervisor } from './survival/supervisor.ts';
 import { dup2, isInherited } from './syscall.ts';
 
@@ -50,8 +50,7 @@ function supervise(
 
 /** Goes on where an earlier server died. */
 async function takeOver(deaths: number): Promise<void> {
-  const parked = lookAtParkedMount<DaemonSettings>(PARKED_ENDS[1]);
-  if (parked === undefined) throw new Error('nothing is parked here');
+  const parked = parkedAt<DaemonSettings>(PARKED_ENDS, 'a mount');
   const { logFile, ...options } = parked.settings;
   const log = makeLog(logFile ?? 'syslog');
   const keeper = new MountKeeper(log);

@@ -56,12 +56,17 @@ function messageHeader(data: Uint8Array, control: Uint8Array): { header: Buffer;
 export function sendDescriptors(socket: number, data: Uint8Array, fds: readonly number[]): 0 | Errno {
   const length = CMSG_HEADER + fds.length * 4;
   const control = Buffer.alloc(Math.ceil(length / 8) * 8);
+  if (fds.length === 0) return sendMessage(socket, data, new Uint8Array(0));
   control.writeBigUInt64LE(BigInt(length), 0);
   control.writeInt32LE(SOL_SOCKET, 8);
   control.writeInt32LE(SCM_RIGHTS, 12);
   for (const [i, fd] of fds.entries()) control.writeInt32LE(fd, CMSG_HEADER + i * 4);
+  return sendMessage(socket, data, control);
+}
+
+function sendMessage(socket: number, data: Uint8Array, control: Uint8Array): 0 | Errno {
   const result = sendmsgFn(socket, messageHeader(data, control).header, 0);
-  return isErrno(asErrno(result)) ? asErrno(result) : 0;
+  return result < 0 ? asErrno(result) : 0;
 }
 
 const MSG_PEEK = 2;

@@ -154,17 +154,31 @@ function complete(mountWords: MountWords, given: Sources): Settings {
 }
 
 async function foreground(settings: Settings, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
-  const [{ mountImage }, { MountKeeper, makeLog, summaryOf }] = await Promise.all([
-    import('../src/mount.ts'),
-    import('../src/serve.ts'),
-  ]);
+  const [{ mountImage, resumeMount }, { MountKeeper, makeLog, summaryOf }, service, { parkMount, parkedAt }] =
+    await Promise.all([
+      import('../src/mount.ts'),
+      import('../src/serve.ts'),
+      import('../src/survival/service-manager.ts'),
+      import('../src/survival/parked-mount.ts'),
+    ]);
   const log = makeLog(logFile ?? 'stderr');
   const keeper = new MountKeeper(log);
-  // who starts it in the foreground looks after it
-  const mounted = await mountImage({ ...settings, restart: false, log });
+  const parked = service.storedEnds();
+  // a service manager that keeps what is parked starts this again; anybody else looks after it
+  const restart = settings.restart && service.isService();
+  const mounted =
+    parked === undefined
+      ? await mountImage({ ...settings, restart, log })
+      : await resumeMount(parkedAt(parked, settings.mountpoint), { ...settings, log });
+  if (parked === undefined && mounted.parked !== undefined)
+    service.storeParked(parkMount({ ...mounted.parked, settings }));
+  service.notifyReady(mounted.mountpoint);
   ignoreStdoutErrors();
   if (json) printJson(summaryOf(mounted));
-  await keeper.serve(mounted);
+  await keeper.serve(
+    mounted,
+    mounted.parked === undefined ? undefined : { dismiss: () => void service.forgetParked() },
+  );
   return EXIT.ok;
 }
 

@@ -1,0 +1,68 @@
+/**
+ * A mount in the foreground of a service manager: it is told when the mount answers, and keeps the parked files for the
+ * next start. The protocol of sd_notify(3) and sd_pid_notify_with_fds(3), and $LISTEN_FDS of sd_listen_fds(3).
+ */
+import { closeSync } from 'node:fs';
+import { sendDescriptors } from '../descriptor-passing.ts';
+import { isErrno } from '../errno.ts';
+import { native } from '../libc.ts';
+import { setInherit } from '../syscall.ts';
+
+const socketFn = native('int socket(int domain, int type, int protocol)');
+const connectFn = native('int connect(int socket, const void *address, unsigned int length)');
+
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+/** Of struct sockaddr_un. */
+const PATH_ROOM = 108;
+/** The first descriptor that a service manager passes. */
+const LISTEN_FDS_START = 3;
+const NAME = 'cfs';
+
+/** Whether a service manager wants to be told. */
+export const isService = (): boolean => process.env['NOTIFY_SOCKET'] !== undefined;
+
+/**
+ * Sends lines of KEY=VALUE, with open files. Does nothing where there is no service manager.
+ * @returns whether it was sent
+ */
+function notify(lines: readonly string[], fds: readonly number[] = []): boolean {
+  const name = process.env['NOTIFY_SOCKET'];
+  if (name === undefined || !/^[/@]/.test(name)) return false;
+  const path = Buffer.from(name.replace(/^@/, '\0'));
+  if (path.length >= PATH_ROOM) return false;
+  const address = Buffer.alloc(2 + path.length);
+  address.writeUInt16LE(AF_UNIX, 0);
+  address.set(path, 2);
+  const socket = socketFn(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (socket < 0) return false;
+  try {
+    if (connectFn(socket, address, address.length) < 0) return false;
+    return !isErrno(sendDescriptors(socket, Buffer.from(lines.join('\n')), fds));
+  } finally {
+    closeSync(socket);
+  }
+}
+
+/** The mount answers. */
+export const notifyReady = (mountpoint: string): boolean =>
+  notify(['READY=1', `STATUS=serving ${mountpoint}`, `MAINPID=${process.pid}`]);
+
+/** Has the ends of the socket with the parked files kept for the next start, where the unit has FileDescriptorStoreMax=2. */
+export const storeParked = (ends: readonly [number, number]): boolean => notify(['FDSTORE=1', `FDNAME=${NAME}`], ends);
+
+/** The mount has ended as it should: nothing is to be kept. */
+export const forgetParked = (): boolean => notify(['STOPPING=1', 'FDSTOREREMOVE=1', `FDNAME=${NAME}`]);
+
+/** The ends that were stored by an earlier start; undefined where there are none. */
+export function storedEnds(): readonly [number, number] | undefined {
+  const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES } = process.env;
+  if (Number(LISTEN_PID) !== process.pid) return undefined;
+  const names = (LISTEN_FDNAMES ?? '').split(':').slice(0, Number(LISTEN_FDS));
+  const fds = names.flatMap((name, i) => (name === NAME ? [LISTEN_FDS_START + i] : []));
+  const [first, second] = fds;
+  if (first === undefined || second === undefined) return undefined;
+  for (const fd of fds) setInherit(fd, false);
+  return [first, second];
+}

@@ -1,0 +1,58 @@
+# Plays a service manager for a mount in the foreground: is told when it answers, keeps what is parked, kills the server, and
+# starts another one with what was kept. Prints what it was told and what a reader saw, a line each.
+# Usage: service-manager.py DIRECTORY FILE COMMAND…  where COMMAND mounts DIRECTORY, and FILE is one in it
+import array
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+
+mount, path, command = sys.argv[1], sys.argv[2], sys.argv[3:]
+address = os.path.join(tempfile.mkdtemp(), 'notify')
+notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notify.bind(address)
+notify.settimeout(30)
+
+
+def told():
+    data, ancillary, _, _ = notify.recvmsg(4096, socket.CMSG_SPACE(64))
+    fds = array.array('i')
+    for _, _, content in ancillary:
+        fds.frombytes(content[:len(content) - len(content) % fds.itemsize])
+    words = [line for line in data.decode().split('\n') if not line.startswith(('MAINPID', 'STATUS'))]
+    print('told', *words, 'with', len(fds), 'files', flush=True)
+    return list(fds)
+
+
+def start(kept):
+    def pass_kept():
+        high = [os.dup2(fd, 100 + i) for i, fd in enumerate(kept)]
+        for i, fd in enumerate(high):
+            os.dup2(fd, 3 + i, inheritable=True)
+    environment = dict(os.environ, NOTIFY_SOCKET=address)
+    if kept:
+        environment.update(LISTEN_FDS=str(len(kept)), LISTEN_FDNAMES=':'.join(['cfs'] * len(kept)))
+    words = ['sh', '-c', 'LISTEN_PID=$$ exec "$@"', 'sh', *command]
+    return subprocess.Popen(words, env=environment, close_fds=False, preexec_fn=pass_kept)
+
+
+server = start([])
+try:
+    kept = told()
+    told()
+    with open(path) as file:
+        print('read', file.read(6), flush=True)
+        for _ in range(2):
+            server.kill()
+            server.wait()
+            server = start(kept)
+            told()
+            print('read', file.read(6), flush=True)
+    subprocess.run(['umount', mount], check=True)
+    print('exit', server.wait(30), flush=True)
+    told()
+finally:
+    server.kill()
+    os.unlink(address)
+    os.rmdir(os.path.dirname(address))
