@@ -7,6 +7,7 @@ import { Dispatcher } from './fuse/dispatch.ts';
 import { OpenFiles } from './fuse/open-files.ts';
 import { RequestQueue } from './fuse/request-queue.ts';
 import { ServingTurn } from './fuse/serving-turn.ts';
+import { WorkTable } from './fuse/work-table.ts';
 import { attachTables, type SharedTables } from './manifest/tables.ts';
 import { type ServedImage, servedFilesystem } from './served-filesystem.ts';
 import { OpenFileJournal } from './survival/open-file-journal.ts';
@@ -17,6 +18,8 @@ export interface MountMessage extends ServedImage {
   readonly openFileState: SharedArrayBuffer;
   readonly passthrough: boolean;
   readonly events: SharedArrayBuffer;
+  /** WorkTable */
+  readonly work: SharedArrayBuffer;
   /** The mutex of ServingTurn. */
   readonly turn: SharedArrayBuffer;
   /** The file of OpenFileJournal, -1 for none. */
@@ -33,12 +36,15 @@ export interface ServeMessage extends MountMessage {
   readonly ownsFd: boolean;
   /** Whether the worker is to read the journal first: the first of a server that takes over. */
   readonly restores: boolean;
+  /** Its number among the threads of the mount, from 0. */
+  readonly thread: number;
 }
 
-/** `openings`: so many files were opened for the first time that fetching others ahead may pay. */
+/** `working`: something may take long, and the main thread is to look; `openings`: so many files were opened for the first time that fetching others ahead may pay. */
 export type WorkerReport =
   | { readonly type: 'serving' }
   | { readonly type: 'openings' }
+  | { readonly type: 'working' }
   | { readonly type: 'log'; readonly line: string };
 
 const ENOUGH_OPENINGS = 3;
@@ -65,20 +71,28 @@ function serve(message: ServeMessage): void {
   });
   const { fd } = message;
   const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
-  const turn = new ServingTurn(message.turn);
+  const turn = new ServingTurn(message.turn, message.thread);
+  const table = new WorkTable(message.work);
   const journal = message.journal < 0 ? undefined : new OpenFileJournal(message.journal);
   const openFiles = new OpenFiles(fs, message.openFileState, registry, journal, message.epoch);
   if (message.restores && journal !== undefined) openFiles.restore(journal.entries());
-  const dispatcher = new Dispatcher(fs, openFiles, log, (bytes) => turn.beforeWork(bytes));
+  const dispatcher = new Dispatcher(fs, openFiles, log, {
+    begin: ({ uniqueLow, uniqueHigh, pid }) => {
+      if (table.begin(message.thread, uniqueLow, uniqueHigh, pid)) report({ type: 'working' });
+    },
+    beforeWork: (bytes) => turn.beforeWork(bytes),
+    interrupt: (low, high) => table.interrupt(low, high),
+  });
   report({ type: 'serving' });
   try {
-    serveQueue(new RequestQueue(fd), dispatcher, turn);
+    serveQueue(new RequestQueue(fd), dispatcher, turn, () => table.end(message.thread));
   } finally {
     if (message.ownsFd) closeSync(fd);
   }
 }
 
-function serveQueue(queue: RequestQueue, dispatcher: Dispatcher, turn: ServingTurn): void {
+/** @param end is told that the answer is there; false where somebody else has answered */
+function serveQueue(queue: RequestQueue, dispatcher: Dispatcher, turn: ServingTurn, end: () => boolean): void {
   const { request, reply } = dispatcher;
   try {
     for (;;) {
@@ -86,7 +100,8 @@ function serveQueue(queue: RequestQueue, dispatcher: Dispatcher, turn: ServingTu
       const length = queue.next(request.bytes);
       if (length === 0) return;
       const replyLength = dispatcher.serve(length);
-      if (replyLength > 0) queue.reply(reply.bytes, replyLength);
+      if (!end()) dispatcher.abandon();
+      else if (replyLength > 0) queue.reply(reply.bytes, replyLength);
     }
   } finally {
     turn.pass();

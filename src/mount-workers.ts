@@ -6,6 +6,9 @@
 import { Worker } from 'node:worker_threads';
 import { ReadingEvents } from './fs/reading-events.ts';
 import { cloneDevice } from './fuse/device.ts';
+import { sendError } from './fuse/request-queue.ts';
+import { MOST_THREADS } from './fuse/work-table.ts';
+import { MountMonitor } from './mount-monitor.ts';
 import type { MountMessage, ServeMessage, WorkerReport } from './mount-worker.ts';
 
 type Program = 'mount-worker' | 'ahead-worker';
@@ -15,6 +18,9 @@ export class MountWorkers {
   readonly #serving: Worker[] = [];
   readonly #failures: string[] = [];
   #ahead: Worker | undefined;
+  /** What each thread reads. */
+  readonly #devices: number[] = [];
+  #monitor: MountMonitor | undefined;
   #servingNow = 0;
   #share = false;
   #running = 0;
@@ -42,14 +48,29 @@ export class MountWorkers {
    */
   async serve(deviceFd: number, message: MountMessage, log: (line: string) => void, share: boolean): Promise<void> {
     this.#share = share;
-    this.#allServed = () => new ReadingEvents(message.events).end();
+    const monitor = new MountMonitor(message.work, message.turn, {
+      startThread: () => this.#addThread(deviceFd, message, log),
+      answer: ({ thread, uniqueLow, uniqueHigh }, error) => {
+        sendError(this.#devices[thread] as number, uniqueLow, uniqueHigh, error);
+      },
+    });
+    this.#monitor = monitor;
+    this.#allServed = () => {
+      new ReadingEvents(message.events).end();
+      monitor.stop();
+    };
     await this.#hand(this.#serving[0] as Worker, deviceFd, message, log);
     setImmediate(() => {
       while (this.#serving.length < this.#count && this.#servingNow > 0) {
-        // a failure is kept by #start
-        this.#hand(this.#startServing(), deviceFd, message, log).catch(() => undefined);
+        this.#addThread(deviceFd, message, log);
       }
     });
+  }
+
+  #addThread(deviceFd: number, message: MountMessage, log: (line: string) => void): void {
+    if (this.#serving.length >= MOST_THREADS || this.#servingNow === 0) return;
+    // a failure is kept by #start
+    this.#hand(this.#startServing(), deviceFd, message, log).catch(() => undefined);
   }
 
   async terminate(): Promise<void> {
@@ -62,12 +83,15 @@ export class MountWorkers {
       worker.on('message', (report: WorkerReport) => {
         if (report.type === 'serving') resolve();
         else if (report.type === 'openings') this.#fetchAhead(message);
+        else if (report.type === 'working') this.#monitor?.wake();
         else log(report.line);
       });
       worker.once('error', reject);
       const fd = this.#share ? deviceFd : cloneDevice(deviceFd);
-      const restores = message.epoch > 0 && worker === this.#serving[0];
-      const serve: ServeMessage = { ...message, fd, ownsFd: fd !== deviceFd, restores };
+      const thread = this.#serving.indexOf(worker);
+      this.#devices[thread] = fd;
+      const restores = message.epoch > 0 && thread === 0;
+      const serve: ServeMessage = { ...message, fd, ownsFd: fd !== deviceFd, restores, thread };
       worker.postMessage(serve);
     });
   }

@@ -11,6 +11,7 @@ import { mountKernel, unmountKernel } from './fuse/kernel-mount.ts';
 import { allocateOpenFileState } from './fuse/open-files.ts';
 import { RequestQueue } from './fuse/request-queue.ts';
 import { allocateServingTurn } from './fuse/serving-turn.ts';
+import { allocateWorkTable } from './fuse/work-table.ts';
 import { type ImageFile, openImage, readOpenImage } from './image-file.ts';
 import {
   attachTables,
@@ -334,6 +335,7 @@ async function serveConnection(
     openFileState: allocateOpenFileState(inodeCount(tables)),
     passthrough,
     turn: allocateServingTurn(),
+    work: allocateWorkTable(),
     events: allocateReadingEvents(),
     journal,
     epoch,

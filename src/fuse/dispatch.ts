@@ -21,6 +21,22 @@ interface Row {
 const O_ACCMODE = 3;
 const O_RDONLY = 0;
 
+/** What is told of requests that may have to wait. */
+export interface Waiting {
+  /** Before an answer for which a repository is asked. */
+  begin(request: RequestBuffer): void;
+  /** Before much is read and hashed, about `bytes`, or a disk is waited for: time for another thread to take over. */
+  beforeWork(bytes: number): void;
+  /** The kernel says that a signal came to who waits for the request with this `unique`. */
+  interrupt(uniqueLow: number, uniqueHigh: number): void;
+}
+
+const NO_WAITING: Waiting = {
+  begin: () => undefined,
+  beforeWork: () => undefined,
+  interrupt: () => undefined,
+};
+
 /** Serves requests one after another. One a thread. */
 export class Dispatcher {
   readonly fs: Filesystem;
@@ -28,17 +44,13 @@ export class Dispatcher {
   readonly request: RequestBuffer;
   readonly reply: ReplyBuffer;
   readonly attributes: Attributes = emptyAttributes();
-  /** Called before an answer that may have to wait for a disk, and to read and hash about `bytes`: time for another thread to take over. */
-  readonly beforeWork: (bytes: number) => void;
+  readonly waiting: Waiting;
   readonly #log: (line: string) => void;
+  /** The last reply gave an open file. */
+  #hasOpened = false;
 
-  constructor(
-    fs: Filesystem,
-    openFiles: OpenFiles,
-    log: (line: string) => void,
-    beforeWork: (bytes: number) => void = () => undefined,
-  ) {
-    this.beforeWork = beforeWork;
+  constructor(fs: Filesystem, openFiles: OpenFiles, log: (line: string) => void, waiting: Waiting = NO_WAITING) {
+    this.waiting = waiting;
     this.fs = fs;
     this.openFiles = openFiles;
     this.request = new RequestBuffer(abi.REQUEST_BUFFER_SIZE);
@@ -66,8 +78,16 @@ export class Dispatcher {
       answer = EIO;
     }
     if (answer === NO_REPLY) return 0;
+    this.#hasOpened = answer === abi.OPEN_OUT_SIZE && request.opcode === abi.FUSE_OPEN;
     if (isErrno(answer)) return reply.header(request.uniqueLow, request.uniqueHigh, 0, answer);
     return reply.header(request.uniqueLow, request.uniqueHigh, answer, 0);
+  }
+
+  /** Takes back what the last reply gives, because it is not sent. */
+  abandon(): void {
+    if (!this.#hasOpened) return;
+    const [low, high] = this.reply.openedHandle;
+    this.openFiles.release(this.request.nodeid, low, high);
   }
 }
 
@@ -104,6 +124,7 @@ function open(d: Dispatcher): Answer {
   // the kernel then opens every file by itself and keeps its pages (fs/fuse/file.c, fuse_file_open)
   if (d.fs.features.openless) return ENOSYS;
   if ((d.request.word(0) & O_ACCMODE) !== O_RDONLY) return EROFS;
+  d.waiting.begin(d.request);
   const opened = d.openFiles.reopen(d.request.nodeid) ?? openSlowly(d);
   if (isErrno(opened)) return opened;
   return d.reply.open(opened.low, opened.high, opened.flags, opened.backingId);
@@ -111,7 +132,7 @@ function open(d: Dispatcher): Answer {
 
 function openSlowly(d: Dispatcher): Opened | Errno {
   const { nodeid } = d.request;
-  d.beforeWork(isErrno(d.fs.getattr(nodeid, d.attributes)) ? 0 : d.attributes.size);
+  d.waiting.beforeWork(isErrno(d.fs.getattr(nodeid, d.attributes)) ? 0 : d.attributes.size);
   return d.openFiles.open(nodeid);
 }
 
@@ -119,7 +140,8 @@ function openSlowly(d: Dispatcher): Opened | Errno {
 function read(d: Dispatcher): Answer {
   const { request, reply } = d;
   const size = Math.min(request.word(4), reply.capacity);
-  d.beforeWork(size);
+  d.waiting.begin(request);
+  d.waiting.beforeWork(size);
   return d.openFiles.read(request.nodeid, request.word(0), request.long(2), reply.payload(size));
 }
 
@@ -151,6 +173,8 @@ function readEntries(d: Dispatcher, plus: boolean): Answer {
 function getxattr(d: Dispatcher): Answer {
   const name = d.request.name(8);
   if (name === undefined) return EINVAL;
+  // private ones look at repositories
+  d.waiting.begin(d.request);
   return xattrAnswer(d, d.fs.getxattr(d.request.nodeid, name));
 }
 
@@ -170,12 +194,19 @@ function xattrAnswer(d: Dispatcher, value: Uint8Array | Errno): Answer {
 /** fuse_ioctl_in (fh, flags, cmd, arg, in_size, out_size), then in_size bytes */
 function ioctl(d: Dispatcher): Answer {
   const { request, reply } = d;
+  d.waiting.begin(request);
   const input = request.bytesAt(IOCTL_IN_SIZE, request.word(6));
   if (input === undefined) return EINVAL;
   const result = d.fs.ioctl(request.nodeid, request.word(3), input, request.word(7));
   return isErrno(result) ? result : reply.ioctl(result);
 }
 const IOCTL_IN_SIZE = 32;
+
+/** fuse_interrupt_in: unique. It has no reply of its own. */
+function interrupt(d: Dispatcher): Answer {
+  d.waiting.interrupt(d.request.word(0), d.request.word(1));
+  return NO_REPLY;
+}
 
 const statfs = (d: Dispatcher): Answer => d.reply.statfs(d.fs.statfs());
 const noReply = (): Answer => NO_REPLY;
@@ -187,7 +218,7 @@ const notImplemented = (): Answer => ENOSYS;
 /**
  * ENOSYS has a meaning of its own for some: to OPENDIR it lets the kernel cache directories and open them
  * without asking (fs/fuse/dir.c, fuse_dir_open), to ACCESS it leaves the check to default_permissions,
- * to LSEEK the kernel then seeks by itself, to INTERRUPT it stops interrupts.
+ * to LSEEK the kernel then seeks by itself.
  */
 const ROWS: Readonly<Record<number, Row>> = {
   [abi.FUSE_LOOKUP]: { name: 'LOOKUP', answer: lookup },
@@ -208,7 +239,7 @@ const ROWS: Readonly<Record<number, Row>> = {
   [abi.FUSE_SYNCFS]: { name: 'SYNCFS', answer: done },
   [abi.FUSE_FSYNC]: { name: 'FSYNC', answer: done },
   [abi.FUSE_FSYNCDIR]: { name: 'FSYNCDIR', answer: done },
-  [abi.FUSE_INTERRUPT]: { name: 'INTERRUPT', answer: notImplemented },
+  [abi.FUSE_INTERRUPT]: { name: 'INTERRUPT', answer: interrupt },
   [abi.FUSE_FLUSH]: { name: 'FLUSH', answer: notImplemented },
   [abi.FUSE_OPENDIR]: { name: 'OPENDIR', answer: notImplemented },
   [abi.FUSE_RELEASEDIR]: { name: 'RELEASEDIR', answer: done },

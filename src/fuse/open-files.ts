@@ -153,7 +153,9 @@ export class OpenFiles {
     const file = this.#fs.open(nodeid);
     if (isErrno(file)) return file;
     if (this.#registry === undefined) return this.#cached(file);
-    const backingId = this.#mutex.hold(() => this.#acquire(file, this.#registry as BackingRegistry));
+    // asked before the mutex is held: a file system that does not answer must not hold up the others
+    const identity = file.fd < 0 ? 0 : fileIdentity(fstatSync(file.fd));
+    const backingId = this.#mutex.hold(() => this.#acquire(file, identity, this.#registry as BackingRegistry));
     if (backingId === THROUGH_CACHE) return this.#cached(file);
     this.#fs.release(nodeid, file.handle);
     if (isErrno(backingId)) return backingId;
@@ -208,12 +210,11 @@ export class OpenFiles {
   }
 
   /** Counts one more open of the slot and says how it is read. An Errno is never THROUGH_CACHE: that is EPERM's number, which is not returned. */
-  #acquire(file: OpenFile, registry: BackingRegistry): number | Errno {
+  #acquire(file: OpenFile, identity: number, registry: BackingRegistry): number | Errno {
     const { slot, fd } = file;
     const known = this.#backing[slot] as number;
     const opens = this.#opens[slot] as number;
     if (fd < 0 || (opens > 0 && known === THROUGH_CACHE)) return this.#count(slot, THROUGH_CACHE);
-    const identity = fileIdentity(fstatSync(fd));
     if (known > 0) {
       const same = this.#countKnown(slot, identity);
       if (same > 0) return same;

@@ -116,6 +116,12 @@ export class ReplyBuffer {
     return OPEN_OUT_SIZE;
   }
 
+  /** The two words of the file handle in a fuse_open_out. */
+  get openedHandle(): readonly [low: number, high: number] {
+    const at = OUT_HEADER_SIZE / 4;
+    return [this.#words[at] as number, this.#words[at + 1] as number];
+  }
+
   /** fuse_statfs_out */
   statfs(statistics: FilesystemStatistics): number {
     const at = OUT_HEADER_SIZE / 4;

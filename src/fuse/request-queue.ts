@@ -4,14 +4,26 @@
  * sleeps: waking a processor costs more than all else that a request needs, in a virtual machine above all.
  */
 import { availableParallelism } from 'node:os';
-import { EAGAIN, EINTR, ENODEV, ENOENT, isErrno } from '../errno.ts';
+import { EAGAIN, EINTR, ENODEV, ENOENT, type Errno, isErrno } from '../errno.ts';
 import { systemError } from '../libc.ts';
 import { read, setNonblocking, waitReadable, write } from '../syscall.ts';
+import { OUT_HEADER_SIZE } from './abi.ts';
 
 /** Looks at an empty queue before the thread sleeps, 0.7 µs each. With one processor looking would only keep the reader from running. */
 const LOOKS = availableParallelism() > 1 ? 50 : 0;
 /** A sleep that was shorter than this was not worth it: the next time the thread looks first. */
 const SHORT_SLEEP_MS = 0.1;
+
+/** Answers a request of the mount's `fd` with an error, in the place of the thread that read it. */
+export function sendError(fd: number, uniqueLow: number, uniqueHigh: number, error: Errno): void {
+  const reply = Buffer.alloc(OUT_HEADER_SIZE);
+  reply.writeUInt32LE(OUT_HEADER_SIZE, 0);
+  reply.writeInt32LE(error, 4);
+  reply.writeUInt32LE(uniqueLow, 8);
+  reply.writeUInt32LE(uniqueHigh, 12);
+  // it fails where nobody waits any more
+  write(fd, reply, reply.length);
+}
 
 export class RequestQueue {
   readonly #fd: number;

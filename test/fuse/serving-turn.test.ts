@@ -8,7 +8,7 @@ function turnWithClock() {
   const state = allocateServingTurn();
   const word = new Int32Array(state);
   const clock = { ms: 1_000 };
-  const turn = new ServingTurn(state, () => clock.ms);
+  const turn = new ServingTurn(state, 0, () => clock.ms);
   const isTaken = (): boolean => word[0] === HELD;
   /** Little work that takes so long; tells whether the turn was passed on for it. */
   const work = (ms: number, bytes = 4_096): boolean => {
