@@ -1,8 +1,8 @@
 /** Handles as the tests of several files take, open and compare them. */
 import { closeSync, constants, openSync } from 'node:fs';
 import { afterEach } from 'vitest';
-import { type Errno, errnoName, isErrno } from '../../src/errno.ts';
-import { nameToHandle, openByHandle } from '../../src/file-handle.ts';
+import { EINVAL, type Errno, errnoName, isErrno } from '../../src/errno.ts';
+import { AT_HANDLE_CONNECTABLE, nameToHandle, openByHandle } from '../../src/file-handle.ts';
 import type { FileHandle } from '../../src/handle-format.ts';
 import { type Dirent, readAllEntries } from '../suites/calls.ts';
 
@@ -15,6 +15,9 @@ export function handleOf(path: string | Uint8Array, flags = 0): FileHandle {
   if (isErrno(result)) throw new Error(`name_to_handle_at ${path}: ${errnoName(result)}`);
   return result.handle;
 }
+
+/** Linux 6.13 has handles with the parent in them; older kernels know no flags in a handle's type. */
+export const hasConnectableHandles: boolean = nameToHandle('/', AT_HANDLE_CONNECTABLE) !== EINVAL;
 
 /** The handle of what is open, also with O_PATH. */
 export const handleOfFd = (fd: number): FileHandle => handleOf(`/proc/self/fd/${fd}`, AT_SYMLINK_FOLLOW);

@@ -25,6 +25,7 @@ import {
   closeHandles,
   entriesBelow,
   handleOf,
+  hasConnectableHandles,
   openedHandle,
   openHandle,
   refusalOf,
@@ -153,7 +154,7 @@ describe('a file handle', () => {
     expect(readFileSync(openedHandle(at, handle, O_RDONLY), 'utf8')).toBe('regular\n');
   });
 
-  describe('that is connectable', () => {
+  describe.runIf(hasConnectableHandles)('that is connectable', () => {
     test('opens every name of the tree with a path, which nobody looked up since the mount', async () => {
       const first = await scratch.mount(image, { at });
       const entries = [...entriesBelow(first.path)];
