@@ -193,6 +193,12 @@ describe.each(['verify=open', 'verify=read'])('in a mount with %s', (word) => {
       expectOpens(handle, 'directory');
     });
 
+    test('of one descriptor gives handles of one mount', () => {
+      const fanotify = markedDirectory(FAN_REPORT_FID);
+      expect(fanotify.mark(mounted.at('file'), FAN_MARK_INODE, FAN_OPEN)).toBe('ok');
+      expect(fanotify.mark(other.at('file'), FAN_MARK_INODE, FAN_OPEN)).toBe('EXDEV');
+    });
+
     test.each([
       ['mount', FAN_MARK_MOUNT],
       ['file system', FAN_MARK_FILESYSTEM],
