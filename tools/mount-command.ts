@@ -102,7 +102,7 @@ type Settings = Omit<MountOptions, 'log'>;
 function settingsOf(args: readonly string[], options: Options): Settings {
   const [image, mountpoint] = args;
   for (const [what, path] of Object.entries({ IMAGE: image, MOUNTPOINT: mountpoint })) {
-    if (path === undefined) throw new CfsError('usage', `${what} is missing. Try 'cfs-mount --help'.`);
+    if (path === undefined) throw new CfsError('usage', `${what} is missing\nTry 'cfs-mount --help'.`);
     if (path === '') throw new CfsError('usage', `${what} is empty`);
   }
   const words = parseMountWords(options.o);

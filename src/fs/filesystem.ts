@@ -89,7 +89,7 @@ export interface Filesystem {
   /** How many inodes there are; see `OpenFile.slot`. */
   readonly slots: number;
 
-  /** Fills `out` with what `name` is in directory `parent`. "." and ".." work; "." on a file gives the file itself (for handles). */
+  /** Fills `out` with what `name` is in directory `parent`. "." and ".." work; "." and "/" of a file give the file itself (for handles). */
   lookup(parent: number, name: Uint8Array, out: Attributes): Errno | 0;
 
   getattr(ino: number, out: Attributes): Errno | 0;

@@ -75,6 +75,7 @@ export type Contents = { readonly opener: ObjectOpener } | { readonly reader: Ob
 type TellReading = ReadingEvents['tell'];
 
 const DOT = 0x2e;
+const SLASH = 0x2f;
 const BLOCK_SIZE = 4096;
 const NAME_MAX = 255;
 /** The handle of content that needs no descriptor; 0 is stdin's and no object's. */
@@ -133,8 +134,10 @@ export class ImageFilesystem implements Filesystem {
   lookup(parent: number, name: Uint8Array, out: Attributes): Errno | 0 {
     const directory = rowOfId(this.#tables, parent);
     if (directory < 0) return ENOENT;
-    if (name.length === 1 && name[0] === DOT) {
-      // the kernel resolves a file handle by asking for "." of the inode, whatever its type (fs/fuse/inode.c, fuse_get_dentry)
+    if (name.length === 1 && (name[0] === DOT || name[0] === SLASH)) {
+      // the kernel resolves a file handle by asking for "." of the inode, whatever its type (fs/fuse/inode.c, fuse_get_dentry).
+      // The dentry that it makes is its own parent and has the name "/" (fs/dcache.c, d_alloc_anon): by that an overlayfs asks
+      // whether it is still so (fs/overlayfs/super.c, ovl_revalidate_real), and takes all but this inode for a stale file
       this.#fill(directory, out);
       return 0;
     }

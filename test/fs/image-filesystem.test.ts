@@ -101,9 +101,9 @@ describe('lookup()', () => {
     expect(lookup('/', name)).toBe(ENOENT);
   });
 
-  test('resolves "." to the inode itself, whatever its type, for file handles', () => {
+  test.each(['.', '/'])('resolves "%s" to the inode itself, whatever its type, for file handles', (name) => {
     for (const path of ['/', '/bin', '/bin/tool', '/etc/current', '/null'])
-      expect(lookup(path, '.')).toBe(inoOf(fs, path));
+      expect(lookup(path, name)).toBe(inoOf(fs, path));
   });
 
   test('resolves ".." to the parent directory, and the root to itself', () => {

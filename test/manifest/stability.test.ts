@@ -7,7 +7,7 @@ import { decodeManifest } from '../../src/manifest/decode.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';
 import { lookupPath, rowOfId, walkTree } from '../../src/manifest/lookup.ts';
 import { generationOf, ID_BITS, idOfPath, nextId } from '../../src/manifest/stable-id.ts';
-import { inodeCount, type ManifestTables, S_IFREG, u64 } from '../../src/manifest/tables.ts';
+import { inodeCount, type ManifestTables, S_IFMT, S_IFREG, u64 } from '../../src/manifest/tables.ts';
 import { Random } from '../random.ts';
 import { anyTree } from './arbitrary.ts';
 import { buildTables, directory, file, type Inode, inline, symlink, type Tree, treeOf, xattr } from './model.ts';
@@ -21,8 +21,13 @@ interface Handle {
 function handleOf(tables: ManifestTables, path: string): Handle {
   const row = lookupPath(tables, Buffer.from(path));
   if (row < 0) throw new Error(`there is no ${path}`);
-  return { id: u64(tables.inodes.id, row), generation: tables.inodes.generation[row] as number };
+  return handleOfRow(tables, row);
 }
+
+const handleOfRow = (tables: ManifestTables, row: number): Handle => ({
+  id: u64(tables.inodes.id, row),
+  generation: tables.inodes.generation[row] as number,
+});
 
 /** The handles of all inodes by their first paths. */
 function handlesOf(tables: ManifestTables): Map<string, string> {
@@ -174,6 +179,77 @@ describe('stable ids that collide', () => {
       }),
       { numRuns: 100 },
     );
+  });
+
+  it('are never 0 or 1, which are no ids of files, whatever the path and the width', () => {
+    fc.assert(
+      fc.property(fc.uint8Array(), fc.integer({ min: 2, max: 52 }), (path, bits) => {
+        const id = idOfPath(path, bits);
+        expect(Number.isInteger(id) && id >= 2 && id < 2 ** bits).toBe(true);
+        for (let next = nextId(id, bits), i = 0; i < 10; i++, next = nextId(next, bits)) {
+          expect(next >= 2 && next < 2 ** bits).toBe(true);
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  /** Versions of a tree with and without one of its files, and where that was in path order. */
+  const versions = fc
+    .tuple(anyTree({ directories: 10, leaves: 40, minLeaves: 30 }), fc.nat(), fc.integer({ min: 6, max: 9 }))
+    .map(([tree, pick, idBits]) => {
+      const leaves = tree.inodes.filter(({ body }) => body.type !== 'directory');
+      const gone = leaves[pick % leaves.length] as Inode;
+      const rest = { ...tree, inodes: tree.inodes.filter((inode) => inode !== gone) };
+      return { all: buildTables(tree, { idBits }), rest: buildTables(rest, { idBits }) };
+    });
+
+  interface Named extends Handle {
+    readonly path: string;
+    readonly mode: number;
+  }
+
+  /** Inodes in path order, by their first paths. */
+  function namedOf(tables: ManifestTables): Named[] {
+    const named: Named[] = [];
+    walkTree(tables, ({ row, path, first }) => {
+      const text = Buffer.from(path).toString('latin1');
+      if (first) named.push({ path: text, mode: tables.inodes.mode[row] as number, ...handleOfRow(tables, row) });
+    });
+    return named;
+  }
+
+  it('depend on what comes before in path order alone', () => {
+    let moved = 0;
+    fc.assert(
+      fc.property(versions, ({ all, rest }) => {
+        const [before, after] = [namedOf(all), namedOf(rest)];
+        const at = before.findIndex(({ path }, i) => path !== after[i]?.path);
+        expect(after.slice(0, at)).toEqual(before.slice(0, at));
+        for (const [i, { path, id }] of after.entries())
+          if (before[i + 1]?.path === path && before[i + 1]?.id !== id) moved++;
+      }),
+      { numRuns: 300 },
+    );
+    expect(moved).toBeGreaterThan(20);
+  });
+
+  it('lead a handle of one version to nothing in the next, or to the same content; a directory to a directory', () => {
+    let elsewhere = 0;
+    fc.assert(
+      fc.property(versions, ({ all, rest }) => {
+        const known = new Map(namedOf(rest).map((named) => [`${named.id} ${named.generation}`, named]));
+        for (const { id, generation, path, mode } of namedOf(all)) {
+          const found = known.get(`${id} ${generation}`);
+          if (found === undefined || found.path === path) continue;
+          elsewhere++;
+          // equal generations: the same type and the same content, target or device
+          expect(found.mode & S_IFMT).toBe(mode & S_IFMT);
+        }
+      }),
+      { numRuns: 300 },
+    );
+    expect(elsewhere).toBeGreaterThan(0);
   });
 
   it('fill the whole space, and go on from its end at 2', () => {

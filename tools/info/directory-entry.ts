@@ -1,10 +1,12 @@
 /** A file as a name in a directory: that opens where the file's own handle is stale, too. */
-import { lstatSync, realpathSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { printable } from '../../src/bytes.ts';
 import { isErrno } from '../../src/errno.ts';
 import { CfsError, reasonOf } from '../../src/error.ts';
 import { nameToHandle } from '../../src/file-handle.ts';
+import { statAt } from '../../src/file-status.ts';
 import { type FileHandle, formatHandle } from '../../src/handle-format.ts';
+import { AT_FDCWD } from '../../src/libc.ts';
 import { jsonText } from '../json-text.ts';
 import { unescapePrintable } from './paths.ts';
 
@@ -31,7 +33,7 @@ export function jsonOfEntry({ handle, name }: DirectoryEntry): DirectoryEntryJso
 export function typedPath(argument: string): Buffer {
   const literal = Buffer.from(argument);
   const escaped = argument.includes('\\') ? unescapePrintable(argument) : literal;
-  const isThere = (path: Buffer): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  const isThere = (path: Buffer): boolean => !isErrno(statAt(AT_FDCWD, path));
   return !isThere(literal) && isThere(escaped) ? escaped : literal;
 }
 

@@ -20,6 +20,7 @@ export interface StatJson {
 }
 
 export function jsonOfStat(stat: BigIntStats): StatJson {
+  const inode = BigInt.asUintN(64, stat.ino); // node reads it as signed
   return {
     type: fileType(Number(stat.mode)).name,
     mode: Number(stat.mode),
@@ -29,7 +30,7 @@ export function jsonOfStat(stat: BigIntStats): StatJson {
     size: Number(stat.size),
     mtime: Number(secondsOf(stat)),
     mtimeNsec: nanosecondsOf(stat),
-    ino: stat.ino <= Number.MAX_SAFE_INTEGER ? Number(stat.ino) : String(stat.ino),
+    ino: inode <= Number.MAX_SAFE_INTEGER ? Number(inode) : String(inode),
     dev: deviceText(stat.dev),
     rdev: stat.isCharacterDevice() || stat.isBlockDevice() ? deviceText(stat.rdev) : undefined,
   };

@@ -44,6 +44,9 @@ function openHandle(place: Buffer, handle: FileHandle): number {
   try {
     const fd = openByHandle(mountFd, handle, O_PATH);
     if (!isErrno(fd)) return fd;
+    // who is root in a user namespace only may open directories: fs/fhandle.c, may_decode_fh
+    const directory = fd === EPERM ? openByHandle(mountFd, handle, O_PATH | constants.O_DIRECTORY) : fd;
+    if (!isErrno(directory)) return directory;
     throw new CfsError('system', `Cannot open handle ${formatHandle(handle)}: ${refusal(fd, place)}`);
   } finally {
     closeSync(mountFd);
@@ -85,7 +88,7 @@ function refusal(errno: Errno, place: Buffer): string {
       if (nameToHandle(place) === EOPNOTSUPP) return `the file system of ${printable(place)} has no handles`;
       return 'stale file handle: the file was changed, replaced or removed since, or the handle is of another image';
     case EPERM:
-      return 'operation not permitted: open_by_handle_at(2) needs CAP_DAC_READ_SEARCH, so run this as root';
+      return 'operation not permitted: open_by_handle_at(2) needs CAP_DAC_READ_SEARCH outside of user namespaces; run this as root';
     case EINVAL:
       return 'invalid argument: a handle has 1 to 128 bytes, and a type without flags that this kernel does not know';
     default:
