@@ -4,19 +4,24 @@ import type { Contents } from './fs/image-filesystem.ts';
 import { blockHashIndex } from './manifest/lookup.ts';
 import type { ManifestTables } from './manifest/tables.ts';
 import { type BlockHashes, BlockReader } from './store/block-reader.ts';
+import type { OutcomeCounter } from './store/copy-problems.ts';
 import { type ObjectState, ObjectStore, type VerifyMode } from './store/object-store.ts';
 import type { Repository } from './store/repository.ts';
 
-/** @param log receives one line for each object that could not be served */
+/**
+ * @param log receives one line for each object that could not be served
+ * @param count is told what became of asking each repository
+ */
 export function contentsOf(
   tables: ManifestTables,
   repositories: readonly Repository[],
   verify: VerifyMode,
   state: ObjectState,
   log: (line: string) => void,
+  count?: OutcomeCounter,
 ): Contents {
-  if (verify === 'read') return { reader: new BlockReader(repositories, blockHashesOf(tables), log) };
-  return { opener: new ObjectStore(repositories, verify === 'open', state, log) };
+  if (verify === 'read') return { reader: new BlockReader(repositories, blockHashesOf(tables), log, count) };
+  return { opener: new ObjectStore(repositories, verify === 'open', state, log, count) };
 }
 
 /** The block hashes of each object; where it has none, its digest is the hash of its only block. */

@@ -10,12 +10,16 @@ import { TurnWatch } from './fuse/serving-turn.ts';
 import { type Work, WorkTable } from './fuse/work-table.ts';
 
 const LOOK_MS = 50;
+/** A request that takes longer is counted as slow. */
+const SLOW_MS = 1_000;
 /** Looks without any work after which it stops looking. */
 const QUIET_LOOKS = 20;
 
 export interface MonitorActions {
   /** Starts one more thread, where there may be more. */
   startThread(): void;
+  /** A request takes longer than a second. */
+  countSlow(): void;
   /** Answers a request in the place of thread `work.thread`. */
   answer(work: Work, error: Errno): void;
 }
@@ -26,6 +30,8 @@ export class MountMonitor {
   readonly #actions: MonitorActions;
   #timer: NodeJS.Timeout | undefined;
   #quiet = 0;
+  /** The request of each thread that was counted as slow last. */
+  readonly #slow: number[] = [];
   /** Nobody waited for requests at the last look. */
   #wasUnattended = false;
 
@@ -39,6 +45,12 @@ export class MountMonitor {
   wake(): void {
     this.#quiet = 0;
     this.#timer ??= setInterval(() => this.#look(), LOOK_MS);
+  }
+
+  #countSlow({ thread, age, uniqueLow }: Work): void {
+    if (age < SLOW_MS || this.#slow[thread] === uniqueLow) return;
+    this.#slow[thread] = uniqueLow;
+    this.#actions.countSlow();
   }
 
   stop(): void {
@@ -61,6 +73,7 @@ export class MountMonitor {
     if (isUnattended && this.#wasUnattended) this.#actions.startThread();
     this.#wasUnattended = isUnattended;
     for (const work of slow) {
+      this.#countSlow(work);
       if (work.isInterrupted && isBeingKilled(work.pid) && this.#table.takeOver(work))
         this.#actions.answer(work, EINTR);
     }

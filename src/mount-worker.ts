@@ -1,6 +1,7 @@
 /** A worker thread that serves requests of a mount until the mount ends. Started by mount.ts. */
 import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
+import { Counters } from './counters.ts';
 import { ReadingEvents } from './fs/reading-events.ts';
 import { DeviceBackingRegistry } from './fuse/device.ts';
 import { Dispatcher } from './fuse/dispatch.ts';
@@ -63,7 +64,8 @@ function serve(message: ServeMessage): void {
   const tables = attachTables(message.tables);
   const events = new ReadingEvents(message.events);
   let isAheadWanted = false;
-  const fs = servedFilesystem(message, tables, log, (event, value) => {
+  const counters = new Counters(message.counters, message.thread);
+  const fs = servedFilesystem(message, tables, log, counters, (event, value) => {
     events.tell(event, value);
     if (isAheadWanted || event !== 'opened' || events.openings < ENOUGH_OPENINGS) return;
     isAheadWanted = true;
@@ -76,13 +78,19 @@ function serve(message: ServeMessage): void {
   const journal = message.journal < 0 ? undefined : new OpenFileJournal(message.journal);
   const openFiles = new OpenFiles(fs, message.openFileState, registry, journal, message.epoch);
   if (message.restores && journal !== undefined) openFiles.restore(journal.entries());
-  const dispatcher = new Dispatcher(fs, openFiles, log, {
-    begin: ({ uniqueLow, uniqueHigh, pid }) => {
-      if (table.begin(message.thread, uniqueLow, uniqueHigh, pid)) report({ type: 'working' });
+  const dispatcher = new Dispatcher(
+    fs,
+    openFiles,
+    log,
+    {
+      begin: ({ uniqueLow, uniqueHigh, pid }) => {
+        if (table.begin(message.thread, uniqueLow, uniqueHigh, pid)) report({ type: 'working' });
+      },
+      beforeWork: (bytes) => turn.beforeWork(bytes),
+      interrupt: (low, high) => table.interrupt(low, high),
     },
-    beforeWork: (bytes) => turn.beforeWork(bytes),
-    interrupt: (low, high) => table.interrupt(low, high),
-  });
+    counters,
+  );
   report({ type: 'serving' });
   try {
     serveQueue(new RequestQueue(fd), dispatcher, turn, () => table.end(message.thread));

@@ -4,6 +4,7 @@
  * fetches files ahead, and is started when the first files are read.
  */
 import { Worker } from 'node:worker_threads';
+import { Counters } from './counters.ts';
 import { ReadingEvents } from './fs/reading-events.ts';
 import { cloneDevice } from './fuse/device.ts';
 import { sendError } from './fuse/request-queue.ts';
@@ -48,7 +49,10 @@ export class MountWorkers {
    */
   async serve(deviceFd: number, message: MountMessage, log: (line: string) => void, share: boolean): Promise<void> {
     this.#share = share;
+    // the last row: no serving thread's
+    const ownCounters = new Counters(message.counters, MOST_THREADS);
     const monitor = new MountMonitor(message.work, message.turn, {
+      countSlow: () => ownCounters.slow(),
       startThread: () => this.#addThread(deviceFd, message, log),
       answer: ({ thread, uniqueLow, uniqueHigh }, error) => {
         sendError(this.#devices[thread] as number, uniqueLow, uniqueHigh, error);

@@ -1,6 +1,7 @@
 /** Composition of a mount: options -> image and repositories -> file system -> driver -> worker threads. */
 import { closeSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { allocateCounters, Counters } from './counters.ts';
 import { errnoName, isErrno } from './errno.ts';
 import { CfsError, reasonOf } from './error.ts';
 import { allocateReadingEvents } from './fs/reading-events.ts';
@@ -11,7 +12,7 @@ import { mountKernel, unmountKernel } from './fuse/kernel-mount.ts';
 import { allocateOpenFileState } from './fuse/open-files.ts';
 import { RequestQueue } from './fuse/request-queue.ts';
 import { allocateServingTurn } from './fuse/serving-turn.ts';
-import { allocateWorkTable } from './fuse/work-table.ts';
+import { allocateWorkTable, MOST_THREADS } from './fuse/work-table.ts';
 import { type ImageFile, openImage, readOpenImage } from './image-file.ts';
 import {
   attachTables,
@@ -114,10 +115,10 @@ export async function resumeMount(
     const { id, bytes, shared } = loadTables(image.fd, options.image, image.id);
     setTimeout(collectGarbage, SETTLED_MS).unref();
     const tables = attachTables(shared);
-    const served = servedOf(options, parked.mountpoint, tables, parked.sources);
+    const epoch = new OpenFileJournal(parked.journal).nextEpoch();
+    const served = servedOf(options, parked.mountpoint, tables, parked.sources, epoch);
     const prepared = { ...parked, options, image: { id, bytes }, tables, shared, served, imagePath: options.image };
     const { connection: fd, helper, device, passthrough, resends, journal, mountpoint } = parked;
-    const epoch = new OpenFileJournal(journal).nextEpoch();
     const connection = { fd, helper, device, passthrough, resends, journal, mountpoint, epoch };
     const mounted = await serveConnection(prepared, workers, connection);
     if (resends) resendRequests(fd);
@@ -134,6 +135,7 @@ function servedOf(
   mountpoint: string,
   tables: ManifestTables,
   sources: readonly MountSource[],
+  restarts: number,
 ): ServedImage {
   return {
     record: {
@@ -147,6 +149,8 @@ function servedOf(
     sources,
     verify: options.verify,
     objectState: allocateObjectState(objectCount(tables)),
+    counters: allocateCounters(MOST_THREADS + 1, sources.length - 1),
+    restarts,
   };
 }
 
@@ -184,7 +188,7 @@ function prepare(options: MountOptions, mountpoint: string): Prepared {
     for (const [i, { path, uuid }] of repositories.entries()) {
       sources.push(repositorySource(options.given?.repositories[i] ?? path, path, uuid));
     }
-    const served = servedOf(options, mountpoint, tables, sources);
+    const served = servedOf(options, mountpoint, tables, sources, 0);
     return { options, mountpoint, imagePath: resolve(options.image), image: { id, bytes }, tables, shared, served };
   } catch (error) {
     if (sources.length === 0) closeSync(fd);
@@ -259,7 +263,7 @@ function describe(prepared: Prepared): Omit<MountedImage, 'passthrough' | 'parke
 
 async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
   const { options, mountpoint, tables, served, imagePath } = prepared;
-  const fs = servedFilesystem(served, tables, options.log);
+  const fs = servedFilesystem(served, tables, options.log, new Counters(served.counters, 0));
   // loaded only here: it brings libfuse with it
   const { mountFuseNative } = await import('./fuse/fuse-native.ts');
   const source = options.source ?? imagePath;
@@ -364,7 +368,12 @@ function answerInit(fd: number, prepared: Prepared): Pick<Connection, 'passthrou
   const buffer = Buffer.alloc(REQUEST_BUFFER_SIZE);
   const queue = new RequestQueue(fd);
   const request = decodeInit(buffer.subarray(0, queue.next(buffer)));
-  const { features } = servedFilesystem(prepared.served, prepared.tables, prepared.options.log);
+  const { features } = servedFilesystem(
+    prepared.served,
+    prepared.tables,
+    prepared.options.log,
+    new Counters(prepared.served.counters, 0),
+  );
   // with blocks checked as they are read every page comes from here: none may come from the object itself
   const isWanted = process.geteuid?.() === 0 && !features.openless;
   const { flags, ...negotiated } = negotiate(request, { ...features, passthrough: isWanted });

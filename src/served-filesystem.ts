@@ -1,5 +1,6 @@
 /** Composition: the file system that a mount serves. Each thread has its own, over the same tables and states. */
 import { contentsOf } from './contents.ts';
+import type { CounterMemory, Counters } from './counters.ts';
 import { type Contents, ImageFilesystem } from './fs/image-filesystem.ts';
 import { MountIdentity } from './fs/mount-identity.ts';
 import type { ReadingEvents } from './fs/reading-events.ts';
@@ -7,6 +8,7 @@ import { Topology, type Verification } from './fs/topology.ts';
 import type { ManifestTables } from './manifest/tables.ts';
 import type { MountRecord } from './mount-record.ts';
 import { describeSource, type MountSource } from './mount-sources.ts';
+import { statisticsOf } from './mount-statistics.ts';
 import type { SourceRecord } from './source-record.ts';
 import { LocalRepository } from './store/local.ts';
 import type { ObjectState, VerifyMode } from './store/object-store.ts';
@@ -18,6 +20,9 @@ export interface ServedImage {
   readonly sources: readonly MountSource[];
   readonly verify: VerifyMode;
   readonly objectState: ObjectState;
+  readonly counters: CounterMemory;
+  /** How many servers the mount had before this one. */
+  readonly restarts: number;
 }
 
 /** The repositories of a mount, without a look at their meta.json, which was read when the mount was made. */
@@ -26,19 +31,26 @@ export function repositoriesOf({ sources }: ServedImage, tables: ManifestTables)
   return sources.slice(1).map(({ path, id, fd }) => new LocalRepository(path, { hash, uuid: id }, fd));
 }
 
-/** @param tell is told what readers do */
+/**
+ * @param counters those of the thread that it is for
+ * @param tell is told what readers do
+ */
 export function servedFilesystem(
   served: ServedImage,
   tables: ManifestTables,
   log: (line: string) => void,
+  counters: Counters,
   tell?: ReadingEvents['tell'],
 ): ImageFilesystem {
   const { verify, objectState, sources, record } = served;
   const repositories = repositoriesOf(served, tables);
-  const contents = contentsOf(tables, repositories, verify, objectState, log);
+  const contents = contentsOf(tables, repositories, verify, objectState, log, (repository, outcome) =>
+    counters.repository(repositories.indexOf(repository as LocalRepository), outcome),
+  );
   const topology = new Topology(tables, repositories, verificationOf(contents, verify));
   const source = (index: number): SourceRecord => describeSource(sources, index);
-  const identity = new MountIdentity(tables, topology, { record, source });
+  const statistics = (): string => JSON.stringify(statisticsOf(served));
+  const identity = new MountIdentity(tables, topology, { record, source, statistics });
   return new ImageFilesystem(tables, contents, tell, identity);
 }
 

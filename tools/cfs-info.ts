@@ -17,6 +17,7 @@ import { showOpened } from './info/open-handle.ts';
 import { Output, OutputClosed } from './info/output.ts';
 import { findPath } from './info/paths.ts';
 import { showSources } from './info/sources.ts';
+import { showStats } from './info/stats.ts';
 import { showWhere } from './info/where.ts';
 
 const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to name exactly this image
@@ -149,6 +150,12 @@ function addMountCommands(add: (usage: string, description: string) => Command, 
     'sources <mount>',
     'show where the bytes of a mount come from, as it is now; with --json for cfs-mount --from',
   ).action((mount: string, { json }: JsonOption) => showSources(mount, json === true, out));
+
+  add('stats <mount>', 'show what a mount has done since its server started: requests, errors, repositories')
+    .addOption(new Option('--prometheus', 'in the text format of Prometheus').conflicts('json'))
+    .action((mount: string, { json, prometheus }: JsonOption & { prometheus?: true }) =>
+      showStats(mount, json === true ? 'json' : prometheus === true ? 'prometheus' : 'text', out),
+    );
 
   add(
     'where <path...>',

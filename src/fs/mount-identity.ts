@@ -19,6 +19,8 @@ export interface MountParts {
   readonly record: MountRecord;
   /** Source number `index`, below `record.sources`, as it is now. */
   source(index: number): SourceRecord;
+  /** What it has done since its server started, as JSON; see mount-statistics.ts. */
+  statistics(): string;
 }
 
 const ROOT_ROW = 0;
@@ -52,6 +54,7 @@ export class MountIdentity {
   #fileXattr(row: number, key: string): Uint8Array | string | undefined {
     if (key === 'image') return this.#parts.record.imageId;
     if (key === 'file') return encodeFile(this.#fileRecord(row));
+    if (key === 'statistics' && row === ROOT_ROW) return this.#parts.statistics();
     if (!CONTENT_KEYS.includes(key)) return undefined;
     const place = this.#topology.placeOf(row);
     if (place === undefined) return undefined;
@@ -70,6 +73,7 @@ export class MountIdentity {
   #sourceXattr(key: string): Uint8Array | string | undefined {
     const { sources } = this.#parts.record;
     if (key === 'sources') return String(sources);
+
     const [, number, field] = SOURCE_KEY.exec(key) ?? [];
     if (number === undefined || Number(number) >= sources) return undefined;
     const record = this.#parts.source(Number(number));

@@ -31,6 +31,13 @@ export interface Waiting {
   interrupt(uniqueLow: number, uniqueHigh: number): void;
 }
 
+/** Counts what is asked and what comes of it. */
+export interface RequestCounters {
+  request(opcode: number): void;
+  error(errno: Errno): void;
+  bytesRead(bytes: number): void;
+}
+
 const NO_WAITING: Waiting = {
   begin: () => undefined,
   beforeWork: () => undefined,
@@ -46,10 +53,18 @@ export class Dispatcher {
   readonly attributes: Attributes = emptyAttributes();
   readonly waiting: Waiting;
   readonly #log: (line: string) => void;
+  readonly #counters: RequestCounters | undefined;
   /** The last reply gave an open file. */
   #hasOpened = false;
 
-  constructor(fs: Filesystem, openFiles: OpenFiles, log: (line: string) => void, waiting: Waiting = NO_WAITING) {
+  constructor(
+    fs: Filesystem,
+    openFiles: OpenFiles,
+    log: (line: string) => void,
+    waiting: Waiting = NO_WAITING,
+    counters?: RequestCounters,
+  ) {
+    this.#counters = counters;
     this.waiting = waiting;
     this.fs = fs;
     this.openFiles = openFiles;
@@ -70,6 +85,7 @@ export class Dispatcher {
       return 0;
     }
     const row = ROWS[request.opcode];
+    this.#counters?.request(request.opcode);
     let answer: Answer;
     try {
       answer = row === undefined ? ENOSYS : row.answer(this);
@@ -79,6 +95,8 @@ export class Dispatcher {
     }
     if (answer === NO_REPLY) return 0;
     this.#hasOpened = answer === abi.OPEN_OUT_SIZE && request.opcode === abi.FUSE_OPEN;
+    if (isErrno(answer)) this.#counters?.error(answer);
+    else if (request.opcode === abi.FUSE_READ) this.#counters?.bytesRead(answer);
     if (isErrno(answer)) return reply.header(request.uniqueLow, request.uniqueHigh, 0, answer);
     return reply.header(request.uniqueLow, request.uniqueHigh, answer, 0);
   }

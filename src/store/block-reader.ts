@@ -8,7 +8,7 @@ import { BLOCK_SIZE, blake3, DIGEST_SIZE } from '../digest.ts';
 import { EIO, type Errno, isErrno } from '../errno.ts';
 import { reasonOf } from '../error.ts';
 import { readUpTo } from './content.ts';
-import { type CopyProblem, notOpened, ProblemLog } from './copy-problems.ts';
+import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog, UNREADABLE } from './copy-problems.ts';
 import type { ObjectName } from './object-store.ts';
 import type { Repository } from './repository.ts';
 import { checkShape } from './verify.ts';
@@ -34,10 +34,15 @@ export class BlockReader {
   /** Which verified block lies in the scratch buffer: its object and its offset there. Page faults ask for a block in many small pieces. */
   #held: { readonly object: number; readonly at: number } | undefined;
 
-  constructor(repositories: readonly Repository[], hashes: BlockHashes, log: (line: string) => void) {
+  constructor(
+    repositories: readonly Repository[],
+    hashes: BlockHashes,
+    log: (line: string) => void,
+    count?: OutcomeCounter,
+  ) {
     this.#repositories = repositories;
     this.#hashes = hashes;
-    this.#problems = new ProblemLog(log);
+    this.#problems = new ProblemLog(log, count);
   }
 
   /**
@@ -55,7 +60,7 @@ export class BlockReader {
         return into.length;
       }
       this.#forget(object.index);
-      problems.push({ repository: kept.repository, reason, missing: false });
+      problems.push(badCopy(kept.repository, reason));
     }
     for (const repository of this.#repositories) {
       if (repository === kept?.repository) continue;
@@ -84,7 +89,7 @@ export class BlockReader {
       return undefined;
     }
     closeSync(fd);
-    return { repository, reason, missing: false };
+    return badCopy(repository, reason);
   }
 
   /** Fills `into` block by block; says what is wrong with the copy, or undefined. */
@@ -113,7 +118,7 @@ export class BlockReader {
       }
       return undefined;
     } catch (error) {
-      return `it cannot be read: ${reasonOf(error)}`;
+      return `${UNREADABLE}: ${reasonOf(error)}`;
     }
   }
 

@@ -1,5 +1,6 @@
 /** What is wrong with the copies of an object in several repositories, and one line in the log about it. */
 import { toHex } from '../bytes.ts';
+import type { RepositoryOutcome } from '../counters.ts';
 import { ENOENT, type Errno, errnoName } from '../errno.ts';
 import type { ObjectName } from './object-store.ts';
 import type { Repository } from './repository.ts';
@@ -8,35 +9,55 @@ export interface CopyProblem {
   readonly repository: Repository;
   /** "it is missing", "its content is corrupted: …" */
   readonly reason: string;
-  /** Not being there is no fault of a repository that is asked before others. */
-  readonly missing: boolean;
+  /** Not being there (`missing`) is no fault of a repository that is asked before others. */
+  readonly outcome: Exclude<RepositoryOutcome, 'served'>;
 }
+
+/** Told what became of asking a repository. */
+export type OutcomeCounter = (repository: Repository, outcome: RepositoryOutcome) => void;
 
 /** Why `Repository.open` gave no descriptor. */
 export function notOpened(repository: Repository, errno: Errno): CopyProblem {
   const missing = errno === ENOENT;
-  return { repository, reason: missing ? 'it is missing' : errnoName(errno), missing };
+  return { repository, reason: missing ? 'it is missing' : errnoName(errno), outcome: missing ? 'missing' : 'failed' };
 }
+
+/** A copy that was opened and is not the object, for a reason of verify.ts. */
+export function badCopy(repository: Repository, reason: string): CopyProblem {
+  return { repository, reason, outcome: reason.startsWith(UNREADABLE) ? 'failed' : 'damaged' };
+}
+
+/** The beginning of a reason: nobody knows whether the content is right. */
+export const UNREADABLE = 'it cannot be read';
 
 /** Writes one line an object, outcome and thread: a program that tries again and again must not fill the log. */
 export class ProblemLog {
   readonly #log: (line: string) => void;
   /** "index outcome" */
   readonly #reported = new Set<string>();
+  readonly #count: OutcomeCounter;
 
-  constructor(log: (line: string) => void) {
+  constructor(log: (line: string) => void, count: OutcomeCounter = () => undefined) {
     this.#log = log;
+    this.#count = count;
   }
 
   /** The reader got EIO. */
   failed(object: ObjectName, path: () => string, problems: readonly CopyProblem[]): void {
+    this.#countAll(problems);
     this.#write(object, path, problems, 'EIO');
   }
 
   /** The reader got a good copy from `used`; worth a line only where one before it was bad. */
   passedOver(object: ObjectName, path: () => string, problems: readonly CopyProblem[], used: Repository): void {
-    if (problems.every(({ missing }) => missing)) return;
+    this.#countAll(problems);
+    this.#count(used, 'served');
+    if (problems.every(({ outcome }) => outcome === 'missing')) return;
     this.#write(object, path, problems, `served from ${used.path} instead`);
+  }
+
+  #countAll(problems: readonly CopyProblem[]): void {
+    for (const { repository, outcome } of problems) this.#count(repository, outcome);
   }
 
   #write(object: ObjectName, path: () => string, problems: readonly CopyProblem[], outcome: string): void {

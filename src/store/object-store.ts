@@ -6,7 +6,7 @@ import { closeSync, fstatSync, type Stats } from 'node:fs';
 import { EIO, ENOENT, type Errno, isErrno } from '../errno.ts';
 import { fileIdentity } from '../file-identity.ts';
 import { emptyFileVersion, type FileVersion } from '../file-status.ts';
-import { type CopyProblem, notOpened, ProblemLog } from './copy-problems.ts';
+import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
 import type { Repository } from './repository.ts';
 import { checkShape, verifyObject } from './verify.ts';
 
@@ -51,11 +51,18 @@ export class ObjectStore {
   /**
    * @param verify false: objects are only looked at for type and size
    * @param log receives a line for each object that could not be served, or only by a later repository
+   * @param count is told what became of asking each repository
    */
-  constructor(repositories: readonly Repository[], verify: boolean, state: ObjectState, log: (line: string) => void) {
+  constructor(
+    repositories: readonly Repository[],
+    verify: boolean,
+    state: ObjectState,
+    log: (line: string) => void,
+    count?: OutcomeCounter,
+  ) {
     this.#repositories = repositories;
     this.#verify = verify;
-    this.#problems = new ProblemLog(log);
+    this.#problems = new ProblemLog(log, count);
     this.#ctime = new Float64Array(state.buffer, 0, state.count);
     this.#identity = new Uint32Array(state.buffer, state.count * 8, state.count);
     this.#busy = new Int32Array(state.buffer, state.count * 12, state.count);
@@ -79,7 +86,7 @@ export class ObjectStore {
         return fd;
       }
       closeSync(fd);
-      problems.push({ repository, reason, missing: false });
+      problems.push(badCopy(repository, reason));
     }
     this.#problems.failed(object, path, problems);
     return EIO;

@@ -4,6 +4,7 @@ import { equalBytes, toHex } from '../bytes.ts';
 import { blake3, createDigest, type HashAlgorithm } from '../digest.ts';
 import { reasonOf } from '../error.ts';
 import { chunkBuffer, readContent, readUpTo, sinkOf } from './content.ts';
+import { UNREADABLE } from './copy-problems.ts';
 
 /**
  * Hashes `fd` whole and compares.
@@ -23,7 +24,7 @@ export function verifyObject(
     if (equalBytes(actual, digest)) return undefined;
     return `its content is corrupted: ${algorithm} is ${toHex(actual)}`;
   } catch (error) {
-    return `it cannot be read: ${reasonOf(error)}`;
+    return `${UNREADABLE}: ${reasonOf(error)}`;
   }
 }
 

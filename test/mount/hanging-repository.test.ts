@@ -63,7 +63,8 @@ function startReader(path: string): { readonly child: ChildProcess; readonly tex
 }
 
 /** Whether the process waits in the kernel for a FUSE server, or for a page from one. */
-const isWaiting = (pid: number): boolean => /request_wait|folio_wait/.test(readFileSync(`/proc/${pid}/stack`, 'latin1'));
+const isWaiting = (pid: number): boolean =>
+  /request_wait|folio_wait/.test(readFileSync(`/proc/${pid}/stack`, 'latin1'));
 
 describe.each(['verify=open', 'verify=read', 'verify=off', 'threads=1'])(
   'with %s and a repository that does not answer',

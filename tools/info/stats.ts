@@ -1,0 +1,120 @@
+/** `cfs-info stats`: what a mount has done since its server started. */
+import { closeSync, constants, openSync } from 'node:fs';
+import { isErrno } from '../../src/errno.ts';
+import { CfsError, reasonOf } from '../../src/error.ts';
+import { O_PATH } from '../../src/file-handle.ts';
+import type { MountStatistics, RepositoryStatistics } from '../../src/mount-statistics.ts';
+import { listMounts } from '../../src/mount-table.ts';
+import { getXattr } from '../../src/syscall.ts';
+import { formatBytes, formatCount } from '../format.ts';
+import { mountOfFd } from './open-path.ts';
+import type { Output } from './output.ts';
+
+const XATTRS: readonly string[] = ['user.cfs.statistics', 'trusted.cfs.statistics'];
+
+export type StatsForm = 'text' | 'json' | 'prometheus';
+
+/**
+ * @param path any path in the mount
+ * @throws CfsError (usage) where it lies in no mount of cfs
+ */
+export function showStats(path: string, form: StatsForm, out: Output): void {
+  const mountpoint = mountpointOf(path);
+  const stats = statisticsAt(mountpoint, path);
+  const shown = mountpoint.toString();
+  if (form === 'json') out.text(`${JSON.stringify({ mountpoint: shown, ...stats })}\n`);
+  else out.text(form === 'prometheus' ? prometheusOf(shown, stats) : textOf(shown, stats));
+}
+
+function mountpointOf(path: string): Buffer {
+  let fd: number;
+  try {
+    fd = openSync(path, O_PATH | constants.O_NOFOLLOW);
+  } catch (error) {
+    throw new CfsError('usage', `Cannot find ${path}: ${reasonOf(error)}`, { cause: error });
+  }
+  try {
+    return Buffer.from(mountOfFd(fd, listMounts())?.mountpointBytes ?? Buffer.from(path));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function statisticsAt(mountpoint: Buffer, path: string): MountStatistics {
+  for (const name of XATTRS) {
+    const value = getXattr(mountpoint, name);
+    if (!isErrno(value)) return JSON.parse(Buffer.from(value).toString()) as MountStatistics;
+  }
+  throw new CfsError('usage', `${path} is not in a mount of cfs, or it has statistics for root only`);
+}
+
+/** Lines of "key: value", with room for the names of requests. */
+const formatLines = (lines: readonly (readonly [key: string, value: string])[]): string =>
+  lines.map(([key, value]) => `${`${key}:`.padEnd(18)}${value}\n`).join('');
+
+const sum = (values: Readonly<Record<string, number>>): number => Object.values(values).reduce((a, b) => a + b, 0);
+
+function textOf(mountpoint: string, stats: MountStatistics): string {
+  const byCount = Object.entries(stats.requests).sort(([, a], [, b]) => b - a);
+  const lines: [key: string, value: string][] = [
+    ['mount', mountpoint],
+    ['restarts', formatCount(stats.restarts)],
+    ['requests', formatCount(sum(stats.requests))],
+    ...byCount.map(([name, n]): [string, string] => [`  ${name}`, formatCount(n)]),
+    ['errors', formatCount(sum(stats.errors))],
+    ...Object.entries(stats.errors).map(([name, n]): [string, string] => [`  ${name}`, formatCount(n)]),
+    ['read', `${formatBytes(stats.bytesRead)} through the server`],
+    ['slow', `${formatCount(stats.slow)} requests took more than 1 s`],
+  ];
+  return formatLines(lines) + stats.repositories.map(textOfRepository).join('');
+}
+
+const textOfRepository = ({ path, served, missing, damaged, failed }: RepositoryStatistics, i: number): string =>
+  formatLines([
+    [`repository ${i + 1}`, path],
+    ['  served', formatCount(served)],
+    ['  missing', formatCount(missing)],
+    ['  damaged', formatCount(damaged)],
+    ['  failed', formatCount(failed)],
+  ]);
+
+/** The text format of Prometheus, version 0.0.4. */
+function prometheusOf(mountpoint: string, stats: MountStatistics): string {
+  const label = (labels: Readonly<Record<string, string>>): string =>
+    Object.entries({ mountpoint, ...labels })
+      .map(([name, value]) => `${name}="${value.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n')}"`)
+      .join(',');
+  const metric = (
+    name: string,
+    type: 'counter' | 'gauge',
+    help: string,
+    rows: readonly (readonly [Readonly<Record<string, string>>, number])[],
+  ): string =>
+    `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${rows.map(([labels, n]) => `${name}{${label(labels)}} ${n}\n`).join('')}`;
+  const outcomes = ['served', 'missing', 'damaged', 'failed'] as const;
+  return [
+    metric('cfs_server_restarts_total', 'counter', 'Servers that died.', [[{}, stats.restarts]]),
+    metric(
+      'cfs_requests_total',
+      'counter',
+      'Requests of the kernel.',
+      Object.entries(stats.requests).map(([opcode, n]) => [{ opcode }, n]),
+    ),
+    metric(
+      'cfs_errors_total',
+      'counter',
+      'Requests that were answered with an error.',
+      Object.entries(stats.errors).map(([errno, n]) => [{ errno }, n]),
+    ),
+    metric('cfs_read_bytes_total', 'counter', 'Bytes that were read through the server.', [[{}, stats.bytesRead]]),
+    metric('cfs_slow_requests_total', 'counter', 'Requests that took more than a second.', [[{}, stats.slow]]),
+    metric(
+      'cfs_repository_objects_total',
+      'counter',
+      'What became of asking a repository for an object.',
+      stats.repositories.flatMap((repository) =>
+        outcomes.map((outcome) => [{ repository: repository.path, outcome }, repository[outcome]] as const),
+      ),
+    ),
+  ].join('');
+}
