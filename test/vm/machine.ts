@@ -66,7 +66,7 @@ export async function runMachine(payload: string, scratch: string, timeoutMs = T
 function qemuArguments(base: { initramfs: string; disk: string }, payload: string, results: string): string[] {
   const disk = (file: string): string[] => ['-drive', `file=${file},format=raw,if=virtio,snapshot=on`];
   return [
-    ...['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', '2048', '-nodefaults', '-no-user-config'],
+    ...['-accel', 'tcg,thread=multi', '-cpu', 'Nehalem', '-smp', '2', '-m', '2048', '-nodefaults', '-no-user-config'],
     ...['-kernel', VMLINUZ, '-initrd', base.initramfs],
     ...['-append', 'console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on'],
     ...['-display', 'none', '-serial', 'stdio', '-no-reboot'],

@@ -72,6 +72,14 @@ dump() {
   note "dumped $name"
 }
 
+# end CASE: kills the process, and waits until it holds nothing.
+end() {
+  local pid tries=0
+  pid=$(pid_of "$1")
+  kill -9 "$pid"
+  while [ -e /proc/"$pid" ] && [ $((tries += 1)) -lt 50 ]; do sleep 0.1; done
+}
+
 # restore CASE WHEN [OPTION...]: says whether it works, what the process sees then, and ends it.
 restore() {
   local name=$1 when=$2 status=0
@@ -82,7 +90,7 @@ restore() {
   errors "$name" "restore-$when" "$images/restore-$when.log"
   if [ $status = 0 ]; then
     report "$name" "after-$when"
-    kill -9 "$(pid_of "$name")"
+    end "$name"
   fi
   note "restored $name"
 }
