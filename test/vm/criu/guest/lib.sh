@@ -11,26 +11,55 @@ say() {
   echo "$line"
 }
 
+# wait_until COMMAND: until it succeeds, for 30 s at most.
+wait_until() {
+  local tries=0
+  until eval "$1"; do
+    [ $((tries += 1)) -le 300 ] || return 1
+    sleep 0.1
+  done
+}
+
 # What takes how long, since the kernel started.
 note() { say time "$*" "$(cut -d ' ' -f 1 /proc/uptime)"; }
 
-# mount_cfs PROJECT IMAGE: says the st_dev of the mount.
-mount_cfs() {
+tool() {
+  local name=$1
+  shift
+  node "/payload/cfs/dist/tools/$name.js" "$@"
+}
+
+# cfs_mount PROJECT ARGUMENT...: runs the cfs-mount of a project.
+cfs_mount() {
+  local project=$1
+  shift
   mkdir -p $M
-  node "/payload/$1/dist/tools/cfs-mount.js" --log /tmp/cfs.log --repo /payload/store "/payload/$2" $M || exit 1
-  say "mount" "$1 $2" "$(stat -c %d $M)"
-  note "mounted $2 with $1"
+  node "/payload/$project/dist/tools/cfs-mount.js" --log /tmp/cfs.log "$@"
+}
+
+# mount_cfs PROJECT ARGUMENT...: says the device number.
+mount_cfs() {
+  cfs_mount "$@" || exit 1
+  say mount "$(stat -c %d $M)"
+  note mounted "$@"
+}
+
+# As mount_cfs, without a daemon.
+mount_cfs_in_foreground() {
+  cfs_mount "$@" --foreground >&2 &
+  wait_until 'grep -q "$M fuse" /proc/self/mounts' || exit 1
+  say mount "$(stat -c %d $M)"
+  note mounted "$@"
 }
 
 # Says what of cfs is left: nothing, if all is well.
 unmount_cfs() {
   umount $M || exit 1
-  local tries=0
-  while pidof_daemon >/dev/null && [ $((tries += 1)) -lt 50 ]; do sleep 0.1; done
+  wait_until '! pidof_daemon >/dev/null'
   say unmount "$(pidof_daemon)" "$(grep -c fuse /proc/self/mountinfo)"
 }
 
-pidof_daemon() { ps -o pid,args | awk '$2 == "cfs-mount" { print $1 }' | grep .; }
+pidof_daemon() { ps -o pid,args | awk '/[c]fs-mount/ { print $1 }' | grep .; }
 
 pid_of() { cat $KEPT/"$1"/report.pid; }
 
@@ -43,17 +72,16 @@ hold() {
   # criu takes a namespace with all its mounts: these are of no use to the case, and the tmpfs would need GNU tar
   [ "$namespace" = own ] && enter="unshare -m sh -c 'cd / && umount /payload /tmp /run /sys /dev/pts && exec \"\$@\"' sh"
   eval "$enter" $M/bin/holder $KEPT/"$name"/report '"$@"'
-  local tries=0
-  until [ -s $KEPT/"$name"/report.pid ] || [ $((tries += 1)) -gt 50 ]; do sleep 0.1; done
+  wait_until '[ -s $KEPT/"$name"/report.pid ]'
 }
 
 # report CASE WHEN: opens and closes what is watched, then says what the holder sees.
 report() {
-  local file=$KEPT/$1/report tries=0
+  local file=$KEPT/$1/report
   cat $M/watched/* $M/watched/*/* >/dev/null 2>&1
   : >"$file"
   kill -USR1 "$(pid_of "$1")" || return
-  until grep -q ^end "$file" || [ $((tries += 1)) -gt 50 ]; do sleep 0.1; done
+  wait_until 'grep -q ^end "$file"'
   grep -v ^end "$file" | sed "s|^|$1$TAB$2$TAB|"
 }
 
@@ -74,10 +102,10 @@ dump() {
 
 # end CASE: kills the process, and waits until it holds nothing.
 end() {
-  local pid tries=0
+  local pid
   pid=$(pid_of "$1")
   kill -9 "$pid"
-  while [ -e /proc/"$pid" ] && [ $((tries += 1)) -lt 50 ]; do sleep 0.1; done
+  wait_until '[ ! -e /proc/"$pid" ]'
 }
 
 # restore CASE WHEN [OPTION...]: says whether it works, what the process sees then, and ends it.
@@ -106,5 +134,8 @@ restore_own() {
 # The kernel forgets the names of what nobody has open. A watch keeps the inode only.
 evict() { echo 2 >/proc/sys/vm/drop_caches; }
 
-# The kernel knows the names of what is watched again: criu finds paths by them.
-prepare() { stat $M/watched/* >/dev/null; }
+# prepare CASE: what is asked of people before a dump. The kernel knows the names of watched files again, and criu finds paths by them.
+prepare() {
+  mkdir -p $KEPT/"$1"/images
+  tool cfs-checkpoint prepare -D $KEPT/"$1"/images $M "$(pid_of "$1")" >&2 || say "$1" prepare $?
+}
