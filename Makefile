@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint format bench clean
+.PHONY: help setup build demo test lint format bench fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,10 @@ format: setup ## format the sources
 bench: build ## the benchmark against other file systems (ARGS=…); results in bench/results
 	@scripts/setup bench
 	@node dist/tools/cfs-bench.js $(ARGS)
+
+fuzz: build ## coverage-guided fuzzing, an hour each (SECONDS=…, TARGETS=…); what it finds goes into the corpus
+	@scripts/fuzz-libc
+	@KEEP=1 scripts/fuzz $(or $(SECONDS),3600) $(TARGETS)
 
 clean: ## remove what was built
 	@rm -rf dist node_modules

@@ -10,14 +10,14 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/mount/**', 'test/vm/**'],
+          exclude: ['test/mount/**', 'test/fuzz/**', 'test/vm/**'],
           testTimeout: 120_000,
         },
       },
       {
         test: {
           name: 'mount',
-          include: ['test/mount/**/*.test.ts'],
+          include: ['test/mount/**/*.test.ts', 'test/fuzz/**/*.test.ts'],
           fileParallelism: false,
           pool: 'forks',
           testTimeout: 600_000,
