@@ -5,7 +5,14 @@ import { CfsError, reasonOf } from './error.ts';
 import { type MountedImage, mountImage, resumeMount } from './mount.ts';
 import { MountKeeper, makeLog, summaryOf } from './serve.ts';
 import { parkedAt, parkMount } from './survival/parked-mount.ts';
-import { DEATHS, PARKED_ENDS, parentSupervisor, type Supervisor, startSupervisor } from './survival/supervisor.ts';
+import {
+  DEATHS,
+  LAST_STATUS,
+  PARKED_ENDS,
+  parentSupervisor,
+  type Supervisor,
+  startSupervisor,
+} from './survival/supervisor.ts';
 import { dup2, isInherited } from './syscall.ts';
 
 const STDIN = 0;
@@ -56,7 +63,9 @@ async function takeOver(deaths: number): Promise<void> {
   const keeper = new MountKeeper(log);
   nameProcess(parked.settings);
   const mounted = await resumeMount(parked, { ...options, log });
-  log(`${parked.mountpoint}: the server died${deaths > 1 ? `, ${deaths} in a row` : ''}; this one goes on`);
+  const status = process.env[LAST_STATUS] ?? '';
+  const how = status === '' ? '' : ` (status ${status})`;
+  log(`${parked.mountpoint}: the server died${how}${deaths > 1 ? `, ${deaths} in a row` : ''}; this one goes on`);
   await keeper.serve(mounted, parentSupervisor);
 }
 

@@ -15,6 +15,8 @@ import { write } from '../syscall.ts';
 export const PARKED_ENDS: readonly [number, number] = [4, 5];
 /** In the environment of a server that takes over: how many died in a row before it. */
 export const DEATHS = 'CFS_DEATHS';
+/** The exit status of the last one, as a shell has it: 128 and the signal's number. Empty where it is not known. */
+export const LAST_STATUS = 'CFS_STATUS';
 
 export interface Supervisor {
   /** Tells that the mount has ended as it should: nobody is to take over. */
