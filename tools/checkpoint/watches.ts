@@ -1,6 +1,5 @@
 /** Watches of inotify(7) and fanotify(7) as /proc/PID/fdinfo shows them: which inode by its handle. proc_pid_fdinfo(5). */
-import { fromHex } from '../../src/bytes.ts';
-import type { FileHandle } from '../../src/handle-format.ts';
+import { type FileHandle, parseHandle } from '../../src/handle-format.ts';
 
 export interface Watch {
   readonly kind: 'inotify' | 'fanotify';
@@ -15,16 +14,11 @@ export function parseWatches(fdinfo: string): Watch[] {
     const kind = /^(inotify|fanotify) /.exec(line)?.[1] as Watch['kind'] | undefined;
     if (kind === undefined) return [];
     const field = (name: string): string | undefined => new RegExp(` ${name}:([0-9a-f]+)`).exec(line)?.[1];
-    const [sdev, length, type, bytes] = [
-      field('sdev'),
-      field('fhandle-bytes'),
-      field('fhandle-type'),
-      field('f_handle'),
-    ];
-    if (sdev === undefined || length === undefined || type === undefined || bytes === undefined) return [];
+    const handle = parseHandle(`0x${field('fhandle-type')}:${field('f_handle')}`);
+    const sdev = field('sdev');
+    if (sdev === undefined || handle === undefined) return [];
     // the kernel's own dev_t: 12 bits of major above 20 of minor
     const device = Number.parseInt(sdev, 16);
-    const handle = { type: Number.parseInt(type, 16), bytes: fromHex(bytes.slice(0, Number.parseInt(length, 16) * 2)) };
     return [{ kind, device: { major: device >>> 20, minor: device & 0xfffff }, handle }];
   });
 }
