@@ -1,7 +1,7 @@
 /** The mount that a path of the command line lies in, and what it says of itself. */
 import { closeSync, constants, openSync } from 'node:fs';
 import { askMount, askSource } from '../../src/ask-mount.ts';
-import { ENOTCONN, ENOTTY, type Errno, isErrno } from '../../src/errno.ts';
+import { ENOTCONN, ENOTTY, type Errno, errnoOf, isErrno } from '../../src/errno.ts';
 import { CfsError, reasonOf } from '../../src/error.ts';
 import { errnoText } from '../../src/libc.ts';
 import type { MountRecord } from '../../src/mount-record.ts';
@@ -32,6 +32,7 @@ function tryMountAt(path: string | Uint8Array, shown: string): MountAnswer | Err
   try {
     fd = openSync(typeof path === 'string' ? path : Buffer.from(path), constants.O_RDONLY | constants.O_DIRECTORY);
   } catch (error) {
+    if (errnoOf(error) === ENOTCONN) return ENOTCONN;
     throw new CfsError('system', `Cannot open ${shown}: ${reasonOf(error)}`, { cause: error });
   }
   try {

@@ -2,7 +2,7 @@
 import { closeSync, constants, lstatSync, openSync } from 'node:fs';
 import { askFile } from '../../src/ask-mount.ts';
 import { printable, toHex } from '../../src/bytes.ts';
-import { ENOTCONN, isErrno } from '../../src/errno.ts';
+import { ENOTCONN, errnoOf, isErrno } from '../../src/errno.ts';
 import { CfsError, reasonOf } from '../../src/error.ts';
 import { O_PATH } from '../../src/file-handle.ts';
 import type { FileRecord, Verified } from '../../src/file-record.ts';
@@ -30,14 +30,16 @@ export function showWhere(paths: readonly string[], json: boolean, out: Output):
 }
 
 function fileAt(path: Buffer): FileRecord {
+  const dead = (): CfsError => new CfsError('system', `Cannot ask the mount of ${printable(path)}: its daemon is dead`);
   try {
     lstatSync(path);
   } catch (error) {
+    if (errnoOf(error) === ENOTCONN) throw dead();
     throw new CfsError('usage', `Cannot find ${printable(path)}: ${reasonOf(error)}`, { cause: error });
   }
   const file = askFile(path);
   if (!isErrno(file)) return file;
-  if (file === ENOTCONN) throw new CfsError('system', `Cannot ask the mount of ${printable(path)}: its daemon is dead`);
+  if (file === ENOTCONN) throw dead();
   throw new CfsError(
     'usage',
     `${printable(path)} is not in a mount of cfs, or only root may ask: links, devices and files that you may not read`,
