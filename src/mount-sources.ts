@@ -9,6 +9,7 @@ import { nameToHandle, O_PATH } from './file-handle.ts';
 import { type FileStat, statAt, statFd } from './file-status.ts';
 import { fileSystemUuid, uuidText } from './file-system-uuid.ts';
 import type { FileHandle } from './handle-format.ts';
+import { AT_FDCWD } from './libc.ts';
 import { mountIdOfFd, mountOfId } from './mount-table.ts';
 import type { SourceKind, SourceRecord } from './source-record.ts';
 
@@ -97,15 +98,16 @@ function handleOfFd(fd: number): FileHandle | undefined {
 }
 const AT_SYMLINK_FOLLOW = 0x400;
 
-/** Source number `index` as it is now. Asks only about what is open: no path is walked. */
+/** Source number `index` as it is now. Asks only about what is open: no path is walked, but where it ends as those of deleted files do. */
 export function describeSource(sources: readonly MountSource[], index: number): SourceRecord {
   const source = sources[index] as MountSource;
   const { kind, given, id, fd, fsType, fsUuid } = source;
   const stat = statFd(fd);
   if (isErrno(stat)) throw new Error(`source ${index} cannot be asked: ${stat}`);
   const mountId = mountIdOfFd(fd) ?? 0;
-  const isGone = stat.nlink === 0 || mountOfId(mountId) === undefined;
-  const path = isGone ? undefined : pathOfFd(fd);
+  const isMounted = stat.nlink > 0 && mountOfId(mountId) !== undefined;
+  const shown = isMounted ? pathOfFd(fd) : undefined;
+  const path = shown === undefined || isDeleted(shown, stat) ? undefined : shown;
   return {
     kind,
     index,
@@ -121,6 +123,15 @@ export function describeSource(sources: readonly MountSource[], index: number): 
     parent: parentOf(source, stat, path),
     id,
   };
+}
+
+const DELETED = Buffer.from(' (deleted)');
+
+/** What the kernel writes behind the path of a deleted file; nlink of a deleted directory is 0 on most file systems, but not on overlayfs. */
+function isDeleted(path: Buffer, own: FileStat): boolean {
+  const isMarked = path.subarray(-DELETED.length).equals(DELETED);
+  // a file may be named so
+  return isMarked && !isSameFile(own, statAt(AT_FDCWD, path));
 }
 
 /** Undefined for a path that is too long for the kernel to say. */

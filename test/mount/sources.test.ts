@@ -207,6 +207,23 @@ describe('sources', () => {
     ]);
   });
 
+  test('are gone after they were deleted on an overlayfs, and not for being named as if', async () => {
+    const layers = scratch.directory('layers');
+    for (const name of ['lower', 'upper', 'work', 'merged']) mkdirSync(join(layers, name));
+    await packIn(join(layers, 'lower/a (deleted)'));
+    const options = `lowerdir=${layers}/lower,upperdir=${layers}/upper,workdir=${layers}/work`;
+    await succeed(['mount', '-t', 'overlay', 'overlay', '-o', options, join(layers, 'merged')]);
+    const directory = join(layers, 'merged/a (deleted)');
+    renameSync(join(directory, 'image.cfs'), join(directory, 'image (deleted)'));
+    const [image, store] = [join(directory, 'image (deleted)'), join(directory, 'store')];
+    const mounted = await scratch.mount(image, { repos: [store] });
+    expect(pathsOf(mounted.path)).toEqual([image, store]);
+    rmSync(store, { recursive: true });
+    expect(pathsOf(mounted.path)).toEqual([image, 'gone']);
+    rmSync(image);
+    expect(pathsOf(mounted.path)).toEqual(['gone', 'gone']);
+  });
+
   test('are shown by the other name where one of two was deleted', async () => {
     const packed = await packIn(scratch.at('linked'));
     linkSync(packed.image, `${packed.image}.link`);
