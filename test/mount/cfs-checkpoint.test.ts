@@ -214,6 +214,21 @@ describe('cfs-checkpoint prepare', () => {
     expect(readdirSync(dump)).toEqual([]);
   });
 
+  test('refuses a mount whose handles end with it, as check does', async () => {
+    const mounted = await scratch.mount(packed.image, { words: ['driver=fuse-native'] });
+    const dump = scratch.directory('dump');
+    const message = `Cannot use the mount at ${mounted.path} with checkpoints: handles of driver=fuse-native end with the mount. Mount it with driver=kernel.`;
+    const pid = String(process.pid);
+    expect(messageOf(await checkpoint('prepare', '-D', dump, mounted.path, pid), EXIT.usage, 'cfs-checkpoint')).toBe(
+      message,
+    );
+    writeFileSync(
+      join(dump, 'cfs-files.json'),
+      JSON.stringify({ format: 'cfs-checkpoint-files', version: 1, files: [] }),
+    );
+    expect(messageOf(await checkpoint('check', '-D', dump, mounted.path), EXIT.usage, 'cfs-checkpoint')).toBe(message);
+  });
+
   test('leaves the list that was there where it cannot write another', async () => {
     const mounted = await scratch.mount(packed.image);
     const dump = scratch.directory('dump');
