@@ -26,7 +26,7 @@ import { EXIT } from '../../tools/cli.ts';
 import { parseSavedSources } from '../../tools/saved-sources.ts';
 import { messageOf } from './cli.ts';
 import { type Mounted, type Packed, useScratch } from './harness.ts';
-import { watchByFanotify, watchByInotify } from './inotify.ts';
+import { FAN_CLOSE_NOWRITE, FAN_MARK_INODE, FAN_REPORT_FID, Fanotify, IN_CLOSE_NOWRITE, Inotify } from './notify.ts';
 import { type Outcome, run } from './run.ts';
 import { dropCaches } from './system.ts';
 
@@ -61,6 +61,19 @@ afterEach(async () => {
 function kept(fd: number): number {
   fds.push(fd);
   return fd;
+}
+
+/** A descriptor that watches these paths until the end of the test. */
+function watchByInotify(paths: readonly string[]): number {
+  const inotify = new Inotify();
+  for (const path of paths) inotify.watch(path, IN_CLOSE_NOWRITE);
+  return kept(inotify.fd);
+}
+
+function watchByFanotify(paths: readonly string[]): number {
+  const fanotify = new Fanotify(FAN_REPORT_FID);
+  for (const path of paths) expect(fanotify.mark(path, FAN_MARK_INODE, FAN_CLOSE_NOWRITE)).toBe('ok');
+  return kept(fanotify.fd);
 }
 
 /** A process that runs until the end of the test; its first line of output says that it is ready. */
@@ -122,8 +135,8 @@ describe('cfs-checkpoint prepare', () => {
   test('gives files that inotify and fanotify watch their paths back after they were evicted', async () => {
     const mounted = await scratch.mount(packed.image);
     const paths = WATCHED.map((name) => mounted.at(name));
-    const inotify = kept(watchByInotify(paths));
-    const fanotify = kept(watchByFanotify(paths));
+    const inotify = watchByInotify(paths);
+    const fanotify = watchByFanotify(paths);
     const [byInotify, byFanotify] = [watchesOf(inotify), watchesOf(fanotify)];
     for (const watches of [byInotify, byFanotify]) expect(watches).toHaveLength(WATCHED.length);
     dropCaches();
@@ -180,7 +193,7 @@ describe('cfs-checkpoint prepare', () => {
     const mounted = await scratch.mount(packed.image);
     const other = await scratch.mount(packed.image);
     kept(openSync(other.at('large'), 'r'));
-    kept(watchByInotify([other.at('inline')]));
+    watchByInotify([other.at('inline')]);
     const dump = scratch.directory('dump');
     expect(await prepared(dump, mounted, process.pid)).toMatchObject({ files: 0, watched: 0 });
     const { status, stdout } = await checkpoint('check', '-D', dump, other.path);
@@ -246,7 +259,7 @@ describe('cfs-checkpoint prepare', () => {
 describe('cfs-checkpoint check', () => {
   test('finds in another version of the image what is not as it was', async () => {
     const mounted = await scratch.mount(packed.image);
-    kept(watchByInotify(WATCHED.map((name) => mounted.at(name))));
+    watchByInotify(WATCHED.map((name) => mounted.at(name)));
     kept(openSync(mounted.at('program'), 'r'));
     const dump = scratch.directory('dump');
     await prepared(dump, mounted, process.pid);
