@@ -115,7 +115,7 @@ export function describeSource(sources: readonly MountSource[], index: number): 
     given: Buffer.from(given),
     path,
     device: { major: Math.floor(stat.device / 0x10_0000), minor: stat.device % 0x10_0000 },
-    ino: stat.inodeHigh * 0x1_0000_0000 + stat.inodeLow,
+    ino: (BigInt(stat.inodeHigh) << 32n) | BigInt(stat.inodeLow),
     fsType,
     fsUuid,
     mountId,

@@ -53,7 +53,7 @@ const sourceRecord: fc.Arbitrary<SourceRecord> = fc.record({
   given: path,
   path: optional(path),
   device: fc.record({ major: u32, minor: u32 }),
-  ino: number,
+  ino: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
   fsType: ascii(31),
   fsUuid: optional(fc.uint8Array({ minLength: 16, maxLength: 16 }).map(uuidText)),
   mountId: u32,

@@ -25,7 +25,8 @@ export interface SourceJson {
   readonly givenBase64: string | undefined;
   /** st_dev, "major:minor". */
   readonly dev: string;
-  readonly ino: number;
+  /** A string beyond 2^53, where a JSON reader may lose digits. */
+  readonly ino: number | string;
   readonly fsType: string;
   readonly fsUuid: string | undefined;
   readonly mountId: number;
@@ -77,7 +78,7 @@ export function jsonOfSource(source: SourceRecord): SourceJson {
     given: given.text,
     givenBase64: given.base64,
     dev: `${device.major}:${device.minor}`,
-    ino,
+    ino: ino <= Number.MAX_SAFE_INTEGER ? Number(ino) : String(ino),
     fsType,
     fsUuid,
     mountId,

@@ -61,7 +61,7 @@ export function sourceRecord(index: number, more: Partial<SourceRecord> = {}): S
     given: Buffer.from(`given-${index}`),
     path: Buffer.from(`/srv/${index}`),
     device: { major: 254, minor: 3 },
-    ino: 1234,
+    ino: 1234n,
     fsType: 'ext4',
     fsUuid: '00010203-0405-0607-0809-0a0b0c0d0e0f',
     mountId: 29,

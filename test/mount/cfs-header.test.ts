@@ -77,7 +77,7 @@ describe('include/cfs.h', () => {
       given: Buffer.from('g'.repeat(4095)),
       path: Buffer.from('p'.repeat(4095)),
       device: { major: 0x11121314, minor: 0x15161718 },
-      ino: 0x1a1b1c1d1e1f,
+      ino: 0xfa1b1c1d1e1f2021n,
       fsType: 'f'.repeat(31),
       fsUuid: '00010203-0405-0607-0809-0a0b0c0d0e0f',
       mountId: 0x2a2b2c2d,

@@ -103,7 +103,7 @@ describe.each(FILE_SYSTEMS)('sources on %s', (name, make) => {
       ['repository', meta.uuid, 1, 2],
     ]);
     for (const [i, path] of [packed.image, packed.store].entries()) {
-      const stat = statSync(path);
+      const stat = statSync(path, { bigint: true });
       const record = sources[i] as SourceRecord;
       const { device, ino, fsType, fsUuid } = record;
       const text = `${device.major}:${device.minor}`;

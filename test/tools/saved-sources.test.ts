@@ -24,7 +24,7 @@ const source: fc.Arbitrary<SourceRecord> = fc.record({
   given: path,
   path: optional(path),
   device: fc.record({ major: fc.nat(4095), minor: fc.nat(0xfffff) }),
-  ino: fc.maxSafeInteger().map(Math.abs),
+  ino: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
   fsType: fc.constantFrom('ext4', 'btrfs', 'fuse.sshfs'),
   fsUuid: optional(fc.uint8Array({ minLength: 16, maxLength: 16 }).map(uuidText)),
   mountId: fc.nat(),
@@ -99,6 +99,18 @@ describe('parseSavedSources()', () => {
         expect(list.repositories).toEqual(repositories.map(saved));
       }),
     );
+  });
+
+  it('has every digit of an inode number, as text where JSON readers may lose some', () => {
+    const record = { pid: 1, sources: 1, imageId: ID, mountpoint: Buffer.from('/'), options: Buffer.alloc(0) };
+    const [base] = fc.sample(source, { numRuns: 1, seed: 1 }) as [SourceRecord];
+    const inos = [1n, 2n ** 53n - 1n, 2n ** 53n, 2n ** 64n - 1n];
+    const list = jsonOfSources(
+      record,
+      record.mountpoint,
+      inos.map((ino) => ({ ...base, ino })),
+    );
+    expect(list.sources.map(({ ino }) => ino)).toEqual([1, 2 ** 53 - 1, '9007199254740992', '18446744073709551615']);
   });
 
   it('takes keys that it does not know', () => {
