@@ -1,5 +1,5 @@
 /** Asking a mount what it is made of: by ioctl where a file of it is open, by its private xattrs where none may be opened. */
-import { EINVAL, ENOTTY, type Errno, isErrno } from './errno.ts';
+import { EINVAL, ENOTCONN, ENOTTY, type Errno, isErrno } from './errno.ts';
 import { decodeFile, type FileRecord } from './file-record.ts';
 import { CFS_IOC_MOUNT, CFS_IOC_SOURCE } from './mount-ioctls.ts';
 import { decodeMount, MOUNT_SIZE, type MountRecord } from './mount-record.ts';
@@ -8,7 +8,7 @@ import { getXattr, getXattrOfFd, ioctl } from './syscall.ts';
 
 /**
  * @param root an open directory of the mount; the root, where the mount's driver knows no ioctls
- * @returns ENOTTY where it is not in a mount of cfs
+ * @returns ENOTTY where it is not in a mount of cfs, ENOTCONN where the daemon is dead
  */
 export function askMount(root: number): MountRecord | Errno {
   return ask(root, CFS_IOC_MOUNT, Buffer.alloc(MOUNT_SIZE), 'trusted.cfs.mount', decodeMount);
@@ -30,6 +30,7 @@ function ask<T>(
 ): T | Errno {
   const result = ioctl(fd, command, struct);
   if (!isErrno(result)) return decode(struct) ?? EINVAL;
+  if (result === ENOTCONN) return ENOTCONN;
   // fuse-native knows no ioctls; for who is not root there are no trusted xattrs either
   const value = getXattrOfFd(fd, xattr);
   return isErrno(value) ? (result === EINVAL ? EINVAL : ENOTTY) : (decode(value) ?? EINVAL);
@@ -40,6 +41,7 @@ export function askFile(path: Uint8Array): FileRecord | Errno {
   for (const name of ['trusted.cfs.file', 'user.cfs.file']) {
     const value = getXattr(path, name);
     if (!isErrno(value)) return decodeFile(value) ?? EINVAL;
+    if (value === ENOTCONN) return ENOTCONN;
   }
   return ENOTTY;
 }

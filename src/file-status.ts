@@ -104,16 +104,6 @@ function statx(dir: number, name: Uint8Array, flags: number): FileStat | Errno {
   };
 }
 
-const STATX_MNT_ID = 0x1000;
-const MNT_ID_OFFSET = 144;
-
-/** The id, in mountinfo, of the mount that `fd` was opened through (Linux 5.8); -1 on older kernels. */
-export function mountIdOf(fd: number): number | Errno {
-  const result = statxFn(fd, nameBuffer(EMPTY_NAME), AT_EMPTY_PATH, STATX_MNT_ID, statxBytes);
-  if (result < 0) return asErrno(result);
-  return (statxView.getUint32(0, true) & STATX_MNT_ID) === 0 ? -1 : statxView.getUint32(MNT_ID_OFFSET, true);
-}
-
 /** What statfs(2) says of a file system. */
 export interface FileSystemStat {
   /** f_type, a magic number of linux/magic.h. */

@@ -82,15 +82,16 @@ export function formatHandle({ type, bytes }: FileHandle): string {
 
 /**
  * The inverse of `formatHandle`. Also takes the hexadecimal digits of a whole `struct file_handle`: the number of
- * bytes, the type (4 bytes each, little-endian), the bytes. Undefined for anything else.
+ * bytes, the type (4 bytes each, little-endian), the bytes. Undefined for anything else, also for more than 128 bytes.
  */
 export function parseHandle(text: string): FileHandle | undefined {
   const written = /^0x([0-9a-f]{1,8}):((?:[0-9a-f]{2})+)$/i.exec(text);
   if (written !== null) {
     const [, type = '', bytes = ''] = written;
+    if (bytes.length > 2 * MAX_HANDLE_BYTES) return undefined;
     return { type: Number.parseInt(type, 16) | 0, bytes: fromHex(bytes) };
   }
-  if (!/^(?:[0-9a-f]{2}){9,}$/i.test(text)) return undefined;
+  if (text.length > 2 * (8 + MAX_HANDLE_BYTES) || !/^(?:[0-9a-f]{2}){9,}$/i.test(text)) return undefined;
   const struct = fromHex(text);
   const view = new DataView(struct.buffer);
   if (view.getUint32(0, true) !== struct.length - 8) return undefined;

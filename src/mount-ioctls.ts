@@ -7,6 +7,9 @@ import { SOURCE_SIZE } from './source-record.ts';
 const READ_WRITE = 3;
 const TYPE = 0xc6;
 
+/** What the 14 bits for the size in a command can say; every structure is smaller. */
+export const MAX_IOCTL_SIZE = 0x3fff;
+
 export const NR_MOUNT = 1;
 export const NR_SOURCE = 2;
 export const NR_FILE = 3;

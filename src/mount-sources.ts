@@ -3,14 +3,14 @@
  * told later where it is now, without a walk: what was renamed has its new path, what is gone is known to be gone.
  */
 import { closeSync, constants, fstatSync, openSync, readlinkSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
-import { EACCES, errnoOf, isErrno } from './errno.ts';
+import { EACCES, type Errno, errnoOf, isErrno } from './errno.ts';
 import { CfsError, reasonOf } from './error.ts';
 import { nameToHandle, O_PATH } from './file-handle.ts';
-import { mountIdOf, statAt, statFd } from './file-status.ts';
+import { type FileStat, statAt, statFd } from './file-status.ts';
 import { fileSystemUuid, uuidText } from './file-system-uuid.ts';
 import type { FileHandle } from './handle-format.ts';
-import { mountOfId } from './mount-table.ts';
+import { AT_FDCWD } from './libc.ts';
+import { mountIdOfFd, mountOfId } from './mount-table.ts';
 import type { SourceKind, SourceRecord } from './source-record.ts';
 
 /** A source that is kept open; plain data, for all threads of the process. */
@@ -24,7 +24,8 @@ export interface MountSource {
   readonly fd: number;
   /** The directory of the image file, -1 for repositories: their handles are connected to their path anyway. */
   readonly directory: number;
-  readonly name: string;
+  /** Of the image file in it when it was mounted. */
+  readonly name: Uint8Array;
   readonly fsType: string;
   readonly fsUuid: string | undefined;
 }
@@ -36,16 +37,23 @@ const NAME_DIRECTORY = O_PATH | constants.O_DIRECTORY;
  * The image as a source, which owns `fd` from now on.
  * @param given how it was given to cfs-mount
  * @param fd the open image file
- * @throws CfsError (system); `fd` is left to the caller then
  */
 export function imageSource(given: string, id: string, fd: number): MountSource {
+  // where the image was given by a symbolic link, the directory of the file itself
+  const real = pathOfFd(fd);
+  const { directory, name } = real === undefined ? NOWHERE : openParent(real);
+  return { kind: 'image', given, path: real?.toString() ?? given, id, fd, directory, name, ...fileSystemOf(fd) };
+}
+
+const NOWHERE = { directory: -1, name: new Uint8Array(0) } as const;
+
+/** The image is served without its directory, too: it may be one that this process cannot reach by its path. */
+function openParent(path: Buffer): Pick<MountSource, 'directory' | 'name'> {
+  const { directory, name } = splitPath(path);
   try {
-    // where the image was given by a symbolic link, the directory of the file itself
-    const real = readlinkSync(`/proc/self/fd/${fd}`);
-    const directory = openSync(dirname(real), NAME_DIRECTORY);
-    return { kind: 'image', given, path: real, id, fd, directory, name: basename(real), ...fileSystemOf(fd) };
-  } catch (error) {
-    throw new CfsError('system', `Cannot find the directory of ${given}: ${reasonOf(error)}`, { cause: error });
+    return { directory: openSync(directory, NAME_DIRECTORY), name };
+  } catch {
+    return NOWHERE;
   }
 }
 
@@ -57,7 +65,7 @@ export function imageSource(given: string, id: string, fd: number): MountSource 
 export function repositorySource(given: string, path: string, uuid: string): MountSource {
   try {
     const fd = openDirectory(path);
-    return { kind: 'repository', given, path, id: uuid, fd, directory: -1, name: '', ...fileSystemOf(fd) };
+    return { kind: 'repository', given, path, id: uuid, fd, ...NOWHERE, ...fileSystemOf(fd) };
   } catch (error) {
     throw new CfsError('store', `Cannot open repository ${path}: ${reasonOf(error)}`, { cause: error });
   }
@@ -66,7 +74,7 @@ export function repositorySource(given: string, path: string, uuid: string): Mou
 function fileSystemOf(fd: number): Pick<MountSource, 'fsType' | 'fsUuid'> {
   const uuid = fileSystemUuid(fd, fstatSync(fd).dev);
   return {
-    fsType: mountOfId(idOfMount(fd))?.type ?? 'unknown',
+    fsType: mountOfId(mountIdOfFd(fd))?.type ?? 'unknown',
     fsUuid: uuid === undefined ? undefined : uuidText(uuid),
   };
 }
@@ -86,48 +94,73 @@ export function closeSource({ fd, directory }: MountSource): void {
   if (directory >= 0) closeSync(directory);
 }
 
-const idOfMount = (fd: number): number => {
-  const id = mountIdOf(fd);
-  return isErrno(id) ? -1 : id;
-};
-
 function handleOfFd(fd: number): FileHandle | undefined {
   const result = nameToHandle(`/proc/self/fd/${fd}`, AT_SYMLINK_FOLLOW);
   return isErrno(result) ? undefined : result.handle;
 }
 const AT_SYMLINK_FOLLOW = 0x400;
 
-/** Source number `index` as it is now. Asks only about what is open: no path is walked. */
+/** Source number `index` as it is now. Asks only about what is open: no path is walked, but where it ends as those of deleted files do. */
 export function describeSource(sources: readonly MountSource[], index: number): SourceRecord {
   const source = sources[index] as MountSource;
   const { kind, given, id, fd, fsType, fsUuid } = source;
   const stat = statFd(fd);
   if (isErrno(stat)) throw new Error(`source ${index} cannot be asked: ${stat}`);
-  const mountId = idOfMount(fd);
-  const isGone = stat.nlink === 0 || mountOfId(mountId) === undefined;
+  const mountId = mountIdOfFd(fd) ?? 0;
+  const isMounted = stat.nlink > 0 && mountOfId(mountId) !== undefined;
+  const shown = isMounted ? pathOfFd(fd) : undefined;
+  const path = shown === undefined || isDeleted(shown, stat) ? undefined : shown;
   return {
     kind,
     index,
     count: sources.length,
     given: Buffer.from(given),
-    path: isGone ? undefined : readlinkSync(`/proc/self/fd/${fd}`, 'buffer'),
+    path,
     device: { major: Math.floor(stat.device / 0x10_0000), minor: stat.device % 0x10_0000 },
-    ino: stat.inodeHigh * 0x1_0000_0000 + stat.inodeLow,
+    ino: (BigInt(stat.inodeHigh) << 32n) | BigInt(stat.inodeLow),
     fsType,
     fsUuid,
     mountId,
     handle: handleOfFd(fd),
-    parent: parentOf(source),
+    parent: parentOf(source, stat, path),
     id,
   };
 }
 
-function parentOf({ fd, directory, name }: MountSource): SourceRecord['parent'] {
+const DELETED = Buffer.from(' (deleted)');
+
+/** What the kernel writes behind the path of a deleted file; nlink of a deleted directory is 0 on most file systems, but not on overlayfs. */
+function isDeleted(path: Buffer, own: FileStat): boolean {
+  const isMarked = path.subarray(-DELETED.length).equals(DELETED);
+  // a file may be named so
+  return isMarked && !isSameFile(own, statAt(AT_FDCWD, path));
+}
+
+/** Undefined for a path that is too long for the kernel to say. */
+function pathOfFd(fd: number): Buffer | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`, 'buffer');
+  } catch {
+    return undefined;
+  }
+}
+
+/** The directory of the image file, where the file is still there: by its first name, or by the one that it has now. */
+function parentOf({ directory, name }: MountSource, own: FileStat, path: Buffer | undefined): SourceRecord['parent'] {
   if (directory < 0) return undefined;
-  const own = statFd(fd);
-  const there = statAt(directory, Buffer.from(name));
-  if (isErrno(own) || isErrno(there)) return undefined;
-  const isSame = own.device === there.device && own.inodeLow === there.inodeLow && own.inodeHigh === there.inodeHigh;
-  const handle = isSame ? handleOfFd(directory) : undefined;
-  return handle === undefined ? undefined : { handle, name: Buffer.from(name) };
+  const names = [name, ...(path === undefined ? [] : [splitPath(path).name])];
+  const there = names.find((candidate) => isSameFile(own, statAt(directory, candidate)));
+  const handle = there === undefined ? undefined : handleOfFd(directory);
+  return handle && there && { handle, name: there };
+}
+
+const isSameFile = (one: FileStat, other: FileStat | Errno): boolean =>
+  !isErrno(other) &&
+  one.device === other.device &&
+  one.inodeLow === other.inodeLow &&
+  one.inodeHigh === other.inodeHigh;
+
+function splitPath(path: Buffer): { readonly directory: Buffer; readonly name: Buffer } {
+  const slash = path.lastIndexOf(0x2f);
+  return { directory: path.subarray(0, Math.max(slash, 1)), name: path.subarray(slash + 1) };
 }

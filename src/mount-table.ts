@@ -53,7 +53,13 @@ export function mountAt(mountpoint: string): MountEntry | undefined {
   return listMounts().findLast((entry) => entry.mountpoint === mountpoint);
 }
 
+/** The id of the mount that `fd` was opened through, also for O_PATH; undefined where /proc does not say. */
+export function mountIdOfFd(fd: number): number | undefined {
+  const [, id] = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1')) ?? [];
+  return id === undefined ? undefined : Number(id);
+}
+
 /** The mount with this id, undefined where it is not in this mount namespace (any more). */
-export function mountOfId(mountId: number): MountEntry | undefined {
+export function mountOfId(mountId: number | undefined): MountEntry | undefined {
   return listMounts().find((entry) => entry.mountId === mountId);
 }

@@ -19,7 +19,8 @@ export interface SourceRecord {
   readonly path: Uint8Array | undefined;
   /** st_dev. */
   readonly device: { readonly major: number; readonly minor: number };
-  readonly ino: number;
+  /** All 64 bits, of which stacked file systems use the high ones, too. */
+  readonly ino: bigint;
   /** Of the file system, as mountinfo has it: "ext4". */
   readonly fsType: string;
   /** "8-4-4-4-12" digits; undefined where the file system has none. */
@@ -92,7 +93,7 @@ export function encodeSource(record: SourceRecord): Uint8Array {
   bytes.writeUInt32LE(flags, FLAGS);
   bytes.writeUInt32LE(record.device.major, DEV_MAJOR);
   bytes.writeUInt32LE(record.device.minor, DEV_MINOR);
-  bytes.writeBigUInt64LE(BigInt(record.ino), INO);
+  bytes.writeBigUInt64LE(record.ino, INO);
   bytes.writeBigUInt64LE(BigInt(record.mountId), MNT_ID);
   handle(HANDLE, record.handle);
   handle(PARENT_HANDLE, record.parent?.handle);
@@ -127,7 +128,7 @@ export function decodeSource(struct: Uint8Array): SourceRecord | undefined {
     given: text(GIVEN, 4096),
     path: (flags & FLAG_GONE) === 0 ? text(PATH, 4096) : undefined,
     device: { major: bytes.readUInt32LE(DEV_MAJOR), minor: bytes.readUInt32LE(DEV_MINOR) },
-    ino: Number(bytes.readBigUInt64LE(INO)),
+    ino: bytes.readBigUInt64LE(INO),
     fsType: Buffer.from(text(FS_TYPE, 32)).toString(),
     fsUuid: (flags & FLAG_FS_UUID) === 0 ? undefined : uuidText(bytes.subarray(FS_UUID, FS_UUID + 16)),
     mountId: Number(bytes.readBigUInt64LE(MNT_ID)),

@@ -81,6 +81,9 @@ describe('parseHandle()', () => {
     '0c00000081000000',
     '0100000081000000f8aa',
     '0c00000081000000f8aa02003aa91922',
+    // more than the kernel takes
+    `0x81:${'00'.repeat(129)}`,
+    `8100000081000000${'00'.repeat(129)}`,
   ])('is undefined for "%s"', (text) => {
     expect(parseHandle(text)).toBeUndefined();
   });

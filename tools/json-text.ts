@@ -1,4 +1,4 @@
-/** Bytes in JSON: as text where they are UTF-8; else as `printable` shows them, with the exact bytes in Base64 beside. */
+/** What JSON cannot say plainly. Bytes: as text where they are UTF-8; else as `printable` shows them, with the exact bytes in Base64 beside. */
 import { exactUtf8, printable } from '../src/bytes.ts';
 
 export interface JsonText {
@@ -12,3 +12,7 @@ export function jsonText(bytes: Uint8Array): JsonText {
   if (text !== undefined) return { text, base64: undefined };
   return { text: printable(bytes), base64: Buffer.from(bytes).toString('base64') };
 }
+
+/** What a message says of the version in a list that may hold anything there. */
+export const versionText = (version: unknown): string =>
+  typeof version === 'number' ? `version ${version}` : 'no version number';

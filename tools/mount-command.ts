@@ -121,15 +121,12 @@ function savedSettings(from: string, options: Options): Settings {
   if (options.repo.length + words.repositories.length > 0) {
     throw new CfsError('usage', '--from names the repositories: give no others, or mount without it');
   }
-  const { uuid, digest = image === undefined ? saved.image.id : undefined } = words;
-  return complete(
-    { ...words, ...(digest === undefined ? {} : { digest }) },
-    {
-      image: image ?? findImage(saved.image, uuid),
-      mountpoint: mountpoint ?? textPath(saved.mountpoint, 'mount point'),
-      repositories: findRepositories(saved, from, uuid),
-    },
-  );
+  const { uuid, digest = saved.image.id } = words;
+  return complete(image === undefined ? { ...words, digest } : words, {
+    image: image ?? findImage(saved.image, digest, uuid),
+    mountpoint: mountpoint ?? textPath(saved.mountpoint, 'mount point'),
+    repositories: findRepositories(saved, from, uuid),
+  });
 }
 
 /** As they were given. */

@@ -2,18 +2,14 @@
  * `cfs-mount --from`: the sources of a saved list, found again. A source is where it was, or where its handle leads to
  * now; and it is the same one, by the uuids of repository and file system, unless -o uuid=off says not to look.
  */
-import { closeSync, constants, fstatSync, openSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { exactUtf8, printable } from '../src/bytes.ts';
-import { isErrno } from '../src/errno.ts';
+import { exactUtf8, printable, toHex } from '../src/bytes.ts';
+import { blake3 } from '../src/digest.ts';
 import { CfsError, reasonOf } from '../src/error.ts';
-import { openByHandle } from '../src/file-handle.ts';
-import { fileSystemUuid, uuidText } from '../src/file-system-uuid.ts';
-import type { FileHandle } from '../src/handle-format.ts';
-import { listMounts } from '../src/mount-table.ts';
 import { openRepository } from '../src/store/local.ts';
-import { closeFd } from '../src/syscall.ts';
 import type { UuidMode } from './mount-options.ts';
+import { fileSystemUuidAt, pathsByHandle } from './paths-by-handle.ts';
 import { parseSavedSources, type SavedSource, type SavedSources } from './saved-sources.ts';
 
 /** The name of the list in a directory of a checkpoint. */
@@ -42,26 +38,57 @@ export function textPath(path: Uint8Array, what: string): string {
   throw new CfsError('usage', `Cannot use ${what} ${printable(path)}: its path is not UTF-8; move it`);
 }
 
-/** Where the image is now: where it was, else at its name in the directory that its handle leads to. */
-export function findImage(image: SavedSource, uuid: UuidMode): string {
-  const path = image.path !== undefined && isThere(image.path) ? image.path : byParent(image, uuid);
-  if (path !== undefined) return textPath(path, 'image');
+/**
+ * Where the image with this id is now: where it was, at its name in the directory that its handle leads to, or where its
+ * own handle leads to. Where another image took its place and it is nowhere else, that place.
+ * @throws CfsError (image) where it is nowhere
+ */
+export function findImage(image: SavedSource, id: string, uuid: UuidMode): string {
+  for (const path of placesOfImage(image, uuid)) {
+    if (imageIdAt(path) === id) return textPath(path, 'image');
+  }
+  // the mount says what is wrong with it
+  if (image.path !== undefined && whyNotThere(image.path) === undefined) return textPath(image.path, 'image');
   throw new CfsError(
     'image',
-    `Cannot find the image ${image.path === undefined ? image.id : printable(image.path)}: it is not there any more, and its directory's handle does not lead to it. Give IMAGE and MOUNTPOINT beside --from.`,
+    `Cannot find the image ${nameOf(image)}: ${whyGone(image)}, and its handles do not lead to it. Give IMAGE and MOUNTPOINT beside --from.`,
   );
 }
 
-function byParent(image: SavedSource, uuid: UuidMode): Buffer | undefined {
-  const { parent } = image;
-  if (parent === undefined) return undefined;
-  const paths = pathsByHandle(image, parent.handle, uuid).map((dir) =>
-    Buffer.concat([dir, Buffer.from('/'), parent.name]),
-  );
-  return paths.find(isThere);
+function* placesOfImage({ path, parent, handle, ...saved }: SavedSource, uuid: UuidMode): Generator<Buffer> {
+  if (path !== undefined) yield path;
+  if (parent !== undefined) {
+    for (const directory of pathsByHandle(saved, parent.handle, uuid)) {
+      yield Buffer.concat([directory, Buffer.from('/'), parent.name]);
+    }
+  }
+  // without a path where the kernel does not know one
+  if (handle !== undefined) yield* pathsByHandle(saved, handle, uuid);
 }
 
-const isThere = (path: Buffer): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;
+/** Undefined where there is no image that can be read. */
+function imageIdAt(path: Buffer): string | undefined {
+  const text = exactUtf8(path);
+  try {
+    return text === undefined || !statSync(text).isFile() ? undefined : toHex(blake3(readFileSync(text)));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Undefined where something is there. */
+function whyNotThere(path: Buffer): string | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) === undefined ? 'it is not there any more' : undefined;
+  } catch (error) {
+    return reasonOf(error);
+  }
+}
+
+const whyGone = ({ path }: SavedSource): string =>
+  (path === undefined ? undefined : whyNotThere(path)) ?? 'it was gone when the list was made';
+
+const nameOf = ({ path, id }: SavedSource): string => printable(path ?? Buffer.from(id));
 
 /** Where the repositories are now, in the same order. @throws CfsError (store) that says which was not found, or is another one */
 export function findRepositories(saved: SavedSources, from: string, uuid: UuidMode): string[] {
@@ -69,7 +96,8 @@ export function findRepositories(saved: SavedSources, from: string, uuid: UuidMo
 }
 
 function findRepository(saved: SavedSource, from: string, uuid: UuidMode): string {
-  const there = saved.path === undefined || !isThere(saved.path) ? undefined : textPath(saved.path, 'repository');
+  const isThere = saved.path !== undefined && whyNotThere(saved.path) === undefined;
+  const there = saved.path === undefined || !isThere ? undefined : textPath(saved.path, 'repository');
   const problem = there === undefined ? undefined : whyAnother(there, saved);
   if (there !== undefined && (problem === undefined || (uuid === 'off' && isRepository(there)))) return there;
   // what took its place, or nothing, is where it was: it may have been moved
@@ -78,14 +106,13 @@ function findRepository(saved: SavedSource, from: string, uuid: UuidMode): strin
     handle === undefined ? [] : pathsByHandle(saved, handle, uuid).map((path) => textPath(path, 'repository'));
   const found = moved.find((path) => (uuid === 'on' ? whyAnother(path, saved) === undefined : isRepository(path)));
   if (found !== undefined) return found;
-  const name = saved.path === undefined ? saved.id : printable(saved.path);
-  if (there === undefined) {
-    throw new CfsError(
-      'store',
-      `Cannot find repository ${name} of ${from}: it is not there any more, and its handle leads to none. Mount its file system, or mount the image with --repo instead of --from.`,
-    );
+  if (problem !== undefined) {
+    throw new CfsError('store', `Cannot use repository ${nameOf(saved)} of ${from}: ${problem}`);
   }
-  throw new CfsError('store', `Cannot use repository ${name} of ${from}: ${problem}`);
+  throw new CfsError(
+    'store',
+    `Cannot find repository ${nameOf(saved)} of ${from}: ${whyGone(saved)}, and its handle leads to none. Mount its file system, or mount the image with --repo instead of --from.`,
+  );
 }
 
 function isRepository(path: string): boolean {
@@ -103,66 +130,15 @@ function whyAnother(path: string, saved: SavedSource): string | undefined {
   let fsUuid: string | undefined;
   try {
     ({ uuid } = openRepository(path));
-    fsUuid = fsUuidAt(path);
+    fsUuid = fileSystemUuidAt(path);
   } catch (error) {
     return reasonOf(error);
   }
   const hint = '-o uuid=off accepts that where all repositories lie on one file system.';
-  if (uuid !== saved.id) return `its uuid is ${uuid}, and was ${saved.id}: it is another repository. ${hint}`;
+  if (uuid !== saved.id)
+    return `its uuid is ${uuid}, and was ${printable(Buffer.from(saved.id))}: it is another repository. ${hint}`;
   if (fsUuid === saved.fsUuid) return undefined;
   return `the uuid of its file system is ${fsUuid ?? 'none'}, and was ${saved.fsUuid ?? 'none'}: it lies on another disk, or on a copy. ${hint}`;
-}
-
-function fsUuidAt(path: string): string | undefined {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    return fsUuidOf(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function fsUuidOf(fd: number): string | undefined {
-  const uuid = fileSystemUuid(fd, fstatSync(fd).dev);
-  return uuid === undefined ? undefined : uuidText(uuid);
-}
-
-/**
- * Where the handle of a directory leads to on the file systems that are mounted now: those of the saved uuid, or
- * with `off` of the saved type, as after a disk was copied and got a new uuid.
- */
-function pathsByHandle(saved: SavedSource, handle: FileHandle, uuid: UuidMode): Buffer[] {
-  const paths: Buffer[] = [];
-  for (const { type, mountpointBytes, device } of listMounts()) {
-    if (type !== saved.fsType) continue;
-    if (uuid === 'on' && saved.fsUuid === undefined && device !== saved.dev) continue;
-    const path = openThrough(
-      Buffer.from(mountpointBytes),
-      handle,
-      (fd) => uuid === 'off' || fsUuidOf(fd) === saved.fsUuid,
-    );
-    if (path !== undefined) paths.push(path);
-  }
-  return paths;
-}
-
-function openThrough(mountpoint: Buffer, handle: FileHandle, isRight: (fd: number) => boolean): Buffer | undefined {
-  let root: number;
-  try {
-    root = openSync(mountpoint, constants.O_RDONLY | constants.O_DIRECTORY);
-  } catch {
-    return undefined; // a file, or not for this user
-  }
-  try {
-    if (!isRight(root)) return undefined;
-    const fd = openByHandle(root, handle, constants.O_RDONLY | constants.O_DIRECTORY);
-    if (isErrno(fd)) return undefined;
-    const path = readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' });
-    closeFd(fd);
-    return isThere(path) ? path : undefined;
-  } finally {
-    closeSync(root);
-  }
 }
 
 /**
@@ -184,7 +160,7 @@ export function requireOneFileSystem(repositories: readonly string[]): void {
 
 function placeOf(path: string): { dev: number; uuid: string | undefined } {
   try {
-    return { dev: statSync(path).dev, uuid: fsUuidAt(path) };
+    return { dev: statSync(path).dev, uuid: fileSystemUuidAt(path) };
   } catch (error) {
     throw new CfsError('store', `Cannot open repository ${path}: ${reasonOf(error)}`, { cause: error });
   }

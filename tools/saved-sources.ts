@@ -4,10 +4,11 @@
  * Paths that are not UTF-8 have a key with "Base64" beside them, which is then the one that counts.
  */
 import { CfsError } from '../src/error.ts';
+import { parseUuid } from '../src/file-system-uuid.ts';
 import { type FileHandle, formatHandle, parseHandle } from '../src/handle-format.ts';
 import type { MountRecord } from '../src/mount-record.ts';
-import type { SourceRecord } from '../src/source-record.ts';
-import { jsonText } from './json-text.ts';
+import type { SourceKind, SourceRecord } from '../src/source-record.ts';
+import { jsonText, versionText } from './json-text.ts';
 
 const FORMAT = 'cfs-sources';
 const FORMAT_VERSION = 1;
@@ -24,7 +25,8 @@ export interface SourceJson {
   readonly givenBase64: string | undefined;
   /** st_dev, "major:minor". */
   readonly dev: string;
-  readonly ino: number;
+  /** A string beyond 2^53, where a JSON reader may lose digits. */
+  readonly ino: number | string;
   readonly fsType: string;
   readonly fsUuid: string | undefined;
   readonly mountId: number;
@@ -76,7 +78,7 @@ export function jsonOfSource(source: SourceRecord): SourceJson {
     given: given.text,
     givenBase64: given.base64,
     dev: `${device.major}:${device.minor}`,
-    ino,
+    ino: ino <= Number.MAX_SAFE_INTEGER ? Number(ino) : String(ino),
     fsType,
     fsUuid,
     mountId,
@@ -118,10 +120,11 @@ export function parseSavedSources(json: string, from: string): SavedSources {
   }
   const list = asObject(value);
   if (list?.['format'] !== FORMAT) return fail(`it is none; 'cfs-info sources --json MOUNT' makes one`);
-  if (list['version'] !== FORMAT_VERSION) {
-    return fail(`it has version ${String(list['version'])}; this program knows version ${FORMAT_VERSION}`);
+  const { version } = list;
+  if (version !== FORMAT_VERSION) {
+    return fail(`it has ${versionText(version)}; this program knows version ${FORMAT_VERSION}`);
   }
-  const mountpoint = bytesOf(list, 'mountpoint') ?? fail('it has no mount point');
+  const mountpoint = pathOf(list, 'mountpoint') || fail('it has no mount point that is an absolute path');
   const { options } = list;
   if (typeof options !== 'string') return fail('it has no options');
   const entries = Array.isArray(list['sources']) ? list['sources'] : fail('it has no sources');
@@ -140,38 +143,51 @@ const asObject = (value: unknown): JsonObject | undefined =>
 /** The exact bytes of a text with its Base64 twin; undefined where there is none, or it cannot be a path. */
 function bytesOf(object: JsonObject, key: string): Buffer | undefined {
   const exact = object[`${key}Base64`];
-  const plain = object[key];
-  const bytes =
-    typeof exact === 'string'
-      ? Buffer.from(exact, 'base64')
-      : typeof plain === 'string'
-        ? Buffer.from(plain)
-        : undefined;
-  return bytes === undefined || bytes.length === 0 || bytes.includes(0) ? undefined : bytes;
+  const value = exact ?? object[key];
+  if (typeof value !== 'string') return undefined;
+  const bytes = Buffer.from(value, exact === undefined ? 'utf8' : 'base64');
+  return bytes.length === 0 || bytes.length > MAX_PATH || bytes.includes(0) ? undefined : bytes;
 }
 
-function parseSource(value: unknown, kind: string): SavedSource | undefined {
+const MAX_PATH = 4095;
+const IMAGE_ID = /^[0-9a-f]{64}$/;
+const DEVICE = /^\d{1,10}:\d{1,10}$/;
+
+/** One value of the list: what it was read as, undefined where there was none, `false` where it is malformed. */
+type Read<T> = T | undefined | false;
+
+function parseSource(value: unknown, kind: SourceKind): SavedSource | undefined {
   const entry = asObject(value);
-  if (entry === undefined || entry['kind'] !== kind) return undefined;
-  const { id, fsType, fsUuid, dev, path } = entry;
-  if (typeof id !== 'string' || typeof fsType !== 'string' || typeof dev !== 'string') return undefined;
-  if (fsUuid !== undefined && typeof fsUuid !== 'string') return undefined;
-  const bytes = bytesOf(entry, 'path');
-  if (path !== undefined && bytes === undefined) return undefined;
+  if (entry?.['kind'] !== kind) return undefined;
+  const { id, fsType, fsUuid, dev } = entry;
+  if (typeof id !== 'string' || (kind === 'image' && !IMAGE_ID.test(id))) return undefined;
+  if (typeof fsType !== 'string' || typeof dev !== 'string' || !DEVICE.test(dev)) return undefined;
+  if (fsUuid !== undefined && (typeof fsUuid !== 'string' || parseUuid(fsUuid) === undefined)) return undefined;
+  const path = pathOf(entry, 'path');
   const handle = handleOf(entry['handle']);
-  const parent = asObject(entry['parent']);
-  const parentHandle = handleOf(parent?.['handle']);
-  const name = parent && bytesOf(parent, 'name');
-  return {
-    id,
-    path: bytes,
-    fsType,
-    fsUuid,
-    dev,
-    handle,
-    parent: parentHandle === undefined || name === undefined ? undefined : { handle: parentHandle, name },
-  };
+  const parent = parentOf(entry['parent']);
+  if (path === false || handle === false || parent === false) return undefined;
+  return { id, path, fsType, fsUuid, dev, handle, parent };
 }
 
-const handleOf = (value: unknown): FileHandle | undefined =>
-  typeof value === 'string' ? parseHandle(value) : undefined;
+/** An absolute path. */
+function pathOf(object: JsonObject, key: string): Read<Buffer> {
+  if (object[key] === undefined && object[`${key}Base64`] === undefined) return undefined;
+  const path = bytesOf(object, key);
+  return path?.[0] === SLASH ? path : false;
+}
+const SLASH = 0x2f;
+
+function handleOf(value: unknown): Read<FileHandle> {
+  if (value === undefined) return undefined;
+  return (typeof value === 'string' && parseHandle(value)) || false;
+}
+
+function parentOf(value: unknown): Read<{ handle: FileHandle; name: Buffer }> {
+  if (value === undefined) return undefined;
+  const parent = asObject(value);
+  if (parent === undefined) return false;
+  const handle = handleOf(parent['handle']);
+  const name = bytesOf(parent, 'name');
+  return handle && name !== undefined && !name.includes(SLASH) ? { handle, name } : false;
+}

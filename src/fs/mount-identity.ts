@@ -9,7 +9,7 @@ import { encodeFile, type FileRecord } from '../file-record.ts';
 import type { FileHandle } from '../handle-format.ts';
 import { pathOfRow } from '../manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../manifest/tables.ts';
-import { commandNumber, NR_FILE, NR_MOUNT, NR_SOURCE } from '../mount-ioctls.ts';
+import { commandNumber, MAX_IOCTL_SIZE, NR_FILE, NR_MOUNT, NR_SOURCE } from '../mount-ioctls.ts';
 import { encodeMount, type MountRecord } from '../mount-record.ts';
 import { encodeSource, SOURCE_INDEX, type SourceRecord } from '../source-record.ts';
 import type { Topology } from './topology.ts';
@@ -84,12 +84,16 @@ export class MountIdentity {
    * Answers an ioctl(2) on an open file.
    * @param request the command as it was given
    * @param input the caller's structure
-   * @param room how much of the answer the caller takes
-   * @returns ENOTTY for a command that is not one of these
+   * @param room the size of the caller's structure
+   * @returns at most so many bytes, the rest of a larger structure zeros: the kernel would leave there what the caller had;
+   *   ENOTTY for a command that is not one of these
    */
   ioctl(row: number, request: number, input: Uint8Array, room: number): Uint8Array | Errno {
     const answer = this.#answer(row, commandNumber(request), input);
-    return isErrno(answer) ? answer : answer.subarray(0, room);
+    if (isErrno(answer) || answer.length >= room) return isErrno(answer) ? answer : answer.subarray(0, room);
+    const padded = new Uint8Array(Math.min(room, MAX_IOCTL_SIZE));
+    padded.set(answer);
+    return padded;
   }
 
   #answer(row: number, nr: number, input: Uint8Array): Uint8Array | Errno {

@@ -25,7 +25,7 @@ import {
 import { basename, dirname, join, resolve } from 'node:path';
 import { toHex, writeHex } from '../bytes.ts';
 import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
-import { EEXIST, EIO, ENOENT, type Errno, errnoOf } from '../errno.ts';
+import { EEXIST, EIO, ENOENT, type Errno, errnoOf, isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import { type FileVersion, fileVersion } from '../file-status.ts';
 import { openAt } from '../syscall.ts';
@@ -54,8 +54,9 @@ export class LocalRepository implements Repository {
   readonly #directory: number;
 
   /**
-   * @param directory a descriptor of the repository's directory, for when it is no longer at `path`; -1 for none. It stays
-   *   the caller's.
+   * @param directory a descriptor of the repository's directory; -1 for none. It stays the caller's. Objects are taken from
+   *   there, wherever the directory is now and whatever is at `path`; only what is not there is looked for at `path`,
+   *   where somebody may have put the repository anew.
    */
   constructor(path: string, meta: Meta, directory = -1) {
     this.path = path;
@@ -86,19 +87,21 @@ export class LocalRepository implements Repository {
   }
 
   open(digest: Uint8Array): number | Errno {
+    const kept = this.#directory < 0 ? ENOENT : openAt(this.#directory, this.#relativePath(digest), OBJECT_FLAGS);
+    if (!isErrno(kept)) return kept;
     try {
       return openSync(this.objectPath(digest), OBJECT_FLAGS);
     } catch (error) {
-      if (this.#directory < 0) return errnoOf(error) ?? EIO;
-      return openAt(this.#directory, this.#relativePath(digest), OBJECT_FLAGS);
+      return kept === ENOENT ? (errnoOf(error) ?? EIO) : kept;
     }
   }
 
   status(digest: Uint8Array, out: FileVersion): 0 | Errno {
     const path = this.#pathOf(digest);
+    const kept = this.#directory < 0 ? ENOENT : fileVersion(path.subarray(this.#relative), out, this.#directory);
+    if (kept === 0) return 0;
     const result = fileVersion(path, out);
-    if (result === 0 || this.#directory < 0) return result;
-    return fileVersion(path.subarray(this.#relative), out, this.#directory);
+    return result === 0 || kept === ENOENT ? result : kept;
   }
 
   #relativePath(digest: Uint8Array): Uint8Array {

@@ -31,7 +31,12 @@ export function parkMount<Settings>(mount: ParkedMount<Settings>): readonly [num
     ...mount,
     connection: add(mount.connection),
     journal: add(mount.journal),
-    sources: mount.sources.map((source) => ({ ...source, fd: add(source.fd), directory: add(source.directory) })),
+    sources: mount.sources.map((source) => ({
+      ...source,
+      fd: add(source.fd),
+      directory: add(source.directory),
+      name: Buffer.from(source.name).toString('base64'),
+    })),
   };
   return park({ value, fds });
 }
@@ -56,6 +61,12 @@ function lookAtParkedMount<Settings>(socket: number): ParkedMount<Settings> | un
     ...mount,
     connection: fdOf(mount.connection),
     journal: fdOf(mount.journal),
-    sources: mount.sources.map((source) => ({ ...source, fd: fdOf(source.fd), directory: fdOf(source.directory) })),
+    sources: mount.sources.map((source) => ({
+      ...source,
+      fd: fdOf(source.fd),
+      directory: fdOf(source.directory),
+      // a name is bytes, which JSON has not
+      name: Buffer.from(source.name as unknown as string, 'base64'),
+    })),
   };
 }

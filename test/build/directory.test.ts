@@ -190,6 +190,23 @@ describe('DirectorySource metadata', () => {
     walk(epoch);
   });
 
+  test('leaves out xattrs whose names mounts answer themselves, and says so', () => {
+    put('file');
+    makeDirectory('directory');
+    for (const name of ['user.cfs.object', 'trusted.cfs.path', 'user.cfs', 'user.kept']) {
+      for (const path of ['file', 'directory', '.']) setXattr(join(root, path), name, Buffer.from('v'));
+    }
+    const names = (xattrs: unknown): string[] =>
+      (xattrs as [Uint8Array, Uint8Array][]).map(([name]) => Buffer.from(name).toString()).sort();
+    for (const path of ['file', 'directory']) {
+      expect(names(metadata(path)['xattrs'])).toEqual(['user.cfs', 'user.kept']);
+      for (const name of ['user.cfs.object', 'trusted.cfs.path']) {
+        expect(warnings.filter((line) => line.includes(name) && line.includes(`/${path} `))).toHaveLength(1);
+      }
+      warnings = [];
+    }
+  });
+
   test('has the xattrs that an image keeps, or none', () => {
     put('file');
     setXattr(join(root, 'file'), 'user.b', Buffer.from([0, 255]));

@@ -51,8 +51,8 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
     }
   });
 
-  test('that is killed leaves a mount that answers ENOTCONN and can be unmounted', async () => {
-    const mounted = await scratch.mount(image, { words });
+  test('that is killed leaves, with restart=off, a mount that answers ENOTCONN and can be unmounted', async () => {
+    const mounted = await scratch.mount(image, { words: [...words, 'restart=off'] });
     process.kill(mounted.pid, 'SIGKILL');
     await until('it has ended', () => !isAlive(mounted.pid));
     await until('the mount is dead', () => codeOf(() => readdirSync(mounted.path)) === 'ENOTCONN');

@@ -146,7 +146,7 @@ describe('a file handle', () => {
   });
 
   test('opens in a mount whose daemon was killed and replaced', async () => {
-    const first = await scratch.mount(image, { at });
+    const first = await scratch.mount(image, { at, words: ['restart=off'] });
     const handle = handleOf(first.at('odd/types/regular'));
     process.kill(first.pid, 'SIGKILL');
     await first.end();

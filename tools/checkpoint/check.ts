@@ -10,6 +10,7 @@ import { O_PATH, openByHandle } from '../../src/file-handle.ts';
 import { errnoText } from '../../src/libc.ts';
 import { closeFd } from '../../src/syscall.ts';
 import { askMountAt } from '../info/mounted.ts';
+import { requireLastingHandles } from './lasting-handles.ts';
 import { FILES_FILE, parseSavedFiles, type SavedFile } from './saved-files.ts';
 
 export interface CheckedFile {
@@ -19,10 +20,11 @@ export interface CheckedFile {
   readonly problem: string | undefined;
 }
 
-/** @throws CfsError: `usage` where there is no such list or mount, `system` where handles cannot be opened */
+/** @throws CfsError: `usage` where there is no such list or mount, or it has driver=fuse-native; `system` where handles cannot be opened */
 export function check(directory: string, mount: string): CheckedFile[] {
   const files = readList(join(directory, FILES_FILE));
-  askMountAt(mount); // another file system's inodes could have the same numbers
+  // another file system's inodes could have the same numbers
+  requireLastingHandles(mount, askMountAt(mount).mount);
   const root = openSync(mount, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     return files.map(({ path, uses, handle }) => ({ path, uses, problem: problemOf(root, { path, uses, handle }) }));

@@ -20,6 +20,7 @@ import { mountpointOf } from '../info/sources.ts';
 import { SOURCES_FILE } from '../mount-from.ts';
 import { jsonOfSources } from '../saved-sources.ts';
 import { filesInUse, type UsedFile } from './files-in-use.ts';
+import { requireLastingHandles } from './lasting-handles.ts';
 import { processTree } from './processes.ts';
 import { FILES_FILE, formatSavedFiles } from './saved-files.ts';
 
@@ -37,10 +38,11 @@ export interface Prepared {
 /**
  * @param mount a directory of the mount
  * @param directory where the lists are written
- * @throws CfsError: `usage` for what is no mount or no process, `system` where a watched file cannot be found
+ * @throws CfsError: `usage` for what is no mount, no process, or a mount of driver=fuse-native, `system` where a watched file cannot be found
  */
 export function prepare(mount: string, pids: readonly number[], directory: string): Prepared {
   const { mount: record, sources } = askMountAt(mount);
+  requireLastingHandles(mount, record);
   const mountpoint = mountpointOf(mount) ?? record.mountpoint;
   const processes = processTree(pids);
   const root = openSync(mount, constants.O_RDONLY | constants.O_DIRECTORY);

@@ -3,14 +3,14 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { CfsError, reasonOf } from '../../src/error.ts';
 
 /**
- * The processes and their descendants, each once.
+ * The processes and their descendants, each once; without this one, which is gone before the dump.
  * @throws CfsError (usage) where one of `pids` does not exist
  */
 export function processTree(pids: readonly number[]): number[] {
   const found = new Set<number>();
   const waiting = [...pids];
   for (let pid = waiting.shift(); pid !== undefined; pid = waiting.shift()) {
-    if (found.has(pid)) continue;
+    if (found.has(pid) || pid === process.pid) continue;
     try {
       waiting.push(...childrenOf(pid));
     } catch (error) {

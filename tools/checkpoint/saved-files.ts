@@ -1,7 +1,7 @@
 /** The files that a checkpoint uses, saved beside it: JSON, docs/checkpoint.md. Pure. */
 import { CfsError } from '../../src/error.ts';
 import { type FileHandle, formatHandle, parseHandle } from '../../src/handle-format.ts';
-import { jsonText } from '../json-text.ts';
+import { jsonText, versionText } from '../json-text.ts';
 import type { UsedFile } from './files-in-use.ts';
 
 /** The name of the list in a directory of a checkpoint. */
@@ -39,12 +39,15 @@ export function parseSavedFiles(json: string, from: string): SavedFile[] {
   }
   if (list?.format !== FORMAT || !Array.isArray(list.files)) return fail("it is none of 'cfs-checkpoint prepare'");
   if (list.version !== FORMAT_VERSION) {
-    return fail(`it has version ${String(list.version)}; this program knows version ${FORMAT_VERSION}`);
+    return fail(`it has ${versionText(list.version)}; this program knows version ${FORMAT_VERSION}`);
   }
   return list.files.map((entry: { handle?: unknown; path?: unknown; uses?: unknown } | null, i) => {
     const handle = typeof entry?.handle === 'string' ? parseHandle(entry.handle) : undefined;
     const { path, uses } = entry ?? {};
-    if (handle === undefined || typeof path !== 'string' || !Array.isArray(uses)) return fail(`file ${i} is malformed`);
-    return { handle, path, uses: uses.map(String) };
+    if (handle === undefined || typeof path !== 'string' || !isTexts(uses)) return fail(`file ${i} is malformed`);
+    return { handle, path, uses };
   });
 }
+
+const isTexts = (value: unknown): value is string[] =>
+  Array.isArray(value) && value.every((text) => typeof text === 'string');

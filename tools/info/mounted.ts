@@ -1,7 +1,7 @@
 /** The mount that a path of the command line lies in, and what it says of itself. */
 import { closeSync, constants, openSync } from 'node:fs';
 import { askMount, askSource } from '../../src/ask-mount.ts';
-import { ENOTTY, type Errno, isErrno } from '../../src/errno.ts';
+import { ENOTCONN, ENOTTY, type Errno, errnoOf, isErrno } from '../../src/errno.ts';
 import { CfsError, reasonOf } from '../../src/error.ts';
 import { errnoText } from '../../src/libc.ts';
 import type { MountRecord } from '../../src/mount-record.ts';
@@ -23,7 +23,8 @@ export function askMountAt(path: string | Uint8Array): MountAnswer {
   if (answer === ENOTTY) {
     throw new CfsError('usage', `${shown} is not in a mount of cfs. 'cfs-info mounts' lists those of this machine.`);
   }
-  throw new CfsError('system', `Cannot ask the mount at ${shown}: ${errnoText(answer)}`);
+  const reason = answer === ENOTCONN ? `its daemon is dead. 'umount ${shown}' takes it away.` : errnoText(answer);
+  throw new CfsError('system', `Cannot ask the mount at ${shown}: ${reason}`);
 }
 
 function tryMountAt(path: string | Uint8Array, shown: string): MountAnswer | Errno {
@@ -31,6 +32,7 @@ function tryMountAt(path: string | Uint8Array, shown: string): MountAnswer | Err
   try {
     fd = openSync(typeof path === 'string' ? path : Buffer.from(path), constants.O_RDONLY | constants.O_DIRECTORY);
   } catch (error) {
+    if (errnoOf(error) === ENOTCONN) return ENOTCONN;
     throw new CfsError('system', `Cannot open ${shown}: ${reasonOf(error)}`, { cause: error });
   }
   try {

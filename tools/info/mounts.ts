@@ -12,7 +12,8 @@ import type { Output } from './output.ts';
 
 /** How long a daemon may take to answer. */
 const PATIENCE_MS = 5_000;
-const NO_ANSWER: AskedMount = { state: 'unknown', reason: `its daemon gives no answer for ${PATIENCE_MS / 1000} s` };
+const NO_ANSWER = `its daemon gives no answer for ${PATIENCE_MS / 1000} s`;
+const NOT_ASKED = 'asking it failed';
 const MOUNT_TYPE = 'fuse.cfs';
 
 /** Shows each mount of cfs that this process can see; what a dead daemon left behind is none. */
@@ -33,33 +34,34 @@ export async function showMounts(json: boolean, out: Output): Promise<void> {
 async function askAll(mountIds: readonly number[]): Promise<AskedMount[]> {
   const answers: AskedMount[] = [];
   while (answers.length < mountIds.length) {
-    answers.push(...(await askSome(mountIds.slice(answers.length))));
-    if (answers.length < mountIds.length) answers.push(NO_ANSWER);
+    const { told, reason } = await askSome(mountIds.slice(answers.length));
+    answers.push(...told);
+    if (answers.length < mountIds.length) answers.push({ state: 'unknown', reason });
   }
   return answers;
 }
 
-/** The answers up to the first mount that gives none in time. */
-function askSome(mountIds: readonly number[]): Promise<AskedMount[]> {
+/** The answers up to the first mount that gives none in time, and the reason why there are no more. */
+function askSome(mountIds: readonly number[]): Promise<{ told: AskedMount[]; reason: string }> {
   return new Promise((resolve, reject) => {
     const program = fileURLToPath(new URL('./ask-mounts.js', import.meta.url));
     const child = spawn(process.execPath, [program, ...mountIds.map(String)], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const answers: AskedMount[] = [];
-    const finish = (): void => {
+    const told: AskedMount[] = [];
+    const finish = (reason: string): void => {
       clearTimeout(timer);
       // one that waits in the kernel may not die yet: it is not waited for
       child.kill('SIGKILL');
       child.stdout.destroy();
       child.unref();
-      resolve(answers);
+      resolve({ told, reason });
     };
-    const timer = setTimeout(finish, PATIENCE_MS);
+    const timer = setTimeout(() => finish(NO_ANSWER), PATIENCE_MS);
     const lines = createInterface(child.stdout);
     lines.on('line', (line) => {
-      answers.push(JSON.parse(line) as AskedMount);
+      told.push(JSON.parse(line) as AskedMount);
       timer.refresh();
     });
-    lines.on('close', finish);
+    lines.on('close', () => finish(NOT_ASKED));
     child.on('error', reject);
   });
 }

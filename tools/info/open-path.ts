@@ -3,10 +3,10 @@
  * one up: /proc/self/fd shows "/" then. So who serves the file is asked as well, and no answer is believed
  * unless the file that it leads to is the open one.
  */
-import { fstatSync, lstatSync, readFileSync, readlinkSync } from 'node:fs';
+import { fstatSync, lstatSync, readlinkSync } from 'node:fs';
 import { printable } from '../../src/bytes.ts';
 import { isErrno } from '../../src/errno.ts';
-import { listMounts, type MountEntry } from '../../src/mount-table.ts';
+import { listMounts, type MountEntry, mountIdOfFd } from '../../src/mount-table.ts';
 import { getXattrOfFd } from '../../src/syscall.ts';
 
 /** What a mount says of each inode: the absolute path of its first name in the image, bytes. Not listed. */
@@ -20,8 +20,8 @@ export function imagePathOf(fd: number): Buffer | undefined {
 
 /** The mount that `fd` was opened in; undefined where this process cannot see it. Also for O_PATH. */
 export function mountOfFd(fd: number, mounts: readonly MountEntry[]): MountEntry | undefined {
-  const [, id] = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1')) ?? [];
-  return mounts.find(({ mountId }) => mountId === Number(id));
+  const id = mountIdOfFd(fd);
+  return mounts.find(({ mountId }) => mountId === id);
 }
 
 export interface OpenPath {

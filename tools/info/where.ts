@@ -2,7 +2,7 @@
 import { closeSync, constants, lstatSync, openSync } from 'node:fs';
 import { askFile } from '../../src/ask-mount.ts';
 import { printable, toHex } from '../../src/bytes.ts';
-import { isErrno } from '../../src/errno.ts';
+import { ENOTCONN, errnoOf, isErrno } from '../../src/errno.ts';
 import { CfsError, reasonOf } from '../../src/error.ts';
 import { O_PATH } from '../../src/file-handle.ts';
 import type { FileRecord, Verified } from '../../src/file-record.ts';
@@ -30,13 +30,16 @@ export function showWhere(paths: readonly string[], json: boolean, out: Output):
 }
 
 function fileAt(path: Buffer): FileRecord {
+  const dead = (): CfsError => new CfsError('system', `Cannot ask the mount of ${printable(path)}: its daemon is dead`);
   try {
     lstatSync(path);
   } catch (error) {
+    if (errnoOf(error) === ENOTCONN) throw dead();
     throw new CfsError('usage', `Cannot find ${printable(path)}: ${reasonOf(error)}`, { cause: error });
   }
   const file = askFile(path);
   if (!isErrno(file)) return file;
+  if (file === ENOTCONN) throw dead();
   throw new CfsError(
     'usage',
     `${printable(path)} is not in a mount of cfs, or only root may ask: links, devices and files that you may not read`,
@@ -45,24 +48,33 @@ function fileAt(path: Buffer): FileRecord {
 
 /** For the names of the sources; undefined where this process may not ask. */
 function mountOf(path: Buffer): MountAnswer | undefined {
-  const fds: number[] = [];
-  try {
-    const fd = openAny(path, O_PATH | constants.O_NOFOLLOW, fds);
-    const mountpoint = mountOfFd(fd, listMounts())?.mountpointBytes;
-    if (mountpoint === undefined) return undefined;
-    const answer = askFd(openAny(mountpoint, constants.O_RDONLY | constants.O_DIRECTORY, fds));
-    return isErrno(answer) ? undefined : answer;
-  } catch {
-    return undefined;
-  } finally {
-    for (const fd of fds) closeSync(fd);
+  const mounts = listMounts();
+  const mount = withOpen(path, O_PATH | constants.O_NOFOLLOW, (fd) => mountOfFd(fd, mounts));
+  if (mount === undefined) return undefined;
+  // the file's own mount may be hidden by another one, or be a bind mount of one file
+  const others = mounts.filter((other) => other !== mount && other.device === mount.device);
+  for (const { mountpointBytes } of [mount, ...others]) {
+    const answer = withOpen(mountpointBytes, constants.O_RDONLY | constants.O_DIRECTORY, (fd) =>
+      mountOfFd(fd, mounts)?.device === mount.device ? askFd(fd) : undefined,
+    );
+    if (answer !== undefined && !isErrno(answer)) return answer;
   }
+  return undefined;
 }
 
-function openAny(path: Uint8Array, flags: number, fds: number[]): number {
-  const fd = openSync(Buffer.from(path), flags);
-  fds.push(fd);
-  return fd;
+/** Undefined where `path` cannot be opened. */
+function withOpen<T>(path: Uint8Array, flags: number, use: (fd: number) => T): T | undefined {
+  let fd: number;
+  try {
+    fd = openSync(Buffer.from(path), flags);
+  } catch {
+    return undefined;
+  }
+  try {
+    return use(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 const VERIFIED: Readonly<Record<Verified, string>> = {
