@@ -62,7 +62,7 @@ function showPrepared(mount: string, pids: readonly number[], { imagesDir, json 
   }
   const { mountpoint, processes, files, watched, sourceList } = prepared;
   process.stdout.write(
-    `processes ${processes.join(' ')} use ${files} files of ${mountpoint}, and watch ${watched}\n` +
+    `process${processes.length === 1 ? '' : 'es'} ${processes.join(' ')}: ${files} file${files === 1 ? '' : 's'} of ${mountpoint} in use, ${watched} of them watched\n` +
       `saved ${sourceList}: after the dump 'umount ${mountpoint}', before the restore 'cfs-mount --from ${imagesDir}'\n`,
   );
 }

@@ -8,6 +8,7 @@ import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
 import { openRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
 import { EXIT, type ExitStatus, makeCommand, runTool } from './cli.ts';
+import { type DiffOptions, diff } from './info/diff.ts';
 import { showHandles, showImageHandles } from './info/handle.ts';
 import { describeInode, jsonOfInode } from './info/inode.ts';
 import { type ListOptions, list } from './info/list.ts';
@@ -18,6 +19,7 @@ import { Output, OutputClosed } from './info/output.ts';
 import { findPath } from './info/paths.ts';
 import { showSources } from './info/sources.ts';
 import { showStats } from './info/stats.ts';
+import { tablesOfBoth } from './info/tables-of.ts';
 import { showWhere } from './info/where.ts';
 
 const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to name exactly this image
@@ -26,6 +28,8 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info stat debian.cfs /usr/bin/env      everything about a file
   cfs-info missing --repo /srv/cfs debian.cfs && echo complete
   cfs-info dump debian.cfs > debian.dump     the whole tree as text, as mkcomposefs --from-file reads it
+  cfs-info diff old.cfs new.cfs /etc         what was added, removed, changed and renamed there
+  cfs-info diff --stat old.cfs mnt           how much differs between an image and what is mounted
   cfs-info mounts                            what is mounted on this machine
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
   cfs-info where /mnt/usr/bin/env            the object of a file, and which repositories have it
@@ -35,6 +39,14 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
 A PATH in an image begins at the root of the image. A name that cannot be typed can be written as it is shown, \\xHH
 for a byte. In --json, text that is not UTF-8 is shown that way too, and has a second key that ends in
 "Base64" with the exact bytes.`;
+
+const DIFF_HELP = `
+Each of the two is an image, or a directory on which one is mounted.
+  A PATH                added
+  D PATH                removed
+  M PATH  WHAT          changed: type, content, mode, owner, mtime, xattrs, links (which names are one file)
+  R OLD -> NEW  WHAT    renamed; "(N below)": with what is below it, of which only changes are shown
+docs/diff.md says when something is taken for renamed.`;
 
 interface JsonOption {
   readonly json?: true;
@@ -103,6 +115,25 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
   add('dump <image> [path...]', 'write the tree, or these parts of it, in the format of composefs-dump(5)').action(
     (image: string, paths: string[], { json }: JsonOption) => dump(image, paths, json === true, out),
   );
+
+  add('diff <old> <new> [path...]', `show what differs between two images; exit status ${EXIT.found} if anything does`)
+    .option('--stat', 'only count, and how many bytes of objects are new')
+    .addOption(
+      new Option('-0, --null', 'letter, what changed, old path, new path as they are, each ended by NUL').conflicts([
+        'json',
+        'stat',
+      ]),
+    )
+    .addHelpText('after', DIFF_HELP)
+    .action(async (old: string, now: string, paths: string[], options: Partial<DiffOptions>) => {
+      const { stat = false, null: raw = false, json = false } = options;
+      const [before, after] = await tablesOfBoth(old, now);
+      const images = [
+        { name: old, tables: before },
+        { name: now, tables: after },
+      ] as const;
+      diff(...images, paths, { stat, null: raw, json }, () => setStatus(EXIT.found), out);
+    });
 
   addHandleCommands(add, out);
   addMountCommands(add, out);

@@ -180,7 +180,7 @@ describe('cfs-checkpoint prepare', () => {
     const dump = scratch.directory('dump');
     const { status, stdout } = await checkpoint('prepare', '-D', dump, mounted.at('directory'), String(process.pid));
     expect(status).toBe(0);
-    expect(stdout).toContain(`use 1 files of ${mounted.path}, and watch 0\n`);
+    expect(stdout).toContain(`: 1 file of ${mounted.path} in use, 0 of them watched\n`);
     expect(stdout).toContain(`'umount ${mounted.path}'`);
     expect(stdout).toContain(`'cfs-mount --from ${dump}'`);
     const list = parseSavedSources(readFileSync(join(dump, 'cfs-sources.json'), 'utf8'), 'the list');

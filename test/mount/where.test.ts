@@ -142,7 +142,7 @@ describe('cfs-info where, with three repositories', () => {
       size: '300000 bytes',
       object: `blake3:${digests.get('large')}`,
       'served by': `repository 1, ${first}`,
-      'also in': `repository 2, ${second}\nrepository 3, ${third}`,
+      'also in': `repository 2, ${second}, not verified\nrepository 3, ${third}, not verified`,
     });
     expect((await where(path))[0]).toMatchObject({
       path,

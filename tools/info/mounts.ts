@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { printable } from '../../src/bytes.ts';
-import { listMounts, type MountEntry } from '../../src/mount-table.ts';
+import { listMounts, type MountEntry, mountOfId } from '../../src/mount-table.ts';
 import { jsonText } from '../json-text.ts';
 import type { SavedSourcesJson, SourceJson } from '../saved-sources.ts';
 import type { AskedMount } from './ask-mounts.ts';
@@ -21,13 +21,27 @@ export async function showMounts(json: boolean, out: Output): Promise<void> {
   const entries = listMounts().filter(({ type }) => type === MOUNT_TYPE);
   const answers = await askAll(entries.map(({ mountId }) => mountId));
   let shown = 0;
+  const gone: MountEntry[] = [];
   for (const [i, entry] of entries.entries()) {
     const answer = answers[i] as AskedMount;
-    if (answer.state === 'gone') continue;
+    if (answer.state === 'gone') {
+      gone.push(entry);
+      continue;
+    }
     if (json) out.jsonElement(jsonOfMount(entry, answer));
     else out.text((shown++ > 0 ? '\n' : '') + textOfMount(entry, answer));
   }
   if (json) out.jsonEnd();
+  else if (process.stdout.isTTY) hint(entries, gone);
+}
+
+/** For who looks at it: why there is nothing, and what is in the way. */
+function hint(entries: readonly MountEntry[], gone: readonly MountEntry[]): void {
+  if (entries.length === gone.length) process.stderr.write('cfs-info: nothing is mounted\n');
+  for (const { mountId, mountpointBytes } of gone) {
+    if (mountOfId(mountId) === undefined) continue;
+    process.stderr.write(`cfs-info: the daemon of ${printable(mountpointBytes)} is dead: umount(8) takes it away\n`);
+  }
 }
 
 /** The answers in the order of the ids. A mount that gives none costs one process, and the others are asked by the next. */

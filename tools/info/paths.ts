@@ -4,6 +4,12 @@ import { CfsError } from '../../src/error.ts';
 import { isDirectory, linkTarget, lookupName } from '../../src/manifest/lookup.ts';
 import { type ManifestTables, S_IFLNK, S_IFMT } from '../../src/manifest/tables.ts';
 
+/** Tables, and how the command line names them. */
+export interface NamedTables {
+  readonly name: string;
+  readonly tables: ManifestTables;
+}
+
 export interface ImagePath {
   /** Row of the inode. */
   readonly row: number;
@@ -17,13 +23,31 @@ export interface ImagePath {
  * @throws CfsError (usage) that says where the path ends
  */
 export function findPath(tables: ManifestTables, image: string, argument: string): ImagePath {
-  const literal = resolveNames(tables, namesOf(Buffer.from(argument)));
-  if (typeof literal !== 'string') return literal;
-  if (argument.includes('\\')) {
-    const unescaped = resolveNames(tables, namesOf(unescapePrintable(argument)));
-    if (typeof unescaped !== 'string') return unescaped;
+  const found = resolveArgument(tables, argument);
+  if (typeof found !== 'string') return found;
+  throw new CfsError('usage', `Cannot find ${printable(Buffer.from(argument))} in image ${image}: ${found}`);
+}
+
+/**
+ * The path that `argument` names in the first of two images that has it; as `findPath`.
+ * @throws CfsError (usage) where neither has it
+ */
+export function findPathInEither(first: NamedTables, second: NamedTables, argument: string): Uint8Array {
+  const problems: string[] = [];
+  for (const { name, tables } of [first, second]) {
+    const found = resolveArgument(tables, argument);
+    if (typeof found !== 'string') return found.path;
+    problems.push(`in image ${name}: ${found}`);
   }
-  throw new CfsError('usage', `Cannot find ${printable(Buffer.from(argument))} in image ${image}: ${literal}`);
+  throw new CfsError('usage', `Cannot find ${printable(Buffer.from(argument))} ${problems.join('; and ')}`);
+}
+
+/** The inode, or a sentence that says where the path ends. */
+function resolveArgument(tables: ManifestTables, argument: string): ImagePath | string {
+  const literal = resolveNames(tables, namesOf(Buffer.from(argument)));
+  if (typeof literal !== 'string' || !argument.includes('\\')) return literal;
+  const unescaped = resolveNames(tables, namesOf(unescapePrintable(argument)));
+  return typeof unescaped === 'string' ? literal : unescaped;
 }
 
 /** The names of a path; ".." takes back the name before it, as where there are no symbolic links. */

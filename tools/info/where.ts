@@ -102,10 +102,10 @@ function textOfPlace(path: Buffer, file: FileRecord, mount: MountAnswer | undefi
   const others = holders.filter((holder) => holder !== source);
   lines.push(
     ['object', `${object.hash}:${toHex(object.digest)}`],
-    ['verified', VERIFIED[verified]],
+    ['verified', source < 0 ? 'no: it is missing' : VERIFIED[verified]],
     ['served by', source < 0 ? 'nobody: no repository has it' : `repository ${source}${nameOf(mount, source, ', ')}`],
   );
-  for (const other of others) lines.push(['also in', `repository ${other}${nameOf(mount, other, ', ')}`]);
+  for (const other of others) lines.push(['also in', `repository ${other}${nameOf(mount, other, ', ')}, not verified`]);
   return formatLines(lines);
 }
 

@@ -1,0 +1,128 @@
+/** `cfs-info diff`. */
+import { printable } from '../../src/bytes.ts';
+import { type Change, diffTables, type Entry } from '../../src/manifest/diff.ts';
+import type { ManifestTables } from '../../src/manifest/tables.ts';
+import { formatCount } from '../format.ts';
+import { DiffSummary, textOfCounts } from './diff-summary.ts';
+import { type InodeJson, jsonOfInode } from './inode.ts';
+import type { Output } from './output.ts';
+import { findPathInEither, type NamedTables } from './paths.ts';
+
+export interface DiffOptions {
+  /** Counts instead of the changes. */
+  readonly stat: boolean;
+  /** Four fields a change, each ended by NUL. */
+  readonly null: boolean;
+  readonly json: boolean;
+}
+
+/**
+ * Writes what differs between two images.
+ * @param paths only what is there, or came from there; everything where there is none
+ * @param onChange called for each change, before it is written: who reads the output may end this
+ * @throws CfsError (usage) for a path that neither image has
+ */
+export function diff(
+  old: NamedTables,
+  now: NamedTables,
+  paths: readonly string[],
+  options: DiffOptions,
+  onChange: () => void,
+  out: Output,
+): void {
+  noteHashes(old, now);
+  const selected = paths.map((path) => findPathInEither(now, old, path));
+  const summary = new DiffSummary(old.tables, now.tables);
+  for (const change of diffTables(old.tables, now.tables)) {
+    if (selected.length > 0 && !selected.some((path) => concerns(change, path))) continue;
+    onChange();
+    if (options.stat) summary.add(change);
+    else if (options.json) out.jsonElement(jsonOf(change, old.tables, now.tables));
+    else if (options.null) writeFields(change, out);
+    else out.text(lineOf(change));
+  }
+  if (options.stat) {
+    const counts = summary.counts(selected);
+    out.text(options.json ? `${JSON.stringify(counts)}\n` : textOfCounts(counts));
+  } else if (options.json) out.jsonEnd();
+}
+
+function noteHashes(old: NamedTables, now: NamedTables): void {
+  const [a, b] = [old.tables.header.hash, now.tables.header.hash];
+  if (a === b) return;
+  process.stderr.write(
+    `cfs-info: ${old.name} names contents by ${a} and ${now.name} by ${b}: they are compared by the hashes of their 64 KiB blocks\n`,
+  );
+}
+
+/** True where a change is at or below `path`, in either image, or of a directory above it that was renamed. */
+function concerns(change: Change, path: Uint8Array): boolean {
+  const ends = [oldOf(change), newOf(change)].filter((entry) => entry !== undefined);
+  return ends.some((end) => isWithin(end.path, path) || (change.kind === 'renamed' && isWithin(path, end.path)));
+}
+
+const oldOf = (change: Change): Entry | undefined => (change.kind === 'added' ? undefined : change.old);
+const newOf = (change: Change): Entry | undefined => (change.kind === 'removed' ? undefined : change.new);
+
+const SLASH = 0x2f;
+
+/** True where `path` is `above` or below it. */
+function isWithin(path: Uint8Array, above: Uint8Array): boolean {
+  if (above.length === 1) return true;
+  if (path.length < above.length) return false;
+  for (let i = 0; i < above.length; i++) if (path[i] !== above[i]) return false;
+  return path.length === above.length || path[above.length] === SLASH;
+}
+
+const LETTERS = { added: 'A', removed: 'D', changed: 'M', renamed: 'R' } as const;
+
+function lineOf(change: Change): string {
+  const letter = LETTERS[change.kind];
+  switch (change.kind) {
+    case 'added':
+      return `${letter} ${printable(change.new.path)}\n`;
+    case 'removed':
+      return `${letter} ${printable(change.old.path)}\n`;
+    case 'changed':
+      return `${letter} ${printable(change.new.path)}  ${change.what.join(',')}\n`;
+    case 'renamed': {
+      const notes = change.what.length > 0 ? [change.what.join(',')] : [];
+      if (change.below > 0) notes.push(`(${formatCount(change.below)} below)`);
+      const paths = `${printable(change.old.path)} -> ${printable(change.new.path)}`;
+      return `${letter} ${paths}${notes.length > 0 ? `  ${notes.join(' ')}` : ''}\n`;
+    }
+  }
+}
+
+const NUL = '\0';
+
+/** Letter, aspects, path in the old image, path in the new one; what a change does not have is empty. */
+function writeFields(change: Change, out: Output): void {
+  out.text(`${LETTERS[change.kind]}${NUL}${'what' in change ? change.what.join(',') : ''}${NUL}`);
+  for (const entry of [oldOf(change), newOf(change)]) {
+    if (entry !== undefined) out.bytes(entry.path);
+    out.text(NUL);
+  }
+}
+
+/** A change in --json. Keys without a value are left out. */
+export interface ChangeJson {
+  readonly change: Change['kind'];
+  readonly what: Extract<Change, { kind: 'changed' }>['what'] | undefined;
+  readonly below: number | undefined;
+  /** The inode in the old image, with its path there. */
+  readonly old: InodeJson | undefined;
+  readonly new: InodeJson | undefined;
+}
+
+function jsonOf(change: Change, old: ManifestTables, now: ManifestTables): ChangeJson {
+  const before = oldOf(change);
+  const after = newOf(change);
+  return {
+    change: change.kind,
+    what: 'what' in change ? change.what : undefined,
+    below: 'below' in change ? change.below : undefined,
+    old: before === undefined ? undefined : jsonOfInode(old, before.row, before.path),
+    new: after === undefined ? undefined : jsonOfInode(now, after.row, after.path),
+  };
+}
