@@ -79,8 +79,10 @@ export function allocateOpenFileState(slots: number, kept: number = defaultKept(
 /** What was written down of one slot. */
 export interface RestoredFile {
   readonly slot: number;
+  /** A backing id, 0, or that the inode is read through the page cache. */
   readonly backing: number;
   readonly opens: number;
+  /** `fileIdentity` of the backing file. */
   readonly identity: number;
 }
 

@@ -4,18 +4,9 @@
  * be too high after that, which keeps an id longer than needed; never too low, which would make an open fail.
  */
 import { isErrno } from '../errno.ts';
+import type { RestoredFile } from '../fuse/open-files.ts';
 import { systemError } from '../libc.ts';
 import { pread, pwrite } from '../syscall.ts';
-
-/** What is kept of one inode. */
-export interface JournalEntry {
-  readonly slot: number;
-  /** As in OpenFiles: a backing id, 0, or that it is read through the page cache. */
-  readonly backing: number;
-  readonly opens: number;
-  /** `fileIdentity` of the backing file. */
-  readonly identity: number;
-}
 
 const ENTRY_SIZE = 12;
 /** Before the entries: how many servers the mount has had. */
@@ -52,7 +43,7 @@ export class OpenFileJournal {
   }
 
   /** All entries that say something. */
-  *entries(): Generator<JournalEntry> {
+  *entries(): Generator<RestoredFile> {
     const piece = Buffer.alloc(PIECE);
     for (let at = 0; ; ) {
       const n = pread(this.#fd, piece, PIECE, HEADER_SIZE + at);
