@@ -3,7 +3,8 @@ import { fstatSync } from 'node:fs';
 import type { Hasher } from '../digest.ts';
 import { isErrno } from '../errno.ts';
 import { systemError } from '../libc.ts';
-import { pread, SEEK_DATA, SEEK_HOLE, seek } from '../syscall.ts';
+import { SEEK_DATA, SEEK_HOLE, seek } from '../syscall.ts';
+import { pread } from './file-calls.ts';
 
 const CHUNK = 1 << 20;
 
