@@ -7,11 +7,8 @@ import { type ContentDigest, ContentHasher, type HashAlgorithm } from '../digest
 import { isErrno } from '../errno.ts';
 import { reasonOf } from '../error.ts';
 import { systemError } from '../libc.ts';
-import { type ContentSink, chunkBuffer, readContent, readUpTo, segmentsOf } from './content.ts';
+import { type ContentSink, chunkBuffer, readContent, readUpTo, segmentsOf, watched } from './content.ts';
 import { cloneFile, copyFileRange, ftruncateSync, pwrite } from './file-calls.ts';
-
-/** Bytes of a hole that are hashed between two checkpoints. */
-const ZEROS_AT_ONCE = 1 << 28;
 
 /** The file that was to be stored cannot be read: no fault of the repository. */
 export class InputError extends Error {}
@@ -36,7 +33,7 @@ export class ContentCopier {
    */
   copy(input: number, output: number, size: number, device: number): ContentDigest {
     const hasher = new ContentHasher(this.#hash);
-    const sink = this.#interruptible(hasher);
+    const sink = this.#checkpoint === undefined ? hasher : watched(hasher, this.#checkpoint);
     if (this.#clone(input, output, size, device)) {
       readContent(output, size, sink);
       return hasher.finish();
@@ -47,24 +44,6 @@ export class ContentCopier {
       else copySegment(input, output, offset, length, sink);
     }
     return hasher.finish();
-  }
-
-  /** What feeds `hasher`, and lets `checkpoint` interrupt it. */
-  #interruptible(hasher: ContentHasher): ContentSink {
-    const checkpoint = this.#checkpoint;
-    if (checkpoint === undefined) return hasher;
-    return {
-      update: (bytes) => {
-        checkpoint();
-        hasher.update(bytes);
-      },
-      updateZeros: (length) => {
-        for (let left = length; left > 0; left -= ZEROS_AT_ONCE) {
-          checkpoint();
-          hasher.updateZeros(Math.min(left, ZEROS_AT_ONCE));
-        }
-      },
-    };
   }
 
   /** A reflink, where the file system has them and both files lie on it. The clone has at most `size` bytes. */

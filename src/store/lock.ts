@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CfsError, reasonOf } from '../error.ts';
 import { openSync, readdirSync, unlinkSync } from './file-calls.ts';
 import { type FlockMode, tryLock } from './flock.ts';
-import type { LocalRepository } from './local.ts';
+import { type LocalRepository, makeDirectory } from './local.ts';
 
 const POLL_MS = 50;
 /** Who waits longer is told what for. */
@@ -58,16 +58,42 @@ export function lockAgainstDeleting(repository: LocalRepository, wait: LockWait 
   return lock(repository, 'r', 'shnb', wait);
 }
 
+/**
+ * Takes the lock of who moves damaged objects away and puts good ones in their place: one at a time. Beside the shared
+ * lock, so that nobody deletes meanwhile.
+ * @throws CfsError (store)
+ */
+export async function lockForRepair(repository: LocalRepository, wait: LockWait = {}): Promise<RepositoryLock> {
+  const writing = await lockForWriting(repository, wait.signal, wait.onWait);
+  try {
+    makeDirectory(repository.quarantineDirectory);
+    const alone = await lock(repository, 'r', 'exnb', wait, undefined, repository.quarantineDirectory);
+    return {
+      release: () => {
+        alone.release();
+        writing.release();
+      },
+    };
+  } catch (error) {
+    writing.release();
+    if (error instanceof CfsError) throw error;
+    throw new CfsError('store', `Cannot write to repository ${repository.path}: quarantine: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
 async function lock(
   repository: LocalRepository,
   flags: 'a' | 'r',
   mode: FlockMode,
   { signal, onWait }: LockWait,
   before?: (fd: number) => void,
+  path: string = repository.lockPath,
 ): Promise<RepositoryLock> {
   let fd: number;
   try {
-    fd = openSync(repository.lockPath, flags);
+    fd = openSync(path, flags);
   } catch (error) {
     const what = flags === 'a' ? 'write to' : 'lock';
     throw new CfsError('store', `Cannot ${what} repository ${repository.path}: lock: ${reasonOf(error)}`, {
@@ -78,7 +104,7 @@ async function lock(
     before?.(fd);
     // flock(2) itself would wait without hearing signals
     for (let waited = 0; !tryLock(fd, mode); waited += POLL_MS) {
-      if (waited === SILENT_MS) onWait?.(`waiting for ${repository.lockPath}, which ${holderOf(fd)} has locked`);
+      if (waited === SILENT_MS) onWait?.(`waiting for ${path}, which ${holderOf(fd)} has locked`);
       await sleep(POLL_MS);
       if (signal?.aborted === true) throw signal.reason;
     }

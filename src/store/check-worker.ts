@@ -1,0 +1,43 @@
+/** A thread that checks objects. Started by check-pool.ts. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { CfsError, reasonOf } from '../error.ts';
+import type { CheckMessage, CheckSettings } from './check-pool.ts';
+import { type CheckReport, checkPrefix, PREFIXES } from './prefix-check.ts';
+
+const settings = workerData as CheckSettings;
+const { path, hash, turn, done, thread } = settings;
+const OBJECTS = 2 * thread;
+const BYTES = OBJECTS + 1;
+
+/** Thrown where the main thread has asked to stop. */
+class StoppedError extends Error {}
+
+const post = (message: CheckMessage): void => parentPort?.postMessage(message);
+const count = (at: number, n: number): void => {
+  done[at] = (done[at] as number) + n;
+};
+
+const report: CheckReport = {
+  damage: (damage) => post({ type: 'damage', damage }),
+  oddity: (oddity) => post({ type: 'oddity', oddity }),
+  object: () => count(OBJECTS, 1),
+  bytes: (length) => {
+    if (Atomics.load(turn, 1) !== 0) throw new StoppedError('stopped');
+    count(BYTES, length);
+  },
+};
+
+function failure(error: unknown): CheckMessage {
+  const kind = error instanceof CfsError ? error.kind : 'bug';
+  const stack = error instanceof Error ? error.stack : undefined;
+  return { type: 'failed', kind, message: reasonOf(error), ...(stack === undefined ? {} : { stack }) };
+}
+
+try {
+  for (let prefix = Atomics.add(turn, 0, 1); prefix < PREFIXES; prefix = Atomics.add(turn, 0, 1)) {
+    if (Atomics.load(turn, 1) !== 0) break;
+    checkPrefix(path, hash, prefix, report);
+  }
+} catch (error) {
+  if (!(error instanceof StoppedError)) post(failure(error));
+}
