@@ -8,16 +8,20 @@ import { initRepository } from '../src/store/local.ts';
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount } from './format.ts';
 import { addFsck } from './repo/fsck.ts';
+import { addGc } from './repo/gc.ts';
+import { addImages } from './repo/images.ts';
 import { type Commands, checkDirectoryArgument, repositoryAt } from './repo/repository.ts';
 
 const command = makeCommand(
   'cfs-repo',
-  'Makes, describes and checks repositories: directories that hold the objects of images.',
+  'Makes, describes, checks and cleans repositories: directories that hold the objects of images.',
   `  cfs-repo init /srv/store
   cfs-repo init --hash fsverity-sha256 /srv/verity-store
   cfs-repo stat /srv/store
   cfs-repo fsck /srv/store
   cfs-repo fsck --repair-from /mnt/nfs/store /srv/store
+  cfs-repo images /srv/store
+  cfs-repo unregister /srv/store old.cfs && cfs-repo gc --dry-run /srv/store
 `,
 );
 
@@ -68,6 +72,8 @@ const commands: Commands = {
   },
 };
 addFsck(commands);
+addGc(commands);
+addImages(commands);
 
 interface ObjectCounts {
   readonly objects: number;

@@ -9,6 +9,8 @@ import { type Damage, type Oddity, PREFIXES } from './prefix-check.ts';
 export interface CheckSettings {
   readonly path: string;
   readonly hash: HashAlgorithm;
+  /** Names of good roots, whose objects must all be there. */
+  readonly roots: readonly string[];
   readonly thread: number;
   /** In shared memory: the next directory; 1 asks to stop. */
   readonly turn: Int32Array;
@@ -37,12 +39,14 @@ const PROGRESS_MS = 100;
 
 /**
  * Checks every object.
+ * @param roots names of good roots, whose objects must all be there
  * @param threads 1 or more
  * @param signal ends the work; its reason is thrown
  * @throws CfsError (store) where a directory cannot be read
  */
 export async function checkAll(
   repository: LocalRepository,
+  roots: readonly string[],
   threads: number,
   signal?: AbortSignal,
   onProgress?: (progress: CheckProgress) => void,
@@ -69,7 +73,7 @@ export async function checkAll(
   });
   const { path, hash } = repository;
   const ends = Array.from({ length: threads }, (_, thread) => {
-    const workerData: CheckSettings = { path, hash, thread, turn, done };
+    const workerData: CheckSettings = { path, hash, roots, thread, turn, done };
     // they end by themselves: a thread that is terminated inside a native call takes the process with it
     const worker = new Worker(new URL('./check-worker.js', import.meta.url), { workerData, trackUnmanagedFds: false });
     worker.on('message', receive);

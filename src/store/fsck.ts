@@ -8,6 +8,7 @@ import { type LocalRepository, makeDirectory } from './local.ts';
 import { checkOne, type Damage, type Oddity, PREFIXES, prefixName } from './prefix-check.ts';
 import { listQuarantine } from './quarantine.ts';
 import { mendMode, type Repaired, repairAll } from './repair.ts';
+import { listRoots } from './roots.ts';
 
 export type { CheckProgress } from './check-pool.ts';
 
@@ -28,6 +29,10 @@ export interface FsckResult {
   readonly objects: number;
   readonly bytes: number;
   readonly damaged: readonly Repaired[];
+  /** Registered images. Those that had all their objects when they were registered must have them now. */
+  readonly roots: number;
+  /** Roots that are malformed: nothing can be deleted as long as they are there. */
+  readonly badRoots: readonly { readonly image: string; readonly problem: string }[];
   readonly oddities: readonly Oddity[];
   /** Files in tmp/: of writers at work, or of killed ones. */
   readonly temporaries: number;
@@ -36,14 +41,16 @@ export interface FsckResult {
 }
 
 /**
- * Checks every object's shape, place and content; moves bad ones to quarantine, and fetches good ones. Takes no lock but
+ * Checks every object's shape, place and content, and that registered images have theirs; moves bad ones to quarantine, and fetches good ones. Takes no lock but
  * to repair: what is deleted meanwhile is passed over.
  * @throws CfsError (store) where the repository cannot be read
  */
 export async function checkRepository(repository: LocalRepository, options: FsckOptions): Promise<FsckResult> {
   const { signal, onWait, dryRun, sources } = options;
   const around = lookAround(repository);
-  const checked = await checkAll(repository, options.threads, signal, options.onProgress);
+  const roots = listRoots(repository);
+  const whole = roots.filter(({ header }) => header?.complete === true).map(({ image }) => image);
+  const checked = await checkAll(repository, whole, options.threads, signal, options.onProgress);
   const { objects, bytes, damage } = checked;
   const all = [...damage, ...stillInQuarantine(repository, damage)].sort((a, b) => (a.object < b.object ? -1 : 1));
   const oddities = [...around, ...checked.oddities].map((oddity) => (dryRun ? oddity : mended(repository, oddity)));
@@ -51,6 +58,8 @@ export async function checkRepository(repository: LocalRepository, options: Fsck
     objects,
     bytes,
     damaged: dryRun ? all : await repairAll(repository, all, sources, { signal, onWait }),
+    roots: roots.length,
+    badRoots: roots.flatMap(({ image, problem }) => (problem === undefined ? [] : [{ image, problem }])),
     oddities,
     temporaries: namesIn(repository, 'tmp').length,
     quarantined: listQuarantine(repository).names.length,
@@ -64,6 +73,8 @@ const KNOWN: ReadonlySet<string> = new Set([
   'objects',
   'tmp',
   'cache',
+  'roots',
+  'leases',
   'quarantine',
   'lost+found',
 ]);

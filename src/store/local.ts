@@ -6,6 +6,8 @@
  *     objects/ab/cdef…    one file an object, read-only, named by its digest
  *     tmp/                files that are being written
  *     cache/              what packing remembers of its sources; may be missing, and deleted at any time
+ *     roots/              registered images: what they need is never deleted; may be missing
+ *     leases/             what mounts need, as long as they hold a lock on it; may be missing
  *     quarantine/         damaged objects that fsck moved away; may be missing
  */
 import { randomBytes, randomUUID } from 'node:crypto';
@@ -68,6 +70,14 @@ export class LocalRepository implements Repository {
 
   get cacheDirectory(): string {
     return join(this.path, 'cache');
+  }
+
+  get rootsDirectory(): string {
+    return join(this.path, 'roots');
+  }
+
+  get leasesDirectory(): string {
+    return join(this.path, 'leases');
   }
 
   get quarantineDirectory(): string {

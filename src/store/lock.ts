@@ -14,7 +14,7 @@ const POLL_MS = 50;
 /** Who waits longer is told what for. */
 const SILENT_MS = 1000;
 
-/** A lock that is held until `release` or the end of the process. */
+/** A lock that is held until `release`, which may be called again, or the end of the process. */
 export interface RepositoryLock {
   release(): void;
 }
@@ -113,7 +113,13 @@ async function lock(
     if (error instanceof CfsError) throw error;
     throw new CfsError('store', `Cannot lock repository ${repository.path}: ${reasonOf(error)}`, { cause: error });
   }
-  return { release: () => closeSync(fd) };
+  let isHeld = true;
+  return {
+    release: () => {
+      if (isHeld) closeSync(fd);
+      isHeld = false;
+    },
+  };
 }
 
 /** Who holds the lock, as proc_locks(5) has it: "1: FLOCK  ADVISORY  WRITE 1234 08:02:5678 0 EOF". */

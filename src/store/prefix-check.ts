@@ -58,7 +58,8 @@ export const S_IFREG = 0o100000;
 export const OBJECT_MODE = 0o444;
 const OPEN_OBJECT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-const OBJECT_NAME = /^[0-9a-f]{62}$/;
+/** Of an object in its directory. */
+export const OBJECT_NAME: RegExp = /^[0-9a-f]{62}$/;
 
 /** Directories of objects. */
 export const PREFIXES = 256;
@@ -69,26 +70,21 @@ export const prefixName = (prefix: number): string => prefix.toString(16).padSta
 /**
  * Checks all that lies in `objects/<prefix>`. What is deleted meanwhile is passed over.
  * @param path of the repository
- * @returns the names of the objects that are there, good or not
+ * @returns the names of the objects that are there, good or not, sorted
  * @throws CfsError (store) where the directory cannot be read
  */
-export function checkPrefix(
-  path: string,
-  hash: HashAlgorithm,
-  prefix: number,
-  report: CheckReport,
-): ReadonlySet<string> {
+export function checkPrefix(path: string, hash: HashAlgorithm, prefix: number, report: CheckReport): string[] {
   const place = `objects/${prefixName(prefix)}`;
   const names = listNames(path, place);
-  if (names.length === 0) return new Set();
+  if (names.length === 0) return [];
   const directory = openAt(AT_FDCWD, Buffer.from(`${path}/${place}`), OPEN_DIRECTORY);
   if (isErrno(directory)) throw unreadable(path, place, systemError(directory, 'open', place));
-  const there = new Set<string>();
+  const there: string[] = [];
   try {
     for (const name of names) {
       if (!OBJECT_NAME.test(name)) {
         report.oddity({ kind: 'strange', path: `${place}/${name}`, problem: 'its name is no digest' });
-      } else if (checkObject(directory, hash, prefixName(prefix), name, report)) there.add(name);
+      } else if (checkObject(directory, hash, prefixName(prefix), name, report)) there.push(name);
     }
   } finally {
     closeFd(directory);
@@ -98,7 +94,7 @@ export function checkPrefix(
 
 function listNames(path: string, place: string): readonly string[] {
   try {
-    return readdirSync(`${path}/${place}`);
+    return readdirSync(`${path}/${place}`).sort();
   } catch (error) {
     if (errnoOf(error) !== ENOENT) throw unreadable(path, place, error);
     return []; // fsck.ts sees that it is missing

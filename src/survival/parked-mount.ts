@@ -1,5 +1,6 @@
 /** Everything of a mount that outlives the process which serves it: what it is, and its open files. */
 import { CfsError } from '../error.ts';
+import type { MountLease } from '../mount-leases.ts';
 import type { MountSource } from '../mount-sources.ts';
 import { lookAtParked, park } from './parking.ts';
 
@@ -21,6 +22,8 @@ export interface ParkedMount<Settings> {
   /** The file of OpenFileJournal. */
   readonly journal: number;
   readonly sources: readonly MountSource[];
+  /** Undefined of a mount that a version without leases made. */
+  readonly leases: readonly MountLease[] | undefined;
 }
 
 /** @returns the ends of the socket, as `park` gives them */
@@ -32,6 +35,7 @@ export function parkMount<Settings>(mount: ParkedMount<Settings>): readonly [num
     connection: add(mount.connection),
     journal: add(mount.journal),
     sources: mount.sources.map((source) => ({ ...source, fd: add(source.fd), directory: add(source.directory) })),
+    leases: mount.leases?.map((lease) => ({ ...lease, fd: add(lease.fd) })),
   };
   return park({ value, fds });
 }
@@ -57,5 +61,6 @@ function lookAtParkedMount<Settings>(socket: number): ParkedMount<Settings> | un
     connection: fdOf(mount.connection),
     journal: fdOf(mount.journal),
     sources: mount.sources.map((source) => ({ ...source, fd: fdOf(source.fd), directory: fdOf(source.directory) })),
+    leases: mount.leases?.map((lease) => ({ ...lease, fd: fdOf(lease.fd) })),
   };
 }

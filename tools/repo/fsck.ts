@@ -73,7 +73,8 @@ async function fsck(dir: string, { repairFrom, dryRun, jobs, json }: Options): P
 
 const isRepaired = ({ from }: Repaired): boolean => from !== undefined;
 
-function statusOf({ damaged }: FsckResult): ExitStatus {
+function statusOf({ damaged, badRoots }: FsckResult): ExitStatus {
+  if (badRoots.length > 0) return EXIT.found;
   if (damaged.length === 0) return EXIT.ok;
   return damaged.every(isRepaired) ? EXIT.repaired : EXIT.found;
 }
@@ -89,18 +90,28 @@ function progressText({ objects, bytes, directories }: CheckProgress, elapsedMs:
 }
 
 function textOf(result: FsckResult, ms: number): string {
-  const { objects, bytes, damaged, oddities, temporaries, quarantined } = result;
+  const { objects, bytes, damaged, roots, badRoots, oddities, temporaries, quarantined } = result;
   const rate = `${formatDuration(ms)}, ${formatBytes((bytes * 1000) / Math.max(ms, 1))}/s`;
   const repaired = damaged.filter(isRepaired).length;
   const lines = [
     `checked     ${formatCount(objects)} objects, ${formatBytes(bytes)} (${rate})`,
     `damaged     ${formatCount(damaged.length)}${damaged.length > 0 ? `, of these repaired ${formatCount(repaired)}` : ''}`,
   ];
+  if (roots > 0) lines.push(`images      ${formatCount(roots)} registered`);
   if (quarantined > 0) lines.push(`quarantine  ${formatCount(quarantined)} files`);
   if (temporaries > 0) lines.push(`unfinished  ${formatCount(temporaries)} files in tmp/`);
   if (oddities.length > 0) lines.push(`odd         ${formatCount(oddities.length)}`);
   if (damaged.length > 0) {
     lines.push('', ...formatTable(['object', 'problem', 'now'], damaged.map(rowOf)));
+  }
+  if (badRoots.length > 0) {
+    lines.push(
+      '',
+      ...formatTable(
+        ['image', 'problem'],
+        badRoots.map(({ image, problem }) => [image, problem]),
+      ),
+    );
   }
   if (oddities.length > 0) {
     const rows = oddities.map(({ path, problem, mended }) => [path, problem, mended === true ? 'mended' : 'left']);
