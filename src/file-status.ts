@@ -60,6 +60,8 @@ export interface FileStat {
   readonly inodeHigh: number;
   readonly inodeLow: number;
   readonly size: number;
+  /** Of 512 bytes each. */
+  readonly blocks: number;
   /** Seconds since 1970; may be negative. */
   readonly mtime: number;
   readonly mtimeNsec: number;
@@ -95,6 +97,7 @@ function statx(dir: number, name: Uint8Array, flags: number): FileStat | Errno {
     inodeHigh: u32(36),
     inodeLow: u32(32),
     size: i64(40),
+    blocks: i64(48),
     mtime: i64(112),
     mtimeNsec: u32(120),
     ctime: i64(96),

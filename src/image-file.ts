@@ -38,6 +38,19 @@ export function readImage(path: string, expectedId?: string): ImageFile {
 }
 
 /**
+ * The id of the image at `path`, without a look at what is in it.
+ * @throws CfsError as `readImage`
+ */
+export function readImageId(path: string): string {
+  const fd = openImage(path);
+  try {
+    return toHex(blake3(readFile(fd, path)));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
  * Opens an image file.
  * @throws CfsError as `readImage`
  */

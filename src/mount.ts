@@ -14,6 +14,7 @@ import { RequestQueue } from './fuse/request-queue.ts';
 import { allocateServingTurn } from './fuse/serving-turn.ts';
 import { allocateWorkTable, MOST_THREADS } from './fuse/work-table.ts';
 import { type ImageFile, openImage, readOpenImage } from './image-file.ts';
+import { keptImageOf } from './kept-image.ts';
 import {
   attachTables,
   inodeCount,
@@ -22,11 +23,12 @@ import {
   type SharedTables,
   shareTables,
 } from './manifest/tables.ts';
+import { MountLeases } from './mount-leases.ts';
 import { closeSource, imageSource, type MountSource, repositorySource } from './mount-sources.ts';
 import { mountAt } from './mount-table.ts';
 import type { MountMessage } from './mount-worker.ts';
 import { MountWorkers } from './mount-workers.ts';
-import { type ServedImage, servedFilesystem } from './served-filesystem.ts';
+import { repositoriesOf, type ServedImage, servedFilesystem } from './served-filesystem.ts';
 import { type LocalRepository, openRepository } from './store/local.ts';
 import { allocateObjectState, type VerifyMode } from './store/object-store.ts';
 import { OpenFileJournal } from './survival/open-file-journal.ts';
@@ -118,11 +120,12 @@ export async function resumeMount(
     const epoch = new OpenFileJournal(parked.journal).nextEpoch();
     const served = servedOf(options, parked.mountpoint, tables, parked.sources, epoch);
     const prepared = { ...parked, options, image: { id, bytes }, tables, shared, served, imagePath: options.image };
+    const leases = await MountLeases.resume(repositoriesOf(served, tables), parked.leases, id, options.log);
     const { connection: fd, helper, device, passthrough, resends, journal, mountpoint } = parked;
     const connection = { fd, helper, device, passthrough, resends, journal, mountpoint, epoch };
-    const mounted = await serveConnection(prepared, workers, connection);
+    const mounted = await serveConnection(prepared, workers, connection, leases);
     if (resends) resendRequests(fd);
-    return mounted;
+    return withLeases(mounted, leases, prepared);
   } catch (error) {
     await workers.terminate();
     throw error;
@@ -155,14 +158,26 @@ function servedOf(
 }
 
 async function serve(prepared: Prepared, workers: MountWorkers | undefined): Promise<MountedImage> {
-  const close = (): void => prepared.served.sources.forEach(closeSource);
+  const { options, served, tables, image } = prepared;
+  const close = (): void => served.sources.forEach(closeSource);
+  let leases: MountLeases | undefined;
   try {
-    const mounted = workers === undefined ? await serveByFuseNative(prepared) : await serveByKernel(prepared, workers);
-    return { ...mounted, ended: mounted.ended.finally(close) };
+    leases = await MountLeases.take(repositoriesOf(served, tables), image.id, options.log);
+    const mounted =
+      workers === undefined ? await serveByFuseNative(prepared) : await serveByKernel(prepared, workers, leases);
+    return withLeases({ ...mounted, ended: mounted.ended.finally(close) }, leases, prepared);
   } catch (error) {
+    leases?.end();
     close();
     throw error;
   }
+}
+
+/** The lists of the leases are written when whoever waits for the mount has been told of it. */
+function withLeases(mounted: MountedImage, leases: MountLeases, { tables, image, imagePath }: Prepared): MountedImage {
+  const kept = keptImageOf(tables, { image: image.id, path: imagePath, complete: false });
+  const writing = new Promise<void>((resolve) => setImmediate(resolve)).then(() => leases.write(kept));
+  return { ...mounted, ended: Promise.all([mounted.ended, writing]).then(() => leases.end()) };
 }
 
 /** Everything that is known before anything is mounted. */
@@ -287,22 +302,15 @@ interface Connection {
   readonly epoch: number;
 }
 
-async function serveByKernel(prepared: Prepared, workers: MountWorkers): Promise<MountedImage> {
+async function serveByKernel(prepared: Prepared, workers: MountWorkers, leases: MountLeases): Promise<MountedImage> {
   const { options, mountpoint, imagePath } = prepared;
   const { fd, helper } = await mountKernel({ ...options, mountpoint, source: options.source ?? imagePath });
   const device = mountAt(mountpoint)?.device;
   try {
     const negotiated = answerInit(fd, prepared);
     const journal = options.restart ? openJournal() : -1;
-    return await serveConnection(prepared, workers, {
-      fd,
-      helper,
-      mountpoint,
-      device,
-      journal,
-      epoch: 0,
-      ...negotiated,
-    });
+    const connection = { fd, helper, mountpoint, device, journal, epoch: 0, ...negotiated };
+    return await serveConnection(prepared, workers, connection, leases);
   } catch (error) {
     detach({ mountpoint, device, helper }, options.log);
     closeSync(fd);
@@ -329,6 +337,7 @@ async function serveConnection(
   prepared: Prepared,
   workers: MountWorkers,
   connection: Connection,
+  leases: MountLeases,
 ): Promise<MountedImage> {
   const { options, tables, served } = prepared;
   const { fd, passthrough, resends, journal, epoch } = connection;
@@ -357,7 +366,7 @@ async function serveConnection(
   return {
     ...describe(prepared),
     passthrough,
-    parked: survives ? { ...connection, connection: fd, sources: served.sources } : undefined,
+    parked: survives ? { ...connection, connection: fd, sources: served.sources, leases: leases.parked } : undefined,
     unmount: async () => detach(connection, options.log),
     ended,
   };

@@ -26,6 +26,7 @@ interface Options {
   readonly threads: number;
   readonly fsync: boolean;
   readonly rehash: boolean;
+  readonly register: boolean;
   readonly recordHint?: string;
   readonly printId: boolean;
   readonly json: boolean;
@@ -76,6 +77,10 @@ const command = makeCommand(
     false,
   )
   .option(
+    '--no-register',
+    "do not register the image in the store: 'cfs-repo gc' deletes its objects after a while, unless it is mounted or registered by then",
+  )
+  .option(
     '--record-hint <TEXT>',
     "record the store's uuid and TEXT (a URL, say) in the image, for who looks for its objects",
   )
@@ -124,6 +129,7 @@ async function pack(source: string, image: string, options: Options, signal: Abo
       threads: options.threads,
       durable: options.fsync,
       rehash: options.rehash,
+      register: options.register,
       repositories: options.recordHint === undefined ? [] : [{ uuid: repository.uuid, hint: options.recordHint }],
       signal,
       onWait: warn,

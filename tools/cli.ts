@@ -17,6 +17,7 @@ export const EXIT = {
   store: 5,
   source: 6,
   found: 10,
+  repaired: 11,
   mount: 32,
 } as const;
 

@@ -18,12 +18,17 @@ export class ProgressLine {
 
   /** Redraws at most ten times a second. */
   update(progress: BuildProgress): void {
+    this.draw((elapsedMs) => progressText(progress, elapsedMs));
+  }
+
+  /** As `update`, with any text. */
+  draw(text: (elapsedMs: number) => string): void {
     if (!this.#enabled) return;
     const now = Date.now();
     if (now - this.#start < SHOW_AFTER_MS || now - this.#last < REDRAW_MS) return;
     this.#last = now;
     this.#shown = true;
-    const line = progressText(progress, now - this.#start);
+    const line = text(now - this.#start);
     process.stderr.write(`\r\x1b[K${line.slice(0, Math.max(20, (process.stderr.columns || 80) - 1))}`);
   }
 
@@ -49,8 +54,13 @@ export function progressText(progress: BuildProgress, elapsedMs: number): string
   const weight = (files: number, bytes: number): number => files * 65536 + bytes;
   const all = weight(progress.files, progress.bytes);
   const fraction = all === 0 ? 1 : weight(progress.filesDone, progress.bytesDone) / all;
+  return progressBar(fraction, `${filesRate}  ${bytesRate}`, elapsedMs);
+}
+
+/** "[######......] 40%  RATES  12 s left" */
+export function progressBar(fraction: number, rates: string, elapsedMs: number): string {
   const filled = Math.round(fraction * BAR_WIDTH);
   const bar = '#'.repeat(filled) + '.'.repeat(BAR_WIDTH - filled);
   const left = fraction > 0 ? `${formatDuration((elapsedMs * (1 - fraction)) / fraction)} left` : '';
-  return `[${bar}] ${Math.floor(fraction * 100)}%  ${filesRate}  ${bytesRate}  ${left}`;
+  return `[${bar}] ${Math.floor(fraction * 100)}%  ${rates}  ${left}`;
 }

@@ -1,16 +1,18 @@
 /** Packing: a source into objects and a manifest. */
 import { randomBytes } from 'node:crypto';
 import { readdirSync, unlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { toHex } from '../bytes.ts';
 import { blake3, type HashAlgorithm } from '../digest.ts';
 import { CfsError, reasonOf } from '../error.ts';
+import { keptImageOf } from '../kept-image.ts';
 import { type BuilderInode, ManifestBuilder } from '../manifest/builder.ts';
 import { encodeManifest } from '../manifest/encode.ts';
 import { inodeCount, type ManifestTables, objectCount, type RepositoryHint, u64 } from '../manifest/tables.ts';
 import { type LocalRepository, replaceFile } from '../store/local.ts';
 import { lockForWriting } from '../store/lock.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
+import { keepForAWhile, registerImage, unregisterImage } from '../store/roots.ts';
 import type { ContentResult } from './content-job.ts';
 import { ContentPool } from './content-pool.ts';
 import { FileCache } from './file-cache.ts';
@@ -27,6 +29,8 @@ export interface BuildOptions {
   readonly repositories: readonly RepositoryHint[];
   /** Read every file, also those that an earlier run has read and that did not change. */
   readonly rehash: boolean;
+  /** Register the image in the repository, so that its objects are kept; else they are kept for a while. */
+  readonly register: boolean;
   /** For tests: `FileCacheOptions.settledMs`. */
   readonly settledMs?: number;
   readonly signal?: AbortSignal;
@@ -68,6 +72,8 @@ export interface BuildResult {
   readonly inlineFiles: number;
   /** Files that were not read, because they have not changed since an earlier run read them. */
   readonly unchangedFiles: number;
+  /** Whether the image is registered in the repository. */
+  readonly registered: boolean;
 }
 
 /** Mutable counts behind BuildProgress. */
@@ -104,10 +110,14 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
     });
     const { tables, counts, newObjects, newBytes } = await pack(source, options, prefix, cache);
     const bytes = encodeManifest(tables);
+    const id = toHex(blake3(bytes));
     checkAborted(options.signal);
+    // before there is an image: nobody may find one whose objects can be deleted
+    const isNew = await keepObjects(tables, id, options);
     try {
       replaceFile(options.image, bytes, options.durable);
     } catch (error) {
+      if (isNew) unregisterImage(repository, id);
       throw new CfsError('system', `Cannot write image ${options.image}: ${reasonOf(error)}`, { cause: error });
     }
     cache.save();
@@ -116,7 +126,7 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
     let objectBytes = 0;
     for (let i = 0; i < objects; i++) objectBytes += u64(size, i);
     return {
-      id: toHex(blake3(bytes)),
+      id,
       imageBytes: bytes.length,
       hash: repository.hash,
       entries: counts.entries,
@@ -130,11 +140,21 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
       sharedBytes: counts.bytes - counts.inlineBytes - newBytes,
       inlineFiles: counts.inlineFiles,
       unchangedFiles: counts.unchangedFiles,
+      registered: options.register,
     };
   } finally {
     removeTemporaries(repository, prefix);
     lock.release();
   }
+}
+
+/** @returns whether the image was registered, and was not before */
+async function keepObjects(tables: ManifestTables, image: string, options: BuildOptions): Promise<boolean> {
+  const { repository, register, durable } = options;
+  const kept = keptImageOf(tables, { image, path: resolve(options.image), complete: true });
+  if (register) return await registerImage(repository, kept, durable);
+  await keepForAWhile(repository, kept, durable);
+  return false;
 }
 
 interface Packed {

@@ -5,8 +5,9 @@ import { isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import { statFd } from '../file-status.ts';
 import { chunkBuffer } from '../store/content.ts';
+import { InputError, readInput } from '../store/content-copier.ts';
 import { openRepository } from '../store/local.ts';
-import { InputError, ObjectWriter, readInput, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
+import { ObjectWriter, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
 import { closeFd } from '../syscall.ts';
 import {
   type Batch,

@@ -3,7 +3,8 @@ import { fstatSync } from 'node:fs';
 import type { Hasher } from '../digest.ts';
 import { isErrno } from '../errno.ts';
 import { systemError } from '../libc.ts';
-import { pread, SEEK_DATA, SEEK_HOLE, seek } from '../syscall.ts';
+import { SEEK_DATA, SEEK_HOLE, seek } from '../syscall.ts';
+import { pread } from './file-calls.ts';
 
 const CHUNK = 1 << 20;
 
@@ -92,6 +93,29 @@ export function readContent(fd: number, size: number, sink: ContentSink): number
     }
   }
   return end;
+}
+
+/** Bytes of a hole between two calls of `onBytes`. */
+const ZEROS_AT_ONCE = 1 << 28;
+
+/**
+ * `sink` with a look at what comes in.
+ * @param onBytes told before each piece how many bytes it has; may throw to stop the work
+ */
+export function watched(sink: ContentSink, onBytes: (length: number) => void): ContentSink {
+  return {
+    update: (bytes) => {
+      onBytes(bytes.length);
+      sink.update(bytes);
+    },
+    updateZeros: (length) => {
+      for (let left = length; left > 0; left -= ZEROS_AT_ONCE) {
+        const n = Math.min(left, ZEROS_AT_ONCE);
+        onBytes(n);
+        sink.updateZeros(n);
+      }
+    },
+  };
 }
 
 const zeroChunk: Uint8Array = new Uint8Array(65536);

@@ -6,22 +6,12 @@
  *     objects/ab/cdef…    one file an object, read-only, named by its digest
  *     tmp/                files that are being written
  *     cache/              what packing remembers of its sources; may be missing, and deleted at any time
+ *     roots/              registered images: what they need is never deleted; may be missing
+ *     leases/             what mounts need, as long as they hold a lock on it; may be missing
+ *     quarantine/         damaged objects that fsck moved away; may be missing
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  fsyncSync,
-  mkdirSync,
-  opendirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, constants, opendirSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { toHex, writeHex } from '../bytes.ts';
 import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
@@ -29,6 +19,7 @@ import { EEXIST, EIO, ENOENT, type Errno, errnoOf, isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import { type FileVersion, fileVersion } from '../file-status.ts';
 import { openAt } from '../syscall.ts';
+import * as calls from './file-calls.ts';
 import type { Repository } from './repository.ts';
 
 const FORMAT = 'cfs-repository';
@@ -80,6 +71,18 @@ export class LocalRepository implements Repository {
 
   get cacheDirectory(): string {
     return join(this.path, 'cache');
+  }
+
+  get rootsDirectory(): string {
+    return join(this.path, 'roots');
+  }
+
+  get leasesDirectory(): string {
+    return join(this.path, 'leases');
+  }
+
+  get quarantineDirectory(): string {
+    return join(this.path, 'quarantine');
   }
 
   get lockPath(): string {
@@ -214,7 +217,7 @@ export function initRepository(dir: string, hash: HashAlgorithm): LocalRepositor
     for (let i = 0; i < 256; i++) {
       makeDirectory(join(path, 'objects', i.toString(16).padStart(2, '0')));
     }
-    writeFileSync(join(path, 'lock'), '', { flag: 'a' });
+    calls.writeFileSync(join(path, 'lock'), '', { flag: 'a' });
     const meta = { format: FORMAT, version: FORMAT_VERSION, hash, uuid: randomUUID() };
     replaceFile(join(path, 'meta.json'), Buffer.from(`${JSON.stringify(meta, null, 2)}\n`), true);
     return new LocalRepository(path, meta);
@@ -230,13 +233,13 @@ export function initRepository(dir: string, hash: HashAlgorithm): LocalRepositor
  */
 export function makeDirectory(path: string): void {
   try {
-    mkdirSync(path);
+    calls.mkdirSync(path);
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === EEXIST && statSync(path).isDirectory()) return;
     if (errno !== ENOENT || exists(dirname(path))) throw error;
     makeDirectory(dirname(path));
-    mkdirSync(path);
+    calls.mkdirSync(path);
   }
 }
 
@@ -286,18 +289,18 @@ export function openOrInitRepository(dir: string, hash?: HashAlgorithm): LocalRe
  */
 export function replaceFile(path: string, bytes: Uint8Array, durable: boolean): void {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
-  const fd = openSync(temporary, 'wx', 0o644);
+  const fd = calls.openSync(temporary, 'wx', 0o644);
   try {
     try {
-      writeFileSync(fd, bytes);
-      if (durable) fsyncSync(fd);
+      calls.writeFileSync(fd, bytes);
+      if (durable) calls.fsyncSync(fd);
     } finally {
       closeSync(fd);
     }
-    renameSync(temporary, path);
+    calls.renameSync(temporary, path);
   } catch (error) {
     try {
-      unlinkSync(temporary);
+      calls.unlinkSync(temporary);
     } catch {
       // the first error is the one to report
     }
@@ -306,10 +309,11 @@ export function replaceFile(path: string, bytes: Uint8Array, durable: boolean): 
   if (durable) syncDirectory(dirname(path));
 }
 
-function syncDirectory(path: string): void {
+/** fsync(2) of a directory: the names in it are on the device then. */
+export function syncDirectory(path: string): void {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    fsyncSync(fd);
+    calls.fsyncSync(fd);
   } finally {
     closeSync(fd);
   }

@@ -3,12 +3,22 @@
  * of the object. Relative to directories that are kept open: measured, that and not node's functions take
  * half off the time that a small object needs apart from the kernel's work.
  */
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync, constants } from 'node:fs';
 import { toHex, writeHex } from '../bytes.ts';
 import { EEXIST, EINVAL, EISDIR, ENOSYS, EOPNOTSUPP, type Errno, isErrno } from '../errno.ts';
-import { statAt } from '../file-status.ts';
 import { AT_FDCWD, systemError } from '../libc.ts';
-import { closeFd, linkAt, linkFd, openAt, openNameless, renameNoReplaceAt, syncfs, unlinkAt } from '../syscall.ts';
+import { closeFd } from '../syscall.ts';
+import {
+  linkAt,
+  linkFd,
+  openAt,
+  openNameless,
+  openSync,
+  renameNoReplaceAt,
+  statAt,
+  syncfs,
+  unlinkAt,
+} from './file-calls.ts';
 import type { LocalRepository } from './local.ts';
 
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;

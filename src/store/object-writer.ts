@@ -6,27 +6,21 @@
  * them to the device, and only then each is renamed to its name. That is the order of "fsync, rename"
  * for each file at a hundredth of its cost (git's core.fsyncMethod=batch does the same).
  */
-import { fstatSync, ftruncateSync } from 'node:fs';
 import { toHex } from '../bytes.ts';
-import { type ContentDigest, ContentHasher, digestContent } from '../digest.ts';
+import { type ContentDigest, digestContent } from '../digest.ts';
 import { ENOENT, errnoName, errnoOf, isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import { systemError } from '../libc.ts';
-import { cloneFile, copyFileRange, pwrite } from '../syscall.ts';
-import { type ContentSink, chunkBuffer, readContent, readUpTo, segmentsOf } from './content.ts';
+import { ContentCopier, InputError, writeAll } from './content-copier.ts';
+import { ftruncateSync } from './file-calls.ts';
 import type { LocalRepository } from './local.ts';
 import { type NewFile, ObjectFiles } from './object-files.ts';
 
-/** Bytes of a hole that are hashed between two checkpoints. */
-const ZEROS_AT_ONCE = 1 << 28;
 const BATCH_FILES = 8192;
 const BATCH_BYTES = 1 << 30;
 
 /** Contents up to this size are read into memory, hashed there, and written only where they are new. */
 export const WHOLE_READ_LIMIT: number = 1 << 20;
-
-/** The file that was to be stored cannot be read: no fault of the repository. */
-export class InputError extends Error {}
 
 export interface WriterOptions {
   /** False: a crash of the machine may leave incomplete objects. A killed program never does. */
@@ -56,16 +50,16 @@ export class ObjectWriter {
   readonly #options: WriterOptions;
   readonly #pending = new Map<string, Pending>();
   readonly #files: ObjectFiles;
+  readonly #copier: ContentCopier;
   #pendingBytes = 0;
   #written = 0;
   #writtenBytes = 0;
   #existing = 0;
-  /** FICLONE was refused for files of this st_dev: not asked again. */
-  readonly #cannotClone = new Set<number>();
 
   constructor(repository: LocalRepository, options: WriterOptions) {
     this.#repository = repository;
     this.#options = options;
+    this.#copier = new ContentCopier(repository.hash, options.checkpoint);
     // thousands wait for their batch: more than a process may have open
     this.#files = new ObjectFiles(repository, options.prefix, !options.durable);
   }
@@ -102,7 +96,7 @@ export class ObjectWriter {
     return this.#guarded(() => {
       const file = this.#files.create();
       try {
-        const content = this.#copyAndHash(fd, file.fd, size, device);
+        const content = this.#copier.copy(fd, file.fd, size, device);
         // a file that became shorter meanwhile: the object is what was hashed
         if (content.size !== size) ftruncateSync(file.fd, content.size);
         if (this.#has(content)) this.#files.discard(file);
@@ -194,50 +188,6 @@ export class ObjectWriter {
     }
   }
 
-  #copyAndHash(input: number, output: number, size: number, device: number): ContentDigest {
-    const hasher = new ContentHasher(this.#repository.hash);
-    const sink = this.#interruptible(hasher);
-    if (this.#clone(input, output, size, device)) {
-      readContent(output, size, sink);
-      return hasher.finish();
-    }
-    ftruncateSync(output, size);
-    for (const { offset, length, hole } of segmentsOf(input, size)) {
-      if (hole) sink.updateZeros(length);
-      else copySegment(input, output, offset, length, sink);
-    }
-    return hasher.finish();
-  }
-
-  /** What feeds `hasher`, and lets `checkpoint` interrupt it. */
-  #interruptible(hasher: ContentHasher): ContentSink {
-    const { checkpoint } = this.#options;
-    if (checkpoint === undefined) return hasher;
-    return {
-      update: (bytes) => {
-        checkpoint();
-        hasher.update(bytes);
-      },
-      updateZeros: (length) => {
-        for (let left = length; left > 0; left -= ZEROS_AT_ONCE) {
-          checkpoint();
-          hasher.updateZeros(Math.min(left, ZEROS_AT_ONCE));
-        }
-      },
-    };
-  }
-
-  /** A reflink, where the file system has them and both files lie on it. The clone has at most `size` bytes. */
-  #clone(input: number, output: number, size: number, device: number): boolean {
-    if (this.#cannotClone.has(device)) return false;
-    if (isErrno(cloneFile(input, output))) {
-      this.#cannotClone.add(device);
-      return false;
-    }
-    if (fstatSync(output).size > size) ftruncateSync(output, size);
-    return true;
-  }
-
   #writeError(error: unknown): CfsError {
     if (error instanceof CfsError) return error;
     const errno = errnoOf(error);
@@ -252,59 +202,5 @@ export class ObjectWriter {
       `Cannot write to repository ${this.#repository.path}: ${reasonOf(error)}${where}.${advice}`,
       { cause: error },
     );
-  }
-}
-
-/**
- * Copies by copy_file_range(2) where it works, so that a server may copy for itself and no byte crosses
- * user space on its way in; hashes what arrived.
- */
-function copySegment(input: number, output: number, offset: number, length: number, sink: ContentSink): void {
-  const buffer = chunkBuffer();
-  let inKernel = true;
-  for (let done = 0; done < length; ) {
-    const at = offset + done;
-    const wanted = Math.min(length - done, buffer.length);
-    let n = 0;
-    if (inKernel) {
-      const copied = copyFileRange(input, at, output, at, wanted);
-      if (isErrno(copied)) inKernel = false;
-      else n = copied;
-      if (inKernel && n === 0) return;
-    }
-    if (inKernel) {
-      readExactly(output, buffer, n, at);
-    } else {
-      n = readInput(input, buffer, wanted, at);
-      if (n === 0) return;
-      writeAll(output, buffer.subarray(0, n), at);
-    }
-    sink.update(buffer.subarray(0, n));
-    done += n;
-  }
-}
-
-/**
- * `readUpTo` of a file that is being packed.
- * @throws InputError
- */
-export function readInput(fd: number, buffer: Uint8Array, length: number, position: number): number {
-  try {
-    return readUpTo(fd, buffer, length, position);
-  } catch (error) {
-    throw new InputError(reasonOf(error), { cause: error });
-  }
-}
-
-function readExactly(fd: number, buffer: Uint8Array, length: number, position: number): void {
-  if (readUpTo(fd, buffer, length, position) !== length)
-    throw new Error('a copy in tmp/ is shorter than what was copied');
-}
-
-function writeAll(fd: number, bytes: Uint8Array, position: number): void {
-  for (let done = 0; done < bytes.length; ) {
-    const n = pwrite(fd, done === 0 ? bytes : bytes.subarray(done), position + done);
-    if (isErrno(n)) throw systemError(n, 'write', '');
-    done += n;
   }
 }

@@ -3,7 +3,7 @@ import { fstatSync } from 'node:fs';
 import { equalBytes, toHex } from '../bytes.ts';
 import { blake3, createDigest, type HashAlgorithm } from '../digest.ts';
 import { reasonOf } from '../error.ts';
-import { chunkBuffer, readContent, readUpTo, sinkOf } from './content.ts';
+import { chunkBuffer, readContent, readUpTo, sinkOf, watched } from './content.ts';
 import { UNREADABLE } from './copy-problems.ts';
 
 /**
@@ -36,11 +36,24 @@ export function checkShape(fd: number, size: number): string | undefined {
   return `it is ${stat.size < size ? 'truncated' : 'grown'}: ${stat.size} bytes instead of ${size}`;
 }
 
-function digestOf(fd: number, algorithm: HashAlgorithm, size: number): Uint8Array | undefined {
+/**
+ * The digest of the first `size` bytes of `fd`; undefined where it has fewer.
+ * @param onBytes told of each piece before it is hashed; may throw to stop the work
+ * @throws a `systemError`
+ */
+export function digestOf(
+  fd: number,
+  algorithm: HashAlgorithm,
+  size: number,
+  onBytes: (length: number) => void = noop,
+): Uint8Array | undefined {
   const buffer = chunkBuffer();
   if (algorithm === 'blake3' && size < buffer.length) {
+    onBytes(size);
     return readUpTo(fd, buffer, size, 0) < size ? undefined : blake3(buffer.subarray(0, size));
   }
   const hasher = createDigest(algorithm);
-  return readContent(fd, size, sinkOf(hasher)) < size ? undefined : hasher.digest();
+  return readContent(fd, size, watched(sinkOf(hasher), onBytes)) < size ? undefined : hasher.digest();
 }
+
+const noop = (): void => undefined;

@@ -1,5 +1,6 @@
 /** Everything of a mount that outlives the process which serves it: what it is, and its open files. */
 import { CfsError } from '../error.ts';
+import type { MountLease } from '../mount-leases.ts';
 import type { MountSource } from '../mount-sources.ts';
 import { lookAtParked, park } from './parking.ts';
 
@@ -21,6 +22,8 @@ export interface ParkedMount<Settings> {
   /** The file of OpenFileJournal. */
   readonly journal: number;
   readonly sources: readonly MountSource[];
+  /** Undefined of a mount that a version without leases made. */
+  readonly leases: readonly MountLease[] | undefined;
 }
 
 /** @returns the ends of the socket, as `park` gives them */
@@ -37,6 +40,7 @@ export function parkMount<Settings>(mount: ParkedMount<Settings>): readonly [num
       directory: add(source.directory),
       name: Buffer.from(source.name).toString('base64'),
     })),
+    leases: mount.leases?.map((lease) => ({ ...lease, fd: add(lease.fd) })),
   };
   return park({ value, fds });
 }
@@ -68,5 +72,6 @@ function lookAtParkedMount<Settings>(socket: number): ParkedMount<Settings> | un
       // a name is bytes, which JSON has not
       name: Buffer.from(source.name as unknown as string, 'base64'),
     })),
+    leases: mount.leases?.map((lease) => ({ ...lease, fd: fdOf(lease.fd) })),
   };
 }

@@ -43,6 +43,7 @@ function pack(source: string, store: string, rehash = false): ReturnType<typeof 
     durable: false,
     repositories: [],
     rehash,
+    register: true,
     settledMs: SETTLED_MS,
   });
 }

@@ -1,0 +1,69 @@
+/** A thread that checks objects. Started by check-pool.ts. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { toHex } from '../bytes.ts';
+import { CfsError, reasonOf } from '../error.ts';
+import type { CheckMessage, CheckSettings } from './check-pool.ts';
+import { digestsOfNames, mergeDigests } from './digest-merge.ts';
+import { openRepository } from './local.ts';
+import { type CheckReport, checkPrefix, PREFIXES } from './prefix-check.ts';
+import { openRoot } from './roots.ts';
+
+const settings = workerData as CheckSettings;
+const { path, hash, roots, turn, done, thread } = settings;
+const OBJECTS = 2 * thread;
+const BYTES = OBJECTS + 1;
+
+/** Thrown where the main thread has asked to stop. */
+class StoppedError extends Error {}
+
+const post = (message: CheckMessage): void => parentPort?.postMessage(message);
+const count = (at: number, n: number): void => {
+  done[at] = (done[at] as number) + n;
+};
+
+const report: CheckReport = {
+  damage: (damage) => post({ type: 'damage', damage }),
+  oddity: (oddity) => post({ type: 'oddity', oddity }),
+  object: () => count(OBJECTS, 1),
+  bytes: (length) => {
+    if (Atomics.load(turn, 1) !== 0) throw new StoppedError('stopped');
+    count(BYTES, length);
+  },
+};
+
+function failure(error: unknown): CheckMessage {
+  const kind = error instanceof CfsError ? error.kind : 'bug';
+  const stack = error instanceof Error ? error.stack : undefined;
+  return { type: 'failed', kind, message: reasonOf(error), ...(stack === undefined ? {} : { stack }) };
+}
+
+const lists = roots.map((root) => openRoot(openRepository(path), root));
+
+/** Tells of each object of the directory that a registered image needs and that is not there. */
+function reportMissing(prefix: number, names: readonly string[]): void {
+  const there = digestsOfNames(prefix, names);
+  const told = new Set<string>();
+  for (const list of lists) {
+    mergeDigests(
+      there,
+      list.digests(prefix),
+      () => undefined,
+      (digest) => {
+        const object = toHex(digest);
+        if (told.has(object)) return;
+        told.add(object);
+        const problem = `it is missing; image ${list.header.image} needs it`;
+        report.damage({ object, kind: 'missing', problem });
+      },
+    );
+  }
+}
+
+try {
+  for (let prefix = Atomics.add(turn, 0, 1); prefix < PREFIXES; prefix = Atomics.add(turn, 0, 1)) {
+    if (Atomics.load(turn, 1) !== 0) break;
+    reportMissing(prefix, checkPrefix(path, hash, prefix, report));
+  }
+} catch (error) {
+  if (!(error instanceof StoppedError)) post(failure(error));
+}

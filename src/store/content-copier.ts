@@ -1,0 +1,117 @@
+/**
+ * Copying a file's content into a file of a repository, hashed on the way: by reflink, by copy_file_range(2), else by
+ * reading and writing. What is hashed is the copy, which nobody else writes.
+ */
+import { fstatSync } from 'node:fs';
+import { type ContentDigest, ContentHasher, type HashAlgorithm } from '../digest.ts';
+import { isErrno } from '../errno.ts';
+import { reasonOf } from '../error.ts';
+import { systemError } from '../libc.ts';
+import { type ContentSink, chunkBuffer, readContent, readUpTo, segmentsOf, watched } from './content.ts';
+import { cloneFile, copyFileRange, ftruncateSync, pwrite } from './file-calls.ts';
+
+/** The file that was to be stored cannot be read: no fault of the repository. */
+export class InputError extends Error {}
+
+export class ContentCopier {
+  readonly #hash: HashAlgorithm;
+  readonly #checkpoint: (() => void) | undefined;
+  /** FICLONE was refused for files of this st_dev: not asked again. */
+  readonly #cannotClone = new Set<number>();
+
+  /** @param checkpoint called between pieces of long work; may throw to stop it */
+  constructor(hash: HashAlgorithm, checkpoint?: () => void) {
+    this.#hash = hash;
+    this.#checkpoint = checkpoint;
+  }
+
+  /**
+   * Copies the first `size` bytes of `input` into `output`, which is new.
+   * @param device st_dev of `input`
+   * @returns what arrived; fewer bytes than `size` where `input` became shorter, and then `output` has more
+   * @throws InputError where `input` cannot be read, a `systemError` where `output` cannot be written
+   */
+  copy(input: number, output: number, size: number, device: number): ContentDigest {
+    const hasher = new ContentHasher(this.#hash);
+    const sink = this.#checkpoint === undefined ? hasher : watched(hasher, this.#checkpoint);
+    if (this.#clone(input, output, size, device)) {
+      readContent(output, size, sink);
+      return hasher.finish();
+    }
+    ftruncateSync(output, size);
+    for (const { offset, length, hole } of segmentsOf(input, size)) {
+      if (hole) sink.updateZeros(length);
+      else copySegment(input, output, offset, length, sink);
+    }
+    return hasher.finish();
+  }
+
+  /** A reflink, where the file system has them and both files lie on it. The clone has at most `size` bytes. */
+  #clone(input: number, output: number, size: number, device: number): boolean {
+    if (this.#cannotClone.has(device)) return false;
+    if (isErrno(cloneFile(input, output))) {
+      this.#cannotClone.add(device);
+      return false;
+    }
+    if (fstatSync(output).size > size) ftruncateSync(output, size);
+    return true;
+  }
+}
+
+/**
+ * Copies by copy_file_range(2) where it works, so that a server may copy for itself and no byte crosses
+ * user space on its way in; hashes what arrived.
+ */
+function copySegment(input: number, output: number, offset: number, length: number, sink: ContentSink): void {
+  const buffer = chunkBuffer();
+  let inKernel = true;
+  for (let done = 0; done < length; ) {
+    const at = offset + done;
+    const wanted = Math.min(length - done, buffer.length);
+    let n = 0;
+    if (inKernel) {
+      const copied = copyFileRange(input, at, output, at, wanted);
+      if (isErrno(copied)) inKernel = false;
+      else n = copied;
+      if (inKernel && n === 0) return;
+    }
+    if (inKernel) {
+      readExactly(output, buffer, n, at);
+    } else {
+      n = readInput(input, buffer, wanted, at);
+      if (n === 0) return;
+      writeAll(output, buffer.subarray(0, n), at);
+    }
+    sink.update(buffer.subarray(0, n));
+    done += n;
+  }
+}
+
+/**
+ * `readUpTo` of a file that is being packed.
+ * @throws InputError
+ */
+export function readInput(fd: number, buffer: Uint8Array, length: number, position: number): number {
+  try {
+    return readUpTo(fd, buffer, length, position);
+  } catch (error) {
+    throw new InputError(reasonOf(error), { cause: error });
+  }
+}
+
+function readExactly(fd: number, buffer: Uint8Array, length: number, position: number): void {
+  if (readUpTo(fd, buffer, length, position) !== length)
+    throw new Error('a copy in tmp/ is shorter than what was copied');
+}
+
+/**
+ * Writes all of `bytes`.
+ * @throws a `systemError`
+ */
+export function writeAll(fd: number, bytes: Uint8Array, position: number): void {
+  for (let done = 0; done < bytes.length; ) {
+    const n = pwrite(fd, done === 0 ? bytes : bytes.subarray(done), position + done);
+    if (isErrno(n)) throw systemError(n, 'write', '');
+    done += n;
+  }
+}

@@ -1,0 +1,33 @@
+/**
+ * The file system calls by which the store changes something, or finds out what to change: those of node:fs and of
+ * syscall.ts, each with a fail point. Reading objects for a mount is not among them.
+ */
+import * as fs from 'node:fs';
+import { statAt as statAtCall } from '../file-status.ts';
+import * as syscall from '../syscall.ts';
+import { returning, throwing } from './fail-points.ts';
+
+export const openSync: typeof fs.openSync = throwing('open', fs.openSync);
+export const mkdirSync: typeof fs.mkdirSync = throwing('mkdir', fs.mkdirSync);
+export const readdirSync: typeof fs.readdirSync = throwing('readdir', fs.readdirSync);
+export const writeFileSync: typeof fs.writeFileSync = throwing('write', fs.writeFileSync);
+export const ftruncateSync: typeof fs.ftruncateSync = throwing('ftruncate', fs.ftruncateSync);
+export const fchmodSync: typeof fs.fchmodSync = throwing('fchmod', fs.fchmodSync);
+export const fsyncSync: typeof fs.fsyncSync = throwing('fsync', fs.fsyncSync);
+export const renameSync: typeof fs.renameSync = throwing('rename', fs.renameSync);
+export const linkSync: typeof fs.linkSync = throwing('link', fs.linkSync);
+export const unlinkSync: typeof fs.unlinkSync = throwing('unlink', fs.unlinkSync);
+export const rmSync: typeof fs.rmSync = throwing('rm', fs.rmSync);
+
+export const openAt: typeof syscall.openAt = returning('openat', syscall.openAt);
+export const openNameless: typeof syscall.openNameless = returning('openat O_TMPFILE', syscall.openNameless);
+export const statAt: typeof statAtCall = returning('statx', statAtCall);
+export const pread: typeof syscall.pread = returning('pread', syscall.pread);
+export const pwrite: typeof syscall.pwrite = returning('pwrite', syscall.pwrite);
+export const cloneFile: typeof syscall.cloneFile = returning('FICLONE', syscall.cloneFile);
+export const copyFileRange: typeof syscall.copyFileRange = returning('copy_file_range', syscall.copyFileRange);
+export const syncfs: typeof syscall.syncfs = returning('syncfs', syscall.syncfs);
+export const renameNoReplaceAt: typeof syscall.renameNoReplaceAt = returning('renameat2', syscall.renameNoReplaceAt);
+export const linkAt: typeof syscall.linkAt = returning('linkat', syscall.linkAt);
+export const linkFd: typeof syscall.linkFd = returning('linkat fd', syscall.linkFd);
+export const unlinkAt: typeof syscall.unlinkAt = returning('unlinkat', syscall.unlinkAt);

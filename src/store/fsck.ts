@@ -1,0 +1,137 @@
+/** Checking all of a repository, and repairing what can be repaired. */
+import { join } from 'node:path';
+import { errnoOf } from '../errno.ts';
+import { CfsError, reasonOf } from '../error.ts';
+import { type CheckProgress, checkAll } from './check-pool.ts';
+import { readdirSync } from './file-calls.ts';
+import { type LocalRepository, makeDirectory } from './local.ts';
+import { checkOne, type Damage, type Oddity, PREFIXES, prefixName } from './prefix-check.ts';
+import { listQuarantine } from './quarantine.ts';
+import { mendMode, type Repaired, repairAll } from './repair.ts';
+import { listRoots } from './roots.ts';
+
+export type { CheckProgress } from './check-pool.ts';
+
+export interface FsckOptions {
+  /** Where good copies may be, in the order in which they are asked. */
+  readonly sources: readonly LocalRepository[];
+  readonly threads: number;
+  /** Only look. */
+  readonly dryRun: boolean;
+  readonly signal?: AbortSignal;
+  /** Told, as a line for people, when another program keeps the repository locked for long. */
+  readonly onWait?: (line: string) => void;
+  readonly onProgress?: (progress: CheckProgress) => void;
+}
+
+export interface FsckResult {
+  /** Objects that were checked, and their bytes. */
+  readonly objects: number;
+  readonly bytes: number;
+  readonly damaged: readonly Repaired[];
+  /** Registered images. Those that had all their objects when they were registered must have them now. */
+  readonly roots: number;
+  /** Roots that are malformed: nothing can be deleted as long as they are there. */
+  readonly badRoots: readonly { readonly image: string; readonly problem: string }[];
+  readonly oddities: readonly Oddity[];
+  /** Files in tmp/: of writers at work, or of killed ones. */
+  readonly temporaries: number;
+  /** Damaged files that were moved away, now and earlier. */
+  readonly quarantined: number;
+}
+
+/**
+ * Checks every object's shape, place and content, and that registered images have theirs; moves bad ones to quarantine, and fetches good ones. Takes no lock but
+ * to repair: what is deleted meanwhile is passed over.
+ * @throws CfsError (store) where the repository cannot be read
+ */
+export async function checkRepository(repository: LocalRepository, options: FsckOptions): Promise<FsckResult> {
+  const { signal, onWait, dryRun, sources } = options;
+  const around = lookAround(repository);
+  const roots = listRoots(repository);
+  const whole = roots.filter(({ header }) => header?.complete === true).map(({ image }) => image);
+  const checked = await checkAll(repository, whole, options.threads, signal, options.onProgress);
+  const { objects, bytes, damage } = checked;
+  const all = [...damage, ...stillInQuarantine(repository, damage)].sort((a, b) => (a.object < b.object ? -1 : 1));
+  const oddities = [...around, ...checked.oddities].map((oddity) => (dryRun ? oddity : mended(repository, oddity)));
+  return {
+    objects,
+    bytes,
+    damaged: dryRun ? all : await repairAll(repository, all, sources, { signal, onWait }),
+    roots: roots.length,
+    badRoots: roots.flatMap(({ image, problem }) => (problem === undefined ? [] : [{ image, problem }])),
+    oddities,
+    temporaries: namesIn(repository, 'tmp').length,
+    quarantined: listQuarantine(repository).names.length,
+  };
+}
+
+/** What may lie in a repository's directory. */
+const KNOWN: ReadonlySet<string> = new Set([
+  'meta.json',
+  'lock',
+  'objects',
+  'tmp',
+  'cache',
+  'roots',
+  'leases',
+  'quarantine',
+  'lost+found',
+]);
+const LEFT_BY_INIT = /^meta\.json\.[0-9a-f]{12}\.tmp$/;
+
+/** What is odd in the repository's directory, in objects/ and in quarantine/. */
+function lookAround(repository: LocalRepository): Oddity[] {
+  const strange = (path: string, problem = 'it is nothing of a repository'): Oddity => ({
+    kind: 'strange',
+    path,
+    problem,
+  });
+  const own = namesIn(repository, '');
+  const prefixes = new Set(Array.from({ length: PREFIXES }, (_, prefix) => prefixName(prefix)));
+  const inObjects = namesIn(repository, 'objects');
+  const missing = [
+    ...['lock', 'tmp'].filter((name) => !own.includes(name)),
+    ...[...prefixes].filter((name) => !inObjects.includes(name)).map((name) => `objects/${name}`),
+  ];
+  return [
+    ...own.filter((name) => !KNOWN.has(name) && !LEFT_BY_INIT.test(name)).map((name) => strange(name)),
+    ...inObjects.filter((name) => !prefixes.has(name)).map((name) => strange(`objects/${name}`)),
+    ...listQuarantine(repository).strange.map((name) => strange(`quarantine/${name}`)),
+    ...missing.map((path): Oddity => ({ kind: 'missing', path, problem: 'it is missing' })),
+  ];
+}
+
+function namesIn(repository: LocalRepository, directory: string): readonly string[] {
+  try {
+    return readdirSync(join(repository.path, directory));
+  } catch (error) {
+    if (directory === 'tmp') return [];
+    throw new CfsError('store', `Cannot check repository ${repository.path}: ${directory}: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Objects whose bad files were moved away earlier, and that have not come again: nobody may forget them. */
+function stillInQuarantine(repository: LocalRepository, damage: readonly Damage[]): Damage[] {
+  const known = new Set(damage.map(({ object }) => object));
+  const problem = 'it is in quarantine, and there is no good copy yet';
+  return [...listQuarantine(repository).objects]
+    .filter((object) => !known.has(object) && checkOne(repository.path, repository.hash, object)?.kind === 'missing')
+    .map((object) => ({ object, kind: 'quarantined', problem }));
+}
+
+/** Directories are made again, and files can be read only. */
+function mended(repository: LocalRepository, oddity: Oddity): Oddity {
+  const { kind, path } = oddity;
+  try {
+    if (kind === 'mode') mendMode(repository, path);
+    else if (kind === 'missing' && path !== 'lock') makeDirectory(join(repository.path, path));
+    else return oddity;
+    return { ...oddity, mended: true };
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return { ...oddity, problem: `${oddity.problem}, and cannot be mended: ${reasonOf(error)}` };
+  }
+}

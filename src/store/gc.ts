@@ -1,0 +1,195 @@
+/** Deleting objects that nobody needs. */
+import { constants } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ENOENT, errnoOf, isErrno } from '../errno.ts';
+import { CfsError, reasonOf } from '../error.ts';
+import type { FileStat } from '../file-status.ts';
+import { AT_FDCWD, systemError } from '../libc.ts';
+import { closeFd } from '../syscall.ts';
+import { digestsOfNames, mergeDigests } from './digest-merge.ts';
+import { openAt, readdirSync, rmSync, statAt, unlinkAt } from './file-calls.ts';
+import { type KeeperCounts, Keepers, type KeptDigests } from './keepers.ts';
+import type { LocalRepository } from './local.ts';
+import { type LockWait, lockForDeleting, removeLeftovers } from './lock.ts';
+import { OBJECT_NAME, PREFIXES, prefixName, S_IFMT, S_IFREG } from './prefix-check.ts';
+import { listQuarantine } from './quarantine.ts';
+
+export interface GcOptions extends LockWait {
+  /** What to keep beside registered images and what is mounted. */
+  readonly keep: readonly KeptDigests[];
+  /** Objects that came later than so long ago are kept. In milliseconds. */
+  readonly minAgeMs: number;
+  /** Delete nothing, and say what would be. */
+  readonly dryRun: boolean;
+  /** Go on where nothing keeps anything. */
+  readonly keepNone: boolean;
+  /** Delete what lies in quarantine/, too. */
+  readonly emptyQuarantine: boolean;
+  /** Told how many of the 256 directories are done. */
+  readonly onProgress?: (directories: number) => void;
+}
+
+/** Files and their sizes; `diskBytes` as the file system has them allocated. */
+export interface Amount {
+  readonly objects: number;
+  readonly bytes: number;
+  readonly diskBytes: number;
+}
+
+export interface GcResult extends KeeperCounts {
+  readonly freed: Amount;
+  /** Of these `young`: only because they have come a short while ago. */
+  readonly kept: Amount;
+  readonly young: Amount;
+  /** Files of dead writers in tmp/. */
+  readonly leftovers: number;
+  /** Files in quarantine/ that were deleted. */
+  readonly quarantined: number;
+}
+
+/** How long others are kept out at once: a mount that is made meanwhile waits for no longer than that and one directory. */
+const SLICE_MS = 200;
+/** Longer than the pause between two attempts of who waits for the lock. */
+const PAUSE_MS = 75;
+
+/**
+ * Deletes all objects but those that somebody needs, and what dead writers left. Killed at any point it leaves nothing that
+ * the next run does not find.
+ * @throws CfsError: `usage` where nothing keeps anything, `store` where it is not clear what is needed, or a file cannot be
+ *   deleted; what was deleted before was not needed
+ */
+export async function collectGarbage(repository: LocalRepository, options: GcOptions): Promise<GcResult> {
+  const { dryRun } = options;
+  const keepers = new Keepers(repository, options.keep, options.minAgeMs, dryRun);
+  let lock = await lockForDeleting(repository, options);
+  let since = Date.now();
+  const sweep = new Sweep(repository, keepers, options);
+  try {
+    keepers.refresh();
+    if (keepers.isEmpty && !options.keepNone) {
+      throw new CfsError(
+        'usage',
+        `Nothing keeps any object of ${repository.path}: no image is registered, mounted or given by --keep. --keep-none deletes all objects.`,
+      );
+    }
+    const leftovers = dryRun ? readdirSync(repository.temporaryDirectory).length : removeLeftovers(repository);
+    const quarantined = options.emptyQuarantine ? emptyQuarantine(repository, dryRun) : 0;
+    for (let prefix = 0; prefix < PREFIXES; prefix++) {
+      if (Date.now() - since > SLICE_MS) {
+        lock.release();
+        await sleep(PAUSE_MS);
+        lock = await lockForDeleting(repository, options);
+        since = Date.now();
+        keepers.refresh();
+      }
+      if (options.signal?.aborted === true) throw options.signal.reason;
+      sweep.run(prefix);
+      options.onProgress?.(prefix + 1);
+    }
+    return { ...sweep.amounts, ...keepers.counts, leftovers, quarantined };
+  } catch (error) {
+    if (error instanceof CfsError || errnoOf(error) === undefined) throw error;
+    throw new CfsError('store', `Cannot clean repository ${repository.path}: ${reasonOf(error)}`, { cause: error });
+  } finally {
+    lock.release();
+    keepers.close();
+  }
+}
+
+interface MutableAmount {
+  objects: number;
+  bytes: number;
+  diskBytes: number;
+}
+
+const nothing = (): MutableAmount => ({ objects: 0, bytes: 0, diskBytes: 0 });
+
+function count(amount: MutableAmount, { size, blocks }: FileStat): void {
+  amount.objects++;
+  amount.bytes += size;
+  amount.diskBytes += blocks * 512;
+}
+
+class Sweep {
+  readonly amounts: { readonly freed: MutableAmount; readonly kept: MutableAmount; readonly young: MutableAmount };
+  readonly #repository: LocalRepository;
+  readonly #keepers: Keepers;
+  readonly #options: GcOptions;
+
+  constructor(repository: LocalRepository, keepers: Keepers, options: GcOptions) {
+    this.amounts = { freed: nothing(), kept: nothing(), young: nothing() };
+    this.#repository = repository;
+    this.#keepers = keepers;
+    this.#options = options;
+  }
+
+  /** Deletes what nobody needs in one directory. Anything that is no object is left to fsck. */
+  run(prefix: number): void {
+    const place = join(this.#repository.path, 'objects', prefixName(prefix));
+    const names = objectNames(place);
+    if (names.length === 0) return;
+    const isNeeded = markNeeded(prefix, names, this.#keepers.needed(prefix));
+    const directory = openAt(AT_FDCWD, Buffer.from(place), constants.O_RDONLY | constants.O_DIRECTORY);
+    if (isErrno(directory)) throw systemError(directory, 'open', place);
+    try {
+      for (const [i, name] of names.entries()) this.#take(directory, name, place, isNeeded[i] === 1);
+    } finally {
+      closeFd(directory);
+    }
+  }
+
+  #take(directory: number, name: string, place: string, isNeeded: boolean): void {
+    const bytes = Buffer.from(name);
+    const stat = statAt(directory, bytes);
+    if (stat === ENOENT) return;
+    if (isErrno(stat)) throw systemError(stat, 'stat', `${place}/${name}`);
+    if ((stat.mode & S_IFMT) !== S_IFREG) return;
+    const isYoung = Date.now() - (stat.ctime * 1000 + stat.ctimeNsec / 1e6) < this.#options.minAgeMs;
+    if (isNeeded || isYoung) {
+      count(this.amounts.kept, stat);
+      if (!isNeeded) count(this.amounts.young, stat);
+      return;
+    }
+    if (!this.#options.dryRun) {
+      const result = unlinkAt(directory, bytes);
+      if (isErrno(result)) throw systemError(result, 'unlink', `${place}/${name}`);
+    }
+    count(this.amounts.freed, stat);
+  }
+}
+
+/** Sorted. */
+function objectNames(place: string): string[] {
+  try {
+    return readdirSync(place)
+      .filter((name) => OBJECT_NAME.test(name))
+      .sort();
+  } catch (error) {
+    if (errnoOf(error) === ENOENT) return [];
+    throw error;
+  }
+}
+
+/**
+ * Which of the objects are needed, 1 for each that is.
+ * @param names of objects in the directory of `prefix`, sorted
+ * @param needed digests of this prefix, several lists that ascend
+ */
+function markNeeded(prefix: number, names: readonly string[], needed: Iterable<Uint8Array>): Uint8Array {
+  const own = digestsOfNames(prefix, names);
+  const marks = new Uint8Array(names.length);
+  for (const list of needed) {
+    mergeDigests(own, list, (row) => {
+      marks[row] = 1;
+    });
+  }
+  return marks;
+}
+
+/** @returns how many files there were */
+function emptyQuarantine(repository: LocalRepository, dryRun: boolean): number {
+  const { names } = listQuarantine(repository);
+  if (!dryRun) for (const name of names) rmSync(join(repository.quarantineDirectory, name), { recursive: true });
+  return names.length;
+}

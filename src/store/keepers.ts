@@ -1,0 +1,164 @@
+/** All that keeps objects from being deleted: registered images, leases of mounts, and images that the caller names. */
+import { closeSync, constants, fstatSync } from 'node:fs';
+import { join } from 'node:path';
+import { DIGEST_SIZE } from '../digest.ts';
+import { CfsError, reasonOf } from '../error.ts';
+import { openSync, unlinkSync } from './file-calls.ts';
+import { tryLock } from './flock.ts';
+import { KeepListFile } from './keep-list-file.ts';
+import type { LocalRepository } from './local.ts';
+import { namesIn, openRoot, PACKED } from './roots.ts';
+
+/** Digests that ascend, none twice, those of one first byte at a time. */
+export interface KeptDigests {
+  /** 32 bytes each. */
+  digests(prefix: number): Uint8Array;
+}
+
+/** Digests in memory. */
+export class KeptInMemory implements KeptDigests {
+  readonly #all: Uint8Array;
+
+  /** @param all 32 bytes each, ascending */
+  constructor(all: Uint8Array) {
+    this.#all = all;
+  }
+
+  digests(prefix: number): Uint8Array {
+    return this.#all.subarray(this.#firstOf(prefix) * DIGEST_SIZE, this.#firstOf(prefix + 1) * DIGEST_SIZE);
+  }
+
+  /** The index of the first digest whose first byte is not below `prefix`. */
+  #firstOf(prefix: number): number {
+    let [low, high] = [0, this.#all.length / DIGEST_SIZE];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#all[middle * DIGEST_SIZE] as number) < prefix) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+/** How many there are of each kind. */
+export interface KeeperCounts {
+  readonly registered: number;
+  /** Leases that mounts hold. */
+  readonly mounted: number;
+  /** Images that were packed a short while ago and not registered. */
+  readonly packed: number;
+  /** Leases of mounts that are gone, deleted here. */
+  readonly dead: number;
+}
+
+interface Kept {
+  readonly list: KeepListFile;
+  readonly kind: 'registered' | 'mounted' | 'packed';
+}
+
+export class Keepers {
+  readonly #repository: LocalRepository;
+  readonly #named: readonly KeptDigests[];
+  readonly #minAgeMs: number;
+  readonly #dryRun: boolean;
+  /** By name in the repository and inode number. */
+  readonly #kept = new Map<string, Kept>();
+  #dead = 0;
+
+  /**
+   * @param named what the caller names
+   * @param minAgeMs of a list without a lock, after which it does not count
+   * @param dryRun delete no lists
+   */
+  constructor(repository: LocalRepository, named: readonly KeptDigests[], minAgeMs: number, dryRun: boolean) {
+    this.#repository = repository;
+    this.#named = named;
+    this.#minAgeMs = minAgeMs;
+    this.#dryRun = dryRun;
+  }
+
+  /**
+   * Reads what has come since the last time, and deletes leases that nobody holds. What was there once counts to the end.
+   * Hold the exclusive lock: otherwise a mount may be about to lock its lease.
+   * @throws CfsError (store) where anything is malformed or cannot be read: nobody may delete anything then
+   */
+  refresh(): void {
+    const { rootsDirectory, leasesDirectory } = this.#repository;
+    for (const name of namesIn(rootsDirectory)) {
+      const path = join(rootsDirectory, name);
+      const list = orRefuse(path, 'root', () => openRoot(this.#repository, name));
+      this.#add(`roots/${name}`, list, 'registered');
+    }
+    for (const name of namesIn(leasesDirectory)) this.#addLease(name, join(leasesDirectory, name));
+  }
+
+  #addLease(name: string, path: string): void {
+    const isLive = orRefuse(path, 'lease', () => this.#isLive(name, path));
+    if (isLive) {
+      const list = orRefuse(path, 'lease', () => KeepListFile.open(path, this.#repository.hash));
+      this.#add(`leases/${name}`, list, name.endsWith(PACKED) ? 'packed' : 'mounted');
+      return;
+    }
+    this.#dead++;
+    if (!this.#dryRun) orRefuse(path, 'lease', () => unlinkSync(path));
+  }
+
+  #isLive(name: string, path: string): boolean {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const stat = fstatSync(fd);
+      if (!stat.isFile()) throw new CfsError('store', `${path} is malformed: it is not a regular file`);
+      if (name.endsWith(PACKED)) return Date.now() - stat.ctimeMs < this.#minAgeMs;
+      return !tryLock(fd, 'exnb');
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  #add(name: string, list: KeepListFile, kind: Kept['kind']): void {
+    const key = `${name} ${list.inode}`;
+    if (this.#kept.has(key)) list.close();
+    else this.#kept.set(key, { list, kind });
+  }
+
+  get counts(): KeeperCounts {
+    const kinds = [...this.#kept.values()].map(({ kind }) => kind);
+    const count = (wanted: Kept['kind']): number => kinds.filter((kind) => kind === wanted).length;
+    return {
+      registered: count('registered'),
+      mounted: count('mounted'),
+      packed: count('packed'),
+      dead: this.#dead,
+    };
+  }
+
+  /** Nothing that would be deleted is needed by anybody, as far as is known here. */
+  get isEmpty(): boolean {
+    return this.#named.length + this.#kept.size === 0;
+  }
+
+  /** What each of them needs of the objects whose digests begin with `prefix`. */
+  *needed(prefix: number): Generator<Uint8Array> {
+    for (const named of this.#named) yield named.digests(prefix);
+    for (const { list } of this.#kept.values()) yield list.digests(prefix);
+  }
+
+  close(): void {
+    for (const { list } of this.#kept.values()) list.close();
+    this.#kept.clear();
+  }
+}
+
+/** Who cannot tell what is needed must not delete anything. */
+function orRefuse<T>(path: string, what: 'root' | 'lease', read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    const reason = error instanceof CfsError ? error.message : `${path}: ${reasonOf(error)}`;
+    const advice =
+      what === 'root'
+        ? "Register the image again ('cfs-repo register'), or take it off the list ('cfs-repo unregister')."
+        : 'A mount may be about to write it: try again. If nothing mounts this repository, delete the file.';
+    throw new CfsError('store', `Nothing more is deleted: ${reason}. ${advice}`, { cause: error });
+  }
+}

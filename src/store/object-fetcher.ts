@@ -1,0 +1,89 @@
+/** Fetching objects from other repositories: into a file in tmp/, hashed there, and under their names only when they are right. */
+import { closeSync, fstatSync } from 'node:fs';
+import { equalBytes } from '../bytes.ts';
+import { isErrno } from '../errno.ts';
+import { reasonOf } from '../error.ts';
+import { errnoText } from '../libc.ts';
+import { ContentCopier, InputError } from './content-copier.ts';
+import { fsyncSync, ftruncateSync } from './file-calls.ts';
+import type { LocalRepository } from './local.ts';
+import { type NewFile, ObjectFiles } from './object-files.ts';
+
+/** A good copy that has no name yet: `publish` or `discard` it. */
+export interface FetchedObject {
+  readonly file: NewFile;
+  readonly digest: Uint8Array;
+  /** The repository that it came from. */
+  readonly from: LocalRepository;
+}
+
+export class ObjectFetcher {
+  readonly #sources: readonly LocalRepository[];
+  readonly #files: ObjectFiles;
+  readonly #copier: ContentCopier;
+
+  /**
+   * @param sources asked in this order; all name their objects as `target` does
+   * @param prefix begins the name of each file in tmp/; unique among all writers of `target`
+   */
+  constructor(target: LocalRepository, sources: readonly LocalRepository[], prefix: string) {
+    this.#sources = sources;
+    this.#files = new ObjectFiles(target, prefix, true);
+    this.#copier = new ContentCopier(target.hash);
+  }
+
+  /**
+   * Copies the object from the first source that has a good one; it is on the device then.
+   * @returns or what each source said
+   * @throws a system error where the copy cannot be written
+   */
+  fetch(digest: Uint8Array): FetchedObject | string {
+    const answers: string[] = [];
+    for (const from of this.#sources) {
+      const fd = from.open(digest);
+      const copy = isErrno(fd) ? errnoText(fd) : this.#copy(fd, digest);
+      if (typeof copy !== 'string') return { file: copy, digest, from };
+      answers.push(`${from.path}: ${copy}`);
+    }
+    return answers.join('; ');
+  }
+
+  #copy(input: number, digest: Uint8Array): NewFile | string {
+    try {
+      const stat = fstatSync(input);
+      if (!stat.isFile()) return 'it is not a regular file';
+      const file = this.#files.create();
+      try {
+        const content = this.#copier.copy(input, file.fd, stat.size, stat.dev);
+        if (equalBytes(content.digest, digest)) {
+          if (content.size !== stat.size) ftruncateSync(file.fd, content.size);
+          fsyncSync(file.fd);
+          return file;
+        }
+        this.#files.discard(file);
+        return 'its content is corrupted there too';
+      } catch (error) {
+        this.#files.discard(file);
+        if (error instanceof InputError) return reasonOf(error);
+        throw error;
+      }
+    } finally {
+      closeSync(input);
+    }
+  }
+
+  /** Gives it its name. Where there is an object of this name by now, that one stays. */
+  publish({ file, digest }: FetchedObject): void {
+    this.#files.publish(file, digest);
+  }
+
+  discard({ file }: FetchedObject): void {
+    this.#files.discard(file);
+  }
+
+  /** Waits until all names are on the device, and closes what is open. */
+  end(): void {
+    this.#files.sync();
+    this.#files.close();
+  }
+}

@@ -1,0 +1,169 @@
+/** Checking one of the 256 directories of objects: each file's shape, and its content against its name. */
+import { constants } from 'node:fs';
+import { equalBytes, fromHex, toHex } from '../bytes.ts';
+import type { HashAlgorithm } from '../digest.ts';
+import { ENOENT, type Errno, errnoOf, isErrno } from '../errno.ts';
+import { CfsError, reasonOf } from '../error.ts';
+import type { FileStat } from '../file-status.ts';
+import { AT_FDCWD, errnoText, systemError } from '../libc.ts';
+import { closeFd } from '../syscall.ts';
+import { openAt, readdirSync, statAt } from './file-calls.ts';
+import { digestOf } from './verify.ts';
+
+/**
+ * What is wrong with an object.
+ * - corrupt: its content is another one
+ * - shape: it is no regular file
+ * - unreadable: it could not be checked
+ * - missing: a registered image or a mount names it
+ * - quarantined: an earlier check moved it away, and there is no good copy yet
+ */
+export type DamageKind = 'corrupt' | 'shape' | 'unreadable' | 'missing' | 'quarantined';
+
+export interface Damage {
+  /** 64 hexadecimal digits. */
+  readonly object: string;
+  readonly kind: DamageKind;
+  /** "its content is corrupted: …" */
+  readonly problem: string;
+}
+
+/**
+ * What is odd, but damages no object.
+ * - strange: it is nothing of a repository
+ * - mode: an object's file may be written to
+ * - missing: a directory that writers need
+ */
+export interface Oddity {
+  readonly kind: 'strange' | 'mode' | 'missing';
+  /** From the repository's directory. */
+  readonly path: string;
+  readonly problem: string;
+  readonly mended?: true;
+}
+
+/** Who is told what a check finds. */
+export interface CheckReport {
+  damage(damage: Damage): void;
+  oddity(oddity: Oddity): void;
+  /** Before each piece of content is hashed, with its bytes; may throw to stop. */
+  bytes(length: number): void;
+  /** An object was checked. */
+  object(): void;
+}
+
+export const S_IFMT = 0o170000;
+export const S_IFREG = 0o100000;
+/** What an object's mode may have: nobody may write to it. */
+export const OBJECT_MODE = 0o444;
+const OPEN_OBJECT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+/** Of an object in its directory. */
+export const OBJECT_NAME: RegExp = /^[0-9a-f]{62}$/;
+
+/** Directories of objects. */
+export const PREFIXES = 256;
+
+/** "0a" for 10: the name of a directory of objects. */
+export const prefixName = (prefix: number): string => prefix.toString(16).padStart(2, '0');
+
+/**
+ * Checks all that lies in `objects/<prefix>`. What is deleted meanwhile is passed over.
+ * @param path of the repository
+ * @returns the names of the objects that are there, good or not, sorted
+ * @throws CfsError (store) where the directory cannot be read
+ */
+export function checkPrefix(path: string, hash: HashAlgorithm, prefix: number, report: CheckReport): string[] {
+  const place = `objects/${prefixName(prefix)}`;
+  const names = listNames(path, place);
+  if (names.length === 0) return [];
+  const directory = openAt(AT_FDCWD, Buffer.from(`${path}/${place}`), OPEN_DIRECTORY);
+  if (isErrno(directory)) throw unreadable(path, place, systemError(directory, 'open', place));
+  const there: string[] = [];
+  try {
+    for (const name of names) {
+      if (!OBJECT_NAME.test(name)) {
+        report.oddity({ kind: 'strange', path: `${place}/${name}`, problem: 'its name is no digest' });
+      } else if (checkObject(directory, hash, prefixName(prefix), name, report)) there.push(name);
+    }
+  } finally {
+    closeFd(directory);
+  }
+  return there;
+}
+
+function listNames(path: string, place: string): readonly string[] {
+  try {
+    return readdirSync(`${path}/${place}`).sort();
+  } catch (error) {
+    if (errnoOf(error) !== ENOENT) throw unreadable(path, place, error);
+    return []; // fsck.ts sees that it is missing
+  }
+}
+
+const unreadable = (path: string, place: string, error: unknown): CfsError =>
+  new CfsError('store', `Cannot check repository ${path}: ${place}: ${reasonOf(error)}`, { cause: error });
+
+/** @returns whether it is there */
+function checkObject(
+  directory: number,
+  hash: HashAlgorithm,
+  prefix: string,
+  name: string,
+  report: CheckReport,
+): boolean {
+  const bytes = Buffer.from(name);
+  const stat = statAt(directory, bytes);
+  if (stat === ENOENT) return false;
+  const object = prefix + name;
+  const found = isErrno(stat) ? cannotRead(stat) : examine(directory, bytes, hash, object, stat, report.bytes);
+  report.object();
+  if (found === 'gone') return false;
+  if (found !== undefined) report.damage({ object, ...found });
+  else if (!isErrno(stat) && (stat.mode & 0o7777 & ~OBJECT_MODE) !== 0) {
+    const mode = (stat.mode & 0o7777).toString(8).padStart(4, '0');
+    report.oddity({ kind: 'mode', path: `objects/${prefix}/${name}`, problem: `its mode is ${mode}` });
+  }
+  return true;
+}
+
+type Found = Omit<Damage, 'object'>;
+
+const cannotRead = (errno: Errno): Found => ({ kind: 'unreadable', problem: `it cannot be read: ${errnoText(errno)}` });
+
+function examine(
+  directory: number,
+  name: Uint8Array,
+  hash: HashAlgorithm,
+  object: string,
+  stat: FileStat,
+  onBytes: (length: number) => void,
+): Found | 'gone' | undefined {
+  // a fifo or a device is not even opened
+  if ((stat.mode & S_IFMT) !== S_IFREG) return { kind: 'shape', problem: 'it is not a regular file' };
+  const fd = openAt(directory, name, OPEN_OBJECT);
+  if (fd === ENOENT) return 'gone';
+  if (isErrno(fd)) return cannotRead(fd);
+  try {
+    const digest = digestOf(fd, hash, stat.size, onBytes);
+    if (digest !== undefined && equalBytes(digest, fromHex(object))) return undefined;
+    const what = digest === undefined ? 'it became shorter while it was read' : `${hash} is ${toHex(digest)}`;
+    return { kind: 'corrupt', problem: `its content is corrupted: ${what}` };
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === undefined) throw error;
+    return cannotRead(errno);
+  } finally {
+    closeFd(fd);
+  }
+}
+
+/** What is wrong with one object now; undefined where it is good. Shape, content; a missing one is `missing`. */
+export function checkOne(path: string, hash: HashAlgorithm, object: string): Found | undefined {
+  const name = Buffer.from(`${path}/objects/${object.slice(0, 2)}/${object.slice(2)}`);
+  const missing: Found = { kind: 'missing', problem: 'it is missing' };
+  const stat = statAt(AT_FDCWD, name);
+  if (isErrno(stat)) return stat === ENOENT ? missing : cannotRead(stat);
+  const found = examine(AT_FDCWD, name, hash, object, stat, () => undefined);
+  return found === 'gone' ? missing : found;
+}

@@ -1,0 +1,253 @@
+/** cfs-repo gc, register, unregister and images: what they say, and packing at the same time. */
+import { chmodSync, existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { expectWhole, manyFiles, messageOf, mkimage, mountLoop, mountTmpfs, objectsIn, packed, start } from './cli.ts';
+import { useScratch } from './harness.ts';
+import { NOBODY, type Outcome, run, succeed } from './run.ts';
+
+const scratch = useScratch();
+
+const repo = (...args: readonly string[]): Promise<Outcome> => scratch.tool('cfs-repo', args);
+const done = async (...args: readonly string[]): Promise<string> => {
+  const { status, stdout, stderr } = await repo(...args);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  return stdout;
+};
+const now = ['--min-age', '0'];
+
+let store: string;
+let serial = 0;
+/** A directory of so many files, whose contents no other one has. */
+function source(files: number): string {
+  const path = scratch.at(`source-${files}`);
+  return existsSync(path) ? path : manyFiles(path, files, 300 + (files % 97) * 10);
+}
+const image = (files: number): string => scratch.at(`image-${serial}-${files}.cfs`);
+const pack = (files: number, ...args: readonly string[]): ReturnType<typeof packed> =>
+  packed(scratch, [...args, '--store', store, source(files), image(files)]);
+
+beforeEach(() => {
+  store = scratch.at(`store-${++serial}`);
+});
+
+describe('cfs-repo gc', () => {
+  test('deletes what only an unregistered image needs, and says what it freed', async () => {
+    const [{ id }] = [await pack(30), await pack(40)];
+    expect(await done('gc', ...now, store)).toMatch(
+      /^images {6}2 registered, 0 mounted\nkept .*70 objects.*\nfreed {7}0 objects \(0 B/,
+    );
+    await done('unregister', store, id);
+    expect(await done('gc', '-n', ...now, store)).toMatch(/^would free {2}30 objects \(\d+\.\d kB, \d+ kB on disk\)$/m);
+    expect(objectsIn(store)).toHaveLength(70);
+    expect(await done('gc', ...now, store)).toMatch(
+      /^freed {7}30 objects \(\d+\.\d kB, \d+ kB on disk\)\nalso {8}1 unused lease$/m,
+    );
+    expect(expectWhole(store)).toHaveLength(40);
+  });
+
+  test('keeps what has come within the last hour, and says so', async () => {
+    const [{ id }] = [await pack(30), await pack(40)];
+    await done('unregister', store, id);
+    expect(await done('gc', store)).toMatch(/^of these {4}30 objects .* only because they are new \(--min-age\)$/m);
+    expect(await done('gc', '--min-age', '1s', store)).toContain('objects');
+  });
+
+  test('keeps what images need that are given, registered or not', async () => {
+    await pack(30, '--no-register');
+    expect(await done('gc', ...now, '--keep', image(30), store)).toContain('1 by --keep');
+    expect(objectsIn(store)).toHaveLength(30);
+    const message = messageOf(await repo('gc', ...now, store), 1, 'cfs-repo');
+    expect(message).toContain('Nothing keeps any object');
+    await done('gc', ...now, '--keep-none', store);
+    expect(objectsIn(store)).toHaveLength(0);
+  });
+
+  test('prints one JSON object', async () => {
+    await pack(30);
+    const { path, uuid, ...rest } = JSON.parse(await done('gc', '--json', store)) as Record<string, unknown>;
+    expect(path).toBe(store);
+    expect(rest).toMatchObject({
+      dryRun: false,
+      registered: 1,
+      mounted: 0,
+      packed: 0,
+      dead: 0,
+      freed: { objects: 0, bytes: 0, diskBytes: 0 },
+      kept: { objects: 30, bytes: expect.any(Number), diskBytes: expect.any(Number) },
+      leftovers: 0,
+    });
+  });
+
+  test('waits for who packs, deletes nothing of it, and cleans up after one that was killed', async () => {
+    await pack(5);
+    const large = source(3000);
+    const packing = start(scratch, 'cfs-mkimage', ['--store', store, large, image(3000)]);
+    while (objectsIn(store).length + readdirSync(join(store, 'tmp')).length < 500)
+      await new Promise((r) => setTimeout(r, 2));
+    const cleaning = repo('gc', ...now, '--json', store);
+    expect((await packing.outcome).status).toBe(0);
+    expect(JSON.parse((await cleaning).stdout)).toMatchObject({ registered: 2, freed: { objects: 0 } });
+    expect((await scratch.tool('cfs-info', ['missing', '--repo', store, image(3000)])).status).toBe(0);
+    rmSync(join(store, 'roots'), { recursive: true });
+    await pack(5);
+    const killed = start(scratch, 'cfs-mkimage', ['--store', store, '--rehash', source(2000), image(2000)]);
+    while (readdirSync(join(store, 'tmp')).length < 100) await new Promise((r) => setTimeout(r, 1));
+    process.kill(killed.pid, 'SIGKILL');
+    await killed.outcome;
+    const { leftovers, freed } = JSON.parse((await repo('gc', ...now, '--json', store)).stdout) as {
+      leftovers: number;
+      freed: { objects: number };
+    };
+    expect(leftovers).toBeGreaterThan(50);
+    expect(freed.objects).toBeGreaterThanOrEqual(3000);
+    expect(expectWhole(store)).toHaveLength(5);
+  });
+
+  test('is run again and again beside packing, and each image is whole', async () => {
+    await pack(10);
+    const images = [11, 12, 13, 14];
+    let isPacking = true;
+    const cleaning = (async () => {
+      while (isPacking) expect((await repo('gc', ...now, store)).status).toBe(0);
+    })();
+    await Promise.all(images.map((files) => pack(files)));
+    isPacking = false;
+    await cleaning;
+    for (const files of images) {
+      expect((await scratch.tool('cfs-info', ['missing', '--repo', store, image(files)])).status).toBe(0);
+    }
+    expect((await repo('fsck', store)).status).toBe(0);
+  });
+
+  test('refuses where a root is damaged, says what to do, and that helps', async () => {
+    const { id } = await pack(10);
+    await pack(12, '--no-register');
+    truncateSync(join(store, 'roots', id), 300);
+    const message = messageOf(await repo('gc', ...now, store), 5, 'cfs-repo');
+    expect(message).toMatch(/^Nothing more is deleted: .*malformed.*'cfs-repo register'/);
+    expect(objectsIn(store)).toHaveLength(22);
+    expect(await repo('fsck', store)).toMatchObject({ status: 10, stdout: expect.stringContaining('malformed') });
+    await done('register', store, image(10));
+    expect(await repo('fsck', store)).toMatchObject({ status: 0 });
+    await done('gc', ...now, store);
+    expect(objectsIn(store)).toHaveLength(10);
+  });
+
+  test('says who may not delete, and where', async () => {
+    const { id } = await pack(10);
+    await pack(12);
+    await done('unregister', store, id);
+    const outcome = await run(scratch.nobody().tool('cfs-repo', ['gc', store]));
+    expect(messageOf(outcome, 5, 'cfs-repo')).toBe(`Cannot write to repository ${store}: lock: permission denied`);
+    const mounted = await mountTmpfs(scratch.at('tmpfs'));
+    await succeed(['cp', '-a', store, mounted]);
+    const copy = join(mounted, `store-${serial}`);
+    await succeed(['mount', '-o', 'remount,ro', mounted]);
+    expect(messageOf(await repo('gc', ...now, copy), 5, 'cfs-repo')).toContain('read-only file system');
+    await succeed(['umount', mounted]);
+  });
+
+  test('deletes what it may, and goes on where it was stopped', async () => {
+    const { id } = await pack(40);
+    await pack(3);
+    await done('unregister', store, id);
+    chmodSync(store, 0o777);
+    await succeed(['chown', '-R', String(NOBODY), store]);
+    const last = (await succeed(['sh', '-c', `ls -d ${store}/objects/* | tail -1`])).trim();
+    const locked = objectsIn(store).sort().at(-1) as string;
+    await succeed(['chown', 'root', join(last, '..', locked.slice(0, 2))]);
+    const message = messageOf(await run(scratch.nobody().tool('cfs-repo', ['gc', ...now, store])), 5, 'cfs-repo');
+    expect(message).toContain('permission denied');
+    expect(message).toContain(`Cannot clean repository ${store}`);
+    await done('gc', ...now, store);
+    expect(expectWhole(store)).toHaveLength(3);
+  });
+
+  test('makes room on a full disk', async () => {
+    store = await mountLoop(scratch.at('full'), 'ext4', 24);
+    const big = scratch.directory('big');
+    writeFileSync(join(big, 'file'), Buffer.alloc(8_000_000, 'big '));
+    const old = await packed(scratch, ['--store', store, big, scratch.at('big.cfs')]);
+    await pack(5);
+    await run(['dd', 'if=/dev/zero', `of=${store}/filler`, 'bs=64k']);
+    const full = await mkimage(scratch, ['--store', store, source(2000), image(2000)]);
+    expect(messageOf(full, 5)).toContain('no space left on device');
+    await done('unregister', store, old.id);
+    expect(await done('gc', ...now, store)).toMatch(/^freed {7}.*MB on disk\)/m);
+    await pack(2000);
+    rmSync(join(store, 'filler'));
+    expect((await repo('fsck', store)).status).toBe(0);
+    await succeed(['umount', store]);
+  });
+
+  test.each([['5'], ['1y'], ['-1'], ['h']])('refuses --min-age %s', async (age) => {
+    await pack(3);
+    const { status, stderr } = await repo('gc', `--min-age=${age}`, store);
+    expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('--min-age takes a time') });
+  });
+});
+
+describe('cfs-repo images', () => {
+  test('lists what packing registered, with path, and what is gone', async () => {
+    const [one, two] = [await pack(10), await pack(12)];
+    rmSync(image(12));
+    const lines = (await done('images', store)).trimEnd().split('\n');
+    expect(lines[0]).toMatch(/^image +objects +size +registered +path$/);
+    const lineOf = (id: string): string => lines.find((line) => line.startsWith(id)) as string;
+    expect(lineOf(one.id)).toMatch(new RegExp(` 10 +4\\.\\d kB +20\\S+Z +${image(10)}$`));
+    expect(lineOf(two.id)).toMatch(new RegExp(`${image(12)} \\(gone\\)$`));
+    const json = JSON.parse(await done('images', '--json', store)) as { id: string; state: string }[];
+    expect(new Map(json.map(({ id, state }) => [id, state]))).toEqual(
+      new Map([
+        [one.id, 'there'],
+        [two.id, 'gone'],
+      ]),
+    );
+    await done('unregister', '--gone', store);
+    expect(await done('images', store)).toContain(one.id);
+    expect(await done('images', store)).not.toContain(two.id);
+  });
+
+  test('an image that took the place of another one is not gone, but that one is', async () => {
+    const first = await pack(10);
+    await packed(scratch, ['--store', store, source(12), image(10)]);
+    await done('unregister', '--gone', store);
+    expect(await done('images', store)).not.toContain(first.id);
+    expect((await done('images', store)).trimEnd().split('\n')).toHaveLength(2);
+  });
+
+  test('packing the same again registers nothing new', async () => {
+    const [first, second] = [await pack(10), await pack(10)];
+    expect(second).toMatchObject({ id: first.id, registered: true });
+    expect(readdirSync(join(store, 'roots'))).toEqual([first.id]);
+    expect(readdirSync(join(store, 'leases'))).toEqual([]);
+  });
+
+  test('register says what is missing; unregister what is not registered', async () => {
+    await pack(10, '--no-register');
+    rmSync(join(store, 'objects', objectsIn(store)[0] as string));
+    const { status, stderr } = await repo('register', store, image(10));
+    expect({ status, stderr }).toEqual({
+      status: 0,
+      stderr: `cfs-repo: ${image(10)}: 1 of its objects are not in ${store}\n`,
+    });
+    // it was not whole when it was registered: that is no damage
+    expect((await repo('fsck', store)).status).toBe(0);
+    await done('unregister', store, image(10));
+    expect(messageOf(await repo('unregister', store, image(10)), 1, 'cfs-repo')).toContain('is not registered');
+    expect(messageOf(await repo('unregister', store), 1, 'cfs-repo')).toContain('or --gone');
+  });
+
+  test('fsck tells of an object of a registered image that is missing, and fetches it', async () => {
+    await pack(10);
+    await succeed(['cp', '-a', store, `${store}.good`]);
+    const object = objectsIn(store)[4] as string;
+    rmSync(join(store, 'objects', object));
+    const { status, stdout } = await repo('fsck', store);
+    expect(status).toBe(10);
+    expect(stdout).toMatch(new RegExp(`^${object.replace('/', '')}  it is missing; image [0-9a-f]{64} needs it`, 'm'));
+    expect((await repo('fsck', '--repair-from', `${store}.good`, store)).status).toBe(11);
+    expect((await repo('fsck', store)).status).toBe(0);
+  });
+});

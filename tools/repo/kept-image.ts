@@ -1,0 +1,37 @@
+/** What an image needs of a repository, read from its file. */
+import { resolve } from 'node:path';
+import { CfsError } from '../../src/error.ts';
+import { readImage } from '../../src/image-file.ts';
+import { keptImageOf } from '../../src/kept-image.ts';
+import { objectName } from '../../src/manifest/lookup.ts';
+import { type ManifestTables, objectCount } from '../../src/manifest/tables.ts';
+import type { KeptImage } from '../../src/store/keep-list-file.ts';
+import type { LocalRepository } from '../../src/store/local.ts';
+
+/**
+ * Reads an image whose objects lie in `repository`.
+ * @throws CfsError: as `readImage`, and `store` where it names its objects otherwise
+ */
+export function readKeptImage(repository: LocalRepository, path: string): KeptImage & { readonly missing: number } {
+  const { id, tables } = readImage(path);
+  const { hash } = tables.header;
+  if (hash !== repository.hash) {
+    throw new CfsError(
+      'store',
+      `Cannot use image ${path} with repository ${repository.path}: it names objects by ${hash}, the repository by ${repository.hash}`,
+    );
+  }
+  const missing = countMissing(repository, tables);
+  const kept = keptImageOf(tables, { image: id, path: resolve(path), complete: missing === 0 });
+  // a copy, so that the rest of the image is not kept in memory
+  return { ...kept, digests: kept.digests.slice(), missing };
+}
+
+function countMissing(repository: LocalRepository, tables: ManifestTables): number {
+  let missing = 0;
+  for (let i = 0; i < objectCount(tables); i++) {
+    const { digest, size } = objectName(tables, i);
+    if (repository.size(digest) !== size) missing++;
+  }
+  return missing;
+}
