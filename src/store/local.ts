@@ -11,6 +11,9 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import {
   closeSync,
   constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
   fsyncSync,
   mkdirSync,
   opendirSync,
@@ -18,6 +21,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  type Stats,
   statSync,
   unlinkSync,
   writeFileSync,
@@ -277,16 +281,27 @@ export function openOrInitRepository(dir: string, hash?: HashAlgorithm): LocalRe
   }
 }
 
+/** Whose a file is, and who may do what with it. */
+export type FileOwner = Pick<Stats, 'mode' | 'uid' | 'gid'>;
+
 /**
  * Writes a file so that `path` always holds either what it held or all of `bytes`: temporary file beside
  * it, fsync, rename, fsync of the directory.
+ * @param bytes one after another, where they are several
+ * @param like what the new file's mode and owner are; where it is undefined, those of any new file
  */
-export function replaceFile(path: string, bytes: Uint8Array, durable: boolean): void {
+export function replaceFile(
+  path: string,
+  bytes: Uint8Array | readonly Uint8Array[],
+  durable: boolean,
+  like?: FileOwner,
+): void {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
-  const fd = openSync(temporary, 'wx', 0o644);
+  const fd = openSync(temporary, 'wx', like === undefined ? 0o644 : 0o600);
   try {
     try {
-      writeFileSync(fd, bytes);
+      for (const part of bytes instanceof Uint8Array ? [bytes] : bytes) writeFileSync(fd, part);
+      if (like !== undefined) makeLike(fd, like);
       if (durable) fsyncSync(fd);
     } finally {
       closeSync(fd);
@@ -301,6 +316,12 @@ export function replaceFile(path: string, bytes: Uint8Array, durable: boolean): 
     throw error;
   }
   if (durable) syncDirectory(dirname(path));
+}
+
+function makeLike(fd: number, { mode, uid, gid }: FileOwner): void {
+  const own = fstatSync(fd);
+  if (own.uid !== uid || own.gid !== gid) fchownSync(fd, uid, gid);
+  fchmodSync(fd, mode & 0o7777);
 }
 
 function syncDirectory(path: string): void {
