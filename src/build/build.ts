@@ -25,6 +25,8 @@ export interface BuildOptions {
   /** fsync objects and image. */
   readonly durable: boolean;
   readonly repositories: readonly RepositoryHint[];
+  /** What follows the manifest in the image file, where something does: its signature. `id` has 32 bytes. */
+  readonly seal?: (id: Uint8Array) => Uint8Array;
   /** Read every file, also those that an earlier run has read and that did not change. */
   readonly rehash: boolean;
   /** For tests: `FileCacheOptions.settledMs`. */
@@ -46,8 +48,9 @@ export interface BuildProgress {
 }
 
 export interface BuildResult {
-  /** BLAKE3 of the image file, hexadecimal. */
+  /** BLAKE3 of the manifest, hexadecimal. */
   readonly id: string;
+  /** Size of the image file. */
   readonly imageBytes: number;
   readonly hash: HashAlgorithm;
   /** Names in the tree, the root included. */
@@ -103,10 +106,12 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
       settledMs: options.settledMs,
     });
     const { tables, counts, newObjects, newBytes } = await pack(source, options, prefix, cache);
-    const bytes = encodeManifest(tables);
+    const manifest = encodeManifest(tables);
+    const id = blake3(manifest);
+    const file = options.seal === undefined ? [manifest] : [manifest, options.seal(id)];
     checkAborted(options.signal);
     try {
-      replaceFile(options.image, bytes, options.durable);
+      replaceFile(options.image, file, options.durable);
     } catch (error) {
       throw new CfsError('system', `Cannot write image ${options.image}: ${reasonOf(error)}`, { cause: error });
     }
@@ -116,8 +121,8 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
     let objectBytes = 0;
     for (let i = 0; i < objects; i++) objectBytes += u64(size, i);
     return {
-      id: toHex(blake3(bytes)),
-      imageBytes: bytes.length,
+      id: toHex(id),
+      imageBytes: file.reduce((sum, part) => sum + part.length, 0),
       hash: repository.hash,
       entries: counts.entries,
       inodes: inodeCount(tables),
