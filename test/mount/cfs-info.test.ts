@@ -309,7 +309,7 @@ describe('cfs-info dump', () => {
 describe('cfs-info', () => {
   test('names its commands where there is none of the name', () => {
     expect(failure(EXIT.usage, 'image.cfs')).toContain(
-      'there is no command "image.cfs"; the commands are id, ls, stat, objects, missing, dump, handle, open-handle',
+      'there is no command "image.cfs"; the commands are id, ls, stat, objects, missing, dump, sign, verify, handle, open-handle',
     );
     expect(failure(EXIT.usage)).toContain('no command was given');
   });
