@@ -1,18 +1,30 @@
-/** Reading an image file: bytes, id, validated tables. */
+/** Reading an image file: bytes, id, signature, validated tables. */
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { toHex } from './bytes.ts';
 import { blake3 } from './digest.ts';
 import { EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, type Errno, errnoOf } from './errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from './error.ts';
+import { type ImageSignature, requireSignature } from './image-signature.ts';
 import { decodeManifest } from './manifest/decode.ts';
 import type { ManifestTables } from './manifest/tables.ts';
+import type { TrustedKey } from './sign/keys.ts';
+import { type ImageParts, splitImage } from './sign/trailer.ts';
 
 export interface ImageFile {
-  /** The image id: BLAKE3 of the file's bytes, 64 hexadecimal digits. */
+  /** The image id: BLAKE3 of the manifest's bytes, 64 hexadecimal digits. */
   readonly id: string;
   /** Size of the file. */
   readonly bytes: number;
   readonly tables: ManifestTables;
+  /** By one of the keys that were asked for; undefined where none were. */
+  readonly signature: ImageSignature | undefined;
+}
+
+/** An image file of which only the trailer was looked at. */
+export interface ImageBytes extends ImageParts {
+  readonly id: string;
+  /** Size of the file. */
+  readonly bytes: number;
 }
 
 /** One read(2) transfers at most 0x7ffff000 bytes; a smaller piece keeps the length in node's 31 bits. */
@@ -24,14 +36,15 @@ const NO_IMAGE: readonly (Errno | undefined)[] = [ENOENT, ENOTDIR, ENAMETOOLONG,
 /**
  * Reads and validates an image.
  * @param expectedId the image must have this id; it is compared before a byte of the image is decoded
- * @throws CfsError: `image` where there is no image at `path`, it is malformed, not the expected one, or
- *   changed while it was read; `system` where the machine fails to read it; `usage` where `expectedId` is no id
+ * @param keys one of these must have signed it; that, too, is seen before a byte of the image is decoded
+ * @throws CfsError: `image` where there is no image at `path`, it is malformed, not the expected one, not signed, or
+ *   changed while it was read; `system` where the machine fails to read it; `usage` where `expectedId` is no id, or a key none
  */
-export function readImage(path: string, expectedId?: string): ImageFile {
+export function readImage(path: string, expectedId?: string, keys?: readonly TrustedKey[]): ImageFile {
   checkId(expectedId);
   const fd = openImage(path);
   try {
-    return readOpenImage(fd, path, expectedId);
+    return readOpenImage(fd, path, expectedId, keys);
   } finally {
     closeSync(fd);
   }
@@ -63,18 +76,38 @@ export function openImage(path: string): number {
   }
 }
 
-/** As `readImage`, from an open file; `path` is for messages. */
-export function readOpenImage(fd: number, path: string, expectedId?: string): ImageFile {
+/** As `readImage`, from an open file; `path` is for messages, and to find a signature beside it. */
+export function readOpenImage(fd: number, path: string, expectedId?: string, keys?: readonly TrustedKey[]): ImageFile {
   checkId(expectedId);
-  const bytes = readFile(fd, path);
-  const id = toHex(blake3(bytes));
+  const { id, bytes, manifest, signature } = readImageBytes(fd, path);
   if (expectedId !== undefined && id !== expectedId.toLowerCase()) {
     throw cannotRead(path, `its id is ${id}, not ${expectedId.toLowerCase()}, which was asked for`);
   }
+  const signed = keys && explain(path, () => requireSignature(path, id, signature, keys));
+  return { id, bytes, tables: decodeImage(path, manifest), signature: signed };
+}
+
+/** The tables of a manifest; errors name the image. @throws CfsError as `decodeManifest` */
+export function decodeImage(path: string, manifest: Uint8Array): ManifestTables {
+  return explain(path, () => decodeManifest(manifest));
+}
+
+/**
+ * The parts of an image file, and its id. The manifest is not looked at.
+ * @throws CfsError as `readImage`, but for what is in the manifest
+ */
+export function readImageBytes(fd: number, path: string): ImageBytes {
+  const file = readFile(fd, path);
+  const { manifest, signature } = explain(path, () => splitImage(file));
+  return { id: toHex(blake3(manifest)), bytes: file.length, manifest, signature };
+}
+
+function explain<T>(path: string, read: () => T): T {
   try {
-    return { id, bytes: bytes.length, tables: decodeManifest(bytes) };
+    return read();
   } catch (error) {
-    if (error instanceof CfsError) throw cannotRead(path, error.message, error.kind, error);
+    // a wrong key is no matter of the image
+    if (error instanceof CfsError && error.kind !== 'usage') throw cannotRead(path, error.message, error.kind, error);
     throw error;
   }
 }

@@ -19,6 +19,8 @@ export interface MountRecord {
 
 export const MOUNT_VERSION = 1;
 const PATH_ROOM = 4096;
+/** Bytes of the longest options that a record holds. */
+export const MOST_OPTIONS: number = PATH_ROOM - 1;
 
 /** Offsets in bytes. */
 const VERSION = 0;

@@ -14,6 +14,7 @@ import { RequestQueue } from './fuse/request-queue.ts';
 import { allocateServingTurn } from './fuse/serving-turn.ts';
 import { allocateWorkTable, MOST_THREADS } from './fuse/work-table.ts';
 import { type ImageFile, openImage, readOpenImage } from './image-file.ts';
+import type { ImageSignature } from './image-signature.ts';
 import { keptImageOf } from './kept-image.ts';
 import {
   attachTables,
@@ -29,6 +30,7 @@ import { mountAt } from './mount-table.ts';
 import type { MountMessage } from './mount-worker.ts';
 import { MountWorkers } from './mount-workers.ts';
 import { repositoriesOf, type ServedImage, servedFilesystem } from './served-filesystem.ts';
+import type { TrustedKey } from './sign/keys.ts';
 import { type LocalRepository, openRepository } from './store/local.ts';
 import { allocateObjectState, type VerifyMode } from './store/object-store.ts';
 import { OpenFileJournal } from './survival/open-file-journal.ts';
@@ -49,6 +51,8 @@ export interface MountOptions {
   readonly words?: string;
   /** The image id that the file must have, 64 hexadecimal digits. */
   readonly digest?: string;
+  /** The image must be signed by one of these; by none where the list is empty. */
+  readonly trustedKeys?: readonly TrustedKey[];
   readonly verify: VerifyMode;
   readonly driver: Driver;
   readonly threads: number;
@@ -77,6 +81,8 @@ export interface MountedImage {
   readonly passthrough: boolean;
   readonly inodes: number;
   readonly objects: number;
+  /** Seen when the mount was made; undefined where none was asked for, and in a server that took over. */
+  readonly signature: ImageSignature | undefined;
   /** What another process needs to go on serving; undefined where none could. */
   readonly parked: Omit<ParkedMount<never>, 'settings'> | undefined;
   /** Takes the mount away; who still uses it keeps it until they are done. */
@@ -114,13 +120,14 @@ export async function resumeMount(
   const workers = new MountWorkers(options.threads);
   try {
     const [image] = parked.sources as [MountSource];
-    const { id, bytes, shared } = loadTables(image.fd, options.image, image.id);
+    // the id is that of the mount, whose signature was seen when it was made: it is not looked for again
+    const { shared, ...read } = loadTables(image.fd, options.image, image.id);
     setTimeout(collectGarbage, SETTLED_MS).unref();
     const tables = attachTables(shared);
     const epoch = new OpenFileJournal(parked.journal).nextEpoch();
     const served = servedOf(options, parked.mountpoint, tables, parked.sources, epoch);
-    const prepared = { ...parked, options, image: { id, bytes }, tables, shared, served, imagePath: options.image };
-    const leases = await MountLeases.resume(repositoriesOf(served, tables), parked.leases, id, options.log);
+    const prepared = { ...parked, options, image: read, tables, shared, served, imagePath: options.image };
+    const leases = await MountLeases.resume(repositoriesOf(served, tables), parked.leases, image.id, options.log);
     const { connection: fd, helper, device, passthrough, resends, journal, mountpoint } = parked;
     const connection = { fd, helper, device, passthrough, resends, journal, mountpoint, epoch };
     const mounted = await serveConnection(prepared, workers, connection, leases);
@@ -195,16 +202,16 @@ function prepare(options: MountOptions, mountpoint: string): Prepared {
   const fd = openImage(options.image);
   const sources: MountSource[] = [];
   try {
-    const { id, bytes, shared } = loadTables(fd, options.image, options.digest);
+    const { shared, ...image } = loadTables(fd, options.image, options.digest, options.trustedKeys);
     setTimeout(collectGarbage, SETTLED_MS).unref();
-    sources.push(imageSource(options.given?.image ?? options.image, id, fd));
+    sources.push(imageSource(options.given?.image ?? options.image, image.id, fd));
     const tables = attachTables(shared);
     const repositories = openRepositories(options, tables);
     for (const [i, { path, uuid }] of repositories.entries()) {
       sources.push(repositorySource(options.given?.repositories[i] ?? path, path, uuid));
     }
     const served = servedOf(options, mountpoint, tables, sources, 0);
-    return { options, mountpoint, imagePath: resolve(options.image), image: { id, bytes }, tables, shared, served };
+    return { options, mountpoint, imagePath: resolve(options.image), image, tables, shared, served };
   } catch (error) {
     if (sources.length === 0) closeSync(fd);
     sources.forEach(closeSource);
@@ -227,9 +234,10 @@ function loadTables(
   fd: number,
   image: string,
   digest: string | undefined,
-): { id: string; bytes: number; shared: SharedTables } {
-  const { id, bytes, tables } = readOpenImage(fd, image, digest);
-  return { id, bytes, shared: shareTables(tables) };
+  trustedKeys?: readonly TrustedKey[],
+): Omit<ImageFile, 'tables'> & { readonly shared: SharedTables } {
+  const { tables, ...read } = readOpenImage(fd, image, digest, trustedKeys);
+  return { ...read, shared: shareTables(tables) };
 }
 
 /** When the mount has been made, and nothing of the decoding is on any stack. */
@@ -273,6 +281,7 @@ function describe(prepared: Prepared): Omit<MountedImage, 'passthrough' | 'parke
     verify: options.verify,
     inodes: inodeCount(tables),
     objects: objectCount(tables),
+    signature: image.signature,
   };
 }
 

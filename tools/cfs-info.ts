@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** cfs-info: what is in an image, without a mount; what mounts are made of; handles of files. */
+/** cfs-info: what is in an image, without a mount; its signature; what mounts are made of; handles of files. */
 import { type Command, Option } from 'commander';
 import { CfsError } from '../src/error.ts';
 import { readImage } from '../src/image-file.ts';
@@ -17,6 +17,7 @@ import { listMissing, listObjects } from './info/objects.ts';
 import { showOpened } from './info/open-handle.ts';
 import { Output, OutputClosed } from './info/output.ts';
 import { findPath } from './info/paths.ts';
+import { type SignOptions, signImage, verifyImage } from './info/signatures.ts';
 import { showSources } from './info/sources.ts';
 import { showStats } from './info/stats.ts';
 import { tablesOfBoth } from './info/tables-of.ts';
@@ -30,6 +31,8 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info dump debian.cfs > debian.dump     the whole tree as text, as mkcomposefs --from-file reads it
   cfs-info diff old.cfs new.cfs /etc         what was added, removed, changed and renamed there
   cfs-info diff --stat old.cfs mnt           how much differs between an image and what is mounted
+  cfs-info sign --key key.pem debian.cfs     writes debian.cfs.sig
+  cfs-info verify --key pub.pem debian.cfs   whether one of these keys has signed it
   cfs-info mounts                            what is mounted on this machine
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
   cfs-info where /mnt/usr/bin/env            the object of a file, and which repositories have it
@@ -58,7 +61,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   let status: ExitStatus = EXIT.ok;
   const program = makeCommand(
     'cfs-info',
-    'Shows what is in an image, what is mounted, and handles of files.',
+    'Shows what is in an image, what is mounted, and handles of files. Signs images.',
     EXAMPLES,
   );
   addCommands(program, out, (result) => {
@@ -81,7 +84,7 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
       .option('--json', 'one JSON value on standard output');
   };
 
-  add('id <image...>', 'show the id of each image: the BLAKE3 digest of its bytes').action(
+  add('id <image...>', 'show the id of each image: the BLAKE3 digest of its manifest').action(
     (images: string[], { json }: JsonOption) => showIds(images, json === true, out),
   );
 
@@ -135,6 +138,7 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
       diff(...images, paths, { stat, null: raw, json }, () => setStatus(EXIT.found), out);
     });
 
+  addSignatureCommands(add, out);
   addHandleCommands(add, out);
   addMountCommands(add, out);
 
@@ -150,6 +154,20 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
       const problem = command === undefined ? 'no command was given' : `there is no command "${command}"`;
       throw new CfsError('usage', `${problem}; the commands are ${names}. 'cfs-info --help' shows more.`);
     });
+}
+
+function addSignatureCommands(add: (usage: string, description: string) => Command, out: Output): void {
+  add('sign <image>', 'sign an image: COSE_Sign1 over its id, beside it as IMAGE.sig')
+    .requiredOption('--key <KEY.pem>', 'a private key, Ed25519 or ECDSA P-256')
+    .option('--passphrase-file <file>', 'its first line decrypts the key (default: $CFS_PASSPHRASE)')
+    .option('--embed-signature', 'put the signature into the image file itself')
+    .action((image: string, options: SignOptions) => signImage(image, options, out));
+
+  add('verify <image>', `check that an image is signed; exit status ${EXIT.image} if it is not`)
+    .option('--key <PUB.pem>', 'a public key that is trusted (repeatable: any of them may have signed)', collect, [])
+    .action((image: string, { key, json }: JsonOption & { key: readonly string[] }) =>
+      verifyImage(image, key, json === true, out),
+    );
 }
 
 function addHandleCommands(add: (usage: string, description: string) => Command, out: Output): void {

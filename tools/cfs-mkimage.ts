@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** cfs-mkimage: packs a directory into an image. */
-import { accessSync, constants, realpathSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, realpathSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { type BuildResult, buildImage } from '../src/build/build.ts';
@@ -9,6 +9,12 @@ import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/digest.ts';
 import { ELOOP, ENAMETOOLONG, ENOTDIR, type Errno, errnoOf } from '../src/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
 import { INLINE_LIMIT } from '../src/manifest/tables.ts';
+import { signImageId } from '../src/sign/encode-sign1.ts';
+import { readSigningKey } from '../src/sign/key-file.ts';
+import type { SigningKey } from '../src/sign/keys.ts';
+import { signaturePathOf } from '../src/sign/signature-file.ts';
+import { sealOf } from '../src/sign/trailer.ts';
+import { describeSignature, type MadeSignature, writeSignature } from '../src/sign-image.ts';
 import { openOrInitRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
 import { EXIT, type ExitStatus, InterruptedError, integerOption, makeCommand, printJson, runTool } from './cli.ts';
@@ -28,6 +34,9 @@ interface Options {
   readonly rehash: boolean;
   readonly register: boolean;
   readonly recordHint?: string;
+  readonly sign?: string;
+  readonly embedSignature: boolean;
+  readonly passphraseFile?: string;
   readonly printId: boolean;
   readonly json: boolean;
   readonly quiet: boolean;
@@ -41,6 +50,7 @@ const command = makeCommand(
   `  cfs-mkimage /srv/rootfs rootfs.cfs
   cfs-mkimage --store /srv/store --use-epoch build/ app.cfs
   ID=$(cfs-mkimage --print-id rootfs rootfs.cfs)
+  cfs-mkimage --sign key.pem rootfs rootfs.cfs
 `,
 )
   .argument('<SOURCE>', 'the directory to pack; never modified')
@@ -84,6 +94,9 @@ const command = makeCommand(
     '--record-hint <TEXT>',
     "record the store's uuid and TEXT (a URL, say) in the image, for who looks for its objects",
   )
+  .option('--sign <KEY.pem>', 'sign the image with this private key, Ed25519 or ECDSA P-256: writes IMAGE.sig')
+  .option('--embed-signature', 'with --sign: put the signature into the image file itself', false)
+  .option('--passphrase-file <FILE>', 'its first line decrypts the key (default: $CFS_PASSPHRASE)')
   .option('--print-id', 'print the image id alone on stdout', false)
   .option('--json', 'print the result as one JSON object', false)
   .option('--quiet', 'print nothing but errors', false);
@@ -104,14 +117,32 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   checkNotEmpty('IMAGE', image);
   if (options.store !== undefined) checkNotEmpty('--store', options.store);
   checkImagePath(image);
-  const result = await withSignals((signal) => pack(source, image, options, signal));
+  const key = signingKey(options);
+  const result = await withSignals((signal) => pack(source, image, key, options, signal));
   if (options.json) printJson({ image: resolve(image), ...result, seconds: (Date.now() - started) / 1000 });
   else if (options.printId) process.stdout.write(`${result.id}\n`);
   else if (!options.quiet) process.stdout.write(summary(image, result, Date.now() - started));
   return EXIT.ok;
 }
 
-async function pack(source: string, image: string, options: Options, signal: AbortSignal): Promise<BuildResult> {
+/** A wrong key, too. */
+function signingKey({ sign, embedSignature, passphraseFile }: Options): SigningKey | undefined {
+  if (sign !== undefined) return readSigningKey(sign, passphraseFile);
+  const alone = embedSignature ? '--embed-signature' : passphraseFile === undefined ? undefined : '--passphrase-file';
+  if (alone !== undefined) throw new CfsError('usage', `${alone} needs --sign KEY.pem`);
+  return undefined;
+}
+
+/** What was packed; `signature` where it was signed. */
+type Packed = BuildResult & { readonly signature?: MadeSignature };
+
+async function pack(
+  source: string,
+  image: string,
+  key: SigningKey | undefined,
+  options: Options,
+  signal: AbortSignal,
+): Promise<Packed> {
   const store = options.store ?? defaultStore();
   checkSource(source);
   const repository = openOrInitRepository(store, options.hash);
@@ -119,10 +150,11 @@ async function pack(source: string, image: string, options: Options, signal: Abo
   const warn = (line: string): void => {
     if (!options.quiet) process.stderr.write(`cfs-mkimage: ${line}\n`);
   };
-  const tree = openDirectorySource(source, { ...options, exclude: { store: repository.path, image: target }, warn });
+  const exclude = { store: repository.path, image: target, signature: signaturePathOf(target) };
+  const tree = openDirectorySource(source, { ...options, exclude, warn });
   const progress = new ProgressLine(!options.quiet && !options.json);
   try {
-    return await buildImage(tree, {
+    const built = await buildImage(tree, {
       repository,
       image: target,
       inlineMax: options.inlineMax,
@@ -134,7 +166,13 @@ async function pack(source: string, image: string, options: Options, signal: Abo
       signal,
       onWait: warn,
       onProgress: (p) => progress.update(p),
+      ...(key !== undefined && options.embedSignature ? { seal: (id) => sealOf(signImageId(id, key)) } : {}),
     });
+    if (key !== undefined && !options.embedSignature)
+      return { ...built, signature: writeSignature(target, built.id, key, options.fsync) };
+    if (existsSync(exclude.signature))
+      warn(`${exclude.signature} is from before, and good for this image only if it is the same one again`);
+    return key === undefined ? built : { ...built, signature: describeSignature(key, 'embedded') };
   } finally {
     progress.end();
   }
@@ -195,7 +233,7 @@ async function withSignals<T>(work: (signal: AbortSignal) => Promise<T>): Promis
   }
 }
 
-function summary(image: string, r: BuildResult, ms: number): string {
+function summary(image: string, r: Packed, ms: number): string {
   const rate = `${formatCount(Math.round((r.files * 1000) / Math.max(ms, 1)))} files/s, ${formatBytes((r.bytes * 1000) / Math.max(ms, 1))}/s`;
   const unchanged = r.unchangedFiles > 0 ? `; ${formatCount(r.unchangedFiles)} files unchanged, not read` : '';
   return [
@@ -204,9 +242,16 @@ function summary(image: string, r: BuildResult, ms: number): string {
     `tree     ${formatCount(r.entries)} entries, ${formatCount(r.files)} files, ${formatBytes(r.bytes)}${unchanged}`,
     `objects  ${formatCount(r.objects)} (${formatBytes(r.objectBytes)}), of these new ${formatCount(r.newObjects)} (${formatBytes(r.newBytes)})`,
     `shared   ${formatBytes(r.sharedBytes)} needed no space`,
+    ...signatureLine(r),
     `time     ${formatDuration(ms)} (${rate})`,
     '',
   ].join('\n');
+}
+
+function signatureLine({ signature }: Packed): string[] {
+  if (signature === undefined) return [];
+  const { where, algorithm, keyId } = signature;
+  return [`signed   ${where === 'embedded' ? 'in the image' : where}, key ${keyId} (${algorithm})`];
 }
 
 await runTool('cfs-mkimage', main);

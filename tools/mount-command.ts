@@ -3,7 +3,9 @@ import { closeSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { StartingDaemon } from '../src/daemon.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
-import type { MountOptions } from '../src/mount.ts';
+import type { MountedImage, MountOptions } from '../src/mount.ts';
+import { MOST_OPTIONS } from '../src/mount-record.ts';
+import { readTrustedKeys } from '../src/sign/key-file.ts';
 import { defaultStore } from '../src/store/location.ts';
 import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printJson, runTool } from './cli.ts';
 import { findImage, findRepositories, readSavedSources, requireOneFileSystem, textPath } from './mount-from.ts';
@@ -33,6 +35,7 @@ const command = makeCommand(
 
 Mount options:
   digest=ID             the image must have this id
+  require-signature,key=PUB.pem  the image must be signed by this key, or one of several key=
   verify=open|read|off  hash each object as a whole at its first open (default), block by block as it
                         is read, or never
   driver=kernel|fuse-native  talk to the kernel directly (default), or through libfuse
@@ -75,13 +78,12 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   const options = command.opts<Options>();
   if (options.repo.includes('')) throw new CfsError('usage', '--repo needs a directory');
   if (options.upgrade) return upgradeMount(command.args, options);
-  const settings =
-    options.from === undefined ? settingsOf(command.args, options) : savedSettings(options.from, options);
+  const plan = options.from === undefined ? planOf(command.args, options) : savedPlan(options.from, options);
   const logFile = options.log === undefined ? undefined : resolve(options.log);
   if (logFile !== undefined) checkLog(logFile);
-  if (options.foreground) return foreground(settings, logFile, options.json);
+  if (options.foreground) return foreground(plan, logFile, options.json);
   const starting = daemon ?? new (await import('../src/daemon.ts')).StartingDaemon(argv.slice(2));
-  const summary = await starting.mount({ ...settings, ...(logFile === undefined ? {} : { logFile }) });
+  const summary = await starting.mount({ ...settingsOf(plan), ...(logFile === undefined ? {} : { logFile }) });
   if (options.json) printJson(summary);
   return EXIT.ok;
 }
@@ -99,7 +101,17 @@ async function upgradeMount([mount, ...more]: readonly string[], { json }: Optio
 
 type Settings = Omit<MountOptions, 'log'>;
 
-function settingsOf(args: readonly string[], options: Options): Settings {
+/** Settings whose keys were not read yet. */
+interface Plan {
+  readonly settings: Omit<Settings, 'trustedKeys'>;
+  readonly keys: readonly string[];
+}
+
+/** @throws CfsError (usage) where a key cannot be read */
+const settingsOf = ({ settings, keys }: Plan): Settings =>
+  keys.length === 0 ? settings : { ...settings, trustedKeys: readTrustedKeys(keys) };
+
+function planOf(args: readonly string[], options: Options): Plan {
   const [image, mountpoint] = args;
   for (const [what, path] of Object.entries({ IMAGE: image, MOUNTPOINT: mountpoint })) {
     if (path === undefined) throw new CfsError('usage', `${what} is missing\nTry 'cfs-mount --help'.`);
@@ -111,13 +123,13 @@ function settingsOf(args: readonly string[], options: Options): Settings {
 }
 
 /** The settings of a saved list. What is said beside it counts more; another image need not have the saved id. */
-function savedSettings(from: string, options: Options): Settings {
+function savedPlan(from: string, options: Options): Plan {
   const [mountpoint, image, ...more] = command.args.toReversed();
   if (more.length > 0 || command.args.includes('')) {
     throw new CfsError('usage', '--from takes no arguments beside it, or MOUNTPOINT, or IMAGE and MOUNTPOINT');
   }
   const saved = readSavedSources(from);
-  const words = parseMountWords([saved.options, ...options.o]);
+  const words = parseMountWords(options.o, saved.options);
   if (options.repo.length + words.repositories.length > 0) {
     throw new CfsError('usage', '--from names the repositories: give no others, or mount without it');
   }
@@ -136,21 +148,33 @@ interface Sources {
   readonly repositories: readonly string[];
 }
 
-function complete(mountWords: MountWords, given: Sources): Settings {
-  const { uuid, ...words } = mountWords;
+function complete(mountWords: MountWords, given: Sources): Plan {
+  const { uuid, keys, ...words } = mountWords;
   const repositories = given.repositories.map((dir) => resolve(dir));
   if (uuid === 'off') requireOneFileSystem(repositories);
-  return {
+  const settings = {
     ...words,
     image: resolve(given.image),
     mountpoint: resolve(given.mountpoint),
     repositories,
     given: { image: given.image, repositories: given.repositories },
-    words: formatMountWords(mountWords),
+    words: recordedWords(mountWords),
   };
+  return { settings, keys };
 }
 
-async function foreground(settings: Settings, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
+/** What a mount that is made again from its own list must have: a word that found no room there would be lost in silence. */
+function recordedWords(mountWords: MountWords): string {
+  const words = formatMountWords(mountWords);
+  const bytes = Buffer.byteLength(words);
+  if (bytes <= MOST_OPTIONS) return words;
+  throw new CfsError(
+    'usage',
+    `the mount options have ${bytes} bytes, and a mount keeps ${MOST_OPTIONS}: give shorter or fewer paths of keys`,
+  );
+}
+
+async function foreground(plan: Plan, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
   const [{ mountImage, resumeMount }, { MountKeeper, makeLog, summaryOf }, service, { parkMount, parkedAt }] =
     await Promise.all([
       import('../src/mount.ts'),
@@ -161,14 +185,17 @@ async function foreground(settings: Settings, logFile: string | undefined, json:
   const log = makeLog(logFile ?? 'stderr');
   const keeper = new MountKeeper(log);
   const parked = service.storedEnds();
-  // a service manager that keeps what is parked starts this again; anybody else looks after it
-  const restart = settings.restart && service.isService();
-  const mounted =
-    parked === undefined
-      ? await mountImage({ ...settings, restart, log })
-      : await resumeMount(parkedAt(parked, settings.mountpoint), { ...settings, log });
-  if (parked === undefined && mounted.parked !== undefined)
-    service.storeParked(parkMount({ ...mounted.parked, settings }));
+  let mounted: MountedImage;
+  if (parked === undefined) {
+    const settings = settingsOf(plan);
+    // a service manager that keeps what is parked starts this again; anybody else looks after it
+    mounted = await mountImage({ ...settings, restart: settings.restart && service.isService(), log });
+    if (mounted.parked !== undefined) service.storeParked(parkMount({ ...mounted.parked, settings }));
+  } else {
+    // as it was made, whatever the command line says by now: keys, for one, were asked for then
+    const kept = parkedAt<Settings>(parked, plan.settings.mountpoint);
+    mounted = await resumeMount(kept, { ...kept.settings, log });
+  }
   service.notifyReady(mounted.mountpoint);
   ignoreStdoutErrors();
   if (json) printJson(summaryOf(mounted));

@@ -1,5 +1,6 @@
 /** The words of `-o`: those of cfs, of mount(8), and of mount.composefs. */
 import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
 import { CfsError } from '../src/error.ts';
 import type { Driver, MountOptions } from '../src/mount.ts';
 import type { VerifyMode } from '../src/store/object-store.ts';
@@ -8,13 +9,23 @@ import type { VerifyMode } from '../src/store/object-store.ts';
 export type UuidMode = 'on' | 'off';
 
 /** Everything of a mount that `-o` can say. */
-export interface MountWords extends Omit<MountOptions, 'image' | 'mountpoint' | 'given' | 'words' | 'log'> {
+export interface MountWords
+  extends Omit<MountOptions, 'image' | 'mountpoint' | 'given' | 'words' | 'log' | 'trustedKeys'> {
   readonly uuid: UuidMode;
+  /** Absolute paths of public keys: the image must be signed by one of them. None: it need not be signed. */
+  readonly keys: readonly string[];
 }
 
-type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & { repositories: string[] };
+type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & {
+  repositories: string[];
+  keys: string[];
+  /** Said by a word of its own. */
+  isSignatureRequired: boolean;
+};
 
 const MAX_THREADS = 64;
+/** All travel to the server, and with a mount to the next one. */
+const MAX_KEYS = 32;
 
 const usage = (message: string): CfsError => new CfsError('usage', message);
 
@@ -61,6 +72,10 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
       if (value === '') throw usage('-o repo= needs a directory');
       words.repositories.push(value);
     },
+    key: (words, value) => {
+      if (value === '') throw usage('-o key= needs the file of a public key');
+      words.keys.push(resolve(value));
+    },
     fsname: (words, value) => {
       if (value === '') throw usage('-o fsname= needs a name');
       words.source = value;
@@ -101,6 +116,9 @@ const PLAIN: ReadonlyMap<string, (words: Mutable) => void> = new Map(
     nonempty: (words) => {
       words.nonempty = true;
     },
+    'require-signature': (words) => {
+      words.isSignatureRequired = true;
+    },
   }),
 );
 
@@ -132,16 +150,32 @@ function defaults(): Mutable {
     nonempty: false,
     restart: true,
     uuid: 'on',
+    keys: [],
+    isSignatureRequired: false,
   };
 }
 
 /**
  * @param lists what each `-o` was given: words separated by commas; `\,` is a comma in a value
+ * @param saved a list of `formatMountWords` that these go on top of: a key among them counts in the place of those in it
  * @throws CfsError (usage) that names the word
  */
-export function parseMountWords(lists: readonly string[]): MountWords {
+export function parseMountWords(lists: readonly string[], saved = ''): MountWords {
   const words = defaults();
-  for (const word of lists.flatMap(splitList)) {
+  addWords(words, splitList(saved));
+  const savedKeys = words.keys.splice(0);
+  addWords(words, lists.flatMap(splitList));
+  if (words.keys.length === 0) words.keys.push(...savedKeys);
+  const { isSignatureRequired, ...rest } = words;
+  if (isSignatureRequired && rest.keys.length === 0) {
+    throw usage('-o require-signature needs a key: key=PUB.pem, the public key of whoever signs');
+  }
+  if (rest.keys.length > MAX_KEYS) throw usage(`-o key= can be given ${MAX_KEYS} times; not ${rest.keys.length}`);
+  return rest;
+}
+
+function addWords(words: Mutable, list: readonly string[]): void {
+  for (const word of list) {
     if (IGNORED.has(word) || IGNORED_PREFIX.test(word)) continue;
     const equals = word.indexOf('=');
     const name = equals < 0 ? word : word.slice(0, equals);
@@ -153,7 +187,6 @@ export function parseMountWords(lists: readonly string[]): MountWords {
     else if (plain !== undefined) throw usage(`-o ${name} takes no value`);
     else throw usage(`unknown mount option "${word}". 'cfs-mount --help' lists them.`);
   }
-  return words;
 }
 
 /** The words that give these options again, but for what belongs to the sources: repositories, digest, uuid. */
@@ -170,9 +203,13 @@ export function formatMountWords(words: MountWords): string {
   ];
   if (words.noatime) list.push('noatime');
   if (words.nonempty) list.push('nonempty');
-  if (words.source !== undefined) list.push(`fsname=${words.source.replace(/[\\,]/g, '\\$&')}`);
+  if (words.keys.length > 0) list.push('require-signature');
+  for (const key of words.keys) list.push(`key=${escaped(key)}`);
+  if (words.source !== undefined) list.push(`fsname=${escaped(words.source)}`);
   return list.join(',');
 }
+
+const escaped = (value: string): string => value.replace(/[\\,]/g, '\\$&');
 
 function splitList(list: string): string[] {
   return (list.match(/(?:\\.|[^,\\])+/g) ?? []).map((word) => word.replace(/\\(.)/g, '$1'));

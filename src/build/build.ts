@@ -27,6 +27,8 @@ export interface BuildOptions {
   /** fsync objects and image. */
   readonly durable: boolean;
   readonly repositories: readonly RepositoryHint[];
+  /** What follows the manifest in the image file, where something does: its signature. `id` has 32 bytes. */
+  readonly seal?: (id: Uint8Array) => Uint8Array;
   /** Read every file, also those that an earlier run has read and that did not change. */
   readonly rehash: boolean;
   /** Register the image in the repository, so that its objects are kept; else they are kept for a while. */
@@ -50,8 +52,9 @@ export interface BuildProgress {
 }
 
 export interface BuildResult {
-  /** BLAKE3 of the image file, hexadecimal. */
+  /** BLAKE3 of the manifest, hexadecimal. */
   readonly id: string;
+  /** Size of the image file. */
   readonly imageBytes: number;
   readonly hash: HashAlgorithm;
   /** Names in the tree, the root included. */
@@ -109,13 +112,15 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
       settledMs: options.settledMs,
     });
     const { tables, counts, newObjects, newBytes } = await pack(source, options, prefix, cache);
-    const bytes = encodeManifest(tables);
-    const id = toHex(blake3(bytes));
+    const manifest = encodeManifest(tables);
+    const digest = blake3(manifest);
+    const id = toHex(digest);
+    const file = options.seal === undefined ? [manifest] : [manifest, options.seal(digest)];
     checkAborted(options.signal);
     // before there is an image: nobody may find one whose objects can be deleted
     const isNew = await keepObjects(tables, id, options);
     try {
-      replaceFile(options.image, bytes, options.durable);
+      replaceFile(options.image, file, options.durable);
     } catch (error) {
       if (isNew) unregisterImage(repository, id);
       throw new CfsError('system', `Cannot write image ${options.image}: ${reasonOf(error)}`, { cause: error });
@@ -127,7 +132,7 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
     for (let i = 0; i < objects; i++) objectBytes += u64(size, i);
     return {
       id,
-      imageBytes: bytes.length,
+      imageBytes: file.reduce((sum, part) => sum + part.length, 0),
       hash: repository.hash,
       entries: counts.entries,
       inodes: inodeCount(tables),

@@ -26,8 +26,8 @@ export interface DirectoryOptions {
   readonly skipDevices: boolean;
   /** Do not enter other file systems; their mount points become empty directories. */
   readonly oneFileSystem: boolean;
-  /** Left out wherever they are met: the store that is being written, and the image that is being replaced. */
-  readonly exclude?: { readonly store: string; readonly image: string };
+  /** Left out wherever they are met: the store that is being written, the image that is being replaced, and its signature. */
+  readonly exclude?: { readonly store: string; readonly image: string; readonly signature?: string };
   /** Told of what was left out. */
   readonly warn: (line: string) => void;
 }
@@ -99,6 +99,7 @@ class DirectorySource implements Source {
   readonly #device: number;
   readonly #store: string | undefined;
   readonly #image: string | undefined;
+  readonly #signature: string | undefined;
   #entries = 1;
 
   constructor(fd: number, path: Uint8Array, options: DirectoryOptions) {
@@ -109,6 +110,7 @@ class DirectorySource implements Source {
     this.name = identity(stat);
     this.#store = identityAt(options.exclude?.store);
     this.#image = identityAt(options.exclude?.image);
+    this.#signature = identityAt(options.exclude?.signature);
     if (identity(stat) === this.#store) {
       throw new CfsError('source', `Cannot pack ${printable(path)}: it is the store that the objects go to`);
     }
@@ -168,9 +170,11 @@ class DirectorySource implements Source {
   }
 
   /** What the file is that must not be packed, if it is one. */
-  #excluded(stat: FileStat, type: number): 'store' | 'image' | undefined {
+  #excluded(stat: FileStat, type: number): 'store' | 'image' | "image's signature" | undefined {
     if (type === S_IFDIR) return identity(stat) === this.#store ? 'store' : undefined;
-    return type === S_IFREG && this.#image !== undefined && identity(stat) === this.#image ? 'image' : undefined;
+    if (type !== S_IFREG || (this.#image ?? this.#signature) === undefined) return undefined;
+    const file = identity(stat);
+    return file === this.#image ? 'image' : file === this.#signature ? "image's signature" : undefined;
   }
 
   #enter(parent: number, name: Uint8Array, stat: FileStat, path: Uint8Array, entry: EntryNumber): void {

@@ -77,7 +77,7 @@ describe('cfs-mount refuses a mount point', () => {
   });
 
   test('with a dead mount, and says what to do', async () => {
-    const dead = await scratch.mount(image);
+    const dead = await scratch.mount(image, { words: ['restart=off'] });
     process.kill(dead.pid, 'SIGKILL');
     await until('the mount is dead', () => {
       try {

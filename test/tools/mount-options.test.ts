@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { CfsError } from '../../src/error.ts';
 import { formatMountWords, type MountWords, parseMountWords } from '../../tools/mount-options.ts';
@@ -38,6 +39,7 @@ describe('parseMountWords() without words', () => {
       nonempty: false,
       restart: true,
       uuid: 'on',
+      keys: [],
     };
     expect(parse()).toEqual(expected);
     expect(parse('', ',', ',,')).toEqual(expected);
@@ -106,7 +108,7 @@ describe('parseMountWords() of words with a value', () => {
     expect(parse('verify=off,threads=3', 'verify=open,threads=4')).toMatchObject({ verify: 'open', threads: 4 });
   });
 
-  test.each(['digest', 'verify', 'driver', 'threads', 'basedir', 'repo', 'fsname'])(
+  test.each(['digest', 'verify', 'driver', 'threads', 'basedir', 'repo', 'key', 'fsname'])(
     'refuses %s without one',
     (word) => {
       expect(refusal(word)).toContain(`${word} needs a value`);
@@ -132,7 +134,7 @@ describe('parseMountWords() of words without a value', () => {
     });
   });
 
-  test.each(['suid=1', 'noexec=', 'allow_other=yes', 'nonempty=0'])('refuses %s', (word) => {
+  test.each(['suid=1', 'noexec=', 'allow_other=yes', 'nonempty=0', 'require-signature=yes'])('refuses %s', (word) => {
     expect(refusal(word)).toContain('takes no value');
   });
 });
@@ -163,11 +165,42 @@ describe('parseMountWords() of words for others', () => {
   );
 });
 
+describe('parseMountWords() of signatures', () => {
+  test('takes key= several times, as absolute paths; require-signature beside it says the same', () => {
+    expect(parse('key=/a.pem', 'key=b.pem').keys).toEqual(['/a.pem', join(process.cwd(), 'b.pem')]);
+    expect(parse('require-signature,key=/a.pem')).toEqual(parse('key=/a.pem'));
+  });
+
+  test('refuses to require a signature of nobody', () => {
+    expect(refusal('require-signature')).toBe(
+      '-o require-signature needs a key: key=PUB.pem, the public key of whoever signs',
+    );
+    expect(refusal('key=')).toContain('key= needs');
+    expect(refusal(Array(33).fill('key=/a').join(','))).toContain('32 times; not 33');
+  });
+
+  test('says with key= alone that a signature is required', () => {
+    expect(formatMountWords(parse('key=/a.pem'))).toContain('require-signature,key=/a.pem');
+  });
+
+  test('keeps the keys of a saved list, unless others are given beside it', () => {
+    const saved = formatMountWords(parse('key=/a.pem,key=/b.pem,verify=read'));
+    expect(parseMountWords([], saved)).toMatchObject({ keys: ['/a.pem', '/b.pem'], verify: 'read' });
+    expect(parseMountWords(['require-signature,verify=open'], saved)).toMatchObject({
+      keys: ['/a.pem', '/b.pem'],
+      verify: 'open',
+    });
+    expect(parseMountWords(['key=/c.pem'], saved).keys).toEqual(['/c.pem']);
+  });
+});
+
 describe('formatMountWords()', () => {
   test.each([
     [''],
     ['verify=read,threads=7,noallow_other,suid,dev,noexec,noatime,nonempty'],
     ['driver=fuse-native,fsname=a\\,b\\\\c'],
+    ['require-signature,key=/a\\,b.pem,key=/c\\\\d.pem'],
+    ['key=/a=b.pem'],
   ])('gives words that mean the same as "%s"', (list) => {
     expect(parse(formatMountWords(parse(list)))).toEqual(parse(list));
   });

@@ -1,0 +1,48 @@
+/** `cfs-info sign` and `cfs-info verify`: signatures of images that exist. */
+import { resolve } from 'node:path';
+import { CfsError } from '../../src/error.ts';
+import { readImage } from '../../src/image-file.ts';
+import type { ImageSignature } from '../../src/image-signature.ts';
+import { readSigningKey, readTrustedKeys } from '../../src/sign/key-file.ts';
+import { type MadeSignature, signImageFile } from '../../src/sign-image.ts';
+import { formatLines } from './inode.ts';
+import type { Output } from './output.ts';
+
+export interface SignOptions {
+  readonly key: string;
+  readonly passphraseFile?: string;
+  readonly embedSignature?: true;
+  readonly json?: true;
+}
+
+/** @throws CfsError as `readSigningKey` and `signImageFile` */
+export function signImage(image: string, options: SignOptions, out: Output): void {
+  const key = readSigningKey(options.key, options.passphraseFile);
+  const { id, signature } = signImageFile(image, key, options.embedSignature === true);
+  show(image, id, signature, options.json === true, out);
+}
+
+/**
+ * Shows whose signature an image has.
+ * @throws CfsError: `usage` for what is no key, `image` where none of the keys has signed it
+ */
+export function verifyImage(image: string, keys: readonly string[], json: boolean, out: Output): void {
+  if (keys.length === 0) throw new CfsError('usage', 'verify needs --key PUB.pem, the public key of whoever signs');
+  const { id, signature } = readImage(image, undefined, readTrustedKeys(keys));
+  show(image, id, signature as ImageSignature, json, out);
+}
+
+function show(image: string, id: string, signature: MadeSignature | ImageSignature, json: boolean, out: Output): void {
+  if (json) {
+    out.text(`${JSON.stringify({ image: resolve(image), id, signature })}\n`);
+    return;
+  }
+  const { where, algorithm, keyId } = signature;
+  const lines: [key: string, value: string][] = [
+    ['image', image],
+    ['id', id],
+    ['signature', where === 'embedded' ? 'in the image' : where],
+    ['signed by', `key ${keyId} (${algorithm})${'key' in signature ? `, ${signature.key}` : ''}`],
+  ];
+  out.text(formatLines(lines));
+}
