@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
+  copyFileSync,
   linkSync,
   lutimesSync,
   mkdirSync,
@@ -183,11 +184,27 @@ describe('cfs-info diff', () => {
     expect(diff(mounted.path, newImage)).toMatchObject({ status: EXIT.ok, stdout: '' });
     expect(diff(mounted.at('etc'), newImage)).toMatchObject({
       status: EXIT.usage,
-      stderr: expect.stringContaining(`${mounted.at('etc')} is a directory in a mount; give the mount's root`),
+      stderr: `cfs-info: ${mounted.at('etc')} is /etc of an image, not all of it: give the image or its mount point, and /etc after the two\n`,
     });
-    expect(diff(scratch.path, newImage).stderr).toContain('is not in a mount of cfs');
-    const named = await scratch.mount(newImage, { words: ['fsname=named'] });
-    expect(diff(named.path, newImage)).toMatchObject({ status: EXIT.ok, stdout: '' });
+    expect(diff(scratch.path, newImage)).toMatchObject({
+      status: EXIT.usage,
+      stderr: expect.stringContaining(`${scratch.path} is not in a mount of cfs`) as string,
+    });
+  });
+
+  test('finds the image of a mount where it was moved, and takes no other one for it', async () => {
+    const image = scratch.at('to-move.cfs');
+    copyFileSync(newImage, image);
+    const mounted = await scratch.mount(image, { words: ['fsname=named'] });
+    const moved = scratch.at('moved.cfs');
+    renameSync(image, moved);
+    copyFileSync(oldImage, image);
+    expect(diff(newImage, mounted.path)).toMatchObject({ status: EXIT.ok, stdout: '', stderr: '' });
+    rmSync(moved);
+    expect(diff(newImage, mounted.path)).toMatchObject({
+      status: EXIT.image,
+      stderr: `cfs-info: Cannot read the image that is mounted on ${mounted.path}: it was deleted or replaced, or its file system was unmounted\n`,
+    });
   });
 
   test('compares images of different hash by their blocks, and says so', async () => {

@@ -1,10 +1,8 @@
 /** The mount that a path of the command line lies in, and what it says of itself. */
-import { closeSync, constants, openSync, statSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { askMount, askSource } from '../../src/ask-mount.ts';
-import { exactUtf8 } from '../../src/bytes.ts';
 import { ENOTCONN, ENOTTY, type Errno, errnoOf, isErrno } from '../../src/errno.ts';
 import { CfsError, reasonOf } from '../../src/error.ts';
-import { ROOT_INO } from '../../src/fs/filesystem.ts';
 import { errnoText } from '../../src/libc.ts';
 import type { MountRecord } from '../../src/mount-record.ts';
 import type { SourceRecord } from '../../src/source-record.ts';
@@ -55,30 +53,4 @@ export function askFd(fd: number): MountAnswer | Errno {
     sources.push(source);
   }
   return { mount, sources };
-}
-
-/** Which image a mount is of, and where that is. */
-export interface MountedImage {
-  readonly path: string;
-  readonly id: string;
-}
-
-/**
- * The image of the mount whose root `path` is.
- * @throws CfsError: as `askMountAt`; `usage` for a directory below the root; `image` where the image was deleted or replaced, or its path is not UTF-8
- */
-export function imageOfMount(path: string): MountedImage {
-  const { mount, sources } = askMountAt(path);
-  if (statSync(path).ino !== ROOT_INO) {
-    throw new CfsError(
-      'usage',
-      `${path} is a directory in a mount; give the mount's root, and what is wanted of it as PATH`,
-    );
-  }
-  const image = sources[0]?.path && exactUtf8(sources[0].path);
-  if (image !== undefined) return { path: image, id: mount.imageId };
-  throw new CfsError(
-    'image',
-    `Cannot read the image of ${path}: it was deleted or replaced; give a copy of it instead`,
-  );
 }

@@ -1,17 +1,22 @@
-/** Reads the tables of one argument in a thread of its own: `tablesOfBoth`. */
+/** Reads one image in a thread of its own, for `tablesOfBoth`. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { CfsError } from '../../src/error.ts';
-import { shareTables } from '../../src/manifest/tables.ts';
-import { type TablesMessage, tablesOf } from './tables-of.ts';
+import { CfsError, type ErrorKind } from '../../src/error.ts';
+import { readImage } from '../../src/image-file.ts';
+import { type SharedTables, shareTables } from '../../src/manifest/tables.ts';
+import type { NamedImage } from './mounted-image.ts';
 
-function read(argument: string): TablesMessage {
+export type TablesMessage =
+  | { readonly tables: SharedTables }
+  // an error's class does not cross threads
+  | { readonly error: { readonly kind: ErrorKind; readonly message: string } };
+
+function read({ path, id }: NamedImage): TablesMessage {
   try {
-    return { tables: shareTables(tablesOf(argument)) };
+    return { tables: shareTables(readImage(path, id).tables) };
   } catch (error) {
     if (!(error instanceof CfsError)) throw error;
-    // an error's class does not cross threads
     return { error: { kind: error.kind, message: error.message } };
   }
 }
 
-parentPort?.postMessage(read(workerData as string));
+parentPort?.postMessage(read(workerData as NamedImage));

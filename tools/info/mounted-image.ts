@@ -1,0 +1,37 @@
+/** The image that is mounted on a directory. */
+import { realpathSync } from 'node:fs';
+import { askFile } from '../../src/ask-mount.ts';
+import { exactUtf8, printable } from '../../src/bytes.ts';
+import { isErrno } from '../../src/errno.ts';
+import { CfsError } from '../../src/error.ts';
+import { askMountAt } from './mounted.ts';
+
+/** An image file, and the id that it must have where that is known. */
+export interface NamedImage {
+  readonly path: string;
+  /** 64 hexadecimal digits. */
+  readonly id: string | undefined;
+}
+
+/**
+ * The image whose tree is seen at the directory `path`, where it is now: it may have been moved since it was mounted.
+ * @throws CfsError: as `askMountAt`; `usage` where only a part of the tree is seen; `image` where the file is not there any more
+ */
+export function imageOfMount(path: string): NamedImage {
+  const { mount, sources } = askMountAt(path);
+  const directory = askFile(realpathSync(path, { encoding: 'buffer' }));
+  const place = isErrno(directory) ? '/' : printable(directory.path);
+  if (place !== '/') {
+    throw new CfsError(
+      'usage',
+      `${path} is ${place} of an image, not all of it: give the image or its mount point, and ${place} after the two`,
+    );
+  }
+  const cannot = (reason: string): CfsError =>
+    new CfsError('image', `Cannot read the image that is mounted on ${path}: ${reason}`);
+  const image = sources[0]?.path;
+  if (image === undefined) throw cannot('it was deleted or replaced, or its file system was unmounted');
+  const text = exactUtf8(image);
+  if (text === undefined) throw cannot(`its path is not UTF-8: ${printable(image)}`);
+  return { path: text, id: mount.imageId };
+}
