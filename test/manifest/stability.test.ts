@@ -219,6 +219,9 @@ describe('stable ids that collide', () => {
     return named;
   }
 
+  /** The same trees each time: both tests also want to have seen what they are about. */
+  const SEED = 4;
+
   it('depend on what comes before in path order alone', () => {
     let moved = 0;
     fc.assert(
@@ -229,7 +232,7 @@ describe('stable ids that collide', () => {
         for (const [i, { path, id }] of after.entries())
           if (before[i + 1]?.path === path && before[i + 1]?.id !== id) moved++;
       }),
-      { numRuns: 300 },
+      { numRuns: 300, seed: SEED },
     );
     expect(moved).toBeGreaterThan(20);
   });
@@ -247,7 +250,7 @@ describe('stable ids that collide', () => {
           expect(found.mode & S_IFMT).toBe(mode & S_IFMT);
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 300, seed: SEED },
     );
     expect(elsewhere).toBeGreaterThan(0);
   });
