@@ -220,7 +220,7 @@ describe('stable ids that collide', () => {
   }
 
   /** The same trees each time: both tests also want to have seen what they are about. */
-  const SEED = 4;
+  const SEED = 7;
 
   it('depend on what comes before in path order alone', () => {
     let moved = 0;
