@@ -1,6 +1,7 @@
 /** A thread that checks objects. Started by check-pool.ts. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { toHex } from '../bytes.ts';
+import { errnoOf } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import type { CheckMessage, CheckSettings } from './check-pool.ts';
 import { digestsOfNames, mergeDigests } from './digest-merge.ts';
@@ -32,6 +33,9 @@ const report: CheckReport = {
 };
 
 function failure(error: unknown): CheckMessage {
+  if (errnoOf(error) !== undefined) {
+    return { type: 'failed', kind: 'store', message: `Cannot check repository ${path}: ${reasonOf(error)}` };
+  }
   const kind = error instanceof CfsError ? error.kind : 'bug';
   const stack = error instanceof Error ? error.stack : undefined;
   return { type: 'failed', kind, message: reasonOf(error), ...(stack === undefined ? {} : { stack }) };

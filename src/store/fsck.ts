@@ -1,6 +1,6 @@
 /** Checking all of a repository, and repairing what can be repaired. */
 import { join } from 'node:path';
-import { errnoOf } from '../errno.ts';
+import { ENOENT, errnoOf } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
 import { type CheckProgress, checkAll } from './check-pool.ts';
 import { readdirSync } from './file-calls.ts';
@@ -46,6 +46,15 @@ export interface FsckResult {
  * @throws CfsError (store) where the repository cannot be read
  */
 export async function checkRepository(repository: LocalRepository, options: FsckOptions): Promise<FsckResult> {
+  try {
+    return await check(repository, options);
+  } catch (error) {
+    if (error instanceof CfsError || errnoOf(error) === undefined) throw error;
+    throw new CfsError('store', `Cannot check repository ${repository.path}: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+async function check(repository: LocalRepository, options: FsckOptions): Promise<FsckResult> {
   const { signal, onWait, dryRun, sources } = options;
   const around = lookAround(repository);
   const roots = listRoots(repository);
@@ -106,10 +115,8 @@ function namesIn(repository: LocalRepository, directory: string): readonly strin
   try {
     return readdirSync(join(repository.path, directory));
   } catch (error) {
-    if (directory === 'tmp') return [];
-    throw new CfsError('store', `Cannot check repository ${repository.path}: ${directory}: ${reasonOf(error)}`, {
-      cause: error,
-    });
+    if (directory === 'tmp' && errnoOf(error) === ENOENT) return [];
+    throw error;
   }
 }
 

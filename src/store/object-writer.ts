@@ -130,7 +130,7 @@ export class ObjectWriter {
 
   /** Waits until the file system of the repository has written everything, names included. */
   sync(): void {
-    this.#files.sync();
+    this.#guarded(() => this.#files.sync());
   }
 
   /** Closes what the writer has open; it can go on afterwards. */
