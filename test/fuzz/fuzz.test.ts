@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { run } from '../mount/run.ts';
 
-const SECONDS = 12;
+const SECONDS = 6;
 const targets = readdirSync(join(import.meta.dirname, 'corpus'));
 
 describe('fuzzing', () => {

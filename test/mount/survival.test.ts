@@ -184,7 +184,7 @@ interface Load {
 
 test('readers of every kind see no error and no other byte while the server is killed again and again', async () => {
   const mounted = await scratch.mount(image);
-  const milliseconds = 20_000;
+  const milliseconds = 14_000;
   const end = Date.now() + milliseconds;
   const program = join(import.meta.dirname, 'reader-load.mjs');
   const readers = ['open', 'hold', 'list', 'map', 'handle'].map(async (kind, i) => {
@@ -201,8 +201,8 @@ test('readers of every kind see no error and no other byte while the server is k
   }
   const loads = await Promise.all(readers);
   expect(loads.flatMap(({ errors }) => errors)).toEqual([]);
-  for (const { kind, count } of loads) expect(count, kind).toBeGreaterThan(20);
-  expect(kills).toBeGreaterThan(5);
+  for (const { kind, count } of loads) expect(count, kind).toBeGreaterThan(10);
+  expect(kills).toBeGreaterThan(2);
   console.log(
     `${kills} kills: ${loads.map(({ kind, count, longest }) => `${kind} ${count}×, ${longest} ms`).join('; ')}`,
   );
