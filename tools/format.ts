@@ -24,3 +24,7 @@ export function formatDuration(ms: number): string {
 
 /** "15,000" */
 export const formatCount = (n: number): string => n.toLocaleString('en');
+
+/** "1 file", "2,000 files" */
+export const formatCounted = (n: number, one: string, many = `${one}s`): string =>
+  `${formatCount(n)} ${n === 1 ? one : many}`;

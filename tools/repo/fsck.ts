@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { type CheckProgress, checkRepository, type FsckResult } from '../../src/store/fsck.ts';
 import type { Repaired } from '../../src/store/repair.ts';
 import { EXIT, type ExitStatus, integerOption, printJson } from '../cli.ts';
-import { formatBytes, formatCount, formatDuration } from '../format.ts';
+import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { formatTable } from '../table.ts';
 import { repairSources } from './repair-sources.ts';
@@ -94,12 +94,12 @@ function textOf(result: FsckResult, ms: number): string {
   const rate = `${formatDuration(ms)}, ${formatBytes((bytes * 1000) / Math.max(ms, 1))}/s`;
   const repaired = damaged.filter(isRepaired).length;
   const lines = [
-    `checked     ${formatCount(objects)} objects, ${formatBytes(bytes)} (${rate})`,
+    `checked     ${formatCounted(objects, 'object')}, ${formatBytes(bytes)} (${rate})`,
     `damaged     ${formatCount(damaged.length)}${damaged.length > 0 ? `, of these repaired ${formatCount(repaired)}` : ''}`,
   ];
   if (roots > 0) lines.push(`images      ${formatCount(roots)} registered`);
-  if (quarantined > 0) lines.push(`quarantine  ${formatCount(quarantined)} files`);
-  if (temporaries > 0) lines.push(`unfinished  ${formatCount(temporaries)} files in tmp/`);
+  if (quarantined > 0) lines.push(`quarantine  ${formatCounted(quarantined, 'file')}`);
+  if (temporaries > 0) lines.push(`unfinished  ${formatCounted(temporaries, 'file')} in tmp/`);
   if (oddities.length > 0) lines.push(`odd         ${formatCount(oddities.length)}`);
   if (damaged.length > 0) {
     lines.push('', ...formatTable(['object', 'problem', 'now'], damaged.map(rowOf)));

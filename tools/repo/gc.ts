@@ -3,7 +3,7 @@ import { CfsError } from '../../src/error.ts';
 import { type Amount, collectGarbage, type GcResult } from '../../src/store/gc.ts';
 import { KeptInMemory } from '../../src/store/keepers.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
-import { formatBytes, formatCount } from '../format.ts';
+import { formatBytes, formatCounted } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { readKeptImage } from './kept-image.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
@@ -77,7 +77,7 @@ async function gc(dir: string, options: Options): Promise<ExitStatus> {
 function textOf(result: GcResult, { keep, dryRun }: Options): string {
   const { freed, kept, young, registered, mounted, packed, leftovers, dead, quarantined } = result;
   const amount = ({ objects, bytes, diskBytes }: Amount): string =>
-    `${formatCount(objects)} objects (${formatBytes(bytes)}, ${formatBytes(diskBytes)} on disk)`;
+    `${formatCounted(objects, 'object')} (${formatBytes(bytes)}, ${formatBytes(diskBytes)} on disk)`;
   const images = [
     `${registered} registered`,
     `${mounted} mounted`,
@@ -99,5 +99,4 @@ function textOf(result: GcResult, { keep, dryRun }: Options): string {
   return `${lines.join('\n')}\n`;
 }
 
-const counted = (n: number, one: string, many = `${one}s`): string[] =>
-  n === 0 ? [] : [`${formatCount(n)} ${n === 1 ? one : many}`];
+const counted = (n: number, one: string, many?: string): string[] => (n === 0 ? [] : [formatCounted(n, one, many)]);
