@@ -217,11 +217,10 @@ describe('cfs-info', () => {
 
     test('a handle of an impossible form', async () => {
       expect(await open('0x1000081:000000000100000000000000')).toContain('invalid argument: a handle has');
-      expect(await open(`0x81:${'00'.repeat(129)}`)).toContain('1 to 128 bytes');
     });
 
     test('what is no handle', async () => {
-      for (const text of ['', '0x81', 'f8aa', '0x81:f8a']) {
+      for (const text of ['', '0x81', 'f8aa', '0x81:f8a', `0x81:${'00'.repeat(129)}`]) {
         const outcome = await info(['open-handle', mounted.path, text]);
         expect(messageOf(outcome, EXIT.usage, 'cfs-info')).toContain(`"${text}" is no handle`);
       }
