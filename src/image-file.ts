@@ -1,9 +1,11 @@
 /** Reading an image file: bytes, id, validated tables. */
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { toHex } from './bytes.ts';
-import { blake3 } from './digest.ts';
-import { EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, type Errno, errnoOf } from './errno.ts';
+import { blake3, createDigest } from './digest.ts';
+import { EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, type Errno, errnoOf, isErrno } from './errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from './error.ts';
+import { type MeasureVerity, measureVerity } from './fsverity.ts';
+import { type ImageDigest, parseImageDigest } from './image-digest.ts';
 import { decodeManifest } from './manifest/decode.ts';
 import type { ManifestTables } from './manifest/tables.ts';
 
@@ -23,15 +25,15 @@ const NO_IMAGE: readonly (Errno | undefined)[] = [ENOENT, ENOTDIR, ENAMETOOLONG,
 
 /**
  * Reads and validates an image.
- * @param expectedId the image must have this id; it is compared before a byte of the image is decoded
+ * @param expected its id, or its fs-verity digest (image-digest.ts); it is compared before a byte of the image is decoded
  * @throws CfsError: `image` where there is no image at `path`, it is malformed, not the expected one, or
- *   changed while it was read; `system` where the machine fails to read it; `usage` where `expectedId` is no id
+ *   changed while it was read; `system` where the machine fails to read it; `usage` where `expected` names no image
  */
-export function readImage(path: string, expectedId?: string): ImageFile {
-  checkId(expectedId);
+export function readImage(path: string, expected?: string): ImageFile {
+  if (expected !== undefined) parseImageDigest(expected);
   const fd = openImage(path);
   try {
-    return readOpenImage(fd, path, expectedId);
+    return readOpenImage(fd, path, expected);
   } finally {
     closeSync(fd);
   }
@@ -51,13 +53,18 @@ export function openImage(path: string): number {
 }
 
 /** As `readImage`, from an open file; `path` is for messages. */
-export function readOpenImage(fd: number, path: string, expectedId?: string): ImageFile {
-  checkId(expectedId);
+export function readOpenImage(
+  fd: number,
+  path: string,
+  expected?: string,
+  measure: MeasureVerity = measureVerity,
+): ImageFile {
+  const wanted = expected === undefined ? undefined : parseImageDigest(expected);
+  const isMeasured = wanted?.kind === 'fsverity' && isSealedAs(fd, path, wanted, measure);
   const bytes = readFile(fd, path);
   const id = toHex(blake3(bytes));
-  if (expectedId !== undefined && id !== expectedId.toLowerCase()) {
-    throw cannotRead(path, `its id is ${id}, not ${expectedId.toLowerCase()}, which was asked for`);
-  }
+  if (wanted?.kind === 'id') compare('id', path, id, wanted);
+  if (wanted?.kind === 'fsverity' && !isMeasured) compare('fs-verity digest', path, verityDigestOf(bytes), wanted);
   try {
     return { id, bytes: bytes.length, tables: decodeManifest(bytes) };
   } catch (error) {
@@ -66,9 +73,41 @@ export function readOpenImage(fd: number, path: string, expectedId?: string): Im
   }
 }
 
-function checkId(id: string | undefined): void {
-  if (id === undefined || /^[0-9a-f]{64}$/i.test(id)) return;
-  throw new CfsError('usage', `"${id}" is no image id: an id is 64 hexadecimal digits, as 'cfs-info id' shows`);
+/**
+ * Compares before a byte of the file is read: from then on the kernel checks what is read.
+ * @returns false where the file is not sealed, or with another hash: its digest is to be computed
+ */
+function isSealedAs(fd: number, path: string, wanted: ImageDigest, measure: MeasureVerity): boolean {
+  const measured = measure(fd);
+  if (isErrno(measured) || measured.algorithm !== 'sha256') return false;
+  compare('fs-verity digest', path, toHex(measured.digest), wanted);
+  return true;
+}
+
+function compare(what: string, path: string, is: string, { hex }: ImageDigest): void {
+  if (is !== hex) throw cannotRead(path, `its ${what} is ${is}, not ${hex}, which was asked for`);
+}
+
+/** The digest that a file with these bytes is sealed as, 64 hexadecimal digits. */
+function verityDigestOf(bytes: Uint8Array): string {
+  const hasher = createDigest('fsverity-sha256');
+  hasher.update(bytes);
+  return toHex(hasher.digest());
+}
+
+/**
+ * The fs-verity digest of an image file: what it is sealed as, or would be.
+ * @throws CfsError as `readImage`, but for what is in it
+ */
+export function imageVerityDigest(path: string, measure: MeasureVerity = measureVerity): ImageDigest {
+  const fd = openImage(path);
+  try {
+    const measured = measure(fd);
+    const isSealed = !isErrno(measured) && measured.algorithm === 'sha256';
+    return { kind: 'fsverity', hex: isSealed ? toHex(measured.digest) : verityDigestOf(readFile(fd, path)) };
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function cannotRead(path: string, reason: string, kind: ErrorKind = 'image', cause?: unknown): CfsError {

@@ -1,12 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { toHex } from '../src/bytes.ts';
-import { blake3 } from '../src/digest.ts';
+import { blake3, createDigest } from '../src/digest.ts';
+import { EOPNOTSUPP } from '../src/errno.ts';
 import { CfsError } from '../src/error.ts';
-import { readImage } from '../src/image-file.ts';
+import type { MeasureVerity } from '../src/fsverity.ts';
+import { imageVerityDigest, readImage, readOpenImage } from '../src/image-file.ts';
 import { ManifestBuilder } from '../src/manifest/builder.ts';
 import { encodeManifest } from '../src/manifest/encode.ts';
 import { inodeCount } from '../src/manifest/tables.ts';
@@ -90,5 +92,51 @@ describe('readImage()', () => {
   const shrinking = '/sys/kernel/uevent_seqnum';
   test.skipIf(!existsSync(shrinking))('refuses a file that has fewer bytes than its size says', () => {
     expect(failure(shrinking).message).toContain('its size changed while it was read');
+  });
+});
+
+describe('an image that is named by its fs-verity digest', () => {
+  const hasher = createDigest('fsverity-sha256');
+  hasher.update(image);
+  const digest = toHex(hasher.digest());
+  const other = '0'.repeat(64);
+
+  function readMeasured(name: string, expected: string, measure: MeasureVerity): string {
+    const fd = openSync(at(name), 'r');
+    try {
+      return readOpenImage(fd, at(name), expected, measure).id;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  test('is measured where it is sealed, and not hashed for it', () => {
+    // were it computed, it would be another one: the digest of a sealed file is the kernel's affair
+    const measure: MeasureVerity = () => ({ algorithm: 'sha256', digest: new Uint8Array(32) });
+    expect(readMeasured('good.cfs', `fsverity-sha256:${other}`, measure)).toBe(id);
+  });
+
+  test('is refused before a byte of it is read where the measured digest is another', () => {
+    const measure: MeasureVerity = () => ({ algorithm: 'sha256', digest: new Uint8Array(32) });
+    const read = (): string => readMeasured('empty.cfs', `fsverity-sha256:${digest}`, measure);
+    expect(read).toThrow(`its fs-verity digest is ${other}, not ${digest}, which was asked for`);
+  });
+
+  test.each([
+    ['is not sealed', () => EOPNOTSUPP],
+    ['is sealed with another hash', () => ({ algorithm: 'sha512', digest: new Uint8Array(64) })],
+  ] as const)('is hashed where it %s', (_what, measure) => {
+    expect(readMeasured('good.cfs', `fsverity-sha256:${digest.toUpperCase()}`, measure)).toBe(id);
+    const read = (): string => readMeasured('good.cfs', `fsverity-sha256:${other}`, measure);
+    expect(read).toThrow(`its fs-verity digest is ${digest}, not ${other}`);
+  });
+
+  test('is so by imageVerityDigest(), as fsverity-utils has it', () => {
+    expect(imageVerityDigest(at('good.cfs'))).toEqual({ kind: 'fsverity', hex: digest });
+    expect(imageVerityDigest(at('good.cfs'), () => ({ algorithm: 'sha256', digest: new Uint8Array(32) })).hex).toBe(
+      other,
+    );
+    const printed = execFileSync('fsverity', ['digest', '--compact', at('good.cfs')], { encoding: 'utf8' });
+    expect(printed.trim()).toBe(digest);
   });
 });

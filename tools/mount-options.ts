@@ -1,6 +1,7 @@
 /** The words of `-o`: those of cfs, of mount(8), and of mount.composefs. */
 import { availableParallelism } from 'node:os';
 import { CfsError } from '../src/error.ts';
+import { formatImageDigest, parseImageDigest } from '../src/image-digest.ts';
 import type { Driver, MountOptions } from '../src/mount.ts';
 import type { VerifyMode } from '../src/store/object-store.ts';
 
@@ -29,12 +30,10 @@ function choice<T extends string>(word: string, allowed: readonly T[]): (value: 
 const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new Map(
   Object.entries({
     digest: (words, value) => {
-      if (!/^[0-9a-fA-F]{64}$/.test(value))
-        throw usage(`-o digest= takes an image id, 64 hexadecimal digits; not "${value}"`);
-      words.digest = value.toLowerCase();
+      words.digest = formatImageDigest(parseImageDigest(value));
     },
     verify: (words, value) => {
-      words.verify = choice<VerifyMode>('verify', ['open', 'read', 'off'])(value);
+      words.verify = choice<VerifyMode>('verify', ['auto', 'open', 'read', 'fsverity', 'off'])(value);
     },
     driver: (words, value) => {
       words.driver = choice<Driver>('driver', ['kernel', 'fuse-native'])(value);
@@ -121,7 +120,7 @@ const IGNORED_PREFIX = /^(?:x-|X-|comment=)/;
 function defaults(): Mutable {
   return {
     repositories: [],
-    verify: 'open',
+    verify: 'auto',
     driver: 'kernel',
     threads: Math.min(availableParallelism(), 2),
     allowOther: process.geteuid?.() === 0,
