@@ -9,11 +9,14 @@ import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/digest.ts';
 import { ELOOP, ENAMETOOLONG, ENOTDIR, type Errno, errnoOf } from '../src/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
 import { INLINE_LIMIT } from '../src/manifest/tables.ts';
-import { openOrInitRepository } from '../src/store/local.ts';
+import { type ImageSeal, requireSealable, sealImage } from '../src/seal-image.ts';
+import { type LocalRepository, openOrInitRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
+import type { SealOptions } from '../src/store/seal.ts';
 import { EXIT, type ExitStatus, InterruptedError, integerOption, makeCommand, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount, formatDuration } from './format.ts';
 import { ProgressLine } from './progress.ts';
+import { imageText, problemLines, sealedText, sealStatus } from './seal-report.ts';
 
 interface Options {
   readonly store?: string;
@@ -26,6 +29,7 @@ interface Options {
   readonly threads: number;
   readonly fsync: boolean;
   readonly rehash: boolean;
+  readonly seal: boolean;
   readonly recordHint?: string;
   readonly printId: boolean;
   readonly json: boolean;
@@ -76,6 +80,11 @@ const command = makeCommand(
     false,
   )
   .option(
+    '--seal',
+    'seal its objects and the image with fs-verity: nobody can change them any more, and the kernel checks what is read',
+    false,
+  )
+  .option(
     '--record-hint <TEXT>',
     "record the store's uuid and TEXT (a URL, say) in the image, for who looks for its objects",
   )
@@ -100,13 +109,19 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   if (options.store !== undefined) checkNotEmpty('--store', options.store);
   checkImagePath(image);
   const result = await withSignals((signal) => pack(source, image, options, signal));
+  const { seal } = result;
   if (options.json) printJson({ image: resolve(image), ...result, seconds: (Date.now() - started) / 1000 });
   else if (options.printId) process.stdout.write(`${result.id}\n`);
   else if (!options.quiet) process.stdout.write(summary(image, result, Date.now() - started));
-  return EXIT.ok;
+  return seal === undefined ? EXIT.ok : reportSeal(seal, options);
 }
 
-async function pack(source: string, image: string, options: Options, signal: AbortSignal): Promise<BuildResult> {
+/** What packing has made, and what sealing that has come to. */
+interface Result extends BuildResult {
+  readonly seal?: ImageSeal;
+}
+
+async function pack(source: string, image: string, options: Options, signal: AbortSignal): Promise<Result> {
   const store = options.store ?? defaultStore();
   checkSource(source);
   const repository = openOrInitRepository(store, options.hash);
@@ -114,10 +129,17 @@ async function pack(source: string, image: string, options: Options, signal: Abo
   const warn = (line: string): void => {
     if (!options.quiet) process.stderr.write(`cfs-mkimage: ${line}\n`);
   };
+  if (options.seal) {
+    requireSealable(target, repository);
+    if (repository.hash !== 'fsverity-sha256')
+      warn(
+        `the store names objects by ${repository.hash}: mounts hash them, sealed or not. A store for --hash fsverity-sha256 is another one.`,
+      );
+  }
   const tree = openDirectorySource(source, { ...options, exclude: { store: repository.path, image: target }, warn });
   const progress = new ProgressLine(!options.quiet && !options.json);
   try {
-    return await buildImage(tree, {
+    const built = await buildImage(tree, {
       repository,
       image: target,
       inlineMax: options.inlineMax,
@@ -129,9 +151,32 @@ async function pack(source: string, image: string, options: Options, signal: Abo
       onWait: warn,
       onProgress: (p) => progress.update(p),
     });
+    return options.seal ? { ...built, seal: await seal(target, repository, { signal, onWait: warn }) } : built;
   } finally {
     progress.end();
   }
+}
+
+async function seal(image: string, repository: LocalRepository, options: SealOptions): Promise<ImageSeal> {
+  try {
+    return await sealImage(image, repository, options);
+  } catch (error) {
+    if (!(error instanceof InterruptedError)) throw error;
+    const { signal } = error;
+    throw new InterruptedError(
+      signal,
+      `stopped by ${signal}; the image was written, and 'cfs-repo seal' goes on with sealing`,
+    );
+  }
+}
+
+/** The image is there, whatever became of sealing it. */
+function reportSeal({ problems, image }: ImageSeal, { quiet, json }: Options): ExitStatus {
+  const status = sealStatus(problems, [image]);
+  if (status === EXIT.ok || quiet || json) return status;
+  const lines = [...(image.reason === undefined ? [] : [imageText(image)]), ...problemLines(problems)];
+  process.stderr.write(`cfs-mkimage: not everything is sealed:\n${lines.join('\n')}\n`);
+  return status;
 }
 
 /** Where IMAGE is a symbolic link, the file behind it is replaced, not the link. */
@@ -189,7 +234,7 @@ async function withSignals<T>(work: (signal: AbortSignal) => Promise<T>): Promis
   }
 }
 
-function summary(image: string, r: BuildResult, ms: number): string {
+function summary(image: string, r: Result, ms: number): string {
   const rate = `${formatCount(Math.round((r.files * 1000) / Math.max(ms, 1)))} files/s, ${formatBytes((r.bytes * 1000) / Math.max(ms, 1))}/s`;
   const unchanged = r.unchangedFiles > 0 ? `; ${formatCount(r.unchangedFiles)} files unchanged, not read` : '';
   return [
@@ -198,6 +243,7 @@ function summary(image: string, r: BuildResult, ms: number): string {
     `tree     ${formatCount(r.entries)} entries, ${formatCount(r.files)} files, ${formatBytes(r.bytes)}${unchanged}`,
     `objects  ${formatCount(r.objects)} (${formatBytes(r.objectBytes)}), of these new ${formatCount(r.newObjects)} (${formatBytes(r.newBytes)})`,
     `shared   ${formatBytes(r.sharedBytes)} needed no space`,
+    ...(r.seal === undefined ? [] : [`sealed   ${sealedText(r.seal)}`, `digest   ${r.seal.image.digest ?? 'none'}`]),
     `time     ${formatDuration(ms)} (${rate})`,
     '',
   ].join('\n');

@@ -1,19 +1,22 @@
 #!/usr/bin/env node
-/** cfs-repo: makes and describes repositories. */
+/** cfs-repo: makes, describes and seals repositories. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/digest.ts';
 import { CfsError, reasonOf } from '../src/error.ts';
-import { initRepository, openRepository } from '../src/store/local.ts';
+import { initRepository } from '../src/store/local.ts';
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount } from './format.ts';
+import { type Commands, checkDirectoryArgument, repositoryAt } from './repo/repository.ts';
+import { addSeal } from './repo/seal.ts';
 
 const command = makeCommand(
   'cfs-repo',
-  'Makes and describes repositories: directories that hold the objects of images.',
+  'Makes, describes and seals repositories: directories that hold the objects of images.',
   `  cfs-repo init /srv/store
   cfs-repo init --hash fsverity-sha256 /srv/verity-store
   cfs-repo stat /srv/store
+  cfs-repo seal --image rootfs.cfs /srv/verity-store
 `,
 );
 
@@ -39,8 +42,7 @@ command
   .argument('<DIR>')
   .option('--json', 'print the result as one JSON object', false)
   .action((dir: string, options: { json: boolean }) => {
-    checkDirectoryArgument(dir);
-    const { path, uuid, hash } = openRepository(dir);
+    const { path, uuid, hash } = repositoryAt(dir);
     const counts = countObjects(path);
     if (options.json) printJson({ path, uuid, hash, ...counts });
     else {
@@ -57,9 +59,14 @@ command
     }
   });
 
-function checkDirectoryArgument(dir: string): void {
-  if (dir === '') throw new CfsError('usage', 'DIR is empty');
-}
+let status: ExitStatus = EXIT.ok;
+const commands: Commands = {
+  program: command,
+  setStatus: (result) => {
+    status = result;
+  },
+};
+addSeal(commands);
 
 interface ObjectCounts {
   readonly objects: number;
@@ -93,9 +100,12 @@ function countFiles(path: string): ObjectCounts {
 }
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
-  if (argv.length < 3) throw new CfsError('usage', "a command is missing: init or stat. 'cfs-repo --help' shows how.");
-  command.parse(argv);
-  return EXIT.ok;
+  if (argv.length < 3) {
+    const names = command.commands.map((known) => known.name()).join(', ');
+    throw new CfsError('usage', `a command is missing: ${names}. 'cfs-repo --help' shows how.`);
+  }
+  await command.parseAsync(argv);
+  return status;
 }
 
 await runTool('cfs-repo', main);

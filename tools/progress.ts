@@ -18,12 +18,17 @@ export class ProgressLine {
 
   /** Redraws at most ten times a second. */
   update(progress: BuildProgress): void {
+    this.draw((elapsedMs) => progressText(progress, elapsedMs));
+  }
+
+  /** As `update`, with any text. */
+  draw(text: (elapsedMs: number) => string): void {
     if (!this.#enabled) return;
     const now = Date.now();
     if (now - this.#start < SHOW_AFTER_MS || now - this.#last < REDRAW_MS) return;
     this.#last = now;
     this.#shown = true;
-    const line = progressText(progress, now - this.#start);
+    const line = text(now - this.#start);
     process.stderr.write(`\r\x1b[K${line.slice(0, Math.max(20, (process.stderr.columns || 80) - 1))}`);
   }
 

@@ -1,0 +1,27 @@
+/** What the commands of cfs-repo share. */
+import type { Command } from 'commander';
+import { CfsError } from '../../src/error.ts';
+import { type LocalRepository, openRepository } from '../../src/store/local.ts';
+import type { ExitStatus } from '../cli.ts';
+
+/** Adds a command to cfs-repo. Its status is what `cfs-repo` exits with. */
+export interface Commands {
+  readonly program: Command;
+  setStatus(status: ExitStatus): void;
+}
+
+export function checkDirectoryArgument(dir: string): void {
+  if (dir === '') throw new CfsError('usage', 'DIR is empty');
+}
+
+/** The repository that DIR of the command line is. */
+export function repositoryAt(dir: string): LocalRepository {
+  checkDirectoryArgument(dir);
+  return openRepository(dir);
+}
+
+/** A line for people, on stderr. */
+export const warn = (line: string): void => void process.stderr.write(`cfs-repo: ${line}\n`);
+
+/** For options that can be given several times. */
+export const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
