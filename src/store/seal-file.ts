@@ -73,15 +73,26 @@ export function sealFile(path: string, verity: Verity = KERNEL): SealedFile {
 function sealOpen(fd: number, verity: Verity): SealedFile {
   const { size, blocks, isFile } = statusOf(fd);
   if (!isFile) return { outcome: 'failed', reason: 'it is not a regular file' };
-  let digest = verity.measure(fd);
-  if (!isErrno(digest)) return { outcome: 'already', digest, size, treeBytes: 0 };
-  if (digest !== ENODATA) return refusal(digest);
-  const result = enableAsOwner(fd, verity);
-  if (result !== 0 && result !== EEXIST) return refusal(result);
-  digest = verity.measure(fd);
+  for (let tries = 0; ; tries++) {
+    const before = verity.measure(fd);
+    if (!isErrno(before)) return { outcome: 'already', digest: before, size, treeBytes: 0 };
+    if (before !== ENODATA) return refusal(before);
+    const result = enableAsOwner(fd, verity);
+    if (result === 0) return sealedNow(verity.measure(fd), size, statusOf(fd).blocks - blocks);
+    // another program is at it. Just before that is done the file is there as sealed (EEXIST) and cannot be measured yet
+    if ((result !== EBUSY && result !== EEXIST) || tries === TRIES) return refusal(result === EEXIST ? EBUSY : result);
+    Atomics.wait(never, 0, 0, RETRY_MS);
+  }
+}
+
+/** How long to wait for another program that seals the same file: a second. */
+const TRIES = 50;
+const RETRY_MS = 20;
+const never: Int32Array = new Int32Array(new SharedArrayBuffer(4));
+
+function sealedNow(digest: VerityDigest | Errno, size: number, blocks: number): SealedFile {
   if (isErrno(digest)) return refusal(digest);
-  if (result === EEXIST) return { outcome: 'already', digest, size, treeBytes: 0 };
-  return { outcome: 'sealed', digest, size, treeBytes: Math.max(0, statusOf(fd).blocks - blocks) * 512 };
+  return { outcome: 'sealed', digest, size, treeBytes: Math.max(0, blocks) * 512 };
 }
 
 function statusOf(fd: number): { size: number; blocks: number; isFile: boolean } {
