@@ -30,7 +30,7 @@ const NO_IMAGE: readonly (Errno | undefined)[] = [ENOENT, ENOTDIR, ENAMETOOLONG,
  *   changed while it was read; `system` where the machine fails to read it; `usage` where `expected` names no image
  */
 export function readImage(path: string, expected?: string): ImageFile {
-  if (expected !== undefined) parseImageDigest(expected);
+  wantedOf(expected);
   const fd = openImage(path);
   try {
     return readOpenImage(fd, path, expected);
@@ -59,7 +59,7 @@ export function readOpenImage(
   expected?: string,
   measure: MeasureVerity = measureVerity,
 ): ImageFile {
-  const wanted = expected === undefined ? undefined : parseImageDigest(expected);
+  const wanted = wantedOf(expected);
   const isMeasured = wanted?.kind === 'fsverity' && isSealedAs(fd, path, wanted, measure);
   const bytes = readFile(fd, path);
   const id = toHex(blake3(bytes));
@@ -71,6 +71,15 @@ export function readOpenImage(
     if (error instanceof CfsError) throw cannotRead(path, error.message, error.kind, error);
     throw error;
   }
+}
+
+function wantedOf(expected: string | undefined): ImageDigest | undefined {
+  const wanted = expected === undefined ? undefined : parseImageDigest(expected);
+  if (expected === undefined || wanted !== undefined) return wanted;
+  throw new CfsError(
+    'usage',
+    `"${expected}" is no image id: an id is 64 hexadecimal digits, as 'cfs-info id' shows, or fsverity-sha256: and as many, as 'cfs-info id --fsverity' does`,
+  );
 }
 
 /**

@@ -30,7 +30,13 @@ function choice<T extends string>(word: string, allowed: readonly T[]): (value: 
 const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new Map(
   Object.entries({
     digest: (words, value) => {
-      words.digest = formatImageDigest(parseImageDigest(value));
+      const digest = parseImageDigest(value);
+      if (digest === undefined) {
+        throw usage(
+          `-o digest= takes an image id, 64 hexadecimal digits, or fsverity-sha256: and as many; not "${value}"`,
+        );
+      }
+      words.digest = formatImageDigest(digest);
     },
     verify: (words, value) => {
       words.verify = choice<VerifyMode>('verify', ['auto', 'open', 'read', 'fsverity', 'off'])(value);
