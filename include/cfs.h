@@ -82,6 +82,7 @@ struct cfs_source {
 #define CFS_VERIFIED_READING 2	/* each block when it is read */
 #define CFS_VERIFIED_NO 3	/* not yet: at its first open */
 #define CFS_VERIFIED_OFF 4	/* never in this mount */
+#define CFS_VERIFIED_FSVERITY 5	/* sealed as this object: the kernel checks each page when it reads it */
 
 #define CFS_NO_SOURCE 0xffffffffU
 

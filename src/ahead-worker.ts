@@ -1,6 +1,7 @@
 /** A worker thread that fetches files before they are asked for. Started by mount-workers.ts where readers read in order. */
 import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
+import { wholeMode } from './contents.ts';
 import { isErrno } from './errno.ts';
 import { ReadingEvents } from './fs/reading-events.ts';
 import { ReadingOrder } from './fs/reading-order.ts';
@@ -32,13 +33,18 @@ function fetchAhead(message: MountMessage): void {
 /** What makes an object quick to open and read: to verify it, where it is verified as a whole, and else to have its pages in memory. */
 function fetcher(message: MountMessage, tables: ManifestTables): (object: ObjectName) => void {
   const repositories = repositoriesOf(message, tables);
-  if (message.verify === 'open') {
+  const { verify } = message;
+  if (verify !== 'read' && verify !== 'off') {
+    const mode = wholeMode(verify, tables.header.hash);
     // what is wrong with an object is told when somebody asks for it
-    const store = new ObjectStore(repositories, true, message.objectState, () => undefined);
+    const store = new ObjectStore(repositories, mode, message.objectState, () => undefined);
     return (object) => {
       if (store.current(object) >= 0) return;
       const fd = store.open(object, () => '');
-      if (!isErrno(fd)) closeSync(fd);
+      if (isErrno(fd)) return;
+      // what was hashed is in memory, what was measured need not be
+      if (mode !== 'open') readahead(fd, 0, object.size);
+      closeSync(fd);
     };
   }
   return (object) => {

@@ -28,6 +28,7 @@ export const EINVAL: Errno = make(22);
 export const ENFILE: Errno = make(23);
 export const EMFILE: Errno = make(24);
 export const ENOTTY: Errno = make(25);
+export const ETXTBSY: Errno = make(26);
 export const ENOSPC: Errno = make(28);
 export const EROFS: Errno = make(30);
 export const ERANGE: Errno = make(34);
@@ -59,6 +60,7 @@ const names: ReadonlyMap<number, string> = new Map(
     ENFILE,
     EMFILE,
     ENOTTY,
+    ETXTBSY,
     ENOSPC,
     EROFS,
     ERANGE,

@@ -2,9 +2,13 @@
 import { fromHex, toHex } from './bytes.ts';
 import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from './digest.ts';
 
-/** How far the copy that serves an object was verified: as a whole, block by block when it is read, not yet, or never in this mount. */
-export type Verified = 'yes' | 'reading' | 'no' | 'off';
-const VERIFIED: readonly Verified[] = ['yes', 'reading', 'no', 'off'];
+/**
+ * How far the copy that serves an object was verified: as a whole, block by block when it is read, not yet, never in this mount, or
+ * by its fs-verity digest, which the kernel holds every page against that it reads.
+ */
+export type Verified = 'yes' | 'reading' | 'no' | 'off' | 'fsverity';
+/** In the order of CFS_VERIFIED_*, from 1. */
+const VERIFIED: readonly Verified[] = ['yes', 'reading', 'no', 'off', 'fsverity'];
 
 /** Where the content of a regular file is. */
 export interface ContentPlace {

@@ -1,9 +1,11 @@
 /** Reading an image file: bytes, id, signature, validated tables. */
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { toHex } from './bytes.ts';
-import { blake3 } from './digest.ts';
-import { EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, type Errno, errnoOf } from './errno.ts';
+import { blake3, createDigest } from './digest.ts';
+import { EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, type Errno, errnoOf, isErrno } from './errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from './error.ts';
+import { type MeasureVerity, measureVerity } from './fsverity.ts';
+import { type ImageDigest, parseImageDigest } from './image-digest.ts';
 import { type ImageSignature, requireSignature } from './image-signature.ts';
 import { decodeManifest } from './manifest/decode.ts';
 import type { ManifestTables } from './manifest/tables.ts';
@@ -35,29 +37,29 @@ const NO_IMAGE: readonly (Errno | undefined)[] = [ENOENT, ENOTDIR, ENAMETOOLONG,
 
 /**
  * Reads and validates an image.
- * @param expectedId the image must have this id; it is compared before a byte of the image is decoded
+ * @param expected its id, or its fs-verity digest (image-digest.ts); it is compared before a byte of the image is decoded
  * @param keys one of these must have signed it; that, too, is seen before a byte of the image is decoded
  * @throws CfsError: `image` where there is no image at `path`, it is malformed, not the expected one, not signed, or
- *   changed while it was read; `system` where the machine fails to read it; `usage` where `expectedId` is no id, or a key none
+ *   changed while it was read; `system` where the machine fails to read it; `usage` where `expected` names no image, or a key is none
  */
-export function readImage(path: string, expectedId?: string, keys?: readonly TrustedKey[]): ImageFile {
-  checkId(expectedId);
+export function readImage(path: string, expected?: string, keys?: readonly TrustedKey[]): ImageFile {
+  wantedOf(expected);
   const fd = openImage(path);
   try {
-    return readOpenImage(fd, path, expectedId, keys);
+    return readOpenImage(fd, path, expected, keys);
   } finally {
     closeSync(fd);
   }
 }
 
 /**
- * The id of the image at `path`, without a look at what is in it.
+ * The id of the image at `path`, without a look at its manifest.
  * @throws CfsError as `readImage`
  */
 export function readImageId(path: string): string {
   const fd = openImage(path);
   try {
-    return toHex(blake3(readFile(fd, path)));
+    return readImageBytes(fd, path).id;
   } finally {
     closeSync(fd);
   }
@@ -77,12 +79,20 @@ export function openImage(path: string): number {
 }
 
 /** As `readImage`, from an open file; `path` is for messages, and to find a signature beside it. */
-export function readOpenImage(fd: number, path: string, expectedId?: string, keys?: readonly TrustedKey[]): ImageFile {
-  checkId(expectedId);
-  const { id, bytes, manifest, signature } = readImageBytes(fd, path);
-  if (expectedId !== undefined && id !== expectedId.toLowerCase()) {
-    throw cannotRead(path, `its id is ${id}, not ${expectedId.toLowerCase()}, which was asked for`);
-  }
+export function readOpenImage(
+  fd: number,
+  path: string,
+  expected?: string,
+  keys?: readonly TrustedKey[],
+  measure: MeasureVerity = measureVerity,
+): ImageFile {
+  const wanted = wantedOf(expected);
+  const isMeasured = wanted?.kind === 'fsverity' && isSealedAs(fd, path, wanted, measure);
+  const file = readFile(fd, path);
+  // of the whole file, its signature included
+  if (wanted?.kind === 'fsverity' && !isMeasured) compare('fs-verity digest', path, verityDigestOf(file), wanted);
+  const { id, bytes, manifest, signature } = partsOf(file, path);
+  if (wanted?.kind === 'id') compare('id', path, id, wanted);
   const signed = keys && explain(path, () => requireSignature(path, id, signature, keys));
   return { id, bytes, tables: decodeImage(path, manifest), signature: signed };
 }
@@ -97,7 +107,10 @@ export function decodeImage(path: string, manifest: Uint8Array): ManifestTables 
  * @throws CfsError as `readImage`, but for what is in the manifest
  */
 export function readImageBytes(fd: number, path: string): ImageBytes {
-  const file = readFile(fd, path);
+  return partsOf(readFile(fd, path), path);
+}
+
+function partsOf(file: Uint8Array, path: string): ImageBytes {
   const { manifest, signature } = explain(path, () => splitImage(file));
   return { id: toHex(blake3(manifest)), bytes: file.length, manifest, signature };
 }
@@ -112,9 +125,50 @@ function explain<T>(path: string, read: () => T): T {
   }
 }
 
-function checkId(id: string | undefined): void {
-  if (id === undefined || /^[0-9a-f]{64}$/i.test(id)) return;
-  throw new CfsError('usage', `"${id}" is no image id: an id is 64 hexadecimal digits, as 'cfs-info id' shows`);
+function wantedOf(expected: string | undefined): ImageDigest | undefined {
+  const wanted = expected === undefined ? undefined : parseImageDigest(expected);
+  if (expected === undefined || wanted !== undefined) return wanted;
+  throw new CfsError(
+    'usage',
+    `"${expected}" is no image id: an id is 64 hexadecimal digits, as 'cfs-info id' shows, or fsverity-sha256: and as many, as 'cfs-info id --fsverity' does`,
+  );
+}
+
+/**
+ * Compares before a byte of the file is read: from then on the kernel checks what is read.
+ * @returns false where the file is not sealed, or with another hash: its digest is to be computed
+ */
+function isSealedAs(fd: number, path: string, wanted: ImageDigest, measure: MeasureVerity): boolean {
+  const measured = measure(fd);
+  if (isErrno(measured) || measured.algorithm !== 'sha256') return false;
+  compare('fs-verity digest', path, toHex(measured.digest), wanted);
+  return true;
+}
+
+function compare(what: string, path: string, is: string, { hex }: ImageDigest): void {
+  if (is !== hex) throw cannotRead(path, `its ${what} is ${is}, not ${hex}, which was asked for`);
+}
+
+/** The digest that a file with these bytes is sealed as, 64 hexadecimal digits. */
+function verityDigestOf(bytes: Uint8Array): string {
+  const hasher = createDigest('fsverity-sha256');
+  hasher.update(bytes);
+  return toHex(hasher.digest());
+}
+
+/**
+ * The fs-verity digest of an image file: what it is sealed as, or would be.
+ * @throws CfsError as `readImage`, but for what is in it
+ */
+export function imageVerityDigest(path: string, measure: MeasureVerity = measureVerity): ImageDigest {
+  const fd = openImage(path);
+  try {
+    const measured = measure(fd);
+    const isSealed = !isErrno(measured) && measured.algorithm === 'sha256';
+    return { kind: 'fsverity', hex: isSealed ? toHex(measured.digest) : verityDigestOf(readFile(fd, path)) };
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function cannotRead(path: string, reason: string, kind: ErrorKind = 'image', cause?: unknown): CfsError {

@@ -36,6 +36,7 @@ import { allocateObjectState, type VerifyMode } from './store/object-store.ts';
 import { OpenFileJournal } from './survival/open-file-journal.ts';
 import type { ParkedMount } from './survival/parked-mount.ts';
 import { memfdCreate } from './syscall.ts';
+import { requireVerity } from './verity-requirement.ts';
 import { version } from './version.ts';
 
 export type Driver = 'kernel' | 'fuse-native';
@@ -49,7 +50,7 @@ export interface MountOptions {
   readonly given?: { readonly image: string; readonly repositories: readonly string[] };
   /** These options as words for -o, which the mount gives to whoever wants to make it again. */
   readonly words?: string;
-  /** The image id that the file must have, 64 hexadecimal digits. */
+  /** The image id or fs-verity digest that the file must have, as image-digest.ts reads it. */
   readonly digest?: string;
   /** The image must be signed by one of these; by none where the list is empty. */
   readonly trustedKeys?: readonly TrustedKey[];
@@ -207,6 +208,13 @@ function prepare(options: MountOptions, mountpoint: string): Prepared {
     sources.push(imageSource(options.given?.image ?? options.image, image.id, fd));
     const tables = attachTables(shared);
     const repositories = openRepositories(options, tables);
+    if (options.verify === 'fsverity') {
+      requireVerity({
+        image: options.image,
+        hash: tables.header.hash,
+        repositories: repositories.map(({ path }) => path),
+      });
+    }
     for (const [i, { path, uuid }] of repositories.entries()) {
       sources.push(repositorySource(options.given?.repositories[i] ?? path, path, uuid));
     }

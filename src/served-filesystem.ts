@@ -55,7 +55,7 @@ export function servedFilesystem(
 }
 
 function verificationOf(contents: Contents, verify: VerifyMode): Verification {
-  if (verify !== 'open' || !('opener' in contents)) return { mode: verify === 'read' ? 'read' : 'off' };
+  if (verify === 'off' || !('opener' in contents)) return { mode: verify === 'read' ? 'read' : 'off' };
   const { opener } = contents;
-  return { mode: 'open', isVerified: (object, status) => opener.isVerified(object, status) };
+  return { mode: 'whole', proofOf: (object, status) => opener.proofOf(object, status) };
 }

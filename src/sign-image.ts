@@ -8,7 +8,7 @@ import type { ImageSignature } from './image-signature.ts';
 import { signImageId } from './sign/encode-sign1.ts';
 import { keyIdText, type SigningKey } from './sign/keys.ts';
 import { signaturePathOf } from './sign/signature-file.ts';
-import { sealOf } from './sign/trailer.ts';
+import { asEmbedded } from './sign/trailer.ts';
 import { replaceFile } from './store/local.ts';
 
 /** A signature that was made. */
@@ -36,8 +36,8 @@ export function signImageFile(
     decodeImage(path, manifest);
     const target = realpathSync(path);
     if (!embed) return { id, signature: writeSignature(target, id, key, true) };
-    const seal = sealOf(signImageId(fromHex(id), key));
-    replace(target, () => replaceFile(target, [manifest, seal], true, fstatSync(fd)));
+    const embedded = asEmbedded(signImageId(fromHex(id), key));
+    replace(target, () => replaceFile(target, [manifest, embedded], true, fstatSync(fd)));
     return { id, signature: describeSignature(key, 'embedded') };
   } finally {
     closeSync(fd);

@@ -1,10 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   rmSync,
   statSync,
@@ -15,15 +17,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { toHex } from '../src/bytes.ts';
-import { blake3 } from '../src/digest.ts';
+import { blake3, createDigest } from '../src/digest.ts';
+import { EOPNOTSUPP } from '../src/errno.ts';
 import { CfsError } from '../src/error.ts';
-import { readImage } from '../src/image-file.ts';
+import type { MeasureVerity } from '../src/fsverity.ts';
+import { imageVerityDigest, readImage, readImageId, readOpenImage } from '../src/image-file.ts';
 import { ManifestBuilder } from '../src/manifest/builder.ts';
 import { encodeManifest } from '../src/manifest/encode.ts';
 import { inodeCount } from '../src/manifest/tables.ts';
 import { signImageId } from '../src/sign/encode-sign1.ts';
 import type { TrustedKey } from '../src/sign/keys.ts';
-import { sealOf } from '../src/sign/trailer.ts';
+import { asEmbedded } from '../src/sign/trailer.ts';
 import { signImageFile } from '../src/sign-image.ts';
 import { newPair, type Pair } from './sign/sign1.ts';
 
@@ -39,7 +43,7 @@ const other = newPair('ES256', 'other');
 const trusted = (...pairs: readonly Pair[]): TrustedKey[] =>
   pairs.map(({ trusted: { path }, publicPem }) => ({ path, pem: publicPem }));
 const signature = signImageId(blake3(image), own.signing);
-const sealed = Buffer.concat([image, sealOf(signature)]);
+const signedImage = Buffer.concat([image, asEmbedded(signature)]);
 
 beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'cfs-image-file-'));
@@ -110,7 +114,11 @@ describe('readImage()', () => {
   });
 
   test('refuses one and the same image with whatever is wrong with its trailer', () => {
-    for (const file of [sealed.subarray(0, -1), sealed.subarray(1), Buffer.concat([image, sealed.subarray(-12)])]) {
+    for (const file of [
+      signedImage.subarray(0, -1),
+      signedImage.subarray(1),
+      Buffer.concat([image, signedImage.subarray(-12)]),
+    ]) {
       writeFileSync(at('hostile.cfs'), file);
       expect(failure(at('hostile.cfs')).message).toMatch(/malformed (manifest|signature): /);
     }
@@ -132,7 +140,7 @@ describe('readImage() of signed images', () => {
 
   beforeAll(() => {
     mkdirSync(at('signed'));
-    writeFileSync(at('signed/embedded.cfs'), sealed);
+    writeFileSync(at('signed/embedded.cfs'), signedImage);
     writeFileSync(at('signed/beside.cfs'), image);
     writeFileSync(at('signed/beside.cfs.sig'), signature);
     symlinkSync('signed/beside.cfs', at('signed-link.cfs'));
@@ -141,7 +149,7 @@ describe('readImage() of signed images', () => {
 
   test('knows an image by its manifest, wherever its signature is', () => {
     for (const [name, bytes, where] of [
-      ['signed/embedded.cfs', sealed.length, 'embedded'],
+      ['signed/embedded.cfs', signedImage.length, 'embedded'],
       ['signed/beside.cfs', image.length, at('signed/beside.cfs.sig')],
       ['signed-link.cfs', image.length, at('signed/beside.cfs.sig')],
     ] as const) {
@@ -169,7 +177,7 @@ describe('readImage() of signed images', () => {
 
   test('refuses the signature of another image, in it and beside it', () => {
     const foreign = signImageId(blake3(Buffer.from('another')), own.signing);
-    writeFileSync(at('foreign.cfs'), Buffer.concat([image, sealOf(foreign)]));
+    writeFileSync(at('foreign.cfs'), Buffer.concat([image, asEmbedded(foreign)]));
     writeFileSync(at('foreign.cfs.sig'), foreign);
     const message = refusal('foreign.cfs');
     expect(message).toMatch(
@@ -183,7 +191,7 @@ describe('readImage() of signed images', () => {
       ['first.cfs', signature, Buffer.from('hostile')],
       ['second.cfs', bad, signature],
     ] as const) {
-      writeFileSync(at(name), Buffer.concat([image, sealOf(embedded)]));
+      writeFileSync(at(name), Buffer.concat([image, asEmbedded(embedded)]));
       writeFileSync(at(`${name}.sig`), beside);
       expect(readImage(at(name), undefined, trusted(own)).signature?.key).toBe(own.trusted.path);
     }
@@ -243,7 +251,7 @@ describe('signImageFile()', () => {
         signature: { where: 'embedded' },
       });
     }
-    expect(readFileSync(at('private.cfs'))).toEqual(Buffer.from(sealed));
+    expect(readFileSync(at('private.cfs'))).toEqual(Buffer.from(signedImage));
     expect(statSync(at('private.cfs')).mode & 0o7777).toBe(0o600);
     expect(lstatSync(at('private-link.cfs')).isSymbolicLink()).toBe(true);
   });
@@ -255,5 +263,65 @@ describe('signImageFile()', () => {
       );
     }
     expect(existsSync(at('text.cfs.sig'))).toBe(false);
+  });
+});
+
+describe('an image that is named by its fs-verity digest', () => {
+  const hasher = createDigest('fsverity-sha256');
+  hasher.update(image);
+  const digest = toHex(hasher.digest());
+  const another = '0'.repeat(64);
+
+  function readMeasured(name: string, expected: string, measure: MeasureVerity): string {
+    const fd = openSync(at(name), 'r');
+    try {
+      return readOpenImage(fd, at(name), expected, undefined, measure).id;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  test('is measured where it is sealed, and not hashed for it', () => {
+    // were it computed, it would be another one: the digest of a sealed file is the kernel's affair
+    const measure: MeasureVerity = () => ({ algorithm: 'sha256', digest: new Uint8Array(32) });
+    expect(readMeasured('good.cfs', `fsverity-sha256:${another}`, measure)).toBe(id);
+  });
+
+  test('is refused before a byte of it is read where the measured digest is another', () => {
+    const measure: MeasureVerity = () => ({ algorithm: 'sha256', digest: new Uint8Array(32) });
+    const read = (): string => readMeasured('empty.cfs', `fsverity-sha256:${digest}`, measure);
+    expect(read).toThrow(`its fs-verity digest is ${another}, not ${digest}, which was asked for`);
+  });
+
+  test.each([
+    ['is not sealed', () => EOPNOTSUPP],
+    ['is sealed with another hash', () => ({ algorithm: 'sha512', digest: new Uint8Array(64) })],
+  ] as const)('is hashed where it %s', (_what, measure) => {
+    expect(readMeasured('good.cfs', `fsverity-sha256:${digest.toUpperCase()}`, measure)).toBe(id);
+    const read = (): string => readMeasured('good.cfs', `fsverity-sha256:${another}`, measure);
+    expect(read).toThrow(`its fs-verity digest is ${digest}, not ${another}`);
+  });
+
+  test('is so by imageVerityDigest(), as fsverity-utils has it', () => {
+    expect(imageVerityDigest(at('good.cfs'))).toEqual({ kind: 'fsverity', hex: digest });
+    expect(imageVerityDigest(at('good.cfs'), () => ({ algorithm: 'sha256', digest: new Uint8Array(32) })).hex).toBe(
+      another,
+    );
+    const printed = execFileSync('fsverity', ['digest', '--compact', at('good.cfs')], { encoding: 'utf8' });
+    expect(printed.trim()).toBe(digest);
+  });
+
+  test('is so with the signature that is embedded in it, though its id is without', () => {
+    writeFileSync(at('signed-verity.cfs'), signedImage);
+    const { hex } = imageVerityDigest(at('signed-verity.cfs'));
+    const printed = execFileSync('fsverity', ['digest', '--compact', at('signed-verity.cfs')], { encoding: 'utf8' });
+    expect([hex, hex === digest]).toEqual([printed.trim(), false]);
+    expect(readImage(at('signed-verity.cfs'), `fsverity-sha256:${hex}`, trusted(own))).toMatchObject({
+      id,
+      signature: { where: 'embedded' },
+    });
+    expect(readImageId(at('signed-verity.cfs'))).toBe(id);
+    const read = (): string => readMeasured('signed-verity.cfs', `fsverity-sha256:${digest}`, () => EOPNOTSUPP);
+    expect(read).toThrow(`its fs-verity digest is ${hex}, not ${digest}`);
   });
 });

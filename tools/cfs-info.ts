@@ -2,7 +2,8 @@
 /** cfs-info: what is in an image, without a mount; its signature; what mounts are made of; handles of files. */
 import { type Command, Option } from 'commander';
 import { CfsError } from '../src/error.ts';
-import { readImage } from '../src/image-file.ts';
+import { formatImageDigest } from '../src/image-digest.ts';
+import { imageVerityDigest, readImage } from '../src/image-file.ts';
 import { walkPaths, writeDump } from '../src/manifest/dump.ts';
 import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
 import { openRepository } from '../src/store/local.ts';
@@ -84,9 +85,11 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
       .option('--json', 'one JSON value on standard output');
   };
 
-  add('id <image...>', 'show the id of each image: the BLAKE3 digest of its manifest').action(
-    (images: string[], { json }: JsonOption) => showIds(images, json === true, out),
-  );
+  add('id <image...>', 'show the id of each image: the BLAKE3 digest of its manifest')
+    .option('--fsverity', "instead its fs-verity digest, which -o digest= takes, too, and 'cfs-repo seal' seals it as")
+    .action((images: string[], { json, fsverity }: JsonOption & { fsverity?: true }) =>
+      showIds(images, { json: json === true, fsverity: fsverity === true }, out),
+    );
 
   add('ls <image> [path]', 'list a directory, or one file')
     .option('-R, --recursive', 'list everything below it, as absolute paths')
@@ -214,11 +217,17 @@ function addMountCommands(add: (usage: string, description: string) => Command, 
 
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
-function showIds(images: readonly string[], json: boolean, out: Output): void {
+function showIds(
+  images: readonly string[],
+  { json, fsverity }: { json: boolean; fsverity: boolean },
+  out: Output,
+): void {
   for (const image of images) {
     const { id } = readImage(image);
-    if (json) out.jsonElement({ image, id });
-    else out.text(images.length === 1 ? `${id}\n` : `${id}  ${image}\n`);
+    const digest = fsverity ? formatImageDigest(imageVerityDigest(image)) : undefined;
+    const shown = digest ?? id;
+    if (json) out.jsonElement({ image, id, fsverity: digest });
+    else out.text(images.length === 1 ? `${shown}\n` : `${shown}  ${image}\n`);
   }
   if (json) out.jsonEnd();
 }

@@ -9,17 +9,20 @@ import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/digest.ts';
 import { ELOOP, ENAMETOOLONG, ENOTDIR, type Errno, errnoOf } from '../src/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
 import { INLINE_LIMIT } from '../src/manifest/tables.ts';
+import { type ImageSeal, requireSealable, sealImage } from '../src/seal-image.ts';
 import { signImageId } from '../src/sign/encode-sign1.ts';
 import { readSigningKey } from '../src/sign/key-file.ts';
 import type { SigningKey } from '../src/sign/keys.ts';
 import { signaturePathOf } from '../src/sign/signature-file.ts';
-import { sealOf } from '../src/sign/trailer.ts';
+import { asEmbedded } from '../src/sign/trailer.ts';
 import { describeSignature, type MadeSignature, writeSignature } from '../src/sign-image.ts';
-import { openOrInitRepository } from '../src/store/local.ts';
+import { type LocalRepository, openOrInitRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
+import type { SealOptions } from '../src/store/seal.ts';
 import { EXIT, type ExitStatus, InterruptedError, integerOption, makeCommand, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount, formatDuration } from './format.ts';
 import { ProgressLine } from './progress.ts';
+import { imageText, problemLines, sealedText, sealStatus } from './seal-report.ts';
 
 interface Options {
   readonly store?: string;
@@ -33,6 +36,7 @@ interface Options {
   readonly fsync: boolean;
   readonly rehash: boolean;
   readonly register: boolean;
+  readonly seal: boolean;
   readonly recordHint?: string;
   readonly sign?: string;
   readonly embedSignature: boolean;
@@ -91,6 +95,11 @@ const command = makeCommand(
     "do not register the image in the store: 'cfs-repo gc' deletes its objects after a while, unless it is mounted or registered by then",
   )
   .option(
+    '--seal',
+    'seal its objects and the image with fs-verity: nobody can change them any more, and the kernel checks what is read',
+    false,
+  )
+  .option(
     '--record-hint <TEXT>',
     "record the store's uuid and TEXT (a URL, say) in the image, for who looks for its objects",
   )
@@ -119,10 +128,11 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   checkImagePath(image);
   const key = signingKey(options);
   const result = await withSignals((signal) => pack(source, image, key, options, signal));
+  const { seal } = result;
   if (options.json) printJson({ image: resolve(image), ...result, seconds: (Date.now() - started) / 1000 });
   else if (options.printId) process.stdout.write(`${result.id}\n`);
   else if (!options.quiet) process.stdout.write(summary(image, result, Date.now() - started));
-  return EXIT.ok;
+  return seal === undefined ? EXIT.ok : reportSeal(seal, options);
 }
 
 /** A wrong key, too. */
@@ -133,8 +143,8 @@ function signingKey({ sign, embedSignature, passphraseFile }: Options): SigningK
   return undefined;
 }
 
-/** What was packed; `signature` where it was signed. */
-type Packed = BuildResult & { readonly signature?: MadeSignature };
+/** What was packed; its signature where it was signed, and what sealing it has come to where it was sealed. */
+type Packed = BuildResult & { readonly signature?: MadeSignature; readonly seal?: ImageSeal };
 
 async function pack(
   source: string,
@@ -150,6 +160,13 @@ async function pack(
   const warn = (line: string): void => {
     if (!options.quiet) process.stderr.write(`cfs-mkimage: ${line}\n`);
   };
+  if (options.seal) {
+    requireSealable(target, repository);
+    if (repository.hash !== 'fsverity-sha256')
+      warn(
+        `the store names objects by ${repository.hash}: mounts hash them, sealed or not. A store for --hash fsverity-sha256 is another one.`,
+      );
+  }
   const exclude = { store: repository.path, image: target, signature: signaturePathOf(target) };
   const tree = openDirectorySource(source, { ...options, exclude, warn });
   const progress = new ProgressLine(!options.quiet && !options.json);
@@ -166,16 +183,51 @@ async function pack(
       signal,
       onWait: warn,
       onProgress: (p) => progress.update(p),
-      ...(key !== undefined && options.embedSignature ? { seal: (id) => sealOf(signImageId(id, key)) } : {}),
+      ...(key !== undefined && options.embedSignature ? { embed: (id) => asEmbedded(signImageId(id, key)) } : {}),
     });
-    if (key !== undefined && !options.embedSignature)
-      return { ...built, signature: writeSignature(target, built.id, key, options.fsync) };
-    if (existsSync(exclude.signature))
-      warn(`${exclude.signature} is from before, and good for this image only if it is the same one again`);
-    return key === undefined ? built : { ...built, signature: describeSignature(key, 'embedded') };
+    const packed = { ...built, ...signPacked(target, built.id, key, options, warn) };
+    return options.seal ? { ...packed, seal: await seal(target, repository, { signal, onWait: warn }) } : packed;
   } finally {
     progress.end();
   }
+}
+
+/** Signs the image beside it, or tells of the signature that it was written with. */
+function signPacked(
+  image: string,
+  id: string,
+  key: SigningKey | undefined,
+  options: Options,
+  warn: (line: string) => void,
+): Pick<Packed, 'signature'> {
+  if (key !== undefined && !options.embedSignature) {
+    return { signature: writeSignature(image, id, key, options.fsync) };
+  }
+  const beside = signaturePathOf(image);
+  if (existsSync(beside)) warn(`${beside} is from before, and good for this image only if it is the same one again`);
+  return key === undefined ? {} : { signature: describeSignature(key, 'embedded') };
+}
+
+async function seal(image: string, repository: LocalRepository, options: SealOptions): Promise<ImageSeal> {
+  try {
+    return await sealImage(image, repository, options);
+  } catch (error) {
+    if (!(error instanceof InterruptedError)) throw error;
+    const { signal } = error;
+    throw new InterruptedError(
+      signal,
+      `stopped by ${signal}; the image was written, and 'cfs-repo seal' goes on with sealing`,
+    );
+  }
+}
+
+/** The image is there, whatever became of sealing it. */
+function reportSeal({ problems, image }: ImageSeal, { quiet, json }: Options): ExitStatus {
+  const status = sealStatus(problems, [image]);
+  if (status === EXIT.ok || quiet || json) return status;
+  const lines = [...(image.reason === undefined ? [] : [imageText(image)]), ...problemLines(problems)];
+  process.stderr.write(`cfs-mkimage: not everything is sealed:\n${lines.join('\n')}\n`);
+  return status;
 }
 
 /** Where IMAGE is a symbolic link, the file behind it is replaced, not the link. */
@@ -243,6 +295,7 @@ function summary(image: string, r: Packed, ms: number): string {
     `objects  ${formatCount(r.objects)} (${formatBytes(r.objectBytes)}), of these new ${formatCount(r.newObjects)} (${formatBytes(r.newBytes)})`,
     `shared   ${formatBytes(r.sharedBytes)} needed no space`,
     ...signatureLine(r),
+    ...(r.seal === undefined ? [] : [`sealed   ${sealedText(r.seal)}`, `digest   ${r.seal.image.digest ?? 'none'}`]),
     `time     ${formatDuration(ms)} (${rate})`,
     '',
   ].join('\n');

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** cfs-repo: makes, describes, checks and cleans repositories. */
+/** cfs-repo: makes, describes, checks, cleans and seals repositories. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/digest.ts';
@@ -11,10 +11,11 @@ import { addFsck } from './repo/fsck.ts';
 import { addGc } from './repo/gc.ts';
 import { addImages } from './repo/images.ts';
 import { type Commands, checkDirectoryArgument, repositoryAt } from './repo/repository.ts';
+import { addSeal } from './repo/seal.ts';
 
 const command = makeCommand(
   'cfs-repo',
-  'Makes, describes, checks and cleans repositories: directories that hold the objects of images.',
+  'Makes, describes, checks, cleans and seals repositories: directories that hold the objects of images.',
   `  cfs-repo init /srv/store
   cfs-repo init --hash fsverity-sha256 /srv/verity-store
   cfs-repo stat /srv/store
@@ -22,6 +23,7 @@ const command = makeCommand(
   cfs-repo fsck --repair-from /mnt/nfs/store /srv/store
   cfs-repo images /srv/store
   cfs-repo unregister /srv/store old.cfs && cfs-repo gc --dry-run /srv/store
+  cfs-repo seal --image rootfs.cfs /srv/verity-store
 `,
 );
 
@@ -74,6 +76,7 @@ const commands: Commands = {
 addFsck(commands);
 addGc(commands);
 addImages(commands);
+addSeal(commands);
 
 interface ObjectCounts {
   readonly objects: number;

@@ -28,16 +28,17 @@ const command = makeCommand(
   'Mounts the image IMAGE on the directory MOUNTPOINT, read-only. umount(8) ends it.',
   `  cfs-mount rootfs.cfs /mnt
   cfs-mount --repo /srv/store --repo /mnt/nfs/store rootfs.cfs /mnt
-  cfs-mount -o digest=$ID,verify=open,suid,dev rootfs.cfs /mnt
+  cfs-mount -o digest=$ID,verify=fsverity,suid,dev rootfs.cfs /mnt
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
   cfs-mount --upgrade /mnt
   unshare --user --map-root-user --mount sh -c 'cfs-mount rootfs.cfs /mnt; ls /mnt; umount /mnt'
 
 Mount options:
-  digest=ID             the image must have this id
+  digest=ID             the image must have this id, or fsverity-sha256:DIGEST
   require-signature,key=PUB.pem  the image must be signed by this key, or one of several key=
-  verify=open|read|off  hash each object as a whole at its first open (default), block by block as it
-                        is read, or never
+  verify=auto|open|read|fsverity|off  trust what fs-verity has sealed each object as, and hash what is
+                        not sealed (default); hash each as a whole at its first open; block by block as
+                        it is read; refuse what is not sealed; or verify nothing
   driver=kernel|fuse-native  talk to the kernel directly (default), or through libfuse
   threads=N             threads that serve requests (default 2)
   repo=DIR, basedir=DIR[:DIR…]  repositories; the same as --repo, which are asked first

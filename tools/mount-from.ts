@@ -4,9 +4,10 @@
  */
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { exactUtf8, printable, toHex } from '../src/bytes.ts';
-import { blake3 } from '../src/digest.ts';
+import { exactUtf8, printable } from '../src/bytes.ts';
 import { CfsError, reasonOf } from '../src/error.ts';
+import { type ImageDigest, parseImageDigest } from '../src/image-digest.ts';
+import { imageVerityDigest, readImageId } from '../src/image-file.ts';
 import { openRepository } from '../src/store/local.ts';
 import type { UuidMode } from './mount-options.ts';
 import { fileSystemUuidAt, pathsByHandle } from './paths-by-handle.ts';
@@ -39,13 +40,14 @@ export function textPath(path: Uint8Array, what: string): string {
 }
 
 /**
- * Where the image with this id is now: where it was, at its name in the directory that its handle leads to, or where its
+ * Where the image with this id, or fs-verity digest, is now: where it was, at its name in the directory that its handle leads to, or where its
  * own handle leads to. Where another image took its place and it is nowhere else, that place.
  * @throws CfsError (image) where it is nowhere
  */
-export function findImage(image: SavedSource, id: string, uuid: UuidMode): string {
+export function findImage(image: SavedSource, digest: string, uuid: UuidMode): string {
+  const wanted = parseImageDigest(digest);
   for (const path of placesOfImage(image, uuid)) {
-    if (imageIdAt(path) === id) return textPath(path, 'image');
+    if (wanted !== undefined && isImageAt(path, wanted)) return textPath(path, 'image');
   }
   // the mount says what is wrong with it
   if (image.path !== undefined && whyNotThere(image.path) === undefined) return textPath(image.path, 'image');
@@ -66,13 +68,14 @@ function* placesOfImage({ path, parent, handle, ...saved }: SavedSource, uuid: U
   if (handle !== undefined) yield* pathsByHandle(saved, handle, uuid);
 }
 
-/** Undefined where there is no image that can be read. */
-function imageIdAt(path: Buffer): string | undefined {
+/** False also where there is no image that can be read. */
+function isImageAt(path: Buffer, { kind, hex }: ImageDigest): boolean {
   const text = exactUtf8(path);
+  if (text === undefined) return false;
   try {
-    return text === undefined || !statSync(text).isFile() ? undefined : toHex(blake3(readFileSync(text)));
+    return hex === (kind === 'id' ? readImageId(text) : imageVerityDigest(text).hex);
   } catch {
-    return undefined;
+    return false;
   }
 }
 

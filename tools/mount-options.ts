@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { CfsError } from '../src/error.ts';
+import { formatImageDigest, parseImageDigest } from '../src/image-digest.ts';
 import type { Driver, MountOptions } from '../src/mount.ts';
 import type { VerifyMode } from '../src/store/object-store.ts';
 
@@ -40,12 +41,16 @@ function choice<T extends string>(word: string, allowed: readonly T[]): (value: 
 const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new Map(
   Object.entries({
     digest: (words, value) => {
-      if (!/^[0-9a-fA-F]{64}$/.test(value))
-        throw usage(`-o digest= takes an image id, 64 hexadecimal digits; not "${value}"`);
-      words.digest = value.toLowerCase();
+      const digest = parseImageDigest(value);
+      if (digest === undefined) {
+        throw usage(
+          `-o digest= takes an image id, 64 hexadecimal digits, or fsverity-sha256: and as many; not "${value}"`,
+        );
+      }
+      words.digest = formatImageDigest(digest);
     },
     verify: (words, value) => {
-      words.verify = choice<VerifyMode>('verify', ['open', 'read', 'off'])(value);
+      words.verify = choice<VerifyMode>('verify', ['auto', 'open', 'read', 'fsverity', 'off'])(value);
     },
     driver: (words, value) => {
       words.driver = choice<Driver>('driver', ['kernel', 'fuse-native'])(value);
@@ -139,7 +144,7 @@ const IGNORED_PREFIX = /^(?:x-|X-|comment=)/;
 function defaults(): Mutable {
   return {
     repositories: [],
-    verify: 'open',
+    verify: 'auto',
     driver: 'kernel',
     threads: Math.min(availableParallelism(), 2),
     allowOther: process.geteuid?.() === 0,

@@ -28,7 +28,7 @@ export interface BuildOptions {
   readonly durable: boolean;
   readonly repositories: readonly RepositoryHint[];
   /** What follows the manifest in the image file, where something does: its signature. `id` has 32 bytes. */
-  readonly seal?: (id: Uint8Array) => Uint8Array;
+  readonly embed?: (id: Uint8Array) => Uint8Array;
   /** Read every file, also those that an earlier run has read and that did not change. */
   readonly rehash: boolean;
   /** Register the image in the repository, so that its objects are kept; else they are kept for a while. */
@@ -115,7 +115,7 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
     const manifest = encodeManifest(tables);
     const digest = blake3(manifest);
     const id = toHex(digest);
-    const file = options.seal === undefined ? [manifest] : [manifest, options.seal(digest)];
+    const file = options.embed === undefined ? [manifest] : [manifest, options.embed(digest)];
     checkAborted(options.signal);
     // before there is an image: nobody may find one whose objects can be deleted
     const isNew = await keepObjects(tables, id, options);

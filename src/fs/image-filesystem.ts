@@ -41,7 +41,7 @@ import {
   u64,
 } from '../manifest/tables.ts';
 import { isPrivateXattr } from '../private-xattrs.ts';
-import type { ObjectName } from '../store/object-store.ts';
+import type { ObjectName, Proof } from '../store/object-store.ts';
 import type {
   Attributes,
   DirentSink,
@@ -60,8 +60,8 @@ export interface ObjectOpener {
   /** `fileIdentity` of the file that `open` would open now, where that is known without opening it; else -1. */
   current(object: ObjectName): number;
 
-  /** Whether the file with this status is the copy that was hashed as this object, and has not changed since. */
-  isVerified(object: ObjectName, status: FileVersion): boolean;
+  /** How the file with this status was verified as this object; undefined where it was not, or has changed since. */
+  proofOf(object: ObjectName, status: FileVersion): Proof | undefined;
 }
 
 /** Verified bytes of an object without opening it first; see BlockReader. */

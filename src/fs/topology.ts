@@ -1,10 +1,10 @@
 /** Where the content of one inode is: the object, the repositories that have it, the one that serves it. */
 import { isErrno } from '../errno.ts';
-import type { ContentPlace } from '../file-record.ts';
+import type { ContentPlace, Verified } from '../file-record.ts';
 import { emptyFileVersion, type FileVersion } from '../file-status.ts';
 import { objectName } from '../manifest/lookup.ts';
 import { type ManifestTables, NONE, PAYLOAD_INLINE, S_IFMT, S_IFREG } from '../manifest/tables.ts';
-import type { ObjectName } from '../store/object-store.ts';
+import type { ObjectName, Proof } from '../store/object-store.ts';
 import type { Repository } from '../store/repository.ts';
 
 /** Numbers of sources: the image is 0, the first repository 1. */
@@ -12,8 +12,10 @@ export const IMAGE_SOURCE = 0;
 
 /** What the topology needs to know of how contents are verified. */
 export type Verification =
-  | { readonly mode: 'open'; readonly isVerified: (object: ObjectName, status: FileVersion) => boolean }
+  | { readonly mode: 'whole'; readonly proofOf: (object: ObjectName, status: FileVersion) => Proof | undefined }
   | { readonly mode: 'read' | 'off' };
+
+const PROVEN: Readonly<Record<Proof, Verified>> = { hashed: 'yes', measured: 'fsverity' };
 
 export class Topology {
   readonly #tables: ManifestTables;
@@ -41,23 +43,26 @@ export class Topology {
 
   #placeOfObject(object: ObjectName): ContentPlace {
     const holders: number[] = [];
-    let verified = -1;
+    let proven: { readonly source: number; readonly proof: Proof } | undefined;
     for (const [i, repository] of this.#repositories.entries()) {
       if (isErrno(repository.status(object.digest, this.#status))) continue;
       if (!this.#status.isFile || this.#status.size !== object.size) continue;
-      holders.push(IMAGE_SOURCE + 1 + i);
-      if (verified < 0 && this.#isVerified(object)) verified = IMAGE_SOURCE + 1 + i;
+      const source = IMAGE_SOURCE + 1 + i;
+      holders.push(source);
+      const proof = proven === undefined ? this.#proofOf(object) : undefined;
+      if (proof !== undefined) proven = { source, proof };
     }
     const { mode } = this.#verification;
+    const unproven = mode === 'whole' ? 'no' : mode === 'read' ? 'reading' : 'off';
     return {
       object: { hash: this.#tables.header.hash, digest: object.digest },
-      source: verified >= 0 ? verified : (holders[0] ?? -1),
+      source: proven?.source ?? holders[0] ?? -1,
       holders,
-      verified: mode === 'open' ? (verified >= 0 ? 'yes' : 'no') : mode === 'read' ? 'reading' : 'off',
+      verified: proven === undefined ? unproven : PROVEN[proven.proof],
     };
   }
 
-  #isVerified(object: ObjectName): boolean {
-    return this.#verification.mode === 'open' && this.#verification.isVerified(object, this.#status);
+  #proofOf(object: ObjectName): Proof | undefined {
+    return this.#verification.mode === 'whole' ? this.#verification.proofOf(object, this.#status) : undefined;
   }
 }

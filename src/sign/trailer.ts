@@ -46,7 +46,7 @@ export function splitImage(file: Uint8Array): ImageParts {
 }
 
 /** What follows the manifest in an image file with this signature in it. */
-export function sealOf(signature: Uint8Array): Uint8Array {
+export function asEmbedded(signature: Uint8Array): Uint8Array {
   const length = new Uint8Array(LENGTH_SIZE);
   new DataView(length.buffer).setUint32(0, signature.length, true);
   return concatBytes(signature, length, MAGIC);

@@ -24,11 +24,13 @@ export function notOpened(repository: Repository, errno: Errno): CopyProblem {
 
 /** A copy that was opened and is not the object, for a reason of verify.ts. */
 export function badCopy(repository: Repository, reason: string): CopyProblem {
-  return { repository, reason, outcome: reason.startsWith(UNREADABLE) ? 'failed' : 'damaged' };
+  const isUnknown = reason.startsWith(UNREADABLE) || reason.startsWith(UNSEALED);
+  return { repository, reason, outcome: isUnknown ? 'failed' : 'damaged' };
 }
 
-/** The beginning of a reason: nobody knows whether the content is right. */
+/** Beginnings of reasons: nobody knows whether the content is right. */
 export const UNREADABLE = 'it cannot be read';
+export const UNSEALED = 'it is not sealed';
 
 /** Writes one line an object, outcome and thread: a program that tries again and again must not fill the log. */
 export class ProblemLog {

@@ -1,9 +1,10 @@
 /**
- * The file system calls by which the store changes something, or finds out what to change: those of node:fs and of
- * syscall.ts, each with a fail point. Reading objects for a mount is not among them.
+ * The file system calls by which the store changes something, or finds out what to change: those of node:fs,
+ * syscall.ts and fsverity.ts, each with a fail point. Reading objects for a mount is not among them.
  */
 import * as fs from 'node:fs';
 import { statAt as statAtCall } from '../file-status.ts';
+import * as fsverity from '../fsverity.ts';
 import * as syscall from '../syscall.ts';
 import { returning, throwing } from './fail-points.ts';
 
@@ -31,3 +32,4 @@ export const renameNoReplaceAt: typeof syscall.renameNoReplaceAt = returning('re
 export const linkAt: typeof syscall.linkAt = returning('linkat', syscall.linkAt);
 export const linkFd: typeof syscall.linkFd = returning('linkat fd', syscall.linkFd);
 export const unlinkAt: typeof syscall.unlinkAt = returning('unlinkat', syscall.unlinkAt);
+export const enableVerity: typeof fsverity.enableVerity = returning('FS_IOC_ENABLE_VERITY', fsverity.enableVerity);

@@ -6,12 +6,23 @@ import { closeSync, fstatSync, type Stats } from 'node:fs';
 import { EIO, ENOENT, type Errno, isErrno } from '../errno.ts';
 import { fileIdentity } from '../file-identity.ts';
 import { emptyFileVersion, type FileVersion } from '../file-status.ts';
+import { type MeasureVerity, measureVerity } from '../fsverity.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
 import type { Repository } from './repository.ts';
-import { checkShape, verifyObject } from './verify.ts';
+import { checkMeasured, checkShape, shapeProblem, verifyObject } from './verify.ts';
 
-/** When an object is hashed: as a whole at its first `open`, block by block at each `read`, or never (`off`; its size is checked). */
-export type VerifyMode = 'open' | 'read' | 'off';
+/**
+ * How an object is verified: hashed as a whole at its first open (`open`); block by block at each read (`read`); by what the
+ * kernel has sealed it as (`fsverity`); so where it is sealed, and hashed where not (`auto`); or never (`off`: its size is checked).
+ */
+export type VerifyMode = 'auto' | 'open' | 'read' | 'fsverity' | 'off';
+
+/** Those that verify whole objects, which is what `ObjectStore` does. */
+export type WholeMode = Exclude<VerifyMode, 'read'>;
+
+/** How a file is known to be the object. A measured one cannot change any more, and the kernel checks what it reads of it. */
+export type Proof = 'hashed' | 'measured';
+const PROOFS: readonly (Proof | undefined)[] = [undefined, 'hashed', 'measured'];
 
 /** What the threads of a mount know of its objects together. */
 export interface ObjectState {
@@ -19,9 +30,9 @@ export interface ObjectState {
   readonly count: number;
 }
 
-/** Fresh state for `count` objects: 16 bytes each, of which untouched pages cost no memory. */
+/** Fresh state for `count` objects: 17 bytes each, of which untouched pages cost no memory. */
 export function allocateObjectState(count: number): ObjectState {
-  return { buffer: new SharedArrayBuffer(count * 16), count };
+  return { buffer: new SharedArrayBuffer(count * 17), count };
 }
 
 /** One object as its image names it. */
@@ -38,7 +49,8 @@ const CTIME_SETTLES_MS = 50;
 
 export class ObjectStore {
   readonly #repositories: readonly Repository[];
-  readonly #verify: boolean;
+  readonly #mode: WholeMode;
+  readonly #measure: MeasureVerity;
   readonly #problems: ProblemLog;
   /** ctime in ms of the file that was last verified as this object, 0 for none. */
   readonly #ctime: Float64Array;
@@ -46,26 +58,31 @@ export class ObjectStore {
   readonly #identity: Uint32Array;
   /** IDLE or HASHING. */
   readonly #busy: Int32Array;
+  /** How it was verified, an index into PROOFS. */
+  readonly #proof: Uint8Array;
   readonly #status: FileVersion = emptyFileVersion();
 
   /**
-   * @param verify false: objects are only looked at for type and size
+   * @param mode with `auto` and `fsverity` the objects are named by their fs-verity digests
    * @param log receives a line for each object that could not be served, or only by a later repository
    * @param count is told what became of asking each repository
    */
   constructor(
     repositories: readonly Repository[],
-    verify: boolean,
+    mode: WholeMode,
     state: ObjectState,
     log: (line: string) => void,
     count?: OutcomeCounter,
+    measure: MeasureVerity = measureVerity,
   ) {
     this.#repositories = repositories;
-    this.#verify = verify;
+    this.#mode = mode;
+    this.#measure = measure;
     this.#problems = new ProblemLog(log, count);
     this.#ctime = new Float64Array(state.buffer, 0, state.count);
     this.#identity = new Uint32Array(state.buffer, state.count * 8, state.count);
     this.#busy = new Int32Array(state.buffer, state.count * 12, state.count);
+    this.#proof = new Uint8Array(state.buffer, state.count * 16, state.count);
   }
 
   /**
@@ -107,35 +124,51 @@ export class ObjectStore {
     return -1;
   }
 
-  /** Whether the file with this status is the copy that was hashed as this object, and has not changed since. */
-  isVerified({ index }: ObjectName, status: FileVersion): boolean {
-    return this.#verify && this.#isVerified(index, status);
+  /** How the file with this status was verified as this object; undefined where it was not, or has changed since. */
+  proofOf({ index }: ObjectName, status: FileVersion): Proof | undefined {
+    return this.#isVerified(index, status) ? PROOFS[this.#proof[index] as number] : undefined;
   }
 
   #isGood({ index, size }: ObjectName, status: FileVersion): boolean {
-    if (this.#verify) return this.#isVerified(index, status);
+    if (this.#mode !== 'off') return this.#isVerified(index, status);
     return status.isFile && status.size === size;
   }
 
   #check(fd: number, object: ObjectName, repository: Repository): string | undefined {
-    if (!this.#verify) return checkShape(fd, object.size);
+    if (this.#mode === 'off') return checkShape(fd, object.size);
     const stat = fstatSync(fd);
-    if (this.#isVerified(object.index, stat)) return undefined;
+    if (this.#mode === 'open') return this.#checkHash(fd, object, repository, stat);
+    // what was hashed is not measured, and what was measured is measured again: that costs less than to look whether it is needed,
+    // and the seal itself is what the mount relies on
+    if (this.#mode === 'auto' && this.#isHashed(object.index, stat)) return undefined;
+    const started = Date.now();
+    const problem = checkMeasured(this.#measure(fd), object.digest, repository) ?? shapeProblem(stat, object.size);
+    if (problem === undefined) this.#remember(object.index, fd, stat, started, 'measured');
+    else if (this.#mode === 'auto') return this.#checkHash(fd, object, repository, stat);
+    return problem;
+  }
+
+  #checkHash(fd: number, object: ObjectName, repository: Repository, stat: Stats): string | undefined {
+    if (this.#isHashed(object.index, stat)) return undefined;
     // one thread hashes, the others wait for it rather than do the same
     while (Atomics.compareExchange(this.#busy, object.index, IDLE, HASHING) !== IDLE) {
       Atomics.wait(this.#busy, object.index, HASHING);
-      if (this.#isVerified(object.index, stat)) return undefined;
+      if (this.#isHashed(object.index, stat)) return undefined;
     }
     const started = Date.now();
     try {
       const problem = verifyObject(fd, repository.hash, object.digest, object.size);
       if (problem !== undefined) return problem;
-      this.#remember(object.index, fd, stat, started);
+      this.#remember(object.index, fd, stat, started, 'hashed');
       return undefined;
     } finally {
       Atomics.store(this.#busy, object.index, IDLE);
       Atomics.notify(this.#busy, object.index);
     }
+  }
+
+  #isHashed(index: number, stat: Pick<Stats, 'dev' | 'ino' | 'ctimeMs'>): boolean {
+    return PROOFS[this.#proof[index] as number] === 'hashed' && this.#isVerified(index, stat);
   }
 
   /** A file is the one that was verified while inode and ctime are the same: writing, truncating, replacing and renaming change one of them. */
@@ -147,8 +180,9 @@ export class ObjectStore {
    * Not remembered where the file changed while it was hashed, or so shortly before `started` that a change after
    * it could have the same ctime: the kernel's clock for timestamps may tick only every 10 ms.
    */
-  #remember(index: number, fd: number, before: Stats, started: number): void {
+  #remember(index: number, fd: number, before: Stats, started: number, proof: Proof): void {
     if (fstatSync(fd).ctimeMs !== before.ctimeMs || started - before.ctimeMs < CTIME_SETTLES_MS) return;
+    this.#proof[index] = PROOFS.indexOf(proof);
     this.#identity[index] = fileIdentity(before);
     this.#ctime[index] = before.ctimeMs;
   }

@@ -1,10 +1,13 @@
 /** Is the content of this open file what its name says? */
-import { fstatSync } from 'node:fs';
+import { fstatSync, type Stats } from 'node:fs';
 import { equalBytes, toHex } from '../bytes.ts';
 import { blake3, createDigest, type HashAlgorithm } from '../digest.ts';
+import { ENODATA, type Errno, errnoName, isErrno } from '../errno.ts';
 import { reasonOf } from '../error.ts';
+import { lacksVerity, type VerityDigest } from '../fsverity.ts';
 import { chunkBuffer, readContent, readUpTo, sinkOf, watched } from './content.ts';
-import { UNREADABLE } from './copy-problems.ts';
+import { UNREADABLE, UNSEALED } from './copy-problems.ts';
+import type { Repository } from './repository.ts';
 
 /**
  * Hashes `fd` whole and compares.
@@ -28,9 +31,32 @@ export function verifyObject(
   }
 }
 
+/**
+ * Compares what a file was sealed as with the object's name.
+ * @param measured as `measureVerity` gives it
+ * @returns why the file is not known to be the object, or undefined where it is
+ */
+export function checkMeasured(
+  measured: VerityDigest | Errno,
+  digest: Uint8Array,
+  { path }: Pick<Repository, 'path'>,
+): string | undefined {
+  if (!isErrno(measured)) {
+    if (measured.algorithm === 'sha256' && equalBytes(measured.digest, digest)) return undefined;
+    return `it is sealed with another content, salt or block size: its fs-verity digest is ${measured.algorithm}:${toHex(measured.digest)}`;
+  }
+  if (measured === ENODATA) return `${UNSEALED}: 'cfs-repo seal ${path}' does it`;
+  if (lacksVerity(measured)) return `${UNSEALED}: its file system has no fs-verity`;
+  return `${UNSEALED}: ${errnoName(measured)}`;
+}
+
 /** The checks that cost one fstat: also made where contents are not verified. */
 export function checkShape(fd: number, size: number): string | undefined {
-  const stat = fstatSync(fd);
+  return shapeProblem(fstatSync(fd), size);
+}
+
+/** `checkShape` of a file whose status is known. */
+export function shapeProblem(stat: Stats, size: number): string | undefined {
   if (!stat.isFile()) return 'it is not a regular file';
   if (stat.size === size) return undefined;
   return `it is ${stat.size < size ? 'truncated' : 'grown'}: ${stat.size} bytes instead of ${size}`;

@@ -76,7 +76,7 @@ export function identityOver(
   tables: ManifestTables,
   repositories: readonly Repository[],
   source: (index: number) => SourceRecord = sourceRecord,
-  verification: Verification = { mode: 'open', isVerified: () => false },
+  verification: Verification = { mode: 'whole', proofOf: () => undefined },
 ): MountIdentity {
   const record = {
     pid: 77,

@@ -41,7 +41,7 @@ export function imageFixture(tree: Tree, directoryPath: string): ImageFixture {
     current({ digest }: ObjectName): number {
       return fileIdentity(statSync(join(directoryPath, toHex(digest))));
     },
-    isVerified: () => false,
+    proofOf: () => undefined,
   };
   // as a worker thread has them: all columns in one shared buffer
   const tables = attachTables(shareTables(buildTables(tree)));

@@ -6,7 +6,7 @@ import { rowOf, ToldRepository, tablesOf } from './identity-fixture.ts';
 import { LARGE, smallTree } from './image-fixture.ts';
 
 const tables = tablesOf(smallTree);
-const NOT_YET: Verification = { mode: 'open', isVerified: () => false };
+const NOT_YET: Verification = { mode: 'whole', proofOf: () => undefined };
 let first: ToldRepository;
 let second: ToldRepository;
 
@@ -25,8 +25,8 @@ describe('placeOf()', () => {
   });
 
   test.each(['/etc/conf.d/a', '/empty'])('is the image for %s, which is verified as a whole', (path) => {
-    for (const mode of ['open', 'read', 'off'] as const) {
-      const verification: Verification = mode === 'open' ? NOT_YET : { mode };
+    for (const mode of ['whole', 'read', 'off'] as const) {
+      const verification: Verification = mode === 'whole' ? NOT_YET : { mode };
       expect(placeOf(path, verification)).toEqual({ object: undefined, source: 0, holders: [0], verified: 'yes' });
     }
     expect(first.looks + second.looks).toBe(0);
@@ -57,14 +57,22 @@ describe('placeOf()', () => {
   test('names him whose copy was verified, though another is asked first', () => {
     first.put(LARGE, { ino: 1 });
     second.put(LARGE, { ino: 2 });
-    const verification: Verification = { mode: 'open', isVerified: (_, { ino }) => ino === 2 };
-    expect(placeOf('/bin/tool', verification)).toMatchObject({ source: 2, holders: [1, 2], verified: 'yes' });
+    for (const [proof, verified] of [
+      ['hashed', 'yes'],
+      ['measured', 'fsverity'],
+    ] as const) {
+      const verification: Verification = {
+        mode: 'whole',
+        proofOf: (_, { ino }) => (ino === 2 ? proof : undefined),
+      };
+      expect(placeOf('/bin/tool', verification)).toMatchObject({ source: 2, holders: [1, 2], verified });
+    }
   });
 
   test('does not take another size, or what is no file, for a copy', () => {
     first.put(LARGE, { size: LARGE.length - 1 });
     second.put(LARGE, { isFile: false });
-    const verification: Verification = { mode: 'open', isVerified: () => true };
+    const verification: Verification = { mode: 'whole', proofOf: () => 'hashed' };
     expect(placeOf('/bin/tool', verification)).toEqual({ object, source: -1, holders: [], verified: 'no' });
   });
 

@@ -140,6 +140,7 @@ describe('output', () => {
       sharedBytes: 0,
       inlineFiles: 1,
       unchangedFiles: 0,
+      registered: true,
       seconds: expect.any(Number),
     });
     const again = await packed(scratch, ['--store', store, small, image]);

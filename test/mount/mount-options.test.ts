@@ -70,7 +70,7 @@ describe('cfs-mount', () => {
       image,
       mountpoint: at,
       driver: 'kernel',
-      verify: 'open',
+      verify: 'auto',
       passthrough: true,
     });
     expect([report.inodes, report.objects]).toEqual([packed.inodes, packed.objects]);

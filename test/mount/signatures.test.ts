@@ -5,6 +5,7 @@ import {
   existsSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -222,6 +223,23 @@ describe('a mount that requires a signature', () => {
     rmSync(list);
   });
 
+  test('finds an image that was moved with its signature in it, by its id and by its fs-verity digest', async () => {
+    const copy = await signedCopy('stays.cfs', 'ed25519', '--embed-signature');
+    const list = await savedList(copy);
+    const digest = (await succeed(['fsverity', 'digest', '--compact', copy])).trim();
+    const moved = join(scratch.directory('elsewhere'), 'renamed.cfs');
+    renameSync(copy, moved);
+    readFileSync(moved);
+    for (const words of [[], ['-o', `digest=fsverity-sha256:${digest}`]]) {
+      const again = await from(list, ...words);
+      expect(again).toMatchObject({ status: 0 });
+      const mounted = scratch.adopt(JSON.parse(again.stdout));
+      expect(mounted.report).toMatchObject({ id, image: moved, signature: { where: 'embedded' } });
+      await mounted.unmount();
+    }
+    rmSync(list);
+  });
+
   test('takes another key that is given beside the list', async () => {
     const list = await savedList(await signedCopy('rotated.cfs', 'ed25519'));
     await signedCopy('rotated.cfs', 'p256');
@@ -366,6 +384,16 @@ describe('cfs-mkimage --sign', () => {
     expect(second.stdout).toBe(first.stdout);
     expect(second.stderr).toContain("own.cfs.sig is the image's signature: left out");
     expect(await info('verify', '--key', pub('ed25519'), target)).toMatchObject({ status: 0 });
+  });
+
+  test('registers an image with its signature in it as one that is there', async () => {
+    const store = scratch.at('store-of-signed');
+    const target = scratch.at('registered.cfs');
+    await packed(scratch, ['--store', store, '--sign', key('ed25519'), '--embed-signature', source, target]);
+    const repo = (...args: readonly string[]): Promise<Outcome> => scratch.tool('cfs-repo', args);
+    expect(await repo('unregister', '--gone', store)).toMatchObject({ status: 0 });
+    expect(JSON.parse((await repo('images', '--json', store)).stdout)).toMatchObject([{ id, state: 'there' }]);
+    expect(await repo('unregister', store, target)).toMatchObject({ status: 0, stderr: '' });
   });
 
   test('tells of a signature that is left from before', async () => {

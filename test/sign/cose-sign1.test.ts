@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { fromHex, toHex } from '../../src/bytes.ts';
 import { decodeSign1, MAX_SIGN1_BYTES, signedBytes } from '../../src/sign/cose-sign1.ts';
 import { signImageId } from '../../src/sign/encode-sign1.ts';
-import { sealOf } from '../../src/sign/trailer.ts';
+import { asEmbedded } from '../../src/sign/trailer.ts';
 import { array, byteString, head, MAJOR, text, uint } from '../manifest/cbor-writer.ts';
 import {
   ALG_EDDSA,
@@ -43,7 +43,7 @@ describe('docs/manifest.md', () => {
       .split('\n')
       .map((line) => line.slice(6, 53).replaceAll(' ', ''))
       .join('');
-    expect(digits).toBe(toHex(sealOf(signImageId(id, rfc8032Pair().signing))));
+    expect(digits).toBe(toHex(asEmbedded(signImageId(id, rfc8032Pair().signing))));
   });
 });
 

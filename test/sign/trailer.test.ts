@@ -4,7 +4,7 @@ import { concatBytes, equalBytes } from '../../src/bytes.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';
 import { MAX_SIGN1_BYTES } from '../../src/sign/cose-sign1.ts';
 import { signImageId } from '../../src/sign/encode-sign1.ts';
-import { sealOf, splitImage, TRAILER_SIZE } from '../../src/sign/trailer.ts';
+import { asEmbedded, splitImage, TRAILER_SIZE } from '../../src/sign/trailer.ts';
 import { byteString, text } from '../manifest/cbor-writer.ts';
 import { refusal as manifestRefusal } from '../manifest/exercise.ts';
 import { sampleTables } from '../manifest/sample.ts';
@@ -13,7 +13,7 @@ import { header, messageOf, refusalOf, rfc8032Pair } from './sign1.ts';
 const MAGIC = Buffer.from('6366732d736967ff', 'hex');
 const manifest = encodeManifest(sampleTables());
 const signature = signImageId(new Uint8Array(32), rfc8032Pair().signing);
-const sealed = concatBytes(manifest, sealOf(signature));
+const signedImage = concatBytes(manifest, asEmbedded(signature));
 
 const u32 = (value: number): Uint8Array => {
   const bytes = Buffer.alloc(4);
@@ -27,26 +27,26 @@ const refusal = (file: Uint8Array): string => refusalOf(() => splitImage(file));
 
 describe('splitImage()', () => {
   test('gives what was put together', () => {
-    expect(sealed.length).toBe(manifest.length + signature.length + TRAILER_SIZE);
-    const parts = splitImage(sealed);
+    expect(signedImage.length).toBe(manifest.length + signature.length + TRAILER_SIZE);
+    const parts = splitImage(signedImage);
     expect(equalBytes(parts.manifest, manifest)).toBe(true);
     expect(parts.signature).toEqual(signature);
     // where the file is a part of a buffer, too
-    const inside = concatBytes(Uint8Array.of(1, 2, 3), sealed).subarray(3);
+    const inside = concatBytes(Uint8Array.of(1, 2, 3), signedImage).subarray(3);
     expect(equalBytes(splitImage(inside).manifest, manifest)).toBe(true);
   });
 
   test('gives views: nothing of a large image is copied', () => {
-    const { manifest: view } = splitImage(sealed);
-    expect([view.buffer, view.byteOffset]).toEqual([sealed.buffer, sealed.byteOffset]);
+    const { manifest: view } = splitImage(signedImage);
+    expect([view.buffer, view.byteOffset]).toEqual([signedImage.buffer, signedImage.byteOffset]);
   });
 
   test.each([
     ['an image without one', manifest],
     ['no bytes', new Uint8Array()],
     ['a byte of the magic', Uint8Array.of(0xff)],
-    ['a cut magic', sealed.subarray(0, -1)],
-    ['bytes behind it', concatBytes(sealed, Uint8Array.of(0))],
+    ['a cut magic', signedImage.subarray(0, -1)],
+    ['bytes behind it', concatBytes(signedImage, Uint8Array.of(0))],
   ])('finds no signature in %s', (_, file) => {
     expect(splitImage(file)).toEqual({ manifest: file, signature: undefined });
   });
@@ -82,10 +82,12 @@ describe('splitImage()', () => {
   });
 
   test('leaves a second trailer to the manifest, which is none then', () => {
-    const twice = concatBytes(sealed, sealOf(signature));
+    const twice = concatBytes(signedImage, asEmbedded(signature));
     const { manifest: inner } = splitImage(twice);
-    expect(equalBytes(inner, sealed)).toBe(true);
-    expect(manifestRefusal(inner)).toContain(`${sealed.length - manifest.length} bytes follow the end of the manifest`);
+    expect(equalBytes(inner, signedImage)).toBe(true);
+    expect(manifestRefusal(inner)).toContain(
+      `${signedImage.length - manifest.length} bytes follow the end of the manifest`,
+    );
   });
 
   test('takes the largest signature', () => {
@@ -93,7 +95,7 @@ describe('splitImage()', () => {
       messageOf({ open: header([[text('x'), byteString(new Uint8Array(size))]]) });
     const large = filler(MAX_SIGN1_BYTES - filler(10_000).length + 10_000);
     expect(large.length).toBe(MAX_SIGN1_BYTES);
-    expect(splitImage(concatBytes(manifest, sealOf(large))).signature).toEqual(large);
+    expect(splitImage(concatBytes(manifest, asEmbedded(large))).signature).toEqual(large);
   });
 
   test('splits any bytes, or refuses them, without a fault', () => {

@@ -8,7 +8,7 @@ import {
   type ObjectName,
   type ObjectState,
   ObjectStore,
-  type VerifyMode,
+  type WholeMode,
 } from '../../src/store/object-store.ts';
 import type { Repository } from '../../src/store/repository.ts';
 import { Random } from '../random.ts';
@@ -60,8 +60,8 @@ export class StoreFixture {
   }
 
   /** A store as one thread has it; all of a test share their state. */
-  store(verify: VerifyMode = 'open', repositories: readonly Repository[] = [this.first, this.second]): ObjectStore {
-    return new ObjectStore(repositories, verify === 'open', this.state, (line) => void this.log.push(line));
+  store(mode: WholeMode = 'open', repositories: readonly Repository[] = [this.first, this.second]): ObjectStore {
+    return new ObjectStore(repositories, mode, this.state, (line) => void this.log.push(line));
   }
 }
 

@@ -28,7 +28,7 @@ describe('parseMountWords() without words', () => {
     vi.spyOn(process, 'geteuid').mockReturnValue(0);
     const expected = {
       repositories: [],
-      verify: 'open',
+      verify: 'auto',
       driver: 'kernel',
       threads: Math.min(availableParallelism(), 2),
       allowOther: true,
@@ -63,16 +63,24 @@ describe('parseMountWords() of words with a value', () => {
     expect(parse(`digest=${ID.toUpperCase()}`).digest).toBe(ID);
   });
 
-  test.each(['', 'abc', `${ID}0`, ID.slice(1), `g${ID.slice(1)}`, ` ${ID}`])('refuses digest=%s', (value) => {
-    expect(refusal(`digest=${value}`)).toContain('64 hexadecimal digits');
+  test('takes an fs-verity digest for digest=', () => {
+    expect(parse(`digest=fsverity-sha256:${ID}`).digest).toBe(`fsverity-sha256:${ID}`);
+    expect(parse(`digest=FSVERITY-SHA256:${ID.toUpperCase()}`).digest).toBe(`fsverity-sha256:${ID}`);
   });
 
-  test.each(['open', 'off'] as const)('takes verify=%s', (verify) => {
+  test.each(['', 'abc', `sha256:${ID}`, `fsverity-sha256:${ID}0`, `${ID}0`, ID.slice(1), `g${ID.slice(1)}`, ` ${ID}`])(
+    'refuses digest=%s',
+    (value) => {
+      expect(refusal(`digest=${value}`)).toContain('64 hexadecimal digits');
+    },
+  );
+
+  test.each(['auto', 'open', 'read', 'fsverity', 'off'] as const)('takes verify=%s', (verify) => {
     expect(parse(`verify=${verify}`).verify).toBe(verify);
   });
 
   test.each(['', 'Open', 'yes', 'none'])('refuses verify=%s, and names what it takes', (value) => {
-    expect(refusal(`verify=${value}`)).toMatch(/verify= takes open, .*off/);
+    expect(refusal(`verify=${value}`)).toMatch(/verify= takes auto, open, read, fsverity, off; not/);
   });
 
   test('takes both drivers', () => {

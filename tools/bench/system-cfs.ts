@@ -69,10 +69,10 @@ function row(name: string, description: string, byDefault: boolean, options: rea
 
 /** cfs with each driver and each way of verifying. The rows of another driver are two lines. */
 export const CFS: readonly SystemRow[] = [
-  row('cfs', 'cfs, kernel driver, verify=open (the default)', true, []),
+  row('cfs', 'cfs, kernel driver, verify=open', true, ['verify=open']),
   row('cfs-read', 'cfs, kernel driver, verify=read', true, ['verify=read']),
   row('cfs-off', 'cfs, kernel driver, verify=off', true, ['verify=off']),
-  row('cfs-native', 'cfs, fuse-native driver, verify=open', false, ['driver=fuse-native']),
+  row('cfs-native', 'cfs, fuse-native driver, verify=open', false, ['driver=fuse-native', 'verify=open']),
   row('cfs-native-read', 'cfs, fuse-native driver, verify=read', false, ['driver=fuse-native', 'verify=read']),
   row('cfs-native-off', 'cfs, fuse-native driver, verify=off', false, ['driver=fuse-native', 'verify=off']),
 ];

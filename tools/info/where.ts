@@ -82,6 +82,7 @@ const VERIFIED: Readonly<Record<Verified, string>> = {
   reading: 'each block when it is read',
   no: 'not yet: at its first open',
   off: 'no: the mount has verify=off',
+  fsverity: 'yes, by fs-verity: the kernel checks each page when it reads it',
 };
 
 function textOfPlace(path: Buffer, file: FileRecord, mount: MountAnswer | undefined): string {

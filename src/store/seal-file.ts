@@ -1,0 +1,139 @@
+/** Sealing one file with fs-verity, for ever: it can be read, renamed and deleted afterwards, and never be written. */
+import { closeSync, constants, fstatSync } from 'node:fs';
+import {
+  EACCES,
+  EBUSY,
+  EEXIST,
+  EINVAL,
+  EIO,
+  ENODATA,
+  ENOENT,
+  ENOTTY,
+  EOPNOTSUPP,
+  EPERM,
+  EROFS,
+  type Errno,
+  ETXTBSY,
+  errnoOf,
+  isErrno,
+} from '../errno.ts';
+import { lacksVerity, type MeasureVerity, measureVerity, type VerityDigest } from '../fsverity.ts';
+import { errnoText } from '../libc.ts';
+import { enableVerity, fchmodSync, openSync } from './file-calls.ts';
+
+/** The two calls of the kernel; tests have others. */
+export interface Verity {
+  readonly measure: MeasureVerity;
+  readonly enable: (fd: number) => 0 | Errno;
+}
+
+const KERNEL: Verity = { measure: measureVerity, enable: enableVerity };
+
+/** What became of a file. */
+export type SealedFile =
+  | {
+      /** Now, or before. */
+      readonly outcome: 'sealed' | 'already';
+      readonly digest: VerityDigest;
+      /** Bytes of content. */
+      readonly size: number;
+      /** What its Merkle tree takes on the disk, in bytes; 0 where it was sealed before, and where st_blocks does not count it (btrfs). */
+      readonly treeBytes: number;
+    }
+  | Unsealed
+  | { readonly outcome: 'gone' };
+
+export interface Unsealed {
+  /** Its file system cannot; somebody has it open for writing, or seals it now; or something else. */
+  readonly outcome: 'unsupported' | 'busy' | 'failed';
+  readonly reason: string;
+}
+
+const WRITABLE = 0o222;
+const OWNER_WRITES = 0o200;
+
+/** Seals the file at `path`. Killed at any point, it leaves the file sealed or as it was. */
+export function sealFile(path: string, verity: Verity = KERNEL): SealedFile {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    return refusal(errnoOf(error) ?? EIO);
+  }
+  try {
+    return sealOpen(fd, verity);
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === undefined) throw error;
+    return refusal(errno);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function sealOpen(fd: number, verity: Verity): SealedFile {
+  const { size, blocks, isFile } = statusOf(fd);
+  if (!isFile) return { outcome: 'failed', reason: 'it is not a regular file' };
+  for (let tries = 0; ; tries++) {
+    const before = verity.measure(fd);
+    if (!isErrno(before)) return { outcome: 'already', digest: before, size, treeBytes: 0 };
+    if (before !== ENODATA) return refusal(before);
+    const result = enableAsOwner(fd, verity);
+    if (result === 0) return sealedNow(verity.measure(fd), size, statusOf(fd).blocks - blocks);
+    // another program is at it. Just before that is done the file is there as sealed (EEXIST) and cannot be measured yet
+    if ((result !== EBUSY && result !== EEXIST) || tries === TRIES) return refusal(result === EEXIST ? EBUSY : result);
+    Atomics.wait(never, 0, 0, RETRY_MS);
+  }
+}
+
+/** How long to wait for another program that seals the same file: a second. */
+const TRIES = 50;
+const RETRY_MS = 20;
+const never: Int32Array = new Int32Array(new SharedArrayBuffer(4));
+
+function sealedNow(digest: VerityDigest | Errno, size: number, blocks: number): SealedFile {
+  if (isErrno(digest)) return refusal(digest);
+  return { outcome: 'sealed', digest, size, treeBytes: Math.max(0, blocks) * 512 };
+}
+
+function statusOf(fd: number): { size: number; blocks: number; isFile: boolean } {
+  const stat = fstatSync(fd);
+  return { size: stat.size, blocks: stat.blocks, isFile: stat.isFile() };
+}
+
+/**
+ * The kernel demands the right to write, which the owner of a file that is read-only for all has not (root has it). Killed between,
+ * this leaves the file writable for its owner until it is sealed.
+ */
+function enableAsOwner(fd: number, { enable }: Verity): 0 | Errno {
+  const result = enable(fd);
+  const { mode, uid } = fstatSync(fd);
+  if (result !== EACCES || uid !== process.geteuid?.()) return result;
+  fchmodSync(fd, mode | OWNER_WRITES);
+  try {
+    return enable(fd);
+  } finally {
+    fchmodSync(fd, mode & ~WRITABLE);
+  }
+}
+
+const REASONS: ReadonlyMap<Errno, string> = new Map([
+  [EOPNOTSUPP, "the file system or the kernel has no fs-verity (ext4: 'tune2fs -O verity DEVICE')"],
+  [ENOTTY, 'this kind of file system has no fs-verity; ext4, f2fs and btrfs have it'],
+  [EINVAL, 'the file system cannot have it with blocks of 4096 bytes'],
+  [ETXTBSY, 'it is open for writing'],
+  [EBUSY, 'another program seals it'],
+  [EACCES, 'only its owner and root may seal it'],
+  [EPERM, 'the kernel wants a signature (fs.verity.require_signatures), or the file is append-only'],
+  [EROFS, 'the file system is mounted read-only'],
+]);
+
+function refusal(errno: Errno): SealedFile {
+  if (errno === ENOENT) return { outcome: 'gone' };
+  return { outcome: outcomeOf(errno), reason: REASONS.get(errno) ?? errnoText(errno) };
+}
+
+function outcomeOf(errno: Errno): Unsealed['outcome'] {
+  if (lacksVerity(errno) || errno === EINVAL) return 'unsupported';
+  return errno === ETXTBSY || errno === EBUSY ? 'busy' : 'failed';
+}

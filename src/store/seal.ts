@@ -1,0 +1,161 @@
+/** Sealing the objects of a repository with fs-verity. */
+import { closeSync } from 'node:fs';
+import { join } from 'node:path';
+import { fromHex, toHex } from '../bytes.ts';
+import { DIGEST_SIZE } from '../digest.ts';
+import { isErrno } from '../errno.ts';
+import { CfsError, reasonOf } from '../error.ts';
+import { errnoText } from '../libc.ts';
+import { openSync, readdirSync, syncfs } from './file-calls.ts';
+import type { LocalRepository } from './local.ts';
+import { lockForWriting } from './lock.ts';
+import { type SealedFile, sealFile, type Unsealed } from './seal-file.ts';
+import { checkMeasured } from './verify.ts';
+
+export interface SealOptions {
+  /** Stops between two objects; its reason is thrown. */
+  readonly signal?: AbortSignal;
+  /** Told, as a line for people, when another program keeps the repository locked for long. */
+  readonly onWait?: (line: string) => void;
+  readonly onProgress?: (result: SealResult) => void;
+  /** In place of `sealFile`, for tests. */
+  readonly seal?: (path: string) => SealedFile;
+}
+
+/** Objects that are not sealed as what their names say, for the same reason. */
+export interface SealProblem {
+  /** `damaged`: sealed, but its content is not what its name says. */
+  readonly outcome: Unsealed['outcome'] | 'damaged';
+  readonly reason: string;
+  /** Hexadecimal; of those that the file system cannot seal the first only. */
+  readonly objects: readonly string[];
+  readonly count: number;
+}
+
+export interface SealResult {
+  /** Objects that were sealed now, and their bytes. */
+  readonly sealed: number;
+  readonly sealedBytes: number;
+  /** What their Merkle trees take on the disk, as far as st_blocks counts it. */
+  readonly treeBytes: number;
+  /** Objects that were sealed before. */
+  readonly already: number;
+  /** Damaged ones are counted as sealed too. */
+  readonly problems: readonly SealProblem[];
+}
+
+/** Objects between which signals and messages are let through. */
+const BREATHE = 64;
+
+/**
+ * Seals objects, under the lock of a writer. What is gone meanwhile is passed over. Can be stopped or killed at any point, and
+ * repeated. When it returns, the seals are on the device.
+ * @param digests which ones; default: all that the repository has
+ * @throws CfsError (store) where the repository cannot be read or locked
+ */
+export async function sealObjects(
+  repository: LocalRepository,
+  digests: Iterable<Uint8Array> = objectsOf(repository),
+  options: SealOptions = {},
+): Promise<SealResult> {
+  const { signal, onWait, onProgress, seal = sealFile } = options;
+  const lock = await lockForWriting(repository, signal, onWait);
+  const tally = new Tally();
+  try {
+    let n = 0;
+    for (const digest of digests) {
+      tally.add(repository, digest, seal(repository.objectPath(digest)));
+      if (++n % BREATHE !== 0) continue;
+      onProgress?.(tally.result());
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      if (signal?.aborted === true) throw signal.reason;
+    }
+    const result = tally.result();
+    // also those of a run that was killed before it came here
+    if (result.sealed + result.already > 0) syncObjects(repository);
+    return result;
+  } finally {
+    lock.release();
+  }
+}
+
+/** The digests of all objects, in order. */
+function* objectsOf(repository: LocalRepository): Generator<Uint8Array> {
+  const names = (path: string): string[] => {
+    try {
+      return readdirSync(path).sort();
+    } catch (error) {
+      throw new CfsError('store', `Cannot seal repository ${repository.path}: ${path}: ${reasonOf(error)}`, {
+        cause: error,
+      });
+    }
+  };
+  const objects = join(repository.path, 'objects');
+  for (const prefix of names(objects)) {
+    if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
+    for (const name of names(join(objects, prefix))) {
+      if (name.length === 2 * (DIGEST_SIZE - 1) && /^[0-9a-f]+$/.test(name)) yield fromHex(`${prefix}${name}`);
+    }
+  }
+}
+
+/** @throws CfsError (store) */
+function syncObjects(repository: LocalRepository): void {
+  let reason: string | undefined;
+  try {
+    const fd = openSync(join(repository.path, 'objects'), 'r');
+    try {
+      const result = syncfs(fd);
+      if (isErrno(result)) reason = errnoText(result);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    reason = reasonOf(error);
+  }
+  if (reason !== undefined) throw new CfsError('store', `Cannot seal repository ${repository.path}: ${reason}`);
+}
+
+class Tally {
+  #sealed = 0;
+  #sealedBytes = 0;
+  #treeBytes = 0;
+  #already = 0;
+  readonly #problems = new Map<string, SealProblem & { objects: string[]; count: number }>();
+
+  add(repository: LocalRepository, digest: Uint8Array, file: SealedFile): void {
+    if (file.outcome === 'gone') return;
+    if (!('digest' in file)) {
+      this.#addProblem(digest, file.outcome, file.reason);
+      return;
+    }
+    if (file.outcome === 'already') this.#already++;
+    else {
+      this.#sealed++;
+      this.#sealedBytes += file.size;
+      this.#treeBytes += file.treeBytes;
+    }
+    // what BLAKE3 names cannot be compared
+    if (repository.hash !== 'fsverity-sha256') return;
+    const mismatch = checkMeasured(file.digest, digest, repository);
+    if (mismatch !== undefined) this.#addProblem(digest, 'damaged', mismatch);
+  }
+
+  #addProblem(digest: Uint8Array, outcome: SealProblem['outcome'], reason: string): void {
+    const key = `${outcome} ${reason}`;
+    const problem = this.#problems.get(key) ?? { outcome, reason, objects: [], count: 0 };
+    this.#problems.set(key, problem);
+    problem.count++;
+    if (outcome !== 'unsupported' || problem.count === 1) problem.objects.push(toHex(digest));
+  }
+
+  result(): SealResult {
+    return {
+      sealed: this.#sealed,
+      sealedBytes: this.#sealedBytes,
+      treeBytes: this.#treeBytes,
+      already: this.#already,
+      problems: [...this.#problems.values()],
+    };
+  }
+}

@@ -1,0 +1,75 @@
+/** `cfs-repo seal`. */
+import { CfsError } from '../../src/error.ts';
+import { sealImageFile } from '../../src/seal-image.ts';
+import type { LocalRepository } from '../../src/store/local.ts';
+import { type SealResult, sealObjects } from '../../src/store/seal.ts';
+import { EXIT, type ExitStatus, printJson } from '../cli.ts';
+import { formatCount, formatDuration } from '../format.ts';
+import { ProgressLine } from '../progress.ts';
+import { imageText, problemLines, sealedText, sealStatus } from '../seal-report.ts';
+import { type Commands, collect, repositoryAt, warn } from './repository.ts';
+
+interface Options {
+  readonly image: readonly string[];
+  readonly json: boolean;
+}
+
+export function addSeal({ program, setStatus }: Commands): void {
+  program
+    .command('seal')
+    .description('seal every object with fs-verity: nobody can change it any more, and the kernel checks what is read')
+    .argument('[DIR]')
+    .option('--image <IMAGE>', 'seal this image file; repeatable', collect, [])
+    .option('--json', 'print the result as one JSON object', false)
+    .addHelpText(
+      'after',
+      `
+It can be stopped and repeated. A sealed file can be read, renamed and deleted, and never be written again.
+Exit status: ${EXIT.ok} all is sealed, ${EXIT.system} the file system or the kernel cannot, ${EXIT.store} some objects are not sealed, or are damaged.
+`,
+    )
+    .action(async (dir: string | undefined, options: Options) => setStatus(await seal(dir, options)));
+}
+
+async function seal(dir: string | undefined, { image: names, json }: Options): Promise<ExitStatus> {
+  if (dir === undefined && names.length === 0) throw new CfsError('usage', 'give DIR, or --image IMAGE, or both');
+  const repository = dir === undefined ? undefined : repositoryAt(dir);
+  const started = Date.now();
+  const result = repository === undefined ? undefined : await sealAll(repository, json);
+  const images = names.map(sealImageFile);
+  const ms = Date.now() - started;
+  if (json) printJson({ ...jsonOf(repository, result), images, seconds: ms / 1000 });
+  else process.stdout.write([...textOf(result, ms), ...images.map((image) => imageText(image)), ''].join('\n'));
+  return sealStatus(result?.problems ?? [], images);
+}
+
+async function sealAll(repository: LocalRepository, json: boolean): Promise<SealResult> {
+  const line = new ProgressLine(!json);
+  try {
+    return await sealObjects(repository, undefined, {
+      onWait: warn,
+      onProgress: ({ sealed, already }) =>
+        line.draw((elapsedMs) => {
+          const rate = Math.round((sealed * 1000) / Math.max(elapsedMs, 1));
+          return `${formatCount(sealed)} objects sealed, ${formatCount(already)} sealed before  ${formatCount(rate)} objects/s`;
+        }),
+    });
+  } finally {
+    line.end();
+  }
+}
+
+function jsonOf(repository: LocalRepository | undefined, result: SealResult | undefined): object {
+  if (repository === undefined) return {};
+  const { path, uuid, hash } = repository;
+  return { path, uuid, hash, ...result };
+}
+
+function textOf(result: SealResult | undefined, ms: number): string[] {
+  if (result === undefined) return [];
+  return [
+    `sealed   ${sealedText(result)} (${formatDuration(ms)})`,
+    `before   ${formatCount(result.already)}`,
+    ...problemLines(result.problems),
+  ];
+}

@@ -1,0 +1,36 @@
+/** What sealing has come to, for people; cfs-repo and cfs-mkimage share it. */
+import type { SealedImage } from '../src/seal-image.ts';
+import type { SealProblem, SealResult } from '../src/store/seal.ts';
+import { EXIT, type ExitStatus } from './cli.ts';
+import { formatBytes, formatCount } from './format.ts';
+import { formatTable } from './table.ts';
+
+/** 0 where everything is sealed; 2 where the rest cannot be, because of file system or kernel; 5 for all other reasons. */
+export function sealStatus(problems: readonly SealProblem[], images: readonly SealedImage[]): ExitStatus {
+  const outcomes = [...problems, ...images.filter(({ reason }) => reason !== undefined)].map(({ outcome }) => outcome);
+  if (outcomes.length === 0) return EXIT.ok;
+  return outcomes.every((outcome) => outcome === 'unsupported') ? EXIT.system : EXIT.store;
+}
+
+/** "3,424 objects, 83.0 MB; their Merkle trees take 14.0 MB" */
+export function sealedText({ sealed, sealedBytes, treeBytes }: SealResult): string {
+  const trees = treeBytes > 0 ? `; their Merkle trees take ${formatBytes(treeBytes)}` : '';
+  return `${formatCount(sealed)} objects, ${formatBytes(sealedBytes)}${trees}`;
+}
+
+/** Lines of a table; none where there are no problems. */
+export function problemLines(problems: readonly SealProblem[]): string[] {
+  if (problems.length === 0) return [];
+  const rows = problems.map(({ outcome, count, reason, objects }) => {
+    const [first = ''] = objects;
+    const name = `${first.slice(0, 2)}/${first.slice(2)}`;
+    return [outcome, formatCount(count), count === 1 ? `${name}: ${reason}` : `${reason}; the first is ${name}`];
+  });
+  return ['', ...formatTable(['problem', 'objects', 'why'], rows)];
+}
+
+/** "doc.cfs: sealed, fsverity-sha256:…" */
+export function imageText({ path, outcome, digest, reason }: SealedImage): string {
+  if (reason !== undefined) return `${path}: not sealed: ${reason}`;
+  return `${path}: sealed${outcome === 'already' ? ' before' : ''}, ${digest}`;
+}
