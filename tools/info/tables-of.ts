@@ -19,8 +19,7 @@ const LARGE = 1 << 24;
 /** As `tablesOf`, for two; large images at the same time. */
 export async function tablesOfBoth(first: string, second: string): Promise<[ManifestTables, ManifestTables]> {
   const [one, two] = [imageOf(first), imageOf(second)];
-  const size = statSync(two.path, { throwIfNoEntry: false })?.size ?? 0;
-  if (size < LARGE) return [read(one), read(two)];
+  if (sizeOf(two.path) < LARGE) return [read(one), read(two)];
   const other = readInThread(two);
   try {
     return [read(one), await other];
@@ -40,6 +39,15 @@ function isDirectory(path: string): boolean {
   } catch (error) {
     // what a dead daemon left; for all else reading it as an image says what is wrong
     return errnoOf(error) === ENOTCONN;
+  }
+}
+
+/** 0 where there is no file: reading it says why. */
+function sizeOf(path: string): number {
+  try {
+    return statSync(path).size;
+  } catch {
+    return 0;
   }
 }
 
