@@ -73,8 +73,6 @@ export function readKeepHeader(fd: number): KeepListHeader | string {
 /** A keep list that was read once and found right; its digests are read again where they are needed, so it needs no memory. */
 export class KeepListFile {
   readonly header: KeepListHeader;
-  /** Tells files of the repository apart. */
-  readonly inode: number;
   readonly #fd: number;
   /** For each first byte of a digest the index of the first one, and their number at the end. */
   readonly #first: Float64Array;
@@ -82,7 +80,6 @@ export class KeepListFile {
   private constructor(fd: number, header: KeepListHeader, first: Float64Array) {
     this.#fd = fd;
     this.header = header;
-    this.inode = fstatSync(fd).ino;
     this.#first = first;
   }
 

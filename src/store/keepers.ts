@@ -1,5 +1,5 @@
 /** All that keeps objects from being deleted: registered images, leases of mounts, and images that the caller names. */
-import { closeSync, constants, fstatSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { DIGEST_SIZE } from '../digest.ts';
 import { CfsError, reasonOf } from '../error.ts';
@@ -61,9 +61,9 @@ export class Keepers {
   readonly #named: readonly KeptDigests[];
   readonly #minAgeMs: number;
   readonly #dryRun: boolean;
-  /** By name in the repository and inode number. */
+  /** By path and inode number. */
   readonly #kept = new Map<string, Kept>();
-  #dead = 0;
+  readonly #dead = new Set<string>();
 
   /**
    * @param named what the caller names
@@ -85,22 +85,36 @@ export class Keepers {
   refresh(): void {
     const { rootsDirectory, leasesDirectory } = this.#repository;
     for (const name of namesIn(rootsDirectory)) {
-      const path = join(rootsDirectory, name);
-      const list = orRefuse(path, 'root', () => openRoot(this.#repository, name));
-      this.#add(`roots/${name}`, list, 'registered');
+      this.#refresh(join(rootsDirectory, name), 'root', () => ({
+        list: openRoot(this.#repository, name),
+        kind: 'registered',
+      }));
     }
-    for (const name of namesIn(leasesDirectory)) this.#addLease(name, join(leasesDirectory, name));
+    for (const name of namesIn(leasesDirectory)) {
+      const path = join(leasesDirectory, name);
+      this.#refresh(path, 'lease', () => this.#openLease(name, path));
+    }
   }
 
-  #addLease(name: string, path: string): void {
-    const isLive = orRefuse(path, 'lease', () => this.#isLive(name, path));
-    if (isLive) {
-      const list = orRefuse(path, 'lease', () => KeepListFile.open(path, this.#repository.hash));
-      this.#add(`leases/${name}`, list, name.endsWith(PACKED) ? 'packed' : 'mounted');
-      return;
+  /** Reads the list at `path`, unless it is the same file as before: reading one of a million objects takes half a second. */
+  #refresh(path: string, what: 'root' | 'lease', open: () => Kept | undefined): void {
+    orRefuse(path, what, () => {
+      const key = `${path} ${lstatSync(path).ino}`;
+      if (this.#kept.has(key)) return;
+      const kept = open();
+      if (kept !== undefined) this.#kept.set(key, kept);
+    });
+  }
+
+  /** Undefined where nobody has the lease any more. */
+  #openLease(name: string, path: string): Kept | undefined {
+    if (this.#isLive(name, path)) {
+      const list = KeepListFile.open(path, this.#repository.hash);
+      return { list, kind: name.endsWith(PACKED) ? 'packed' : 'mounted' };
     }
-    this.#dead++;
-    if (!this.#dryRun) orRefuse(path, 'lease', () => unlinkSync(path));
+    this.#dead.add(name);
+    if (!this.#dryRun) unlinkSync(path);
+    return undefined;
   }
 
   #isLive(name: string, path: string): boolean {
@@ -115,12 +129,6 @@ export class Keepers {
     }
   }
 
-  #add(name: string, list: KeepListFile, kind: Kept['kind']): void {
-    const key = `${name} ${list.inode}`;
-    if (this.#kept.has(key)) list.close();
-    else this.#kept.set(key, { list, kind });
-  }
-
   get counts(): KeeperCounts {
     const kinds = [...this.#kept.values()].map(({ kind }) => kind);
     const count = (wanted: Kept['kind']): number => kinds.filter((kind) => kind === wanted).length;
@@ -128,7 +136,7 @@ export class Keepers {
       registered: count('registered'),
       mounted: count('mounted'),
       packed: count('packed'),
-      dead: this.#dead,
+      dead: this.#dead.size,
     };
   }
 

@@ -1,6 +1,6 @@
 /** Checking one of the 256 directories of objects: each file's shape, and its content against its name. */
 import { constants } from 'node:fs';
-import { equalBytes, fromHex, toHex } from '../bytes.ts';
+import { equalBytes, toHex } from '../bytes.ts';
 import type { HashAlgorithm } from '../digest.ts';
 import { ENOENT, type Errno, errnoOf, isErrno } from '../errno.ts';
 import { CfsError, reasonOf } from '../error.ts';
@@ -146,7 +146,7 @@ function examine(
   if (isErrno(fd)) return cannotRead(fd);
   try {
     const digest = digestOf(fd, hash, stat.size, onBytes);
-    if (digest !== undefined && equalBytes(digest, fromHex(object))) return undefined;
+    if (digest !== undefined && equalBytes(digest, Buffer.from(object, 'hex'))) return undefined;
     const what = digest === undefined ? 'it became shorter while it was read' : `${hash} is ${toHex(digest)}`;
     return { kind: 'corrupt', problem: `its content is corrupted: ${what}` };
   } catch (error) {
