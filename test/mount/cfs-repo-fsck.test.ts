@@ -56,7 +56,7 @@ beforeAll(async () => {
   good = scratch.at('good');
   const source = manyFiles(scratch.at('source'), 50, 3000);
   writeFileSync(join(source, 'large'), Buffer.alloc(5_000_000, 'large '));
-  await packed(scratch, ['--no-fsync', '--store', good, source, scratch.at('image.cfs')]);
+  await packed(scratch, ['--no-fsync', '--no-register', '--store', good, source, scratch.at('image.cfs')]);
 });
 
 /** A copy of the good store. */
