@@ -4,7 +4,7 @@ import { rolldown } from 'rolldown';
 
 const dist = new URL('../dist/', import.meta.url).pathname;
 
-for (const program of ['src/daemon-main.js', 'src/mount-worker.js', 'src/ahead-worker.js']) {
+for (const program of ['src/mount/daemon-main.js', 'src/mount/mount-worker.js', 'src/mount/ahead-worker.js']) {
   const bundle = await rolldown({ input: `${dist}${program}`, platform: 'node', external: /^(?!\.|\/|cbor-x)/ });
   await bundle.write({ file: `${dist}${program}`, format: 'esm', sourcemap: true, codeSplitting: false });
 }

@@ -1,10 +1,10 @@
 /**
  * System calls that only tests need: making devices and sockets, times to the nanosecond, writing
- * attributes. The product writes none of these; what it needs of libc is in src/syscall.ts.
+ * attributes. The product writes none of these; what it needs of libc is in src/system/syscall.ts.
  */
 import koffi from 'koffi';
-import type { Errno } from '../src/errno.ts';
-import { systemError } from '../src/libc.ts';
+import type { Errno } from '../src/base/errno.ts';
+import { systemError } from '../src/system/libc.ts';
 
 const libc = koffi.load('libc.so.6');
 const mknodFn = libc.func('int mknod(const void *path, unsigned int mode, uint64_t device)');

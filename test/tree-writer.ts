@@ -12,7 +12,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { errnoName, errnoOf } from '../src/errno.ts';
+import { errnoName, errnoOf } from '../src/base/errno.ts';
 import { type Bytes, mknod, setTime, setXattr } from './libc.ts';
 import type { Random } from './random.ts';
 

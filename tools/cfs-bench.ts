@@ -2,7 +2,7 @@
 /** cfs-bench: measures reading, packing and mounting against other file systems. docs/benchmark.md says how. */
 import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { CfsError, reasonOf } from '../src/error.ts';
+import { CfsError, reasonOf } from '../src/base/error.ts';
 import { Collected, type Results } from './bench/collected.ts';
 import type { Bench, Omission } from './bench/contract.ts';
 import { describeMachine } from './bench/machine.ts';

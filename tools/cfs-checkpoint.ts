@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** cfs-checkpoint: what checkpoint and restore of processes needs beside itself where they use a mount. */
 import { resolve } from 'node:path';
-import { CfsError } from '../src/error.ts';
+import { CfsError } from '../src/base/error.ts';
 import { check } from './checkpoint/check.ts';
 import { prepare } from './checkpoint/prepare.ts';
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';

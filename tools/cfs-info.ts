@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 /** cfs-info: what is in an image, without a mount; its signature; what mounts are made of; handles of files. */
 import { type Command, Option } from 'commander';
-import { CfsError } from '../src/error.ts';
-import { formatImageDigest } from '../src/image-digest.ts';
-import { imageVerityDigest, readImage } from '../src/image-file.ts';
+import { CfsError } from '../src/base/error.ts';
+import { formatImageDigest } from '../src/base/image-digest.ts';
+import { imageVerityDigest, readImage } from '../src/image/image-file.ts';
 import { walkPaths, writeDump } from '../src/manifest/dump.ts';
 import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
 import { openRepository } from '../src/store/local.ts';

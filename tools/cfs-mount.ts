@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** cfs-mount: mounts an image. The daemon starts while the command line is read: both take as long as node itself. */
-import { StartingDaemon } from '../src/daemon.ts';
+import { StartingDaemon } from '../src/mount/daemon.ts';
 
 /** With these nothing is mounted, or by this process itself. */
 const WITHOUT_DAEMON = /^(?:-[a-z]*[fhV][a-z]*|--(?:foreground|help|version|upgrade))$/;

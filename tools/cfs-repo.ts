@@ -2,8 +2,8 @@
 /** cfs-repo: makes, describes, checks, cleans and seals repositories. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/digest.ts';
-import { CfsError, reasonOf } from '../src/error.ts';
+import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
+import { CfsError, reasonOf } from '../src/base/error.ts';
 import { initRepository } from '../src/store/local.ts';
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount } from './format.ts';

@@ -1,9 +1,9 @@
 /** What all command-line tools share: options, exit statuses, errors for people and for programs. */
 import { constants } from 'node:os';
 import { Command, CommanderError, Help } from 'commander';
-import { errnoOf } from '../src/errno.ts';
-import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
-import { version } from '../src/version.ts';
+import { errnoOf } from '../src/base/errno.ts';
+import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
+import { version } from '../src/base/version.ts';
 
 /**
  * Exit statuses, the table of the README. 1, 2, 4 and 32 are those of mount(8).

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** Compares two directory trees for a person: `make demo` holds a mount against its source with it. */
-import { CfsError } from '../src/error.ts';
+import { CfsError } from '../src/base/error.ts';
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
 import { COMPARED_FIELDS, type ComparedField, type CompareResult, compareTrees } from './compare.ts';
 

@@ -4,7 +4,7 @@
  * the image's mount. Names are bytes, trees may be deeper than PATH_MAX, contents are read in chunks.
  */
 import { type BigIntStats, constants, lstatSync } from 'node:fs';
-import { compareBytes, exactUtf8 } from '../src/bytes.ts';
+import { compareBytes, exactUtf8 } from '../src/base/bytes.ts';
 import { ContentComparer, compareStats, compareTargets, compareXattrs, typeOf } from './compare/entry.ts';
 import { LinkGroups } from './compare/links.ts';
 import { attempt, type ComparedField, type Difference, Failure, type Name, Report } from './compare/report.ts';

@@ -1,5 +1,5 @@
 /** What JSON cannot say plainly. Bytes: as text where they are UTF-8; else as `printable` shows them, with the exact bytes in Base64 beside. */
-import { exactUtf8, printable } from '../src/bytes.ts';
+import { exactUtf8, printable } from '../src/base/bytes.ts';
 
 export interface JsonText {
   readonly text: string;

@@ -1,10 +1,10 @@
 /** What cfs-mount does with its command line. */
 import { closeSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { StartingDaemon } from '../src/daemon.ts';
-import { CfsError, type ErrorKind, reasonOf } from '../src/error.ts';
-import type { MountedImage, MountOptions } from '../src/mount.ts';
-import { MOST_OPTIONS } from '../src/mount-record.ts';
+import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
+import type { StartingDaemon } from '../src/mount/daemon.ts';
+import type { MountedImage, MountOptions } from '../src/mount/mount.ts';
+import { MOST_OPTIONS } from '../src/records/mount-record.ts';
 import { readTrustedKeys } from '../src/sign/key-file.ts';
 import { defaultStore } from '../src/store/location.ts';
 import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printJson, runTool } from './cli.ts';
@@ -83,7 +83,7 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   const logFile = options.log === undefined ? undefined : resolve(options.log);
   if (logFile !== undefined) checkLog(logFile);
   if (options.foreground) return foreground(plan, logFile, options.json);
-  const starting = daemon ?? new (await import('../src/daemon.ts')).StartingDaemon(argv.slice(2));
+  const starting = daemon ?? new (await import('../src/mount/daemon.ts')).StartingDaemon(argv.slice(2));
   const summary = await starting.mount({ ...settingsOf(plan), ...(logFile === undefined ? {} : { logFile }) });
   if (options.json) printJson(summary);
   return EXIT.ok;
@@ -178,8 +178,8 @@ function recordedWords(mountWords: MountWords): string {
 async function foreground(plan: Plan, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
   const [{ mountImage, resumeMount }, { MountKeeper, makeLog, summaryOf }, service, { parkMount, parkedAt }] =
     await Promise.all([
-      import('../src/mount.ts'),
-      import('../src/serve.ts'),
+      import('../src/mount/mount.ts'),
+      import('../src/mount/serve.ts'),
       import('../src/survival/service-manager.ts'),
       import('../src/survival/parked-mount.ts'),
     ]);

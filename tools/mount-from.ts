@@ -4,10 +4,10 @@
  */
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { exactUtf8, printable } from '../src/bytes.ts';
-import { CfsError, reasonOf } from '../src/error.ts';
-import { type ImageDigest, parseImageDigest } from '../src/image-digest.ts';
-import { imageVerityDigest, readImageId } from '../src/image-file.ts';
+import { exactUtf8, printable } from '../src/base/bytes.ts';
+import { CfsError, reasonOf } from '../src/base/error.ts';
+import { type ImageDigest, parseImageDigest } from '../src/base/image-digest.ts';
+import { imageVerityDigest, readImageId } from '../src/image/image-file.ts';
 import { openRepository } from '../src/store/local.ts';
 import type { UuidMode } from './mount-options.ts';
 import { fileSystemUuidAt, pathsByHandle } from './paths-by-handle.ts';

@@ -1,9 +1,9 @@
 /** The words of `-o`: those of cfs, of mount(8), and of mount.composefs. */
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import { CfsError } from '../src/error.ts';
-import { formatImageDigest, parseImageDigest } from '../src/image-digest.ts';
-import type { Driver, MountOptions } from '../src/mount.ts';
+import { CfsError } from '../src/base/error.ts';
+import { formatImageDigest, parseImageDigest } from '../src/base/image-digest.ts';
+import type { Driver, MountOptions } from '../src/mount/mount.ts';
 import type { VerifyMode } from '../src/store/object-store.ts';
 
 /** `off`: repositories are taken from a saved list although their uuid, or that of their file system, is another one. */

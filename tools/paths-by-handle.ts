@@ -1,11 +1,11 @@
 /** Where handles lead to on the file systems that are mounted now. */
 import { closeSync, constants, fstatSync, openSync, readlinkSync, statSync } from 'node:fs';
-import { isErrno } from '../src/errno.ts';
-import { O_PATH, openByHandle } from '../src/file-handle.ts';
-import { fileSystemUuid, uuidText } from '../src/file-system-uuid.ts';
-import type { FileHandle } from '../src/handle-format.ts';
-import { listMounts } from '../src/mount-table.ts';
-import { closeFd } from '../src/syscall.ts';
+import { isErrno } from '../src/base/errno.ts';
+import type { FileHandle } from '../src/base/handle-format.ts';
+import { O_PATH, openByHandle } from '../src/system/file-handle.ts';
+import { fileSystemUuid, uuidText } from '../src/system/file-system-uuid.ts';
+import { listMounts } from '../src/system/mount-table.ts';
+import { closeFd } from '../src/system/syscall.ts';
 import type { UuidMode } from './mount-options.ts';
 import type { SavedSource } from './saved-sources.ts';
 

@@ -3,11 +3,11 @@
  *
  * Paths that are not UTF-8 have a key with "Base64" beside them, which is then the one that counts.
  */
-import { CfsError } from '../src/error.ts';
-import { parseUuid } from '../src/file-system-uuid.ts';
-import { type FileHandle, formatHandle, parseHandle } from '../src/handle-format.ts';
-import type { MountRecord } from '../src/mount-record.ts';
-import type { SourceKind, SourceRecord } from '../src/source-record.ts';
+import { CfsError } from '../src/base/error.ts';
+import { type FileHandle, formatHandle, parseHandle } from '../src/base/handle-format.ts';
+import type { MountRecord } from '../src/records/mount-record.ts';
+import type { SourceKind, SourceRecord } from '../src/records/source-record.ts';
+import { parseUuid } from '../src/system/file-system-uuid.ts';
 import { jsonText, versionText } from './json-text.ts';
 
 const FORMAT = 'cfs-sources';

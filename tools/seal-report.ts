@@ -1,5 +1,5 @@
 /** What sealing has come to, for people; cfs-repo and cfs-mkimage share it. */
-import type { SealedImage } from '../src/seal-image.ts';
+import type { SealedImage } from '../src/image/seal-image.ts';
 import type { SealProblem, SealResult } from '../src/store/seal.ts';
 import { EXIT, type ExitStatus } from './cli.ts';
 import { formatBytes, formatCount } from './format.ts';

@@ -3,12 +3,12 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { CfsError } from '../src/error.ts';
-import type { MountRecord } from '../src/mount-record.ts';
+import { CfsError } from '../src/base/error.ts';
+import type { MountRecord } from '../src/records/mount-record.ts';
 import { askMountAt } from './info/mounted.ts';
 
 /** The program of the servers, which the supervisor starts again by its path. */
-const SERVER = fileURLToPath(new URL('../src/daemon-main.js', import.meta.url));
+const SERVER = fileURLToPath(new URL('../src/mount/daemon-main.js', import.meta.url));
 const PATIENCE_MS = 30_000;
 const LOOK_MS = 20;
 

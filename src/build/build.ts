@@ -2,10 +2,10 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, unlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { toHex } from '../bytes.ts';
-import { blake3, type HashAlgorithm } from '../digest.ts';
-import { CfsError, reasonOf } from '../error.ts';
-import { keptImageOf } from '../kept-image.ts';
+import { toHex } from '../base/bytes.ts';
+import { blake3, type HashAlgorithm } from '../base/digest.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { keptImageOf } from '../image/kept-image.ts';
 import { type BuilderInode, ManifestBuilder } from '../manifest/builder.ts';
 import { encodeManifest } from '../manifest/encode.ts';
 import { inodeCount, type ManifestTables, objectCount, type RepositoryHint, u64 } from '../manifest/tables.ts';

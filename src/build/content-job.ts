@@ -2,9 +2,9 @@
  * What main thread and content workers say to each other. A batch is a few typed arrays, not an object a
  * file: copying objects between threads cost more than reading the files.
  */
-import { concatBytes } from '../bytes.ts';
-import { BLOCK_SIZE, blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../digest.ts';
-import type { ErrorKind } from '../error.ts';
+import { concatBytes } from '../base/bytes.ts';
+import { BLOCK_SIZE, blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
+import type { ErrorKind } from '../base/error.ts';
 import type { WriterStatistics } from '../store/object-writer.ts';
 import type { ObjectCheck } from './object-check.ts';
 import type { OpenContent } from './source.ts';

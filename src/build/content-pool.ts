@@ -4,9 +4,9 @@
  */
 import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import { printable } from '../bytes.ts';
-import type { HashAlgorithm } from '../digest.ts';
-import { CfsError } from '../error.ts';
+import { printable } from '../base/bytes.ts';
+import type { HashAlgorithm } from '../base/digest.ts';
+import { CfsError } from '../base/error.ts';
 import type { WriterStatistics } from '../store/object-writer.ts';
 import {
   BATCH_BYTES,

@@ -1,14 +1,14 @@
 /** A worker thread that reads, hashes and stores contents. Started by content-pool.ts. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { digestContent } from '../digest.ts';
-import { isErrno } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
-import { statFd } from '../file-status.ts';
+import { digestContent } from '../base/digest.ts';
+import { isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { chunkBuffer } from '../store/content.ts';
 import { InputError, readInput } from '../store/content-copier.ts';
 import { openRepository } from '../store/local.ts';
 import { ObjectWriter, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
-import { closeFd } from '../syscall.ts';
+import { statFd } from '../system/file-status.ts';
+import { closeFd } from '../system/syscall.ts';
 import {
   type Batch,
   type ContentResult,

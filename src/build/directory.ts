@@ -5,15 +5,15 @@
  * not, because that costs as much again as the call (measured: lstat 7 us, statx 2 us).
  */
 import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs';
-import { compareBytes, concatBytes, printable } from '../bytes.ts';
-import { ENODATA, ENOENT, EOPNOTSUPP, type Errno, errnoOf, isErrno } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
-import { type FileStat, statAt, statFd } from '../file-status.ts';
-import { systemError } from '../libc.ts';
+import { compareBytes, concatBytes, printable } from '../base/bytes.ts';
+import { ENODATA, ENOENT, EOPNOTSUPP, type Errno, errnoOf, isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { isPrivateXattr } from '../base/private-xattrs.ts';
 import type { InodeMetadata, Xattr } from '../manifest/builder.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../manifest/tables.ts';
-import { isPrivateXattr } from '../private-xattrs.ts';
-import { getXattr, hasNoXattrsAt, listXattrs, openAt } from '../syscall.ts';
+import { type FileStat, statAt, statFd } from '../system/file-status.ts';
+import { systemError } from '../system/libc.ts';
+import { getXattr, hasNoXattrsAt, listXattrs, openAt } from '../system/syscall.ts';
 import { isSameInode } from './file-state.ts';
 import { FileSystems } from './file-systems.ts';
 import type { EntryNumber, FileContent, FileStamp, OpenContent, Source, SourceEntry } from './source.ts';

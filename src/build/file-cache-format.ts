@@ -2,8 +2,15 @@
  * The bytes of a file cache: what earlier runs found in the files of a source. docs/repository.md
  * specifies them. No I/O. Whatever is not exactly what `encodeFileCache` writes decodes to nothing.
  */
-import { compareBytes, equalBytes } from '../bytes.ts';
-import { blake3, blockCount, type ContentDigest, DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
+import { compareBytes, equalBytes } from '../base/bytes.ts';
+import {
+  blake3,
+  blockCount,
+  type ContentDigest,
+  DIGEST_SIZE,
+  HASH_ALGORITHMS,
+  type HashAlgorithm,
+} from '../base/digest.ts';
 import { GrowableBytes, GrowableF64, GrowableU32 } from '../manifest/growable.ts';
 import type { FileStamp } from './source.ts';
 

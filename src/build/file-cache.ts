@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import type { ContentDigest } from '../digest.ts';
+import type { ContentDigest } from '../base/digest.ts';
 import { type LocalRepository, makeDirectory } from '../store/local.ts';
 import { decodeFileCache, FileTable } from './file-cache-format.ts';
 import { type ObjectCheck, ObjectState, objectCheck } from './object-check.ts';

@@ -1,5 +1,5 @@
 /** What tells whether a file is still the same, unchanged. */
-import type { FileStat } from '../file-status.ts';
+import type { FileStat } from '../system/file-status.ts';
 
 export type InodeIdentity = Pick<FileStat, 'device' | 'inodeHigh' | 'inodeLow'>;
 export type FileState = InodeIdentity & Pick<FileStat, 'size' | 'ctime' | 'ctimeNsec'>;

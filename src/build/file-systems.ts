@@ -1,6 +1,6 @@
 /** Which file systems can be believed that a file with the same times is the same. */
-import { isErrno } from '../errno.ts';
-import { statFileSystem } from '../file-status.ts';
+import { isErrno } from '../base/errno.ts';
+import { statFileSystem } from '../system/file-status.ts';
 import type { FileSystemId } from './file-cache-format.ts';
 
 /**

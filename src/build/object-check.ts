@@ -2,7 +2,7 @@
  * Looking whether many objects are stored: threads do it ahead of the main thread, which walks the source
  * and looks for itself where they have not been yet. Measured: the look takes as long as the walk.
  */
-import { DIGEST_SIZE } from '../digest.ts';
+import { DIGEST_SIZE } from '../base/digest.ts';
 
 export const ObjectState = { unknown: 0, stored: 1, missing: 2 } as const;
 

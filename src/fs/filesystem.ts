@@ -6,7 +6,7 @@
  * is a bug, and the driver answers EIO. Methods are synchronous and may be called from several threads,
  * each with its own instance over shared tables.
  */
-import type { Errno } from '../errno.ts';
+import type { Errno } from '../base/errno.ts';
 
 /** The root's inode number in every file system. */
 export const ROOT_INO = 1;

@@ -1,6 +1,6 @@
 /** The file system of an image: tables for who is where, an object store for what is in the files. */
 import { closeSync, readSync } from 'node:fs';
-import { equalBytes, printable } from '../bytes.ts';
+import { equalBytes, printable } from '../base/bytes.ts';
 import {
   EINVAL,
   EIO,
@@ -14,8 +14,8 @@ import {
   type Errno,
   errnoOf,
   isErrno,
-} from '../errno.ts';
-import type { FileVersion } from '../file-status.ts';
+} from '../base/errno.ts';
+import { isPrivateXattr } from '../base/private-xattrs.ts';
 import {
   direntName,
   direntRange,
@@ -40,8 +40,8 @@ import {
   S_IFREG,
   u64,
 } from '../manifest/tables.ts';
-import { isPrivateXattr } from '../private-xattrs.ts';
 import type { ObjectName, Proof } from '../store/object-store.ts';
+import type { FileVersion } from '../system/file-status.ts';
 import type {
   Attributes,
   DirentSink,

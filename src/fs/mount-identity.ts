@@ -3,15 +3,15 @@
  * listxattr(2) does not, so that no tool copies them; and ioctls, for who may not read `trusted.` names.
  * docs/handles.md lists them.
  */
-import { toHex } from '../bytes.ts';
-import { EINVAL, ENODATA, ENOTTY, type Errno, isErrno } from '../errno.ts';
-import { encodeFile, type FileRecord } from '../file-record.ts';
-import type { FileHandle } from '../handle-format.ts';
+import { toHex } from '../base/bytes.ts';
+import { EINVAL, ENODATA, ENOTTY, type Errno, isErrno } from '../base/errno.ts';
+import type { FileHandle } from '../base/handle-format.ts';
 import { pathOfRow } from '../manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../manifest/tables.ts';
-import { commandNumber, MAX_IOCTL_SIZE, NR_FILE, NR_MOUNT, NR_SOURCE } from '../mount-ioctls.ts';
-import { encodeMount, type MountRecord } from '../mount-record.ts';
-import { encodeSource, SOURCE_INDEX, type SourceRecord } from '../source-record.ts';
+import { encodeFile, type FileRecord } from '../records/file-record.ts';
+import { commandNumber, MAX_IOCTL_SIZE, NR_FILE, NR_MOUNT, NR_SOURCE } from '../records/mount-ioctls.ts';
+import { encodeMount, type MountRecord } from '../records/mount-record.ts';
+import { encodeSource, SOURCE_INDEX, type SourceRecord } from '../records/source-record.ts';
 import type { Topology } from './topology.ts';
 
 /** What the mount is made of. */

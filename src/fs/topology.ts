@@ -1,11 +1,11 @@
 /** Where the content of one inode is: the object, the repositories that have it, the one that serves it. */
-import { isErrno } from '../errno.ts';
-import type { ContentPlace, Verified } from '../file-record.ts';
-import { emptyFileVersion, type FileVersion } from '../file-status.ts';
+import { isErrno } from '../base/errno.ts';
 import { objectName } from '../manifest/lookup.ts';
 import { type ManifestTables, NONE, PAYLOAD_INLINE, S_IFMT, S_IFREG } from '../manifest/tables.ts';
+import type { ContentPlace, Verified } from '../records/file-record.ts';
 import type { ObjectName, Proof } from '../store/object-store.ts';
 import type { Repository } from '../store/repository.ts';
+import { emptyFileVersion, type FileVersion } from '../system/file-status.ts';
 
 /** Numbers of sources: the image is 0, the first repository 1. */
 export const IMAGE_SOURCE = 0;

@@ -1,8 +1,8 @@
 /** Opening /dev/fuse, and the ioctls on it; request-queue.ts reads and writes it. */
 import { closeSync, constants, openSync } from 'node:fs';
-import { EPERM, type Errno, isErrno } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
-import { ioctl, write } from '../syscall.ts';
+import { EPERM, type Errno, isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { ioctl, write } from '../system/syscall.ts';
 import {
   FUSE_DEV_IOC_BACKING_CLOSE,
   FUSE_DEV_IOC_BACKING_OPEN,

@@ -2,7 +2,7 @@
  * One row an opcode: its name, and what answers it. A request goes in as bytes and comes out as the bytes
  * of its reply; no I/O happens here but what the file system itself does.
  */
-import { EINVAL, EIO, ENOENT, ENOSYS, ERANGE, EROFS, type Errno, isErrno } from '../errno.ts';
+import { EINVAL, EIO, ENOENT, ENOSYS, ERANGE, EROFS, type Errno, isErrno } from '../base/errno.ts';
 import { type Attributes, emptyAttributes, type Filesystem } from '../fs/filesystem.ts';
 import * as abi from './abi.ts';
 import type { Opened, OpenFiles } from './open-files.ts';

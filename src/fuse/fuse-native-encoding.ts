@@ -3,8 +3,8 @@
  * `populate_stat` and `populate_statvfs` (fuse-native.c) read.
  */
 
-import { exactUtf8 } from '../bytes.ts';
-import type { Errno } from '../errno.ts';
+import { exactUtf8 } from '../base/bytes.ts';
+import type { Errno } from '../base/errno.ts';
 import type { Attributes, FilesystemStatistics } from '../fs/filesystem.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 

@@ -4,9 +4,9 @@
  * Every handler answers its request before it returns, whatever happens: a request without an answer blocks
  * the process that made it, and unmounting, for ever.
  */
-import { exactUtf8, printable } from '../bytes.ts';
-import { EBADF, EIO, ENAMETOOLONG, ERANGE, EROFS, type Errno, isErrno } from '../errno.ts';
-import { reasonOf } from '../error.ts';
+import { exactUtf8, printable } from '../base/bytes.ts';
+import { EBADF, EIO, ENAMETOOLONG, ERANGE, EROFS, type Errno, isErrno } from '../base/errno.ts';
+import { reasonOf } from '../base/error.ts';
 import { type Attributes, emptyAttributes, type Filesystem } from '../fs/filesystem.ts';
 import {
   carriedName,

@@ -2,7 +2,7 @@
  * From libfuse's paths to inodes. libfuse 2 names everything by its path from the root of the mount, as text:
  * "/" or "/a/b", never with a symbolic link, "." or ".." in it.
  */
-import { ENAMETOOLONG, type Errno, isErrno } from '../errno.ts';
+import { ENAMETOOLONG, type Errno, isErrno } from '../base/errno.ts';
 import { type Attributes, type Filesystem, ROOT_INO } from '../fs/filesystem.ts';
 import { EILSEQ, isAmbiguous } from './fuse-native-encoding.ts';
 

@@ -1,5 +1,5 @@
 /** The INIT negotiation: what the kernel offers, what is wanted, what both then know. Pure. */
-import { CfsError } from '../error.ts';
+import { CfsError } from '../base/error.ts';
 import * as abi from './abi.ts';
 
 /** Flags of fuse_init_in and fuse_init_out as a set of bit numbers: 0 to 31 in `flags`, 32 to 63 in `flags2`. */

@@ -4,10 +4,10 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync } from 'node:fs';
-import { receiveFd, SOCK_STREAM, socketpair } from '../descriptor-passing.ts';
-import { EBUSY, EINVAL, EPERM, type Errno, errnoName, isErrno } from '../errno.ts';
-import { CfsError } from '../error.ts';
-import { mountAt } from '../mount-table.ts';
+import { EBUSY, EINVAL, EPERM, type Errno, errnoName, isErrno } from '../base/errno.ts';
+import { CfsError } from '../base/error.ts';
+import { receiveFd, SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
+import { mountAt } from '../system/mount-table.ts';
 import {
   MNT_DETACH,
   MS_NOATIME,
@@ -18,7 +18,7 @@ import {
   mount,
   UMOUNT_NOFOLLOW,
   umount2,
-} from '../syscall.ts';
+} from '../system/syscall.ts';
 import { openDevice } from './device.ts';
 
 export interface KernelMountOptions {

@@ -12,7 +12,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import koffi from 'koffi';
-import { CfsError, reasonOf } from '../error.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { aliasDynamicSymbol } from './elf-symbols.ts';
 
 /** A request under way (`fuse_thread_locals_t`). It belongs to the libfuse thread that waits for its answer. */

@@ -9,8 +9,8 @@
  */
 import { fstatSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import { EIO, type Errno, isErrno } from '../errno.ts';
-import { fileIdentity } from '../file-identity.ts';
+import { EIO, type Errno, isErrno } from '../base/errno.ts';
+import { fileIdentity } from '../base/file-identity.ts';
 import type { Filesystem, OpenFile } from '../fs/filesystem.ts';
 import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FOPEN_PASSTHROUGH } from './abi.ts';
 import { SharedMutex } from './shared-mutex.ts';

@@ -1,6 +1,6 @@
 /** Reply bytes. Pure: structures are written into a buffer that the caller sends. */
 
-import type { Errno } from '../errno.ts';
+import type { Errno } from '../base/errno.ts';
 import type { Attributes, FilesystemStatistics } from '../fs/filesystem.ts';
 import {
   ATTR_OUT_SIZE,

@@ -4,9 +4,9 @@
  * sleeps: waking a processor costs more than all else that a request needs, in a virtual machine above all.
  */
 import { availableParallelism } from 'node:os';
-import { EAGAIN, EINTR, ENODEV, ENOENT, type Errno, isErrno } from '../errno.ts';
-import { systemError } from '../libc.ts';
-import { read, setNonblocking, waitReadable, write } from '../syscall.ts';
+import { EAGAIN, EINTR, ENODEV, ENOENT, type Errno, isErrno } from '../base/errno.ts';
+import { systemError } from '../system/libc.ts';
+import { read, setNonblocking, waitReadable, write } from '../system/syscall.ts';
 import { OUT_HEADER_SIZE } from './abi.ts';
 
 /** Looks at an empty queue before the thread sleeps, 0.7 µs each. With one processor looking would only keep the reader from running. */

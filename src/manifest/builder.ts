@@ -2,9 +2,9 @@
  * Collects inodes and links in any order and gives the tables of a manifest: the same tree gives the
  * same tables, whatever the order of the calls. Knows nothing of files; no I/O.
  */
-import { compareBytes, printable } from '../bytes.ts';
-import { blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../digest.ts';
-import { CfsError } from '../error.ts';
+import { compareBytes, printable } from '../base/bytes.ts';
+import { blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
+import { CfsError } from '../base/error.ts';
 import { GrowableBytes, GrowableF64, GrowableU32 } from './growable.ts';
 import { generationOf, ID_BITS, idOfPath, nextId, ROOT_ID } from './stable-id.ts';
 import {

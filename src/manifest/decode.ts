@@ -2,8 +2,8 @@
 import { endianness } from 'node:os';
 // the decoder alone: cbor-x as a whole loads a native module for strings, of which an image has five
 import { addExtension, Decoder } from 'cbor-x/decode-no-eval';
-import { BLOCK_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
-import { CfsError } from '../error.ts';
+import { BLOCK_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
+import { CfsError } from '../base/error.ts';
 import { checkCborProfile } from './cbor-profile.ts';
 import {
   attachTables,

@@ -4,8 +4,8 @@
  * Images of one `hash` name equal contents by equal digests. Images of different `hash` have the BLAKE3
  * hashes of each 64 KiB block in common: docs/manifest.md, "Digests and block hashes".
  */
-import { equalBytes, toHex } from '../bytes.ts';
-import { BLOCK_SIZE, blake3, blockCount, DIGEST_SIZE, digestContent } from '../digest.ts';
+import { equalBytes, toHex } from '../base/bytes.ts';
+import { BLOCK_SIZE, blake3, blockCount, DIGEST_SIZE, digestContent } from '../base/digest.ts';
 import type { Fingerprint } from './diff-fingerprints.ts';
 import { blockHashIndex, inlineContent, objectDigest } from './lookup.ts';
 import { type ManifestTables, NONE, objectCount, PAYLOAD_INLINE, u64 } from './tables.ts';

@@ -1,6 +1,6 @@
 /** What differs between an inode of one image and an inode of another. */
-import { equalBytes, toHex } from '../bytes.ts';
-import { blake3 } from '../digest.ts';
+import { equalBytes, toHex } from '../base/bytes.ts';
+import { blake3 } from '../base/digest.ts';
 import { ContentComparison } from './diff-contents.ts';
 import { linkTarget } from './lookup.ts';
 import {

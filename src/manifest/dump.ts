@@ -14,7 +14,7 @@
  * - mkcomposefs refuses lines with more than 65,535 bytes of attributes and inline contents of more than
  *   5,000 bytes (LCFS_INLINE_CONTENT_MAX). They are written all the same.
  */
-import { compareBytes, toHex } from '../bytes.ts';
+import { compareBytes, toHex } from '../base/bytes.ts';
 import { inlineContent, isDirectory, linkTarget, lookupName, objectDigest, walkTree, xattrsOf } from './lookup.ts';
 import { i64, type ManifestTables, NONE, PAYLOAD_INLINE, S_IFLNK, S_IFMT, S_IFREG, u64 } from './tables.ts';
 

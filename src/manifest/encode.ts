@@ -1,7 +1,7 @@
 /** Tables to bytes: the CBOR of docs/manifest.md. */
 import { Encoder } from 'cbor-x';
-import { BLOCK_SIZE } from '../digest.ts';
-import { CfsError } from '../error.ts';
+import { BLOCK_SIZE } from '../base/digest.ts';
+import { CfsError } from '../base/error.ts';
 import { columnNames, MANIFEST_VERSION, type ManifestTables } from './tables.ts';
 
 /** Enough for any image; a reader bounds the number of data items (cbor-profile.ts). */

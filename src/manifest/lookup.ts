@@ -1,6 +1,6 @@
 /** Finding rows in validated tables: by stable id, by name, by path. */
-import { compareBytes } from '../bytes.ts';
-import { blockCount, DIGEST_SIZE } from '../digest.ts';
+import { compareBytes } from '../base/bytes.ts';
+import { blockCount, DIGEST_SIZE } from '../base/digest.ts';
 import { type ManifestTables, NONE, objectCount, S_IFDIR, S_IFMT, u64 } from './tables.ts';
 
 /** The inode row of stable id `id`, or -1. Ids are hashes, so guessing by value needs three or four looks at a million rows. */

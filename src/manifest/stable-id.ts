@@ -2,7 +2,7 @@
  * Stable ids and generations: what names an inode in every mount of every version of an image.
  * docs/manifest.md, "Stable ids".
  */
-import { blake3 } from '../digest.ts';
+import { blake3 } from '../base/digest.ts';
 
 /** The root's id, FUSE_ROOT_ID of the kernel. */
 export const ROOT_ID = 1;

@@ -5,7 +5,7 @@
  * path makes a BigInt; `u64` reads one as a number. All columns of an image can lie in one
  * SharedArrayBuffer (`shareTables`), which every worker thread attaches to without a copy.
  */
-import type { HashAlgorithm } from '../digest.ts';
+import type { HashAlgorithm } from '../base/digest.ts';
 
 export const MANIFEST_VERSION = 1;
 

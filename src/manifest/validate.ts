@@ -4,8 +4,8 @@
  *
  * Each function returns a sentence that names table and row, or undefined.
  */
-import { compareBytes, printable } from '../bytes.ts';
-import { blockCount, DIGEST_SIZE } from '../digest.ts';
+import { compareBytes, printable } from '../base/bytes.ts';
+import { blockCount, DIGEST_SIZE } from '../base/digest.ts';
 import { ROOT_ID } from './stable-id.ts';
 import {
   INLINE_LIMIT,

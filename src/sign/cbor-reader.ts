@@ -5,8 +5,8 @@
  * make objects of any kind.
  */
 import { isUtf8 } from 'node:buffer';
-import { printable } from '../bytes.ts';
-import { CfsError } from '../error.ts';
+import { printable } from '../base/bytes.ts';
+import { CfsError } from '../base/error.ts';
 
 const MAX_DEPTH = 8;
 

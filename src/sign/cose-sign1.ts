@@ -2,8 +2,8 @@
  * The signature of an image: a COSE_Sign1 (RFC 9052 section 4.2) with the profile of docs/manifest.md, and the bytes that
  * are signed. Reading only, for whoever mounts: encode-sign1.ts writes.
  */
-import { concatBytes } from '../bytes.ts';
-import { DIGEST_SIZE } from '../digest.ts';
+import { concatBytes } from '../base/bytes.ts';
+import { DIGEST_SIZE } from '../base/digest.ts';
 import { type CborItem, CborTag, malformed, readCbor, shown } from './cbor-reader.ts';
 
 /** Numbers of RFC 9053 sections 2.1 and 2.2. */

@@ -1,7 +1,7 @@
 /** Reading keys and passphrases from files. */
 import { closeSync, constants, openSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { CfsError, reasonOf } from '../error.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { readAtMost } from './bounded-file.ts';
 import { formatPublicKey, parsePrivateKey, parsePublicKey, type SigningKey, type TrustedKey } from './keys.ts';
 

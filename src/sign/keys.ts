@@ -1,7 +1,7 @@
 /** Keys that sign images, and keys that are trusted to have: PEM text to keys of node:crypto. Pure. */
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
-import { toHex } from '../bytes.ts';
-import { CfsError } from '../error.ts';
+import { toHex } from '../base/bytes.ts';
+import { CfsError } from '../base/error.ts';
 import type { SignatureAlgorithm } from './cose-sign1.ts';
 
 /** Plain data: the command reads it, the daemon uses it. */

@@ -1,8 +1,8 @@
 /** A signature beside the image: IMAGE.sig. Reading; sign-image.ts writes. */
 import { closeSync, constants, fstatSync, openSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { ENOENT, errnoOf } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
+import { ENOENT, errnoOf } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { readAtMost } from './bounded-file.ts';
 import { malformed } from './cbor-reader.ts';
 import { MAX_SIGN1_BYTES } from './cose-sign1.ts';

@@ -3,7 +3,7 @@
  *
  * No manifest ends with the magic: its last byte is 0x80, an empty array, or the end of a text, and UTF-8 has no byte 0xff.
  */
-import { concatBytes, equalBytes } from '../bytes.ts';
+import { concatBytes, equalBytes } from '../base/bytes.ts';
 import { malformed } from './cbor-reader.ts';
 import { decodeSign1, MAX_SIGN1_BYTES, SIGN1_TAG } from './cose-sign1.ts';
 

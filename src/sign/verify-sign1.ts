@@ -1,7 +1,7 @@
 /** Whether a signature is one over this image, by a key that is trusted. Pure. */
 import { verify } from 'node:crypto';
-import { equalBytes, toHex } from '../bytes.ts';
-import { CfsError } from '../error.ts';
+import { equalBytes, toHex } from '../base/bytes.ts';
+import { CfsError } from '../base/error.ts';
 import { type Sign1, signedBytes } from './cose-sign1.ts';
 import { keyIdText, signingParameters, type VerificationKey } from './keys.ts';
 

@@ -3,10 +3,10 @@
  * the first byte, and no byte is served that was not checked. One a thread.
  */
 import { closeSync } from 'node:fs';
-import { equalBytes } from '../bytes.ts';
-import { BLOCK_SIZE, blake3, DIGEST_SIZE } from '../digest.ts';
-import { EIO, type Errno, isErrno } from '../errno.ts';
-import { reasonOf } from '../error.ts';
+import { equalBytes } from '../base/bytes.ts';
+import { BLOCK_SIZE, blake3, DIGEST_SIZE } from '../base/digest.ts';
+import { EIO, type Errno, isErrno } from '../base/errno.ts';
+import { reasonOf } from '../base/error.ts';
 import { readUpTo } from './content.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog, UNREADABLE } from './copy-problems.ts';
 import type { ObjectName } from './object-store.ts';

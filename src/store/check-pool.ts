@@ -1,7 +1,7 @@
 /** Threads that check all objects of a repository. Each takes the next of the 256 directories when it has done one. */
 import { Worker } from 'node:worker_threads';
-import type { HashAlgorithm } from '../digest.ts';
-import { CfsError, type ErrorKind } from '../error.ts';
+import type { HashAlgorithm } from '../base/digest.ts';
+import { CfsError, type ErrorKind } from '../base/error.ts';
 import type { LocalRepository } from './local.ts';
 import { type Damage, type Oddity, PREFIXES } from './prefix-check.ts';
 

@@ -1,8 +1,8 @@
 /** A thread that checks objects. Started by check-pool.ts. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { toHex } from '../bytes.ts';
-import { errnoOf } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
+import { toHex } from '../base/bytes.ts';
+import { errnoOf } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import type { CheckMessage, CheckSettings } from './check-pool.ts';
 import { digestsOfNames, mergeDigests } from './digest-merge.ts';
 import { openRepository } from './local.ts';

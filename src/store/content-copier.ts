@@ -3,10 +3,10 @@
  * reading and writing. What is hashed is the copy, which nobody else writes.
  */
 import { fstatSync } from 'node:fs';
-import { type ContentDigest, ContentHasher, type HashAlgorithm } from '../digest.ts';
-import { isErrno } from '../errno.ts';
-import { reasonOf } from '../error.ts';
-import { systemError } from '../libc.ts';
+import { type ContentDigest, ContentHasher, type HashAlgorithm } from '../base/digest.ts';
+import { isErrno } from '../base/errno.ts';
+import { reasonOf } from '../base/error.ts';
+import { systemError } from '../system/libc.ts';
 import { type ContentSink, chunkBuffer, readContent, readUpTo, segmentsOf, watched } from './content.ts';
 import { cloneFile, copyFileRange, ftruncateSync, pwrite } from './file-calls.ts';
 

@@ -1,9 +1,9 @@
 /** Reading the whole content of a file into a hash: large reads, and holes that cost no read. */
 import { fstatSync } from 'node:fs';
-import type { Hasher } from '../digest.ts';
-import { isErrno } from '../errno.ts';
-import { systemError } from '../libc.ts';
-import { SEEK_DATA, SEEK_HOLE, seek } from '../syscall.ts';
+import type { Hasher } from '../base/digest.ts';
+import { isErrno } from '../base/errno.ts';
+import { systemError } from '../system/libc.ts';
+import { SEEK_DATA, SEEK_HOLE, seek } from '../system/syscall.ts';
 import { pread } from './file-calls.ts';
 
 const CHUNK = 1 << 20;

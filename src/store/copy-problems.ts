@@ -1,7 +1,7 @@
 /** What is wrong with the copies of an object in several repositories, and one line in the log about it. */
-import { toHex } from '../bytes.ts';
-import type { RepositoryOutcome } from '../counters.ts';
-import { ENOENT, type Errno, errnoName } from '../errno.ts';
+import { toHex } from '../base/bytes.ts';
+import type { RepositoryOutcome } from '../base/counters.ts';
+import { ENOENT, type Errno, errnoName } from '../base/errno.ts';
 import type { ObjectName } from './object-store.ts';
 import type { Repository } from './repository.ts';
 

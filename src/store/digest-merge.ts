@@ -1,5 +1,5 @@
 /** Comparing lists of digests that ascend: no set of a million strings is needed for that. */
-import { DIGEST_SIZE } from '../digest.ts';
+import { DIGEST_SIZE } from '../base/digest.ts';
 import { prefixName } from './prefix-check.ts';
 
 const nothing = (): void => undefined;

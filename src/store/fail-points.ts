@@ -8,8 +8,8 @@
  */
 import { appendFileSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
-import { EACCES, EIO, ENOSPC, type Errno } from '../errno.ts';
-import { systemError } from '../libc.ts';
+import { EACCES, EIO, ENOSPC, type Errno } from '../base/errno.ts';
+import { systemError } from '../system/libc.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: any function, with its overloads kept
 type Call = (...args: any[]) => any;

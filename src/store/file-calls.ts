@@ -3,9 +3,9 @@
  * syscall.ts and fsverity.ts, each with a fail point. Reading objects for a mount is not among them.
  */
 import * as fs from 'node:fs';
-import { statAt as statAtCall } from '../file-status.ts';
-import * as fsverity from '../fsverity.ts';
-import * as syscall from '../syscall.ts';
+import { statAt as statAtCall } from '../system/file-status.ts';
+import * as fsverity from '../system/fsverity.ts';
+import * as syscall from '../system/syscall.ts';
 import { returning, throwing } from './fail-points.ts';
 
 export const openSync: typeof fs.openSync = throwing('open', fs.openSync);

@@ -1,6 +1,6 @@
 /** flock(2), which node does not have. A lock belongs to the open file, not to the process, and ends with its last descriptor. */
 import { createRequire } from 'node:module';
-import { EAGAIN, errnoOf } from '../errno.ts';
+import { EAGAIN, errnoOf } from '../base/errno.ts';
 import { throwing } from './fail-points.ts';
 
 /** Shared or exclusive, without waiting. */

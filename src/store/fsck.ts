@@ -1,7 +1,7 @@
 /** Checking all of a repository, and repairing what can be repaired. */
 import { join } from 'node:path';
-import { ENOENT, errnoOf } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
+import { ENOENT, errnoOf } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { type CheckProgress, checkAll } from './check-pool.ts';
 import { readdirSync } from './file-calls.ts';
 import { type LocalRepository, makeDirectory } from './local.ts';

@@ -2,11 +2,11 @@
 import { constants } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ENOENT, errnoOf, isErrno } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
-import type { FileStat } from '../file-status.ts';
-import { AT_FDCWD, systemError } from '../libc.ts';
-import { closeFd } from '../syscall.ts';
+import { ENOENT, errnoOf, isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import type { FileStat } from '../system/file-status.ts';
+import { AT_FDCWD, systemError } from '../system/libc.ts';
+import { closeFd } from '../system/syscall.ts';
 import { digestsOfNames, mergeDigests } from './digest-merge.ts';
 import { openAt, readdirSync, rmSync, statAt, unlinkAt } from './file-calls.ts';
 import { type KeeperCounts, Keepers, type KeptDigests } from './keepers.ts';

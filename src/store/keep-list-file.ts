@@ -1,9 +1,9 @@
 /** Keep lists as files: written in pieces, and checked as a whole before a digest of them is believed. */
 import { closeSync, constants, fstatSync } from 'node:fs';
 import { setImmediate as breathe } from 'node:timers/promises';
-import { equalBytes } from '../bytes.ts';
-import { createBlake3, DIGEST_SIZE, type HashAlgorithm } from '../digest.ts';
-import { CfsError, reasonOf } from '../error.ts';
+import { equalBytes } from '../base/bytes.ts';
+import { createBlake3, DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { readUpTo } from './content.ts';
 import { writeAll } from './content-copier.ts';
 import { openSync } from './file-calls.ts';

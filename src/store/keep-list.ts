@@ -2,8 +2,8 @@
  * The bytes of a keep list: which objects an image needs, for whoever deletes objects. docs/repository.md specifies them.
  * Roots and leases are such files. Pure.
  */
-import { fromHex, toHex } from '../bytes.ts';
-import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
+import { fromHex, toHex } from '../base/bytes.ts';
+import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
 
 /** What a keep list says beside the digests. */
 export interface KeepListHeader {

@@ -1,8 +1,8 @@
 /** All that keeps objects from being deleted: registered images, leases of mounts, and images that the caller names. */
 import { closeSync, constants, fstatSync, lstatSync } from 'node:fs';
 import { join } from 'node:path';
-import { DIGEST_SIZE } from '../digest.ts';
-import { CfsError, reasonOf } from '../error.ts';
+import { DIGEST_SIZE } from '../base/digest.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { openSync, unlinkSync } from './file-calls.ts';
 import { tryLock } from './flock.ts';
 import { KeepListFile } from './keep-list-file.ts';

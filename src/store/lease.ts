@@ -5,8 +5,8 @@
  */
 import { closeSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { errnoOf } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
+import { errnoOf } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { openSync, unlinkSync } from './file-calls.ts';
 import { tryLock } from './flock.ts';
 import { type KeptImage, readKeepHeader, writeKeepList } from './keep-list-file.ts';

@@ -24,12 +24,12 @@ import {
   statSync,
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { toHex, writeHex } from '../bytes.ts';
-import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../digest.ts';
-import { EEXIST, EIO, ENOENT, type Errno, errnoOf, isErrno } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
-import { type FileVersion, fileVersion } from '../file-status.ts';
-import { openAt } from '../syscall.ts';
+import { toHex, writeHex } from '../base/bytes.ts';
+import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
+import { EEXIST, EIO, ENOENT, type Errno, errnoOf, isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { type FileVersion, fileVersion } from '../system/file-status.ts';
+import { openAt } from '../system/syscall.ts';
 import * as calls from './file-calls.ts';
 import type { Repository } from './repository.ts';
 

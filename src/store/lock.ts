@@ -5,7 +5,7 @@
 import { closeSync, fstatSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CfsError, reasonOf } from '../error.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { openSync, readdirSync, unlinkSync } from './file-calls.ts';
 import { type FlockMode, tryLock } from './flock.ts';
 import { type LocalRepository, makeDirectory } from './local.ts';

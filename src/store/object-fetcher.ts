@@ -1,9 +1,9 @@
 /** Fetching objects from other repositories: into a file in tmp/, hashed there, and under their names only when they are right. */
 import { closeSync, fstatSync } from 'node:fs';
-import { equalBytes } from '../bytes.ts';
-import { isErrno } from '../errno.ts';
-import { reasonOf } from '../error.ts';
-import { errnoText } from '../libc.ts';
+import { equalBytes } from '../base/bytes.ts';
+import { isErrno } from '../base/errno.ts';
+import { reasonOf } from '../base/error.ts';
+import { errnoText } from '../system/libc.ts';
 import { ContentCopier, InputError } from './content-copier.ts';
 import { fsyncSync, ftruncateSync } from './file-calls.ts';
 import type { LocalRepository } from './local.ts';

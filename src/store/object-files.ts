@@ -4,10 +4,10 @@
  * half off the time that a small object needs apart from the kernel's work.
  */
 import { closeSync, constants } from 'node:fs';
-import { toHex, writeHex } from '../bytes.ts';
-import { EEXIST, EINVAL, EISDIR, ENOSYS, EOPNOTSUPP, type Errno, isErrno } from '../errno.ts';
-import { AT_FDCWD, systemError } from '../libc.ts';
-import { closeFd } from '../syscall.ts';
+import { toHex, writeHex } from '../base/bytes.ts';
+import { EEXIST, EINVAL, EISDIR, ENOSYS, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
+import { AT_FDCWD, systemError } from '../system/libc.ts';
+import { closeFd } from '../system/syscall.ts';
 import {
   linkAt,
   linkFd,

@@ -3,10 +3,10 @@
  * the mount asks, opened. State is shared between the threads of a mount.
  */
 import { closeSync, fstatSync, type Stats } from 'node:fs';
-import { EIO, ENOENT, type Errno, isErrno } from '../errno.ts';
-import { fileIdentity } from '../file-identity.ts';
-import { emptyFileVersion, type FileVersion } from '../file-status.ts';
-import { type MeasureVerity, measureVerity } from '../fsverity.ts';
+import { EIO, ENOENT, type Errno, isErrno } from '../base/errno.ts';
+import { fileIdentity } from '../base/file-identity.ts';
+import { emptyFileVersion, type FileVersion } from '../system/file-status.ts';
+import { type MeasureVerity, measureVerity } from '../system/fsverity.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
 import type { Repository } from './repository.ts';
 import { checkMeasured, checkShape, shapeProblem, verifyObject } from './verify.ts';

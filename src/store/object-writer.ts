@@ -6,11 +6,11 @@
  * them to the device, and only then each is renamed to its name. That is the order of "fsync, rename"
  * for each file at a hundredth of its cost (git's core.fsyncMethod=batch does the same).
  */
-import { toHex } from '../bytes.ts';
-import { type ContentDigest, digestContent } from '../digest.ts';
-import { ENOENT, errnoName, errnoOf, isErrno } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
-import { systemError } from '../libc.ts';
+import { toHex } from '../base/bytes.ts';
+import { type ContentDigest, digestContent } from '../base/digest.ts';
+import { ENOENT, errnoName, errnoOf, isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { systemError } from '../system/libc.ts';
 import { ContentCopier, InputError, writeAll } from './content-copier.ts';
 import { ftruncateSync } from './file-calls.ts';
 import type { LocalRepository } from './local.ts';

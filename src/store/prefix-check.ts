@@ -1,12 +1,12 @@
 /** Checking one of the 256 directories of objects: each file's shape, and its content against its name. */
 import { constants } from 'node:fs';
-import { equalBytes, toHex } from '../bytes.ts';
-import type { HashAlgorithm } from '../digest.ts';
-import { ENOENT, type Errno, errnoOf, isErrno } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
-import type { FileStat } from '../file-status.ts';
-import { AT_FDCWD, errnoText, systemError } from '../libc.ts';
-import { closeFd } from '../syscall.ts';
+import { equalBytes, toHex } from '../base/bytes.ts';
+import type { HashAlgorithm } from '../base/digest.ts';
+import { ENOENT, type Errno, errnoOf, isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import type { FileStat } from '../system/file-status.ts';
+import { AT_FDCWD, errnoText, systemError } from '../system/libc.ts';
+import { closeFd } from '../system/syscall.ts';
 import { openAt, readdirSync, statAt } from './file-calls.ts';
 import { digestOf } from './verify.ts';
 

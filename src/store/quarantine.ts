@@ -5,7 +5,7 @@
 
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
-import { ENOENT, errnoOf } from '../errno.ts';
+import { ENOENT, errnoOf } from '../base/errno.ts';
 import { readdirSync, renameSync } from './file-calls.ts';
 import { type LocalRepository, makeDirectory } from './local.ts';
 

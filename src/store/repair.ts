@@ -2,9 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync } from 'node:fs';
 import { join } from 'node:path';
-import { fromHex } from '../bytes.ts';
-import { errnoOf } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
+import { fromHex } from '../base/bytes.ts';
+import { errnoOf } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { fchmodSync, openSync } from './file-calls.ts';
 import type { LocalRepository } from './local.ts';
 import { type LockWait, lockForRepair } from './lock.ts';

@@ -1,7 +1,7 @@
 /** What a repository is to a reader: a place that may hold an object, named by its digest. */
-import type { HashAlgorithm } from '../digest.ts';
-import type { Errno } from '../errno.ts';
-import type { FileVersion } from '../file-status.ts';
+import type { HashAlgorithm } from '../base/digest.ts';
+import type { Errno } from '../base/errno.ts';
+import type { FileVersion } from '../system/file-status.ts';
 
 export interface Repository {
   /** Its name in messages: the directory it was given as, absolute. */

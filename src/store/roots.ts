@@ -5,8 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { ENOENT, errnoOf } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
+import { ENOENT, errnoOf } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { fsyncSync, linkSync, openSync, readdirSync, renameSync, unlinkSync } from './file-calls.ts';
 import type { KeepListHeader } from './keep-list.ts';
 import { KeepListFile, type KeptImage, writeKeepList } from './keep-list-file.ts';

@@ -16,9 +16,9 @@ import {
   ETXTBSY,
   errnoOf,
   isErrno,
-} from '../errno.ts';
-import { lacksVerity, type MeasureVerity, measureVerity, type VerityDigest } from '../fsverity.ts';
-import { errnoText } from '../libc.ts';
+} from '../base/errno.ts';
+import { lacksVerity, type MeasureVerity, measureVerity, type VerityDigest } from '../system/fsverity.ts';
+import { errnoText } from '../system/libc.ts';
 import { enableVerity, fchmodSync, openSync } from './file-calls.ts';
 
 /** The two calls of the kernel; tests have others. */

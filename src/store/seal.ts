@@ -1,11 +1,11 @@
 /** Sealing the objects of a repository with fs-verity. */
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
-import { fromHex, toHex } from '../bytes.ts';
-import { DIGEST_SIZE } from '../digest.ts';
-import { isErrno } from '../errno.ts';
-import { CfsError, reasonOf } from '../error.ts';
-import { errnoText } from '../libc.ts';
+import { fromHex, toHex } from '../base/bytes.ts';
+import { DIGEST_SIZE } from '../base/digest.ts';
+import { isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { errnoText } from '../system/libc.ts';
 import { openSync, readdirSync, syncfs } from './file-calls.ts';
 import type { LocalRepository } from './local.ts';
 import { lockForWriting } from './lock.ts';

@@ -1,10 +1,10 @@
 /** Is the content of this open file what its name says? */
 import { fstatSync, type Stats } from 'node:fs';
-import { equalBytes, toHex } from '../bytes.ts';
-import { blake3, createDigest, type HashAlgorithm } from '../digest.ts';
-import { ENODATA, type Errno, errnoName, isErrno } from '../errno.ts';
-import { reasonOf } from '../error.ts';
-import { lacksVerity, type VerityDigest } from '../fsverity.ts';
+import { equalBytes, toHex } from '../base/bytes.ts';
+import { blake3, createDigest, type HashAlgorithm } from '../base/digest.ts';
+import { ENODATA, type Errno, errnoName, isErrno } from '../base/errno.ts';
+import { reasonOf } from '../base/error.ts';
+import { lacksVerity, type VerityDigest } from '../system/fsverity.ts';
 import { chunkBuffer, readContent, readUpTo, sinkOf, watched } from './content.ts';
 import { UNREADABLE, UNSEALED } from './copy-problems.ts';
 import type { Repository } from './repository.ts';

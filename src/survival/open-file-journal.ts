@@ -3,10 +3,10 @@
  * have it open. Written to a file in memory as it changes, because the writer may be killed at any moment. A count may
  * be too high after that, which keeps an id longer than needed; never too low, which would make an open fail.
  */
-import { isErrno } from '../errno.ts';
+import { isErrno } from '../base/errno.ts';
 import type { RestoredFile } from '../fuse/open-files.ts';
-import { systemError } from '../libc.ts';
-import { pread, pwrite } from '../syscall.ts';
+import { systemError } from '../system/libc.ts';
+import { pread, pwrite } from '../system/syscall.ts';
 
 const ENTRY_SIZE = 12;
 /** Before the entries: how many servers the mount has had. */

@@ -1,7 +1,7 @@
 /** Everything of a mount that outlives the process which serves it: what it is, and its open files. */
-import { CfsError } from '../error.ts';
-import type { MountLease } from '../mount-leases.ts';
-import type { MountSource } from '../mount-sources.ts';
+import { CfsError } from '../base/error.ts';
+import type { MountLease } from '../mount/mount-leases.ts';
+import type { MountSource } from '../mount/mount-sources.ts';
 import { lookAtParked, park } from './parking.ts';
 
 /** Open files by their descriptors. */

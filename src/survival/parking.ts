@@ -4,16 +4,16 @@
  * and leaves it there. The holder needs to know nothing of that: it is a shell script.
  */
 
+import { EAGAIN, isErrno } from '../base/errno.ts';
+import { CfsError } from '../base/error.ts';
 import {
   MOST_DESCRIPTORS,
   receiveDescriptors,
   SOCK_DGRAM,
   sendDescriptors,
   socketpair,
-} from '../descriptor-passing.ts';
-import { EAGAIN, isErrno } from '../errno.ts';
-import { CfsError } from '../error.ts';
-import { errnoText } from '../libc.ts';
+} from '../system/descriptor-passing.ts';
+import { errnoText } from '../system/libc.ts';
 
 /** Open files, and what they are, as one JSON value in which their numbers are indexes. */
 export interface ParkedFiles {

@@ -3,10 +3,10 @@
  * next start. The protocol of sd_notify(3) and sd_pid_notify_with_fds(3), and $LISTEN_FDS of sd_listen_fds(3).
  */
 import { closeSync } from 'node:fs';
-import { sendDescriptors } from '../descriptor-passing.ts';
-import { isErrno } from '../errno.ts';
-import { native } from '../libc.ts';
-import { setInherit } from '../syscall.ts';
+import { isErrno } from '../base/errno.ts';
+import { sendDescriptors } from '../system/descriptor-passing.ts';
+import { native } from '../system/libc.ts';
+import { setInherit } from '../system/syscall.ts';
 
 const socketFn = native('int socket(int domain, int type, int protocol)');
 const connectFn = native('int connect(int socket, const void *address, unsigned int length)');

@@ -5,11 +5,11 @@
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { SOCK_STREAM, socketpair } from '../descriptor-passing.ts';
-import { isErrno } from '../errno.ts';
-import { CfsError } from '../error.ts';
-import { errnoText } from '../libc.ts';
-import { write } from '../syscall.ts';
+import { isErrno } from '../base/errno.ts';
+import { CfsError } from '../base/error.ts';
+import { SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
+import { errnoText } from '../system/libc.ts';
+import { write } from '../system/syscall.ts';
 
 /** Descriptors of the script and of the servers that it starts: the ends of the socket with the parked files. */
 export const PARKED_ENDS: readonly [number, number] = [4, 5];
@@ -23,7 +23,7 @@ export interface Supervisor {
   dismiss(): void;
 }
 
-const SCRIPT = fileURLToPath(new URL('../libexec/cfs-supervisor', import.meta.url));
+const SCRIPT = fileURLToPath(new URL('../../libexec/cfs-supervisor', import.meta.url));
 
 /**
  * Starts the script over `ends`, which are closed here.

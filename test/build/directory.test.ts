@@ -13,10 +13,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { compareBytes } from '../../src/base/bytes.ts';
+import type { CfsError } from '../../src/base/error.ts';
 import { type DirectoryOptions, openDirectorySource } from '../../src/build/directory.ts';
 import type { Source, SourceEntry } from '../../src/build/source.ts';
-import { compareBytes } from '../../src/bytes.ts';
-import type { CfsError } from '../../src/error.ts';
 import { S_IFMT } from '../../src/manifest/tables.ts';
 import { mknod, setTime, setXattr } from '../libc.ts';
 import { failureOf } from '../store/failure.ts';

@@ -12,11 +12,11 @@ import {
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { type ContentDigest, digestContent, type HashAlgorithm } from '../../src/base/digest.ts';
 import { FileCache, SETTLED_MS } from '../../src/build/file-cache.ts';
 import { decodeFileCache, FileTable } from '../../src/build/file-cache-format.ts';
 import { checkObjects, ObjectState, objectCheck } from '../../src/build/object-check.ts';
 import type { FileStamp } from '../../src/build/source.ts';
-import { type ContentDigest, digestContent, type HashAlgorithm } from '../../src/digest.ts';
 import { initRepository, type LocalRepository } from '../../src/store/local.ts';
 import { ObjectWriter } from '../../src/store/object-writer.ts';
 import { Random } from '../random.ts';

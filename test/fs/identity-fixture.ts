@@ -1,14 +1,14 @@
 /** A mount's own word over tables of the model, with repositories that exist in memory only. */
-import { toHex } from '../../src/bytes.ts';
-import { digestContent } from '../../src/digest.ts';
-import { ENOENT, type Errno } from '../../src/errno.ts';
-import type { FileVersion } from '../../src/file-status.ts';
+import { toHex } from '../../src/base/bytes.ts';
+import { digestContent } from '../../src/base/digest.ts';
+import { ENOENT, type Errno } from '../../src/base/errno.ts';
 import { MountIdentity } from '../../src/fs/mount-identity.ts';
 import { Topology, type Verification } from '../../src/fs/topology.ts';
 import { lookupPath } from '../../src/manifest/lookup.ts';
 import { attachTables, type ManifestTables, shareTables } from '../../src/manifest/tables.ts';
-import type { SourceRecord } from '../../src/source-record.ts';
+import type { SourceRecord } from '../../src/records/source-record.ts';
 import type { Repository } from '../../src/store/repository.ts';
+import type { FileVersion } from '../../src/system/file-status.ts';
 import { buildTables, type Tree } from '../manifest/model.ts';
 
 /** A repository that says what it has, and throws where somebody opens an object of it. */

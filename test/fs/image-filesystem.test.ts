@@ -11,7 +11,7 @@ import {
   EOPNOTSUPP,
   type Errno,
   isErrno,
-} from '../../src/errno.ts';
+} from '../../src/base/errno.ts';
 import { emptyAttributes, type OpenFile } from '../../src/fs/filesystem.ts';
 import type { ImageFilesystem } from '../../src/fs/image-filesystem.ts';
 import { directory, file, treeOf, xattr } from '../manifest/model.ts';

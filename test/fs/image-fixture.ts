@@ -1,10 +1,10 @@
 /** An ImageFilesystem over a tree of the model, with objects that are plain files of a scratch directory. */
 import { mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { toHex } from '../../src/bytes.ts';
-import { digestContent } from '../../src/digest.ts';
-import { EIO, type Errno, errnoOf } from '../../src/errno.ts';
-import { fileIdentity } from '../../src/file-identity.ts';
+import { toHex } from '../../src/base/bytes.ts';
+import { digestContent } from '../../src/base/digest.ts';
+import { EIO, type Errno, errnoOf } from '../../src/base/errno.ts';
+import { fileIdentity } from '../../src/base/file-identity.ts';
 import { type Attributes, emptyAttributes } from '../../src/fs/filesystem.ts';
 import { ImageFilesystem, type ObjectOpener } from '../../src/fs/image-filesystem.ts';
 import { attachTables, type ManifestTables, shareTables } from '../../src/manifest/tables.ts';

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { digestContent } from '../../src/digest.ts';
+import { digestContent } from '../../src/base/digest.ts';
 import { Topology, type Verification } from '../../src/fs/topology.ts';
 import { file, treeOf } from '../manifest/model.ts';
 import { rowOf, ToldRepository, tablesOf } from './identity-fixture.ts';

@@ -1,7 +1,7 @@
 /** Requests that no kernel sends, directories larger than a reply, and requests that come twice. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { EINVAL, EIO } from '../../src/errno.ts';
+import { EINVAL, EIO } from '../../src/base/errno.ts';
 import { type Filesystem, ROOT_INO } from '../../src/fs/filesystem.ts';
 import type { ImageFilesystem } from '../../src/fs/image-filesystem.ts';
 import * as abi from '../../src/fuse/abi.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { EBADF, EIO, EISDIR, ENODATA, ENOENT, ENOSYS, ENOTDIR, ENOTTY, ERANGE, EROFS } from '../../src/errno.ts';
+import { EBADF, EIO, EISDIR, ENODATA, ENOENT, ENOSYS, ENOTDIR, ENOTTY, ERANGE, EROFS } from '../../src/base/errno.ts';
 import { ROOT_INO } from '../../src/fs/filesystem.ts';
 import * as abi from '../../src/fuse/abi.ts';
 import { attributesOf, imageFixture, inoOf, LARGE, SMALL, smallTree } from '../fs/image-fixture.ts';

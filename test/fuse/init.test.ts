@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { CfsError } from '../../src/error.ts';
+import { CfsError } from '../../src/base/error.ts';
 import {
   CACHE_SYMLINKS,
   DO_READDIRPLUS,

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { EINVAL, ENOENT, ENOTTY, ERANGE } from '../../src/errno.ts';
+import { EINVAL, ENOENT, ENOTTY, ERANGE } from '../../src/base/errno.ts';
 import { ROOT_INO } from '../../src/fs/filesystem.ts';
 import { type Contents, ImageFilesystem } from '../../src/fs/image-filesystem.ts';
 import * as abi from '../../src/fuse/abi.ts';
-import { CFS_IOC_FILE, CFS_IOC_MOUNT, CFS_IOC_SOURCE } from '../../src/mount-ioctls.ts';
-import { decodeMount, MOUNT_SIZE } from '../../src/mount-record.ts';
-import { decodeSource, SOURCE_SIZE } from '../../src/source-record.ts';
+import { CFS_IOC_FILE, CFS_IOC_MOUNT, CFS_IOC_SOURCE } from '../../src/records/mount-ioctls.ts';
+import { decodeMount, MOUNT_SIZE } from '../../src/records/mount-record.ts';
+import { decodeSource, SOURCE_SIZE } from '../../src/records/source-record.ts';
 import { identityOver, tablesOf } from '../fs/identity-fixture.ts';
 import { inoOf, smallTree } from '../fs/image-fixture.ts';
 import { Client } from './client.ts';

@@ -1,8 +1,8 @@
 import { closeSync, fstatSync, openSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { EIO, ELOOP, EPERM, type Errno, isErrno } from '../../src/errno.ts';
-import { fileIdentity } from '../../src/file-identity.ts';
+import { EIO, ELOOP, EPERM, type Errno, isErrno } from '../../src/base/errno.ts';
+import { fileIdentity } from '../../src/base/file-identity.ts';
 import type { Filesystem, OpenFile } from '../../src/fs/filesystem.ts';
 import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FOPEN_PASSTHROUGH } from '../../src/fuse/abi.ts';
 import { allocateOpenFileState, type BackingRegistry, type Opened, OpenFiles } from '../../src/fuse/open-files.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ENOENT, type Errno } from '../../src/errno.ts';
+import { ENOENT, type Errno } from '../../src/base/errno.ts';
 import { type Attributes, emptyAttributes } from '../../src/fs/filesystem.ts';
 import { REPLY_BUFFER_SIZE } from '../../src/fuse/abi.ts';
 import { ReplyBuffer } from '../../src/fuse/reply.ts';

@@ -1,6 +1,6 @@
 // Asks a file system for everything that a kernel may ask, through the same dispatcher, and demands what must hold of any
 // image that was accepted.
-import { contentsOf } from '../../dist/src/contents.js';
+
 import { ImageFilesystem } from '../../dist/src/fs/image-filesystem.js';
 import { MountIdentity } from '../../dist/src/fs/mount-identity.js';
 import { Topology } from '../../dist/src/fs/topology.js';
@@ -8,6 +8,7 @@ import * as abi from '../../dist/src/fuse/abi.js';
 import { Dispatcher } from '../../dist/src/fuse/dispatch.js';
 import { allocateOpenFileState, OpenFiles } from '../../dist/src/fuse/open-files.js';
 import { inodeCount, objectCount, u64 } from '../../dist/src/manifest/tables.js';
+import { contentsOf } from '../../dist/src/mount/contents.js';
 import { allocateObjectState } from '../../dist/src/store/object-store.js';
 
 /** Inodes of an image that are asked about: a few are as good as all for who mutates one. */

@@ -1,5 +1,5 @@
 // Text that is read back or typed: lists of sources and of files, handles, watches. Refused with one error, or read.
-import { formatHandle, parseHandle } from '../../dist/src/handle-format.js';
+import { formatHandle, parseHandle } from '../../dist/src/base/handle-format.js';
 import { parseSavedFiles } from '../../dist/tools/checkpoint/saved-files.js';
 import { parseWatches } from '../../dist/tools/checkpoint/watches.js';
 import { parseMountWords } from '../../dist/tools/mount-options.js';

@@ -1,6 +1,6 @@
 /** Arbitrary trees for fast-check. */
 import fc from 'fast-check';
-import { HASH_ALGORITHMS } from '../../src/digest.ts';
+import { HASH_ALGORITHMS } from '../../src/base/digest.ts';
 import type { Xattr } from '../../src/manifest/builder.ts';
 import type { Attributes, Body, Inode, Link, Tree } from './model.ts';
 

@@ -2,7 +2,7 @@
  * A second writer of the format, without cbor-x, from docs/manifest.md: holds the encoder against the
  * specification, and writes what the encoder never would.
  */
-import { concatBytes } from '../../src/bytes.ts';
+import { concatBytes } from '../../src/base/bytes.ts';
 import { columnNames, type ManifestTables, TABLE_COLUMNS, type TableName } from '../../src/manifest/tables.ts';
 
 export const MAJOR = { unsigned: 0, negative: 1, bytes: 2, text: 3, array: 4, map: 5, tag: 6, simple: 7 } as const;

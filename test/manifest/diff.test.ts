@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { digestContent } from '../../src/digest.ts';
+import { digestContent } from '../../src/base/digest.ts';
 import { type InodeMetadata, ManifestBuilder } from '../../src/manifest/builder.ts';
 import { decodeManifest } from '../../src/manifest/decode.ts';
 import { diffTables } from '../../src/manifest/diff.ts';

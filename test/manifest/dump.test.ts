@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { compareBytes, toHex } from '../../src/bytes.ts';
-import { digestContent, type HashAlgorithm } from '../../src/digest.ts';
+import { compareBytes, toHex } from '../../src/base/bytes.ts';
+import { digestContent, type HashAlgorithm } from '../../src/base/digest.ts';
 import { type InodeMetadata, ManifestBuilder, type Xattr } from '../../src/manifest/builder.ts';
 import { decodeManifest } from '../../src/manifest/decode.ts';
 import { writeDump } from '../../src/manifest/dump.ts';

@@ -1,6 +1,6 @@
 /** Pairs of trees of which one was made from the other, for fast-check. */
 import fc from 'fast-check';
-import { HASH_ALGORITHMS } from '../../src/digest.ts';
+import { HASH_ALGORITHMS } from '../../src/base/digest.ts';
 import { type Attributes, type Body, type Inode, type Link, PLAIN, type Tree, xattr } from './model.ts';
 
 /** Few values for everything, so that what was made apart is often the same. */

@@ -1,6 +1,6 @@
 /** Does with tables whatever a mount may do; for tables that came out of hostile bytes. */
 import { expect } from 'vitest';
-import { CfsError } from '../../src/error.ts';
+import { CfsError } from '../../src/base/error.ts';
 import { decodeManifest } from '../../src/manifest/decode.ts';
 import {
   blockHashIndex,

@@ -1,7 +1,7 @@
 /** Bytes that are no image: cut off, flipped, mutated, or well-formed CBOR of something else. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { concatBytes } from '../../src/bytes.ts';
+import { concatBytes } from '../../src/base/bytes.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';
 import {
   array,

@@ -1,6 +1,6 @@
 /** A tree as plain data, and the way from it to tables; what the tables of an image are held against. */
-import { compareBytes } from '../../src/bytes.ts';
-import { digestContent, type HashAlgorithm } from '../../src/digest.ts';
+import { compareBytes } from '../../src/base/bytes.ts';
+import { digestContent, type HashAlgorithm } from '../../src/base/digest.ts';
 import { type InodeMetadata, ManifestBuilder, type Xattr } from '../../src/manifest/builder.ts';
 import {
   type ManifestTables,

@@ -1,5 +1,5 @@
 /** The changes between two trees by their definitions in docs/diff.md, with maps of paths; what `diffTables` is held against. */
-import { compareBytes } from '../../src/bytes.ts';
+import { compareBytes } from '../../src/base/bytes.ts';
 import { deviceOf, type Inode, linksInOrder, type Tree } from './model.ts';
 
 /** A change as text: paths as latin1, so that each byte counts. */

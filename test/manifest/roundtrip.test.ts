@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { compareBytes } from '../../src/bytes.ts';
-import { digestContent, type HashAlgorithm } from '../../src/digest.ts';
+import { compareBytes } from '../../src/base/bytes.ts';
+import { digestContent, type HashAlgorithm } from '../../src/base/digest.ts';
 import { ManifestBuilder } from '../../src/manifest/builder.ts';
 import { decodeManifest } from '../../src/manifest/decode.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';

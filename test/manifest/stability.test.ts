@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { blake3 } from '../../src/digest.ts';
+import { blake3 } from '../../src/base/digest.ts';
 import { decodeManifest } from '../../src/manifest/decode.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';
 import { lookupPath, rowOfId, walkTree } from '../../src/manifest/lookup.ts';

@@ -1,11 +1,11 @@
 /** What tests ask of a mount, in their own process and by cfs-info. */
 import { closeSync, constants, openSync } from 'node:fs';
 import { expect } from 'vitest';
-import { askMount, askSource } from '../../src/ask-mount.ts';
-import { errnoName, isErrno } from '../../src/errno.ts';
-import type { MountRecord } from '../../src/mount-record.ts';
-import type { SourceRecord } from '../../src/source-record.ts';
-import { getXattr } from '../../src/syscall.ts';
+import { errnoName, isErrno } from '../../src/base/errno.ts';
+import { askMount, askSource } from '../../src/records/ask-mount.ts';
+import type { MountRecord } from '../../src/records/mount-record.ts';
+import type { SourceRecord } from '../../src/records/source-record.ts';
+import { getXattr } from '../../src/system/syscall.ts';
 import type { Scratch } from './harness.ts';
 import { HERE, type Place } from './run.ts';
 

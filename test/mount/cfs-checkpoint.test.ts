@@ -18,8 +18,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { isErrno } from '../../src/errno.ts';
-import { O_PATH, openByHandle } from '../../src/file-handle.ts';
+import { isErrno } from '../../src/base/errno.ts';
+import { O_PATH, openByHandle } from '../../src/system/file-handle.ts';
 import { parseSavedFiles, type SavedFile } from '../../tools/checkpoint/saved-files.ts';
 import { parseWatches, type Watch } from '../../tools/checkpoint/watches.ts';
 import { EXIT } from '../../tools/cli.ts';

@@ -3,9 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { lstatSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { encodeFile, FILE_SIZE } from '../../src/file-record.ts';
-import { encodeMount, MOUNT_SIZE } from '../../src/mount-record.ts';
-import { encodeSource, SOURCE_SIZE } from '../../src/source-record.ts';
+import { encodeFile, FILE_SIZE } from '../../src/records/file-record.ts';
+import { encodeMount, MOUNT_SIZE } from '../../src/records/mount-record.ts';
+import { encodeSource, SOURCE_SIZE } from '../../src/records/source-record.ts';
 import { type Mounted, type Packed, useScratch } from './harness.ts';
 import { type Place, run, succeed } from './run.ts';
 

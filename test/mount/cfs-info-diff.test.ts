@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { digestContent } from '../../src/digest.ts';
+import { digestContent } from '../../src/base/digest.ts';
 import { type InodeMetadata, ManifestBuilder } from '../../src/manifest/builder.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';
 import { EXIT } from '../../tools/cli.ts';

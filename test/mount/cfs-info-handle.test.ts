@@ -2,11 +2,11 @@
 import { closeSync, constants, fstatSync, lstatSync, mkdirSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { printable, toHex } from '../../src/bytes.ts';
-import { errnoName, isErrno } from '../../src/errno.ts';
-import { AT_HANDLE_CONNECTABLE, O_PATH } from '../../src/file-handle.ts';
-import { type FileHandle, formatHandle, fuseIdentity, parseHandle } from '../../src/handle-format.ts';
-import { openAt } from '../../src/syscall.ts';
+import { printable, toHex } from '../../src/base/bytes.ts';
+import { errnoName, isErrno } from '../../src/base/errno.ts';
+import { type FileHandle, formatHandle, fuseIdentity, parseHandle } from '../../src/base/handle-format.ts';
+import { AT_HANDLE_CONNECTABLE, O_PATH } from '../../src/system/file-handle.ts';
+import { openAt } from '../../src/system/syscall.ts';
 import { EXIT } from '../../tools/cli.ts';
 import { setXattr } from '../libc.ts';
 import { generateTree } from '../tree-generator.ts';

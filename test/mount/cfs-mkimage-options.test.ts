@@ -224,7 +224,7 @@ describe('the default store', () => {
     const tool = HERE.tool('cfs-mkimage', ['--quiet', source, newImage()]).join(' ');
     const script = `mount -t tmpfs none /var/lib && unset CFS_STORE && XDG_DATA_HOME=/var/tmp/wrong ${tool} && rm -rf /var/lib/cfs/cache && ls /var/lib /var/lib/cfs`;
     const listed = await succeed(['unshare', '--mount', 'sh', '-c', script]);
-    expect(listed).toBe('/var/lib:\ncfs\n\n/var/lib/cfs:\nlock\nmeta.json\nobjects\ntmp\n');
+    expect(listed).toBe('/var/lib:\ncfs\n\n/var/lib/cfs:\nleases\nlock\nmeta.json\nobjects\nroots\ntmp\n');
   });
 
   test('that cannot be made is named, with the reason', async () => {

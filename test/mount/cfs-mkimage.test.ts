@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { toHex } from '../../src/bytes.ts';
-import { blake3 } from '../../src/digest.ts';
+import { toHex } from '../../src/base/bytes.ts';
+import { blake3 } from '../../src/base/digest.ts';
 import { setTime, setXattr } from '../libc.ts';
 import { generateTree } from '../tree-generator.ts';
 import { expectWhole, messageOf, mkimage, mountTmpfs, objectsIn, outputOf, packed } from './cli.ts';

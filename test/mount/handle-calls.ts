@@ -1,9 +1,9 @@
 /** Handles as the tests of several files take, open and compare them. */
 import { closeSync, constants, openSync } from 'node:fs';
 import { afterEach } from 'vitest';
-import { EINVAL, type Errno, errnoName, isErrno } from '../../src/errno.ts';
-import { AT_HANDLE_CONNECTABLE, nameToHandle, openByHandle } from '../../src/file-handle.ts';
-import type { FileHandle } from '../../src/handle-format.ts';
+import { EINVAL, type Errno, errnoName, isErrno } from '../../src/base/errno.ts';
+import type { FileHandle } from '../../src/base/handle-format.ts';
+import { AT_HANDLE_CONNECTABLE, nameToHandle, openByHandle } from '../../src/system/file-handle.ts';
 import { type Dirent, readAllEntries } from '../suites/calls.ts';
 
 const { O_RDONLY, O_DIRECTORY } = constants;

@@ -1,9 +1,8 @@
 /** Handles that nobody gave: random bytes, changed ones, those of other images. None may open another file. */
 import { fstatSync, readFileSync, statSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { concatBytes } from '../../src/bytes.ts';
-import { errnoName, isErrno } from '../../src/errno.ts';
-import { AT_HANDLE_CONNECTABLE, O_PATH } from '../../src/file-handle.ts';
+import { concatBytes } from '../../src/base/bytes.ts';
+import { errnoName, isErrno } from '../../src/base/errno.ts';
 import {
   FILEID_INO64_GEN,
   FILEID_INO64_GEN_PARENT,
@@ -13,7 +12,8 @@ import {
   formatHandle,
   fuseHandle,
   fuseIdentity,
-} from '../../src/handle-format.ts';
+} from '../../src/base/handle-format.ts';
+import { AT_HANDLE_CONNECTABLE, O_PATH } from '../../src/system/file-handle.ts';
 import { Random } from '../random.ts';
 import { generateTree } from '../tree-generator.ts';
 import {

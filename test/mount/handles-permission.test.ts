@@ -1,7 +1,7 @@
 /** Who may open handles, and what the capability that it takes lets them read. */
 import { lstatSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { formatHandle } from '../../src/handle-format.ts';
+import { formatHandle } from '../../src/base/handle-format.ts';
 import { generateTree } from '../tree-generator.ts';
 import { handleOf } from './handle-calls.ts';
 import { type Mounted, useScratch } from './harness.ts';
@@ -33,9 +33,9 @@ const without = (name: string): Place => new Place(`without ${name}`, ['setpriv'
 /** Opens a handle with `flags` and reads what it opened. Prints the content, the entries, or the error. */
 const PROGRAM = `
 const [dist, mount, text, flags] = process.argv.slice(1);
-const { openByHandle } = await import(dist + '/src/file-handle.js');
-const { parseHandle } = await import(dist + '/src/handle-format.js');
-const { errnoName } = await import(dist + '/src/errno.js');
+const { openByHandle } = await import(dist + '/src/system/file-handle.js');
+const { parseHandle } = await import(dist + '/src/base/handle-format.js');
+const { errnoName } = await import(dist + '/src/base/errno.js');
 const { openSync, readFileSync, readdirSync, fstatSync } = await import('node:fs');
 const fd = openByHandle(openSync(mount, 'r'), parseHandle(text), Number(flags));
 if (fd < 0) console.log(errnoName(fd));

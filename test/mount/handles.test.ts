@@ -14,10 +14,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { printable } from '../../src/bytes.ts';
-import { type Errno, errnoName } from '../../src/errno.ts';
-import { AT_HANDLE_CONNECTABLE, O_PATH } from '../../src/file-handle.ts';
-import { FILEID_IS_CONNECTABLE, type FileHandle, formatHandle, fuseIdentity } from '../../src/handle-format.ts';
+import { printable } from '../../src/base/bytes.ts';
+import { type Errno, errnoName } from '../../src/base/errno.ts';
+import { FILEID_IS_CONNECTABLE, type FileHandle, formatHandle, fuseIdentity } from '../../src/base/handle-format.ts';
+import { AT_HANDLE_CONNECTABLE, O_PATH } from '../../src/system/file-handle.ts';
 import { mknod } from '../libc.ts';
 import { generateTree } from '../tree-generator.ts';
 import {

@@ -8,7 +8,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync } from 'node
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, expect } from 'vitest';
 import type { BuildResult } from '../../src/build/build.ts';
-import type { MountedImage } from '../../src/mount.ts';
+import type { MountedImage } from '../../src/mount/mount.ts';
 import { EXIT } from '../../tools/cli.ts';
 import type { ComparedField, CompareResult } from '../../tools/compare.ts';
 import { removeTree } from '../tree-generator.ts';

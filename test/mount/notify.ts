@@ -1,9 +1,9 @@
 /** inotify(7) and fanotify(7) through libc, as far as the tests of watches need them. */
 import { closeSync, readFileSync, readSync } from 'node:fs';
 import koffi from 'koffi';
-import { type Errno, errnoName, errnoOf } from '../../src/errno.ts';
-import type { FileHandle } from '../../src/handle-format.ts';
-import { systemError } from '../../src/libc.ts';
+import { type Errno, errnoName, errnoOf } from '../../src/base/errno.ts';
+import type { FileHandle } from '../../src/base/handle-format.ts';
+import { systemError } from '../../src/system/libc.ts';
 
 const libc = koffi.load('libc.so.6');
 const inotifyInitFn = libc.func('int inotify_init1(int flags)');

@@ -17,10 +17,10 @@ import {
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { isErrno } from '../../src/errno.ts';
-import { O_PATH } from '../../src/file-handle.ts';
-import { type FileHandle, formatHandle } from '../../src/handle-format.ts';
-import { getXattr } from '../../src/syscall.ts';
+import { isErrno } from '../../src/base/errno.ts';
+import { type FileHandle, formatHandle } from '../../src/base/handle-format.ts';
+import { O_PATH } from '../../src/system/file-handle.ts';
+import { getXattr } from '../../src/system/syscall.ts';
 import { mknod } from '../libc.ts';
 import { mountLoop, mountTmpfs, succeed } from './cli.ts';
 import { closeAfterEach, closeHandles, handleOf, openedHandle, refusalOf } from './handle-calls.ts';

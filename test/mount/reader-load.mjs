@@ -4,7 +4,7 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { nameToHandle, openByHandle } from '../../dist/src/file-handle.js';
+import { nameToHandle, openByHandle } from '../../dist/src/system/file-handle.js';
 
 const [kind, mount, source, milliseconds, seed] = process.argv.slice(2);
 

@@ -20,12 +20,12 @@ import {
 } from 'node:fs';
 import { join, relative } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { isErrno } from '../../src/errno.ts';
-import { O_PATH, openByHandle } from '../../src/file-handle.ts';
-import type { FileHandle } from '../../src/handle-format.ts';
+import { isErrno } from '../../src/base/errno.ts';
+import type { FileHandle } from '../../src/base/handle-format.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';
-import type { SourceRecord } from '../../src/source-record.ts';
-import { listXattrs } from '../../src/syscall.ts';
+import type { SourceRecord } from '../../src/records/source-record.ts';
+import { O_PATH, openByHandle } from '../../src/system/file-handle.ts';
+import { listXattrs } from '../../src/system/syscall.ts';
 import { setXattr } from '../libc.ts';
 import { buildTables, inline, treeOf, xattr } from '../manifest/model.ts';
 import { ask, pathsOf, xattrText } from './asking.ts';

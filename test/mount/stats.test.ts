@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import type { MountStatistics } from '../../src/mount-statistics.ts';
+import type { MountStatistics } from '../../src/mount/mount-statistics.ts';
 import { codeOf } from '../suites/filesystem-subject.ts';
 import { type Mounted, useScratch } from './harness.ts';
 import { dropCaches, isAlive, until } from './system.ts';

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
-import { digestContent } from '../../src/digest.ts';
+import { digestContent } from '../../src/base/digest.ts';
 import { initRepository } from '../../src/store/local.ts';
 import { allocateObjectState } from '../../src/store/object-store.ts';
 import { useScratch } from './harness.ts';

@@ -15,8 +15,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { O_PATH } from '../../src/file-handle.ts';
-import type { FileHandle } from '../../src/handle-format.ts';
+import type { FileHandle } from '../../src/base/handle-format.ts';
+import { O_PATH } from '../../src/system/file-handle.ts';
 import { mknod } from '../libc.ts';
 import { closeAfterEach, handleOf, openedHandle } from './handle-calls.ts';
 import { type Mounted, useScratch } from './harness.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { fromHex, toHex } from '../../src/bytes.ts';
+import { fromHex, toHex } from '../../src/base/bytes.ts';
 import { decodeSign1, MAX_SIGN1_BYTES, signedBytes } from '../../src/sign/cose-sign1.ts';
 import { signImageId } from '../../src/sign/encode-sign1.ts';
 import { asEmbedded } from '../../src/sign/trailer.ts';

@@ -1,6 +1,6 @@
 /** Signatures for tests, and a second writer of them, without cbor-x: writes what the first one never would. */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { CfsError } from '../../src/error.ts';
+import { CfsError } from '../../src/base/error.ts';
 import { parsePrivateKey, parsePublicKey, type SigningKey } from '../../src/sign/keys.ts';
 import type { NamedKey } from '../../src/sign/verify-sign1.ts';
 import { array, byteString, head, MAJOR, tagged, text, uint } from '../manifest/cbor-writer.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { concatBytes, equalBytes } from '../../src/bytes.ts';
+import { concatBytes, equalBytes } from '../../src/base/bytes.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';
 import { MAX_SIGN1_BYTES } from '../../src/sign/cose-sign1.ts';
 import { signImageId } from '../../src/sign/encode-sign1.ts';

@@ -1,8 +1,8 @@
 import { closeSync, fstatSync, ftruncateSync, openSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
-import { toHex } from '../../src/bytes.ts';
-import { blake3, createBlake3 } from '../../src/digest.ts';
+import { toHex } from '../../src/base/bytes.ts';
+import { blake3, createBlake3 } from '../../src/base/digest.ts';
 import {
   type ContentSink,
   chunkBuffer,

@@ -1,6 +1,6 @@
 /** What a call throws for a person to read. */
 import { expect } from 'vitest';
-import { CfsError } from '../../src/error.ts';
+import { CfsError } from '../../src/base/error.ts';
 
 /** The CfsError that `call` throws; anything else fails the test. */
 export function failureOf(call: () => unknown): CfsError {

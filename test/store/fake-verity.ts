@@ -1,9 +1,9 @@
 /** fs-verity of files on a file system that has none: seals by inode, and computes what the kernel would. */
 import { fstatSync, readFileSync } from 'node:fs';
-import { createDigest } from '../../src/digest.ts';
-import { EEXIST, ENODATA, type Errno } from '../../src/errno.ts';
-import type { VerityDigest } from '../../src/fsverity.ts';
+import { createDigest } from '../../src/base/digest.ts';
+import { EEXIST, ENODATA, type Errno } from '../../src/base/errno.ts';
 import type { Verity } from '../../src/store/seal-file.ts';
+import type { VerityDigest } from '../../src/system/fsverity.ts';
 
 /** The digest that the kernel would seal `content` with. */
 export function verityDigest(content: Uint8Array): VerityDigest {

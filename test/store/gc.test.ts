@@ -13,9 +13,9 @@ import {
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { compareBytes, toHex } from '../../src/bytes.ts';
-import { digestContent } from '../../src/digest.ts';
-import type { CfsError } from '../../src/error.ts';
+import { compareBytes, toHex } from '../../src/base/bytes.ts';
+import { digestContent } from '../../src/base/digest.ts';
+import type { CfsError } from '../../src/base/error.ts';
 import { collectGarbage, type GcOptions, type GcResult } from '../../src/store/gc.ts';
 import type { KeptImage } from '../../src/store/keep-list-file.ts';
 import { KeptInMemory } from '../../src/store/keepers.ts';

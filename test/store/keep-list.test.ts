@@ -1,8 +1,8 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { compareBytes, toHex } from '../../src/bytes.ts';
-import { blake3, DIGEST_SIZE } from '../../src/digest.ts';
+import { compareBytes, toHex } from '../../src/base/bytes.ts';
+import { blake3, DIGEST_SIZE } from '../../src/base/digest.ts';
 import { decodeKeepHeader, KEEP_HEADER_SIZE } from '../../src/store/keep-list.ts';
 import { KeepListFile, type KeptImage, writeKeepList } from '../../src/store/keep-list-file.ts';
 import { Random } from '../random.ts';

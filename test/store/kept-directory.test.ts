@@ -15,10 +15,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { digestContent } from '../../src/digest.ts';
-import { ELOOP, ENOENT, type Errno, isErrno } from '../../src/errno.ts';
-import { emptyFileVersion } from '../../src/file-status.ts';
+import { digestContent } from '../../src/base/digest.ts';
+import { ELOOP, ENOENT, type Errno, isErrno } from '../../src/base/errno.ts';
 import { initRepository, LocalRepository } from '../../src/store/local.ts';
+import { emptyFileVersion } from '../../src/system/file-status.ts';
 import { useScratch } from './scratch.ts';
 
 const at = useScratch();

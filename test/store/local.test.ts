@@ -13,8 +13,8 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { blake3 } from '../../src/digest.ts';
-import { EISDIR, ELOOP, ENOTDIR, errnoOf, isErrno } from '../../src/errno.ts';
+import { blake3 } from '../../src/base/digest.ts';
+import { EISDIR, ELOOP, ENOTDIR, errnoOf, isErrno } from '../../src/base/errno.ts';
 import {
   initRepository,
   type LocalRepository,

@@ -1,8 +1,8 @@
 import { renameSync, statSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, test, vi } from 'vitest';
-import { EIO } from '../../src/errno.ts';
-import { fileIdentity } from '../../src/file-identity.ts';
+import { EIO } from '../../src/base/errno.ts';
+import { fileIdentity } from '../../src/base/file-identity.ts';
 import { useScratch } from './scratch.ts';
 import { COUNT, DAMAGES, expectGood, open, type StoredObject, StoreFixture } from './store-fixture.ts';
 

@@ -1,8 +1,7 @@
 import { renameSync, truncateSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { toHex } from '../../src/bytes.ts';
-import { EIO, ENOTTY, EOPNOTSUPP } from '../../src/errno.ts';
-import { emptyFileVersion } from '../../src/file-status.ts';
+import { toHex } from '../../src/base/bytes.ts';
+import { EIO, ENOTTY, EOPNOTSUPP } from '../../src/base/errno.ts';
 import {
   allocateObjectState,
   type ObjectState,
@@ -11,6 +10,7 @@ import {
   type WholeMode,
 } from '../../src/store/object-store.ts';
 import { sealFile } from '../../src/store/seal-file.ts';
+import { emptyFileVersion } from '../../src/system/file-status.ts';
 import { FakeVerity } from './fake-verity.ts';
 import { useScratch } from './scratch.ts';
 import { COUNT, expectGood, NAMED, open, type StoredObject, StoreFixture } from './store-fixture.ts';

@@ -1,7 +1,7 @@
 import { closeSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { toHex } from '../../src/bytes.ts';
-import { EACCES, EIO } from '../../src/errno.ts';
+import { toHex } from '../../src/base/bytes.ts';
+import { EACCES, EIO } from '../../src/base/errno.ts';
 import { useScratch } from './scratch.ts';
 import { contentOf, DAMAGES, expectGood, NAMED, open, StoreFixture } from './store-fixture.ts';
 import { WatchedRepository } from './watched-repository.ts';

@@ -16,8 +16,8 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import { toHex } from '../../src/bytes.ts';
-import { digestContent, HASH_ALGORITHMS, type HashAlgorithm } from '../../src/digest.ts';
+import { toHex } from '../../src/base/bytes.ts';
+import { digestContent, HASH_ALGORITHMS, type HashAlgorithm } from '../../src/base/digest.ts';
 import { InputError } from '../../src/store/content-copier.ts';
 import { initRepository, type LocalRepository } from '../../src/store/local.ts';
 import { ObjectWriter } from '../../src/store/object-writer.ts';

@@ -1,8 +1,8 @@
 import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { toHex } from '../../src/bytes.ts';
-import { digestContent, HASH_ALGORITHMS, type HashAlgorithm } from '../../src/digest.ts';
+import { toHex } from '../../src/base/bytes.ts';
+import { digestContent, HASH_ALGORITHMS, type HashAlgorithm } from '../../src/base/digest.ts';
 import { initRepository, type LocalRepository } from '../../src/store/local.ts';
 import { type CheckReport, checkOne, checkPrefix, type Damage, type Oddity } from '../../src/store/prefix-check.ts';
 import { listQuarantine } from '../../src/store/quarantine.ts';

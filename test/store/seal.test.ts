@@ -1,6 +1,6 @@
 import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { toHex } from '../../src/bytes.ts';
+import { toHex } from '../../src/base/bytes.ts';
 import {
   EACCES,
   EBUSY,
@@ -12,8 +12,8 @@ import {
   EOPNOTSUPP,
   type Errno,
   ETXTBSY,
-} from '../../src/errno.ts';
-import { CfsError } from '../../src/error.ts';
+} from '../../src/base/errno.ts';
+import { CfsError } from '../../src/base/error.ts';
 import { initRepository, type LocalRepository } from '../../src/store/local.ts';
 import { ObjectWriter } from '../../src/store/object-writer.ts';
 import { type SealResult, sealObjects } from '../../src/store/seal.ts';

@@ -1,8 +1,8 @@
 /** Two repositories, objects in them, and the log of the stores over them: what the tests of ObjectStore start from. */
 import { closeSync, readSync, truncateSync, writeFileSync } from 'node:fs';
 import { beforeEach, expect } from 'vitest';
-import { digestContent, type HashAlgorithm } from '../../src/digest.ts';
-import { type Errno, isErrno } from '../../src/errno.ts';
+import { digestContent, type HashAlgorithm } from '../../src/base/digest.ts';
+import { type Errno, isErrno } from '../../src/base/errno.ts';
 import {
   allocateObjectState,
   type ObjectName,

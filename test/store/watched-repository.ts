@@ -1,10 +1,10 @@
 /** A repository that tells what was done with it. */
-import type { HashAlgorithm } from '../../src/digest.ts';
-import type { Errno } from '../../src/errno.ts';
-import type { FileVersion } from '../../src/file-status.ts';
+import type { HashAlgorithm } from '../../src/base/digest.ts';
+import type { Errno } from '../../src/base/errno.ts';
 import { initRepository, type LocalRepository } from '../../src/store/local.ts';
 import type { ObjectName } from '../../src/store/object-store.ts';
 import type { Repository } from '../../src/store/repository.ts';
+import type { FileVersion } from '../../src/system/file-status.ts';
 
 /** A local repository that tells how often an object of it was hashed, and opened. */
 export class WatchedRepository implements Repository {

@@ -1,8 +1,8 @@
 /** System calls whose details only these suites look at: pieces of a directory, buffers that are too small, remounting. */
 import koffi from 'koffi';
-import type { Errno } from '../../src/errno.ts';
-import { systemError } from '../../src/libc.ts';
-import { mount } from '../../src/syscall.ts';
+import type { Errno } from '../../src/base/errno.ts';
+import { systemError } from '../../src/system/libc.ts';
+import { mount } from '../../src/system/syscall.ts';
 
 const libc = koffi.load('libc.so.6');
 const getdentsFn = libc.func('int64_t getdents64(int fd, _Out_ uint8_t *buffer, size_t length)');

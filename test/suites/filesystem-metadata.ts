@@ -14,8 +14,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { exactUtf8 } from '../../src/bytes.ts';
-import { ENODATA, EOPNOTSUPP, ERANGE } from '../../src/errno.ts';
+import { exactUtf8 } from '../../src/base/bytes.ts';
+import { ENODATA, EOPNOTSUPP, ERANGE } from '../../src/base/errno.ts';
 import { compare } from '../mount/harness.ts';
 import { getXattrInto, listXattrsInto, readAllEntries, readEntries, seekTo } from './calls.ts';
 import { codeOf, HUGE_ENTRIES, type Subject } from './filesystem-subject.ts';

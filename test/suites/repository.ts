@@ -2,8 +2,8 @@
 import { closeSync, fstatSync, readSync, writeSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { digestContent, HASH_ALGORITHMS } from '../../src/digest.ts';
-import { EBADF, ENOENT, type Errno, errnoOf, isErrno } from '../../src/errno.ts';
+import { digestContent, HASH_ALGORITHMS } from '../../src/base/digest.ts';
+import { EBADF, ENOENT, type Errno, errnoOf, isErrno } from '../../src/base/errno.ts';
 import type { Repository } from '../../src/store/repository.ts';
 
 /** A repository, and hands on what it holds that readers do not have. */

@@ -1,8 +1,8 @@
 /** What cfs-checkpoint reads: watches in fdinfo, and the list of files that it saved. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CfsError } from '../../src/error.ts';
-import { type FileHandle, formatHandle, parseHandle } from '../../src/handle-format.ts';
+import { CfsError } from '../../src/base/error.ts';
+import { type FileHandle, formatHandle, parseHandle } from '../../src/base/handle-format.ts';
 import { formatSavedFiles, parseSavedFiles } from '../../tools/checkpoint/saved-files.ts';
 import { parseWatches } from '../../tools/checkpoint/watches.ts';
 

@@ -1,10 +1,10 @@
 /** The list that cfs-mount --from reads: what is written is read back, and what is wrong with another is said. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CfsError } from '../../src/error.ts';
-import { uuidText } from '../../src/file-system-uuid.ts';
-import type { FileHandle } from '../../src/handle-format.ts';
-import type { SourceRecord } from '../../src/source-record.ts';
+import { CfsError } from '../../src/base/error.ts';
+import type { FileHandle } from '../../src/base/handle-format.ts';
+import type { SourceRecord } from '../../src/records/source-record.ts';
+import { uuidText } from '../../src/system/file-system-uuid.ts';
 import { jsonOfSources, parseSavedSources, type SavedSources } from '../../tools/saved-sources.ts';
 
 const ID = 'ab'.repeat(32);

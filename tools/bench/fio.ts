@@ -1,5 +1,5 @@
 /** Reading a large file with fio(1), which many use for it. */
-import { CfsError } from '../../src/error.ts';
+import { CfsError } from '../../src/base/error.ts';
 import type { Bench } from './contract.ts';
 import { run } from './process.ts';
 

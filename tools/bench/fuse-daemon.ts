@@ -1,7 +1,7 @@
 /** The daemon behind a FUSE mount: where it is, and when it is gone. */
 import { accessSync, constants } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CfsError, reasonOf } from '../../src/error.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { unmount } from './mounts.ts';
 import { commandLine } from './processes.ts';
 

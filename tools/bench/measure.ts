@@ -2,7 +2,7 @@
  * The method: all systems show the same tree at the same time and take turns, so that whatever else the
  * machine does falls on all of them; one turn is thrown away, then the rounds count.
  */
-import { reasonOf } from '../../src/error.ts';
+import { reasonOf } from '../../src/base/error.ts';
 import { coldUnavailable, dropCaches } from './caches.ts';
 import { cellResult, type Sample } from './cell.ts';
 import type { Bench, CacheState, Result, System, SystemRow, Tree, Workload } from './contract.ts';

@@ -5,7 +5,7 @@
  */
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { reasonOf } from '../../src/error.ts';
+import { reasonOf } from '../../src/base/error.ts';
 
 export interface MemoryMeter {
   /** How it measures, for the report. */

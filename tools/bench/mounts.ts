@@ -2,9 +2,9 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EBUSY, EINVAL, errnoName, isErrno } from '../../src/errno.ts';
-import { CfsError } from '../../src/error.ts';
-import { MNT_DETACH, MS_RDONLY, mount, UMOUNT_NOFOLLOW, umount2 } from '../../src/syscall.ts';
+import { EBUSY, EINVAL, errnoName, isErrno } from '../../src/base/errno.ts';
+import { CfsError } from '../../src/base/error.ts';
+import { MNT_DETACH, MS_RDONLY, mount, UMOUNT_NOFOLLOW, umount2 } from '../../src/system/syscall.ts';
 
 export interface Mount {
   readonly path: string;

@@ -1,5 +1,5 @@
 /** The command line of cfs-bench, and what it means. */
-import { CfsError } from '../../src/error.ts';
+import { CfsError } from '../../src/base/error.ts';
 import { integerOption, makeCommand } from '../cli.ts';
 import type { Experiment, SystemRow, Workload } from './contract.ts';
 import { EXPERIMENTS } from './experiments.ts';

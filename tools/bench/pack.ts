@@ -2,7 +2,7 @@
  * How long packing a tree takes, and how much it fills: into an empty directory, and again where the result of the first
  * time is there.
  */
-import { reasonOf } from '../../src/error.ts';
+import { reasonOf } from '../../src/base/error.ts';
 import { sync } from './caches.ts';
 import type { Bench, Experiment, Outcome, Result, Tree } from './contract.ts';
 import { formatBytes } from './figures.ts';

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CfsError } from '../../src/error.ts';
+import { CfsError } from '../../src/base/error.ts';
 
 /** How long a child that was told to end may take before it is killed. */
 const KILL_AFTER_MS = 10_000;

@@ -1,6 +1,6 @@
 /** What other processes take: CPU time and memory, from proc(5). */
 import { readdirSync, readFileSync } from 'node:fs';
-import { reasonOf } from '../../src/error.ts';
+import { reasonOf } from '../../src/base/error.ts';
 
 /** USER_HZ: the unit of times in proc_pid_stat(5), 100 a second on every architecture that node runs on. */
 const TICK_NS = 10_000_000;

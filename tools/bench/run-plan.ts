@@ -1,5 +1,5 @@
 /** Carrying out a plan: tree after tree, then what needs no tree. What fails is reported, and the rest goes on. */
-import { reasonOf } from '../../src/error.ts';
+import { reasonOf } from '../../src/base/error.ts';
 import type { Collected } from './collected.ts';
 import type { Bench, Experiment, Tree, TreeKind } from './contract.ts';
 import { makeCheckout, makeLargeTree, makeSmallTree } from './generated-trees.ts';

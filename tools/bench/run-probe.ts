@@ -1,5 +1,5 @@
 /** Timing a program, or a loop of the probe. */
-import { CfsError } from '../../src/error.ts';
+import { CfsError } from '../../src/base/error.ts';
 import type { Bench, Work } from './contract.ts';
 import type { Probed } from './probe.ts';
 import { run, toolPath } from './process.ts';

@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type ContentDigest, digestContent } from '../../src/digest.ts';
+import { type ContentDigest, digestContent } from '../../src/base/digest.ts';
 import { type InodeMetadata, ManifestBuilder } from '../../src/manifest/builder.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';
 import { S_IFDIR, S_IFREG } from '../../src/manifest/tables.ts';
@@ -16,7 +16,7 @@ import { median } from './statistics.ts';
 
 /** What a daemon of any image is allowed, in bytes: node itself, its threads and the program. */
 const DAEMON_ALLOWANCE = 60_000_000;
-/** Longer than the daemon's own wait before it gives back what reading the image took (250 ms in src/mount.ts). */
+/** Longer than the daemon's own wait before it gives back what reading the image took (250 ms in src/mount/mount.ts). */
 const SETTLE_MS = 1_000;
 const FILES_PER_DIRECTORY = 1_000;
 /** Contents that the files share. */

@@ -1,7 +1,7 @@
 /** The directory that a run works in, and what must be undone at its end. */
 import { mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { CfsError, reasonOf } from '../../src/error.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { isBelow, mounts, unmount } from './mounts.ts';
 
 export class Scratch {

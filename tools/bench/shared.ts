@@ -2,7 +2,7 @@
  * Two directories that share nine files in ten: how much memory reading both takes, against reading one. Where the page
  * cache is shared, the second one costs only what is new in it.
  */
-import { CfsError, reasonOf } from '../../src/error.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { coldUnavailable, dropCaches } from './caches.ts';
 import type { Bench, Experiment, Outcome, System, SystemRow, Tree } from './contract.ts';
 import { writeFiles } from './generated-trees.ts';

@@ -1,8 +1,8 @@
 /** EROFS alone: the directory in an image that the kernel mounts. */
 import { join } from 'node:path';
-import { errnoName, isErrno } from '../../src/errno.ts';
-import { CfsError, reasonOf } from '../../src/error.ts';
-import { MS_RDONLY, mount } from '../../src/syscall.ts';
+import { errnoName, isErrno } from '../../src/base/errno.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { MS_RDONLY, mount } from '../../src/system/syscall.ts';
 import type { Bench, SystemRow } from './contract.ts';
 import { fileSystemUnavailable } from './mounts.ts';
 import { missingProgram, run } from './process.ts';

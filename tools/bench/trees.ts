@@ -1,7 +1,7 @@
 /** Looking at the trees that are read. */
 import { realpathSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CfsError, reasonOf } from '../../src/error.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
 import type { Bench, PathList, Tree, TreeKind } from './contract.ts';
 import { isBelow, mounts } from './mounts.ts';
 import { run } from './process.ts';

@@ -1,6 +1,6 @@
 /** Workloads that read contents. */
 import { join } from 'node:path';
-import { CfsError } from '../../src/error.ts';
+import { CfsError } from '../../src/base/error.ts';
 import type { Bench, CacheState, Tree, Turn, Work, Workload } from './contract.ts';
 import { type FioJob, runFio } from './fio.ts';
 import { LARGE_FILE_NAME } from './generated-trees.ts';

@@ -1,7 +1,7 @@
 /** Programs that work with the tree as people do: Python, gcc, git. */
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
-import { CfsError, reasonOf } from '../../src/error.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
 import type { Bench, Tree, Turn, Work, Workload } from './contract.ts';
 import { missingProgram, run } from './process.ts';
 

@@ -4,11 +4,11 @@
  */
 import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ESTALE, isErrno } from '../../src/errno.ts';
-import { CfsError, reasonOf } from '../../src/error.ts';
-import { O_PATH, openByHandle } from '../../src/file-handle.ts';
-import { errnoText } from '../../src/libc.ts';
-import { closeFd } from '../../src/syscall.ts';
+import { ESTALE, isErrno } from '../../src/base/errno.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { O_PATH, openByHandle } from '../../src/system/file-handle.ts';
+import { errnoText } from '../../src/system/libc.ts';
+import { closeFd } from '../../src/system/syscall.ts';
 import { askMountAt } from '../info/mounted.ts';
 import { requireLastingHandles } from './lasting-handles.ts';
 import { FILES_FILE, parseSavedFiles, type SavedFile } from './saved-files.ts';

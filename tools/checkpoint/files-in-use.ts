@@ -1,8 +1,8 @@
 /** Which files of a mount processes use, and by what: the file of each is named by its handle. */
 import { type BigIntStats, readdirSync, readFileSync, statSync } from 'node:fs';
-import { isErrno } from '../../src/errno.ts';
-import { nameToHandle } from '../../src/file-handle.ts';
-import { type FileHandle, formatHandle } from '../../src/handle-format.ts';
+import { isErrno } from '../../src/base/errno.ts';
+import { type FileHandle, formatHandle } from '../../src/base/handle-format.ts';
+import { nameToHandle } from '../../src/system/file-handle.ts';
 import { parseWatches } from './watches.ts';
 
 export interface UsedFile {

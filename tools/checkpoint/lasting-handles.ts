@@ -1,6 +1,6 @@
 /** Whether handles of a mount mean the same files in the next one. */
-import { CfsError } from '../../src/error.ts';
-import type { MountRecord } from '../../src/mount-record.ts';
+import { CfsError } from '../../src/base/error.ts';
+import type { MountRecord } from '../../src/records/mount-record.ts';
 
 /**
  * libfuse counts the inodes that it was asked for: in the next mount the same handle is another file's.

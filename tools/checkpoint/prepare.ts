@@ -6,14 +6,14 @@
  */
 import { closeSync, constants, lstatSync, openSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { printable } from '../../src/bytes.ts';
-import { isErrno } from '../../src/errno.ts';
-import { CfsError, reasonOf } from '../../src/error.ts';
-import { O_PATH, openByHandle } from '../../src/file-handle.ts';
-import { type FileHandle, formatHandle } from '../../src/handle-format.ts';
-import { errnoText } from '../../src/libc.ts';
+import { printable } from '../../src/base/bytes.ts';
+import { isErrno } from '../../src/base/errno.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { type FileHandle, formatHandle } from '../../src/base/handle-format.ts';
 import { replaceFile } from '../../src/store/local.ts';
-import { closeFd } from '../../src/syscall.ts';
+import { O_PATH, openByHandle } from '../../src/system/file-handle.ts';
+import { errnoText } from '../../src/system/libc.ts';
+import { closeFd } from '../../src/system/syscall.ts';
 import { askMountAt } from '../info/mounted.ts';
 import { pathOfFd } from '../info/open-path.ts';
 import { mountpointOf } from '../info/sources.ts';

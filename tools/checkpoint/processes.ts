@@ -1,6 +1,6 @@
 /** Processes as a checkpoint takes them: those that are named, with all that they started. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { CfsError, reasonOf } from '../../src/error.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
 
 /**
  * The processes and their descendants, each once; without this one, which is gone before the dump.

@@ -1,6 +1,6 @@
 /** The files that a checkpoint uses, saved beside it: JSON, docs/checkpoint.md. Pure. */
-import { CfsError } from '../../src/error.ts';
-import { type FileHandle, formatHandle, parseHandle } from '../../src/handle-format.ts';
+import { CfsError } from '../../src/base/error.ts';
+import { type FileHandle, formatHandle, parseHandle } from '../../src/base/handle-format.ts';
 import { jsonText, versionText } from '../json-text.ts';
 import type { UsedFile } from './files-in-use.ts';
 

@@ -1,5 +1,5 @@
 /** Watches of inotify(7) and fanotify(7) as /proc/PID/fdinfo shows them: which inode by its handle. proc_pid_fdinfo(5). */
-import { type FileHandle, parseHandle } from '../../src/handle-format.ts';
+import { type FileHandle, parseHandle } from '../../src/base/handle-format.ts';
 
 export interface Watch {
   readonly kind: 'inotify' | 'fanotify';

@@ -1,8 +1,8 @@
 /** Compares what one name is on both sides: its metadata, its link target, its attributes, its content. */
 import { type BigIntStats, closeSync, constants, openSync, readlinkSync, readSync } from 'node:fs';
-import { compareBytes, equalBytes, exactUtf8, printable } from '../../src/bytes.ts';
-import { EOPNOTSUPP, isErrno } from '../../src/errno.ts';
-import { getXattr, listXattrs } from '../../src/syscall.ts';
+import { compareBytes, equalBytes, exactUtf8, printable } from '../../src/base/bytes.ts';
+import { EOPNOTSUPP, isErrno } from '../../src/base/errno.ts';
+import { getXattr, listXattrs } from '../../src/system/syscall.ts';
 import { attempt, Failure, type Name, type Report } from './report.ts';
 
 const CHUNK = 1 << 20;

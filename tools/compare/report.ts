@@ -1,6 +1,6 @@
 /** What a comparison found: the differences with their paths, the first hundred of them in full. */
-import { printable } from '../../src/bytes.ts';
-import { type Errno, errnoName, errnoOf } from '../../src/errno.ts';
+import { printable } from '../../src/base/bytes.ts';
+import { type Errno, errnoName, errnoOf } from '../../src/base/errno.ts';
 
 /** What is compared of each name. `names` is the set of names in a directory, `inode` which names are one file. */
 export const COMPARED_FIELDS = [

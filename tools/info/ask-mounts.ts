@@ -3,10 +3,10 @@
  * ids; it writes one line of JSON for each, in their order, before it asks the next.
  */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
-import { ENOENT, ENOTCONN, ENOTTY, type Errno, errnoOf, isErrno } from '../../src/errno.ts';
-import { reasonOf } from '../../src/error.ts';
-import { errnoText } from '../../src/libc.ts';
-import { listMounts } from '../../src/mount-table.ts';
+import { ENOENT, ENOTCONN, ENOTTY, type Errno, errnoOf, isErrno } from '../../src/base/errno.ts';
+import { reasonOf } from '../../src/base/error.ts';
+import { errnoText } from '../../src/system/libc.ts';
+import { listMounts } from '../../src/system/mount-table.ts';
 import { jsonOfSources, type SavedSourcesJson } from '../saved-sources.ts';
 import { askFd } from './mounted.ts';
 import { mountOfFd } from './open-path.ts';

@@ -1,5 +1,5 @@
 /** `cfs-info diff`. */
-import { printable } from '../../src/bytes.ts';
+import { printable } from '../../src/base/bytes.ts';
 import { type Change, diffTables, type Entry } from '../../src/manifest/diff.ts';
 import type { ManifestTables } from '../../src/manifest/tables.ts';
 import { formatCount } from '../format.ts';

@@ -1,12 +1,12 @@
 /** A file as a name in a directory: that opens where the file's own handle is stale, too. */
 import { realpathSync } from 'node:fs';
-import { printable } from '../../src/bytes.ts';
-import { isErrno } from '../../src/errno.ts';
-import { CfsError, reasonOf } from '../../src/error.ts';
-import { nameToHandle } from '../../src/file-handle.ts';
-import { statAt } from '../../src/file-status.ts';
-import { type FileHandle, formatHandle } from '../../src/handle-format.ts';
-import { AT_FDCWD } from '../../src/libc.ts';
+import { printable } from '../../src/base/bytes.ts';
+import { isErrno } from '../../src/base/errno.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { type FileHandle, formatHandle } from '../../src/base/handle-format.ts';
+import { nameToHandle } from '../../src/system/file-handle.ts';
+import { statAt } from '../../src/system/file-status.ts';
+import { AT_FDCWD } from '../../src/system/libc.ts';
 import { jsonText } from '../json-text.ts';
 import { unescapePrintable } from './paths.ts';
 

@@ -1,9 +1,8 @@
 /** `cfs-info handle`: the handles of files, from a mount or from an image alone. */
 import { lstatSync } from 'node:fs';
-import { printable, toHex } from '../../src/bytes.ts';
-import { EINVAL, ENOENT, ENOTDIR, EOPNOTSUPP, type Errno, isErrno } from '../../src/errno.ts';
-import { CfsError } from '../../src/error.ts';
-import { AT_HANDLE_CONNECTABLE, nameToHandle } from '../../src/file-handle.ts';
+import { printable, toHex } from '../../src/base/bytes.ts';
+import { EINVAL, ENOENT, ENOTDIR, EOPNOTSUPP, type Errno, isErrno } from '../../src/base/errno.ts';
+import { CfsError } from '../../src/base/error.ts';
 import {
   type FileHandle,
   formatHandle,
@@ -11,10 +10,11 @@ import {
   fuseHandle,
   fuseIdentity,
   type InodeIdentity,
-} from '../../src/handle-format.ts';
-import { errnoText } from '../../src/libc.ts';
+} from '../../src/base/handle-format.ts';
 import { isDirectory, lookupPath } from '../../src/manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../../src/manifest/tables.ts';
+import { AT_HANDLE_CONNECTABLE, nameToHandle } from '../../src/system/file-handle.ts';
+import { errnoText } from '../../src/system/libc.ts';
 import { jsonText } from '../json-text.ts';
 import {
   type DirectoryEntry,

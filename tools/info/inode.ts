@@ -1,6 +1,6 @@
 /** What an inode is, for people and for programs. */
-import { printable, toHex } from '../../src/bytes.ts';
-import { blockCount } from '../../src/digest.ts';
+import { printable, toHex } from '../../src/base/bytes.ts';
+import { blockCount } from '../../src/base/digest.ts';
 import { inlineContent, linkTarget, objectDigest, xattrsOf } from '../../src/manifest/lookup.ts';
 import {
   i64,

@@ -1,5 +1,5 @@
 /** `cfs-info ls`. */
-import { printable } from '../../src/bytes.ts';
+import { printable } from '../../src/base/bytes.ts';
 import { direntName, direntRange, isDirectory, linkTarget, walkTree } from '../../src/manifest/lookup.ts';
 import { inodeCount, type ManifestTables, S_IFLNK, u64 } from '../../src/manifest/tables.ts';
 import { deviceNumbers, isDevice, jsonOfInode, modeString, timeString, typeOf } from './inode.ts';

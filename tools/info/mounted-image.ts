@@ -1,9 +1,9 @@
 /** The image that is mounted on a directory. */
 import { realpathSync } from 'node:fs';
-import { askFile } from '../../src/ask-mount.ts';
-import { exactUtf8, printable } from '../../src/bytes.ts';
-import { isErrno } from '../../src/errno.ts';
-import { CfsError } from '../../src/error.ts';
+import { exactUtf8, printable } from '../../src/base/bytes.ts';
+import { isErrno } from '../../src/base/errno.ts';
+import { CfsError } from '../../src/base/error.ts';
+import { askFile } from '../../src/records/ask-mount.ts';
 import { askMountAt } from './mounted.ts';
 
 /** An image file, and the id that it must have where that is known. */

@@ -1,11 +1,11 @@
 /** The mount that a path of the command line lies in, and what it says of itself. */
 import { closeSync, constants, openSync } from 'node:fs';
-import { askMount, askSource } from '../../src/ask-mount.ts';
-import { ENOTCONN, ENOTTY, type Errno, errnoOf, isErrno } from '../../src/errno.ts';
-import { CfsError, reasonOf } from '../../src/error.ts';
-import { errnoText } from '../../src/libc.ts';
-import type { MountRecord } from '../../src/mount-record.ts';
-import type { SourceRecord } from '../../src/source-record.ts';
+import { ENOTCONN, ENOTTY, type Errno, errnoOf, isErrno } from '../../src/base/errno.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { askMount, askSource } from '../../src/records/ask-mount.ts';
+import type { MountRecord } from '../../src/records/mount-record.ts';
+import type { SourceRecord } from '../../src/records/source-record.ts';
+import { errnoText } from '../../src/system/libc.ts';
 
 export interface MountAnswer {
   readonly mount: MountRecord;

@@ -2,8 +2,8 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { printable } from '../../src/bytes.ts';
-import { listMounts, type MountEntry, mountOfId } from '../../src/mount-table.ts';
+import { printable } from '../../src/base/bytes.ts';
+import { listMounts, type MountEntry, mountOfId } from '../../src/system/mount-table.ts';
 import { jsonText } from '../json-text.ts';
 import type { SavedSourcesJson, SourceJson } from '../saved-sources.ts';
 import type { AskedMount } from './ask-mounts.ts';

@@ -1,7 +1,7 @@
 /** `cfs-info objects` and `cfs-info missing`. */
-import { toHex } from '../../src/bytes.ts';
-import { ENOENT, errnoName, isErrno } from '../../src/errno.ts';
-import { CfsError } from '../../src/error.ts';
+import { toHex } from '../../src/base/bytes.ts';
+import { ENOENT, errnoName, isErrno } from '../../src/base/errno.ts';
+import { CfsError } from '../../src/base/error.ts';
 import { objectDigest } from '../../src/manifest/lookup.ts';
 import {
   inodeCount,

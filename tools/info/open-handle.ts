@@ -1,13 +1,13 @@
 /** `cfs-info open-handle`: what a handle names, and where that lies. */
 import { type BigIntStats, closeSync, constants, fstatSync, openSync } from 'node:fs';
-import { printable } from '../../src/bytes.ts';
-import { EINVAL, EOPNOTSUPP, EPERM, type Errno, ESTALE, isErrno } from '../../src/errno.ts';
-import { CfsError, reasonOf } from '../../src/error.ts';
-import { nameToHandle, O_PATH, openByHandle } from '../../src/file-handle.ts';
-import { type FileHandle, formatHandle, fuseHandle, fuseIdentity, parseHandle } from '../../src/handle-format.ts';
-import { errnoText } from '../../src/libc.ts';
-import { listMounts } from '../../src/mount-table.ts';
-import { closeFd } from '../../src/syscall.ts';
+import { printable } from '../../src/base/bytes.ts';
+import { EINVAL, EOPNOTSUPP, EPERM, type Errno, ESTALE, isErrno } from '../../src/base/errno.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { type FileHandle, formatHandle, fuseHandle, fuseIdentity, parseHandle } from '../../src/base/handle-format.ts';
+import { nameToHandle, O_PATH, openByHandle } from '../../src/system/file-handle.ts';
+import { errnoText } from '../../src/system/libc.ts';
+import { listMounts } from '../../src/system/mount-table.ts';
+import { closeFd } from '../../src/system/syscall.ts';
 import { jsonText } from '../json-text.ts';
 import { type DirectoryEntry, type DirectoryEntryJson, entryOf, jsonOfEntry, typedPath } from './directory-entry.ts';
 import { jsonOfStat, linesOfStat, type StatJson } from './file-stat.ts';

@@ -4,10 +4,10 @@
  * unless the file that it leads to is the open one.
  */
 import { fstatSync, lstatSync, readlinkSync } from 'node:fs';
-import { printable } from '../../src/bytes.ts';
-import { isErrno } from '../../src/errno.ts';
-import { listMounts, type MountEntry, mountIdOfFd } from '../../src/mount-table.ts';
-import { getXattrOfFd } from '../../src/syscall.ts';
+import { printable } from '../../src/base/bytes.ts';
+import { isErrno } from '../../src/base/errno.ts';
+import { listMounts, type MountEntry, mountIdOfFd } from '../../src/system/mount-table.ts';
+import { getXattrOfFd } from '../../src/system/syscall.ts';
 
 /** What a mount says of each inode: the absolute path of its first name in the image, bytes. Not listed. */
 const PATH_XATTR = 'trusted.cfs.path';

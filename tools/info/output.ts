@@ -3,7 +3,7 @@
  * need no memory and a slow reader holds the tool back.
  */
 import { writeSync } from 'node:fs';
-import { CfsError, reasonOf } from '../../src/error.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
 
 const CAPACITY = 1 << 16;
 const STDOUT = 1;

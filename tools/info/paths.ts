@@ -1,6 +1,6 @@
 /** Paths inside an image, as they are given on the command line. */
-import { printable } from '../../src/bytes.ts';
-import { CfsError } from '../../src/error.ts';
+import { printable } from '../../src/base/bytes.ts';
+import { CfsError } from '../../src/base/error.ts';
 import { isDirectory, linkTarget, lookupName } from '../../src/manifest/lookup.ts';
 import { type ManifestTables, S_IFLNK, S_IFMT } from '../../src/manifest/tables.ts';
 

@@ -1,9 +1,9 @@
 /** `cfs-info sources`: where the bytes of a mount come from. */
 import { closeSync, constants, openSync } from 'node:fs';
-import { printable } from '../../src/bytes.ts';
-import { formatHandle } from '../../src/handle-format.ts';
-import { listMounts } from '../../src/mount-table.ts';
-import type { SourceRecord } from '../../src/source-record.ts';
+import { printable } from '../../src/base/bytes.ts';
+import { formatHandle } from '../../src/base/handle-format.ts';
+import type { SourceRecord } from '../../src/records/source-record.ts';
+import { listMounts } from '../../src/system/mount-table.ts';
 import { jsonOfSources } from '../saved-sources.ts';
 import { formatLines } from './inode.ts';
 import { askMountAt } from './mounted.ts';

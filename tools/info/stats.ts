@@ -1,11 +1,11 @@
 /** `cfs-info stats`: what a mount has done since its server started. */
 import { closeSync, constants, openSync } from 'node:fs';
-import { isErrno } from '../../src/errno.ts';
-import { CfsError, reasonOf } from '../../src/error.ts';
-import { O_PATH } from '../../src/file-handle.ts';
-import type { MountStatistics, RepositoryStatistics } from '../../src/mount-statistics.ts';
-import { listMounts } from '../../src/mount-table.ts';
-import { getXattr } from '../../src/syscall.ts';
+import { isErrno } from '../../src/base/errno.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
+import type { MountStatistics, RepositoryStatistics } from '../../src/mount/mount-statistics.ts';
+import { O_PATH } from '../../src/system/file-handle.ts';
+import { listMounts } from '../../src/system/mount-table.ts';
+import { getXattr } from '../../src/system/syscall.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import { mountOfFd } from './open-path.ts';
 import type { Output } from './output.ts';

@@ -1,9 +1,9 @@
 /** The tables that an argument of the command line stands for: an image file, or a directory on which one is mounted. */
 import { statSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import { ENOTCONN, errnoOf } from '../../src/errno.ts';
-import { CfsError } from '../../src/error.ts';
-import { readImage } from '../../src/image-file.ts';
+import { ENOTCONN, errnoOf } from '../../src/base/errno.ts';
+import { CfsError } from '../../src/base/error.ts';
+import { readImage } from '../../src/image/image-file.ts';
 import { attachTables, type ManifestTables } from '../../src/manifest/tables.ts';
 import { imageOfMount, type NamedImage } from './mounted-image.ts';
 import type { TablesMessage } from './tables-worker.ts';

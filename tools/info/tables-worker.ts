@@ -1,7 +1,7 @@
 /** Reads one image in a thread of its own, for `tablesOfBoth`. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { CfsError, type ErrorKind } from '../../src/error.ts';
-import { readImage } from '../../src/image-file.ts';
+import { CfsError, type ErrorKind } from '../../src/base/error.ts';
+import { readImage } from '../../src/image/image-file.ts';
 import { type SharedTables, shareTables } from '../../src/manifest/tables.ts';
 import type { NamedImage } from './mounted-image.ts';
 

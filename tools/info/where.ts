@@ -1,12 +1,12 @@
 /** `cfs-info where`: where the content of a file of a mount is. */
 import { closeSync, constants, lstatSync, openSync } from 'node:fs';
-import { askFile } from '../../src/ask-mount.ts';
-import { printable, toHex } from '../../src/bytes.ts';
-import { ENOTCONN, errnoOf, isErrno } from '../../src/errno.ts';
-import { CfsError, reasonOf } from '../../src/error.ts';
-import { O_PATH } from '../../src/file-handle.ts';
-import type { FileRecord, Verified } from '../../src/file-record.ts';
-import { listMounts } from '../../src/mount-table.ts';
+import { printable, toHex } from '../../src/base/bytes.ts';
+import { ENOTCONN, errnoOf, isErrno } from '../../src/base/errno.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { askFile } from '../../src/records/ask-mount.ts';
+import type { FileRecord, Verified } from '../../src/records/file-record.ts';
+import { O_PATH } from '../../src/system/file-handle.ts';
+import { listMounts } from '../../src/system/mount-table.ts';
 import { jsonText } from '../json-text.ts';
 import { typedPath } from './directory-entry.ts';
 import { formatLines } from './inode.ts';

@@ -1,5 +1,5 @@
 /** `cfs-repo gc`. */
-import { CfsError } from '../../src/error.ts';
+import { CfsError } from '../../src/base/error.ts';
 import { type Amount, collectGarbage, type GcResult } from '../../src/store/gc.ts';
 import { KeptInMemory } from '../../src/store/keepers.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';

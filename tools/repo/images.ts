@@ -1,7 +1,7 @@
 /** `cfs-repo register`, `unregister` and `images`. */
 import { statSync } from 'node:fs';
-import { CfsError } from '../../src/error.ts';
-import { readImageId } from '../../src/image-file.ts';
+import { CfsError } from '../../src/base/error.ts';
+import { readImageId } from '../../src/image/image-file.ts';
 import type { LocalRepository } from '../../src/store/local.ts';
 import { lockForWriting } from '../../src/store/lock.ts';
 import { listRoots, type Root, registerImage, unregisterImage } from '../../src/store/roots.ts';

@@ -1,8 +1,8 @@
 /** What an image needs of a repository, read from its file. */
 import { resolve } from 'node:path';
-import { CfsError } from '../../src/error.ts';
-import { readImage } from '../../src/image-file.ts';
-import { keptImageOf } from '../../src/kept-image.ts';
+import { CfsError } from '../../src/base/error.ts';
+import { readImage } from '../../src/image/image-file.ts';
+import { keptImageOf } from '../../src/image/kept-image.ts';
 import { objectName } from '../../src/manifest/lookup.ts';
 import { type ManifestTables, objectCount } from '../../src/manifest/tables.ts';
 import type { KeptImage } from '../../src/store/keep-list-file.ts';

@@ -1,8 +1,8 @@
 /** `--repair-from`: repositories, and mounts of images, whose own repositories they stand for. */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { printable } from '../../src/bytes.ts';
-import { CfsError } from '../../src/error.ts';
+import { printable } from '../../src/base/bytes.ts';
+import { CfsError } from '../../src/base/error.ts';
 import { type LocalRepository, openRepository } from '../../src/store/local.ts';
 import { askMountAt } from '../info/mounted.ts';
 

@@ -1,6 +1,6 @@
 /** What the commands of cfs-repo share. */
 import type { Command } from 'commander';
-import { CfsError } from '../../src/error.ts';
+import { CfsError } from '../../src/base/error.ts';
 import { type LocalRepository, openRepository } from '../../src/store/local.ts';
 import type { ExitStatus } from '../cli.ts';
 

@@ -1,6 +1,6 @@
 /** `cfs-repo seal`. */
-import { CfsError } from '../../src/error.ts';
-import { sealImageFile } from '../../src/seal-image.ts';
+import { CfsError } from '../../src/base/error.ts';
+import { sealImageFile } from '../../src/image/seal-image.ts';
 import type { LocalRepository } from '../../src/store/local.ts';
 import { type SealResult, sealObjects } from '../../src/store/seal.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';

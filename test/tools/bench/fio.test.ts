@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { CfsError } from '../../../src/error.ts';
+import { CfsError } from '../../../src/base/error.ts';
 import { fioArguments, parseFio } from '../../../tools/bench/fio.ts';
 
 const output = (error: number): string =>

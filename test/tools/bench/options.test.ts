@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { CfsError } from '../../../src/error.ts';
+import { CfsError } from '../../../src/base/error.ts';
 import { choose, makePlan, numberList, parseOptions } from '../../../tools/bench/options.ts';
 import { SYSTEMS } from '../../../tools/bench/systems.ts';
 

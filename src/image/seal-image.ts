@@ -1,0 +1,82 @@
+/** Composition: sealing an image file, and the objects that it names. */
+import { closeSync, fsyncSync, openSync, realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { toHex } from '../base/bytes.ts';
+import { CfsError } from '../base/error.ts';
+import { formatImageDigest } from '../base/image-digest.ts';
+import { objectDigest } from '../manifest/lookup.ts';
+import { type ManifestTables, objectCount } from '../manifest/tables.ts';
+import type { LocalRepository } from '../store/local.ts';
+import { type SealOptions, type SealResult, sealObjects } from '../store/seal.ts';
+import { sealFile } from '../store/seal-file.ts';
+import { mayHaveVerity } from '../system/fsverity.ts';
+import { readImage } from './image-file.ts';
+
+/** What became of an image file. */
+export interface SealedImage {
+  readonly path: string;
+  readonly outcome: 'sealed' | 'already' | 'unsupported' | 'busy' | 'failed';
+  /** For -o digest=; where it is sealed. */
+  readonly digest?: string;
+  /** Where it is not. */
+  readonly reason?: string;
+}
+
+/**
+ * Seals an image file; its seal is on the device then. What is no image is left alone: a file that is sealed can never be written again.
+ * @throws CfsError as `readImage`
+ */
+export function sealImageFile(image: string): SealedImage {
+  readImage(image);
+  const path = image;
+  const file = sealFile(realpathSync(image));
+  if (file.outcome === 'gone') return { path, outcome: 'failed', reason: 'it was deleted meanwhile' };
+  if (!('digest' in file)) return { path, ...file };
+  syncFile(image);
+  const { algorithm, digest } = file.digest;
+  // `fsverity enable --hash-alg=sha512`, say
+  if (algorithm !== 'sha256') return { path, outcome: 'failed', reason: `it is sealed with ${algorithm}` };
+  return { path, outcome: file.outcome, digest: formatImageDigest({ kind: 'fsverity', hex: toHex(digest) }) };
+}
+
+function syncFile(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What became of an image's objects, and of its file. */
+export interface ImageSeal extends SealResult {
+  readonly image: SealedImage;
+}
+
+/** Seals the objects that an image names, and then the image: who finds it sealed finds them sealed. */
+export async function sealImage(
+  image: string,
+  repository: LocalRepository,
+  options: SealOptions = {},
+): Promise<ImageSeal> {
+  const objects = await sealObjects(repository, objectsOf(readImage(image).tables), options);
+  return { ...objects, image: sealImageFile(image) };
+}
+
+function* objectsOf(tables: ManifestTables): Generator<Uint8Array> {
+  for (let i = 0; i < objectCount(tables); i++) yield objectDigest(tables, i);
+}
+
+/**
+ * Tells before an hour of packing that `sealImage` would be in vain.
+ * @throws CfsError (system)
+ */
+export function requireSealable(image: string, repository: LocalRepository): void {
+  for (const directory of [join(repository.path, 'objects'), dirname(image)]) {
+    if (mayHaveVerity(directory)) continue;
+    throw new CfsError(
+      'system',
+      `Cannot seal files in ${directory}: the file system or the kernel has no fs-verity. ext4 ('tune2fs -O verity DEVICE'), f2fs and btrfs have it; or pack without --seal.`,
+    );
+  }
+}

@@ -1,0 +1,65 @@
+/** Signing an image file: beside it, or in it. */
+import { closeSync, fstatSync, realpathSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { fromHex } from '../base/bytes.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { signImageId } from '../sign/encode-sign1.ts';
+import { keyIdText, type SigningKey } from '../sign/keys.ts';
+import { signaturePathOf } from '../sign/signature-file.ts';
+import { asEmbedded } from '../sign/trailer.ts';
+import { replaceFile } from '../store/local.ts';
+import { decodeImage, openImage, readImageBytes } from './image-file.ts';
+import type { ImageSignature } from './image-signature.ts';
+
+/** A signature that was made. */
+export type MadeSignature = Omit<ImageSignature, 'key'>;
+
+export const describeSignature = (key: SigningKey, where: string): MadeSignature => ({
+  where,
+  algorithm: key.algorithm,
+  keyId: keyIdText(key),
+});
+
+/**
+ * Signs an image that exists: it is read and validated first, so nobody signs what is no image. A signature that was there
+ * is replaced. An embedded one replaces the file as a whole; its mode and owner stay.
+ * @throws CfsError: as `readImage`; `system` where the signature cannot be written
+ */
+export function signImageFile(
+  path: string,
+  key: SigningKey,
+  embed: boolean,
+): { readonly id: string; readonly signature: MadeSignature } {
+  const fd = openImage(path);
+  try {
+    const { id, manifest } = readImageBytes(fd, path);
+    decodeImage(path, manifest);
+    const target = realpathSync(path);
+    if (!embed) return { id, signature: writeSignature(target, id, key, true) };
+    const embedded = asEmbedded(signImageId(fromHex(id), key));
+    replace(target, () => replaceFile(target, [manifest, embedded], true, fstatSync(fd)));
+    return { id, signature: describeSignature(key, 'embedded') };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Writes the signature file of an image.
+ * @param id 64 hexadecimal digits
+ * @throws CfsError (system)
+ */
+export function writeSignature(image: string, id: string, key: SigningKey, durable: boolean): MadeSignature {
+  const path = resolve(signaturePathOf(image));
+  const signature = signImageId(fromHex(id), key);
+  replace(path, () => replaceFile(path, signature, durable));
+  return describeSignature(key, path);
+}
+
+function replace(path: string, write: () => void): void {
+  try {
+    write();
+  } catch (error) {
+    throw new CfsError('system', `Cannot write the signature to ${path}: ${reasonOf(error)}`, { cause: error });
+  }
+}

@@ -1,0 +1,41 @@
+/** Composition: where the contents of a mount come from, as `verify=` asks. */
+import { DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
+import type { Contents } from '../fs/image-filesystem.ts';
+import { blockHashIndex } from '../manifest/lookup.ts';
+import type { ManifestTables } from '../manifest/tables.ts';
+import { type BlockHashes, BlockReader } from '../store/block-reader.ts';
+import type { OutcomeCounter } from '../store/copy-problems.ts';
+import { type ObjectState, ObjectStore, type VerifyMode, type WholeMode } from '../store/object-store.ts';
+import type { Repository } from '../store/repository.ts';
+
+/**
+ * @param log receives one line for each object that could not be served
+ * @param count is told what became of asking each repository
+ */
+export function contentsOf(
+  tables: ManifestTables,
+  repositories: readonly Repository[],
+  verify: VerifyMode,
+  state: ObjectState,
+  log: (line: string) => void,
+  count?: OutcomeCounter,
+): Contents {
+  if (verify === 'read') return { reader: new BlockReader(repositories, blockHashesOf(tables), log, count) };
+  return { opener: new ObjectStore(repositories, wholeMode(verify, tables.header.hash), state, log, count) };
+}
+
+/** How an image's objects are verified as a whole: fs-verity knows nothing of those named by BLAKE3, so nobody asks it. */
+export function wholeMode(verify: WholeMode, hash: HashAlgorithm): WholeMode {
+  return verify === 'auto' && hash !== 'fsverity-sha256' ? 'open' : verify;
+}
+
+/** The block hashes of each object; where it has none, its digest is the hash of its only block. */
+function blockHashesOf(tables: ManifestTables): BlockHashes {
+  const first = blockHashIndex(tables);
+  const { blockHashes } = tables.objects;
+  return ({ index, digest }) => {
+    const from = (first[index] as number) * DIGEST_SIZE;
+    const to = (first[index + 1] as number) * DIGEST_SIZE;
+    return from === to ? digest : blockHashes.subarray(from, to);
+  };
+}

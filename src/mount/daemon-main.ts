@@ -1,0 +1,115 @@
+/** The daemon's program: its settings come on standard input, as JSON; or it takes a mount over from one that died. */
+import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { parkedAt, parkMount } from '../survival/parked-mount.ts';
+import {
+  DEATHS,
+  LAST_STATUS,
+  PARKED_ENDS,
+  parentSupervisor,
+  type Supervisor,
+  startSupervisor,
+} from '../survival/supervisor.ts';
+import { dup2, isInherited } from '../system/syscall.ts';
+import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
+import { type MountedImage, mountImage, resumeMount } from './mount.ts';
+import { MountKeeper, makeLog, summaryOf } from './serve.ts';
+
+const STDIN = 0;
+const STDERR = 2;
+
+async function runDaemon(settings: DaemonSettings): Promise<void> {
+  const { logFile, ...options } = settings;
+  const log = makeLog(logFile ?? 'syslog');
+  const keeper = new MountKeeper(log);
+  let mounted: MountedImage;
+  try {
+    mounted = await mountImage({ ...options, log });
+  } catch (error) {
+    if (!(error instanceof CfsError)) throw error;
+    tell({ error: { kind: error.kind, message: error.message } });
+    process.exitCode = 1;
+    return;
+  }
+  nameProcess(settings);
+  leaveTerminal();
+  // before anybody knows of the mount: from then on it may be killed
+  const supervisor = supervise(mounted, settings, log);
+  // a starter that was stopped meanwhile has told nobody of this mount
+  if (!tell({ mounted: summaryOf(mounted) })) await mounted.unmount();
+  await keeper.serve(mounted, supervisor);
+}
+
+function supervise(
+  { parked, mountpoint }: MountedImage,
+  settings: DaemonSettings,
+  log: (line: string) => void,
+): Supervisor | undefined {
+  if (parked === undefined) return undefined;
+  if (!parked.resends) log(`${mountpoint}: where this server dies, requests in flight fail: that takes Linux 6.9`);
+  try {
+    return startSupervisor(parkMount({ ...parked, settings }), mountpoint, log);
+  } catch (error) {
+    log(`${mountpoint}: nobody will take over where this server dies: ${reasonOf(error)}`);
+    return undefined;
+  }
+}
+
+/** Goes on where an earlier server died. */
+async function takeOver(deaths: number): Promise<void> {
+  const parked = parkedAt<DaemonSettings>(PARKED_ENDS, 'a mount');
+  const { logFile, ...options } = parked.settings;
+  const log = makeLog(logFile ?? 'syslog');
+  const keeper = new MountKeeper(log);
+  nameProcess(parked.settings);
+  const mounted = await resumeMount(parked, { ...options, log });
+  const status = process.env[LAST_STATUS] ?? '';
+  const how = status === '' ? '' : ` (status ${status})`;
+  log(`${parked.mountpoint}: the server died${how}${deaths > 1 ? `, ${deaths} in a row` : ''}; this one goes on`);
+  await keeper.serve(mounted, parentSupervisor);
+}
+
+const nameProcess = ({ image, mountpoint }: DaemonSettings): void => {
+  process.title = `cfs-mount ${image} ${mountpoint}`;
+};
+
+/** @returns false where the starter is not there any more */
+function tell(ready: Ready): boolean {
+  try {
+    writeSync(READY_FD, `${JSON.stringify(ready)}\n`);
+    closeSync(READY_FD);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Closes what the starter's starter left open: pipes of a build system, say, whose readers would wait for the
+ * end of this daemon. node opens everything close-on-exec, so what is not came from outside.
+ */
+function closeInherited(kept: readonly number[]): void {
+  for (const name of readdirSync('/proc/self/fd')) {
+    const fd = Number(name);
+    if (fd > READY_FD && !kept.includes(fd) && isInherited(fd)) closeSync(fd);
+  }
+}
+
+/** A daemon keeps no directory busy, and no terminal or pipe of its starter open. */
+function leaveTerminal(): void {
+  process.chdir('/');
+  const fd = openSync('/dev/null', 'r+');
+  dup2(fd, STDIN);
+  dup2(fd, STDERR);
+  closeSync(fd);
+}
+
+const deaths = Number(process.env[DEATHS] ?? 0);
+closeInherited(deaths > 0 ? PARKED_ENDS : []);
+if (deaths > 0) {
+  await takeOver(deaths);
+} else {
+  // nothing: whoever started this has nothing to mount after all
+  const settings = readFileSync(STDIN, 'utf8');
+  if (settings !== '') await runDaemon(JSON.parse(settings) as DaemonSettings);
+}

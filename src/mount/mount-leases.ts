@@ -1,0 +1,115 @@
+/** The leases of a mount: one in each of its repositories, so that nobody deletes its objects while it is there. */
+import { errnoOf } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import type { KeptImage } from '../store/keep-list-file.ts';
+import { endLease, isWritten, type Lease, takeLease, writeLease } from '../store/lease.ts';
+import type { LocalRepository } from '../store/local.ts';
+import { lockAgainstDeleting } from '../store/lock.ts';
+
+/** A lease as it is handed from one server of the mount to the next; plain data. */
+export interface MountLease extends Lease {
+  /** Which of the mount's repositories, from 0. */
+  readonly repository: number;
+}
+
+interface Held extends MountLease {
+  /** Lets others delete objects again; called when the list is written. */
+  readonly release: () => void;
+}
+
+export class MountLeases {
+  readonly #repositories: readonly LocalRepository[];
+  readonly #log: (line: string) => void;
+  #held: readonly Held[];
+
+  private constructor(repositories: readonly LocalRepository[], held: readonly Held[], log: (line: string) => void) {
+    this.#repositories = repositories;
+    this.#held = held;
+    this.#log = log;
+  }
+
+  /**
+   * Takes a lease in each repository, before the mount answers. Waits while somebody deletes objects there. A repository
+   * that gives none is mounted all the same, and the log says so.
+   * @param image 64 hexadecimal digits
+   */
+  static async take(
+    repositories: readonly LocalRepository[],
+    image: string,
+    log: (line: string) => void,
+  ): Promise<MountLeases> {
+    const held = repositories.map(async (repository, i): Promise<Held[]> => {
+      try {
+        return [{ ...(await takeLease(repository, image, { onWait: log })), repository: i }];
+      } catch (error) {
+        log(withoutLease(repository, error));
+        return [];
+      }
+    });
+    return new MountLeases(repositories, (await Promise.all(held)).flat(), log);
+  }
+
+  /**
+   * Goes on with the leases of the server before. Those whose lists that one could not finish are finished by `write`.
+   * @param leases undefined where that server was of a version without leases: they are taken anew then
+   */
+  static async resume(
+    repositories: readonly LocalRepository[],
+    leases: readonly MountLease[] | undefined,
+    image: string,
+    log: (line: string) => void,
+  ): Promise<MountLeases> {
+    if (leases === undefined) return MountLeases.take(repositories, image, log);
+    const held = leases.map(async (lease): Promise<Held> => {
+      if (isWritten(lease)) return { ...lease, release: () => undefined };
+      try {
+        const lock = await lockAgainstDeleting(repositories[lease.repository] as LocalRepository);
+        return { ...lease, release: () => lock.release() };
+      } catch {
+        return { ...lease, release: () => undefined }; // gc refuses to go on until the list is written
+      }
+    });
+    return new MountLeases(repositories, await Promise.all(held), log);
+  }
+
+  /** What the next server needs. */
+  get parked(): readonly MountLease[] {
+    return this.#held.map(({ fd, name, repository }) => ({ fd, name, repository }));
+  }
+
+  /** Writes the lists that are not written yet; the mount answers already. Rejects only for a bug. */
+  async write(image: KeptImage): Promise<void> {
+    for (const held of this.#held) {
+      try {
+        if (!isWritten(held)) await writeLease(held, image);
+      } catch (error) {
+        if (errnoOf(error) === undefined) throw error;
+        this.#giveUp(held, error);
+      } finally {
+        held.release();
+      }
+    }
+  }
+
+  /** A list that is not whole must not stop everybody from deleting. */
+  #giveUp(lease: Held, error: unknown): void {
+    const repository = this.#repositories[lease.repository] as LocalRepository;
+    this.#held = this.#held.filter((other) => other !== lease);
+    endLease(repository, lease);
+    this.#log(withoutLease(repository, error));
+  }
+
+  /** The mount has ended. */
+  end(): void {
+    for (const lease of this.#held) {
+      lease.release();
+      endLease(this.#repositories[lease.repository] as LocalRepository, lease);
+    }
+    this.#held = [];
+  }
+}
+
+function withoutLease(repository: LocalRepository, error: unknown): string {
+  const reason = error instanceof CfsError ? error.message : `${repository.path}: ${reasonOf(error)}`;
+  return `no lease: 'cfs-repo gc' does not know that this mount needs objects of ${repository.path}. ${reason}`;
+}

@@ -1,0 +1,46 @@
+/** What a mount has done, as it tells it: JSON in a private xattr of its root, docs/handles.md. */
+import { type CounterTotals, totalsOf } from '../base/counters.ts';
+import { opcodeName } from '../fuse/opcodes.ts';
+import type { ServedImage } from './served-filesystem.ts';
+
+export interface MountStatistics {
+  /** How many servers the mount had before this one; the numbers are those of this one. */
+  readonly restarts: number;
+  /** By name, as "LOOKUP". */
+  readonly requests: Readonly<Record<string, number>>;
+  /** Requests that were answered with an error, by its name. */
+  readonly errors: Readonly<Record<string, number>>;
+  /** Given to the kernel by READ; what it reads itself (passthrough) is not counted. */
+  readonly bytesRead: number;
+  /** Requests that took longer than a second. */
+  readonly slow: number;
+  /** In the order in which they are asked. */
+  readonly repositories: readonly RepositoryStatistics[];
+}
+
+export interface RepositoryStatistics {
+  readonly path: string;
+  readonly uuid: string;
+  /** Objects that were opened from it, or pieces read. */
+  readonly served: number;
+  readonly missing: number;
+  /** The copy was not the object. */
+  readonly damaged: number;
+  /** It could not be opened or read. */
+  readonly failed: number;
+}
+
+export function statisticsOf({ counters, sources, restarts }: ServedImage): MountStatistics {
+  const totals: CounterTotals = totalsOf(counters);
+  return {
+    restarts,
+    requests: Object.fromEntries([...totals.requests].map(([opcode, n]) => [opcodeName(opcode), n])),
+    errors: totals.errors,
+    bytesRead: totals.bytesRead,
+    slow: totals.slow,
+    repositories: totals.repositories.map((outcomes, i) => {
+      const { path, id } = sources[1 + i] as ServedImage['sources'][number];
+      return { path, uuid: id, ...outcomes };
+    }),
+  };
+}

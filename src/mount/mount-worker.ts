@@ -1,0 +1,117 @@
+/** A worker thread that serves requests of a mount until the mount ends. Started by mount.ts. */
+import { closeSync } from 'node:fs';
+import { parentPort } from 'node:worker_threads';
+import { Counters } from '../base/counters.ts';
+import { ReadingEvents } from '../fs/reading-events.ts';
+import { DeviceBackingRegistry } from '../fuse/device.ts';
+import { Dispatcher } from '../fuse/dispatch.ts';
+import { OpenFiles } from '../fuse/open-files.ts';
+import { RequestQueue } from '../fuse/request-queue.ts';
+import { ServingTurn } from '../fuse/serving-turn.ts';
+import { WorkTable } from '../fuse/work-table.ts';
+import { attachTables, type SharedTables } from '../manifest/tables.ts';
+import { OpenFileJournal } from '../survival/open-file-journal.ts';
+import { type ServedImage, servedFilesystem } from './served-filesystem.ts';
+
+/** What every thread is told when the mount is there. */
+export interface MountMessage extends ServedImage {
+  readonly tables: SharedTables;
+  readonly openFileState: SharedArrayBuffer;
+  readonly passthrough: boolean;
+  readonly events: SharedArrayBuffer;
+  /** WorkTable */
+  readonly work: SharedArrayBuffer;
+  /** The mutex of ServingTurn. */
+  readonly turn: SharedArrayBuffer;
+  /** The file of OpenFileJournal, -1 for none. */
+  readonly journal: number;
+  /** How many processes served the mount before this one. */
+  readonly epoch: number;
+}
+
+/** What a thread that serves is told. */
+export interface ServeMessage extends MountMessage {
+  /** The connection, or a clone of it with a queue of its own. */
+  readonly fd: number;
+  /** Whether the worker is to close `fd` at the end. */
+  readonly ownsFd: boolean;
+  /** Whether the worker is to read the journal first: the first of a server that takes over. */
+  readonly restores: boolean;
+  /** Its number among the threads of the mount, from 0. */
+  readonly thread: number;
+}
+
+/** `working`: something may take long, and the main thread is to look; `openings`: so many files were opened for the first time that fetching others ahead may pay. */
+export type WorkerReport =
+  | { readonly type: 'serving' }
+  | { readonly type: 'openings' }
+  | { readonly type: 'working' }
+  | { readonly type: 'log'; readonly line: string };
+
+const ENOUGH_OPENINGS = 3;
+
+const report = (message: WorkerReport): void => parentPort?.postMessage(message);
+
+// `serve` does not return to the event loop until the mount ends: nothing asynchronous works in here but
+// posting to the main thread
+parentPort?.once('message', (message: ServeMessage) => {
+  serve(message);
+  parentPort?.close();
+});
+
+function serve(message: ServeMessage): void {
+  const log = (line: string): void => report({ type: 'log', line });
+  const tables = attachTables(message.tables);
+  const events = new ReadingEvents(message.events);
+  let isAheadWanted = false;
+  const counters = new Counters(message.counters, message.thread);
+  const fs = servedFilesystem(message, tables, log, counters, (event, value) => {
+    events.tell(event, value);
+    if (isAheadWanted || event !== 'opened' || events.openings < ENOUGH_OPENINGS) return;
+    isAheadWanted = true;
+    report({ type: 'openings' });
+  });
+  const { fd } = message;
+  const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
+  const turn = new ServingTurn(message.turn, message.thread);
+  const table = new WorkTable(message.work);
+  const journal = message.journal < 0 ? undefined : new OpenFileJournal(message.journal);
+  const openFiles = new OpenFiles(fs, message.openFileState, registry, journal, message.epoch);
+  if (message.restores && journal !== undefined) openFiles.restore(journal.entries());
+  const dispatcher = new Dispatcher(
+    fs,
+    openFiles,
+    log,
+    {
+      begin: ({ uniqueLow, uniqueHigh, pid }) => {
+        if (table.begin(message.thread, uniqueLow, uniqueHigh, pid)) report({ type: 'working' });
+      },
+      beforeWork: (bytes) => turn.beforeWork(bytes),
+      interrupt: (low, high) => table.interrupt(low, high),
+    },
+    counters,
+  );
+  report({ type: 'serving' });
+  try {
+    serveQueue(new RequestQueue(fd), dispatcher, turn, () => table.end(message.thread));
+  } finally {
+    if (message.ownsFd) closeSync(fd);
+  }
+}
+
+/** @param end is told that the answer is there; false where somebody else has answered */
+function serveQueue(queue: RequestQueue, dispatcher: Dispatcher, turn: ServingTurn, end: () => boolean): void {
+  const { request, reply } = dispatcher;
+  try {
+    for (;;) {
+      turn.take();
+      const length = queue.next(request.bytes);
+      if (length === 0) return;
+      const replyLength = dispatcher.serve(length);
+      if (!end()) dispatcher.abandon();
+      else if (replyLength > 0) queue.reply(reply.bytes, replyLength);
+    }
+  } finally {
+    turn.pass();
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * The worker threads of a mount. One serves requests at a time; the others stand by for when it has to wait for a disk
+ * or to hash. So a mount is there as soon as the first of them is, and the others are started after that. One more
+ * fetches files ahead, and is started when the first files are read.
+ */
+import { Worker } from 'node:worker_threads';
+import { Counters } from '../base/counters.ts';
+import { ReadingEvents } from '../fs/reading-events.ts';
+import { cloneDevice } from '../fuse/device.ts';
+import { sendError } from '../fuse/request-queue.ts';
+import { MOST_THREADS } from '../fuse/work-table.ts';
+import { MountMonitor } from './mount-monitor.ts';
+import type { MountMessage, ServeMessage, WorkerReport } from './mount-worker.ts';
+
+type Program = 'mount-worker' | 'ahead-worker';
+
+export class MountWorkers {
+  readonly #count: number;
+  readonly #serving: Worker[] = [];
+  readonly #failures: string[] = [];
+  #ahead: Worker | undefined;
+  /** What each thread reads. */
+  readonly #devices: number[] = [];
+  #monitor: MountMonitor | undefined;
+  #servingNow = 0;
+  #share = false;
+  #running = 0;
+  #allServed: () => void = () => undefined;
+  #allEnded: () => void = () => undefined;
+  /** Resolves when the last thread has ended, with what those died of that failed. */
+  readonly ended: Promise<readonly string[]>;
+
+  /**
+   * Starts the first thread: it takes as long to start as an image to read.
+   * @param count threads that serve; with one alone nothing is fetched ahead
+   */
+  constructor(count: number) {
+    this.#count = count;
+    this.ended = new Promise((resolve) => {
+      this.#allEnded = () => resolve(this.#failures);
+    });
+    this.#startServing();
+  }
+
+  /**
+   * Hands the mount to the threads. Resolves when the first one serves.
+   * @param log receives what the threads have to say
+   * @param share all threads read `deviceFd` itself; else each a clone of it
+   */
+  async serve(deviceFd: number, message: MountMessage, log: (line: string) => void, share: boolean): Promise<void> {
+    this.#share = share;
+    // the last row: no serving thread's
+    const ownCounters = new Counters(message.counters, MOST_THREADS);
+    const monitor = new MountMonitor(message.work, message.turn, {
+      countSlow: () => ownCounters.slow(),
+      startThread: () => this.#addThread(deviceFd, message, log),
+      answer: ({ thread, uniqueLow, uniqueHigh }, error) => {
+        sendError(this.#devices[thread] as number, uniqueLow, uniqueHigh, error);
+      },
+    });
+    this.#monitor = monitor;
+    this.#allServed = () => {
+      new ReadingEvents(message.events).end();
+      monitor.stop();
+    };
+    await this.#hand(this.#serving[0] as Worker, deviceFd, message, log);
+    setImmediate(() => {
+      while (this.#serving.length < this.#count && this.#servingNow > 0) {
+        this.#addThread(deviceFd, message, log);
+      }
+    });
+  }
+
+  #addThread(deviceFd: number, message: MountMessage, log: (line: string) => void): void {
+    if (this.#serving.length >= MOST_THREADS || this.#servingNow === 0) return;
+    // a failure is kept by #start
+    this.#hand(this.#startServing(), deviceFd, message, log).catch(() => undefined);
+  }
+
+  async terminate(): Promise<void> {
+    await Promise.all(this.#serving.map((worker) => worker.terminate()));
+  }
+
+  /** Resolves when the thread serves. */
+  #hand(worker: Worker, deviceFd: number, message: MountMessage, log: (line: string) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      worker.on('message', (report: WorkerReport) => {
+        if (report.type === 'serving') resolve();
+        else if (report.type === 'openings') this.#fetchAhead(message);
+        else if (report.type === 'working') this.#monitor?.wake();
+        else log(report.line);
+      });
+      worker.once('error', reject);
+      const fd = this.#share ? deviceFd : cloneDevice(deviceFd);
+      const thread = this.#serving.indexOf(worker);
+      this.#devices[thread] = fd;
+      const restores = message.epoch > 0 && thread === 0;
+      const serve: ServeMessage = { ...message, fd, ownsFd: fd !== deviceFd, restores, thread };
+      worker.postMessage(serve);
+    });
+  }
+
+  #fetchAhead(message: MountMessage): void {
+    if (this.#ahead !== undefined || this.#count === 1) return;
+    this.#ahead = this.#start('ahead-worker');
+    this.#ahead.postMessage(message);
+  }
+
+  #startServing(): Worker {
+    const worker = this.#start('mount-worker');
+    this.#serving.push(worker);
+    this.#servingNow++;
+    worker.once('exit', () => {
+      if (--this.#servingNow === 0) this.#allServed();
+    });
+    return worker;
+  }
+
+  #start(program: Program): Worker {
+    const worker = new Worker(new URL(`./${program}.js`, import.meta.url), {
+      // descriptors cross threads: one opened for an OPEN in one thread is closed for its RELEASE in another
+      trackUnmanagedFds: false,
+    });
+    this.#running++;
+    worker.once('error', (error) => this.#failures.push(error.stack ?? error.message));
+    worker.once('exit', () => {
+      if (--this.#running === 0) this.#allEnded();
+    });
+    return worker;
+  }
+}

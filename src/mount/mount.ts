@@ -1,0 +1,410 @@
+/** Composition of a mount: options -> image and repositories -> file system -> driver -> worker threads. */
+import { closeSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { allocateCounters, Counters } from '../base/counters.ts';
+import { errnoName, isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { version } from '../base/version.ts';
+import { allocateReadingEvents } from '../fs/reading-events.ts';
+import { HAS_RESEND, PASSTHROUGH, REQUEST_BUFFER_SIZE } from '../fuse/abi.ts';
+import { canPassThrough, resendRequests } from '../fuse/device.ts';
+import { decodeInit, encodeInitReply, negotiate } from '../fuse/init.ts';
+import { mountKernel, unmountKernel } from '../fuse/kernel-mount.ts';
+import { allocateOpenFileState } from '../fuse/open-files.ts';
+import { RequestQueue } from '../fuse/request-queue.ts';
+import { allocateServingTurn } from '../fuse/serving-turn.ts';
+import { allocateWorkTable, MOST_THREADS } from '../fuse/work-table.ts';
+import { type ImageFile, openImage, readOpenImage } from '../image/image-file.ts';
+import type { ImageSignature } from '../image/image-signature.ts';
+import { keptImageOf } from '../image/kept-image.ts';
+import {
+  attachTables,
+  inodeCount,
+  type ManifestTables,
+  objectCount,
+  type SharedTables,
+  shareTables,
+} from '../manifest/tables.ts';
+import type { TrustedKey } from '../sign/keys.ts';
+import { type LocalRepository, openRepository } from '../store/local.ts';
+import { allocateObjectState, type VerifyMode } from '../store/object-store.ts';
+import { OpenFileJournal } from '../survival/open-file-journal.ts';
+import type { ParkedMount } from '../survival/parked-mount.ts';
+import { mountAt } from '../system/mount-table.ts';
+import { memfdCreate } from '../system/syscall.ts';
+import { MountLeases } from './mount-leases.ts';
+import { closeSource, imageSource, type MountSource, repositorySource } from './mount-sources.ts';
+import type { MountMessage } from './mount-worker.ts';
+import { MountWorkers } from './mount-workers.ts';
+import { repositoriesOf, type ServedImage, servedFilesystem } from './served-filesystem.ts';
+import { requireVerity } from './verity-requirement.ts';
+
+export type Driver = 'kernel' | 'fuse-native';
+
+export interface MountOptions {
+  readonly image: string;
+  readonly mountpoint: string;
+  /** Directories of repositories, in the order in which they are asked. */
+  readonly repositories: readonly string[];
+  /** The words of the command line that image and repositories were given by, in the same order; default: their paths. */
+  readonly given?: { readonly image: string; readonly repositories: readonly string[] };
+  /** These options as words for -o, which the mount gives to whoever wants to make it again. */
+  readonly words?: string;
+  /** The image id or fs-verity digest that the file must have, as image-digest.ts reads it. */
+  readonly digest?: string;
+  /** The image must be signed by one of these; by none where the list is empty. */
+  readonly trustedKeys?: readonly TrustedKey[];
+  readonly verify: VerifyMode;
+  readonly driver: Driver;
+  readonly threads: number;
+  readonly allowOther: boolean;
+  readonly suid: boolean;
+  readonly dev: boolean;
+  readonly exec: boolean;
+  readonly noatime: boolean;
+  /** Accept a mount point that is not empty, or already has something mounted on it. */
+  readonly nonempty: boolean;
+  /** Keep all that another process needs to go on serving where this one dies. */
+  readonly restart: boolean;
+  /** What mountinfo shows as source; default: the image's path. */
+  readonly source?: string;
+  /** Receives lines about objects that could not be served, and the like. */
+  readonly log: (line: string) => void;
+}
+
+export interface MountedImage {
+  readonly id: string;
+  readonly image: string;
+  readonly mountpoint: string;
+  readonly driver: Driver;
+  readonly verify: VerifyMode;
+  /** The kernel reads objects by itself, in their own page cache. */
+  readonly passthrough: boolean;
+  readonly inodes: number;
+  readonly objects: number;
+  /** Seen when the mount was made; undefined where none was asked for, and in a server that took over. */
+  readonly signature: ImageSignature | undefined;
+  /** What another process needs to go on serving; undefined where none could. */
+  readonly parked: Omit<ParkedMount<never>, 'settings'> | undefined;
+  /** Takes the mount away; who still uses it keeps it until they are done. */
+  unmount(): Promise<void>;
+  /** Resolves when the mount has ended, by `unmount` or by umount(8), and nothing is left of it. */
+  readonly ended: Promise<void>;
+}
+
+/**
+ * Mounts an image. Resolves once the mount answers.
+ * @throws CfsError: image, store or mount
+ */
+export async function mountImage(options: MountOptions): Promise<MountedImage> {
+  const mountpoint = checkMountpoint(options);
+  // a thread takes about as long to start as an image to read: both at the same time
+  const workers = options.driver === 'kernel' ? new MountWorkers(options.threads) : undefined;
+  try {
+    return await serve(prepare(options, mountpoint), workers);
+  } catch (error) {
+    await workers?.terminate();
+    throw error;
+  }
+}
+
+/**
+ * Goes on serving a mount whose server died. Resolves once it answers again.
+ * @param parked what that one left; its descriptors belong to this process
+ * @param options those that the mount was made with
+ * @throws CfsError: image
+ */
+export async function resumeMount(
+  parked: Omit<ParkedMount<unknown>, 'settings'>,
+  options: MountOptions,
+): Promise<MountedImage> {
+  const workers = new MountWorkers(options.threads);
+  try {
+    const [image] = parked.sources as [MountSource];
+    // the id is that of the mount, whose signature was seen when it was made: it is not looked for again
+    const { shared, ...read } = loadTables(image.fd, options.image, image.id);
+    setTimeout(collectGarbage, SETTLED_MS).unref();
+    const tables = attachTables(shared);
+    const epoch = new OpenFileJournal(parked.journal).nextEpoch();
+    const served = servedOf(options, parked.mountpoint, tables, parked.sources, epoch);
+    const prepared = { ...parked, options, image: read, tables, shared, served, imagePath: options.image };
+    const leases = await MountLeases.resume(repositoriesOf(served, tables), parked.leases, image.id, options.log);
+    const { connection: fd, helper, device, passthrough, resends, journal, mountpoint } = parked;
+    const connection = { fd, helper, device, passthrough, resends, journal, mountpoint, epoch };
+    const mounted = await serveConnection(prepared, workers, connection, leases);
+    if (resends) resendRequests(fd);
+    return withLeases(mounted, leases, prepared);
+  } catch (error) {
+    await workers.terminate();
+    throw error;
+  }
+}
+
+/** The image comes first. */
+function servedOf(
+  options: MountOptions,
+  mountpoint: string,
+  tables: ManifestTables,
+  sources: readonly MountSource[],
+  restarts: number,
+): ServedImage {
+  return {
+    record: {
+      pid: process.pid,
+      sources: sources.length,
+      imageId: (sources[0] as MountSource).id,
+      mountpoint: Buffer.from(mountpoint),
+      options: Buffer.from(options.words ?? ''),
+      release: version(),
+    },
+    sources,
+    verify: options.verify,
+    objectState: allocateObjectState(objectCount(tables)),
+    counters: allocateCounters(MOST_THREADS + 1, sources.length - 1),
+    restarts,
+  };
+}
+
+async function serve(prepared: Prepared, workers: MountWorkers | undefined): Promise<MountedImage> {
+  const { options, served, tables, image } = prepared;
+  const close = (): void => served.sources.forEach(closeSource);
+  let leases: MountLeases | undefined;
+  try {
+    leases = await MountLeases.take(repositoriesOf(served, tables), image.id, options.log);
+    const mounted =
+      workers === undefined ? await serveByFuseNative(prepared) : await serveByKernel(prepared, workers, leases);
+    return withLeases({ ...mounted, ended: mounted.ended.finally(close) }, leases, prepared);
+  } catch (error) {
+    leases?.end();
+    close();
+    throw error;
+  }
+}
+
+/** The lists of the leases are written when whoever waits for the mount has been told of it. */
+function withLeases(mounted: MountedImage, leases: MountLeases, { tables, image, imagePath }: Prepared): MountedImage {
+  const kept = keptImageOf(tables, { image: image.id, path: imagePath, complete: false });
+  const writing = new Promise<void>((resolve) => setImmediate(resolve)).then(() => leases.write(kept));
+  return { ...mounted, ended: Promise.all([mounted.ended, writing]).then(() => leases.end()) };
+}
+
+/** Everything that is known before anything is mounted. */
+interface Prepared {
+  readonly options: MountOptions;
+  readonly mountpoint: string;
+  readonly imagePath: string;
+  readonly image: Omit<ImageFile, 'tables'>;
+  readonly tables: ManifestTables;
+  readonly shared: SharedTables;
+  readonly served: ServedImage;
+}
+
+function prepare(options: MountOptions, mountpoint: string): Prepared {
+  const fd = openImage(options.image);
+  const sources: MountSource[] = [];
+  try {
+    const { shared, ...image } = loadTables(fd, options.image, options.digest, options.trustedKeys);
+    setTimeout(collectGarbage, SETTLED_MS).unref();
+    sources.push(imageSource(options.given?.image ?? options.image, image.id, fd));
+    const tables = attachTables(shared);
+    const repositories = openRepositories(options, tables);
+    if (options.verify === 'fsverity') {
+      requireVerity({
+        image: options.image,
+        hash: tables.header.hash,
+        repositories: repositories.map(({ path }) => path),
+      });
+    }
+    for (const [i, { path, uuid }] of repositories.entries()) {
+      sources.push(repositorySource(options.given?.repositories[i] ?? path, path, uuid));
+    }
+    const served = servedOf(options, mountpoint, tables, sources, 0);
+    return { options, mountpoint, imagePath: resolve(options.image), image, tables, shared, served };
+  } catch (error) {
+    if (sources.length === 0) closeSync(fd);
+    sources.forEach(closeSource);
+    throw error;
+  }
+}
+
+function openRepositories(options: MountOptions, tables: ManifestTables): readonly LocalRepository[] {
+  // an image whose contents all lie in itself needs no repository, not even a default one that exists
+  const needed = objectCount(tables) > 0 ? options.repositories : [];
+  const repositories = needed.map((dir) => openRepository(dir, tables.header.hash));
+  if (repositories.length === 0 && objectCount(tables) > 0) {
+    throw new CfsError('usage', `Cannot mount ${options.image}: its files need a repository, and none was given`);
+  }
+  return repositories;
+}
+
+/** In a function of its own, so that the file's bytes and what was decoded from them are garbage when it returns. */
+function loadTables(
+  fd: number,
+  image: string,
+  digest: string | undefined,
+  trustedKeys?: readonly TrustedKey[],
+): Omit<ImageFile, 'tables'> & { readonly shared: SharedTables } {
+  const { tables, ...read } = readOpenImage(fd, image, digest, trustedKeys);
+  return { ...read, shared: shareTables(tables) };
+}
+
+/** When the mount has been made, and nothing of the decoding is on any stack. */
+const SETTLED_MS = 250;
+
+/** Gives the memory of decoding back, where node runs with --expose-gc: a daemon makes so little garbage later that V8 would keep it. */
+function collectGarbage(): void {
+  (globalThis as { gc?: () => void }).gc?.();
+}
+
+/** @returns the mount point's absolute path without symbolic links */
+function checkMountpoint(options: MountOptions): string {
+  const fail = (reason: string): never => {
+    throw new CfsError('mount', `Cannot mount on ${options.mountpoint}: ${reason}`);
+  };
+  let path: string;
+  try {
+    path = realpathSync(options.mountpoint);
+    if (!statSync(path).isDirectory()) return fail('it is not a directory');
+    if (options.nonempty) return path;
+    const there = mountAt(path);
+    if (there !== undefined && path !== '/') {
+      return fail(`${there.source} (${there.type}) is mounted there already. -o nonempty mounts over it.`);
+    }
+    if (readdirSync(path).length > 0) return fail('it is not empty. -o nonempty mounts over what is in it.');
+    return path;
+  } catch (error) {
+    if (error instanceof CfsError) throw error;
+    const stale = (error as NodeJS.ErrnoException).code === 'ENOTCONN';
+    return fail(stale ? `a dead FUSE mount is there. 'umount ${options.mountpoint}' takes it away.` : reasonOf(error));
+  }
+}
+
+function describe(prepared: Prepared): Omit<MountedImage, 'passthrough' | 'parked' | 'unmount' | 'ended'> {
+  const { options, mountpoint, imagePath, image, tables } = prepared;
+  return {
+    id: image.id,
+    image: imagePath,
+    mountpoint,
+    driver: options.driver,
+    verify: options.verify,
+    inodes: inodeCount(tables),
+    objects: objectCount(tables),
+    signature: image.signature,
+  };
+}
+
+async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
+  const { options, mountpoint, tables, served, imagePath } = prepared;
+  const fs = servedFilesystem(served, tables, options.log, new Counters(served.counters, 0));
+  // loaded only here: it brings libfuse with it
+  const { mountFuseNative } = await import('../fuse/fuse-native.ts');
+  const source = options.source ?? imagePath;
+  const mount = await mountFuseNative(fs, { ...options, mountpoint, source });
+  const unmount = (): Promise<void> => mount.unmount({ lazy: true });
+  return { ...describe(prepared), passthrough: false, parked: undefined, unmount, ended: mount.ended };
+}
+
+/** The kernel's side of a mount, INIT answered. */
+interface Connection {
+  readonly fd: number;
+  readonly helper: boolean;
+  readonly mountpoint: string;
+  /** major:minor of the mount's file system. */
+  readonly device: string | undefined;
+  readonly passthrough: boolean;
+  readonly resends: boolean;
+  /** The file of OpenFileJournal; -1 where nobody would read it. */
+  readonly journal: number;
+  /** How many processes served the mount before this one. */
+  readonly epoch: number;
+}
+
+async function serveByKernel(prepared: Prepared, workers: MountWorkers, leases: MountLeases): Promise<MountedImage> {
+  const { options, mountpoint, imagePath } = prepared;
+  const { fd, helper } = await mountKernel({ ...options, mountpoint, source: options.source ?? imagePath });
+  const device = mountAt(mountpoint)?.device;
+  try {
+    const negotiated = answerInit(fd, prepared);
+    const journal = options.restart ? openJournal() : -1;
+    const connection = { fd, helper, mountpoint, device, journal, epoch: 0, ...negotiated };
+    return await serveConnection(prepared, workers, connection, leases);
+  } catch (error) {
+    detach({ mountpoint, device, helper }, options.log);
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function openJournal(): number {
+  const fd = memfdCreate('cfs-open-files');
+  if (isErrno(fd)) throw new CfsError('system', `Cannot make a file in memory: ${errnoName(fd)}`);
+  return fd;
+}
+
+function detach(
+  { mountpoint, device, helper }: Pick<Connection, 'mountpoint' | 'device' | 'helper'>,
+  log: (line: string) => void,
+): void {
+  if (device === undefined) return;
+  const result = unmountKernel(mountpoint, device, helper);
+  if (isErrno(result)) log(`cannot unmount ${mountpoint}: ${errnoName(result)}`);
+}
+
+async function serveConnection(
+  prepared: Prepared,
+  workers: MountWorkers,
+  connection: Connection,
+  leases: MountLeases,
+): Promise<MountedImage> {
+  const { options, tables, served } = prepared;
+  const { fd, passthrough, resends, journal, epoch } = connection;
+  const survives = journal >= 0;
+  const message: MountMessage = {
+    ...served,
+    tables: prepared.shared,
+    openFileState: allocateOpenFileState(inodeCount(tables)),
+    passthrough,
+    turn: allocateServingTurn(),
+    work: allocateWorkTable(),
+    events: allocateReadingEvents(),
+    journal,
+    epoch,
+  };
+  const ended = workers.ended.then((failures) => {
+    for (const failure of failures) options.log(`a worker thread failed: ${failure}`);
+    // another process may do better
+    if (failures.length > 0 && survives) process.kill(process.pid, 'SIGKILL');
+    if (failures.length > 0) detach(connection, options.log);
+    closeSync(fd);
+    if (survives) closeSync(journal);
+  });
+  // requests that are read through a clone fail when that closes: better than to wait for ever where none can be resent
+  await workers.serve(fd, message, options.log, survives && resends);
+  return {
+    ...describe(prepared),
+    passthrough,
+    parked: survives ? { ...connection, connection: fd, sources: served.sources, leases: leases.parked } : undefined,
+    unmount: async () => detach(connection, options.log),
+    ended,
+  };
+}
+
+/** Answers INIT, which waits in the queue of every new mount. */
+function answerInit(fd: number, prepared: Prepared): Pick<Connection, 'passthrough' | 'resends'> {
+  const buffer = Buffer.alloc(REQUEST_BUFFER_SIZE);
+  const queue = new RequestQueue(fd);
+  const request = decodeInit(buffer.subarray(0, queue.next(buffer)));
+  const { features } = servedFilesystem(
+    prepared.served,
+    prepared.tables,
+    prepared.options.log,
+    new Counters(prepared.served.counters, 0),
+  );
+  // with blocks checked as they are read every page comes from here: none may come from the object itself
+  const isWanted = process.geteuid?.() === 0 && !features.openless;
+  const { flags, ...negotiated } = negotiate(request, { ...features, passthrough: isWanted });
+  const reply = encodeInitReply(buffer, request, { flags, ...negotiated });
+  queue.reply(reply, reply.length);
+  const image = prepared.served.sources[0] as MountSource;
+  return { passthrough: flags.has(PASSTHROUGH) && canPassThrough(fd, image.fd), resends: flags.has(HAS_RESEND) };
+}

@@ -1,0 +1,77 @@
+/** Serving a mount to its end, in the foreground or as a daemon. */
+import { appendFileSync } from 'node:fs';
+import { reasonOf } from '../base/error.ts';
+import type { Supervisor } from '../survival/supervisor.ts';
+import { LOG_WARNING, syslog } from '../system/syscall.ts';
+import type { MountSummary } from './daemon.ts';
+import type { MountedImage } from './mount.ts';
+
+export function summaryOf(mounted: MountedImage): MountSummary {
+  const { unmount: _unmount, ended: _ended, parked: _parked, ...summary } = mounted;
+  return { ...summary, pid: process.pid };
+}
+
+/** Writes one line; `where` is a file's path, 'stderr' or 'syslog'. */
+export function makeLog(where: string | 'stderr' | 'syslog'): (line: string) => void {
+  const stamped = (line: string): string => `${new Date().toISOString()} cfs-mount[${process.pid}]: ${line}\n`;
+  if (where === 'stderr') return (line) => void process.stderr.write(stamped(line));
+  if (where === 'syslog') return (line) => syslog(LOG_WARNING, `cfs-mount[${process.pid}]: ${line}`);
+  return (line) => appendFileSync(where, stamped(line));
+}
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/**
+ * Keeps a mount from outliving its server by accident. Made before anything is mounted: a signal that comes
+ * while the mount is made unmounts it as soon as it is there.
+ */
+export class MountKeeper {
+  readonly #log: (line: string) => void;
+  #mounted: MountedImage | undefined;
+  #supervisor: Supervisor | undefined;
+  #signals = 0;
+
+  constructor(log: (line: string) => void) {
+    this.#log = log;
+    for (const signal of SIGNALS) process.on(signal, () => this.#onSignal(signal));
+    process.on('uncaughtException', (error) => this.#onBug(error));
+  }
+
+  /** Serves until somebody unmounts, or a signal comes. */
+  async serve(mounted: MountedImage, supervisor?: Supervisor): Promise<void> {
+    this.#mounted = mounted;
+    this.#supervisor = supervisor;
+    if (this.#signals > 0) this.#unmount();
+    await mounted.ended;
+    supervisor?.dismiss();
+  }
+
+  /** The first unmounts, and files that are open are served on; the second does not wait for who has them open. */
+  #onSignal(signal: NodeJS.Signals): void {
+    if (++this.#signals === 1) this.#unmount();
+    else {
+      this.#supervisor?.dismiss();
+      this.#die(signal);
+    }
+  }
+
+  #unmount(): void {
+    this.#mounted?.unmount().catch((error: unknown) => this.#log(`cannot unmount: ${reasonOf(error)}`));
+  }
+
+  #onBug(error: Error): void {
+    const what = this.#supervisor === undefined ? 'unmounting' : 'another server takes over';
+    const line = `internal error, ${what}: ${(error.stack ?? error.message).replaceAll('\n', ' |')}`;
+    this.#log(line);
+    // a daemon that has not mounted yet still has its starter's terminal
+    process.stderr.write(`cfs-mount: ${line}\n`);
+    if (this.#supervisor === undefined) this.#unmount();
+    this.#die('SIGKILL');
+  }
+
+  /** Ends the process by a signal: process.exit() would wait for threads that wait for requests. */
+  #die(signal: NodeJS.Signals): void {
+    process.removeAllListeners(signal);
+    process.kill(process.pid, signal);
+  }
+}

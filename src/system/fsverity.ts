@@ -1,0 +1,84 @@
+/**
+ * fs-verity, a feature of ext4, f2fs and btrfs: a file that was sealed can never be written again, and the kernel checks
+ * every page that it reads of it against a Merkle tree. These are its ioctls; Linux 5.4 and later.
+ * Source: Documentation/filesystems/fsverity.rst and include/uapi/linux/fsverity.h.
+ */
+import { closeSync, openSync } from 'node:fs';
+import { ENOTTY, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
+import { asErrno } from './libc.ts';
+import { ioctl } from './syscall.ts';
+
+/** _IOW('f', 133, struct fsverity_enable_arg) */
+const FS_IOC_ENABLE_VERITY = 0x40806685;
+/** _IOWR('f', 134, struct fsverity_digest) */
+const FS_IOC_MEASURE_VERITY = 0xc0046686;
+
+const ENABLE_ARG_SIZE = 128;
+const HASH_SHA256 = 1;
+const BLOCK_SIZE = 4096;
+/** The largest is SHA-512's. */
+const LARGEST_DIGEST = 64;
+const DIGEST_HEADER = 4;
+
+const ALGORITHMS: Readonly<Record<number, string>> = { [HASH_SHA256]: 'sha256', 2: 'sha512' };
+
+/** What the kernel says of a sealed file. */
+export interface VerityDigest {
+  /** As `fsverity measure` names it: "sha256", "sha512". */
+  readonly algorithm: string;
+  /** The fs-verity file digest, 32 bytes with SHA-256. It says nothing of salt and block size but by its value. */
+  readonly digest: Uint8Array;
+}
+
+/** A `measureVerity`, or what a test has in its place. */
+export type MeasureVerity = (fd: number) => VerityDigest | Errno;
+
+/**
+ * FS_IOC_MEASURE_VERITY: what an open file was sealed as. Reads nothing: the kernel knows it since the file was opened.
+ * @returns ENODATA where it is not sealed; EOPNOTSUPP or ENOTTY where its file system or the kernel has no fs-verity
+ */
+export function measureVerity(fd: number): VerityDigest | Errno {
+  const struct = Buffer.alloc(DIGEST_HEADER + LARGEST_DIGEST);
+  struct.writeUInt16LE(LARGEST_DIGEST, 2);
+  const result = ioctl(fd, FS_IOC_MEASURE_VERITY, struct);
+  if (isErrno(result)) return result;
+  const algorithm = struct.readUInt16LE(0);
+  const size = Math.min(struct.readUInt16LE(2), LARGEST_DIGEST);
+  return {
+    algorithm: ALGORITHMS[algorithm] ?? `algorithm ${algorithm}`,
+    digest: Uint8Array.from(struct.subarray(DIGEST_HEADER, DIGEST_HEADER + size)),
+  };
+}
+
+/**
+ * FS_IOC_ENABLE_VERITY with SHA-256, blocks of 4096 bytes and no salt, as `FsVerityHasher` computes it: reads the whole file
+ * and writes its Merkle tree. Killed or failed, it leaves the file as it was.
+ * @param fd open for reading only; the caller needs the right to write all the same
+ * @returns EEXIST where it is sealed already; ETXTBSY where somebody has it open for writing; EBUSY where somebody else seals it
+ *   now; EOPNOTSUPP, ENOTTY or EINVAL where the file system cannot
+ */
+export function enableVerity(fd: number): 0 | Errno {
+  const struct = Buffer.alloc(ENABLE_ARG_SIZE);
+  struct.writeUInt32LE(1, 0); // version
+  struct.writeUInt32LE(HASH_SHA256, 4);
+  struct.writeUInt32LE(BLOCK_SIZE, 8);
+  return asErrno(ioctl(fd, FS_IOC_ENABLE_VERITY, struct));
+}
+
+/** Whether these mean that no file of the file system can be sealed, as `measureVerity` gives them. */
+export const lacksVerity = (result: unknown): boolean => result === EOPNOTSUPP || result === ENOTTY;
+
+/** False where the file system of `directory` is known to have no fs-verity; true also where that cannot be told. */
+export function mayHaveVerity(directory: string): boolean {
+  let fd: number;
+  try {
+    fd = openSync(directory, 'r');
+  } catch {
+    return true;
+  }
+  try {
+    return !lacksVerity(measureVerity(fd));
+  } finally {
+    closeSync(fd);
+  }
+}

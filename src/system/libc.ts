@@ -1,0 +1,68 @@
+/** Calling libc: the one place that knows how. syscall.ts and file-status.ts have the functions. Linux only. */
+import { createRequire } from 'node:module';
+import { type Errno, errnoName } from '../base/errno.ts';
+
+export type NativeFunction = (...args: unknown[]) => number;
+
+type Koffi = typeof import('koffi');
+
+/** Loaded at the first call of all: a thread that makes none does not pay for it. */
+export function koffi(): Koffi {
+  koffiModule ??= createRequire(import.meta.url)('koffi') as Koffi;
+  return koffiModule;
+}
+let koffiModule: Koffi | undefined;
+
+let libc: ReturnType<Koffi['load']> | undefined;
+
+/** A libc function that is looked up at its first call: a tool that mounts nothing pays for nothing. */
+export function native(prototype: string): NativeFunction {
+  let fn: NativeFunction | undefined;
+  return (...args) => {
+    if (fn === undefined) {
+      libc ??= koffi().load('libc.so.6');
+      fn = libc.func(prototype) as NativeFunction;
+    }
+    const result = Number(fn(...args));
+    return result === -1 ? -koffi().errno() : result;
+  };
+}
+
+/** NUL-terminated copy of a path or name; a string is taken as UTF-8. */
+export function cString(text: string | Uint8Array): Buffer {
+  const bytes = typeof text === 'string' ? Buffer.from(text) : text;
+  if (bytes.includes(0)) throw new Error(`a path or name with a NUL byte: ${JSON.stringify(String(text))}`);
+  return Buffer.concat([bytes, Buffer.alloc(1)]);
+}
+
+/** What node:fs would throw for `errno`, for callers that report system errors by exception. */
+export function systemError(errno: Errno, call: string, subject: string): Error {
+  return Object.assign(new Error(`${errnoName(errno)}: ${errnoText(errno)}, ${call} '${subject}'`), {
+    errno,
+    code: errnoName(errno),
+    syscall: call,
+    path: subject,
+  });
+}
+
+/** "no such file or directory": strerror(3), as a part of a sentence. */
+export function errnoText(errno: Errno): string {
+  libc ??= koffi().load('libc.so.6');
+  strerrorFn ??= libc.func('const char *strerror(int errnum)') as unknown as (n: number) => string;
+  return strerrorFn(-errno).toLowerCase();
+}
+let strerrorFn: ((n: number) => string) | undefined;
+
+/** A name for calls relative to a directory, NUL-terminated in a buffer of this thread that the next call reuses. */
+export function nameBuffer(name: Uint8Array): Buffer {
+  if (name.length >= nameSpace.length) nameSpace = Buffer.alloc(name.length * 2);
+  nameSpace.set(name);
+  nameSpace[name.length] = 0;
+  return nameSpace;
+}
+let nameSpace: Buffer = Buffer.alloc(4096);
+
+export const asErrno = (result: number): Errno => result as Errno;
+export const AT_FDCWD = -100;
+export const AT_EMPTY_PATH = 0x1000;
+export const AT_SYMLINK_NOFOLLOW = 0x100;
