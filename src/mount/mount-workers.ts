@@ -5,6 +5,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { Counters } from '../base/counters.ts';
+import { reasonOf } from '../base/error.ts';
 import { ReadingEvents } from '../fs/reading-events.ts';
 import { cloneDevice } from '../fuse/device.ts';
 import { sendError } from '../fuse/request-queue.ts';
@@ -73,8 +74,17 @@ export class MountWorkers {
 
   #addThread(deviceFd: number, message: MountMessage, log: (line: string) => void): void {
     if (this.#serving.length >= MOST_THREADS || this.#servingNow === 0) return;
-    // a failure is kept by #start
-    this.#hand(this.#startServing(), deviceFd, message, log).catch(() => undefined);
+    // a failure of the thread itself is kept by #start
+    this.#unlessShort(log, () => this.#hand(this.#startServing(), deviceFd, message, log).catch(() => undefined));
+  }
+
+  /** The mount goes on with the threads that it has, where the process may open no more files or start no more threads. */
+  #unlessShort(log: (line: string) => void, start: () => unknown): void {
+    try {
+      start();
+    } catch (error) {
+      log(`cannot start another thread: ${reasonOf(error)}`);
+    }
   }
 
   async terminate(): Promise<void> {
@@ -86,7 +96,7 @@ export class MountWorkers {
     return new Promise((resolve, reject) => {
       worker.on('message', (report: WorkerReport) => {
         if (report.type === 'serving') resolve();
-        else if (report.type === 'openings') this.#fetchAhead(message);
+        else if (report.type === 'openings') this.#unlessShort(log, () => this.#fetchAhead(message));
         else if (report.type === 'working') this.#monitor?.wake();
         else log(report.line);
       });

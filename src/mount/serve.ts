@@ -1,5 +1,5 @@
 /** Serving a mount to its end, in the foreground or as a daemon. */
-import { appendFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs';
 import { reasonOf } from '../base/error.ts';
 import type { Supervisor } from '../survival/supervisor.ts';
 import { LOG_WARNING, syslog } from '../system/syscall.ts';
@@ -11,12 +11,42 @@ export function summaryOf(mounted: MountedImage): MountSummary {
   return { ...summary, pid: process.pid };
 }
 
-/** Writes one line; `where` is a file's path, 'stderr' or 'syslog'. */
+/**
+ * Writes one line; `where` is a file's path, 'stderr' or 'syslog'. The file is kept open, for a server that may open no more files
+ * has something to say; another one is made where it was renamed or deleted, as by logrotate(8). What cannot be written there
+ * goes to syslog: a full disk is no reason to stop serving.
+ */
 export function makeLog(where: string | 'stderr' | 'syslog'): (line: string) => void {
   const stamped = (line: string): string => `${new Date().toISOString()} cfs-mount[${process.pid}]: ${line}\n`;
+  const toSyslog = (line: string): void => void syslog(LOG_WARNING, `cfs-mount[${process.pid}]: ${line}`);
   if (where === 'stderr') return (line) => void process.stderr.write(stamped(line));
-  if (where === 'syslog') return (line) => syslog(LOG_WARNING, `cfs-mount[${process.pid}]: ${line}`);
-  return (line) => appendFileSync(where, stamped(line));
+  if (where === 'syslog') return toSyslog;
+  let file: number | undefined;
+  const open = (): number => {
+    if (file !== undefined && isAt(file, where)) return file;
+    const other = openSync(where, 'a');
+    if (file !== undefined) closeSync(file);
+    file = other;
+    return file;
+  };
+  const unlessFails = (work: () => void, otherwise: () => void): void => {
+    try {
+      work();
+    } catch {
+      otherwise();
+    }
+  };
+  unlessFails(open, () => toSyslog(`cannot write the log ${where}`));
+  return (line) =>
+    unlessFails(
+      () => void writeSync(open(), stamped(line)),
+      () => toSyslog(line),
+    );
+}
+
+function isAt(file: number, path: string): boolean {
+  const [own, there] = [fstatSync(file), statSync(path, { throwIfNoEntry: false })];
+  return own.ino === there?.ino && own.dev === there.dev;
 }
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

@@ -21,7 +21,6 @@ const MAX_OPEN = 256;
 
 interface OpenObject {
   readonly fd: number;
-  readonly repository: Repository;
 }
 
 export class BlockReader {
@@ -54,16 +53,14 @@ export class BlockReader {
     const problems: CopyProblem[] = [];
     const kept = this.#open.get(object.index);
     if (kept !== undefined) {
-      const reason = this.#fill(kept.fd, object, offset, into);
-      if (reason === undefined) {
+      if (this.#fill(kept.fd, object, offset, into) === undefined) {
         this.#touch(object.index, kept);
         return into.length;
       }
+      // another file may have its name now: a repaired one, or that of a file system that came back
       this.#forget(object.index);
-      problems.push(badCopy(kept.repository, reason));
     }
     for (const repository of this.#repositories) {
-      if (repository === kept?.repository) continue;
       const problem = this.#tryRepository(repository, object, offset, into);
       if (problem === undefined) {
         this.#problems.passedOver(object, path, problems, repository);
@@ -85,7 +82,7 @@ export class BlockReader {
     if (isErrno(fd)) return notOpened(repository, fd);
     const reason = checkShape(fd, object.size) ?? this.#fill(fd, object, offset, into);
     if (reason === undefined) {
-      this.#keep(object.index, { fd, repository });
+      this.#keep(object.index, { fd });
       return undefined;
     }
     closeSync(fd);

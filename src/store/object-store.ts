@@ -9,7 +9,7 @@ import { emptyFileVersion, type FileVersion } from '../system/file-status.ts';
 import { type MeasureVerity, measureVerity } from '../system/fsverity.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
 import type { Repository } from './repository.ts';
-import { checkMeasured, checkShape, shapeProblem, verifyObject } from './verify.ts';
+import { checkMeasured, checkShape, shapeProblem, unlessUnreadable, verifyObject } from './verify.ts';
 
 /**
  * How an object is verified: hashed as a whole at its first open (`open`); block by block at each read (`read`); by what the
@@ -97,7 +97,7 @@ export class ObjectStore {
         problems.push(notOpened(repository, fd));
         continue;
       }
-      const reason = this.#check(fd, object, repository);
+      const reason = unlessUnreadable(() => this.#check(fd, object, repository));
       if (reason === undefined) {
         this.#problems.passedOver(object, path, problems, repository);
         return fd;

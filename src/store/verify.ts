@@ -19,16 +19,14 @@ export function verifyObject(
   digest: Uint8Array,
   size: number,
 ): string | undefined {
-  try {
+  return unlessUnreadable(() => {
     const problem = checkShape(fd, size);
     if (problem !== undefined) return problem;
     const actual = digestOf(fd, algorithm, size);
     if (actual === undefined) return 'it became shorter while it was read';
     if (equalBytes(actual, digest)) return undefined;
     return `its content is corrupted: ${algorithm} is ${toHex(actual)}`;
-  } catch (error) {
-    return `${UNREADABLE}: ${reasonOf(error)}`;
-  }
+  });
 }
 
 /**
@@ -52,7 +50,16 @@ export function checkMeasured(
 
 /** The checks that cost one fstat: also made where contents are not verified. */
 export function checkShape(fd: number, size: number): string | undefined {
-  return shapeProblem(fstatSync(fd), size);
+  return unlessUnreadable(() => shapeProblem(fstatSync(fd), size));
+}
+
+/** What `check` finds; that the file cannot be read, where its file system says so, as when it died after the file was opened. */
+export function unlessUnreadable(check: () => string | undefined): string | undefined {
+  try {
+    return check();
+  } catch (error) {
+    return `${UNREADABLE}: ${reasonOf(error)}`;
+  }
 }
 
 /** `checkShape` of a file whose status is known. */

@@ -1,33 +1,21 @@
 /** A repository that does not answer: only who needs it waits. It lies in a mount whose daemon is stopped. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Mounted, useScratch } from './harness.ts';
+import { contentOf, FAR_FILES, farFile, mountFar, type NearAndFar, packNearAndFar } from './near-and-far.ts';
 import { HERE, succeed } from './run.ts';
 import { dropCaches, until } from './system.ts';
 
 const scratch = useScratch();
-const FILES = 12;
-const contentOf = (name: string): string => `the content of ${name} `.repeat(500);
-const farFile = (i: number): string => `far-${i}`;
 
-let image: string;
-let stores: string;
+let stores: NearAndFar;
 const readers: ChildProcess[] = [];
 let stopped: number | undefined;
 
 beforeAll(async () => {
-  const source = scratch.directory('source');
-  for (let i = 0; i < FILES; i++) writeFileSync(join(source, farFile(i)), contentOf(farFile(i)));
-  const far = scratch.at('far');
-  await scratch.pack(source, { store: far });
-  // the far store as an image of its own, so that a daemon serves it
-  stores = (await scratch.pack(far, { store: scratch.at('store of the far store') })).image;
-  writeFileSync(join(source, 'near'), contentOf('near'));
-  image = (await scratch.pack(source)).image;
-  for (const path of filesBelow(join(far, 'objects'))) rmSync(join(scratch.store, 'objects', path));
+  stores = await packNearAndFar(scratch);
 });
 
 afterEach(() => {
@@ -36,15 +24,10 @@ afterEach(() => {
   for (const reader of readers.splice(0)) reader.kill('SIGKILL');
 });
 
-const filesBelow = (directory: string): string[] =>
-  readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter((path) =>
-    statSync(join(directory, path)).isFile(),
-  );
-
 /** Mounts the image over the near store and the far one, whose daemon then stops. */
 async function mountOverStopped(words: readonly string[]): Promise<Mounted> {
-  const far = await scratch.mount(stores, { repos: [scratch.at('store of the far store')], words: ['restart=off'] });
-  const mounted = await scratch.mount(image, { repos: [scratch.store, far.path], words });
+  const far = await mountFar(scratch, stores);
+  const mounted = await scratch.mount(stores.image, { repos: [scratch.store, far.path], words });
   readdirSync(mounted.path);
   dropCaches();
   process.kill(far.pid, 'SIGSTOP');
@@ -74,7 +57,7 @@ describe.each(['verify=open', 'verify=read', 'verify=off', 'threads=1'])(
       const waiting = Array.from({ length: 6 }, (_, i) => ({ i, ...startReader(mounted.at(farFile(i))) }));
       await until('all wait', () => waiting.every(({ child }) => isWaiting(child.pid as number)));
       expect(await succeed(HERE.command('timeout', '20', 'cat', mounted.at('near')))).toBe(contentOf('near'));
-      expect(await succeed(HERE.command('timeout', '20', 'ls', mounted.path))).toContain(farFile(FILES - 1));
+      expect(await succeed(HERE.command('timeout', '20', 'ls', mounted.path))).toContain(farFile(FAR_FILES - 1));
       process.kill(stopped as number, 'SIGCONT');
       stopped = undefined;
       await Promise.all(waiting.map(({ child }) => once(child, 'close')));

@@ -1,0 +1,213 @@
+/**
+ * Repositories that fail: who reads other files goes on, the failure is counted where it belongs, and a repository that comes
+ * back is used again without a remount. `hanging-repository.test.ts` is about those that do not answer at all.
+ */
+import { chmodSync, chownSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { MountStatistics, RepositoryStatistics } from '../../src/mount/mount-statistics.ts';
+import { infoJson } from './asking.ts';
+import { mountTmpfs } from './cli.ts';
+import { flipBit, objectPath } from './damage.ts';
+import { type Mounted, useScratch } from './harness.ts';
+import { contentOf, FAR_FILES, farFile, mountFar, type NearAndFar, packNearAndFar } from './near-and-far.ts';
+import { HERE, NOBODY, type Place, run, succeed } from './run.ts';
+import { dropCaches, until } from './system.ts';
+
+const scratch = useScratch();
+
+let stores: NearAndFar;
+let next = 0;
+
+beforeAll(async () => {
+  stores = await packNearAndFar(scratch);
+});
+
+beforeEach(() => {
+  next = 0;
+});
+
+/** A file that nobody has read yet in this test. */
+const unread = (mounted: Mounted): readonly [string, string] => {
+  const name = farFile(next++ % FAR_FILES);
+  return [mounted.at(name), contentOf(name)];
+};
+
+async function expectRead([path, content]: readonly [string, string], place: Place = HERE): Promise<void> {
+  expect(await succeed(place.command('cat', path))).toBe(content);
+}
+
+async function expectError([path]: readonly [string, string], error: string, place: Place = HERE): Promise<void> {
+  const { status, stdout, stderr } = await run(place.command('cat', path));
+  expect({ status, bytes: stdout.length, stderr }).toEqual({
+    status: 1,
+    bytes: 0,
+    stderr: expect.stringContaining(error),
+  });
+}
+
+async function statsOf(mounted: Mounted): Promise<MountStatistics> {
+  return infoJson<MountStatistics>(scratch, ['stats', mounted.path], mounted.place);
+}
+
+/** What the mount says of the repository in `path`. */
+async function repositoryOf(mounted: Mounted, path: string): Promise<RepositoryStatistics> {
+  const found = (await statsOf(mounted)).repositories.find((repository) => repository.path === path);
+  expect(found).toBeDefined();
+  return found as RepositoryStatistics;
+}
+
+/** How many of each outcome came to the repository in `path` while `happen` ran. */
+async function countedBy(
+  mounted: Mounted,
+  path: string,
+  happen: () => Promise<void>,
+): Promise<Pick<RepositoryStatistics, 'served' | 'missing' | 'damaged' | 'failed'>> {
+  const before = await repositoryOf(mounted, path);
+  await happen();
+  const after = await repositoryOf(mounted, path);
+  return {
+    served: after.served - before.served,
+    missing: after.missing - before.missing,
+    damaged: after.damaged - before.damaged,
+    failed: after.failed - before.failed,
+  };
+}
+
+describe.each(['verify=open', 'verify=read', 'verify=off'])('with %s', (word) => {
+  test('a repository whose file system died gives EIO, and serves again when it is mounted anew', async () => {
+    const at = scratch.directory('far');
+    const far = await mountFar(scratch, stores, at);
+    const mounted = await scratch.mount(stores.image, { repos: [scratch.store, far.path], words: [word] });
+    const early = unread(mounted);
+    await expectRead(early);
+    process.kill(far.pid, 'SIGKILL');
+    await until('it is dead', async () => (await run(['ls', at])).stderr.includes('Transport endpoint'));
+
+    dropCaches();
+    const counted = await countedBy(mounted, at, async () => {
+      await expectError(unread(mounted), 'Input/output error');
+      await expectRead([mounted.at('near'), contentOf('near')]);
+      expect(await succeed(['ls', mounted.path])).toContain('near');
+    });
+    expect(counted).toMatchObject({ served: 0, missing: 0, damaged: 0 });
+    expect(counted.failed).toBeGreaterThan(0);
+
+    await far.end();
+    await mountFar(scratch, stores, at);
+    dropCaches();
+    // what was open on the dead file system, too
+    await expectRead(early);
+    expect((await countedBy(mounted, at, () => expectRead(unread(mounted)))).served).toBeGreaterThan(0);
+    await mounted.unmount();
+  });
+
+  test('read errors are EIO for the readers of that object only, until the disk reads it again', async () => {
+    const far = await mountFar(scratch, stores);
+    const mounted = await scratch.mount(stores.image, { repos: [scratch.store, far.path], words: [word] });
+    const [victim, other] = [unread(mounted), unread(mounted)];
+    // the far mount finds the object that holds this object corrupted, and answers EIO
+    const [{ object }] = await infoJson<[{ object: string }]>(scratch, ['where', victim[0]]);
+    const [inner] = await infoJson<[{ object: string }]>(scratch, ['where', objectPath(far.path, object)]);
+    const file = objectPath(stores.below, inner.object);
+    chmodSync(file, 0o644);
+    flipBit(file, 100);
+    dropCaches();
+    const counted = await countedBy(mounted, far.path, async () => {
+      await expectError(victim, 'Input/output error');
+      await expectRead(other);
+    });
+    expect(counted).toMatchObject({ missing: 0, damaged: 0 });
+    expect(counted.failed).toBeGreaterThan(0);
+    expect(counted.served).toBeGreaterThan(0);
+    flipBit(file, 100);
+    dropCaches();
+    await expectRead(victim);
+  });
+
+  test('a server that may open no more files gives EIO, says why, and goes on when it may', async () => {
+    const log = scratch.at(`emfile ${word}`);
+    const mounted = await scratch.mount(stores.image, {
+      repos: [scratch.store, stores.far],
+      words: [word],
+      args: ['--log', log],
+    });
+    await expectRead(unread(mounted));
+    const limit = (n: string): Promise<string> => succeed(['prlimit', `--pid=${mounted.pid}`, `--nofile=${n}`]);
+    const old = /Max open files +(\d+)/.exec(readFileSync(`/proc/${mounted.pid}/limits`, 'latin1'))?.[1] as string;
+    // what is open stays open
+    await limit(`3:${old}`);
+    const counted = await countedBy(mounted, stores.far, async () => {
+      await expectError(unread(mounted), 'Input/output error');
+      expect(await succeed(['ls', mounted.path])).toContain('near');
+      await expectRead([mounted.at(farFile(0)), contentOf(farFile(0))]);
+    });
+    expect(counted.failed).toBeGreaterThan(0);
+    expect(counted.damaged).toBe(0);
+    await limit(`${old}:${old}`);
+    await expectRead(unread(mounted));
+    expect(readFileSync(log, 'utf8')).toMatch(/: EMFILE: EIO$/m);
+  });
+
+  test('objects that the server may not open are EIO until it may', async () => {
+    const place = scratch.nobody();
+    const at = scratch.directory('mnt of nobody');
+    chownSync(at, NOBODY, NOBODY);
+    const mounted = await scratch.mount(stores.image, {
+      place,
+      helper: true,
+      at,
+      repos: [scratch.store, stores.far],
+      words: [word],
+    });
+    await expectRead(unread(mounted), place);
+    const objects = join(stores.far, 'objects');
+    chmodSync(objects, 0);
+    try {
+      const counted = await countedBy(mounted, stores.far, async () => {
+        await expectError(unread(mounted), 'Input/output error', place);
+        await expectRead([mounted.at('near'), contentOf('near')], place);
+      });
+      expect(counted).toMatchObject({ missing: 0, damaged: 0 });
+      expect(counted.failed).toBeGreaterThan(0);
+    } finally {
+      chmodSync(objects, 0o755);
+    }
+    await expectRead(unread(mounted), place);
+  });
+
+  test('a slow repository is waited for, by its readers alone, and is counted as slow', async () => {
+    const far = await mountFar(scratch, stores);
+    const mounted = await scratch.mount(stores.image, { repos: [scratch.store, far.path], words: [word] });
+    dropCaches();
+    process.kill(far.pid, 'SIGSTOP');
+    try {
+      const slow = expectRead(unread(mounted));
+      await expectRead([mounted.at('near'), contentOf('near')]);
+      await sleep(1_500);
+      process.kill(far.pid, 'SIGCONT');
+      await slow;
+    } finally {
+      process.kill(far.pid, 'SIGCONT');
+    }
+    const { slow, repositories } = await statsOf(mounted);
+    expect(slow).toBeGreaterThan(0);
+    expect(repositories[1]).toMatchObject({ damaged: 0, failed: 0 });
+  });
+});
+
+test('a repository on a full disk serves', async () => {
+  const disk = await mountTmpfs(scratch.at('full'), '1m');
+  const source = scratch.directory('small');
+  for (let i = 0; i < 5; i++) writeFileSync(join(source, farFile(i)), contentOf(farFile(i)));
+  const store = join(disk, 'store');
+  const { image } = await scratch.pack(source, { store, args: ['--no-register'] });
+  await run(['dd', 'if=/dev/zero', `of=${join(disk, 'filler')}`, 'bs=4k']);
+  const log = scratch.at('full.log');
+  const mounted = await scratch.mount(image, { repos: [store], args: ['--log', log] });
+  for (const name of readdirSync(mounted.path)) expect(readFileSync(mounted.at(name), 'utf8')).toBe(contentOf(name));
+  expect(await repositoryOf(mounted, store)).toMatchObject({ served: 5, failed: 0 });
+  // the mount could not say which objects it needs: that is worth a word
+  expect(readFileSync(log, 'utf8')).toContain('no space left on device');
+});

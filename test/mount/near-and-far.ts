@@ -1,0 +1,40 @@
+/** An image whose objects lie in two repositories: one that is at hand, and one in a mount of its own, whose daemon can be stopped, killed or fed with damage. */
+import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Mounted, Scratch } from './harness.ts';
+
+export const FAR_FILES = 12;
+export const contentOf = (name: string): string => `the content of ${name} `.repeat(500);
+export const farFile = (i: number): string => `far-${i}`;
+
+export interface NearAndFar {
+  readonly image: string;
+  /** The far store as a directory, and as an image. */
+  readonly far: string;
+  readonly farImage: string;
+  /** The store of that image. */
+  readonly below: string;
+}
+
+/** Packs files `far-0` to `far-11`, whose objects only the far store has, and `near`, whose object is in the scratch's own. */
+export async function packNearAndFar(scratch: Scratch): Promise<NearAndFar> {
+  const source = scratch.directory('source');
+  for (let i = 0; i < FAR_FILES; i++) writeFileSync(join(source, farFile(i)), contentOf(farFile(i)));
+  const far = scratch.at('far');
+  await scratch.pack(source, { store: far });
+  const below = scratch.at('store of the far store');
+  const farImage = (await scratch.pack(far, { store: below })).image;
+  writeFileSync(join(source, 'near'), contentOf('near'));
+  const { image } = await scratch.pack(source);
+  for (const path of filesBelow(join(far, 'objects'))) rmSync(join(scratch.store, 'objects', path));
+  return { image, far, farImage, below };
+}
+
+const filesBelow = (directory: string): string[] =>
+  readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter((path) =>
+    statSync(join(directory, path)).isFile(),
+  );
+
+/** Mounts the far store. Its server is not restarted: a dead one stays dead. */
+export const mountFar = (scratch: Scratch, { farImage, below }: NearAndFar, at?: string): Promise<Mounted> =>
+  scratch.mount(farImage, { repos: [below], words: ['restart=off'], ...(at === undefined ? {} : { at }) });
