@@ -2,14 +2,7 @@
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { parkedAt, parkMount } from '../survival/parked-mount.ts';
-import {
-  DEATHS,
-  LAST_STATUS,
-  PARKED_ENDS,
-  parentSupervisor,
-  type Supervisor,
-  startSupervisor,
-} from '../survival/supervisor.ts';
+import { DEATHS, LAST_STATUS, PARKED_ENDS, Supervisor } from '../survival/supervisor.ts';
 import { dup2, isInherited } from '../system/syscall.ts';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
 import { type MountedImage, mountImage, resumeMount } from './mount.ts';
@@ -48,7 +41,7 @@ function supervise(
   if (parked === undefined) return undefined;
   if (!parked.resends) log(`${mountpoint}: where this server dies, requests in flight fail: that takes Linux 6.9`);
   try {
-    return startSupervisor(parkMount({ ...parked, settings }), mountpoint, log);
+    return Supervisor.start(parkMount({ ...parked, settings }), mountpoint, log);
   } catch (error) {
     log(`${mountpoint}: nobody will take over where this server dies: ${reasonOf(error)}`);
     return undefined;
@@ -66,7 +59,7 @@ async function takeOver(deaths: number): Promise<void> {
   const status = process.env[LAST_STATUS] ?? '';
   const how = status === '' ? '' : ` (status ${status})`;
   log(`${parked.mountpoint}: the server died${how}${deaths > 1 ? `, ${deaths} in a row` : ''}; this one goes on`);
-  await keeper.serve(mounted, parentSupervisor);
+  await keeper.serve(mounted, Supervisor.ofParent(parked.mountpoint, log));
 }
 
 const nameProcess = ({ image, mountpoint }: DaemonSettings): void => {

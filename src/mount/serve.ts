@@ -1,7 +1,6 @@
 /** Serving a mount to its end, in the foreground or as a daemon. */
 import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs';
 import { reasonOf } from '../base/error.ts';
-import type { Supervisor } from '../survival/supervisor.ts';
 import { LOG_WARNING, syslog } from '../system/syscall.ts';
 import type { MountSummary } from './daemon.ts';
 import type { MountedImage } from './mount.ts';
@@ -49,6 +48,12 @@ function isAt(file: number, path: string): boolean {
   return own.ino === there?.ino && own.dev === there.dev;
 }
 
+/** Who starts another server when this one dies. */
+export interface Successor {
+  /** Tells that the mount has ended as it should: nobody is to take over. */
+  dismiss(): void;
+}
+
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
@@ -58,7 +63,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 export class MountKeeper {
   readonly #log: (line: string) => void;
   #mounted: MountedImage | undefined;
-  #supervisor: Supervisor | undefined;
+  #supervisor: Successor | undefined;
   #signals = 0;
 
   constructor(log: (line: string) => void) {
@@ -68,7 +73,7 @@ export class MountKeeper {
   }
 
   /** Serves until somebody unmounts, or a signal comes. */
-  async serve(mounted: MountedImage, supervisor?: Supervisor): Promise<void> {
+  async serve(mounted: MountedImage, supervisor?: Successor): Promise<void> {
     this.#mounted = mounted;
     this.#supervisor = supervisor;
     if (this.#signals > 0) this.#unmount();

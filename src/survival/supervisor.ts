@@ -1,15 +1,16 @@
 /**
  * The process that starts another server when this one dies: libexec/cfs-supervisor, a shell script of one megabyte. It is
  * started by the first server when its mount answers, so that nobody waits for it, and holds the parked files from then on.
+ * The server looks after it in turn, and starts another one when it dies: only who kills both ends the mount.
  */
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { isErrno } from '../base/errno.ts';
-import { CfsError } from '../base/error.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
 import { errnoText } from '../system/libc.ts';
-import { write } from '../system/syscall.ts';
+import { setInherit, signalAtParentsEnd, write } from '../system/syscall.ts';
 
 /** Descriptors of the script and of the servers that it starts: the ends of the socket with the parked files. */
 export const PARKED_ENDS: readonly [number, number] = [4, 5];
@@ -17,39 +18,105 @@ export const PARKED_ENDS: readonly [number, number] = [4, 5];
 export const DEATHS = 'CFS_DEATHS';
 /** The exit status of the last one, as a shell has it: 128 and the signal's number. Empty where it is not known. */
 export const LAST_STATUS = 'CFS_STATUS';
-
-export interface Supervisor {
-  /** Tells that the mount has ended as it should: nobody is to take over. */
-  dismiss(): void;
-}
+/** The process id of the script. */
+const SUPERVISOR = 'CFS_SUPERVISOR';
 
 const SCRIPT = fileURLToPath(new URL('../../libexec/cfs-supervisor', import.meta.url));
+/** Ignored by who does not know of it. */
+const PARENT_ENDED = 'SIGURG';
+const PARENT_ENDED_NUMBER = 23;
+/** A supervisor that lives shorter dies of something that the next one will die of, too. */
+const LONG_MS = 1_000;
+const MOST_SHORT = 3;
 
-/**
- * Starts the script over `ends`, which are closed here.
- * @param mountpoint for its last act: taking a mount away that nobody serves
- * @param log told where it cannot be started after all
- * @throws CfsError (system)
- */
-export function startSupervisor(
-  ends: readonly [number, number],
-  mountpoint: string,
-  log: (line: string) => void,
-): Supervisor {
-  const pipe = socketpair(SOCK_STREAM);
-  if (isErrno(pipe)) throw new CfsError('system', `no socket pair: ${errnoText(pipe)}`);
-  const [own, theirs] = pipe;
-  const server = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  const child = spawn('/bin/sh', [SCRIPT, mountpoint, ...server], {
-    stdio: ['ignore', 'ignore', 'ignore', theirs, ...ends],
-    cwd: '/',
-  });
-  child.on('error', (error) => log(`nobody will take over where this server dies: ${error.message}`));
-  child.unref();
-  for (const fd of [theirs, ...ends]) closeSync(fd);
-  const word = Buffer.from('end\n');
-  return { dismiss: () => void write(own, word, word.length) };
+export class Supervisor {
+  readonly #ends: readonly [number, number];
+  readonly #mountpoint: string;
+  readonly #log: (line: string) => void;
+  /** Our end of the pipe to the script, where this server started it; the exit status says as much to one that is our parent. */
+  #pipe = -1;
+  #began = 0;
+  #short = 0;
+  #dismissed = false;
+
+  /**
+   * @param ends with the parked files; they belong to this from now on
+   * @param mountpoint for the script's last act: taking a mount away that nobody serves
+   * @param log told when a supervisor dies, or cannot be started
+   */
+  private constructor(ends: readonly [number, number], mountpoint: string, log: (line: string) => void) {
+    this.#ends = ends;
+    this.#mountpoint = mountpoint;
+    this.#log = log;
+    // other children of the server must not keep the mount
+    for (const fd of ends) setInherit(fd, false);
+  }
+
+  /** Starts the script, as a child of this process. */
+  static start(ends: readonly [number, number], mountpoint: string, log: (line: string) => void): Supervisor {
+    const supervisor = new Supervisor(ends, mountpoint, log);
+    supervisor.#start();
+    return supervisor;
+  }
+
+  /** The script that has started this process. */
+  static ofParent(mountpoint: string, log: (line: string) => void): Supervisor {
+    const supervisor = new Supervisor(PARKED_ENDS, mountpoint, log);
+    const parent = Number(process.env[SUPERVISOR]);
+    const again = (): void => {
+      process.removeListener(PARENT_ENDED, again);
+      supervisor.#startAnother();
+    };
+    process.on(PARENT_ENDED, again);
+    signalAtParentsEnd(PARENT_ENDED_NUMBER);
+    // it may have ended before anybody could tell
+    if (process.ppid !== parent) again();
+    return supervisor;
+  }
+
+  /** Tells that the mount has ended as it should: nobody is to take over. */
+  dismiss(): void {
+    this.#dismissed = true;
+    const word = Buffer.from('end\n');
+    if (this.#pipe >= 0) write(this.#pipe, word, word.length);
+  }
+
+  #start(): void {
+    const pipe = socketpair(SOCK_STREAM);
+    if (isErrno(pipe)) throw new CfsError('system', `no socket pair: ${errnoText(pipe)}`);
+    const [own, theirs] = pipe;
+    try {
+      const server = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+      const child = spawn('/bin/sh', [SCRIPT, this.#mountpoint, ...server], {
+        stdio: ['ignore', 'ignore', 'ignore', theirs, ...this.#ends],
+        cwd: '/',
+      });
+      child.on('error', (error) => this.#log(`nobody will take over where this server dies: ${error.message}`));
+      child.once('exit', () => this.#startAnother());
+      child.unref();
+    } finally {
+      closeSync(theirs);
+    }
+    this.#pipe = own;
+    this.#began = Date.now();
+  }
+
+  #startAnother(): void {
+    if (this.#dismissed) return;
+    if (this.#pipe >= 0) closeSync(this.#pipe);
+    this.#pipe = -1;
+    this.#short = Date.now() - this.#began < LONG_MS ? this.#short + 1 : 0;
+    if (this.#short > MOST_SHORT) {
+      this.#log(`${MOST_SHORT} supervisors died at once: nobody will take over where this server dies`);
+      return;
+    }
+    try {
+      this.#start();
+      this.#log('the supervisor of this server died: another was started');
+    } catch (error) {
+      this.#log(
+        `the supervisor of this server died, and nobody will take over where this server dies: ${reasonOf(error)}`,
+      );
+    }
+  }
 }
-
-/** Of a server that was started by the script: its exit status says the same. */
-export const parentSupervisor: Supervisor = { dismiss: () => undefined };

@@ -276,6 +276,14 @@ export function hasNoXattrsAt(dir: number, name: Uint8Array): boolean {
   return result === 0 || result === EOPNOTSUPP;
 }
 
+const prctlFn = native('int prctl(int option, unsigned long argument)');
+const PR_SET_PDEATHSIG = 1;
+
+/** prctl(2): this process gets `signal` when its parent ends. To be called on the main thread. */
+export function signalAtParentsEnd(signal: number): 0 | Errno {
+  return asErrno(prctlFn(PR_SET_PDEATHSIG, signal));
+}
+
 const dup2Fn = native('int dup2(int from, int to)');
 
 /** dup2(2): makes `to` a copy of `from`, in one step for all threads. */

@@ -101,6 +101,8 @@ test('the lease outlives the server, and dies with server and supervisor', async
     readAll(mounted);
     server = sessionMembers(mounted.pid).find((pid) => !isSupervisor(pid)) as number;
   }
+  // a server that runs on would start another supervisor
+  process.kill(server, 'SIGSTOP');
   for (const pid of sessionMembers(mounted.pid).sort((a) => (isSupervisor(a) ? -1 : 1))) process.kill(pid, 'SIGKILL');
   await until('all have ended', () => sessionMembers(mounted.pid).length === 0);
   await expectDead();

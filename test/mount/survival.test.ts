@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { generateTree } from '../tree-generator.ts';
 import { expectEqual, type Mounted, type MountSettings, useScratch } from './harness.ts';
 import { HERE, NOBODY, run, succeed } from './run.ts';
-import { dropCaches, isAlive, until } from './system.ts';
+import { dropCaches, isAlive, sessionMembers, until } from './system.ts';
 
 const scratch = useScratch();
 
@@ -125,22 +125,31 @@ function directoryOfNobody(): string {
   return at;
 }
 
+const isSupervisor = (pid: number): boolean => readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('/bin/sh');
+
 /** The server that the supervisor of this session runs. */
-function childOfSupervisor(session: number): number | undefined {
-  for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      if (Number(fields[3]) === session && !readFileSync(`/proc/${name}/cmdline`, 'latin1').startsWith('/bin/sh')) {
-        return Number(name);
-      }
-    } catch {
-      // it has ended
-    }
+const childOfSupervisor = (session: number): number | undefined =>
+  sessionMembers(session).find((pid) => !isSupervisor(pid));
+
+const supervisorOf = (session: number): number | undefined => sessionMembers(session).find(isSupervisor);
+
+test('a supervisor that is killed is replaced by the server, so that both can be killed in turn', async () => {
+  const log = scratch.at('supervisors.log');
+  const mounted = await scratch.mount(image, { args: ['--log', log] });
+  let server = mounted.pid;
+  for (let i = 0; i < 3; i++) {
+    await until('there is a supervisor', () => supervisorOf(mounted.pid) !== undefined);
+    const supervisor = supervisorOf(mounted.pid) as number;
+    process.kill(supervisor, 'SIGKILL');
+    await until('there is another', () => ![undefined, supervisor].includes(supervisorOf(mounted.pid)));
+    dropCaches();
+    expect(readFileSync(mounted.at('large'), 'latin1')).toHaveLength(5_000_000);
+    server = await killServer(mounted, server);
   }
-  return undefined;
-}
+  expect(readFileSync(log, 'utf8').match(/the supervisor of this server died: another was started/g)).toHaveLength(3);
+  await expectEqual(source, mounted.path);
+  await mounted.unmount();
+});
 
 test('cfs-mount --upgrade has another server go on, and says which', async () => {
   const mounted = await scratch.mount(image);
@@ -184,12 +193,14 @@ interface Load {
 
 test('readers of every kind see no error and no other byte while the server is killed again and again', async () => {
   const mounted = await scratch.mount(image);
-  const milliseconds = 14_000;
+  const milliseconds = Number(process.env['CFS_KILL_SECONDS'] ?? 14) * 1000;
   const end = Date.now() + milliseconds;
   const program = join(import.meta.dirname, 'reader-load.mjs');
   const readers = ['open', 'hold', 'list', 'map', 'handle'].map(async (kind, i) => {
     const args = [kind, mounted.path, source, String(milliseconds), String(i + 1)];
-    return JSON.parse(await succeed(HERE.command(process.execPath, program, ...args))) as Load;
+    return JSON.parse(
+      await succeed(HERE.command(process.execPath, program, ...args), { timeoutMs: milliseconds + 120_000 }),
+    ) as Load;
   });
   let server = mounted.pid;
   let kills = 0;
