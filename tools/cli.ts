@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import { Command, CommanderError, Help } from 'commander';
 import { errnoOf } from '../src/base/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
-import { version } from '../src/base/version.ts';
+import { version } from '../src/base/installation.ts';
 
 /**
  * Exit statuses, the table of the README. 1, 2, 4 and 32 are those of mount(8).

@@ -1,14 +1,15 @@
 /** `cfs-mount --upgrade`: has a newly installed version serve a mount that an older one made, with nothing unmounted. */
+
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { CfsError } from '../src/base/error.ts';
+import { programPath } from '../src/base/installation.ts';
 import type { MountRecord } from '../src/records/mount-record.ts';
 import { askMountAt } from './info/mounted.ts';
 
 /** The program of the servers, which the supervisor starts again by its path. */
-const SERVER = fileURLToPath(new URL('../src/mount/daemon-main.js', import.meta.url));
+const SERVER = programPath('src/mount/daemon-main');
 const PATIENCE_MS = 30_000;
 const LOOK_MS = 20;
 

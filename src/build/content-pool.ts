@@ -2,11 +2,13 @@
  * Content workers, and the queue before them. What is in flight is bounded: a caller that is faster than
  * the disk waits in `add`.
  */
+
 import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { printable } from '../base/bytes.ts';
 import type { HashAlgorithm } from '../base/digest.ts';
 import { CfsError } from '../base/error.ts';
+import { programPath } from '../base/installation.ts';
 import type { WriterStatistics } from '../store/object-writer.ts';
 import {
   BATCH_BYTES,
@@ -65,7 +67,7 @@ export class ContentPool {
     this.#hash = hash;
     this.#onResult = onResult;
     for (let i = 0; i < threads; i++) {
-      const worker = new Worker(new URL('./content-worker.js', import.meta.url), {
+      const worker = new Worker(programPath('src/build/content-worker'), {
         workerData: { ...settings, prefix: `${prefix}${i}-`, stop: this.#stop } satisfies WorkerSettings,
         // descriptors cross threads here: one opened by the main thread is closed by a worker
         trackUnmanagedFds: false,

@@ -3,10 +3,11 @@
  * descriptor 3 that the mount answers or why not, and serves until the mount ends; daemon-main.ts is its
  * program. Nothing that only a server needs is loaded here: whoever waits for the mount waits for two starts of node.
  */
+
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { CfsError, type ErrorKind } from '../base/error.ts';
+import { programPath } from '../base/installation.ts';
 import type { MountedImage, MountOptions } from './mount.ts';
 
 /** What a daemon is to mount; plain data. All paths are absolute. */
@@ -37,7 +38,7 @@ export class StartingDaemon {
    * @param words the command line, for who looks at the list of processes
    */
   constructor(words: readonly string[]) {
-    const program = fileURLToPath(new URL('./daemon-main.js', import.meta.url));
+    const program = programPath('src/mount/daemon-main');
     this.#child = spawn(process.execPath, [...NODE_FLAGS, program, ...words], {
       detached: true,
       // what goes wrong before the mount is there, and is no CfsError, shows on this terminal

@@ -3,9 +3,11 @@
  * or to hash. So a mount is there as soon as the first of them is, and the others are started after that. One more
  * fetches files ahead, and is started when the first files are read.
  */
+
 import { Worker } from 'node:worker_threads';
 import { Counters } from '../base/counters.ts';
 import { reasonOf } from '../base/error.ts';
+import { programPath } from '../base/installation.ts';
 import { ReadingEvents } from '../fs/reading-events.ts';
 import { cloneDevice } from '../fuse/device.ts';
 import { sendError } from '../fuse/request-queue.ts';
@@ -127,7 +129,7 @@ export class MountWorkers {
   }
 
   #start(program: Program): Worker {
-    const worker = new Worker(new URL(`./${program}.js`, import.meta.url), {
+    const worker = new Worker(programPath(`src/mount/${program}`), {
       // descriptors cross threads: one opened for an OPEN in one thread is closed for its RELEASE in another
       trackUnmanagedFds: false,
     });

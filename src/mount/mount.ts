@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { allocateCounters, Counters } from '../base/counters.ts';
 import { errnoName, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { version } from '../base/version.ts';
+import { version } from '../base/installation.ts';
 import { allocateReadingEvents } from '../fs/reading-events.ts';
 import { HAS_RESEND, PASSTHROUGH, REQUEST_BUFFER_SIZE } from '../fuse/abi.ts';
 import { canPassThrough, resendRequests } from '../fuse/device.ts';

@@ -1,7 +1,9 @@
 /** Threads that check all objects of a repository. Each takes the next of the 256 directories when it has done one. */
+
 import { Worker } from 'node:worker_threads';
 import type { HashAlgorithm } from '../base/digest.ts';
 import { CfsError, type ErrorKind } from '../base/error.ts';
+import { programPath } from '../base/installation.ts';
 import type { LocalRepository } from './local.ts';
 import { type Damage, type Oddity, PREFIXES } from './prefix-check.ts';
 
@@ -75,7 +77,7 @@ export async function checkAll(
   const ends = Array.from({ length: threads }, (_, thread) => {
     const workerData: CheckSettings = { path, hash, roots, thread, turn, done };
     // they end by themselves: a thread that is terminated inside a native call takes the process with it
-    const worker = new Worker(new URL('./check-worker.js', import.meta.url), { workerData, trackUnmanagedFds: false });
+    const worker = new Worker(programPath('src/store/check-worker'), { workerData, trackUnmanagedFds: false });
     worker.on('message', receive);
     worker.on('error', fail);
     return new Promise<void>((resolve) => worker.once('exit', () => resolve()));

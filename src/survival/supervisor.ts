@@ -5,9 +5,9 @@
  */
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { installedPath } from '../base/installation.ts';
 import { SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
 import { errnoText } from '../system/libc.ts';
 import { setInherit, signalAtParentsEnd, write } from '../system/syscall.ts';
@@ -21,7 +21,7 @@ export const LAST_STATUS = 'CFS_STATUS';
 /** The process id of the script. */
 const SUPERVISOR = 'CFS_SUPERVISOR';
 
-const SCRIPT = fileURLToPath(new URL('../../libexec/cfs-supervisor', import.meta.url));
+const SCRIPT = installedPath('libexec/cfs-supervisor');
 /** Ignored by who does not know of it. */
 const PARENT_ENDED = 'SIGURG';
 const PARENT_ENDED_NUMBER = 23;

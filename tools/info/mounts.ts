@@ -1,8 +1,9 @@
 /** `cfs-info mounts`: the mounts of this machine, as the table of mounts and each daemon's own word have them. */
+
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { printable } from '../../src/base/bytes.ts';
+import { programPath } from '../../src/base/installation.ts';
 import { listMounts, type MountEntry, mountOfId } from '../../src/system/mount-table.ts';
 import { jsonText } from '../json-text.ts';
 import type { SavedSourcesJson, SourceJson } from '../saved-sources.ts';
@@ -58,7 +59,7 @@ async function askAll(mountIds: readonly number[]): Promise<AskedMount[]> {
 /** The answers up to the first mount that gives none in time, and the reason why there are no more. */
 function askSome(mountIds: readonly number[]): Promise<{ told: AskedMount[]; reason: string }> {
   return new Promise((resolve, reject) => {
-    const program = fileURLToPath(new URL('./ask-mounts.js', import.meta.url));
+    const program = programPath('tools/info/ask-mounts');
     const child = spawn(process.execPath, [program, ...mountIds.map(String)], { stdio: ['ignore', 'pipe', 'inherit'] });
     const told: AskedMount[] = [];
     const finish = (reason: string): void => {

@@ -1,8 +1,10 @@
 /** The tables that an argument of the command line stands for: an image file, or a directory on which one is mounted. */
+
 import { statSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { ENOTCONN, errnoOf } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
+import { programPath } from '../../src/base/installation.ts';
 import { readImage } from '../../src/image/image-file.ts';
 import { attachTables, type ManifestTables } from '../../src/manifest/tables.ts';
 import { imageOfMount, type NamedImage } from './mounted-image.ts';
@@ -54,7 +56,7 @@ function sizeOf(path: string): number {
 const read = ({ path, id }: NamedImage): ManifestTables => readImage(path, id).tables;
 
 async function readInThread(image: NamedImage): Promise<ManifestTables> {
-  const worker = new Worker(new URL('./tables-worker.js', import.meta.url), { workerData: image });
+  const worker = new Worker(programPath('tools/info/tables-worker'), { workerData: image });
   const message = await new Promise<TablesMessage>((resolve, reject) => {
     worker.once('message', resolve);
     worker.once('error', reject);
