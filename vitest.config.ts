@@ -1,10 +1,50 @@
+import { basename } from 'node:path';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-// `unit` runs in parallel and needs nothing of the machine. `mount` makes real mounts and runs the built
-// command-line tools, one file after another, so that what one test leaves behind cannot hide in another.
-// `vm` does so in a virtual machine, with a kernel of its own.
+/** Tests of mounts that look at the whole machine, measure themselves against its clock, or keep a namespace with copies of all mounts. */
+const ALONE = [
+  'cfs-info-mounts',
+  'changing-objects',
+  'daemon',
+  'daemon-end',
+  'failing-repositories',
+  'hanging-repository',
+  'load',
+  'service-manager',
+  'stats',
+  'survival',
+  'threads',
+  'users',
+  'verification',
+  'watches',
+].map((name) => `test/mount/${name}.test.ts`);
+
+/** These take longest: begun last, they would be waited for. */
+const FIRST = ['criu', 'fsverity', 'large-trees', 'store-faults', 'cfs-bench'];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const at = FIRST.indexOf(basename(moduleId, '.test.ts'));
+      return at < 0 ? FIRST.length : at;
+    };
+    return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
+  }
+}
+
+const mounting = {
+  pool: 'forks',
+  testTimeout: 600_000,
+  hookTimeout: 600_000,
+  globalSetup: 'test/mount/global-setup.ts',
+} as const;
+
+// `unit` runs in parallel and needs nothing of the machine. `mount` makes real mounts and runs the built command-line tools, two
+// files at a time; `alone` does so one file after another. `vm` does so in a virtual machine, with a kernel of its own.
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
@@ -16,26 +56,31 @@ export default defineConfig({
       },
       {
         test: {
+          ...mounting,
           name: 'mount',
           include: ['test/mount/**/*.test.ts', 'test/fuzz/**/*.test.ts'],
-          fileParallelism: false,
-          pool: 'forks',
-          testTimeout: 600_000,
-          hookTimeout: 600_000,
-          globalSetup: ['test/mount/global-setup.ts'],
+          exclude: ALONE,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
         },
       },
       {
         test: {
+          ...mounting,
           name: 'vm',
           include: ['test/vm/**/*.test.ts'],
-          fileParallelism: false,
-          pool: 'forks',
-          testTimeout: 600_000,
-          hookTimeout: 600_000,
-          // after the mounts have their tests: an emulated processor takes the whole of a real one
+          maxWorkers: 2,
           sequence: { groupOrder: 1 },
           globalSetup: ['test/mount/global-setup.ts', 'test/vm/global-setup.ts'],
+        },
+      },
+      {
+        test: {
+          ...mounting,
+          name: 'alone',
+          include: ALONE,
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -307,8 +307,7 @@ describe('uuids', () => {
     // and on one, also by a bind mount, it is taken
     const bound = scratch.directory('bound');
     await succeed(['mount', '--bind', directory, bound]);
-    await scratch.mount(packed.image, { repos: [store, join(bound, 'store')], words: ['uuid=off'] });
-    await scratch.endMounts(scratch.mountCount - 1);
+    await (await scratch.mount(packed.image, { repos: [store, join(bound, 'store')], words: ['uuid=off'] })).end();
     await succeed(['umount', bound]);
   });
 

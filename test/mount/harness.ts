@@ -113,6 +113,14 @@ export class Mounted {
   }
 }
 
+/** How many there were at some time. */
+interface Mark {
+  readonly mounts: number;
+  readonly namespaces: number;
+}
+
+const NOTHING: Mark = { mounts: 0, namespaces: 0 };
+
 export class Scratch {
   readonly path: string;
   readonly #stores = new Set<string>();
@@ -218,7 +226,7 @@ export class Scratch {
     return new Place('nobody', asUser(NOBODY), this.#toolsForEverybody());
   }
 
-  /** A new user namespace; `prefix` says whose. It lasts until the end of the test file. */
+  /** A new user namespace; `prefix` says whose. It lasts until the end of the test; or of the test file, where no test runs yet. */
   async namespace(name: string, prefix: readonly string[] = []): Promise<Place> {
     const tools = prefix.length === 0 ? OWN_TOOLS : this.#toolsForEverybody();
     const namespace = await userNamespace(name, prefix, tools);
@@ -235,27 +243,19 @@ export class Scratch {
     return this.#everybodysTools;
   }
 
-  /** How many mounts there are: what `endMounts` leaves alone. */
-  get mountCount(): number {
-    return this.#mounts.length;
+  /** What there is now, for `endSince`. */
+  get mark(): Mark {
+    return { mounts: this.#mounts.length, namespaces: this.#namespaces.length };
   }
 
-  /** Ends all mounts but the first `keep`, and expects that they leave nothing. */
-  async endMounts(keep: number): Promise<void> {
-    const ending = this.#mounts.slice(keep);
-    this.#mounts = this.#mounts.slice(0, keep);
-    for (const mounted of ending.reverse()) await mounted.end();
+  /** Ends the mounts and namespaces that came since, and expects that they leave nothing. */
+  async endSince({ mounts, namespaces }: Mark): Promise<void> {
+    const ending = this.#mounts.splice(mounts).reverse();
+    // a namespace keeps copies of all mounts that were there before it, also of other tests': it ends before they can
+    for (const mounted of ending.filter(({ place }) => place.inNamespace)) await mounted.end();
+    for (const namespace of this.#namespaces.splice(namespaces)) namespace.end();
+    for (const mounted of ending.filter(({ place }) => !place.inNamespace)) await mounted.end();
     this.expectNoTemporaryFiles();
-  }
-
-  /** Ends mounts and namespaces, and expects that they leave nothing. */
-  async end(): Promise<void> {
-    // a namespace keeps copies of the mounts that were there before it: it ends before they can
-    const [inside, outside] = [true, false].map((is) => this.#mounts.filter(({ place }) => place.inNamespace === is));
-    this.#mounts = [...(outside ?? []), ...(inside ?? [])];
-    await this.endMounts(outside?.length ?? 0);
-    for (const namespace of this.#namespaces.splice(0)) namespace.end();
-    await this.endMounts(0);
   }
 
   expectNoTemporaryFiles(): void {
@@ -283,14 +283,14 @@ export function useScratch(): Scratch {
   const scratch = new Scratch();
   const onExit = (): void => scratch.remove();
   process.once('exit', onExit);
-  let before = 0;
+  let before: Mark = NOTHING;
   beforeEach(() => {
-    before = scratch.mountCount;
+    before = scratch.mark;
   });
-  afterEach(() => scratch.endMounts(before));
+  afterEach(() => scratch.endSince(before));
   afterAll(async () => {
     try {
-      await scratch.end();
+      await scratch.endSince(NOTHING);
     } finally {
       process.off('exit', onExit);
       scratch.remove();

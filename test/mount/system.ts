@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const PATIENCE_MS = 20_000;
+/** Generous: it is no measurement, and the machine may be busy. */
+const PATIENCE_MS = 60_000;
 
 /** Waits until `condition` holds; rejects, naming `what`, when it does not for long. */
 export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
