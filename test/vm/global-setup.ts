@@ -1,5 +1,9 @@
-/** Fails at once, with a line that says what to do, where a virtual machine cannot be made: a skipped test would prove nothing. */
+/**
+ * Fails at once, with a line that says what to do, where a virtual machine cannot be made: a skipped test would prove nothing. Then makes
+ * what all of them start from, so that tests which run at the same time do not both.
+ */
 import { existsSync } from 'node:fs';
+import { makeBase } from './base.ts';
 import { kernelVersion } from './kernel.ts';
 import { findProgram } from './programs.ts';
 
@@ -11,4 +15,5 @@ export default function setup(): void {
   if (missing.length > 0)
     throw new Error(`missing for test/vm: ${missing.join(', ')}. 'scripts/setup test' installs it`);
   kernelVersion();
+  makeBase();
 }
