@@ -278,11 +278,16 @@ export class Scratch {
   }
 }
 
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
 /** A scratch directory for the tests of this file. To be called at the top level of the file. */
 export function useScratch(): Scratch {
   const scratch = new Scratch();
   const onExit = (): void => scratch.remove();
   process.once('exit', onExit);
+  // who interrupts the tests ends this process by a signal
+  const onSignal = (): void => process.exit(1);
+  for (const signal of SIGNALS) process.once(signal, onSignal);
   let before: Mark = NOTHING;
   beforeEach(() => {
     before = scratch.mark;
@@ -293,6 +298,7 @@ export function useScratch(): Scratch {
       await scratch.endSince(NOTHING);
     } finally {
       process.off('exit', onExit);
+      for (const signal of SIGNALS) process.off(signal, onSignal);
       scratch.remove();
     }
   });
