@@ -1,9 +1,13 @@
 /**
- * Packing, gc, repair and sealing fail, or are killed, at each of their file system calls in turn. After each: nothing is lost, nothing is worse than leftovers that gc removes, and the same again succeeds with the same result.
+ * Packing, gc, repair and sealing fail, or are killed, at each of their file system calls in turn, and are killed at random times.
+ * After each: nothing is lost, nothing is worse than leftovers that gc removes, and the same again succeeds with the same result.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { Random } from '../random.ts';
 import { mountTmpfs } from './cli.ts';
 import { useScratch } from './harness.ts';
 import { type Outcome, run } from './run.ts';
@@ -24,6 +28,7 @@ const stores = scratch.at('stores');
 const ERRORS = ['ENOSPC', 'EIO', 'EACCES'] as const;
 
 let works: Record<Work['what'], Work>;
+let many: Record<Work['what'], Work> | undefined;
 
 beforeAll(async () => {
   await mountTmpfs(stores, '1g');
@@ -166,11 +171,44 @@ describe.each(['pack', 'gc', 'repair', 'seal', 'unregister'] as const)('%s', (na
   });
 });
 
-test('what was recovered is clean to fsck itself, too', async () => {
-  const work = works.repair;
-  const store = await fresh(work);
-  await doWork(work.what, store, work.args(store));
-  await doWork('gc', store, []);
-  expect(await fsck(store)).toEqual([]);
-  remove(store);
+/** Of the times at which a work is killed; what another run had is told where it fails. */
+const SEED = Number(process.env['CFS_SEED'] ?? Date.now() % 2 ** 31);
+const KILLS = 5;
+
+/** How long the work takes from its beginning on, where it is not killed before; in milliseconds. */
+async function workFor(store: string, { what, args }: Work, limit?: number): Promise<{ ms: number; killed: boolean }> {
+  const child = spawn(process.execPath, [PROGRAM, what, store, ...args(store)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
+  await once(child.stdout, 'data');
+  const began = performance.now();
+  const timer = limit === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), limit);
+  const [status, signal] = await ended;
+  clearTimeout(timer);
+  if (signal === null) expect(status).toBe(0);
+  return { ms: performance.now() - began, killed: signal === 'SIGKILL' };
+}
+
+describe.each(['pack', 'gc', 'repair', 'seal'] as const)('%s of many files', (name) => {
+  test('is killed at random times', async () => {
+    many ??= await makeWorks(scratch.at('many-trees'), scratch.at('stores', 'many'), 50);
+    const work = many[name];
+    const random = new Random(SEED);
+    const whole = await fresh(work);
+    const { ms } = await workFor(whole, work);
+    const undisturbed = await doWork(work.what, whole, work.args(whole));
+    // the first run is the slowest
+    const limits = Array.from({ length: KILLS }, () => (ms * random.integer(0, 800)) / 1000);
+    const stores = await eachOf(limits, () => fresh(work));
+    let kills = 0;
+    for (const [i, store] of stores.entries()) if ((await workFor(store, work, limits[i])).killed) kills++;
+    await eachOf(stores, async (store, i) => {
+      const what = `${name} killed after ${limits[i]} ms of ${ms}, CFS_SEED=${SEED}`;
+      await expectRecovery(store, work, undisturbed, what, fsck);
+      remove(store);
+    });
+    remove(whole);
+    console.log(`${name}: killed ${kills} times of ${KILLS} within ${ms.toFixed(0)} ms, CFS_SEED=${SEED}`);
+  });
 });

@@ -4,26 +4,21 @@
 // usage: store-work.mjs pack STORE IMAGE SOURCE | gc STORE | repair STORE GOOD | seal STORE IMAGE | unregister STORE ID
 import { appendFileSync, existsSync, fstatSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { fromHex, toHex } from '../../dist/src/base/bytes.js';
-import { createDigest } from '../../dist/src/base/digest.js';
-import { EACCES, EEXIST, ENODATA } from '../../dist/src/base/errno.js';
-import { buildImage } from '../../dist/src/build/build.js';
-import { openDirectorySource } from '../../dist/src/build/directory.js';
-import { sealImageFile } from '../../dist/src/image/seal-image.js';
-import { returning } from '../../dist/src/store/fail-points.js';
-import { checkRepository } from '../../dist/src/store/fsck.js';
-import { collectGarbage } from '../../dist/src/store/gc.js';
 import { openRepository } from '../../dist/src/store/local.js';
-import { lockForWriting } from '../../dist/src/store/lock.js';
-import { unregisterImage } from '../../dist/src/store/roots.js';
-import { sealObjects } from '../../dist/src/store/seal.js';
+
+/** Each work loads what it needs: a hundred processes are started. */
+const dist = (name) => import(new URL(`../../dist/src/${name}.js`, import.meta.url).href);
 
 /**
  * Stands in for the kernel's fs-verity, which few machines of tests have: what is sealed is in the file STORE.seals, a line for
  * each inode, and so there at once or not at all, as the kernel has it. Who seals needs the right to write, as if not root: so the
  * store changes modes, too. The fail point is the one of the real call.
  */
-function standInForVerity(store) {
+async function standInForVerity(store) {
+  const { fromHex, toHex } = await dist('base/bytes');
+  const { createDigest } = await dist('base/digest');
+  const { EACCES, EEXIST, ENODATA } = await dist('base/errno');
+  const { returning } = await dist('store/fail-points');
   const file = `${store}.seals`;
   const seals = () => new Map(existsSync(file) ? readLines(file).map((line) => line.split(' ')) : []);
   return {
@@ -46,27 +41,32 @@ function standInForVerity(store) {
 const readLines = (file) => readFileSync(file, 'utf8').trimEnd().split('\n');
 
 const works = {
-  pack: (repository, [image, source]) =>
-    buildImage(openDirectorySource(source, { useEpoch: true, skipXattrs: false, skipDevices: false, warn: () => {} }), {
-      repository,
-      image,
-      inlineMax: 0,
-      threads: 1,
-      durable: true,
-      repositories: [],
-      rehash: true,
-      register: true,
-    }),
-  gc: (repository) =>
-    collectGarbage(repository, { keep: [], minAgeMs: 0, dryRun: false, keepNone: false, emptyQuarantine: true }),
-  repair: (repository, [good]) =>
-    checkRepository(repository, { sources: [openRepository(good)], threads: 1, dryRun: false }),
+  pack: async (repository, [image, source]) => {
+    const { buildImage } = await dist('build/build');
+    const { openDirectorySource } = await dist('build/directory');
+    const tree = openDirectorySource(source, { useEpoch: true, skipXattrs: false, skipDevices: false, warn: () => {} });
+    const common = { inlineMax: 0, threads: 1, durable: true, repositories: [], rehash: true, register: true };
+    return buildImage(tree, { repository, image, ...common });
+  },
+  gc: async (repository) => {
+    const { collectGarbage } = await dist('store/gc');
+    const options = { keep: [], minAgeMs: 0, dryRun: false, keepNone: false, emptyQuarantine: true };
+    return collectGarbage(repository, options);
+  },
+  repair: async (repository, [good]) => {
+    const { checkRepository } = await dist('store/fsck');
+    return checkRepository(repository, { sources: [openRepository(good)], threads: 1, dryRun: false });
+  },
   seal: async (repository, [image]) => {
-    const verity = standInForVerity(repository.path);
+    const { sealObjects } = await dist('store/seal');
+    const { sealImageFile } = await dist('image/seal-image');
+    const verity = await standInForVerity(repository.path);
     const objects = await sealObjects(repository, undefined, { verity });
     return { ...objects, image: sealImageFile(image, verity) };
   },
   unregister: async (repository, [id]) => {
+    const { lockForWriting } = await dist('store/lock');
+    const { unregisterImage } = await dist('store/roots');
     const lock = await lockForWriting(repository);
     try {
       return { unregistered: unregisterImage(repository, id) };
@@ -77,7 +77,7 @@ const works = {
 };
 
 /** Does the work in this process. */
-export const doWork = async (what, store, args) => works[what](openRepository(store), args);
+export const doWork = (what, store, args) => works[what](openRepository(store), args);
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [what, store, ...args] = process.argv.slice(2);
