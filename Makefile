@@ -31,7 +31,7 @@ bench: build ## the benchmark against other file systems (ARGS=…); results in 
 	@scripts/setup bench
 	@node dist/tools/cfs-bench.js $(ARGS)
 
-fuzz: build ## coverage-guided fuzzing, an hour each (SECONDS=…, TARGETS=…); what it finds goes into the corpus
+fuzz: build ## coverage-guided fuzzing, an hour each (SECONDS=…, TARGETS=…); what reaches new code goes into the corpus
 	@scripts/fuzz-libc
 	@KEEP=1 scripts/fuzz $(or $(SECONDS),3600) $(TARGETS)
 

@@ -8,7 +8,7 @@ import { objectDigest } from '../manifest/lookup.ts';
 import { type ManifestTables, objectCount } from '../manifest/tables.ts';
 import type { LocalRepository } from '../store/local.ts';
 import { type SealOptions, type SealResult, sealObjects } from '../store/seal.ts';
-import { sealFile } from '../store/seal-file.ts';
+import { sealFile, type Verity } from '../store/seal-file.ts';
 import { mayHaveVerity } from '../system/fsverity.ts';
 import { readImage } from './image-file.ts';
 
@@ -24,12 +24,13 @@ export interface SealedImage {
 
 /**
  * Seals an image file; its seal is on the device then. What is no image is left alone: a file that is sealed can never be written again.
+ * @param verity in place of the kernel's, for tests
  * @throws CfsError as `readImage`
  */
-export function sealImageFile(image: string): SealedImage {
+export function sealImageFile(image: string, verity?: Verity): SealedImage {
   readImage(image);
   const path = image;
-  const file = sealFile(realpathSync(image));
+  const file = sealFile(realpathSync(image), verity);
   if (file.outcome === 'gone') return { path, outcome: 'failed', reason: 'it was deleted meanwhile' };
   if (!('digest' in file)) return { path, ...file };
   syncFile(image);
@@ -60,7 +61,7 @@ export async function sealImage(
   options: SealOptions = {},
 ): Promise<ImageSeal> {
   const objects = await sealObjects(repository, objectsOf(readImage(image).tables), options);
-  return { ...objects, image: sealImageFile(image) };
+  return { ...objects, image: sealImageFile(image, options.verity) };
 }
 
 function* objectsOf(tables: ManifestTables): Generator<Uint8Array> {

@@ -5,6 +5,7 @@ import { errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import type { CheckMessage, CheckSettings } from './check-pool.ts';
 import { digestsOfNames, mergeDigests } from './digest-merge.ts';
+import type { KeepListFile } from './keep-list-file.ts';
 import { openRepository } from './local.ts';
 import { type CheckReport, checkPrefix, PREFIXES } from './prefix-check.ts';
 import { openRoot } from './roots.ts';
@@ -41,7 +42,7 @@ function failure(error: unknown): CheckMessage {
   return { type: 'failed', kind, message: reasonOf(error), ...(stack === undefined ? {} : { stack }) };
 }
 
-const lists = roots.map((root) => openRoot(openRepository(path), root));
+const lists: KeepListFile[] = [];
 
 /** Tells of each object of the directory that a registered image needs and that is not there. */
 function reportMissing(prefix: number, names: readonly string[]): void {
@@ -64,10 +65,14 @@ function reportMissing(prefix: number, names: readonly string[]): void {
 }
 
 try {
+  for (const root of roots) lists.push(openRoot(openRepository(path), root));
   for (let prefix = Atomics.add(turn, 0, 1); prefix < PREFIXES; prefix = Atomics.add(turn, 0, 1)) {
     if (Atomics.load(turn, 1) !== 0) break;
     reportMissing(prefix, checkPrefix(path, hash, prefix, report));
   }
 } catch (error) {
   if (!(error instanceof StoppedError)) post(failure(error));
+} finally {
+  // a thread's descriptors are the process's
+  for (const list of lists) list.close();
 }

@@ -8,7 +8,16 @@ import * as fsverity from '../system/fsverity.ts';
 import * as syscall from '../system/syscall.ts';
 import { returning, throwing } from './fail-points.ts';
 
-export const openSync: typeof fs.openSync = throwing('open', fs.openSync);
+/** By its flags: opening a file that is there changes nothing. */
+const opening =
+  (call: string, flagsAt: number) =>
+  (...args: unknown[]): string => {
+    const flags = args[flagsAt];
+    const creates = typeof flags === 'number' ? (flags & fs.constants.O_CREAT) !== 0 : /[aw]/.test(String(flags));
+    return creates ? `${call} O_CREAT` : call;
+  };
+
+export const openSync: typeof fs.openSync = throwing(opening('open', 1), fs.openSync);
 export const mkdirSync: typeof fs.mkdirSync = throwing('mkdir', fs.mkdirSync);
 export const readdirSync: typeof fs.readdirSync = throwing('readdir', fs.readdirSync);
 export const writeFileSync: typeof fs.writeFileSync = throwing('write', fs.writeFileSync);
@@ -20,7 +29,7 @@ export const linkSync: typeof fs.linkSync = throwing('link', fs.linkSync);
 export const unlinkSync: typeof fs.unlinkSync = throwing('unlink', fs.unlinkSync);
 export const rmSync: typeof fs.rmSync = throwing('rm', fs.rmSync);
 
-export const openAt: typeof syscall.openAt = returning('openat', syscall.openAt);
+export const openAt: typeof syscall.openAt = returning(opening('openat', 2), syscall.openAt);
 export const openNameless: typeof syscall.openNameless = returning('openat O_TMPFILE', syscall.openNameless);
 export const statAt: typeof statAtCall = returning('statx', statAtCall);
 export const pread: typeof syscall.pread = returning('pread', syscall.pread);

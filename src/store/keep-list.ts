@@ -28,6 +28,9 @@ const FLAG_COMPLETE = 1;
 /** Longer paths are left out. */
 const PATH_LIMIT = 4096;
 
+/** In seconds: the last that a Date can hold. */
+const TIME_LIMIT = 8.64e12;
+
 /** Offsets in bytes. */
 const VERSION_AT = 8;
 const HASH_AT = 12;
@@ -99,6 +102,7 @@ export function decodeKeepHeader(bytes: Uint8Array, size: number): KeepListHeade
     number,
     number,
   ];
+  if (total > Number.MAX_SAFE_INTEGER || time > TIME_LIMIT) return 'a number in it is out of range';
   const path = header.subarray(KEEP_HEADER_SIZE, KEEP_HEADER_SIZE + pathLength).toString();
   const image = toHex(header.subarray(IMAGE_AT, IMAGE_AT + DIGEST_SIZE));
   const decoded = { hash, image, objects, bytes: total, time, path, complete: flags === FLAG_COMPLETE };

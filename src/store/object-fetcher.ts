@@ -81,9 +81,13 @@ export class ObjectFetcher {
     this.#files.discard(file);
   }
 
-  /** Waits until all names are on the device, and closes what is open. */
-  end(): void {
+  /** Waits until all names are on the device. */
+  sync(): void {
     this.#files.sync();
+  }
+
+  /** Closes what is open. */
+  close(): void {
     this.#files.close();
   }
 }

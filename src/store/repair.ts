@@ -45,9 +45,10 @@ export async function repairAll(
         const result = repairOne(repository, each, sources.length > 0 ? fetcher : undefined);
         if (result !== undefined) repaired.push(result);
       }
-      fetcher.end();
+      fetcher.sync();
       return repaired;
     } finally {
+      fetcher.close();
       lock.release();
     }
   } catch (error) {

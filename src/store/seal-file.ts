@@ -49,11 +49,15 @@ export interface Unsealed {
   readonly reason: string;
 }
 
+const ANY_MODE = 0o7777;
 const WRITABLE = 0o222;
 const OWNER_WRITES = 0o200;
 
-/** Seals the file at `path`. Killed at any point, it leaves the file sealed or as it was. */
-export function sealFile(path: string, verity: Verity = KERNEL): SealedFile {
+/**
+ * Seals the file at `path`. Killed at any point, it leaves the file sealed or as it was, but for its mode: see `enableAsOwner`.
+ * @param mode what a sealed file's mode may have; the rest is taken away
+ */
+export function sealFile(path: string, verity: Verity = KERNEL, mode: number = ANY_MODE): SealedFile {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -61,7 +65,9 @@ export function sealFile(path: string, verity: Verity = KERNEL): SealedFile {
     return refusal(errnoOf(error) ?? EIO);
   }
   try {
-    return sealOpen(fd, verity);
+    const sealed = sealOpen(fd, verity);
+    if ('digest' in sealed) narrowMode(fd, mode);
+    return sealed;
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === undefined) throw error;
@@ -101,9 +107,16 @@ function statusOf(fd: number): { size: number; blocks: number; isFile: boolean }
   return { size: stat.size, blocks: stat.blocks, isFile: stat.isFile() };
 }
 
+/** Somebody else's is left to its owner. */
+function narrowMode(fd: number, allowed: number): void {
+  const { mode, uid } = fstatSync(fd);
+  const user = process.geteuid?.();
+  if ((mode & ANY_MODE & ~allowed) !== 0 && (user === uid || user === 0)) fchmodSync(fd, mode & allowed);
+}
+
 /**
  * The kernel demands the right to write, which the owner of a file that is read-only for all has not (root has it). Killed between,
- * this leaves the file writable for its owner until it is sealed.
+ * this leaves the file writable for its owner, sealed or not, until the next run.
  */
 function enableAsOwner(fd: number, { enable }: Verity): 0 | Errno {
   const result = enable(fd);

@@ -9,7 +9,8 @@ import { errnoText } from '../system/libc.ts';
 import { openSync, readdirSync, syncfs } from './file-calls.ts';
 import type { LocalRepository } from './local.ts';
 import { lockForWriting } from './lock.ts';
-import { type SealedFile, sealFile, type Unsealed } from './seal-file.ts';
+import { OBJECT_MODE } from './prefix-check.ts';
+import { type SealedFile, sealFile, type Unsealed, type Verity } from './seal-file.ts';
 import { checkMeasured } from './verify.ts';
 
 export interface SealOptions {
@@ -18,8 +19,8 @@ export interface SealOptions {
   /** Told, as a line for people, when another program keeps the repository locked for long. */
   readonly onWait?: (line: string) => void;
   readonly onProgress?: (result: SealResult) => void;
-  /** In place of `sealFile`, for tests. */
-  readonly seal?: (path: string) => SealedFile;
+  /** In place of the kernel's, for tests. */
+  readonly verity?: Verity;
 }
 
 /** Objects that are not sealed as what their names say, for the same reason. */
@@ -58,13 +59,13 @@ export async function sealObjects(
   digests: Iterable<Uint8Array> = objectsOf(repository),
   options: SealOptions = {},
 ): Promise<SealResult> {
-  const { signal, onWait, onProgress, seal = sealFile } = options;
+  const { signal, onWait, onProgress, verity } = options;
   const lock = await lockForWriting(repository, signal, onWait);
   const tally = new Tally();
   try {
     let n = 0;
     for (const digest of digests) {
-      tally.add(repository, digest, seal(repository.objectPath(digest)));
+      tally.add(repository, digest, sealFile(repository.objectPath(digest), verity, OBJECT_MODE));
       if (++n % BREATHE !== 0) continue;
       onProgress?.(tally.result());
       await new Promise<void>((resolve) => setImmediate(resolve));

@@ -32,7 +32,7 @@ const source = {
   given: Buffer.from('i.cfs'),
   path: Buffer.from('/i.cfs'),
   device: { major: 8, minor: 1 },
-  ino: 5,
+  ino: 5n,
   fsType: 'ext4',
   fsUuid: undefined,
   mountId: 1,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { run } from '../mount/run.ts';
 
-const SECONDS = 6;
+const SECONDS = 4;
 const targets = readdirSync(join(import.meta.dirname, 'corpus'));
 
 describe('fuzzing', () => {
@@ -12,7 +12,7 @@ describe('fuzzing', () => {
     const { status, stdout, stderr } = await run(['scripts/fuzz', String(SECONDS), target], { timeoutMs: 300_000 });
     expect({ status, stdout, stderr }).toMatchObject({
       status: 0,
-      stdout: expect.stringMatching(/^\w+: \d+ runs, cov: \d+\n$/),
+      stdout: expect.stringMatching(/^[\w-]+: \d+ runs, cov: \d+\n$/),
     });
   });
 });

@@ -217,6 +217,15 @@ describe('cfs-repo images', () => {
     expect((await done('images', store)).trimEnd().split('\n')).toHaveLength(2);
   });
 
+  test('shows a path that would break the line with escapes', async () => {
+    const path = scratch.at('two\nlines.cfs');
+    await packed(scratch, ['--store', store, source(10), path]);
+    expect((await done('images', store)).trimEnd().split('\n')[1]).toContain('two\\x0alines.cfs');
+    const [{ path: told }] = JSON.parse(await done('images', '--json', store)) as [{ path: string }];
+    expect(told).toBe(path);
+    await done('unregister', '--gone', store);
+  });
+
   test('packing the same again registers nothing new', async () => {
     const [first, second] = [await pack(10), await pack(10)];
     expect(second).toMatchObject({ id: first.id, registered: true });

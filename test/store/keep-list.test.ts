@@ -102,6 +102,17 @@ describe('a keep list', () => {
     expect(failureOf(() => KeepListFile.open(path, 'blake3')).message).toContain('its digests do not ascend');
   });
 
+  test.each([
+    ['size', 32, 2n ** 53n],
+    ['time', 40, 8_640_000_000_001n],
+  ])('with a %s that no number here can hold is refused', async (_what, offset, value) => {
+    const bytes = readFileSync(await written(digestsOf(1)));
+    bytes.writeBigUInt64LE(value - 1n, offset);
+    expect(decodeKeepHeader(bytes, bytes.length)).toMatchObject({ objects: 1 });
+    bytes.writeBigUInt64LE(value, offset);
+    expect(decodeKeepHeader(bytes, bytes.length)).toBe('a number in it is out of range');
+  });
+
   test('of another hash is refused', async () => {
     const path = await written(digestsOf(3), { hash: 'fsverity-sha256' });
     expect(failureOf(() => KeepListFile.open(path, 'blake3')).message).toContain('names objects by fsverity-sha256');

@@ -45,7 +45,7 @@ function storeContents(into: LocalRepository): Uint8Array[] {
 }
 
 const sealAll = (of = repository, which?: Iterable<Uint8Array>): Promise<SealResult> =>
-  sealObjects(of, which, { seal: (path) => sealFile(path, verity) });
+  sealObjects(of, which, { verity });
 
 const pathOf = (i: number): string => repository.objectPath(digests[i] as Uint8Array);
 const bytes = SIZES.reduce((sum, size) => sum + size);
@@ -76,6 +76,14 @@ describe('sealObjects()', () => {
         count: 1,
       },
     ]);
+  });
+
+  test('takes away the right to write that a killed run gave the owner, before or after the file was sealed', async () => {
+    chmodSync(pathOf(0), 0o644);
+    await sealAll(repository, [digests[1] as Uint8Array]);
+    chmodSync(pathOf(1), 0o644);
+    expect(await sealAll()).toMatchObject({ sealed: 4, already: 1, problems: [] });
+    for (const i of SIZES.keys()) expect(statSync(pathOf(i)).mode & 0o777).toBe(0o444);
   });
 
   test('cannot compare names of BLAKE3', async () => {
@@ -109,7 +117,7 @@ describe('sealObjects()', () => {
     const controller = new AbortController();
     const stopped = new Error('stopped');
     const sealing = sealObjects(repository, many, {
-      seal: (path) => sealFile(path, verity),
+      verity,
       signal: controller.signal,
       onProgress: () => controller.abort(stopped),
     });
@@ -164,6 +172,12 @@ describe('sealFile()', () => {
     expect(sealFile(pathOf(0), refusing(EACCES))).toMatchObject({ outcome: 'failed' });
     geteuid.mockRestore();
     expect(statSync(pathOf(0)).mode & 0o777).toBe(0o444);
+  });
+
+  test('leaves the mode of a file that is no object as it was', () => {
+    chmodSync(pathOf(0), 0o644);
+    expect(sealFile(pathOf(0), verity)).toMatchObject({ outcome: 'sealed' });
+    expect(statSync(pathOf(0)).mode & 0o777).toBe(0o644);
   });
 
   test('follows no link, and takes no directory', () => {

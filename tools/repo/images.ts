@@ -1,7 +1,9 @@
 /** `cfs-repo register`, `unregister` and `images`. */
 import { statSync } from 'node:fs';
+import { printable } from '../../src/base/bytes.ts';
 import { CfsError } from '../../src/base/error.ts';
 import { readImageId } from '../../src/image/image-file.ts';
+import type { KeepListHeader } from '../../src/store/keep-list.ts';
 import type { LocalRepository } from '../../src/store/local.ts';
 import { lockForWriting } from '../../src/store/lock.ts';
 import { listRoots, type Root, registerImage, unregisterImage } from '../../src/store/roots.ts';
@@ -116,9 +118,8 @@ function list(dir: string, json: boolean): ExitStatus {
   const bad = roots.filter(({ problem }) => problem !== undefined);
   if (json) printJson(roots.map(jsonOf));
   else if (roots.length > 0) {
-    const good = roots.filter(({ problem }) => problem === undefined);
     process.stdout.write(
-      `${formatTable(['image', 'objects', 'size', 'registered', 'path'], good.map(rowOf)).join('\n')}\n`,
+      `${formatTable(['image', 'objects', 'size', 'registered', 'path'], rowsOf(roots)).join('\n')}\n`,
     );
   }
   for (const { problem } of bad) warn(problem as string);
@@ -127,10 +128,12 @@ function list(dir: string, json: boolean): ExitStatus {
 
 const dateOf = (seconds: number): string => new Date(seconds * 1000).toISOString().replace('.000', '');
 
-function rowOf({ image, header }: Root): string[] {
-  if (header === undefined) return [image];
-  const { objects, bytes, time, path } = header;
-  const where = path === '' ? '' : `${path}${stateOf(path, image) === 'gone' ? ' (gone)' : ''}`;
+/** For people: of each good root. */
+export const rowsOf = (roots: readonly Root[]): string[][] =>
+  roots.flatMap(({ image, header }) => (header === undefined ? [] : [rowOf(image, header)]));
+
+function rowOf(image: string, { objects, bytes, time, path }: KeepListHeader): string[] {
+  const where = path === '' ? '' : `${printable(Buffer.from(path))}${stateOf(path, image) === 'gone' ? ' (gone)' : ''}`;
   return [image, formatCount(objects), formatBytes(bytes), dateOf(time), where];
 }
 

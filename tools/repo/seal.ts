@@ -36,7 +36,7 @@ async function seal(dir: string | undefined, { image: names, json }: Options): P
   const repository = dir === undefined ? undefined : repositoryAt(dir);
   const started = Date.now();
   const result = repository === undefined ? undefined : await sealAll(repository, json);
-  const images = names.map(sealImageFile);
+  const images = names.map((image) => sealImageFile(image));
   const ms = Date.now() - started;
   if (json) printJson({ ...jsonOf(repository, result), images, seconds: ms / 1000 });
   else process.stdout.write([...textOf(result, ms), ...images.map((image) => imageText(image)), ''].join('\n'));
