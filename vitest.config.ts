@@ -2,23 +2,10 @@ import { basename } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** Tests of mounts that look at the whole machine, measure themselves against its clock, or keep a namespace with copies of all mounts. */
-const ALONE = [
-  'cfs-info-mounts',
-  'changing-objects',
-  'daemon',
-  'daemon-end',
-  'failing-repositories',
-  'hanging-repository',
-  'load',
-  'service-manager',
-  'stats',
-  'survival',
-  'threads',
-  'users',
-  'verification',
-  'watches',
-].map((name) => `test/mount/${name}.test.ts`);
+/** Tests of mounts that look at the whole machine, or measure themselves against its clock. */
+const ALONE = ['cfs-info-mounts', 'daemon', 'load', 'stats', 'survival', 'threads'].map(
+  (name) => `test/mount/${name}.test.ts`,
+);
 
 /** These take longest: begun last, they would be waited for. */
 const FIRST = ['criu', 'fsverity', 'large-trees', 'store-faults', 'cfs-bench'];

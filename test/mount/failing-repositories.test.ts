@@ -75,7 +75,7 @@ async function countedBy(
   };
 }
 
-describe.each(['verify=open', 'verify=read', 'verify=off'])('with %s', (word) => {
+describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
   test('a repository whose file system died gives EIO, and serves again when it is mounted anew', async () => {
     const at = scratch.directory('far');
     const far = await mountFar(scratch, stores, at);

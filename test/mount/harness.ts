@@ -5,7 +5,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeEach, expect } from 'vitest';
 import type { BuildResult } from '../../src/build/build.ts';
 import type { MountedImage } from '../../src/mount/mount.ts';
@@ -121,6 +121,9 @@ interface Mark {
 
 const NOTHING: Mark = { mounts: 0, namespaces: 0 };
 
+/** Not /tmp, which may be a tmpfs: the tests need a disk's file system. */
+const SCRATCH = '/var/tmp/cfs-test.';
+
 export class Scratch {
   readonly path: string;
   readonly #stores = new Set<string>();
@@ -130,8 +133,7 @@ export class Scratch {
   #counter = 0;
 
   constructor() {
-    // not /tmp, which may be a tmpfs: the tests need a disk's file system
-    this.path = mkdtempSync('/var/tmp/cfs-test.');
+    this.path = mkdtempSync(SCRATCH);
     chmodSync(this.path, 0o755);
     mkdirSync(this.temporary, 0o777);
     chmodSync(this.temporary, 0o1777);
@@ -229,9 +231,16 @@ export class Scratch {
   /** A new user namespace; `prefix` says whose. It lasts until the end of the test; or of the test file, where no test runs yet. */
   async namespace(name: string, prefix: readonly string[] = []): Promise<Place> {
     const tools = prefix.length === 0 ? OWN_TOOLS : this.#toolsForEverybody();
-    const namespace = await userNamespace(name, prefix, tools);
+    const namespace = await userNamespace(name, prefix, tools, this.#mountsOfOthers());
     this.#namespaces.push(namespace);
     return namespace.place;
+  }
+
+  /** Mount points of tests that run at the same time. */
+  #mountsOfOthers(): string[] {
+    return mountsBelow(dirname(SCRATCH)).filter(
+      (path) => path.startsWith(SCRATCH) && !path.startsWith(`${this.path}/`),
+    );
   }
 
   namespaceOfNobody(): Promise<Place> {

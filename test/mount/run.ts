@@ -112,16 +112,21 @@ export function asUser(uid: number, gid: number = uid, groups: readonly number[]
 }
 
 /**
- * New user and mount namespaces, in which `prefix`'s user is root (unshare -Urm). They last until `end`, or until
- * this process ends.
+ * New user and mount namespaces, in which `prefix`'s user is root (unshare -Urm). They last until `end`, or until this process ends.
+ * @param foreign mount points of which the namespace is to have no copy, which would keep those mounts
  */
 export async function userNamespace(
   name: string,
   prefix: readonly string[],
-  tools = OWN_TOOLS,
+  tools: Tools,
+  foreign: readonly string[],
 ): Promise<{ readonly place: Place; end(): void }> {
-  const [program = '', ...args] = [...prefix, 'unshare', '-Urm', 'sh', '-c', 'echo ready; exec cat'];
-  const holder: ChildProcess = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  // in a namespace of root's, since what a user namespace inherits cannot be unmounted there
+  const without = 'while [ "$1" != -- ]; do umount -l "$1" || true; shift; done; shift; exec "$@"';
+  const inside = [...prefix, 'unshare', '-Urm', 'sh', '-c', 'echo ready; exec cat'];
+  const holder: ChildProcess = spawn('unshare', ['--mount', 'sh', '-c', without, 'sh', ...foreign, '--', ...inside], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   const [line] = (await once(holder.stdout as NodeJS.ReadableStream, 'data')) as [Buffer];
   const { pid } = holder;
   if (line.toString() !== 'ready\n' || pid === undefined) throw new Error(`unshare -Urm did not work for ${name}`);
