@@ -8,7 +8,7 @@ import { digestsOfNames, mergeDigests } from './digest-merge.ts';
 import type { KeepListFile } from './keep-list-file.ts';
 import { openRepository } from './local.ts';
 import { type CheckReport, checkPrefix, PREFIXES } from './prefix-check.ts';
-import { openRoot } from './roots.ts';
+import { openRootIfThere } from './roots.ts';
 
 const settings = workerData as CheckSettings;
 const { path, hash, roots, turn, done, thread } = settings;
@@ -65,7 +65,10 @@ function reportMissing(prefix: number, names: readonly string[]): void {
 }
 
 try {
-  for (const root of roots) lists.push(openRoot(openRepository(path), root));
+  for (const root of roots) {
+    const list = openRootIfThere(openRepository(path), root);
+    if (list !== undefined) lists.push(list);
+  }
   for (let prefix = Atomics.add(turn, 0, 1); prefix < PREFIXES; prefix = Atomics.add(turn, 0, 1)) {
     if (Atomics.load(turn, 1) !== 0) break;
     reportMissing(prefix, checkPrefix(path, hash, prefix, report));

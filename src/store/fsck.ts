@@ -1,14 +1,17 @@
 /** Checking all of a repository, and repairing what can be repaired. */
 import { join } from 'node:path';
+import { fromHex } from '../base/bytes.ts';
 import { ENOENT, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { type CheckProgress, checkAll } from './check-pool.ts';
+import { mergeDigests } from './digest-merge.ts';
 import { readdirSync } from './file-calls.ts';
+import type { KeepListFile } from './keep-list-file.ts';
 import { type LocalRepository, makeDirectory } from './local.ts';
 import { checkOne, type Damage, type Oddity, PREFIXES, prefixName } from './prefix-check.ts';
 import { listQuarantine } from './quarantine.ts';
 import { mendMode, type Repaired, repairAll } from './repair.ts';
-import { listRoots } from './roots.ts';
+import { listRoots, openRootIfThere } from './roots.ts';
 
 export type { CheckProgress } from './check-pool.ts';
 
@@ -60,7 +63,8 @@ async function check(repository: LocalRepository, options: FsckOptions): Promise
   const roots = listRoots(repository);
   const whole = roots.filter(({ header }) => header?.complete === true).map(({ image }) => image);
   const checked = await checkAll(repository, whole, options.threads, signal, options.onProgress);
-  const { objects, bytes, damage } = checked;
+  const { objects, bytes } = checked;
+  const damage = withoutGivenUp(repository, whole, checked.damage);
   const all = [...damage, ...stillInQuarantine(repository, damage)].sort((a, b) => (a.object < b.object ? -1 : 1));
   const oddities = [...around, ...checked.oddities].map((oddity) => (dryRun ? oddity : mended(repository, oddity)));
   return {
@@ -73,6 +77,36 @@ async function check(repository: LocalRepository, options: FsckOptions): Promise
     temporaries: namesIn(repository, 'tmp').length,
     quarantined: listQuarantine(repository).names.length,
   };
+}
+
+/**
+ * Leaves out objects that are missing because nobody needs them any more: their images were unregistered, and gc ran, while this looked.
+ * @param roots the images whose objects were looked for
+ */
+function withoutGivenUp(
+  repository: LocalRepository,
+  roots: readonly string[],
+  damage: readonly Damage[],
+): readonly Damage[] {
+  if (damage.every(({ kind }) => kind !== 'missing')) return damage;
+  const lists = roots.map((root) => openRootIfThere(repository, root));
+  const registered = lists.filter((list) => list !== undefined);
+  try {
+    if (registered.length === roots.length) return damage;
+    return damage.filter(({ kind, object }) => {
+      const digest = fromHex(object);
+      const needs = (list: KeepListFile): boolean => {
+        let found = false;
+        mergeDigests(digest, list.digests(digest[0] as number), () => {
+          found = true;
+        });
+        return found;
+      };
+      return kind !== 'missing' || registered.some(needs);
+    });
+  } finally {
+    for (const list of registered) list.close();
+  }
 }
 
 /** What may lie in a repository's directory. */

@@ -92,16 +92,26 @@ export interface Root {
  * @throws CfsError (store) where the list cannot be read
  */
 export function listRoots(repository: LocalRepository): Root[] {
-  return namesIn(repository.rootsDirectory).map((image) => {
+  return namesIn(repository.rootsDirectory).flatMap((image): Root[] => {
     try {
-      const list = openRoot(repository, image);
-      list.close();
-      return { image, header: list.header, problem: undefined };
+      const list = openRootIfThere(repository, image);
+      list?.close();
+      return list === undefined ? [] : [{ image, header: list.header, problem: undefined }];
     } catch (error) {
       if (!(error instanceof CfsError)) throw error;
-      return { image, header: undefined, problem: error.message };
+      return [{ image, header: undefined, problem: error.message }];
     }
   });
+}
+
+/** As `openRoot`; undefined where the image was unregistered since somebody saw the name. */
+export function openRootIfThere(repository: LocalRepository, name: string): KeepListFile | undefined {
+  try {
+    return openRoot(repository, name);
+  } catch (error) {
+    if (error instanceof CfsError && errnoOf(error.cause) === ENOENT) return undefined;
+    throw error;
+  }
 }
 
 /**

@@ -1,7 +1,12 @@
 /** cfs-repo fsck: every kind of damage is found, moved away and repaired, and the exit status says how it stands. */
 import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { checkRepository } from '../../src/store/fsck.ts';
+import { collectGarbage } from '../../src/store/gc.ts';
+import { openRepository } from '../../src/store/local.ts';
+import { unregisterImage } from '../../src/store/roots.ts';
 import { expectUnlocked, expectWhole, manyFiles, messageOf, mountLoop, mountTmpfs, packed } from './cli.ts';
 import { flipBit, inflict, objectPath, packVictims } from './damage.ts';
 import { useScratch } from './harness.ts';
@@ -129,6 +134,30 @@ describe('cfs-repo fsck', () => {
     expect(status).toBe(11);
     expect(damaged).toMatchObject([{ from: other, repaired: true }]);
     await mounted.unmount();
+  });
+
+  test('takes nothing for damage that was unregistered and deleted meanwhile', async () => {
+    const source = manyFiles(scratch.at('given up'), 300, 300);
+    const damaged: unknown[] = [];
+    for (let milliseconds = 0; milliseconds < 120; milliseconds += 20) {
+      const path = store();
+      const { id } = await packed(scratch, ['--no-fsync', '--store', path, source, scratch.at(`given-up-${serial}`)]);
+      await packed(scratch, ['--no-fsync', '--store', path, scratch.at('source'), scratch.at(`kept-${serial}`)]);
+      const repository = openRepository(path);
+      const checking = checkRepository(repository, { sources: [], threads: 2, dryRun: true });
+      await sleep(milliseconds);
+      unregisterImage(repository, id);
+      await collectGarbage(repository, {
+        keep: [],
+        minAgeMs: 0,
+        dryRun: false,
+        keepNone: false,
+        emptyQuarantine: false,
+      });
+      const { damaged: found, badRoots } = await checking;
+      damaged.push(...found, ...badRoots);
+    }
+    expect(damaged).toEqual([]);
   });
 
   test('tells the table, and says what is odd', async () => {
