@@ -79,10 +79,12 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   const options = command.opts<Options>();
   if (options.repo.includes('')) throw new CfsError('usage', '--repo needs a directory');
   if (options.upgrade) return upgradeMount(command.args, options);
-  const plan = options.from === undefined ? planOf(command.args, options) : savedPlan(options.from, options);
   const logFile = options.log === undefined ? undefined : resolve(options.log);
   if (logFile !== undefined) checkLog(logFile);
-  if (options.foreground) return foreground(plan, logFile, options.json);
+  const planned = (): Plan =>
+    options.from === undefined ? planOf(command.args, options) : savedPlan(options.from, options);
+  if (options.foreground) return foreground(planned, logFile, options.json);
+  const plan = planned();
   const starting = daemon ?? new (await import('../src/mount/daemon.ts')).StartingDaemon(argv.slice(2));
   const summary = await starting.mount({ ...settingsOf(plan), ...(logFile === undefined ? {} : { logFile }) });
   if (options.json) printJson(summary);
@@ -175,26 +177,31 @@ function recordedWords(mountWords: MountWords): string {
   );
 }
 
-async function foreground(plan: Plan, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
+/** @param planned what is to be mounted: not looked for where a mount is to be served on, which needs none of it at its place */
+async function foreground(planned: () => Plan, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
   const [{ mountImage, resumeMount }, { MountKeeper, makeLog, summaryOf }, service, { parkMount, parkedAt }] =
     await Promise.all([
       import('../src/mount/mount.ts'),
       import('../src/mount/serve.ts'),
       import('../src/survival/service-manager.ts'),
-      import('../src/survival/parked-mount.ts'),
+      import('../src/mount/parked-mount.ts'),
     ]);
   const log = makeLog(logFile ?? 'stderr');
   const keeper = new MountKeeper(log);
   const parked = service.storedEnds();
   let mounted: MountedImage;
   if (parked === undefined) {
-    const settings = settingsOf(plan);
+    const settings = settingsOf(planned());
+    // what an earlier start left, which nobody kept anything of: else it would stay for ever
+    if (service.isService()) (await import('./dead-mount.ts')).detachDead(settings.mountpoint, log);
     // a service manager that keeps what is parked starts this again; anybody else looks after it
     mounted = await mountImage({ ...settings, restart: settings.restart && service.isService(), log });
-    if (mounted.parked !== undefined) service.storeParked(parkMount({ ...mounted.parked, settings }));
+    if (mounted.parked !== undefined && !service.storeParked(parkMount({ ...mounted.parked, settings }))) {
+      log(`${mounted.mountpoint}: the service manager keeps nothing of this mount: it ends where this server dies`);
+    }
   } else {
     // as it was made, whatever the command line says by now: keys, for one, were asked for then
-    const kept = parkedAt<Settings>(parked, plan.settings.mountpoint);
+    const kept = parkedAt<Settings>(parked, 'a mount');
     mounted = await resumeMount(kept, { ...kept.settings, log });
   }
   service.notifyReady(mounted.mountpoint);

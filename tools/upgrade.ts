@@ -1,5 +1,6 @@
 /** `cfs-mount --upgrade`: has a newly installed version serve a mount that an older one made, with nothing unmounted. */
 
+import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,15 +28,39 @@ export interface Upgraded {
 export async function upgrade(mount: string): Promise<Upgraded> {
   const old = askMountAt(mount).mount;
   requireSupervisor(mount, old);
+  requireStart(mount);
   process.kill(old.pid, 'SIGUSR2');
   for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await sleep(LOOK_MS)) {
     // this waits in the kernel until somebody answers
-    const { pid, release } = askMountAt(mount).mount;
+    const { pid, release } = askAgain(mount, old);
     if (pid === old.pid) continue;
     const from = { pid: old.pid, release: old.release };
     return { mountpoint: Buffer.from(old.mountpoint).toString(), from, to: { pid, release } };
   }
   throw new CfsError('mount', `Cannot upgrade ${mount}: process ${old.pid} still serves it`);
+}
+
+/** Has the new program read all its modules, and end: with nothing on its standard input it has nothing to mount. */
+function requireStart(mount: string): void {
+  const { status, stderr } = spawnSync(process.execPath, [SERVER], { input: '', encoding: 'utf8' });
+  if (status === 0) return;
+  const reason = stderr.split('\n').find((line) => /Error/.test(line)) ?? `status ${status}`;
+  throw new CfsError(
+    'mount',
+    `Cannot upgrade ${mount}: the new server does not start, so the old one was left: ${reason}`,
+  );
+}
+
+function askAgain(mount: string, { pid }: MountRecord): MountRecord {
+  try {
+    return askMountAt(mount).mount;
+  } catch (error) {
+    throw new CfsError(
+      'mount',
+      `${mount} is no mount any more: no server went on where process ${pid} ended. The log says why.`,
+      { cause: error },
+    );
+  }
 }
 
 /** Without one nobody would go on; and it starts a program by its path, again and again the same. */

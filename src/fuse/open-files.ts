@@ -58,9 +58,10 @@ const MUTEX = 0;
 const PLACES = 1;
 const TAKEN = 2;
 const HAND = 3;
-/** In `marks`: the slot has a place on the clock; it was opened again since the hand passed. */
+/** In `marks`: the slot has a place on the clock; it was opened again since the hand passed; its count came from an earlier process, and may be too high. */
 const LISTED = 1;
 const AGAIN = 2;
+const INHERITED = 4;
 /** Places that the hand looks at before it gives up. */
 const LOOKS = 256;
 
@@ -102,7 +103,7 @@ export class OpenFiles {
   readonly #opens: Int32Array;
   /** Which file the backing file is, `fileIdentity`. */
   readonly #identity: Uint32Array;
-  /** LISTED, AGAIN of each slot. */
+  /** LISTED, AGAIN, INHERITED of each slot. */
   readonly #marks: Uint8Array;
 
   /**
@@ -207,6 +208,7 @@ export class OpenFiles {
       this.#backing[slot] = backing;
       this.#opens[slot] = opens;
       this.#identity[slot] = identity;
+      if (opens > 0) this.#marks[slot] = INHERITED;
       if (backing > 0 && this.#registry !== undefined) this.#list(slot, this.#registry);
     }
   }
@@ -221,8 +223,9 @@ export class OpenFiles {
       const same = this.#countKnown(slot, identity);
       if (same > 0) return same;
       // the object's file was replaced, or another repository serves it now. While somebody reads the old
-      // file the kernel takes no other: this open cannot be given what was just verified
-      if (opens > 0) return EIO;
+      // file the kernel takes no other: this open cannot be given what was just verified. An inherited count does not tell
+      // whether somebody does: the kernel is asked, and gives EIO itself
+      if (opens > 0 && ((this.#marks[slot] as number) & INHERITED) === 0) return EIO;
       this.#drop(slot, registry);
     }
     const id = registry.open(fd);
@@ -255,6 +258,8 @@ export class OpenFiles {
       this.#write(slot);
       return;
     }
+    // it is right by now: it is never too low
+    this.#marks[slot] = (this.#marks[slot] as number) & ~INHERITED;
     const isKept = ((this.#marks[slot] as number) & LISTED) !== 0;
     if (this.#backing[slot] === THROUGH_CACHE) this.#backing[slot] = 0;
     else if (!isKept) this.#drop(slot, registry);
@@ -267,7 +272,7 @@ export class OpenFiles {
     const place = this.#freePlace(registry);
     if (place < 0) return;
     this.#clock[place] = slot + 1;
-    this.#marks[slot] = LISTED;
+    this.#marks[slot] = (this.#marks[slot] as number) | LISTED;
   }
 
   /** A place on the clock, taken from a file that nobody has open; -1 where none is found soon. */

@@ -1,11 +1,11 @@
 /** The daemon's program: its settings come on standard input, as JSON; or it takes a mount over from one that died. */
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { parkedAt, parkMount } from '../survival/parked-mount.ts';
 import { DEATHS, LAST_STATUS, PARKED_ENDS, Supervisor } from '../survival/supervisor.ts';
 import { dup2, isInherited } from '../system/syscall.ts';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
 import { type MountedImage, mountImage, resumeMount } from './mount.ts';
+import { parkedAt, parkMount } from './parked-mount.ts';
 import { MountKeeper, makeLog, summaryOf } from './serve.ts';
 
 const STDIN = 0;
@@ -41,7 +41,7 @@ function supervise(
   if (parked === undefined) return undefined;
   if (!parked.resends) log(`${mountpoint}: where this server dies, requests in flight fail: that takes Linux 6.9`);
   try {
-    return Supervisor.start(parkMount({ ...parked, settings }), mountpoint, log);
+    return Supervisor.start(parkMount({ ...parked, settings }), parked, log);
   } catch (error) {
     log(`${mountpoint}: nobody will take over where this server dies: ${reasonOf(error)}`);
     return undefined;
@@ -55,11 +55,20 @@ async function takeOver(deaths: number): Promise<void> {
   const log = makeLog(logFile ?? 'syslog');
   const keeper = new MountKeeper(log);
   nameProcess(parked.settings);
-  const mounted = await resumeMount(parked, { ...options, log });
+  let mounted: MountedImage;
+  try {
+    mounted = await resumeMount(parked, { ...options, log });
+  } catch (error) {
+    if (!(error instanceof CfsError)) throw error;
+    // the supervisor tries again for a while: what is missing may come back
+    log(`cannot go on serving ${parked.mountpoint}: ${error.message}`);
+    process.exitCode = 1;
+    return;
+  }
   const status = process.env[LAST_STATUS] ?? '';
   const how = status === '' ? '' : ` (status ${status})`;
   log(`${parked.mountpoint}: the server died${how}${deaths > 1 ? `, ${deaths} in a row` : ''}; this one goes on`);
-  await keeper.serve(mounted, Supervisor.ofParent(parked.mountpoint, log));
+  await keeper.serve(mounted, Supervisor.ofParent(parked, log));
 }
 
 const nameProcess = ({ image, mountpoint }: DaemonSettings): void => {

@@ -28,6 +28,8 @@ export const READY_FD = 3;
 /** V8 without the memory that a server of cached answers never needs; gc() to give back what reading the image took. */
 const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=1', '--expose-gc'];
 
+const SUPERVISORS_WORDS = ['CFS_DEATHS', 'CFS_STATUS', 'CFS_SUPERVISOR'];
+
 /** A daemon that is being started, and does not know yet what it is to mount. */
 export class StartingDaemon {
   readonly #child: ChildProcess;
@@ -39,7 +41,11 @@ export class StartingDaemon {
    */
   constructor(words: readonly string[]) {
     const program = programPath('src/mount/daemon-main');
+    const env = { ...process.env };
+    // those of the supervisor are not for who types them
+    for (const name of SUPERVISORS_WORDS) delete env[name];
     this.#child = spawn(process.execPath, [...NODE_FLAGS, program, ...words], {
+      env,
       detached: true,
       // what goes wrong before the mount is there, and is no CfsError, shows on this terminal
       stdio: ['pipe', 'ignore', 'inherit', 'pipe'],

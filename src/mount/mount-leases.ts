@@ -1,4 +1,5 @@
 /** The leases of a mount: one in each of its repositories, so that nobody deletes its objects while it is there. */
+import { fstatSync } from 'node:fs';
 import { errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import type { KeptImage } from '../store/keep-list-file.ts';
@@ -60,7 +61,13 @@ export class MountLeases {
     log: (line: string) => void,
   ): Promise<MountLeases> {
     if (leases === undefined) return MountLeases.take(repositories, image, log);
-    const held = leases.map(async (lease): Promise<Held> => {
+    const isThere = (lease: MountLease): boolean => {
+      if (fstatSync(lease.fd).nlink > 0) return true;
+      const repository = repositories[lease.repository] as LocalRepository;
+      log(withoutLease(repository, new Error('its list could not be written')));
+      return false;
+    };
+    const held = leases.filter(isThere).map(async (lease): Promise<Held> => {
       if (isWritten(lease)) return { ...lease, release: () => undefined };
       try {
         const lock = await lockAgainstDeleting(repositories[lease.repository] as LocalRepository);

@@ -29,13 +29,13 @@ import type { TrustedKey } from '../sign/keys.ts';
 import { type LocalRepository, openRepository } from '../store/local.ts';
 import { allocateObjectState, type VerifyMode } from '../store/object-store.ts';
 import { OpenFileJournal } from '../survival/open-file-journal.ts';
-import type { ParkedMount } from '../survival/parked-mount.ts';
 import { mountAt } from '../system/mount-table.ts';
 import { memfdCreate } from '../system/syscall.ts';
-import { MountLeases } from './mount-leases.ts';
+import { type MountLease, MountLeases } from './mount-leases.ts';
 import { closeSource, imageSource, type MountSource, repositorySource } from './mount-sources.ts';
 import type { MountMessage } from './mount-worker.ts';
 import { MountWorkers } from './mount-workers.ts';
+import type { ParkedMount } from './parked-mount.ts';
 import { repositoriesOf, type ServedImage, servedFilesystem } from './served-filesystem.ts';
 import { requireVerity } from './verity-requirement.ts';
 
@@ -128,11 +128,12 @@ export async function resumeMount(
     const epoch = new OpenFileJournal(parked.journal).nextEpoch();
     const served = servedOf(options, parked.mountpoint, tables, parked.sources, epoch);
     const prepared = { ...parked, options, image: read, tables, shared, served, imagePath: options.image };
-    const leases = await MountLeases.resume(repositoriesOf(served, tables), parked.leases, image.id, options.log);
     const { connection: fd, helper, device, passthrough, resends, journal, mountpoint } = parked;
     const connection = { fd, helper, device, passthrough, resends, journal, mountpoint, epoch };
-    const mounted = await serveConnection(prepared, workers, connection, leases);
+    const mounted = await serveConnection(prepared, workers, connection, parked.leases ?? []);
     if (resends) resendRequests(fd);
+    // they are held all the time by their open files; looking at them may take long, where a repository does not answer
+    const leases = await MountLeases.resume(repositoriesOf(served, tables), parked.leases, image.id, options.log);
     return withLeases(mounted, leases, prepared);
   } catch (error) {
     await workers.terminate();
@@ -327,7 +328,7 @@ async function serveByKernel(prepared: Prepared, workers: MountWorkers, leases: 
     const negotiated = answerInit(fd, prepared);
     const journal = options.restart ? openJournal() : -1;
     const connection = { fd, helper, mountpoint, device, journal, epoch: 0, ...negotiated };
-    return await serveConnection(prepared, workers, connection, leases);
+    return await serveConnection(prepared, workers, connection, leases.parked);
   } catch (error) {
     detach({ mountpoint, device, helper }, options.log);
     closeSync(fd);
@@ -354,7 +355,7 @@ async function serveConnection(
   prepared: Prepared,
   workers: MountWorkers,
   connection: Connection,
-  leases: MountLeases,
+  leases: readonly MountLease[],
 ): Promise<MountedImage> {
   const { options, tables, served } = prepared;
   const { fd, passthrough, resends, journal, epoch } = connection;
@@ -383,7 +384,7 @@ async function serveConnection(
   return {
     ...describe(prepared),
     passthrough,
-    parked: survives ? { ...connection, connection: fd, sources: served.sources, leases: leases.parked } : undefined,
+    parked: survives ? { ...connection, connection: fd, sources: served.sources, leases } : undefined,
     unmount: async () => detach(connection, options.log),
     ended,
   };

@@ -1,5 +1,5 @@
 /**
- * The process that starts another server when this one dies: libexec/cfs-supervisor, a shell script of one megabyte. It is
+ * The process that starts another server when this one dies: libexec/cfs-supervisor, a shell script of two megabytes. It is
  * started by the first server when its mount answers, so that nobody waits for it, and holds the parked files from then on.
  * The server looks after it in turn, and starts another one when it dies: only who kills both ends the mount.
  */
@@ -10,6 +10,7 @@ import { CfsError, reasonOf } from '../base/error.ts';
 import { installedPath } from '../base/installation.ts';
 import { SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
 import { errnoText } from '../system/libc.ts';
+import { escapedMountpoint } from '../system/mount-table.ts';
 import { setInherit, signalAtParentsEnd, write } from '../system/syscall.ts';
 
 /** Descriptors of the script and of the servers that it starts: the ends of the socket with the parked files. */
@@ -29,40 +30,50 @@ const PARENT_ENDED_NUMBER = 23;
 const LONG_MS = 1_000;
 const MOST_SHORT = 3;
 
+/** What is looked after. */
+export interface SupervisedMount {
+  readonly mountpoint: string;
+  /** major:minor. */
+  readonly device: string | undefined;
+}
+
 export class Supervisor {
   readonly #ends: readonly [number, number];
-  readonly #mountpoint: string;
+  readonly #mount: SupervisedMount;
   readonly #log: (line: string) => void;
   /** Our end of the pipe to the script, where this server started it; the exit status says as much to one that is our parent. */
   #pipe = -1;
+  /** Process id of the script where it started this process. */
+  #parent = -1;
   #began = 0;
   #short = 0;
   #dismissed = false;
 
   /**
    * @param ends with the parked files; they belong to this from now on
-   * @param mountpoint for the script's last act: taking a mount away that nobody serves
+   * @param mount for the script's last act: taking a mount away that nobody serves
    * @param log told when a supervisor dies, or cannot be started
    */
-  private constructor(ends: readonly [number, number], mountpoint: string, log: (line: string) => void) {
+  private constructor(ends: readonly [number, number], mount: SupervisedMount, log: (line: string) => void) {
     this.#ends = ends;
-    this.#mountpoint = mountpoint;
+    this.#mount = mount;
     this.#log = log;
     // other children of the server must not keep the mount
     for (const fd of ends) setInherit(fd, false);
   }
 
   /** Starts the script, as a child of this process. */
-  static start(ends: readonly [number, number], mountpoint: string, log: (line: string) => void): Supervisor {
-    const supervisor = new Supervisor(ends, mountpoint, log);
+  static start(ends: readonly [number, number], mount: SupervisedMount, log: (line: string) => void): Supervisor {
+    const supervisor = new Supervisor(ends, mount, log);
     supervisor.#start();
     return supervisor;
   }
 
   /** The script that has started this process. */
-  static ofParent(mountpoint: string, log: (line: string) => void): Supervisor {
-    const supervisor = new Supervisor(PARKED_ENDS, mountpoint, log);
+  static ofParent(mount: SupervisedMount, log: (line: string) => void): Supervisor {
+    const supervisor = new Supervisor(PARKED_ENDS, mount, log);
     const parent = Number(process.env[SUPERVISOR]);
+    supervisor.#parent = parent;
     const again = (): void => {
       process.removeListener(PARENT_ENDED, again);
       supervisor.#startAnother();
@@ -79,6 +90,8 @@ export class Supervisor {
     this.#dismissed = true;
     const word = Buffer.from('end\n');
     if (this.#pipe >= 0) write(this.#pipe, word, word.length);
+    // whatever status this process ends with
+    else if (this.#parent === process.ppid) process.kill(this.#parent, 'SIGKILL');
   }
 
   #start(): void {
@@ -86,8 +99,9 @@ export class Supervisor {
     if (isErrno(pipe)) throw new CfsError('system', `no socket pair: ${errnoText(pipe)}`);
     const [own, theirs] = pipe;
     try {
+      const { mountpoint, device } = this.#mount;
       const server = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-      const child = spawn('/bin/sh', [SCRIPT, this.#mountpoint, ...server], {
+      const child = spawn('/bin/sh', [SCRIPT, mountpoint, escapedMountpoint(mountpoint), device ?? '', ...server], {
         stdio: ['ignore', 'ignore', 'ignore', theirs, ...this.#ends],
         cwd: '/',
       });

@@ -21,6 +21,10 @@ const unescapeField = (text: string): Buffer =>
     'latin1',
   );
 
+/** How mountinfo writes a mount point. */
+export const escapedMountpoint = (mountpoint: string): string =>
+  mountpoint.replace(/[ \t\n\\]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
+
 /** The entries of a mountinfo file, in its order. `text`: its bytes, read as latin1. */
 export function parseMountTable(text: string): MountEntry[] {
   return text

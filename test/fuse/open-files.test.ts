@@ -227,6 +227,22 @@ describe('OpenFiles where the file of an object is replaced', () => {
   });
 });
 
+describe('OpenFiles with counts of an earlier process', () => {
+  test('asks the kernel whether the file that was replaced is still open: the count may be too high', () => {
+    const old = opened(files(), 5);
+    replace(5);
+    state = allocateOpenFileState(SLOTS);
+    const next = files();
+    next.restore([{ slot: old.high, backing: old.backingId, opens: 3, identity: 1 }]);
+    const fresh = opened(next, 5);
+    expect(fresh.backingId).not.toBe(old.backingId);
+    expect([...ids]).toEqual([fresh.backingId]);
+    // it is replaced again, while the count still says that somebody reads
+    replace(5);
+    expect(opened(next, 5).backingId).not.toBe(fresh.backingId);
+  });
+});
+
 describe('OpenFiles that opens a file again', () => {
   test('gives what `open` gave, without opening anything', () => {
     const openFiles = files();

@@ -97,6 +97,8 @@ test('the lease outlives the server, and dies with server and supervisor', async
     process.kill(server, 'SIGKILL');
     await until('the server has ended', () => !isAlive(server));
     // the next one may not answer yet
+    // nor have written the list, where this one died before: gc refuses then
+    await until('the list is written', async () => (await run(tool('gc', '--min-age', '0', store))).status === 0);
     expect(await gc()).toMatchObject({ mounted: 1, freed: { objects: 0 } });
     readAll(mounted);
     server = sessionMembers(mounted.pid).find((pid) => !isSupervisor(pid)) as number;

@@ -1,6 +1,7 @@
 # Plays a service manager for a mount in the foreground: is told when it answers, keeps what is parked, kills the server, and
 # starts another one with what was kept. Prints what it was told and what a reader saw, a line each.
-# Usage: service-manager.py DIRECTORY FILE COMMAND…  where COMMAND mounts DIRECTORY, and FILE is one in it
+# Usage: service-manager.py DIRECTORY FILE COMMAND…  where COMMAND mounts DIRECTORY, and FILE is one in it. What $HIDE names is renamed when the mount
+# answers: who goes on does not need it.
 import array
 import os
 import socket
@@ -43,6 +44,8 @@ try:
     told()
     with open(path) as file:
         print('read', file.read(6), flush=True)
+        if 'HIDE' in os.environ:
+            os.rename(os.environ['HIDE'], os.environ['HIDE'] + '.hidden')
         for _ in range(2):
             server.kill()
             server.wait()

@@ -1,10 +1,12 @@
 /** A mount in the foreground of a service manager, and the helper of mount(8). */
-import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { useScratch } from './harness.ts';
 import { HERE, run, succeed } from './run.ts';
-import { mountedAt } from './system.ts';
+import { mountedAt, until } from './system.ts';
 
 const scratch = useScratch();
 const PROGRAM = join(import.meta.dirname, 'service-manager.py');
@@ -21,21 +23,55 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(HELPER, { force: true }));
 
-test('cfs-mount -f tells a service manager, which keeps the mount where the server is killed', async () => {
+test.each(['nothing', 'the image', 'the store'])(
+  'cfs-mount -f tells a service manager, which keeps the mount where the server is killed and %s is hidden',
+  async (what) => {
+    const mnt = scratch.directory('mnt');
+    const [ownImage, store] = [scratch.at(`${what}.cfs`), scratch.at(`store of ${what}`)];
+    cpSync(image, ownImage);
+    cpSync(scratch.store, store, { recursive: true });
+    const hidden = what === 'the image' ? ownImage : what === 'the store' ? join(store, 'meta.json') : undefined;
+    const mount = HERE.tool('cfs-mount', ['-f', '--repo', store, ownImage, mnt], scratch.environment);
+    const env = { ...process.env, ...(hidden === undefined ? {} : { HIDE: hidden }) };
+    const lines = await succeed(['python3', PROGRAM, mnt, join(mnt, 'file'), ...mount], { env });
+    expect(lines.trim().split('\n')).toEqual([
+      'told FDSTORE=1 FDNAME=cfs with 2 files',
+      'told READY=1 with 0 files',
+      'read first ',
+      'told READY=1 with 0 files',
+      'read second',
+      'told READY=1 with 0 files',
+      'read  third',
+      'exit 0',
+      'told STOPPING=1 FDSTOREREMOVE=1 FDNAME=cfs with 0 files',
+    ]);
+  },
+);
+
+test('cfs-mount -f says where nobody keeps the mount, and takes away what such a start left dead', async () => {
   const mnt = scratch.directory('mnt');
-  const mount = HERE.tool('cfs-mount', ['-f', '--repo', scratch.store, image, mnt], scratch.environment);
-  const lines = await succeed(['python3', PROGRAM, mnt, join(mnt, 'file'), ...mount]);
-  expect(lines.trim().split('\n')).toEqual([
-    'told FDSTORE=1 FDNAME=cfs with 2 files',
-    'told READY=1 with 0 files',
-    'read first ',
-    'told READY=1 with 0 files',
-    'read second',
-    'told READY=1 with 0 files',
-    'read  third',
-    'exit 0',
-    'told STOPPING=1 FDSTOREREMOVE=1 FDNAME=cfs with 0 files',
-  ]);
+  const start = async (): Promise<{ readonly child: ChildProcess; readonly log: () => string }> => {
+    const [program = '', ...args] = HERE.tool('cfs-mount', ['-f', '--repo', scratch.store, image, mnt], {
+      ...scratch.environment,
+      NOTIFY_SOCKET: '/nonexistent',
+    });
+    const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let log = '';
+    child.stderr.on('data', (piece: Buffer) => {
+      log += piece.toString();
+    });
+    await until('it is mounted', () => log.includes('keeps nothing of this mount'));
+    return { child, log: () => log };
+  };
+  const first = await start();
+  expect(readFileSync(join(mnt, 'file'), 'utf8')).toMatch(/^first/);
+  first.child.kill('SIGKILL');
+  await once(first.child, 'exit');
+  const second = await start();
+  expect(second.log()).toContain('the mount of an earlier server, which ended, is taken away');
+  expect(readFileSync(join(mnt, 'file'), 'utf8')).toMatch(/^first/);
+  await succeed(['umount', mnt]);
+  await once(second.child, 'exit');
 });
 
 test('mount(8) mounts through the helper, with options as in fstab', async () => {

@@ -5,8 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { generateTree } from '../tree-generator.ts';
 import { expectEqual, type Mounted, type MountSettings, useScratch } from './harness.ts';
-import { HERE, NOBODY, run, succeed } from './run.ts';
-import { dropCaches, isAlive, sessionMembers, until } from './system.ts';
+import { HERE, NOBODY, OWN_TOOLS, run, succeed } from './run.ts';
+import { dropCaches, isAlive, mountedAt, sessionMembers, until } from './system.ts';
 
 const scratch = useScratch();
 
@@ -125,7 +125,13 @@ function directoryOfNobody(): string {
   return at;
 }
 
-const isSupervisor = (pid: number): boolean => readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('/bin/sh');
+function isSupervisor(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('/bin/sh');
+  } catch {
+    return false; // it has ended
+  }
+}
 
 /** The server that the supervisor of this session runs. */
 const childOfSupervisor = (session: number): number | undefined =>
@@ -149,6 +155,54 @@ test('a supervisor that is killed is replaced by the server, so that both can be
   expect(readFileSync(log, 'utf8').match(/the supervisor of this server died: another was started/g)).toHaveLength(3);
   await expectEqual(source, mounted.path);
   await mounted.unmount();
+});
+
+test('a second SIGTERM ends a server that took over, too, though a file is open', async () => {
+  const mounted = await scratch.mount(image);
+  const server = await killServer(mounted, mounted.pid);
+  const fd = openSync(mounted.at('large'), 'r');
+  try {
+    process.kill(server, 'SIGTERM');
+    await until('it is unmounted', () => !mounted.isMounted);
+    expect(isAlive(server)).toBe(true);
+    process.kill(server, 'SIGTERM');
+    await until('all have ended', () => sessionMembers(mounted.pid).length === 0);
+  } finally {
+    closeSync(fd);
+  }
+});
+
+test('a supervisor that gives up leaves alone what is mounted there by now', async () => {
+  const mounted = await scratch.mount(image);
+  const server = await killServer(mounted, mounted.pid);
+  const fd = openSync(mounted.at('large'), 'r');
+  try {
+    const supervisor = supervisorOf(mounted.pid) as number;
+    await succeed(['umount', '-l', mounted.path]);
+    await succeed(['mount', '-t', 'tmpfs', 'another', mounted.path]);
+    process.kill(supervisor, 'SIGTERM');
+    await sleep(200);
+    process.kill(server, 'SIGKILL');
+    await until('all have ended', () => sessionMembers(mounted.pid).length === 0);
+    expect(mountedAt(mounted.path)).toMatchObject({ type: 'tmpfs' });
+  } finally {
+    closeSync(fd);
+    await succeed(['umount', mounted.path]);
+  }
+});
+
+test('cfs-mount --upgrade to a version that does not start leaves the server that runs', async () => {
+  const mounted = await scratch.mount(image);
+  const program = join(OWN_TOOLS.dist, 'src/mount/daemon-main.js');
+  const whole = readFileSync(program);
+  writeFileSync(program, `import './missing.js';\n${whole}`);
+  try {
+    const { status, stderr } = await scratch.tool('cfs-mount', ['--upgrade', mounted.path]);
+    expect({ status, stderr }).toEqual({ status: 32, stderr: expect.stringMatching(/does not start.*missing\.js/) });
+  } finally {
+    writeFileSync(program, whole);
+  }
+  expect(isAlive(mounted.pid)).toBe(true);
 });
 
 test('cfs-mount --upgrade has another server go on, and says which', async () => {

@@ -1,8 +1,8 @@
 /** Everything of a mount that outlives the process which serves it: what it is, and its open files. */
 import { CfsError } from '../base/error.ts';
-import type { MountLease } from '../mount/mount-leases.ts';
-import type { MountSource } from '../mount/mount-sources.ts';
-import { lookAtParked, park } from './parking.ts';
+import { lookAtParked, park } from '../survival/parking.ts';
+import type { MountLease } from './mount-leases.ts';
+import type { MountSource } from './mount-sources.ts';
 
 /** Open files by their descriptors. */
 export interface ParkedMount<Settings> {
