@@ -1,7 +1,9 @@
 /** The leases of a mount: one in each of its repositories, so that nobody deletes its objects while it is there. */
-import { fstatSync } from 'node:fs';
+import { fstat, fstatSync, read } from 'node:fs';
+import { promisify } from 'node:util';
 import { errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { KEEP_HEADER_SIZE } from '../store/keep-list.ts';
 import type { KeptImage } from '../store/keep-list-file.ts';
 import { endLease, isWritten, type Lease, takeLease, writeLease } from '../store/lease.ts';
 import type { LocalRepository } from '../store/local.ts';
@@ -16,6 +18,8 @@ export interface MountLease extends Lease {
 interface Held extends MountLease {
   /** Lets others delete objects again; called when the list is written. */
   readonly release: () => void;
+  /** There is nothing to write. */
+  readonly isSettled: boolean;
 }
 
 export class MountLeases {
@@ -41,7 +45,7 @@ export class MountLeases {
   ): Promise<MountLeases> {
     const held = repositories.map(async (repository, i): Promise<Held[]> => {
       try {
-        return [{ ...(await takeLease(repository, image, { onWait: log })), repository: i }];
+        return [{ ...(await takeLease(repository, image, { onWait: log })), repository: i, isSettled: false }];
       } catch (error) {
         log(withoutLease(repository, error));
         return [];
@@ -61,22 +65,23 @@ export class MountLeases {
     log: (line: string) => void,
   ): Promise<MountLeases> {
     if (leases === undefined) return MountLeases.take(repositories, image, log);
-    const isThere = (lease: MountLease): boolean => {
-      if (fstatSync(lease.fd).nlink > 0) return true;
+    const held = leases.map(async (lease): Promise<Held[]> => {
       const repository = repositories[lease.repository] as LocalRepository;
-      log(withoutLease(repository, new Error('its list could not be written')));
-      return false;
-    };
-    const held = leases.filter(isThere).map(async (lease): Promise<Held> => {
-      if (isWritten(lease)) return { ...lease, release: () => undefined };
+      // it is held in any case; one that cannot be read now was written, or gc refuses to go on until the mount has ended
+      if (!(await canBeRead(lease.fd))) return [{ ...lease, release: () => undefined, isSettled: true }];
+      if (fstatSync(lease.fd).nlink === 0) {
+        log(withoutLease(repository, new Error('its list could not be written')));
+        return [];
+      }
+      if (isWritten(lease)) return [{ ...lease, release: () => undefined, isSettled: true }];
       try {
-        const lock = await lockAgainstDeleting(repositories[lease.repository] as LocalRepository);
-        return { ...lease, release: () => lock.release() };
+        const lock = await lockAgainstDeleting(repository);
+        return [{ ...lease, release: () => lock.release(), isSettled: false }];
       } catch {
-        return { ...lease, release: () => undefined }; // gc refuses to go on until the list is written
+        return [{ ...lease, release: () => undefined, isSettled: false }]; // gc refuses to go on until the list is written
       }
     });
-    return new MountLeases(repositories, await Promise.all(held), log);
+    return new MountLeases(repositories, (await Promise.all(held)).flat(), log);
   }
 
   /** What the next server needs. */
@@ -88,7 +93,7 @@ export class MountLeases {
   async write(image: KeptImage): Promise<void> {
     for (const held of this.#held) {
       try {
-        if (!isWritten(held)) await writeLease(held, image);
+        if (!held.isSettled && !isWritten(held)) await writeLease(held, image);
       } catch (error) {
         if (errnoOf(error) === undefined) throw error;
         this.#giveUp(held, error);
@@ -113,6 +118,17 @@ export class MountLeases {
       endLease(this.#repositories[lease.repository] as LocalRepository, lease);
     }
     this.#held = [];
+  }
+}
+
+/** Waits, where its file system does not answer, without holding up this thread: it looks after the others. */
+async function canBeRead(fd: number): Promise<boolean> {
+  try {
+    await promisify(fstat)(fd);
+    await promisify(read)(fd, Buffer.alloc(KEEP_HEADER_SIZE), 0, KEEP_HEADER_SIZE, 0);
+    return true;
+  } catch {
+    return false;
   }
 }
 

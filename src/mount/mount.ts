@@ -133,7 +133,7 @@ export async function resumeMount(
     const mounted = await serveConnection(prepared, workers, connection, parked.leases ?? []);
     if (resends) resendRequests(fd);
     // they are held all the time by their open files; looking at them may take long, where a repository does not answer
-    const leases = await MountLeases.resume(repositoriesOf(served, tables), parked.leases, image.id, options.log);
+    const leases = MountLeases.resume(repositoriesOf(served, tables), parked.leases, image.id, options.log);
     return withLeases(mounted, leases, prepared);
   } catch (error) {
     await workers.terminate();
@@ -183,10 +183,18 @@ async function serve(prepared: Prepared, workers: MountWorkers | undefined): Pro
 }
 
 /** The lists of the leases are written when whoever waits for the mount has been told of it. */
-function withLeases(mounted: MountedImage, leases: MountLeases, { tables, image, imagePath }: Prepared): MountedImage {
+function withLeases(
+  mounted: MountedImage,
+  leases: MountLeases | Promise<MountLeases>,
+  { tables, image, imagePath }: Prepared,
+): MountedImage {
   const kept = keptImageOf(tables, { image: image.id, path: imagePath, complete: false });
-  const writing = new Promise<void>((resolve) => setImmediate(resolve)).then(() => leases.write(kept));
-  return { ...mounted, ended: Promise.all([mounted.ended, writing]).then(() => leases.end()) };
+  const written = new Promise<void>((resolve) => setImmediate(resolve)).then(async () => {
+    const held = await leases;
+    await held.write(kept);
+    return held;
+  });
+  return { ...mounted, ended: Promise.all([written, mounted.ended]).then(([held]) => held.end()) };
 }
 
 /** Everything that is known before anything is mounted. */

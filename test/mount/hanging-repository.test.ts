@@ -6,7 +6,7 @@ import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Mounted, useScratch } from './harness.ts';
 import { contentOf, FAR_FILES, farFile, mountFar, type NearAndFar, packNearAndFar } from './near-and-far.ts';
 import { HERE, succeed } from './run.ts';
-import { dropCaches, until } from './system.ts';
+import { dropCaches, isSupervisor, sessionMembers, until } from './system.ts';
 
 const scratch = useScratch();
 
@@ -62,6 +62,20 @@ describe.each(['verify=open', 'verify=read', 'verify=off', 'threads=1'])(
       stopped = undefined;
       await Promise.all(waiting.map(({ child }) => once(child, 'close')));
       for (const { i, text } of waiting) expect(text()).toBe(contentOf(farFile(i)));
+    });
+
+    test('a server that takes over serves other files, whether it answers or is dead', async () => {
+      const mounted = await mountOverStopped([word]);
+      process.kill(mounted.pid, 'SIGKILL');
+      expect(await succeed(HERE.command('timeout', '20', 'cat', mounted.at('near')))).toBe(contentOf('near'));
+      process.kill(stopped as number, 'SIGKILL');
+      stopped = undefined;
+      dropCaches();
+      expect(await succeed(HERE.command('timeout', '20', 'cat', mounted.at('near')))).toBe(contentOf('near'));
+      const server = sessionMembers(mounted.pid).find((pid) => !isSupervisor(pid));
+      process.kill(server as number, 'SIGKILL');
+      expect(await succeed(HERE.command('timeout', '20', 'cat', mounted.at('near')))).toBe(contentOf('near'));
+      await mounted.end();
     });
 
     test('who waits for it can be killed, and nothing stays behind', async () => {

@@ -5,7 +5,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { manyFiles } from './cli.ts';
 import { type Mounted, type MountSettings, type Packed, useScratch } from './harness.ts';
 import { NOBODY, run, succeed } from './run.ts';
-import { dropCaches, isAlive, sessionMembers, until } from './system.ts';
+import { dropCaches, isAlive, isSupervisor, sessionMembers, until } from './system.ts';
 
 const scratch = useScratch();
 
@@ -109,8 +109,6 @@ test('the lease outlives the server, and dies with server and supervisor', async
   await until('all have ended', () => sessionMembers(mounted.pid).length === 0);
   await expectDead();
 });
-
-const isSupervisor = (pid: number): boolean => readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('/bin/sh');
 
 test('a server that is killed at once leaves a lease that the next one writes', async () => {
   for (let i = 0; i < 5; i++) {

@@ -2,6 +2,7 @@
 import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Mounted, Scratch } from './harness.ts';
+import { HERE, succeed } from './run.ts';
 
 export const FAR_FILES = 12;
 export const contentOf = (name: string): string => `the content of ${name} `.repeat(500);
@@ -22,10 +23,12 @@ export async function packNearAndFar(scratch: Scratch): Promise<NearAndFar> {
   for (let i = 0; i < FAR_FILES; i++) writeFileSync(join(source, farFile(i)), contentOf(farFile(i)));
   const far = scratch.at('far');
   await scratch.pack(source, { store: far });
-  const below = scratch.at('store of the far store');
-  const farImage = (await scratch.pack(far, { store: below })).image;
   writeFileSync(join(source, 'near'), contentOf('near'));
   const { image } = await scratch.pack(source);
+  // so that a mount has a lease in the far store, too, which then can only be read
+  await succeed(HERE.tool('cfs-repo', ['register', far, image]));
+  const below = scratch.at('store of the far store');
+  const farImage = (await scratch.pack(far, { store: below })).image;
   for (const path of filesBelow(join(far, 'objects'))) rmSync(join(scratch.store, 'objects', path));
   return { image, far, farImage, below };
 }

@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { generateTree } from '../tree-generator.ts';
 import { expectEqual, type Mounted, type MountSettings, useScratch } from './harness.ts';
 import { HERE, NOBODY, OWN_TOOLS, run, succeed } from './run.ts';
-import { dropCaches, isAlive, mountedAt, sessionMembers, until } from './system.ts';
+import { dropCaches, isAlive, isSupervisor, mountedAt, sessionMembers, until } from './system.ts';
 
 const scratch = useScratch();
 
@@ -123,14 +123,6 @@ function directoryOfNobody(): string {
   const at = scratch.directory('mnt of nobody');
   chownSync(at, NOBODY, NOBODY);
   return at;
-}
-
-function isSupervisor(pid: number): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('/bin/sh');
-  } catch {
-    return false; // it has ended
-  }
 }
 
 /** The server that the supervisor of this session runs. */

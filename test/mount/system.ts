@@ -45,6 +45,9 @@ export function sessionMembers(session: number): number[] {
   return processes().filter((pid) => isAlive(pid) && Number(statOf(pid)?.[3]) === session);
 }
 
+/** Whether the process, of the session of a daemon, is the one that starts another server when one dies. */
+export const isSupervisor = (pid: number): boolean => readProc(`${pid}/cmdline`)?.startsWith('/bin/sh') ?? false;
+
 /** Processes whose command line or environment names `text`. */
 export function processesNaming(text: string): number[] {
   const names = (pid: number, file: string): boolean => readProc(`${pid}/${file}`)?.includes(text) ?? false;
