@@ -26,6 +26,8 @@ export class MountWorkers {
   readonly #devices: number[] = [];
   #monitor: MountMonitor | undefined;
   #servingNow = 0;
+  /** Threads that were started and do not serve yet, but for the first. */
+  #starting = 0;
   #share = false;
   #running = 0;
   #allServed: () => void = () => undefined;
@@ -56,7 +58,8 @@ export class MountWorkers {
     const ownCounters = new Counters(message.counters, MOST_THREADS);
     const monitor = new MountMonitor(message.work, message.turn, {
       countSlow: () => ownCounters.slow(),
-      startThread: () => this.#addThread(deviceFd, message, log),
+      // one after another: where each takes seconds to start, on a machine that is very busy, sixty at once would make it worse
+      startThread: () => this.#starting === 0 && this.#addThread(deviceFd, message, log),
       answer: ({ thread, uniqueLow, uniqueHigh }, error) => {
         sendError(this.#devices[thread] as number, uniqueLow, uniqueHigh, error);
       },
@@ -76,8 +79,16 @@ export class MountWorkers {
 
   #addThread(deviceFd: number, message: MountMessage, log: (line: string) => void): void {
     if (this.#serving.length >= MOST_THREADS || this.#servingNow === 0) return;
-    // a failure of the thread itself is kept by #start
-    this.#unlessShort(log, () => this.#hand(this.#startServing(), deviceFd, message, log).catch(() => undefined));
+    this.#unlessShort(log, () => {
+      const worker = this.#startServing();
+      this.#starting++;
+      const started = (): void => {
+        this.#starting--;
+      };
+      // a failure of the thread itself is kept by #start
+      const gone = new Promise((resolve) => worker.once('exit', resolve));
+      Promise.race([this.#hand(worker, deviceFd, message, log), gone]).then(started, started);
+    });
   }
 
   /** The mount goes on with the threads that it has, where the process may open no more files or start no more threads. */
