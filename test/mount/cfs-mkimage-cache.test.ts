@@ -217,7 +217,7 @@ describe('cfs-mkimage', () => {
     const source = manyFiles(scratch.directory('source'), 1);
     const store = scratch.directory('store');
     await packed(scratch, ['--store', store, source, scratch.at('waits.cfs')]);
-    const script = `exec 9>>"$0"; flock 9; echo locked; sleep 2`;
+    const script = `exec 9>>"$0"; flock 9; echo locked; sleep 5`;
     const locked = succeed(['sh', '-c', script, `${store}/lock`]);
     await sleep(300);
     const { status, stderr } = await mkimage(scratch, ['--store', store, source, scratch.at('waits.cfs')]);
