@@ -11,11 +11,11 @@ function rootOf(module: string): string {
   return module.slice(0, module.lastIndexOf('/dist/'));
 }
 
-/** The path of a built program that runs as a process or thread of its own, as "src/mount/daemon-main". */
-export const programPath = (name: string): string => join(ROOT, 'dist', `${name}.js`);
-
 /** The path of a file that is no module, as "libexec/cfs-supervisor". */
 export const installedPath = (name: string): string => join(ROOT, 'dist', name);
+
+/** The path of a built program that runs as a process or thread of its own, as "src/mount/daemon-main". */
+export const programPath = (name: string): string => installedPath(`${name}.js`);
 
 /** That of package.json. */
 export function version(): string {

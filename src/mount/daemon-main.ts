@@ -1,7 +1,8 @@
 /** The daemon's program: its settings come on standard input, as JSON; or it takes a mount over from one that died. */
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { DEATHS, LAST_STATUS, PARKED_ENDS, Supervisor } from '../survival/supervisor.ts';
+import { DEATHS, LAST_STATUS, PARKED_ENDS } from '../survival/handover.ts';
+import { Supervisor } from '../survival/supervisor.ts';
 import { dup2, isInherited } from '../system/syscall.ts';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
 import { type MountedImage, mountImage, resumeMount } from './mount.ts';

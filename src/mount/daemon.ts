@@ -8,6 +8,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { CfsError, type ErrorKind } from '../base/error.ts';
 import { programPath } from '../base/installation.ts';
+import { DEATHS, LAST_STATUS, SUPERVISOR } from '../survival/handover.ts';
 import type { MountedImage, MountOptions } from './mount.ts';
 
 /** What a daemon is to mount; plain data. All paths are absolute. */
@@ -28,8 +29,6 @@ export const READY_FD = 3;
 /** V8 without the memory that a server of cached answers never needs; gc() to give back what reading the image took. */
 const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=1', '--expose-gc'];
 
-const SUPERVISORS_WORDS = ['CFS_DEATHS', 'CFS_STATUS', 'CFS_SUPERVISOR'];
-
 /** A daemon that is being started, and does not know yet what it is to mount. */
 export class StartingDaemon {
   readonly #child: ChildProcess;
@@ -43,7 +42,7 @@ export class StartingDaemon {
     const program = programPath('src/mount/daemon-main');
     const env = { ...process.env };
     // those of the supervisor are not for who types them
-    for (const name of SUPERVISORS_WORDS) delete env[name];
+    for (const name of [DEATHS, LAST_STATUS, SUPERVISOR]) delete env[name];
     this.#child = spawn(process.execPath, [...NODE_FLAGS, program, ...words], {
       env,
       detached: true,
