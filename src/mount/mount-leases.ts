@@ -68,17 +68,17 @@ export class MountLeases {
     const held = leases.map(async (lease): Promise<Held[]> => {
       const repository = repositories[lease.repository] as LocalRepository;
       // it is held in any case; one that cannot be read now was written, or gc refuses to go on until the mount has ended
-      if (!(await canBeRead(lease.fd))) return [{ ...lease, release: () => undefined, isSettled: true }];
+      if (!(await canBeRead(lease.fd))) return [settled(lease)];
       if (fstatSync(lease.fd).nlink === 0) {
         log(withoutLease(repository, new Error('its list could not be written')));
         return [];
       }
-      if (isWritten(lease)) return [{ ...lease, release: () => undefined, isSettled: true }];
+      if (isWritten(lease)) return [settled(lease)];
       try {
         const lock = await lockAgainstDeleting(repository);
         return [{ ...lease, release: () => lock.release(), isSettled: false }];
       } catch {
-        return [{ ...lease, release: () => undefined, isSettled: false }]; // gc refuses to go on until the list is written
+        return [{ ...settled(lease), isSettled: false }]; // gc refuses to go on until the list is written
       }
     });
     return new MountLeases(repositories, (await Promise.all(held)).flat(), log);
@@ -120,6 +120,8 @@ export class MountLeases {
     this.#held = [];
   }
 }
+
+const settled = (lease: MountLease): Held => ({ ...lease, release: () => undefined, isSettled: true });
 
 /** Waits, where its file system does not answer, without holding up this thread: it looks after the others. */
 async function canBeRead(fd: number): Promise<boolean> {

@@ -6,12 +6,11 @@ import { closeSync } from 'node:fs';
 import { equalBytes } from '../base/bytes.ts';
 import { BLOCK_SIZE, blake3, DIGEST_SIZE } from '../base/digest.ts';
 import { EIO, type Errno, isErrno } from '../base/errno.ts';
-import { reasonOf } from '../base/error.ts';
 import { readUpTo } from './content.ts';
-import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog, UNREADABLE } from './copy-problems.ts';
+import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
 import type { ObjectName } from './object-store.ts';
 import type { Repository } from './repository.ts';
-import { checkShape } from './verify.ts';
+import { checkShape, unlessUnreadable } from './verify.ts';
 
 /** The BLAKE3 of each block of an object: 32 bytes each, in order. */
 export type BlockHashes = (object: ObjectName) => Uint8Array;
@@ -93,7 +92,7 @@ export class BlockReader {
   #fill(fd: number, object: ObjectName, offset: number, into: Uint8Array): string | undefined {
     const hashes = this.#hashes(object);
     const end = offset + into.length;
-    try {
+    return unlessUnreadable(() => {
       for (let at = offset - (offset % BLOCK_SIZE); at < end; at += BLOCK_SIZE) {
         const length = Math.min(BLOCK_SIZE, object.size - at);
         // a block that is wanted whole is read to where it goes, others through the scratch buffer
@@ -114,9 +113,7 @@ export class BlockReader {
         }
       }
       return undefined;
-    } catch (error) {
-      return `${UNREADABLE}: ${reasonOf(error)}`;
-    }
+    });
   }
 
   #keep(index: number, open: OpenObject): void {

@@ -65,8 +65,9 @@ function reportMissing(prefix: number, names: readonly string[]): void {
 }
 
 try {
+  const repository = openRepository(path);
   for (const root of roots) {
-    const list = openRootIfThere(openRepository(path), root);
+    const list = openRootIfThere(repository, root);
     if (list !== undefined) lists.push(list);
   }
   for (let prefix = Atomics.add(turn, 0, 1); prefix < PREFIXES; prefix = Atomics.add(turn, 0, 1)) {

@@ -1,12 +1,13 @@
 /** Checking all of a repository, and repairing what can be repaired. */
 import { join } from 'node:path';
-import { fromHex } from '../base/bytes.ts';
+import { fromHex, toHex } from '../base/bytes.ts';
+import { DIGEST_SIZE } from '../base/digest.ts';
 import { ENOENT, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { type CheckProgress, checkAll } from './check-pool.ts';
 import { mergeDigests } from './digest-merge.ts';
 import { readdirSync } from './file-calls.ts';
-import type { KeepListFile } from './keep-list-file.ts';
+import { type KeptDigests, KeptInMemory } from './keepers.ts';
 import { type LocalRepository, makeDirectory } from './local.ts';
 import { checkOne, type Damage, type Oddity, PREFIXES, prefixName } from './prefix-check.ts';
 import { listQuarantine } from './quarantine.ts';
@@ -89,24 +90,31 @@ function withoutGivenUp(
   damage: readonly Damage[],
 ): readonly Damage[] {
   if (damage.every(({ kind }) => kind !== 'missing')) return damage;
-  const lists = roots.map((root) => openRootIfThere(repository, root));
-  const registered = lists.filter((list) => list !== undefined);
+  const registered = roots.map((root) => openRootIfThere(repository, root)).filter((list) => list !== undefined);
   try {
     if (registered.length === roots.length) return damage;
-    return damage.filter(({ kind, object }) => {
-      const digest = fromHex(object);
-      const needs = (list: KeepListFile): boolean => {
-        let found = false;
-        mergeDigests(digest, list.digests(digest[0] as number), () => {
-          found = true;
-        });
-        return found;
-      };
-      return kind !== 'missing' || registered.some(needs);
-    });
+    const needed = neededOf(damage, registered);
+    return damage.filter(({ kind, object }) => kind !== 'missing' || needed.has(object));
   } finally {
     for (const list of registered) list.close();
   }
+}
+
+/** The missing objects that are in one of the lists, which are read once. */
+function neededOf(damage: readonly Damage[], lists: readonly KeptDigests[]): ReadonlySet<string> {
+  const objects = damage.filter(({ kind }) => kind === 'missing').map(({ object }) => object);
+  const missing = new KeptInMemory(fromHex(objects.sort().join('')));
+  const needed = new Set<string>();
+  for (let prefix = 0; prefix < PREFIXES; prefix++) {
+    const own = missing.digests(prefix);
+    if (own.length === 0) continue;
+    for (const list of lists) {
+      mergeDigests(own, list.digests(prefix), (row) => {
+        needed.add(toHex(own.subarray(row * DIGEST_SIZE, (row + 1) * DIGEST_SIZE)));
+      });
+    }
+  }
+  return needed;
 }
 
 /** What may lie in a repository's directory. */

@@ -78,14 +78,15 @@ export function sealFile(path: string, verity: Verity = KERNEL, mode: number = A
 }
 
 function sealOpen(fd: number, verity: Verity): SealedFile {
-  const { size, blocks, isFile } = statusOf(fd);
-  if (!isFile) return { outcome: 'failed', reason: 'it is not a regular file' };
+  const stat = fstatSync(fd);
+  const { size, blocks } = stat;
+  if (!stat.isFile()) return { outcome: 'failed', reason: 'it is not a regular file' };
   for (let tries = 0; ; tries++) {
     const before = verity.measure(fd);
     if (!isErrno(before)) return { outcome: 'already', digest: before, size, treeBytes: 0 };
     if (before !== ENODATA) return refusal(before);
     const result = enableAsOwner(fd, verity);
-    if (result === 0) return sealedNow(verity.measure(fd), size, statusOf(fd).blocks - blocks);
+    if (result === 0) return sealedNow(verity.measure(fd), size, fstatSync(fd).blocks - blocks);
     // another program is at it. Just before that is done the file is there as sealed (EEXIST) and cannot be measured yet
     if ((result !== EBUSY && result !== EEXIST) || tries === TRIES) return refusal(result === EEXIST ? EBUSY : result);
     Atomics.wait(never, 0, 0, RETRY_MS);
@@ -100,11 +101,6 @@ const never: Int32Array = new Int32Array(new SharedArrayBuffer(4));
 function sealedNow(digest: VerityDigest | Errno, size: number, blocks: number): SealedFile {
   if (isErrno(digest)) return refusal(digest);
   return { outcome: 'sealed', digest, size, treeBytes: Math.max(0, blocks) * 512 };
-}
-
-function statusOf(fd: number): { size: number; blocks: number; isFile: boolean } {
-  const stat = fstatSync(fd);
-  return { size: stat.size, blocks: stat.blocks, isFile: stat.isFile() };
 }
 
 /** Somebody else's is left to its owner. */

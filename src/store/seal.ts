@@ -2,14 +2,13 @@
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromHex, toHex } from '../base/bytes.ts';
-import { DIGEST_SIZE } from '../base/digest.ts';
 import { isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { errnoText } from '../system/libc.ts';
 import { openSync, readdirSync, syncfs } from './file-calls.ts';
 import type { LocalRepository } from './local.ts';
 import { lockForWriting } from './lock.ts';
-import { OBJECT_MODE } from './prefix-check.ts';
+import { OBJECT_MODE, OBJECT_NAME } from './prefix-check.ts';
 import { type SealedFile, sealFile, type Unsealed, type Verity } from './seal-file.ts';
 import { checkMeasured } from './verify.ts';
 
@@ -95,7 +94,7 @@ function* objectsOf(repository: LocalRepository): Generator<Uint8Array> {
   for (const prefix of names(objects)) {
     if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
     for (const name of names(join(objects, prefix))) {
-      if (name.length === 2 * (DIGEST_SIZE - 1) && /^[0-9a-f]+$/.test(name)) yield fromHex(`${prefix}${name}`);
+      if (OBJECT_NAME.test(name)) yield fromHex(`${prefix}${name}`);
     }
   }
 }
