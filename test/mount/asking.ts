@@ -2,11 +2,12 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { expect } from 'vitest';
 import { errnoName, isErrno } from '../../src/base/errno.ts';
+import type { MountStatistics } from '../../src/mount/mount-statistics.ts';
 import { askMount, askSource } from '../../src/records/ask-mount.ts';
 import type { MountRecord } from '../../src/records/mount-record.ts';
 import type { SourceRecord } from '../../src/records/source-record.ts';
 import { getXattr } from '../../src/system/syscall.ts';
-import type { Scratch } from './harness.ts';
+import type { Mounted, Scratch } from './harness.ts';
 import { HERE, type Place } from './run.ts';
 
 export interface Answer {
@@ -50,6 +51,10 @@ export async function info(scratch: Scratch, args: readonly string[], place: Pla
 
 export const infoJson = async <T>(scratch: Scratch, args: readonly string[], place: Place = HERE): Promise<T> =>
   JSON.parse(await info(scratch, [...args, '--json'], place)) as T;
+
+/** What a mount counts, by cfs-info stats. */
+export const statsOf = (scratch: Scratch, mounted: Mounted): Promise<MountStatistics> =>
+  infoJson<MountStatistics>(scratch, ['stats', mounted.path], mounted.place);
 
 /** The lines "key: value" of an output, each key once; the values of one key joined by line feeds. */
 export function linesOf(text: string): Record<string, string> {

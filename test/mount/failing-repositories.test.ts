@@ -6,8 +6,8 @@ import { chmodSync, chownSync, readdirSync, readFileSync, writeFileSync } from '
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { MountStatistics, RepositoryStatistics } from '../../src/mount/mount-statistics.ts';
-import { infoJson } from './asking.ts';
+import type { RepositoryStatistics } from '../../src/mount/mount-statistics.ts';
+import { infoJson, statsOf } from './asking.ts';
 import { mountTmpfs } from './cli.ts';
 import { flipBit, objectPath } from './damage.ts';
 import { type Mounted, useScratch } from './harness.ts';
@@ -38,22 +38,18 @@ async function expectRead([path, content]: readonly [string, string], place: Pla
   expect(await succeed(place.command('cat', path))).toBe(content);
 }
 
-async function expectError([path]: readonly [string, string], error: string, place: Place = HERE): Promise<void> {
+async function expectEio([path]: readonly [string, string], place: Place = HERE): Promise<void> {
   const { status, stdout, stderr } = await run(place.command('cat', path));
   expect({ status, bytes: stdout.length, stderr }).toEqual({
     status: 1,
     bytes: 0,
-    stderr: expect.stringContaining(error),
+    stderr: expect.stringContaining('Input/output error'),
   });
-}
-
-async function statsOf(mounted: Mounted): Promise<MountStatistics> {
-  return infoJson<MountStatistics>(scratch, ['stats', mounted.path], mounted.place);
 }
 
 /** What the mount says of the repository in `path`. */
 async function repositoryOf(mounted: Mounted, path: string): Promise<RepositoryStatistics> {
-  const found = (await statsOf(mounted)).repositories.find((repository) => repository.path === path);
+  const found = (await statsOf(scratch, mounted)).repositories.find((repository) => repository.path === path);
   expect(found).toBeDefined();
   return found as RepositoryStatistics;
 }
@@ -87,7 +83,7 @@ describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
 
     dropCaches();
     const counted = await countedBy(mounted, at, async () => {
-      await expectError(unread(mounted), 'Input/output error');
+      await expectEio(unread(mounted));
       await expectRead([mounted.at('near'), contentOf('near')]);
       expect(await succeed(['ls', mounted.path])).toContain('near');
     });
@@ -115,7 +111,7 @@ describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
     flipBit(file, 100);
     dropCaches();
     const counted = await countedBy(mounted, far.path, async () => {
-      await expectError(victim, 'Input/output error');
+      await expectEio(victim);
       await expectRead(other);
     });
     expect(counted).toMatchObject({ missing: 0, damaged: 0 });
@@ -139,7 +135,7 @@ describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
     // what is open stays open
     await limit(`3:${old}`);
     const counted = await countedBy(mounted, stores.far, async () => {
-      await expectError(unread(mounted), 'Input/output error');
+      await expectEio(unread(mounted));
       expect(await succeed(['ls', mounted.path])).toContain('near');
       await expectRead([mounted.at(farFile(0)), contentOf(farFile(0))]);
     });
@@ -166,7 +162,7 @@ describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
     chmodSync(objects, 0);
     try {
       const counted = await countedBy(mounted, stores.far, async () => {
-        await expectError(unread(mounted), 'Input/output error', place);
+        await expectEio(unread(mounted), place);
         await expectRead([mounted.at('near'), contentOf('near')], place);
       });
       expect(counted).toMatchObject({ missing: 0, damaged: 0 });
@@ -191,7 +187,7 @@ describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
     } finally {
       process.kill(far.pid, 'SIGCONT');
     }
-    const { slow, repositories } = await statsOf(mounted);
+    const { slow, repositories } = await statsOf(scratch, mounted);
     expect(slow).toBeGreaterThan(0);
     expect(repositories[1]).toMatchObject({ damaged: 0, failed: 0 });
   });

@@ -2,9 +2,9 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import type { MountStatistics } from '../../src/mount/mount-statistics.ts';
 import { codeOf } from '../suites/filesystem-subject.ts';
-import { type Mounted, useScratch } from './harness.ts';
+import { statsOf } from './asking.ts';
+import { useScratch } from './harness.ts';
 import { dropCaches, isAlive, until } from './system.ts';
 
 const scratch = useScratch();
@@ -22,18 +22,12 @@ beforeAll(async () => {
   expect((await scratch.tool('cfs-repo', ['init', empty])).status).toBe(0);
 });
 
-async function statsOf(mounted: Mounted): Promise<MountStatistics> {
-  const { status, stdout, stderr } = await scratch.tool('cfs-info', ['stats', '--json', mounted.path]);
-  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-  return JSON.parse(stdout) as MountStatistics;
-}
-
 test.each(['verify=open', 'verify=read', 'driver=fuse-native'])(
   'counts requests and what repositories gave, with %s',
   async (word) => {
     const mounted = await scratch.mount(image, { repos: [empty, scratch.store], words: [word] });
     for (const name of readdirSync(mounted.path)) readFileSync(mounted.at(name));
-    const [first, second] = (await statsOf(mounted)).repositories;
+    const [first, second] = (await statsOf(scratch, mounted)).repositories;
     expect(first).toMatchObject({ path: empty, served: 0, damaged: 0, failed: 0 });
     expect(first?.missing).toBeGreaterThanOrEqual(FILES);
     expect(second).toMatchObject({ path: scratch.store, missing: 0, damaged: 0, failed: 0 });
@@ -47,7 +41,7 @@ test('counts by name what the kernel asked, and what it was told', async () => {
   readdirSync(mounted.path);
   expect(codeOf(() => readFileSync(mounted.at('none')))).toBe('ENOENT');
   readFileSync(mounted.at(nameOf(0)));
-  const { requests, errors, restarts } = await statsOf(mounted);
+  const { requests, errors, restarts } = await statsOf(scratch, mounted);
   expect(restarts).toBe(0);
   expect(requests['LOOKUP']).toBeGreaterThanOrEqual(1);
   expect(requests['OPEN']).toBe(1);
@@ -59,7 +53,7 @@ test('counts servers that died, and begins anew with each', async () => {
   for (let i = 0; i < FILES; i++) readFileSync(mounted.at(nameOf(i)));
   process.kill(mounted.pid, 'SIGKILL');
   await until('it has ended', () => !isAlive(mounted.pid));
-  const { restarts, requests } = await statsOf(mounted);
+  const { restarts, requests } = await statsOf(scratch, mounted);
   expect(restarts).toBe(1);
   expect(requests['OPEN'] ?? 0).toBe(0);
 });
