@@ -30,7 +30,7 @@ export class MountMonitor {
   readonly #actions: MonitorActions;
   #timer: NodeJS.Timeout | undefined;
   #quiet = 0;
-  /** The request of each thread that was counted as slow last. */
+  /** The state word of the request of each thread that was counted as slow last. */
   readonly #slow: number[] = [];
   /** Nobody waited for requests at the last look. */
   #wasUnattended = false;
@@ -47,9 +47,9 @@ export class MountMonitor {
     this.#timer ??= setInterval(() => this.#look(), LOOK_MS);
   }
 
-  #countSlow({ thread, age, uniqueLow }: Work): void {
-    if (age < SLOW_MS || this.#slow[thread] === uniqueLow) return;
-    this.#slow[thread] = uniqueLow;
+  #countSlow({ thread, age, state }: Work): void {
+    if (age < SLOW_MS || this.#slow[thread] === state) return;
+    this.#slow[thread] = state;
     this.#actions.countSlow();
   }
 
@@ -62,8 +62,7 @@ export class MountMonitor {
     const working = this.#table.working();
     this.#quiet = working.length === 0 ? this.#quiet + 1 : 0;
     if (this.#quiet > QUIET_LOOKS) {
-      this.stop();
-      this.#table.unwatch();
+      if (this.#table.unwatch()) this.stop();
       return;
     }
     const slow = working.filter(({ age }) => age >= LOOK_MS);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { allocateServingTurn, ServingTurn } from '../../src/fuse/serving-turn.ts';
+import { explore, loadStepwise, type Program, type Stepwise } from '../support/interleavings.ts';
 
 const HELD = 1;
 
@@ -60,5 +61,42 @@ describe('ServingTurn', () => {
     const { work } = turnWithClock();
     work(0.1);
     expect([work(0.1), work(0.1, 131_072), work(0.1, 1e12)]).toEqual([false, true, true]);
+  });
+});
+
+describe('every interleaving of ServingTurn', () => {
+  interface StepwiseTurn {
+    take: Stepwise<[], void>;
+    pass: Stepwise<[], void>;
+  }
+  interface StepwiseWatch {
+    takeFrom: Stepwise<[thread: number], void>;
+  }
+  interface StepwiseModule {
+    ServingTurn: new (state: SharedArrayBuffer, thread: number) => StepwiseTurn;
+    TurnWatch: new (state: SharedArrayBuffer) => StepwiseWatch;
+  }
+
+  test('with the main thread taking turns away: no thread waits without end, and the turn ends free', async () => {
+    const path = new URL('../../src/fuse/serving-turn.ts', import.meta.url).pathname;
+    const { ServingTurn: Turn, TurnWatch: Watch } = await loadStepwise<StepwiseModule>(path);
+
+    function* serve(turn: StepwiseTurn, times: number): Program<void> {
+      for (let i = 0; i < times; i++) {
+        yield* turn.take();
+        yield* turn.pass();
+      }
+    }
+
+    const { ends } = explore(() => {
+      const state = allocateServingTurn();
+      const words = new Int32Array(state);
+      return {
+        words,
+        programs: [serve(new Turn(state, 0), 2), serve(new Turn(state, 1), 1), new Watch(state).takeFrom(0)],
+        check: () => expect([...words]).toEqual([0, 0]),
+      };
+    });
+    expect(ends).toBeGreaterThan(1);
   });
 });

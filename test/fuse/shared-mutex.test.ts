@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { SharedMutex } from '../../src/fuse/shared-mutex.ts';
+import { explore, loadStepwise, type Program, type Stepwise } from '../support/interleavings.ts';
 
 // test/mount/threads.test.ts has real threads compete for one
 
@@ -44,4 +45,35 @@ describe('SharedMutex.hold()', () => {
     mutex.hold(() => Atomics.store(words, 0, 2)); // what a waiter leaves in the word
     expect(words[0]).toBe(0);
   });
+});
+
+test('every interleaving of three threads: one at a time is in, and all get in', async () => {
+  interface StepwiseMutex {
+    lock: Stepwise<[], void>;
+    unlock: Stepwise<[], void>;
+  }
+  const path = new URL('../../src/fuse/shared-mutex.ts', import.meta.url).pathname;
+  const stepwise = await loadStepwise<{ SharedMutex: new (words: Int32Array, index: number) => StepwiseMutex }>(path);
+
+  function* enter(mutex: StepwiseMutex, words: Int32Array, times: number): Program<void> {
+    for (let i = 0; i < times; i++) {
+      yield* mutex.lock();
+      // two operations, so that another thread can come between them
+      expect(yield ['add', words, 1, 1]).toBe(0);
+      yield ['sub', words, 1, 1];
+      yield* mutex.unlock();
+    }
+  }
+
+  for (const times of [
+    [2, 2],
+    [1, 1, 1],
+  ]) {
+    const { ends } = explore(() => {
+      const words = new Int32Array(new SharedArrayBuffer(8));
+      const programs = times.map((count) => enter(new stepwise.SharedMutex(words, 0), words, count));
+      return { words, programs, check: () => expect([...words]).toEqual([0, 0]) };
+    });
+    expect(ends).toBeGreaterThan(1);
+  }
 });

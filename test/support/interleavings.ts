@@ -1,0 +1,220 @@
+/**
+ * Explores every interleaving of programs that share memory through `Atomics`, with the code under test itself.
+ *
+ * `loadStepwise` bundles a module and rewrites it: a function that uses Atomics, or calls one that does, becomes a
+ * generator that yields before each operation. `explore` then runs the operations of several such programs in every
+ * order that leads to another state. A state is the shared words and, for each program, the results that it has seen:
+ * programs that saw the same go on the same way, so an order that leads to a known state is not followed twice.
+ *
+ * Atomics are sequentially consistent, so orders are all that there is. Plain accesses of shared memory are not seen:
+ * they happen together with the operation before them. Arrow functions and getters are not rewritten.
+ */
+
+import { rolldown } from 'rolldown';
+import { parseAst } from 'rolldown/parseAst';
+
+/** One operation that a program is about to make: the name in Atomics, and its arguments. */
+type Operation = readonly [name: string, words: Int32Array, index: number, ...values: number[]];
+/** A program: yields its operations, receives their results, returns what it found. */
+export type Program<T = unknown> = Generator<Operation, T, unknown>;
+
+/** A method as `loadStepwise` made it of one that returns `R`. */
+export type Stepwise<A extends readonly unknown[], R> = (...args: A) => Program<R>;
+
+interface Node {
+  readonly type: string;
+  readonly start: number;
+  readonly end: number;
+  readonly [key: string]: unknown;
+}
+
+const isNode = (value: unknown): value is Node => typeof value === 'object' && value !== null && 'type' in value;
+
+function* childrenOf(node: Node): Generator<Node> {
+  for (const value of Object.values(node)) {
+    for (const child of Array.isArray(value) ? value : [value]) if (isNode(child)) yield child;
+  }
+}
+
+function* calls(node: Node): Generator<Node> {
+  if (node.type === 'CallExpression') yield node;
+  if (node.type === 'ArrowFunctionExpression') return;
+  for (const child of childrenOf(node)) yield* calls(child);
+}
+
+/** A function or method that can become a generator. */
+interface Callable {
+  readonly name: string;
+  /** Where its body's statements are. */
+  readonly node: Node;
+  /** Before which character an asterisk goes. */
+  readonly star: number;
+}
+
+function* callables(node: Node): Generator<Callable> {
+  if (node.type === 'FunctionDeclaration') {
+    const id = node['id'] as Node;
+    yield { name: id['name'] as string, node, star: id.start };
+  } else if (node.type === 'MethodDefinition' && node['kind'] === 'method') {
+    const key = node['key'] as Node;
+    yield { name: key['name'] as string, node: node['value'] as Node, star: key.start };
+  }
+  for (const child of childrenOf(node)) yield* callables(child);
+}
+
+/** `Atomics.load(…)` is "Atomics", `this.#mutex.lock()` is "lock", `release(…)` is "release". */
+function calleeOf(call: Node): { readonly name: string; readonly isAtomic: boolean } {
+  const callee = call['callee'] as Node;
+  if (callee.type === 'Identifier') return { name: callee['name'] as string, isAtomic: false };
+  const property = callee['property'] as Node | undefined;
+  const object = callee['object'] as Node | undefined;
+  return { name: (property?.['name'] as string | undefined) ?? '', isAtomic: object?.['name'] === 'Atomics' };
+}
+
+function rewrite(code: string, constants: Readonly<Record<string, number>>): string {
+  const program = parseAst(code) as unknown as Node;
+  const functions = [...callables(program)];
+  const stepwise = new Set<string>();
+  for (let size = -1; size !== stepwise.size; ) {
+    size = stepwise.size;
+    for (const { name, node } of functions) {
+      for (const call of calls(node)) {
+        const callee = calleeOf(call);
+        if (callee.isAtomic || stepwise.has(callee.name)) stepwise.add(name);
+      }
+    }
+  }
+  const inserts: { at: number; text: string; remove?: number }[] = [];
+  for (const { name, node, star } of functions) {
+    if (!stepwise.has(name)) continue;
+    inserts.push({ at: star, text: '*' });
+    for (const call of calls(node)) {
+      const callee = calleeOf(call);
+      if (callee.isAtomic) {
+        const args = call['arguments'] as Node[];
+        inserts.push({
+          at: call.start,
+          text: `(yield [${JSON.stringify(callee.name)}, `,
+          remove: (args[0] as Node).start - call.start,
+        });
+        inserts.push({ at: call.end - 1, text: '])', remove: 1 });
+      } else if (stepwise.has(callee.name)) {
+        inserts.push({ at: call.start, text: '(yield* ' }, { at: call.end, text: ')' });
+      }
+    }
+  }
+  for (const [name, value] of Object.entries(constants)) {
+    const found = new RegExp(`\\bconst ${name} = ([^;]+);`).exec(code);
+    if (found === null) throw new Error(`no constant ${name}`);
+    const at = found.index + found[0].length - 1 - (found[1] as string).length;
+    inserts.push({ at, text: String(value), remove: (found[1] as string).length });
+  }
+  let result = '';
+  let from = 0;
+  // where several begin at one place, the outer call's text comes first, as it was found first
+  for (const { at, text, remove = 0 } of inserts.sort((a, b) => a.at - b.at)) {
+    result += code.slice(from, at) + text;
+    from = at + remove;
+  }
+  return result + code.slice(from);
+}
+
+/**
+ * A module, with what it imports, whose functions yield before each operation on shared memory.
+ * @param path of the module
+ * @param constants other values of constants, such as the number of threads
+ */
+export async function loadStepwise<T>(path: string, constants: Readonly<Record<string, number>> = {}): Promise<T> {
+  const bundle = await rolldown({
+    input: path,
+    platform: 'node',
+    external: /^node:/,
+    optimization: { inlineConst: false },
+  });
+  const { output } = await bundle.generate({ format: 'esm', codeSplitting: false });
+  await bundle.close();
+  const code = rewrite(output[0].code, constants);
+  return (await import(`data:text/javascript;base64,${Buffer.from(code).toString('base64')}`)) as T;
+}
+
+/** What a run starts with. */
+export interface Setting {
+  /** All memory that the programs share. */
+  readonly words: Int32Array;
+  readonly programs: readonly Program[];
+  /** Called where all programs have ended, with what they returned; throws where that must not be. */
+  readonly check: (results: readonly unknown[]) => void;
+}
+
+interface Run {
+  readonly key: string;
+  /** The programs that can go on. */
+  readonly ready: readonly number[];
+  readonly isDone: boolean;
+  check(): void;
+}
+
+/** Does the steps of `order`, each by the program of that number, from the beginning. */
+function replay(make: () => Setting, order: readonly number[]): Run {
+  const { words, programs, check } = make();
+  const seen: unknown[][] = programs.map(() => []);
+  const pending = programs.map((program) => program.next());
+  /** Where a program sleeps in Atomics.wait. */
+  const asleep = new Map<number, number>();
+  const resume = (actor: number, value: unknown): void => {
+    seen[actor]?.push(value);
+    pending[actor] = (programs[actor] as Program).next(value);
+  };
+  const step = (actor: number): void => {
+    const [name, memory, index, ...values] = (pending[actor] as IteratorYieldResult<Operation>).value;
+    if (name === 'wait') {
+      if (Atomics.load(memory, index) === values[0]) asleep.set(actor, index);
+      else resume(actor, 'not-equal');
+    } else if (name === 'notify') {
+      let woken = 0;
+      for (const [sleeper, at] of asleep) {
+        if (at !== index || woken === (values[0] ?? Number.POSITIVE_INFINITY)) continue;
+        woken++;
+        asleep.delete(sleeper);
+        resume(sleeper, 'ok');
+      }
+      resume(actor, woken);
+    } else {
+      const operation = Reflect.get(Atomics, name) as (...args: unknown[]) => number;
+      resume(actor, operation(memory, index, ...values));
+    }
+  };
+  for (const actor of order) step(actor);
+  return {
+    key: JSON.stringify([[...words], seen, [...asleep]]),
+    ready: programs.map((_, actor) => actor).filter((actor) => !pending[actor]?.done && !asleep.has(actor)),
+    isDone: pending.every(({ done }) => done),
+    check: () => check(pending.map(({ value }) => value)),
+  };
+}
+
+/**
+ * Runs the programs in every order. Throws, with the order, where a check fails or programs sleep that nobody wakes.
+ * @param make makes the same setting each time
+ * @returns how many states there were, and how many of them were ends
+ */
+export function explore(make: () => Setting): { readonly states: number; readonly ends: number } {
+  const seen = new Set<string>();
+  let ends = 0;
+  const orders: number[][] = [[]];
+  for (let order = orders.pop(); order !== undefined; order = orders.pop()) {
+    const run = replay(make, order);
+    if (seen.has(run.key)) continue;
+    seen.add(run.key);
+    try {
+      if (run.isDone) {
+        ends++;
+        run.check();
+      } else if (run.ready.length === 0) throw new Error('programs sleep that nobody wakes');
+    } catch (error) {
+      throw new Error(`in the order ${order.join(' ')}`, { cause: error });
+    }
+    for (const actor of run.ready) orders.push([...order, actor]);
+  }
+  return { states: seen.size, ends };
+}
