@@ -5,6 +5,7 @@
 import { closeSync, fstatSync, type Stats } from 'node:fs';
 import { EIO, ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { fileIdentity } from '../base/file-identity.ts';
+import { isCtimeSettled } from '../base/settled-ctime.ts';
 import { emptyFileVersion, type FileVersion } from '../system/file-status.ts';
 import { type MeasureVerity, measureVerity } from '../system/fsverity.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
@@ -45,7 +46,6 @@ export interface ObjectName {
 
 const IDLE = 0;
 const HASHING = 1;
-const CTIME_SETTLES_MS = 50;
 
 export class ObjectStore {
   readonly #repositories: readonly Repository[];
@@ -178,10 +178,10 @@ export class ObjectStore {
 
   /**
    * Not remembered where the file changed while it was hashed, or so shortly before `started` that a change after
-   * it could have the same ctime: the kernel's clock for timestamps may tick only every 10 ms.
+   * it could have the same ctime.
    */
   #remember(index: number, fd: number, before: Stats, started: number, proof: Proof): void {
-    if (fstatSync(fd).ctimeMs !== before.ctimeMs || started - before.ctimeMs < CTIME_SETTLES_MS) return;
+    if (fstatSync(fd).ctimeMs !== before.ctimeMs || !isCtimeSettled(before.ctimeMs, started)) return;
     this.#proof[index] = PROOFS.indexOf(proof);
     this.#identity[index] = fileIdentity(before);
     this.#ctime[index] = before.ctimeMs;

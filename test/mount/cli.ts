@@ -87,14 +87,22 @@ export async function mountTmpfs(path: string, size = '64m'): Promise<string> {
   return path;
 }
 
-/** Mounts a new file system of `type` on a loop device at `path`. It goes with the scratch directory. */
-export async function mountLoop(path: string, type: 'ext4' | 'btrfs' | 'xfs', mib: number): Promise<string> {
+/**
+ * Mounts a new file system of `type` on a loop device at `path`. It goes with the scratch directory.
+ * @param options of mkfs
+ */
+export async function mountLoop(
+  path: string,
+  type: 'ext4' | 'btrfs' | 'xfs',
+  mib: number,
+  options: readonly string[] = [],
+): Promise<string> {
   const device = `${path}.img`;
   mkdirSync(path, { recursive: true });
   writeFileSync(device, '');
   truncateSync(device, mib * 1024 * 1024);
   const quiet = type === 'ext4' ? ['-F', '-E', 'nodiscard', '-m', '0'] : [];
-  await succeed([`mkfs.${type}`, '-q', ...quiet, device]);
+  await succeed([`mkfs.${type}`, '-q', ...quiet, ...options, device]);
   await succeed(['mount', '-o', 'loop', device, path]);
   return path;
 }
