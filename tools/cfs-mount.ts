@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** cfs-mount: mounts an image. The daemon starts while the command line is read: both take as long as node itself. */
+import '../src/base/no-debugger.ts';
 import { StartingDaemon } from '../src/mount/daemon.ts';
 
 /** With these nothing is mounted, or by this process itself. */

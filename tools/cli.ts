@@ -1,4 +1,5 @@
 /** What all command-line tools share: options, exit statuses, errors for people and for programs. */
+import '../src/base/no-debugger.ts';
 import { constants } from 'node:os';
 import { Command, CommanderError, Help } from 'commander';
 import { errnoOf } from '../src/base/errno.ts';

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CfsError } from '../src/base/error.ts';
 import { programPath } from '../src/base/installation.ts';
 import type { MountRecord } from '../src/records/mount-record.ts';
+import { serverEnvironment, serverFlags } from '../src/survival/server-process.ts';
 import { askMountAt } from './info/mounted.ts';
 
 /** The program of the servers, which the supervisor starts again by its path. */
@@ -42,7 +43,11 @@ export async function upgrade(mount: string): Promise<Upgraded> {
 
 /** Has the new program read all its modules, and end: with nothing on its standard input it has nothing to mount. */
 function requireStart(mount: string): void {
-  const { status, stderr } = spawnSync(process.execPath, [SERVER], { input: '', encoding: 'utf8' });
+  const { status, stderr } = spawnSync(process.execPath, [...serverFlags(), SERVER], {
+    input: '',
+    encoding: 'utf8',
+    env: serverEnvironment(),
+  });
   if (status === 0) return;
   const reason = stderr.split('\n').find((line) => /Error/.test(line)) ?? `status ${status}`;
   throw new CfsError(

@@ -1,4 +1,5 @@
 /** The daemon's program: its settings come on standard input, as JSON; or it takes a mount over from one that died. */
+import '../base/no-debugger.ts';
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { DEATHS, LAST_STATUS, PARKED_ENDS } from '../survival/handover.ts';

@@ -8,7 +8,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { CfsError, type ErrorKind } from '../base/error.ts';
 import { programPath } from '../base/installation.ts';
-import { DEATHS, LAST_STATUS, SUPERVISOR } from '../survival/handover.ts';
+import { serverEnvironment, serverFlags } from '../survival/server-process.ts';
 import type { MountedImage, MountOptions } from './mount.ts';
 
 /** What a daemon is to mount; plain data. All paths are absolute. */
@@ -26,8 +26,6 @@ export type Ready =
   | { readonly error: { readonly kind: ErrorKind; readonly message: string } };
 
 export const READY_FD = 3;
-/** V8 without the memory that a server of cached answers never needs; gc() to give back what reading the image took. */
-const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=1', '--expose-gc'];
 
 /** A daemon that is being started, and does not know yet what it is to mount. */
 export class StartingDaemon {
@@ -40,11 +38,8 @@ export class StartingDaemon {
    */
   constructor(words: readonly string[]) {
     const program = programPath('src/mount/daemon-main');
-    const env = { ...process.env };
-    // those of the supervisor are not for who types them
-    for (const name of [DEATHS, LAST_STATUS, SUPERVISOR]) delete env[name];
-    this.#child = spawn(process.execPath, [...NODE_FLAGS, program, ...words], {
-      env,
+    this.#child = spawn(process.execPath, [...serverFlags(), program, ...words], {
+      env: serverEnvironment(),
       detached: true,
       // what goes wrong before the mount is there, and is no CfsError, shows on this terminal
       stdio: ['pipe', 'ignore', 'inherit', 'pipe'],

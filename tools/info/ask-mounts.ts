@@ -2,6 +2,7 @@
  * A process of its own that asks mounts what they are: a daemon that hangs holds whoever asks it. Its arguments are mount
  * ids; it writes one line of JSON for each, in their order, before it asks the next.
  */
+import '../../src/base/no-debugger.ts';
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { ENOENT, ENOTCONN, ENOTTY, type Errno, errnoOf, isErrno } from '../../src/base/errno.ts';
 import { reasonOf } from '../../src/base/error.ts';

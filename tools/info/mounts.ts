@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { printable } from '../../src/base/bytes.ts';
 import { programPath } from '../../src/base/installation.ts';
+import { withoutDebugger } from '../../src/base/no-debugger.ts';
 import { listMounts, type MountEntry, mountOfId } from '../../src/system/mount-table.ts';
 import { jsonText } from '../json-text.ts';
 import type { SavedSourcesJson, SourceJson } from '../saved-sources.ts';
@@ -60,7 +61,9 @@ async function askAll(mountIds: readonly number[]): Promise<AskedMount[]> {
 function askSome(mountIds: readonly number[]): Promise<{ told: AskedMount[]; reason: string }> {
   return new Promise((resolve, reject) => {
     const program = programPath('tools/info/ask-mounts');
-    const child = spawn(process.execPath, [program, ...mountIds.map(String)], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, [...withoutDebugger(), program, ...mountIds.map(String)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     const told: AskedMount[] = [];
     const finish = (reason: string): void => {
       clearTimeout(timer);
