@@ -14,6 +14,7 @@ export const EPERM: Errno = make(1);
 export const ENOENT: Errno = make(2);
 export const EINTR: Errno = make(4);
 export const EIO: Errno = make(5);
+export const ENXIO: Errno = make(6);
 export const EBADF: Errno = make(9);
 export const EAGAIN: Errno = make(11);
 export const ENOMEM: Errno = make(12);
@@ -46,6 +47,7 @@ const names: ReadonlyMap<number, string> = new Map(
     ENOENT,
     EINTR,
     EIO,
+    ENXIO,
     EBADF,
     EAGAIN,
     ENOMEM,

@@ -3,6 +3,7 @@
  * syscall.ts and fsverity.ts, each with a fail point. Reading objects for a mount is not among them.
  */
 import * as fs from 'node:fs';
+import * as beneath from '../system/beneath.ts';
 import { statAt as statAtCall } from '../system/file-status.ts';
 import * as fsverity from '../system/fsverity.ts';
 import * as syscall from '../system/syscall.ts';
@@ -29,6 +30,14 @@ export const linkSync: typeof fs.linkSync = throwing('link', fs.linkSync);
 export const unlinkSync: typeof fs.unlinkSync = throwing('unlink', fs.unlinkSync);
 export const rmSync: typeof fs.rmSync = throwing('rm', fs.rmSync);
 
+const opensBeneath = (_dir: number, _path: Uint8Array, { flags }: beneath.OpenHow): string =>
+  (flags & fs.constants.O_CREAT) === 0 ? 'openat' : 'openat O_CREAT';
+
+export const openBeneath: typeof beneath.openBeneath = returning(opensBeneath, beneath.openBeneath);
+export const namesAt: typeof beneath.namesAt = returning('readdir', beneath.namesAt);
+export const makeDirectoryAt: typeof beneath.makeDirectoryAt = returning('mkdir', beneath.makeDirectoryAt);
+export const removeDirectoryAt: typeof beneath.removeDirectoryAt = returning('rmdir', beneath.removeDirectoryAt);
+export const renameAt: typeof beneath.renameAt = returning('rename', beneath.renameAt);
 export const openAt: typeof syscall.openAt = returning(opening('openat', 2), syscall.openAt);
 export const openNameless: typeof syscall.openNameless = returning('openat O_TMPFILE', syscall.openNameless);
 export const statAt: typeof statAtCall = returning('statx', statAtCall);

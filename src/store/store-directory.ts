@@ -1,0 +1,216 @@
+/**
+ * The directories of a store, which may be somebody else's: whoever may write to one can put a symbolic link, a fifo or a device
+ * anywhere in it, at any time. So what is below a store is named relative to an open directory, no link is followed in any
+ * component, and a file that is read is a regular one.
+ */
+import { constants, fstatSync } from 'node:fs';
+import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, ENXIO, type Errno, isErrno } from '../base/errno.ts';
+import { openHow } from '../system/beneath.ts';
+import type { FileStat } from '../system/file-status.ts';
+import { AT_FDCWD, cString, systemError } from '../system/libc.ts';
+import { closeFd } from '../system/syscall.ts';
+import {
+  fsyncSync,
+  linkAt,
+  makeDirectoryAt,
+  namesAt,
+  openAt,
+  openBeneath,
+  removeDirectoryAt,
+  renameAt,
+  statAt,
+  unlinkAt,
+} from './file-calls.ts';
+
+const O_PATH = 0o10000000;
+/** Descriptors that only name a directory need no permission to read it. */
+const NAME_DIRECTORY = O_PATH | constants.O_DIRECTORY;
+const DIRECTORY = openHow(NAME_DIRECTORY);
+const READ_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
+/** Opening a fifo does not wait, and a terminal does not become ours. */
+const CAREFUL = constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
+const DOT: Uint8Array = Uint8Array.of(0x2e);
+const S_IFMT = 0o170000;
+const S_IFREG = 0o100000;
+const S_IFLNK = 0o120000;
+
+/** Levels below a name that `removeTree` goes down. */
+const MAX_DEPTH = 64;
+
+/** Which directory it is, wherever its name is now. */
+export interface Place {
+  readonly dev: number;
+  readonly ino: number;
+}
+
+export const isRegular = ({ mode }: FileStat): boolean => (mode & S_IFMT) === S_IFREG;
+
+/** An open directory. All its functions throw what node:fs would throw, with the path in it. */
+export class StoreDirectory {
+  /** Of the directory; it only names it. */
+  readonly fd: number;
+  /** For messages. */
+  readonly path: string;
+
+  private constructor(fd: number, path: string) {
+    this.fd = fd;
+    this.path = path;
+  }
+
+  /** The directory at a path that the caller trusts: links in it are followed. */
+  static at(path: string): StoreDirectory {
+    const fd = openAt(AT_FDCWD, Buffer.from(path), NAME_DIRECTORY);
+    if (isErrno(fd)) throw systemError(fd, 'open', path);
+    return new StoreDirectory(fd, path);
+  }
+
+  /** Another descriptor of a directory that is open. */
+  static of(directory: number, path: string): StoreDirectory {
+    const fd = openAt(directory, DOT, NAME_DIRECTORY);
+    if (isErrno(fd)) throw systemError(fd, 'open', path);
+    return new StoreDirectory(fd, path);
+  }
+
+  get place(): Place {
+    const { dev, ino } = fstatSync(this.fd);
+    return { dev, ino };
+  }
+
+  /** A directory in this one, or deeper. */
+  open(name: string): StoreDirectory {
+    const fd = openBeneath(this.fd, cString(name), DIRECTORY);
+    if (isErrno(fd)) throw this.#error(fd, 'open', name);
+    return new StoreDirectory(fd, `${this.path}/${name}`);
+  }
+
+  /** As `open`; undefined where there is none. */
+  openIfThere(name: string): StoreDirectory | undefined {
+    try {
+      return this.open(name);
+    } catch (error) {
+      if ((error as { errno?: unknown }).errno === ENOENT) return undefined;
+      throw error;
+    }
+  }
+
+  /** Makes a directory in this one, where there is none, and opens it. */
+  make(name: string, mode: number = 0o777): StoreDirectory {
+    const result = makeDirectoryAt(this.fd, Buffer.from(name), mode);
+    if (isErrno(result) && result !== EEXIST) throw this.#error(result, 'mkdir', name);
+    return this.open(name);
+  }
+
+  /** In no order. */
+  names(): string[] {
+    const names = namesAt(this.fd);
+    if (isErrno(names)) throw systemError(names, 'readdir', this.path);
+    return names;
+  }
+
+  /** Of the name itself; undefined where there is none. */
+  stat(name: string): FileStat | undefined {
+    const stat = statAt(this.fd, Buffer.from(name));
+    if (stat === ENOENT) return undefined;
+    if (isErrno(stat)) throw this.#error(stat, 'stat', name);
+    return stat;
+  }
+
+  /** Opens a regular file, which the caller closes. Never waits, and never opens anything else for long. */
+  openFile(name: string, flags: number = constants.O_RDONLY, mode = 0): number {
+    const fd = openAt(this.fd, Buffer.from(name), flags | CAREFUL, mode);
+    // a fifo that nobody reads, and any socket
+    if (fd === ENXIO) throw this.#notRegular(name);
+    if (isErrno(fd)) throw this.#error(fd, 'open', name);
+    if (fstatSync(fd).isFile()) return fd;
+    closeFd(fd);
+    throw this.#notRegular(name);
+  }
+
+  /** Makes a file, open for reading and writing, which the caller closes. EEXIST where there is anything of this name. */
+  create(name: string, mode: number): number {
+    return this.openFile(name, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, mode);
+  }
+
+  /** Replaces what has the other name. */
+  rename(name: string, directory: StoreDirectory, other: string): void {
+    const result = renameAt(this.fd, Buffer.from(name), directory.fd, Buffer.from(other));
+    if (isErrno(result)) throw this.#error(result, 'rename', name);
+  }
+
+  /** Gives a file another name. EEXIST where there is anything of that name. */
+  link(name: string, directory: StoreDirectory, other: string): void {
+    const result = linkAt(this.fd, Buffer.from(name), directory.fd, Buffer.from(other));
+    if (isErrno(result)) throw this.#error(result, 'link', name);
+  }
+
+  unlink(name: string): void {
+    const result = unlinkAt(this.fd, Buffer.from(name));
+    if (isErrno(result)) throw this.#error(result, 'unlink', name);
+  }
+
+  /** Deletes a file, or a directory with all that is in it; what links point to stays. */
+  removeTree(name: string, depth: number = MAX_DEPTH): void {
+    const stat = this.stat(name);
+    if (stat === undefined) return;
+    if ((stat.mode & S_IFMT) !== 0o040000) {
+      this.unlink(name);
+      return;
+    }
+    if (depth === 0) throw this.#error(EINVAL, 'rmdir', name, 'it is too deep');
+    const directory = this.open(name);
+    try {
+      for (const inner of directory.names()) directory.removeTree(inner, depth - 1);
+    } finally {
+      directory.close();
+    }
+    const result = removeDirectoryAt(this.fd, Buffer.from(name));
+    if (isErrno(result)) throw this.#error(result, 'rmdir', name);
+  }
+
+  /** fsync(2): the names in it are on the device then. */
+  sync(): void {
+    const fd = this.openToRead();
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeFd(fd);
+    }
+  }
+
+  /** A descriptor of this directory for fsync(2), syncfs(2) and ioctl(2), which refuse one that only names it. */
+  openToRead(): number {
+    const fd = openAt(this.fd, DOT, READ_DIRECTORY);
+    if (isErrno(fd)) throw systemError(fd, 'open', this.path);
+    return fd;
+  }
+
+  close(): void {
+    closeFd(this.fd);
+  }
+
+  #notRegular(name: string): Error {
+    return this.#error(EINVAL, 'open', name, 'it is not a regular file');
+  }
+
+  #error(errno: Errno, call: string, name: string, text?: string): Error {
+    const path = `${this.path}/${name}`;
+    const reason = text ?? (errno === ELOOP || errno === ENOTDIR ? linkText(this.fd, name) : undefined);
+    const error = systemError(errno, call, path);
+    if (reason !== undefined) error.message = `EINVAL: ${reason}`;
+    return error;
+  }
+}
+
+/** What to say of a path with a symbolic link in it; undefined where there is none. */
+export function linkText(directory: number, path: string): string | undefined {
+  const parts = path.split('/');
+  const link = parts.map((_, i) => parts.slice(0, i + 1).join('/')).find((part) => isLink(directory, part));
+  if (link === undefined) return undefined;
+  const what = link === path ? 'it' : link;
+  return `${what} is a symbolic link (none in a store is followed; a bind mount does the same)`;
+}
+
+function isLink(directory: number, path: string): boolean {
+  const stat = statAt(directory, Buffer.from(path));
+  return !isErrno(stat) && (stat.mode & S_IFMT) === S_IFLNK;
+}

@@ -1,0 +1,125 @@
+/**
+ * Directories whose contents may be somebody else's: opening what is below one without following a symbolic link in any
+ * component, and changing names in it relative to its descriptor. As syscall.ts: a result or a negative errno. Linux only.
+ */
+import { constants } from 'node:fs';
+import { ENOSYS, EPERM, type Errno, isErrno } from '../base/errno.ts';
+import { asErrno, cString, nameBuffer, native } from './libc.ts';
+import { closeFd, openAt } from './syscall.ts';
+
+const openat2Fn = native('long syscall(long number, int dir, const void *path, const void *how, size_t size)');
+/** openat2(2), Linux 5.6; the same number on all architectures. */
+const SYS_OPENAT2 = 437;
+const O_CLOEXEC = 0o2000000;
+const O_PATH = 0o10000000;
+/** Without links and "..", nothing leads out: RESOLVE_BENEATH would only cost time. */
+const RESOLVE_NO_SYMLINKS = 0x04;
+const SLASH = 0x2f;
+/** O_PATH: descriptors that only name a directory need no permission to read it. */
+const STEP = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+
+/** How `openBeneath` opens: `struct open_how` for the kernel, and the flags for kernels that do not know it. */
+export interface OpenHow {
+  readonly flags: number;
+  readonly mode: number;
+  readonly struct: Buffer;
+}
+
+/** @param flags of open(2); O_NOFOLLOW and O_CLOEXEC come by themselves */
+export function openHow(flags: number, mode = 0): OpenHow {
+  const all = flags | constants.O_NOFOLLOW | O_CLOEXEC;
+  const struct = Buffer.alloc(24);
+  struct.writeUInt32LE(all, 0);
+  // openat2(2) refuses a mode where nothing is made
+  struct.writeUInt32LE((all & constants.O_CREAT) === 0 ? 0 : mode, 8);
+  struct.writeUInt32LE(RESOLVE_NO_SYMLINKS, 16);
+  return { flags: all, mode, struct };
+}
+
+let hasOpenat2 = true;
+
+/**
+ * Opens `path` below the open directory `dir`; no component may be a symbolic link.
+ * @param path NUL-terminated, relative, without "." and ".."
+ * @returns ELOOP or ENOTDIR where a component is a symbolic link
+ */
+export function openBeneath(dir: number, path: Uint8Array, how: OpenHow): number | Errno {
+  if (hasOpenat2) {
+    const result = openat2Fn(SYS_OPENAT2, dir, path, how.struct, how.struct.length);
+    // an older kernel; a filter of a container, which says EPERM
+    if (result !== ENOSYS && result !== EPERM) return result;
+    hasOpenat2 = result !== ENOSYS;
+  }
+  return openStepByStep(dir, path.subarray(0, path.indexOf(0)), how);
+}
+
+/** As `openBeneath`, for kernels without openat2(2): one component after another. */
+export function openStepByStep(dir: number, path: Uint8Array, { flags, mode }: OpenHow): number | Errno {
+  let from = 0;
+  let at = dir;
+  for (let slash = path.indexOf(SLASH); slash >= 0; slash = path.indexOf(SLASH, from)) {
+    const next = openAt(at, path.subarray(from, slash), STEP);
+    if (at !== dir) closeFd(at);
+    if (isErrno(next)) return next;
+    at = next;
+    from = slash + 1;
+  }
+  const result = openAt(at, path.subarray(from), flags, mode);
+  if (at !== dir) closeFd(at);
+  return result;
+}
+
+const mkdiratFn = native('int mkdirat(int dir, const void *name, unsigned int mode)');
+
+/** mkdirat(2). EEXIST where there is anything of this name, a symbolic link, too. */
+export function makeDirectoryAt(dir: number, name: Uint8Array, mode: number): 0 | Errno {
+  return asErrno(mkdiratFn(dir, nameBuffer(name), mode));
+}
+
+const renameatFn = native('int renameat(int oldDir, const void *old, int newDir, const void *new)');
+
+/** renameat(2): replaces what has the new name; a symbolic link in its place is replaced, not followed. */
+export function renameAt(fromDir: number, from: Uint8Array, toDir: number, to: Uint8Array): 0 | Errno {
+  return asErrno(renameatFn(fromDir, cString(from), toDir, nameBuffer(to)));
+}
+
+const unlinkatFn = native('int unlinkat(int dir, const void *name, int flags)');
+const AT_REMOVEDIR = 0x200;
+
+/** unlinkat(2) with AT_REMOVEDIR: an empty directory. */
+export function removeDirectoryAt(dir: number, name: Uint8Array): 0 | Errno {
+  return asErrno(unlinkatFn(dir, nameBuffer(name), AT_REMOVEDIR));
+}
+
+const getdentsFn = native('int64_t getdents64(int fd, void *buffer, size_t size)');
+const DOT: Uint8Array = Uint8Array.of(0x2e);
+/** Offsets in struct linux_dirent64. */
+const RECORD_LENGTH = 16;
+const NAME = 19;
+
+/**
+ * The names in the open directory `dir`, without "." and ".."; also where the descriptor only names it. What is no UTF-8 comes
+ * with replacement characters.
+ */
+export function namesAt(dir: number): string[] | Errno {
+  // a position of its own
+  const fd = openAt(dir, DOT, constants.O_RDONLY | constants.O_DIRECTORY);
+  if (isErrno(fd)) return fd;
+  direntBuffer ??= Buffer.allocUnsafeSlow(1 << 16);
+  const names: string[] = [];
+  try {
+    for (;;) {
+      const length = getdentsFn(fd, direntBuffer, direntBuffer.length);
+      if (length < 0) return asErrno(length);
+      if (length === 0) return names;
+      for (let at = 0; at < length; at += direntBuffer.readUInt16LE(at + RECORD_LENGTH)) {
+        const from = at + NAME;
+        const name = direntBuffer.toString('utf8', from, direntBuffer.indexOf(0, from));
+        if (name !== '.' && name !== '..') names.push(name);
+      }
+    }
+  } finally {
+    closeFd(fd);
+  }
+}
+let direntBuffer: Buffer | undefined;
