@@ -28,6 +28,10 @@ export interface Attributes {
   mtimeLow: number;
   mtimeHigh: number;
   mtimeNsec: number;
+  /** As mtime. Never before it; another one where anything else of the inode differs. */
+  ctimeLow: number;
+  ctimeHigh: number;
+  ctimeNsec: number;
 }
 
 /** An Attributes to be filled. */
@@ -44,6 +48,9 @@ export function emptyAttributes(): Attributes {
     mtimeLow: 0,
     mtimeHigh: 0,
     mtimeNsec: 0,
+    ctimeLow: 0,
+    ctimeHigh: 0,
+    ctimeNsec: 0,
   };
 }
 

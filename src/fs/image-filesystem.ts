@@ -16,6 +16,7 @@ import {
   isErrno,
 } from '../base/errno.ts';
 import { isPrivateXattr } from '../base/private-xattrs.ts';
+import { ChangeTimes } from '../manifest/change-time.ts';
 import {
   direntName,
   direntRange,
@@ -104,6 +105,7 @@ export class ImageFilesystem implements Filesystem {
   readonly #statistics: FilesystemStatistics;
   readonly #tell: TellReading;
   readonly #identity: MountIdentity | undefined;
+  readonly #changeTimes: ChangeTimes;
   readonly #absent = new Set<string>();
 
   /**
@@ -120,6 +122,7 @@ export class ImageFilesystem implements Filesystem {
     this.#contents = contents;
     this.#tell = tell;
     this.#identity = identity;
+    this.#changeTimes = new ChangeTimes(tables);
     this.slots = inodeCount(tables);
     this.features = {
       xattrs: tables.xattrs.first.length > 1,
@@ -304,6 +307,7 @@ export class ImageFilesystem implements Filesystem {
     out.mtimeLow = mtime[row * 2] as number;
     out.mtimeHigh = mtime[row * 2 + 1] as number;
     out.mtimeNsec = mtimeNsec[row] as number;
+    this.#changeTimes.fill(row, out);
   }
 }
 

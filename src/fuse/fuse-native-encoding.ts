@@ -39,8 +39,8 @@ export function isAmbiguous(text: string): boolean {
 }
 
 /**
- * Writes `attributes` as a stat, under the number `ino`. Nanoseconds are cut to milliseconds; atime and ctime
- * are mtime.
+ * Writes `attributes` as a stat, under the number `ino`. Nanoseconds are cut to milliseconds; atime
+ * is mtime.
  * Returns false where the time cannot be carried: milliseconds since 1970 are an unsigned 64-bit number
  * (`uint32s_to_timespec`), so an earlier time becomes 1970-01-01T00:00:00Z.
  */
@@ -64,24 +64,27 @@ export function encodeStat(attributes: Attributes, ino: number, out: Uint32Array
 
 /** Words 12 to 17: atime, mtime and ctime in milliseconds, low word first. */
 function encodeTimes(attributes: Attributes, out: Uint32Array): boolean {
-  const high = attributes.mtimeHigh | 0;
-  const low = attributes.mtimeLow >>> 0;
-  let milliseconds = 0n;
-  let carried = high >= 0;
-  if (high === 0) {
-    const small = low * 1000 + Math.floor(attributes.mtimeNsec / 1e6); // below 2^53
-    out[12] = small;
-    out[13] = Math.floor(small / WORD);
-  } else {
-    if (carried)
-      milliseconds = ((BigInt(high) << 32n) + BigInt(low)) * 1000n + BigInt(Math.floor(attributes.mtimeNsec / 1e6));
-    carried &&= milliseconds < 1n << 64n;
-    if (!carried && high > 0) milliseconds = (1n << 64n) - 1n;
-    out[12] = Number(milliseconds & 0xffff_ffffn);
-    out[13] = Number(milliseconds >> 32n);
-  }
+  const { mtimeLow, mtimeHigh, mtimeNsec, ctimeLow, ctimeHigh, ctimeNsec } = attributes;
+  const carried = encodeTime(mtimeLow, mtimeHigh, mtimeNsec, out, 12);
   out.copyWithin(14, 12, 14);
-  out.copyWithin(16, 12, 14);
+  return encodeTime(ctimeLow, ctimeHigh, ctimeNsec, out, 16) && carried;
+}
+
+/** @returns false where the nearest time that can be carried is written */
+function encodeTime(lowWord: number, highWord: number, nsec: number, out: Uint32Array, at: number): boolean {
+  const high = highWord | 0;
+  const low = lowWord >>> 0;
+  if (high === 0) {
+    const small = low * 1000 + Math.floor(nsec / 1e6); // below 2^53
+    out[at] = small;
+    out[at + 1] = Math.floor(small / WORD);
+    return true;
+  }
+  let milliseconds = high < 0 ? 0n : ((BigInt(high) << 32n) + BigInt(low)) * 1000n + BigInt(Math.floor(nsec / 1e6));
+  const carried = high > 0 && milliseconds < 1n << 64n;
+  if (!carried && high > 0) milliseconds = (1n << 64n) - 1n;
+  out[at] = Number(milliseconds & 0xffff_ffffn);
+  out[at + 1] = Number(milliseconds >> 32n);
   return carried;
 }
 

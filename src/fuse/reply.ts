@@ -95,11 +95,14 @@ export class ReplyBuffer {
     this.#long(stat + 8, a.ino);
     this.#long(stat + 10, a.size);
     this.#long(stat + 12, Math.ceil(a.size / 512));
-    for (const time of [stat + 16, stat + 24, stat + 28]) {
+    for (const time of [stat + 16, stat + 28]) {
       words[time] = a.mtimeLow;
       words[time + 1] = a.mtimeHigh;
       words[time + 2] = a.mtimeNsec;
     }
+    words[stat + 24] = a.ctimeLow;
+    words[stat + 25] = a.ctimeHigh;
+    words[stat + 26] = a.ctimeNsec;
     // new_encode_dev of the kernel: 12 bits of major above the low 8 of minor, the rest of minor on top
     words[stat + 32] = (a.rdev >>> 8) & 0xfff;
     words[stat + 33] = (a.rdev & 0xff) | ((a.rdev >>> 12) & 0xfff00);
@@ -198,7 +201,7 @@ export class ReplyBuffer {
     this.#attrAt(word + 10, attributes);
   }
 
-  /** fuse_attr. One time is kept, the time of the last change of content: it stands for all three. */
+  /** fuse_attr. An image keeps no time of the last access: mtime is shown. */
   #attrAt(word: number, a: Attributes): void {
     const words = this.#words;
     this.#long(word, a.ino);
@@ -208,11 +211,11 @@ export class ReplyBuffer {
     words[word + 7] = a.mtimeHigh;
     words[word + 8] = a.mtimeLow;
     words[word + 9] = a.mtimeHigh;
-    words[word + 10] = a.mtimeLow;
-    words[word + 11] = a.mtimeHigh;
+    words[word + 10] = a.ctimeLow;
+    words[word + 11] = a.ctimeHigh;
     words[word + 12] = a.mtimeNsec;
     words[word + 13] = a.mtimeNsec;
-    words[word + 14] = a.mtimeNsec;
+    words[word + 14] = a.ctimeNsec;
     words[word + 15] = a.mode;
     words[word + 16] = a.nlink;
     words[word + 17] = a.uid;

@@ -29,6 +29,7 @@ export const zeros = (length: number): Buffer => Buffer.alloc(length);
 export const FOREVER = 2 ** 31 - 1;
 
 const mtimeOf = (a: Attributes): bigint => (BigInt(a.mtimeHigh) << 32n) | BigInt(a.mtimeLow);
+const ctimeOf = (a: Attributes): bigint => (BigInt(a.ctimeHigh) << 32n) | BigInt(a.ctimeLow);
 
 /** struct fuse_in_header, then the body. */
 export function fuseRequest(
@@ -63,10 +64,10 @@ export const fuseAttr = (a: Attributes): Buffer =>
     u64(Math.ceil(a.size / 512)), // blocks
     u64(mtimeOf(a)), // atime
     u64(mtimeOf(a)), // mtime
-    u64(mtimeOf(a)), // ctime
+    u64(ctimeOf(a)), // ctime
     u32(a.mtimeNsec), // atimensec
     u32(a.mtimeNsec), // mtimensec
-    u32(a.mtimeNsec), // ctimensec
+    u32(a.ctimeNsec), // ctimensec
     u32(a.mode),
     u32(a.nlink),
     u32(a.uid),
@@ -128,7 +129,7 @@ export const fuseStatxOut = (a: Attributes, major: number, minor: number): Buffe
     u64(0), // attributes_mask
     fuseSxTime(mtimeOf(a), a.mtimeNsec), // atime
     fuseSxTime(0n, 0), // btime
-    fuseSxTime(mtimeOf(a), a.mtimeNsec), // ctime
+    fuseSxTime(ctimeOf(a), a.ctimeNsec), // ctime
     fuseSxTime(mtimeOf(a), a.mtimeNsec), // mtime
     u32(major), // rdev_major
     u32(minor), // rdev_minor

@@ -20,6 +20,9 @@ const regular: Attributes = {
   mtimeLow: 0x89abcdef,
   mtimeHigh: 0x3,
   mtimeNsec: 999_999_999,
+  ctimeLow: 0x9abcdef1,
+  ctimeHigh: 0x4,
+  ctimeNsec: 987_654_321,
 };
 /** A second and a nanosecond before 1970. */
 const before1970: Attributes = { ...regular, mtimeLow: 0xfffffffe, mtimeHigh: 0xffffffff, mtimeNsec: 999_999_999 };
@@ -92,7 +95,7 @@ describe('ReplyBuffer structures', () => {
   test('entry() of a small file, byte by byte', () => {
     const small = { ...emptyAttributes(), ino: 5, generation: 7, mode: 0o100644, nlink: 1, uid: 1, gid: 2, size: 600 };
     expectBytes(
-      payloadOf((reply) => reply.entry({ ...small, mtimeLow: 0x65, mtimeNsec: 9 })),
+      payloadOf((reply) => reply.entry({ ...small, mtimeLow: 0x65, mtimeNsec: 9, ctimeLow: 0x66, ctimeNsec: 8 })),
       Buffer.from(
         // nodeid, generation, entry_valid, attr_valid, *_nsec
         '0500000000000000' +
@@ -107,8 +110,8 @@ describe('ReplyBuffer structures', () => {
           // atime, mtime, ctime
           '6500000000000000' +
           '6500000000000000' +
-          '6500000000000000' +
-          '090000000900000009000000' +
+          '6600000000000000' +
+          '090000000900000008000000' +
           // mode, nlink, uid, gid, rdev, blksize, flags
           'a4810000' +
           '01000000' +

@@ -1,0 +1,100 @@
+/**
+ * The time of the last change (ctime) of each inode. An image keeps none: it is mtime and something up to 4,096 s above it
+ * that follows from what the inode is. So another content under the same path, size and mtime has another ctime, which is
+ * how backup programs, git and make know it from the old one; and what is the same has the same ctime in every mount.
+ * docs/handles.md specifies it.
+ */
+import { finishHash, hashBytes, hashWord } from '../base/murmur-hash.ts';
+import { direntName, isDirectory, xattrsOf } from './lookup.ts';
+import { type ManifestTables, NONE, S_IFMT } from './tables.ts';
+
+/** A time as seconds since 1970 in two's complement, low word and high word, and nanoseconds. */
+export interface ChangeTime {
+  ctimeLow: number;
+  ctimeHigh: number;
+  ctimeNsec: number;
+}
+
+const SECOND = 1_000_000_000;
+/** The seconds are another mix of the same bits, so that programs that drop nanoseconds see a change, too. */
+const SECONDS_SALT = 0x9e3779b9;
+const SECONDS_SHIFT = 20;
+const LAST_SECOND_HIGH = 0x7fffffff;
+const INODE_BYTES = 28;
+
+/** Computes change times. One a thread: it remembers what it hashed of directories and sets of xattrs. */
+export class ChangeTimes {
+  readonly #tables: ManifestTables;
+  /** By row, 0 for what was not computed yet. */
+  readonly #entries: Uint32Array;
+  readonly #xattrs: Uint32Array;
+
+  constructor(tables: ManifestTables) {
+    this.#tables = tables;
+    this.#entries = new Uint32Array(tables.directories.inode.length);
+    this.#xattrs = new Uint32Array(tables.xattrs.first.length);
+  }
+
+  /** Fills `out` with the change time of inode `row`. */
+  fill(row: number, out: ChangeTime): void {
+    const { mtime, mtimeNsec } = this.#tables.inodes;
+    const hash = this.#hashOf(row);
+    const nsec = (mtimeNsec[row] as number) + (hash % SECOND);
+    const carry = nsec >= SECOND ? 1 : 0;
+    const seconds = (finishHash(hash ^ SECONDS_SALT, 0) >>> SECONDS_SHIFT) + carry;
+    const low = (mtime[row * 2] as number) + seconds;
+    const high = mtime[row * 2 + 1] as number;
+    out.ctimeNsec = nsec - carry * SECOND;
+    out.ctimeLow = low >>> 0;
+    out.ctimeHigh = low > 0xffff_ffff && high !== LAST_SECOND_HIGH ? (high + 1) >>> 0 : high;
+    // nothing comes after the last second that there is
+    if (low > 0xffff_ffff && high === LAST_SECOND_HIGH) out.ctimeLow = 0xffff_ffff;
+  }
+
+  #hashOf(row: number): number {
+    const { generation, mode, uid, gid, nlink, xattrs, payload } = this.#tables.inodes;
+    const set = xattrs[row] as number;
+    let hash = hashWord(0, generation[row] as number);
+    hash = hashWord(hash, mode[row] as number);
+    hash = hashWord(hash, uid[row] as number);
+    hash = hashWord(hash, gid[row] as number);
+    hash = hashWord(hash, nlink[row] as number);
+    hash = hashWord(hash, set === NONE ? 0 : this.#xattrs[set] || this.#hashXattrs(row, set));
+    const directory = isDirectory(this.#tables, row) ? (payload[row] as number) : NONE;
+    hash = hashWord(hash, directory === NONE ? 0 : this.#entries[directory] || this.#hashEntries(directory));
+    return finishHash(hash, INODE_BYTES);
+  }
+
+  #hashXattrs(row: number, set: number): number {
+    let hash = 0;
+    let length = 0;
+    for (const pair of xattrsOf(this.#tables, row)) {
+      for (const bytes of pair) {
+        hash = hashBytes(hashWord(hash, bytes.length), bytes);
+        length += 4 + bytes.length;
+      }
+    }
+    hash = finishHash(hash, length);
+    this.#xattrs[set] = hash;
+    return hash;
+  }
+
+  /** Names, and what they lead to: what changes the ctime of a directory elsewhere, too. */
+  #hashEntries(directory: number): number {
+    const { directories, dirents, inodes } = this.#tables;
+    const from = directories.first[directory] as number;
+    const to = directories.first[directory + 1] as number;
+    let hash = 0;
+    for (let dirent = from; dirent < to; dirent++) {
+      const name = direntName(this.#tables, dirent);
+      const row = dirents.inode[dirent] as number;
+      hash = hashBytes(hashWord(hash, name.length), name);
+      hash = hashWord(hash, inodes.id[row * 2] as number);
+      hash = hashWord(hash, inodes.id[row * 2 + 1] as number);
+      hash = hashWord(hash, (inodes.mode[row] as number) & S_IFMT);
+    }
+    hash = finishHash(hash, to - from);
+    this.#entries[directory] = hash;
+    return hash;
+  }
+}
