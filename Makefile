@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint format bench fuzz clean
+.PHONY: help setup build demo unit test lint format bench fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,9 @@ test: build ## every test, with real mounts
 	@scripts/setup test
 	@scripts/check-fuse
 	@npx vitest run $(TESTS)
+
+unit: setup ## the unit tests, no mounts and no build: the fast loop (TESTS=… for some)
+	@npx vitest run --project unit $(TESTS)
 
 lint: build ## types of the tests, format, import directions
 	@npm run --silent check
