@@ -37,6 +37,7 @@ const writeFn = native('int64_t write(int fd, const void *buffer, size_t length)
 const pollFn = native('int poll(_Inout_ uint8_t *fds, unsigned long count, int timeout)');
 const readaheadFn = native('int64_t readahead(int fd, int64_t offset, size_t length)');
 const fcntlFn = native('int fcntl(int fd, int command, int argument)');
+const flockFn = native('int flock(int fd, int operation)');
 const syslogFn = native('int syslog(int priority, const char *format, const char *text)');
 
 export const MS_RDONLY = 1;
@@ -46,6 +47,9 @@ export const MS_NOEXEC = 8;
 export const MS_NOATIME = 1024;
 export const MNT_DETACH = 2;
 export const UMOUNT_NOFOLLOW = 8;
+export const LOCK_SH = 1;
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
 
 /** mount(2). */
 export function mount(
@@ -74,6 +78,11 @@ export function ioctlInteger(fd: number, request: number, argument: number): num
   return ioctlIntegerFn(fd, request, argument);
 }
 let ioctlIntegerFn: NativeFunction | undefined;
+
+/** flock(2). `operation`: LOCK_SH or LOCK_EX, or'ed with LOCK_NB. */
+export function flock(fd: number, operation: number): 0 | Errno {
+  return asErrno(flockFn(fd, operation));
+}
 
 /** syncfs(2): waits until everything written to the file system of `fd` is on its device. */
 export function syncfs(fd: number): 0 | Errno {
