@@ -15,7 +15,6 @@ import { signImageId } from '../src/sign/encode-sign1.ts';
 import { readSigningKey } from '../src/sign/key-file.ts';
 import type { SigningKey } from '../src/sign/keys.ts';
 import { signaturePathOf } from '../src/sign/signature-file.ts';
-import { asEmbedded } from '../src/sign/trailer.ts';
 import { type LocalRepository, openOrInitRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
 import type { SealOptions } from '../src/store/seal.ts';
@@ -183,7 +182,7 @@ async function pack(
       signal,
       onWait: warn,
       onProgress: (p) => progress.update(p),
-      ...(key !== undefined && options.embedSignature ? { embed: (id) => asEmbedded(signImageId(id, key)) } : {}),
+      ...(key !== undefined && options.embedSignature ? { signature: (id) => signImageId(id, key) } : {}),
     });
     const packed = { ...built, ...signPacked(target, built.id, key, options, warn) };
     return options.seal ? { ...packed, seal: await seal(target, repository, { signal, onWait: warn }) } : packed;

@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { toHex } from '../base/bytes.ts';
 import { blake3, type HashAlgorithm } from '../base/digest.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { imageParts } from '../image/image-parts.ts';
 import { keptImageOf } from '../image/kept-image.ts';
 import { type BuilderInode, ManifestBuilder } from '../manifest/builder.ts';
 import { encodeManifest } from '../manifest/encode.ts';
@@ -27,8 +28,8 @@ export interface BuildOptions {
   /** fsync objects and image. */
   readonly durable: boolean;
   readonly repositories: readonly RepositoryHint[];
-  /** What follows the manifest in the image file, where something does: its signature. `id` has 32 bytes. */
-  readonly embed?: (id: Uint8Array) => Uint8Array;
+  /** The signature that is to lie in the image file, where one is. `id` has 32 bytes. */
+  readonly signature?: (id: Uint8Array) => Uint8Array;
   /** Read every file, also those that an earlier run has read and that did not change. */
   readonly rehash: boolean;
   /** Register the image in the repository, so that its objects are kept; else they are kept for a while. */
@@ -115,7 +116,7 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
     const manifest = encodeManifest(tables);
     const digest = blake3(manifest);
     const id = toHex(digest);
-    const file = options.embed === undefined ? [manifest] : [manifest, options.embed(digest)];
+    const file = imageParts(manifest, digest, options.signature?.(digest));
     checkAborted(options.signal);
     // before there is an image: nobody may find one whose objects can be deleted
     const isNew = await keepObjects(tables, id, options);

@@ -1,16 +1,17 @@
 /** Reading an image file: bytes, id, signature, validated tables. */
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { toHex } from '../base/bytes.ts';
-import { blake3, createDigest } from '../base/digest.ts';
+import { createDigest } from '../base/digest.ts';
 import { EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, type Errno, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../base/error.ts';
 import { type ImageDigest, parseImageDigest } from '../base/image-digest.ts';
 import { decodeManifest } from '../manifest/decode.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { TrustedKey } from '../sign/keys.ts';
-import { type ImageParts, splitImage } from '../sign/trailer.ts';
 import { type MeasureVerity, measureVerity } from '../system/fsverity.ts';
+import { DamagedImageError, type ImageParts, splitImage } from './image-parts.ts';
 import { type ImageSignature, requireSignature } from './image-signature.ts';
+import { whyMalformed } from './malformed-image.ts';
 
 export interface ImageFile {
   /** The image id: BLAKE3 of the manifest's bytes, 64 hexadecimal digits. */
@@ -22,7 +23,7 @@ export interface ImageFile {
   readonly signature: ImageSignature | undefined;
 }
 
-/** An image file of which only the trailer was looked at. */
+/** An image file of which only what follows the manifest was looked at. */
 export interface ImageBytes extends ImageParts {
   readonly id: string;
   /** Size of the file. */
@@ -91,15 +92,25 @@ export function readOpenImage(
   const file = readFile(fd, path);
   // of the whole file, its signature included
   if (wanted?.kind === 'fsverity' && !isMeasured) compare('fs-verity digest', path, verityDigestOf(file), wanted);
-  const { id, bytes, manifest, signature } = partsOf(file, path);
+  const { id, bytes, signature, ...parts } = partsOf(file, path);
   if (wanted?.kind === 'id') compare('id', path, id, wanted);
   const signed = keys && explain(path, () => requireSignature(path, id, signature, keys));
-  return { id, bytes, tables: decodeImage(path, manifest), signature: signed };
+  return { id, bytes, tables: decodeImage(path, parts), signature: signed };
 }
 
-/** The tables of a manifest; errors name the image. @throws CfsError as `decodeManifest` */
-export function decodeImage(path: string, manifest: Uint8Array): ManifestTables {
-  return explain(path, () => decodeManifest(manifest));
+/** The tables of an image's manifest; errors name the image. @throws CfsError as `decodeManifest` */
+export function decodeImage(
+  path: string,
+  { manifest, hasChecksum }: Pick<ImageParts, 'manifest' | 'hasChecksum'>,
+): ManifestTables {
+  return explain(path, () => {
+    try {
+      return decodeManifest(manifest);
+    } catch (error) {
+      if (!(error instanceof CfsError) || error.kind !== 'image') throw error;
+      throw new CfsError('image', whyMalformed(error.message, manifest, hasChecksum), { cause: error });
+    }
+  });
 }
 
 /**
@@ -111,14 +122,16 @@ export function readImageBytes(fd: number, path: string): ImageBytes {
 }
 
 function partsOf(file: Uint8Array, path: string): ImageBytes {
-  const { manifest, signature } = explain(path, () => splitImage(file));
-  return { id: toHex(blake3(manifest)), bytes: file.length, manifest, signature };
+  const parts = explain(path, () => splitImage(file));
+  return { ...parts, id: toHex(parts.digest), bytes: file.length };
 }
 
 function explain<T>(path: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
+    if (error instanceof DamagedImageError)
+      throw new DamagedImageError(cannotReadText(path, error.message), { cause: error });
     // a wrong key is no matter of the image
     if (error instanceof CfsError && error.kind !== 'usage') throw cannotRead(path, error.message, error.kind, error);
     throw error;
@@ -172,8 +185,10 @@ export function imageVerityDigest(path: string, measure: MeasureVerity = measure
 }
 
 function cannotRead(path: string, reason: string, kind: ErrorKind = 'image', cause?: unknown): CfsError {
-  return new CfsError(kind, `Cannot read image ${path}: ${reason}`, { cause });
+  return new CfsError(kind, cannotReadText(path, reason), { cause });
 }
+
+const cannotReadText = (path: string, reason: string): string => `Cannot read image ${path}: ${reason}`;
 
 function readFile(fd: number, path: string): Uint8Array {
   try {

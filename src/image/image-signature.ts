@@ -22,7 +22,7 @@ export interface ImageSignature {
  * The first good signature of an image: the one in it, else one beside it. One good one is enough, whatever the others are.
  * @param image where it was opened
  * @param id 64 hexadecimal digits
- * @param embedded what `splitImage` found
+ * @param embedded what `splitSignature` found
  * @param keys any of them may have signed; none: nothing is accepted
  * @throws CfsError (image) with what is wrong with each that there is
  */

@@ -6,9 +6,9 @@ import { CfsError, reasonOf } from '../base/error.ts';
 import { signImageId } from '../sign/encode-sign1.ts';
 import { keyIdText, type SigningKey } from '../sign/keys.ts';
 import { signaturePathOf } from '../sign/signature-file.ts';
-import { asEmbedded } from '../sign/trailer.ts';
 import { replaceFile } from '../store/local.ts';
 import { decodeImage, openImage, readImageBytes } from './image-file.ts';
+import { imageParts } from './image-parts.ts';
 import type { ImageSignature } from './image-signature.ts';
 
 /** A signature that was made. */
@@ -32,12 +32,12 @@ export function signImageFile(
 ): { readonly id: string; readonly signature: MadeSignature } {
   const fd = openImage(path);
   try {
-    const { id, manifest } = readImageBytes(fd, path);
-    decodeImage(path, manifest);
+    const { id, digest, ...parts } = readImageBytes(fd, path);
+    decodeImage(path, parts);
     const target = realpathSync(path);
     if (!embed) return { id, signature: writeSignature(target, id, key, true) };
-    const embedded = asEmbedded(signImageId(fromHex(id), key));
-    replace(target, () => replaceFile(target, [manifest, embedded], true, fstatSync(fd)));
+    const file = imageParts(parts.manifest, digest, signImageId(digest, key));
+    replace(target, () => replaceFile(target, file, true, fstatSync(fd)));
     return { id, signature: describeSignature(key, 'embedded') };
   } finally {
     closeSync(fd);

@@ -1,5 +1,6 @@
 /**
- * A signature in the image file itself: manifest, COSE_Sign1, and 12 bytes by which it is found (docs/manifest.md). Pure.
+ * A signature in the image file itself: manifest, COSE_Sign1, and 12 bytes by which it is found (docs/manifest.md). The
+ * checksum of an image comes after it (image-parts.ts). Pure.
  *
  * No manifest ends with the magic: its last byte is 0x80, an empty array, or the end of a text, and UTF-8 has no byte 0xff.
  */
@@ -16,18 +17,18 @@ const LENGTH_SIZE = 4;
 
 export const TRAILER_SIZE: number = LENGTH_SIZE + MAGIC.length;
 
-/** An image file's parts, as views. */
-export interface ImageParts {
+/** A manifest, and what signs it in the same file, as views. */
+export interface SignedManifest {
   readonly manifest: Uint8Array;
   /** A well-formed COSE_Sign1; undefined where the file has none. */
   readonly signature: Uint8Array | undefined;
 }
 
 /**
- * Takes an image file apart. The manifest is not looked at.
+ * Takes the signature off an image file, of which the checksum was taken before (image-parts.ts). The manifest is not looked at.
  * @throws CfsError (image) where there is a trailer and it, or what it leads to, is malformed
  */
-export function splitImage(file: Uint8Array): ImageParts {
+export function splitSignature(file: Uint8Array): SignedManifest {
   const magicAt = file.length - MAGIC.length;
   if (magicAt < 0 || !equalBytes(file.subarray(magicAt), MAGIC)) return { manifest: file, signature: undefined };
   const end = file.length - TRAILER_SIZE;

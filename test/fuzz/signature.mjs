@@ -7,7 +7,7 @@ import { CborTag, readCbor } from '../../dist/src/sign/cbor-reader.js';
 import { decodeSign1 } from '../../dist/src/sign/cose-sign1.js';
 import { signImageId } from '../../dist/src/sign/encode-sign1.js';
 import { formatPublicKey, parsePrivateKey, parsePublicKey } from '../../dist/src/sign/keys.js';
-import { asEmbedded, splitImage } from '../../dist/src/sign/trailer.js';
+import { asEmbedded, splitSignature } from '../../dist/src/sign/trailer.js';
 import { findSigner } from '../../dist/src/sign/verify-sign1.js';
 
 // the corpus is signed by these: seeds of 32 bytes, each all of one digit
@@ -109,7 +109,7 @@ function checkSignature(bytes, id) {
 }
 
 function checkImage(file) {
-  const parts = unlessRefused('image', () => splitImage(file));
+  const parts = unlessRefused('image', () => splitSignature(file));
   if (parts === undefined) return;
   const { manifest, signature } = parts;
   const trailer = signature === undefined ? new Uint8Array() : asEmbedded(signature);

@@ -4,7 +4,7 @@ import { concatBytes, equalBytes } from '../../src/base/bytes.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';
 import { MAX_SIGN1_BYTES } from '../../src/sign/cose-sign1.ts';
 import { signImageId } from '../../src/sign/encode-sign1.ts';
-import { asEmbedded, splitImage, TRAILER_SIZE } from '../../src/sign/trailer.ts';
+import { asEmbedded, splitSignature, TRAILER_SIZE } from '../../src/sign/trailer.ts';
 import { byteString, text } from '../manifest/cbor-writer.ts';
 import { refusal as manifestRefusal } from '../manifest/exercise.ts';
 import { sampleTables } from '../manifest/sample.ts';
@@ -23,21 +23,21 @@ const u32 = (value: number): Uint8Array => {
 /** A file whose trailer says `length`. */
 const claiming = (length: number, ...parts: readonly Uint8Array[]): Uint8Array =>
   Buffer.concat([...parts, u32(length), MAGIC]);
-const refusal = (file: Uint8Array): string => refusalOf(() => splitImage(file));
+const refusal = (file: Uint8Array): string => refusalOf(() => splitSignature(file));
 
-describe('splitImage()', () => {
+describe('splitSignature()', () => {
   test('gives what was put together', () => {
     expect(signedImage.length).toBe(manifest.length + signature.length + TRAILER_SIZE);
-    const parts = splitImage(signedImage);
+    const parts = splitSignature(signedImage);
     expect(equalBytes(parts.manifest, manifest)).toBe(true);
     expect(parts.signature).toEqual(signature);
     // where the file is a part of a buffer, too
     const inside = concatBytes(Uint8Array.of(1, 2, 3), signedImage).subarray(3);
-    expect(equalBytes(splitImage(inside).manifest, manifest)).toBe(true);
+    expect(equalBytes(splitSignature(inside).manifest, manifest)).toBe(true);
   });
 
   test('gives views: nothing of a large image is copied', () => {
-    const { manifest: view } = splitImage(signedImage);
+    const { manifest: view } = splitSignature(signedImage);
     expect([view.buffer, view.byteOffset]).toEqual([signedImage.buffer, signedImage.byteOffset]);
   });
 
@@ -48,7 +48,7 @@ describe('splitImage()', () => {
     ['a cut magic', signedImage.subarray(0, -1)],
     ['bytes behind it', concatBytes(signedImage, Uint8Array.of(0))],
   ])('finds no signature in %s', (_, file) => {
-    expect(splitImage(file)).toEqual({ manifest: file, signature: undefined });
+    expect(splitSignature(file)).toEqual({ manifest: file, signature: undefined });
   });
 
   test.each([
@@ -83,7 +83,7 @@ describe('splitImage()', () => {
 
   test('leaves a second trailer to the manifest, which is none then', () => {
     const twice = concatBytes(signedImage, asEmbedded(signature));
-    const { manifest: inner } = splitImage(twice);
+    const { manifest: inner } = splitSignature(twice);
     expect(equalBytes(inner, signedImage)).toBe(true);
     expect(manifestRefusal(inner)).toContain(
       `${signedImage.length - manifest.length} bytes follow the end of the manifest`,
@@ -95,7 +95,7 @@ describe('splitImage()', () => {
       messageOf({ open: header([[text('x'), byteString(new Uint8Array(size))]]) });
     const large = filler(MAX_SIGN1_BYTES - filler(10_000).length + 10_000);
     expect(large.length).toBe(MAX_SIGN1_BYTES);
-    expect(splitImage(concatBytes(manifest, asEmbedded(large))).signature).toEqual(large);
+    expect(splitSignature(concatBytes(manifest, asEmbedded(large))).signature).toEqual(large);
   });
 
   test('splits any bytes, or refuses them, without a fault', () => {
@@ -107,7 +107,7 @@ describe('splitImage()', () => {
       fc.property(anyFile, fc.boolean(), ([bytes, length], isSigned) => {
         const file = isSigned ? claiming(length, bytes, signature) : claiming(length, bytes);
         try {
-          const parts = splitImage(file);
+          const parts = splitSignature(file);
           expect(parts.manifest.length + (parts.signature?.length ?? 0) + TRAILER_SIZE).toBe(file.length);
         } catch {
           refusal(file);
@@ -121,6 +121,6 @@ describe('splitImage()', () => {
     const tables = sampleTables();
     const header = { ...tables.header, repositories: [{ uuid: 'x', hint: MAGIC.toString('latin1') }] };
     const ending = encodeManifest({ ...tables, header });
-    expect(splitImage(ending).signature).toBeUndefined();
+    expect(splitSignature(ending).signature).toBeUndefined();
   });
 });

@@ -1,11 +1,15 @@
 /** `cfs-repo fsck`. */
 import { availableParallelism } from 'node:os';
+import { printable } from '../../src/base/bytes.ts';
 import { type CheckProgress, checkRepository, type FsckResult } from '../../src/store/fsck.ts';
+import type { LocalRepository } from '../../src/store/local.ts';
 import type { Repaired } from '../../src/store/repair.ts';
+import { listRoots } from '../../src/store/roots.ts';
 import { EXIT, type ExitStatus, integerOption, printJson } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { formatTable } from '../table.ts';
+import { stateOf } from './images.ts';
 import { repairSources } from './repair-sources.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
 
@@ -52,9 +56,9 @@ async function fsck(dir: string, { repairFrom, dryRun, jobs, json }: Options): P
   const sources = repairSources(repository, repairFrom);
   const started = Date.now();
   const line = new ProgressLine(!json);
-  let result: FsckResult;
+  let checked: FsckResult;
   try {
-    result = await checkRepository(repository, {
+    checked = await checkRepository(repository, {
       sources,
       threads: jobs,
       dryRun,
@@ -66,15 +70,33 @@ async function fsck(dir: string, { repairFrom, dryRun, jobs, json }: Options): P
   }
   const ms = Date.now() - started;
   const { path, uuid, hash } = repository;
+  const damagedImages = findDamagedImages(repository);
+  const result = { ...checked, damagedImages };
   if (json) printJson({ path, uuid, hash, ...result, damaged: result.damaged.map(jsonOf), seconds: ms / 1000 });
   else process.stdout.write(textOf(result, ms));
   return statusOf(result);
 }
 
+interface DamagedImage {
+  readonly image: string;
+  readonly path: string;
+}
+
+type Result = FsckResult & { readonly damagedImages: readonly DamagedImage[] };
+
 const isRepaired = ({ from }: Repaired): boolean => from !== undefined;
 
-function statusOf({ damaged, badRoots }: FsckResult): ExitStatus {
-  if (badRoots.length > 0) return EXIT.found;
+/** Registered images whose files are at their paths, with bytes that have changed. */
+function findDamagedImages(repository: LocalRepository): readonly DamagedImage[] {
+  return listRoots(repository).flatMap(({ image, header }) =>
+    header !== undefined && header.path !== '' && stateOf(header.path, image) === 'damaged'
+      ? [{ image, path: header.path }]
+      : [],
+  );
+}
+
+function statusOf({ damaged, badRoots, damagedImages }: Result): ExitStatus {
+  if (badRoots.length > 0 || damagedImages.length > 0) return EXIT.found;
   if (damaged.length === 0) return EXIT.ok;
   return damaged.every(isRepaired) ? EXIT.repaired : EXIT.found;
 }
@@ -89,15 +111,18 @@ function progressText({ objects, bytes, directories }: CheckProgress, elapsedMs:
   return progressBar(directories / PREFIXES, rates, elapsedMs);
 }
 
-function textOf(result: FsckResult, ms: number): string {
-  const { objects, bytes, damaged, roots, badRoots, oddities, temporaries, quarantined } = result;
+function textOf(result: Result, ms: number): string {
+  const { objects, bytes, damaged, roots, badRoots, damagedImages, oddities, temporaries, quarantined } = result;
   const rate = `${formatDuration(ms)}, ${formatBytes((bytes * 1000) / Math.max(ms, 1))}/s`;
   const repaired = damaged.filter(isRepaired).length;
   const lines = [
     `checked     ${formatCounted(objects, 'object')}, ${formatBytes(bytes)} (${rate})`,
     `damaged     ${formatCount(damaged.length)}${damaged.length > 0 ? `, of these repaired ${formatCount(repaired)}` : ''}`,
   ];
-  if (roots > 0) lines.push(`images      ${formatCount(roots)} registered`);
+  if (roots > 0) {
+    const files = damagedImages.length > 0 ? `, of these damaged ${formatCount(damagedImages.length)}` : '';
+    lines.push(`images      ${formatCount(roots)} registered${files}`);
+  }
   if (quarantined > 0) lines.push(`quarantine  ${formatCounted(quarantined, 'file')}`);
   if (temporaries > 0) lines.push(`unfinished  ${formatCounted(temporaries, 'file')} in tmp/`);
   if (oddities.length > 0) lines.push(`odd         ${formatCount(oddities.length)}`);
@@ -112,6 +137,13 @@ function textOf(result: FsckResult, ms: number): string {
         badRoots.map(({ image, problem }) => [image, problem]),
       ),
     );
+  }
+  if (damagedImages.length > 0) {
+    const rows = damagedImages.map(({ image, path }) => [
+      image,
+      `bytes of the file have changed: ${printable(Buffer.from(path))}`,
+    ]);
+    lines.push('', ...formatTable(['image', 'problem'], rows));
   }
   if (oddities.length > 0) {
     const rows = oddities.map(({ path, problem, mended }) => [path, problem, mended === true ? 'mended' : 'left']);

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import { printable } from '../../src/base/bytes.ts';
 import { CfsError } from '../../src/base/error.ts';
 import { readImageId } from '../../src/image/image-file.ts';
+import { DamagedImageError } from '../../src/image/image-parts.ts';
 import type { KeepListHeader } from '../../src/store/keep-list.ts';
 import type { LocalRepository } from '../../src/store/local.ts';
 import { lockForWriting } from '../../src/store/lock.ts';
@@ -104,11 +105,14 @@ function goneImages(repository: LocalRepository): string[] {
     .map(({ image }) => image);
 }
 
-function stateOf(path: string, image: string): 'there' | 'gone' | 'unknown' {
+/** What is at the path of a registered image: it, the image with bytes that have changed, something else or nothing, or what cannot be read. */
+export function stateOf(path: string, image: string): 'there' | 'damaged' | 'gone' | 'unknown' {
   try {
     if (statSync(path, { throwIfNoEntry: false }) === undefined) return 'gone';
     return readImageId(path) === image ? 'there' : 'gone';
   } catch (error) {
+    // which image it was is not known: it is not gone, and its objects are needed to mount another copy of it
+    if (error instanceof DamagedImageError) return 'damaged';
     return error instanceof CfsError && error.kind === 'image' ? 'gone' : 'unknown';
   }
 }
@@ -133,7 +137,8 @@ export const rowsOf = (roots: readonly Root[]): string[][] =>
   roots.flatMap(({ image, header }) => (header === undefined ? [] : [rowOf(image, header)]));
 
 function rowOf(image: string, { objects, bytes, time, path }: KeepListHeader): string[] {
-  const where = path === '' ? '' : `${printable(Buffer.from(path))}${stateOf(path, image) === 'gone' ? ' (gone)' : ''}`;
+  const state = path === '' ? '' : stateOf(path, image);
+  const where = `${printable(Buffer.from(path))}${state === 'gone' || state === 'damaged' ? ` (${state})` : ''}`;
   return [image, formatCount(objects), formatBytes(bytes), dateOf(time), where];
 }
 
