@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** cfs-checkpoint: what checkpoint and restore of processes needs beside itself where they use a mount. */
 import { resolve } from 'node:path';
+import { oneLine } from '../src/base/bytes.ts';
 import { CfsError } from '../src/base/error.ts';
 import { check } from './checkpoint/check.ts';
 import { prepare } from './checkpoint/prepare.ts';
@@ -73,7 +74,7 @@ function showChecked(mount: string, { imagesDir, json }: Options): ExitStatus {
   if (json) printJson(files);
   else if (changed.length === 0) process.stdout.write(`${files.length} files are as they were\n`);
   for (const { path, uses, problem } of json ? [] : changed) {
-    process.stdout.write(`${path}: ${problem} (used by ${uses.join(', ')})\n`);
+    process.stdout.write(`${oneLine(`${path}: ${problem} (used by ${uses.join(', ')})`)}\n`);
   }
   return changed.length === 0 ? EXIT.ok : EXIT.found;
 }

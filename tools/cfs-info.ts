@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** cfs-info: what is in an image, without a mount; its signature; what mounts are made of; handles of files. */
 import { type Command, Option } from 'commander';
+import { oneLine } from '../src/base/bytes.ts';
 import { CfsError } from '../src/base/error.ts';
 import { formatImageDigest } from '../src/base/image-digest.ts';
 import { imageVerityDigest, readImage } from '../src/image/image-file.ts';
@@ -8,7 +9,7 @@ import { walkPaths, writeDump } from '../src/manifest/dump.ts';
 import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
 import { openRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
-import { EXIT, type ExitStatus, makeCommand, runTool } from './cli.ts';
+import { EXIT, type ExitStatus, makeCommand, printError, runTool } from './cli.ts';
 import { type DiffOptions, diff } from './info/diff.ts';
 import { showHandles, showImageHandles } from './info/handle.ts';
 import { describeInode, jsonOfInode } from './info/inode.ts';
@@ -227,7 +228,7 @@ function showIds(
     const digest = fsverity ? formatImageDigest(imageVerityDigest(image)) : undefined;
     const shown = digest ?? id;
     if (json) out.jsonElement({ image, id, fsverity: digest });
-    else out.text(images.length === 1 ? `${shown}\n` : `${shown}  ${image}\n`);
+    else out.text(images.length === 1 ? `${shown}\n` : `${shown}  ${oneLine(image)}\n`);
   }
   if (json) out.jsonEnd();
 }
@@ -250,9 +251,8 @@ function showMissing(image: string, dirs: readonly string[], json: boolean, out:
   if (objects === 0) return EXIT.ok;
   out.flush(); // the list before the sum, where both go to one terminal
   const where = repositories.map(({ path }) => path).join(', ');
-  process.stderr.write(
-    `cfs-info: ${objects} of ${objectCount(tables)} objects (${bytes} bytes) of ${image} are missing from ${where}\n`,
-  );
+  const all = objectCount(tables);
+  printError('cfs-info', `${objects} of ${all} objects (${bytes} bytes) of ${image} are missing from ${where}`);
   return EXIT.found;
 }
 

@@ -3,6 +3,7 @@
 import { accessSync, constants, existsSync, realpathSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { oneLine } from '../src/base/bytes.ts';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
 import { ELOOP, ENAMETOOLONG, ENOTDIR, type Errno, errnoOf } from '../src/base/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
@@ -18,7 +19,16 @@ import { signaturePathOf } from '../src/sign/signature-file.ts';
 import { type LocalRepository, openOrInitRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
 import type { SealOptions } from '../src/store/seal.ts';
-import { EXIT, type ExitStatus, InterruptedError, integerOption, makeCommand, printJson, runTool } from './cli.ts';
+import {
+  EXIT,
+  type ExitStatus,
+  InterruptedError,
+  integerOption,
+  makeCommand,
+  printError,
+  printJson,
+  runTool,
+} from './cli.ts';
 import { formatBytes, formatCount, formatDuration } from './format.ts';
 import { ProgressLine } from './progress.ts';
 import { imageText, problemLines, sealedText, sealStatus } from './seal-report.ts';
@@ -157,7 +167,7 @@ async function pack(
   const repository = openOrInitRepository(store, options.hash);
   const target = throughLink(image);
   const warn = (line: string): void => {
-    if (!options.quiet) process.stderr.write(`cfs-mkimage: ${line}\n`);
+    if (!options.quiet) printError('cfs-mkimage', line);
   };
   if (options.seal) {
     requireSealable(target, repository);
@@ -288,7 +298,7 @@ function summary(image: string, r: Packed, ms: number): string {
   const rate = `${formatCount(Math.round((r.files * 1000) / Math.max(ms, 1)))} files/s, ${formatBytes((r.bytes * 1000) / Math.max(ms, 1))}/s`;
   const unchanged = r.unchangedFiles > 0 ? `; ${formatCount(r.unchangedFiles)} files unchanged, not read` : '';
   return [
-    `image    ${image} (${formatBytes(r.imageBytes)})`,
+    `image    ${oneLine(image)} (${formatBytes(r.imageBytes)})`,
     `id       ${r.id}`,
     `tree     ${formatCount(r.entries)} entries, ${formatCount(r.files)} files, ${formatBytes(r.bytes)}${unchanged}`,
     `objects  ${formatCount(r.objects)} (${formatBytes(r.objectBytes)}), of these new ${formatCount(r.newObjects)} (${formatBytes(r.newBytes)})`,
@@ -303,7 +313,7 @@ function summary(image: string, r: Packed, ms: number): string {
 function signatureLine({ signature }: Packed): string[] {
   if (signature === undefined) return [];
   const { where, algorithm, keyId } = signature;
-  return [`signed   ${where === 'embedded' ? 'in the image' : where}, key ${keyId} (${algorithm})`];
+  return [`signed   ${where === 'embedded' ? 'in the image' : oneLine(where)}, key ${keyId} (${algorithm})`];
 }
 
 await runTool('cfs-mkimage', main);

@@ -2,6 +2,7 @@
 import '../src/base/no-debugger.ts';
 import { constants } from 'node:os';
 import { Command, CommanderError, Help } from 'commander';
+import { oneLine } from '../src/base/bytes.ts';
 import { errnoOf } from '../src/base/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
 import { version } from '../src/base/installation.ts';
@@ -62,7 +63,7 @@ export function makeCommand(name: string, description: string, examples: string)
         optionDescription: (option) =>
           Help.prototype.optionDescription.call(helper, option).replace(/ ?\(default: (?:false|\[\])\)/, ''),
       })
-      .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, `${name}: `)) })
+      .configureOutput({ outputError: (text, write) => write(lines(text.replace(/^error: /, `${name}: `))) })
       .exitOverride()
   );
 }
@@ -83,6 +84,14 @@ export function ignoreStdoutErrors(): void {
   process.stdout.removeAllListeners('error').on('error', () => {});
 }
 
+/** Text of several lines, each of which may hold names of others' files. */
+const lines = (text: string): string => text.split('\n').map(oneLine).join('\n');
+
+/** Writes one line to stderr: an error, or what else a person should know. */
+export function printError(tool: string, line: string): void {
+  process.stderr.write(`${tool}: ${oneLine(line)}\n`);
+}
+
 /** Writes one JSON value and a line feed to stdout. */
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`);
@@ -101,7 +110,7 @@ export async function runTool(
   // a reader that has seen enough (`cfs-info ls | head`) is no error
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(EXIT.ok);
-    process.stderr.write(`${name}: Cannot write to stdout: ${reasonOf(error)}\n`);
+    printError(name, `Cannot write to stdout: ${reasonOf(error)}`);
     process.exit(EXIT.system);
   });
   try {
@@ -126,8 +135,8 @@ function report(name: string, error: unknown, mountWords: readonly ErrorKind[]):
       : kind === 'system'
         ? (error as Error).message
         : `internal error: ${reasonOf(error)}. This is a bug of ${name}; CFS_DEBUG=1 shows where.`;
-  process.stderr.write(`${name}: ${message}\n`);
-  if (process.env['CFS_DEBUG'] === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  printError(name, message);
+  if (process.env['CFS_DEBUG'] === '1' && error instanceof Error) process.stderr.write(`${lines(error.stack ?? '')}\n`);
   if (process.argv.includes('--json')) printJson({ error: { kind, message, status } });
   return status;
 }

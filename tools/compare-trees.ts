@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { oneLine } from '../src/base/bytes.ts';
 /** Compares two directory trees for a person: `make demo` holds a mount against its source with it. */
 import { CfsError } from '../src/base/error.ts';
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
@@ -36,7 +37,7 @@ function summary(result: CompareResult): string {
 }
 
 function table(result: CompareResult): string[] {
-  const rows = result.differences.map(({ path, field, left, right }) => [field, left, right, path]);
+  const rows = result.differences.map(({ path, field, left, right }) => [field, left, right, path].map(oneLine));
   rows.unshift(['FIELD', 'LEFT', 'RIGHT', 'PATH']);
   // the path comes last and is never padded: it may be thousands of bytes long
   const widths = [0, 1, 2].map((i) => Math.min(40, Math.max(...rows.map((row) => (row[i] as string).length))));

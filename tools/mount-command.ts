@@ -1,6 +1,7 @@
 /** What cfs-mount does with its command line. */
 import { closeSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { oneLine } from '../src/base/bytes.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
 import type { StartingDaemon } from '../src/mount/daemon.ts';
 import type { MountedImage, MountOptions } from '../src/mount/mount.ts';
@@ -98,7 +99,9 @@ async function upgradeMount([mount, ...more]: readonly string[], { json }: Optio
   const { mountpoint, from, to } = upgraded;
   if (json) printJson(upgraded);
   else
-    process.stdout.write(`${mountpoint}: version ${from.release} (pid ${from.pid}) -> ${to.release} (pid ${to.pid})\n`);
+    process.stdout.write(
+      `${oneLine(mountpoint)}: version ${from.release} (pid ${from.pid}) -> ${to.release} (pid ${to.pid})\n`,
+    );
   return EXIT.ok;
 }
 

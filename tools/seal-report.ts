@@ -1,4 +1,5 @@
 /** What sealing has come to, for people; cfs-repo and cfs-mkimage share it. */
+import { oneLine } from '../src/base/bytes.ts';
 import type { SealedImage } from '../src/image/seal-image.ts';
 import type { SealProblem, SealResult } from '../src/store/seal.ts';
 import { EXIT, type ExitStatus } from './cli.ts';
@@ -31,6 +32,7 @@ export function problemLines(problems: readonly SealProblem[]): string[] {
 
 /** "doc.cfs: sealed, fsverity-sha256:…" */
 export function imageText({ path, outcome, digest, reason }: SealedImage): string {
-  if (reason !== undefined) return `${path}: not sealed: ${reason}`;
-  return `${path}: sealed${outcome === 'already' ? ' before' : ''}, ${digest}`;
+  const shown = oneLine(path);
+  if (reason !== undefined) return `${shown}: not sealed: ${reason}`;
+  return `${shown}: sealed${outcome === 'already' ? ' before' : ''}, ${digest}`;
 }

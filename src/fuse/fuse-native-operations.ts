@@ -220,7 +220,8 @@ export class Operations {
     try {
       return body(path);
     } catch (error) {
-      const trace = process.env['CFS_DEBUG'] === '1' && error instanceof Error ? `\n${error.stack}` : '';
+      const trace =
+        process.env['CFS_DEBUG'] === '1' && error instanceof Error ? ` |${error.stack?.replaceAll('\n', ' |')}` : '';
       this.#log(`${operation} of ${show(path)} failed and was answered EIO: ${show(reasonOf(error))}${trace}`);
       return EIO;
     }

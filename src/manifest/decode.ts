@@ -2,6 +2,7 @@
 import { endianness } from 'node:os';
 // the decoder alone: cbor-x as a whole loads a native module for strings, of which an image has five
 import { addExtension, Decoder } from 'cbor-x/decode-no-eval';
+import { printable } from '../base/bytes.ts';
 import { BLOCK_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
 import { CfsError } from '../base/error.ts';
 import { checkCborProfile } from './cbor-profile.ts';
@@ -57,7 +58,7 @@ export function decodeManifest(bytes: Uint8Array): ManifestTables {
   try {
     root = decoder.decode(bytes);
   } catch (error) {
-    fail(`the CBOR does not decode: ${String(error)}`);
+    fail(`the CBOR does not decode: ${printable(Buffer.from(String(error)))}`);
   } finally {
     // cbor-x keeps what it decoded last until it decodes something else: let that be one byte
     decoder.decode(Uint8Array.of(0));
@@ -65,7 +66,7 @@ export function decodeManifest(bytes: Uint8Array): ManifestTables {
   if (!(root instanceof Map)) return fail('the top level is not a map');
   const version: unknown = root.get('version');
   if (version !== MANIFEST_VERSION) {
-    fail(`its version is ${String(version)}; this program reads version ${MANIFEST_VERSION}`);
+    fail(`its version is ${shown(version)}; this program reads version ${MANIFEST_VERSION}`);
   }
   checkKeys('the top level', root, ['version', 'hash', 'blockSize', ...Object.keys(TABLE_COLUMNS), 'repositories']);
   const tables = attachTables(
@@ -96,17 +97,32 @@ function columnBytes(name: string, type: ColumnType, column: unknown): Uint8Arra
 function checkKeys(where: string, map: ReadonlyMap<unknown, unknown>, expected: readonly string[]): void {
   const keys = [...map.keys()];
   if (keys.length !== expected.length || keys.some((key, i) => key !== expected[i])) {
-    fail(`${where} has the keys ${keys.map(String).join(', ').slice(0, 300)}; it must have ${expected.join(', ')}`);
+    fail(`${where} has the keys ${keys.map(keyText).join(', ').slice(0, 300)}; it must have ${expected.join(', ')}`);
   }
 }
+
+const SHOWN_LENGTH = 60;
+
+/** A value of any kind, for a message. */
+function shown(value: unknown): string {
+  if (typeof value === 'string') {
+    const rest = value.length > SHOWN_LENGTH ? '…' : '';
+    return `"${printable(Buffer.from(value.slice(0, SHOWN_LENGTH)))}${rest}"`;
+  }
+  if (typeof value === 'number' || typeof value === 'bigint') return String(value);
+  if (value === undefined) return 'missing';
+  return value instanceof Map ? 'a map' : Array.isArray(value) ? 'an array' : 'a byte string';
+}
+
+const keyText = (key: unknown): string => (typeof key === 'string' ? printable(Buffer.from(key)) : shown(key));
 
 function headerOf(root: ReadonlyMap<unknown, unknown>): ManifestHeader {
   const hash = root.get('hash');
   if (!HASH_ALGORITHMS.includes(hash as HashAlgorithm)) {
-    fail(`its hash is ${JSON.stringify(hash)?.slice(0, 100)}; known are ${HASH_ALGORITHMS.join(', ')}`);
+    fail(`its hash is ${shown(hash)}; known are ${HASH_ALGORITHMS.join(', ')}`);
   }
   const blockSize = root.get('blockSize');
-  if (blockSize !== BLOCK_SIZE) fail(`its block size is ${String(blockSize)}; version 1 has ${BLOCK_SIZE}`);
+  if (blockSize !== BLOCK_SIZE) fail(`its block size is ${shown(blockSize)}; version 1 has ${BLOCK_SIZE}`);
   const list: unknown = root.get('repositories');
   if (!Array.isArray(list)) return fail('repositories is not an array');
   const repositories = list.map((entry: unknown, i): RepositoryHint => {

@@ -1,5 +1,6 @@
 /** Serving a mount to its end, in the foreground or as a daemon. */
 import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs';
+import { oneLine } from '../base/bytes.ts';
 import { reasonOf } from '../base/error.ts';
 import { LOG_WARNING, syslog } from '../system/syscall.ts';
 import type { MountSummary } from './daemon.ts';
@@ -16,6 +17,11 @@ export function summaryOf(mounted: MountedImage): MountSummary {
  * goes to syslog: a full disk is no reason to stop serving.
  */
 export function makeLog(where: string | 'stderr' | 'syslog'): (line: string) => void {
+  const write = writerOf(where);
+  return (line) => write(oneLine(line));
+}
+
+function writerOf(where: string | 'stderr' | 'syslog'): (line: string) => void {
   const stamped = (line: string): string => `${new Date().toISOString()} cfs-mount[${process.pid}]: ${line}\n`;
   const toSyslog = (line: string): void => void syslog(LOG_WARNING, `cfs-mount[${process.pid}]: ${line}`);
   if (where === 'stderr') return (line) => void process.stderr.write(stamped(line));
@@ -99,7 +105,7 @@ export class MountKeeper {
     const line = `internal error, ${what}: ${(error.stack ?? error.message).replaceAll('\n', ' |')}`;
     this.#log(line);
     // a daemon that has not mounted yet still has its starter's terminal
-    process.stderr.write(`cfs-mount: ${line}\n`);
+    process.stderr.write(`cfs-mount: ${oneLine(line)}\n`);
     if (this.#supervisor === undefined) this.#unmount();
     this.#die('SIGKILL');
   }

@@ -6,6 +6,7 @@ import {
   equalBytes,
   exactUtf8,
   fromHex,
+  oneLine,
   printable,
   toHex,
   writeHex,
@@ -137,6 +138,26 @@ describe('printable()', () => {
         },
       ),
       { numRuns: 500 },
+    );
+  });
+});
+
+describe('oneLine()', () => {
+  it.each([
+    ['a\tb\nc', 'a\\x09b\\x0ac'],
+    ['\x1b]0;title\x07', '\\x1b]0;title\\x07'],
+    ['\x9b31m', '\\xc2\\x9b31m'],
+    ['\u202egpj.exe', '\\xe2\\x80\\xaegpj.exe'],
+    ['a \\ b, käse', 'a \\ b, käse'],
+  ])('shows %j in one line', (text, expected) => {
+    expect(oneLine(text)).toBe(expected);
+  });
+
+  it('leaves what printable() has shown', () => {
+    fc.assert(
+      fc.property(fc.uint8Array(), (bytes) => {
+        expect(oneLine(printable(bytes))).toBe(printable(bytes));
+      }),
     );
   });
 });

@@ -93,7 +93,7 @@ describe('decodeManifest() and the form of the file', () => {
     ['two images in one file', concatBytes(image, image), 'bytes follow the end'],
     ['a number', selfDescribed(uint(1)), 'the top level is not a map'],
     ['an array', selfDescribed(array([])), 'the top level is not a map'],
-    ['an empty map', selfDescribed(map([])), 'its version is undefined'],
+    ['an empty map', selfDescribed(map([])), 'its version is missing'],
   ];
   for (const [what, bytes, message] of refusals) {
     it(`refuses ${what}`, () => expect(refusal(bytes)).toContain(message));
@@ -102,9 +102,15 @@ describe('decodeManifest() and the form of the file', () => {
   const items: readonly (readonly [what: string, overrides: Overrides, message: string])[] = [
     ['version 0', { version: uint(0) }, 'its version is 0; this program reads version 1'],
     ['version 2', { version: uint(2) }, 'its version is 2; this program reads version 1'],
-    ['a version that is text', { version: text('1') }, 'its version is 1'],
+    ['a version that is text', { version: text('1') }, 'its version is "1";'],
     ['an unknown hash', { hash: text('md5') }, 'its hash is "md5"; known are'],
-    ['a hash that is no text', { hash: byteString(Buffer.from('blake3')) }, 'its hash is'],
+    ['a hash that is no text', { hash: byteString(Buffer.from('blake3')) }, 'its hash is a byte string;'],
+    ['a hash that is a large number', { hash: uint(2 ** 40) }, 'its hash is 1099511627776; known are'],
+    ['a hash that is a map', { hash: map([]) }, 'its hash is a map;'],
+    ['a hash that moves the cursor', { hash: text('\x1b[2J\n') }, 'its hash is "\\x1b[2J\\x0a"; known are'],
+    ['a huge hash', { hash: text('h'.repeat(1000)) }, `its hash is "${'h'.repeat(60)}…"; known are`],
+    ['a version that is a large number', { version: uint(2 ** 40) }, 'its version is 1099511627776;'],
+    ['a block size that is a large number', { blockSize: uint(2 ** 40) }, 'its block size is 1099511627776;'],
     ['another block size', { blockSize: uint(4096) }, 'its block size is 4096'],
     ['a table that is no map', { inodes: array([]) }, 'inodes is not a map'],
     ['a table without its columns', { directories: map([]) }, 'directories has the keys ; it must have inode, parent'],
@@ -150,9 +156,12 @@ describe('decodeManifest() and the form of the file', () => {
     const keys = (list: readonly (readonly [string, Uint8Array])[]): string => refusal(selfDescribed(map(list)));
     expect(keys([second, first, ...rest])).toContain('the top level has the keys hash, version');
     expect(keys(entries.slice(0, -1))).toContain('the top level has the keys');
+    expect(keys([...entries, ['\x1b]0;t\x07\ncfs: good', uint(1)]])).toContain(
+      '\\x1b]0;t\\x07\\x0acfs: good; it must have version',
+    );
     expect(keys([...entries, ['more', uint(1)]])).toContain('the top level has the keys');
     const numbered = concatBytes(head(MAJOR.map, 1), uint(1), uint(1));
-    expect(refusal(selfDescribed(numbered))).toContain('its version is undefined');
+    expect(refusal(selfDescribed(numbered))).toContain('its version is missing');
   });
 
   it('refuses a key that is there twice', () => {

@@ -2,6 +2,7 @@
 import { printable } from '../../src/base/bytes.ts';
 import { type Change, diffTables, type Entry } from '../../src/manifest/diff.ts';
 import type { ManifestTables } from '../../src/manifest/tables.ts';
+import { printError } from '../cli.ts';
 import { formatCount } from '../format.ts';
 import { DiffSummary, textOfCounts } from './diff-summary.ts';
 import { type InodeJson, jsonOfInode } from './inode.ts';
@@ -50,9 +51,8 @@ export function diff(
 function noteHashes(old: NamedTables, now: NamedTables): void {
   const [a, b] = [old.tables.header.hash, now.tables.header.hash];
   if (a === b) return;
-  process.stderr.write(
-    `cfs-info: ${old.name} names contents by ${a} and ${now.name} by ${b}: they are compared by the hashes of their 64 KiB blocks\n`,
-  );
+  const how = 'they are compared by the hashes of their 64 KiB blocks';
+  printError('cfs-info', `${old.name} names contents by ${a} and ${now.name} by ${b}: ${how}`);
 }
 
 /** True where a change is at or below `path`, in either image, or of a directory above it that was renamed. */

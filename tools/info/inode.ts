@@ -1,5 +1,5 @@
 /** What an inode is, for people and for programs. */
-import { printable, toHex } from '../../src/base/bytes.ts';
+import { oneLine, printable, toHex } from '../../src/base/bytes.ts';
 import { blockCount } from '../../src/base/digest.ts';
 import { inlineContent, linkTarget, objectDigest, xattrsOf } from '../../src/manifest/lookup.ts';
 import {
@@ -215,7 +215,7 @@ export function describeInode(tables: ManifestTables, row: number, path: Uint8Ar
 
 /** Lines of "key: value". */
 export const formatLines = (lines: readonly (readonly [key: string, value: string])[]): string =>
-  lines.map(([key, value]) => `${`${key}:`.padEnd(14)}${value}\n`).join('');
+  lines.map(([key, value]) => `${`${key}:`.padEnd(14)}${oneLine(value)}\n`).join('');
 
 function describeContent(content: Content): [key: string, value: string][] {
   switch (content.kind) {

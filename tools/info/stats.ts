@@ -1,5 +1,6 @@
 /** `cfs-info stats`: what a mount has done since its server started. */
 import { closeSync, constants, openSync } from 'node:fs';
+import { oneLine } from '../../src/base/bytes.ts';
 import { isErrno } from '../../src/base/errno.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import type { MountStatistics, RepositoryStatistics } from '../../src/mount/mount-statistics.ts';
@@ -50,7 +51,7 @@ function statisticsAt(mountpoint: Buffer, path: string): MountStatistics {
 
 /** Lines of "key: value", with room for the names of requests. */
 const formatLines = (lines: readonly (readonly [key: string, value: string])[]): string =>
-  lines.map(([key, value]) => `${`${key}:`.padEnd(18)}${value}\n`).join('');
+  lines.map(([key, value]) => `${`${key}:`.padEnd(18)}${oneLine(value)}\n`).join('');
 
 const sum = (values: Readonly<Record<string, number>>): number => Object.values(values).reduce((a, b) => a + b, 0);
 

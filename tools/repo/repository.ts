@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { CfsError } from '../../src/base/error.ts';
 import { type LocalRepository, openRepository } from '../../src/store/local.ts';
-import type { ExitStatus } from '../cli.ts';
+import { type ExitStatus, printError } from '../cli.ts';
 
 /** Adds a command to cfs-repo. Its status is what `cfs-repo` exits with. */
 export interface Commands {
@@ -21,7 +21,7 @@ export function repositoryAt(dir: string): LocalRepository {
 }
 
 /** A line for people, on stderr. */
-export const warn = (line: string): void => void process.stderr.write(`cfs-repo: ${line}\n`);
+export const warn = (line: string): void => printError('cfs-repo', line);
 
 /** For options that can be given several times. */
 export const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
