@@ -43,7 +43,7 @@ function supervise(
   if (parked === undefined) return undefined;
   if (!parked.resends) log(`${mountpoint}: where this server dies, requests in flight fail: that takes Linux 6.9`);
   try {
-    return Supervisor.start(parkMount({ ...parked, settings }), parked, log);
+    return Supervisor.start(parkMount({ ...parked, settings }), { ...parked, logFile: settings.logFile }, log);
   } catch (error) {
     log(`${mountpoint}: nobody will take over where this server dies: ${reasonOf(error)}`);
     return undefined;
@@ -70,7 +70,20 @@ async function takeOver(deaths: number): Promise<void> {
   const status = process.env[LAST_STATUS] ?? '';
   const how = status === '' ? '' : ` (status ${status})`;
   log(`${parked.mountpoint}: the server died${how}${deaths > 1 ? `, ${deaths} in a row` : ''}; this one goes on`);
-  await keeper.serve(mounted, Supervisor.ofParent(parked, log));
+  const supervisor = Supervisor.ofParent({ ...parked, logFile }, log);
+  supervisor.tellAnswered();
+  await keeper.serve(mounted, supervisor);
+}
+
+/** Reads the image as a server that takes over does, and ends. */
+function rehearse(id: string): void {
+  try {
+    readOpenImage(REHEARSAL_FD, 'of the mount', id);
+  } catch (error) {
+    if (!(error instanceof CfsError)) throw error;
+    process.stderr.write(`Error: ${error.message}\n`);
+    process.exitCode = 1;
+  }
 }
 
 const nameProcess = ({ image, mountpoint }: DaemonSettings): void => {

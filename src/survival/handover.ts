@@ -8,3 +8,13 @@ export const DEATHS = 'CFS_DEATHS';
 export const LAST_STATUS = 'CFS_STATUS';
 /** The process id of the script. */
 export const SUPERVISOR = 'CFS_SUPERVISOR';
+/**
+ * Has the program of the servers only try whether it could go on with an image, of this id: see `--upgrade`. Its open
+ * file is descriptor REHEARSAL_FD.
+ */
+export const REHEARSAL = 'CFS_REHEARSAL';
+export const REHEARSAL_FD = 4;
+/** The signal by which a server tells the script that the mount answers; a script of an older version knows none. */
+export const ANSWERED = 'CFS_ANSWERED';
+/** For the script: the file of the mount's log. */
+export const LOG_FILE = 'CFS_LOG';

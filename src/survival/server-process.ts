@@ -1,6 +1,6 @@
 /** How the processes that serve a mount are started: with none of what somebody's environment would have node do there. */
 import { withoutDebugger } from '../base/no-debugger.ts';
-import { DEATHS, LAST_STATUS, SUPERVISOR } from './handover.ts';
+import { ANSWERED, DEATHS, LAST_STATUS, LOG_FILE, REHEARSAL, SUPERVISOR } from './handover.ts';
 
 /** V8 without the memory that a server of cached answers never needs; gc() to give back what reading the image took. */
 const MEMORY_FLAGS: readonly string[] = ['--max-semi-space-size=1', '--expose-gc'];
@@ -9,7 +9,7 @@ const MEMORY_FLAGS: readonly string[] = ['--max-semi-space-size=1', '--expose-gc
 export const serverFlags = (): readonly string[] => [...MEMORY_FLAGS, ...withoutDebugger()];
 
 /** The supervisor's words to the servers that it starts are not for whoever types them. */
-const OWN: ReadonlySet<string> = new Set([DEATHS, LAST_STATUS, SUPERVISOR]);
+const OWN: ReadonlySet<string> = new Set([ANSWERED, DEATHS, LAST_STATUS, LOG_FILE, REHEARSAL, SUPERVISOR]);
 
 /**
  * What node, OpenSSL and libuv read: NODE_OPTIONS may load modules and open a debugger, OPENSSL_CONF loads libraries,

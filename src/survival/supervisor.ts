@@ -12,7 +12,7 @@ import { SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
 import { errnoText } from '../system/libc.ts';
 import { escapedMountpoint } from '../system/mount-table.ts';
 import { setInherit, signalAtParentsEnd, write } from '../system/syscall.ts';
-import { PARKED_ENDS, SUPERVISOR } from './handover.ts';
+import { ANSWERED, LOG_FILE, PARKED_ENDS, SUPERVISOR } from './handover.ts';
 
 const SCRIPT = installedPath('libexec/cfs-supervisor');
 /** Ignored by who does not know of it. */
@@ -27,6 +27,8 @@ export interface SupervisedMount {
   readonly mountpoint: string;
   /** major:minor. */
   readonly device: string | undefined;
+  /** Where the script writes what it has to say; syslog where it is undefined. */
+  readonly logFile: string | undefined;
 }
 
 export class Supervisor {
@@ -77,6 +79,17 @@ export class Supervisor {
     return supervisor;
   }
 
+  /** Tells that the mount answers: a server that dies after that is followed by another one in any case. */
+  tellAnswered(): void {
+    const signal = process.env[ANSWERED];
+    if (signal === undefined || this.#parent !== process.ppid) return;
+    try {
+      process.kill(this.#parent, `SIG${signal}`);
+    } catch {
+      // it has just been killed: the next one is started by this process
+    }
+  }
+
   /** Tells that the mount has ended as it should: nobody is to take over. */
   dismiss(): void {
     this.#dismissed = true;
@@ -91,11 +104,12 @@ export class Supervisor {
     if (isErrno(pipe)) throw new CfsError('system', `no socket pair: ${errnoText(pipe)}`);
     const [own, theirs] = pipe;
     try {
-      const { mountpoint, device } = this.#mount;
+      const { mountpoint, device, logFile } = this.#mount;
       const server = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
       const child = spawn('/bin/sh', [SCRIPT, mountpoint, escapedMountpoint(mountpoint), device ?? '', ...server], {
         stdio: ['ignore', 'ignore', 'ignore', theirs, ...this.#ends],
         cwd: '/',
+        env: { ...process.env, ...(logFile === undefined ? {} : { [LOG_FILE]: logFile }) },
       });
       child.on('error', (error) => this.#log(`nobody will take over where this server dies: ${error.message}`));
       child.once('exit', () => this.#startAnother());

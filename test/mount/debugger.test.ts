@@ -120,8 +120,8 @@ test('what is set for node where somebody mounts does not reach the server', asy
     NODE_PATH: '/tmp',
     UV_THREADPOOL_SIZE: '7',
   };
-  const { status, stdout } = await run(HERE.tool('cfs-mount', ['--json', image, at], environment));
-  expect(status).toBe(0);
+  const { status, stdout, stderr } = await run(HERE.tool('cfs-mount', ['--json', image, at], environment));
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   const mounted = scratch.adopt(JSON.parse(stdout) as MountReport);
   const names = readFileSync(`/proc/${mounted.pid}/environ`, 'utf8')
     .split('\0')

@@ -107,27 +107,11 @@ test('an image and a store that are not at their paths any more are not needed t
   await expectEqual(source, mounted.path);
 });
 
-test('a server that dies at once, again and again, is given up, and the mount is taken away', async () => {
-  const mounted = await scratch.mount(image);
-  let server: number | undefined = mounted.pid;
-  // it does not live long enough to count as one that served
-  for (const end = Date.now() + 60_000; mounted.isMounted && Date.now() < end; ) {
-    if (server !== undefined && isAlive(server)) process.kill(server, 'SIGKILL');
-    await sleep(50);
-    server = childOfSupervisor(mounted.pid);
-  }
-  await until('the mount is given up', () => !mounted.isMounted);
-});
-
 function directoryOfNobody(): string {
   const at = scratch.directory('mnt of nobody');
   chownSync(at, NOBODY, NOBODY);
   return at;
 }
-
-/** The server that the supervisor of this session runs. */
-const childOfSupervisor = (session: number): number | undefined =>
-  sessionMembers(session).find((pid) => !isSupervisor(pid));
 
 const supervisorOf = (session: number): number | undefined => sessionMembers(session).find(isSupervisor);
 
