@@ -1,13 +1,18 @@
 /** `cfs-mount --upgrade`: has a newly installed version serve a mount that an older one made, with nothing unmounted. */
 
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CfsError } from '../src/base/error.ts';
+import { ESRCH, errnoOf } from '../src/base/errno.ts';
+import { CfsError, reasonOf } from '../src/base/error.ts';
 import { programPath } from '../src/base/installation.ts';
 import type { MountRecord } from '../src/records/mount-record.ts';
+import type { SourceRecord } from '../src/records/source-record.ts';
+import { REHEARSAL, REHEARSAL_FD } from '../src/survival/handover.ts';
+import { COPY_NAME } from '../src/survival/image-keeper.ts';
 import { serverEnvironment, serverFlags } from '../src/survival/server-process.ts';
+import { isSealedMemfd } from '../src/system/syscall.ts';
 import { askMountAt } from './info/mounted.ts';
 
 /** The program of the servers, which the supervisor starts again by its path. */
@@ -27,10 +32,10 @@ export interface Upgraded {
  * @throws CfsError: `usage` where that cannot be, `mount` where no other server answers
  */
 export async function upgrade(mount: string): Promise<Upgraded> {
-  const old = askMountAt(mount).mount;
+  const { mount: old, sources } = askMountAt(mount);
   requireSupervisor(mount, old);
-  requireStart(mount);
-  process.kill(old.pid, 'SIGUSR2');
+  requireStart(mount, old, sources[0] as SourceRecord);
+  end(mount, old.pid);
   for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await sleep(LOOK_MS)) {
     // this waits in the kernel until somebody answers
     const { pid, release } = askAgain(mount, old);
@@ -41,20 +46,82 @@ export async function upgrade(mount: string): Promise<Upgraded> {
   throw new CfsError('mount', `Cannot upgrade ${mount}: process ${old.pid} still serves it`);
 }
 
-/** Has the new program read all its modules, and end: with nothing on its standard input it has nothing to mount. */
-function requireStart(mount: string): void {
+function end(mount: string, pid: number): void {
+  try {
+    process.kill(pid, 'SIGUSR2');
+  } catch (error) {
+    // somebody else has just ended it: another server goes on in any case
+    if (errnoOf(error) === ESRCH) return;
+    throw new CfsError('mount', `Cannot upgrade ${mount}: its server (process ${pid}): ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Has the new program read all its modules, and the image from where a server that takes over reads it. */
+function requireStart(mount: string, { pid, imageId }: MountRecord, image: SourceRecord): void {
+  const file = openImageOf(pid, image);
   const { status, stderr } = spawnSync(process.execPath, [...serverFlags(), SERVER], {
+    // with nothing on its standard input it has nothing to mount
     input: '',
+    stdio: ['pipe', 'ignore', 'pipe', ...Array(REHEARSAL_FD - 3).fill('ignore'), file ?? 'ignore'],
     encoding: 'utf8',
-    env: serverEnvironment(),
+    env: { ...serverEnvironment(), ...(file === undefined ? {} : { [REHEARSAL]: imageId }) },
   });
+  if (file !== undefined) closeSync(file);
   if (status === 0) return;
   const reason = stderr.split('\n').find((line) => /Error/.test(line)) ?? `status ${status}`;
   throw new CfsError(
     'mount',
-    `Cannot upgrade ${mount}: the new server does not start, so the old one was left: ${reason}`,
+    `Cannot upgrade ${mount}: the new server does not start, so the old one was left: ${reason.replace(/^Error: /, '')}`,
   );
 }
+
+/**
+ * Opens what a server that takes over would read: the copy of the image where there is one, else the image's file. The
+ * server's own descriptors are asked, for the file may have another name by now, or none.
+ * @returns undefined where this process may not see it
+ */
+function openImageOf(pid: number, image: SourceRecord): number | undefined {
+  const directory = `/proc/${pid}/fd`;
+  let names: readonly string[];
+  try {
+    names = readdirSync(directory);
+  } catch {
+    return undefined;
+  }
+  const isCopy = (path: string): boolean => readlinkSync(path).startsWith(`/memfd:${COPY_NAME} `);
+  const find = (test: (path: string) => boolean): number[] =>
+    names.flatMap((fd) => {
+      try {
+        const path = `${directory}/${fd}`;
+        return test(path) ? [openSync(path, 'r')] : [];
+      } catch {
+        return []; // it was closed meanwhile
+      }
+    });
+  const found = [...find(isCopy).filter(isWhole), ...find((path) => isFileOf(image, path))];
+  for (const other of found.slice(1)) closeSync(other);
+  return found[0];
+}
+
+/** Closes a copy that is not. */
+function isWhole(copy: number): boolean {
+  if (isSealedMemfd(copy)) return true;
+  closeSync(copy);
+  return false;
+}
+
+function isFileOf({ device, ino }: SourceRecord, path: string): boolean {
+  const stat = statSync(path, { bigint: true });
+  return stat.isFile() && stat.ino === ino && stat.dev === deviceNumber(device);
+}
+
+/** dev_t of the C library, as stat(2) has it. */
+const deviceNumber = ({ major, minor }: SourceRecord['device']): bigint => {
+  const [high, low] = [BigInt(major), BigInt(minor)];
+  return ((high & 0xfff_ff000n) << 32n) | ((high & 0xfffn) << 8n) | ((low & 0xfff_fff00n) << 12n) | (low & 0xffn);
+};
 
 function askAgain(mount: string, { pid }: MountRecord): MountRecord {
   try {

@@ -12,6 +12,7 @@ const make = (positive: number): Errno => -positive as Errno;
 
 export const EPERM: Errno = make(1);
 export const ENOENT: Errno = make(2);
+export const ESRCH: Errno = make(3);
 export const EINTR: Errno = make(4);
 export const EIO: Errno = make(5);
 export const ENXIO: Errno = make(6);
@@ -45,6 +46,7 @@ const names: ReadonlyMap<number, string> = new Map(
   Object.entries({
     EPERM,
     ENOENT,
+    ESRCH,
     EINTR,
     EIO,
     ENXIO,

@@ -2,7 +2,8 @@
 import '../base/no-debugger.ts';
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { DEATHS, LAST_STATUS, PARKED_ENDS } from '../survival/handover.ts';
+import { readOpenImage } from '../image/image-file.ts';
+import { DEATHS, LAST_STATUS, PARKED_ENDS, REHEARSAL, REHEARSAL_FD } from '../survival/handover.ts';
 import { Supervisor } from '../survival/supervisor.ts';
 import { dup2, isInherited } from '../system/syscall.ts';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
@@ -122,8 +123,11 @@ function leaveTerminal(): void {
 }
 
 const deaths = Number(process.env[DEATHS] ?? 0);
-closeInherited(deaths > 0 ? PARKED_ENDS : []);
-if (deaths > 0) {
+const rehearsal = process.env[REHEARSAL];
+closeInherited(deaths > 0 ? PARKED_ENDS : rehearsal === undefined ? [] : [REHEARSAL_FD]);
+if (rehearsal !== undefined) {
+  rehearse(rehearsal);
+} else if (deaths > 0) {
   await takeOver(deaths);
 } else {
   // nothing: whoever started this has nothing to mount after all

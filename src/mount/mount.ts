@@ -28,6 +28,7 @@ import {
 import type { TrustedKey } from '../sign/keys.ts';
 import { type LocalRepository, openRepository } from '../store/local.ts';
 import { allocateObjectState, type VerifyMode } from '../store/object-store.ts';
+import { ImageKeeper } from '../survival/image-keeper.ts';
 import { OpenFileJournal } from '../survival/open-file-journal.ts';
 import { mountAt } from '../system/mount-table.ts';
 import { memfdCreate } from '../system/syscall.ts';
@@ -121,13 +122,14 @@ export async function resumeMount(
   const workers = new MountWorkers(options.threads);
   try {
     const [image] = parked.sources as [MountSource];
+    const keeper = ImageKeeper.resume(image.fd, parked.imageCopy ?? -1, options.log);
     // the id is that of the mount, whose signature was seen when it was made: it is not looked for again
-    const { shared, ...read } = loadTables(image.fd, options.image, image.id);
+    const { shared, ...read } = loadTables(keeper.source, options.image, image.id);
     setTimeout(collectGarbage, SETTLED_MS).unref();
     const tables = attachTables(shared);
     const epoch = new OpenFileJournal(parked.journal).nextEpoch();
     const served = servedOf(options, parked.mountpoint, tables, parked.sources, epoch);
-    const prepared = { ...parked, options, image: read, tables, shared, served, imagePath: options.image };
+    const prepared = { ...parked, options, image: read, tables, shared, served, imagePath: options.image, keeper };
     const { connection: fd, helper, device, passthrough, resends, journal, mountpoint } = parked;
     const connection = { fd, helper, device, passthrough, resends, journal, mountpoint, epoch };
     const mounted = await serveConnection(prepared, workers, connection, parked.leases ?? []);
@@ -167,8 +169,11 @@ function servedOf(
 }
 
 async function serve(prepared: Prepared, workers: MountWorkers | undefined): Promise<MountedImage> {
-  const { options, served, tables, image } = prepared;
-  const close = (): void => served.sources.forEach(closeSource);
+  const { options, served, tables, image, keeper } = prepared;
+  const close = (): void => {
+    keeper?.end();
+    served.sources.forEach(closeSource);
+  };
   let leases: MountLeases | undefined;
   try {
     leases = await MountLeases.take(repositoriesOf(served, tables), image.id, options.log);
@@ -206,11 +211,15 @@ interface Prepared {
   readonly tables: ManifestTables;
   readonly shared: SharedTables;
   readonly served: ServedImage;
+  /** Undefined where no other server would take over. */
+  readonly keeper: ImageKeeper | undefined;
 }
 
 function prepare(options: MountOptions, mountpoint: string): Prepared {
   const fd = openImage(options.image);
   const sources: MountSource[] = [];
+  const survives = options.restart && options.driver === 'kernel';
+  const keeper = survives ? ImageKeeper.begin(fd, options.log) : undefined;
   try {
     const { shared, ...image } = loadTables(fd, options.image, options.digest, options.trustedKeys);
     setTimeout(collectGarbage, SETTLED_MS).unref();
@@ -228,8 +237,9 @@ function prepare(options: MountOptions, mountpoint: string): Prepared {
       sources.push(repositorySource(options.given?.repositories[i] ?? path, path, uuid));
     }
     const served = servedOf(options, mountpoint, tables, sources, 0);
-    return { options, mountpoint, imagePath: resolve(options.image), image, tables, shared, served };
+    return { options, mountpoint, imagePath: resolve(options.image), image, tables, shared, served, keeper };
   } catch (error) {
+    keeper?.end();
     if (sources.length === 0) closeSync(fd);
     sources.forEach(closeSource);
     throw error;
@@ -365,7 +375,7 @@ async function serveConnection(
   connection: Connection,
   leases: readonly MountLease[],
 ): Promise<MountedImage> {
-  const { options, tables, served } = prepared;
+  const { options, tables, served, keeper } = prepared;
   const { fd, passthrough, resends, journal, epoch } = connection;
   const survives = journal >= 0;
   const message: MountMessage = {
@@ -389,10 +399,14 @@ async function serveConnection(
   });
   // requests that are read through a clone fail when that closes: better than to wait for ever where none can be resent
   await workers.serve(fd, message, options.log, survives && resends);
+  // when whoever waits for the mount has been told of it
+  if (keeper !== undefined) setTimeout(() => keeper.look(), 0);
   return {
     ...describe(prepared),
     passthrough,
-    parked: survives ? { ...connection, connection: fd, sources: served.sources, leases } : undefined,
+    parked: survives
+      ? { ...connection, connection: fd, sources: served.sources, leases, imageCopy: keeper?.copy }
+      : undefined,
     unmount: async () => detach(connection, options.log),
     ended,
   };

@@ -22,6 +22,8 @@ export interface ParkedMount<Settings> {
   /** The file of OpenFileJournal. */
   readonly journal: number;
   readonly sources: readonly MountSource[];
+  /** The file of ImageKeeper; undefined of a mount that a version without it made. */
+  readonly imageCopy: number | undefined;
   /** Undefined of a mount that a version without leases made. */
   readonly leases: readonly MountLease[] | undefined;
 }
@@ -40,6 +42,7 @@ export function parkMount<Settings>(mount: ParkedMount<Settings>): readonly [num
       directory: add(source.directory),
       name: Buffer.from(source.name).toString('base64'),
     })),
+    imageCopy: add(mount.imageCopy ?? -1),
     leases: mount.leases?.map((lease) => ({ ...lease, fd: add(lease.fd) })),
   };
   return park({ value, fds });
@@ -72,6 +75,7 @@ function lookAtParkedMount<Settings>(socket: number): ParkedMount<Settings> | un
       // a name is bytes, which JSON has not
       name: Buffer.from(source.name as unknown as string, 'base64'),
     })),
+    imageCopy: fdOf(mount.imageCopy ?? -1),
     leases: mount.leases?.map((lease) => ({ ...lease, fd: fdOf(lease.fd) })),
   };
 }

@@ -253,11 +253,25 @@ export function pwrite(fd: number, bytes: Uint8Array, position: number): number 
 
 const memfdCreateFn = native('int memfd_create(const void *name, unsigned int flags)');
 const MFD_CLOEXEC = 1;
+const MFD_ALLOW_SEALING = 2;
 
 /** memfd_create(2), close-on-exec: a file in memory that lives as long as somebody has it open. `name` is shown in /proc. */
 export function memfdCreate(name: string): number | Errno {
-  return memfdCreateFn(cString(name), MFD_CLOEXEC);
+  return memfdCreateFn(cString(name), MFD_CLOEXEC | MFD_ALLOW_SEALING);
 }
+
+const F_ADD_SEALS = 1033;
+const F_GET_SEALS = 1034;
+/** F_SEAL_SEAL, _SHRINK, _GROW, _WRITE: nothing of the file changes any more. */
+const ALL_SEALS = 0b1111;
+
+/** Seals a file in memory: nobody can change it from then on. */
+export function sealMemfd(fd: number): 0 | Errno {
+  return asErrno(fcntlFn(fd, F_ADD_SEALS, ALL_SEALS));
+}
+
+/** Whether `fd` is a file in memory that was sealed so. */
+export const isSealedMemfd = (fd: number): boolean => fcntlFn(fd, F_GET_SEALS, 0) === ALL_SEALS;
 
 const closeFn = native('int close(int fd)');
 
