@@ -1,13 +1,40 @@
 /** Where objects go when nobody says where. */
+import { readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-/** $CFS_STORE, else /var/lib/cfs for root, else $XDG_DATA_HOME/cfs (~/.local/share/cfs). */
+const STATE = '/var/lib';
+
+/**
+ * $CFS_STORE, else /var/lib/cfs for root, else $XDG_DATA_HOME/cfs (~/.local/share/cfs). A user who is root only in a user
+ * namespace of his own (unshare --map-root-user) has the store that he has outside of it.
+ */
 export function defaultStore(): string {
   const named = process.env['CFS_STORE'];
   if (named !== undefined && named !== '') return named;
-  if (process.geteuid?.() === 0) return '/var/lib/cfs';
+  if (process.geteuid?.() === 0 && ownsState()) return join(STATE, 'cfs');
   const data = process.env['XDG_DATA_HOME'];
   // the XDG base directory specification: relative values are invalid and ignored
   return join(data?.startsWith('/') ? data : join(homedir(), '.local/share'), 'cfs');
+}
+
+/** Whether user 0 here is root of the machine, or of a container with a /var/lib of its own. */
+const ownsState = (): boolean => mapsEverybody() || ownerOf(STATE) === 0;
+
+/** As outside of all user namespaces: "0 0 4294967295", user_namespaces(7). */
+function mapsEverybody(): boolean {
+  try {
+    return /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'utf8'));
+  } catch {
+    return true; // no /proc, or a kernel without user namespaces
+  }
+}
+
+/** In a namespace, 65534 where the owner is not known there. */
+function ownerOf(path: string): number | undefined {
+  try {
+    return statSync(path).uid;
+  } catch {
+    return undefined;
+  }
 }

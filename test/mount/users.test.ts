@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import type { ComparedField } from '../../tools/compare.ts';
 import { generateTree } from '../tree-generator.ts';
 import { expectEqual, type Mounted, useScratch } from './harness.ts';
-import { asUser, NOBODY, type Place, run, succeed } from './run.ts';
+import { asUser, HERE, NOBODY, type Place, run, succeed } from './run.ts';
 import { isAlive, mountedAt, until } from './system.ts';
 
 const scratch = useScratch();
@@ -172,4 +172,37 @@ test('an ordinary user’s default store is in $XDG_DATA_HOME', async () => {
   const stdout = await succeed(place.tool('cfs-mount', ['--json', join(home, 'i.cfs'), at], env));
   const mounted = scratch.adopt(JSON.parse(stdout), { place, helper: true });
   expect(await succeed(place.command('cat', mounted.at('file')))).toBe('of nobody\n'.repeat(100));
+});
+
+test('a user who is root in a namespace has the store that he has outside of it', async () => {
+  const place = scratch.nobody();
+  const home = scratch.directory('home');
+  chownSync(home, NOBODY, NOBODY);
+  const env = { TMPDIR: scratch.temporary, HOME: home };
+  const tree = scratch.directory('tree');
+  writeFileSync(join(tree, 'file'), 'of nobody\n'.repeat(100));
+  const packed = join(home, 'i.cfs');
+  await succeed(place.tool('cfs-mkimage', ['--quiet', '--no-fsync', tree, packed], env));
+  await succeed(place.tool('cfs-repo', ['stat', join(home, '.local/share/cfs')], env));
+  const mnt = scratch.directory('mnt');
+  // as in the examples of cfs-mount --help
+  const [cfsMount, info] = [
+    place.tool('cfs-mount', [packed, mnt], env),
+    place.tool('cfs-info', ['missing', packed], env),
+  ];
+  const user = asUser(NOBODY).length;
+  const script = '"$@" && cat "$0/file" && umount "$0"';
+  const mounting = ['unshare', '--user', '--map-root-user', '--mount', 'sh', '-c', script, mnt];
+  expect(await succeed(place.command(...mounting, ...cfsMount.slice(user)))).toBe('of nobody\n'.repeat(100));
+  expect(await succeed(place.command('unshare', '--user', '--map-root-user', ...info.slice(user)))).toBe('');
+  // the namespace of a namespace, too
+  const twice = ['unshare', '--user', '--map-root-user', 'unshare', '--user', '--map-root-user'];
+  expect(await succeed(place.command(...twice, ...info.slice(user)))).toBe('');
+});
+
+test('root in a namespace of root, too, has the store of root', async () => {
+  const outside = await run(HERE.tool('cfs-info', ['missing', image]));
+  const inside = await run(['unshare', '--user', '--map-root-user', ...HERE.tool('cfs-info', ['missing', image])]);
+  expect(inside).toEqual(outside);
+  expect(outside.stderr).toContain('/var/lib/cfs');
 });
