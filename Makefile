@@ -30,9 +30,9 @@ lint: build ## types of the tests, format, import directions
 format: setup ## format the sources
 	@npm run --silent format
 
-bench: build ## the benchmark against other file systems (ARGS=…); results in bench/results
+bench: build ## a quick benchmark against other file systems, or ARGS='--source DIR …'; results in bench/results
 	@scripts/setup bench
-	@node dist/tools/cfs-bench.js $(ARGS)
+	@node dist/tools/cfs-bench.js $(or $(ARGS),--quick)
 
 fuzz: build ## coverage-guided fuzzing, an hour each (SECONDS=…, TARGETS=…); what reaches new code goes into the corpus
 	@scripts/fuzz-libc

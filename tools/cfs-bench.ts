@@ -6,13 +6,13 @@ import { CfsError, reasonOf } from '../src/base/error.ts';
 import { Collected, type Results } from './bench/collected.ts';
 import type { Bench, Omission } from './bench/contract.ts';
 import { describeMachine } from './bench/machine.ts';
-import { makePlan, type Options, parseOptions } from './bench/options.ts';
+import { makePlan, type Options, type Plan, parseOptions } from './bench/options.ts';
 import { Progress } from './bench/progress.ts';
 import { renderTables } from './bench/report.ts';
 import { reportDirectory, writeReport } from './bench/report-files.ts';
 import { runPlan } from './bench/run-plan.ts';
 import { Scratch } from './bench/scratch.ts';
-import { checkSource } from './bench/trees.ts';
+import { checkSource, findSource } from './bench/trees.ts';
 import { WORKLOADS } from './bench/workloads.ts';
 import { largeFileReader } from './bench/workloads-content.ts';
 import { EXIT, type ExitStatus, InterruptedError, printJson, runTool } from './cli.ts';
@@ -78,14 +78,19 @@ function makeBench(options: Options, scratch: Scratch, progress: Progress, omit:
     sharedSize: options.sharedSize,
     outOfTime: () => Date.now() > end,
     progress: (text) => progress.show(text),
+    say: (text) => progress.say(text),
     omit,
     once: onceMap(),
   };
 }
 
 /** Measures, cleans up, and writes the results whatever happened. @throws what ended the run too early */
-async function measure(argv: readonly string[], options: Options): Promise<Results> {
-  const plan = makePlan(options);
+async function measure(
+  argv: readonly string[],
+  options: Options,
+  plan: Plan,
+  source: string | undefined,
+): Promise<Results> {
   const progress = new Progress(
     (text) => void process.stderr.write(text),
     process.stderr.isTTY ? process.stderr.columns || 100 : undefined,
@@ -96,11 +101,11 @@ async function measure(argv: readonly string[], options: Options): Promise<Resul
   const bench = makeBench(options, scratch, progress, omit);
   let collected: Collected | undefined;
   try {
-    const source = checkSource(options.source, scratch);
+    if (source !== undefined) checkSource(source, scratch);
     const heading = {
       command: commandLine(argv),
       started,
-      machine: describeMachine(source, scratch.path),
+      machine: describeMachine(source ?? scratch.path, scratch.path),
       rounds: options.rounds,
       time_limit_seconds: options.timeLimit,
       large_file_reader: largeFileReader(),
@@ -115,7 +120,7 @@ async function measure(argv: readonly string[], options: Options): Promise<Resul
     }
     throw error;
   } finally {
-    progress.show('cleaning up');
+    if (collected !== undefined) progress.show('cleaning up');
     for (const problem of await scratch.dispose()) process.stderr.write(`cfs-bench: ${problem}\n`);
     progress.end();
   }
@@ -126,13 +131,19 @@ async function measure(argv: readonly string[], options: Options): Promise<Resul
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   const options = parseOptions(argv);
+  const plan = makePlan(options);
+  const source = options.source === undefined ? undefined : findSource(options.source);
   checkOutput(options.output);
-  const results = await measure(argv, options);
+  const results = await measure(argv, options, plan, source);
   if (options.json === true) printJson(results);
   else {
     process.stdout.write(`${renderTables(results, READINGS, options.details === true)}\n\n`);
     const report = join(reportDirectory(options.output), 'report.md');
     process.stdout.write(`Every sample is in ${options.output}, charts are in ${report}.\n`);
+  }
+  if (results.results.length === 0 && Object.keys(results.figures).length === 0) {
+    process.stderr.write('cfs-bench: nothing was measured; "Not compared" says why\n');
+    return EXIT.system;
   }
   return results.omissions.some(({ failed }) => failed) ? EXIT.system : EXIT.ok;
 }

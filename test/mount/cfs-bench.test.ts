@@ -7,9 +7,11 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Results } from '../../tools/bench/collected.ts';
 import { SYSTEMS } from '../../tools/bench/systems.ts';
@@ -149,6 +151,59 @@ describe('cfs-bench', () => {
     const { trees, results } = readResults(output);
     expect(trees.map(({ name }) => name)).toEqual(['source', 'small-10', 'small-20']);
     expect(results.map(({ system }) => system)).toEqual(Array(6).fill('source'));
+    expectClean();
+  });
+
+  test('measures what an ordinary user can mount, and takes all of it away', async () => {
+    const output = join(scratch.temporary, 'user.json');
+    const own = ['--systems', 'source,overlayfs,fuse-overlayfs,squashfuse,cfs,cfs-read', '--workloads', 'find'];
+    const args = [...benchOptions(output, ...own)];
+    const { status, stdout, stderr } = await run(scratch.nobody().tool('cfs-bench', args), { timeoutMs: 300_000 });
+    const { results, omissions } = readResults(output);
+    expect({ status, failed: omissions.filter(({ failed }) => failed) }).toEqual({ status: 0, failed: [] });
+    const measured = results.map(({ system, state }) => `${system} ${state}`);
+    expect(measured).toEqual(expect.arrayContaining(['source warm', 'cfs warm', 'cfs-read warm']));
+    expect(stdout).toMatch(/^- overlayfs: only root /m);
+    expect(stdout).toContain('; 1 round\n');
+    expect(stderr).not.toContain('Cannot');
+    expectClean();
+    for (const made of [output, join(scratch.temporary, 'user')]) rmSync(made, { recursive: true });
+  });
+
+  test('ends with status 2 where nothing could be measured', async () => {
+    const output = join(scratch.temporary, 'nothing.json');
+    const args = benchOptions(output, '--systems', 'overlayfs', '--workloads', 'find');
+    const { status, stdout, stderr } = await run(scratch.nobody().tool('cfs-bench', args));
+    expect(status).toBe(2);
+    expect(stderr).toContain('cfs-bench: nothing was measured; "Not compared" says why\n');
+    expect(stdout).toContain('- overlayfs: only root ');
+    expectClean();
+    for (const made of [output, join(scratch.temporary, 'nothing')]) rmSync(made, { recursive: true });
+  });
+
+  test('measures nothing unless it is said what', async () => {
+    const { status, stdout, stderr } = await run(HERE.tool('cfs-bench', []));
+    expect(status).toBe(1);
+    expect(stdout).toContain('Usage: cfs-bench');
+    expect(stderr).toMatch(/^cfs-bench: --source DIR, .* takes about \d+ minutes for .*\n$/);
+  });
+
+  test('says of a wrong source nothing else', async () => {
+    const { status, stdout, stderr } = await run(HERE.tool('cfs-bench', ['--source', '/nosuch']));
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expect(stderr).toBe(
+      'cfs-bench: Cannot measure /nosuch: no such file or directory. Choose a directory with --source.\n',
+    );
+  });
+
+  test('takes a quick look at generated files', async () => {
+    const output = scratch.at('quick.json');
+    const few = ['--small-files', '20', '--rounds', '1', '--systems', 'source', '--workloads', 'ls'];
+    const args = ['--quick', ...few, '--scratch', scratch.temporary, '--output', output];
+    const { status, stderr } = await run(HERE.tool('cfs-bench', args));
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/^\d+:\d\d the small-20 tree, 22 entries: about a minute$/m);
+    expect(readResults(output).trees.map(({ name }) => name)).toEqual(['small-20']);
     expectClean();
   });
 });

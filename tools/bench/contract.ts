@@ -181,6 +181,8 @@ export interface Bench {
   outOfTime(): boolean;
   /** Tells who watches what is going on. */
   progress(text: string): void;
+  /** Tells a thing that is to remain on the screen. */
+  say(text: string): void;
   omit(omission: Omission): void;
   /** The one value of `key` in this run, made at the first call: images that several systems share. */
   once(key: string, make: () => Promise<string>): Promise<string>;

@@ -1,4 +1,5 @@
 /** Figures and what they are of, as text. No I/O. */
+import { formatCounted } from '../format.ts';
 import type { Results } from './collected.ts';
 import type { Rate } from './contract.ts';
 import { NOISY, type Summary, spread } from './statistics.ts';
@@ -64,10 +65,10 @@ export function renderSubject({ machine, trees, rounds }: Results): string {
   const { cpu, cores, kernel, node, distribution, source_file_system, scratch_file_system } = machine;
   return [
     `${cpu}, ${cores} cores, ${formatBytes(machine.memory_bytes)}; ${distribution}, kernel ${kernel}, node ${node}`,
-    `source on ${source_file_system}, scratch on ${scratch_file_system}; load ${machine.load.toFixed(2)} at the start; ${rounds} rounds`,
+    `source on ${source_file_system}, scratch on ${scratch_file_system}; load ${machine.load.toFixed(2)} at the start; ${formatCounted(rounds, 'round')}`,
     ...trees.map(
       (tree) =>
-        `${tree.name} (${tree.kind === 'source' ? tree.path : 'generated'}): ${tree.entries.toLocaleString('en')} entries, ${tree.files.toLocaleString('en')} files, ${formatBytes(tree.bytes)}`,
+        `${tree.name} (${tree.kind === 'source' ? tree.path : 'generated'}): ${formatCounted(tree.entries, 'entry', 'entries')}, ${formatCounted(tree.files, 'file')}, ${formatBytes(tree.bytes)}`,
     ),
   ].join('\n');
 }

@@ -3,9 +3,11 @@
  * machine does falls on all of them; one turn is thrown away, then the rounds count.
  */
 import { reasonOf } from '../../src/base/error.ts';
+import { formatCounted } from '../format.ts';
 import { coldUnavailable, dropCaches } from './caches.ts';
 import { cellResult, type Sample } from './cell.ts';
 import type { Bench, CacheState, Result, System, SystemRow, Tree, Workload } from './contract.ts';
+import { estimate, roughly } from './estimate.ts';
 import { usageOf } from './processes.ts';
 import { affordableRounds, withDeadline } from './time-limit.ts';
 import { countEntries } from './trees.ts';
@@ -36,6 +38,7 @@ export async function measureTree(
   if (fitting.length === 0) return;
   const running = await startAll(tree, rows, bench);
   const states = possibleStates(bench);
+  tellTime(tree, fitting, states, running.length, bench);
   for (const workload of fitting) {
     for (const state of states.filter((one) => workload.states.includes(one))) {
       if (bench.outOfTime()) {
@@ -52,6 +55,21 @@ export async function measureTree(
       bench.omit({ what: `unmounting ${system.name} of the ${tree.name} tree`, why: reasonOf(error), failed: true });
     }
   }
+}
+
+/** The large tree is one entry, of which the time says nothing. */
+function tellTime(
+  tree: Tree,
+  workloads: readonly Workload[],
+  states: readonly CacheState[],
+  systems: number,
+  bench: Bench,
+): void {
+  if (tree.kind === 'large') return;
+  const { kind, entries } = tree;
+  const { rounds } = bench;
+  const seconds = estimate({ kind, entries, workloads, states, systems, rounds, timeLimit: bench.timeLimit / 1e9 });
+  bench.say(`the ${tree.name} tree, ${formatCounted(entries, 'entry', 'entries')}: about ${roughly(seconds)}`);
 }
 
 async function fittingWorkloads(tree: Tree, workloads: readonly Workload[], bench: Bench): Promise<Workload[]> {
@@ -88,6 +106,7 @@ async function startAll(tree: Tree, rows: readonly SystemRow[], bench: Bench): P
     }
     bench.scratch.defer(() => system.stop());
     try {
+      bench.progress(`preparing ${row.name} of ${tree.path}`);
       await system.prepare();
       bench.progress(`starting ${row.name} of ${tree.path}`);
       const root = await system.start();

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EBUSY, EINVAL, errnoName, isErrno } from '../../src/base/errno.ts';
+import { EBUSY, EINVAL, EPERM, errnoName, isErrno } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
 import { MNT_DETACH, MS_RDONLY, mount, UMOUNT_NOFOLLOW, umount2 } from '../../src/system/syscall.ts';
 
@@ -59,11 +59,29 @@ const BUSY_WAIT_MS = 100;
 export async function unmount(path: string): Promise<void> {
   if (!mounts().some((mount) => mount.path === path)) return;
   for (let attempt = 0; attempt < BUSY_TRIES; attempt++) {
-    const result = umount2(path, UMOUNT_NOFOLLOW);
-    if (result === 0 || result === EINVAL) return;
-    if (result !== EBUSY) throw new CfsError('system', `Cannot unmount ${path}: ${errnoName(result)}`);
+    const refused = takeAway(path, false);
+    if (refused === undefined) return;
+    if (refused !== 'busy') throw new CfsError('system', `Cannot unmount ${path}: ${refused}`);
     await sleep(BUSY_WAIT_MS);
   }
-  umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH);
+  takeAway(path, true);
   throw new CfsError('system', `Cannot unmount ${path}: busy; it was detached (umount -l)`);
+}
+
+/** The helper that mounted for an ordinary user; only it may unmount that. */
+const FUSERMOUNT = 'fusermount3';
+
+/** Unmounts once. @returns why it did not work, with one word for what passes; undefined where it did */
+function takeAway(path: string, lazily: boolean): string | undefined {
+  const result = umount2(path, UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0));
+  if (result === 0 || result === EINVAL) return undefined;
+  if (result === EBUSY) return 'busy';
+  if (result !== EPERM || process.geteuid?.() === 0) return errnoName(result);
+  const { error, status, stderr } = spawnSync(FUSERMOUNT, ['-u', ...(lazily ? ['-z'] : []), '--', path], {
+    encoding: 'utf8',
+    env: { ...process.env, LC_ALL: 'C' },
+  });
+  if (error !== undefined) return `${FUSERMOUNT}: ${error.message}`;
+  if (status === 0) return undefined;
+  return /busy/i.test(stderr) ? 'busy' : stderr.trim() || `${FUSERMOUNT} ended with status ${status}`;
 }

@@ -1,19 +1,24 @@
 /** The command line of cfs-bench, and what it means. */
+import { existsSync } from 'node:fs';
 import { CfsError } from '../../src/base/error.ts';
 import { integerOption, makeCommand } from '../cli.ts';
 import type { Experiment, SystemRow, Workload } from './contract.ts';
+import { estimate, roughly } from './estimate.ts';
 import { EXPERIMENTS } from './experiments.ts';
 import { SYSTEMS } from './systems.ts';
 import { WORKLOADS } from './workloads.ts';
 
-const EXAMPLES = `  cfs-bench                                           everything, with /usr as the source
+const EXAMPLES = `  cfs-bench --quick                                   a first look, in a few minutes
+  cfs-bench --source /srv/rootfs --minutes 60         everything that fits into an hour
   cfs-bench --source /srv/rootfs --rounds 9 --details
-  cfs-bench --workloads ls,find --systems source,overlayfs,cfs
-  cfs-bench --workloads open --small-files 10000,100000 --systems all
+  cfs-bench --source /usr --workloads ls,find --systems source,overlayfs,cfs
+  cfs-bench --quick --workloads open --small-files 10000,100000 --systems all
 `;
 
 export interface Options {
-  readonly source: string;
+  /** Undefined: nothing but generated trees. */
+  readonly source?: string;
+  readonly quick?: true;
   readonly rounds: number;
   /** Seconds. */
   readonly timeLimit: number;
@@ -40,6 +45,7 @@ export interface Plan {
 
 const MIB = 1 << 20;
 const NAME_WIDTH = 18;
+const DEFAULT_ROUNDS = 5;
 
 /** @throws CfsError (usage), CommanderError */
 export function parseOptions(argv: readonly string[]): Options {
@@ -52,11 +58,19 @@ export function parseOptions(argv: readonly string[]): Options {
     .join('\n');
   const number = (option: string, min: number, max: number): ((text: string) => number) =>
     integerOption(option, min, max);
-  return makeCommand('cfs-bench', 'Measure reading, packing and mounting against other file systems.', EXAMPLES)
-    .option('--source <dir>', 'the directory that every system shows', '/usr')
+  const command = makeCommand(
+    'cfs-bench',
+    'Measure reading, packing and mounting against other file systems.',
+    EXAMPLES,
+  )
+    .option('--source <dir>', 'the directory that every system shows')
+    .option(
+      '--quick',
+      'a first look: where nothing else is asked for, a few workloads on a few systems and small generated files',
+    )
     .option('--systems <list>', 'these, separated by commas, or "all" (default: those below without "all")')
     .option('--workloads <list>', 'only these, separated by commas')
-    .option('--rounds <n>', 'samples of each figure', number('--rounds', 1, 1000), 5)
+    .option('--rounds <n>', 'samples of each figure (default: 5, with --quick 2)', number('--rounds', 1, 1000))
     .option(
       '--time-limit <seconds>',
       'what one system may take in one cell before it gets fewer rounds',
@@ -68,7 +82,6 @@ export function parseOptions(argv: readonly string[]): Options {
       '--small-files <list>',
       'also read generated trees of as many small files, e.g. 10000,100000',
       numberList('--small-files', 1, 1e7),
-      [],
     )
     .option(
       '--checkout-files <n>',
@@ -85,14 +98,45 @@ export function parseOptions(argv: readonly string[]): Options {
     )
     .option('--scale-files <n>', 'files in the image of `scale`', number('--scale-files', 1, 5e7), 1_000_000)
     .option('--scratch <dir>', 'where to make a directory to work in; it is removed at the end', '/var/tmp')
-    .option('--output <file>', 'results as JSON; the report goes beside it', 'bench/results/latest.json')
+    .option('--output <file>', 'results as JSON; the report goes beside it', defaultOutput())
     .option('--details', 'also show spread and rates of each figure')
     .option('--json', 'print the results as JSON instead of tables')
     .addHelpText('after', `\nSystems:\n${systems}\n\nWorkloads:\n${workloads}`)
-    .allowExcessArguments(false)
-    .parse(argv)
-    .opts<Options>();
+    .allowExcessArguments(false);
+  if (argv.length <= 2) command.outputHelp();
+  return complete(command.parse(argv).opts<Given>());
 }
+
+type Given = Omit<Options, 'rounds' | 'smallFiles'> & Partial<Pick<Options, 'rounds' | 'smallFiles'>>;
+
+/** What --quick means where nothing else is asked for. */
+const QUICK = { rounds: 2, smallFiles: [1000], systems: 'source,overlayfs,cfs,cfs-read', workloads: 'ls,open,tar' };
+
+/** @throws CfsError (usage) where nothing says what to measure: it would take the machine for hours */
+function complete(given: Given): Options {
+  const { source, quick } = given;
+  if (quick === true) return { ...QUICK, ...(source === undefined ? {} : { smallFiles: [] }), ...given };
+  const smallFiles = given.smallFiles ?? [];
+  if (source === undefined && smallFiles.length === 0) {
+    throw new CfsError(
+      'usage',
+      `--source DIR, --small-files N or --quick is missing. Everything takes about ${timeOf(14_000)} for a directory of 14,000 entries, and ${timeOf(140_000)} for one of 140,000. Try 'cfs-bench --help'.`,
+    );
+  }
+  return { rounds: DEFAULT_ROUNDS, ...given, smallFiles };
+}
+
+/** Of all workloads on all systems that are there by default, as root. */
+function timeOf(entries: number): string {
+  const systems = chooseSystems(undefined).length;
+  const states = ['cold', 'dropped', 'warm'] as const;
+  const extent = { entries, workloads: WORKLOADS, states, systems, rounds: DEFAULT_ROUNDS, timeLimit: 60 };
+  return roughly(estimate({ kind: 'source', ...extent }));
+}
+
+/** In a checkout with the other results, elsewhere in the current directory. */
+const defaultOutput = (): string =>
+  existsSync('bench/results') ? 'bench/results/latest.json' : 'cfs-bench-results.json';
 
 /** A parser for commander: whole numbers, separated by commas, each once, in the order of size. */
 export function numberList(option: string, min: number, max: number): (text: string) => readonly number[] {

@@ -3,31 +3,63 @@
 /** The part of a text that names a step: what follows is turns of it. */
 const stepOf = (text: string): string => text.split(': ', 1)[0] as string;
 
+const TICK_MS = 1000;
+/** After so long without a line there is another one. */
+const SILENT_MS = 20_000;
+
 /** @param columns width of the terminal; undefined where there is none */
 export class Progress {
   readonly #write: (text: string) => void;
   readonly #columns: number | undefined;
   readonly #began = Date.now();
+  readonly #timer: NodeJS.Timeout;
   #step = '';
+  #text = '';
+  /** When a line was last written, where there is no terminal. */
+  #written = 0;
 
   constructor(write: (text: string) => void, columns: number | undefined) {
     this.#write = write;
     this.#columns = columns;
+    this.#timer = setInterval(() => this.#remind(), TICK_MS).unref();
   }
 
   /** "what: turn" */
   show(text: string): void {
-    const elapsed = clock(Date.now() - this.#began);
+    this.#text = text;
     if (this.#columns !== undefined) {
-      this.#write(`\r\x1b[K${`${elapsed} ${text}`.slice(0, this.#columns - 1)}`);
+      this.#write(`\r\x1b[K${`${this.#elapsed()} ${text}`.slice(0, this.#columns - 1)}`);
     } else if (stepOf(text) !== this.#step) {
       this.#step = stepOf(text);
-      this.#write(`${elapsed} ${this.#step}\n`);
+      this.#line(this.#step);
     }
+  }
+
+  /** A line that remains. */
+  say(text: string): void {
+    if (this.#columns !== undefined) this.#write('\r\x1b[K');
+    this.#line(text);
+  }
+
+  /** A long step shows that it goes on: its clock runs on a terminal; elsewhere there is a line now and then. */
+  #remind(): void {
+    if (this.#text === '') return;
+    if (this.#columns !== undefined) this.show(this.#text);
+    else if (Date.now() - this.#written >= SILENT_MS) this.#line(this.#text);
+  }
+
+  #line(text: string): void {
+    this.#written = Date.now();
+    this.#write(`${this.#elapsed()} ${text}\n`);
+  }
+
+  #elapsed(): string {
+    return clock(Date.now() - this.#began);
   }
 
   /** Takes the line away. */
   end(): void {
+    clearInterval(this.#timer);
     if (this.#columns !== undefined) this.#write('\r\x1b[K');
   }
 }

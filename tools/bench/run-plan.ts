@@ -16,11 +16,15 @@ interface TreeToMake {
   make(bench: Bench): Promise<Tree>;
 }
 
-/** @param source its real path */
-function treesToMake(source: string, options: Options, { workloads, experiments }: Plan): TreeToMake[] {
+/** @param source its real path; undefined where only generated trees are read */
+function treesToMake(source: string | undefined, options: Options, { workloads, experiments }: Plan): TreeToMake[] {
   const { smallFiles, checkoutFiles, largeSize } = options;
+  const given: TreeToMake[] =
+    source === undefined
+      ? []
+      : [{ kind: 'source', name: 'source', make: (bench) => surveyTree('source', 'source', source, bench) }];
   const all: TreeToMake[] = [
-    { kind: 'source', name: 'source', make: (bench) => surveyTree('source', 'source', source, bench) },
+    ...given,
     ...smallFiles.map((count): TreeToMake => {
       return { kind: 'small', name: `small-${count}`, make: (bench) => makeSmallTree(count, bench) };
     }),
@@ -38,7 +42,7 @@ function treesToMake(source: string, options: Options, { workloads, experiments 
 
 /** Measures everything in `plan`. @throws only the reason of the bench's signal, and bugs */
 export async function runPlan(
-  source: string,
+  source: string | undefined,
   options: Options,
   plan: Plan,
   bench: Bench,

@@ -10,15 +10,19 @@ import type { Scratch } from './scratch.ts';
 /** The largest file of the small-file workload, in bytes. */
 export const SMALL_FILE_LIMIT = 65_536;
 
-/** The real path of the source. @throws CfsError (usage) where it cannot be compared fairly */
-export function checkSource(source: string, scratch: Scratch): string {
-  let path: string;
+/** The real path of the source. @throws CfsError (usage) where it is no directory */
+export function findSource(source: string): string {
   try {
-    path = realpathSync(source);
+    const path = realpathSync(source);
     if (!statSync(path).isDirectory()) throw new Error('not a directory');
+    return path;
   } catch (error) {
     throw new CfsError('usage', `Cannot measure ${source}: ${reasonOf(error)}. Choose a directory with --source.`);
   }
+}
+
+/** @param path as `findSource` gave it @throws CfsError (usage) where it cannot be compared fairly */
+export function checkSource(path: string, scratch: Scratch): void {
   if (isBelow(scratch.path, path)) {
     throw new CfsError(
       'usage',
@@ -32,7 +36,6 @@ export function checkSource(source: string, scratch: Scratch): string {
       `Cannot measure ${path}: ${inside.path} is mounted in it, and overlayfs does not show what is mounted in its layers. Choose a directory without mounts.`,
     );
   }
-  return path;
 }
 
 /** The directory for what systems make of the tree `name`. */

@@ -8,12 +8,26 @@ const parse = (...args: readonly string[]): ReturnType<typeof parseOptions> =>
 
 describe('parseOptions()', () => {
   test('has defaults for everything', () => {
-    expect(parse()).toMatchObject({ source: '/usr', rounds: 5, timeLimit: 60, smallFiles: [], scratch: '/var/tmp' });
+    const given = { source: '/usr', rounds: 5, timeLimit: 60, smallFiles: [], scratch: '/var/tmp' };
+    expect(parse('--source', '/usr')).toMatchObject(given);
+  });
+
+  test('wants to be told what to measure', () => {
+    expect(() => parse('--rounds', '3')).toThrow(/^--source DIR, --small-files N or --quick is missing\. /);
+    expect(parse('--small-files', '10')).toMatchObject({ smallFiles: [10], rounds: 5 });
+  });
+
+  test('takes a quick look, and what is given besides', () => {
+    const quick = parse('--quick');
+    expect(quick).toMatchObject({ rounds: 2, smallFiles: [1000], workloads: 'ls,open,tar' });
+    expect(quick.source).toBeUndefined();
+    expect(parse('--quick', '--rounds', '7')).toMatchObject({ rounds: 7, smallFiles: [1000] });
+    expect(parse('--quick', '--source', '/srv', '--systems', 'cfs')).toMatchObject({ smallFiles: [], systems: 'cfs' });
   });
 
   test('takes a list of small trees, each once, in the order of size', () => {
     expect(parse('--small-files', '100000,10000,10000').smallFiles).toEqual([10_000, 100_000]);
-    expect(parse('--small-files', '0').smallFiles).toEqual([]);
+    expect(parse('--source', '/usr', '--small-files', '0').smallFiles).toEqual([]);
   });
 
   test.each(['x', '1,', '-5', '1.5', '10000001'])('refuses --small-files %s', (text) => {

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { Progress } from '../../../tools/bench/progress.ts';
 
 function shown(columns: number | undefined, ...texts: readonly string[]): string {
@@ -19,4 +19,34 @@ test('Progress writes one line for each step where there is no terminal', () => 
 
 test('Progress writes over its line on a terminal, no longer than it is wide', () => {
   expect(shown(12, 'a long text about it')).toBe('\r\x1b[K0:00 a long\r\x1b[K');
+});
+
+test('Progress shows that a long step goes on', () => {
+  vi.useFakeTimers({ now: 0 });
+  try {
+    for (const [columns, ms] of [
+      [80, 2000],
+      [undefined, 40_000],
+    ] as const) {
+      const written: string[] = [];
+      const progress = new Progress((text) => written.push(text), columns);
+      progress.show('packing: first');
+      vi.advanceTimersByTime(ms);
+      progress.say('one tree');
+      progress.end();
+      vi.advanceTimersByTime(ms);
+      expect(written).toEqual(
+        columns === undefined
+          ? ['0:00 packing\n', '0:20 packing: first\n', '0:40 packing: first\n', '0:40 one tree\n']
+          : [
+              ...['0:00', '0:01', '0:02'].map((clock) => `\r\x1b[K${clock} packing: first`),
+              '\r\x1b[K',
+              '0:02 one tree\n',
+              '\r\x1b[K',
+            ],
+      );
+    }
+  } finally {
+    vi.useRealTimers();
+  }
 });
