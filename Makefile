@@ -13,10 +13,12 @@ setup: ## packages of the system and of npm; quick when they are there
 build: setup ## compile to dist/
 	@npm run --silent build
 
-demo: build ## pack a directory (SRC=DIR), mount it, compare, show a corrupted object
+demo: ## pack a directory (SRC=DIR), mount it, compare, kill the server, show a corrupted object
+	@scripts/demo check
+	@$(MAKE) --no-print-directory build
 	@scripts/demo $(if $(SRC),"$(SRC)")
 
-test: build ## every test, with real mounts
+test: build ## every test, with real mounts; some: TESTS=test/base, or `npx vitest run --project unit test/base`
 	@scripts/setup test
 	@scripts/check-fuse
 	@npx vitest run $(TESTS)
