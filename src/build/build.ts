@@ -1,19 +1,20 @@
 /** Packing: a source into objects and a manifest. */
 import { randomBytes } from 'node:crypto';
 import { readdirSync, unlinkSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { toHex } from '../base/bytes.ts';
 import { blake3, type HashAlgorithm } from '../base/digest.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { imageParts } from '../image/image-parts.ts';
 import { keptImageOf } from '../image/kept-image.ts';
+import { placeToRegister } from '../image/registered-image.ts';
 import { type BuilderInode, ManifestBuilder } from '../manifest/builder.ts';
 import { encodeManifest } from '../manifest/encode.ts';
 import { inodeCount, type ManifestTables, objectCount, type RepositoryHint, u64 } from '../manifest/tables.ts';
 import { type LocalRepository, replaceFile } from '../store/local.ts';
 import { lockForWriting } from '../store/lock.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
-import { keepForAWhile, registerImage, unregisterImage } from '../store/roots.ts';
+import { keepForAWhile, registerImage, takeBack } from '../store/roots.ts';
 import type { ContentResult } from './content-job.ts';
 import { ContentPool } from './content-pool.ts';
 import { FileCache } from './file-cache.ts';
@@ -119,11 +120,11 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
     const file = imageParts(manifest, digest, options.signature?.(digest));
     checkAborted(options.signal);
     // before there is an image: nobody may find one whose objects can be deleted
-    const isNew = await keepObjects(tables, id, options);
+    const undo = await keepObjects(tables, id, options);
     try {
       replaceFile(options.image, file, options.durable);
     } catch (error) {
-      if (isNew) unregisterImage(repository, id);
+      undo();
       throw new CfsError('system', `Cannot write image ${options.image}: ${reasonOf(error)}`, { cause: error });
     }
     cache.save();
@@ -154,13 +155,16 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
   }
 }
 
-/** @returns whether the image was registered, and was not before */
-async function keepObjects(tables: ManifestTables, image: string, options: BuildOptions): Promise<boolean> {
+/** @returns what takes back the registration */
+async function keepObjects(tables: ManifestTables, image: string, options: BuildOptions): Promise<() => void> {
   const { repository, register, durable } = options;
-  const kept = keptImageOf(tables, { image, path: resolve(options.image), complete: true });
-  if (register) return await registerImage(repository, kept, durable);
+  const kept = { ...keptImageOf(tables, { image, path: '', complete: true }), ...placeToRegister(options.image) };
+  if (register) {
+    const done = await registerImage(repository, kept, durable);
+    return () => takeBack(repository, kept, done);
+  }
   await keepForAWhile(repository, kept, durable);
-  return false;
+  return () => undefined;
 }
 
 interface Packed {

@@ -47,6 +47,10 @@ export const cloneFile: typeof syscall.cloneFile = returning('FICLONE', syscall.
 export const copyFileRange: typeof syscall.copyFileRange = returning('copy_file_range', syscall.copyFileRange);
 export const syncfs: typeof syscall.syncfs = returning('syncfs', syscall.syncfs);
 export const renameNoReplaceAt: typeof syscall.renameNoReplaceAt = returning('renameat2', syscall.renameNoReplaceAt);
+export const renameExchangeAt: typeof syscall.renameExchangeAt = returning(
+  'renameat2 RENAME_EXCHANGE',
+  syscall.renameExchangeAt,
+);
 export const linkAt: typeof syscall.linkAt = returning('linkat', syscall.linkAt);
 export const linkFd: typeof syscall.linkFd = returning('linkat fd', syscall.linkFd);
 export const unlinkAt: typeof syscall.unlinkAt = returning('unlinkat', syscall.unlinkAt);

@@ -125,6 +125,7 @@ const KNOWN: ReadonlySet<string> = new Set([
   'tmp',
   'cache',
   'roots',
+  'paths',
   'leases',
   'quarantine',
   'lost+found',

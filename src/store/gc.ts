@@ -14,6 +14,7 @@ import type { LocalRepository } from './local.ts';
 import { type LockWait, lockForDeleting, removeLeftovers } from './lock.ts';
 import { OBJECT_NAME, PREFIXES, prefixName, S_IFMT, S_IFREG } from './prefix-check.ts';
 import { listQuarantine } from './quarantine.ts';
+import { removeStrayRecords } from './roots.ts';
 
 export interface GcOptions extends LockWait {
   /** What to keep beside registered images and what is mounted. */
@@ -73,6 +74,7 @@ export async function collectGarbage(repository: LocalRepository, options: GcOpt
         `Nothing keeps any object of ${repository.path}: no image is registered, mounted or given by --keep. --keep-none deletes all objects.`,
       );
     }
+    if (!dryRun) removeStrayRecords(repository);
     const leftovers = dryRun ? readdirSync(repository.temporaryDirectory).length : removeLeftovers(repository);
     const quarantined = options.emptyQuarantine ? emptyQuarantine(repository, dryRun) : 0;
     for (let prefix = 0; prefix < PREFIXES; prefix++) {

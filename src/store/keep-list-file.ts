@@ -155,6 +155,11 @@ export class KeepListFile {
     return bytes;
   }
 
+  /** All digests, ascending. */
+  all(): Uint8Array {
+    return Buffer.concat(Array.from({ length: PREFIXES }, (_, prefix) => this.digests(prefix)));
+  }
+
   close(): void {
     closeSync(this.#fd);
   }

@@ -7,6 +7,7 @@
  *     tmp/                files that are being written
  *     cache/              what packing remembers of its sources; may be missing, and deleted at any time
  *     roots/              registered images: what they need is never deleted; may be missing
+ *     paths/              where registered images are; may be missing
  *     leases/             what mounts need, as long as they hold a lock on it; may be missing
  *     quarantine/         damaged objects that fsck moved away; may be missing
  */
@@ -86,6 +87,10 @@ export class LocalRepository implements Repository {
 
   get rootsDirectory(): string {
     return join(this.path, 'roots');
+  }
+
+  get pathsDirectory(): string {
+    return join(this.path, 'paths');
   }
 
   get leasesDirectory(): string {

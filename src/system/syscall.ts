@@ -140,10 +140,16 @@ export function cloneFile(input: number, output: number): 0 | Errno {
 }
 
 const RENAME_NOREPLACE = 1;
+const RENAME_EXCHANGE = 2;
 
 /** renameat2(2) with RENAME_NOREPLACE, from one open directory into another: EEXIST where `to` exists; EINVAL where the file system cannot. */
 export function renameNoReplaceAt(fromDir: number, from: Uint8Array, toDir: number, to: Uint8Array): 0 | Errno {
   return asErrno(renameat2Fn(fromDir, cString(from), toDir, nameBuffer(to), RENAME_NOREPLACE));
+}
+
+/** renameat2(2) with RENAME_EXCHANGE: both names exist, and change places in one step. EINVAL where the file system cannot. */
+export function renameExchangeAt(fromDir: number, from: Uint8Array, toDir: number, to: Uint8Array): 0 | Errno {
+  return asErrno(renameat2Fn(fromDir, cString(from), toDir, nameBuffer(to), RENAME_EXCHANGE));
 }
 
 export const SEEK_DATA = 3;

@@ -1,10 +1,19 @@
 /** cfs-repo gc, register, unregister and images: what they say, and packing at the same time. */
-import { chmodSync, existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { expectWhole, manyFiles, messageOf, mkimage, mountLoop, mountTmpfs, objectsIn, packed, start } from './cli.ts';
 import { useScratch } from './harness.ts';
-import { NOBODY, type Outcome, run, succeed } from './run.ts';
+import { NOBODY, type Outcome, OWN_TOOLS, run, succeed } from './run.ts';
 
 const scratch = useScratch();
 
@@ -23,12 +32,13 @@ function source(files: number): string {
   const path = scratch.at(`source-${files}`);
   return existsSync(path) ? path : manyFiles(path, files, 300 + (files % 97) * 10);
 }
-const image = (files: number): string => scratch.at(`image-${serial}-${files}.cfs`);
+const image = (files: number): string => scratch.at(`images-${serial}`, `${files}.cfs`);
 const pack = (files: number, ...args: readonly string[]): ReturnType<typeof packed> =>
   packed(scratch, [...args, '--store', store, source(files), image(files)]);
 
 beforeEach(() => {
   store = scratch.at(`store-${++serial}`);
+  mkdirSync(scratch.at(`images-${serial}`));
 });
 
 describe('cfs-repo gc', () => {
@@ -215,6 +225,127 @@ describe('cfs-repo images', () => {
     await done('unregister', '--gone', store);
     expect(await done('images', store)).not.toContain(first.id);
     expect((await done('images', store)).trimEnd().split('\n')).toHaveLength(2);
+  });
+
+  test('holds every path of an image, and takes it off the list with the last one', async () => {
+    const [release, nightly] = [
+      scratch.at(`images-${serial}`, 'release.cfs'),
+      scratch.at(`images-${serial}`, 'nightly.cfs'),
+    ];
+    const { id } = await packed(scratch, ['--store', store, source(10), release]);
+    await packed(scratch, ['--store', store, source(10), nightly]);
+    expect((await done('images', store)).trimEnd().split('\n').slice(1)).toEqual([
+      expect.stringMatching(new RegExp(`^${id} .* ${nightly}$`)),
+      expect.stringMatching(new RegExp(`^ +${release}$`)),
+    ]);
+    rmSync(nightly);
+    expect(await done('unregister', '--gone', store)).toBe(`${id}  stays registered; not at ${nightly} any more\n`);
+    await done('gc', ...now, store);
+    expect((await scratch.tool('cfs-info', ['missing', '--repo', store, release])).status).toBe(0);
+    rmSync(release);
+    expect(await done('unregister', '--gone', store)).toBe(`${id}  unregistered\n`);
+    expect(await done('unregister', '--gone', store)).toBe('');
+    expect(readdirSync(join(store, 'paths'))).toEqual([]);
+  });
+
+  test('finds an image again that was moved in its directory, as it is when it is published', async () => {
+    const directory = scratch.directory(`published-${serial}`);
+    const { id } = await packed(scratch, ['--store', store, source(10), join(directory, 'x.tmp')]);
+    renameSync(join(directory, 'x.tmp'), join(directory, 'x.cfs'));
+    const moved = new RegExp(`x\\.tmp \\(moved to ${directory}/x\\.cfs\\)$`);
+    expect((await done('images', store)).trimEnd().split('\n')[1]).toMatch(moved);
+    expect(JSON.parse(await done('unregister', '--gone', '--json', store))).toMatchObject([
+      { id, unregistered: false, moved: [{ from: join(directory, 'x.tmp'), to: join(directory, 'x.cfs') }] },
+    ]);
+    expect(JSON.parse(await done('images', '--json', store))).toMatchObject([
+      { id, path: join(directory, 'x.cfs'), state: 'there' },
+    ]);
+    // and when it made place for another one
+    renameSync(join(directory, 'x.cfs'), join(directory, 'old.cfs'));
+    await packed(scratch, ['--store', store, source(12), join(directory, 'x.cfs')]);
+    await done('unregister', '--gone', store);
+    expect((await done('images', store)).trimEnd().split('\n')).toHaveLength(3);
+  });
+
+  test('takes nothing off that cannot be looked at', async () => {
+    const disk = await mountTmpfs(scratch.at(`disk-${serial}`));
+    const { id } = await packed(scratch, ['--store', store, source(10), join(disk, 'x.cfs')]);
+    await succeed(['umount', disk]);
+    expect(await done('unregister', '--gone', store)).toContain(`its file system, at ${disk}, is not mounted here now`);
+    await mountTmpfs(disk);
+    expect(JSON.parse(await done('images', '--json', store))).toMatchObject([{ id, state: 'unknown' }]);
+    await succeed(['umount', disk]);
+    // what is damaged may have good copies
+    await pack(12);
+    truncateSync(image(12), 100);
+    await done('unregister', '--gone', store);
+    expect((await done('images', store)).trimEnd().split('\n')).toHaveLength(3);
+  });
+
+  test('keeps an image that is not where it was as long as it is mounted', async () => {
+    const { id } = await pack(10);
+    const mounted = await scratch.mount(image(10), { repos: [store] });
+    rmSync(image(10));
+    expect(await done('unregister', '--gone', store)).toContain(`${id}  stays registered; it is mounted`);
+    await mounted.unmount();
+    expect(await done('unregister', '--gone', store)).toBe(`${id}  unregistered\n`);
+  });
+
+  test('never holds the path of a descriptor, which may be another file tomorrow', async () => {
+    await pack(10, '--no-register');
+    await succeed([
+      'sh',
+      '-c',
+      'exec "$0" "$1" register "$2" /dev/stdin < "$3"',
+      process.execPath,
+      `${OWN_TOOLS.dist}/tools/cfs-repo.js`,
+      store,
+      image(10),
+    ]);
+    expect(JSON.parse(await done('images', '--json', store))).toMatchObject([{ path: image(10) }]);
+    const piped = await run([
+      'sh',
+      '-c',
+      'cat "$3" | exec "$0" "$1" register "$2" /dev/stdin',
+      process.execPath,
+      `${OWN_TOOLS.dist}/tools/cfs-repo.js`,
+      store,
+      image(10),
+    ]);
+    expect(messageOf(piped, 3, 'cfs-repo')).toContain('it is not a regular file');
+    expect(readdirSync(join(store, 'paths'))).toHaveLength(1);
+  });
+
+  test('unregister by a path leaves the image at others; by an id or its beginning it takes all', async () => {
+    const [one, two] = [scratch.at(`one-${serial}.cfs`), scratch.at(`two-${serial}.cfs`)];
+    const { id } = await packed(scratch, ['--store', store, source(10), one]);
+    await packed(scratch, ['--store', store, source(10), two]);
+    await succeed(['cp', two, `${two}.copy`]);
+    expect(messageOf(await repo('unregister', store, `${two}.copy`), 1, 'cfs-repo')).toContain(
+      `is not registered with path`,
+    );
+    expect(await done('unregister', store, two)).toBe(
+      `${id}  stays registered; not at ${two} any more; it is at ${one}\n`,
+    );
+    await done('register', store, two);
+    expect(await done('unregister', store, id.slice(0, 8))).toBe(`${id}  unregistered (${one}, ${two})\n`);
+    expect(await done('images', store)).toBe('');
+  });
+
+  test('unregister takes the path of an image that was deleted, and tells ids that begin alike', async () => {
+    const { id } = await pack(10);
+    const other = `${id.slice(0, 20)}${'0'.repeat(44)}`;
+    rmSync(image(10));
+    await succeed(['cp', join(store, 'roots', id), join(store, 'roots', other)]);
+    const ambiguous = messageOf(await repo('unregister', store, id.slice(0, 6)), 1, 'cfs-repo');
+    expect(ambiguous).toContain(`the ids of 2 images begin with ${id.slice(0, 6)}: `);
+    expect(ambiguous).toContain(other);
+    expect(messageOf(await repo('unregister', store, 'abcdef12'), 1, 'cfs-repo')).toContain('no image whose id begins');
+    expect(messageOf(await repo('unregister', store, scratch.at('none.cfs')), 3, 'cfs-repo')).toContain(
+      'no image is registered with this path',
+    );
+    expect(await done('unregister', store, image(10))).toBe(`${id}  unregistered\n`);
+    expect(await done('unregister', store, other.slice(0, 24).toUpperCase())).toBe(`${other}  unregistered\n`);
   });
 
   test('shows a path that would break the line with escapes', async () => {

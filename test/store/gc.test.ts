@@ -5,7 +5,9 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
+  statSync,
   truncateSync,
   utimesSync,
   writeFileSync,
@@ -17,12 +19,19 @@ import { compareBytes, toHex } from '../../src/base/bytes.ts';
 import { digestContent } from '../../src/base/digest.ts';
 import type { CfsError } from '../../src/base/error.ts';
 import { collectGarbage, type GcOptions, type GcResult } from '../../src/store/gc.ts';
-import type { KeptImage } from '../../src/store/keep-list-file.ts';
+import { type KeptImage, writeKeepList } from '../../src/store/keep-list-file.ts';
 import { KeptInMemory } from '../../src/store/keepers.ts';
 import { endLease, isWritten, takeLease, writeLease } from '../../src/store/lease.ts';
 import { initRepository, type LocalRepository } from '../../src/store/local.ts';
 import { lockForWriting } from '../../src/store/lock.ts';
-import { keepForAWhile, listRoots, registerImage, unregisterImage } from '../../src/store/roots.ts';
+import {
+  forgetPaths,
+  keepForAWhile,
+  listRoots,
+  registerImage,
+  takeBack,
+  unregisterImage,
+} from '../../src/store/roots.ts';
 import { Random } from '../random.ts';
 import { useScratch } from './scratch.ts';
 
@@ -261,8 +270,8 @@ describe('a lease', () => {
     expect(lease.name).toBeUndefined();
     expect(isWritten(lease)).toBe(true);
     expect(readdirSync(repository.leasesDirectory)).toEqual([]);
-    // which goes on when the image is unregistered, and when it is registered from another path
-    await registerImage(repository, { ...registered, path: '/elsewhere' }, false);
+    // which goes on when the image is unregistered, and when its list is written anew
+    await registerImage(repository, { ...registered, complete: false }, false);
     unregisterImage(repository, registered.image);
     expect(await gc()).toMatchObject({ registered: 0, mounted: 1, dead: 1, freed: { objects: 0 } });
     closeSync(lease.fd);
@@ -303,14 +312,88 @@ describe('a lease', () => {
 });
 
 describe('registering', () => {
-  test('is done once, and tells again where the image is', async () => {
-    const one = { ...image(3), path: '/a.cfs' };
-    expect(await registerImage(repository, one, true)).toBe(true);
-    expect(await registerImage(repository, one, true)).toBe(false);
-    expect(await registerImage(repository, { ...one, path: '/b.cfs' }, true)).toBe(false);
-    expect(listRoots(repository).map(({ image: id, header }) => [id, header?.path])).toEqual([[one.image, '/b.cfs']]);
+  const pathsOf = (): readonly string[][] => listRoots(repository).map(({ paths }) => paths.map(({ path }) => path));
+
+  test('is done once, and adds a path for each place where the image is', async () => {
+    const one = { ...image(3), path: '/b.cfs' };
+    expect(await registerImage(repository, one, true)).toEqual({ isNew: true, isNewPath: true });
+    const root = statSync(join(repository.rootsDirectory, one.image)).ino;
+    expect(await registerImage(repository, one, true)).toEqual({ isNew: false, isNewPath: false });
+    expect(await registerImage(repository, { ...one, path: '/a.cfs' }, true)).toEqual({
+      isNew: false,
+      isNewPath: true,
+    });
+    expect(pathsOf()).toEqual([['/a.cfs', '/b.cfs']]);
+    // the list of objects is not written again for a path
+    expect(statSync(join(repository.rootsDirectory, one.image)).ino).toBe(root);
     expect(unregisterImage(repository, one.image)).toBe(true);
     expect(unregisterImage(repository, one.image)).toBe(false);
+  });
+
+  test('at several paths at the same time keeps each of them', async () => {
+    const one = image(3);
+    const paths = Array.from({ length: 20 }, (_, i) => `/image-${String(i).padStart(2, '0')}.cfs`);
+    await Promise.all(paths.map((path) => registerImage(repository, { ...one, path }, false)));
+    expect(pathsOf()).toEqual([paths]);
+  });
+
+  test('reads what an earlier version has registered, with a path in the root', async () => {
+    const one = image(3);
+    mkdirSync(repository.rootsDirectory);
+    const fd = openSync(join(repository.rootsDirectory, one.image), 'wx+');
+    await writeKeepList(fd, { ...one, path: '/old.cfs' });
+    closeSync(fd);
+    expect(pathsOf()).toEqual([['/old.cfs']]);
+    await registerImage(repository, { ...one, path: '/new.cfs' }, false);
+    expect(pathsOf()).toEqual([['/new.cfs', '/old.cfs']]);
+    const lease = await takeLease(repository, one.image);
+    lease.release();
+    await forgetPaths(repository, one.image, ['/old.cfs']);
+    expect(pathsOf()).toEqual([['/new.cfs']]);
+    // a mount that has its lease on the root before keeps it
+    unregisterImage(repository, one.image);
+    expect(await gc()).toMatchObject({ registered: 0, mounted: 1, freed: { objects: 0 } });
+    closeSync(lease.fd);
+  });
+
+  test('that is taken back leaves what others have registered', async () => {
+    const one = { ...image(3), path: '/a.cfs' };
+    const other = { ...one, path: '/b.cfs' };
+    const done = await registerImage(repository, one, false);
+    await registerImage(repository, other, false);
+    takeBack(repository, one, done);
+    expect(pathsOf()).toEqual([['/b.cfs']]);
+    takeBack(repository, other, { isNew: true, isNewPath: true });
+    expect(pathsOf()).toEqual([]);
+    expect(readdirSync(repository.pathsDirectory)).toEqual([]);
+  });
+
+  test('leaves records of paths to gc where the image is not registered', async () => {
+    const one = { ...image(3), path: '/a.cfs' };
+    await registerImage(repository, one, false);
+    await registerImage(repository, image(3), false);
+    renameSync(join(repository.rootsDirectory, one.image), join(repository.leasesDirectory, `${one.image}-00`));
+    expect(readdirSync(repository.pathsDirectory)).toHaveLength(2);
+    await gc();
+    expect(readdirSync(repository.pathsDirectory)).toHaveLength(1);
+  });
+
+  test.each([
+    ['empty', Buffer.alloc(0)],
+    ['cut off', Buffer.from('cfs-path 1\nmount /')],
+    ['of another path', Buffer.from('cfs-path 1\npath /b.cfs')],
+    ['of another version', Buffer.from('cfs-path 2\npath /a.cfs')],
+    ['huge', Buffer.alloc(100_000, 'x')],
+  ])('tells of a record that is %s, and keeps the image', async (_what, bytes) => {
+    const one = { ...image(3), path: '/a.cfs' };
+    await registerImage(repository, one, false);
+    const record = join(repository.pathsDirectory, readdirSync(repository.pathsDirectory)[0] as string);
+    writeFileSync(record, bytes);
+    const [root] = listRoots(repository);
+    expect(root).toMatchObject({ paths: [], malformedPaths: [expect.stringContaining(`${record} is malformed`)] });
+    // what is registered again is good again
+    await registerImage(repository, one, false);
+    expect(pathsOf()).toEqual([['/a.cfs']]);
   });
 
   test('replaces a malformed root', async () => {

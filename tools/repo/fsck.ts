@@ -1,6 +1,7 @@
 /** `cfs-repo fsck`. */
 import { availableParallelism } from 'node:os';
 import { printable } from '../../src/base/bytes.ts';
+import { ImageFinder } from '../../src/image/registered-image.ts';
 import { type CheckProgress, checkRepository, type FsckResult } from '../../src/store/fsck.ts';
 import type { LocalRepository } from '../../src/store/local.ts';
 import type { Repaired } from '../../src/store/repair.ts';
@@ -9,7 +10,6 @@ import { EXIT, type ExitStatus, integerOption, printJson } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { formatTable } from '../table.ts';
-import { stateOf } from './images.ts';
 import { repairSources } from './repair-sources.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
 
@@ -88,10 +88,12 @@ const isRepaired = ({ from }: Repaired): boolean => from !== undefined;
 
 /** Registered images whose files are at their paths, with bytes that have changed. */
 function findDamagedImages(repository: LocalRepository): readonly DamagedImage[] {
-  return listRoots(repository).flatMap(({ image, header }) =>
-    header !== undefined && header.path !== '' && stateOf(header.path, image) === 'damaged'
-      ? [{ image, path: header.path }]
-      : [],
+  const finder = new ImageFinder();
+  return listRoots(repository).flatMap(({ image, paths }) =>
+    finder
+      .look(paths, image)
+      .filter(({ state }) => state === 'damaged')
+      .map(({ path }) => ({ image, path })),
   );
 }
 

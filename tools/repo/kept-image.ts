@@ -1,18 +1,21 @@
 /** What an image needs of a repository, read from its file. */
-import { resolve } from 'node:path';
 import { CfsError } from '../../src/base/error.ts';
 import { readImage } from '../../src/image/image-file.ts';
 import { keptImageOf } from '../../src/image/kept-image.ts';
+import { placeToRegister } from '../../src/image/registered-image.ts';
 import { objectName } from '../../src/manifest/lookup.ts';
 import { type ManifestTables, objectCount } from '../../src/manifest/tables.ts';
-import type { KeptImage } from '../../src/store/keep-list-file.ts';
 import type { LocalRepository } from '../../src/store/local.ts';
+import type { ImageToRegister } from '../../src/store/roots.ts';
 
 /**
  * Reads an image whose objects lie in `repository`.
  * @throws CfsError: as `readImage`, and `store` where it names its objects otherwise
  */
-export function readKeptImage(repository: LocalRepository, path: string): KeptImage & { readonly missing: number } {
+export function readKeptImage(
+  repository: LocalRepository,
+  path: string,
+): ImageToRegister & { readonly missing: number } {
   const { id, tables } = readImage(path);
   const { hash } = tables.header;
   if (hash !== repository.hash) {
@@ -22,9 +25,9 @@ export function readKeptImage(repository: LocalRepository, path: string): KeptIm
     );
   }
   const missing = countMissing(repository, tables);
-  const kept = keptImageOf(tables, { image: id, path: resolve(path), complete: missing === 0 });
+  const kept = keptImageOf(tables, { image: id, path: '', complete: missing === 0 });
   // a copy, so that the rest of the image is not kept in memory
-  return { ...kept, digests: kept.digests.slice(), missing };
+  return { ...kept, ...placeToRegister(path), digests: kept.digests.slice(), missing };
 }
 
 function countMissing(repository: LocalRepository, tables: ManifestTables): number {

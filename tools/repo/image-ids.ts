@@ -1,0 +1,75 @@
+/** Which registered image a word of the command line names: an image file, a path that it was registered with, its id, or the beginning of that. */
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { CfsError } from '../../src/base/error.ts';
+import { readImageId } from '../../src/image/image-file.ts';
+import { placeToRegister } from '../../src/image/registered-image.ts';
+import type { LocalRepository } from '../../src/store/local.ts';
+import { registeredIds, registeredPaths } from '../../src/store/roots.ts';
+
+/** A registered image that was named. */
+export interface NamedImage {
+  readonly id: string;
+  /** The path that it was named by; undefined where it was named by its id. */
+  readonly path: string | undefined;
+}
+
+/** Fewer digits are no id: they are a word that was mistyped. */
+const DIGITS: RegExp = /^[0-9a-f]{4,64}$/;
+
+/**
+ * The registered images that `word` names; several where a path was registered with one image after another, and is no file now.
+ * A file of the name counts more than an id: nobody names a file so by accident.
+ * @throws CfsError: `usage` where none is registered, or several ids begin so; as `readImage` where it is no image
+ */
+export function namedImages(repository: LocalRepository, word: string): NamedImage[] {
+  const isFile = isThere(word);
+  const digits = word.toLowerCase();
+  if (!isFile && DIGITS.test(digits)) return [{ id: idOfDigits(repository, digits), path: undefined }];
+  const path = placeToRegister(word).path || resolve(word);
+  const ids = registeredIds(repository);
+  try {
+    const id = readImageId(word);
+    if (ids.includes(id)) return [{ id, path }];
+    const others = withPath(repository, ids, path);
+    throw new CfsError(
+      'usage',
+      `image ${id} is not registered in ${repository.path}; ${others.length > 0 ? `with this path ${others.join(', ')} is, which an id takes off` : "'cfs-repo images' lists those that are"}`,
+    );
+  } catch (error) {
+    if (!(error instanceof CfsError) || error.kind === 'usage') throw error;
+    // deleted, or damaged
+    const found = withPath(repository, ids, path).map((id) => ({ id, path }));
+    if (found.length > 0) return found;
+    if (isFile) throw error;
+    throw new CfsError(
+      error.kind,
+      `${error.message}, and no image is registered with this path in ${repository.path}; 'cfs-repo images' lists paths and ids`,
+      { cause: error },
+    );
+  }
+}
+
+function isThere(word: string): boolean {
+  try {
+    return statSync(word, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+const withPath = (repository: LocalRepository, ids: readonly string[], path: string): string[] =>
+  ids.filter((id) => registeredPaths(repository, id).paths.some((registered) => registered.path === path));
+
+function idOfDigits(repository: LocalRepository, digits: string): string {
+  const found = registeredIds(repository).filter((id) => id.startsWith(digits));
+  if (found.length === 1) return found[0] as string;
+  if (found.length > 1) {
+    throw new CfsError(
+      'usage',
+      `the ids of ${found.length} images begin with ${digits}: ${found.join(', ')}. Give more digits.`,
+    );
+  }
+  const what = digits.length === 64 ? `image ${digits} is not` : `no image whose id begins with ${digits} is`;
+  throw new CfsError('usage', `${what} registered in ${repository.path}; 'cfs-repo images' lists those that are`);
+}

@@ -1,0 +1,27 @@
+/** Paths of registered images, for people. */
+import { printable } from '../../src/base/bytes.ts';
+import type { FoundPath } from '../../src/image/registered-image.ts';
+
+/** A path, and what is there if it is not the image. */
+export function pathText({ path, state, now, other, reason }: FoundPath): string {
+  if (path === '') return '(wherever it is)';
+  const name = shown(path);
+  switch (state) {
+    case 'there':
+      return name;
+    case 'moved':
+      return `${name} (moved to ${shown(now ?? '')})`;
+    case 'replaced':
+      return `${name} (replaced by image ${other?.slice(0, SHORT)})`;
+    case 'gone':
+    case 'damaged':
+      return `${name} (${state})`;
+    default:
+      return `${name} (${state}: ${shown(reason ?? '')})`;
+  }
+}
+
+/** Digits of an id that are enough for people. */
+const SHORT = 12;
+
+export const shown = (path: string): string => printable(Buffer.from(path));
