@@ -2,7 +2,22 @@
  * What a mount has done since its server started: numbers that each thread counts for itself in shared memory, so that
  * counting costs an addition, and that are added up when somebody asks.
  */
-import { type Errno, errnoName } from './errno.ts';
+import {
+  EINVAL,
+  EISDIR,
+  ENAMETOOLONG,
+  ENODATA,
+  ENOENT,
+  ENOSYS,
+  ENOTDIR,
+  ENOTTY,
+  ENXIO,
+  EOPNOTSUPP,
+  ERANGE,
+  EROFS,
+  type Errno,
+  errnoName,
+} from './errno.ts';
 
 /** What became of asking a repository for an object: it served; has none; has one that is not the object; failed to open or read it. */
 export type RepositoryOutcome = 'served' | 'missing' | 'damaged' | 'failed';
@@ -13,6 +28,25 @@ const ERRNOS = 256;
 const MISCELLANEOUS = 8;
 const BYTES_READ = 0;
 const SLOW = 1;
+
+/**
+ * What a healthy mount answers, too: that something is not there, is not of this kind, cannot be changed, or is not
+ * implemented, so that the kernel does without it. None of these is counted among the errors.
+ */
+const ANSWERS: ReadonlySet<Errno> = new Set([
+  ENOSYS,
+  EOPNOTSUPP,
+  ENODATA,
+  ERANGE,
+  ENOTTY,
+  ENXIO,
+  ENOENT,
+  ENOTDIR,
+  EISDIR,
+  EINVAL,
+  ENAMETOOLONG,
+  EROFS,
+]);
 
 /** Shared memory for `threads` threads of a mount with so many repositories. */
 export interface CounterMemory {
@@ -39,8 +73,9 @@ export class Counters {
     this.#add(opcode < OPCODES ? opcode : 0);
   }
 
-  /** A request that was answered with an error. */
+  /** A request that was answered with an error number. */
   error(errno: Errno): void {
+    if (ANSWERS.has(errno)) return;
     this.#add(OPCODES + Math.min(-errno, ERRNOS - 1));
   }
 
@@ -67,7 +102,7 @@ export class Counters {
 export interface CounterTotals {
   /** By opcode; those that were asked for. */
   readonly requests: ReadonlyMap<number, number>;
-  /** By name: "ENOENT". */
+  /** By name: "EIO". Only what says that something is wrong. */
   readonly errors: Readonly<Record<string, number>>;
   readonly bytesRead: number;
   readonly slow: number;

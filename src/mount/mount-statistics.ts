@@ -8,7 +8,7 @@ export interface MountStatistics {
   readonly restarts: number;
   /** By name, as "LOOKUP". */
   readonly requests: Readonly<Record<string, number>>;
-  /** Requests that were answered with an error, by its name. */
+  /** Requests that failed, by the name of the error: not those that were answered that something is not there, or is not implemented. */
   readonly errors: Readonly<Record<string, number>>;
   /** Given to the kernel by READ; what it reads itself (passthrough) is not counted. */
   readonly bytesRead: number;

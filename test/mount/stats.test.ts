@@ -5,6 +5,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { codeOf } from '../suites/filesystem-subject.ts';
 import { statsOf } from './asking.ts';
 import { useScratch } from './harness.ts';
+import { run } from './run.ts';
 import { dropCaches, isAlive, until } from './system.ts';
 
 const scratch = useScratch();
@@ -45,7 +46,18 @@ test('counts by name what the kernel asked, and what it was told', async () => {
   expect(restarts).toBe(0);
   expect(requests['LOOKUP']).toBeGreaterThanOrEqual(1);
   expect(requests['OPEN']).toBe(1);
-  expect(errors['ENOSYS']).toBeGreaterThanOrEqual(1);
+  // OPENDIR, xattrs and ioctls that are not there, seeking: a healthy mount has no errors
+  for (const command of ['ls -lR', 'getfattr -n user.none', 'test -t 0 <']) {
+    await run(['sh', '-c', `${command} ${mounted.path}`]);
+  }
+  expect((await statsOf(scratch, mounted)).errors).toEqual({});
+  expect(errors).toEqual({});
+});
+
+test('counts what a reader sees fail as an error', async () => {
+  const mounted = await scratch.mount(image, { repos: [empty] });
+  expect(codeOf(() => readFileSync(mounted.at(nameOf(0))))).toBe('EIO');
+  expect((await statsOf(scratch, mounted)).errors).toEqual({ EIO: 1 });
 });
 
 test('counts servers that died, and begins anew with each', async () => {

@@ -104,7 +104,7 @@ function prometheusOf(mountpoint: string, stats: MountStatistics): string {
     metric(
       'cfs_errors_total',
       'counter',
-      'Requests that were answered with an error.',
+      'Requests that failed: not those for what is not there or not implemented.',
       Object.entries(stats.errors).map(([errno, n]) => [{ errno }, n]),
     ),
     metric('cfs_read_bytes_total', 'counter', 'Bytes that were read through the server.', [[{}, stats.bytesRead]]),
