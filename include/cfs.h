@@ -71,7 +71,7 @@ struct cfs_source {
 /* cfs_file.flags */
 #define CFS_FILE_REGULAR 1	/* source, verified and holders are valid */
 #define CFS_FILE_OBJECT 2	/* its content is an object: hash and object are valid */
-#define CFS_FILE_PATH 4		/* path is valid; else it was too long */
+#define CFS_FILE_PATH 4		/* path is valid; else too long, or not for the caller */
 
 /* cfs_file.hash */
 #define CFS_HASH_BLAKE3 1

@@ -118,6 +118,12 @@ const PLAIN: ReadonlyMap<string, (words: Mutable) => void> = new Map(
     noatime: (words) => {
       words.noatime = true;
     },
+    overlayxattr: (words) => {
+      words.hideOverlayXattrs = false;
+    },
+    nooverlayxattr: (words) => {
+      words.hideOverlayXattrs = true;
+    },
     nonempty: (words) => {
       words.nonempty = true;
     },
@@ -152,6 +158,7 @@ function defaults(): Mutable {
     dev: false,
     exec: true,
     noatime: false,
+    hideOverlayXattrs: false,
     nonempty: false,
     restart: true,
     uuid: 'on',
@@ -207,6 +214,7 @@ export function formatMountWords(words: MountWords): string {
     `restart=${words.restart ? 'on' : 'off'}`,
   ];
   if (words.noatime) list.push('noatime');
+  if (words.hideOverlayXattrs) list.push('nooverlayxattr');
   if (words.nonempty) list.push('nonempty');
   if (words.keys.length > 0) list.push('require-signature');
   for (const key of words.keys) list.push(`key=${escaped(key)}`);

@@ -7,6 +7,7 @@
  * each with its own instance over shared tables.
  */
 import type { Errno } from '../base/errno.ts';
+import type { Caller } from './caller.ts';
 
 /** The root's inode number in every file system. */
 export const ROOT_INO = 1;
@@ -76,8 +77,6 @@ export interface OpenFile {
 
 /** What `Filesystem.features` tells a driver before the first request, so that it can keep the kernel from asking in vain. */
 export interface FilesystemFeatures {
-  /** Some inode has extended attributes that `listxattr` names; `getxattr` may have others. */
-  readonly xattrs: boolean;
   /** Some inode has system.posix_acl_*. */
   readonly acls: boolean;
   /** `read` needs no `open` before it, and takes handle 0: a driver can spare itself every open. */
@@ -128,17 +127,17 @@ export interface Filesystem {
 
   release(ino: number, handle: number): void;
 
-  /** The value, ENODATA where there is none, EOPNOTSUPP for an ACL or a security attribute that no inode has; a view, not a copy. */
-  getxattr(ino: number, name: Uint8Array): Uint8Array | Errno;
+  /** The value, ENODATA where there is none, EOPNOTSUPP for an ACL or an SELinux label where no inode has one; a view, not a copy. */
+  getxattr(ino: number, name: Uint8Array, caller?: Caller): Uint8Array | Errno;
 
-  /** All names, each followed by NUL, as listxattr(2) gives them. */
-  listxattr(ino: number): Uint8Array | Errno;
+  /** The names that the caller may know, each followed by NUL, as listxattr(2) gives them. */
+  listxattr(ino: number, caller?: Caller): Uint8Array | Errno;
 
   /**
    * Answers an ioctl(2) on an open file of the inode: at most `room` bytes for the caller. ENOTTY for a command that is not known.
    * @param input what the caller's structure held
    */
-  ioctl(ino: number, command: number, input: Uint8Array, room: number): Uint8Array | Errno;
+  ioctl(ino: number, command: number, input: Uint8Array, room: number, caller?: Caller): Uint8Array | Errno;
 
   statfs(): FilesystemStatistics;
 }

@@ -15,7 +15,7 @@ import {
   errnoOf,
   isErrno,
 } from '../base/errno.ts';
-import { isPrivateXattr } from '../base/private-xattrs.ts';
+import { isOverlayXattr, isPrivateXattr } from '../base/private-xattrs.ts';
 import { ChangeTimes } from '../manifest/change-time.ts';
 import {
   direntName,
@@ -43,6 +43,7 @@ import {
 } from '../manifest/tables.ts';
 import type { ObjectName, Proof } from '../store/object-store.ts';
 import type { FileVersion } from '../system/file-status.ts';
+import { type Caller, mayListTrusted, UNKNOWN_CALLER } from './caller.ts';
 import type {
   Attributes,
   DirentSink,
@@ -73,6 +74,12 @@ export interface ObjectReader {
 /** Where contents come from: whole objects, verified at open, or verified block by block as they are read. */
 export type Contents = { readonly opener: ObjectOpener } | { readonly reader: ObjectReader };
 
+/** What of the image is shown otherwise than it is. */
+export interface View {
+  /** No `trusted.overlay.*` and `user.overlay.*`. */
+  readonly hideOverlayXattrs?: boolean;
+}
+
 type TellReading = ReadingEvents['tell'];
 
 const DOT = 0x2e;
@@ -81,13 +88,13 @@ const BLOCK_SIZE = 4096;
 const NAME_MAX = 255;
 /** The handle of content that needs no descriptor; 0 is stdin's and no object's. */
 const NO_DESCRIPTOR = 0;
+const NUL = Uint8Array.of(0);
 const DOT_NAME = Uint8Array.of(DOT);
 const DOTDOT_NAME = Uint8Array.of(DOT, DOT);
 
 const aclPrefix = Buffer.from('system.posix_acl_');
-const securityPrefix = Buffer.from('security.');
-/** Names of `security.` xattrs whose absence is remembered: a system asks for three or four. */
-const MOST_ABSENT = 64;
+const trustedPrefix = Buffer.from('trusted.');
+const selinuxName = Buffer.from('security.selinux');
 
 /** Whether the name of some xattr contains `part`, in latin1. */
 function hasXattrNamed(tables: ManifestTables, part: string): boolean {
@@ -106,7 +113,8 @@ export class ImageFilesystem implements Filesystem {
   readonly #tell: TellReading;
   readonly #identity: MountIdentity | undefined;
   readonly #changeTimes: ChangeTimes;
-  readonly #absent = new Set<string>();
+  readonly #hasLabels: boolean;
+  readonly #view: View;
 
   /**
    * @param tell is told what readers do, for who guesses what they do next
@@ -117,7 +125,9 @@ export class ImageFilesystem implements Filesystem {
     contents: Contents,
     tell: TellReading = () => undefined,
     identity?: MountIdentity,
+    view: View = {},
   ) {
+    this.#view = view;
     this.#tables = tables;
     this.#contents = contents;
     this.#tell = tell;
@@ -125,10 +135,10 @@ export class ImageFilesystem implements Filesystem {
     this.#changeTimes = new ChangeTimes(tables);
     this.slots = inodeCount(tables);
     this.features = {
-      xattrs: tables.xattrs.first.length > 1,
       acls: hasXattrNamed(tables, aclPrefix.toString('latin1')),
       openless: 'reader' in contents,
     };
+    this.#hasLabels = hasXattrNamed(tables, selinuxName.toString('latin1'));
     let blocks = 0;
     for (let i = 0; i < objectCount(tables); i++) blocks += Math.ceil(u64(tables.objects.size, i) / BLOCK_SIZE);
     this.#statistics = { blockSize: BLOCK_SIZE, blocks, files: this.slots, nameMax: NAME_MAX };
@@ -248,42 +258,49 @@ export class ImageFilesystem implements Filesystem {
     if (handle !== NO_DESCRIPTOR) closeSync(handle);
   }
 
-  getxattr(ino: number, name: Uint8Array): Uint8Array | Errno {
+  getxattr(ino: number, name: Uint8Array, caller: Caller = UNKNOWN_CALLER): Uint8Array | Errno {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
-    if (isPrivateXattr(name)) return this.#identity?.xattr(row, name) ?? ENODATA;
+    if (isPrivateXattr(name)) return this.#identity?.xattr(row, name, caller) ?? ENODATA;
+    if (this.#view.hideOverlayXattrs === true && isOverlayXattr(name)) return ENODATA;
     for (const [key, value] of xattrsOf(this.#tables, row)) if (equalBytes(key, name)) return value;
     return this.#isUnsupported(name) ? EOPNOTSUPP : ENODATA;
   }
 
   /**
-   * Whether no inode has an ACL, or a security attribute of this name. As a file system without them says it: ls(1) then
-   * asks for no other file's, where it would ask for each.
+   * Whether no inode has an ACL, or an SELinux label. As a file system without them says it: ls(1) then asks for no other
+   * file's, where it would ask for each. Not so other attributes: getcap(8) would complain of each file.
    */
   #isUnsupported(name: Uint8Array): boolean {
-    if (startsWith(name, aclPrefix)) return !this.features.acls;
-    if (!startsWith(name, securityPrefix)) return false;
-    const text = Buffer.from(name).toString('latin1');
-    if (this.#absent.has(text)) return true;
-    if (hasXattrNamed(this.#tables, text)) return false;
-    if (this.#absent.size < MOST_ABSENT) this.#absent.add(text);
-    return true;
+    return (!this.features.acls && startsWith(name, aclPrefix)) || (!this.#hasLabels && selinuxName.equals(name));
   }
 
-  listxattr(ino: number): Uint8Array | Errno {
+  listxattr(ino: number, caller: Caller = UNKNOWN_CALLER): Uint8Array | Errno {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
     const parts: Uint8Array[] = [];
+    let listsTrusted: boolean | undefined;
     for (const [key] of xattrsOf(this.#tables, row)) {
-      if (!isPrivateXattr(key)) parts.push(key, Uint8Array.of(0));
+      if (isPrivateXattr(key) || (this.#view.hideOverlayXattrs === true && isOverlayXattr(key))) continue;
+      if (startsWith(key, trustedPrefix)) {
+        listsTrusted ??= mayListTrusted(caller);
+        if (!listsTrusted) continue;
+      }
+      parts.push(key, NUL);
     }
     return Buffer.concat(parts);
   }
 
-  ioctl(ino: number, command: number, input: Uint8Array, room: number): Uint8Array | Errno {
+  ioctl(
+    ino: number,
+    command: number,
+    input: Uint8Array,
+    room: number,
+    caller: Caller = UNKNOWN_CALLER,
+  ): Uint8Array | Errno {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
-    return this.#identity?.ioctl(row, command, input, room) ?? ENOTTY;
+    return this.#identity?.ioctl(row, command, input, room, caller) ?? ENOTTY;
   }
 
   statfs(): FilesystemStatistics {

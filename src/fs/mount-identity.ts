@@ -12,6 +12,7 @@ import { encodeFile, type FileRecord } from '../records/file-record.ts';
 import { commandNumber, MAX_IOCTL_SIZE, NR_FILE, NR_MOUNT, NR_SOURCE } from '../records/mount-ioctls.ts';
 import { encodeMount, type MountRecord } from '../records/mount-record.ts';
 import { encodeSource, SOURCE_INDEX, type SourceRecord } from '../records/source-record.ts';
+import { type Caller, maySearchTo, UNKNOWN_CALLER } from './caller.ts';
 import type { Topology } from './topology.ts';
 
 /** What the mount is made of. */
@@ -39,21 +40,21 @@ export class MountIdentity {
   }
 
   /** The value of a private xattr of inode `row`; ENODATA where there is no such name. */
-  xattr(row: number, name: Uint8Array): Uint8Array | Errno {
+  xattr(row: number, name: Uint8Array, caller: Caller = UNKNOWN_CALLER): Uint8Array | Errno {
     const text = Buffer.from(name).toString('latin1');
     const isTrusted = text.startsWith('trusted.');
     const key = text.slice(text.indexOf('.cfs.') + '.cfs.'.length);
     const value =
-      this.#fileXattr(row, key) ??
+      this.#fileXattr(row, key, isTrusted ? undefined : caller) ??
       (isTrusted ? this.#trustedXattr(row, key) : undefined) ??
       (isTrusted && row === ROOT_ROW ? this.#sourceXattr(key) : undefined);
     return value === undefined ? ENODATA : Buffer.from(value as Uint8Array);
   }
 
-  /** For everybody who may read the file. */
-  #fileXattr(row: number, key: string): Uint8Array | string | undefined {
+  /** For everybody who may read the file; `caller` undefined where the kernel has seen to it that it is an administrator. */
+  #fileXattr(row: number, key: string, caller: Caller | undefined): Uint8Array | string | undefined {
     if (key === 'image') return this.#parts.record.imageId;
-    if (key === 'file') return encodeFile(this.#fileRecord(row));
+    if (key === 'file') return encodeFile(this.#fileRecord(row, caller));
     if (key === 'statistics' && row === ROOT_ROW) return this.#parts.statistics();
     if (!CONTENT_KEYS.includes(key)) return undefined;
     const place = this.#topology.placeOf(row);
@@ -88,31 +89,40 @@ export class MountIdentity {
    * @returns at most so many bytes, the rest of a larger structure zeros: the kernel would leave there what the caller had;
    *   ENOTTY for a command that is not one of these
    */
-  ioctl(row: number, request: number, input: Uint8Array, room: number): Uint8Array | Errno {
-    const answer = this.#answer(row, commandNumber(request), input);
+  ioctl(
+    row: number,
+    request: number,
+    input: Uint8Array,
+    room: number,
+    caller: Caller = UNKNOWN_CALLER,
+  ): Uint8Array | Errno {
+    const answer = this.#answer(row, commandNumber(request), input, caller);
     if (isErrno(answer) || answer.length >= room) return isErrno(answer) ? answer : answer.subarray(0, room);
     const padded = new Uint8Array(Math.min(room, MAX_IOCTL_SIZE));
     padded.set(answer);
     return padded;
   }
 
-  #answer(row: number, nr: number, input: Uint8Array): Uint8Array | Errno {
+  #answer(row: number, nr: number, input: Uint8Array, caller: Caller): Uint8Array | Errno {
     if (nr === NR_MOUNT) return encodeMount(this.#parts.record);
-    if (nr === NR_FILE) return encodeFile(this.#fileRecord(row));
+    if (nr === NR_FILE) return encodeFile(this.#fileRecord(row, caller));
     if (nr !== NR_SOURCE) return ENOTTY;
     if (input.length < SOURCE_INDEX + 4) return EINVAL;
     const index = new DataView(input.buffer, input.byteOffset, input.length).getUint32(SOURCE_INDEX, true);
     return index < this.#parts.record.sources ? encodeSource(this.#parts.source(index)) : EINVAL;
   }
 
-  #fileRecord(row: number): FileRecord {
+  /** A hard link's first name may lie in a directory that the caller may not search: then nothing is said of it. */
+  #fileRecord(row: number, caller: Caller | undefined): FileRecord {
+    const path = pathOfRow(this.#tables, row);
+    const isShown = caller === undefined || maySearchTo(this.#tables, path, caller);
     const { id, generation, size } = this.#tables.inodes;
     return {
       imageId: this.#parts.record.imageId,
       ino: u64(id, row),
       generation: generation[row] as number,
       size: u64(size, row),
-      path: pathOfRow(this.#tables, row),
+      path: isShown ? path : new Uint8Array(0),
       content: this.#topology.placeOf(row),
     };
   }

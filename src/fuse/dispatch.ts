@@ -193,12 +193,11 @@ function getxattr(d: Dispatcher): Answer {
   if (name === undefined) return EINVAL;
   // private ones look at repositories
   d.waiting.begin(d.request);
-  return xattrAnswer(d, d.fs.getxattr(d.request.nodeid, name));
+  return xattrAnswer(d, d.fs.getxattr(d.request.nodeid, name, d.request));
 }
 
 function listxattr(d: Dispatcher): Answer {
-  if (!d.fs.features.xattrs) return ENOSYS; // for the whole mount: the kernel does not ask again
-  return xattrAnswer(d, d.fs.listxattr(d.request.nodeid));
+  return xattrAnswer(d, d.fs.listxattr(d.request.nodeid, d.request));
 }
 
 /** Size 0 asks how long the value is. */
@@ -215,7 +214,7 @@ function ioctl(d: Dispatcher): Answer {
   d.waiting.begin(request);
   const input = request.bytesAt(IOCTL_IN_SIZE, request.word(6));
   if (input === undefined) return EINVAL;
-  const result = d.fs.ioctl(request.nodeid, request.word(3), input, request.word(7));
+  const result = d.fs.ioctl(request.nodeid, request.word(3), input, request.word(7), request);
   return isErrno(result) ? result : reply.ioctl(result);
 }
 const IOCTL_IN_SIZE = 32;

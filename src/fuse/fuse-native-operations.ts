@@ -190,8 +190,6 @@ export class Operations {
       });
       native.fuse_native_signal_getxattr(request, result, memory.buffer);
     });
-    // where no inode has xattrs, libfuse's ENOSYS keeps the kernel from asking again
-    if (!this.#fs.features.xattrs) return;
     on('listxattr', (request: NativeRequest, _opcode, path: string, memory: Buffer) => {
       const result = this.#attempt('listxattr', path, () => {
         const ino = this.#paths.ino(path);

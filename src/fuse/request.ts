@@ -50,6 +50,11 @@ export class RequestBuffer {
     return (this.#words[4] as number) + (this.#words[5] as number) * 0x1_0000_0000;
   }
 
+  /** Of who asks, in the mount's user namespace; 2^32 - 1 where it is not known there. */
+  get uid(): number {
+    return this.#words[6] as number;
+  }
+
   /** The thread that asks, in the server's pid namespace; 0 where it is not there. */
   get pid(): number {
     return this.#words[8] as number;

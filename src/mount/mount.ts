@@ -63,6 +63,8 @@ export interface MountOptions {
   readonly dev: boolean;
   readonly exec: boolean;
   readonly noatime: boolean;
+  /** No `trusted.overlay.*` and `user.overlay.*`; settings of an earlier version have none of this. */
+  readonly hideOverlayXattrs?: boolean;
   /** Accept a mount point that is not empty, or already has something mounted on it. */
   readonly nonempty: boolean;
   /** Keep all that another process needs to go on serving where this one dies. */
@@ -162,6 +164,7 @@ function servedOf(
     },
     sources,
     verify: options.verify,
+    view: { hideOverlayXattrs: options.hideOverlayXattrs ?? false },
     objectState: allocateObjectState(objectCount(tables)),
     counters: allocateCounters(MOST_THREADS + 1, sources.length - 1),
     restarts,

@@ -1,7 +1,7 @@
 /** Composition: the file system that a mount serves. Each thread has its own, over the same tables and states. */
 
 import type { CounterMemory, Counters } from '../base/counters.ts';
-import { type Contents, ImageFilesystem } from '../fs/image-filesystem.ts';
+import { type Contents, ImageFilesystem, type View } from '../fs/image-filesystem.ts';
 import { MountIdentity } from '../fs/mount-identity.ts';
 import type { ReadingEvents } from '../fs/reading-events.ts';
 import { Topology, type Verification } from '../fs/topology.ts';
@@ -20,6 +20,7 @@ export interface ServedImage {
   /** The image, then the repositories in the order in which they are asked. */
   readonly sources: readonly MountSource[];
   readonly verify: VerifyMode;
+  readonly view: View;
   readonly objectState: ObjectState;
   readonly counters: CounterMemory;
   /** How many servers the mount had before this one. */
@@ -52,7 +53,7 @@ export function servedFilesystem(
   const source = (index: number): SourceRecord => describeSource(sources, index);
   const statistics = (): string => JSON.stringify(statisticsOf(served));
   const identity = new MountIdentity(tables, topology, { record, source, statistics });
-  return new ImageFilesystem(tables, contents, tell, identity);
+  return new ImageFilesystem(tables, contents, tell, identity, served.view);
 }
 
 function verificationOf(contents: Contents, verify: VerifyMode): Verification {

@@ -31,7 +31,7 @@ export interface FileRecord {
   readonly ino: number;
   readonly generation: number;
   readonly size: number;
-  /** In the image, absolute, by the first link in path order. */
+  /** In the image, absolute, by the first link in path order; empty where it is too long, or the one who asks may not know it. */
   readonly path: Uint8Array;
   /** Undefined for what is no regular file. */
   readonly content: ContentPlace | undefined;
@@ -61,11 +61,11 @@ const PATH = 112;
 /** Bytes of `struct cfs_file` in this version. */
 export const FILE_SIZE: number = PATH + PATH_ROOM;
 
-/** @returns FILE_SIZE bytes; a path of 4,096 bytes or more is left out */
+/** @returns FILE_SIZE bytes; a path of 4,096 bytes or more is left out, as is an empty one */
 export function encodeFile(record: FileRecord): Uint8Array {
   const { content, path } = record;
   const bytes = Buffer.alloc(FILE_SIZE);
-  const hasPath = path.length < PATH_ROOM;
+  const hasPath = path.length > 0 && path.length < PATH_ROOM;
   const flags =
     (content === undefined ? 0 : FLAG_REGULAR) |
     (content?.object === undefined ? 0 : FLAG_OBJECT) |
@@ -92,7 +92,7 @@ export function encodeFile(record: FileRecord): Uint8Array {
   return bytes;
 }
 
-/** The record in `struct cfs_file`, an empty path where it was too long; undefined where the bytes are none of a version that is known. */
+/** The record in `struct cfs_file`, an empty path where it was left out; undefined where the bytes are none of a version that is known. */
 export function decodeFile(struct: Uint8Array): FileRecord | undefined {
   const bytes = Buffer.from(struct.buffer, struct.byteOffset, struct.length);
   if (bytes.length < FILE_SIZE || bytes.readUInt32LE(VERSION) < FILE_VERSION) return undefined;

@@ -12,8 +12,9 @@ import {
   type Errno,
   isErrno,
 } from '../../src/base/errno.ts';
+import type { Caller } from '../../src/fs/caller.ts';
 import { emptyAttributes, type OpenFile } from '../../src/fs/filesystem.ts';
-import type { ImageFilesystem } from '../../src/fs/image-filesystem.ts';
+import { type Contents, ImageFilesystem } from '../../src/fs/image-filesystem.ts';
 import { directory, file, treeOf, xattr } from '../manifest/model.ts';
 import { useScratch } from '../store/scratch.ts';
 import { attributesOf, imageFixture, inoOf, LARGE, SMALL, smallTree } from './image-fixture.ts';
@@ -287,13 +288,41 @@ describe('xattrs', () => {
     expect(get('/empty', 'user.a')).toBe(ENODATA);
   });
 
-  test('getxattr() says of a security attribute that there are none, where no file of the image has this one', () => {
-    expect(get('/bin/small', 'security.capability')).toBe(ENODATA);
-    // asked twice: the second answer is a remembered one
-    for (const name of ['security.selinux', 'security.selinux', 'security.capability2']) {
-      expect(get('/bin/tool', name)).toBe(EOPNOTSUPP);
+  test('getxattr() says of SELinux labels that there are none, where no file of the image has one; only of these', () => {
+    expect(get('/bin/tool', 'security.selinux')).toBe(EOPNOTSUPP);
+    for (const name of ['security.capability', 'security.selinux2', 'security.ima', 'trusted.a']) {
+      expect(get('/bin/small', name)).toBe(ENODATA);
     }
-    for (let i = 0; i < 200; i++) expect(get('/bin/tool', `security.none${i}`)).toBe(EOPNOTSUPP);
+    const label = { '/a': { xattrs: [xattr('security.selinux', 'a label')] } };
+    const labelled = imageFixture(treeOf({ '/a': file('x'), '/b': file('y') }, label), at('labelled')).fs;
+    expect(labelled.getxattr(inoOf(labelled, '/b'), Buffer.from('security.selinux'))).toBe(ENODATA);
+  });
+
+  test('those of overlayfs are neither listed nor given where the view hides them', () => {
+    const names = ['trusted.overlay.redirect', 'user.overlay.opaque', 'user.overlay', 'trusted.overlays'];
+    const attributes = { '/a': { xattrs: names.map((name) => xattr(name, 'v')) } };
+    const { tables } = imageFixture(treeOf({ '/a': file('x') }, attributes), at('overlay'));
+    const contents = { reader: { read: () => 0 } } as unknown as Contents;
+    for (const hideOverlayXattrs of [false, true]) {
+      const own = new ImageFilesystem(tables, contents, undefined, undefined, { hideOverlayXattrs });
+      const shown = hideOverlayXattrs ? names.slice(2) : names;
+      const listed = Buffer.from(own.listxattr(inoOf(own, '/a')) as Uint8Array).toString();
+      expect(listed.split('\0').slice(0, -1).sort()).toEqual([...shown].sort());
+      for (const name of names) {
+        expect(own.getxattr(inoOf(own, '/a'), Buffer.from(name)) === ENODATA, name).toBe(!shown.includes(name));
+      }
+    }
+  });
+
+  test('listxattr() names trusted ones to administrators only', () => {
+    const attributes = { '/a': { xattrs: [xattr('trusted.a', '1'), xattr('user.a', '1')] } };
+    const own = imageFixture(treeOf({ '/a': file('x') }, attributes), at('trusted')).fs;
+    const list = (caller?: Caller): string =>
+      Buffer.from(own.listxattr(inoOf(own, '/a'), caller) as Uint8Array).toString();
+    for (const caller of [{ uid: 0, pid: 0 }, { uid: 0, pid: process.pid }, undefined]) {
+      expect(list(caller)).toBe('trusted.a\0user.a\0');
+    }
+    expect(list({ uid: 1000, pid: 0 })).toBe('user.a\0');
   });
 
   test('getxattr() says of an ACL that there are none, where no file of the image has one', () => {
@@ -319,10 +348,10 @@ describe('xattrs', () => {
     const featuresOf = (name: string, xattrs: readonly string[]): unknown =>
       imageFixture(treeOf({ '/d': directory }, { '/d': { xattrs: xattrs.map((x) => xattr(x, 'v')) } }), at(name)).fs
         .features;
-    expect(featuresOf('none', [])).toEqual({ xattrs: false, acls: false, openless: false });
-    expect(featuresOf('user', ['user.a'])).toEqual({ xattrs: true, acls: false, openless: false });
-    expect(featuresOf('acl', ['system.posix_acl_default'])).toEqual({ xattrs: true, acls: true, openless: false });
-    expect(featuresOf('similar', ['user.system.posix_acl'])).toEqual({ xattrs: true, acls: false, openless: false });
+    expect(featuresOf('none', [])).toEqual({ acls: false, openless: false });
+    expect(featuresOf('user', ['user.a'])).toEqual({ acls: false, openless: false });
+    expect(featuresOf('acl', ['system.posix_acl_default'])).toEqual({ acls: true, openless: false });
+    expect(featuresOf('similar', ['user.system.posix_acl'])).toEqual({ acls: false, openless: false });
   });
 });
 

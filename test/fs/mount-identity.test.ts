@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { toHex } from '../../src/base/bytes.ts';
 import { digestContent } from '../../src/base/digest.ts';
 import { EINVAL, ENODATA, ENOTTY, type Errno, isErrno } from '../../src/base/errno.ts';
+import type { Caller } from '../../src/fs/caller.ts';
 import { type Contents, ImageFilesystem } from '../../src/fs/image-filesystem.ts';
 import { u64 } from '../../src/manifest/tables.ts';
 import { decodeFile, FILE_SIZE } from '../../src/records/file-record.ts';
@@ -17,6 +18,7 @@ const tables = tablesOf(smallTree);
 const repositories = [new ToldRepository('/first'), new ToldRepository('/second')];
 repositories[1]?.put(LARGE);
 const identity = identityOver(tables, repositories);
+const ROOT = { uid: 0, pid: 0 };
 const DIGEST = toHex(digestContent('blake3', LARGE).digest);
 
 /** The value as text; ENODATA where there is none. */
@@ -58,9 +60,51 @@ describe('xattr() of a file', () => {
     expect(xattrOf('/bin/tool', 'user.cfs.path')).toBe(ENODATA);
   });
 
+  describe('tells the path in struct cfs_file', () => {
+    const hidden = { mode: 0o700, uid: 7 };
+    const tree = treeOf(
+      { '/a': directory, '/a/secret': inline('x'), '/b': directory, '/b/shown': '/a/secret', '/b/own': inline('y') },
+      { '/': { mode: 0o755 }, '/a': hidden, '/b': { mode: 0o755 } },
+    );
+    const own = tablesOf(tree);
+    const identityOf = identityOver(own, []);
+    const pathFor = (path: string, name: string, caller?: Caller): string =>
+      Buffer.from(
+        decodeFile(identityOf.xattr(rowOf(own, path), Buffer.from(name), caller) as Uint8Array)?.path ?? [],
+      ).toString();
+
+    test.each([
+      [{ uid: 0, pid: 0 }, '/a/secret'],
+      [{ uid: 7, pid: 0 }, '/a/secret'],
+      [{ uid: 1000, pid: 0 }, ''],
+      [undefined, ''],
+    ])('to %o only where the directories let it through', (caller, shown) => {
+      expect(pathFor('/b/shown', 'user.cfs.file', caller)).toBe(shown);
+      expect(pathFor('/b/shown', 'trusted.cfs.file', caller)).toBe('/a/secret');
+      expect(pathFor('/b/own', 'user.cfs.file', caller)).toBe('/b/own');
+      expect(pathFor('/', 'user.cfs.file', caller)).toBe('/');
+      const struct = identityOf.ioctl(rowOf(own, '/b/shown'), CFS_IOC_FILE, new Uint8Array(0), FILE_SIZE, caller);
+      expect(Buffer.from(decodeFile(struct as Uint8Array)?.path ?? []).toString()).toBe(shown);
+      expect(Buffer.from(struct as Uint8Array).includes('secret')).toBe(shown !== '');
+    });
+
+    test('not through a directory with an ACL, nor one that is closed to a group', () => {
+      for (const attributes of [{ mode: 0o755, xattrs: [xattr('system.posix_acl_access', 'x')] }, { mode: 0o705 }]) {
+        const closed = tablesOf(
+          treeOf({ '/d': directory, '/d/f': inline('x') }, { '/': { mode: 0o755 }, '/d': attributes }),
+        );
+        const struct = identityOver(closed, []).xattr(rowOf(closed, '/d/f'), Buffer.from('user.cfs.file'), {
+          uid: 1000,
+          pid: 0,
+        });
+        expect(decodeFile(struct as Uint8Array)?.path).toHaveLength(0);
+      }
+    });
+  });
+
   test('gives struct cfs_file', () => {
     const row = rowOf(tables, '/bin/tool');
-    const struct = identity.xattr(row, Buffer.from('user.cfs.file')) as Uint8Array;
+    const struct = identity.xattr(row, Buffer.from('user.cfs.file'), ROOT) as Uint8Array;
     expect(decodeFile(struct)).toMatchObject({
       imageId: IMAGE_ID,
       ino: u64(tables.inodes.id, row),

@@ -36,6 +36,7 @@ describe('parseMountWords() without words', () => {
       dev: false,
       exec: true,
       noatime: false,
+      hideOverlayXattrs: false,
       nonempty: false,
       restart: true,
       uuid: 'on',
@@ -206,6 +207,7 @@ describe('formatMountWords()', () => {
   test.each([
     [''],
     ['verify=read,threads=7,noallow_other,suid,dev,noexec,noatime,nonempty'],
+    ['nooverlayxattr'],
     ['driver=fuse-native,fsname=a\\,b\\\\c'],
     ['require-signature,key=/a\\,b.pem,key=/c\\\\d.pem'],
     ['key=/a=b.pem'],

@@ -20,11 +20,13 @@ export interface NamedImage {
 export function imageOfMount(path: string): NamedImage {
   const { mount, sources } = askMountAt(path);
   const directory = askFile(realpathSync(path, { encoding: 'buffer' }));
+  // a directory without a path is not the root, whose path everybody may know
   const place = isErrno(directory) ? '/' : printable(directory.path);
+  const [shown, again] = place === '' ? ['a directory', 'its path'] : [place, place];
   if (place !== '/') {
     throw new CfsError(
       'usage',
-      `${path} is ${place} of an image, not all of it: give the image or its mount point, and ${place} after the two`,
+      `${path} is ${shown} of an image, not all of it: give the image or its mount point, and ${again} after the two`,
     );
   }
   const cannot = (reason: string): CfsError =>

@@ -90,7 +90,10 @@ function textOfPlace(path: Buffer, file: FileRecord, mount: MountAnswer | undefi
   const lines: [key: string, value: string][] = [
     ['path', printable(path)],
     ['image', `${file.imageId}${nameOf(mount, 0, ' ')}`],
-    ['in the image', file.path.length === 0 ? 'a path too long to tell' : printable(file.path)],
+    [
+      'in the image',
+      file.path.length === 0 ? 'not told: too long, or in a directory that you may not search' : printable(file.path),
+    ],
     ['inode', `${ino}, generation ${generation}`],
   ];
   if (content === undefined) return formatLines([...lines, ['content', 'none: it is no regular file']]);

@@ -1,0 +1,69 @@
+/** Who asks, and what they may be told beside contents. */
+import { readFileSync, readlinkSync } from 'node:fs';
+import { isDirectory, lookupName, xattrsOf } from '../manifest/lookup.ts';
+import type { ManifestTables } from '../manifest/tables.ts';
+
+/** The process behind a request. */
+export interface Caller {
+  /** As the mount's user namespace knows it; UNKNOWN_UID where the driver is not told. */
+  readonly uid: number;
+  /** 0 where it is not seen from here. */
+  readonly pid: number;
+}
+
+export const UNKNOWN_UID = -1;
+export const UNKNOWN_CALLER: Caller = { uid: UNKNOWN_UID, pid: 0 };
+
+const ROOT_UID = 0;
+const SLASH = 0x2f;
+const S_IXUSR = 0o100;
+/** Group and others: whoever is in the group is not looked up. */
+const S_IXALL = 0o011;
+const ACL_NAME = Buffer.from('system.posix_acl_access');
+const CAP_SYS_ADMIN = 21n;
+/** PROC_USER_INIT_INO of the kernel: capabilities of another user namespace are none here. */
+const INITIAL_USER_NAMESPACE = 'user:[4026531837]';
+
+/**
+ * Whether `trusted.` names are listed: to those who may read the values, as ext4 does it (CAP_SYS_ADMIN of the initial user
+ * namespace). To all where the driver is not told who asks: a copy that loses attributes would be worse.
+ */
+export function mayListTrusted({ uid, pid }: Caller): boolean {
+  if (uid === UNKNOWN_UID) return true;
+  if (pid === 0) return uid === ROOT_UID;
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+    const effective = /^CapEff:\t([0-9a-f]+)$/m.exec(status)?.[1] ?? '0';
+    if (((BigInt(`0x${effective}`) >> CAP_SYS_ADMIN) & 1n) === 0n) return false;
+    return readlinkSync(`/proc/${pid}/ns/user`) === INITIAL_USER_NAMESPACE;
+  } catch {
+    // it ended, or belongs to somebody whom this server may not look at
+    return uid === ROOT_UID;
+  }
+}
+
+/**
+ * Whether the caller may search every directory on the way to `path`, and so may know it. As far as modes tell: whoever is in a
+ * group or named in an ACL is not looked up, and counts as not.
+ * @param path of the image, absolute, without "." and ".."
+ */
+export function maySearchTo(tables: ManifestTables, path: Uint8Array, { uid }: Caller): boolean {
+  // that of the root says nothing
+  if (uid === ROOT_UID || path.length <= 1) return true;
+  for (let row = 0, from = 1; ; ) {
+    const slash = path.indexOf(SLASH, from);
+    if (!maySearch(tables, row, uid)) return false;
+    if (slash < 0) return true;
+    row = lookupName(tables, row, path.subarray(from, slash));
+    if (row < 0 || !isDirectory(tables, row)) return false;
+    from = slash + 1;
+  }
+}
+
+function maySearch(tables: ManifestTables, row: number, uid: number): boolean {
+  const mode = tables.inodes.mode[row] as number;
+  if (tables.inodes.uid[row] === uid) return (mode & S_IXUSR) !== 0;
+  const forAll = uid === UNKNOWN_UID ? S_IXALL | S_IXUSR : S_IXALL;
+  if ((mode & forAll) !== forAll) return false;
+  return !xattrsOf(tables, row).some(([name]) => ACL_NAME.equals(name));
+}
