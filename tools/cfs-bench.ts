@@ -3,6 +3,7 @@
 import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { CfsError, reasonOf } from '../src/base/error.ts';
+import { hasEscapes } from '../src/base/path-text.ts';
 import { Collected, type Results } from './bench/collected.ts';
 import type { Bench, Omission } from './bench/contract.ts';
 import { describeMachine } from './bench/machine.ts';
@@ -130,6 +131,9 @@ async function measure(
 }
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
+  if (argv.some(hasEscapes)) {
+    throw new CfsError('usage', 'paths that are not UTF-8 cannot be measured: other programs are given them as text');
+  }
   const options = parseOptions(argv);
   const plan = makePlan(options);
   const source = options.source === undefined ? undefined : findSource(options.source);

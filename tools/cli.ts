@@ -1,11 +1,15 @@
 /** What all command-line tools share: options, exit statuses, errors for people and for programs. */
 import '../src/base/no-debugger.ts';
+import '../src/system/exact-paths.ts';
 import { constants } from 'node:os';
 import { Command, CommanderError, Help } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
 import { errnoOf } from '../src/base/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
 import { version } from '../src/base/installation.ts';
+import { shownText } from '../src/base/path-text.ts';
+import { makeArgumentsExact } from '../src/system/exact-words.ts';
+import { jsonOf } from './json-text.ts';
 
 /**
  * Exit statuses, the table of the README. 1, 2, 4 and 32 are those of mount(8).
@@ -94,7 +98,7 @@ export function printError(tool: string, line: string): void {
 
 /** Writes one JSON value and a line feed to stdout. */
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value)}\n`);
+  process.stdout.write(`${jsonOf(value)}\n`);
 }
 
 /**
@@ -113,11 +117,20 @@ export async function runTool(
     printError(name, `Cannot write to stdout: ${reasonOf(error)}`);
     process.exit(EXIT.system);
   });
+  for (const stream of [process.stdout, process.stderr]) showEscapes(stream);
   try {
+    makeArgumentsExact();
     process.exitCode = await main(process.argv);
   } catch (error) {
     process.exitCode = report(name, error, mountWords);
   }
+}
+
+/** People see `\xNN` for what base/path-text.ts escapes, whoever writes it; the stream would write U+FFFD. */
+function showEscapes(stream: NodeJS.WriteStream): void {
+  const write = stream.write.bind(stream) as (chunk: unknown, ...rest: unknown[]) => boolean;
+  stream.write = (chunk: unknown, ...rest: unknown[]) =>
+    write(typeof chunk === 'string' ? shownText(chunk) : chunk, ...rest);
 }
 
 function report(name: string, error: unknown, mountWords: readonly ErrorKind[]): ExitStatus {

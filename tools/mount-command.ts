@@ -3,13 +3,14 @@ import { closeSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { oneLine } from '../src/base/bytes.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
+import { pathBytes, pathText } from '../src/base/path-text.ts';
 import type { StartingDaemon } from '../src/mount/daemon.ts';
 import type { MountedImage, MountOptions } from '../src/mount/mount.ts';
 import { MOST_OPTIONS } from '../src/records/mount-record.ts';
 import { readTrustedKeys } from '../src/sign/key-file.ts';
 import { defaultStore } from '../src/store/location.ts';
 import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printJson, runTool } from './cli.ts';
-import { findImage, findRepositories, readSavedSources, requireOneFileSystem, textPath } from './mount-from.ts';
+import { findImage, findRepositories, readSavedSources, requireOneFileSystem } from './mount-from.ts';
 import { formatMountWords, type MountWords, parseMountWords } from './mount-options.ts';
 
 interface Options {
@@ -143,7 +144,7 @@ function savedPlan(from: string, options: Options): Plan {
   const { uuid, digest = saved.image.id } = words;
   return complete(image === undefined ? { ...words, digest } : words, {
     image: image ?? findImage(saved.image, digest, uuid),
-    mountpoint: mountpoint ?? textPath(saved.mountpoint, 'mount point'),
+    mountpoint: mountpoint ?? pathText(saved.mountpoint),
     repositories: findRepositories(saved, from, uuid),
   });
 }
@@ -173,7 +174,7 @@ function complete(mountWords: MountWords, given: Sources): Plan {
 /** What a mount that is made again from its own list must have: a word that found no room there would be lost in silence. */
 function recordedWords(mountWords: MountWords): string {
   const words = formatMountWords(mountWords);
-  const bytes = Buffer.byteLength(words);
+  const bytes = pathBytes(words).length;
   if (bytes <= MOST_OPTIONS) return words;
   throw new CfsError(
     'usage',

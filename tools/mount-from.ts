@@ -4,9 +4,10 @@
  */
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { exactUtf8, printable } from '../src/base/bytes.ts';
+import { printable } from '../src/base/bytes.ts';
 import { CfsError, reasonOf } from '../src/base/error.ts';
 import { type ImageDigest, parseImageDigest } from '../src/base/image-digest.ts';
+import { pathText } from '../src/base/path-text.ts';
 import { imageVerityDigest, readImageId } from '../src/image/image-file.ts';
 import { openRepository } from '../src/store/local.ts';
 import type { UuidMode } from './mount-options.ts';
@@ -32,13 +33,6 @@ export function readSavedSources(path: string): SavedSources {
   return parseSavedSources(text, path);
 }
 
-/** As text for the rest of the program. @throws CfsError (usage) where it is not UTF-8 */
-export function textPath(path: Uint8Array, what: string): string {
-  const text = exactUtf8(path);
-  if (text !== undefined) return text;
-  throw new CfsError('usage', `Cannot use ${what} ${printable(path)}: its path is not UTF-8; move it`);
-}
-
 /**
  * Where the image with this id, or fs-verity digest, is now: where it was, at its name in the directory that its handle leads to, or where its
  * own handle leads to. Where another image took its place and it is nowhere else, that place.
@@ -47,10 +41,10 @@ export function textPath(path: Uint8Array, what: string): string {
 export function findImage(image: SavedSource, digest: string, uuid: UuidMode): string {
   const wanted = parseImageDigest(digest);
   for (const path of placesOfImage(image, uuid)) {
-    if (wanted !== undefined && isImageAt(path, wanted)) return textPath(path, 'image');
+    if (wanted !== undefined && isImageAt(path, wanted)) return pathText(path);
   }
   // the mount says what is wrong with it
-  if (image.path !== undefined && whyNotThere(image.path) === undefined) return textPath(image.path, 'image');
+  if (image.path !== undefined && whyNotThere(image.path) === undefined) return pathText(image.path);
   throw new CfsError(
     'image',
     `Cannot find the image ${nameOf(image)}: ${whyGone(image)}, and its handles do not lead to it. Give IMAGE and MOUNTPOINT beside --from.`,
@@ -70,8 +64,7 @@ function* placesOfImage({ path, parent, handle, ...saved }: SavedSource, uuid: U
 
 /** False also where there is no image that can be read. */
 function isImageAt(path: Buffer, { kind, hex }: ImageDigest): boolean {
-  const text = exactUtf8(path);
-  if (text === undefined) return false;
+  const text = pathText(path);
   try {
     return hex === (kind === 'id' ? readImageId(text) : imageVerityDigest(text).hex);
   } catch {
@@ -100,13 +93,12 @@ export function findRepositories(saved: SavedSources, from: string, uuid: UuidMo
 
 function findRepository(saved: SavedSource, from: string, uuid: UuidMode): string {
   const isThere = saved.path !== undefined && whyNotThere(saved.path) === undefined;
-  const there = saved.path === undefined || !isThere ? undefined : textPath(saved.path, 'repository');
+  const there = saved.path === undefined || !isThere ? undefined : pathText(saved.path);
   const problem = there === undefined ? undefined : whyAnother(there, saved);
   if (there !== undefined && (problem === undefined || (uuid === 'off' && isRepository(there)))) return there;
   // what took its place, or nothing, is where it was: it may have been moved
   const { handle } = saved;
-  const moved =
-    handle === undefined ? [] : pathsByHandle(saved, handle, uuid).map((path) => textPath(path, 'repository'));
+  const moved = handle === undefined ? [] : pathsByHandle(saved, handle, uuid).map(pathText);
   const found = moved.find((path) => (uuid === 'on' ? whyAnother(path, saved) === undefined : isRepository(path)));
   if (found !== undefined) return found;
   if (problem !== undefined) {

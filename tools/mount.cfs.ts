@@ -3,6 +3,7 @@
  * The helper of mount(8) for `mount -t cfs` and /etc/fstab: /sbin/mount.cfs. It is called as
  * `mount.cfs SOURCE DIRECTORY [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`, and does what cfs-mount does.
  */
+import { makeArgumentsExact } from '../src/system/exact-words.ts';
 import { EXIT } from './cli.ts';
 
 interface Call {
@@ -37,6 +38,7 @@ function parseCall(words: readonly string[]): Call {
   return { paths, options, isFake, unknown };
 }
 
+makeArgumentsExact();
 const { paths, options, isFake, unknown } = parseCall(process.argv.slice(2));
 if (unknown !== undefined || paths.length !== 2) {
   process.stderr.write(

@@ -5,6 +5,7 @@
  */
 import { CfsError } from '../src/base/error.ts';
 import { type FileHandle, formatHandle, parseHandle } from '../src/base/handle-format.ts';
+import { pathText } from '../src/base/path-text.ts';
 import type { MountRecord } from '../src/records/mount-record.ts';
 import type { SourceKind, SourceRecord } from '../src/records/source-record.ts';
 import { parseUuid } from '../src/system/file-system-uuid.ts';
@@ -42,6 +43,7 @@ export interface SavedSourcesJson {
   readonly mountpoint: string;
   readonly mountpointBase64: string | undefined;
   readonly options: string;
+  readonly optionsBase64: string | undefined;
   /** The image, then the repositories in the order in which they are asked. */
   readonly sources: readonly SourceJson[];
 }
@@ -94,12 +96,14 @@ export function jsonOfSources(
   sources: readonly SourceRecord[],
 ): SavedSourcesJson {
   const where = jsonText(mountpoint);
+  const options = jsonText(mount.options);
   return {
     format: FORMAT,
     version: FORMAT_VERSION,
     mountpoint: where.text,
     mountpointBase64: where.base64,
-    options: Buffer.from(mount.options).toString(),
+    options: options.text,
+    optionsBase64: options.base64,
     sources: sources.map(jsonOfSource),
   };
 }
@@ -125,8 +129,7 @@ export function parseSavedSources(json: string, from: string): SavedSources {
     return fail(`it has ${versionText(version)}; this program knows version ${FORMAT_VERSION}`);
   }
   const mountpoint = pathOf(list, 'mountpoint') || fail('it has no mount point that is an absolute path');
-  const { options } = list;
-  if (typeof options !== 'string') return fail('it has no options');
+  const options = optionsOf(list) ?? fail('it has no options');
   const entries = Array.isArray(list['sources']) ? list['sources'] : fail('it has no sources');
   const sources = entries.map(
     (entry, i) => parseSource(entry, i === 0 ? 'image' : 'repository') ?? fail(`source ${i} is malformed`),
@@ -147,6 +150,13 @@ function bytesOf(object: JsonObject, key: string): Buffer | undefined {
   if (typeof value !== 'string') return undefined;
   const bytes = Buffer.from(value, exact === undefined ? 'utf8' : 'base64');
   return bytes.length === 0 || bytes.length > MAX_PATH || bytes.includes(0) ? undefined : bytes;
+}
+
+/** In the text of base/path-text.ts: paths of keys may be among them. */
+function optionsOf(list: JsonObject): string | undefined {
+  const { options, optionsBase64 } = list;
+  if (typeof optionsBase64 === 'string') return pathText(Buffer.from(optionsBase64, 'base64'));
+  return typeof options === 'string' ? options : undefined;
 }
 
 const MAX_PATH = 4095;

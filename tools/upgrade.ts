@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ESRCH, errnoOf } from '../src/base/errno.ts';
 import { CfsError, reasonOf } from '../src/base/error.ts';
 import { programPath } from '../src/base/installation.ts';
+import { pathText } from '../src/base/path-text.ts';
 import type { MountRecord } from '../src/records/mount-record.ts';
 import type { SourceRecord } from '../src/records/source-record.ts';
 import { REHEARSAL, REHEARSAL_FD } from '../src/survival/handover.ts';
@@ -41,7 +42,7 @@ export async function upgrade(mount: string): Promise<Upgraded> {
     const { pid, release } = askAgain(mount, old);
     if (pid === old.pid) continue;
     const from = { pid: old.pid, release: old.release };
-    return { mountpoint: Buffer.from(old.mountpoint).toString(), from, to: { pid, release } };
+    return { mountpoint: pathText(old.mountpoint), from, to: { pid, release } };
   }
   throw new CfsError('mount', `Cannot upgrade ${mount}: process ${old.pid} still serves it`);
 }

@@ -8,6 +8,7 @@ import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:
 import { compareBytes, concatBytes, printable } from '../base/bytes.ts';
 import { ENODATA, ENOENT, EOPNOTSUPP, type Errno, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { pathBytes } from '../base/path-text.ts';
 import { isPrivateXattr } from '../base/private-xattrs.ts';
 import type { InodeMetadata, Xattr } from '../manifest/builder.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../manifest/tables.ts';
@@ -82,7 +83,7 @@ export function openDirectorySource(path: string, options: DirectoryOptions): So
     throw new CfsError('source', `Cannot pack ${path}: ${reasonOf(error)}`, { cause: error });
   }
   try {
-    return new DirectorySource(fd, Buffer.from(path), options);
+    return new DirectorySource(fd, pathBytes(path), options);
   } catch (error) {
     closeSync(fd);
     throw error;

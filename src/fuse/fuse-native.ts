@@ -27,6 +27,7 @@ import { promisify } from 'node:util';
 import { isMainThread } from 'node:worker_threads';
 import { EBUSY, EINVAL, EPERM, type Errno, errnoName } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { hasEscapes } from '../base/path-text.ts';
 import type { Filesystem } from '../fs/filesystem.ts';
 import { listMounts, mountAt } from '../system/mount-table.ts';
 import { MNT_DETACH, setInherit, UMOUNT_NOFOLLOW, umount2 } from '../system/syscall.ts';
@@ -105,6 +106,12 @@ function neverThrowing(log: (line: string) => void): (line: string) => void {
 }
 
 function refuseWhatIsNotCarried(fs: Filesystem, options: FuseNativeOptions): void {
+  if (hasEscapes(options.mountpoint)) {
+    throw new CfsError(
+      'mount',
+      `Cannot mount on ${options.mountpoint} with fuse-native: it takes mount points in UTF-8 only. Use the kernel driver, or another mount point.`,
+    );
+  }
   if (!isMainThread) throw new CfsError('mount', 'Cannot mount with fuse-native from a worker thread.');
   // FUSE_POSIX_ACL came with FUSE 7.26. Without it the owning group gets the group bits, which are the ACL's mask.
   if (options.allowOther && fs.features.acls) {

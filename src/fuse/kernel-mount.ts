@@ -7,6 +7,7 @@ import { closeSync } from 'node:fs';
 import { EBUSY, EINVAL, EPERM, type Errno, errnoName, isErrno } from '../base/errno.ts';
 import { CfsError } from '../base/error.ts';
 import { receiveFd, SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
+import { exactCommand } from '../system/exact-words.ts';
 import { mountAt } from '../system/mount-table.ts';
 import {
   MNT_DETACH,
@@ -123,7 +124,8 @@ async function mountByHelper(options: KernelMountOptions): Promise<KernelMount> 
 
 function runHelper(options: KernelMountOptions, socket: number): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const child = spawn(FUSERMOUNT, ['-o', helperOptions(options), '--', options.mountpoint], {
+    const [program, args] = exactCommand(FUSERMOUNT, ['-o', helperOptions(options), '--', options.mountpoint]);
+    const child = spawn(program, args, {
       stdio: ['ignore', 'ignore', 'pipe', socket],
       env: { ...process.env, _FUSE_COMMFD: '3' },
     });
@@ -156,6 +158,7 @@ function helperReason(text: string, code: number | null): string {
 export function unmountKernel(mountpoint: string, device: string, helper: boolean): 0 | Errno {
   if (mountAt(mountpoint)?.device !== device) return 0;
   if (!helper) return umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
-  const { status } = spawnSync(FUSERMOUNT, ['-u', '-z', '--', mountpoint], { stdio: 'ignore' });
+  const [program, args] = exactCommand(FUSERMOUNT, ['-u', '-z', '--', mountpoint]);
+  const { status } = spawnSync(program, args, { stdio: 'ignore' });
   return status === 0 ? 0 : EPERM;
 }

@@ -2,6 +2,7 @@
 import '../base/no-debugger.ts';
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { shownText } from '../base/path-text.ts';
 import { readOpenImage } from '../image/image-file.ts';
 import { DEATHS, LAST_STATUS, PARKED_ENDS, REHEARSAL, REHEARSAL_FD } from '../survival/handover.ts';
 import { Supervisor } from '../survival/supervisor.ts';
@@ -88,7 +89,7 @@ function rehearse(id: string): void {
 }
 
 const nameProcess = ({ image, mountpoint }: DaemonSettings): void => {
-  process.title = `cfs-mount ${image} ${mountpoint}`;
+  process.title = shownText(`cfs-mount ${image} ${mountpoint}`);
 };
 
 /** @returns false where the starter is not there any more */

@@ -6,6 +6,7 @@ import { closeSync, constants, fstatSync, openSync, readlinkSync } from 'node:fs
 import { EACCES, type Errno, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import type { FileHandle } from '../base/handle-format.ts';
+import { pathBytes, pathText } from '../base/path-text.ts';
 import type { SourceKind, SourceRecord } from '../records/source-record.ts';
 import { nameToHandle, O_PATH } from '../system/file-handle.ts';
 import { type FileStat, statAt, statFd } from '../system/file-status.ts';
@@ -42,7 +43,16 @@ export function imageSource(given: string, id: string, fd: number): MountSource 
   // where the image was given by a symbolic link, the directory of the file itself
   const real = pathOfFd(fd);
   const { directory, name } = real === undefined ? NOWHERE : openParent(real);
-  return { kind: 'image', given, path: real?.toString() ?? given, id, fd, directory, name, ...fileSystemOf(fd) };
+  return {
+    kind: 'image',
+    given,
+    path: real === undefined ? given : pathText(real),
+    id,
+    fd,
+    directory,
+    name,
+    ...fileSystemOf(fd),
+  };
 }
 
 const NOWHERE = { directory: -1, name: new Uint8Array(0) } as const;
@@ -114,7 +124,7 @@ export function describeSource(sources: readonly MountSource[], index: number): 
     kind,
     index,
     count: sources.length,
-    given: Buffer.from(given),
+    given: pathBytes(given),
     path,
     device: { major: Math.floor(stat.device / 0x10_0000), minor: stat.device % 0x10_0000 },
     ino: (BigInt(stat.inodeHigh) << 32n) | BigInt(stat.inodeLow),

@@ -5,6 +5,7 @@ import { allocateCounters, Counters } from '../base/counters.ts';
 import { errnoName, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { version } from '../base/installation.ts';
+import { pathBytes } from '../base/path-text.ts';
 import { allocateReadingEvents } from '../fs/reading-events.ts';
 import { HAS_RESEND, PASSTHROUGH, REQUEST_BUFFER_SIZE } from '../fuse/abi.ts';
 import { canPassThrough, resendRequests } from '../fuse/device.ts';
@@ -158,8 +159,8 @@ function servedOf(
       pid: process.pid,
       sources: sources.length,
       imageId: (sources[0] as MountSource).id,
-      mountpoint: Buffer.from(mountpoint),
-      options: Buffer.from(options.words ?? ''),
+      mountpoint: pathBytes(mountpoint),
+      options: pathBytes(options.words ?? ''),
       release: version(),
     },
     sources,

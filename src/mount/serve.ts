@@ -2,6 +2,7 @@
 import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs';
 import { oneLine } from '../base/bytes.ts';
 import { reasonOf } from '../base/error.ts';
+import { shownText } from '../base/path-text.ts';
 import { LOG_WARNING, syslog } from '../system/syscall.ts';
 import type { MountSummary } from './daemon.ts';
 import type { MountedImage } from './mount.ts';
@@ -18,7 +19,7 @@ export function summaryOf(mounted: MountedImage): MountSummary {
  */
 export function makeLog(where: string | 'stderr' | 'syslog'): (line: string) => void {
   const write = writerOf(where);
-  return (line) => write(oneLine(line));
+  return (line) => write(oneLine(shownText(line)));
 }
 
 function writerOf(where: string | 'stderr' | 'syslog'): (line: string) => void {

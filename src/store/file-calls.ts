@@ -2,6 +2,8 @@
  * The file system calls by which the store changes something, or finds out what to change: those of node:fs,
  * syscall.ts and fsverity.ts, each with a fail point. Reading objects for a mount is not among them.
  */
+// first: what is taken from node:fs below is to be that which knows all paths
+import '../system/exact-paths.ts';
 import * as fs from 'node:fs';
 import * as beneath from '../system/beneath.ts';
 import { statAt as statAtCall } from '../system/file-status.ts';

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ENOENT, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { pathBytes } from '../base/path-text.ts';
 import type { FileStat } from '../system/file-status.ts';
 import { AT_FDCWD, systemError } from '../system/libc.ts';
 import { closeFd } from '../system/syscall.ts';
@@ -132,7 +133,7 @@ class Sweep {
     const names = objectNames(place);
     if (names.length === 0) return;
     const isNeeded = markNeeded(prefix, names, this.#keepers.needed(prefix));
-    const directory = openAt(AT_FDCWD, Buffer.from(place), constants.O_RDONLY | constants.O_DIRECTORY);
+    const directory = openAt(AT_FDCWD, pathBytes(place), constants.O_RDONLY | constants.O_DIRECTORY);
     if (isErrno(directory)) throw systemError(directory, 'open', place);
     try {
       for (const [i, name] of names.entries()) this.#take(directory, name, place, isNeeded[i] === 1);
@@ -142,7 +143,7 @@ class Sweep {
   }
 
   #take(directory: number, name: string, place: string, isNeeded: boolean): void {
-    const bytes = Buffer.from(name);
+    const bytes = pathBytes(name);
     const stat = statAt(directory, bytes);
     if (stat === ENOENT) return;
     if (isErrno(stat)) throw systemError(stat, 'stat', `${place}/${name}`);

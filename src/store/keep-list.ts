@@ -4,6 +4,7 @@
  */
 import { fromHex, toHex } from '../base/bytes.ts';
 import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
+import { pathBytes, pathText } from '../base/path-text.ts';
 
 /** What a keep list says beside the digests. */
 export interface KeepListHeader {
@@ -46,7 +47,7 @@ export const KEEP_HEADER_SIZE = 128;
 
 /** The path as it follows the header: padded with zeros to a multiple of 32 bytes. */
 export function encodeKeepPath(path: string): Uint8Array {
-  const bytes = Buffer.from(path);
+  const bytes = pathBytes(path);
   if (bytes.length > PATH_LIMIT) return new Uint8Array(0);
   const padded = new Uint8Array(Math.ceil(bytes.length / DIGEST_SIZE) * DIGEST_SIZE);
   padded.set(bytes);
@@ -60,7 +61,7 @@ export function encodeKeepHeader(header: KeepListHeader): Buffer {
   bytes.writeUInt32LE(VERSION, VERSION_AT);
   bytes.writeUInt32LE(HASH_ALGORITHMS.indexOf(header.hash), HASH_AT);
   bytes.writeUInt32LE(header.complete ? FLAG_COMPLETE : 0, FLAGS_AT);
-  const pathLength = Buffer.byteLength(header.path);
+  const pathLength = pathBytes(header.path).length;
   bytes.writeUInt32LE(pathLength > PATH_LIMIT ? 0 : pathLength, PATH_LENGTH_AT);
   bytes.writeBigUInt64LE(BigInt(header.objects), OBJECTS_AT);
   bytes.writeBigUInt64LE(BigInt(header.bytes), BYTES_AT);
@@ -103,7 +104,7 @@ export function decodeKeepHeader(bytes: Uint8Array, size: number): KeepListHeade
     number,
   ];
   if (total > Number.MAX_SAFE_INTEGER || time > TIME_LIMIT) return 'a number in it is out of range';
-  const path = header.subarray(KEEP_HEADER_SIZE, KEEP_HEADER_SIZE + pathLength).toString();
+  const path = pathText(header.subarray(KEEP_HEADER_SIZE, KEEP_HEADER_SIZE + pathLength));
   const image = toHex(header.subarray(IMAGE_AT, IMAGE_AT + DIGEST_SIZE));
   const decoded = { hash, image, objects, bytes: total, time, path, complete: flags === FLAG_COMPLETE };
   const wanted = KEEP_HEADER_SIZE + Math.ceil(pathLength / DIGEST_SIZE) * DIGEST_SIZE + objects * DIGEST_SIZE;

@@ -29,6 +29,7 @@ import { toHex, writeHex } from '../base/bytes.ts';
 import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
 import { EEXIST, EIO, ENOENT, type Errno, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { pathBytes } from '../base/path-text.ts';
 import { type FileVersion, fileVersion } from '../system/file-status.ts';
 import { openAt } from '../system/syscall.ts';
 import * as calls from './file-calls.ts';
@@ -67,8 +68,8 @@ export class LocalRepository implements Repository {
     this.uuid = meta.uuid;
     this.hash = meta.hash;
     this.#objects = `${path}/objects/`;
-    this.#nativePath = Buffer.from(`${this.objectPath(new Uint8Array(DIGEST_SIZE))}\0`);
-    this.#relative = Buffer.byteLength(path) + 1;
+    this.#nativePath = pathBytes(`${this.objectPath(new Uint8Array(DIGEST_SIZE))}\0`);
+    this.#relative = pathBytes(path).length + 1;
   }
 
   /** The file of the object, whether it exists or not. */

@@ -1,7 +1,9 @@
 /** Where objects go when nobody says where. */
 import { readFileSync, statSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { pathText } from '../base/path-text.ts';
+import { exactVariable } from '../system/exact-words.ts';
 
 const STATE = '/var/lib';
 
@@ -10,12 +12,17 @@ const STATE = '/var/lib';
  * namespace of his own (unshare --map-root-user) has the store that he has outside of it.
  */
 export function defaultStore(): string {
-  const named = process.env['CFS_STORE'];
+  const named = exactVariable('CFS_STORE');
   if (named !== undefined && named !== '') return named;
   if (process.geteuid?.() === 0 && ownsState()) return join(STATE, 'cfs');
-  const data = process.env['XDG_DATA_HOME'];
+  const data = exactVariable('XDG_DATA_HOME');
   // the XDG base directory specification: relative values are invalid and ignored
-  return join(data?.startsWith('/') ? data : join(homedir(), '.local/share'), 'cfs');
+  return join(data?.startsWith('/') ? data : join(homeDirectory(), '.local/share'), 'cfs');
+}
+
+/** As os.homedir(): that of the user's entry where $HOME is not set. */
+function homeDirectory(): string {
+  return exactVariable('HOME') || pathText(userInfo({ encoding: 'buffer' }).homedir);
 }
 
 /** Whether user 0 here is root of the machine, or of a container with a /var/lib of its own. */

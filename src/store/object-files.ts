@@ -6,6 +6,7 @@
 import { closeSync, constants } from 'node:fs';
 import { toHex, writeHex } from '../base/bytes.ts';
 import { EEXIST, EINVAL, EISDIR, ENOSYS, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
+import { pathBytes } from '../base/path-text.ts';
 import { AT_FDCWD, systemError } from '../system/libc.ts';
 import { closeFd } from '../system/syscall.ts';
 import {
@@ -146,7 +147,7 @@ export class ObjectFiles {
   }
 
   #open(name: string): number {
-    const fd = openAt(AT_FDCWD, Buffer.from(`${this.#repository.path}/${name}`), DIRECTORY);
+    const fd = openAt(AT_FDCWD, pathBytes(`${this.#repository.path}/${name}`), DIRECTORY);
     if (isErrno(fd)) throw this.#error(fd, 'open', name);
     return fd;
   }

@@ -4,6 +4,7 @@ import { equalBytes, toHex } from '../base/bytes.ts';
 import type { HashAlgorithm } from '../base/digest.ts';
 import { ENOENT, type Errno, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { pathBytes } from '../base/path-text.ts';
 import type { FileStat } from '../system/file-status.ts';
 import { AT_FDCWD, errnoText, systemError } from '../system/libc.ts';
 import { closeFd } from '../system/syscall.ts';
@@ -77,7 +78,7 @@ export function checkPrefix(path: string, hash: HashAlgorithm, prefix: number, r
   const place = `objects/${prefixName(prefix)}`;
   const names = listNames(path, place);
   if (names.length === 0) return [];
-  const directory = openAt(AT_FDCWD, Buffer.from(`${path}/${place}`), OPEN_DIRECTORY);
+  const directory = openAt(AT_FDCWD, pathBytes(`${path}/${place}`), OPEN_DIRECTORY);
   if (isErrno(directory)) throw unreadable(path, place, systemError(directory, 'open', place));
   const there: string[] = [];
   try {
@@ -112,7 +113,7 @@ function checkObject(
   name: string,
   report: CheckReport,
 ): boolean {
-  const bytes = Buffer.from(name);
+  const bytes = pathBytes(name);
   const stat = statAt(directory, bytes);
   if (stat === ENOENT) return false;
   const object = prefix + name;
@@ -160,7 +161,7 @@ function examine(
 
 /** What is wrong with one object now; undefined where it is good. Shape, content; a missing one is `missing`. */
 export function checkOne(path: string, hash: HashAlgorithm, object: string): Found | undefined {
-  const name = Buffer.from(`${path}/objects/${object.slice(0, 2)}/${object.slice(2)}`);
+  const name = pathBytes(`${path}/objects/${object.slice(0, 2)}/${object.slice(2)}`);
   const missing: Found = { kind: 'missing', problem: 'it is missing' };
   const stat = statAt(AT_FDCWD, name);
   if (isErrno(stat)) return stat === ENOENT ? missing : cannotRead(stat);

@@ -6,10 +6,11 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, existsSync, fstatSync } from 'node:fs';
 import { join } from 'node:path';
-import { exactUtf8, toHex } from '../base/bytes.ts';
+import { toHex } from '../base/bytes.ts';
 import { blake3 } from '../base/digest.ts';
 import { ENOENT, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { pathBytes, pathText } from '../base/path-text.ts';
 import type { PathPlace } from '../system/path-place.ts';
 import { readUpTo } from './content.ts';
 import { writeAll } from './content-copier.ts';
@@ -43,12 +44,12 @@ const PATH_LIMIT = 4096;
 const SIZE_LIMIT = 16_384;
 
 /** What ends the names of all records of `path`, whatever the image. */
-export const pathMark = (path: string): string => `-${toHex(blake3(Buffer.from(path))).slice(0, 16)}`;
+export const pathMark = (path: string): string => `-${toHex(blake3(pathBytes(path))).slice(0, 16)}`;
 
 export const recordName = (image: string, path: string): string => image + pathMark(recorded(path));
 
 /** Of a path that is too long nobody can say whether it is gone. */
-const recorded = (path: string): string => (Buffer.byteLength(path) > PATH_LIMIT ? '' : path);
+const recorded = (path: string): string => (pathBytes(path).length > PATH_LIMIT ? '' : path);
 
 /** The image id in the name of a record; undefined where it is no such name. */
 export const imageOfRecord = (name: string): string | undefined => NAME.exec(name)?.[1];
@@ -60,7 +61,7 @@ export function encodePathRecord({ path, place }: RegisteredPath): Uint8Array {
     ...(place === undefined || place.fsid === '' ? [] : [`fsid ${place.fsid}`]),
   ];
   const head = [BEGINNING.trimEnd(), ...lines].join('\n');
-  return Buffer.concat([Buffer.from(head, 'latin1'), Buffer.from(PATH_AT), Buffer.from(recorded(path))]);
+  return Buffer.concat([Buffer.from(head, 'latin1'), Buffer.from(PATH_AT), pathBytes(recorded(path))]);
 }
 
 /** A mount point, bytes as latin1 text, in one line. */
@@ -75,8 +76,8 @@ export function decodePathRecord(bytes: Uint8Array, mark: string): RegisteredPat
   if (!text.startsWith(BEGINNING)) return 'it is no record of a path, or of an unknown version';
   const at = text.indexOf(PATH_AT);
   if (at < 0) return 'it is cut off';
-  const path = exactUtf8(bytes.subarray(at + PATH_AT.length));
-  if (path === undefined || pathMark(path) !== mark) return 'its path is not the one that its name says';
+  const path = pathText(bytes.subarray(at + PATH_AT.length));
+  if (pathMark(path) !== mark) return 'its path is not the one that its name says';
   if (path !== '' && !path.startsWith('/')) return 'its path is not absolute';
   const fields = new Map(
     text

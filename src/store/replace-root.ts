@@ -1,10 +1,11 @@
 /** Giving a root its name, where there may be one already that a mount holds its lock on. */
 import { existsSync } from 'node:fs';
 import { EEXIST, EINVAL, ENOSYS, EPERM, type Errno, errnoOf } from '../base/errno.ts';
+import { pathBytes } from '../base/path-text.ts';
 import { AT_FDCWD, systemError } from '../system/libc.ts';
 import { linkSync, renameExchangeAt, renameNoReplaceAt, renameSync } from './file-calls.ts';
 
-const bytesOf = (path: string): Uint8Array => Buffer.from(path);
+const bytesOf = (path: string): Uint8Array => pathBytes(path);
 const cannot = (errno: Errno): boolean => errno === EINVAL || errno === ENOSYS;
 
 /**

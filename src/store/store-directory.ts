@@ -5,6 +5,7 @@
  */
 import { constants, fstatSync } from 'node:fs';
 import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, ENXIO, type Errno, isErrno } from '../base/errno.ts';
+import { pathBytes } from '../base/path-text.ts';
 import { openHow } from '../system/beneath.ts';
 import type { FileStat } from '../system/file-status.ts';
 import { AT_FDCWD, cString, systemError } from '../system/libc.ts';
@@ -59,7 +60,7 @@ export class StoreDirectory {
 
   /** The directory at a path that the caller trusts: links in it are followed. */
   static at(path: string): StoreDirectory {
-    const fd = openAt(AT_FDCWD, Buffer.from(path), NAME_DIRECTORY);
+    const fd = openAt(AT_FDCWD, pathBytes(path), NAME_DIRECTORY);
     if (isErrno(fd)) throw systemError(fd, 'open', path);
     return new StoreDirectory(fd, path);
   }
@@ -95,7 +96,7 @@ export class StoreDirectory {
 
   /** Makes a directory in this one, where there is none, and opens it. */
   make(name: string, mode: number = 0o777): StoreDirectory {
-    const result = makeDirectoryAt(this.fd, Buffer.from(name), mode);
+    const result = makeDirectoryAt(this.fd, pathBytes(name), mode);
     if (isErrno(result) && result !== EEXIST) throw this.#error(result, 'mkdir', name);
     return this.open(name);
   }
@@ -109,7 +110,7 @@ export class StoreDirectory {
 
   /** Of the name itself; undefined where there is none. */
   stat(name: string): FileStat | undefined {
-    const stat = statAt(this.fd, Buffer.from(name));
+    const stat = statAt(this.fd, pathBytes(name));
     if (stat === ENOENT) return undefined;
     if (isErrno(stat)) throw this.#error(stat, 'stat', name);
     return stat;
@@ -117,7 +118,7 @@ export class StoreDirectory {
 
   /** Opens a regular file, which the caller closes. Never waits, and never opens anything else for long. */
   openFile(name: string, flags: number = constants.O_RDONLY, mode = 0): number {
-    const fd = openAt(this.fd, Buffer.from(name), flags | CAREFUL, mode);
+    const fd = openAt(this.fd, pathBytes(name), flags | CAREFUL, mode);
     // a fifo that nobody reads, and any socket
     if (fd === ENXIO) throw this.#notRegular(name);
     if (isErrno(fd)) throw this.#error(fd, 'open', name);
@@ -133,18 +134,18 @@ export class StoreDirectory {
 
   /** Replaces what has the other name. */
   rename(name: string, directory: StoreDirectory, other: string): void {
-    const result = renameAt(this.fd, Buffer.from(name), directory.fd, Buffer.from(other));
+    const result = renameAt(this.fd, pathBytes(name), directory.fd, pathBytes(other));
     if (isErrno(result)) throw this.#error(result, 'rename', name);
   }
 
   /** Gives a file another name. EEXIST where there is anything of that name. */
   link(name: string, directory: StoreDirectory, other: string): void {
-    const result = linkAt(this.fd, Buffer.from(name), directory.fd, Buffer.from(other));
+    const result = linkAt(this.fd, pathBytes(name), directory.fd, pathBytes(other));
     if (isErrno(result)) throw this.#error(result, 'link', name);
   }
 
   unlink(name: string): void {
-    const result = unlinkAt(this.fd, Buffer.from(name));
+    const result = unlinkAt(this.fd, pathBytes(name));
     if (isErrno(result)) throw this.#error(result, 'unlink', name);
   }
 
@@ -163,7 +164,7 @@ export class StoreDirectory {
     } finally {
       directory.close();
     }
-    const result = removeDirectoryAt(this.fd, Buffer.from(name));
+    const result = removeDirectoryAt(this.fd, pathBytes(name));
     if (isErrno(result)) throw this.#error(result, 'rmdir', name);
   }
 
@@ -211,6 +212,6 @@ export function linkText(directory: number, path: string): string | undefined {
 }
 
 function isLink(directory: number, path: string): boolean {
-  const stat = statAt(directory, Buffer.from(path));
+  const stat = statAt(directory, pathBytes(path));
   return !isErrno(stat) && (stat.mode & S_IFMT) === S_IFLNK;
 }

@@ -9,6 +9,7 @@ import { isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { installedPath } from '../base/installation.ts';
 import { SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
+import { exactCommand } from '../system/exact-words.ts';
 import { errnoText } from '../system/libc.ts';
 import { escapedMountpoint } from '../system/mount-table.ts';
 import { setInherit, signalAtParentsEnd, write } from '../system/syscall.ts';
@@ -106,7 +107,9 @@ export class Supervisor {
     try {
       const { mountpoint, device, logFile } = this.#mount;
       const server = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-      const child = spawn('/bin/sh', [SCRIPT, mountpoint, escapedMountpoint(mountpoint), device ?? '', ...server], {
+      const words = [SCRIPT, mountpoint, escapedMountpoint(mountpoint), device ?? '', ...server];
+      const [shell, args] = exactCommand('/bin/sh', words);
+      const child = spawn(shell, args, {
         stdio: ['ignore', 'ignore', 'ignore', theirs, ...this.#ends],
         cwd: '/',
         env: { ...process.env, ...(logFile === undefined ? {} : { [LOG_FILE]: logFile }) },

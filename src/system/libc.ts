@@ -1,6 +1,7 @@
 /** Calling libc: the one place that knows how. syscall.ts and file-status.ts have the functions. Linux only. */
 import { createRequire } from 'node:module';
 import { type Errno, errnoName } from '../base/errno.ts';
+import { pathBytes } from '../base/path-text.ts';
 
 export type NativeFunction = (...args: unknown[]) => number;
 
@@ -28,9 +29,9 @@ export function native(prototype: string): NativeFunction {
   };
 }
 
-/** NUL-terminated copy of a path or name; a string is taken as UTF-8. */
+/** NUL-terminated copy of a path or name. */
 export function cString(text: string | Uint8Array): Buffer {
-  const bytes = typeof text === 'string' ? Buffer.from(text) : text;
+  const bytes = typeof text === 'string' ? pathBytes(text) : text;
   if (bytes.includes(0)) throw new Error(`a path or name with a NUL byte: ${JSON.stringify(String(text))}`);
   return Buffer.concat([bytes, Buffer.alloc(1)]);
 }

@@ -1,5 +1,6 @@
 /** What is mounted where: /proc/self/mountinfo, proc_pid_mountinfo(5). */
 import { readFileSync } from 'node:fs';
+import { pathText } from '../base/path-text.ts';
 
 export interface MountEntry {
   readonly mountId: number;
@@ -7,7 +8,7 @@ export interface MountEntry {
   readonly device: string;
   /** The directory or file of that file system which is seen at the mount point: "/", or what a bind mount shows. */
   readonly root: Uint8Array;
-  /** As text; for a mount point that is not UTF-8, `mountpointBytes` is exact. */
+  /** In the text of base/path-text.ts. */
   readonly mountpoint: string;
   readonly mountpointBytes: Uint8Array;
   readonly type: string;
@@ -39,10 +40,10 @@ export function parseMountTable(text: string): MountEntry[] {
         mountId: Number(fields[0]),
         device: fields[2] as string,
         root: unescapeField(fields[3] as string),
-        mountpoint: mountpointBytes.toString(),
+        mountpoint: pathText(mountpointBytes),
         mountpointBytes,
         type,
-        source: unescapeField(source).toString(),
+        source: pathText(unescapeField(source)),
       };
     });
 }

@@ -4,6 +4,7 @@ import { printable } from '../../src/base/bytes.ts';
 import { isErrno } from '../../src/base/errno.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { type FileHandle, formatHandle } from '../../src/base/handle-format.ts';
+import { pathBytes } from '../../src/base/path-text.ts';
 import { nameToHandle } from '../../src/system/file-handle.ts';
 import { statAt } from '../../src/system/file-status.ts';
 import { AT_FDCWD } from '../../src/system/libc.ts';
@@ -31,7 +32,7 @@ export function jsonOfEntry({ handle, name }: DirectoryEntry): DirectoryEntryJso
 
 /** A path of the command line: as it was typed, or with `\xHH` for a byte where only that is there. */
 export function typedPath(argument: string): Buffer {
-  const literal = Buffer.from(argument);
+  const literal = pathBytes(argument);
   const escaped = argument.includes('\\') ? unescapePrintable(argument) : literal;
   const isThere = (path: Buffer): boolean => !isErrno(statAt(AT_FDCWD, path));
   return !isThere(literal) && isThere(escaped) ? escaped : literal;

@@ -2,6 +2,7 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { ENOTCONN, ENOTTY, type Errno, errnoOf, isErrno } from '../../src/base/errno.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { pathText } from '../../src/base/path-text.ts';
 import { askMount, askSource } from '../../src/records/ask-mount.ts';
 import type { MountRecord } from '../../src/records/mount-record.ts';
 import type { SourceRecord } from '../../src/records/source-record.ts';
@@ -17,7 +18,7 @@ export interface MountAnswer {
  * @throws CfsError: `usage` where it lies in no mount of cfs, `system` where it cannot be asked
  */
 export function askMountAt(path: string | Uint8Array): MountAnswer {
-  const shown = typeof path === 'string' ? path : Buffer.from(path).toString();
+  const shown = typeof path === 'string' ? path : pathText(path);
   const answer = tryMountAt(path, shown);
   if (!isErrno(answer)) return answer;
   if (answer === ENOTTY) {

@@ -4,6 +4,8 @@
  */
 import { writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { shownText } from '../../src/base/path-text.ts';
+import { jsonOf } from '../json-text.ts';
 
 const CAPACITY = 1 << 16;
 const STDOUT = 1;
@@ -18,8 +20,9 @@ export class Output {
   /** Elements of the JSON array so far. */
   #elements = 0;
 
-  /** Text as UTF-8. Throws OutputClosed where nobody reads any more. */
-  text(text: string): void {
+  /** Text as UTF-8, and for people: what base/path-text.ts escapes is shown. Throws OutputClosed where nobody reads any more. */
+  text(exact: string): void {
+    const text = shownText(exact);
     // UTF-8 needs at most three bytes for each UTF-16 unit
     if (text.length * 3 > CAPACITY) {
       this.bytes(Buffer.from(text));
@@ -41,7 +44,7 @@ export class Output {
 
   /** One element of an array of any length: the array is one JSON value, and an element takes a line. */
   jsonElement(value: unknown): void {
-    this.text(`${this.#elements++ === 0 ? '[\n' : ',\n'}${JSON.stringify(value)}`);
+    this.text(`${this.#elements++ === 0 ? '[\n' : ',\n'}${jsonOf(value)}`);
   }
 
   jsonEnd(): void {

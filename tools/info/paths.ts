@@ -1,6 +1,7 @@
 /** Paths inside an image, as they are given on the command line. */
 import { printable } from '../../src/base/bytes.ts';
 import { CfsError } from '../../src/base/error.ts';
+import { pathBytes } from '../../src/base/path-text.ts';
 import { isDirectory, linkTarget, lookupName } from '../../src/manifest/lookup.ts';
 import { type ManifestTables, S_IFLNK, S_IFMT } from '../../src/manifest/tables.ts';
 
@@ -25,7 +26,7 @@ export interface ImagePath {
 export function findPath(tables: ManifestTables, image: string, argument: string): ImagePath {
   const found = resolveArgument(tables, argument);
   if (typeof found !== 'string') return found;
-  throw new CfsError('usage', `Cannot find ${printable(Buffer.from(argument))} in image ${image}: ${found}`);
+  throw new CfsError('usage', `Cannot find ${printable(pathBytes(argument))} in image ${image}: ${found}`);
 }
 
 /**
@@ -39,12 +40,12 @@ export function findPathInEither(first: NamedTables, second: NamedTables, argume
     if (typeof found !== 'string') return found.path;
     problems.push(`in image ${name}: ${found}`);
   }
-  throw new CfsError('usage', `Cannot find ${printable(Buffer.from(argument))} ${problems.join('; and ')}`);
+  throw new CfsError('usage', `Cannot find ${printable(pathBytes(argument))} ${problems.join('; and ')}`);
 }
 
 /** The inode, or a sentence that says where the path ends. */
 function resolveArgument(tables: ManifestTables, argument: string): ImagePath | string {
-  const literal = resolveNames(tables, namesOf(Buffer.from(argument)));
+  const literal = resolveNames(tables, namesOf(pathBytes(argument)));
   if (typeof literal !== 'string' || !argument.includes('\\')) return literal;
   const unescaped = resolveNames(tables, namesOf(unescapePrintable(argument)));
   return typeof unescaped === 'string' ? literal : unescaped;
@@ -87,7 +88,7 @@ export function unescapePrintable(text: string): Buffer {
   const parts = text.split(/(\\\\|\\x[0-9a-f]{2})/);
   return Buffer.concat(
     parts.map((part, i) => {
-      if (i % 2 === 0) return Buffer.from(part);
+      if (i % 2 === 0) return pathBytes(part);
       return part === '\\\\' ? Buffer.from('\\') : Buffer.from(part.slice(2), 'hex');
     }),
   );

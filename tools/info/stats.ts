@@ -3,11 +3,13 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { oneLine } from '../../src/base/bytes.ts';
 import { isErrno } from '../../src/base/errno.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { pathBytes, pathText } from '../../src/base/path-text.ts';
 import type { MountStatistics, RepositoryStatistics } from '../../src/mount/mount-statistics.ts';
 import { O_PATH } from '../../src/system/file-handle.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
 import { getXattr } from '../../src/system/syscall.ts';
 import { formatBytes, formatCount } from '../format.ts';
+import { jsonOf } from '../json-text.ts';
 import { mountOfFd } from './open-path.ts';
 import type { Output } from './output.ts';
 
@@ -22,8 +24,8 @@ export type StatsForm = 'text' | 'json' | 'prometheus';
 export function showStats(path: string, form: StatsForm, out: Output): void {
   const mountpoint = mountpointOf(path);
   const stats = statisticsAt(mountpoint, path);
-  const shown = mountpoint.toString();
-  if (form === 'json') out.text(`${JSON.stringify({ mountpoint: shown, ...stats })}\n`);
+  const shown = pathText(mountpoint);
+  if (form === 'json') out.text(`${jsonOf({ mountpoint: shown, ...stats })}\n`);
   else out.text(form === 'prometheus' ? prometheusOf(shown, stats) : textOf(shown, stats));
 }
 
@@ -35,7 +37,7 @@ function mountpointOf(path: string): Buffer {
     throw new CfsError('usage', `Cannot find ${path}: ${reasonOf(error)}`, { cause: error });
   }
   try {
-    return Buffer.from(mountOfFd(fd, listMounts())?.mountpointBytes ?? Buffer.from(path));
+    return Buffer.from(mountOfFd(fd, listMounts())?.mountpointBytes ?? pathBytes(path));
   } finally {
     closeSync(fd);
   }

@@ -1,6 +1,7 @@
 /** `cfs-repo fsck`. */
 import { availableParallelism } from 'node:os';
 import { printable } from '../../src/base/bytes.ts';
+import { pathBytes } from '../../src/base/path-text.ts';
 import { ImageFinder } from '../../src/image/registered-image.ts';
 import { type CheckProgress, checkRepository, type FsckResult } from '../../src/store/fsck.ts';
 import type { LocalRepository } from '../../src/store/local.ts';
@@ -143,7 +144,7 @@ function textOf(result: Result, ms: number): string {
   if (damagedImages.length > 0) {
     const rows = damagedImages.map(({ image, path }) => [
       image,
-      `bytes of the file have changed: ${printable(Buffer.from(path))}`,
+      `bytes of the file have changed: ${printable(pathBytes(path))}`,
     ]);
     lines.push('', ...formatTable(['image', 'problem'], rows));
   }

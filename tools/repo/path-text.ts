@@ -1,5 +1,6 @@
 /** Paths of registered images, for people. */
 import { printable } from '../../src/base/bytes.ts';
+import { pathBytes } from '../../src/base/path-text.ts';
 import type { FoundPath } from '../../src/image/registered-image.ts';
 
 /** A path, and what is there if it is not the image. */
@@ -24,4 +25,4 @@ export function pathText({ path, state, now, other, reason }: FoundPath): string
 /** Digits of an id that are enough for people. */
 const SHORT = 12;
 
-export const shown = (path: string): string => printable(Buffer.from(path));
+export const shown = (path: string): string => printable(pathBytes(path));
