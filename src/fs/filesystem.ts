@@ -25,6 +25,8 @@ export interface Attributes {
   /** Major and minor in the kernel's 32-bit encoding (new_encode_dev). */
   rdev: number;
   size: number;
+  /** Units of 512 bytes, without those of holes. */
+  blocks: number;
   /** Seconds since 1970 as two's complement: low word, then high word. */
   mtimeLow: number;
   mtimeHigh: number;
@@ -46,6 +48,7 @@ export function emptyAttributes(): Attributes {
     gid: 0,
     rdev: 0,
     size: 0,
+    blocks: 0,
     mtimeLow: 0,
     mtimeHigh: 0,
     mtimeNsec: 0,
@@ -126,6 +129,12 @@ export interface Filesystem {
   read(ino: number, handle: number, offset: number, into: Uint8Array): number | Errno;
 
   release(ino: number, handle: number): void;
+
+  /**
+   * Where data (or, with `hole`, a hole) is next in a regular file, from `offset` on, as lseek(2) tells it; ENXIO at the end.
+   * ENOSYS where no file has a hole: data is all that there is.
+   */
+  seek(ino: number, offset: number, hole: boolean): number | Errno;
 
   /** The value, ENODATA where there is none, EOPNOTSUPP for an ACL or an SELinux label where no inode has one; a view, not a copy. */
   getxattr(ino: number, name: Uint8Array, caller?: Caller): Uint8Array | Errno;

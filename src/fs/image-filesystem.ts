@@ -1,6 +1,7 @@
 /** The file system of an image: tables for who is where, an object store for what is in the files. */
 import { closeSync, readSync } from 'node:fs';
 import { equalBytes, printable } from '../base/bytes.ts';
+import { BLOCK_SIZE as HASHED_BLOCK } from '../base/digest.ts';
 import {
   EINVAL,
   EIO,
@@ -8,8 +9,10 @@ import {
   ENAMETOOLONG,
   ENODATA,
   ENOENT,
+  ENOSYS,
   ENOTDIR,
   ENOTTY,
+  ENXIO,
   EOPNOTSUPP,
   type Errno,
   errnoOf,
@@ -17,6 +20,7 @@ import {
 } from '../base/errno.ts';
 import { isOverlayXattr, isPrivateXattr } from '../base/private-xattrs.ts';
 import { ChangeTimes } from '../manifest/change-time.ts';
+import { Holes } from '../manifest/holes.ts';
 import {
   direntName,
   direntRange,
@@ -85,6 +89,8 @@ type TellReading = ReadingEvents['tell'];
 const DOT = 0x2e;
 const SLASH = 0x2f;
 const BLOCK_SIZE = 4096;
+/** The unit of st_blocks. */
+const SECTOR = 512;
 const NAME_MAX = 255;
 /** The handle of content that needs no descriptor; 0 is stdin's and no object's. */
 const NO_DESCRIPTOR = 0;
@@ -113,6 +119,7 @@ export class ImageFilesystem implements Filesystem {
   readonly #tell: TellReading;
   readonly #identity: MountIdentity | undefined;
   readonly #changeTimes: ChangeTimes;
+  readonly #holes: Holes;
   readonly #hasLabels: boolean;
   readonly #view: View;
 
@@ -133,6 +140,7 @@ export class ImageFilesystem implements Filesystem {
     this.#tell = tell;
     this.#identity = identity;
     this.#changeTimes = new ChangeTimes(tables);
+    this.#holes = new Holes(tables);
     this.slots = inodeCount(tables);
     this.features = {
       acls: hasXattrNamed(tables, aclPrefix.toString('latin1')),
@@ -258,6 +266,18 @@ export class ImageFilesystem implements Filesystem {
     if (handle !== NO_DESCRIPTOR) closeSync(handle);
   }
 
+  seek(ino: number, offset: number, hole: boolean): number | Errno {
+    const row = rowOfId(this.#tables, ino);
+    if (row < 0) return ENOENT;
+    if (this.#type(row) !== S_IFREG) return EINVAL;
+    if (!this.#holes.any) return ENOSYS;
+    const size = u64(this.#tables.inodes.size, row);
+    if (offset >= size) return ENXIO;
+    const payload = this.#tables.inodes.payload[row] as number;
+    const found = payload >= PAYLOAD_INLINE ? (hole ? size : offset) : this.#holes.seek(payload, offset, hole);
+    return found < 0 ? ENXIO : found;
+  }
+
   getxattr(ino: number, name: Uint8Array, caller: Caller = UNKNOWN_CALLER): Uint8Array | Errno {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
@@ -311,6 +331,14 @@ export class ImageFilesystem implements Filesystem {
     return (this.#tables.inodes.mode[row] as number) & S_IFMT;
   }
 
+  /** Bytes of holes; only what has several blocks is looked at. */
+  #holesOf(row: number, size: number): number {
+    const payload = this.#tables.inodes.payload[row] as number;
+    return size <= HASHED_BLOCK || payload >= PAYLOAD_INLINE || this.#type(row) !== S_IFREG
+      ? 0
+      : this.#holes.bytesOf(payload);
+  }
+
   #fill(row: number, out: Attributes): void {
     const { id, generation, mode, nlink, uid, gid, rdev, size, mtime, mtimeNsec } = this.#tables.inodes;
     out.ino = u64(id, row);
@@ -321,6 +349,7 @@ export class ImageFilesystem implements Filesystem {
     out.gid = gid[row] as number;
     out.rdev = rdev[row] as number;
     out.size = u64(size, row);
+    out.blocks = Math.ceil((out.size - this.#holesOf(row, out.size)) / SECTOR);
     out.mtimeLow = mtime[row * 2] as number;
     out.mtimeHigh = mtime[row * 2 + 1] as number;
     out.mtimeNsec = mtimeNsec[row] as number;

@@ -86,6 +86,7 @@ export const OPEN_OUT_SIZE = 16;
 export const STATFS_OUT_SIZE = 80;
 export const GETXATTR_OUT_SIZE = 8;
 export const IOCTL_OUT_SIZE = 16;
+export const LSEEK_OUT_SIZE = 8;
 export const DIRENT_SIZE = 24;
 export const STATX_OUT_SIZE = 288;
 

@@ -139,9 +139,9 @@ function readlink(d: Dispatcher): Answer {
 
 /** fuse_open_in: flags, open_flags */
 function open(d: Dispatcher): Answer {
+  if ((d.request.word(0) & O_ACCMODE) !== O_RDONLY) return EROFS;
   // the kernel then opens every file by itself and keeps its pages (fs/fuse/file.c, fuse_file_open)
   if (d.fs.features.openless) return ENOSYS;
-  if ((d.request.word(0) & O_ACCMODE) !== O_RDONLY) return EROFS;
   d.waiting.begin(d.request);
   const opened = d.openFiles.reopen(d.request.nodeid) ?? openSlowly(d);
   if (isErrno(opened)) return opened;
@@ -162,6 +162,16 @@ function read(d: Dispatcher): Answer {
   d.waiting.beforeWork(size);
   return d.openFiles.read(request.nodeid, request.word(0), request.long(2), reply.payload(size));
 }
+
+/** fuse_lseek_in: fh, offset, whence; the kernel seeks by itself but for data and holes */
+function seek(d: Dispatcher): Answer {
+  const whence = d.request.word(4);
+  if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return EINVAL;
+  const found = d.fs.seek(d.request.nodeid, d.request.long(2), whence === SEEK_HOLE);
+  return isErrno(found) ? found : d.reply.seek(found);
+}
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
 
 /** fuse_release_in: fh, … */
 function release(d: Dispatcher): Answer {
@@ -235,7 +245,7 @@ const notImplemented = (): Answer => ENOSYS;
 /**
  * ENOSYS has a meaning of its own for some: to OPENDIR it lets the kernel cache directories and open them
  * without asking (fs/fuse/dir.c, fuse_dir_open), to ACCESS it leaves the check to default_permissions,
- * to LSEEK the kernel then seeks by itself.
+ * to LSEEK of an image without holes the kernel then seeks by itself.
  */
 const ROWS: Readonly<Record<number, Row>> = {
   [abi.FUSE_LOOKUP]: { name: 'LOOKUP', answer: lookup },
@@ -261,7 +271,7 @@ const ROWS: Readonly<Record<number, Row>> = {
   [abi.FUSE_OPENDIR]: { name: 'OPENDIR', answer: notImplemented },
   [abi.FUSE_RELEASEDIR]: { name: 'RELEASEDIR', answer: done },
   [abi.FUSE_ACCESS]: { name: 'ACCESS', answer: notImplemented },
-  [abi.FUSE_LSEEK]: { name: 'LSEEK', answer: notImplemented },
+  [abi.FUSE_LSEEK]: { name: 'LSEEK', answer: seek },
   [abi.FUSE_POLL]: { name: 'POLL', answer: notImplemented },
   [abi.FUSE_IOCTL]: { name: 'IOCTL', answer: ioctl },
   [abi.FUSE_SETATTR]: { name: 'SETATTR', answer: readOnly },

@@ -45,8 +45,7 @@ export function isAmbiguous(text: string): boolean {
  * (`uint32s_to_timespec`), so an earlier time becomes 1970-01-01T00:00:00Z.
  */
 export function encodeStat(attributes: Attributes, ino: number, out: Uint32Array): boolean {
-  const { size } = attributes;
-  const blocks = Math.ceil(size / 512);
+  const { size, blocks } = attributes;
   out[0] = attributes.mode;
   out[1] = attributes.uid;
   out[2] = attributes.gid;

@@ -8,6 +8,7 @@ import {
   ENTRY_OUT_SIZE,
   GETXATTR_OUT_SIZE,
   IOCTL_OUT_SIZE,
+  LSEEK_OUT_SIZE,
   OPEN_OUT_SIZE,
   OUT_HEADER_SIZE,
   STATFS_OUT_SIZE,
@@ -94,7 +95,7 @@ export class ReplyBuffer {
     words[stat + 7] = a.mode & 0xffff;
     this.#long(stat + 8, a.ino);
     this.#long(stat + 10, a.size);
-    this.#long(stat + 12, Math.ceil(a.size / 512));
+    this.#long(stat + 12, a.blocks);
     for (const time of [stat + 16, stat + 28]) {
       words[time] = a.mtimeLow;
       words[time + 1] = a.mtimeHigh;
@@ -123,6 +124,12 @@ export class ReplyBuffer {
   get openedHandle(): readonly [low: number, high: number] {
     const at = OUT_HEADER_SIZE / 4;
     return [this.#words[at] as number, this.#words[at + 1] as number];
+  }
+
+  /** fuse_lseek_out */
+  seek(offset: number): number {
+    this.#long(OUT_HEADER_SIZE / 4, offset);
+    return LSEEK_OUT_SIZE;
   }
 
   /** fuse_statfs_out */
@@ -206,7 +213,7 @@ export class ReplyBuffer {
     const words = this.#words;
     this.#long(word, a.ino);
     this.#long(word + 2, a.size);
-    this.#long(word + 4, Math.ceil(a.size / 512));
+    this.#long(word + 4, a.blocks);
     words[word + 6] = a.mtimeLow;
     words[word + 7] = a.mtimeHigh;
     words[word + 8] = a.mtimeLow;

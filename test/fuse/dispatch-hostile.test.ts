@@ -159,6 +159,7 @@ function guarded(inner: ImageFilesystem): Filesystem {
     release(ino, handle) {
       if (handles.delete(handle)) inner.release(ino, handle);
     },
+    seek: (ino, offset, hole) => inner.seek(ino, offset, hole),
     getxattr: (ino, text) => inner.getxattr(ino, text),
     listxattr: (ino) => inner.listxattr(ino),
     slotOf: (ino) => inner.slotOf(ino),

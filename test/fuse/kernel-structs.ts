@@ -61,7 +61,7 @@ export const fuseAttr = (a: Attributes): Buffer =>
   struct(
     u64(a.ino),
     u64(a.size),
-    u64(Math.ceil(a.size / 512)), // blocks
+    u64(a.blocks), // blocks
     u64(mtimeOf(a)), // atime
     u64(mtimeOf(a)), // mtime
     u64(ctimeOf(a)), // ctime
@@ -125,7 +125,7 @@ export const fuseStatxOut = (a: Attributes, major: number, minor: number): Buffe
     u16(0), // __spare0
     u64(a.ino),
     u64(a.size),
-    u64(Math.ceil(a.size / 512)), // blocks
+    u64(a.blocks), // blocks
     u64(0), // attributes_mask
     fuseSxTime(mtimeOf(a), a.mtimeNsec), // atime
     fuseSxTime(0n, 0), // btime

@@ -17,6 +17,7 @@ const regular: Attributes = {
   gid: 70_000,
   rdev: 0,
   size: 2 ** 40 + 513,
+  blocks: 2 ** 33 + 7,
   mtimeLow: 0x89abcdef,
   mtimeHigh: 0x3,
   mtimeNsec: 999_999_999,
@@ -93,7 +94,17 @@ describe('ReplyBuffer structures', () => {
   });
 
   test('entry() of a small file, byte by byte', () => {
-    const small = { ...emptyAttributes(), ino: 5, generation: 7, mode: 0o100644, nlink: 1, uid: 1, gid: 2, size: 600 };
+    const small = {
+      ...emptyAttributes(),
+      ino: 5,
+      generation: 7,
+      mode: 0o100644,
+      nlink: 1,
+      uid: 1,
+      gid: 2,
+      size: 600,
+      blocks: 2,
+    };
     expectBytes(
       payloadOf((reply) => reply.entry({ ...small, mtimeLow: 0x65, mtimeNsec: 9, ctimeLow: 0x66, ctimeNsec: 8 })),
       Buffer.from(
