@@ -9,8 +9,6 @@ const shared = { platform: 'node', external: /^(?!\.|\/|cbor-x|commander)/ };
 // processes and threads: one file each
 for (const program of [
   'src/mount/daemon-main',
-  'src/mount/mount-worker',
-  'src/mount/ahead-worker',
   'src/build/content-worker',
   'src/store/check-worker',
   'tools/info/ask-mounts',
@@ -18,6 +16,12 @@ for (const program of [
 ]) {
   const bundle = await rolldown({ ...shared, input: `${dist}${program}.js` });
   await bundle.write({ file: `${dist}${program}.js`, format: 'esm', sourcemap: true, codeSplitting: false });
+}
+
+// threads of a mount, which is given them as text: scripts, for a text has no address that modules could be found by
+for (const program of ['src/mount/mount-worker', 'src/mount/ahead-worker']) {
+  const bundle = await rolldown({ ...shared, input: `${dist}${program}.js` });
+  await bundle.write({ file: `${dist}${program}.cjs`, format: 'cjs', codeSplitting: false });
 }
 
 // command-line tools: what they share, and what only some commands need, in files of its own

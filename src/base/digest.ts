@@ -3,7 +3,9 @@
  * 64 KiB block that let a reader check a part of a file without the rest.
  */
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import { FsVerityHasher } from './fsverity-digest.ts';
+import { loadPackage } from './native-package.ts';
 
 /** How an image and a repository name their objects. Each digest is 32 bytes. */
 export type HashAlgorithm = 'blake3' | 'fsverity-sha256';
@@ -34,10 +36,10 @@ const require = createRequire(import.meta.url);
 
 /** The native implementation: 10 GB/s at 1 MiB on the machine of docs/architecture.md. Throws where no build for this platform exists. */
 export function loadNativeBlake3(): Blake3 {
-  const native = require('@napi-rs/blake-hash') as {
+  const native = loadPackage<{
     blake3(bytes: Uint8Array): Buffer;
     Blake3Hasher: new () => { update(bytes: Uint8Array): unknown; digestBuffer(): Buffer };
-  };
+  }>('@napi-rs/blake-hash');
   return {
     name: '@napi-rs/blake-hash',
     hash: native.blake3,
@@ -75,7 +77,14 @@ function chooseBlake3(): Blake3 {
   try {
     return loadNativeBlake3();
   } catch {
+    // no build for this platform, or no files any more
+  }
+  try {
     return loadPortableBlake3();
+  } catch {
+    throw new Error(
+      `BLAKE3 cannot be loaded: neither @napi-rs/blake-hash nor blake3 is to be found by ${fileURLToPath(import.meta.url)}`,
+    );
   }
 }
 

@@ -11,8 +11,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import koffi from 'koffi';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { koffi } from '../system/libc.ts';
 import { aliasDynamicSymbol } from './elf-symbols.ts';
 
 /** A request under way (`fuse_thread_locals_t`). It belongs to the libfuse thread that waits for its answer. */
@@ -105,7 +105,7 @@ export type FuseNativeBinding = Signals & { readonly [Name in Operation as `op_$
 /** fuse-native.c: `napi_ref handlers[35]`. */
 export const OPCODES = 35;
 
-type Library = ReturnType<typeof koffi.load>;
+type Library = ReturnType<ReturnType<typeof koffi>['load']>;
 
 let loaded: FuseNativeBinding | undefined;
 
@@ -152,7 +152,7 @@ function loadLibfuse(file: string, log: (line: string) => void): Library {
     return loadSingleThreaded(file);
   } catch (error) {
     warnOfThreads(log, `${file} is used as it is (${reasonOf(error)})`);
-    return koffi.load(file);
+    return koffi().load(file);
   }
 }
 
@@ -176,7 +176,7 @@ function loadSingleThreaded(file: string): Library {
   try {
     const copy = path.join(directory, 'libfuse.so');
     writeFileSync(copy, image, { mode: 0o500 });
-    return koffi.load(copy);
+    return koffi().load(copy);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }

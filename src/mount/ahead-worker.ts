@@ -2,6 +2,7 @@
 import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { isErrno } from '../base/errno.ts';
+import { useNativeModules } from '../base/native-package.ts';
 import { ReadingEvents } from '../fs/reading-events.ts';
 import { ReadingOrder } from '../fs/reading-order.ts';
 import { objectName } from '../manifest/lookup.ts';
@@ -16,6 +17,7 @@ import { repositoriesOf } from './served-filesystem.ts';
 const LARGEST = 262_144;
 
 parentPort?.once('message', (message: MountMessage) => {
+  useNativeModules(message.natives);
   fetchAhead(message);
   parentPort?.close();
 });

@@ -2,6 +2,9 @@
 import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { Counters } from '../base/counters.ts';
+import { blake3Implementation } from '../base/digest.ts';
+import { reasonOf } from '../base/error.ts';
+import { type NativeModules, useNativeModules } from '../base/native-package.ts';
 import { ReadingEvents } from '../fs/reading-events.ts';
 import { DeviceBackingRegistry } from '../fuse/device.ts';
 import { Dispatcher } from '../fuse/dispatch.ts';
@@ -11,6 +14,7 @@ import { ServingTurn } from '../fuse/serving-turn.ts';
 import { WorkTable } from '../fuse/work-table.ts';
 import { attachTables, type SharedTables } from '../manifest/tables.ts';
 import { OpenFileJournal } from '../survival/open-file-journal.ts';
+import { koffi } from '../system/libc.ts';
 import { type ServedImage, servedFilesystem } from './served-filesystem.ts';
 
 /** What every thread is told when the mount is there. */
@@ -27,6 +31,8 @@ export interface MountMessage extends ServedImage {
   readonly journal: number;
   /** How many processes served the mount before this one. */
   readonly epoch: number;
+  /** Those that the main thread has loaded. */
+  readonly natives: NativeModules;
 }
 
 /** What a thread that serves is told. */
@@ -59,8 +65,29 @@ parentPort?.once('message', (message: ServeMessage) => {
   parentPort?.close();
 });
 
+/**
+ * Nothing of the program is read from its files once the mount answers: they may be moved, or replaced by another version.
+ * @returns false where a later thread cannot load what it needs, which the portable BLAKE3 reads from files each time
+ */
+function loadAll({ natives, thread }: ServeMessage, log: (line: string) => void): boolean {
+  useNativeModules(natives);
+  try {
+    blake3Implementation();
+    koffi();
+    return true;
+  } catch (error) {
+    if (thread === 0) throw error;
+    log(`cannot start another thread: ${reasonOf(error)}`);
+    return false;
+  }
+}
+
 function serve(message: ServeMessage): void {
   const log = (line: string): void => report({ type: 'log', line });
+  if (!loadAll(message, log)) {
+    if (message.ownsFd) closeSync(message.fd);
+    return;
+  }
   const tables = attachTables(message.tables);
   const events = new ReadingEvents(message.events);
   let isAheadWanted = false;

@@ -4,10 +4,11 @@
  * fetches files ahead, and is started when the first files are read.
  */
 
+import { readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { Counters } from '../base/counters.ts';
 import { reasonOf } from '../base/error.ts';
-import { programPath } from '../base/installation.ts';
+import { installedPath } from '../base/installation.ts';
 import { ReadingEvents } from '../fs/reading-events.ts';
 import { cloneDevice } from '../fuse/device.ts';
 import { sendError } from '../fuse/request-queue.ts';
@@ -17,11 +18,22 @@ import type { MountMessage, ServeMessage, WorkerReport } from './mount-worker.ts
 
 type Program = 'mount-worker' | 'ahead-worker';
 
+/** Scripts, not modules: bundle.mjs has them so. */
+const fileOf = (program: Program): string => installedPath(`src/mount/${program}.cjs`);
+
+/** The program of a thread as text that is kept: its file may be moved or replaced before the thread is started. */
+function readProgram(program: Program): string {
+  const file = fileOf(program);
+  // by its name packages are found
+  return `'use strict'; globalThis.__filename = ${JSON.stringify(file)};\n${readFileSync(file, 'utf8')}`;
+}
+
 export class MountWorkers {
   readonly #count: number;
   readonly #serving: Worker[] = [];
   readonly #failures: string[] = [];
   #ahead: Worker | undefined;
+  readonly #programs: Readonly<Record<Program, string>>;
   /** What each thread reads. */
   readonly #devices: number[] = [];
   #monitor: MountMonitor | undefined;
@@ -41,6 +53,7 @@ export class MountWorkers {
    */
   constructor(count: number) {
     this.#count = count;
+    this.#programs = { 'mount-worker': readProgram('mount-worker'), 'ahead-worker': readProgram('ahead-worker') };
     this.ended = new Promise((resolve) => {
       this.#allEnded = () => resolve(this.#failures);
     });
@@ -140,7 +153,8 @@ export class MountWorkers {
   }
 
   #start(program: Program): Worker {
-    const worker = new Worker(programPath(`src/mount/${program}`), {
+    const worker = new Worker(this.#programs[program], {
+      eval: true,
       // descriptors cross threads: one opened for an OPEN in one thread is closed for its RELEASE in another
       trackUnmanagedFds: false,
     });

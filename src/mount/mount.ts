@@ -5,6 +5,7 @@ import { allocateCounters, Counters } from '../base/counters.ts';
 import { errnoName, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { version } from '../base/installation.ts';
+import { nativeModules } from '../base/native-package.ts';
 import { pathBytes } from '../base/path-text.ts';
 import { allocateReadingEvents } from '../fs/reading-events.ts';
 import { HAS_RESEND, PASSTHROUGH, REQUEST_BUFFER_SIZE } from '../fuse/abi.ts';
@@ -392,6 +393,7 @@ async function serveConnection(
     events: allocateReadingEvents(),
     journal,
     epoch,
+    natives: nativeModules(),
   };
   const ended = workers.ended.then((failures) => {
     for (const failure of failures) options.log(`a worker thread failed: ${failure}`);

@@ -22,6 +22,7 @@ const PARENT_ENDED_NUMBER = 23;
 /** A supervisor that lives shorter dies of something that the next one will die of, too. */
 const LONG_MS = 1_000;
 const MOST_SHORT = 3;
+const PAUSE_MS = 5_000;
 
 /** What is looked after. */
 export interface SupervisedMount {
@@ -129,13 +130,24 @@ export class Supervisor {
     if (this.#pipe >= 0) closeSync(this.#pipe);
     this.#pipe = -1;
     this.#short = Date.now() - this.#began < LONG_MS ? this.#short + 1 : 0;
-    if (this.#short > MOST_SHORT) {
-      this.#log(`${MOST_SHORT} supervisors died at once: nobody will take over where this server dies`);
+    if (this.#short <= MOST_SHORT) {
+      this.#startNow();
       return;
     }
+    if (this.#short === MOST_SHORT + 1) {
+      this.#log(
+        `${MOST_SHORT} supervisors died at once: until one lives, nobody will take over where this server dies`,
+      );
+    }
+    // its file may be gone for as long as the program is installed anew
+    setTimeout(() => this.#startNow(), PAUSE_MS).unref();
+  }
+
+  #startNow(): void {
+    if (this.#dismissed) return;
     try {
       this.#start();
-      this.#log('the supervisor of this server died: another was started');
+      if (this.#short <= MOST_SHORT) this.#log('the supervisor of this server died: another was started');
     } catch (error) {
       this.#log(
         `the supervisor of this server died, and nobody will take over where this server dies: ${reasonOf(error)}`,

@@ -1,6 +1,6 @@
 /** Calling libc: the one place that knows how. syscall.ts and file-status.ts have the functions. Linux only. */
-import { createRequire } from 'node:module';
 import { type Errno, errnoName } from '../base/errno.ts';
+import { loadPackage } from '../base/native-package.ts';
 import { pathBytes } from '../base/path-text.ts';
 
 export type NativeFunction = (...args: unknown[]) => number;
@@ -9,7 +9,7 @@ type Koffi = typeof import('koffi');
 
 /** Loaded at the first call of all: a thread that makes none does not pay for it. */
 export function koffi(): Koffi {
-  koffiModule ??= createRequire(import.meta.url)('koffi') as Koffi;
+  koffiModule ??= loadPackage<Koffi>('koffi');
   return koffiModule;
 }
 let koffiModule: Koffi | undefined;
