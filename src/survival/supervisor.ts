@@ -8,6 +8,7 @@ import { closeSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { installedPath } from '../base/installation.ts';
+import { hasEscapes } from '../base/path-text.ts';
 import { SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
 import { exactCommand } from '../system/exact-words.ts';
 import { errnoText } from '../system/libc.ts';
@@ -113,7 +114,8 @@ export class Supervisor {
       const child = spawn(shell, args, {
         stdio: ['ignore', 'ignore', 'ignore', theirs, ...this.#ends],
         cwd: '/',
-        env: { ...process.env, ...(logFile === undefined ? {} : { [LOG_FILE]: logFile }) },
+        // node would write another name for one that is not UTF-8; the script then takes syslog
+        env: { ...process.env, ...(logFile === undefined || hasEscapes(logFile) ? {} : { [LOG_FILE]: logFile }) },
       });
       child.on('error', (error) => this.#log(`nobody will take over where this server dies: ${error.message}`));
       child.once('exit', () => this.#startAnother());
