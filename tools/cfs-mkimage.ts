@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /** cfs-mkimage: packs a directory into an image. */
-import { accessSync, constants, existsSync, realpathSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { oneLine } from '../src/base/bytes.ts';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
 import { ELOOP, ENAMETOOLONG, ENOTDIR, type Errno, errnoOf } from '../src/base/errno.ts';
@@ -134,9 +134,9 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   checkNotEmpty('SOURCE', source);
   checkNotEmpty('IMAGE', image);
   if (options.store !== undefined) checkNotEmpty('--store', options.store);
-  checkImagePath(image);
+  const target = targetOf(image);
   const key = signingKey(options);
-  const result = await withSignals((signal) => pack(source, image, key, options, signal));
+  const result = await withSignals((signal) => pack(source, target, key, options, signal));
   const { seal } = result;
   if (options.json) printJson({ image: resolve(image), ...result, seconds: (Date.now() - started) / 1000 });
   else if (options.printId) process.stdout.write(`${result.id}\n`);
@@ -157,7 +157,7 @@ type Packed = BuildResult & { readonly signature?: MadeSignature; readonly seal?
 
 async function pack(
   source: string,
-  image: string,
+  target: string,
   key: SigningKey | undefined,
   options: Options,
   signal: AbortSignal,
@@ -165,7 +165,6 @@ async function pack(
   const store = options.store ?? defaultStore();
   checkSource(source);
   const repository = openOrInitRepository(store, options.hash);
-  const target = throughLink(image);
   const warn = (line: string): void => {
     if (!options.quiet) printError('cfs-mkimage', line);
   };
@@ -239,26 +238,40 @@ function reportSeal({ problems, image }: ImageSeal, { quiet, json }: Options): E
   return status;
 }
 
-/** Where IMAGE is a symbolic link, the file behind it is replaced, not the link. */
-function throughLink(image: string): string {
-  return statSync(image, { throwIfNoEntry: false }) === undefined ? image : realpathSync(image);
-}
-
-/** A wrong IMAGE is told before an hour of packing, not after. */
-function checkImagePath(image: string): void {
+/**
+ * Where the image is written. Where IMAGE is a symbolic link, that is the file behind it, there or not, and the link stays.
+ * A wrong IMAGE is told before an hour of packing, not after.
+ */
+function targetOf(image: string): string {
   const fail = (reason: string, kind: ErrorKind = 'usage'): never => {
     throw new CfsError(kind, `Cannot write image ${image}: ${reason}`);
   };
-  const parent = resolve(image, '..');
   try {
+    // the kernel follows the link first, and refuses those of others in /tmp (fs.protected_symlinks)
     const stat = statSync(image, { throwIfNoEntry: false });
     if (stat !== undefined && !stat.isFile()) fail('it exists and is not a regular file');
+    const target = behindLinks(image);
+    const behind = statSync(target, { throwIfNoEntry: false });
+    if (stat !== undefined && (behind?.ino !== stat.ino || behind.dev !== stat.dev)) {
+      fail('it is a file that was deleted, so that it has no path');
+    }
+    const parent = resolve(target, '..');
     if (!statSync(parent, { throwIfNoEntry: false })?.isDirectory()) fail(`there is no directory ${parent}`);
     accessSync(parent, constants.W_OK | constants.X_OK);
+    return target;
   } catch (error) {
     if (error instanceof CfsError) throw error;
-    fail(reasonOf(error), WRONG_PATH.has(errnoOf(error)) ? 'usage' : 'system');
+    return fail(reasonOf(error), WRONG_PATH.has(errnoOf(error)) ? 'usage' : 'system');
   }
+}
+
+/** The path that `image` leads to, which need not exist. Links that lead in a circle were found before. */
+function behindLinks(image: string): string {
+  let path = resolve(image);
+  while (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true) {
+    path = resolve(realpathSync(dirname(path)), readlinkSync(path));
+  }
+  return path;
 }
 
 /** What no image can be written to, whoever asks. */

@@ -1,12 +1,12 @@
 /** Signing an image file: beside it, or in it. */
-import { closeSync, fstatSync, realpathSync } from 'node:fs';
+import { closeSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fromHex } from '../base/bytes.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { signImageId } from '../sign/encode-sign1.ts';
 import { keyIdText, type SigningKey } from '../sign/keys.ts';
 import { signaturePathOf } from '../sign/signature-file.ts';
-import { replaceFile } from '../store/local.ts';
+import { replaceFile } from '../store/replace-file.ts';
 import { decodeImage, openImage, readImageBytes } from './image-file.ts';
 import { imageParts } from './image-parts.ts';
 import type { ImageSignature } from './image-signature.ts';
@@ -22,7 +22,7 @@ export const describeSignature = (key: SigningKey, where: string): MadeSignature
 
 /**
  * Signs an image that exists: it is read and validated first, so nobody signs what is no image. A signature that was there
- * is replaced. An embedded one replaces the file as a whole; its mode and owner stay.
+ * is replaced. An embedded one replaces the file as a whole; its mode, owner and ACL stay.
  * @throws CfsError: as `readImage`; `system` where the signature cannot be written
  */
 export function signImageFile(
@@ -37,7 +37,7 @@ export function signImageFile(
     const target = realpathSync(path);
     if (!embed) return { id, signature: writeSignature(target, id, key, true) };
     const file = imageParts(parts.manifest, digest, signImageId(digest, key));
-    replace(target, () => replaceFile(target, file, true, fstatSync(fd)));
+    replace(target, () => replaceFile(target, file, true));
     return { id, signature: describeSignature(key, 'embedded') };
   } finally {
     closeSync(fd);

@@ -11,19 +11,8 @@
  *     leases/             what mounts need, as long as they hold a lock on it; may be missing
  *     quarantine/         damaged objects that fsck moved away; may be missing
  */
-import { randomBytes, randomUUID } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  fchownSync,
-  fstatSync,
-  opendirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  type Stats,
-  statSync,
-} from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { closeSync, constants, opendirSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { toHex, writeHex } from '../base/bytes.ts';
 import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
@@ -33,6 +22,7 @@ import { pathBytes } from '../base/path-text.ts';
 import { type FileVersion, fileVersion } from '../system/file-status.ts';
 import { openAt } from '../system/syscall.ts';
 import * as calls from './file-calls.ts';
+import { replaceFile } from './replace-file.ts';
 import type { Repository } from './repository.ts';
 
 const FORMAT = 'cfs-repository';
@@ -298,49 +288,6 @@ export function openOrInitRepository(dir: string, hash?: HashAlgorithm): LocalRe
     if (isThere()) return openRepository(dir, hash);
     throw error;
   }
-}
-
-/** Whose a file is, and who may do what with it. */
-export type FileOwner = Pick<Stats, 'mode' | 'uid' | 'gid'>;
-
-/**
- * Writes a file so that `path` always holds either what it held or all of `bytes`: temporary file beside
- * it, fsync, rename, fsync of the directory.
- * @param bytes one after another, where they are several
- * @param like what the new file's mode and owner are; where it is undefined, those of any new file
- */
-export function replaceFile(
-  path: string,
-  bytes: Uint8Array | readonly Uint8Array[],
-  durable: boolean,
-  like?: FileOwner,
-): void {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
-  const fd = calls.openSync(temporary, 'wx', like === undefined ? 0o644 : 0o600);
-  try {
-    try {
-      for (const part of bytes instanceof Uint8Array ? [bytes] : bytes) calls.writeFileSync(fd, part);
-      if (like !== undefined) makeLike(fd, like);
-      if (durable) calls.fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    calls.renameSync(temporary, path);
-  } catch (error) {
-    try {
-      calls.unlinkSync(temporary);
-    } catch {
-      // the first error is the one to report
-    }
-    throw error;
-  }
-  if (durable) syncDirectory(dirname(path));
-}
-
-function makeLike(fd: number, { mode, uid, gid }: FileOwner): void {
-  const own = fstatSync(fd);
-  if (own.uid !== uid || own.gid !== gid) fchownSync(fd, uid, gid);
-  calls.fchmodSync(fd, mode & 0o7777);
 }
 
 /** fsync(2) of a directory: the names in it are on the device then. */

@@ -197,6 +197,20 @@ export function getXattrOfFd(fd: number, name: string | Uint8Array): Uint8Array 
   return n < 0 ? asErrno(n) : Uint8Array.from(buffer.subarray(0, n));
 }
 
+/** fsetxattr(2). */
+export function setXattrOfFd(fd: number, name: string, value: Uint8Array): 0 | Errno {
+  fsetxattrFn ??= native('int fsetxattr(int fd, const void *name, const void *value, size_t size, int flags)');
+  return asErrno(fsetxattrFn(fd, cString(name), value, value.length, 0));
+}
+let fsetxattrFn: NativeFunction | undefined;
+
+/** fremovexattr(2). ENODATA where it has none of this name. */
+export function removeXattrOfFd(fd: number, name: string): 0 | Errno {
+  fremovexattrFn ??= native('int fremovexattr(int fd, const void *name)');
+  return asErrno(fremovexattrFn(fd, cString(name)));
+}
+let fremovexattrFn: NativeFunction | undefined;
+
 const openatFn = native('int openat(int dir, const void *name, int flags, unsigned int mode)');
 
 /** openat(2), close-on-exec: opens `name` in the open directory `dir`. A third of the cost of node's open through /proc/self/fd. */

@@ -1,5 +1,16 @@
 /** The options of cfs-mkimage that choose what is packed, and where objects go when nobody says where. */
-import { chmodSync, chownSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { mknod, removeXattr, setTime, setXattr } from '../libc.ts';
 import { expectWhole, messageOf, mkimage, mountTmpfs, objectsIn, packed } from './cli.ts';
@@ -224,7 +235,7 @@ describe('the default store', () => {
     const tool = HERE.tool('cfs-mkimage', ['--quiet', source, newImage()]).join(' ');
     const script = `mount -t tmpfs none /var/lib && unset CFS_STORE && XDG_DATA_HOME=/var/tmp/wrong ${tool} && rm -rf /var/lib/cfs/cache && ls /var/lib /var/lib/cfs`;
     const listed = await succeed(['unshare', '--mount', 'sh', '-c', script]);
-    expect(listed).toBe('/var/lib:\ncfs\n\n/var/lib/cfs:\nleases\nlock\nmeta.json\nobjects\nroots\ntmp\n');
+    expect(listed).toBe('/var/lib:\ncfs\n\n/var/lib/cfs:\nleases\nlock\nmeta.json\nobjects\npaths\nroots\ntmp\n');
   });
 
   test('that cannot be made is named, with the reason', async () => {
@@ -240,5 +251,48 @@ describe('the default store', () => {
     await pack(source, '--store', scratch.at('store-link'));
     expect(expectWhole(store)).toHaveLength(1);
     rmSync(scratch.at('store-link'));
+  });
+});
+
+describe('IMAGE', () => {
+  test('keeps its mode and owner when it is packed again, with its signature beside it', async () => {
+    const source = scratch.directory();
+    writeFileSync(join(source, 'key'), 'secret');
+    const image = join(scratch.directory(), 'private.cfs');
+    await succeed(['openssl', 'genpkey', '-algorithm', 'ed25519', '-out', `${image}.pem`]);
+    const words = ['--no-fsync', '--store', scratch.at('private-store'), '--sign', `${image}.pem`, source, image];
+    await packed(scratch, words);
+    for (const path of [image, `${image}.sig`]) {
+      chownSync(path, 61001, 61002);
+      chmodSync(path, 0o600);
+    }
+    writeFileSync(join(source, 'key'), 'another secret');
+    await packed(scratch, words);
+    for (const path of [image, `${image}.sig`]) {
+      const { mode, uid, gid } = statSync(path);
+      expect([mode & 0o7777, uid, gid]).toEqual([0o600, 61001, 61002]);
+    }
+  });
+
+  test('that is a link is written where the link leads, whether there is a file or not', async () => {
+    const source = scratch.directory();
+    const directory = scratch.directory();
+    mkdirSync(join(directory, 'versions'));
+    symlinkSync('versions/1.cfs', join(directory, 'latest.cfs'));
+    symlinkSync('latest.cfs', join(directory, 'link.cfs'));
+    const pack = (image: string): ReturnType<typeof mkimage> =>
+      mkimage(scratch, ['--no-fsync', '--quiet', '--store', scratch.at('link-store'), source, join(directory, image)]);
+    for (const _ of ['no file', 'a file']) {
+      expect(await pack('link.cfs')).toMatchObject({ status: 0, stderr: '' });
+      expect(readdirSync(directory).sort()).toEqual(['latest.cfs', 'link.cfs', 'versions']);
+      expect(readdirSync(join(directory, 'versions'))).toEqual(['1.cfs']);
+      expect(lstatSync(join(directory, 'latest.cfs')).isSymbolicLink()).toBe(true);
+    }
+    symlinkSync('nowhere/1.cfs', join(directory, 'lost.cfs'));
+    expect(messageOf(await pack('lost.cfs'), 1)).toBe(
+      `Cannot write image ${directory}/lost.cfs: there is no directory ${directory}/nowhere`,
+    );
+    symlinkSync('circle.cfs', join(directory, 'circle.cfs'));
+    expect(messageOf(await pack('circle.cfs'), 1)).toContain('too many symbolic links');
   });
 });

@@ -6,7 +6,6 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  statSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
@@ -14,14 +13,8 @@ import {
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { blake3 } from '../../src/base/digest.ts';
-import { EISDIR, ELOOP, ENOTDIR, errnoOf, isErrno } from '../../src/base/errno.ts';
-import {
-  initRepository,
-  type LocalRepository,
-  openOrInitRepository,
-  openRepository,
-  replaceFile,
-} from '../../src/store/local.ts';
+import { ELOOP, ENOTDIR, isErrno } from '../../src/base/errno.ts';
+import { initRepository, type LocalRepository, openOrInitRepository, openRepository } from '../../src/store/local.ts';
 import { verifyObject } from '../../src/store/verify.ts';
 import { describeRepository } from '../suites/repository.ts';
 import { failureOf } from './failure.ts';
@@ -237,39 +230,5 @@ describe('openOrInitRepository()', () => {
   test('reports a path below a file as a store error', () => {
     writeFileSync(at('file'), '');
     expect(failureOf(() => openOrInitRepository(at('file', 'store'), 'blake3')).kind).toBe('store');
-  });
-});
-
-describe('replaceFile()', () => {
-  test.each([true, false])('replaces the content as a whole (durable: %s)', (durable) => {
-    const directory = freshPath();
-    mkdirSync(directory);
-    const path = join(directory, 'file');
-    for (const content of ['first', 'the second, longer', '']) {
-      replaceFile(path, Buffer.from(content), durable);
-      expect(readFileSync(path, 'utf8')).toBe(content);
-    }
-    expect(readdirSync(directory)).toEqual(['file']);
-  });
-
-  test('gives the file another inode, so that whoever reads the old one keeps it', () => {
-    const path = freshPath();
-    writeFileSync(path, 'old');
-    const { ino } = statSync(path);
-    replaceFile(path, Buffer.from('new'), false);
-    expect(statSync(path).ino).not.toBe(ino);
-  });
-
-  test('leaves nothing behind where it fails', () => {
-    const directory = freshPath();
-    mkdirSync(join(directory, 'taken', 'x'), { recursive: true });
-    let thrown: unknown;
-    try {
-      replaceFile(join(directory, 'taken'), Buffer.from('x'), true);
-    } catch (error) {
-      thrown = error;
-    }
-    expect(errnoOf(thrown)).toBe(EISDIR);
-    expect(readdirSync(directory)).toEqual(['taken']);
   });
 });

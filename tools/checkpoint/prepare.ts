@@ -10,7 +10,7 @@ import { printable } from '../../src/base/bytes.ts';
 import { isErrno } from '../../src/base/errno.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { type FileHandle, formatHandle } from '../../src/base/handle-format.ts';
-import { replaceFile } from '../../src/store/local.ts';
+import { replaceFile } from '../../src/store/replace-file.ts';
 import { O_PATH, openByHandle } from '../../src/system/file-handle.ts';
 import { errnoText } from '../../src/system/libc.ts';
 import { closeFd } from '../../src/system/syscall.ts';
