@@ -1,0 +1,154 @@
+/** docs/json.md against what the tools print. */
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, expect, test } from 'vitest';
+import { EXIT } from '../../tools/cli.ts';
+import { useScratch } from './harness.ts';
+import { succeed } from './run.ts';
+
+const scratch = useScratch();
+const PAGE = readFileSync(join(import.meta.dirname, '../../docs/json.md'), 'utf8');
+
+interface Row {
+  readonly command: string;
+  readonly value: string;
+  /** Those that are always there. */
+  readonly keys: readonly string[];
+}
+
+/** The rows of the table; of its last column the part that lists keys. */
+const ROWS: readonly Row[] = [...PAGE.matchAll(/^\| `(.+?)` \| (\w+) \| (.+) \|$/gm)].map(
+  ([, command = '', value = '', keys = '']) => {
+    const list = keys.replace(/\([^)]*\)/g, '').split(/ with |; /, 1)[0] as string;
+    return { command, value, keys: [...list.matchAll(/`(\w+)`/g)].map(([, key]) => key as string) };
+  },
+);
+
+let source: string;
+let image: string;
+let newer: string;
+const key = scratch.at('key.pem');
+const pub = scratch.at('pub.pem');
+
+beforeAll(async () => {
+  source = scratch.directory('source');
+  writeFileSync(join(source, 'file'), 'content '.repeat(1000));
+  image = (await scratch.pack(source)).image;
+  writeFileSync(join(source, 'more'), 'more '.repeat(1000));
+  newer = (await scratch.pack(source)).image;
+  await succeed(['openssl', 'genpkey', '-algorithm', 'ed25519', '-out', key]);
+  await succeed(['openssl', 'pkey', '-in', key, '-pubout', '-out', pub]);
+});
+
+async function output(tool: string, args: readonly string[]): Promise<unknown> {
+  const { status, stdout, stderr } = await scratch.tool(tool, ['--json', ...args]);
+  expect([EXIT.ok, EXIT.found], `${tool} ${args.join(' ')}: ${stderr}`).toContain(status);
+  return JSON.parse(stdout);
+}
+
+/** For commands: the subcommand goes before --json. */
+const command = async (tool: string, name: string, ...args: readonly string[]): Promise<unknown> => {
+  const { status, stdout, stderr } = await scratch.tool(tool, [name, '--json', ...args]);
+  // sealing is not possible everywhere, and says so in the same form
+  const known = name === 'seal' ? [EXIT.ok, EXIT.system] : [EXIT.ok, EXIT.found];
+  expect(known, `${tool} ${name}: ${stderr}`).toContain(status);
+  return JSON.parse(stdout);
+};
+
+const info = (name: string, ...args: readonly string[]) => command('cfs-info', name, ...args);
+const repo = (name: string, ...args: readonly string[]) => command('cfs-repo', name, ...args);
+
+/** Runs `work` with a mount of the image. */
+async function mounted(work: (path: string) => Promise<unknown>): Promise<unknown> {
+  return work((await scratch.mount(image)).path);
+}
+
+/** A dump of a process that has a file of the mount open. */
+async function prepared(path: string, dump: string): Promise<unknown> {
+  mkdirSync(dump);
+  const fd = openSync(join(path, 'file'), 'r');
+  const child = spawn('sleep', ['100'], { stdio: [fd, 'ignore', 'ignore'] });
+  closeSync(fd);
+  try {
+    return await command('cfs-checkpoint', 'prepare', '-D', dump, path, `${child.pid}`);
+  } finally {
+    child.kill('SIGKILL');
+  }
+}
+
+const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
+  'cfs-mkimage': () => output('cfs-mkimage', [source, scratch.at('packed.cfs')]),
+  'cfs-mount': () => mounted(async () => (await scratch.mount(newer)).report),
+  'cfs-mount --upgrade': () =>
+    mounted(async (path) => {
+      const result = await output('cfs-mount', ['--upgrade', path]);
+      await succeed(['umount', path]);
+      return result;
+    }),
+  'cfs-info id': () => info('id', image),
+  'cfs-info ls': () => info('ls', image),
+  'cfs-info stat': () => info('stat', image, '/file', '/'),
+  'cfs-info dump': () => info('dump', image),
+  'cfs-info objects': () => info('objects', image),
+  'cfs-info missing': async () => {
+    const empty = scratch.directory('empty');
+    await repo('init', empty);
+    return info('missing', '--repo', empty, image);
+  },
+  'cfs-info diff': () => info('diff', image, newer),
+  'cfs-info diff --stat': () => info('diff', '--stat', image, newer),
+  'cfs-info sign': () => info('sign', '--key', key, image),
+  'cfs-info verify': async () => {
+    await info('sign', '--key', key, image);
+    return info('verify', '--key', pub, image);
+  },
+  'cfs-info mounts': () => mounted(() => info('mounts')),
+  'cfs-info sources': () => mounted((path) => info('sources', path)),
+  'cfs-info stats': () => mounted((path) => info('stats', path)),
+  'cfs-info where': () => mounted((path) => info('where', join(path, 'file'))),
+  'cfs-info handle': () => mounted((path) => info('handle', join(path, 'file'))),
+  'cfs-info open-handle': () =>
+    mounted(async (path) => {
+      const [file] = (await info('handle', join(path, 'file'))) as { handle: string }[];
+      return info('open-handle', path, file?.handle ?? '');
+    }),
+  'cfs-repo init': () => repo('init', scratch.directory('made')),
+  'cfs-repo stat': () => repo('stat', scratch.store),
+  'cfs-repo fsck': () => repo('fsck', scratch.store),
+  'cfs-repo gc': () => repo('gc', '--dry-run', scratch.store),
+  'cfs-repo images': () => repo('images', scratch.store),
+  'cfs-repo register': () => repo('register', scratch.store, image),
+  'cfs-repo unregister': async () => {
+    const result = await repo('unregister', scratch.store, image);
+    await repo('register', scratch.store, image);
+    return result;
+  },
+  'cfs-repo seal': () => repo('seal', scratch.store),
+  'cfs-checkpoint prepare': () => mounted((path) => prepared(path, scratch.at('dump-1'))),
+  'cfs-checkpoint check': () =>
+    mounted(async (path) => {
+      await prepared(path, scratch.at('dump-2'));
+      return command('cfs-checkpoint', 'check', '-D', scratch.at('dump-2'), path);
+    }),
+  'compare-trees': () => output('compare-trees', [source, source]),
+};
+
+test('the table has the commands that are run here, and no others', () => {
+  expect(ROWS.map((row) => row.command)).toEqual(Object.keys(RUNS));
+});
+
+test.each(ROWS)('$command prints one $value with the keys of the table', async ({ command: name, value, keys }) => {
+  const printed = await RUNS[name]?.();
+  expect(Array.isArray(printed) ? 'array' : typeof printed).toBe(value);
+  const objects = (Array.isArray(printed) ? printed : [printed]) as object[];
+  expect(objects.length).toBeGreaterThan(0);
+  for (const object of objects) expect(Object.keys(object)).toEqual(expect.arrayContaining([...keys]));
+});
+
+test('an error is an object with kind, message and status', async () => {
+  const { status, stdout } = await scratch.tool('cfs-info', ['id', '--json', scratch.at('nothing.cfs')]);
+  expect(status).toBe(EXIT.image);
+  const { error } = JSON.parse(stdout) as { error: object };
+  expect(error).toMatchObject({ kind: 'image', status, message: expect.stringContaining('nothing.cfs') });
+});
