@@ -6,6 +6,7 @@ import { CfsError } from '../src/base/error.ts';
 import { check } from './checkpoint/check.ts';
 import { prepare } from './checkpoint/prepare.ts';
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
+import { formatCounted } from './format.ts';
 
 const EXAMPLES = `  cfs-checkpoint prepare -D dump /mnt 4711 && criu dump -t 4711 -D dump
   umount /mnt
@@ -63,7 +64,7 @@ function showPrepared(mount: string, pids: readonly number[], { imagesDir, json 
   }
   const { mountpoint, processes, files, watched, sourceList } = prepared;
   process.stdout.write(
-    `process${processes.length === 1 ? '' : 'es'} ${processes.join(' ')}: ${files} file${files === 1 ? '' : 's'} of ${mountpoint} in use, ${watched} of them watched\n` +
+    `process${processes.length === 1 ? '' : 'es'} ${processes.join(' ')}: ${formatCounted(files, 'file')} of ${mountpoint} in use, ${watched} of them watched\n` +
       `saved ${sourceList}: after the dump 'umount ${mountpoint}', before the restore 'cfs-mount --from ${imagesDir}'\n`,
   );
 }
@@ -72,7 +73,8 @@ function showChecked(mount: string, { imagesDir, json }: Options): ExitStatus {
   const files = check(resolve(imagesDir), mount);
   const changed = files.filter(({ problem }) => problem !== undefined);
   if (json) printJson(files);
-  else if (changed.length === 0) process.stdout.write(`${files.length} files are as they were\n`);
+  else if (changed.length === 0)
+    process.stdout.write(`${formatCounted(files.length, 'file is as it was', 'files are as they were')}\n`);
   for (const { path, uses, problem } of json ? [] : changed) {
     process.stdout.write(`${oneLine(`${path}: ${problem} (used by ${uses.join(', ')})`)}\n`);
   }

@@ -10,6 +10,7 @@ import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
 import { openRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
 import { EXIT, type ExitStatus, makeCommand, printError, runTool } from './cli.ts';
+import { formatCounted } from './format.ts';
 import { type DiffOptions, diff } from './info/diff.ts';
 import { showHandles, showImageHandles } from './info/handle.ts';
 import { describeInode, jsonOfInode } from './info/inode.ts';
@@ -29,6 +30,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info ls -l debian.cfs /etc             a directory
   cfs-info ls -R debian.cfs | grep '/man1/'  every path
   cfs-info stat debian.cfs /usr/bin/env      everything about a file
+  cfs-info objects debian.cfs                the digest and size of each content
   cfs-info missing --repo /srv/cfs debian.cfs && echo complete
   cfs-info dump debian.cfs > debian.dump     the whole tree as text, as mkcomposefs --from-file reads it
   cfs-info diff old.cfs new.cfs /etc         what was added, removed, changed and renamed there
@@ -37,6 +39,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info verify --key pub.pem debian.cfs   whether one of these keys has signed it
   cfs-info mounts                            what is mounted on this machine
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
+  cfs-info stats /mnt                        what a mount has done since its server started
   cfs-info where /mnt/usr/bin/env            the object of a file, and which repositories have it
   cfs-info handle /mnt/etc/passwd            the handle of a file in a mount, or with --image in an image
   cfs-info open-handle /mnt 0x81:f8aa02003aa919227a05e036
@@ -252,7 +255,10 @@ function showMissing(image: string, dirs: readonly string[], json: boolean, out:
   out.flush(); // the list before the sum, where both go to one terminal
   const where = repositories.map(({ path }) => path).join(', ');
   const all = objectCount(tables);
-  printError('cfs-info', `${objects} of ${all} objects (${bytes} bytes) of ${image} are missing from ${where}`);
+  printError(
+    'cfs-info',
+    `${objects} of ${formatCounted(all, 'object')} (${formatCounted(bytes, 'byte')}) of ${image} ${objects === 1 ? 'is' : 'are'} missing from ${where}`,
+  );
   return EXIT.found;
 }
 

@@ -29,7 +29,7 @@ import {
   printJson,
   runTool,
 } from './cli.ts';
-import { formatBytes, formatCount, formatDuration } from './format.ts';
+import { formatBytes, formatCount, formatCounted, formatDuration } from './format.ts';
 import { ProgressLine } from './progress.ts';
 import { imageText, problemLines, sealedText, sealStatus } from './seal-report.ts';
 
@@ -309,11 +309,11 @@ async function withSignals<T>(work: (signal: AbortSignal) => Promise<T>): Promis
 
 function summary(image: string, r: Packed, ms: number): string {
   const rate = `${formatCount(Math.round((r.files * 1000) / Math.max(ms, 1)))} files/s, ${formatBytes((r.bytes * 1000) / Math.max(ms, 1))}/s`;
-  const unchanged = r.unchangedFiles > 0 ? `; ${formatCount(r.unchangedFiles)} files unchanged, not read` : '';
+  const unchanged = r.unchangedFiles > 0 ? `; ${formatCounted(r.unchangedFiles, 'file')} unchanged, not read` : '';
   return [
     `image    ${oneLine(image)} (${formatBytes(r.imageBytes)})`,
     `id       ${r.id}`,
-    `tree     ${formatCount(r.entries)} entries, ${formatCount(r.files)} files, ${formatBytes(r.bytes)}${unchanged}`,
+    `tree     ${formatCounted(r.entries, 'entry', 'entries')}, ${formatCounted(r.files, 'file')}, ${formatBytes(r.bytes)}${unchanged}`,
     `objects  ${formatCount(r.objects)} (${formatBytes(r.objectBytes)}), of these new ${formatCount(r.newObjects)} (${formatBytes(r.newBytes)})`,
     `shared   ${formatBytes(r.sharedBytes)} needed no space`,
     ...signatureLine(r),

@@ -6,7 +6,7 @@ import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
 import { CfsError, reasonOf } from '../src/base/error.ts';
 import { initRepository } from '../src/store/local.ts';
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
-import { formatBytes, formatCount } from './format.ts';
+import { formatBytes, formatCount, formatCounted } from './format.ts';
 import { addFsck } from './repo/fsck.ts';
 import { addGc } from './repo/gc.ts';
 import { addImages } from './repo/images.ts';
@@ -22,7 +22,9 @@ const command = makeCommand(
   cfs-repo fsck /srv/store
   cfs-repo fsck --repair-from /mnt/nfs/store /srv/store
   cfs-repo images /srv/store
+  cfs-repo register /srv/store rootfs.cfs
   cfs-repo unregister /srv/store old.cfs && cfs-repo gc --dry-run /srv/store
+  cfs-repo gc --min-age 1d --keep rootfs.cfs /srv/store
   cfs-repo seal --image rootfs.cfs /srv/verity-store
 `,
 );
@@ -59,7 +61,7 @@ command
           `uuid        ${uuid}`,
           `hash        ${hash}`,
           `objects     ${formatCount(counts.objects)} (${formatBytes(counts.bytes)}, ${formatBytes(counts.allocatedBytes)} on disk)`,
-          `unfinished  ${formatCount(counts.temporaries)} files in tmp/`,
+          `unfinished  ${formatCounted(counts.temporaries, 'file')} in tmp/`,
           '',
         ].join('\n'),
       );

@@ -53,7 +53,13 @@ export class InterruptedError extends CfsError {
 
 const helper = new Help();
 
-/** A command with the options that every tool has. `examples` are shown by --help. */
+/** Of the examples of a tool, those of its command `name`, with a heading. */
+function examplesOf(name: string, examples: string): string {
+  const own = examples.split('\n').filter((line) => new RegExp(`^ .*\\b${name}(?= |$)`).test(line));
+  return own.length === 0 ? '' : `\nExamples:\n${own.join('\n')}`;
+}
+
+/** A command with the options that every tool has. `examples` are shown by --help, those of a command by its --help, too. */
 export function makeCommand(name: string, description: string, examples: string): Command {
   return (
     new Command(name)
@@ -61,6 +67,9 @@ export function makeCommand(name: string, description: string, examples: string)
       .version(version(), '-V, --version', 'show the version and exit')
       .helpOption('-h, --help', 'show this help and exit')
       .addHelpText('after', `\nExamples:\n${examples}`)
+      .addHelpText('afterAll', ({ command }) =>
+        command.parent === null ? '' : examplesOf(`${name} ${command.name()}`, examples),
+      )
       .showHelpAfterError(`Try '${name} --help'.`)
       // what is off or empty unless it is given needs no words
       .configureHelp({

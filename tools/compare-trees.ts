@@ -4,6 +4,7 @@ import { oneLine } from '../src/base/bytes.ts';
 import { CfsError } from '../src/base/error.ts';
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
 import { COMPARED_FIELDS, type ComparedField, type CompareResult, compareTrees } from './compare.ts';
+import { formatCounted } from './format.ts';
 
 interface Options {
   readonly ignore?: ReadonlySet<ComparedField>;
@@ -22,17 +23,15 @@ function parseFields(text: string): ReadonlySet<ComparedField> {
   return new Set(fields as ComparedField[]);
 }
 
-/** "1 entry", "2 entries". */
-const counted = (n: number, one: string, many: string): string => `${n} ${n === 1 ? one : many}`;
-
 function summary(result: CompareResult): string {
   const what = [
-    counted(result.entries, 'entry', 'entries'),
-    counted(result.files, 'file', 'files'),
-    counted(result.bytes, 'byte', 'bytes'),
+    formatCounted(result.entries, 'entry', 'entries'),
+    formatCounted(result.files, 'file', 'files'),
+    formatCounted(result.bytes, 'byte', 'bytes'),
     ...(result.skipped > 0 ? [`${result.skipped} not UTF-8 and passed over`] : []),
   ].join(', ');
-  const verdict = result.differenceCount === 0 ? 'equal' : counted(result.differenceCount, 'difference', 'differences');
+  const verdict =
+    result.differenceCount === 0 ? 'equal' : formatCounted(result.differenceCount, 'difference', 'differences');
   return `${what}: ${verdict}`;
 }
 

@@ -30,7 +30,7 @@ const command = makeCommand(
   'Mounts the image IMAGE on the directory MOUNTPOINT, read-only. umount(8) ends it.',
   `  cfs-mount rootfs.cfs /mnt
   cfs-mount --repo /srv/store --repo /mnt/nfs/store rootfs.cfs /mnt
-  cfs-mount -o digest=$ID,verify=fsverity,suid,dev rootfs.cfs /mnt
+  cfs-mount -o digest=$ID,suid,dev rootfs.cfs /mnt
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
   cfs-mount --upgrade /mnt
   unshare --user --map-root-user --mount sh -c 'cfs-mount rootfs.cfs /mnt; ls /mnt; umount /mnt'

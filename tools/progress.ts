@@ -1,6 +1,6 @@
 /** A progress line on stderr, for a terminal only, and only for work that takes more than a second. */
 import type { BuildProgress } from '../src/build/build.ts';
-import { formatBytes, formatDuration } from './format.ts';
+import { formatBytes, formatCounted, formatDuration } from './format.ts';
 
 const SHOW_AFTER_MS = 1000;
 const REDRAW_MS = 100;
@@ -48,7 +48,7 @@ export function progressText(progress: BuildProgress, elapsedMs: number): string
   const filesRate = `${Math.round(progress.filesDone / seconds).toLocaleString('en')} files/s`;
   const bytesRate = `${formatBytes(progress.bytesDone / seconds)}/s`;
   if (!progress.scanned) {
-    return `${progress.entries.toLocaleString('en')} entries found, ${progress.filesDone.toLocaleString('en')} files (${formatBytes(progress.bytesDone)}) packed  ${filesRate}  ${bytesRate}`;
+    return `${formatCounted(progress.entries, 'entry', 'entries')} found, ${formatCounted(progress.filesDone, 'file')} (${formatBytes(progress.bytesDone)}) packed  ${filesRate}  ${bytesRate}`;
   }
   // a file costs about as much as 64 KiB of content
   const weight = (files: number, bytes: number): number => files * 65536 + bytes;

@@ -3,7 +3,7 @@ import { oneLine } from '../src/base/bytes.ts';
 import type { SealedImage } from '../src/image/seal-image.ts';
 import type { SealProblem, SealResult } from '../src/store/seal.ts';
 import { EXIT, type ExitStatus } from './cli.ts';
-import { formatBytes, formatCount } from './format.ts';
+import { formatBytes, formatCount, formatCounted } from './format.ts';
 import { formatTable } from './table.ts';
 
 /** 0 where everything is sealed; 2 where the rest cannot be, because of file system or kernel; 5 for all other reasons. */
@@ -16,7 +16,7 @@ export function sealStatus(problems: readonly SealProblem[], images: readonly Se
 /** "3,424 objects, 83.0 MB; their Merkle trees take 14.0 MB" */
 export function sealedText({ sealed, sealedBytes, treeBytes }: SealResult): string {
   const trees = treeBytes > 0 ? `; their Merkle trees take ${formatBytes(treeBytes)}` : '';
-  return `${formatCount(sealed)} objects, ${formatBytes(sealedBytes)}${trees}`;
+  return `${formatCounted(sealed, 'object')}, ${formatBytes(sealedBytes)}${trees}`;
 }
 
 /** Lines of a table; none where there are no problems. */

@@ -160,7 +160,7 @@ describe('cfs-info diff', () => {
       'added    2 entries, 2 files, 1.4 kB',
       'removed  3 entries, 3 files, 1.8 kB',
       'changed  5 entries, 4 files: content 2, mode 1, mtime 2, links 1',
-      'renamed  2 entries, 1 files, and 4 with their directories',
+      'renamed  2 entries, 1 file, and 4 with their directories',
       'objects  9 (7.7 kB), of these new 3 (2.6 kB)',
     ]);
     expect(JSON.parse(found('--stat', '--json', oldImage, newImage, 'lib64'))).toEqual({

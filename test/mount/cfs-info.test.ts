@@ -258,7 +258,7 @@ describe('cfs-info missing', () => {
   test('lists what none of them has, with a status of its own', () => {
     const { status, stdout, stderr } = run(['missing', ...repo(0), image]);
     expect({ status, stdout }).toEqual({ status: EXIT.found, stdout: `${LARGE} 200000\n` });
-    expect(stderr).toContain(`1 of 2 objects (200000 bytes) of ${image} are missing from ${stores[0]?.path}`);
+    expect(stderr).toContain(`1 of 2 objects (200,000 bytes) of ${image} is missing from ${stores[0]?.path}`);
     const asJson = run(['missing', '--json', ...repo(0), image]);
     expect(asJson.status).toBe(EXIT.found);
     expect(JSON.parse(asJson.stdout)).toEqual([{ digest: LARGE, size: 200_000 }]);

@@ -3,7 +3,7 @@ import { ASPECTS, type Aspect, type Change } from '../../src/manifest/diff.ts';
 import { sameDigests } from '../../src/manifest/diff-contents.ts';
 import { lookupPath, walkTree } from '../../src/manifest/lookup.ts';
 import { type ManifestTables, NONE, objectCount, PAYLOAD_INLINE, S_IFREG, u64 } from '../../src/manifest/tables.ts';
-import { formatBytes, formatCount } from '../format.ts';
+import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { typeOf } from './inode.ts';
 
 interface Sizes {
@@ -117,7 +117,7 @@ function objectsBelow(tables: ManifestTables, paths: readonly Uint8Array[]): Uin
 export function textOfCounts(counts: DiffCounts): string {
   const { added, removed, changed, renamed } = counts;
   const sizes = ({ entries, files, bytes }: Sizes): string =>
-    `${formatCount(entries)} entries, ${formatCount(files)} files, ${formatBytes(bytes)}`;
+    `${formatCounted(entries, 'entry', 'entries')}, ${formatCounted(files, 'file')}, ${formatBytes(bytes)}`;
   const aspects = ASPECTS.filter((aspect) => changed[aspect] > 0).map(
     (aspect) => `${aspect} ${formatCount(changed[aspect])}`,
   );
@@ -125,8 +125,8 @@ export function textOfCounts(counts: DiffCounts): string {
   return [
     `added    ${sizes(added)}`,
     `removed  ${sizes(removed)}`,
-    `changed  ${formatCount(changed.entries)} entries, ${formatCount(changed.files)} files${aspects.length > 0 ? `: ${aspects.join(', ')}` : ''}`,
-    `renamed  ${formatCount(renamed.entries)} entries, ${formatCount(renamed.files)} files${along}`,
+    `changed  ${formatCounted(changed.entries, 'entry', 'entries')}, ${formatCounted(changed.files, 'file')}${aspects.length > 0 ? `: ${aspects.join(', ')}` : ''}`,
+    `renamed  ${formatCounted(renamed.entries, 'entry', 'entries')}, ${formatCounted(renamed.files, 'file')}${along}`,
     `objects  ${formatCount(counts.objects)} (${formatBytes(counts.objectBytes)}), of these new ${formatCount(counts.newObjects)} (${formatBytes(counts.newBytes)})`,
     '',
   ].join('\n');

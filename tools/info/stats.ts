@@ -8,7 +8,7 @@ import type { MountStatistics, RepositoryStatistics } from '../../src/mount/moun
 import { O_PATH } from '../../src/system/file-handle.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
 import { getXattr } from '../../src/system/syscall.ts';
-import { formatBytes, formatCount } from '../format.ts';
+import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { jsonOf } from '../json-text.ts';
 import { mountOfFd } from './open-path.ts';
 import type { Output } from './output.ts';
@@ -67,7 +67,7 @@ function textOf(mountpoint: string, stats: MountStatistics): string {
     ['errors', formatCount(sum(stats.errors))],
     ...Object.entries(stats.errors).map(([name, n]): [string, string] => [`  ${name}`, formatCount(n)]),
     ['read', `${formatBytes(stats.bytesRead)} through the server`],
-    ['slow', `${formatCount(stats.slow)} requests took more than 1 s`],
+    ['slow', `${formatCounted(stats.slow, 'request')} took more than 1 s`],
   ];
   return formatLines(lines) + stats.repositories.map(textOfRepository).join('');
 }

@@ -97,7 +97,7 @@ function textOfPlace(path: Buffer, file: FileRecord, mount: MountAnswer | undefi
     ['inode', `${ino}, generation ${generation}`],
   ];
   if (content === undefined) return formatLines([...lines, ['content', 'none: it is no regular file']]);
-  lines.push(['size', `${size} bytes`]);
+  lines.push(['size', `${size} ${size === 1 ? 'byte' : 'bytes'}`]);
   const { object, source, holders, verified } = content;
   if (object === undefined) {
     lines.push(['content', size === 0 ? 'empty' : 'in the image itself']);

@@ -4,7 +4,7 @@ import { sealImageFile } from '../../src/image/seal-image.ts';
 import type { LocalRepository } from '../../src/store/local.ts';
 import { type SealResult, sealObjects } from '../../src/store/seal.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
-import { formatCount, formatDuration } from '../format.ts';
+import { formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine } from '../progress.ts';
 import { imageText, problemLines, sealedText, sealStatus } from '../seal-report.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
@@ -51,7 +51,7 @@ async function sealAll(repository: LocalRepository, json: boolean): Promise<Seal
       onProgress: ({ sealed, already }) =>
         line.draw((elapsedMs) => {
           const rate = Math.round((sealed * 1000) / Math.max(elapsedMs, 1));
-          return `${formatCount(sealed)} objects sealed, ${formatCount(already)} sealed before  ${formatCount(rate)} objects/s`;
+          return `${formatCounted(sealed, 'object')} sealed, ${formatCount(already)} sealed before  ${formatCount(rate)} objects/s`;
         }),
     });
   } finally {
