@@ -36,7 +36,8 @@ const [, major, minor] = /^>=(\d+)\.(\d+)$/.exec(
 );
 renameSync(`${dist}tools/cfs-bench.js`, `${dist}tools/cfs-bench-main.js`); // not bundled: it is in no hurry
 for (const tool of [...tools, 'cfs-bench']) {
-  rmSync(`${dist}tools/${tool}.js.map`, { force: true });
+  // what tsc wrote there would keep its mode
+  for (const name of [`${tool}.js`, `${tool}.js.map`]) rmSync(`${dist}tools/${name}`, { force: true });
   writeFileSync(`${dist}tools/${tool}.js`, entry(tool), { mode: 0o755 });
 }
 
