@@ -118,6 +118,12 @@ const PLAIN: ReadonlyMap<string, (words: Mutable) => void> = new Map(
     noatime: (words) => {
       words.noatime = true;
     },
+    inode32: (words) => {
+      words.inode32 = true;
+    },
+    inode64: (words) => {
+      words.inode32 = false;
+    },
     overlayxattr: (words) => {
       words.hideOverlayXattrs = false;
     },
@@ -158,6 +164,7 @@ function defaults(): Mutable {
     dev: false,
     exec: true,
     noatime: false,
+    inode32: false,
     hideOverlayXattrs: false,
     nonempty: false,
     restart: true,
@@ -214,6 +221,7 @@ export function formatMountWords(words: MountWords): string {
     `restart=${words.restart ? 'on' : 'off'}`,
   ];
   if (words.noatime) list.push('noatime');
+  if (words.inode32) list.push('inode32');
   if (words.hideOverlayXattrs) list.push('nooverlayxattr');
   if (words.nonempty) list.push('nonempty');
   if (words.keys.length > 0) list.push('require-signature');

@@ -16,6 +16,8 @@ export const ROOT_INO = 1;
 export interface Attributes {
   /** Stable id; below 2^52. */
   ino: number;
+  /** What st_ino and d_ino show: the stable id, or a shorter number in its place. */
+  shownIno: number;
   /** 32 bits; changes when the id names another thing. */
   generation: number;
   mode: number;
@@ -41,6 +43,7 @@ export interface Attributes {
 export function emptyAttributes(): Attributes {
   return {
     ino: 0,
+    shownIno: 0,
     generation: 0,
     mode: 0,
     nlink: 0,

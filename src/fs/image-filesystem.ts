@@ -82,6 +82,8 @@ export type Contents = { readonly opener: ObjectOpener } | { readonly reader: Ob
 export interface View {
   /** No `trusted.overlay.*` and `user.overlay.*`. */
   readonly hideOverlayXattrs?: boolean;
+  /** Inode numbers by row, where those that are shown are not the stable ids. */
+  readonly inodeNumbers?: Uint32Array;
 }
 
 type TellReading = ReadingEvents['tell'];
@@ -342,6 +344,7 @@ export class ImageFilesystem implements Filesystem {
   #fill(row: number, out: Attributes): void {
     const { id, generation, mode, nlink, uid, gid, rdev, size, mtime, mtimeNsec } = this.#tables.inodes;
     out.ino = u64(id, row);
+    out.shownIno = this.#view.inodeNumbers === undefined ? out.ino : (this.#view.inodeNumbers[row] as number);
     out.generation = generation[row] as number;
     out.mode = mode[row] as number;
     out.nlink = nlink[row] as number;

@@ -93,7 +93,7 @@ export class ReplyBuffer {
     words[stat + 5] = a.uid;
     words[stat + 6] = a.gid;
     words[stat + 7] = a.mode & 0xffff;
-    this.#long(stat + 8, a.ino);
+    this.#long(stat + 8, a.shownIno);
     this.#long(stat + 10, a.size);
     this.#long(stat + 12, a.blocks);
     for (const time of [stat + 16, stat + 28]) {
@@ -177,7 +177,7 @@ export class ReplyBuffer {
     if (end > limit) return -1;
     if (plus) this.#entryOrDot((OUT_HEADER_SIZE + at) / 4, name, attributes);
     const word = (OUT_HEADER_SIZE + base) / 4;
-    this.#long(word, attributes.ino);
+    this.#long(word, attributes.shownIno);
     this.#long(word + 2, next);
     this.#words[word + 4] = name.length;
     this.#words[word + 5] = attributes.mode >>> S_IFMT_SHIFT;
@@ -211,7 +211,7 @@ export class ReplyBuffer {
   /** fuse_attr. An image keeps no time of the last access: mtime is shown. */
   #attrAt(word: number, a: Attributes): void {
     const words = this.#words;
-    this.#long(word, a.ino);
+    this.#long(word, a.shownIno);
     this.#long(word + 2, a.size);
     this.#long(word + 4, a.blocks);
     words[word + 6] = a.mtimeLow;

@@ -19,6 +19,7 @@ import { allocateWorkTable, MOST_THREADS } from '../fuse/work-table.ts';
 import { type ImageFile, openImage, readOpenImage } from '../image/image-file.ts';
 import type { ImageSignature } from '../image/image-signature.ts';
 import { keptImageOf } from '../image/kept-image.ts';
+import { shortInodeNumbers } from '../manifest/short-inodes.ts';
 import {
   attachTables,
   inodeCount,
@@ -65,7 +66,9 @@ export interface MountOptions {
   readonly dev: boolean;
   readonly exec: boolean;
   readonly noatime: boolean;
-  /** No `trusted.overlay.*` and `user.overlay.*`; settings of an earlier version have none of this. */
+  /** Show inode numbers of 32 bits in place of stable ids; settings of an earlier version have none of this, nor of the next. */
+  readonly inode32?: boolean;
+  /** No `trusted.overlay.*` and `user.overlay.*`. */
   readonly hideOverlayXattrs?: boolean;
   /** Accept a mount point that is not empty, or already has something mounted on it. */
   readonly nonempty: boolean;
@@ -166,7 +169,11 @@ function servedOf(
     },
     sources,
     verify: options.verify,
-    view: { hideOverlayXattrs: options.hideOverlayXattrs ?? false },
+    view: {
+      hideOverlayXattrs: options.hideOverlayXattrs ?? false,
+      // libfuse has short numbers of its own
+      ...(options.inode32 && options.driver === 'kernel' ? { inodeNumbers: shortInodeNumbers(tables) } : {}),
+    },
     objectState: allocateObjectState(objectCount(tables)),
     counters: allocateCounters(MOST_THREADS + 1, sources.length - 1),
     restarts,

@@ -59,7 +59,7 @@ export const fuseOutHeader = (payload: number, error: number, unique: number | b
 /** struct fuse_attr */
 export const fuseAttr = (a: Attributes): Buffer =>
   struct(
-    u64(a.ino),
+    u64(a.shownIno),
     u64(a.size),
     u64(a.blocks), // blocks
     u64(mtimeOf(a)), // atime
@@ -123,7 +123,7 @@ export const fuseStatxOut = (a: Attributes, major: number, minor: number): Buffe
     u32(a.gid),
     u16(a.mode),
     u16(0), // __spare0
-    u64(a.ino),
+    u64(a.shownIno),
     u64(a.size),
     u64(a.blocks), // blocks
     u64(0), // attributes_mask

@@ -10,6 +10,7 @@ import * as k from './kernel-structs.ts';
 /** Every field another value, each larger than what a smaller field could hold. */
 const regular: Attributes = {
   ino: 0xf_1234_5678_9abc,
+  shownIno: 0xd_fedc_ba98_7654,
   generation: 0xfedcba98,
   mode: 0o104755,
   nlink: 3,
@@ -28,7 +29,7 @@ const regular: Attributes = {
 /** A second and a nanosecond before 1970. */
 const before1970: Attributes = { ...regular, mtimeLow: 0xfffffffe, mtimeHigh: 0xffffffff, mtimeNsec: 999_999_999 };
 const device: Attributes = { ...regular, mode: 0o020666, size: 0, rdev: makeDevice(0xabc, 0x12345) };
-const directory: Attributes = { ...regular, mode: 0o041777, ino: 2 };
+const directory: Attributes = { ...regular, mode: 0o041777, ino: 2, shownIno: 3 };
 
 const FILL = 0xaa;
 
@@ -97,6 +98,7 @@ describe('ReplyBuffer structures', () => {
     const small = {
       ...emptyAttributes(),
       ino: 5,
+      shownIno: 5,
       generation: 7,
       mode: 0o100644,
       nlink: 1,
@@ -208,14 +210,14 @@ describe('ReplyBuffer.dirent()', () => {
   test.each(NAMES)('is fuse_dirent, padded to 8 bytes: %s', (name) => {
     expectBytes(
       payloadOf((reply) => reply.dirent(0, 4000, name, 2 ** 40 + 5, regular, false)),
-      k.fuseDirent(regular.ino, 2 ** 40 + 5, 8, name),
+      k.fuseDirent(regular.shownIno, 2 ** 40 + 5, 8, name),
     );
   });
 
   test.each(NAMES)('is fuse_direntplus with the entry before it: %s', (name) => {
     expectBytes(
       payloadOf((reply) => reply.dirent(0, 4000, name, 9, device, true)),
-      k.struct(k.fuseEntryOut(device), k.fuseDirent(device.ino, 9, 2, name)),
+      k.struct(k.fuseEntryOut(device), k.fuseDirent(device.shownIno, 9, 2, name)),
     );
   });
 
@@ -228,7 +230,7 @@ describe('ReplyBuffer.dirent()', () => {
     const name = Buffer.from(dots);
     expectBytes(
       payloadOf((reply) => reply.dirent(0, 4000, name, 1, directory, true)),
-      k.struct(k.zeros(128), k.fuseDirent(2, 1, 4, name)),
+      k.struct(k.zeros(128), k.fuseDirent(3, 1, 4, name)),
     );
   });
 

@@ -36,6 +36,7 @@ describe('parseMountWords() without words', () => {
       dev: false,
       exec: true,
       noatime: false,
+      inode32: false,
       hideOverlayXattrs: false,
       nonempty: false,
       restart: true,
@@ -207,7 +208,7 @@ describe('formatMountWords()', () => {
   test.each([
     [''],
     ['verify=read,threads=7,noallow_other,suid,dev,noexec,noatime,nonempty'],
-    ['nooverlayxattr'],
+    ['nooverlayxattr,inode32'],
     ['driver=fuse-native,fsname=a\\,b\\\\c'],
     ['require-signature,key=/a\\,b.pem,key=/c\\\\d.pem'],
     ['key=/a=b.pem'],

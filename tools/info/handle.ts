@@ -131,10 +131,15 @@ function refusal(errno: Errno, connectable: boolean): string {
   return errnoText(errno);
 }
 
-/** What a handle of FUSE names. `inode`: st_ino of the file, since XFS writes other bytes under the same type. */
+/**
+ * What a handle of FUSE names. `inode`: st_ino of the file, since XFS writes other bytes under the same type. A mount with
+ * `-o inode32` shows the low word of the id.
+ */
 export function identityOf(handle: FileHandle, inode: bigint): InodeIdentity | undefined {
   const identity = fuseIdentity(handle);
-  return identity !== undefined && BigInt(identity.id) === inode ? identity : undefined;
+  if (identity === undefined) return undefined;
+  const id = BigInt(identity.id);
+  return id === inode || BigInt.asUintN(32, id) === inode ? identity : undefined;
 }
 
 function handleInImage(tables: ManifestTables, { row, path }: ImagePath, connectable: boolean): NamedHandle {
