@@ -45,7 +45,7 @@ import {
   S_IFREG,
   u64,
 } from '../manifest/tables.ts';
-import type { ObjectName, Proof } from '../store/object-store.ts';
+import { BY_BLOCKS, type ObjectName, type Proof } from '../store/object-store.ts';
 import type { FileVersion } from '../system/file-status.ts';
 import { type Caller, mayListTrusted, UNKNOWN_CALLER } from './caller.ts';
 import type {
@@ -59,9 +59,9 @@ import type {
 import type { MountIdentity } from './mount-identity.ts';
 import type { ReadingEvents } from './reading-events.ts';
 
-/** What the file system needs of a store: a verified descriptor, or EIO. */
+/** What the file system needs of a store: a verified descriptor, or EIO; or that the object is to be read by blocks. */
 export interface ObjectOpener {
-  open(object: ObjectName, path: () => string): number | Errno;
+  open(object: ObjectName, path: () => string): number | Errno | typeof BY_BLOCKS;
 
   /** `fileIdentity` of the file that `open` would open now, where that is known without opening it; else -1. */
   current(object: ObjectName): number;
@@ -75,8 +75,13 @@ export interface ObjectReader {
   read(object: ObjectName, offset: number, into: Uint8Array, path: () => string): number | Errno;
 }
 
-/** Where contents come from: whole objects, verified at open, or verified block by block as they are read. */
-export type Contents = { readonly opener: ObjectOpener } | { readonly reader: ObjectReader };
+/**
+ * Where contents come from: whole objects, verified at open, but for those that are verified block by block as they are read.
+ * Without an opener all are.
+ */
+export type Contents =
+  | { readonly opener: ObjectOpener; readonly reader?: ObjectReader }
+  | { readonly opener?: undefined; readonly reader: ObjectReader };
 
 /** What of the image is shown otherwise than it is. */
 export interface View {
@@ -146,7 +151,7 @@ export class ImageFilesystem implements Filesystem {
     this.slots = inodeCount(tables);
     this.features = {
       acls: hasXattrNamed(tables, aclPrefix.toString('latin1')),
-      openless: 'reader' in contents,
+      openless: contents.opener === undefined,
     };
     this.#hasLabels = hasXattrNamed(tables, selinuxName.toString('latin1'));
     let blocks = 0;
@@ -220,9 +225,11 @@ export class ImageFilesystem implements Filesystem {
     if (row < 0) return ENOENT;
     if (this.#type(row) !== S_IFREG) return isDirectory(this.#tables, row) ? EISDIR : EINVAL;
     const payload = this.#tables.inodes.payload[row] as number;
-    if (payload >= PAYLOAD_INLINE || 'reader' in this.#contents) return { fd: -1, handle: NO_DESCRIPTOR, slot: row };
+    const { opener } = this.#contents;
+    if (payload >= PAYLOAD_INLINE || opener === undefined) return { fd: -1, handle: NO_DESCRIPTOR, slot: row };
     this.#tell('opened', row);
-    const fd = this.#contents.opener.open(objectName(this.#tables, payload), this.#pathFor(row));
+    const fd = opener.open(objectName(this.#tables, payload), this.#pathFor(row));
+    if (fd === BY_BLOCKS) return { fd: -1, handle: NO_DESCRIPTOR, slot: row };
     return isErrno(fd) ? fd : { fd, handle: fd, slot: row };
   }
 
@@ -232,8 +239,9 @@ export class ImageFilesystem implements Filesystem {
 
   current(slot: number): number {
     const payload = this.#tables.inodes.payload[slot] as number;
-    if (this.#type(slot) !== S_IFREG || payload >= PAYLOAD_INLINE || 'reader' in this.#contents) return -1;
-    return this.#contents.opener.current(objectName(this.#tables, payload));
+    const { opener } = this.#contents;
+    if (this.#type(slot) !== S_IFREG || payload >= PAYLOAD_INLINE || opener === undefined) return -1;
+    return opener.current(objectName(this.#tables, payload));
   }
 
   read(ino: number, handle: number, offset: number, into: Uint8Array): number | Errno {
@@ -254,9 +262,10 @@ export class ImageFilesystem implements Filesystem {
       into.set(inlineContent(this.#tables, payload - PAYLOAD_INLINE).subarray(offset, offset + into.length));
       return into.length;
     }
-    if (!('reader' in this.#contents)) return EIO;
-    if (offset === 0) this.#tell('opened', row);
-    return this.#contents.reader.read(objectName(this.#tables, payload), offset, into, this.#pathFor(row));
+    const { reader } = this.#contents;
+    if (reader === undefined) return EIO;
+    if (offset === 0 && this.features.openless) this.#tell('opened', row);
+    return reader.read(objectName(this.#tables, payload), offset, into, this.#pathFor(row));
   }
 
   /** The path for a message, found only when there is one: it costs a scan of all names. */

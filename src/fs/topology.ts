@@ -12,7 +12,12 @@ export const IMAGE_SOURCE = 0;
 
 /** What the topology needs to know of how contents are verified. */
 export type Verification =
-  | { readonly mode: 'whole'; readonly proofOf: (object: ObjectName, status: FileVersion) => Proof | undefined }
+  | {
+      readonly mode: 'whole';
+      readonly proofOf: (object: ObjectName, status: FileVersion) => Proof | undefined;
+      /** Whether the objects of a repository are verified block by block all the same; 0 is the first. */
+      readonly isReadByBlocks: (repository: number) => boolean;
+    }
   | { readonly mode: 'read' | 'off' };
 
 const PROVEN: Readonly<Record<Proof, Verified>> = { hashed: 'yes', measured: 'fsverity' };
@@ -52,14 +57,19 @@ export class Topology {
       const proof = proven === undefined ? this.#proofOf(object) : undefined;
       if (proof !== undefined) proven = { source, proof };
     }
-    const { mode } = this.#verification;
-    const unproven = mode === 'whole' ? 'no' : mode === 'read' ? 'reading' : 'off';
+    const source = proven?.source ?? holders[0] ?? -1;
     return {
       object: { hash: this.#tables.header.hash, digest: object.digest },
-      source: proven?.source ?? holders[0] ?? -1,
+      source,
       holders,
-      verified: proven === undefined ? unproven : PROVEN[proven.proof],
+      verified: proven === undefined ? this.#unproven(source) : PROVEN[proven.proof],
     };
+  }
+
+  #unproven(source: number): Verified {
+    const verification = this.#verification;
+    if (verification.mode !== 'whole') return verification.mode === 'read' ? 'reading' : 'off';
+    return source > IMAGE_SOURCE && verification.isReadByBlocks(source - IMAGE_SOURCE - 1) ? 'reading' : 'no';
   }
 
   #proofOf(object: ObjectName): Proof | undefined {

@@ -218,9 +218,9 @@ export class OpenFiles {
     const { slot, fd } = file;
     const known = this.#backing[slot] as number;
     const opens = this.#opens[slot] as number;
-    if (fd < 0 || (opens > 0 && known === THROUGH_CACHE)) return this.#count(slot, THROUGH_CACHE);
+    if (opens > 0 && known === THROUGH_CACHE) return this.#count(slot, THROUGH_CACHE);
     if (known > 0) {
-      const same = this.#countKnown(slot, identity);
+      const same = fd < 0 ? 0 : this.#countKnown(slot, identity);
       if (same > 0) return same;
       // the object's file was replaced, or another repository serves it now. While somebody reads the old
       // file the kernel takes no other: this open cannot be given what was just verified. An inherited count does not tell
@@ -228,6 +228,7 @@ export class OpenFiles {
       if (opens > 0 && ((this.#marks[slot] as number) & INHERITED) === 0) return EIO;
       this.#drop(slot, registry);
     }
+    if (fd < 0) return this.#count(slot, THROUGH_CACHE);
     const id = registry.open(fd);
     // e.g. ELOOP: the file lies on a stacked file system. Such an inode goes through the page cache
     if (isErrno(id)) return this.#count(slot, THROUGH_CACHE);

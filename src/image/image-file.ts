@@ -8,7 +8,7 @@ import { type ImageDigest, parseImageDigest } from '../base/image-digest.ts';
 import { decodeManifest } from '../manifest/decode.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { TrustedKey } from '../sign/keys.ts';
-import { type MeasureVerity, measureVerity } from '../system/fsverity.ts';
+import { type MeasureVerity, measureBelievedVerity } from '../system/fsverity.ts';
 import { DamagedImageError, type ImageParts, splitImage } from './image-parts.ts';
 import { type ImageSignature, requireSignature } from './image-signature.ts';
 import { whyMalformed } from './malformed-image.ts';
@@ -85,7 +85,7 @@ export function readOpenImage(
   path: string,
   expected?: string,
   keys?: readonly TrustedKey[],
-  measure: MeasureVerity = measureVerity,
+  measure: MeasureVerity = measureBelievedVerity,
 ): ImageFile {
   const wanted = wantedOf(expected);
   const isMeasured = wanted?.kind === 'fsverity' && isSealedAs(fd, path, wanted, measure);
@@ -173,7 +173,7 @@ function verityDigestOf(bytes: Uint8Array): string {
  * The fs-verity digest of an image file: what it is sealed as, or would be.
  * @throws CfsError as `readImage`, but for what is in it
  */
-export function imageVerityDigest(path: string, measure: MeasureVerity = measureVerity): ImageDigest {
+export function imageVerityDigest(path: string, measure: MeasureVerity = measureBelievedVerity): ImageDigest {
   const fd = openImage(path);
   try {
     const measured = measure(fd);

@@ -7,7 +7,7 @@ import { ReadingEvents } from '../fs/reading-events.ts';
 import { ReadingOrder } from '../fs/reading-order.ts';
 import { objectName } from '../manifest/lookup.ts';
 import { attachTables, type ManifestTables } from '../manifest/tables.ts';
-import { type ObjectName, ObjectStore } from '../store/object-store.ts';
+import { BY_BLOCKS, type ObjectName, ObjectStore } from '../store/object-store.ts';
 import { readahead } from '../system/syscall.ts';
 import { wholeMode } from './contents.ts';
 import type { MountMessage } from './mount-worker.ts';
@@ -39,11 +39,16 @@ function fetcher(message: MountMessage, tables: ManifestTables): (object: Object
   if (verify !== 'read' && verify !== 'off') {
     const mode = wholeMode(verify, tables.header.hash);
     // what is wrong with an object is told when somebody asks for it
-    const store = new ObjectStore(repositories, mode, message.objectState, () => undefined);
+    const store = new ObjectStore(repositories, mode, message.objectState, () => undefined, {
+      adopt: ({ size }, fd) => {
+        readahead(fd, 0, size);
+        closeSync(fd);
+      },
+    });
     return (object) => {
       if (store.current(object) >= 0) return;
       const fd = store.open(object, () => '');
-      if (isErrno(fd)) return;
+      if (fd === BY_BLOCKS || isErrno(fd)) return;
       // what was hashed is in memory, what was measured need not be
       if (mode !== 'open') readahead(fd, 0, object.size);
       closeSync(fd);

@@ -1,12 +1,22 @@
 /** Composition: where the contents of a mount come from, as `verify=` asks. */
 import { DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
-import type { Contents } from '../fs/image-filesystem.ts';
 import { blockHashIndex } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import { type BlockHashes, BlockReader } from '../store/block-reader.ts';
 import type { OutcomeCounter } from '../store/copy-problems.ts';
-import { type ObjectState, ObjectStore, type VerifyMode, type WholeMode } from '../store/object-store.ts';
+import {
+  type ObjectName,
+  type ObjectState,
+  ObjectStore,
+  type VerifyMode,
+  type WholeMode,
+} from '../store/object-store.ts';
 import type { Repository } from '../store/repository.ts';
+
+/** `Contents` of a mount; no opener where all is verified block by block. */
+export type StoredContents =
+  | { readonly opener: ObjectStore; readonly reader: BlockReader }
+  | { readonly opener?: undefined; readonly reader: BlockReader };
 
 /**
  * @param log receives one line for each object that could not be served
@@ -19,9 +29,12 @@ export function contentsOf(
   state: ObjectState,
   log: (line: string) => void,
   count?: OutcomeCounter,
-): Contents {
-  if (verify === 'read') return { reader: new BlockReader(repositories, blockHashesOf(tables), log, count) };
-  return { opener: new ObjectStore(repositories, wholeMode(verify, tables.header.hash), state, log, count) };
+): StoredContents {
+  const reader = new BlockReader(repositories, blockHashesOf(tables), log, count);
+  if (verify === 'read') return { reader };
+  const adopt = (object: ObjectName, fd: number): void => reader.adopt(object, fd);
+  const options = { adopt, ...(count === undefined ? {} : { count }) };
+  return { opener: new ObjectStore(repositories, wholeMode(verify, tables.header.hash), state, log, options), reader };
 }
 
 /** How an image's objects are verified as a whole: fs-verity knows nothing of those named by BLAKE3, so nobody asks it. */

@@ -8,11 +8,14 @@ import { CfsError, reasonOf } from '../base/error.ts';
 import type { FileHandle } from '../base/handle-format.ts';
 import { pathBytes, pathText } from '../base/path-text.ts';
 import type { SourceKind, SourceRecord } from '../records/source-record.ts';
+import type { VerifyMode } from '../store/object-store.ts';
 import { nameToHandle, O_PATH } from '../system/file-handle.ts';
 import { type FileStat, statAt, statFd } from '../system/file-status.ts';
 import { fileSystemUuid, uuidText } from '../system/file-system-uuid.ts';
+import { isKernelsOwn } from '../system/file-systems.ts';
 import { AT_FDCWD } from '../system/libc.ts';
 import { mountIdOfFd, mountOfId } from '../system/mount-table.ts';
+import { openAt } from '../system/syscall.ts';
 
 /** A source that is kept open; plain data, for all threads of the process. */
 export interface MountSource {
@@ -29,6 +32,8 @@ export interface MountSource {
   readonly name: Uint8Array;
   readonly fsType: string;
   readonly fsUuid: string | undefined;
+  /** Of a repository: whether the file system of its objects was the kernel's own when the mount was made. An older program does not say it. */
+  readonly isKernelsOwn?: boolean;
 }
 
 /** O_PATH: a descriptor that only names the file. */
@@ -75,7 +80,16 @@ function openParent(path: Buffer): Pick<MountSource, 'directory' | 'name'> {
 export function repositorySource(given: string, path: string, uuid: string): MountSource {
   try {
     const fd = openDirectory(path);
-    return { kind: 'repository', given, path, id: uuid, fd, ...NOWHERE, ...fileSystemOf(fd) };
+    return {
+      kind: 'repository',
+      given,
+      path,
+      id: uuid,
+      fd,
+      ...NOWHERE,
+      ...fileSystemOf(fd),
+      ...objectsFileSystemOf(fd),
+    };
   } catch (error) {
     throw new CfsError('store', `Cannot open repository ${path}: ${reasonOf(error)}`, { cause: error });
   }
@@ -89,6 +103,18 @@ function fileSystemOf(fd: number): Pick<MountSource, 'fsType' | 'fsUuid'> {
   };
 }
 
+/** The objects may lie on a file system of their own. */
+function objectsFileSystemOf(directory: number): Pick<MountSource, 'isKernelsOwn'> {
+  const fd = openAt(directory, OBJECTS, NAME_DIRECTORY);
+  if (isErrno(fd)) return { isKernelsOwn: isKernelsOwn(directory) };
+  try {
+    return { isKernelsOwn: isKernelsOwn(fd) };
+  } finally {
+    closeSync(fd);
+  }
+}
+const OBJECTS = Buffer.from('objects');
+
 /** One that may be searched but not read still serves objects; its file system's uuid is then not known. */
 function openDirectory(path: string): number {
   try {
@@ -97,6 +123,11 @@ function openDirectory(path: string): number {
     if (errnoOf(error) !== EACCES) throw error;
     return openSync(path, NAME_DIRECTORY);
   }
+}
+
+/** How the objects of a repository are verified, as the mount asks: block by block where its file system may give other bytes each time. */
+export function verifyModeOf({ isKernelsOwn: isOwn = true }: MountSource, verify: VerifyMode): VerifyMode {
+  return !isOwn && (verify === 'auto' || verify === 'open') ? 'read' : verify;
 }
 
 export function closeSource({ fd, directory }: MountSource): void {

@@ -1,6 +1,8 @@
 /** What a mount has done, as it tells it: JSON in a private xattr of its root, docs/handles.md. */
 import { type CounterTotals, totalsOf } from '../base/counters.ts';
 import { opcodeName } from '../fuse/opcodes.ts';
+import type { VerifyMode } from '../store/object-store.ts';
+import { type MountSource, verifyModeOf } from './mount-sources.ts';
 import type { ServedImage } from './served-filesystem.ts';
 
 export interface MountStatistics {
@@ -21,6 +23,8 @@ export interface MountStatistics {
 export interface RepositoryStatistics {
   readonly path: string;
   readonly uuid: string;
+  /** How its objects are verified: as the mount asks, or `read` where its file system is not the kernel's own. */
+  readonly verify: VerifyMode;
   /** Objects that were opened from it, or pieces read. */
   readonly served: number;
   readonly missing: number;
@@ -30,7 +34,7 @@ export interface RepositoryStatistics {
   readonly failed: number;
 }
 
-export function statisticsOf({ counters, sources, restarts }: ServedImage): MountStatistics {
+export function statisticsOf({ counters, sources, restarts, verify }: ServedImage): MountStatistics {
   const totals: CounterTotals = totalsOf(counters);
   return {
     restarts,
@@ -39,8 +43,8 @@ export function statisticsOf({ counters, sources, restarts }: ServedImage): Moun
     bytesRead: totals.bytesRead,
     slow: totals.slow,
     repositories: totals.repositories.map((outcomes, i) => {
-      const { path, id } = sources[1 + i] as ServedImage['sources'][number];
-      return { path, uuid: id, ...outcomes };
+      const source = sources[1 + i] as MountSource;
+      return { path: source.path, uuid: source.id, verify: verifyModeOf(source, verify), ...outcomes };
     }),
   };
 }

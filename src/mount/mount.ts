@@ -36,7 +36,7 @@ import { OpenFileJournal } from '../survival/open-file-journal.ts';
 import { mountAt } from '../system/mount-table.ts';
 import { memfdCreate } from '../system/syscall.ts';
 import { type MountLease, MountLeases } from './mount-leases.ts';
-import { closeSource, imageSource, type MountSource, repositorySource } from './mount-sources.ts';
+import { closeSource, imageSource, type MountSource, repositorySource, verifyModeOf } from './mount-sources.ts';
 import type { MountMessage } from './mount-worker.ts';
 import { MountWorkers } from './mount-workers.ts';
 import type { ParkedMount } from './parked-mount.ts';
@@ -86,6 +86,8 @@ export interface MountedImage {
   readonly mountpoint: string;
   readonly driver: Driver;
   readonly verify: VerifyMode;
+  /** Repositories whose objects are verified block by block although `verify` says `auto` or `open`: their paths. */
+  readonly readByBlocks: readonly string[];
   /** The kernel reads objects by itself, in their own page cache. */
   readonly passthrough: boolean;
   readonly inodes: number;
@@ -311,13 +313,18 @@ function checkMountpoint(options: MountOptions): string {
 }
 
 function describe(prepared: Prepared): Omit<MountedImage, 'passthrough' | 'parked' | 'unmount' | 'ended'> {
-  const { options, mountpoint, imagePath, image, tables } = prepared;
+  const { options, mountpoint, imagePath, image, tables, served } = prepared;
+  const { verify } = options;
   return {
     id: image.id,
     image: imagePath,
     mountpoint,
     driver: options.driver,
-    verify: options.verify,
+    verify,
+    readByBlocks: served.sources
+      .slice(1)
+      .filter((source) => verifyModeOf(source, verify) !== verify)
+      .map(({ path }) => path),
     inodes: inodeCount(tables),
     objects: objectCount(tables),
     signature: image.signature,

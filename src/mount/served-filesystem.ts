@@ -1,7 +1,7 @@
 /** Composition: the file system that a mount serves. Each thread has its own, over the same tables and states. */
 
 import type { CounterMemory, Counters } from '../base/counters.ts';
-import { type Contents, ImageFilesystem, type View } from '../fs/image-filesystem.ts';
+import { ImageFilesystem, type View } from '../fs/image-filesystem.ts';
 import { MountIdentity } from '../fs/mount-identity.ts';
 import type { ReadingEvents } from '../fs/reading-events.ts';
 import { Topology, type Verification } from '../fs/topology.ts';
@@ -9,9 +9,9 @@ import type { ManifestTables } from '../manifest/tables.ts';
 import type { MountRecord } from '../records/mount-record.ts';
 import type { SourceRecord } from '../records/source-record.ts';
 import { LocalRepository } from '../store/local.ts';
-import type { ObjectState, VerifyMode } from '../store/object-store.ts';
+import type { ObjectState, ObjectStore, VerifyMode } from '../store/object-store.ts';
 import { contentsOf } from './contents.ts';
-import { describeSource, type MountSource } from './mount-sources.ts';
+import { describeSource, type MountSource, verifyModeOf } from './mount-sources.ts';
 import { statisticsOf } from './mount-statistics.ts';
 
 /** What all threads of a mount are told of it; plain data but for shared memory. */
@@ -49,15 +49,18 @@ export function servedFilesystem(
   const contents = contentsOf(tables, repositories, verify, objectState, log, (repository, outcome) =>
     counters.repository(repositories.indexOf(repository as LocalRepository), outcome),
   );
-  const topology = new Topology(tables, repositories, verificationOf(contents, verify));
+  const topology = new Topology(tables, repositories, verificationOf(contents.opener, served));
   const source = (index: number): SourceRecord => describeSource(sources, index);
   const statistics = (): string => JSON.stringify(statisticsOf(served));
   const identity = new MountIdentity(tables, topology, { record, source, statistics });
   return new ImageFilesystem(tables, contents, tell, identity, served.view);
 }
 
-function verificationOf(contents: Contents, verify: VerifyMode): Verification {
-  if (verify === 'off' || !('opener' in contents)) return { mode: verify === 'read' ? 'read' : 'off' };
-  const { opener } = contents;
-  return { mode: 'whole', proofOf: (object, status) => opener.proofOf(object, status) };
+function verificationOf(opener: ObjectStore | undefined, { verify, sources }: ServedImage): Verification {
+  if (verify === 'off' || opener === undefined) return { mode: verify === 'read' ? 'read' : 'off' };
+  return {
+    mode: 'whole',
+    proofOf: (object, status) => opener.proofOf(object, status),
+    isReadByBlocks: (repository) => verifyModeOf(sources[1 + repository] as MountSource, verify) === 'read',
+  };
 }

@@ -71,6 +71,11 @@ export class BlockReader {
     return EIO;
   }
 
+  /** Takes over an open file of the object, whose size is right, to read from it first. */
+  adopt(object: ObjectName, fd: number): void {
+    this.#keep(object.index, { fd });
+  }
+
   #tryRepository(
     repository: Repository,
     object: ObjectName,

@@ -7,14 +7,16 @@ import { EIO, ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { fileIdentity } from '../base/file-identity.ts';
 import { isCtimeSettled } from '../base/settled-ctime.ts';
 import { emptyFileVersion, type FileVersion } from '../system/file-status.ts';
+import { askingKernelsOwn, type IsKernelsOwn } from '../system/file-systems.ts';
 import { type MeasureVerity, measureVerity } from '../system/fsverity.ts';
-import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
+import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog, UNSEALED } from './copy-problems.ts';
 import type { Repository } from './repository.ts';
 import { checkMeasured, checkShape, shapeProblem, unlessUnreadable, verifyObject } from './verify.ts';
 
 /**
  * How an object is verified: hashed as a whole at its first open (`open`); block by block at each read (`read`); by what the
  * kernel has sealed it as (`fsverity`); so where it is sealed, and hashed where not (`auto`); or never (`off`: its size is checked).
+ * With `open` and `auto`, what lies on a file system that answers for it as it likes is checked block by block, too.
  */
 export type VerifyMode = 'auto' | 'open' | 'read' | 'fsverity' | 'off';
 
@@ -24,6 +26,23 @@ export type WholeMode = Exclude<VerifyMode, 'read'>;
 /** How a file is known to be the object. A measured one cannot change any more, and the kernel checks what it reads of it. */
 export type Proof = 'hashed' | 'measured';
 const PROOFS: readonly (Proof | undefined)[] = [undefined, 'hashed', 'measured'];
+
+/**
+ * In place of a descriptor: the object is there, but who has its file may give other bytes each time, and say what they like of
+ * its times. What was hashed says nothing of what is read later: only `BlockReader` is to read it.
+ */
+export const BY_BLOCKS: unique symbol = Symbol('by blocks');
+
+/** What an ObjectStore may be given. */
+export interface ObjectStoreOptions {
+  /** Told what became of asking each repository. */
+  readonly count?: OutcomeCounter;
+  /** Takes over the descriptor of an object of which `open` says BY_BLOCKS; it is closed where there is nobody. */
+  readonly adopt?: (object: ObjectName, fd: number) => void;
+  /** Stand-ins for what is asked of the kernel. */
+  readonly measure?: MeasureVerity;
+  readonly isKernelsOwn?: IsKernelsOwn;
+}
 
 /** What the threads of a mount know of its objects together. */
 export interface ObjectState {
@@ -51,6 +70,8 @@ export class ObjectStore {
   readonly #repositories: readonly Repository[];
   readonly #mode: WholeMode;
   readonly #measure: MeasureVerity;
+  readonly #isKernelsOwn: IsKernelsOwn;
+  readonly #adopt: (object: ObjectName, fd: number) => void;
   readonly #problems: ProblemLog;
   /** ctime in ms of the file that was last verified as this object, 0 for none. */
   readonly #ctime: Float64Array;
@@ -65,20 +86,20 @@ export class ObjectStore {
   /**
    * @param mode with `auto` and `fsverity` the objects are named by their fs-verity digests
    * @param log receives a line for each object that could not be served, or only by a later repository
-   * @param count is told what became of asking each repository
    */
   constructor(
     repositories: readonly Repository[],
     mode: WholeMode,
     state: ObjectState,
     log: (line: string) => void,
-    count?: OutcomeCounter,
-    measure: MeasureVerity = measureVerity,
+    options: ObjectStoreOptions = {},
   ) {
     this.#repositories = repositories;
     this.#mode = mode;
-    this.#measure = measure;
-    this.#problems = new ProblemLog(log, count);
+    this.#measure = options.measure ?? measureVerity;
+    this.#isKernelsOwn = options.isKernelsOwn ?? askingKernelsOwn();
+    this.#adopt = options.adopt ?? ((_object, fd) => closeSync(fd));
+    this.#problems = new ProblemLog(log, options.count);
     this.#ctime = new Float64Array(state.buffer, 0, state.count);
     this.#identity = new Uint32Array(state.buffer, state.count * 8, state.count);
     this.#busy = new Int32Array(state.buffer, state.count * 12, state.count);
@@ -86,10 +107,11 @@ export class ObjectStore {
   }
 
   /**
-   * A descriptor of the object, verified, for reading; EIO where no repository has a good copy.
+   * A descriptor of the object, verified, for reading; EIO where no repository has a good copy; BY_BLOCKS where it was not
+   * verified, and is to be read by a `BlockReader`.
    * @param path gives the path of a file with this content, for the log
    */
-  open(object: ObjectName, path: () => string): number | Errno {
+  open(object: ObjectName, path: () => string): number | Errno | typeof BY_BLOCKS {
     const problems: CopyProblem[] = [];
     for (const repository of this.#repositories) {
       const fd = repository.open(object.digest);
@@ -98,9 +120,11 @@ export class ObjectStore {
         continue;
       }
       const reason = unlessUnreadable(() => this.#check(fd, object, repository));
-      if (reason === undefined) {
+      if (reason === undefined || reason === BY_BLOCKS) {
         this.#problems.passedOver(object, path, problems, repository);
-        return fd;
+        if (reason === undefined) return fd;
+        this.#adopt(object, fd);
+        return BY_BLOCKS;
       }
       closeSync(fd);
       problems.push(badCopy(repository, reason));
@@ -134,13 +158,23 @@ export class ObjectStore {
     return status.isFile && status.size === size;
   }
 
-  #check(fd: number, object: ObjectName, repository: Repository): string | undefined {
+  get #mayReadByBlocks(): boolean {
+    return this.#mode === 'open' || this.#mode === 'auto';
+  }
+
+  /** @returns what is wrong with the file; BY_BLOCKS where its content cannot be checked once and for all; undefined where it is the object */
+  #check(fd: number, object: ObjectName, repository: Repository): string | typeof BY_BLOCKS | undefined {
     if (this.#mode === 'off') return checkShape(fd, object.size);
     const stat = fstatSync(fd);
-    if (this.#mode === 'open') return this.#checkHash(fd, object, repository, stat);
     // what was hashed is not measured, and what was measured is measured again: that costs less than to look whether it is needed,
     // and the seal itself is what the mount relies on
-    if (this.#mode === 'auto' && this.#isHashed(object.index, stat)) return undefined;
+    if (this.#isHashed(object.index, stat)) return undefined;
+    // what was verified once lies where that is believed
+    if (!this.#isVerified(object.index, stat) && !this.#isKernelsOwn(fd, stat.dev)) {
+      if (!this.#mayReadByBlocks) return `${UNSEALED}: not this kernel answers for its file system`;
+      return shapeProblem(stat, object.size) ?? BY_BLOCKS;
+    }
+    if (this.#mode === 'open') return this.#checkHash(fd, object, repository, stat);
     const started = Date.now();
     const problem = checkMeasured(this.#measure(fd), object.digest, repository) ?? shapeProblem(stat, object.size);
     if (problem === undefined) this.#remember(object.index, fd, stat, started, 'measured');
@@ -149,7 +183,6 @@ export class ObjectStore {
   }
 
   #checkHash(fd: number, object: ObjectName, repository: Repository, stat: Stats): string | undefined {
-    if (this.#isHashed(object.index, stat)) return undefined;
     // one thread hashes, the others wait for it rather than do the same
     while (Atomics.compareExchange(this.#busy, object.index, IDLE, HASHING) !== IDLE) {
       Atomics.wait(this.#busy, object.index, HASHING);

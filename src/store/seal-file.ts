@@ -17,7 +17,7 @@ import {
   errnoOf,
   isErrno,
 } from '../base/errno.ts';
-import { lacksVerity, type MeasureVerity, measureVerity, type VerityDigest } from '../system/fsverity.ts';
+import { lacksVerity, type MeasureVerity, measureBelievedVerity, type VerityDigest } from '../system/fsverity.ts';
 import { errnoText } from '../system/libc.ts';
 import { enableVerity, fchmodSync, openSync } from './file-calls.ts';
 
@@ -27,7 +27,7 @@ export interface Verity {
   readonly enable: (fd: number) => 0 | Errno;
 }
 
-const KERNEL: Verity = { measure: measureVerity, enable: enableVerity };
+const KERNEL: Verity = { measure: measureBelievedVerity, enable: enableVerity };
 
 /** What became of a file. */
 export type SealedFile =

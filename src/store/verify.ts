@@ -54,7 +54,7 @@ export function checkShape(fd: number, size: number): string | undefined {
 }
 
 /** What `check` finds; that the file cannot be read, where its file system says so, as when it died after the file was opened. */
-export function unlessUnreadable(check: () => string | undefined): string | undefined {
+export function unlessUnreadable<T>(check: () => T): T | string {
   try {
     return check();
   } catch (error) {

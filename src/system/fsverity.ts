@@ -5,6 +5,7 @@
  */
 import { closeSync, openSync } from 'node:fs';
 import { ENOTTY, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
+import { isKernelsOwn } from './file-systems.ts';
 import { asErrno } from './libc.ts';
 import { ioctl } from './syscall.ts';
 
@@ -50,6 +51,11 @@ export function measureVerity(fd: number): VerityDigest | Errno {
   };
 }
 
+/** `measureVerity`, but of files that another machine or a process answers for: it could say anything. They count as not to be sealed. */
+export function measureBelievedVerity(fd: number): VerityDigest | Errno {
+  return isKernelsOwn(fd) ? measureVerity(fd) : EOPNOTSUPP;
+}
+
 /**
  * FS_IOC_ENABLE_VERITY with SHA-256, blocks of 4096 bytes and no salt, as `FsVerityHasher` computes it: reads the whole file
  * and writes its Merkle tree. Killed or failed, it leaves the file as it was.
@@ -68,7 +74,7 @@ export function enableVerity(fd: number): 0 | Errno {
 /** Whether these mean that no file of the file system can be sealed, as `measureVerity` gives them. */
 export const lacksVerity = (result: unknown): boolean => result === EOPNOTSUPP || result === ENOTTY;
 
-/** False where the file system of `directory` is known to have no fs-verity; true also where that cannot be told. */
+/** False where the file system of `directory` is known to have no fs-verity, or none that this kernel enforces; true also where that cannot be told. */
 export function mayHaveVerity(directory: string): boolean {
   let fd: number;
   try {
@@ -77,7 +83,7 @@ export function mayHaveVerity(directory: string): boolean {
     return true;
   }
   try {
-    return !lacksVerity(measureVerity(fd));
+    return !lacksVerity(measureBelievedVerity(fd));
   } finally {
     closeSync(fd);
   }

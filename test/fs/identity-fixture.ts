@@ -76,7 +76,7 @@ export function identityOver(
   tables: ManifestTables,
   repositories: readonly Repository[],
   source: (index: number) => SourceRecord = sourceRecord,
-  verification: Verification = { mode: 'whole', proofOf: () => undefined },
+  verification: Verification = { mode: 'whole', proofOf: () => undefined, isReadByBlocks: () => false },
 ): MountIdentity {
   const record = {
     pid: 77,

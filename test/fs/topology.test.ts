@@ -6,7 +6,7 @@ import { rowOf, ToldRepository, tablesOf } from './identity-fixture.ts';
 import { LARGE, smallTree } from './image-fixture.ts';
 
 const tables = tablesOf(smallTree);
-const NOT_YET: Verification = { mode: 'whole', proofOf: () => undefined };
+const NOT_YET = { mode: 'whole', proofOf: () => undefined, isReadByBlocks: () => false } as const;
 let first: ToldRepository;
 let second: ToldRepository;
 
@@ -64,15 +64,24 @@ describe('placeOf()', () => {
       const verification: Verification = {
         mode: 'whole',
         proofOf: (_, { ino }) => (ino === 2 ? proof : undefined),
+        isReadByBlocks: () => true,
       };
       expect(placeOf('/bin/tool', verification)).toMatchObject({ source: 2, holders: [1, 2], verified });
     }
   });
 
+  test('says of a copy that is read by blocks that each is verified when it is read', () => {
+    second.put(LARGE);
+    const verification: Verification = { ...NOT_YET, isReadByBlocks: (repository) => repository === 1 };
+    expect(placeOf('/bin/tool', verification)).toMatchObject({ source: 2, holders: [2], verified: 'reading' });
+    first.put(LARGE);
+    expect(placeOf('/bin/tool', verification)).toMatchObject({ source: 1, holders: [1, 2], verified: 'no' });
+  });
+
   test('does not take another size, or what is no file, for a copy', () => {
     first.put(LARGE, { size: LARGE.length - 1 });
     second.put(LARGE, { isFile: false });
-    const verification: Verification = { mode: 'whole', proofOf: () => 'hashed' };
+    const verification: Verification = { ...NOT_YET, mode: 'whole', proofOf: () => 'hashed' };
     expect(placeOf('/bin/tool', verification)).toEqual({ object, source: -1, holders: [], verified: 'no' });
   });
 

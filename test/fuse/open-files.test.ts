@@ -26,6 +26,8 @@ let isUnknown: boolean;
 /** In place of what the registry answers. */
 let refusal: Errno | undefined;
 let state: SharedArrayBuffer;
+/** Nodeids whose content is read here for now: only a repository that answers as it likes has it. */
+let byBlocks: Set<number>;
 
 beforeEach(() => {
   ids.clear();
@@ -36,6 +38,7 @@ beforeEach(() => {
   isUnknown = false;
   refusal = undefined;
   state = allocateOpenFileState(SLOTS, KEPT);
+  byBlocks = new Set();
 });
 
 const pathOf = (nodeid: number): string => at(`object${nodeid}`);
@@ -46,6 +49,7 @@ const fs = {
   open(nodeid: number): OpenFile | Errno {
     if (nodeid === 0) return EIO;
     if (nodeid >= 700) return { fd: -1, handle: 0, slot: nodeid - 1 };
+    if (byBlocks.has(nodeid)) return { fd: -1, handle: 0, slot: nodeid - 1 };
     const fd = openSync(pathOf(nodeid % 8), 'r');
     descriptors.add(fd);
     return { fd, handle: fd, slot: nodeid - 1 };
@@ -150,6 +154,22 @@ describe('OpenFiles with passthrough', () => {
     expect(result).toEqual({ low: 0, high: 700, flags: CACHED, backingId: 0 });
     release(openFiles, 701, result);
     expect(asked).toBe(0);
+  });
+
+  test('closes the id of a file that is to be read here from now on, once nobody reads it by the id', () => {
+    const openFiles = files();
+    const through = opened(openFiles, 3);
+    byBlocks.add(3);
+    expect(openFiles.open(3)).toBe(EIO);
+    release(openFiles, 3, through);
+    const cached = opened(openFiles, 3);
+    expect(cached).toEqual({ low: 0, high: 2, flags: CACHED, backingId: 0 });
+    expect([...ids]).toEqual([]);
+    byBlocks.clear();
+    // while it is read here, the kernel takes no other way
+    expect(opened(openFiles, 3)).toMatchObject({ flags: CACHED });
+    for (const file of [cached, { ...cached, low: [...descriptors][0] as number }]) release(openFiles, 3, file);
+    expect(opened(openFiles, 3)).toMatchObject({ flags: THROUGH });
   });
 
   test('knows what another thread opened', () => {

@@ -13,7 +13,7 @@ import { sealFile } from '../../src/store/seal-file.ts';
 import { emptyFileVersion } from '../../src/system/file-status.ts';
 import { FakeVerity } from './fake-verity.ts';
 import { useScratch } from './scratch.ts';
-import { COUNT, expectGood, NAMED, open, type StoredObject, StoreFixture } from './store-fixture.ts';
+import { BELIEVED, COUNT, expectGood, NAMED, open, type StoredObject, StoreFixture } from './store-fixture.ts';
 import { WatchedRepository } from './watched-repository.ts';
 
 const at = useScratch();
@@ -34,7 +34,10 @@ beforeEach(() => {
 });
 
 const storeOf = (mode: WholeMode, repositories = [first, second]): ObjectStore =>
-  new ObjectStore(repositories, mode, state, (line) => void log.push(line), undefined, verity.measure);
+  new ObjectStore(repositories, mode, state, (line) => void log.push(line), {
+    ...BELIEVED,
+    measure: verity.measure,
+  });
 
 /** A new object in these repositories, old enough to be remembered. */
 async function stored(...repositories: readonly WatchedRepository[]): Promise<StoredObject> {
@@ -160,20 +163,17 @@ describe('verify=fsverity', () => {
   test('refuses the right digest of another hash', async () => {
     const object = await stored(first);
     const measure = (): { algorithm: string; digest: Uint8Array } => ({ algorithm: 'sha512', digest: object.digest });
-    const store = new ObjectStore([first], 'fsverity', state, (line) => void log.push(line), undefined, measure);
+    const store = new ObjectStore([first], 'fsverity', state, (line) => void log.push(line), { ...BELIEVED, measure });
     expect(open(store, object)).toBe(EIO);
   });
 
   test('counts an unsealed copy as failed, and one that is sealed with another content as damaged', async () => {
     const counted: string[] = [];
-    const store = new ObjectStore(
-      [first],
-      'fsverity',
-      state,
-      () => undefined,
-      (_repository, outcome) => void counted.push(outcome),
-      verity.measure,
-    );
+    const store = new ObjectStore([first], 'fsverity', state, () => undefined, {
+      ...BELIEVED,
+      count: (_repository, outcome) => void counted.push(outcome),
+      measure: verity.measure,
+    });
     const object = await stored(first);
     open(store, object);
     changeBelow(object);
@@ -219,7 +219,7 @@ describe('verify=auto', () => {
       algorithm: 'sha256',
       digest: new Uint8Array(32),
     });
-    const store = new ObjectStore([first], 'auto', state, (line) => void log.push(line), undefined, measure);
+    const store = new ObjectStore([first], 'auto', state, (line) => void log.push(line), { ...BELIEVED, measure });
     expectGood(store, salted);
     const object = await stored(first);
     changeBelow(object);

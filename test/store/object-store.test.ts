@@ -87,7 +87,7 @@ describe('ObjectStore.open()', () => {
     const object = f.stored(f.first, f.second);
     for (const repository of [f.first, f.second]) truncateSync(repository.pathOf(object), 1);
     const probe = (): number => {
-      const fd = open(f.store('off', [f.first]), f.stored(f.first));
+      const fd = open(f.store('off', [f.first]), f.stored(f.first)) as number;
       closeSync(fd);
       return fd;
     };

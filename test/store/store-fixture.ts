@@ -2,12 +2,14 @@
 import { closeSync, readSync, truncateSync, writeFileSync } from 'node:fs';
 import { beforeEach, expect } from 'vitest';
 import { digestContent, type HashAlgorithm } from '../../src/base/digest.ts';
-import { type Errno, isErrno } from '../../src/base/errno.ts';
+import { isErrno } from '../../src/base/errno.ts';
 import {
   allocateObjectState,
+  BY_BLOCKS,
   type ObjectName,
   type ObjectState,
   ObjectStore,
+  type ObjectStoreOptions,
   type WholeMode,
 } from '../../src/store/object-store.ts';
 import type { Repository } from '../../src/store/repository.ts';
@@ -23,6 +25,9 @@ export const COUNT = 64;
 const SIZE = 5000;
 /** The path that the log names. */
 export const NAMED = '/a/file';
+
+/** Wherever the tests run, their files lie on a file system that is believed. */
+export const BELIEVED: ObjectStoreOptions = { isKernelsOwn: () => true };
 
 /** Made once a test file; state and log are fresh for each test. */
 export class StoreFixture {
@@ -60,16 +65,21 @@ export class StoreFixture {
   }
 
   /** A store as one thread has it; all of a test share their state. */
-  store(mode: WholeMode = 'open', repositories: readonly Repository[] = [this.first, this.second]): ObjectStore {
-    return new ObjectStore(repositories, mode, this.state, (line) => void this.log.push(line));
+  store(
+    mode: WholeMode = 'open',
+    repositories: readonly Repository[] = [this.first, this.second],
+    options: ObjectStoreOptions = BELIEVED,
+  ): ObjectStore {
+    return new ObjectStore(repositories, mode, this.state, (line) => void this.log.push(line), options);
   }
 }
 
-export const open = (store: ObjectStore, object: ObjectName): number | Errno => store.open(object, () => NAMED);
+export const open = (store: ObjectStore, object: ObjectName): ReturnType<ObjectStore['open']> =>
+  store.open(object, () => NAMED);
 
 /** All bytes of what `open` gave. */
-export function contentOf(fd: number | Errno): Buffer {
-  if (isErrno(fd)) throw new Error(`open() gave ${fd}`);
+export function contentOf(fd: ReturnType<ObjectStore['open']>): Buffer {
+  if (isErrno(fd) || fd === BY_BLOCKS) throw new Error(`open() gave ${String(fd)}`);
   const bytes = Buffer.alloc(SIZE + 1);
   const length = readSync(fd, bytes, 0, bytes.length, 0);
   closeSync(fd);

@@ -72,9 +72,13 @@ function textOf(mountpoint: string, stats: MountStatistics): string {
   return formatLines(lines) + stats.repositories.map(textOfRepository).join('');
 }
 
-const textOfRepository = ({ path, served, missing, damaged, failed }: RepositoryStatistics, i: number): string =>
+const textOfRepository = (
+  { path, verify, served, missing, damaged, failed }: RepositoryStatistics,
+  i: number,
+): string =>
   formatLines([
     [`repository ${i + 1}`, path],
+    ['  verify', verify],
     ['  served', formatCount(served)],
     ['  missing', formatCount(missing)],
     ['  damaged', formatCount(damaged)],
