@@ -65,7 +65,8 @@ export async function collectGarbage(repository: LocalRepository, options: GcOpt
   const { dryRun } = options;
   const keepers = new Keepers(repository, options.keep, options.minAgeMs, dryRun);
   let lock = await lockForDeleting(repository, options);
-  let since = Date.now();
+  // not the time of day: that can be set meanwhile
+  let since = performance.now();
   const sweep = new Sweep(repository, keepers, options);
   try {
     keepers.refresh();
@@ -79,11 +80,11 @@ export async function collectGarbage(repository: LocalRepository, options: GcOpt
     const leftovers = dryRun ? readdirSync(repository.temporaryDirectory).length : removeLeftovers(repository);
     const quarantined = options.emptyQuarantine ? emptyQuarantine(repository, dryRun) : 0;
     for (let prefix = 0; prefix < PREFIXES; prefix++) {
-      if (Date.now() - since > SLICE_MS) {
+      if (performance.now() - since > SLICE_MS) {
         lock.release();
         await sleep(PAUSE_MS);
         lock = await lockForDeleting(repository, options);
-        since = Date.now();
+        since = performance.now();
         keepers.refresh();
       }
       if (options.signal?.aborted === true) throw options.signal.reason;

@@ -4,6 +4,7 @@ import { setImmediate as breathe } from 'node:timers/promises';
 import { equalBytes } from '../base/bytes.ts';
 import { createBlake3, DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { isOutOfFiles, openFilesAdvice } from '../system/resource-limits.ts';
 import { readUpTo } from './content.ts';
 import { writeAll } from './content-copier.ts';
 import { openSync } from './file-calls.ts';
@@ -37,7 +38,7 @@ export interface KeptImage extends Omit<KeepListHeader, 'objects' | 'time'> {
  */
 export async function writeKeepList(fd: number, { digests, ...rest }: KeptImage): Promise<void> {
   const objects = digests.length / DIGEST_SIZE;
-  const header = encodeKeepHeader({ ...rest, objects, time: Math.floor(Date.now() / 1000) });
+  const header = encodeKeepHeader({ ...rest, objects, time: now() });
   const path = encodeKeepPath(rest.path);
   const body = createBlake3();
   body.update(path);
@@ -54,6 +55,9 @@ export async function writeKeepList(fd: number, { digests, ...rest }: KeptImage)
   header.set(checksum(header, body.digest()), header.length - DIGEST_SIZE);
   writeAll(fd, header, 0);
 }
+
+/** Seconds since 1970; 0 where the clock of the machine is before that, as where nothing has set it yet. */
+const now = (): number => Math.max(0, Math.floor(Date.now() / 1000));
 
 function checksum(header: Uint8Array, body: Uint8Array): Uint8Array {
   const hasher = createBlake3();
@@ -96,6 +100,10 @@ export class KeepListFile {
     } catch (error) {
       if (fd !== undefined) closeSync(fd);
       if (error instanceof CfsError) throw error;
+      if (isOutOfFiles(error)) {
+        const text = `Cannot read ${path}: ${reasonOf(error)}. ${openFilesAdvice(error)}`;
+        throw new CfsError('system', text, { cause: error });
+      }
       throw new CfsError('store', `Cannot read ${path}: ${reasonOf(error)}`, { cause: error });
     }
   }

@@ -1,6 +1,6 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { compareBytes, toHex } from '../../src/base/bytes.ts';
 import { blake3, DIGEST_SIZE } from '../../src/base/digest.ts';
 import { decodeKeepHeader, KEEP_HEADER_SIZE } from '../../src/store/keep-list.ts';
@@ -116,6 +116,17 @@ describe('a keep list', () => {
   test('of another hash is refused', async () => {
     const path = await written(digestsOf(3), { hash: 'fsverity-sha256' });
     expect(failureOf(() => KeepListFile.open(path, 'blake3')).message).toContain('names objects by fsverity-sha256');
+  });
+
+  test('says 1970 where the clock is before that', async () => {
+    const clock = vi.spyOn(Date, 'now').mockReturnValue(-86_400_000);
+    try {
+      const list = KeepListFile.open(await written(digestsOf(1)), 'blake3');
+      expect(list.header.time).toBe(0);
+      list.close();
+    } finally {
+      clock.mockRestore();
+    }
   });
 
   test('whose writer was killed is none', async () => {

@@ -55,7 +55,7 @@ Exit status: ${EXIT.ok} all is good, ${EXIT.repaired} damage was found and repai
 async function fsck(dir: string, { repairFrom, dryRun, jobs, json }: Options): Promise<ExitStatus> {
   const repository = repositoryAt(dir);
   const sources = repairSources(repository, repairFrom);
-  const started = Date.now();
+  const started = performance.now();
   const line = new ProgressLine(!json);
   let checked: FsckResult;
   try {
@@ -69,7 +69,7 @@ async function fsck(dir: string, { repairFrom, dryRun, jobs, json }: Options): P
   } finally {
     line.end();
   }
-  const ms = Date.now() - started;
+  const ms = Math.round(performance.now() - started);
   const { path, uuid, hash } = repository;
   const damagedImages = findDamagedImages(repository);
   const result = { ...checked, damagedImages };

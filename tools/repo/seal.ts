@@ -34,10 +34,10 @@ Exit status: ${EXIT.ok} all is sealed, ${EXIT.system} the file system or the ker
 async function seal(dir: string | undefined, { image: names, json }: Options): Promise<ExitStatus> {
   if (dir === undefined && names.length === 0) throw new CfsError('usage', 'give DIR, or --image IMAGE, or both');
   const repository = dir === undefined ? undefined : repositoryAt(dir);
-  const started = Date.now();
+  const started = performance.now();
   const result = repository === undefined ? undefined : await sealAll(repository, json);
   const images = names.map((image) => sealImageFile(image));
-  const ms = Date.now() - started;
+  const ms = Math.round(performance.now() - started);
   if (json) printJson({ ...jsonOf(repository, result), images, seconds: ms / 1000 });
   else process.stdout.write([...textOf(result, ms), ...images.map((image) => imageText(image)), ''].join('\n'));
   return sealStatus(result?.problems ?? [], images);
