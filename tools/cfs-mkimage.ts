@@ -8,7 +8,9 @@ import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
 import { ELOOP, ENAMETOOLONG, ENOTDIR, type Errno, errnoOf } from '../src/base/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
 import { type BuildResult, buildImage } from '../src/build/build.ts';
+import { DEPTH } from '../src/build/content-pool.ts';
 import { openDirectorySource } from '../src/build/directory.ts';
+import { planOpenFiles } from '../src/build/open-files-plan.ts';
 import { type ImageSeal, requireSealable, sealImage } from '../src/image/seal-image.ts';
 import { describeSignature, type MadeSignature, writeSignature } from '../src/image/sign-image.ts';
 import { INLINE_LIMIT } from '../src/manifest/tables.ts';
@@ -19,6 +21,7 @@ import { signaturePathOf } from '../src/sign/signature-file.ts';
 import { type LocalRepository, openOrInitRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
 import type { SealOptions } from '../src/store/seal.ts';
+import { openFilesLimit } from '../src/system/resource-limits.ts';
 import {
   EXIT,
   type ExitStatus,
@@ -130,7 +133,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   command.parse(argv);
   const [source, image] = command.args as [string, string];
   const options = command.opts<Options>();
-  const started = Date.now();
+  const started = performance.now();
   checkNotEmpty('SOURCE', source);
   checkNotEmpty('IMAGE', image);
   if (options.store !== undefined) checkNotEmpty('--store', options.store);
@@ -138,9 +141,10 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   const key = signingKey(options);
   const result = await withSignals((signal) => pack(source, target, key, options, signal));
   const { seal } = result;
-  if (options.json) printJson({ image: resolve(image), ...result, seconds: (Date.now() - started) / 1000 });
+  if (options.json)
+    printJson({ image: resolve(image), ...result, seconds: Math.round(performance.now() - started) / 1000 });
   else if (options.printId) process.stdout.write(`${result.id}\n`);
-  else if (!options.quiet) process.stdout.write(summary(image, result, Date.now() - started));
+  else if (!options.quiet) process.stdout.write(summary(image, result, Math.round(performance.now() - started)));
   return seal === undefined ? EXIT.ok : reportSeal(seal, options);
 }
 
@@ -176,14 +180,16 @@ async function pack(
       );
   }
   const exclude = { store: repository.path, image: target, signature: signaturePathOf(target) };
-  const tree = openDirectorySource(source, { ...options, exclude, warn });
+  const { threads, sourceDirectories, ...openFiles } = planOpenFiles(openFilesLimit(), options.threads, DEPTH);
+  const tree = openDirectorySource(source, { ...options, exclude, openDirectories: sourceDirectories, warn });
   const progress = new ProgressLine(!options.quiet && !options.json);
   try {
     const built = await buildImage(tree, {
       repository,
       image: target,
       inlineMax: options.inlineMax,
-      threads: options.threads,
+      threads,
+      openFiles,
       durable: options.fsync,
       rehash: options.rehash,
       register: options.register,

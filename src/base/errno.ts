@@ -16,6 +16,7 @@ export const ESRCH: Errno = make(3);
 export const EINTR: Errno = make(4);
 export const EIO: Errno = make(5);
 export const ENXIO: Errno = make(6);
+export const E2BIG: Errno = make(7);
 export const EBADF: Errno = make(9);
 export const EAGAIN: Errno = make(11);
 export const ENOMEM: Errno = make(12);
@@ -49,6 +50,7 @@ const names: ReadonlyMap<number, string> = new Map(
     ESRCH,
     EINTR,
     EIO,
+    E2BIG,
     ENXIO,
     EBADF,
     EAGAIN,

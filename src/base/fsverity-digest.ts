@@ -10,6 +10,9 @@ const SHA256_SIZE = 32;
 
 const sha256 = (bytes: Uint8Array): Buffer => hash('sha256', bytes, 'buffer');
 
+const ZERO_BLOCK = new Uint8Array(BLOCK);
+let zeroHash: Uint8Array | undefined;
+
 /** The begun block of one level of the Merkle tree. Level 0 holds file data, the others hashes of the level below. */
 interface Level {
   readonly block: Uint8Array;
@@ -33,6 +36,24 @@ export class FsVerityHasher {
       this.#appendHash(1, sha256(bytes.subarray(at, at + BLOCK)));
     }
     if (at < bytes.length) this.#append(0, bytes, at);
+  }
+
+  /** The same as `update` with `length` zero bytes, without hashing each block of them. */
+  updateZeros(length: number): void {
+    zeroHash ??= sha256(ZERO_BLOCK);
+    let left = length;
+    const begun = this.#level(0).length;
+    if (begun > 0) {
+      const n = Math.min(left, BLOCK - begun);
+      this.update(ZERO_BLOCK.subarray(0, n));
+      left -= n;
+    }
+    this.#size += left - (left % BLOCK);
+    for (; left >= BLOCK; left -= BLOCK) {
+      this.#level(0).hashed++;
+      this.#appendHash(1, zeroHash);
+    }
+    if (left > 0) this.update(ZERO_BLOCK.subarray(0, left));
   }
 
   /** The 32-byte file digest. */

@@ -2,23 +2,32 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { toHex } from '../base/bytes.ts';
-import { blake3, type HashAlgorithm } from '../base/digest.ts';
+import { printable, toHex } from '../base/bytes.ts';
+import { BLOCK_SIZE, blake3, blockCount, DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { imageParts } from '../image/image-parts.ts';
 import { keptImageOf } from '../image/kept-image.ts';
 import { placeToRegister } from '../image/registered-image.ts';
 import { type BuilderInode, ManifestBuilder } from '../manifest/builder.ts';
 import { encodeManifest } from '../manifest/encode.ts';
-import { inodeCount, type ManifestTables, objectCount, type RepositoryHint, u64 } from '../manifest/tables.ts';
+import {
+  BLOCK_HASHES_LIMIT,
+  inodeCount,
+  type ManifestTables,
+  objectCount,
+  type RepositoryHint,
+  u64,
+} from '../manifest/tables.ts';
 import type { LocalRepository } from '../store/local.ts';
 import { lockForWriting } from '../store/lock.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
 import { replaceFile } from '../store/replace-file.ts';
 import { keepForAWhile, registerImage, takeBack } from '../store/roots.ts';
+import { isOutOfFiles } from '../system/resource-limits.ts';
 import type { ContentResult } from './content-job.ts';
 import { ContentPool } from './content-pool.ts';
 import { FileCache } from './file-cache.ts';
+import { MOST_OPEN_FILES, type OpenFilesPlan } from './open-files-plan.ts';
 import type { FileContent, FileStamp, Source, SourceEntry } from './source.ts';
 
 export interface BuildOptions {
@@ -27,6 +36,8 @@ export interface BuildOptions {
   readonly image: string;
   readonly inlineMax: number;
   readonly threads: number;
+  /** How many files may be open at a time. Default: what is fastest. */
+  readonly openFiles?: Omit<OpenFilesPlan, 'threads' | 'sourceDirectories'>;
   /** fsync objects and image. */
   readonly durable: boolean;
   readonly repositories: readonly RepositoryHint[];
@@ -205,9 +216,9 @@ async function pack(source: Source, options: BuildOptions, prefix: string, cache
     }
     options.onProgress?.(counts);
   };
-  const { threads, inlineMax } = options;
+  const { threads, inlineMax, openFiles = MOST_OPEN_FILES } = options;
   const pool = new ContentPool(
-    { threads, prefix, hash: repository.hash, store: repository.path, durable, inlineMax },
+    { threads, prefix, hash: repository.hash, store: repository.path, durable, inlineMax, ...openFiles },
     onResult,
   );
   const onAbort = (): void => pool.abort(options.signal?.reason);
@@ -224,7 +235,13 @@ async function pack(source: Source, options: BuildOptions, prefix: string, cache
         }
         if (cache.isSettled(stamp)) toRemember.set(inode, stamp);
       }
-      return pool.add(inode, content.open(), path);
+      try {
+        return pool.add(inode, content.open(), path);
+      } catch (error) {
+        if (!(error instanceof CfsError) || !isOutOfFiles(error.cause)) throw error;
+      }
+      // others have opened files, too: those that wait to be read are the most of ours
+      return pool.drain().then(() => pool.add(inode, content.open(), path));
     };
     if (cache.objects !== undefined) pool.check(cache.objects);
     await feed(source, builder, take, counts, options);
@@ -252,6 +269,7 @@ async function feed(
     if (entry.inode.kind === 'regular') {
       counts.files++;
       counts.bytes += entry.inode.content.size;
+      checkSize(entry.inode.content.size, entry.path, options.repository.hash);
       const wait = take(inode, entry.inode.content, entry.path);
       if (wait !== undefined) await wait;
     }
@@ -263,6 +281,16 @@ async function feed(
   }
   counts.scanned = true;
   options.onProgress?.(counts);
+}
+
+/** What no image can describe is refused before it is read: 8 TiB of a sparse file take an hour. */
+function checkSize(size: number, path: Uint8Array, hash: HashAlgorithm): void {
+  if (blockCount(hash, size) * DIGEST_SIZE <= BLOCK_HASHES_LIMIT) return;
+  const most = Math.floor(BLOCK_HASHES_LIMIT / DIGEST_SIZE) * BLOCK_SIZE;
+  throw new CfsError(
+    'source',
+    `Cannot pack ${printable(path)}: it has ${size} bytes; an image holds files of at most ${most}. Leave it out, or make it smaller: 'truncate' where it is sparse.`,
+  );
 }
 
 function addEntry(builder: ManifestBuilder, inodeOf: BuilderInode[], entry: SourceEntry): BuilderInode {

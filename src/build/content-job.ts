@@ -14,6 +14,8 @@ export interface WorkerSettings {
   readonly durable: boolean;
   readonly prefix: string;
   readonly inlineMax: number;
+  /** Directories of the store that the worker keeps open. */
+  readonly storeDirectories: number;
   /** One word in shared memory: 1 asks the worker to stop where it is. */
   readonly stop: Int32Array;
 }

@@ -9,6 +9,7 @@ import { printable } from '../base/bytes.ts';
 import type { HashAlgorithm } from '../base/digest.ts';
 import { CfsError } from '../base/error.ts';
 import { programPath } from '../base/installation.ts';
+import { startThreads, threadError } from '../base/threads.ts';
 import type { WriterStatistics } from '../store/object-writer.ts';
 import {
   BATCH_BYTES,
@@ -25,7 +26,7 @@ import type { ObjectCheck } from './object-check.ts';
 import type { OpenContent } from './source.ts';
 
 /** Batches that wait at one worker, so that it never waits for the main thread. */
-const DEPTH = 3;
+export const DEPTH = 3;
 
 export type OnResult = (index: number, result: ContentResult) => void;
 
@@ -45,15 +46,18 @@ interface Member {
 
 export interface PoolOptions extends Omit<WorkerSettings, 'prefix' | 'stop'> {
   readonly threads: number;
+  /** Files of one batch, at most BATCH_FILES. */
+  readonly batchFiles: number;
   /** Begins the name of every temporary file of all workers. */
   readonly prefix: string;
   readonly hash: HashAlgorithm;
 }
 
 export class ContentPool {
-  readonly #members: Member[] = [];
+  readonly #members: readonly Member[];
   readonly #hash: HashAlgorithm;
   readonly #onResult: OnResult;
+  readonly #batchFiles: number;
   readonly #stop = new Int32Array(new SharedArrayBuffer(4));
   #waiting: Item[] = [];
   #bytes = 0;
@@ -63,10 +67,11 @@ export class ContentPool {
 
   /** @param onResult called on this thread with the index that `add` was given */
   constructor(options: PoolOptions, onResult: OnResult) {
-    const { threads, prefix, hash, ...settings } = options;
+    const { threads, prefix, hash, batchFiles, ...settings } = options;
     this.#hash = hash;
+    this.#batchFiles = Math.min(batchFiles, BATCH_FILES);
     this.#onResult = onResult;
-    for (let i = 0; i < threads; i++) {
+    this.#members = startThreads(threads, (i) => {
       const worker = new Worker(programPath('src/build/content-worker'), {
         workerData: { ...settings, prefix: `${prefix}${i}-`, stop: this.#stop } satisfies WorkerSettings,
         // descriptors cross threads here: one opened by the main thread is closed by a worker
@@ -77,9 +82,9 @@ export class ContentPool {
       });
       const member: Member = { worker, inFlight: new Map(), exited, statistics: undefined };
       worker.on('message', (message: FromWorker) => this.#receive(member, message));
-      worker.on('error', (error) => this.#fail(error));
-      this.#members.push(member);
-    }
+      worker.on('error', (error) => this.#fail(threadError(error)));
+      return member;
+    });
   }
 
   /** Lets the workers look for objects, before anything that is added later. */
@@ -96,14 +101,19 @@ export class ContentPool {
   add(index: number, content: OpenContent, path: Uint8Array): Promise<void> | undefined {
     this.#waiting.push({ index, content, path });
     this.#bytes += content.state.size;
-    if (this.#waiting.length < BATCH_FILES && this.#bytes < BATCH_BYTES) return undefined;
+    if (this.#waiting.length < this.#batchFiles && this.#bytes < BATCH_BYTES) return undefined;
     return this.#submit();
+  }
+
+  /** Waits until no file that was added is open any more. */
+  async drain(): Promise<void> {
+    if (this.#waiting.length > 0) await this.#submit();
+    await this.#until(() => this.#members.every((member) => member.inFlight.size === 0));
   }
 
   /** Waits for everything that was added, and for the objects to lie under their names. */
   async finish(): Promise<WriterStatistics> {
-    if (this.#waiting.length > 0) await this.#submit();
-    await this.#until(() => this.#members.every((member) => member.inFlight.size === 0));
+    await this.drain();
     for (const { worker } of this.#members) worker.postMessage({ type: 'finish' } satisfies ToWorker);
     await this.#until(() => this.#members.every((member) => member.statistics !== undefined));
     const all = this.#members.map((member) => member.statistics as WriterStatistics);
@@ -165,9 +175,13 @@ export class ContentPool {
       case 'done': {
         const items = member.inFlight.get(message.results.serial) as readonly Item[];
         member.inFlight.delete(message.results.serial);
-        unpackResults(message.results, this.#hash).forEach((result, i) => {
-          this.#onResult((items[i] as Item).index, result);
-        });
+        try {
+          unpackResults(message.results, this.#hash).forEach((result, i) => {
+            this.#onResult((items[i] as Item).index, result);
+          });
+        } catch (error) {
+          this.#fail(error);
+        }
       }
     }
     this.#wake?.();

@@ -4,7 +4,7 @@ import { digestContent } from '../base/digest.ts';
 import { isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { chunkBuffer } from '../store/content.ts';
-import { InputError, readInput } from '../store/content-copier.ts';
+import { InputError, readInput, readWholeInput } from '../store/content-copier.ts';
 import { openRepository } from '../store/local.ts';
 import { ObjectWriter, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
 import { statFd } from '../system/file-status.ts';
@@ -29,6 +29,7 @@ const writer = new ObjectWriter(repository, {
   durable: settings.durable,
   prefix: settings.prefix,
   checkpoint: throwIfStopped,
+  openDirectories: settings.storeDirectories,
 });
 
 /** Thrown where the main thread has asked to stop. */
@@ -39,25 +40,49 @@ function throwIfStopped(): void {
 }
 
 /** @throws InputError where the file cannot be read or changed, CfsError (store) where it cannot be stored */
-function work({ fd, state }: OpenContent): ContentResult {
+function work(file: OpenContent): ContentResult {
   throwIfStopped();
-  const result =
-    state.size <= WHOLE_READ_LIMIT
-      ? readSmall(fd, state.size)
-      : { content: writer.putFile(fd, state.size, state.device) };
-  const now = statFd(fd);
-  if (isErrno(now) || result.content.size !== state.size || !isUnchanged(state, now)) {
-    throw new InputError('it changed while it was packed. Pack a snapshot, or stop what writes to it');
-  }
+  const result = file.state.size < WHOLE_READ_LIMIT ? packSmall(file) : packLarge(file);
+  checkUnchanged(file);
   return result;
 }
 
-function readSmall(fd: number, size: number): ContentResult {
+function checkUnchanged({ fd, state }: OpenContent): void {
+  const now = statFd(fd);
+  if (!isErrno(now) && isUnchanged(state, now)) return;
+  throw new InputError('it changed while it was packed. Pack a snapshot, or stop what writes to it');
+}
+
+function packSmall(file: OpenContent): ContentResult {
   const buffer = chunkBuffer();
-  const bytes = buffer.subarray(0, readInput(fd, buffer, size, 0));
+  const length = readWholeInput(file.fd, buffer, file.state.size);
+  if (length !== file.state.size) throw wrongSize(file, length);
+  const bytes = buffer.subarray(0, length);
   if (bytes.length <= settings.inlineMax)
     return { content: digestContent(repository.hash, bytes), inline: bytes.slice() };
   return { content: writer.putBytes(bytes) };
+}
+
+function packLarge(file: OpenContent): ContentResult {
+  const { fd, state } = file;
+  if (readInput(fd, chunkBuffer(), 1, state.size) > 0) throw wrongSize(file, state.size + 1);
+  const content = writer.putFile(fd, state.size, state.device);
+  if (content.size !== state.size) throw wrongSize(file, content.size);
+  return { content };
+}
+
+/**
+ * Where the file has another size by now it has changed; else its size is made up, as on procfs and sysfs. These also make up
+ * times, which say nothing.
+ */
+function wrongSize(file: OpenContent, length: number): InputError {
+  const now = statFd(file.fd);
+  const { size } = file.state;
+  if (isErrno(now) || now.size !== size) checkUnchanged(file);
+  const read = length > size ? 'more can be read' : `${length} can be read`;
+  return new InputError(
+    `its size is not what can be read: it says ${size} bytes, and ${read}. Files that a program makes up as they are read, as on procfs, sysfs and some FUSE file systems, are like this: pack a copy of them, or leave them out, as --one-file-system does`,
+  );
 }
 
 const post = (message: FromWorker): void => parentPort?.postMessage(message);

@@ -6,7 +6,7 @@
  */
 import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { compareBytes, concatBytes, printable } from '../base/bytes.ts';
-import { ENODATA, ENOENT, EOPNOTSUPP, type Errno, errnoOf, isErrno } from '../base/errno.ts';
+import { E2BIG, ENODATA, ENOENT, EOPNOTSUPP, type Errno, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { pathBytes } from '../base/path-text.ts';
 import { isPrivateXattr } from '../base/private-xattrs.ts';
@@ -14,6 +14,8 @@ import type { InodeMetadata, Xattr } from '../manifest/builder.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../manifest/tables.ts';
 import { type FileStat, statAt, statFd } from '../system/file-status.ts';
 import { systemError } from '../system/libc.ts';
+import { requireProc } from '../system/proc.ts';
+import { isOutOfFiles, openFilesAdvice } from '../system/resource-limits.ts';
 import { getXattr, hasNoXattrsAt, listXattrs, openAt } from '../system/syscall.ts';
 import { isSameInode } from './file-state.ts';
 import { FileSystems } from './file-systems.ts';
@@ -27,13 +29,14 @@ export interface DirectoryOptions {
   readonly skipDevices: boolean;
   /** Do not enter other file systems; their mount points become empty directories. */
   readonly oneFileSystem: boolean;
+  /** Directories kept open on the way down; ancestors beyond are reopened through "..". Default: MAX_OPEN. */
+  readonly openDirectories?: number;
   /** Left out wherever they are met: the store that is being written, the image that is being replaced, and its signature. */
   readonly exclude?: { readonly store: string; readonly image: string; readonly signature?: string };
   /** Told of what was left out. */
   readonly warn: (line: string) => void;
 }
 
-/** Directories kept open on the way down; ancestors beyond are reopened through "..". */
 const MAX_OPEN = 128;
 const DIRECTORY_FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 /** O_PATH: a descriptor that only names the file. */
@@ -53,6 +56,10 @@ interface OpenDirectory {
 }
 
 function sourceError(action: string, path: Uint8Array, error: unknown): CfsError {
+  if (isOutOfFiles(error)) {
+    const text = `Cannot ${action} ${printable(path)}: ${reasonOf(error)}. ${openFilesAdvice(error)}`;
+    return new CfsError('system', text, { cause: error });
+  }
   const gone = errnoOf(error) === ENOENT ? ' It vanished while it was packed.' : '';
   return new CfsError('source', `Cannot ${action} ${printable(path)}: ${reasonOf(error)}.${gone}`, { cause: error });
 }
@@ -76,6 +83,7 @@ function statOf(result: FileStat | Errno, path: Uint8Array): FileStat {
 
 /** @throws CfsError (source) where `path` is no directory that can be read */
 export function openDirectorySource(path: string, options: DirectoryOptions): Source {
+  requireProc();
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -192,7 +200,7 @@ class DirectorySource implements Source {
       closeSync(fd);
       throw error;
     }
-    const far = this.#stack.at(-1 - MAX_OPEN);
+    const far = this.#stack.at(-1 - Math.max(2, this.#options.openDirectories ?? MAX_OPEN));
     if (far !== undefined && far.fd >= 0) {
       closeSync(far.fd);
       far.fd = -1;
@@ -291,7 +299,13 @@ const isKept = (name: Uint8Array): boolean =>
 
 /** The attributes of the namespaces that an image keeps; others (system.nfs4_acl, btrfs.*) belong to their file system. */
 function xattrsAt(at: Buffer, path: Uint8Array): Xattr[] {
-  const fail = (errno: Errno): CfsError => sourceError('read the xattrs of', path, systemError(errno, 'getxattr', ''));
+  const fail = (errno: Errno): CfsError =>
+    errno === E2BIG
+      ? new CfsError(
+          'source',
+          `Cannot read the xattrs of ${printable(path)}: their names have more than 64 KiB together, which Linux does not list. Remove some, or pack with --skip-xattrs.`,
+        )
+      : sourceError('read the xattrs of', path, systemError(errno, 'getxattr', ''));
   const names = listXattrs(at);
   if (isErrno(names)) {
     if (names === EOPNOTSUPP) return [];

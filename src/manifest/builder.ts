@@ -8,6 +8,7 @@ import { CfsError } from '../base/error.ts';
 import { GrowableBytes, GrowableF64, GrowableU32 } from './growable.ts';
 import { generationOf, ID_BITS, idOfPath, nextId, ROOT_ID } from './stable-id.ts';
 import {
+  BLOCK_HASHES_LIMIT,
   type ManifestTables,
   NONE,
   PAYLOAD_INLINE,
@@ -134,6 +135,12 @@ export class ManifestBuilder {
     const key = latin1(content.digest);
     let index = this.#objectIndex.get(key);
     if (index === undefined) {
+      if (this.#objectHashes.length + content.blockHashes.length > BLOCK_HASHES_LIMIT) {
+        throw new CfsError(
+          'image',
+          'Cannot make the image: the contents of its large files have more than 8 TiB together, and their hashes do not fit. Pack the tree as several images.',
+        );
+      }
       index = this.#objectSizes.length;
       this.#objectDigests.append(content.digest);
       this.#objectSizes.push(content.size);

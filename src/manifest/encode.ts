@@ -10,6 +10,9 @@ const MAX_REPOSITORIES = 10_000;
 /** cbor-x writes the length of a byte string with at most 32 bits. */
 const COLUMN_LIMIT = 0xffffffff;
 
+/** What a reader takes as a whole (src/image/image-file.ts), less room for keys, a signature and the checksum. */
+const FILE_LIMIT = COLUMN_LIMIT - (1 << 16);
+
 const encoder = new Encoder({
   useRecords: false,
   variableMapSize: true,
@@ -30,12 +33,20 @@ export function encodeManifest(tables: ManifestTables): Uint8Array {
     hash: tables.header.hash,
     blockSize: BLOCK_SIZE,
   };
+  let bytes = 0;
   for (const [table, name, type] of columnNames()) {
     const column = (tables[table] as Record<string, Uint8Array | Uint32Array>)[name] as Uint8Array | Uint32Array;
     if (column.byteLength > COLUMN_LIMIT) {
       throw new CfsError(
         'image',
         `Cannot write the manifest: ${table}.${name} has ${column.byteLength} bytes; a column holds at most ${COLUMN_LIMIT}. Pack the tree as several images.`,
+      );
+    }
+    bytes += column.byteLength;
+    if (bytes > FILE_LIMIT) {
+      throw new CfsError(
+        'image',
+        `Cannot write the manifest: its columns have more than ${FILE_LIMIT} bytes together, which no reader takes. Pack the tree as several images.`,
       );
     }
     const columns = (root[table] ?? {}) as Record<string, unknown>;

@@ -18,6 +18,9 @@ export const PAYLOAD_INLINE = 0x80000000;
 /** The largest content that may lie in the manifest itself, in bytes. */
 export const INLINE_LIMIT = 65536;
 
+/** Bytes of block hashes that fit into an image of 4 GiB, beside the rest of it. */
+export const BLOCK_HASHES_LIMIT: number = 0xffff_ffff - (1 << 20);
+
 export const S_IFMT = 0o170000;
 export const S_IFSOCK = 0o140000;
 export const S_IFLNK = 0o120000;

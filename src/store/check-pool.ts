@@ -4,6 +4,8 @@ import { Worker } from 'node:worker_threads';
 import type { HashAlgorithm } from '../base/digest.ts';
 import { CfsError, type ErrorKind } from '../base/error.ts';
 import { programPath } from '../base/installation.ts';
+import { startThreads, threadError } from '../base/threads.ts';
+import { openFilesLimit } from '../system/resource-limits.ts';
 import type { LocalRepository } from './local.ts';
 import { type Damage, type Oddity, PREFIXES } from './prefix-check.ts';
 
@@ -74,12 +76,12 @@ export async function checkAll(
     directories: Math.min(turn[0] as number, PREFIXES),
   });
   const { path, hash } = repository;
-  const ends = Array.from({ length: threads }, (_, thread) => {
+  const ends = startThreads(threadsFor(roots.length, threads), (thread) => {
     const workerData: CheckSettings = { path, hash, roots, thread, turn, done };
     // they end by themselves: a thread that is terminated inside a native call takes the process with it
     const worker = new Worker(programPath('src/store/check-worker'), { workerData, trackUnmanagedFds: false });
     worker.on('message', receive);
-    worker.on('error', fail);
+    worker.on('error', (error) => fail(threadError(error)));
     return new Promise<void>((resolve) => worker.once('exit', () => resolve()));
   });
   signal?.addEventListener('abort', stop);
@@ -93,6 +95,16 @@ export async function checkAll(
   if (signal?.aborted === true) throw signal.reason;
   if (failure !== undefined) throw failure;
   return { ...progress(), damage, oddities };
+}
+
+/** What node and a thread have open beside lists: directories, an object, an event loop. */
+const FIXED_FILES = 48;
+const THREAD_FILES = 12;
+
+/** Each thread has every list open: fewer threads where the process may not have so many files open. */
+function threadsFor(lists: number, threads: number): number {
+  const room = Math.floor((openFilesLimit() - FIXED_FILES) / (lists + THREAD_FILES));
+  return Math.max(1, Math.min(threads, room));
 }
 
 function errorOf({ kind, message, stack }: CheckMessage & { type: 'failed' }): Error {

@@ -8,7 +8,7 @@ import { isErrno } from '../base/errno.ts';
 import { reasonOf } from '../base/error.ts';
 import { systemError } from '../system/libc.ts';
 import { type ContentSink, chunkBuffer, readContent, readUpTo, segmentsOf, watched } from './content.ts';
-import { cloneFile, copyFileRange, ftruncateSync, pwrite } from './file-calls.ts';
+import { cloneFile, copyFileRange, ftruncateSync, pread, pwrite } from './file-calls.ts';
 
 /** The file that was to be stored cannot be read: no fault of the repository. */
 export class InputError extends Error {}
@@ -97,6 +97,27 @@ export function readInput(fd: number, buffer: Uint8Array, length: number, positi
   } catch (error) {
     throw new InputError(reasonOf(error), { cause: error });
   }
+}
+
+/** Made-up sizes are multiples of this where they are not 0; a page, too. */
+const ROUND_SIZE = 4096;
+
+/**
+ * Reads a file that is being packed into `buffer`, which has more than `size` bytes: to its end, whatever its size is said to be.
+ * @param size what it is said to be
+ * @returns how many bytes there are; `size + 1` where there are more than that
+ * @throws InputError
+ */
+export function readWholeInput(fd: number, buffer: Uint8Array, size: number): number {
+  let length = 0;
+  while (length <= size) {
+    const n = pread(fd, length === 0 ? buffer : buffer.subarray(length), size + 1 - length, length);
+    if (isErrno(n)) throw new InputError(reasonOf(systemError(n, 'read', '')));
+    length += n;
+    // most files end where one read did, as their size says: a second call would take as long as the first
+    if (n === 0 || (length === size && size % ROUND_SIZE !== 0)) break;
+  }
+  return length;
 }
 
 function readExactly(fd: number, buffer: Uint8Array, length: number, position: number): void {

@@ -5,7 +5,7 @@
  */
 import { closeSync, constants } from 'node:fs';
 import { toHex, writeHex } from '../base/bytes.ts';
-import { EEXIST, EINVAL, EISDIR, ENOSYS, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
+import { EEXIST, EINVAL, EISDIR, EMFILE, ENFILE, ENOSYS, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
 import { pathBytes } from '../base/path-text.ts';
 import { AT_FDCWD, systemError } from '../system/libc.ts';
 import { closeFd } from '../system/syscall.ts';
@@ -39,7 +39,9 @@ export interface NewFile {
 export class ObjectFiles {
   readonly #repository: LocalRepository;
   readonly #prefix: string;
-  readonly #directories: (number | undefined)[] = [];
+  /** By the first byte of the digests in it, in the order in which they were opened. */
+  readonly #directories = new Map<number, number>();
+  readonly #most: number;
   #temporary: number | undefined;
   #nameless: boolean;
   #serial = 0;
@@ -47,11 +49,13 @@ export class ObjectFiles {
   /**
    * @param prefix begins the name of each file in tmp/; unique among all writers of the repository
    * @param nameless make files without a name, where the file system knows them; they cannot be set aside
+   * @param most directories of objects that are kept open
    */
-  constructor(repository: LocalRepository, prefix: string, nameless: boolean) {
+  constructor(repository: LocalRepository, prefix: string, nameless: boolean, most = 256) {
     this.#repository = repository;
     this.#prefix = prefix;
     this.#nameless = nameless;
+    this.#most = Math.max(1, most);
   }
 
   /** Bytes of the object's file, or an errno. */
@@ -63,13 +67,13 @@ export class ObjectFiles {
   create(): NewFile {
     const directory = this.#temporaryDirectory();
     if (this.#nameless) {
-      const fd = openNameless(directory, MODE);
+      const fd = this.#unlessFull(() => openNameless(directory, MODE));
       if (!isErrno(fd)) return { fd, name: undefined };
       if (fd !== EOPNOTSUPP && fd !== EISDIR && fd !== EINVAL) throw this.#error(fd, 'open', 'tmp');
       this.#nameless = false;
     }
     const name = Buffer.from(`${this.#prefix}${this.#serial++}`);
-    const fd = openAt(directory, name, NEW_FILE, MODE);
+    const fd = this.#unlessFull(() => openAt(directory, name, NEW_FILE, MODE));
     if (isErrno(fd)) throw this.#error(fd, 'open', 'tmp');
     return { fd, name };
   }
@@ -85,6 +89,8 @@ export class ObjectFiles {
    * @returns false where the object was there already: another writer may have stored it meanwhile, and that one stays
    */
   publish(file: NewFile, digest: Uint8Array): boolean {
+    // first: what is opened later may close the directories of objects
+    if (file.name !== undefined) this.#temporaryDirectory();
     const directory = this.#directoryOf(digest);
     const name = nameOf(digest);
     const result =
@@ -117,7 +123,7 @@ export class ObjectFiles {
 
   /** Closes the directories; they are opened again where they are needed. */
   close(): void {
-    for (const fd of this.#directories.splice(0)) if (fd !== undefined) closeFd(fd);
+    this.#closeDirectories();
     if (this.#temporary !== undefined) closeFd(this.#temporary);
     this.#temporary = undefined;
   }
@@ -138,16 +144,34 @@ export class ObjectFiles {
 
   #directoryOf(digest: Uint8Array): number {
     const index = digest[0] as number;
-    let fd = this.#directories[index];
-    if (fd === undefined) {
-      fd = this.#open(`objects/${toHex(digest.subarray(0, 1))}`);
-      this.#directories[index] = fd;
+    const known = this.#directories.get(index);
+    if (known !== undefined) return known;
+    for (const [oldest, fd] of this.#directories) {
+      if (this.#directories.size < this.#most) break;
+      closeFd(fd);
+      this.#directories.delete(oldest);
     }
+    const fd = this.#open(`objects/${toHex(digest.subarray(0, 1))}`);
+    this.#directories.set(index, fd);
     return fd;
   }
 
+  #closeDirectories(): void {
+    for (const fd of this.#directories.values()) closeFd(fd);
+    this.#directories.clear();
+  }
+
+  /** Opens something; where no more files can be opened, once more without the directories. */
+  #unlessFull(open: () => number | Errno): number | Errno {
+    const fd = open();
+    if ((fd !== EMFILE && fd !== ENFILE) || this.#directories.size === 0) return fd;
+    this.#closeDirectories();
+    return open();
+  }
+
   #open(name: string): number {
-    const fd = openAt(AT_FDCWD, pathBytes(`${this.#repository.path}/${name}`), DIRECTORY);
+    const path = pathBytes(`${this.#repository.path}/${name}`);
+    const fd = this.#unlessFull(() => openAt(AT_FDCWD, path, DIRECTORY));
     if (isErrno(fd)) throw this.#error(fd, 'open', name);
     return fd;
   }

@@ -11,6 +11,7 @@ import { type ContentDigest, digestContent } from '../base/digest.ts';
 import { ENOENT, errnoName, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { systemError } from '../system/libc.ts';
+import { isOutOfFiles, openFilesAdvice } from '../system/resource-limits.ts';
 import { ContentCopier, InputError, writeAll } from './content-copier.ts';
 import { ftruncateSync } from './file-calls.ts';
 import type { LocalRepository } from './local.ts';
@@ -27,6 +28,8 @@ export interface WriterOptions {
   readonly durable: boolean;
   /** Begins the name of each temporary file; unique among all writers of the repository. */
   readonly prefix: string;
+  /** Directories of the repository that it keeps open, 1 to 256. Default: all. */
+  readonly openDirectories?: number;
   /** Called between pieces of long work; may throw to stop it. Nothing is left of the object then. */
   readonly checkpoint?: () => void;
 }
@@ -61,7 +64,7 @@ export class ObjectWriter {
     this.#options = options;
     this.#copier = new ContentCopier(repository.hash, options.checkpoint);
     // thousands wait for their batch: more than a process may have open
-    this.#files = new ObjectFiles(repository, options.prefix, !options.durable);
+    this.#files = new ObjectFiles(repository, options.prefix, !options.durable, options.openDirectories);
   }
 
   get statistics(): WriterStatistics {
@@ -195,6 +198,13 @@ export class ObjectWriter {
       errno !== undefined && (errnoName(errno) === 'ENOSPC' || (error as NodeJS.ErrnoException).code === 'EDQUOT')
         ? ' The objects that were stored before are complete, and the next run uses them.'
         : '';
+    if (isOutOfFiles(error)) {
+      return new CfsError(
+        'system',
+        `Cannot write to repository ${this.#repository.path}: ${reasonOf(error)}. ${openFilesAdvice(error)}`,
+        { cause: error },
+      );
+    }
     const { path } = error as { path?: unknown };
     const where = typeof path === 'string' && path !== '' ? ` (${path})` : '';
     return new CfsError(

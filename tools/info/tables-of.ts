@@ -56,7 +56,12 @@ function sizeOf(path: string): number {
 const read = ({ path, id }: NamedImage): ManifestTables => readImage(path, id).tables;
 
 async function readInThread(image: NamedImage): Promise<ManifestTables> {
-  const worker = new Worker(programPath('tools/info/tables-worker'), { workerData: image });
+  let worker: Worker;
+  try {
+    worker = new Worker(programPath('tools/info/tables-worker'), { workerData: image });
+  } catch {
+    return read(image); // the machine has no room for a thread: one after the other, then
+  }
   const message = await new Promise<TablesMessage>((resolve, reject) => {
     worker.once('message', resolve);
     worker.once('error', reject);

@@ -1,0 +1,110 @@
+/** cfs-mkimage where something is scarce or odd: descriptors, threads, sizes that are made up, sizes beyond the format. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { toHex } from '../../src/base/bytes.ts';
+import { createDigest } from '../../src/base/digest.ts';
+import { EXIT } from '../../tools/cli.ts';
+import { manyFiles, messageOf, mkimage, mountTmpfs, objectsIn, packed } from './cli.ts';
+import { useScratch } from './harness.ts';
+import { HERE, type Outcome, run } from './run.ts';
+
+const scratch = useScratch();
+
+/** Runs cfs-mkimage in a shell that has set limits first. */
+const limited = (limits: string, args: readonly string[]): Promise<Outcome> =>
+  run(['sh', '-c', `${limits}; exec "$@"`, 'sh', ...HERE.tool('cfs-mkimage', ['--print-id', ...args])]);
+
+describe('with few descriptors', () => {
+  test('packs the same image', async () => {
+    const source = manyFiles(scratch.at('many'), 2000, 200);
+    let deep = source;
+    for (let i = 0; i < 100; i++) {
+      deep += '/d';
+      mkdirSync(deep);
+    }
+    writeFileSync(`${deep}/file`, 'content');
+    const { id } = await packed(scratch, [
+      '--no-fsync',
+      '--store',
+      scratch.at('reference'),
+      source,
+      scratch.at('r.cfs'),
+    ]);
+    for (const limit of [80, 1024]) {
+      for (const words of [[], ['--no-fsync']]) {
+        const store = scratch.at(`store-${limit}-${words.length}`);
+        const args = [...words, '--threads', '4', '--store', store, source, scratch.at(`${limit}.cfs`)];
+        const { status, stdout, stderr } = await limited(`ulimit -n ${limit}`, args);
+        expect({ limit, status, stderr, stdout }).toEqual({ limit, status: 0, stderr: '', stdout: `${id}\n` });
+      }
+    }
+  });
+
+  test('says which limit is too low, and does not blame the source', async () => {
+    const args = ['--store', scratch.at('hopeless'), manyFiles(scratch.at('few'), 3, 3), scratch.at('h.cfs')];
+    const outcome = await limited('ulimit -n 50', args);
+    expect(messageOf(outcome, EXIT.system)).toMatch(/this process may have 50 files open, and needs \d+\. Raise/);
+  });
+});
+
+describe('a file whose size is made up', () => {
+  test.each([
+    ['0, of procfs', '/proc/version', 'it says 0 bytes, and more can be read'],
+    ['a page, of sysfs', '/sys/kernel/uevent_seqnum', 'it says 4096 bytes, and'],
+  ])('of %s is no empty file, and did not change', async (what, file, reason) => {
+    if (!existsSync(file)) return;
+    const source = scratch.directory(`made-up-${what.length}`);
+    writeFileSync(`${source}/file`, '');
+    execFileSync('mount', ['--bind', file, `${source}/file`]);
+    try {
+      const outcome = await mkimage(scratch, ['--store', scratch.at('made-up'), source, scratch.at('made-up.cfs')]);
+      const message = messageOf(outcome, EXIT.source);
+      expect(message).toContain(`Cannot pack ${source}/file: its size is not what can be read: ${reason}`);
+      expect(existsSync(scratch.at('made-up.cfs'))).toBe(false);
+    } finally {
+      execFileSync('umount', [`${source}/file`]);
+    }
+  });
+});
+
+describe('sparse files', () => {
+  test('beyond what an image can describe are refused by their size', async () => {
+    const source = await mountTmpfs(scratch.at('huge'));
+    writeFileSync(`${source}/lastlog`, '');
+    truncateSync(`${source}/lastlog`, 9 * 2 ** 40);
+    const outcome = await mkimage(scratch, ['--store', scratch.at('huge-store'), source, scratch.at('huge.cfs')]);
+    expect(messageOf(outcome, EXIT.source)).toContain(
+      `Cannot pack ${source}/lastlog: it has 9895604649984 bytes; an image holds files of at most`,
+    );
+  });
+
+  test.each(['blake3', 'fsverity-sha256'] as const)('keep their holes, with %s', async (hash) => {
+    const source = scratch.directory(`sparse-${hash}`);
+    writeFileSync(`${source}/file`, 'begin');
+    truncateSync(`${source}/file`, 50_000_001);
+    const store = scratch.at(`sparse-store-${hash}`);
+    await packed(scratch, ['--no-fsync', '--hash', hash, '--store', store, source, scratch.at(`${hash}.cfs`)]);
+    const [name = ''] = objectsIn(store);
+    const stat = statSync(`${store}/objects/${name}`);
+    expect(stat.size).toBe(50_000_001);
+    expect(stat.blocks * 512).toBeLessThan(1_000_000);
+    const hasher = createDigest(hash);
+    hasher.update(Buffer.concat([Buffer.from('begin'), Buffer.alloc(50_000_001 - 5)]));
+    expect(name.replace('/', '')).toBe(toHex(hasher.digest()));
+  });
+});
+
+test('a file with more names of xattrs than can be listed is told with what helps', async () => {
+  const source = await mountTmpfs(scratch.at('xattrs'));
+  const program = `import os, sys
+open(sys.argv[1], 'w').write('x' * 100)
+for i in range(5000): os.setxattr(sys.argv[1], 'user.name%05d' % i, b'1')`;
+  // older kernels have no user.* on tmpfs
+  if ((await run(['python3', '-c', program, `${source}/file`])).status !== 0) return;
+  const args = ['--no-fsync', '--store', scratch.at('xattrs-store'), source, scratch.at('xattrs.cfs')];
+  expect(messageOf(await mkimage(scratch, args), EXIT.source)).toContain(
+    `Cannot read the xattrs of ${source}/file: their names have more than 64 KiB together, which Linux does not list. Remove some, or pack with --skip-xattrs.`,
+  );
+  await packed(scratch, ['--skip-xattrs', ...args]);
+});
