@@ -1,6 +1,21 @@
+import { constants } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { EBADF, EIO, EISDIR, ENODATA, ENOENT, ENOSYS, ENOTDIR, ENOTTY, ERANGE, EROFS } from '../../src/base/errno.ts';
+import {
+  EBADF,
+  EINVAL,
+  EIO,
+  EISDIR,
+  ENODATA,
+  ENOENT,
+  ENOSYS,
+  ENOTDIR,
+  ENOTTY,
+  ENXIO,
+  ERANGE,
+  EROFS,
+} from '../../src/base/errno.ts';
 import { ROOT_INO } from '../../src/fs/filesystem.ts';
+import { ImageFilesystem } from '../../src/fs/image-filesystem.ts';
 import * as abi from '../../src/fuse/abi.ts';
 import { attributesOf, imageFixture, inoOf, LARGE, SMALL, smallTree } from '../fs/image-fixture.ts';
 import { file, treeOf } from '../manifest/model.ts';
@@ -9,7 +24,10 @@ import { Client } from './client.ts';
 import * as k from './kernel-structs.ts';
 
 const at = useScratch();
-const { fs } = imageFixture(smallTree, at('small'));
+const { O_RDWR, O_WRONLY } = constants;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const { fs, tables } = imageFixture(smallTree, at('small'));
 const client = new Client(fs);
 const ino = (path: string): number => inoOf(fs, path);
 const name = (text: string): Buffer => Buffer.from(`${text}\0`);
@@ -89,6 +107,33 @@ describe('OPEN, READ and RELEASE', () => {
     expect(read(path, fh, content.length, 4096)).toHaveLength(0);
     expect(read(path, fh, 2 ** 40, 4096)).toHaveLength(0);
     expect(client.ask(abi.FUSE_RELEASE, ino(path), releaseIn(fh))).toHaveLength(0);
+  });
+
+  test('OPEN for writing is refused, also where files are opened without asking', () => {
+    const openless = new ImageFilesystem(tables, { reader: { read: () => 0 } });
+    for (const flags of [O_WRONLY, O_RDWR]) {
+      expect(client.call(abi.FUSE_OPEN, ino('/bin/small'), openIn(flags)).error).toBe(EROFS);
+      expect(new Client(openless).call(abi.FUSE_OPEN, ino('/bin/small'), openIn(flags)).error).toBe(EROFS);
+    }
+    expect(new Client(openless).call(abi.FUSE_OPEN, ino('/bin/small'), openIn(0)).error).toBe(ENOSYS);
+  });
+
+  test('LSEEK tells data and holes, and is not needed where there are no holes', () => {
+    const lseekIn = (offset: number, whence: number): Buffer =>
+      k.struct(k.u64(0), k.u64(offset), k.u32(whence), k.u32(0));
+    expect(client.call(abi.FUSE_LSEEK, ino('/bin/tool'), lseekIn(0, SEEK_DATA)).error).toBe(ENOSYS);
+    const content = Buffer.concat([Buffer.alloc(65_536, 'x'), Buffer.alloc(131_072)]);
+    const sparse = imageFixture(treeOf({ '/f': file(content), '/small': file('x') }), at('sparse')).fs;
+    const seek = (path: string, offset: number, whence: number): number => {
+      const { error, payload } = new Client(sparse).call(abi.FUSE_LSEEK, inoOf(sparse, path), lseekIn(offset, whence));
+      return error === 0 ? Number(payload.readBigUInt64LE(0)) : error;
+    };
+    expect([seek('/f', 5, SEEK_DATA), seek('/f', 5, SEEK_HOLE)]).toEqual([5, 65_536]);
+    expect([seek('/f', 70_000, SEEK_DATA), seek('/f', 70_000, SEEK_HOLE)]).toEqual([ENXIO, 70_000]);
+    expect([seek('/f', 196_608, SEEK_DATA), seek('/f', 196_608, SEEK_HOLE)]).toEqual([ENXIO, ENXIO]);
+    expect([seek('/small', 0, SEEK_DATA), seek('/small', 0, SEEK_HOLE)]).toEqual([0, 1]);
+    expect([seek('/', 0, SEEK_DATA), seek('/f', 0, 0)]).toEqual([EINVAL, EINVAL]);
+    expect(attributesOf(sparse, '/f')).toMatchObject({ size: 196_608, blocks: 128 });
   });
 
   test('OPEN keeps the page cache and needs no FLUSH', () => {
