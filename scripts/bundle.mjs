@@ -12,6 +12,7 @@ for (const program of [
   'src/build/content-worker',
   'src/store/check-worker',
   'tools/info/ask-mounts',
+  'tools/checkpoint/holder-main',
   'tools/info/tables-worker',
 ]) {
   const bundle = await rolldown({ ...shared, input: `${dist}${program}.js` });

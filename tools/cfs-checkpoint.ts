@@ -4,8 +4,9 @@ import { resolve } from 'node:path';
 import { oneLine } from '../src/base/bytes.ts';
 import { CfsError } from '../src/base/error.ts';
 import { check } from './checkpoint/check.ts';
+import { releaseNames } from './checkpoint/names.ts';
 import { prepare } from './checkpoint/prepare.ts';
-import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
+import { EXIT, type ExitStatus, makeCommand, printError, printJson, runTool } from './cli.ts';
 import { formatCounted } from './format.ts';
 
 const EXAMPLES = `  cfs-checkpoint prepare -D dump /mnt 4711 && criu dump -t 4711 -D dump
@@ -16,6 +17,12 @@ interface Options {
   readonly imagesDir: string;
   readonly json: boolean;
 }
+
+interface PrepareOptions extends Options {
+  readonly hold: boolean;
+}
+
+const warn = (line: string): void => printError('cfs-checkpoint', line);
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   let status: ExitStatus = EXIT.ok;
@@ -32,8 +39,19 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
       .option('--json', 'one JSON value on standard output', false);
   add(
     'prepare <mount> <pid...>',
-    'before the dump: have watched files found by their paths, save sources and files',
-  ).action((mount: string, pids: string[], options: Options) => showPrepared(mount, pids.map(parsePid), options));
+    'before the dump: have watched files found by their paths until the processes end, save sources and files',
+  )
+    .option('--no-hold', 'start no process that holds the names of watched files until the dumped processes end')
+    .action((mount: string, pids: string[], options: PrepareOptions) =>
+      showPrepared(mount, pids.map(parsePid), options),
+    );
+  add('release', 'after a dump that leaves the processes running: end the process that holds the names').action(
+    async ({ imagesDir, json }: Options) => {
+      const released = await releaseNames(resolve(imagesDir));
+      if (json) printJson({ released });
+      else process.stdout.write(released ? 'released\n' : 'no names were held\n');
+    },
+  );
   add(
     'check <mount>',
     `before the restore: whether the files in use are as they were; exit status ${EXIT.found} if not`,
@@ -43,7 +61,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   program.action(() => {
     throw new CfsError(
       'usage',
-      "no command was given; the commands are prepare and check. 'cfs-checkpoint --help' shows more.",
+      "no command was given; the commands are prepare, release and check. 'cfs-checkpoint --help' shows more.",
     );
   });
   await program.parseAsync(argv);
@@ -56,21 +74,26 @@ function parsePid(text: string): number {
   return pid;
 }
 
-function showPrepared(mount: string, pids: readonly number[], { imagesDir, json }: Options): void {
-  const prepared = prepare(mount, pids, resolve(imagesDir));
+async function showPrepared(
+  mount: string,
+  pids: readonly number[],
+  { imagesDir, json, hold }: PrepareOptions,
+): Promise<void> {
+  const prepared = await prepare(mount, pids, resolve(imagesDir), { hold, warn });
   if (json) {
     printJson(prepared);
     return;
   }
-  const { mountpoint, processes, files, watched, sourceList } = prepared;
+  const { mountpoint, processes, files, watched, holder, sourceList } = prepared;
   process.stdout.write(
     `process${processes.length === 1 ? '' : 'es'} ${processes.join(' ')}: ${formatCounted(files, 'file')} of ${mountpoint} in use, ${watched} of them watched\n` +
+      (holder === undefined ? '' : `process ${holder} holds their names until the dumped processes end\n`) +
       `saved ${sourceList}: after the dump 'umount ${mountpoint}', before the restore 'cfs-mount --from ${imagesDir}'\n`,
   );
 }
 
 function showChecked(mount: string, { imagesDir, json }: Options): ExitStatus {
-  const files = check(resolve(imagesDir), mount);
+  const files = check(resolve(imagesDir), mount, warn);
   const changed = files.filter(({ problem }) => problem !== undefined);
   if (json) printJson(files);
   else if (changed.length === 0)

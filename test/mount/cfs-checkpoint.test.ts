@@ -19,6 +19,7 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { isErrno } from '../../src/base/errno.ts';
+import { formatHandle } from '../../src/base/handle-format.ts';
 import { O_PATH, openByHandle } from '../../src/system/file-handle.ts';
 import { parseSavedFiles, type SavedFile } from '../../tools/checkpoint/saved-files.ts';
 import { parseWatches, type Watch } from '../../tools/checkpoint/watches.ts';
@@ -27,8 +28,8 @@ import { parseSavedSources } from '../../tools/saved-sources.ts';
 import { messageOf } from './cli.ts';
 import { type Mounted, type Packed, useScratch } from './harness.ts';
 import { FAN_CLOSE_NOWRITE, FAN_MARK_INODE, FAN_REPORT_FID, Fanotify, IN_CLOSE_NOWRITE, Inotify } from './notify.ts';
-import { type Outcome, run } from './run.ts';
-import { dropCaches } from './system.ts';
+import { type Outcome, run, succeed } from './run.ts';
+import { dropCaches, isAlive, until } from './system.ts';
 
 const scratch = useScratch();
 const source = scratch.at('source');
@@ -49,7 +50,9 @@ beforeAll(async () => {
 
 const fds: number[] = [];
 const children: ChildProcess[] = [];
+const dumps: string[] = [];
 afterEach(async () => {
+  for (const dump of dumps.splice(0)) await checkpoint('release', '-D', dump);
   for (const fd of fds.splice(0)) closeSync(fd);
   for (const child of children.splice(0)) {
     const ended = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined;
@@ -92,6 +95,7 @@ interface Prepared {
   readonly processes: readonly number[];
   readonly files: number;
   readonly watched: number;
+  readonly holder?: number;
   readonly sourceList: string;
   readonly fileList: string;
 }
@@ -106,6 +110,7 @@ async function prepared(dump: string, mounted: Mounted, ...pids: readonly number
     mounted.path,
     ...pids.map(String),
   );
+  dumps.push(dump);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   return JSON.parse(stdout) as Prepared;
 }
@@ -256,6 +261,94 @@ describe('cfs-checkpoint prepare', () => {
   });
 });
 
+describe('the names of watched files', () => {
+  /** A process that watches all files of a mount until it is ended. */
+  async function watching(mounted: Mounted): Promise<number> {
+    const script =
+      'import ctypes,sys,time\nlibc=ctypes.CDLL(None)\nfd=libc.inotify_init()\n' +
+      'for p in sys.argv[1:]: assert libc.inotify_add_watch(fd,p.encode(),16)>=0\nprint("ready",flush=True)\ntime.sleep(600)';
+    return started(['python3', '-c', script, ...WATCHED.map((name) => mounted.at(name))], '/');
+  }
+
+  const watchesOfProcess = (pid: number): Watch[] =>
+    readdirSync(`/proc/${pid}/fdinfo`).flatMap((fd) =>
+      parseWatches(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1')),
+    );
+
+  test('are held until the process ends, where memory gets scarce, and do not keep the mount busy', async () => {
+    const mounted = await scratch.mount(packed.image);
+    const pid = await watching(mounted);
+    const dump = scratch.directory('dump');
+    const { holder } = await prepared(dump, mounted, pid);
+    expect(holder).toBeGreaterThan(1);
+    dropCaches();
+    const paths = shownPaths(mounted, watchesOfProcess(pid));
+    expect(paths.sort()).toEqual(WATCHED.map((name) => mounted.at(name)).sort());
+    expect(await checkpoint('check', '-D', dump, mounted.path)).toMatchObject({ status: EXIT.ok, stderr: '' });
+    const [child] = children.splice(0) as [ChildProcess];
+    const ended = once(child, 'exit');
+    process.kill(pid, 'SIGKILL');
+    await ended;
+    await until('nobody holds the names', () => !isAlive(holder as number));
+    // it held them to the end
+    expect(await checkpoint('check', '-D', dump, mounted.path)).toMatchObject({ status: EXIT.ok, stderr: '' });
+    expect((await checkpoint('release', '-D', dump)).stdout).toBe('no names were held\n');
+  });
+
+  test('do not keep the mount from being unmounted', async () => {
+    const mounted = await scratch.mount(packed.image);
+    watchByInotify([mounted.at('large')]);
+    const dump = scratch.directory('dump');
+    await prepared(dump, mounted, process.pid);
+    for (const fd of fds.splice(0)) closeSync(fd);
+    await succeed(['umount', mounted.path]);
+    await checkpoint('release', '-D', dump);
+    await mounted.expectGone();
+  });
+
+  test('are said to be lost where the process that held them was killed, or none was wanted', async () => {
+    const mounted = await scratch.mount(packed.image);
+    watchByInotify([mounted.at('large')]);
+    const dump = scratch.directory('dump');
+    const { holder } = await prepared(dump, mounted, process.pid);
+    process.kill(holder as number, 'SIGKILL');
+    await until('the holder is gone', () => !isAlive(holder as number));
+    const warning = /^cfs-checkpoint: the names of watched files were not held/;
+    const check = (): Promise<Outcome> => checkpoint('check', '-D', dump, mounted.path);
+    expect((await check()).stderr).toMatch(warning);
+    expect((await prepared(dump, mounted, process.pid)).holder).toBeGreaterThan(1);
+    expect((await check()).stderr).toBe('');
+    const args = ['prepare', '--no-hold', '-D', dump, mounted.path, String(process.pid)];
+    expect((await checkpoint(...args)).stdout).not.toContain('holds');
+    expect((await check()).stderr).toMatch(warning);
+  });
+
+  test('of files deeper than PATH_MAX are no reason to give up', async () => {
+    const deep = scratch.directory('deep');
+    await succeed([
+      'python3',
+      '-c',
+      'import os,sys\nos.chdir(sys.argv[1])\nfor i in range(50): os.mkdir("d"*100); os.chdir("d"*100)\nopen("leaf","w").write("leaf"*50)',
+      deep,
+    ]);
+    const mounted = await scratch.mount((await scratch.pack(deep)).image);
+    // sh cannot go there
+    const script =
+      'import os,time\nfor i in range(50): os.chdir("d"*100)\nos.dup2(os.open("leaf",0),3)\nprint("ready",flush=True)\ntime.sleep(600)';
+    const pid = await started(['python3', '-c', script], mounted.path);
+    const dump = scratch.directory('dump');
+    const { status, stdout, stderr } = await checkpoint('prepare', '-D', dump, mounted.path, String(pid));
+    expect(status).toBe(EXIT.ok);
+    expect(stdout).toContain('in use');
+    expect(stderr).toMatch(/fd 3 uses, has a path too long to tell: .* CRIU cannot dump/);
+    expect(savedFiles(dump).some(({ path }) => path.endsWith('/leaf'))).toBe(true);
+    const { handle } = savedFiles(dump).find(({ path }) => path.endsWith('/leaf')) as SavedFile;
+    const opened = await scratch.tool('cfs-info', ['open-handle', mounted.path, formatHandle(handle)]);
+    expect(opened.status).toBe(EXIT.ok);
+    expect(opened.stdout).toContain('path:         not known: a path too long to tell');
+  });
+});
+
 describe('cfs-checkpoint check', () => {
   test('finds in another version of the image what is not as it was', async () => {
     const mounted = await scratch.mount(packed.image);
@@ -265,7 +358,8 @@ describe('cfs-checkpoint check', () => {
     await prepared(dump, mounted, process.pid);
     for (const fd of fds.splice(0)) closeSync(fd);
     const same = await checkpoint('check', '-D', dump, mounted.path);
-    expect([same.status, same.stdout]).toEqual([0, `${WATCHED.length + 1} files are as they were\n`]);
+    expect(same).toMatchObject({ status: 0, stdout: `${WATCHED.length + 1} files are as they were\n`, stderr: '' });
+    expect((await checkpoint('release', '-D', dump)).stdout).toBe('released\n');
     await mounted.unmount();
 
     const second = scratch.at('second version');
@@ -318,7 +412,7 @@ test('cfs-checkpoint names its commands where there is none of the name', async 
   for (const args of [[], ['dump']]) {
     const { status, stderr } = await checkpoint(...args);
     expect(status).toBe(EXIT.usage);
-    expect(stderr).toMatch(/prepare and check|unknown command|too many arguments/);
+    expect(stderr).toMatch(/prepare, release and check|unknown command|too many arguments/);
   }
   expect((await run([process.execPath, '--version'])).status).toBe(0);
 });

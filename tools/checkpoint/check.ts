@@ -11,6 +11,7 @@ import { errnoText } from '../../src/system/libc.ts';
 import { closeFd } from '../../src/system/syscall.ts';
 import { askMountAt } from '../info/mounted.ts';
 import { requireLastingHandles } from './lasting-handles.ts';
+import { namesState } from './names.ts';
 import { FILES_FILE, parseSavedFiles, type SavedFile } from './saved-files.ts';
 
 export interface CheckedFile {
@@ -20,9 +21,13 @@ export interface CheckedFile {
   readonly problem: string | undefined;
 }
 
-/** @throws CfsError: `usage` where there is no such list or mount, or it has driver=fuse-native; `system` where handles cannot be opened */
-export function check(directory: string, mount: string): CheckedFile[] {
+/**
+ * @param warn told where names of watched files may have been lost before the dump
+ * @throws CfsError: `usage` where there is no such list or mount, or it has driver=fuse-native; `system` where handles cannot be opened
+ */
+export function check(directory: string, mount: string, warn: (line: string) => void): CheckedFile[] {
   const files = readList(join(directory, FILES_FILE));
+  if (files.some(isWatched) && namesState(directory) === 'lost') warn(LOST);
   // another file system's inodes could have the same numbers
   requireLastingHandles(mount, askMountAt(mount).mount);
   const root = openSync(mount, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -32,6 +37,11 @@ export function check(directory: string, mount: string): CheckedFile[] {
     closeSync(root);
   }
 }
+
+const LOST =
+  'the names of watched files were not held until the dump was done: where memory was scarce, the restore cannot find them';
+
+const isWatched = ({ uses }: SavedFile): boolean => uses.some((use) => / watch of fd \d+$/.test(use));
 
 function readList(path: string): SavedFile[] {
   try {

@@ -5,7 +5,7 @@
  */
 import { fstatSync, lstatSync, readlinkSync } from 'node:fs';
 import { printable } from '../../src/base/bytes.ts';
-import { isErrno } from '../../src/base/errno.ts';
+import { ENAMETOOLONG, errnoOf, isErrno } from '../../src/base/errno.ts';
 import { listMounts, type MountEntry, mountIdOfFd } from '../../src/system/mount-table.ts';
 import { getXattrOfFd } from '../../src/system/syscall.ts';
 
@@ -29,6 +29,8 @@ export interface OpenPath {
   readonly path: Buffer | undefined;
   /** Why there is no path. */
   readonly problem: string | undefined;
+  /** There is a path, but no system call takes it. */
+  readonly isTooLong: boolean;
   readonly imagePath: Buffer | undefined;
   readonly mount: MountEntry | undefined;
 }
@@ -38,14 +40,29 @@ export function pathOfFd(fd: number): OpenPath {
   const mounts = listMounts();
   const mount = mountOfFd(fd, mounts);
   const imagePath = imagePathOf(fd);
-  const shown = readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' });
-  const candidates = [...(imagePath === undefined ? [] : placesOf(imagePath, mount, mounts)), shown];
-  const path = candidates.find((candidate) => leadsTo(candidate, fd));
-  const problem = path === undefined ? problemOf(imagePath) : undefined;
-  return { path, problem, imagePath, mount };
+  const shown = shownPathOf(fd);
+  const candidates = imagePath === undefined ? [] : placesOf(imagePath, mount, mounts);
+  const path = [...candidates, ...(shown ?? [])].find((candidate) => leadsTo(candidate, fd));
+  const isTooLong = path === undefined && (shown === undefined || candidates.some(({ length }) => length > LONGEST));
+  const problem = path === undefined ? problemOf(imagePath, isTooLong) : undefined;
+  return { path, problem, isTooLong, imagePath, mount };
 }
 
-function problemOf(imagePath: Buffer | undefined): string {
+/** Bytes of the longest path that a system call takes (PATH_MAX less its end). */
+const LONGEST = 4095;
+
+/** What the kernel shows, in a list; undefined where it is too long for it. */
+function shownPathOf(fd: number): readonly [Buffer] | undefined {
+  try {
+    return [readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' })];
+  } catch (error) {
+    if (errnoOf(error) === ENAMETOOLONG) return undefined;
+    throw error;
+  }
+}
+
+function problemOf(imagePath: Buffer | undefined, isTooLong: boolean): string {
+  if (isTooLong) return `a path too long to tell: system calls take ${LONGEST} bytes`;
   return imagePath === undefined
     ? 'the kernel has not looked up a name of this file yet; a connectable handle has one'
     : `no mount here shows ${printable(imagePath)} of the image`;

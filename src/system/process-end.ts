@@ -1,0 +1,48 @@
+/** Waiting for processes that are no children. Linux 5.3. */
+import { type Errno, ESRCH, isErrno } from '../base/errno.ts';
+import { asErrno, native } from './libc.ts';
+import { closeFd } from './syscall.ts';
+
+const pidfdOpenFn = native('long syscall(long number, int pid, unsigned int flags)');
+const pollFn = native('int poll(_Inout_ uint8_t *fds, unsigned long count, int timeout)');
+/** pidfd_open(2); the same number on all architectures. */
+const SYS_PIDFD_OPEN = 434;
+const POLLIN = 1;
+const POLLFD_SIZE = 8;
+/** In case a signal ends a poll(2), or it is asked for more than it takes. */
+const LONGEST_POLL_MS = 60_000;
+
+/** Descriptors that can be read when their processes end. Those that have ended already are left out. */
+export function watchProcesses(pids: readonly number[]): number[] | Errno {
+  const fds: number[] = [];
+  for (const pid of pids) {
+    const fd = asErrno(pidfdOpenFn(SYS_PIDFD_OPEN, pid, 0));
+    if (!isErrno(fd)) fds.push(fd);
+    else if (fd !== ESRCH) return fd;
+  }
+  return fds;
+}
+
+/**
+ * Blocks this thread until all of the processes have ended.
+ * @param fds of `watchProcesses`; closed when their processes have ended
+ * @returns false where the time was over first
+ */
+export function waitForEnds(fds: readonly number[], timeoutMs: number): boolean {
+  const end = Date.now() + timeoutMs;
+  let left = [...fds];
+  while (left.length > 0) {
+    const ms = Math.min(end - Date.now(), LONGEST_POLL_MS);
+    if (ms <= 0) return false;
+    const list = Buffer.alloc(left.length * POLLFD_SIZE);
+    for (const [i, fd] of left.entries()) {
+      list.writeInt32LE(fd, i * POLLFD_SIZE);
+      list.writeInt16LE(POLLIN, i * POLLFD_SIZE + 4);
+    }
+    pollFn(list, left.length, ms);
+    const hasEnded = (i: number): boolean => list.readInt16LE(i * POLLFD_SIZE + 6) !== 0;
+    for (const [i, fd] of left.entries()) if (hasEnded(i)) closeFd(fd);
+    left = left.filter((_, i) => !hasEnded(i));
+  }
+  return true;
+}
