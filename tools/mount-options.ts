@@ -232,6 +232,10 @@ export function formatMountWords(words: MountWords): string {
 
 const escaped = (value: string): string => value.replace(/[\\,]/g, '\\$&');
 
-function splitList(list: string): string[] {
+/** The words of a list; `\,` is a comma in a value. */
+export function splitList(list: string): string[] {
   return (list.match(/(?:\\.|[^,\\])+/g) ?? []).map((word) => word.replace(/\\(.)/g, '$1'));
 }
+
+/** Whether mount(8) asks for changes of a mount that is there. */
+export const isRemount = (lists: readonly string[]): boolean => lists.flatMap(splitList).includes('remount');

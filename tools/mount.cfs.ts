@@ -1,10 +1,13 @@
 #!/usr/bin/env node
+import { version } from '../src/base/installation.ts';
 /**
  * The helper of mount(8) for `mount -t cfs` and /etc/fstab: /sbin/mount.cfs. It is called as
- * `mount.cfs SOURCE DIRECTORY [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`, and does what cfs-mount does.
+ * `mount.cfs SOURCE DIRECTORY [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`, and does what cfs-mount does. A mount that is there is of
+ * type fuse.cfs, so `mount -o remount` wants the same as /sbin/mount.fuse.cfs.
  */
 import { makeArgumentsExact } from '../src/system/exact-words.ts';
-import { EXIT } from './cli.ts';
+import { EXIT, runTool } from './cli.ts';
+import { isRemount } from './mount-options.ts';
 
 interface Call {
   readonly paths: readonly string[];
@@ -38,9 +41,27 @@ function parseCall(words: readonly string[]): Call {
   return { paths, options, isFake, unknown };
 }
 
+const HELP = `Usage: mount.cfs IMAGE MOUNTPOINT [-o OPTIONS]
+
+What mount(8) calls for 'mount -t cfs IMAGE MOUNTPOINT' and for lines of /etc/fstab, linked as /sbin/mount.cfs, and
+for 'mount -o remount,noexec MOUNTPOINT' as /sbin/mount.fuse.cfs. The options are those of cfs-mount; a remount
+changes exec, suid, dev, atime and their opposites. -f only pretends; -s, -n, -v and -N are ignored.
+`;
+
 makeArgumentsExact();
 const { paths, options, isFake, unknown } = parseCall(process.argv.slice(2));
-if (unknown !== undefined || paths.length !== 2) {
+const lists = options.filter((_, i) => i % 2 === 1);
+if (process.argv.slice(2).some((word) => word === '--help' || word === '-h')) {
+  process.stdout.write(HELP);
+} else if (process.argv.slice(2).some((word) => word === '--version' || word === '-V')) {
+  process.stdout.write(`${version()}\n`);
+} else if (isRemount(lists) && unknown === undefined && paths.length === 2 && !isFake) {
+  const { remount } = await import('./remount.ts');
+  await runTool('mount.cfs', async () => {
+    remount(paths[1] as string, lists);
+    return EXIT.ok;
+  }, ['mount', 'system']);
+} else if (unknown !== undefined || paths.length !== 2) {
   process.stderr.write(
     `mount.cfs: ${unknown === undefined ? 'it takes IMAGE and MOUNTPOINT' : `unknown option ${unknown}`}\n`,
   );
