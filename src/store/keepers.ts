@@ -7,7 +7,7 @@ import { openSync, unlinkSync } from './file-calls.ts';
 import { tryLock } from './flock.ts';
 import { KeepListFile } from './keep-list-file.ts';
 import type { LocalRepository } from './local.ts';
-import { namesIn, openRoot, PACKED } from './roots.ts';
+import { isRootLocked, namesIn, openRoot, PACKED } from './roots.ts';
 
 /** Digests that ascend, none twice, those of one first byte at a time. */
 export interface KeptDigests {
@@ -43,7 +43,7 @@ export class KeptInMemory implements KeptDigests {
 /** How many there are of each kind. */
 export interface KeeperCounts {
   readonly registered: number;
-  /** Leases that mounts hold. */
+  /** Leases that mounts hold, and registered images that are mounted, each counted once. */
   readonly mounted: number;
   /** Images that were packed a short while ago and not registered. */
   readonly packed: number;
@@ -129,12 +129,16 @@ export class Keepers {
     }
   }
 
+  /** Hold the exclusive lock. */
   get counts(): KeeperCounts {
     const kinds = [...this.#kept.values()].map(({ kind }) => kind);
     const count = (wanted: Kept['kind']): number => kinds.filter((kind) => kind === wanted).length;
+    const lockedRoots = [...this.#kept.values()].filter(
+      ({ kind, list }) => kind === 'registered' && isRootLocked(this.#repository, list.header.image),
+    );
     return {
       registered: count('registered'),
-      mounted: count('mounted'),
+      mounted: count('mounted') + lockedRoots.length,
       packed: count('packed'),
       dead: this.#dead.size,
     };

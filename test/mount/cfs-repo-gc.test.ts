@@ -285,6 +285,7 @@ describe('cfs-repo images', () => {
   test('keeps an image that is not where it was as long as it is mounted', async () => {
     const { id } = await pack(10);
     const mounted = await scratch.mount(image(10), { repos: [store] });
+    expect(await done('gc', store)).toContain('images      1 registered, 1 mounted\n');
     rmSync(image(10));
     expect(await done('unregister', '--gone', store)).toContain(`${id}  stays registered; it is mounted`);
     await mounted.unmount();
@@ -377,6 +378,29 @@ describe('cfs-repo images', () => {
     await done('unregister', store, image(10));
     expect(messageOf(await repo('unregister', store, image(10)), 1, 'cfs-repo')).toContain('is not registered');
     expect(messageOf(await repo('unregister', store), 1, 'cfs-repo')).toContain('or --gone');
+  });
+
+  test('fsck names the files that have a damaged object, and another image at a registered path', async () => {
+    const tree = scratch.directory(`named-${serial}`);
+    mkdirSync(join(tree, 'sub'));
+    for (const name of ['sub/one', 'two']) writeFileSync(join(tree, name), 'the same '.repeat(50));
+    writeFileSync(join(tree, 'other'), 'another '.repeat(50));
+    const { id } = await packed(scratch, ['--store', store, tree, image(1)]);
+    const list = (await scratch.tool('cfs-info', ['objects', image(1)])).stdout.trim().split('\n');
+    const object = (list.find((line) => line.endsWith(' 2')) as string).slice(0, 64);
+    truncateSync(join(store, 'objects', object.slice(0, 2), object.slice(2)), 5);
+    expect((await repo('fsck', '-n', store)).stdout).toMatch(
+      new RegExp(`^${object}  its content is corrupted  1\\.cfs:/sub/one \\(\\+1 more\\)  left$`, 'm'),
+    );
+    expect(JSON.parse((await repo('fsck', '-n', '--json', store)).stdout)).toMatchObject({
+      damaged: [{ object, inCount: 2, in: ['/sub/one', '/two'].map((file) => ({ image: image(1), file })) }],
+      replacedImages: [],
+    });
+    const { id: other } = await pack(10);
+    await succeed(['cp', image(10), image(1)]);
+    expect((await repo('fsck', '-n', store)).stdout).toContain(
+      `${id}  another image is at its path, ${other}: ${image(1)}\n`,
+    );
   });
 
   test('fsck tells of an object of a registered image that is missing, and fetches it', async () => {

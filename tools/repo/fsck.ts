@@ -1,7 +1,9 @@
 /** `cfs-repo fsck`. */
 import { availableParallelism } from 'node:os';
+import { basename } from 'node:path';
 import { printable } from '../../src/base/bytes.ts';
-import { pathBytes } from '../../src/base/path-text.ts';
+import { pathBytes, pathText } from '../../src/base/path-text.ts';
+import { type ObjectUsers, usersOfObjects } from '../../src/image/object-users.ts';
 import { ImageFinder } from '../../src/image/registered-image.ts';
 import { type CheckProgress, checkRepository, type FsckResult } from '../../src/store/fsck.ts';
 import type { LocalRepository } from '../../src/store/local.ts';
@@ -71,31 +73,49 @@ async function fsck(dir: string, { repairFrom, dryRun, jobs, json }: Options): P
   }
   const ms = Math.round(performance.now() - started);
   const { path, uuid, hash } = repository;
-  const damagedImages = findDamagedImages(repository);
-  const result = { ...checked, damagedImages };
-  if (json) printJson({ path, uuid, hash, ...result, damaged: result.damaged.map(jsonOf), seconds: ms / 1000 });
+  const images = lookAtImages(repository);
+  const objects = checked.damaged.map(({ object }) => object);
+  const result: Result = { ...checked, ...images, users: usersOfObjects(objects, images.readable) };
+  const { users, readable, ...told } = result;
+  const damaged = result.damaged.map((damage) => jsonOf(damage, users.get(damage.object)));
+  if (json) printJson({ path, uuid, hash, ...told, damaged, seconds: ms / 1000 });
   else process.stdout.write(textOf(result, ms));
   return statusOf(result);
 }
 
-interface DamagedImage {
+interface ImageFile {
   readonly image: string;
   readonly path: string;
 }
 
-type Result = FsckResult & { readonly damagedImages: readonly DamagedImage[] };
+/** What is at the paths of registered images. */
+interface ImageFiles {
+  /** The image, with bytes that have changed, or a file of another kind. */
+  readonly damagedImages: readonly ImageFile[];
+  /** Another image. */
+  readonly replacedImages: readonly (ImageFile & { readonly other: string })[];
+  /** Paths of images that are there. */
+  readonly readable: readonly string[];
+}
+
+type Result = FsckResult & ImageFiles & { readonly users: ReadonlyMap<string, ObjectUsers> };
 
 const isRepaired = ({ from }: Repaired): boolean => from !== undefined;
 
-/** Registered images whose files are at their paths, with bytes that have changed. */
-function findDamagedImages(repository: LocalRepository): readonly DamagedImage[] {
+function lookAtImages(repository: LocalRepository): ImageFiles {
   const finder = new ImageFinder();
-  return listRoots(repository).flatMap(({ image, paths }) =>
-    finder
-      .look(paths, image)
-      .filter(({ state }) => state === 'damaged')
-      .map(({ path }) => ({ image, path })),
+  const all = listRoots(repository).flatMap(({ image, paths }) =>
+    finder.look(paths, image).map((found) => ({ image, ...found })),
   );
+  const there = all.flatMap(({ image, state, path, now }) =>
+    state === 'there' || state === 'moved' ? [[image, now ?? path] as const] : [],
+  );
+  return {
+    damagedImages: all.filter(({ state }) => state === 'damaged').map(({ image, path }) => ({ image, path })),
+    replacedImages: all.flatMap(({ image, path, other }) => (other === undefined ? [] : [{ image, path, other }])),
+    // one path of each
+    readable: [...new Map(there).values()],
+  };
 }
 
 function statusOf({ damaged, badRoots, damagedImages }: Result): ExitStatus {
@@ -104,7 +124,20 @@ function statusOf({ damaged, badRoots, damagedImages }: Result): ExitStatus {
   return damaged.every(isRepaired) ? EXIT.repaired : EXIT.found;
 }
 
-const jsonOf = (damage: Repaired): object => ({ ...damage, repaired: isRepaired(damage) });
+const jsonOf = (damage: Repaired, users: ObjectUsers | undefined): object => ({
+  ...damage,
+  repaired: isRepaired(damage),
+  in: (users?.first ?? []).map(({ image, file }) => ({ image, file: pathText(file) })),
+  inCount: users?.count ?? 0,
+});
+
+/** "doc.cfs:/bash/copyright (+2 more)" */
+function usersText(users: ObjectUsers | undefined): string {
+  const [first] = users?.first ?? [];
+  if (users === undefined || first === undefined) return '';
+  const more = users.count > 1 ? ` (+${formatCount(users.count - 1)} more)` : '';
+  return `${basename(first.image)}:${printable(first.file)}${more}`;
+}
 
 /** "[######......] 40%  12,000 objects/s  2.1 GB/s  12 s left" */
 function progressText({ objects, bytes, directories }: CheckProgress, elapsedMs: number): string {
@@ -115,7 +148,8 @@ function progressText({ objects, bytes, directories }: CheckProgress, elapsedMs:
 }
 
 function textOf(result: Result, ms: number): string {
-  const { objects, bytes, damaged, roots, badRoots, damagedImages, oddities, temporaries, quarantined } = result;
+  const { objects, bytes, damaged, roots, badRoots, damagedImages, replacedImages, users } = result;
+  const { oddities, temporaries, quarantined } = result;
   const rate = `${formatDuration(ms)}, ${formatBytes((bytes * 1000) / Math.max(ms, 1))}/s`;
   const repaired = damaged.filter(isRepaired).length;
   const lines = [
@@ -130,7 +164,13 @@ function textOf(result: Result, ms: number): string {
   if (temporaries > 0) lines.push(`unfinished  ${formatCounted(temporaries, 'file')} in tmp/`);
   if (oddities.length > 0) lines.push(`odd         ${formatCount(oddities.length)}`);
   if (damaged.length > 0) {
-    lines.push('', ...formatTable(['object', 'problem', 'now'], damaged.map(rowOf)));
+    lines.push(
+      '',
+      ...formatTable(
+        ['object', 'problem', 'in', 'now'],
+        damaged.map((damage) => rowOf(damage, users.get(damage.object))),
+      ),
+    );
   }
   if (badRoots.length > 0) {
     lines.push(
@@ -148,6 +188,13 @@ function textOf(result: Result, ms: number): string {
     ]);
     lines.push('', ...formatTable(['image', 'problem'], rows));
   }
+  if (replacedImages.length > 0) {
+    const rows = replacedImages.map(({ image, path, other }) => [
+      image,
+      `another image is at its path, ${other}: ${printable(pathBytes(path))}`,
+    ]);
+    lines.push('', ...formatTable(['image', 'note'], rows));
+  }
   if (oddities.length > 0) {
     const rows = oddities.map(({ path, problem, mended }) => [path, problem, mended === true ? 'mended' : 'left']);
     lines.push('', ...formatTable(['entry', 'problem', 'now'], rows));
@@ -155,7 +202,7 @@ function textOf(result: Result, ms: number): string {
   return `${lines.join('\n')}\n`;
 }
 
-function rowOf(damage: Repaired): readonly string[] {
+function rowOf(damage: Repaired, users: ObjectUsers | undefined): readonly string[] {
   const { object, problem, quarantined, from, hindrance } = damage;
   const parts = [
     ...(from === undefined ? [] : [`repaired from ${from}`]),
@@ -163,5 +210,5 @@ function rowOf(damage: Repaired): readonly string[] {
     ...(hindrance === undefined ? [] : [`not repaired: ${hindrance}`]),
   ];
   // which other digest it has is told by --json
-  return [object, problem.replace(/: \S+ is [0-9a-f]{64}$/, ''), parts.join('; ') || 'left'];
+  return [object, problem.replace(/: \S+ is [0-9a-f]{64}$/, ''), usersText(users), parts.join('; ') || 'left'];
 }
