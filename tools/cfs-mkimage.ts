@@ -252,6 +252,7 @@ function targetOf(image: string): string {
   const fail = (reason: string, kind: ErrorKind = 'usage'): never => {
     throw new CfsError(kind, `Cannot write image ${image}: ${reason}`);
   };
+  if (image === '-') fail('an image is not written to standard output. ./- is a file of this name');
   try {
     // the kernel follows the link first, and refuses those of others in /tmp (fs.protected_symlinks)
     const stat = statSync(image, { throwIfNoEntry: false });

@@ -9,6 +9,7 @@ import type { MountedImage, MountOptions } from '../src/mount/mount.ts';
 import { MOST_OPTIONS } from '../src/records/mount-record.ts';
 import { readTrustedKeys } from '../src/sign/key-file.ts';
 import { defaultStore } from '../src/store/location.ts';
+import { requireProc } from '../src/system/proc.ts';
 import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printJson, runTool } from './cli.ts';
 import { findImage, findRepositories, readSavedSources, requireOneFileSystem } from './mount-from.ts';
 import { formatMountWords, type MountWords, parseMountWords } from './mount-options.ts';
@@ -82,6 +83,7 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   command.parse(argv);
   const options = command.opts<Options>();
   if (options.repo.includes('')) throw new CfsError('usage', '--repo needs a directory');
+  requireProc();
   if (options.upgrade) return upgradeMount(command.args, options);
   const logFile = options.log === undefined ? undefined : resolve(options.log);
   if (logFile !== undefined) checkLog(logFile);

@@ -1,6 +1,6 @@
 /** The daemon's program: its settings come on standard input, as JSON; or it takes a mount over from one that died. */
 import '../base/no-debugger.ts';
-import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { shownText } from '../base/path-text.ts';
 import { readOpenImage } from '../image/image-file.ts';
@@ -108,6 +108,8 @@ function tell(ready: Ready): boolean {
  * end of this daemon. node opens everything close-on-exec, so what is not came from outside.
  */
 function closeInherited(kept: readonly number[]): void {
+  // without /proc nothing is mounted, and whoever started this says so
+  if (!existsSync('/proc/self/fd')) return;
   for (const name of readdirSync('/proc/self/fd')) {
     const fd = Number(name);
     if (fd > READY_FD && !kept.includes(fd) && isInherited(fd)) closeSync(fd);

@@ -108,3 +108,24 @@ for i in range(5000): os.setxattr(sys.argv[1], 'user.name%05d' % i, b'1')`;
   );
   await packed(scratch, ['--skip-xattrs', ...args]);
 });
+
+test('IMAGE "-" is no file of that name, and none is made', async () => {
+  const source = manyFiles(scratch.at('dash'), 1);
+  const outcome = await mkimage(scratch, ['--store', scratch.at('dash-store'), source, '-']);
+  expect(messageOf(outcome, EXIT.usage)).toBe(
+    'Cannot write image -: an image is not written to standard output. ./- is a file of this name',
+  );
+});
+
+test('without /proc both programs say so', async () => {
+  const image = scratch.at('proc.cfs');
+  const store = scratch.at('proc-store');
+  const source = manyFiles(scratch.at('proc'), 1);
+  await packed(scratch, ['--no-fsync', '--store', store, source, image]);
+  const without = (tool: string, args: readonly string[]): Promise<Outcome> =>
+    run(['unshare', '-m', 'sh', '-c', 'mount -t tmpfs t /proc; exec "$@"', 'sh', ...HERE.tool(tool, args)]);
+  const packing = await without('cfs-mkimage', ['--store', store, source, image]);
+  expect(messageOf(packing, EXIT.system)).toMatch(/^\/proc is not mounted/);
+  const mounting = await without('cfs-mount', ['--repo', store, image, scratch.directory('proc-mount')]);
+  expect(messageOf(mounting, EXIT.system, 'cfs-mount')).toMatch(/^\/proc is not mounted/);
+});
