@@ -187,38 +187,49 @@ function recordedWords(mountWords: MountWords): string {
 
 /** @param planned what is to be mounted: not looked for where a mount is to be served on, which needs none of it at its place */
 async function foreground(planned: () => Plan, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
-  const [{ mountImage, resumeMount }, { MountKeeper, makeLog, summaryOf }, service, { parkMount, parkedAt }] =
-    await Promise.all([
-      import('../src/mount/mount.ts'),
-      import('../src/mount/serve.ts'),
-      import('../src/survival/service-manager.ts'),
-      import('../src/mount/parked-mount.ts'),
-    ]);
+  const [
+    { mountImage, resumeMount },
+    { MountKeeper, makeLog, summaryOf },
+    service,
+    { lookAtParkedMount, parkMount },
+    { unpark },
+  ] = await Promise.all([
+    import('../src/mount/mount.ts'),
+    import('../src/mount/serve.ts'),
+    import('../src/survival/service-manager.ts'),
+    import('../src/mount/parked-mount.ts'),
+    import('../src/survival/parking.ts'),
+  ]);
   const log = makeLog(logFile ?? 'stderr');
   const keeper = new MountKeeper(log);
-  const parked = service.storedEnds();
+  let ends = service.storedEnds();
+  // nothing is parked there where the mount had ended before the server was killed
+  const kept = ends && lookAtParkedMount<Settings>(ends[1]);
   let mounted: MountedImage;
-  if (parked === undefined) {
+  if (kept === undefined) {
     const settings = settingsOf(planned());
     // what an earlier start left, which nobody kept anything of: else it would stay for ever
     if (service.isService()) (await import('./dead-mount.ts')).detachDead(settings.mountpoint, log);
     // a service manager that keeps what is parked starts this again; anybody else looks after it
     mounted = await mountImage({ ...settings, restart: settings.restart && service.isService(), log });
-    if (mounted.parked !== undefined && !service.storeParked(parkMount({ ...mounted.parked, settings }))) {
+    ends = mounted.parked && parkMount({ ...mounted.parked, settings });
+    if (ends !== undefined) mounted.tellParked?.(ends[1]);
+    if (ends !== undefined && !service.storeParked(ends)) {
       log(`${mounted.mountpoint}: the service manager keeps nothing of this mount: it ends where this server dies`);
     }
   } else {
     // as it was made, whatever the command line says by now: keys, for one, were asked for then
-    const kept = parkedAt<Settings>(parked, 'a mount');
     mounted = await resumeMount(kept, { ...kept.settings, log });
+    if (ends !== undefined) mounted.tellParked?.(ends[1]);
   }
   service.notifyReady(mounted.mountpoint);
   ignoreStdoutErrors();
   if (json) printJson(summaryOf(mounted));
-  await keeper.serve(
-    mounted,
-    mounted.parked === undefined ? undefined : { dismiss: () => void service.forgetParked() },
-  );
+  const dismiss = (): void => {
+    if (ends !== undefined) unpark(ends[1]);
+    service.forgetParked();
+  };
+  await keeper.serve(mounted, mounted.parked === undefined ? undefined : { dismiss });
   return EXIT.ok;
 }
 

@@ -9,7 +9,7 @@ import { Supervisor } from '../survival/supervisor.ts';
 import { dup2, isInherited } from '../system/syscall.ts';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
 import { type MountedImage, mountImage, resumeMount } from './mount.ts';
-import { parkedAt, parkMount } from './parked-mount.ts';
+import { lookAtParkedMount, parkMount } from './parked-mount.ts';
 import { MountKeeper, makeLog, summaryOf } from './serve.ts';
 
 const STDIN = 0;
@@ -38,14 +38,16 @@ async function runDaemon(settings: DaemonSettings): Promise<void> {
 }
 
 function supervise(
-  { parked, mountpoint }: MountedImage,
+  { parked, mountpoint, tellParked }: MountedImage,
   settings: DaemonSettings,
   log: (line: string) => void,
 ): Supervisor | undefined {
   if (parked === undefined) return undefined;
   if (!parked.resends) log(`${mountpoint}: where this server dies, requests in flight fail: that takes Linux 6.9`);
   try {
-    return Supervisor.start(parkMount({ ...parked, settings }), { ...parked, logFile: settings.logFile }, log);
+    const ends = parkMount({ ...parked, settings });
+    tellParked?.(ends[1]);
+    return Supervisor.start(ends, { ...parked, logFile: settings.logFile }, log);
   } catch (error) {
     log(`${mountpoint}: nobody will take over where this server dies: ${reasonOf(error)}`);
     return undefined;
@@ -54,7 +56,9 @@ function supervise(
 
 /** Goes on where an earlier server died. */
 async function takeOver(deaths: number): Promise<void> {
-  const parked = parkedAt<DaemonSettings>(PARKED_ENDS, 'a mount');
+  const parked = lookAtParkedMount<DaemonSettings>(PARKED_ENDS[1]);
+  // the server before was killed after the mount had ended
+  if (parked === undefined) return;
   const { logFile, ...options } = parked.settings;
   const log = makeLog(logFile ?? 'syslog');
   const keeper = new MountKeeper(log);
@@ -72,6 +76,7 @@ async function takeOver(deaths: number): Promise<void> {
   const status = process.env[LAST_STATUS] ?? '';
   const how = status === '' ? '' : ` (status ${status})`;
   log(`${parked.mountpoint}: the server died${how}${deaths > 1 ? `, ${deaths} in a row` : ''}; this one goes on`);
+  mounted.tellParked?.(PARKED_ENDS[1]);
   const supervisor = Supervisor.ofParent({ ...parked, logFile }, log);
   supervisor.tellAnswered();
   await keeper.serve(mounted, supervisor);

@@ -18,7 +18,10 @@ export interface DaemonSettings extends Omit<MountOptions, 'log'> {
 }
 
 /** What was mounted, as `cfs-mount --json` prints it. */
-export type MountSummary = Omit<MountedImage, 'unmount' | 'ended' | 'parked'> & { readonly pid: number };
+export type MountSummary = Omit<
+  MountedImage,
+  'unmount' | 'tellParked' | 'tellWritten' | 'ending' | 'ended' | 'parked'
+> & { readonly pid: number };
 
 /** What the daemon says, one line of JSON. */
 export type Ready =

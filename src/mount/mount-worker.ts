@@ -15,6 +15,7 @@ import { WorkTable } from '../fuse/work-table.ts';
 import { attachTables, type SharedTables } from '../manifest/tables.ts';
 import { OpenFileJournal } from '../survival/open-file-journal.ts';
 import { koffi } from '../system/libc.ts';
+import { letGoOfMount } from './mount-end.ts';
 import { type ServedImage, servedFilesystem } from './served-filesystem.ts';
 
 /** What every thread is told when the mount is there. */
@@ -31,6 +32,10 @@ export interface MountMessage extends ServedImage {
   readonly journal: number;
   /** How many processes served the mount before this one. */
   readonly epoch: number;
+  /** Memory of mount-end.ts. */
+  readonly end: SharedArrayBuffer;
+  /** Paths of the lists of leases that end with the mount. */
+  readonly leaseFiles: readonly string[];
   /** Those that the main thread has loaded. */
   readonly natives: NativeModules;
 }
@@ -47,9 +52,10 @@ export interface ServeMessage extends MountMessage {
   readonly thread: number;
 }
 
-/** `working`: something may take long, and the main thread is to look; `openings`: so many files were opened for the first time that fetching others ahead may pay. */
+/** `ended`: the mount has; `working`: something may take long, and the main thread is to look; `openings`: so many files were opened for the first time that fetching others ahead may pay. */
 export type WorkerReport =
   | { readonly type: 'serving' }
+  | { readonly type: 'ended' }
   | { readonly type: 'openings' }
   | { readonly type: 'working' }
   | { readonly type: 'log'; readonly line: string };
@@ -121,6 +127,8 @@ function serve(message: ServeMessage): void {
   report({ type: 'serving' });
   try {
     serveQueue(new RequestQueue(fd), dispatcher, turn, () => table.end(message.thread));
+    report({ type: 'ended' });
+    letGoOfMount(message.end, message.leaseFiles);
   } finally {
     if (message.ownsFd) closeSync(fd);
   }

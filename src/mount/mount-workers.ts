@@ -43,6 +43,9 @@ export class MountWorkers {
   #share = false;
   #running = 0;
   #allServed: () => void = () => undefined;
+  #firstEnds: () => void = () => undefined;
+  /** Resolves when the first thread sees that the mount has ended; the others may still be at work. */
+  readonly ending: Promise<void>;
   #allEnded: () => void = () => undefined;
   /** Resolves when the last thread has ended, with what those died of that failed. */
   readonly ended: Promise<readonly string[]>;
@@ -54,9 +57,13 @@ export class MountWorkers {
   constructor(count: number) {
     this.#count = count;
     this.#programs = { 'mount-worker': readProgram('mount-worker'), 'ahead-worker': readProgram('ahead-worker') };
+    this.ending = new Promise((resolve) => {
+      this.#firstEnds = resolve;
+    });
     this.ended = new Promise((resolve) => {
       this.#allEnded = () => resolve(this.#failures);
     });
+    this.ended.then(() => this.#firstEnds());
     this.#startServing();
   }
 
@@ -122,6 +129,7 @@ export class MountWorkers {
     return new Promise((resolve, reject) => {
       worker.on('message', (report: WorkerReport) => {
         if (report.type === 'serving') resolve();
+        else if (report.type === 'ended') this.#firstEnds();
         else if (report.type === 'openings') this.#unlessShort(log, () => this.#fetchAhead(message));
         else if (report.type === 'working') this.#monitor?.wake();
         else log(report.line);

@@ -1,6 +1,6 @@
 /** Composition of a mount: options -> image and repositories -> file system -> driver -> worker threads. */
 import { closeSync, readdirSync, realpathSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { allocateCounters, Counters } from '../base/counters.ts';
 import { errnoName, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
@@ -9,7 +9,7 @@ import { nativeModules } from '../base/native-package.ts';
 import { pathBytes } from '../base/path-text.ts';
 import { allocateReadingEvents } from '../fs/reading-events.ts';
 import { HAS_RESEND, PASSTHROUGH, REQUEST_BUFFER_SIZE } from '../fuse/abi.ts';
-import { canPassThrough, resendRequests } from '../fuse/device.ts';
+import { canPassThrough, DEVICE, resendRequests } from '../fuse/device.ts';
 import { decodeInit, encodeInitReply, negotiate } from '../fuse/init.ts';
 import { mountKernel, unmountKernel } from '../fuse/kernel-mount.ts';
 import { allocateOpenFileState } from '../fuse/open-files.ts';
@@ -33,8 +33,10 @@ import { type LocalRepository, openRepository } from '../store/local.ts';
 import { allocateObjectState, type VerifyMode } from '../store/object-store.ts';
 import { ImageKeeper } from '../survival/image-keeper.ts';
 import { OpenFileJournal } from '../survival/open-file-journal.ts';
+import { letGoOfFiles } from '../system/let-go.ts';
 import { mountAt } from '../system/mount-table.ts';
 import { memfdCreate } from '../system/syscall.ts';
+import { allocateMountEnd, tellParked, tellWritten } from './mount-end.ts';
 import { type MountLease, MountLeases } from './mount-leases.ts';
 import { closeSource, imageSource, type MountSource, repositorySource, verifyModeOf } from './mount-sources.ts';
 import type { MountMessage } from './mount-worker.ts';
@@ -96,8 +98,14 @@ export interface MountedImage {
   readonly signature: ImageSignature | undefined;
   /** What another process needs to go on serving; undefined where none could. */
   readonly parked: Omit<ParkedMount<never>, 'settings'> | undefined;
+  /** To be called with the second end of the socket where the mount was parked. */
+  readonly tellParked?: (end: number) => void;
+  /** Called when the leases' lists are written. */
+  readonly tellWritten?: () => void;
   /** Takes the mount away; who still uses it keeps it until they are done. */
   unmount(): Promise<void>;
+  /** Resolves when the mount has ended, as `ended`, as soon as anything tells. Nothing of its files is open any more. */
+  readonly ending: Promise<void>;
   /** Resolves when the mount has ended, by `unmount` or by umount(8), and nothing is left of it. */
   readonly ended: Promise<void>;
 }
@@ -211,9 +219,15 @@ function withLeases(
   const written = new Promise<void>((resolve) => setImmediate(resolve)).then(async () => {
     const held = await leases;
     await held.write(kept);
+    mounted.tellWritten?.();
     return held;
   });
-  return { ...mounted, ended: Promise.all([written, mounted.ended]).then(([held]) => held.end()) };
+  const ending = Promise.all([written, mounted.ending]).then(([held]) => {
+    held.end();
+    // threads may take their time to end; whoever unmounts may want the file systems of store and image next
+    letGoOfFiles([DEVICE]);
+  });
+  return { ...mounted, ending, ended: Promise.all([ending, mounted.ended]).then(() => undefined) };
 }
 
 /** Everything that is known before anything is mounted. */
@@ -312,7 +326,7 @@ function checkMountpoint(options: MountOptions): string {
   }
 }
 
-function describe(prepared: Prepared): Omit<MountedImage, 'passthrough' | 'parked' | 'unmount' | 'ended'> {
+function describe(prepared: Prepared): Omit<MountedImage, 'passthrough' | 'parked' | 'unmount' | 'ending' | 'ended'> {
   const { options, mountpoint, imagePath, image, tables, served } = prepared;
   const { verify } = options;
   return {
@@ -339,7 +353,14 @@ async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
   const source = options.source ?? imagePath;
   const mount = await mountFuseNative(fs, { ...options, mountpoint, source });
   const unmount = (): Promise<void> => mount.unmount({ lazy: true });
-  return { ...describe(prepared), passthrough: false, parked: undefined, unmount, ended: mount.ended };
+  return {
+    ...describe(prepared),
+    passthrough: false,
+    parked: undefined,
+    unmount,
+    ending: mount.ended,
+    ended: mount.ended,
+  };
 }
 
 /** The kernel's side of a mount, INIT answered. */
@@ -397,6 +418,7 @@ async function serveConnection(
   const { options, tables, served, keeper } = prepared;
   const { fd, passthrough, resends, journal, epoch } = connection;
   const survives = journal >= 0;
+  const end = allocateMountEnd();
   const message: MountMessage = {
     ...served,
     tables: prepared.shared,
@@ -407,6 +429,8 @@ async function serveConnection(
     events: allocateReadingEvents(),
     journal,
     epoch,
+    end,
+    leaseFiles: leaseFilesOf(prepared, leases),
     natives: nativeModules(),
   };
   const ended = workers.ended.then((failures) => {
@@ -428,8 +452,18 @@ async function serveConnection(
       ? { ...connection, connection: fd, sources: served.sources, leases, imageCopy: keeper?.copy }
       : undefined,
     unmount: async () => detach(connection, options.log),
+    tellParked: (socket) => tellParked(end, socket),
+    tellWritten: () => tellWritten(end),
+    ending: workers.ending,
     ended,
   };
+}
+
+function leaseFilesOf({ served, tables }: Prepared, leases: readonly MountLease[]): string[] {
+  const repositories = repositoriesOf(served, tables);
+  return leases.flatMap(({ name, repository }) =>
+    name === undefined ? [] : [join((repositories[repository] as LocalRepository).leasesDirectory, name)],
+  );
 }
 
 /** Answers INIT, which waits in the queue of every new mount. */

@@ -1,5 +1,4 @@
 /** Everything of a mount that outlives the process which serves it: what it is, and its open files. */
-import { CfsError } from '../base/error.ts';
 import { lookAtParked, park } from '../survival/parking.ts';
 import type { MountLease } from './mount-leases.ts';
 import type { MountSource } from './mount-sources.ts';
@@ -48,18 +47,8 @@ export function parkMount<Settings>(mount: ParkedMount<Settings>): readonly [num
   return park({ value, fds });
 }
 
-/**
- * The mount that was parked at the second of `ends`.
- * @throws CfsError (system) where there is none
- */
-export function parkedAt<Settings>([, socket]: readonly [number, number], mountpoint: string): ParkedMount<Settings> {
-  const parked = lookAtParkedMount<Settings>(socket);
-  if (parked === undefined) throw new CfsError('system', `Cannot go on serving ${mountpoint}: nothing was kept of it`);
-  return parked;
-}
-
-/** Undefined where nothing is parked at `socket`. */
-function lookAtParkedMount<Settings>(socket: number): ParkedMount<Settings> | undefined {
+/** Undefined where nothing is parked at `socket`: the mount has ended. */
+export function lookAtParkedMount<Settings>(socket: number): ParkedMount<Settings> | undefined {
   const parked = lookAtParked(socket);
   if (parked === undefined) return undefined;
   const mount = parked.value as ParkedMount<Settings>;

@@ -8,7 +8,15 @@ import type { MountSummary } from './daemon.ts';
 import type { MountedImage } from './mount.ts';
 
 export function summaryOf(mounted: MountedImage): MountSummary {
-  const { unmount: _unmount, ended: _ended, parked: _parked, ...summary } = mounted;
+  const {
+    unmount: _unmount,
+    tellParked: _tellParked,
+    tellWritten: _tellWritten,
+    ending: _ending,
+    ended: _ended,
+    parked: _parked,
+    ...summary
+  } = mounted;
   return { ...summary, pid: process.pid };
 }
 
@@ -84,8 +92,9 @@ export class MountKeeper {
     this.#mounted = mounted;
     this.#supervisor = supervisor;
     if (this.#signals > 0) this.#unmount();
-    await mounted.ended;
+    await mounted.ending;
     supervisor?.dismiss();
+    await mounted.ended;
   }
 
   /** The first unmounts, and files that are open are served on; the second does not wait for who has them open. */

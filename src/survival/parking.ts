@@ -14,6 +14,7 @@ import {
   socketpair,
 } from '../system/descriptor-passing.ts';
 import { errnoText } from '../system/libc.ts';
+import { closeFd } from '../system/syscall.ts';
 
 /** Open files, and what they are, as one JSON value in which their numbers are indexes. */
 export interface ParkedFiles {
@@ -42,6 +43,12 @@ export function park({ value, fds }: ParkedFiles): readonly [number, number] {
   const sent = sendDescriptors(pair[0], data, fds);
   if (isErrno(sent)) throw new CfsError('system', `open files cannot be kept: ${errnoText(sent)}`);
   return pair;
+}
+
+/** Takes away what is parked at `socket`, the second end: nothing is kept open by it any more, whoever has the ends. */
+export function unpark(socket: number): void {
+  const received = receiveDescriptors(socket, MOST_BYTES, { dontWait: true });
+  if (!isErrno(received)) for (const fd of received.fds) closeFd(fd);
 }
 
 /** New descriptors of what is parked at `socket`, the second end; undefined where nothing is. */

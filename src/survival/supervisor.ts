@@ -15,6 +15,7 @@ import { errnoText } from '../system/libc.ts';
 import { escapedMountpoint } from '../system/mount-table.ts';
 import { setInherit, signalAtParentsEnd, write } from '../system/syscall.ts';
 import { ANSWERED, LOG_FILE, PARKED_ENDS, SUPERVISOR } from './handover.ts';
+import { unpark } from './parking.ts';
 
 const SCRIPT = installedPath('libexec/cfs-supervisor');
 /** Ignored by who does not know of it. */
@@ -95,7 +96,10 @@ export class Supervisor {
 
   /** Tells that the mount has ended as it should: nobody is to take over. */
   dismiss(): void {
+    if (this.#dismissed) return;
     this.#dismissed = true;
+    // before all else: the script takes its time, and whoever unmounts may want the store's file system next
+    unpark(this.#ends[1]);
     const word = Buffer.from('end\n');
     if (this.#pipe >= 0) write(this.#pipe, word, word.length);
     // whatever status this process ends with

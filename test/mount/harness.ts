@@ -38,7 +38,10 @@ import {
 } from './system.ts';
 
 /** What `cfs-mount --json` prints. */
-export type MountReport = Omit<MountedImage, 'unmount' | 'ended' | 'parked'> & { readonly pid: number };
+export type MountReport = Omit<
+  MountedImage,
+  'unmount' | 'tellParked' | 'tellWritten' | 'ending' | 'ended' | 'parked'
+> & { readonly pid: number };
 
 /** What `cfs-mkimage --json` prints. */
 export type Packed = BuildResult & { readonly image: string };
