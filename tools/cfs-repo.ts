@@ -4,7 +4,10 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
 import { CfsError, reasonOf } from '../src/base/error.ts';
+
 import { initRepository } from '../src/store/local.ts';
+import { sharedMode } from '../src/store/sharing.ts';
+
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount, formatCounted } from './format.ts';
 import { addFsck } from './repo/fsck.ts';
@@ -18,6 +21,7 @@ const command = makeCommand(
   'Makes, describes, checks, cleans and seals repositories: directories that hold the objects of images.',
   `  cfs-repo init /srv/store
   cfs-repo init --hash fsverity-sha256 /srv/verity-store
+  cfs-repo init --shared /srv/team-store
   cfs-repo stat /srv/store
   cfs-repo fsck /srv/store
   cfs-repo fsck --repair-from /mnt/nfs/store /srv/store
@@ -34,13 +38,24 @@ command
   .description('make a repository in DIR, which is missing or empty')
   .argument('<DIR>')
   .option('--hash <NAME>', `how objects are named: ${HASH_ALGORITHMS.join(' or ')}`, 'blake3')
+  .option(
+    '--shared [=WHO]',
+    'several users write to it: group (the default), all (others may read), or the mode of its files, such as 0660',
+  )
   .option('--json', 'print the result as one JSON object', false)
-  .action((dir: string, options: { hash: string; json: boolean }) => {
+  .action((dir: string, options: { hash: string; json: boolean; shared?: string }) => {
     checkDirectoryArgument(dir);
+    const mode = options.shared === undefined ? undefined : sharedMode(options.shared);
+    if (options.shared !== undefined && mode === undefined) {
+      throw new CfsError(
+        'usage',
+        `--shared takes group, all, or a mode with which owner and group read and write and others do not write, such as 0660, not "${options.shared}"`,
+      );
+    }
     if (!HASH_ALGORITHMS.includes(options.hash as HashAlgorithm)) {
       throw new CfsError('usage', `--hash takes ${HASH_ALGORITHMS.join(' or ')}, not "${options.hash}"`);
     }
-    const { path, uuid, hash } = initRepository(dir, options.hash as HashAlgorithm);
+    const { path, uuid, hash } = initRepository(dir, options.hash as HashAlgorithm, mode);
     if (options.json) printJson({ path, uuid, hash });
     else process.stdout.write(`made repository ${path} (${hash}, uuid ${uuid})\n`);
   });
@@ -116,7 +131,8 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
     const names = command.commands.map((known) => known.name()).join(', ');
     throw new CfsError('usage', `a command is missing: ${names}. 'cfs-repo --help' shows how.`);
   }
-  await command.parseAsync(argv);
+  // its value is optional, and must not be taken from the next word: that is DIR
+  await command.parseAsync(argv.map((word) => (word === '--shared' ? '--shared=group' : word)));
   return status;
 }
 

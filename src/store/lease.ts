@@ -13,6 +13,7 @@ import { type KeptImage, readKeepHeader, writeKeepList } from './keep-list-file.
 import { type LocalRepository, makeDirectory } from './local.ts';
 import { type LockWait, lockAgainstDeleting, type RepositoryLock } from './lock.ts';
 import { leasePath } from './roots.ts';
+import { shareNewFile } from './sharing.ts';
 
 export interface Lease {
   /** Of the open file that has the lock. */
@@ -73,7 +74,13 @@ function ofItsOwn(repository: LocalRepository, image: string): Lease {
   makeDirectory(repository.leasesDirectory);
   const path = leasePath(repository, image);
   const fd = openSync(path, 'wx+', 0o644);
-  if (tryLock(fd, 'shnb')) return { fd, name: basename(path) };
+  try {
+    shareNewFile(fd, repository.leasesDirectory, 0o644);
+    if (tryLock(fd, 'shnb')) return { fd, name: basename(path) };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
   closeSync(fd);
   throw new CfsError('store', `Cannot lock ${path}: somebody else has it`);
 }

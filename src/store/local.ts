@@ -12,7 +12,7 @@
  *     quarantine/         damaged objects that fsck moved away; may be missing
  */
 import { randomUUID } from 'node:crypto';
-import { closeSync, constants, opendirSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { chmodSync, closeSync, constants, opendirSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { toHex, writeHex } from '../base/bytes.ts';
 import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
@@ -24,6 +24,7 @@ import { openAt } from '../system/syscall.ts';
 import * as calls from './file-calls.ts';
 import { replaceFile } from './replace-file.ts';
 import type { Repository } from './repository.ts';
+import { shareLock, shareNewDirectory, shareNewFile } from './sharing.ts';
 
 const FORMAT = 'cfs-repository';
 const FORMAT_VERSION = 1;
@@ -207,12 +208,14 @@ function readMeta(path: string): Meta {
 /**
  * Makes a repository in `dir`, which may exist when it is empty. meta.json is written last: a directory
  * without it is no repository, so an interrupted init is simply run again.
+ * @param mode of the directory of a shared one (sharing.ts)
  * @throws CfsError (store)
  */
-export function initRepository(dir: string, hash: HashAlgorithm): LocalRepository {
+export function initRepository(dir: string, hash: HashAlgorithm, mode?: number): LocalRepository {
   const path = resolve(dir);
   try {
-    makeDirectory(path);
+    makeDirectory(path, false);
+    if (mode !== undefined) chmodSync(path, mode);
     if (exists(join(path, 'meta.json'))) {
       throw storeError(`Cannot make a repository in ${path}: there is one already`);
     }
@@ -224,9 +227,10 @@ export function initRepository(dir: string, hash: HashAlgorithm): LocalRepositor
     for (let i = 0; i < 256; i++) {
       makeDirectory(join(path, 'objects', i.toString(16).padStart(2, '0')));
     }
-    calls.writeFileSync(join(path, 'lock'), '', { flag: 'a' });
+    makeLock(path);
     const meta = { format: FORMAT, version: FORMAT_VERSION, hash, uuid: randomUUID() };
     replaceFile(join(path, 'meta.json'), Buffer.from(`${JSON.stringify(meta, null, 2)}\n`), true);
+    if (mode !== undefined) shareMeta(path);
     return new LocalRepository(path, meta);
   } catch (error) {
     if (error instanceof CfsError) throw error;
@@ -234,20 +238,41 @@ export function initRepository(dir: string, hash: HashAlgorithm): LocalRepositor
   }
 }
 
+/** The store is there by now; until here nobody else knows of it. */
+function shareMeta(path: string): void {
+  const fd = openSync(join(path, 'meta.json'), 'r');
+  try {
+    shareNewFile(fd, path, 0o644);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function makeLock(path: string): void {
+  const fd = calls.openSync(join(path, 'lock'), 'a');
+  try {
+    shareLock(fd, path);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /**
  * `mkdir -p`. Not node's own: where mkdir(2) says ENOENT although the parent exists, as in /proc, that one
  * tries for ever (node 20).
+ * @param isShared in a shared store: the new directory is shared, too
  */
-export function makeDirectory(path: string): void {
+export function makeDirectory(path: string, isShared = true): void {
   try {
     calls.mkdirSync(path);
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === EEXIST && statSync(path).isDirectory()) return;
     if (errno !== ENOENT || exists(dirname(path))) throw error;
-    makeDirectory(dirname(path));
+    makeDirectory(dirname(path), isShared);
     calls.mkdirSync(path);
   }
+  if (isShared) shareNewDirectory(path);
 }
 
 /** A name that no interrupted `initRepository` left there. */

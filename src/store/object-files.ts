@@ -21,6 +21,7 @@ import {
   unlinkAt,
 } from './file-calls.ts';
 import type { LocalRepository } from './local.ts';
+import { FileSharing } from './sharing.ts';
 
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 /** Objects are read-only for everybody, less the umask. */
@@ -43,6 +44,7 @@ export class ObjectFiles {
   readonly #directories = new Map<number, number>();
   readonly #most: number;
   #temporary: number | undefined;
+  #sharing: FileSharing | undefined;
   #nameless: boolean;
   #serial = 0;
 
@@ -68,14 +70,25 @@ export class ObjectFiles {
     const directory = this.#temporaryDirectory();
     if (this.#nameless) {
       const fd = this.#unlessFull(() => openNameless(directory, MODE));
-      if (!isErrno(fd)) return { fd, name: undefined };
+      if (!isErrno(fd)) return this.#shared({ fd, name: undefined });
       if (fd !== EOPNOTSUPP && fd !== EISDIR && fd !== EINVAL) throw this.#error(fd, 'open', 'tmp');
       this.#nameless = false;
     }
     const name = Buffer.from(`${this.#prefix}${this.#serial++}`);
     const fd = this.#unlessFull(() => openAt(directory, name, NEW_FILE, MODE));
     if (isErrno(fd)) throw this.#error(fd, 'open', 'tmp');
-    return { fd, name };
+    return this.#shared({ fd, name });
+  }
+
+  #shared(file: NewFile): NewFile {
+    try {
+      this.#sharing ??= new FileSharing(this.#temporaryDirectory(), MODE);
+      this.#sharing.share(file.fd);
+      return file;
+    } catch (error) {
+      this.discard(file);
+      throw error;
+    }
   }
 
   /** Closes a file that has a name in tmp/, to be published later. */

@@ -17,6 +17,7 @@ import { writeAll } from './content-copier.ts';
 import { fsyncSync, openSync, renameSync, unlinkSync } from './file-calls.ts';
 import { type LocalRepository, makeDirectory, syncDirectory } from './local.ts';
 import { remove } from './remove-file.ts';
+import { shareNewFile } from './sharing.ts';
 
 /** A path of a registered image. */
 export interface RegisteredPath {
@@ -141,6 +142,7 @@ export function writePathRecord(
   try {
     const fd = openSync(written, 'wx', 0o644);
     try {
+      shareNewFile(fd, repository.temporaryDirectory, 0o644);
       writeAll(fd, encodePathRecord({ path, place }), 0);
       if (durable) fsyncSync(fd);
     } finally {

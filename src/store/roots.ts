@@ -24,6 +24,7 @@ import {
 } from './registered-paths.ts';
 import { remove } from './remove-file.ts';
 import { replaceRoot } from './replace-root.ts';
+import { shareNewFile } from './sharing.ts';
 
 const IMAGE_ID = /^[0-9a-f]{64}$/;
 /** Ends the name of a lease without a lock, which counts as long as it is young. */
@@ -334,6 +335,7 @@ async function writeNew(repository: LocalRepository, image: KeptImage, durable: 
   const path = join(repository.temporaryDirectory, `${randomBytes(8).toString('hex')}-keep`);
   const fd = openSync(path, 'wx', 0o644);
   try {
+    shareNewFile(fd, repository.temporaryDirectory, 0o644);
     await writeKeepList(fd, image);
     if (durable) fsyncSync(fd);
     return path;

@@ -22,6 +22,7 @@ import {
   statAt,
   unlinkAt,
 } from './file-calls.ts';
+import { FileSharing, shareDirectory } from './sharing.ts';
 
 const O_PATH = 0o10000000;
 /** Descriptors that only name a directory need no permission to read it. */
@@ -34,6 +35,9 @@ const DOT: Uint8Array = Uint8Array.of(0x2e);
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 const S_IFLNK = 0o120000;
+
+/** What a mode has where the file is not its owner's alone. */
+const FOR_OTHERS = 0o077;
 
 /** Levels below a name that `removeTree` goes down. */
 const MAX_DEPTH = 64;
@@ -94,11 +98,19 @@ export class StoreDirectory {
     }
   }
 
-  /** Makes a directory in this one, where there is none, and opens it. */
+  /** Makes a directory in this one, where there is none, and opens it. In a shared store it is shared, too. */
   make(name: string, mode: number = 0o777): StoreDirectory {
     const result = makeDirectoryAt(this.fd, pathBytes(name), mode);
     if (isErrno(result) && result !== EEXIST) throw this.#error(result, 'mkdir', name);
-    return this.open(name);
+    const made = this.open(name);
+    if (isErrno(result)) return made;
+    try {
+      shareDirectory(this.fd, made.fd);
+      return made;
+    } catch (error) {
+      made.close();
+      throw error;
+    }
   }
 
   /** In no order. */
@@ -129,7 +141,14 @@ export class StoreDirectory {
 
   /** Makes a file, open for reading and writing, which the caller closes. EEXIST where there is anything of this name. */
   create(name: string, mode: number): number {
-    return this.openFile(name, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, mode);
+    const fd = this.openFile(name, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, mode);
+    try {
+      if ((mode & FOR_OTHERS) !== 0) new FileSharing(this.fd, mode).share(fd);
+      return fd;
+    } catch (error) {
+      closeFd(fd);
+      throw error;
+    }
   }
 
   /** Replaces what has the other name. */
