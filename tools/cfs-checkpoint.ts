@@ -6,7 +6,7 @@ import { CfsError } from '../src/base/error.ts';
 import { check } from './checkpoint/check.ts';
 import { releaseNames } from './checkpoint/names.ts';
 import { prepare } from './checkpoint/prepare.ts';
-import { EXIT, type ExitStatus, makeCommand, printError, printJson, runTool } from './cli.ts';
+import { EXIT, type ExitStatus, makeCommand, prepareCommands, printError, printJson, runTool } from './cli.ts';
 import { formatCounted } from './format.ts';
 
 const EXAMPLES = `  cfs-checkpoint prepare -D dump /mnt 4711 && criu dump -t 4711 -D dump
@@ -64,6 +64,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
       "no command was given; the commands are prepare, release and check. 'cfs-checkpoint --help' shows more.",
     );
   });
+  prepareCommands(program, argv);
   await program.parseAsync(argv);
   return status;
 }

@@ -9,7 +9,7 @@ import { walkPaths, writeDump } from '../src/manifest/dump.ts';
 import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
 import { openRepository } from '../src/store/local.ts';
 import { defaultStore } from '../src/store/location.ts';
-import { EXIT, type ExitStatus, makeCommand, printError, runTool } from './cli.ts';
+import { EXIT, type ExitStatus, makeCommand, noSuchCommand, prepareCommands, printError, runTool } from './cli.ts';
 import { formatCounted } from './format.ts';
 import { type DiffOptions, diff } from './info/diff.ts';
 import { showHandles, showImageHandles } from './info/handle.ts';
@@ -18,6 +18,7 @@ import { type ListOptions, list } from './info/list.ts';
 import { showMounts } from './info/mounts.ts';
 import { listMissing, listObjects } from './info/objects.ts';
 import { showOpened } from './info/open-handle.ts';
+import { answerEach } from './info/operands.ts';
 import { Output, OutputClosed } from './info/output.ts';
 import { findPath } from './info/paths.ts';
 import { type SignOptions, signImage, verifyImage } from './info/signatures.ts';
@@ -72,6 +73,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   addCommands(program, out, (result) => {
     status = result;
   });
+  prepareCommands(program, argv);
   try {
     await program.parseAsync(argv);
     out.flush();
@@ -84,15 +86,13 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
 function addCommands(program: Command, out: Output, setStatus: (status: ExitStatus) => void): void {
   const add = (usage: string, description: string): Command => {
     const command = program.command(usage).description(description);
-    return command
-      .showHelpAfterError(`Try 'cfs-info ${command.name()} --help'.`)
-      .option('--json', 'one JSON value on standard output');
+    return command.option('--json', 'one JSON value on standard output');
   };
 
   add('id <image...>', 'show the id of each image: the BLAKE3 digest of its manifest')
     .option('--fsverity', "instead its fs-verity digest, which -o digest= takes, too, and 'cfs-repo seal' seals it as")
     .action((images: string[], { json, fsverity }: JsonOption & { fsverity?: true }) =>
-      showIds(images, { json: json === true, fsverity: fsverity === true }, out),
+      setStatus(showIds(images, { json: json === true, fsverity: fsverity === true }, out)),
     );
 
   add('ls <image> [path]', 'list a directory, or one file')
@@ -106,7 +106,7 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
     });
 
   add('stat <image> <path...>', 'show everything about a file').action(
-    (image: string, paths: string[], { json }: JsonOption) => showStat(image, paths, json === true, out),
+    (image: string, paths: string[], { json }: JsonOption) => setStatus(showStat(image, paths, json === true, out)),
   );
 
   add('objects <image>', 'list its objects: digest, size, number of inodes with this content').action(
@@ -118,8 +118,9 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
     `list the objects that no repository has: digest, size; exit status ${EXIT.found} if there are any`,
   )
     .option('--repo <dir>', 'where to look (repeatable; default: the default store)', collect, [])
-    .action((image: string, { repo, json }: JsonOption & { repo: readonly string[] }) =>
-      setStatus(showMissing(image, repo, json === true, out)),
+    .addOption(new Option('--store <dir>', 'the same as --repo').argParser(collect).default([]).hideHelp())
+    .action((image: string, { repo, store, json }: JsonOption & Record<'repo' | 'store', readonly string[]>) =>
+      setStatus(showMissing(image, [...repo, ...store], json === true, out)),
     );
 
   add('dump <image> [path...]', 'write the tree, or these parts of it, in the format of composefs-dump(5)').action(
@@ -146,8 +147,8 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
     });
 
   addSignatureCommands(add, out);
-  addHandleCommands(add, out);
-  addMountCommands(add, out);
+  addHandleCommands(add, out, setStatus);
+  addMountCommands(add, out, setStatus);
 
   // what is no command comes here, for a better message than commander's
   program
@@ -157,9 +158,12 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
     .allowUnknownOption()
     .usage('COMMAND [options] IMAGE …')
     .action((command: string | undefined) => {
-      const names = program.commands.map((known) => known.name()).join(', ');
-      const problem = command === undefined ? 'no command was given' : `there is no command "${command}"`;
-      throw new CfsError('usage', `${problem}; the commands are ${names}. 'cfs-info --help' shows more.`);
+      const names = program.commands.map((known) => known.name());
+      if (command !== undefined) throw new CfsError('usage', noSuchCommand('cfs-info', command, names));
+      throw new CfsError(
+        'usage',
+        `no command was given; the commands are ${names.join(', ')}. 'cfs-info --help' shows more.`,
+      );
     });
 }
 
@@ -177,7 +181,11 @@ function addSignatureCommands(add: (usage: string, description: string) => Comma
     );
 }
 
-function addHandleCommands(add: (usage: string, description: string) => Command, out: Output): void {
+function addHandleCommands(
+  add: (usage: string, description: string) => Command,
+  out: Output,
+  setStatus: (status: ExitStatus) => void,
+): void {
   interface Options extends JsonOption {
     readonly image?: string;
     readonly connectable?: true;
@@ -187,8 +195,9 @@ function addHandleCommands(add: (usage: string, description: string) => Command,
     .option('--connectable', 'with the parent directory in it, so that the file opens with a path (Linux 6.13)')
     .action((paths: string[], { image, ...options }: Options) => {
       const { json = false, connectable = false } = options;
-      if (image === undefined) showHandles(paths, { json, connectable }, out);
-      else showImageHandles(readImage(image).tables, image, paths, { json, connectable }, out);
+      const shown = { json, connectable };
+      if (image === undefined) setStatus(showHandles(paths, shown, out));
+      else setStatus(showImageHandles(readImage(image).tables, image, paths, shown, out));
     });
 
   add(
@@ -197,7 +206,11 @@ function addHandleCommands(add: (usage: string, description: string) => Command,
   ).action((mount: string, handle: string, { json }: JsonOption) => showOpened(mount, handle, json === true, out));
 }
 
-function addMountCommands(add: (usage: string, description: string) => Command, out: Output): void {
+function addMountCommands(
+  add: (usage: string, description: string) => Command,
+  out: Output,
+  setStatus: (status: ExitStatus) => void,
+): void {
   add('mounts', 'list the mounts of this machine: image, repositories, options, daemon').action(
     ({ json }: JsonOption) => showMounts(json === true, out),
   );
@@ -216,7 +229,7 @@ function addMountCommands(add: (usage: string, description: string) => Command, 
   add(
     'where <path...>',
     'show where the content of each file of a mount is: object, repositories, verified or not',
-  ).action((paths: string[], { json }: JsonOption) => showWhere(paths, json === true, out));
+  ).action((paths: string[], { json }: JsonOption) => setStatus(showWhere(paths, json === true, out)));
 }
 
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
@@ -225,25 +238,23 @@ function showIds(
   images: readonly string[],
   { json, fsverity }: { json: boolean; fsverity: boolean },
   out: Output,
-): void {
-  for (const image of images) {
+): ExitStatus {
+  return answerEach(images, json, out, (image) => {
     const { id } = readImage(image);
     const digest = fsverity ? formatImageDigest(imageVerityDigest(image)) : undefined;
     const shown = digest ?? id;
     if (json) out.jsonElement({ image, id, fsverity: digest });
     else out.text(images.length === 1 ? `${shown}\n` : `${shown}  ${oneLine(image)}\n`);
-  }
-  if (json) out.jsonEnd();
+  });
 }
 
-function showStat(image: string, paths: readonly string[], json: boolean, out: Output): void {
+function showStat(image: string, paths: readonly string[], json: boolean, out: Output): ExitStatus {
   const { tables } = readImage(image);
-  const found = paths.map((path) => findPath(tables, image, path));
-  for (const [i, { row, path }] of found.entries()) {
+  return answerEach(paths, json, out, (argument, answered) => {
+    const { row, path } = findPath(tables, image, argument);
     if (json) out.jsonElement(jsonOfInode(tables, row, path));
-    else out.text((i > 0 ? '\n' : '') + describeInode(tables, row, path));
-  }
-  if (json) out.jsonEnd();
+    else out.text((answered > 0 ? '\n' : '') + describeInode(tables, row, path));
+  });
 }
 
 function showMissing(image: string, dirs: readonly string[], json: boolean, out: Output): ExitStatus {

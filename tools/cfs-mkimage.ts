@@ -3,6 +3,7 @@
 import { accessSync, constants, existsSync, lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, resolve } from 'node:path';
+import { Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
 import { ELOOP, ENAMETOOLONG, ENOTDIR, type Errno, errnoOf } from '../src/base/errno.ts';
@@ -75,6 +76,7 @@ const command = makeCommand(
     '--store <DIR>',
     'where objects go; made where it is missing (default: $CFS_STORE, else /var/lib/cfs for root, else $XDG_DATA_HOME/cfs)',
   )
+  .addOption(new Option('--repo <DIR>', 'the same as --store').hideHelp())
   .option(
     '--inline-max <N>',
     'contents of at most N bytes go into the image itself',
@@ -132,7 +134,11 @@ function hashOption(text: string): HashAlgorithm {
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   command.parse(argv);
   const [source, image] = command.args as [string, string];
-  const options = command.opts<Options>();
+  const { repo, ...given } = command.opts<Options & { repo?: string }>();
+  if (repo !== undefined && given.store !== undefined) {
+    throw new CfsError('usage', '--store and --repo are the same: give one of them');
+  }
+  const options: Options = repo === undefined ? given : { ...given, store: repo };
   const started = performance.now();
   checkNotEmpty('SOURCE', source);
   checkNotEmpty('IMAGE', image);

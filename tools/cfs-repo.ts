@@ -8,7 +8,7 @@ import { CfsError, reasonOf } from '../src/base/error.ts';
 import { initRepository } from '../src/store/local.ts';
 import { sharedMode } from '../src/store/sharing.ts';
 
-import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from './cli.ts';
+import { EXIT, type ExitStatus, makeCommand, prepareCommands, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount, formatCounted } from './format.ts';
 import { addFsck } from './repo/fsck.ts';
 import { addGc } from './repo/gc.ts';
@@ -131,6 +131,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
     const names = command.commands.map((known) => known.name()).join(', ');
     throw new CfsError('usage', `a command is missing: ${names}. 'cfs-repo --help' shows how.`);
   }
+  prepareCommands(command, argv);
   // its value is optional, and must not be taken from the next word: that is DIR
   await command.parseAsync(argv.map((word) => (word === '--shared' ? '--shared=group' : word)));
   return status;

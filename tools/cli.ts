@@ -10,6 +10,7 @@ import { version } from '../src/base/installation.ts';
 import { shownText } from '../src/base/path-text.ts';
 import { makeArgumentsExact } from '../src/system/exact-words.ts';
 import { jsonOf } from './json-text.ts';
+import { suggestion } from './suggest.ts';
 
 /**
  * Exit statuses, the table of the README. 1, 2, 4 and 32 are those of mount(8).
@@ -37,6 +38,9 @@ const statusOf: Readonly<Record<Exclude<ErrorKind, 'interrupted'>, ExitStatus>> 
   source: EXIT.source,
   mount: EXIT.mount,
 };
+
+/** What a tool exits with where this went wrong. */
+export const statusOfKind = (kind: ErrorKind): ExitStatus => (kind === 'interrupted' ? EXIT.system : statusOf[kind]);
 
 /** 128 + the signal's number, as shells have it: 130 for SIGINT, 143 for SIGTERM. */
 export const signalStatus = (signal: NodeJS.Signals): ExitStatus => 128 + constants.signals[signal];
@@ -79,6 +83,28 @@ export function makeCommand(name: string, description: string, examples: string)
       .configureOutput({ outputError: (text, write) => write(lines(text.replace(/^error: /, `${name}: `))) })
       .exitOverride()
   );
+}
+
+/**
+ * For tools with commands, before they read their arguments: errors name the help of the command, and there is no help of what is no
+ * command.
+ * @throws CfsError (usage)
+ */
+export function prepareCommands(program: Command, argv: readonly string[]): void {
+  for (const command of program.commands) {
+    command.showHelpAfterError(`Try '${program.name()} ${command.name()} --help'.`);
+  }
+  const [word, of] = argv.slice(2);
+  const names = program.commands.map((command) => command.name());
+  if (word !== 'help' || of === undefined || of.startsWith('-') || of === 'help' || names.includes(of)) return;
+  throw new CfsError('usage', noSuchCommand(program.name(), of, names));
+}
+
+/** There is none of this name. */
+export function noSuchCommand(tool: string, word: string, names: readonly string[]): string {
+  const near = suggestion(word, names);
+  const others = near === '' ? `; the commands are ${names.join(', ')}` : near;
+  return `there is no command "${word}"${others}. '${tool} --help' shows ${near === '' ? 'more' : 'all'}.`;
 }
 
 /** An integer option's parser for commander. */
@@ -150,7 +176,7 @@ function report(name: string, error: unknown, mountWords: readonly ErrorKind[]):
   if (error instanceof InterruptedError) status = signalStatus(error.signal);
   else if (kind === 'bug') status = EXIT.bug;
   else if (mountWords.includes(kind)) status = EXIT.mount;
-  else status = kind === 'interrupted' ? EXIT.system : statusOf[kind];
+  else status = statusOfKind(kind);
   const message =
     error instanceof CfsError
       ? error.message

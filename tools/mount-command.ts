@@ -1,6 +1,7 @@
 /** What cfs-mount does with its command line. */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
 import { pathBytes, pathText } from '../src/base/path-text.ts';
@@ -15,7 +16,9 @@ import { findImage, findRepositories, readSavedSources, requireOneFileSystem } f
 import { formatMountWords, type MountWords, parseMountWords } from './mount-options.ts';
 
 interface Options {
-  readonly repo: readonly string[];
+  repo: readonly string[];
+  /** The same word as cfs-mkimage has. */
+  readonly store: readonly string[];
   readonly from?: string;
   readonly upgrade: boolean;
   readonly o: readonly string[];
@@ -67,6 +70,7 @@ Mount options:
     collect,
     [],
   )
+  .addOption(new Option('--store <DIR>', 'the same as --repo').argParser(collect).default([]).hideHelp())
   .option(
     '--from <FILE>',
     'make a mount again: its image, repositories and options from a list of cfs-info sources or cfs-checkpoint',
@@ -82,6 +86,7 @@ const MOUNT_KINDS: readonly ErrorKind[] = ['mount', 'image', 'store'];
 async function main(argv: readonly string[], daemon: StartingDaemon | undefined): Promise<ExitStatus> {
   command.parse(argv);
   const options = command.opts<Options>();
+  options.repo = [...options.repo, ...options.store];
   if (options.repo.includes('')) throw new CfsError('usage', '--repo needs a directory');
   requireProc();
   if (options.upgrade) return upgradeMount(command.args, options);
@@ -128,9 +133,21 @@ function planOf(args: readonly string[], options: Options): Plan {
     if (path === undefined) throw new CfsError('usage', `${what} is missing\nTry 'cfs-mount --help'.`);
     if (path === '') throw new CfsError('usage', `${what} is empty`);
   }
+  if (areSwapped(image as string, mountpoint as string)) {
+    throw new CfsError('usage', 'IMAGE and MOUNTPOINT are swapped: the image, a file, comes first');
+  }
   const words = parseMountWords(options.o);
   const named = [...options.repo, ...words.repositories];
   return complete(words, { image, mountpoint, repositories: named.length > 0 ? named : [defaultStore()] } as Sources);
+}
+
+/** A directory, and then a file. */
+function areSwapped(image: string, mountpoint: string): boolean {
+  try {
+    return statSync(image).isDirectory() && statSync(mountpoint).isFile();
+  } catch {
+    return false; // whoever goes on to use them says what is wrong
+  }
 }
 
 /** The settings of a saved list. What is said beside it counts more; another image need not have the saved id. */

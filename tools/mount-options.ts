@@ -5,6 +5,7 @@ import { CfsError } from '../src/base/error.ts';
 import { formatImageDigest, parseImageDigest } from '../src/base/image-digest.ts';
 import type { Driver, MountOptions } from '../src/mount/mount.ts';
 import type { VerifyMode } from '../src/store/object-store.ts';
+import { suggestion } from './suggest.ts';
 
 /** `off`: repositories are taken from a saved list although their uuid, or that of their file system, is another one. */
 export type UuidMode = 'on' | 'off';
@@ -204,7 +205,10 @@ function addWords(words: Mutable, list: readonly string[]): void {
     else if (valued !== undefined) throw usage(`-o ${name} needs a value: ${name}=…`);
     else if (plain !== undefined && equals < 0) plain(words);
     else if (plain !== undefined) throw usage(`-o ${name} takes no value`);
-    else throw usage(`unknown mount option "${word}". 'cfs-mount --help' lists them.`);
+    else {
+      const near = suggestion(name, [...VALUED.keys(), ...PLAIN.keys(), ...IGNORED]);
+      throw usage(`unknown mount option "${word}"${near}. 'cfs-mount --help' lists them.`);
+    }
   }
 }
 

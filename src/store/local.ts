@@ -168,6 +168,13 @@ function exists(path: string): boolean {
   }
 }
 
+/** For who wants to read, and for who packs. */
+const ADVICE =
+  "Give the store that the image was packed into (--repo DIR, or CFS_STORE); 'cfs-repo init DIR' makes a new, empty one.";
+
+/** Also where path.resolve has made one slash of two. */
+const isUrl = (path: string): boolean => /(?:^|\/)[a-z][a-z0-9+.-]+:\/\/?[^/]/i.test(path);
+
 function readMeta(path: string): Meta {
   const file = join(path, 'meta.json');
   let text: string;
@@ -176,11 +183,11 @@ function readMeta(path: string): Meta {
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === ENOENT && exists(path)) {
-      throw storeError(`Cannot use ${path} as a repository: it has no meta.json. 'cfs-repo init DIR' makes a new one.`);
+      throw storeError(`Cannot use ${path} as a repository: it has no meta.json. ${ADVICE}`);
     }
     if (errno === ENOENT) {
       throw storeError(
-        `Cannot open repository ${path}: there is no such directory. 'cfs-repo init DIR' makes a new one.`,
+        `Cannot open repository ${path}: ${isUrl(path) ? 'URLs are not known. Give a directory' : `there is no such directory. ${ADVICE}`}`,
       );
     }
     throw storeError(`Cannot open repository ${path}: meta.json: ${reasonOf(error)}`, error);
@@ -213,6 +220,9 @@ function readMeta(path: string): Meta {
  */
 export function initRepository(dir: string, hash: HashAlgorithm, mode?: number): LocalRepository {
   const path = resolve(dir);
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(dir)) {
+    throw storeError(`Cannot make a repository in ${dir}: URLs are not known. Give a directory`);
+  }
   try {
     makeDirectory(path, false);
     if (mode !== undefined) chmodSync(path, mode);

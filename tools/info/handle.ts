@@ -15,6 +15,7 @@ import { isDirectory, lookupPath } from '../../src/manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../../src/manifest/tables.ts';
 import { AT_HANDLE_CONNECTABLE, nameToHandle } from '../../src/system/file-handle.ts';
 import { errnoText } from '../../src/system/libc.ts';
+import type { ExitStatus } from '../cli.ts';
 import { jsonText } from '../json-text.ts';
 import {
   type DirectoryEntry,
@@ -24,6 +25,7 @@ import {
   splitPath,
   typedPath,
 } from './directory-entry.ts';
+import { answerEach } from './operands.ts';
 import type { Output } from './output.ts';
 import { findPath, type ImagePath } from './paths.ts';
 
@@ -48,9 +50,8 @@ interface NamedHandle {
  * Shows the handles that the kernel gives for files of a mount; symbolic links are not followed.
  * @throws CfsError: `usage` where there is no such file, `system` where the kernel gives no handle
  */
-export function showHandles(paths: readonly string[], options: HandleOptions, out: Output): void {
-  const handles = paths.map((path) => handleOfPath(typedPath(path), options.connectable));
-  write(handles, options.json, out);
+export function showHandles(paths: readonly string[], options: HandleOptions, out: Output): ExitStatus {
+  return answer(paths, options.json, out, (path) => handleOfPath(typedPath(path), options.connectable));
 }
 
 /** Shows the handles that a mount of the image gives, without one. @throws CfsError (usage) where there is no such file */
@@ -60,17 +61,23 @@ export function showImageHandles(
   paths: readonly string[],
   options: HandleOptions,
   out: Output,
-): void {
-  const handles = paths.map((path) => handleInImage(tables, findPath(tables, image, path), options.connectable));
-  write(handles, options.json, out);
+): ExitStatus {
+  return answer(paths, options.json, out, (path) =>
+    handleInImage(tables, findPath(tables, image, path), options.connectable),
+  );
 }
 
-function write(handles: readonly NamedHandle[], json: boolean, out: Output): void {
-  for (const named of handles) {
+function answer(
+  paths: readonly string[],
+  json: boolean,
+  out: Output,
+  handleOf: (path: string) => NamedHandle,
+): ExitStatus {
+  return answerEach(paths, json, out, (path) => {
+    const named = handleOf(path);
     if (json) out.jsonElement(jsonOfHandle(named));
-    else out.text(`${formatHandle(named.handle)}${handles.length === 1 ? '' : `  ${printable(named.path)}`}\n`);
-  }
-  if (json) out.jsonEnd();
+    else out.text(`${formatHandle(named.handle)}${paths.length === 1 ? '' : `  ${printable(named.path)}`}\n`);
+  });
 }
 
 /** What --json says of a handle. Keys without a value are left out. */

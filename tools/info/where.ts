@@ -7,26 +7,27 @@ import { askFile } from '../../src/records/ask-mount.ts';
 import type { FileRecord, Verified } from '../../src/records/file-record.ts';
 import { O_PATH } from '../../src/system/file-handle.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
+import type { ExitStatus } from '../cli.ts';
 import { jsonText } from '../json-text.ts';
 import { typedPath } from './directory-entry.ts';
 import { formatLines } from './inode.ts';
 import { askFd, type MountAnswer } from './mounted.ts';
 import { mountOfFd } from './open-path.ts';
+import { answerEach } from './operands.ts';
 import type { Output } from './output.ts';
 
 /**
  * Shows for each path what the mount says of its content: opens and verifies nothing. Symbolic links are not followed.
  * @throws CfsError: `usage` where a path is in no mount of cfs, `system` where the mount cannot be asked
  */
-export function showWhere(paths: readonly string[], json: boolean, out: Output): void {
-  for (const [i, argument] of paths.entries()) {
+export function showWhere(paths: readonly string[], json: boolean, out: Output): ExitStatus {
+  return answerEach(paths, json, out, (argument, answered) => {
     const path = typedPath(argument);
     const file = fileAt(path);
     const mount = mountOf(path);
     if (json) out.jsonElement(jsonOfPlace(path, file, mount));
-    else out.text((i > 0 ? '\n' : '') + textOfPlace(path, file, mount));
-  }
-  if (json) out.jsonEnd();
+    else out.text((answered > 0 ? '\n' : '') + textOfPlace(path, file, mount));
+  });
 }
 
 function fileAt(path: Buffer): FileRecord {

@@ -1,9 +1,11 @@
 /** `cfs-repo register`, `unregister` and `images`. */
+import { CfsError } from '../../src/base/error.ts';
 import { type FoundPath, ImageFinder } from '../../src/image/registered-image.ts';
 import type { KeepListHeader } from '../../src/store/keep-list.ts';
+import type { LocalRepository } from '../../src/store/local.ts';
 import { lockForWriting } from '../../src/store/lock.ts';
 import { listRoots, type Root, registerImage } from '../../src/store/roots.ts';
-import { EXIT, type ExitStatus, printJson } from '../cli.ts';
+import { EXIT, type ExitStatus, printJson, statusOfKind } from '../cli.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import { formatTable } from '../table.ts';
 import { readKeptImage } from './kept-image.ts';
@@ -45,23 +47,35 @@ async function register(dir: string, paths: readonly string[], json: boolean): P
   const lock = await lockForWriting(repository, undefined, warn);
   try {
     const results: object[] = [];
+    let status: ExitStatus = EXIT.ok;
     for (const path of paths) {
-      const { missing, ...image } = readKeptImage(repository, path);
-      const { isNew, isNewPath } = await registerImage(repository, image, true);
-      results.push({ id: image.image, path: image.path, new: isNew, newPath: isNewPath, missing });
-      if (missing > 0) {
-        warn(`${path}: ${formatCount(missing)} of its objects are not in ${repository.path}`);
+      try {
+        results.push(await registerOne(repository, path, json));
+      } catch (error) {
+        // the others are registered all the same
+        if (!(error instanceof CfsError) || paths.length === 1) throw error;
+        const { kind, message } = error;
+        warn(message);
+        results.push({ operand: path, error: { kind, message, status: statusOfKind(kind) } });
+        if (status === EXIT.ok) status = statusOfKind(kind);
       }
-      const what = isNew
-        ? 'registered'
-        : `was registered already${isNewPath ? `, and is now at ${shown(image.path)}, too` : ''}`;
-      if (!json) process.stdout.write(`${image.image}  ${what}\n`);
     }
     if (json) printJson(results);
-    return EXIT.ok;
+    return status;
   } finally {
     lock.release();
   }
+}
+
+async function registerOne(repository: LocalRepository, path: string, json: boolean): Promise<object> {
+  const { missing, ...image } = readKeptImage(repository, path);
+  const { isNew, isNewPath } = await registerImage(repository, image, true);
+  if (missing > 0) warn(`${path}: ${formatCount(missing)} of its objects are not in ${repository.path}`);
+  const what = isNew
+    ? 'registered'
+    : `was registered already${isNewPath ? `, and is now at ${shown(image.path)}, too` : ''}`;
+  if (!json) process.stdout.write(`${image.image}  ${what}\n`);
+  return { id: image.image, path: image.path, new: isNew, newPath: isNewPath, missing };
 }
 
 function list(dir: string, json: boolean): ExitStatus {
@@ -89,9 +103,13 @@ export const rowsOf = (roots: readonly Root[]): string[][] => {
 
 function rowsOfRoot(root: Root, { objects, bytes, time }: KeepListHeader, finder: ImageFinder): string[][] {
   const [first = '', ...others] = foundPaths(root, finder).map(pathText);
-  const row = [root.image, formatCount(objects), formatBytes(bytes), dateOf(time), first];
+  const id = process.stdout.isTTY ? root.image.slice(0, SHORT) : root.image;
+  const row = [id, formatCount(objects), formatBytes(bytes), dateOf(time), first];
   return [row, ...others.map((path) => ['', '', '', '', path])];
 }
+
+/** Digits of an id that are enough for people, whose terminals have 80 columns; a pipe has all. */
+const SHORT = 12;
 
 /** Those that are there first. */
 const foundPaths = ({ image, paths }: Root, finder: ImageFinder): FoundPath[] => {

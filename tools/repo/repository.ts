@@ -1,4 +1,5 @@
 /** What the commands of cfs-repo share. */
+import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { CfsError } from '../../src/base/error.ts';
 import { type LocalRepository, openRepository } from '../../src/store/local.ts';
@@ -17,6 +18,9 @@ export function checkDirectoryArgument(dir: string): void {
 /** The repository that DIR of the command line is. */
 export function repositoryAt(dir: string): LocalRepository {
   checkDirectoryArgument(dir);
+  if (statSync(dir, { throwIfNoEntry: false })?.isFile()) {
+    throw new CfsError('store', `Cannot open repository ${dir}: not a directory. DIR, the store, comes before images`);
+  }
   return openRepository(dir);
 }
 

@@ -1,0 +1,35 @@
+/** Commands with several operands: one that fails is told, and the others are answered. */
+import { CfsError } from '../../src/base/error.ts';
+import { EXIT, type ExitStatus, printError, statusOfKind } from '../cli.ts';
+import type { Output } from './output.ts';
+
+/**
+ * Calls `answer` for each operand. What fails is a line on stderr, and with `json` an element of the list with the keys `operand`
+ * and `error`; a single operand that fails is an error of the command.
+ * @param answer is told how many were answered before
+ * @returns the status of the first failure
+ */
+export function answerEach(
+  operands: readonly string[],
+  json: boolean,
+  out: Output,
+  answer: (operand: string, answered: number) => void,
+): ExitStatus {
+  let status: ExitStatus = EXIT.ok;
+  let answered = 0;
+  for (const operand of operands) {
+    try {
+      answer(operand, answered);
+      answered++;
+    } catch (error) {
+      if (!(error instanceof CfsError) || operands.length === 1) throw error;
+      const { kind, message } = error;
+      out.flush(); // in the order of the operands, where both go to one terminal
+      printError('cfs-info', message);
+      if (json) out.jsonElement({ operand, error: { kind, message, status: statusOfKind(kind) } });
+      if (status === EXIT.ok) status = statusOfKind(kind);
+    }
+  }
+  if (json) out.jsonEnd();
+  return status;
+}
