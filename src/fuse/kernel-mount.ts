@@ -8,7 +8,7 @@ import { EBUSY, EINVAL, EPERM, type Errno, errnoName, isErrno } from '../base/er
 import { CfsError } from '../base/error.ts';
 import { receiveFd, SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
 import { exactCommand } from '../system/exact-words.ts';
-import { mountAt } from '../system/mount-table.ts';
+import { listMounts } from '../system/mount-table.ts';
 import {
   MNT_DETACH,
   MS_NOATIME,
@@ -152,11 +152,23 @@ function helperReason(text: string, code: number | null): string {
 }
 
 /**
- * Takes the mount of `device` away from `mountpoint`; who still uses it keeps it until they are done.
- * Does nothing where something else is mounted there by now.
+ * Takes the mount of `device` away from `mountpoint`, or from where that is by now, when a directory above it was renamed;
+ * who still uses it keeps it until they are done. Does nothing where it is not mounted any more.
+ * @returns EBUSY where something else is mounted over it
  */
 export function unmountKernel(mountpoint: string, device: string, helper: boolean): 0 | Errno {
-  if (mountAt(mountpoint)?.device !== device) return 0;
+  const mounts = listMounts();
+  const own = mounts.filter((mount) => mount.device === device);
+  // the others are copies, made with mount --bind
+  const place = (own.find((mount) => mount.mountpoint === mountpoint) ?? own[0])?.mountpoint;
+  if (place === undefined) return 0;
+  const top = mounts.findLast((mount) => mount.mountpoint === place);
+  if (top?.device !== device) return EBUSY;
+  return unmountNew(place, helper);
+}
+
+/** Takes away what is on top at `mountpoint`. */
+export function unmountNew(mountpoint: string, helper: boolean): 0 | Errno {
   if (!helper) return umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
   const [program, args] = exactCommand(FUSERMOUNT, ['-u', '-z', '--', mountpoint]);
   const { status } = spawnSync(program, args, { stdio: 'ignore' });

@@ -2,6 +2,7 @@
 import '../base/no-debugger.ts';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { limitReason } from '../base/limits.ts';
 import { shownText } from '../base/path-text.ts';
 import { readOpenImage } from '../image/image-file.ts';
 import { DEATHS, LAST_STATUS, PARKED_ENDS, REHEARSAL, REHEARSAL_FD } from '../survival/handover.ts';
@@ -23,8 +24,10 @@ async function runDaemon(settings: DaemonSettings): Promise<void> {
   try {
     mounted = await mountImage({ ...options, log });
   } catch (error) {
-    if (!(error instanceof CfsError)) throw error;
-    tell({ error: { kind: error.kind, message: error.message } });
+    const reason = limitReason(error);
+    if (!(error instanceof CfsError) && reason === undefined) throw error;
+    const message = error instanceof CfsError ? error.message : `Cannot mount ${settings.image}: ${reason}`;
+    tell({ error: { kind: error instanceof CfsError ? error.kind : 'mount', message } });
     process.exitCode = 1;
     return;
   }
@@ -140,5 +143,6 @@ if (rehearsal !== undefined) {
 } else {
   // nothing: whoever started this has nothing to mount after all
   const settings = readFileSync(STDIN, 'utf8');
-  if (settings !== '') await runDaemon(JSON.parse(settings) as DaemonSettings);
+  const isWhole = settings.endsWith('}'); // else whoever wrote it was killed
+  if (isWhole) await runDaemon(JSON.parse(settings) as DaemonSettings);
 }

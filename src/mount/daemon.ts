@@ -5,10 +5,13 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import type { Readable, Writable } from 'node:stream';
-import { CfsError, type ErrorKind } from '../base/error.ts';
+import { realpathSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { CfsError, type ErrorKind, reasonOf } from '../base/error.ts';
 import { programPath } from '../base/installation.ts';
+import { limitReason } from '../base/limits.ts';
 import { serverEnvironment, serverFlags } from '../survival/server-process.ts';
+import { mountAt } from '../system/mount-table.ts';
 import type { MountedImage, MountOptions } from './mount.ts';
 
 /** What a daemon is to mount; plain data. All paths are absolute. */
@@ -30,9 +33,18 @@ export type Ready =
 
 export const READY_FD = 3;
 
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** For a daemon to unmount what it has just mounted. One that hangs as node starts, for want of threads, hears no signal but SIGKILL. */
+const PATIENCE_MS = 5_000;
+
 /** A daemon that is being started, and does not know yet what it is to mount. */
 export class StartingDaemon {
-  readonly #child: ChildProcess;
+  /** Undefined where it could not be started. */
+  readonly #child: ChildProcess | undefined;
+  /** What it says. */
+  #ready: Promise<Ready | undefined> = Promise.resolve(undefined);
+  /** Why it will not say that it has mounted. */
+  readonly #failure: Promise<CfsError>;
   #isTold = false;
 
   /**
@@ -40,57 +52,128 @@ export class StartingDaemon {
    * @param words the command line, for who looks at the list of processes
    */
   constructor(words: readonly string[]) {
-    const program = programPath('src/mount/daemon-main');
-    this.#child = spawn(process.execPath, [...serverFlags(), program, ...words], {
-      env: serverEnvironment(),
-      detached: true,
-      // what goes wrong before the mount is there, and is no CfsError, shows on this terminal
-      stdio: ['pipe', 'ignore', 'inherit', 'pipe'],
+    let fail: (error: CfsError) => void = () => undefined;
+    this.#failure = new Promise((resolve) => {
+      fail = resolve;
     });
-    // told by `mount`, where there is one
-    this.#child.on('error', () => undefined);
-    (this.#child.stdin as Writable).on('error', () => undefined);
+    try {
+      const child = startDaemon(words);
+      this.#child = child;
+      // also where it ends before it was told anything
+      const pipe = child.stdio[READY_FD] as Readable | null | undefined;
+      if (pipe != null) this.#ready = firstLine(pipe);
+      child.once('error', (error) => fail(cannotStart(error)));
+      child.once('exit', (code, signal) => fail(endedEarly(code, signal)));
+      child.stdin?.on('error', () => undefined);
+    } catch (error) {
+      fail(cannotStart(error));
+    }
   }
 
   /**
-   * Says what to mount and waits until the mount answers.
+   * Says what to mount and waits until the mount answers. A signal that comes meanwhile ends the daemon, then this process.
    * @throws CfsError with the daemon's own reason where it could not mount
    */
   async mount(settings: DaemonSettings): Promise<MountSummary> {
     const child = this.#child;
     this.#isTold = true;
-    const readiness = waitReady(child);
-    (child.stdin as Writable).end(JSON.stringify(settings));
-    const ready = await readiness;
-    if ('error' in ready) throw new CfsError(ready.error.kind, ready.error.message);
-    child.unref();
-    return ready.mounted;
+    if (child?.stdin == null || child.pid === undefined) throw await this.#failure;
+    const before = mountThere(settings.mountpoint);
+    const stop = (signal: NodeJS.Signals): void => this.#stop(signal);
+    for (const signal of SIGNALS) process.once(signal, stop);
+    try {
+      child.stdin.end(JSON.stringify(settings));
+      const outcome = (await this.#ready) ?? (await this.#failure);
+      if (outcome instanceof CfsError) {
+        await takeAway(settings.mountpoint, before);
+        throw outcome;
+      }
+      if ('error' in outcome) {
+        // it may have had no descriptor left for that
+        await takeAway(settings.mountpoint, before);
+        throw new CfsError(outcome.error.kind, outcome.error.message);
+      }
+      child.unref();
+      return outcome.mounted;
+    } finally {
+      for (const signal of SIGNALS) process.off(signal, stop);
+    }
+  }
+
+  #stop(signal: NodeJS.Signals): void {
+    const child = this.#child as ChildProcess;
+    child.kill('SIGTERM');
+    setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS).unref();
+    this.#failure.then(() => process.kill(process.pid, signal));
   }
 
   /** Where nothing was said to mount: the daemon reads the end of its settings, and ends. */
   cancel(): void {
-    if (this.#isTold) return;
-    (this.#child.stdin as Writable).end();
-    (this.#child.stdio[READY_FD] as Readable).destroy();
+    if (this.#isTold || this.#child === undefined) return;
+    this.#child.stdin?.end();
+    (this.#child.stdio?.[READY_FD] as Readable | undefined)?.destroy();
     this.#child.unref();
   }
 }
 
-function waitReady(child: ChildProcess): Promise<Ready> {
-  return new Promise((resolve, reject) => {
-    const pipe = child.stdio[READY_FD] as Readable;
+function startDaemon(words: readonly string[]): ChildProcess {
+  return spawn(process.execPath, [...serverFlags(), programPath('src/mount/daemon-main'), ...words], {
+    env: serverEnvironment(),
+    detached: true,
+    // what goes wrong before the mount is there, and is no CfsError, shows on this terminal
+    stdio: ['pipe', 'ignore', 'inherit', 'pipe'],
+  });
+}
+
+function cannotStart(error: unknown): CfsError {
+  const reason = limitReason(error) ?? reasonOf(error);
+  return new CfsError('mount', `Cannot start the daemon of the mount (${process.execPath}): ${reason}`, {
+    cause: error,
+  });
+}
+
+function endedEarly(code: number | null, signal: NodeJS.Signals | null): CfsError {
+  const advice: Partial<Record<NodeJS.Signals, string>> = {
+    SIGKILL: '. Somebody has killed it; the kernel does where memory is short, and says so in its log.',
+    SIGABRT: `. node ends so where it can start no threads: ${limitReason(Object.assign(new Error(), { code: 'EAGAIN' }))}`,
+  };
+  const how = signal ?? `status ${code}`;
+  return new CfsError(
+    'mount',
+    `the daemon ended before the mount was there (${how})${(signal && advice[signal]) ?? ''}`,
+  );
+}
+
+/** Undefined where the daemon ended, or was not started, before it had written it. */
+function firstLine(pipe: Readable): Promise<Ready | undefined> {
+  return new Promise((resolve) => {
     let text = '';
     pipe.on('data', (chunk: Buffer) => {
       text += chunk.toString();
     });
-    pipe.on('end', () => {
-      if (text !== '') resolve(JSON.parse(text) as Ready);
-    });
-    if (child.pid === undefined) reject(new CfsError('system', `Cannot start ${process.execPath}`));
-    child.once('error', reject);
-    child.once('exit', (code, signal) => {
-      if (text !== '') return;
-      reject(new CfsError('mount', `the daemon ended before the mount was there (${signal ?? `status ${code}`})`));
-    });
+    pipe.on('close', () => resolve(text.endsWith('\n') ? (JSON.parse(text) as Ready) : undefined));
   });
+}
+
+interface MountThere {
+  readonly path: string;
+  readonly device: string | undefined;
+}
+
+function mountThere(mountpoint: string): MountThere | undefined {
+  try {
+    const path = realpathSync(mountpoint);
+    return { path, device: mountAt(path)?.device };
+  } catch {
+    return undefined; // the daemon says what is wrong with it
+  }
+}
+
+/** What a daemon has mounted that was killed before it could say so: it may be dead, or served by one that took over. */
+async function takeAway(mountpoint: string, before: MountThere | undefined): Promise<void> {
+  const path = before?.path ?? mountpoint;
+  const there = mountAt(path);
+  if (there?.type !== 'fuse.cfs' || there.device === before?.device) return;
+  const { unmountKernel } = await import('../fuse/kernel-mount.ts');
+  unmountKernel(path, there.device, process.geteuid?.() !== 0);
 }

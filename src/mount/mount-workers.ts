@@ -89,7 +89,11 @@ export class MountWorkers {
       new ReadingEvents(message.events).end();
       monitor.stop();
     };
-    await this.#hand(this.#serving[0] as Worker, deviceFd, message, log);
+    // one that could not be started may have ended already
+    const gone = this.ended.then((failures) => {
+      throw new Error(failures[0] ?? 'the thread ended');
+    });
+    await Promise.race([this.#hand(this.#serving[0] as Worker, deviceFd, message, log), gone]);
     setImmediate(() => {
       while (this.#serving.length < this.#count && this.#servingNow > 0) {
         this.#addThread(deviceFd, message, log);

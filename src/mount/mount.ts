@@ -11,7 +11,7 @@ import { allocateReadingEvents } from '../fs/reading-events.ts';
 import { HAS_RESEND, PASSTHROUGH, REQUEST_BUFFER_SIZE } from '../fuse/abi.ts';
 import { canPassThrough, DEVICE, resendRequests } from '../fuse/device.ts';
 import { decodeInit, encodeInitReply, negotiate } from '../fuse/init.ts';
-import { mountKernel, unmountKernel } from '../fuse/kernel-mount.ts';
+import { mountKernel, unmountKernel, unmountNew } from '../fuse/kernel-mount.ts';
 import { allocateOpenFileState } from '../fuse/open-files.ts';
 import { RequestQueue } from '../fuse/request-queue.ts';
 import { allocateServingTurn } from '../fuse/serving-turn.ts';
@@ -381,14 +381,17 @@ interface Connection {
 async function serveByKernel(prepared: Prepared, workers: MountWorkers, leases: MountLeases): Promise<MountedImage> {
   const { options, mountpoint, imagePath } = prepared;
   const { fd, helper } = await mountKernel({ ...options, mountpoint, source: options.source ?? imagePath });
-  const device = mountAt(mountpoint)?.device;
+  let device: string | undefined;
   try {
+    device = mountAt(mountpoint)?.device;
     const negotiated = answerInit(fd, prepared);
     const journal = options.restart ? openJournal() : -1;
     const connection = { fd, helper, mountpoint, device, journal, epoch: 0, ...negotiated };
     return await serveConnection(prepared, workers, connection, leases.parked);
   } catch (error) {
-    detach({ mountpoint, device, helper }, options.log);
+    // where not even the table of mounts could be read: nothing has come on top since
+    if (device === undefined) unmountNew(mountpoint, helper);
+    else detach({ mountpoint, device, helper }, options.log);
     closeSync(fd);
     throw error;
   }
