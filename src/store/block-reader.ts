@@ -5,7 +5,8 @@
 import { closeSync } from 'node:fs';
 import { equalBytes } from '../base/bytes.ts';
 import { BLOCK_SIZE, blake3, DIGEST_SIZE } from '../base/digest.ts';
-import { EIO, type Errno, isErrno } from '../base/errno.ts';
+import { EIO, EMFILE, ENFILE, type Errno, isErrno } from '../base/errno.ts';
+import { openFilesLimit } from '../system/resource-limits.ts';
 import { readUpTo } from './content.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
 import type { ObjectName } from './object-store.ts';
@@ -15,8 +16,10 @@ import { checkShape, unlessUnreadable } from './verify.ts';
 /** The BLAKE3 of each block of an object: 32 bytes each, in order. */
 export type BlockHashes = (object: ObjectName) => Uint8Array;
 
-/** Open objects that a thread keeps. */
+/** Open objects that a thread keeps, */
 const MAX_OPEN = 256;
+/** and its share of those that the process may have, where they are few: the rest is for other threads and for opening. */
+const SHARE = 1 / 8;
 
 interface OpenObject {
   readonly fd: number;
@@ -28,6 +31,7 @@ export class BlockReader {
   readonly #problems: ProblemLog;
   /** By index of the object; the least recently used first. */
   readonly #open = new Map<number, OpenObject>();
+  readonly #most = Math.max(1, Math.min(MAX_OPEN, Math.floor(openFilesLimit() * SHARE)));
   readonly #scratch = new Uint8Array(BLOCK_SIZE);
   /** Which verified block lies in the scratch buffer: its object and its offset there. Page faults ask for a block in many small pieces. */
   #held: { readonly object: number; readonly at: number } | undefined;
@@ -82,7 +86,11 @@ export class BlockReader {
     offset: number,
     into: Uint8Array,
   ): CopyProblem | undefined {
-    const fd = repository.open(object.digest);
+    let fd = repository.open(object.digest);
+    if ((fd === EMFILE || fd === ENFILE) && this.#open.size > 0) {
+      for (const index of [...this.#open.keys()]) this.#forget(index);
+      fd = repository.open(object.digest);
+    }
     if (isErrno(fd)) return notOpened(repository, fd);
     const reason = checkShape(fd, object.size) ?? this.#fill(fd, object, offset, into);
     if (reason === undefined) {
@@ -124,7 +132,7 @@ export class BlockReader {
   #keep(index: number, open: OpenObject): void {
     this.#forget(index);
     this.#open.set(index, open);
-    if (this.#open.size <= MAX_OPEN) return;
+    if (this.#open.size <= this.#most) return;
     const [oldest] = this.#open.keys();
     if (oldest !== undefined) this.#forget(oldest);
   }
