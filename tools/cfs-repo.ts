@@ -1,13 +1,10 @@
 #!/usr/bin/env node
 /** cfs-repo: makes, describes, checks, cleans and seals repositories. */
-import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
 import { CfsError, reasonOf } from '../src/base/error.ts';
-
-import { initRepository } from '../src/store/local.ts';
+import { initRepository, type LocalRepository } from '../src/store/local.ts';
 import { sharedMode } from '../src/store/sharing.ts';
-
+import { isRegular } from '../src/store/store-directory.ts';
 import { EXIT, type ExitStatus, makeCommand, prepareCommands, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount, formatCounted } from './format.ts';
 import { addFsck } from './repo/fsck.ts';
@@ -66,8 +63,9 @@ command
   .argument('<DIR>')
   .option('--json', 'print the result as one JSON object', false)
   .action((dir: string, options: { json: boolean }) => {
-    const { path, uuid, hash } = repositoryAt(dir);
-    const counts = countObjects(path);
+    const repository = repositoryAt(dir);
+    const { path, uuid, hash } = repository;
+    const counts = countObjects(repository);
     if (options.json) printJson({ path, uuid, hash, ...counts });
     else {
       process.stdout.write(
@@ -102,28 +100,41 @@ interface ObjectCounts {
   readonly temporaries: number;
 }
 
-function countObjects(path: string): ObjectCounts {
+function countObjects(repository: LocalRepository): ObjectCounts {
   try {
-    return countFiles(path);
+    return countFiles(repository);
   } catch (error) {
-    throw new CfsError('store', `Cannot count the objects of repository ${path}: ${reasonOf(error)}`, { cause: error });
+    if (error instanceof CfsError) throw error;
+    throw new CfsError('store', `Cannot count the objects of repository ${repository.path}: ${reasonOf(error)}`, {
+      cause: error,
+    });
   }
 }
 
-function countFiles(path: string): ObjectCounts {
+function countFiles(repository: LocalRepository): ObjectCounts {
   let objects = 0;
   let bytes = 0;
   let allocatedBytes = 0;
-  for (const prefix of readdirSync(join(path, 'objects'))) {
-    for (const name of readdirSync(join(path, 'objects', prefix))) {
-      const stat = statSync(join(path, 'objects', prefix, name), { throwIfNoEntry: false });
-      if (stat === undefined) continue; // deleted meanwhile
-      objects++;
-      bytes += stat.size;
-      allocatedBytes += stat.blocks * 512;
+  const namesIn = (name: string): readonly string[] => {
+    const directory = repository.directory(name);
+    try {
+      return directory.names();
+    } finally {
+      directory.close();
     }
+  };
+  for (const prefix of namesIn('objects')) {
+    repository.within(`objects/${prefix}`, (directory) => {
+      for (const name of directory.names()) {
+        const stat = directory.stat(name);
+        if (stat === undefined || !isRegular(stat)) continue; // deleted meanwhile; no object
+        objects++;
+        bytes += stat.size;
+        allocatedBytes += stat.blocks * 512;
+      }
+    });
   }
-  return { objects, bytes, allocatedBytes, temporaries: readdirSync(join(path, 'tmp')).length };
+  return { objects, bytes, allocatedBytes, temporaries: namesIn('tmp').length };
 }
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {

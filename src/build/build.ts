@@ -1,7 +1,5 @@
 /** Packing: a source into objects and a manifest. */
 import { randomBytes } from 'node:crypto';
-import { readdirSync, unlinkSync } from 'node:fs';
-import { join } from 'node:path';
 import { printable, toHex } from '../base/bytes.ts';
 import { BLOCK_SIZE, blake3, blockCount, DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
@@ -217,8 +215,9 @@ async function pack(source: Source, options: BuildOptions, prefix: string, cache
     options.onProgress?.(counts);
   };
   const { threads, inlineMax, openFiles = MOST_OPEN_FILES } = options;
+  const { hash, uuid, place } = repository;
   const pool = new ContentPool(
-    { threads, prefix, hash: repository.hash, store: repository.path, durable, inlineMax, ...openFiles },
+    { threads, prefix, store: repository.path, meta: { hash, uuid }, place, durable, inlineMax, ...openFiles },
     onResult,
   );
   const onAbort = (): void => pool.abort(options.signal?.reason);
@@ -247,11 +246,20 @@ async function pack(source: Source, options: BuildOptions, prefix: string, cache
     await feed(source, builder, take, counts, options);
     const { written, writtenBytes } = await pool.finish();
     // the batches were synced before their renames; this one is for the names themselves
-    if (durable && written > 0) new ObjectWriter(repository, { durable, prefix }).sync();
+    if (durable && written > 0) syncNames(repository, prefix);
     return { tables: builder.finish(options.repositories), counts, newObjects: written, newBytes: writtenBytes };
   } finally {
     options.signal?.removeEventListener('abort', onAbort);
     await pool.close();
+  }
+}
+
+function syncNames(repository: LocalRepository, prefix: string): void {
+  const writer = new ObjectWriter(repository, { durable: true, prefix });
+  try {
+    writer.sync();
+  } finally {
+    writer.close();
   }
 }
 
@@ -309,9 +317,9 @@ function checkAborted(signal: AbortSignal | undefined): void {
 /** What stopped workers left: files of this run alone, other writers may be at work. */
 function removeTemporaries(repository: LocalRepository, prefix: string): void {
   try {
-    for (const name of readdirSync(repository.temporaryDirectory)) {
-      if (name.startsWith(prefix)) unlinkSync(join(repository.temporaryDirectory, name));
-    }
+    repository.within('tmp', (directory) => {
+      for (const name of directory.names()) if (name.startsWith(prefix)) directory.unlink(name);
+    });
   } catch {
     // what went wrong before is what to report; the next writer removes what is left
   }

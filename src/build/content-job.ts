@@ -5,12 +5,17 @@
 import { concatBytes } from '../base/bytes.ts';
 import { BLOCK_SIZE, blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
 import type { ErrorKind } from '../base/error.ts';
+import type { Meta } from '../store/local.ts';
 import type { WriterStatistics } from '../store/object-writer.ts';
+import type { Place } from '../store/store-directory.ts';
 import type { ObjectCheck } from './object-check.ts';
 import type { OpenContent } from './source.ts';
 
 export interface WorkerSettings {
+  /** Path of the repository, and which directory it is. */
   readonly store: string;
+  readonly meta: Meta;
+  readonly place: Place | undefined;
   readonly durable: boolean;
   readonly prefix: string;
   readonly inlineMax: number;

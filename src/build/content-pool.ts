@@ -50,7 +50,6 @@ export interface PoolOptions extends Omit<WorkerSettings, 'prefix' | 'stop'> {
   readonly batchFiles: number;
   /** Begins the name of every temporary file of all workers. */
   readonly prefix: string;
-  readonly hash: HashAlgorithm;
 }
 
 export class ContentPool {
@@ -67,8 +66,8 @@ export class ContentPool {
 
   /** @param onResult called on this thread with the index that `add` was given */
   constructor(options: PoolOptions, onResult: OnResult) {
-    const { threads, prefix, hash, batchFiles, ...settings } = options;
-    this.#hash = hash;
+    const { threads, prefix, batchFiles, ...settings } = options;
+    this.#hash = settings.meta.hash;
     this.#batchFiles = Math.min(batchFiles, BATCH_FILES);
     this.#onResult = onResult;
     this.#members = startThreads(threads, (i) => {

@@ -5,7 +5,7 @@ import { isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { chunkBuffer } from '../store/content.ts';
 import { InputError, readInput, readWholeInput } from '../store/content-copier.ts';
-import { openRepository } from '../store/local.ts';
+import { LocalRepository } from '../store/local.ts';
 import { ObjectWriter, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
 import { statFd } from '../system/file-status.ts';
 import { closeFd } from '../system/syscall.ts';
@@ -24,7 +24,7 @@ import { checkObjects } from './object-check.ts';
 import type { OpenContent } from './source.ts';
 
 const settings = workerData as WorkerSettings;
-const repository = openRepository(settings.store);
+const repository = new LocalRepository(settings.store, settings.meta, -1, settings.place);
 const writer = new ObjectWriter(repository, {
   durable: settings.durable,
   prefix: settings.prefix,

@@ -3,21 +3,10 @@
  * read again. docs/repository.md says when that may be trusted. A cache that cannot be read or written
  * is no error: files are read then.
  */
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, fstatSync, readFileSync, writeFileSync } from 'node:fs';
 import type { ContentDigest } from '../base/digest.ts';
-import { type LocalRepository, makeDirectory } from '../store/local.ts';
+import type { LocalRepository } from '../store/local.ts';
+import { isRegular, type StoreDirectory } from '../store/store-directory.ts';
 import { decodeFileCache, FileTable } from './file-cache-format.ts';
 import { type ObjectCheck, ObjectState, objectCheck } from './object-check.ts';
 import type { FileStamp } from './source.ts';
@@ -58,7 +47,7 @@ export class FileCache {
     this.#options = options;
     this.#settledMs = options.settledMs ?? SETTLED_MS;
     this.#seen = new FileTable(repository.hash);
-    this.#known = options.rehash ? undefined : readTable(this.#path, repository);
+    this.#known = options.rehash ? undefined : readTable(repository, this.#name);
     this.objects = this.#known === undefined ? undefined : objectCheck(this.#known.digests, this.#known.sizes);
   }
 
@@ -91,29 +80,41 @@ export class FileCache {
   /** Replaces what was remembered by what this run has seen. */
   save(): void {
     if (this.#seen.length === 0 && this.#known === undefined) return;
-    const temporary = join(this.#repository.temporaryDirectory, `${this.#options.prefix}cache`);
+    const temporary = `${this.#options.prefix}cache`;
     try {
-      makeDirectory(this.#repository.cacheDirectory);
-      writeFileSync(temporary, this.#seen.encode(), { flag: 'wx', mode: 0o600 });
-      renameSync(temporary, this.#path);
-      forgetOldest(this.#repository.cacheDirectory);
+      const cache = this.#repository.makeDirectory('cache');
+      try {
+        this.#repository.within('tmp', (directory) => {
+          const fd = directory.create(temporary, 0o600);
+          try {
+            writeFileSync(fd, this.#seen.encode());
+          } finally {
+            closeSync(fd);
+          }
+          directory.rename(temporary, cache, this.#name);
+        });
+        forgetOldest(cache);
+      } finally {
+        cache.close();
+      }
     } catch {
       // files are read next time; what is left of the temporary file goes with the others of this run
     }
   }
 
-  get #path(): string {
-    return join(this.#repository.cacheDirectory, `${process.geteuid?.()}-${this.#options.source}`);
+  get #name(): string {
+    return `${process.geteuid?.()}-${this.#options.source}`;
   }
 }
 
 /** Nothing where the file is missing, damaged, or written by somebody else, who could make us pack what is not there. */
-function readTable(path: string, repository: LocalRepository): FileTable | undefined {
+function readTable(repository: LocalRepository, name: string): FileTable | undefined {
   let fd: number | undefined;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    fd = repository.within('cache', (cache) => cache.openFile(name));
+    if (fd === undefined) return undefined;
     const stat = fstatSync(fd);
-    if (!stat.isFile() || stat.uid !== process.geteuid?.() || (stat.mode & 0o022) !== 0) return undefined;
+    if (stat.uid !== process.geteuid?.() || (stat.mode & 0o022) !== 0) return undefined;
     return decodeFileCache(readFileSync(fd), repository.hash);
   } catch {
     return undefined;
@@ -122,13 +123,16 @@ function readTable(path: string, repository: LocalRepository): FileTable | undef
   }
 }
 
-function forgetOldest(directory: string): void {
-  const names = readdirSync(directory);
+/** Of files in cache/: a user, and `Source.name`. Nothing else there is ours to delete. */
+const CACHE_NAME = /^\d+-[0-9A-Za-z-]+$/;
+
+function forgetOldest(cache: StoreDirectory): void {
+  const names = cache.names().filter((name) => CACHE_NAME.test(name));
   if (names.length <= MAX_CACHES) return;
-  const files = names.map((name) => {
-    const path = join(directory, name);
-    return { path, mtimeMs: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 };
+  const files = names.flatMap((name) => {
+    const stat = cache.stat(name);
+    return stat !== undefined && isRegular(stat) ? [{ name, mtime: stat.mtime + stat.mtimeNsec / 1e9 }] : [];
   });
-  files.sort((a, b) => b.mtimeMs - a.mtimeMs);
-  for (const { path } of files.slice(MAX_CACHES)) unlinkSync(path);
+  files.sort((a, b) => b.mtime - a.mtime);
+  for (const { name } of files.slice(MAX_CACHES)) cache.unlink(name);
 }

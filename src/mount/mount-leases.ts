@@ -15,6 +15,9 @@ export interface MountLease extends Lease {
   readonly repository: number;
 }
 
+/** How long a mount waits for a repository's lock: gc holds it for a fraction of a second, and nobody else is to keep mounts out. */
+const WAIT_MS = 3000;
+
 interface Held extends MountLease {
   /** Lets others delete objects again; called when the list is written. */
   readonly release: () => void;
@@ -34,7 +37,7 @@ export class MountLeases {
   }
 
   /**
-   * Takes a lease in each repository, before the mount answers. Waits while somebody deletes objects there. A repository
+   * Takes a lease in each repository, before the mount answers. Waits for seconds while somebody deletes objects there. A repository
    * that gives none is mounted all the same, and the log says so.
    * @param image 64 hexadecimal digits
    */
@@ -45,7 +48,13 @@ export class MountLeases {
   ): Promise<MountLeases> {
     const held = repositories.map(async (repository, i): Promise<Held[]> => {
       try {
-        return [{ ...(await takeLease(repository, image, { onWait: log })), repository: i, isSettled: false }];
+        return [
+          {
+            ...(await takeLease(repository, image, { onWait: log, limitMs: WAIT_MS })),
+            repository: i,
+            isSettled: false,
+          },
+        ];
       } catch (error) {
         log(withoutLease(repository, error));
         return [];
@@ -75,7 +84,7 @@ export class MountLeases {
       }
       if (isWritten(lease)) return [settled(lease)];
       try {
-        const lock = await lockAgainstDeleting(repository);
+        const lock = await lockAgainstDeleting(repository, { limitMs: WAIT_MS });
         return [{ ...lease, release: () => lock.release(), isSettled: false }];
       } catch {
         return [{ ...settled(lease), isSettled: false }]; // gc refuses to go on until the list is written

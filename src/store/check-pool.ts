@@ -1,18 +1,19 @@
 /** Threads that check all objects of a repository. Each takes the next of the 256 directories when it has done one. */
 
 import { Worker } from 'node:worker_threads';
-import type { HashAlgorithm } from '../base/digest.ts';
 import { CfsError, type ErrorKind } from '../base/error.ts';
 import { programPath } from '../base/installation.ts';
 import { startThreads, threadError } from '../base/threads.ts';
 import { openFilesLimit } from '../system/resource-limits.ts';
-import type { LocalRepository } from './local.ts';
+import type { LocalRepository, Meta } from './local.ts';
 import { type Damage, type Oddity, PREFIXES } from './prefix-check.ts';
+import type { Place } from './store-directory.ts';
 
 /** What a thread is started with. */
 export interface CheckSettings {
   readonly path: string;
-  readonly hash: HashAlgorithm;
+  readonly meta: Meta;
+  readonly place: Place | undefined;
   /** Names of good roots, whose objects must all be there. */
   readonly roots: readonly string[];
   readonly thread: number;
@@ -75,9 +76,9 @@ export async function checkAll(
     bytes: done.filter((_, i) => i % 2 === 1).reduce((sum, n) => sum + n, 0),
     directories: Math.min(turn[0] as number, PREFIXES),
   });
-  const { path, hash } = repository;
+  const { path, place, hash, uuid } = repository;
   const ends = startThreads(threadsFor(roots.length, threads), (thread) => {
-    const workerData: CheckSettings = { path, hash, roots, thread, turn, done };
+    const workerData: CheckSettings = { path, place, meta: { hash, uuid }, roots, thread, turn, done };
     // they end by themselves: a thread that is terminated inside a native call takes the process with it
     const worker = new Worker(programPath('src/store/check-worker'), { workerData, trackUnmanagedFds: false });
     worker.on('message', receive);

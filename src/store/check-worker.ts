@@ -6,12 +6,12 @@ import { CfsError, reasonOf } from '../base/error.ts';
 import type { CheckMessage, CheckSettings } from './check-pool.ts';
 import { digestsOfNames, mergeDigests } from './digest-merge.ts';
 import type { KeepListFile } from './keep-list-file.ts';
-import { openRepository } from './local.ts';
+import { LocalRepository } from './local.ts';
 import { type CheckReport, checkPrefix, PREFIXES } from './prefix-check.ts';
 import { openRootIfThere } from './roots.ts';
 
 const settings = workerData as CheckSettings;
-const { path, hash, roots, turn, done, thread } = settings;
+const { path, place, meta, roots, turn, done, thread } = settings;
 const OBJECTS = 2 * thread;
 const BYTES = OBJECTS + 1;
 
@@ -65,14 +65,14 @@ function reportMissing(prefix: number, names: readonly string[]): void {
 }
 
 try {
-  const repository = openRepository(path);
+  const repository = new LocalRepository(path, meta, -1, place);
   for (const root of roots) {
     const list = openRootIfThere(repository, root);
     if (list !== undefined) lists.push(list);
   }
   for (let prefix = Atomics.add(turn, 0, 1); prefix < PREFIXES; prefix = Atomics.add(turn, 0, 1)) {
     if (Atomics.load(turn, 1) !== 0) break;
-    reportMissing(prefix, checkPrefix(path, hash, prefix, report));
+    reportMissing(prefix, checkPrefix(repository, prefix, report));
   }
 } catch (error) {
   if (!(error instanceof StoppedError)) post(failure(error));

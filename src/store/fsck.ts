@@ -1,18 +1,19 @@
 /** Checking all of a repository, and repairing what can be repaired. */
-import { join } from 'node:path';
 import { fromHex, toHex } from '../base/bytes.ts';
 import { DIGEST_SIZE } from '../base/digest.ts';
-import { ENOENT, errnoOf } from '../base/errno.ts';
+import { ELOOP, ENOENT, ENOTDIR, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { systemError } from '../system/libc.ts';
 import { type CheckProgress, checkAll } from './check-pool.ts';
 import { mergeDigests } from './digest-merge.ts';
-import { readdirSync } from './file-calls.ts';
 import { type KeptDigests, KeptInMemory } from './keepers.ts';
-import { type LocalRepository, makeDirectory } from './local.ts';
+import type { LocalRepository } from './local.ts';
 import { checkOne, type Damage, type Oddity, PREFIXES, prefixName } from './prefix-check.ts';
 import { listQuarantine } from './quarantine.ts';
 import { mendMode, type Repaired, repairAll } from './repair.ts';
-import { listRoots, openRootIfThere } from './roots.ts';
+import { listRoots, openRootIfThere, type Root } from './roots.ts';
+import { isDirectory as isDirectoryStat, isRegular, linkText, type StoreDirectory } from './store-directory.ts';
+import { distrust } from './trust.ts';
 
 export type { CheckProgress } from './check-pool.ts';
 
@@ -61,22 +62,24 @@ export async function checkRepository(repository: LocalRepository, options: Fsck
 async function check(repository: LocalRepository, options: FsckOptions): Promise<FsckResult> {
   const { signal, onWait, dryRun, sources } = options;
   const around = lookAround(repository);
-  const roots = listRoots(repository);
+  const { roots, bad, odd } = rootsOf(repository);
   const whole = roots.filter(({ header }) => header?.complete === true).map(({ image }) => image);
   const checked = await checkAll(repository, whole, options.threads, signal, options.onProgress);
   const { objects, bytes } = checked;
   const damage = withoutGivenUp(repository, whole, checked.damage);
   const all = [...damage, ...stillInQuarantine(repository, damage)].sort((a, b) => (a.object < b.object ? -1 : 1));
-  const oddities = [...around, ...checked.oddities].map((oddity) => (dryRun ? oddity : mended(repository, oddity)));
+  const oddities = [...around, ...odd, ...checked.oddities].map((oddity) =>
+    dryRun ? oddity : mended(repository, oddity),
+  );
   return {
     objects,
     bytes,
     damaged: dryRun ? all : await repairAll(repository, all, sources, { signal, onWait }),
     roots: roots.length,
-    badRoots: roots.flatMap(({ image, problem }) => (problem === undefined ? [] : [{ image, problem }])),
+    badRoots: bad,
     oddities,
     temporaries: namesIn(repository, 'tmp').length,
-    quarantined: listQuarantine(repository).names.length,
+    quarantined: quarantineOf(repository).names.length,
   };
 }
 
@@ -117,18 +120,18 @@ function neededOf(damage: readonly Damage[], lists: readonly KeptDigests[]): Rea
   return needed;
 }
 
-/** What may lie in a repository's directory. */
-const KNOWN: ReadonlySet<string> = new Set([
-  'meta.json',
-  'lock',
-  'objects',
-  'tmp',
-  'cache',
-  'roots',
-  'paths',
-  'leases',
-  'quarantine',
-  'lost+found',
+/** What may lie in a repository's directory, and whether it is a directory. */
+const KNOWN: ReadonlyMap<string, boolean> = new Map([
+  ['meta.json', false],
+  ['lock', false],
+  ['objects', true],
+  ['tmp', true],
+  ['cache', true],
+  ['roots', true],
+  ['paths', true],
+  ['leases', true],
+  ['quarantine', true],
+  ['lost+found', true],
 ]);
 const LEFT_BY_INIT = /^meta\.json\.[0-9a-f]{12}\.tmp$/;
 
@@ -139,27 +142,74 @@ function lookAround(repository: LocalRepository): Oddity[] {
     path,
     problem,
   });
-  const own = namesIn(repository, '');
-  const prefixes = new Set(Array.from({ length: PREFIXES }, (_, prefix) => prefixName(prefix)));
-  const inObjects = namesIn(repository, 'objects');
-  const missing = [
-    ...['lock', 'tmp'].filter((name) => !own.includes(name)),
-    ...[...prefixes].filter((name) => !inObjects.includes(name)).map((name) => `objects/${name}`),
-  ];
-  return [
-    ...own.filter((name) => !KNOWN.has(name) && !LEFT_BY_INIT.test(name)).map((name) => strange(name)),
-    ...inObjects.filter((name) => !prefixes.has(name)).map((name) => strange(`objects/${name}`)),
-    ...listQuarantine(repository).strange.map((name) => strange(`quarantine/${name}`)),
-    ...missing.map((path): Oddity => ({ kind: 'missing', path, problem: 'it is missing' })),
-  ];
+  const root = repository.enter();
+  try {
+    const own = root.names();
+    const odd = new Map(own.flatMap((name) => oddKind(root, name) ?? []));
+    const prefixes = new Set(Array.from({ length: PREFIXES }, (_, prefix) => prefixName(prefix)));
+    const inObjects = odd.has('objects') ? prefixes : new Set(namesIn(repository, 'objects'));
+    const missing = [
+      ...['lock', 'tmp'].filter((name) => !own.includes(name)),
+      ...[...prefixes].filter((name) => !inObjects.has(name)).map((name) => `objects/${name}`),
+    ];
+    return [
+      ...own.filter((name) => !KNOWN.has(name) && !LEFT_BY_INIT.test(name)).map((name) => strange(name)),
+      ...[...odd].map(([name, problem]) => strange(name, problem)),
+      ...[...inObjects].filter((name) => !prefixes.has(name)).map((name) => strange(`objects/${name}`)),
+      ...quarantineOf(repository).strange.map((name) => strange(`quarantine/${name}`)),
+      ...missing.map((path): Oddity => ({ kind: 'missing', path, problem: 'it is missing' })),
+    ];
+  } finally {
+    root.close();
+  }
 }
 
-function namesIn(repository: LocalRepository, directory: string): readonly string[] {
+/** What is wrong with the kind of a file in the repository's directory. */
+function oddKind(root: StoreDirectory, name: string): [name: string, problem: string][] | undefined {
+  const isDirectory = KNOWN.get(name);
+  const stat = isDirectory === undefined ? undefined : root.stat(name);
+  if (stat === undefined || (isDirectory ? isDirectoryStat(stat) : isRegular(stat))) return undefined;
+  return [[name, linkText(root.fd, name) ?? `it is no ${isDirectory ? 'directory' : 'regular file'}`]];
+}
+
+/** None where something else has the directory's place: `lookAround` tells of it. */
+function orNothing<T>(read: () => T, nothing: T): T {
   try {
-    return readdirSync(join(repository.path, directory));
+    return read();
   } catch (error) {
-    if (directory === 'tmp' && errnoOf(error) === ENOENT) return [];
+    const errno = errnoOf(error);
+    if (errno === ELOOP || errno === ENOTDIR) return nothing;
     throw error;
+  }
+}
+
+function namesIn(repository: LocalRepository, name: string): readonly string[] {
+  const names = orNothing(() => repository.within(name, (directory) => directory.names()), []);
+  if (names === undefined && name !== 'tmp') throw systemError(ENOENT, 'open', `${repository.path}/${name}`);
+  return names ?? [];
+}
+
+const quarantineOf = (repository: LocalRepository): ReturnType<typeof listQuarantine> =>
+  orNothing(() => listQuarantine(repository), { objects: new Set(), names: [], strange: [] });
+
+/** All roots; and what is wrong with them, or where there is no list of them. */
+function rootsOf(repository: LocalRepository): {
+  readonly roots: readonly Root[];
+  readonly bad: FsckResult['badRoots'];
+  readonly odd: readonly Oddity[];
+} {
+  try {
+    const roots = listRoots(repository);
+    const bad = roots.flatMap(({ image, problem, isDenied = false }) =>
+      problem === undefined || isDenied ? [] : [{ image, problem }],
+    );
+    const denied = roots.filter(({ isDenied = false }) => isDenied).length;
+    const problem = `${denied} lists may be read by those alone that may write here: their objects were not looked for`;
+    return { roots, bad, odd: denied === 0 ? [] : [{ kind: 'strange', path: 'roots', problem }] };
+  } catch (error) {
+    const errno = error instanceof CfsError ? errnoOf(error.cause) : undefined;
+    if (errno !== ELOOP && errno !== ENOTDIR) throw error;
+    return { roots: [], bad: [{ image: 'roots', problem: reasonOf(error) }], odd: [] };
   }
 }
 
@@ -167,17 +217,31 @@ function namesIn(repository: LocalRepository, directory: string): readonly strin
 function stillInQuarantine(repository: LocalRepository, damage: readonly Damage[]): Damage[] {
   const known = new Set(damage.map(({ object }) => object));
   const problem = 'it is in quarantine, and there is no good copy yet';
-  return [...listQuarantine(repository).objects]
-    .filter((object) => !known.has(object) && checkOne(repository.path, repository.hash, object)?.kind === 'missing')
+  return [...quarantineOf(repository).objects]
+    .filter((object) => !known.has(object) && checkOne(repository, object)?.kind === 'missing')
     .map((object) => ({ object, kind: 'quarantined', problem }));
+}
+
+/** Why root is not to mend anything there. */
+function distrusted(repository: LocalRepository): string | undefined {
+  const root = repository.enter();
+  try {
+    return distrust(root);
+  } finally {
+    root.close();
+  }
 }
 
 /** Directories are made again, and files can be read only. */
 function mended(repository: LocalRepository, oddity: Oddity): Oddity {
   const { kind, path } = oddity;
+  const hindrance = distrusted(repository);
+  if (hindrance !== undefined && kind !== 'strange') {
+    return { ...oddity, problem: `${oddity.problem}, and is left: ${hindrance}` };
+  }
   try {
     if (kind === 'mode') mendMode(repository, path);
-    else if (kind === 'missing' && path !== 'lock') makeDirectory(join(repository.path, path));
+    else if (kind === 'missing' && path !== 'lock') repository.makeDirectory(path).close();
     else return oddity;
     return { ...oddity, mended: true };
   } catch (error) {

@@ -1,21 +1,16 @@
 /** Deleting objects that nobody needs. */
-import { constants } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ENOENT, errnoOf, isErrno } from '../base/errno.ts';
+import { errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { pathBytes } from '../base/path-text.ts';
 import type { FileStat } from '../system/file-status.ts';
-import { AT_FDCWD, systemError } from '../system/libc.ts';
-import { closeFd } from '../system/syscall.ts';
 import { digestsOfNames, mergeDigests } from './digest-merge.ts';
-import { openAt, readdirSync, rmSync, statAt, unlinkAt } from './file-calls.ts';
 import { type KeeperCounts, Keepers, type KeptDigests } from './keepers.ts';
 import type { LocalRepository } from './local.ts';
-import { type LockWait, lockForDeleting, removeLeftovers } from './lock.ts';
-import { OBJECT_NAME, PREFIXES, prefixName, S_IFMT, S_IFREG } from './prefix-check.ts';
-import { listQuarantine } from './quarantine.ts';
+import { type LockWait, listLeftovers, lockForDeleting, removeLeftovers } from './lock.ts';
+import { OBJECT_NAME, PREFIXES, prefixName } from './prefix-check.ts';
+import { emptyQuarantine } from './quarantine.ts';
 import { removeStrayRecords } from './roots.ts';
+import { isRegular, type StoreDirectory } from './store-directory.ts';
 
 export interface GcOptions extends LockWait {
   /** What to keep beside registered images and what is mounted. */
@@ -77,7 +72,7 @@ export async function collectGarbage(repository: LocalRepository, options: GcOpt
       );
     }
     if (!dryRun) removeStrayRecords(repository);
-    const leftovers = dryRun ? readdirSync(repository.temporaryDirectory).length : removeLeftovers(repository);
+    const leftovers = dryRun ? listLeftovers(repository).length : removeLeftovers(repository);
     const quarantined = options.emptyQuarantine ? emptyQuarantine(repository, dryRun) : 0;
     for (let prefix = 0; prefix < PREFIXES; prefix++) {
       if (performance.now() - since > SLICE_MS) {
@@ -130,50 +125,34 @@ class Sweep {
 
   /** Deletes what nobody needs in one directory. Anything that is no object is left to fsck. */
   run(prefix: number): void {
-    const place = join(this.#repository.path, 'objects', prefixName(prefix));
-    const names = objectNames(place);
-    if (names.length === 0) return;
-    const isNeeded = markNeeded(prefix, names, this.#keepers.needed(prefix));
-    const directory = openAt(AT_FDCWD, pathBytes(place), constants.O_RDONLY | constants.O_DIRECTORY);
-    if (isErrno(directory)) throw systemError(directory, 'open', place);
-    try {
-      for (const [i, name] of names.entries()) this.#take(directory, name, place, isNeeded[i] === 1);
-    } finally {
-      closeFd(directory);
-    }
+    this.#repository.within(`objects/${prefixName(prefix)}`, (directory) => {
+      const names = objectNames(directory);
+      if (names.length === 0) return;
+      const isNeeded = markNeeded(prefix, names, this.#keepers.needed(prefix));
+      for (const [i, name] of names.entries()) this.#take(directory, name, isNeeded[i] === 1);
+    });
   }
 
-  #take(directory: number, name: string, place: string, isNeeded: boolean): void {
-    const bytes = pathBytes(name);
-    const stat = statAt(directory, bytes);
-    if (stat === ENOENT) return;
-    if (isErrno(stat)) throw systemError(stat, 'stat', `${place}/${name}`);
-    if ((stat.mode & S_IFMT) !== S_IFREG) return;
+  #take(directory: StoreDirectory, name: string, isNeeded: boolean): void {
+    const stat = directory.stat(name);
+    if (stat === undefined || !isRegular(stat)) return;
     const isYoung = Date.now() - (stat.ctime * 1000 + stat.ctimeNsec / 1e6) < this.#options.minAgeMs;
     if (isNeeded || isYoung) {
       count(this.amounts.kept, stat);
       if (!isNeeded) count(this.amounts.young, stat);
       return;
     }
-    if (!this.#options.dryRun) {
-      const result = unlinkAt(directory, bytes);
-      if (isErrno(result)) throw systemError(result, 'unlink', `${place}/${name}`);
-    }
+    if (!this.#options.dryRun) directory.unlink(name);
     count(this.amounts.freed, stat);
   }
 }
 
 /** Sorted. */
-function objectNames(place: string): string[] {
-  try {
-    return readdirSync(place)
-      .filter((name) => OBJECT_NAME.test(name))
-      .sort();
-  } catch (error) {
-    if (errnoOf(error) === ENOENT) return [];
-    throw error;
-  }
-}
+const objectNames = (directory: StoreDirectory): string[] =>
+  directory
+    .names()
+    .filter((name) => OBJECT_NAME.test(name))
+    .sort();
 
 /**
  * Which of the objects are needed, 1 for each that is.
@@ -189,11 +168,4 @@ function markNeeded(prefix: number, names: readonly string[], needed: Iterable<U
     });
   }
   return marks;
-}
-
-/** @returns how many files there were */
-function emptyQuarantine(repository: LocalRepository, dryRun: boolean): number {
-  const { names } = listQuarantine(repository);
-  if (!dryRun) for (const name of names) rmSync(join(repository.quarantineDirectory, name), { recursive: true });
-  return names.length;
 }

@@ -1,5 +1,5 @@
 /** Keep lists as files: written in pieces, and checked as a whole before a digest of them is believed. */
-import { closeSync, constants, fstatSync } from 'node:fs';
+import { closeSync, fstatSync } from 'node:fs';
 import { setImmediate as breathe } from 'node:timers/promises';
 import { equalBytes } from '../base/bytes.ts';
 import { createBlake3, DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
@@ -7,7 +7,6 @@ import { CfsError, reasonOf } from '../base/error.ts';
 import { isOutOfFiles, openFilesAdvice } from '../system/resource-limits.ts';
 import { readUpTo } from './content.ts';
 import { writeAll } from './content-copier.ts';
-import { openSync } from './file-calls.ts';
 import {
   checksumOf,
   decodeKeepHeader,
@@ -18,6 +17,7 @@ import {
   type KeepListHeader,
   withoutChecksum,
 } from './keep-list.ts';
+import type { StoreDirectory } from './store-directory.ts';
 
 /** A multiple of DIGEST_SIZE. */
 const PIECE = 1 << 20;
@@ -88,14 +88,15 @@ export class KeepListFile {
   }
 
   /**
-   * Opens and checks the keep list at `path`.
+   * Opens and checks the keep list `name` in `directory`.
    * @param hash of the repository
    * @throws CfsError (store) that says what is wrong with it
    */
-  static open(path: string, hash: HashAlgorithm): KeepListFile {
+  static open(directory: StoreDirectory, name: string, hash: HashAlgorithm): KeepListFile {
+    const path = `${directory.path}/${name}`;
     let fd: number | undefined;
     try {
-      fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+      fd = directory.openFile(name);
       return KeepListFile.#check(fd, path, hash);
     } catch (error) {
       if (fd !== undefined) closeSync(fd);
@@ -112,7 +113,6 @@ export class KeepListFile {
     const fail = (problem: string): never => {
       throw new CfsError('store', `${path} is malformed: ${problem}`);
     };
-    if (!fstatSync(fd).isFile()) return fail('it is not a regular file');
     const header = readKeepHeader(fd);
     if (typeof header === 'string') return fail(header);
     if (header.hash !== hash) return fail(`it names objects by ${header.hash}, the repository by ${hash}`);

@@ -1,13 +1,12 @@
 /** All that keeps objects from being deleted: registered images, leases of mounts, and images that the caller names. */
-import { closeSync, constants, fstatSync, lstatSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, fstatSync } from 'node:fs';
 import { DIGEST_SIZE } from '../base/digest.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { openSync, unlinkSync } from './file-calls.ts';
 import { tryLock } from './flock.ts';
 import { KeepListFile } from './keep-list-file.ts';
 import type { LocalRepository } from './local.ts';
-import { isRootLocked, namesIn, openRoot, PACKED } from './roots.ts';
+import { isLeaseName, isRootLocked, narrowList, openRootIn, PACKED, withNamesIn } from './roots.ts';
+import type { StoreDirectory } from './store-directory.ts';
 
 /** Digests that ascend, none twice, those of one first byte at a time. */
 export interface KeptDigests {
@@ -83,23 +82,30 @@ export class Keepers {
    * @throws CfsError (store) where anything is malformed or cannot be read: nobody may delete anything then
    */
   refresh(): void {
-    const { rootsDirectory, leasesDirectory } = this.#repository;
-    for (const name of namesIn(rootsDirectory)) {
-      this.#refresh(join(rootsDirectory, name), 'root', () => ({
-        list: openRoot(this.#repository, name),
-        kind: 'registered',
-      }));
-    }
-    for (const name of namesIn(leasesDirectory)) {
-      const path = join(leasesDirectory, name);
-      this.#refresh(path, 'lease', () => this.#openLease(name, path));
-    }
+    const { hash, lockers } = this.#repository;
+    withNamesIn(this.#repository, 'roots', (directory, names) => {
+      for (const name of names) {
+        if (!this.#dryRun) narrowList(directory, name, lockers);
+        this.#refresh(directory, name, 'root', () => ({
+          list: openRootIn(directory, name, hash),
+          kind: 'registered',
+        }));
+      }
+    });
+    withNamesIn(this.#repository, 'leases', (directory, names) => {
+      // other names are no leases, and not ours to delete
+      for (const name of names.filter(isLeaseName)) {
+        this.#refresh(directory, name, 'lease', () => this.#openLease(directory, name));
+      }
+    });
   }
 
-  /** Reads the list at `path`, unless it is the same file as before: reading one of a million objects takes half a second. */
-  #refresh(path: string, what: 'root' | 'lease', open: () => Kept | undefined): void {
+  /** Reads a list, unless it is the same file as before: reading one of a million objects takes half a second. */
+  #refresh(directory: StoreDirectory, name: string, what: 'root' | 'lease', open: () => Kept | undefined): void {
+    const path = `${directory.path}/${name}`;
     orRefuse(path, what, () => {
-      const key = `${path} ${lstatSync(path).ino}`;
+      const stat = directory.stat(name);
+      const key = `${path} ${stat?.inodeHigh} ${stat?.inodeLow}`;
       if (this.#kept.has(key)) return;
       const kept = open();
       if (kept !== undefined) this.#kept.set(key, kept);
@@ -107,21 +113,20 @@ export class Keepers {
   }
 
   /** Undefined where nobody has the lease any more. */
-  #openLease(name: string, path: string): Kept | undefined {
-    if (this.#isLive(name, path)) {
-      const list = KeepListFile.open(path, this.#repository.hash);
+  #openLease(directory: StoreDirectory, name: string): Kept | undefined {
+    if (this.#isLive(directory, name)) {
+      const list = KeepListFile.open(directory, name, this.#repository.hash);
       return { list, kind: name.endsWith(PACKED) ? 'packed' : 'mounted' };
     }
     this.#dead.add(name);
-    if (!this.#dryRun) unlinkSync(path);
+    if (!this.#dryRun) directory.unlink(name);
     return undefined;
   }
 
-  #isLive(name: string, path: string): boolean {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  #isLive(directory: StoreDirectory, name: string): boolean {
+    const fd = directory.openFile(name);
     try {
       const stat = fstatSync(fd);
-      if (!stat.isFile()) throw new CfsError('store', `${path} is malformed: it is not a regular file`);
       if (name.endsWith(PACKED)) return Date.now() - stat.ctimeMs < this.#minAgeMs;
       return !tryLock(fd, 'exnb');
     } finally {

@@ -4,16 +4,16 @@
  * that open file, so with the mount, however that ends.
  */
 import { closeSync } from 'node:fs';
-import { basename, join } from 'node:path';
 import { errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { openSync, unlinkSync } from './file-calls.ts';
 import { tryLock } from './flock.ts';
 import { type KeptImage, readKeepHeader, writeKeepList } from './keep-list-file.ts';
-import { type LocalRepository, makeDirectory } from './local.ts';
+import type { LocalRepository } from './local.ts';
 import { type LockWait, lockAgainstDeleting, type RepositoryLock } from './lock.ts';
-import { leasePath } from './roots.ts';
-import { shareNewFile } from './sharing.ts';
+import { giveTo } from './lockable.ts';
+import { LIST_MODE, leaseName } from './roots.ts';
+import type { StoreDirectory } from './store-directory.ts';
+import { requireTrust } from './trust.ts';
 
 export interface Lease {
   /** Of the open file that has the lock. */
@@ -53,12 +53,13 @@ const newLease = (lease: Lease, lock: RepositoryLock): NewLease => ({ ...lease, 
 
 /** Unregistering moves the file, and does not end the lease. */
 function ofRoot(repository: LocalRepository, image: string): Lease | undefined {
-  let fd: number;
+  let fd: number | undefined;
   try {
-    fd = openSync(join(repository.rootsDirectory, image), 'r');
+    fd = repository.within('roots', (roots) => roots.openFile(image));
   } catch {
-    return undefined; // it is not registered, or not for this user
+    // it is not registered, or not for this user
   }
+  if (fd === undefined) return undefined;
   try {
     const header = readKeepHeader(fd);
     // of a malformed one nothing is expected; gc does not go on as long as it is there
@@ -71,18 +72,34 @@ function ofRoot(repository: LocalRepository, image: string): Lease | undefined {
 }
 
 function ofItsOwn(repository: LocalRepository, image: string): Lease {
-  makeDirectory(repository.leasesDirectory);
-  const path = leasePath(repository, image);
-  const fd = openSync(path, 'wx+', 0o644);
+  const { lockers } = repository;
+  const leases = makeLeases(repository);
   try {
-    shareNewFile(fd, repository.leasesDirectory, 0o644);
-    if (tryLock(fd, 'shnb')) return { fd, name: basename(path) };
-  } catch (error) {
+    const name = leaseName(image);
+    const fd = leases.create(name, 0o600);
+    try {
+      giveTo(fd, lockers, LIST_MODE);
+      if (tryLock(fd, 'shnb')) return { fd, name };
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
     closeSync(fd);
-    throw error;
+    throw new CfsError('store', `Cannot lock ${leases.path}/${name}: somebody else has it`);
+  } finally {
+    leases.close();
   }
-  closeSync(fd);
-  throw new CfsError('store', `Cannot lock ${path}: somebody else has it`);
+}
+
+/** @throws CfsError (store) where root is not to write there */
+function makeLeases(repository: LocalRepository): StoreDirectory {
+  const root = repository.enter();
+  try {
+    requireTrust(root);
+    return root.make('leases');
+  } finally {
+    root.close();
+  }
 }
 
 /** Whether the list of the lease was written to its end. */
@@ -101,7 +118,7 @@ export async function writeLease(lease: Lease, image: KeptImage): Promise<void> 
 export function endLease(repository: LocalRepository, { fd, name }: Lease): void {
   if (name !== undefined) {
     try {
-      unlinkSync(join(repository.leasesDirectory, name));
+      repository.within('leases', (leases) => leases.unlink(name));
     } catch {
       // the repository was moved, or may only be read by now
     }

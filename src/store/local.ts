@@ -11,25 +11,34 @@
  *     leases/             what mounts need, as long as they hold a lock on it; may be missing
  *     quarantine/         damaged objects that fsck moved away; may be missing
  */
-import { randomUUID } from 'node:crypto';
-import { chmodSync, closeSync, constants, opendirSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { closeSync, constants, fchmodSync, openSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { toHex, writeHex } from '../base/bytes.ts';
 import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
-import { EEXIST, EIO, ENOENT, type Errno, errnoOf, isErrno } from '../base/errno.ts';
+import { EEXIST, ELOOP, ENOENT, type Errno, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { pathBytes } from '../base/path-text.ts';
-import { type FileVersion, fileVersion } from '../system/file-status.ts';
-import { openAt } from '../system/syscall.ts';
+import { openBeneath, openHow } from '../system/beneath.ts';
+import { type FileVersion, fileVersion, statFd } from '../system/file-status.ts';
+import { AT_FDCWD } from '../system/libc.ts';
+import { closeFd, openAt } from '../system/syscall.ts';
+import { writeAll } from './content-copier.ts';
 import * as calls from './file-calls.ts';
-import { replaceFile } from './replace-file.ts';
+import { giveTo, type Lockers, lockersOf } from './lockable.ts';
 import type { Repository } from './repository.ts';
-import { shareLock, shareNewDirectory, shareNewFile } from './sharing.ts';
+import { isRegular, type Place, StoreDirectory } from './store-directory.ts';
+import { requireTrust } from './trust.ts';
 
 const FORMAT = 'cfs-repository';
 const FORMAT_VERSION = 1;
 /** A fifo in the place of an object must not block whoever opens it. */
-const OBJECT_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const READ_OBJECT = openHow(constants.O_RDONLY | constants.O_NONBLOCK);
+const O_PATH = 0o10000000;
+const NAME_OBJECT = openHow(O_PATH);
+const NAME_DIRECTORY = O_PATH | constants.O_DIRECTORY;
+/** meta.json has 150 bytes. */
+const META_LIMIT = 64 << 10;
 
 /** What meta.json says. */
 export interface Meta {
@@ -47,15 +56,18 @@ export class LocalRepository implements Repository {
   /** Where `objects/` begins in it. */
   readonly #relative: number;
   readonly #directory: number;
+  readonly #place: Place | undefined;
 
   /**
    * @param directory a descriptor of the repository's directory; -1 for none. It stays the caller's. Objects are taken from
    *   there, wherever the directory is now and whatever is at `path`; only what is not there is looked for at `path`,
    *   where somebody may have put the repository anew.
+   * @param place which directory it is, where there is no descriptor: `enter` refuses another one that has its path by then
    */
-  constructor(path: string, meta: Meta, directory = -1) {
+  constructor(path: string, meta: Meta, directory = -1, place?: Place) {
     this.path = path;
     this.#directory = directory;
+    this.#place = place;
     this.uuid = meta.uuid;
     this.hash = meta.hash;
     this.#objects = `${path}/objects/`;
@@ -97,14 +109,82 @@ export class LocalRepository implements Repository {
     return join(this.path, 'lock');
   }
 
-  open(digest: Uint8Array): number | Errno {
-    const kept = this.#directory < 0 ? ENOENT : openAt(this.#directory, this.#relativePath(digest), OBJECT_FLAGS);
-    if (!isErrno(kept)) return kept;
+  /**
+   * The repository's directory, for what is done in it. The caller closes it.
+   * @throws what node:fs throws; CfsError (store) where another directory has the path by now
+   */
+  enter(): StoreDirectory {
+    if (this.#directory >= 0) return StoreDirectory.of(this.#directory, this.path);
+    const directory = StoreDirectory.at(this.path);
+    const { dev, ino } = directory.place;
+    if (this.#place === undefined || (dev === this.#place.dev && ino === this.#place.ino)) return directory;
+    directory.close();
+    throw storeError(`Cannot use repository ${this.path}: another directory was put in its place meanwhile`);
+  }
+
+  /** Does `work` in a directory of the repository; undefined where that is missing. @throws what node:fs throws */
+  within<T>(name: string, work: (directory: StoreDirectory) => T): T | undefined {
+    const root = this.enter();
     try {
-      return openSync(this.objectPath(digest), OBJECT_FLAGS);
-    } catch (error) {
-      return kept === ENOENT ? (errnoOf(error) ?? EIO) : kept;
+      const directory = root.openIfThere(name);
+      if (directory === undefined) return undefined;
+      try {
+        return work(directory);
+      } finally {
+        directory.close();
+      }
+    } finally {
+      root.close();
     }
+  }
+
+  /** A directory of the repository, which the caller closes. @throws what node:fs throws */
+  directory(name: string): StoreDirectory {
+    const root = this.enter();
+    try {
+      return root.open(name);
+    } finally {
+      root.close();
+    }
+  }
+
+  /** As `directory`; makes it where it is missing. */
+  makeDirectory(name: string, mode?: number): StoreDirectory {
+    const root = this.enter();
+    try {
+      return root.make(name, mode);
+    } finally {
+      root.close();
+    }
+  }
+
+  /** Who may write to it. */
+  get lockers(): Lockers {
+    const root = this.enter();
+    try {
+      return lockersOf(root);
+    } finally {
+      root.close();
+    }
+  }
+
+  /** Which directory it is, for the threads of a program. */
+  get place(): Place | undefined {
+    return this.#place;
+  }
+
+  open(digest: Uint8Array): number | Errno {
+    return this.#openObject(digest, READ_OBJECT);
+  }
+
+  #openObject(digest: Uint8Array, how: typeof READ_OBJECT): number | Errno {
+    const path = this.#pathOf(digest).subarray(this.#relative);
+    const kept = this.#directory < 0 ? ENOENT : openBeneath(this.#directory, path, how);
+    if (!isErrno(kept)) return kept;
+    const root = openAt(AT_FDCWD, pathBytes(this.path), NAME_DIRECTORY);
+    const found = isErrno(root) ? root : openBeneath(root, path, how);
+    if (!isErrno(root)) closeFd(root);
+    return kept === ENOENT || !isErrno(found) ? found : kept;
   }
 
   status(digest: Uint8Array, out: FileVersion): 0 | Errno {
@@ -113,10 +193,6 @@ export class LocalRepository implements Repository {
     if (kept === 0) return 0;
     const result = fileVersion(path, out);
     return result === 0 || kept === ENOENT ? result : kept;
-  }
-
-  #relativePath(digest: Uint8Array): Uint8Array {
-    return this.#pathOf(digest).subarray(this.#relative, -1);
   }
 
   /** The object's path with its NUL; valid until the next call. */
@@ -129,11 +205,14 @@ export class LocalRepository implements Repository {
   }
 
   size(digest: Uint8Array): number | Errno {
-    try {
-      return statSync(this.objectPath(digest), { throwIfNoEntry: false })?.size ?? ENOENT;
-    } catch (error) {
-      return errnoOf(error) ?? EIO;
-    }
+    const fd = this.#openObject(digest, NAME_OBJECT);
+    // behind a link in place of a directory there is nothing that anybody opens
+    if (fd === ELOOP) return 0;
+    if (isErrno(fd)) return fd;
+    const stat = statFd(fd);
+    closeFd(fd);
+    if (isErrno(stat)) return stat;
+    return isRegular(stat) ? stat.size : 0;
   }
 }
 
@@ -146,13 +225,13 @@ const storeError = (message: string, cause?: unknown): CfsError => new CfsError(
  */
 export function openRepository(dir: string, hash?: HashAlgorithm): LocalRepository {
   const path = repositoryRoot(resolve(dir));
-  const meta = readMeta(path);
+  const { meta, place } = readMeta(path);
   if (hash !== undefined && meta.hash !== hash) {
     throw storeError(
       `Cannot use repository ${path}: it names objects by ${meta.hash}, the image by ${hash}. Give a repository made with 'cfs-repo init --hash ${hash} DIR'.`,
     );
   }
-  return new LocalRepository(path, meta);
+  return new LocalRepository(path, meta, -1, place);
 }
 
 function repositoryRoot(path: string): string {
@@ -175,11 +254,17 @@ const ADVICE =
 /** Also where path.resolve has made one slash of two. */
 const isUrl = (path: string): boolean => /(?:^|\/)[a-z][a-z0-9+.-]+:\/\/?[^/]/i.test(path);
 
-function readMeta(path: string): Meta {
-  const file = join(path, 'meta.json');
+function readMeta(path: string): { readonly meta: Meta; readonly place: Place } {
   let text: string;
+  let place: Place;
   try {
-    text = readFileSync(file, 'utf8');
+    const root = StoreDirectory.at(path);
+    try {
+      place = root.place;
+      text = root.readText('meta.json', META_LIMIT);
+    } finally {
+      root.close();
+    }
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === ENOENT && exists(path)) {
@@ -209,7 +294,7 @@ function readMeta(path: string): Meta {
   if (!HASH_ALGORITHMS.includes(meta.hash as HashAlgorithm) || typeof meta.uuid !== 'string') {
     throw storeError(`Cannot use repository ${path}: meta.json names no known hash or no uuid`);
   }
-  return { hash: meta.hash as HashAlgorithm, uuid: meta.uuid };
+  return { meta: { hash: meta.hash as HashAlgorithm, uuid: meta.uuid }, place };
 }
 
 /**
@@ -224,89 +309,117 @@ export function initRepository(dir: string, hash: HashAlgorithm, mode?: number):
     throw storeError(`Cannot make a repository in ${dir}: URLs are not known. Give a directory`);
   }
   try {
-    makeDirectory(path, false);
-    if (mode !== undefined) chmodSync(path, mode);
-    if (exists(join(path, 'meta.json'))) {
-      throw storeError(`Cannot make a repository in ${path}: there is one already`);
+    makeDirectory(path);
+    const root = StoreDirectory.at(path);
+    try {
+      return initIn(root, hash, mode);
+    } finally {
+      root.close();
     }
-    const foreign = foreignEntry(path);
-    if (foreign !== undefined) {
-      throw storeError(`Cannot make a repository in ${path}: the directory is not empty (it holds "${foreign}")`);
-    }
-    makeDirectory(join(path, 'tmp'));
-    for (let i = 0; i < 256; i++) {
-      makeDirectory(join(path, 'objects', i.toString(16).padStart(2, '0')));
-    }
-    makeLock(path);
-    const meta = { format: FORMAT, version: FORMAT_VERSION, hash, uuid: randomUUID() };
-    replaceFile(join(path, 'meta.json'), Buffer.from(`${JSON.stringify(meta, null, 2)}\n`), true);
-    if (mode !== undefined) shareMeta(path);
-    return new LocalRepository(path, meta);
   } catch (error) {
     if (error instanceof CfsError) throw error;
     throw storeError(`Cannot make a repository in ${path}: ${reasonOf(error)}`, error);
   }
 }
 
-/** The store is there by now; until here nobody else knows of it. */
-function shareMeta(path: string): void {
-  const fd = openSync(join(path, 'meta.json'), 'r');
+function initIn(root: StoreDirectory, hash: HashAlgorithm, mode: number | undefined): LocalRepository {
+  const { path } = root;
+  requireTrust(root);
+  if (root.stat('meta.json') !== undefined) {
+    throw storeError(`Cannot make a repository in ${path}: there is one already`);
+  }
+  const foreign = foreignEntry(root);
+  if (foreign !== undefined) {
+    throw storeError(`Cannot make a repository in ${path}: the directory is not empty (it holds "${foreign}")`);
+  }
+  if (mode !== undefined) setMode(root, mode);
+  root.make('tmp').close();
+  const objects = root.make('objects');
   try {
-    shareNewFile(fd, path, 0o644);
+    for (let i = 0; i < 256; i++) objects.make(i.toString(16).padStart(2, '0')).close();
   } finally {
-    closeSync(fd);
+    objects.close();
+  }
+  const lock = root.openFile('lock', constants.O_WRONLY | constants.O_CREAT, 0o600);
+  try {
+    giveTo(lock, lockersOf(root));
+  } finally {
+    closeFd(lock);
+  }
+  const meta = { format: FORMAT, version: FORMAT_VERSION, hash, uuid: randomUUID() };
+  writeMeta(root, Buffer.from(`${JSON.stringify(meta, null, 2)}\n`));
+  return new LocalRepository(path, meta, -1, root.place);
+}
+
+function setMode(directory: StoreDirectory, mode: number): void {
+  const fd = directory.openToRead();
+  try {
+    fchmodSync(fd, mode);
+  } finally {
+    closeFd(fd);
   }
 }
 
-function makeLock(path: string): void {
-  const fd = calls.openSync(join(path, 'lock'), 'a');
+/** Last of all, and at once: without it there is no repository. */
+function writeMeta(root: StoreDirectory, bytes: Uint8Array): void {
+  const temporary = `meta.json.${randomBytes(6).toString('hex')}.tmp`;
+  const fd = root.create(temporary, 0o644);
   try {
-    shareLock(fd, path);
-  } finally {
-    closeSync(fd);
+    try {
+      writeAll(fd, bytes, 0);
+      calls.fsyncSync(fd);
+    } finally {
+      closeFd(fd);
+    }
+    root.rename(temporary, root, 'meta.json');
+  } catch (error) {
+    try {
+      root.unlink(temporary);
+    } catch {
+      // the first error is the one to report
+    }
+    throw error;
   }
+  root.sync();
 }
 
 /**
  * `mkdir -p`. Not node's own: where mkdir(2) says ENOENT although the parent exists, as in /proc, that one
  * tries for ever (node 20).
- * @param isShared in a shared store: the new directory is shared, too
  */
-export function makeDirectory(path: string, isShared = true): void {
+export function makeDirectory(path: string): void {
   try {
     calls.mkdirSync(path);
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === EEXIST && statSync(path).isDirectory()) return;
     if (errno !== ENOENT || exists(dirname(path))) throw error;
-    makeDirectory(dirname(path), isShared);
+    makeDirectory(dirname(path));
     calls.mkdirSync(path);
   }
-  if (isShared) shareNewDirectory(path);
 }
 
 /** A name that no interrupted `initRepository` left there. */
-function foreignEntry(path: string): string | undefined {
+function foreignEntry(root: StoreDirectory): string | undefined {
   const own = new Set(['objects', 'tmp', 'lock', 'lost+found']);
-  const dir = opendirSync(path);
-  try {
-    for (let entry = dir.readSync(); entry !== null; entry = dir.readSync()) {
-      if (!own.has(entry.name) && !entry.name.startsWith('meta.json.')) return entry.name;
-    }
-  } finally {
-    dir.closeSync();
-  }
-  return anyObject(join(path, 'objects'));
+  const foreign = root.names().find((name) => !own.has(name) && !name.startsWith('meta.json.'));
+  return foreign ?? anyObject(root);
 }
 
 /** Objects without a meta.json: a repository that lost it, whose algorithm nobody may guess. */
-function anyObject(objects: string): string | undefined {
-  if (!exists(objects)) return undefined;
-  for (const prefix of readdirSync(objects)) {
-    const name = readdirSync(join(objects, prefix))[0];
-    if (name !== undefined) return `objects/${prefix}/${name}`;
+function anyObject(root: StoreDirectory): string | undefined {
+  const objects = root.openIfThere('objects');
+  try {
+    for (const prefix of objects?.names() ?? []) {
+      const directory = objects?.open(prefix);
+      const name = directory?.names()[0];
+      directory?.close();
+      if (name !== undefined) return `objects/${prefix}/${name}`;
+    }
+    return undefined;
+  } finally {
+    objects?.close();
   }
-  return undefined;
 }
 
 /**

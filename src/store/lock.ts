@@ -2,15 +2,19 @@
  * The lock of a repository: writers share it, whoever deletes objects holds it alone. It is flock(2) on
  * the file `lock`, so it ends with its process, however that ends.
  */
-import { closeSync, fstatSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, constants, fstatSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ENOENT, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { openSync, readdirSync, unlinkSync } from './file-calls.ts';
 import { type FlockMode, tryLock } from './flock.ts';
-import { type LocalRepository, makeDirectory } from './local.ts';
+import type { LocalRepository } from './local.ts';
+import { giveTo, type Lockers, lockersOf, narrow } from './lockable.ts';
+import { isRegular, type StoreDirectory } from './store-directory.ts';
+import { requireTrust } from './trust.ts';
 
 const POLL_MS = 50;
+/** The file in the repository's directory; also the one in quarantine/. */
+export const LOCK = 'lock';
 /** Who waits longer is told what for. */
 const SILENT_MS = 1000;
 
@@ -25,6 +29,8 @@ export interface LockWait {
   readonly signal?: AbortSignal | undefined;
   /** Called once, with a line for people, where it takes more than a second. */
   readonly onWait?: ((line: string) => void) | undefined;
+  /** Gives up after so long; never by default. */
+  readonly limitMs?: number | undefined;
 }
 
 /**
@@ -66,8 +72,7 @@ export function lockAgainstDeleting(repository: LocalRepository, wait: LockWait 
 export async function lockForRepair(repository: LocalRepository, wait: LockWait = {}): Promise<RepositoryLock> {
   const writing = await lockForWriting(repository, wait.signal, wait.onWait);
   try {
-    makeDirectory(repository.quarantineDirectory);
-    const alone = await lock(repository, 'r', 'exnb', wait, undefined, repository.quarantineDirectory);
+    const alone = await lock(repository, 'a', 'exnb', wait, undefined, 'quarantine');
     return {
       release: () => {
         alone.release();
@@ -83,18 +88,58 @@ export async function lockForRepair(repository: LocalRepository, wait: LockWait 
   }
 }
 
+/** @param below the directory whose lock it is, which is made where it is missing; undefined: the repository's own */
+function openLock(repository: LocalRepository, flags: 'a' | 'r', below?: string): number {
+  const root = repository.enter();
+  try {
+    if (flags === 'r') return root.openFile(LOCK);
+    requireTrust(root);
+    const directory = below === undefined ? root : root.make(below);
+    try {
+      return openToWrite(directory, lockersOf(root));
+    } finally {
+      if (directory !== root) directory.close();
+    }
+  } finally {
+    root.close();
+  }
+}
+
+const WRITE = constants.O_WRONLY | constants.O_APPEND;
+
+function openToWrite(directory: StoreDirectory, lockers: Lockers): number {
+  let fd: number;
+  let settle = narrow;
+  try {
+    fd = directory.openFile(LOCK, WRITE);
+  } catch (error) {
+    if (errnoOf(error) !== ENOENT) throw error;
+    fd = directory.openFile(LOCK, WRITE | constants.O_CREAT, 0o600);
+    settle = giveTo;
+  }
+  try {
+    settle(fd, lockers);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
 async function lock(
   repository: LocalRepository,
   flags: 'a' | 'r',
   mode: FlockMode,
-  { signal, onWait }: LockWait,
+  { signal, onWait, limitMs = Number.POSITIVE_INFINITY }: LockWait,
   before?: (fd: number) => void,
-  path: string = repository.lockPath,
+  below?: string,
 ): Promise<RepositoryLock> {
+  const path = [repository.path, ...(below === undefined ? [] : [below]), LOCK].join('/');
   let fd: number;
   try {
-    fd = openSync(path, flags);
+    fd = openLock(repository, flags, below);
   } catch (error) {
+    if (error instanceof CfsError) throw error;
     const what = flags === 'a' ? 'write to' : 'lock';
     throw new CfsError('store', `Cannot ${what} repository ${repository.path}: lock: ${reasonOf(error)}`, {
       cause: error,
@@ -105,6 +150,12 @@ async function lock(
     // flock(2) itself would wait without hearing signals
     for (let waited = 0; !tryLock(fd, mode); waited += POLL_MS) {
       if (waited === SILENT_MS) onWait?.(`waiting for ${path}, which ${holderOf(fd)} has locked`);
+      if (waited >= limitMs) {
+        throw new CfsError(
+          'store',
+          `Cannot lock repository ${repository.path}: ${holderOf(fd)} has had it locked for ${limitMs / 1000} s`,
+        );
+      }
       await sleep(POLL_MS);
       if (signal?.aborted === true) throw signal.reason;
     }
@@ -135,18 +186,40 @@ function holderOf(fd: number): string {
   return 'another process';
 }
 
+/** Names that writers give to their files in tmp/: they begin with 16 random digits. Nothing else there is ours to delete. */
+const OWN_TEMPORARY = /^[0-9a-f]{16}-/;
+
+/** The files of writers in tmp/. @throws CfsError (store) */
+export const listLeftovers = (repository: LocalRepository): readonly string[] =>
+  forLeftovers(repository, () => undefined);
+
 /**
- * Deletes all files in tmp/. Only while nobody else writes.
+ * Deletes the files of dead writers in tmp/. Only while nobody else writes.
  * @returns how many
  * @throws CfsError (store)
  */
-export function removeLeftovers(repository: LocalRepository): number {
-  const directory = repository.temporaryDirectory;
+export const removeLeftovers = (repository: LocalRepository): number =>
+  forLeftovers(repository, (directory, name) => directory.unlink(name)).length;
+
+function forLeftovers(
+  repository: LocalRepository,
+  work: (directory: StoreDirectory, name: string) => void,
+): readonly string[] {
   try {
-    const names = readdirSync(directory);
-    for (const name of names) unlinkSync(join(directory, name));
-    return names.length;
+    const directory = repository.directory('tmp');
+    try {
+      const isOwn = (name: string): boolean => {
+        const stat = OWN_TEMPORARY.test(name) ? directory.stat(name) : undefined;
+        return stat !== undefined && isRegular(stat);
+      };
+      const names = directory.names().filter(isOwn);
+      for (const name of names) work(directory, name);
+      return names;
+    } finally {
+      directory.close();
+    }
   } catch (error) {
-    throw new CfsError('store', `Cannot clean ${directory}: ${reasonOf(error)}`, { cause: error });
+    if (error instanceof CfsError) throw error;
+    throw new CfsError('store', `Cannot clean ${repository.temporaryDirectory}: ${reasonOf(error)}`, { cause: error });
   }
 }

@@ -3,31 +3,30 @@
  * of the object. Relative to directories that are kept open: measured, that and not node's functions take
  * half off the time that a small object needs apart from the kernel's work.
  */
-import { closeSync, constants } from 'node:fs';
+import { constants } from 'node:fs';
 import { toHex, writeHex } from '../base/bytes.ts';
-import { EEXIST, EINVAL, EISDIR, EMFILE, ENFILE, ENOSYS, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
-import { pathBytes } from '../base/path-text.ts';
-import { AT_FDCWD, systemError } from '../system/libc.ts';
-import { closeFd } from '../system/syscall.ts';
 import {
-  linkAt,
-  linkFd,
-  openAt,
-  openNameless,
-  openSync,
-  renameNoReplaceAt,
-  statAt,
-  syncfs,
-  unlinkAt,
-} from './file-calls.ts';
+  EEXIST,
+  EINVAL,
+  EISDIR,
+  EMFILE,
+  ENFILE,
+  ENOSYS,
+  EOPNOTSUPP,
+  type Errno,
+  errnoOf,
+  isErrno,
+} from '../base/errno.ts';
+import { systemError } from '../system/libc.ts';
+import { closeFd } from '../system/syscall.ts';
+import { linkAt, linkFd, openAt, openNameless, renameNoReplaceAt, statAt, syncfs, unlinkAt } from './file-calls.ts';
 import type { LocalRepository } from './local.ts';
 import { FileSharing } from './sharing.ts';
+import { isRegular, type StoreDirectory } from './store-directory.ts';
 
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 /** Objects are read-only for everybody, less the umask. */
 const MODE = 0o444;
-/** O_PATH: descriptors that only name directories need no permission to read these. */
-const DIRECTORY = constants.O_DIRECTORY | 0o10000000;
 
 /** A file that is no object yet. Whoever has it calls `publish`, `setAside` or `discard`. */
 export interface NewFile {
@@ -41,9 +40,11 @@ export class ObjectFiles {
   readonly #repository: LocalRepository;
   readonly #prefix: string;
   /** By the first byte of the digests in it, in the order in which they were opened. */
-  readonly #directories = new Map<number, number>();
+  readonly #directories = new Map<number, StoreDirectory>();
   readonly #most: number;
-  #temporary: number | undefined;
+  /** The repository's: all others are opened from there, so that they are those of one repository whatever happens to its path. */
+  #root: StoreDirectory | undefined;
+  #temporary: StoreDirectory | undefined;
   #sharing: FileSharing | undefined;
   #nameless: boolean;
   #serial = 0;
@@ -60,10 +61,11 @@ export class ObjectFiles {
     this.#most = Math.max(1, most);
   }
 
-  /** Bytes of the object's file, or an errno. */
+  /** Bytes of the object's file, or an errno; 0, which no object has, where it is no regular file. */
   size(digest: Uint8Array): number | Errno {
     const stat = statAt(this.#directoryOf(digest), nameOf(digest));
-    return isErrno(stat) ? stat : stat.size;
+    if (isErrno(stat)) return stat;
+    return isRegular(stat) ? stat.size : 0;
   }
 
   create(): NewFile {
@@ -124,21 +126,23 @@ export class ObjectFiles {
 
   /** Waits until the file system of the repository has written everything, names included. */
   sync(): void {
-    // syncfs(2) refuses a descriptor that only names the directory
-    const fd = openSync(this.#repository.temporaryDirectory, 'r');
+    this.#temporary ??= this.#open('tmp');
+    const fd = this.#temporary.openToRead();
     try {
       const result = syncfs(fd);
       if (isErrno(result)) throw this.#error(result, 'syncfs', '');
     } finally {
-      closeSync(fd);
+      closeFd(fd);
     }
   }
 
   /** Closes the directories; they are opened again where they are needed. */
   close(): void {
     this.#closeDirectories();
-    if (this.#temporary !== undefined) closeFd(this.#temporary);
+    this.#temporary?.close();
+    this.#root?.close();
     this.#temporary = undefined;
+    this.#root = undefined;
   }
 
   #rename(from: Uint8Array, directory: number, name: Uint8Array): 0 | Errno {
@@ -152,25 +156,25 @@ export class ObjectFiles {
 
   #temporaryDirectory(): number {
     this.#temporary ??= this.#open('tmp');
-    return this.#temporary;
+    return this.#temporary.fd;
   }
 
   #directoryOf(digest: Uint8Array): number {
     const index = digest[0] as number;
     const known = this.#directories.get(index);
-    if (known !== undefined) return known;
-    for (const [oldest, fd] of this.#directories) {
+    if (known !== undefined) return known.fd;
+    for (const [oldest, directory] of this.#directories) {
       if (this.#directories.size < this.#most) break;
-      closeFd(fd);
+      directory.close();
       this.#directories.delete(oldest);
     }
-    const fd = this.#open(`objects/${toHex(digest.subarray(0, 1))}`);
-    this.#directories.set(index, fd);
-    return fd;
+    const directory = this.#open(`objects/${toHex(digest.subarray(0, 1))}`);
+    this.#directories.set(index, directory);
+    return directory.fd;
   }
 
   #closeDirectories(): void {
-    for (const fd of this.#directories.values()) closeFd(fd);
+    for (const directory of this.#directories.values()) directory.close();
     this.#directories.clear();
   }
 
@@ -182,11 +186,16 @@ export class ObjectFiles {
     return open();
   }
 
-  #open(name: string): number {
-    const path = pathBytes(`${this.#repository.path}/${name}`);
-    const fd = this.#unlessFull(() => openAt(AT_FDCWD, path, DIRECTORY));
-    if (isErrno(fd)) throw this.#error(fd, 'open', name);
-    return fd;
+  #open(name: string): StoreDirectory {
+    this.#root ??= this.#repository.enter();
+    try {
+      return this.#root.open(name);
+    } catch (error) {
+      const errno = errnoOf(error);
+      if ((errno !== EMFILE && errno !== ENFILE) || this.#directories.size === 0) throw error;
+      this.#closeDirectories();
+      return this.#root.open(name);
+    }
   }
 
   #error(errno: Errno, call: string, below: string): Error {

@@ -2,13 +2,15 @@
 import { constants } from 'node:fs';
 import { equalBytes, toHex } from '../base/bytes.ts';
 import type { HashAlgorithm } from '../base/digest.ts';
-import { ENOENT, type Errno, errnoOf, isErrno } from '../base/errno.ts';
+import { ELOOP, ENOENT, ENOTDIR, type Errno, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { pathBytes } from '../base/path-text.ts';
 import type { FileStat } from '../system/file-status.ts';
-import { AT_FDCWD, errnoText, systemError } from '../system/libc.ts';
+import { errnoText } from '../system/libc.ts';
 import { closeFd } from '../system/syscall.ts';
-import { openAt, readdirSync, statAt } from './file-calls.ts';
+import { openAt, statAt } from './file-calls.ts';
+import type { LocalRepository } from './local.ts';
+import { isRegular, type StoreDirectory } from './store-directory.ts';
 import { digestOf } from './verify.ts';
 
 /**
@@ -31,7 +33,7 @@ export interface Damage {
 
 /**
  * What is odd, but damages no object.
- * - strange: it is nothing of a repository
+ * - strange: it is nothing of a repository, or no directory where one should be
  * - mode: an object's file may be written to
  * - missing: a directory that writers need
  */
@@ -53,12 +55,9 @@ export interface CheckReport {
   object(): void;
 }
 
-export const S_IFMT = 0o170000;
-export const S_IFREG = 0o100000;
 /** What an object's mode may have: nobody may write to it. */
 export const OBJECT_MODE = 0o444;
 const OPEN_OBJECT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 /** Of an object in its directory. */
 export const OBJECT_NAME: RegExp = /^[0-9a-f]{62}$/;
 
@@ -70,40 +69,38 @@ export const prefixName = (prefix: number): string => prefix.toString(16).padSta
 
 /**
  * Checks all that lies in `objects/<prefix>`. What is deleted meanwhile is passed over.
- * @param path of the repository
  * @returns the names of the objects that are there, good or not, sorted
  * @throws CfsError (store) where the directory cannot be read
  */
-export function checkPrefix(path: string, hash: HashAlgorithm, prefix: number, report: CheckReport): string[] {
+export function checkPrefix(repository: LocalRepository, prefix: number, report: CheckReport): string[] {
   const place = `objects/${prefixName(prefix)}`;
-  const names = listNames(path, place);
-  if (names.length === 0) return [];
-  const directory = openAt(AT_FDCWD, pathBytes(`${path}/${place}`), OPEN_DIRECTORY);
-  if (isErrno(directory)) throw unreadable(path, place, systemError(directory, 'open', place));
-  const there: string[] = [];
   try {
-    for (const name of names) {
-      if (!OBJECT_NAME.test(name)) {
-        report.oddity({ kind: 'strange', path: `${place}/${name}`, problem: 'its name is no digest' });
-      } else if (checkObject(directory, hash, prefixName(prefix), name, report)) there.push(name);
+    // where it is missing, fsck.ts sees that
+    return repository.within(place, (directory) => checkIn(directory, repository.hash, prefix, report)) ?? [];
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === undefined) throw error;
+    if (errno !== ELOOP && errno !== ENOTDIR) {
+      throw new CfsError('store', `Cannot check repository ${repository.path}: ${place}: ${reasonOf(error)}`, {
+        cause: error,
+      });
     }
-  } finally {
-    closeFd(directory);
+    // the objects that should be there are missing, and all others can be checked
+    report.oddity({ kind: 'strange', path: place, problem: reasonOf(error) });
+    return [];
+  }
+}
+
+function checkIn(directory: StoreDirectory, hash: HashAlgorithm, prefix: number, report: CheckReport): string[] {
+  const there: string[] = [];
+  for (const name of directory.names().sort()) {
+    if (!OBJECT_NAME.test(name)) {
+      const path = `objects/${prefixName(prefix)}/${name}`;
+      report.oddity({ kind: 'strange', path, problem: 'its name is no digest' });
+    } else if (checkObject(directory.fd, hash, prefixName(prefix), name, report)) there.push(name);
   }
   return there;
 }
-
-function listNames(path: string, place: string): readonly string[] {
-  try {
-    return readdirSync(`${path}/${place}`).sort();
-  } catch (error) {
-    if (errnoOf(error) !== ENOENT) throw unreadable(path, place, error);
-    return []; // fsck.ts sees that it is missing
-  }
-}
-
-const unreadable = (path: string, place: string, error: unknown): CfsError =>
-  new CfsError('store', `Cannot check repository ${path}: ${place}: ${reasonOf(error)}`, { cause: error });
 
 /** @returns whether it is there */
 function checkObject(
@@ -141,7 +138,7 @@ function examine(
   onBytes: (length: number) => void,
 ): Found | 'gone' | undefined {
   // a fifo or a device is not even opened
-  if ((stat.mode & S_IFMT) !== S_IFREG) return { kind: 'shape', problem: 'it is not a regular file' };
+  if (!isRegular(stat)) return { kind: 'shape', problem: 'it is not a regular file' };
   const fd = openAt(directory, name, OPEN_OBJECT);
   if (fd === ENOENT) return 'gone';
   if (isErrno(fd)) return cannotRead(fd);
@@ -160,11 +157,20 @@ function examine(
 }
 
 /** What is wrong with one object now; undefined where it is good. Shape, content; a missing one is `missing`. */
-export function checkOne(path: string, hash: HashAlgorithm, object: string): Found | undefined {
-  const name = pathBytes(`${path}/objects/${object.slice(0, 2)}/${object.slice(2)}`);
+export function checkOne(repository: LocalRepository, object: string): Found | undefined {
   const missing: Found = { kind: 'missing', problem: 'it is missing' };
-  const stat = statAt(AT_FDCWD, name);
-  if (isErrno(stat)) return stat === ENOENT ? missing : cannotRead(stat);
-  const found = examine(AT_FDCWD, name, hash, object, stat, () => undefined);
-  return found === 'gone' ? missing : found;
+  let found: { readonly result: Found | 'gone' | undefined } | undefined;
+  try {
+    found = repository.within(`objects/${object.slice(0, 2)}`, ({ fd }) => {
+      const name = Buffer.from(object.slice(2));
+      const stat = statAt(fd, name);
+      if (isErrno(stat)) return { result: stat === ENOENT ? missing : cannotRead(stat) };
+      return { result: examine(fd, name, repository.hash, object, stat, () => undefined) };
+    });
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === undefined) throw error;
+    return errno === ELOOP || errno === ENOTDIR ? missing : cannotRead(errno);
+  }
+  return found === undefined || found.result === 'gone' ? missing : found.result;
 }

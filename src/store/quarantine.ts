@@ -3,11 +3,8 @@
  * A file there has the digits of the digest that it does not have, and ".2" and so on where there is one already.
  */
 
-import { lstatSync } from 'node:fs';
-import { join } from 'node:path';
-import { ENOENT, errnoOf } from '../base/errno.ts';
-import { readdirSync, renameSync } from './file-calls.ts';
-import { type LocalRepository, makeDirectory } from './local.ts';
+import type { LocalRepository } from './local.ts';
+import { LOCK } from './lock.ts';
 
 const NAME = /^([0-9a-f]{64})(?:\.\d+)?$/;
 
@@ -17,15 +14,21 @@ const NAME = /^([0-9a-f]{64})(?:\.\d+)?$/;
  * @throws what node:fs throws
  */
 export function quarantine(repository: LocalRepository, object: string): string {
-  const directory = repository.quarantineDirectory;
-  makeDirectory(directory);
-  let name = object;
-  for (let i = 2; isThere(join(directory, name)); i++) name = `${object}.${i}`;
-  renameSync(join(repository.path, 'objects', object.slice(0, 2), object.slice(2)), join(directory, name));
-  return `quarantine/${name}`;
+  const objects = repository.directory(`objects/${object.slice(0, 2)}`);
+  try {
+    const directory = repository.makeDirectory('quarantine');
+    try {
+      let name = object;
+      for (let i = 2; directory.stat(name) !== undefined; i++) name = `${object}.${i}`;
+      objects.rename(object.slice(2), directory, name);
+      return `quarantine/${name}`;
+    } finally {
+      directory.close();
+    }
+  } finally {
+    objects.close();
+  }
 }
-
-const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 
 /** What lies there: the objects that these files should have been, and files that no check has put there. */
 export function listQuarantine(repository: LocalRepository): {
@@ -33,17 +36,24 @@ export function listQuarantine(repository: LocalRepository): {
   readonly names: readonly string[];
   readonly strange: readonly string[];
 } {
-  let names: readonly string[];
-  try {
-    names = readdirSync(repository.quarantineDirectory);
-  } catch (error) {
-    if (errnoOf(error) !== ENOENT) throw error;
-    names = [];
-  }
+  const all = repository.within('quarantine', (directory) => directory.names()) ?? [];
+  // the one of lockForRepair
+  const names = all.filter((name) => name !== LOCK);
   const digests = names.map((name) => NAME.exec(name)?.[1]);
   return {
     objects: new Set(digests.filter((digest) => digest !== undefined)),
     names: names.filter((_, i) => digests[i] !== undefined),
     strange: names.filter((_, i) => digests[i] === undefined),
   };
+}
+
+/** Deletes what checks have put there. @returns how many files there were */
+export function emptyQuarantine(repository: LocalRepository, dryRun: boolean): number {
+  const { names } = listQuarantine(repository);
+  if (!dryRun) {
+    repository.within('quarantine', (directory) => {
+      for (const name of names) directory.removeTree(name);
+    });
+  }
+  return names.length;
 }

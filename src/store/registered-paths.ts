@@ -4,8 +4,7 @@
  * The digits are the beginning of the path's BLAKE3; a record that does not hold that path is malformed.
  */
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, existsSync, fstatSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync } from 'node:fs';
 import { toHex } from '../base/bytes.ts';
 import { blake3 } from '../base/digest.ts';
 import { ENOENT, errnoOf } from '../base/errno.ts';
@@ -14,10 +13,10 @@ import { pathBytes, pathText } from '../base/path-text.ts';
 import type { PathPlace } from '../system/path-place.ts';
 import { readUpTo } from './content.ts';
 import { writeAll } from './content-copier.ts';
-import { fsyncSync, openSync, renameSync, unlinkSync } from './file-calls.ts';
-import { type LocalRepository, makeDirectory, syncDirectory } from './local.ts';
+import { fsyncSync } from './file-calls.ts';
+import type { LocalRepository } from './local.ts';
 import { remove } from './remove-file.ts';
-import { shareNewFile } from './sharing.ts';
+import type { StoreDirectory } from './store-directory.ts';
 
 /** A path of a registered image. */
 export interface RegisteredPath {
@@ -102,15 +101,14 @@ export function decodePathRecord(bytes: Uint8Array, mark: string): RegisteredPat
  * Reads a file of paths/.
  * @returns undefined for a name that is none of a record
  */
-export function readPathRecord(repository: LocalRepository, name: string): PathRecord | undefined {
+export function readPathRecord(directory: StoreDirectory, name: string): PathRecord | undefined {
   const [, image, digits] = NAME.exec(name) ?? [];
   if (image === undefined) return undefined;
-  const path = join(repository.pathsDirectory, name);
+  const path = `${directory.path}/${name}`;
   const malformed = (problem: string): PathRecord => ({ name, image, registered: undefined, problem });
   let fd: number | undefined;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    if (!fstatSync(fd).isFile()) return malformed(`${path} is malformed: it is not a regular file`);
+    fd = directory.openFile(name);
     const bytes = Buffer.alloc(SIZE_LIMIT + 1);
     const length = readUpTo(fd, bytes, bytes.length, 0);
     const decoded = length > SIZE_LIMIT ? 'it is too long' : decodePathRecord(bytes.subarray(0, length), `-${digits}`);
@@ -135,32 +133,38 @@ export function writePathRecord(
   { path, place }: { readonly path: string; readonly place?: PathPlace | undefined },
   durable: boolean,
 ): boolean {
-  const target = join(repository.pathsDirectory, recordName(image, path));
-  const isNew = !existsSync(target);
-  makeDirectory(repository.pathsDirectory);
-  const written = join(repository.temporaryDirectory, `${randomBytes(8).toString('hex')}-path`);
+  const target = recordName(image, path);
+  const written = `${randomBytes(8).toString('hex')}-path`;
+  const paths = repository.makeDirectory('paths');
   try {
-    const fd = openSync(written, 'wx', 0o644);
+    const isNew = paths.stat(target) === undefined;
+    const temporary = repository.directory('tmp');
     try {
-      shareNewFile(fd, repository.temporaryDirectory, 0o644);
-      writeAll(fd, encodePathRecord({ path, place }), 0);
-      if (durable) fsyncSync(fd);
+      const fd = temporary.create(written, 0o644);
+      try {
+        writeAll(fd, encodePathRecord({ path, place }), 0);
+        if (durable) fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+      temporary.rename(written, paths, target);
+    } catch (error) {
+      remove(temporary, written);
+      throw error;
     } finally {
-      closeSync(fd);
+      temporary.close();
     }
-    renameSync(written, target);
-  } catch (error) {
-    remove(written);
-    throw error;
+    if (durable) paths.sync();
+    return isNew;
+  } finally {
+    paths.close();
   }
-  if (durable) syncDirectory(repository.pathsDirectory);
-  return isNew;
 }
 
 /** Deletes the record, where it is there. @throws what node:fs throws */
 export function forgetRecord(repository: LocalRepository, name: string): void {
   try {
-    unlinkSync(join(repository.pathsDirectory, name));
+    repository.within('paths', (paths) => paths.unlink(name));
   } catch (error) {
     if (errnoOf(error) !== ENOENT) throw error;
   }

@@ -1,10 +1,10 @@
 /** Cleaning up after an error. */
-import { unlinkSync } from './file-calls.ts';
+import type { StoreDirectory } from './store-directory.ts';
 
 /** Deletes a file in tmp/, where it can. */
-export function remove(path: string): void {
+export function remove(directory: StoreDirectory, name: string): void {
   try {
-    unlinkSync(path);
+    directory.unlink(name);
   } catch {
     // what went wrong before is what to report; the next writer removes it
   }

@@ -1,11 +1,11 @@
 /** Damaged objects: moved to quarantine, and fetched again where another repository has a good copy. */
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, fstatSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, fstatSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { fromHex } from '../base/bytes.ts';
 import { errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { fchmodSync, openSync } from './file-calls.ts';
+import { fchmodSync } from './file-calls.ts';
 import type { LocalRepository } from './local.ts';
 import { type LockWait, lockForRepair } from './lock.ts';
 import { type FetchedObject, ObjectFetcher } from './object-fetcher.ts';
@@ -65,7 +65,7 @@ function repairOne(
 ): Repaired | undefined {
   const { object } = damage;
   // nobody else changes it from here on; what was found before may be an error of the disk that does not come again
-  const now = checkOne(repository.path, repository.hash, object);
+  const now = checkOne(repository, object);
   if (now === undefined) return undefined;
   let result: Repaired = now.kind === 'missing' ? damage : { object, ...now };
   let fetched: FetchedObject | string = '';
@@ -92,10 +92,15 @@ function repairOne(
  * @throws what node:fs throws
  */
 export function mendMode(repository: LocalRepository, path: string): void {
-  const fd = openSync(join(repository.path, path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const directory = repository.directory(dirname(path));
   try {
-    fchmodSync(fd, fstatSync(fd).mode & OBJECT_MODE);
+    const fd = directory.openFile(basename(path));
+    try {
+      fchmodSync(fd, fstatSync(fd).mode & OBJECT_MODE);
+    } finally {
+      closeSync(fd);
+    }
   } finally {
-    closeSync(fd);
+    directory.close();
   }
 }

@@ -3,16 +3,17 @@
  * What was registered is never deleted here but given to `leases/`: a mount may hold its lease on it (lease.ts).
  */
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { ENOENT, errnoOf } from '../base/errno.ts';
+import { closeSync } from 'node:fs';
+import type { HashAlgorithm } from '../base/digest.ts';
+import { EACCES, ENOENT, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import type { PathPlace } from '../system/path-place.ts';
-import { fsyncSync, openSync, readdirSync, renameSync } from './file-calls.ts';
+import { fsyncSync } from './file-calls.ts';
 import { tryLock } from './flock.ts';
 import type { KeepListHeader } from './keep-list.ts';
 import { KeepListFile, type KeptImage, readKeepHeader, writeKeepList } from './keep-list-file.ts';
-import { type LocalRepository, makeDirectory, syncDirectory } from './local.ts';
+import type { LocalRepository } from './local.ts';
+import { giveTo, type Lockers, narrow } from './lockable.ts';
 import {
   forgetRecord,
   imageOfRecord,
@@ -24,15 +25,18 @@ import {
 } from './registered-paths.ts';
 import { remove } from './remove-file.ts';
 import { replaceRoot } from './replace-root.ts';
-import { shareNewFile } from './sharing.ts';
+import type { StoreDirectory } from './store-directory.ts';
 
 const IMAGE_ID = /^[0-9a-f]{64}$/;
 /** Ends the name of a lease without a lock, which counts as long as it is young. */
 export const PACKED = '.packed';
 
-const OPEN_ROOT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+/** Of a mount, or of an image that was packed and not registered. */
+const LEASE_NAME = /^[0-9a-f]{64}(?:-[0-9a-f]{16}|\.packed)$/;
+/** What a list's mode may have: nobody writes to it again. */
+export const LIST_MODE = 0o644;
 
-const rootPath = (repository: LocalRepository, image: string): string => join(repository.rootsDirectory, image);
+export const isLeaseName = (name: string): boolean => LEASE_NAME.test(name);
 
 /** What registering an image came to. */
 export interface Registered {
@@ -60,7 +64,8 @@ export async function registerImage(
   try {
     // the path first: an image without one counts as kept wherever it is
     const isNewPath = writePathRecord(repository, image.image, image, durable);
-    const before = registered(rootPath(repository, image.image), repository);
+    const before = registered(repository, image.image);
+    repository.within('roots', (roots) => narrowList(roots, image.image, repository.lockers));
     if (before?.complete === image.complete) return { isNew: false, isNewPath };
     await writeRoot(repository, image, durable);
     return { isNew: before === undefined, isNewPath };
@@ -71,17 +76,47 @@ export async function registerImage(
 
 /** Writes a root, in place of the one that may be there. */
 async function writeRoot(repository: LocalRepository, image: KeptImage, durable: boolean): Promise<void> {
-  makeDirectory(repository.rootsDirectory);
-  // now: on a full disk, where it is to be unregistered, there may be no room for a directory
-  makeDirectory(repository.leasesDirectory);
-  const written = await writeNew(repository, { ...image, path: '' }, durable);
+  const open: StoreDirectory[] = [];
   try {
-    replaceRoot(written, rootPath(repository, image.image), () => leasePath(repository, image.image));
-  } catch (error) {
-    remove(written);
-    throw error;
+    const roots = opened(open, repository.makeDirectory('roots'));
+    // now: on a full disk, where it is to be unregistered, there may be no room for a directory
+    const leases = opened(open, repository.makeDirectory('leases'));
+    const temporary = opened(open, repository.directory('tmp'));
+    const written = await writeNew(repository, temporary, { ...image, path: '' }, durable);
+    try {
+      replaceRoot({ temporary, roots, leases }, written, image.image, () => leaseName(image.image));
+    } catch (error) {
+      remove(temporary, written);
+      throw error;
+    }
+    if (durable) roots.sync();
+  } finally {
+    closeAll(open);
   }
-  if (durable) syncDirectory(repository.rootsDirectory);
+}
+
+/** Notes a directory, to be closed by `closeAll`. */
+function opened(open: StoreDirectory[], directory: StoreDirectory): StoreDirectory {
+  open.push(directory);
+  return directory;
+}
+
+function closeAll(open: readonly StoreDirectory[]): void {
+  for (const directory of open) directory.close();
+}
+
+/** In a list that an older version made: see lockable.ts. Nothing where it is missing or somebody else's. */
+export function narrowList(directory: StoreDirectory, name: string, lockers: Lockers): void {
+  try {
+    const fd = directory.openFile(name);
+    try {
+      narrow(fd, lockers);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // what is no good list is reported where it is read
+  }
 }
 
 /**
@@ -95,7 +130,10 @@ export function takeBack(repository: LocalRepository, image: KeptImage, done: Re
   const lease = moveToLeases(repository, image.image);
   // whoever registers writes the path first and then looks for the root: one of the two sees the other
   if (lease === undefined || recordNamesOf(repository, image.image).length === 0) return;
-  if (!existsSync(rootPath(repository, image.image))) renameSync(lease, rootPath(repository, image.image));
+  repository.within('roots', (roots) => {
+    if (roots.stat(image.image) !== undefined) return;
+    repository.within('leases', (leases) => leases.rename(lease, roots, image.image));
+  });
 }
 
 /**
@@ -132,15 +170,15 @@ export async function forgetPaths(repository: LocalRepository, image: string, pa
 }
 
 const recordNamesOf = (repository: LocalRepository, image: string): string[] =>
-  namesIn(repository.pathsDirectory).filter((name) => imageOfRecord(name) === image);
+  namesIn(repository, 'paths').filter((name) => imageOfRecord(name) === image);
 
 /**
  * Deletes records of images that are not registered (any more): what killed programs left. Hold the exclusive lock.
  * @throws what node:fs throws
  */
 export function removeStrayRecords(repository: LocalRepository): void {
-  const roots = new Set(namesIn(repository.rootsDirectory));
-  for (const name of namesIn(repository.pathsDirectory)) {
+  const roots = new Set(namesIn(repository, 'roots'));
+  for (const name of namesIn(repository, 'paths')) {
     const image = imageOfRecord(name);
     if (image !== undefined && !roots.has(image)) forgetRecord(repository, name);
   }
@@ -152,12 +190,21 @@ export function removeStrayRecords(repository: LocalRepository): void {
  * @throws CfsError (store)
  */
 export async function keepForAWhile(repository: LocalRepository, image: KeptImage, durable: boolean): Promise<void> {
+  const open: StoreDirectory[] = [];
   try {
-    makeDirectory(repository.leasesDirectory);
-    const written = await writeNew(repository, image, durable);
-    renameSync(written, join(repository.leasesDirectory, `${image.image}${PACKED}`));
+    const leases = opened(open, repository.makeDirectory('leases'));
+    const temporary = opened(open, repository.directory('tmp'));
+    const written = await writeNew(repository, temporary, image, durable);
+    try {
+      temporary.rename(written, leases, `${image.image}${PACKED}`);
+    } catch (error) {
+      remove(temporary, written);
+      throw error;
+    }
   } catch (error) {
     throw failure(repository, `keep the objects of image ${image.image}`, error);
+  } finally {
+    closeAll(open);
   }
 }
 
@@ -177,15 +224,22 @@ export function unregisterImage(repository: LocalRepository, image: string): boo
   }
 }
 
-/** @returns where it is now; undefined where it is not registered */
+/** @returns its name in leases/; undefined where it is not registered */
 function moveToLeases(repository: LocalRepository, image: string): string | undefined {
-  if (!existsSync(rootPath(repository, image))) return undefined;
-  makeDirectory(repository.leasesDirectory);
-  const lease = leasePath(repository, image);
-  renameSync(rootPath(repository, image), lease);
-  // before objects are deleted: after a crash nobody may think that it is still registered
-  for (const directory of [repository.leasesDirectory, repository.rootsDirectory]) syncDirectory(directory);
-  return lease;
+  return repository.within('roots', (roots) => {
+    if (roots.stat(image) === undefined) return undefined;
+    narrowList(roots, image, repository.lockers);
+    const leases = repository.makeDirectory('leases');
+    try {
+      const lease = leaseName(image);
+      roots.rename(image, leases, lease);
+      // before objects are deleted: after a crash nobody may think that it is still registered
+      for (const directory of [leases, roots]) directory.sync();
+      return lease;
+    } finally {
+      leases.close();
+    }
+  });
 }
 
 /** A registered image; or what is wrong with its root. */
@@ -193,6 +247,8 @@ export interface Root {
   readonly image: string;
   readonly header: KeepListHeader | undefined;
   readonly problem: string | undefined;
+  /** This user may not read it: only those that may write to the repository may. */
+  readonly isDenied?: boolean;
   /** All that it was registered with, in alphabetical order; none: nobody knows where it is. */
   readonly paths: readonly RegisteredPath[];
   /** What is wrong with records of further paths. */
@@ -201,11 +257,11 @@ export interface Root {
 
 /** The ids of all registered images, sorted. Whether their lists are good is not looked at. @throws CfsError (store) */
 export const registeredIds = (repository: LocalRepository): string[] =>
-  namesIn(repository.rootsDirectory).filter((name) => IMAGE_ID.test(name));
+  namesIn(repository, 'roots').filter((name) => IMAGE_ID.test(name));
 
 /** The paths of a registered image as they are now. Hold a lock. @throws CfsError (store) */
 export function registeredPaths(repository: LocalRepository, image: string): Pick<Root, 'paths' | 'malformedPaths'> {
-  const own = recordNamesOf(repository, image).flatMap((name) => readPathRecord(repository, name) ?? []);
+  const own = recordsIn(repository).filter((record) => record.image === image);
   return {
     paths: pathsOf(own, pathInRoot(repository, image)),
     malformedPaths: own.flatMap(({ problem }) => problem ?? []),
@@ -216,7 +272,8 @@ export function registeredPaths(repository: LocalRepository, image: string): Pic
 function pathInRoot(repository: LocalRepository, image: string): string {
   let fd: number | undefined;
   try {
-    fd = openSync(rootPath(repository, image), OPEN_ROOT);
+    fd = repository.within('roots', (roots) => roots.openFile(image));
+    if (fd === undefined) return '';
     const header = readKeepHeader(fd);
     return typeof header === 'string' ? '' : header.path;
   } catch {
@@ -230,8 +287,8 @@ function pathInRoot(repository: LocalRepository, image: string): string {
 export function isRootLocked(repository: LocalRepository, image: string): boolean {
   let fd: number | undefined;
   try {
-    fd = openSync(rootPath(repository, image), OPEN_ROOT);
-    return !tryLock(fd, 'exnb');
+    fd = repository.within('roots', (roots) => roots.openFile(image));
+    return fd !== undefined && !tryLock(fd, 'exnb');
   } catch {
     return false; // it is not registered any more, or there are no locks
   } finally {
@@ -245,7 +302,7 @@ export function isRootLocked(repository: LocalRepository, image: string): boolea
  */
 export function listRoots(repository: LocalRepository): Root[] {
   const records = recordsOf(repository);
-  return namesIn(repository.rootsDirectory).flatMap((image): Root[] => {
+  return namesIn(repository, 'roots').flatMap((image): Root[] => {
     const own = records.get(image) ?? [];
     const malformedPaths = own.flatMap(({ problem }) => problem ?? []);
     try {
@@ -256,16 +313,25 @@ export function listRoots(repository: LocalRepository): Root[] {
       return [{ image, header, problem: undefined, paths: pathsOf(own, header.path), malformedPaths }];
     } catch (error) {
       if (!(error instanceof CfsError)) throw error;
-      return [{ image, header: undefined, problem: error.message, paths: pathsOf(own, ''), malformedPaths }];
+      const isDenied = errnoOf(error.cause) === EACCES;
+      const problem = error.message;
+      return [{ image, header: undefined, problem, isDenied, paths: pathsOf(own, ''), malformedPaths }];
     }
   });
 }
 
+/** @throws CfsError (store) */
+function recordsIn(repository: LocalRepository): readonly PathRecord[] {
+  let records: readonly PathRecord[] = [];
+  withNamesIn(repository, 'paths', (directory, names) => {
+    records = names.flatMap((name) => readPathRecord(directory, name) ?? []);
+  });
+  return records;
+}
+
 function recordsOf(repository: LocalRepository): ReadonlyMap<string, readonly PathRecord[]> {
   const records = new Map<string, PathRecord[]>();
-  for (const name of namesIn(repository.pathsDirectory)) {
-    const record = readPathRecord(repository, name);
-    if (record === undefined) continue;
+  for (const record of recordsIn(repository)) {
     const known = records.get(record.image);
     if (known === undefined) records.set(record.image, [record]);
     else known.push(record);
@@ -297,32 +363,63 @@ export function openRootIfThere(repository: LocalRepository, name: string): Keep
  * @throws CfsError (store) where it is malformed
  */
 export function openRoot(repository: LocalRepository, name: string): KeepListFile {
-  const path = rootPath(repository, name);
+  let directory: StoreDirectory;
+  try {
+    directory = repository.directory('roots');
+  } catch (error) {
+    if (error instanceof CfsError) throw error;
+    throw new CfsError('store', `Cannot read ${repository.rootsDirectory}: ${reasonOf(error)}`, { cause: error });
+  }
+  try {
+    return openRootIn(directory, name, repository.hash);
+  } finally {
+    directory.close();
+  }
+}
+
+/** As `openRoot`, in roots/ that is open. */
+export function openRootIn(directory: StoreDirectory, name: string, hash: HashAlgorithm): KeepListFile {
+  const path = `${directory.path}/${name}`;
   if (!IMAGE_ID.test(name)) throw new CfsError('store', `${path} is malformed: its name is no image id`);
-  const list = KeepListFile.open(path, repository.hash);
+  const list = KeepListFile.open(directory, name, hash);
   if (list.header.image === name) return list;
   list.close();
   throw new CfsError('store', `${path} is malformed: it is of image ${list.header.image}`);
 }
 
-/** The names in `directory`, sorted; none where it is missing. @throws CfsError (store) */
-export function namesIn(directory: string): string[] {
+/**
+ * Does `work` in a directory of the repository, with the names in it, sorted; nothing where it is missing.
+ * @throws CfsError (store)
+ */
+export function withNamesIn(
+  repository: LocalRepository,
+  name: string,
+  work: (directory: StoreDirectory, names: readonly string[]) => void,
+): void {
   try {
-    return readdirSync(directory).sort();
+    repository.within(name, (directory) => work(directory, directory.names().sort()));
   } catch (error) {
-    if (errnoOf(error) === ENOENT) return [];
-    throw new CfsError('store', `Cannot read ${directory}: ${reasonOf(error)}`, { cause: error });
+    if (error instanceof CfsError || errnoOf(error) === undefined) throw error;
+    throw new CfsError('store', `Cannot read ${repository.path}/${name}: ${reasonOf(error)}`, { cause: error });
   }
 }
 
+/** The names in a directory of the repository, sorted; none where it is missing. @throws CfsError (store) */
+function namesIn(repository: LocalRepository, name: string): string[] {
+  let all: readonly string[] = [];
+  withNamesIn(repository, name, (_, names) => {
+    all = names;
+  });
+  return [...all];
+}
+
 /** A new name in leases/. */
-export const leasePath = (repository: LocalRepository, image: string): string =>
-  join(repository.leasesDirectory, `${image}-${randomBytes(8).toString('hex')}`);
+export const leaseName = (image: string): string => `${image}-${randomBytes(8).toString('hex')}`;
 
 /** What a good root says; undefined where there is none, or it is malformed. */
-function registered(path: string, repository: LocalRepository): KeepListHeader | undefined {
+function registered(repository: LocalRepository, name: string): KeepListHeader | undefined {
   try {
-    const list = KeepListFile.open(path, repository.hash);
+    const list = openRoot(repository, name);
     list.close();
     return list.header;
   } catch {
@@ -330,17 +427,22 @@ function registered(path: string, repository: LocalRepository): KeepListHeader |
   }
 }
 
-/** @returns the path of the new file, in tmp/ */
-async function writeNew(repository: LocalRepository, image: KeptImage, durable: boolean): Promise<string> {
-  const path = join(repository.temporaryDirectory, `${randomBytes(8).toString('hex')}-keep`);
-  const fd = openSync(path, 'wx', 0o644);
+/** @returns the name of the new file in tmp/ */
+async function writeNew(
+  repository: LocalRepository,
+  temporary: StoreDirectory,
+  image: KeptImage,
+  durable: boolean,
+): Promise<string> {
+  const name = `${randomBytes(8).toString('hex')}-keep`;
+  const fd = temporary.create(name, 0o600);
   try {
-    shareNewFile(fd, repository.temporaryDirectory, 0o644);
+    giveTo(fd, repository.lockers, LIST_MODE);
     await writeKeepList(fd, image);
     if (durable) fsyncSync(fd);
-    return path;
+    return name;
   } catch (error) {
-    remove(path);
+    remove(temporary, name);
     throw error;
   } finally {
     closeSync(fd);

@@ -54,16 +54,17 @@ const WRITABLE = 0o222;
 const OWNER_WRITES = 0o200;
 
 /**
- * Seals the file at `path`. Killed at any point, it leaves the file sealed or as it was, but for its mode: see `enableAsOwner`.
+ * Seals a file. Killed at any point, it leaves the file sealed or as it was, but for its mode: see `enableAsOwner`.
+ * @param file its path, or what gives a descriptor of it for reading, which is closed here
  * @param mode what a sealed file's mode may have; the rest is taken away
  */
-export function sealFile(path: string, verity: Verity = KERNEL, mode: number = ANY_MODE): SealedFile {
-  let fd: number;
-  try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch (error) {
-    return refusal(errnoOf(error) ?? EIO);
-  }
+export function sealFile(
+  file: string | (() => number | Errno),
+  verity: Verity = KERNEL,
+  mode: number = ANY_MODE,
+): SealedFile {
+  const fd = typeof file === 'string' ? openPath(file) : file();
+  if (isErrno(fd)) return refusal(fd);
   try {
     const sealed = sealOpen(fd, verity);
     if ('digest' in sealed) narrowMode(fd, mode);
@@ -74,6 +75,14 @@ export function sealFile(path: string, verity: Verity = KERNEL, mode: number = A
     return refusal(errno);
   } finally {
     closeSync(fd);
+  }
+}
+
+function openPath(path: string): number | Errno {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    return errnoOf(error) ?? EIO;
   }
 }
 

@@ -1,11 +1,10 @@
 /** Sealing the objects of a repository with fs-verity. */
-import { closeSync } from 'node:fs';
-import { join } from 'node:path';
 import { fromHex, toHex } from '../base/bytes.ts';
 import { isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { errnoText } from '../system/libc.ts';
-import { openSync, readdirSync, syncfs } from './file-calls.ts';
+import { closeFd } from '../system/syscall.ts';
+import { syncfs } from './file-calls.ts';
 import type { LocalRepository } from './local.ts';
 import { lockForWriting } from './lock.ts';
 import { OBJECT_MODE, OBJECT_NAME } from './prefix-check.ts';
@@ -64,7 +63,11 @@ export async function sealObjects(
   try {
     let n = 0;
     for (const digest of digests) {
-      tally.add(repository, digest, sealFile(repository.objectPath(digest), verity, OBJECT_MODE));
+      tally.add(
+        repository,
+        digest,
+        sealFile(() => repository.open(digest), verity, OBJECT_MODE),
+      );
       if (++n % BREATHE !== 0) continue;
       onProgress?.(tally.result());
       await new Promise<void>((resolve) => setImmediate(resolve));
@@ -81,19 +84,26 @@ export async function sealObjects(
 
 /** The digests of all objects, in order. */
 function* objectsOf(repository: LocalRepository): Generator<Uint8Array> {
-  const names = (path: string): string[] => {
+  const names = (name: string): string[] => {
     try {
-      return readdirSync(path).sort();
+      const directory = repository.directory(name);
+      try {
+        return directory.names().sort();
+      } finally {
+        directory.close();
+      }
     } catch (error) {
-      throw new CfsError('store', `Cannot seal repository ${repository.path}: ${path}: ${reasonOf(error)}`, {
-        cause: error,
-      });
+      if (error instanceof CfsError) throw error;
+      throw new CfsError(
+        'store',
+        `Cannot seal repository ${repository.path}: ${repository.path}/${name}: ${reasonOf(error)}`,
+        { cause: error },
+      );
     }
   };
-  const objects = join(repository.path, 'objects');
-  for (const prefix of names(objects)) {
+  for (const prefix of names('objects')) {
     if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
-    for (const name of names(join(objects, prefix))) {
+    for (const name of names(`objects/${prefix}`)) {
       if (OBJECT_NAME.test(name)) yield fromHex(`${prefix}${name}`);
     }
   }
@@ -103,13 +113,15 @@ function* objectsOf(repository: LocalRepository): Generator<Uint8Array> {
 function syncObjects(repository: LocalRepository): void {
   let reason: string | undefined;
   try {
-    const fd = openSync(join(repository.path, 'objects'), 'r');
-    try {
-      const result = syncfs(fd);
-      if (isErrno(result)) reason = errnoText(result);
-    } finally {
-      closeSync(fd);
-    }
+    repository.within('objects', (objects) => {
+      const fd = objects.openToRead();
+      try {
+        const result = syncfs(fd);
+        if (isErrno(result)) reason = errnoText(result);
+      } finally {
+        closeFd(fd);
+      }
+    });
   } catch (error) {
     reason = reasonOf(error);
   }

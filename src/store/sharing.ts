@@ -3,10 +3,8 @@
  * directory of it then gets that directory's group, and its mode for all but the owner, whatever the umask of the user is
  * (as git's core.sharedRepository). docs/repository.md has the rules.
  */
-import { chmodSync, chownSync, closeSync, constants, fchownSync, fstatSync, openSync, type Stats } from 'node:fs';
-import { dirname } from 'node:path';
+import { chmodSync, chownSync, fchownSync, fstatSync, type Stats } from 'node:fs';
 import { errnoOf } from '../base/errno.ts';
-import { O_PATH } from '../system/file-handle.ts';
 import { fchmodSync } from './file-calls.ts';
 
 const GROUP_WRITES = 0o020;
@@ -53,36 +51,6 @@ export class FileSharing {
     this.#isNeeded = lacks !== 0 || gid !== this.#above.gid;
     if (gid !== this.#above.gid) toGroup(() => fchownSync(fd, uid, this.#above.gid));
     if (lacks !== 0) fchmodSync(fd, (mode & 0o777) | lacks);
-  }
-}
-
-/** As `shareDirectory`, of a directory that was just made. @throws what node:fs throws */
-export function shareNewDirectory(path: string): void {
-  withDirectory(dirname(path), (parent) => withDirectory(path, (fd) => shareDirectory(parent, fd)));
-}
-
-/** As `FileSharing`, for one file. @param directory where it was made */
-export function shareNewFile(fd: number, directory: string, mode: number): void {
-  withDirectory(directory, (parent) => new FileSharing(parent, mode).share(fd));
-}
-
-/** For a file that is locked by those that write: they may write to it. @param directory where it was made */
-export function shareLock(fd: number, directory: string): void {
-  withDirectory(directory, (parent) => {
-    const above = fstatSync(parent);
-    const { mode, uid, gid } = fstatSync(fd);
-    if (!isShared(above)) return;
-    if (gid !== above.gid) toGroup(() => fchownSync(fd, uid, above.gid));
-    fchmodSync(fd, (mode & 0o600) | (above.mode & 0o066));
-  });
-}
-
-function withDirectory(path: string, work: (fd: number) => void): void {
-  const fd = openSync(path, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  try {
-    work(fd);
-  } finally {
-    closeSync(fd);
   }
 }
 

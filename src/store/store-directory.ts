@@ -10,6 +10,7 @@ import { openHow } from '../system/beneath.ts';
 import type { FileStat } from '../system/file-status.ts';
 import { AT_FDCWD, cString, systemError } from '../system/libc.ts';
 import { closeFd } from '../system/syscall.ts';
+import { readUpTo } from './content.ts';
 import {
   fsyncSync,
   linkAt,
@@ -34,6 +35,7 @@ const CAREFUL = constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY
 const DOT: Uint8Array = Uint8Array.of(0x2e);
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
+const S_IFDIR = 0o040000;
 const S_IFLNK = 0o120000;
 
 /** What a mode has where the file is not its owner's alone. */
@@ -49,6 +51,7 @@ export interface Place {
 }
 
 export const isRegular = ({ mode }: FileStat): boolean => (mode & S_IFMT) === S_IFREG;
+export const isDirectory = ({ mode }: FileStat): boolean => (mode & S_IFMT) === S_IFDIR;
 
 /** An open directory. All its functions throw what node:fs would throw, with the path in it. */
 export class StoreDirectory {
@@ -83,7 +86,7 @@ export class StoreDirectory {
 
   /** A directory in this one, or deeper. */
   open(name: string): StoreDirectory {
-    const fd = openBeneath(this.fd, cString(name), DIRECTORY);
+    const fd = openBeneath(this.fd, cString(pathBytes(name)), DIRECTORY);
     if (isErrno(fd)) throw this.#error(fd, 'open', name);
     return new StoreDirectory(fd, `${this.path}/${name}`);
   }
@@ -139,6 +142,19 @@ export class StoreDirectory {
     throw this.#notRegular(name);
   }
 
+  /** What is in a regular file of at most `limit` bytes. */
+  readText(name: string, limit: number): string {
+    const fd = this.openFile(name);
+    try {
+      const buffer = Buffer.alloc(limit + 1);
+      const length = readUpTo(fd, buffer, buffer.length, 0);
+      if (length > limit) throw this.#error(EINVAL, 'read', name, `it has more than ${limit} bytes`);
+      return buffer.toString('utf8', 0, length);
+    } finally {
+      closeFd(fd);
+    }
+  }
+
   /** Makes a file, open for reading and writing, which the caller closes. EEXIST where there is anything of this name. */
   create(name: string, mode: number): number {
     const fd = this.openFile(name, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, mode);
@@ -172,7 +188,7 @@ export class StoreDirectory {
   removeTree(name: string, depth: number = MAX_DEPTH): void {
     const stat = this.stat(name);
     if (stat === undefined) return;
-    if ((stat.mode & S_IFMT) !== 0o040000) {
+    if (!isDirectory(stat)) {
       this.unlink(name);
       return;
     }

@@ -4,6 +4,7 @@
  */
 import { constants } from 'node:fs';
 import { ENOSYS, EPERM, type Errno, isErrno } from '../base/errno.ts';
+import { pathText } from '../base/path-text.ts';
 import { asErrno, cString, nameBuffer, native } from './libc.ts';
 import { closeFd, openAt } from './syscall.ts';
 
@@ -98,8 +99,8 @@ const RECORD_LENGTH = 16;
 const NAME = 19;
 
 /**
- * The names in the open directory `dir`, without "." and ".."; also where the descriptor only names it. What is no UTF-8 comes
- * with replacement characters.
+ * The names in the open directory `dir`, without "." and ".."; also where the descriptor only names it. As `pathText` has
+ * them.
  */
 export function namesAt(dir: number): string[] | Errno {
   // a position of its own
@@ -114,7 +115,7 @@ export function namesAt(dir: number): string[] | Errno {
       if (length === 0) return names;
       for (let at = 0; at < length; at += direntBuffer.readUInt16LE(at + RECORD_LENGTH)) {
         const from = at + NAME;
-        const name = direntBuffer.toString('utf8', from, direntBuffer.indexOf(0, from));
+        const name = pathText(direntBuffer.subarray(from, direntBuffer.indexOf(0, from)));
         if (name !== '.' && name !== '..') names.push(name);
       }
     }

@@ -77,7 +77,7 @@ export async function makeWorks(sources: string, stores: string, files: number):
 
   const unpacked = make('unpacked');
   const { id: oldId } = (await pack(unpacked, old)) as { id: string };
-  writeFileSync(join(unpacked, 'tmp', 'left'), 'over');
+  writeFileSync(join(unpacked, 'tmp', '0123456789abcdef-left'), 'over');
   const good = make('good');
   await pack(good, fresher);
   const onlyNew = objectsIn(good).sort();
@@ -85,9 +85,9 @@ export async function makeWorks(sources: string, stores: string, files: number):
   const both = objectsIn(good).sort();
 
   const garbage = copy(good, 'garbage');
-  cpSync(join(garbage, 'roots', oldId), join(garbage, 'leases', `${oldId}-0123`));
+  cpSync(join(garbage, 'roots', oldId), join(garbage, 'leases', `${oldId}-0123456789abcdef`));
   rmSync(join(garbage, 'roots', oldId));
-  writeFileSync(join(garbage, 'tmp', 'left'), 'over');
+  writeFileSync(join(garbage, 'tmp', '0123456789abcdef-left'), 'over');
   mkdirSync(join(garbage, 'quarantine'));
   writeFileSync(join(garbage, 'quarantine', plain(both[0] as string)), 'damage');
 
@@ -207,7 +207,7 @@ async function findings(store: string): Promise<string[]> {
   const found: string[] = [];
   const there = new Set<string>();
   for (let prefix = 0; prefix < 256; prefix++) {
-    const names = checkPrefix(store, repository.hash, prefix, {
+    const names = checkPrefix(repository, prefix, {
       damage: ({ kind, object, problem }) => found.push(`${kind} ${object}: ${problem}`),
       oddity: ({ kind, path, problem }) => found.push(`${kind} ${path}: ${problem}`),
       object: () => undefined,

@@ -1,10 +1,11 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { compareBytes, toHex } from '../../src/base/bytes.ts';
-import { blake3, DIGEST_SIZE } from '../../src/base/digest.ts';
+import { blake3, DIGEST_SIZE, type HashAlgorithm } from '../../src/base/digest.ts';
 import { decodeKeepHeader, KEEP_HEADER_SIZE } from '../../src/store/keep-list.ts';
 import { KeepListFile, type KeptImage, writeKeepList } from '../../src/store/keep-list-file.ts';
+import { StoreDirectory } from '../../src/store/store-directory.ts';
 import { Random } from '../random.ts';
 import { failureOf } from './failure.ts';
 import { useScratch } from './scratch.ts';
@@ -33,6 +34,15 @@ async function written(digests: Uint8Array, about: Partial<KeptImage> = {}): Pro
   return path;
 }
 
+function openList(path: string, hash: HashAlgorithm): KeepListFile {
+  const directory = StoreDirectory.at(dirname(path));
+  try {
+    return KeepListFile.open(directory, basename(path), hash);
+  } finally {
+    directory.close();
+  }
+}
+
 function digestsIn(list: KeepListFile): Uint8Array {
   return Buffer.concat(Array.from({ length: 256 }, (_, prefix) => list.digests(prefix)));
 }
@@ -40,7 +50,7 @@ function digestsIn(list: KeepListFile): Uint8Array {
 describe('a keep list', () => {
   test.each([0, 1, 2, 1000, 70_000])('of %i digests gives what was written', async (count) => {
     const digests = digestsOf(count);
-    const list = KeepListFile.open(await written(digests), 'blake3');
+    const list = openList(await written(digests), 'blake3');
     expect(list.header).toMatchObject({
       hash: 'blake3',
       image: IMAGE,
@@ -59,7 +69,7 @@ describe('a keep list', () => {
   });
 
   test.each(['', '/x', `/${'y'.repeat(31)}`, `/${'ü'.repeat(500)}`])('keeps the path %j', async (path) => {
-    const list = KeepListFile.open(await written(digestsOf(3), { path }), 'blake3');
+    const list = openList(await written(digestsOf(3), { path }), 'blake3');
     expect(list.header.path).toBe(path);
     list.close();
   });
@@ -85,12 +95,12 @@ describe('a keep list', () => {
       const bad = Buffer.from(good);
       bad[i] = (bad[i] as number) ^ (1 << (i % 8));
       writeFileSync(path, bad);
-      expect(failureOf(() => KeepListFile.open(path, 'blake3')).kind, `byte ${i}`).toBe('store');
+      expect(failureOf(() => openList(path, 'blake3')).kind, `byte ${i}`).toBe('store');
     }
     writeFileSync(path, good);
     for (let size = good.length - 1; size >= 0; size -= 7) {
       truncateSync(path, size);
-      expect(failureOf(() => KeepListFile.open(path, 'blake3')).message).toContain(`${path} is malformed: `);
+      expect(failureOf(() => openList(path, 'blake3')).message).toContain(`${path} is malformed: `);
     }
   });
 
@@ -99,7 +109,7 @@ describe('a keep list', () => {
     ['of which one comes twice', (digests: Buffer) => Buffer.concat([digests.subarray(0, 32), digests])],
   ])('with digests %s is refused, whatever its checksum', async (_what, change) => {
     const path = await written(change(Buffer.from(digestsOf(3))));
-    expect(failureOf(() => KeepListFile.open(path, 'blake3')).message).toContain('its digests do not ascend');
+    expect(failureOf(() => openList(path, 'blake3')).message).toContain('its digests do not ascend');
   });
 
   test.each([
@@ -115,13 +125,13 @@ describe('a keep list', () => {
 
   test('of another hash is refused', async () => {
     const path = await written(digestsOf(3), { hash: 'fsverity-sha256' });
-    expect(failureOf(() => KeepListFile.open(path, 'blake3')).message).toContain('names objects by fsverity-sha256');
+    expect(failureOf(() => openList(path, 'blake3')).message).toContain('names objects by fsverity-sha256');
   });
 
   test('says 1970 where the clock is before that', async () => {
     const clock = vi.spyOn(Date, 'now').mockReturnValue(-86_400_000);
     try {
-      const list = KeepListFile.open(await written(digestsOf(1)), 'blake3');
+      const list = openList(await written(digestsOf(1)), 'blake3');
       expect(list.header.time).toBe(0);
       list.close();
     } finally {
@@ -137,8 +147,8 @@ describe('a keep list', () => {
 
   test('that is a directory, a fifo or not there is refused', () => {
     const directory = mkdtempSync(at('d'));
-    expect(failureOf(() => KeepListFile.open(directory, 'blake3')).message).toContain('not a regular file');
-    expect(failureOf(() => KeepListFile.open(join(directory, 'none'), 'blake3')).message).toContain('no such file');
+    expect(failureOf(() => openList(directory, 'blake3')).message).toContain('not a regular file');
+    expect(failureOf(() => openList(join(directory, 'none'), 'blake3')).message).toContain('no such file');
     expect(statSync(directory).isDirectory()).toBe(true);
   });
 });

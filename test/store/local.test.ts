@@ -202,7 +202,7 @@ describe('openRepository()', () => {
   test('names the reason where meta.json cannot be read', () => {
     const path = freshPath();
     mkdirSync(join(path, 'meta.json'), { recursive: true });
-    expect(failureOf(() => openRepository(path)).message).toContain('meta.json: illegal operation on a directory');
+    expect(failureOf(() => openRepository(path)).message).toContain('meta.json: it is not a regular file');
   });
 });
 

@@ -58,17 +58,17 @@ describe('lockForWriting()', () => {
   });
 
   test('removes what killed writers left, where nobody else writes', async () => {
-    leave('0123-0-1');
-    leave('4567-1-0');
+    leave('0123456789abcdef-0-1');
+    leave('456789abcdef0123-1-0');
     (await lockForWriting(repository)).release();
     expect(temporaries()).toEqual([]);
   });
 
   test('leaves the files of a writer who is at work', async () => {
     const other = await holder('--shared');
-    leave('0123-0-1');
+    leave('0123456789abcdef-0-1');
     (await lockForWriting(repository)).release();
-    expect(temporaries()).toEqual(['0123-0-1']);
+    expect(temporaries()).toEqual(['0123456789abcdef-0-1']);
     await release(other);
     (await lockForWriting(repository)).release();
     expect(temporaries()).toEqual([]);
@@ -76,9 +76,9 @@ describe('lockForWriting()', () => {
 
   test('leaves the files of another writer of this process', async () => {
     const first = await lockForWriting(repository);
-    leave('0123-0-1');
+    leave('0123456789abcdef-0-1');
     (await lockForWriting(repository)).release();
-    expect(temporaries()).toEqual(['0123-0-1']);
+    expect(temporaries()).toEqual(['0123456789abcdef-0-1']);
     first.release();
   });
 
@@ -133,7 +133,7 @@ describe('lockForWriting()', () => {
       (e: CfsError) => e,
     );
     expect(error.kind).toBe('store');
-    expect(error.message).toBe(`Cannot write to repository ${repository.path}: lock: illegal operation on a directory`);
+    expect(error.message).toBe(`Cannot write to repository ${repository.path}: lock: is a directory`);
   });
 
   test('names tmp/ where that is missing, and holds no lock then', async () => {

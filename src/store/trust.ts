@@ -1,0 +1,84 @@
+/**
+ * Whether root is to write into a store. Whoever may write to a store decides what root finds there; no link in it is followed and
+ * no fifo waited for, but root's files in somebody else's hands are asked for all the same, as git's safe.directory does.
+ */
+import { statSync } from 'node:fs';
+import { isErrno } from '../base/errno.ts';
+import { CfsError } from '../base/error.ts';
+import { statFd } from '../system/file-status.ts';
+import { isDirectory, StoreDirectory } from './store-directory.ts';
+
+/** One path a line; "#" begins a comment, and "*" is every store. */
+const SAFE_STORES = '/etc/cfs/safe-stores';
+const SAFE_STORES_LIMIT = 64 << 10;
+const GROUP_WRITES = 0o020;
+const OTHERS_WRITE = 0o002;
+
+/**
+ * Why this process, if it is root's, is not to write into a store; undefined where it may. A store of root's whose group may write is
+ * shared on purpose.
+ * @param root the store's directory
+ */
+export function distrust(root: StoreDirectory): string | undefined {
+  if (process.geteuid?.() !== 0) return undefined;
+  const reason = writerOf(root);
+  return reason === undefined || isNamedSafe(root) ? undefined : reason;
+}
+
+/**
+ * Refuses a store of somebody else where this process is root's.
+ * @throws CfsError (store) that says how to go on
+ */
+export function requireTrust(root: StoreDirectory): void {
+  const reason = distrust(root);
+  if (reason === undefined) return;
+  throw new CfsError(
+    'store',
+    `Cannot write to repository ${root.path} as root: ${reason}. Do it as that user, or name the store in CFS_SAFE_STORES or as a line of ${SAFE_STORES} to trust it.`,
+  );
+}
+
+/** Who else may write to it, as far as root did not decide so. */
+function writerOf(root: StoreDirectory): string | undefined {
+  const own = statFd(root.fd);
+  if (isErrno(own)) return undefined;
+  if (own.uid !== 0) return `user ${own.uid} owns it`;
+  if ((own.mode & OTHERS_WRITE) !== 0) return 'everybody may write to it';
+  for (const name of ['objects', 'tmp']) {
+    const stat = root.stat(name);
+    if (stat === undefined || !isDirectory(stat)) continue;
+    if ((stat.mode & OTHERS_WRITE) !== 0) return `everybody may write to its ${name}`;
+    if (stat.uid !== 0 && (own.mode & GROUP_WRITES) === 0) return `user ${stat.uid} owns its ${name}`;
+  }
+  return undefined;
+}
+
+function isNamedSafe(root: StoreDirectory): boolean {
+  const { dev, ino } = root.place;
+  const named = [...(process.env['CFS_SAFE_STORES'] ?? '').split(':'), ...linesOf(SAFE_STORES)];
+  return named.some((word) => {
+    const path = word.trim();
+    if (path === '*') return true;
+    if (!path.startsWith('/')) return false;
+    try {
+      const stat = statSync(path, { throwIfNoEntry: false });
+      return stat !== undefined && stat.dev === dev && stat.ino === ino;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function linesOf(path: string): readonly string[] {
+  try {
+    const directory = StoreDirectory.at(path.slice(0, path.lastIndexOf('/')));
+    try {
+      const text = directory.readText(path.slice(path.lastIndexOf('/') + 1), SAFE_STORES_LIMIT);
+      return text.split('\n').map((line) => line.replace(/#.*/, ''));
+    } finally {
+      directory.close();
+    }
+  } catch {
+    return []; // most machines have none
+  }
+}
