@@ -15,6 +15,7 @@ import { type DiffOptions, diff } from './info/diff.ts';
 import { showHandles, showImageHandles } from './info/handle.ts';
 import { describeInode, jsonOfInode } from './info/inode.ts';
 import { type ListOptions, list } from './info/list.ts';
+import { showLog } from './info/log.ts';
 import { showMounts } from './info/mounts.ts';
 import { listMissing, listObjects } from './info/objects.ts';
 import { showOpened } from './info/open-handle.ts';
@@ -219,6 +220,11 @@ function addMountCommands(
     'sources <mount>',
     'show where the bytes of a mount come from, as it is now; with --json for cfs-mount --from',
   ).action((mount: string, { json }: JsonOption) => showSources(mount, json === true, out));
+
+  add(
+    'log <mount>',
+    'show the last 100 problems of a mount since its server started: what was refused, where, and why',
+  ).action((mount: string, { json }: JsonOption) => showLog(mount, json === true, out));
 
   add('stats <mount>', 'show what a mount has done since its server started: requests, errors, repositories')
     .addOption(new Option('--prometheus', 'in the text format of Prometheus').conflicts('json'))

@@ -1,5 +1,5 @@
 /** What cfs-mount does with its command line. */
-import { closeSync, openSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
@@ -98,9 +98,18 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   const plan = planned();
   const starting = daemon ?? new (await import('../src/mount/daemon.ts')).StartingDaemon(argv.slice(2));
   const summary = await starting.mount({ ...settingsOf(plan), ...(logFile === undefined ? {} : { logFile }) });
-  if (options.json) printJson(summary);
+  const log = logFile ?? (existsSync(SYSLOG) ? 'syslog' : null);
+  if (options.json) printJson({ ...summary, log });
+  else if (log === null) {
+    process.stderr.write(
+      `cfs-mount: no syslog here: nobody writes down what goes wrong with this mount. --log FILE does; 'cfs-info log ${summary.mountpoint}' shows the last 100 problems.\n`,
+    );
+  }
   return EXIT.ok;
 }
+
+/** Where syslog(3) sends; it says nothing where nobody listens. */
+const SYSLOG = '/dev/log';
 
 async function upgradeMount([mount, ...more]: readonly string[], { json }: Options): Promise<ExitStatus> {
   if (mount === undefined || more.length > 0) throw new CfsError('usage', '--upgrade takes one MOUNTPOINT');

@@ -18,6 +18,7 @@ import {
   errnoOf,
   isErrno,
 } from '../base/errno.ts';
+import { shortened } from '../base/log.ts';
 import { isOverlayXattr, isPrivateXattr } from '../base/private-xattrs.ts';
 import { ChangeTimes } from '../manifest/change-time.ts';
 import { Holes } from '../manifest/holes.ts';
@@ -99,6 +100,8 @@ const BLOCK_SIZE = 4096;
 /** The unit of st_blocks. */
 const SECTOR = 512;
 const NAME_MAX = 255;
+/** Characters of a path in a message: an image may have one of any length. */
+const LOGGED_PATH = 1_024;
 /** The handle of content that needs no descriptor; 0 is stdin's and no object's. */
 const NO_DESCRIPTOR = 0;
 const NUL = Uint8Array.of(0);
@@ -270,7 +273,7 @@ export class ImageFilesystem implements Filesystem {
 
   /** The path for a message, found only when there is one: it costs a scan of all names. */
   #pathFor(row: number): () => string {
-    return () => printable(pathOfRow(this.#tables, row));
+    return () => shortened(printable(pathOfRow(this.#tables, row)), LOGGED_PATH);
   }
 
   release(_ino: number, handle: number): void {

@@ -22,11 +22,13 @@ export interface MountParts {
   source(index: number): SourceRecord;
   /** What it has done since its server started, as JSON; see mount-statistics.ts. */
   statistics(): string;
+  /** Its last problems, as JSON; see problem-memory.ts. Undefined where nobody but root is to see them: they name paths. */
+  problems(isRoot: boolean): string | undefined;
 }
 
 const ROOT_ROW = 0;
 const SOURCE_KEY = /^source\.(\d{1,4})(?:\.([a-z_]+))?$/;
-const CONTENT_KEYS: readonly string[] = ['object', 'verified', 'served', 'holders'];
+const CONTENT_KEYS: readonly string[] = ['object', 'verified', 'served', 'holders', 'refused'];
 
 export class MountIdentity {
   readonly #tables: ManifestTables;
@@ -47,7 +49,8 @@ export class MountIdentity {
     const value =
       this.#fileXattr(row, key, isTrusted ? undefined : caller) ??
       (isTrusted ? this.#trustedXattr(row, key) : undefined) ??
-      (isTrusted && row === ROOT_ROW ? this.#sourceXattr(key) : undefined);
+      (isTrusted && row === ROOT_ROW ? this.#sourceXattr(key) : undefined) ??
+      (key === 'log' && row === ROOT_ROW ? this.#parts.problems(isTrusted) : undefined);
     return value === undefined ? ENODATA : Buffer.from(value as Uint8Array);
   }
 
@@ -61,6 +64,7 @@ export class MountIdentity {
     if (place === undefined) return undefined;
     if (key === 'object') return place.object && `${place.object.hash}:${toHex(place.object.digest)}`;
     if (key === 'verified') return place.verified;
+    if (key === 'refused') return JSON.stringify(place.refused ?? []);
     if (key === 'served') return place.source < 0 ? undefined : String(place.source);
     return place.holders.join(' ');
   }

@@ -1,8 +1,9 @@
 /** Where the content of one inode is: the object, the repositories that have it, the one that serves it. */
 import { isErrno } from '../base/errno.ts';
+import type { CopyAnswer } from '../base/log.ts';
 import { objectName } from '../manifest/lookup.ts';
 import { type ManifestTables, NONE, PAYLOAD_INLINE, S_IFMT, S_IFREG } from '../manifest/tables.ts';
-import type { ContentPlace, Verified } from '../records/file-record.ts';
+import type { ContentPlace, RefusedCopy, Verified } from '../records/file-record.ts';
 import type { ObjectName, Proof } from '../store/object-store.ts';
 import type { Repository } from '../store/repository.ts';
 import { emptyFileVersion, type FileVersion } from '../system/file-status.ts';
@@ -20,15 +21,27 @@ export type Verification =
     }
   | { readonly mode: 'read' | 'off' };
 
+/** What is known of the last time that repositories had no good copy of an object. */
+export type Refusals = (
+  object: ObjectName,
+) => { readonly time: string; readonly copies: readonly CopyAnswer[] } | undefined;
+
 const PROVEN: Readonly<Record<Proof, Verified>> = { hashed: 'yes', measured: 'fsverity' };
 
 export class Topology {
   readonly #tables: ManifestTables;
   readonly #repositories: readonly Repository[];
   readonly #verification: Verification;
+  readonly #refusals: Refusals;
   readonly #status: FileVersion = emptyFileVersion();
 
-  constructor(tables: ManifestTables, repositories: readonly Repository[], verification: Verification) {
+  constructor(
+    tables: ManifestTables,
+    repositories: readonly Repository[],
+    verification: Verification,
+    refusals: Refusals = () => undefined,
+  ) {
+    this.#refusals = refusals;
     this.#tables = tables;
     this.#repositories = repositories;
     this.#verification = verification;
@@ -48,6 +61,8 @@ export class Topology {
 
   #placeOfObject(object: ObjectName): ContentPlace {
     const holders: number[] = [];
+    const refused: RefusedCopy[] = [];
+    const refusals = this.#refusals(object);
     let proven: { readonly source: number; readonly proof: Proof } | undefined;
     for (const [i, repository] of this.#repositories.entries()) {
       if (isErrno(repository.status(object.digest, this.#status))) continue;
@@ -56,13 +71,21 @@ export class Topology {
       holders.push(source);
       const proof = proven === undefined ? this.#proofOf(object) : undefined;
       if (proof !== undefined) proven = { source, proof };
+      const answer = refusals?.copies.find(({ repository }) => repository === source);
+      // of what was written or replaced since, nobody knows yet
+      if (proof !== undefined || answer === undefined || this.#status.ctimeMs > Date.parse(refusals?.time ?? ''))
+        continue;
+      if (answer.outcome === 'missing') continue;
+      refused.push({ source, outcome: answer.outcome, time: refusals?.time as string, reason: answer.reason });
     }
-    const source = proven?.source ?? holders[0] ?? -1;
+    const unknown = holders.find((holder) => !refused.some(({ source }) => source === holder));
+    const source = proven?.source ?? unknown ?? -1;
     return {
       object: { hash: this.#tables.header.hash, digest: object.digest },
       source,
       holders,
       verified: proven === undefined ? this.#unproven(source) : PROVEN[proven.proof],
+      ...(refused.length > 0 ? { refused } : {}),
     };
   }
 

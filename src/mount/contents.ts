@@ -1,5 +1,6 @@
 /** Composition: where the contents of a mount come from, as `verify=` asks. */
 import { DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
+import type { Log } from '../base/log.ts';
 import { blockHashIndex } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import { type BlockHashes, BlockReader } from '../store/block-reader.ts';
@@ -27,10 +28,10 @@ export function contentsOf(
   repositories: readonly Repository[],
   verify: VerifyMode,
   state: ObjectState,
-  log: (line: string) => void,
+  log: Log,
   count?: OutcomeCounter,
 ): StoredContents {
-  const reader = new BlockReader(repositories, blockHashesOf(tables), log, count);
+  const reader = new BlockReader(repositories, blockHashesOf(tables), state, log, count);
   if (verify === 'read') return { reader };
   const adopt = (object: ObjectName, fd: number): void => reader.adopt(object, fd);
   const options = { adopt, ...(count === undefined ? {} : { count }) };

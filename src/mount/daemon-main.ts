@@ -3,6 +3,7 @@ import '../base/no-debugger.ts';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { limitReason } from '../base/limits.ts';
+import type { Log } from '../base/log.ts';
 import { shownText } from '../base/path-text.ts';
 import { readOpenImage } from '../image/image-file.ts';
 import { DEATHS, LAST_STATUS, PARKED_ENDS, REHEARSAL, REHEARSAL_FD } from '../survival/handover.ts';
@@ -43,10 +44,11 @@ async function runDaemon(settings: DaemonSettings): Promise<void> {
 function supervise(
   { parked, mountpoint, tellParked }: MountedImage,
   settings: DaemonSettings,
-  log: (line: string) => void,
+  log: Log,
 ): Supervisor | undefined {
   if (parked === undefined) return undefined;
-  if (!parked.resends) log(`${mountpoint}: where this server dies, requests in flight fail: that takes Linux 6.9`);
+  if (!parked.resends)
+    log(`${mountpoint}: where this server dies, requests in flight fail: that takes Linux 6.9`, 'info');
   try {
     const ends = parkMount({ ...parked, settings });
     tellParked?.(ends[1]);
@@ -72,7 +74,7 @@ async function takeOver(deaths: number): Promise<void> {
   } catch (error) {
     if (!(error instanceof CfsError)) throw error;
     // the supervisor tries again for a while: what is missing may come back
-    log(`cannot go on serving ${parked.mountpoint}: ${error.message}`);
+    log(`cannot go on serving ${parked.mountpoint}: ${error.message}`, 'error');
     process.exitCode = 1;
     return;
   }

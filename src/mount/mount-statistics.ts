@@ -3,6 +3,7 @@ import { type CounterTotals, totalsOf } from '../base/counters.ts';
 import { opcodeName } from '../fuse/opcodes.ts';
 import type { VerifyMode } from '../store/object-store.ts';
 import { type MountSource, verifyModeOf } from './mount-sources.ts';
+import { ProblemMemory } from './problem-memory.ts';
 import type { ServedImage } from './served-filesystem.ts';
 
 export interface MountStatistics {
@@ -16,6 +17,8 @@ export interface MountStatistics {
   readonly bytesRead: number;
   /** Requests that took longer than a second. */
   readonly slow: number;
+  /** Lines of the log that told of a problem; `cfs-info log` shows the last. */
+  readonly problems: number;
   /** In the order in which they are asked. */
   readonly repositories: readonly RepositoryStatistics[];
 }
@@ -34,7 +37,7 @@ export interface RepositoryStatistics {
   readonly failed: number;
 }
 
-export function statisticsOf({ counters, sources, restarts, verify }: ServedImage): MountStatistics {
+export function statisticsOf({ counters, sources, restarts, verify, problems }: ServedImage): MountStatistics {
   const totals: CounterTotals = totalsOf(counters);
   return {
     restarts,
@@ -42,6 +45,7 @@ export function statisticsOf({ counters, sources, restarts, verify }: ServedImag
     errors: totals.errors,
     bytesRead: totals.bytesRead,
     slow: totals.slow,
+    problems: new ProblemMemory(problems).total,
     repositories: totals.repositories.map((outcomes, i) => {
       const source = sources[1 + i] as MountSource;
       return { path: source.path, uuid: source.id, verify: verifyModeOf(source, verify), ...outcomes };

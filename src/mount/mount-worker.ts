@@ -4,6 +4,7 @@ import { parentPort } from 'node:worker_threads';
 import { Counters } from '../base/counters.ts';
 import { blake3Implementation } from '../base/digest.ts';
 import { reasonOf } from '../base/error.ts';
+import type { Log, Severity } from '../base/log.ts';
 import { type NativeModules, useNativeModules } from '../base/native-package.ts';
 import { ReadingEvents } from '../fs/reading-events.ts';
 import { DeviceBackingRegistry } from '../fuse/device.ts';
@@ -16,6 +17,7 @@ import { attachTables, type SharedTables } from '../manifest/tables.ts';
 import { OpenFileJournal } from '../survival/open-file-journal.ts';
 import { koffi } from '../system/libc.ts';
 import { letGoOfMount } from './mount-end.ts';
+import { ProblemMemory } from './problem-memory.ts';
 import { type ServedImage, servedFilesystem } from './served-filesystem.ts';
 
 /** What every thread is told when the mount is there. */
@@ -58,7 +60,8 @@ export type WorkerReport =
   | { readonly type: 'ended' }
   | { readonly type: 'openings' }
   | { readonly type: 'working' }
-  | { readonly type: 'log'; readonly line: string };
+  /** It is in the ProblemMemory already. */
+  | { readonly type: 'log'; readonly line: string; readonly severity: Severity };
 
 const ENOUGH_OPENINGS = 3;
 
@@ -89,7 +92,11 @@ function loadAll({ natives, thread }: ServeMessage, log: (line: string) => void)
 }
 
 function serve(message: ServeMessage): void {
-  const log = (line: string): void => report({ type: 'log', line });
+  const memory = new ProblemMemory(message.problems);
+  const log: Log = (line, severity = 'warning', about) => {
+    memory.record(line, severity, about);
+    report({ type: 'log', line, severity });
+  };
   if (!loadAll(message, log)) {
     if (message.ownsFd) closeSync(message.fd);
     return;

@@ -9,6 +9,7 @@ import { Worker } from 'node:worker_threads';
 import { Counters } from '../base/counters.ts';
 import { reasonOf } from '../base/error.ts';
 import { installedPath } from '../base/installation.ts';
+import type { Log } from '../base/log.ts';
 import { ReadingEvents } from '../fs/reading-events.ts';
 import { cloneDevice } from '../fuse/device.ts';
 import { sendError } from '../fuse/request-queue.ts';
@@ -72,7 +73,7 @@ export class MountWorkers {
    * @param log receives what the threads have to say
    * @param share all threads read `deviceFd` itself; else each a clone of it
    */
-  async serve(deviceFd: number, message: MountMessage, log: (line: string) => void, share: boolean): Promise<void> {
+  async serve(deviceFd: number, message: MountMessage, log: Log, share: boolean): Promise<void> {
     this.#share = share;
     // the last row: no serving thread's
     const ownCounters = new Counters(message.counters, MOST_THREADS);
@@ -101,7 +102,7 @@ export class MountWorkers {
     });
   }
 
-  #addThread(deviceFd: number, message: MountMessage, log: (line: string) => void): void {
+  #addThread(deviceFd: number, message: MountMessage, log: Log): void {
     if (this.#serving.length >= MOST_THREADS || this.#servingNow === 0) return;
     this.#unlessShort(log, () => {
       const worker = this.#startServing();
@@ -116,7 +117,7 @@ export class MountWorkers {
   }
 
   /** The mount goes on with the threads that it has, where the process may open no more files or start no more threads. */
-  #unlessShort(log: (line: string) => void, start: () => unknown): void {
+  #unlessShort(log: Log, start: () => unknown): void {
     try {
       start();
     } catch (error) {
@@ -129,14 +130,14 @@ export class MountWorkers {
   }
 
   /** Resolves when the thread serves. */
-  #hand(worker: Worker, deviceFd: number, message: MountMessage, log: (line: string) => void): Promise<void> {
+  #hand(worker: Worker, deviceFd: number, message: MountMessage, log: Log): Promise<void> {
     return new Promise((resolve, reject) => {
       worker.on('message', (report: WorkerReport) => {
         if (report.type === 'serving') resolve();
         else if (report.type === 'ended') this.#firstEnds();
         else if (report.type === 'openings') this.#unlessShort(log, () => this.#fetchAhead(message));
         else if (report.type === 'working') this.#monitor?.wake();
-        else log(report.line);
+        else log(report.line, report.severity);
       });
       worker.once('error', reject);
       const fd = this.#share ? deviceFd : cloneDevice(deviceFd);

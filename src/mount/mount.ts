@@ -5,6 +5,7 @@ import { allocateCounters, Counters } from '../base/counters.ts';
 import { errnoName, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { version } from '../base/installation.ts';
+import type { Log } from '../base/log.ts';
 import { nativeModules } from '../base/native-package.ts';
 import { pathBytes } from '../base/path-text.ts';
 import { allocateReadingEvents } from '../fs/reading-events.ts';
@@ -42,6 +43,7 @@ import { closeSource, imageSource, type MountSource, repositorySource, verifyMod
 import type { MountMessage } from './mount-worker.ts';
 import { MountWorkers } from './mount-workers.ts';
 import type { ParkedMount } from './parked-mount.ts';
+import { allocateProblemMemory, ProblemMemory } from './problem-memory.ts';
 import { repositoriesOf, type ServedImage, servedFilesystem } from './served-filesystem.ts';
 import { requireVerity } from './verity-requirement.ts';
 
@@ -79,7 +81,7 @@ export interface MountOptions {
   /** What mountinfo shows as source; default: the image's path. */
   readonly source?: string;
   /** Receives lines about objects that could not be served, and the like. */
-  readonly log: (line: string) => void;
+  readonly log: Log;
 }
 
 export interface MountedImage {
@@ -114,12 +116,14 @@ export interface MountedImage {
  * Mounts an image. Resolves once the mount answers.
  * @throws CfsError: image, store or mount
  */
-export async function mountImage(options: MountOptions): Promise<MountedImage> {
+export async function mountImage(given: MountOptions): Promise<MountedImage> {
+  const remembered = remembering(given);
+  const { options } = remembered;
   const mountpoint = checkMountpoint(options);
   // a thread takes about as long to start as an image to read: both at the same time
   const workers = options.driver === 'kernel' ? new MountWorkers(options.threads) : undefined;
   try {
-    return await serve(prepare(options, mountpoint), workers);
+    return await serve(prepare(remembered, mountpoint), workers);
   } catch (error) {
     await workers?.terminate();
     throw error;
@@ -129,13 +133,14 @@ export async function mountImage(options: MountOptions): Promise<MountedImage> {
 /**
  * Goes on serving a mount whose server died. Resolves once it answers again.
  * @param parked what that one left; its descriptors belong to this process
- * @param options those that the mount was made with
+ * @param given the options that the mount was made with
  * @throws CfsError: image
  */
 export async function resumeMount(
   parked: Omit<ParkedMount<unknown>, 'settings'>,
-  options: MountOptions,
+  given: MountOptions,
 ): Promise<MountedImage> {
+  const { options, problems, toLog } = remembering(given);
   const workers = new MountWorkers(options.threads);
   try {
     const [image] = parked.sources as [MountSource];
@@ -145,8 +150,18 @@ export async function resumeMount(
     setTimeout(collectGarbage, SETTLED_MS).unref();
     const tables = attachTables(shared);
     const epoch = new OpenFileJournal(parked.journal).nextEpoch();
-    const served = servedOf(options, parked.mountpoint, tables, parked.sources, epoch);
-    const prepared = { ...parked, options, image: read, tables, shared, served, imagePath: options.image, keeper };
+    const served = servedOf(options, parked.mountpoint, tables, parked.sources, epoch, problems);
+    const prepared = {
+      ...parked,
+      options,
+      image: read,
+      tables,
+      shared,
+      served,
+      imagePath: options.image,
+      keeper,
+      toLog,
+    };
     const { connection: fd, helper, device, passthrough, resends, journal, mountpoint } = parked;
     const connection = { fd, helper, device, passthrough, resends, journal, mountpoint, epoch };
     const mounted = await serveConnection(prepared, workers, connection, parked.leases ?? []);
@@ -160,6 +175,25 @@ export async function resumeMount(
   }
 }
 
+interface Remembered {
+  readonly options: MountOptions;
+  /** ProblemMemory */
+  readonly problems: SharedArrayBuffer;
+  /** The log alone: for what the threads have remembered already. */
+  readonly toLog: Log;
+}
+
+/** What the main thread logs is remembered, too. */
+function remembering(given: MountOptions): Remembered {
+  const problems = allocateProblemMemory();
+  const memory = new ProblemMemory(problems);
+  const log: Log = (line, severity = 'warning', about) => {
+    memory.record(line, severity, about);
+    given.log(line, severity, about);
+  };
+  return { options: { ...given, log }, problems, toLog: given.log };
+}
+
 /** The image comes first. */
 function servedOf(
   options: MountOptions,
@@ -167,6 +201,7 @@ function servedOf(
   tables: ManifestTables,
   sources: readonly MountSource[],
   restarts: number,
+  problems: SharedArrayBuffer,
 ): ServedImage {
   return {
     record: {
@@ -187,6 +222,8 @@ function servedOf(
     objectState: allocateObjectState(objectCount(tables)),
     counters: allocateCounters(MOST_THREADS + 1, sources.length - 1),
     restarts,
+    problems,
+    isForOthers: options.allowOther,
   };
 }
 
@@ -239,11 +276,12 @@ interface Prepared {
   readonly tables: ManifestTables;
   readonly shared: SharedTables;
   readonly served: ServedImage;
+  readonly toLog: Log;
   /** Undefined where no other server would take over. */
   readonly keeper: ImageKeeper | undefined;
 }
 
-function prepare(options: MountOptions, mountpoint: string): Prepared {
+function prepare({ options, problems, toLog }: Remembered, mountpoint: string): Prepared {
   const fd = openImage(options.image);
   const sources: MountSource[] = [];
   const survives = options.restart && options.driver === 'kernel';
@@ -264,8 +302,8 @@ function prepare(options: MountOptions, mountpoint: string): Prepared {
     for (const [i, { path, uuid }] of repositories.entries()) {
       sources.push(repositorySource(options.given?.repositories[i] ?? path, path, uuid));
     }
-    const served = servedOf(options, mountpoint, tables, sources, 0);
-    return { options, mountpoint, imagePath: resolve(options.image), image, tables, shared, served, keeper };
+    const served = servedOf(options, mountpoint, tables, sources, 0, problems);
+    return { options, mountpoint, imagePath: resolve(options.image), image, tables, shared, served, keeper, toLog };
   } catch (error) {
     keeper?.end();
     if (sources.length === 0) closeSync(fd);
@@ -403,10 +441,7 @@ function openJournal(): number {
   return fd;
 }
 
-function detach(
-  { mountpoint, device, helper }: Pick<Connection, 'mountpoint' | 'device' | 'helper'>,
-  log: (line: string) => void,
-): void {
+function detach({ mountpoint, device, helper }: Pick<Connection, 'mountpoint' | 'device' | 'helper'>, log: Log): void {
   if (device === undefined) return;
   const result = unmountKernel(mountpoint, device, helper);
   if (isErrno(result)) log(`cannot unmount ${mountpoint}: ${errnoName(result)}`);
@@ -437,7 +472,7 @@ async function serveConnection(
     natives: nativeModules(),
   };
   const ended = workers.ended.then((failures) => {
-    for (const failure of failures) options.log(`a worker thread failed: ${failure}`);
+    for (const failure of failures) options.log(`a worker thread failed: ${failure}`, 'error');
     // another process may do better
     if (failures.length > 0 && survives) process.kill(process.pid, 'SIGKILL');
     if (failures.length > 0) detach(connection, options.log);
@@ -445,7 +480,8 @@ async function serveConnection(
     if (survives) closeSync(journal);
   });
   // requests that are read through a clone fail when that closes: better than to wait for ever where none can be resent
-  await workers.serve(fd, message, options.log, survives && resends);
+  // the workers have remembered what they say
+  await workers.serve(fd, message, prepared.toLog, survives && resends);
   // when whoever waits for the mount has been told of it
   if (keeper !== undefined) setTimeout(() => keeper.look(), 0);
   return {

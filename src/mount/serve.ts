@@ -2,10 +2,14 @@
 import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs';
 import { oneLine } from '../base/bytes.ts';
 import { reasonOf } from '../base/error.ts';
+import type { Log, Severity } from '../base/log.ts';
 import { shownText } from '../base/path-text.ts';
-import { LOG_WARNING, syslog } from '../system/syscall.ts';
+import { LOG_ERR, LOG_INFO, LOG_WARNING, syslog } from '../system/syscall.ts';
 import type { MountSummary } from './daemon.ts';
+import { LineLimiter } from './line-limiter.ts';
 import type { MountedImage } from './mount.ts';
+
+const PRIORITIES: Readonly<Record<Severity, number>> = { error: LOG_ERR, warning: LOG_WARNING, info: LOG_INFO };
 
 export function summaryOf(mounted: MountedImage): MountSummary {
   const {
@@ -25,15 +29,25 @@ export function summaryOf(mounted: MountedImage): MountSummary {
  * has something to say; another one is made where it was renamed or deleted, as by logrotate(8). What cannot be written there
  * goes to syslog: a full disk is no reason to stop serving.
  */
-export function makeLog(where: string | 'stderr' | 'syslog'): (line: string) => void {
-  const write = writerOf(where);
-  return (line) => write(oneLine(shownText(line)));
+export function makeLog(where: string | 'stderr' | 'syslog'): Log {
+  const limiter = new LineLimiter(writerOf(where));
+  process.once('exit', () => limiter.flush());
+  return (line, severity) => limiter.line(oneLine(shownText(line)), severity);
 }
 
-function writerOf(where: string | 'stderr' | 'syslog'): (line: string) => void {
-  const stamped = (line: string): string => `${new Date().toISOString()} cfs-mount[${process.pid}]: ${line}\n`;
-  const toSyslog = (line: string): void => void syslog(LOG_WARNING, `cfs-mount[${process.pid}]: ${line}`);
-  if (where === 'stderr') return (line) => void process.stderr.write(stamped(line));
+type Write = (line: string, severity: Severity) => void;
+
+function writerOf(where: string | 'stderr' | 'syslog'): Write {
+  const named = (line: string, severity: Severity): string =>
+    `cfs-mount[${process.pid}]: ${severity === 'error' ? 'error: ' : ''}${line}`;
+  const stamped: (...said: Parameters<Write>) => string = (...said) =>
+    `${new Date().toISOString()} ${named(...said)}\n`;
+  const toSyslog: Write = (line, severity) => void syslog(PRIORITIES[severity], `cfs-mount[${process.pid}]: ${line}`);
+  // systemd reads the priority from the beginning of a line (sd-daemon(3))
+  const isJournal = process.env['JOURNAL_STREAM'] !== undefined;
+  const priority = (severity: Severity): string => (isJournal ? `<${PRIORITIES[severity]}>` : '');
+  if (where === 'stderr')
+    return (line, severity) => void process.stderr.write(priority(severity) + stamped(line, severity));
   if (where === 'syslog') return toSyslog;
   let file: number | undefined;
   const open = (): number => {
@@ -50,11 +64,11 @@ function writerOf(where: string | 'stderr' | 'syslog'): (line: string) => void {
       otherwise();
     }
   };
-  unlessFails(open, () => toSyslog(`cannot write the log ${where}`));
-  return (line) =>
+  unlessFails(open, () => toSyslog(`cannot write the log ${where}`, 'warning'));
+  return (line, severity) =>
     unlessFails(
-      () => void writeSync(open(), stamped(line)),
-      () => toSyslog(line),
+      () => void writeSync(open(), stamped(line, severity)),
+      () => toSyslog(line, severity),
     );
 }
 
@@ -76,12 +90,12 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  * while the mount is made unmounts it as soon as it is there.
  */
 export class MountKeeper {
-  readonly #log: (line: string) => void;
+  readonly #log: Log;
   #mounted: MountedImage | undefined;
   #supervisor: Successor | undefined;
   #signals = 0;
 
-  constructor(log: (line: string) => void) {
+  constructor(log: Log) {
     this.#log = log;
     for (const signal of SIGNALS) process.on(signal, () => this.#onSignal(signal));
     process.on('uncaughtException', (error) => this.#onBug(error));
@@ -107,13 +121,13 @@ export class MountKeeper {
   }
 
   #unmount(): void {
-    this.#mounted?.unmount().catch((error: unknown) => this.#log(`cannot unmount: ${reasonOf(error)}`));
+    this.#mounted?.unmount().catch((error: unknown) => this.#log(`cannot unmount: ${reasonOf(error)}`, 'error'));
   }
 
   #onBug(error: Error): void {
     const what = this.#supervisor === undefined ? 'unmounting' : 'another server takes over';
     const line = `internal error, ${what}: ${(error.stack ?? error.message).replaceAll('\n', ' |')}`;
-    this.#log(line);
+    this.#log(line, 'error');
     // a daemon that has not mounted yet still has its starter's terminal
     process.stderr.write(`cfs-mount: ${oneLine(line)}\n`);
     if (this.#supervisor === undefined) this.#unmount();

@@ -1,6 +1,7 @@
 /** Composition: the file system that a mount serves. Each thread has its own, over the same tables and states. */
 
 import type { CounterMemory, Counters } from '../base/counters.ts';
+import type { Log } from '../base/log.ts';
 import { ImageFilesystem, type View } from '../fs/image-filesystem.ts';
 import { MountIdentity } from '../fs/mount-identity.ts';
 import type { ReadingEvents } from '../fs/reading-events.ts';
@@ -13,6 +14,7 @@ import type { ObjectState, ObjectStore, VerifyMode } from '../store/object-store
 import { contentsOf } from './contents.ts';
 import { describeSource, type MountSource, verifyModeOf } from './mount-sources.ts';
 import { statisticsOf } from './mount-statistics.ts';
+import { ProblemMemory } from './problem-memory.ts';
 
 /** What all threads of a mount are told of it; plain data but for shared memory. */
 export interface ServedImage {
@@ -25,6 +27,10 @@ export interface ServedImage {
   readonly counters: CounterMemory;
   /** How many servers the mount had before this one. */
   readonly restarts: number;
+  /** ProblemMemory */
+  readonly problems: SharedArrayBuffer;
+  /** Whether others than root and who mounted may use the mount. */
+  readonly isForOthers: boolean;
 }
 
 /** The repositories of a mount, without a look at their meta.json, which was read when the mount was made. */
@@ -40,7 +46,7 @@ export function repositoriesOf({ sources }: ServedImage, tables: ManifestTables)
 export function servedFilesystem(
   served: ServedImage,
   tables: ManifestTables,
-  log: (line: string) => void,
+  log: Log,
   counters: Counters,
   tell?: ReadingEvents['tell'],
 ): ImageFilesystem {
@@ -49,10 +55,15 @@ export function servedFilesystem(
   const contents = contentsOf(tables, repositories, verify, objectState, log, (repository, outcome) =>
     counters.repository(repositories.indexOf(repository as LocalRepository), outcome),
   );
-  const topology = new Topology(tables, repositories, verificationOf(contents.opener, served));
+  const memory = new ProblemMemory(served.problems);
+  const topology = new Topology(tables, repositories, verificationOf(contents.opener, served), ({ index }) => {
+    const { time, copies = [] } = memory.lastAbout(index) ?? {};
+    return time === undefined ? undefined : { time, copies };
+  });
   const source = (index: number): SourceRecord => describeSource(sources, index);
   const statistics = (): string => JSON.stringify(statisticsOf(served));
-  const identity = new MountIdentity(tables, topology, { record, source, statistics });
+  const problems = (isRoot: boolean): string | undefined => (isRoot || !served.isForOthers ? memory.json() : undefined);
+  const identity = new MountIdentity(tables, topology, { record, source, statistics, problems });
   return new ImageFilesystem(tables, contents, tell, identity, served.view);
 }
 

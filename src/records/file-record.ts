@@ -15,13 +15,24 @@ export interface ContentPlace {
   /** Undefined where the content lies in the image itself, or is empty. */
   readonly object: { readonly hash: HashAlgorithm; readonly digest: Uint8Array } | undefined;
   /**
-   * The source that an open would be served from: the one whose copy was verified, else the first that has one. -1 where
-   * none has. A copy that was not verified may still turn out to be bad, and the next one is then taken.
+   * The source that an open would be served from: the one whose copy was verified, else the first that has one which was not
+   * refused. -1 where none has. A copy that was not verified may still turn out to be bad, and the next one is then taken.
    */
   readonly source: number;
   /** All sources that have a copy, a file of the object's name and size; numbers below 64. */
   readonly holders: readonly number[];
   readonly verified: Verified;
+  /** Copies that were refused when a reader asked for the object, and did not change since. Not in `struct cfs_file`. */
+  readonly refused?: readonly RefusedCopy[];
+}
+
+export interface RefusedCopy {
+  /** Number of the source. */
+  readonly source: number;
+  readonly outcome: 'missing' | 'damaged' | 'failed';
+  /** ISO 8601. */
+  readonly time: string;
+  readonly reason: string;
 }
 
 export interface FileRecord {

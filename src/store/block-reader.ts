@@ -6,10 +6,11 @@ import { closeSync } from 'node:fs';
 import { equalBytes } from '../base/bytes.ts';
 import { BLOCK_SIZE, blake3, DIGEST_SIZE } from '../base/digest.ts';
 import { EIO, EMFILE, ENFILE, type Errno, isErrno } from '../base/errno.ts';
+import type { Log } from '../base/log.ts';
 import { openFilesLimit } from '../system/resource-limits.ts';
 import { readUpTo } from './content.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
-import type { ObjectName } from './object-store.ts';
+import { type ObjectName, type ObjectState, saidOf } from './object-store.ts';
 import type { Repository } from './repository.ts';
 import { checkShape, unlessUnreadable } from './verify.ts';
 
@@ -39,12 +40,13 @@ export class BlockReader {
   constructor(
     repositories: readonly Repository[],
     hashes: BlockHashes,
-    log: (line: string) => void,
+    state: ObjectState,
+    log: Log,
     count?: OutcomeCounter,
   ) {
     this.#repositories = repositories;
     this.#hashes = hashes;
-    this.#problems = new ProblemLog(log, count);
+    this.#problems = new ProblemLog(log, saidOf(state), count);
   }
 
   /**

@@ -2,6 +2,7 @@
 import { toHex } from '../base/bytes.ts';
 import type { RepositoryOutcome } from '../base/counters.ts';
 import { ENOENT, type Errno, errnoName } from '../base/errno.ts';
+import type { Log, Severity } from '../base/log.ts';
 import type { ObjectName } from './object-store.ts';
 import type { Repository } from './repository.ts';
 
@@ -32,41 +33,68 @@ export function badCopy(repository: Repository, reason: string): CopyProblem {
 export const UNREADABLE = 'it cannot be read';
 export const UNSEALED = 'it is not sealed';
 
-/** Writes one line an object, outcome and thread: a program that tries again and again must not fill the log. */
+/** What was said of an object, in a byte of `ObjectState`; it may be said again once it was served without any fault. */
+const SAID_EIO = 1;
+const SAID_PASSED_OVER = 2;
+
+/** Writes one line an object and outcome, whatever thread it is: a program that tries again and again must not fill the log. */
 export class ProblemLog {
-  readonly #log: (line: string) => void;
-  /** "index outcome" */
-  readonly #reported = new Set<string>();
+  readonly #log: Log;
+  /** SAID_* of each object. */
+  readonly #said: Uint8Array;
   readonly #count: OutcomeCounter;
 
-  constructor(log: (line: string) => void, count: OutcomeCounter = () => undefined) {
+  /** @param said shared by the threads of a mount */
+  constructor(log: Log, said: Uint8Array, count: OutcomeCounter = () => undefined) {
     this.#log = log;
+    this.#said = said;
     this.#count = count;
   }
 
   /** The reader got EIO. */
   failed(object: ObjectName, path: () => string, problems: readonly CopyProblem[]): void {
     this.#countAll(problems);
-    this.#write(object, path, problems, 'EIO');
+    if (!this.#isNew(object, SAID_EIO)) return;
+    this.#write(object, path, problems, 'EIO', 'error');
   }
 
   /** The reader got a good copy from `used`; worth a line only where one before it was bad. */
   passedOver(object: ObjectName, path: () => string, problems: readonly CopyProblem[], used: Repository): void {
     this.#countAll(problems);
     this.#count(used, 'served');
-    if (problems.every(({ outcome }) => outcome === 'missing')) return;
-    this.#write(object, path, problems, `served from ${used.path} instead`);
+    if (problems.every(({ outcome }) => outcome === 'missing')) {
+      if (this.#said[object.index] !== 0) Atomics.store(this.#said, object.index, 0);
+      return;
+    }
+    Atomics.and(this.#said, object.index, ~SAID_EIO);
+    if (!this.#isNew(object, SAID_PASSED_OVER)) return;
+    this.#write(object, path, problems, `served from ${used.path} instead`, 'warning');
+  }
+
+  #isNew({ index }: ObjectName, what: number): boolean {
+    return (Atomics.or(this.#said, index, what) & what) === 0;
   }
 
   #countAll(problems: readonly CopyProblem[]): void {
     for (const { repository, outcome } of problems) this.#count(repository, outcome);
   }
 
-  #write(object: ObjectName, path: () => string, problems: readonly CopyProblem[], outcome: string): void {
-    const key = `${object.index} ${outcome}`;
-    if (this.#reported.has(key)) return;
-    this.#reported.add(key);
+  #write(
+    { index, digest }: ObjectName,
+    path: () => string,
+    problems: readonly CopyProblem[],
+    outcome: string,
+    severity: Severity,
+  ): void {
     const asked = problems.map(({ repository, reason }) => `${repository.path}: ${reason}`).join('; ');
-    this.#log(`${path()}: object ${toHex(object.digest)}: ${asked || 'no repository was given'}: ${outcome}`);
+    const name = toHex(digest);
+    // each of those before the one that served has its place here
+    const copies = problems.map((problem, i) => ({
+      repository: i + 1,
+      outcome: problem.outcome,
+      reason: problem.reason,
+    }));
+    const line = `${path()}: object ${name}: ${asked || 'no repository was given'}: ${outcome}`;
+    this.#log(line, severity, { index, digest: name, copies });
   }
 }

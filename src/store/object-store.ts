@@ -5,6 +5,7 @@
 import { closeSync, fstatSync, type Stats } from 'node:fs';
 import { EIO, ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { fileIdentity } from '../base/file-identity.ts';
+import type { Log } from '../base/log.ts';
 import { isCtimeSettled } from '../base/settled-ctime.ts';
 import { emptyFileVersion, type FileVersion } from '../system/file-status.ts';
 import { askingKernelsOwn, type IsKernelsOwn } from '../system/file-systems.ts';
@@ -50,10 +51,13 @@ export interface ObjectState {
   readonly count: number;
 }
 
-/** Fresh state for `count` objects: 17 bytes each, of which untouched pages cost no memory. */
+/** Fresh state for `count` objects: 18 bytes each, of which untouched pages cost no memory. */
 export function allocateObjectState(count: number): ObjectState {
-  return { buffer: new SharedArrayBuffer(count * 17), count };
+  return { buffer: new SharedArrayBuffer(count * 18), count };
 }
+
+/** What was said in the log of each object, for `ProblemLog`. */
+export const saidOf = ({ buffer, count }: ObjectState): Uint8Array => new Uint8Array(buffer, count * 17, count);
 
 /** One object as its image names it. */
 export interface ObjectName {
@@ -91,7 +95,7 @@ export class ObjectStore {
     repositories: readonly Repository[],
     mode: WholeMode,
     state: ObjectState,
-    log: (line: string) => void,
+    log: Log,
     options: ObjectStoreOptions = {},
   ) {
     this.#repositories = repositories;
@@ -99,7 +103,7 @@ export class ObjectStore {
     this.#measure = options.measure ?? measureVerity;
     this.#isKernelsOwn = options.isKernelsOwn ?? askingKernelsOwn();
     this.#adopt = options.adopt ?? ((_object, fd) => closeSync(fd));
-    this.#problems = new ProblemLog(log, options.count);
+    this.#problems = new ProblemLog(log, saidOf(state), options.count);
     this.#ctime = new Float64Array(state.buffer, 0, state.count);
     this.#identity = new Uint32Array(state.buffer, state.count * 8, state.count);
     this.#busy = new Int32Array(state.buffer, state.count * 12, state.count);

@@ -349,7 +349,9 @@ export function isInherited(fd: number): boolean {
   return fcntlFn(fd, F_GETFD, 0) === 0;
 }
 
+export const LOG_ERR = 3;
 export const LOG_WARNING = 4;
+export const LOG_INFO = 6;
 const LOG_DAEMON = 3 << 3;
 
 /** syslog(3) with facility daemon. `severity`: LOG_WARNING and the like. */

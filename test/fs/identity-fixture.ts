@@ -89,6 +89,7 @@ export function identityOver(
   return new MountIdentity(tables, new Topology(tables, repositories, verification), {
     record,
     source,
+    problems: (isRoot) => (isRoot ? '[]' : undefined),
     statistics: () => '{}',
   });
 }

@@ -47,7 +47,12 @@ export function serverOf(tables, verify) {
   const log = (line) => problems.push(line);
   const contents = contentsOf(tables, [], verify, allocateObjectState(objectCount(tables)), log);
   const topology = new Topology(tables, [], { mode: verify === 'read' ? 'read' : 'off' });
-  const identity = new MountIdentity(tables, topology, { record, source: () => source, statistics: () => '{}' });
+  const identity = new MountIdentity(tables, topology, {
+    record,
+    source: () => source,
+    statistics: () => '{}',
+    problems: () => '[]',
+  });
   const fs = new ImageFilesystem(tables, contents, undefined, identity);
   const failures = [];
   const dispatcher = new Dispatcher(fs, new OpenFiles(fs, allocateOpenFileState(fs.slots, 16)), (line) =>

@@ -78,6 +78,7 @@ test('a BlockReader reads from the file that it took over, and from others where
   const reader = new BlockReader(
     [f.first, f.second],
     ({ digest }) => digest,
+    f.state,
     (line) => void f.log.push(line),
   );
   const take = (): void => reader.adopt(object, f.second.open(object.digest) as number);

@@ -29,7 +29,8 @@ export function showStats(path: string, form: StatsForm, out: Output): void {
   else out.text(form === 'prometheus' ? prometheusOf(shown, stats) : textOf(shown, stats));
 }
 
-function mountpointOf(path: string): Buffer {
+/** @throws CfsError (usage) where there is no such path */
+export function mountpointOf(path: string): Buffer {
   let fd: number;
   try {
     fd = openSync(path, O_PATH | constants.O_NOFOLLOW);
@@ -67,6 +68,10 @@ function textOf(mountpoint: string, stats: MountStatistics): string {
     ['errors', formatCount(sum(stats.errors))],
     ...Object.entries(stats.errors).map(([name, n]): [string, string] => [`  ${name}`, formatCount(n)]),
     ['read', `${formatBytes(stats.bytesRead)} through the server`],
+    [
+      'problems',
+      `${formatCount(stats.problems)}${stats.problems > 0 ? "; 'cfs-info log' shows the last of them" : ''}`,
+    ],
     ['slow', `${formatCounted(stats.slow, 'request')} took more than 1 s`],
   ];
   return formatLines(lines) + stats.repositories.map(textOfRepository).join('');
@@ -115,6 +120,7 @@ function prometheusOf(mountpoint: string, stats: MountStatistics): string {
     ),
     metric('cfs_read_bytes_total', 'counter', 'Bytes that were read through the server.', [[{}, stats.bytesRead]]),
     metric('cfs_slow_requests_total', 'counter', 'Requests that took more than a second.', [[{}, stats.slow]]),
+    metric('cfs_problems_total', 'counter', 'Problems that the log told of.', [[{}, stats.problems]]),
     metric(
       'cfs_repository_objects_total',
       'counter',

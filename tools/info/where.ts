@@ -4,9 +4,10 @@ import { printable, toHex } from '../../src/base/bytes.ts';
 import { ENOTCONN, errnoOf, isErrno } from '../../src/base/errno.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { askFile } from '../../src/records/ask-mount.ts';
-import type { FileRecord, Verified } from '../../src/records/file-record.ts';
+import type { FileRecord, RefusedCopy, Verified } from '../../src/records/file-record.ts';
 import { O_PATH } from '../../src/system/file-handle.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
+import { getXattr } from '../../src/system/syscall.ts';
 import type { ExitStatus } from '../cli.ts';
 import { jsonText } from '../json-text.ts';
 import { typedPath } from './directory-entry.ts';
@@ -107,11 +108,32 @@ function textOfPlace(path: Buffer, file: FileRecord, mount: MountAnswer | undefi
   const others = holders.filter((holder) => holder !== source);
   lines.push(
     ['object', `${object.hash}:${toHex(object.digest)}`],
-    ['verified', source < 0 ? 'no: it is missing' : VERIFIED[verified]],
-    ['served by', source < 0 ? 'nobody: no repository has it' : `repository ${source}${nameOf(mount, source, ', ')}`],
+    ['verified', source < 0 ? (holders.length > 0 ? 'no: it was refused' : 'no: it is missing') : VERIFIED[verified]],
+    [
+      'served by',
+      source < 0
+        ? `nobody: no repository has ${holders.length > 0 ? 'a good copy' : 'it'}`
+        : `repository ${source}${nameOf(mount, source, ', ')}`,
+    ],
   );
-  for (const other of others) lines.push(['also in', `repository ${other}${nameOf(mount, other, ', ')}, not verified`]);
+  const refused = refusedAt(path);
+  for (const other of others) {
+    if (refused.every((copy) => copy.source !== other))
+      lines.push(['also in', `repository ${other}${nameOf(mount, other, ', ')}, not verified`]);
+  }
+  for (const { source: number, outcome, time, reason } of refused) {
+    lines.push([outcome, `in repository ${number}${nameOf(mount, number, ', ')} (${time}: ${reason})`]);
+  }
   return formatLines(lines);
+}
+
+/** Copies that were refused when somebody asked for the content; none where an older version serves the mount. */
+function refusedAt(path: Buffer): readonly RefusedCopy[] {
+  for (const name of ['trusted.cfs.refused', 'user.cfs.refused']) {
+    const value = getXattr(path, name);
+    if (!isErrno(value)) return JSON.parse(Buffer.from(value).toString()) as RefusedCopy[];
+  }
+  return [];
 }
 
 function nameOf(mount: MountAnswer | undefined, source: number, before: string): string {
@@ -135,6 +157,8 @@ interface PlaceJson {
   readonly verified: Verified | undefined;
   readonly source: SourceNameJson | undefined;
   readonly holders: readonly SourceNameJson[] | undefined;
+  /** Copies that were refused, and did not change since. */
+  readonly refused: readonly RefusedCopy[] | undefined;
 }
 
 interface SourceNameJson {
@@ -163,6 +187,7 @@ function jsonOfPlace(pathBytes: Buffer, file: FileRecord, mount: MountAnswer | u
     verified: content?.verified,
     source: content === undefined || content.source < 0 ? undefined : sourceName(mount, content.source),
     holders: content?.holders.map((holder) => sourceName(mount, holder)),
+    refused: content?.object && refusedAt(pathBytes),
   };
 }
 

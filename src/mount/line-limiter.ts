@@ -1,0 +1,54 @@
+/** Keeps the log of a mount small: readers may cause lines, as many as they like. */
+import { type Severity, shortened } from '../base/log.ts';
+
+/** Lines that may come at once, and how many a second after that. */
+const BURST = 100;
+const A_SECOND = 5;
+/** Characters of a line. */
+const LONGEST = 4_096;
+const SUMMARY_MS = 1_000;
+
+type Write = (line: string, severity: Severity) => void;
+
+export class LineLimiter {
+  readonly #write: Write;
+  #tokens = BURST;
+  #filledAt = Date.now();
+  #leftOut = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(write: Write) {
+    this.#write = write;
+  }
+
+  /** Writes the line, cut where it is very long; or counts it, where there were too many. */
+  line(text: string, severity: Severity = 'warning'): void {
+    if (!this.#take()) {
+      this.#leftOut++;
+      this.#timer ??= setTimeout(() => this.flush(), SUMMARY_MS).unref();
+      return;
+    }
+    this.flush();
+    this.#write(shortened(text, LONGEST), severity);
+  }
+
+  /** Says how many lines were left out since it was said last. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#leftOut === 0) return;
+    const count = this.#leftOut.toLocaleString('en');
+    this.#leftOut = 0;
+    this.#write(`… ${count} more like this`, 'warning');
+  }
+
+  #take(): boolean {
+    const now = Date.now();
+    // a clock that was set back gives nothing
+    this.#tokens = Math.min(BURST, this.#tokens + (Math.max(now - this.#filledAt, 0) / 1_000) * A_SECOND);
+    this.#filledAt = now;
+    if (this.#tokens < 1) return false;
+    this.#tokens--;
+    return true;
+  }
+}
