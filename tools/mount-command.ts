@@ -54,6 +54,7 @@ Mount options:
   uuid=on|off           with --from: repositories must have the uuids of the list (default), or
                         need not, where all lie on one file system, as on a copied disk
   restart=on|off        start another server where this one dies (default: on)
+  debug                 log one line for each request, with its answer and time
   inode32               inode numbers of 32 bits, for programs without large-file support
   nooverlayxattr        hide trusted.overlay.* and user.overlay.* of the image
   noatime, nonempty, fsname=NAME, and what fstab and mount(8) add

@@ -131,6 +131,9 @@ const PLAIN: ReadonlyMap<string, (words: Mutable) => void> = new Map(
     nooverlayxattr: (words) => {
       words.hideOverlayXattrs = true;
     },
+    debug: (words) => {
+      words.debug = true;
+    },
     nonempty: (words) => {
       words.nonempty = true;
     },
@@ -167,6 +170,7 @@ function defaults(): Mutable {
     noatime: false,
     inode32: false,
     hideOverlayXattrs: false,
+    debug: process.env['CFS_DEBUG'] === 'requests',
     nonempty: false,
     restart: true,
     uuid: 'on',

@@ -1,8 +1,8 @@
 /** What a mount has to say of itself: lines for people, and what a line about an object says for programs. */
 import type { RepositoryOutcome } from './counters.ts';
 
-/** `error`: a reader got EIO, or the mount does not go on as it should; `info`: nothing is wrong. */
-export type Severity = 'error' | 'warning' | 'info';
+/** `error`: a reader got EIO, or the mount does not go on as it should; `info`: nothing is wrong; `debug`: only where that was asked for. */
+export type Severity = 'error' | 'warning' | 'info' | 'debug';
 
 /** What repositories answered when they were asked for an object. */
 export interface ObjectProblem {

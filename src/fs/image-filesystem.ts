@@ -271,6 +271,12 @@ export class ImageFilesystem implements Filesystem {
     return reader.read(objectName(this.#tables, payload), offset, into, this.#pathFor(row));
   }
 
+  /** One path of an inode, with escapes; undefined where there is no such inode. Takes a scan of all names. */
+  pathOf(ino: number): string | undefined {
+    const row = rowOfId(this.#tables, ino);
+    return row < 0 ? undefined : this.#pathFor(row)();
+  }
+
   /** The path for a message, found only when there is one: it costs a scan of all names. */
   #pathFor(row: number): () => string {
     return () => shortened(printable(pathOfRow(this.#tables, row)), LOGGED_PATH);

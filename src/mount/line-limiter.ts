@@ -21,9 +21,9 @@ export class LineLimiter {
     this.#write = write;
   }
 
-  /** Writes the line, cut where it is very long; or counts it, where there were too many. */
+  /** Writes the line, cut where it is very long; or counts it, where there were too many. Lines of `debug` were asked for: all are written. */
   line(text: string, severity: Severity = 'warning'): void {
-    if (!this.#take()) {
+    if (severity !== 'debug' && !this.#take()) {
       this.#leftOut++;
       this.#timer ??= setTimeout(() => this.flush(), SUMMARY_MS).unref();
       return;

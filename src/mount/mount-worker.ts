@@ -9,8 +9,10 @@ import { type NativeModules, useNativeModules } from '../base/native-package.ts'
 import { ReadingEvents } from '../fs/reading-events.ts';
 import { DeviceBackingRegistry } from '../fuse/device.ts';
 import { Dispatcher } from '../fuse/dispatch.ts';
+import { opcodeName } from '../fuse/opcodes.ts';
 import { OpenFiles } from '../fuse/open-files.ts';
 import { RequestQueue } from '../fuse/request-queue.ts';
+import { type TraceOptions, traced } from '../fuse/request-trace.ts';
 import { ServingTurn } from '../fuse/serving-turn.ts';
 import { WorkTable } from '../fuse/work-table.ts';
 import { attachTables, type SharedTables } from '../manifest/tables.ts';
@@ -94,7 +96,7 @@ function loadAll({ natives, thread }: ServeMessage, log: (line: string) => void)
 function serve(message: ServeMessage): void {
   const memory = new ProblemMemory(message.problems);
   const log: Log = (line, severity = 'warning', about) => {
-    memory.record(line, severity, about);
+    if (severity !== 'debug') memory.record(line, severity, about);
     report({ type: 'log', line, severity });
   };
   if (!loadAll(message, log)) {
@@ -133,7 +135,12 @@ function serve(message: ServeMessage): void {
   );
   report({ type: 'serving' });
   try {
-    serveQueue(new RequestQueue(fd), dispatcher, turn, () => table.end(message.thread));
+    const pathOf = (ino: number): string | undefined => fs.pathOf(ino);
+    const trace: TraceOptions = { log: (line) => log(line, 'debug'), thread: message.thread, pathOf };
+    const serveOne = message.debug
+      ? traced(dispatcher, opcodeName, trace)
+      : (length: number): number => dispatcher.serve(length);
+    serveQueue(new RequestQueue(fd), dispatcher, turn, serveOne, () => table.end(message.thread));
     report({ type: 'ended' });
     letGoOfMount(message.end, message.leaseFiles);
   } finally {
@@ -141,15 +148,24 @@ function serve(message: ServeMessage): void {
   }
 }
 
-/** @param end is told that the answer is there; false where somebody else has answered */
-function serveQueue(queue: RequestQueue, dispatcher: Dispatcher, turn: ServingTurn, end: () => boolean): void {
+/**
+ * @param serveOne Dispatcher.serve, or what wraps it
+ * @param end is told that the answer is there; false where somebody else has answered
+ */
+function serveQueue(
+  queue: RequestQueue,
+  dispatcher: Dispatcher,
+  turn: ServingTurn,
+  serveOne: (length: number) => number,
+  end: () => boolean,
+): void {
   const { request, reply } = dispatcher;
   try {
     for (;;) {
       turn.take();
       const length = queue.next(request.bytes);
       if (length === 0) return;
-      const replyLength = dispatcher.serve(length);
+      const replyLength = serveOne(length);
       if (!end()) dispatcher.abandon();
       else if (replyLength > 0) queue.reply(reply.bytes, replyLength);
     }

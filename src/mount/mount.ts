@@ -72,6 +72,8 @@ export interface MountOptions {
   readonly noatime: boolean;
   /** Show inode numbers of 32 bits in place of stable ids; settings of an earlier version have none of this, nor of the next. */
   readonly inode32?: boolean;
+  /** Log one line for each request (kernel driver). */
+  readonly debug?: boolean;
   /** No `trusted.overlay.*` and `user.overlay.*`. */
   readonly hideOverlayXattrs?: boolean;
   /** Accept a mount point that is not empty, or already has something mounted on it. */
@@ -222,6 +224,7 @@ function servedOf(
     objectState: allocateObjectState(objectCount(tables)),
     counters: allocateCounters(MOST_THREADS + 1, sources.length - 1),
     restarts,
+    debug: options.debug === true,
     problems,
     isForOthers: options.allowOther,
   };

@@ -4,12 +4,17 @@ import { oneLine } from '../base/bytes.ts';
 import { reasonOf } from '../base/error.ts';
 import type { Log, Severity } from '../base/log.ts';
 import { shownText } from '../base/path-text.ts';
-import { LOG_ERR, LOG_INFO, LOG_WARNING, syslog } from '../system/syscall.ts';
+import { LOG_DEBUG, LOG_ERR, LOG_INFO, LOG_WARNING, syslog } from '../system/syscall.ts';
 import type { MountSummary } from './daemon.ts';
 import { LineLimiter } from './line-limiter.ts';
 import type { MountedImage } from './mount.ts';
 
-const PRIORITIES: Readonly<Record<Severity, number>> = { error: LOG_ERR, warning: LOG_WARNING, info: LOG_INFO };
+const PRIORITIES: Readonly<Record<Severity, number>> = {
+  error: LOG_ERR,
+  warning: LOG_WARNING,
+  info: LOG_INFO,
+  debug: LOG_DEBUG,
+};
 
 export function summaryOf(mounted: MountedImage): MountSummary {
   const {

@@ -27,6 +27,8 @@ export interface ServedImage {
   readonly counters: CounterMemory;
   /** How many servers the mount had before this one. */
   readonly restarts: number;
+  /** Every request is logged. */
+  readonly debug: boolean;
   /** ProblemMemory */
   readonly problems: SharedArrayBuffer;
   /** Whether others than root and who mounted may use the mount. */

@@ -352,6 +352,7 @@ export function isInherited(fd: number): boolean {
 export const LOG_ERR = 3;
 export const LOG_WARNING = 4;
 export const LOG_INFO = 6;
+export const LOG_DEBUG = 7;
 const LOG_DAEMON = 3 << 3;
 
 /** syslog(3) with facility daemon. `severity`: LOG_WARNING and the like. */

@@ -25,7 +25,7 @@ function tracing() {
       return clock.ms;
     },
   });
-  const send = (opcode: number, nodeid: number, body = Buffer.alloc(0), unique = 2n): number => {
+  const send = (opcode: number, nodeid: number, body: Buffer = Buffer.alloc(0), unique = 2n): number => {
     const bytes = k.fuseRequest(opcode, nodeid, body, unique);
     dispatcher.request.bytes.set(bytes);
     return serve(bytes.length);
