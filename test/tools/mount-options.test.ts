@@ -38,6 +38,7 @@ describe('parseMountWords() without words', () => {
       noatime: false,
       inode32: false,
       hideOverlayXattrs: false,
+      debug: false,
       nonempty: false,
       restart: true,
       uuid: 'on',
