@@ -41,6 +41,7 @@ const command = makeCommand(
 
 Mount options:
   digest=ID             the image must have this id, or fsverity-sha256:DIGEST
+  require-complete      refuse an image of which an object is in no repository
   require-signature,key=PUB.pem  the image must be signed by this key, or one of several key=
   verify=auto|open|read|fsverity|off  trust what fs-verity has sealed each object as, and hash what is
                         not sealed (default); hash each as a whole at its first open; block by block as
@@ -100,6 +101,12 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   const starting = daemon ?? new (await import('../src/mount/daemon.ts')).StartingDaemon(argv.slice(2));
   const summary = await starting.mount({ ...settingsOf(plan), ...(logFile === undefined ? {} : { logFile }) });
   const log = logFile ?? (existsSync(SYSLOG) ? 'syslog' : null);
+  if (summary.sample !== undefined && summary.sample.missing > 0 && !options.json) {
+    const { warningOf } = await import('../src/mount/object-sample.ts');
+    const { image, repositories } = plan.settings;
+    const words = ['cfs-info missing', ...repositories.map((dir) => `--repo ${dir}`), image].join(' ');
+    process.stderr.write(`${oneLine(`cfs-mount: ${warningOf(summary.sample)}. '${words}' lists them.`)}\n`);
+  }
   if (options.json) printJson({ ...summary, log });
   else if (log === null) {
     process.stderr.write(

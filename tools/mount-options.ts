@@ -137,6 +137,9 @@ const PLAIN: ReadonlyMap<string, (words: Mutable) => void> = new Map(
     nonempty: (words) => {
       words.nonempty = true;
     },
+    'require-complete': (words) => {
+      words.requireComplete = true;
+    },
     'require-signature': (words) => {
       words.isSignatureRequired = true;
     },
@@ -172,6 +175,7 @@ function defaults(): Mutable {
     hideOverlayXattrs: false,
     debug: process.env['CFS_DEBUG'] === 'requests',
     nonempty: false,
+    requireComplete: false,
     restart: true,
     uuid: 'on',
     keys: [],
@@ -232,6 +236,7 @@ export function formatMountWords(words: MountWords): string {
   if (words.inode32) list.push('inode32');
   if (words.hideOverlayXattrs) list.push('nooverlayxattr');
   if (words.nonempty) list.push('nonempty');
+  if (words.requireComplete) list.push('require-complete');
   if (words.keys.length > 0) list.push('require-signature');
   for (const key of words.keys) list.push(`key=${escaped(key)}`);
   if (words.source !== undefined) list.push(`fsname=${escaped(words.source)}`);

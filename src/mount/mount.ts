@@ -42,6 +42,7 @@ import { type MountLease, MountLeases } from './mount-leases.ts';
 import { closeSource, imageSource, type MountSource, repositorySource, verifyModeOf } from './mount-sources.ts';
 import type { MountMessage } from './mount-worker.ts';
 import { MountWorkers } from './mount-workers.ts';
+import { type ObjectSample, requireObjects, sampleObjects, warningOf } from './object-sample.ts';
 import type { ParkedMount } from './parked-mount.ts';
 import { allocateProblemMemory, ProblemMemory } from './problem-memory.ts';
 import { repositoriesOf, type ServedImage, servedFilesystem } from './served-filesystem.ts';
@@ -78,6 +79,8 @@ export interface MountOptions {
   readonly hideOverlayXattrs?: boolean;
   /** Accept a mount point that is not empty, or already has something mounted on it. */
   readonly nonempty: boolean;
+  /** Refuse an image of which an object is in no repository. */
+  readonly requireComplete?: boolean;
   /** Keep all that another process needs to go on serving where this one dies. */
   readonly restart: boolean;
   /** What mountinfo shows as source; default: the image's path. */
@@ -98,6 +101,8 @@ export interface MountedImage {
   readonly passthrough: boolean;
   readonly inodes: number;
   readonly objects: number;
+  /** Whether its objects are there; undefined where that was not known in time, and in a server that took over. */
+  readonly sample?: ObjectSample | undefined;
   /** Seen when the mount was made; undefined where none was asked for, and in a server that took over. */
   readonly signature: ImageSignature | undefined;
   /** What another process needs to go on serving; undefined where none could. */
@@ -238,14 +243,38 @@ async function serve(prepared: Prepared, workers: MountWorkers | undefined): Pro
   };
   let leases: MountLeases | undefined;
   try {
-    leases = await MountLeases.take(repositoriesOf(served, tables), image.id, options.log);
+    const repositories = repositoriesOf(served, tables);
+    const sample = sampleObjects(tables, repositories);
+    sample.then((found) => tellMissing(found, options.log)).catch(() => undefined);
+    leases = await MountLeases.take(repositories, image.id, options.log);
     const mounted =
       workers === undefined ? await serveByFuseNative(prepared) : await serveByKernel(prepared, workers, leases);
-    return withLeases({ ...mounted, ended: mounted.ended.finally(close) }, leases, prepared);
+    const sampled = { ...mounted, sample: await inTime(sample), ended: mounted.ended.finally(close) };
+    return withLeases(sampled, leases, prepared);
   } catch (error) {
     leases?.end();
     close();
     throw error;
+  }
+}
+
+function tellMissing(sample: ObjectSample, log: Log): void {
+  const warning = warningOf(sample);
+  if (warning !== undefined) log(warning);
+}
+
+/** How long a mount that is there waits for a repository that is slow to say what it has. */
+const SAMPLE_MS = 1_000;
+
+async function inTime(sample: Promise<ObjectSample>): Promise<ObjectSample | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, SAMPLE_MS, undefined);
+  });
+  try {
+    return await Promise.race([sample.catch(() => undefined), late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -305,6 +334,7 @@ function prepare({ options, problems, toLog }: Remembered, mountpoint: string): 
     for (const [i, { path, uuid }] of repositories.entries()) {
       sources.push(repositorySource(options.given?.repositories[i] ?? path, path, uuid));
     }
+    if (options.requireComplete) requireObjects(options.image, tables, repositories);
     const served = servedOf(options, mountpoint, tables, sources, 0, problems);
     return { options, mountpoint, imagePath: resolve(options.image), image, tables, shared, served, keeper, toLog };
   } catch (error) {

@@ -40,6 +40,7 @@ describe('parseMountWords() without words', () => {
       hideOverlayXattrs: false,
       debug: false,
       nonempty: false,
+      requireComplete: false,
       restart: true,
       uuid: 'on',
       keys: [],
