@@ -37,7 +37,7 @@ export async function upgrade(mount: string): Promise<Upgraded> {
   requireSupervisor(mount, old);
   requireStart(mount, old, sources[0] as SourceRecord);
   end(mount, old.pid);
-  for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await sleep(LOOK_MS)) {
+  for (const end = performance.now() + PATIENCE_MS; performance.now() < end; await sleep(LOOK_MS)) {
     // this waits in the kernel until somebody answers
     const { pid, release } = askAgain(mount, old);
     if (pid === old.pid) continue;
