@@ -176,7 +176,8 @@ test.each(['append', 'truncate', 'image'])('nobody writes to what is sealed, roo
 });
 
 describe('verify=fsverity', () => {
-  const logOf = (name: string): string | undefined => log('mixed').find((line) => line.startsWith(`/${name}: `));
+  const logOf = (name: string): string | undefined =>
+    log('mixed').find((line) => new RegExp(`^(?:error: )?/${name}: `).test(line));
 
   test('serves sealed objects, with passthrough', () => {
     expect(mounted('mixed')).toMatchObject({ verify: 'fsverity', passthrough: true });
@@ -186,18 +187,19 @@ describe('verify=fsverity', () => {
 
   test('gives EIO for an object that is not sealed, and says what to do', () => {
     expect(read('unsealed')).toEqual(EIO);
+    expect(logOf('unsealed')).toMatch(/^error: /);
     expect(logOf('unsealed')).toContain("it is not sealed: 'cfs-repo seal /payload/mixed-store' does it; ");
     expect(logOf('unsealed')).toMatch(/next-store: it is missing: EIO$/);
   });
 
   test('gives EIO for an object that is sealed with another content', () => {
     expect(read('other')).toEqual(EIO);
-    expect(logOf('other')).toMatch(/mixed-store: it is sealed with another content, .*: EIO$/);
+    expect(logOf('other')).toMatch(/^error: .*mixed-store: it is sealed with another content, .*: EIO$/);
   });
 
   test('takes the sealed copy of a later repository', () => {
     expect(read('next')).toEqual(['ok', sha256(MIXED['next'] as Buffer)]);
-    expect(logOf('next')).toMatch(/mixed-store: it is not sealed.*served from .*next-store instead$/);
+    expect(logOf('next')).toMatch(/^\/next: .*mixed-store: it is not sealed.*served from .*next-store instead$/);
   });
 });
 
