@@ -147,7 +147,7 @@ const settingsOf = ({ settings, keys }: Plan): Settings =>
 function planOf(args: readonly string[], options: Options): Plan {
   const [image, mountpoint] = args;
   for (const [what, path] of Object.entries({ IMAGE: image, MOUNTPOINT: mountpoint })) {
-    if (path === undefined) throw new CfsError('usage', `${what} is missing\nTry 'cfs-mount --help'.`);
+    if (path === undefined) command.error(`error: ${what} is missing`);
     if (path === '') throw new CfsError('usage', `${what} is empty`);
   }
   if (areSwapped(image as string, mountpoint as string)) {

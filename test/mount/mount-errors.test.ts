@@ -2,6 +2,7 @@
 import { chmodSync, cpSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { CHECKSUM_SIZE } from '../../src/image/image-parts.ts';
 import { mknod } from '../libc.ts';
 import { flipBit } from './damage.ts';
 import { type MountSettings, useScratch } from './harness.ts';
@@ -129,14 +130,25 @@ describe('cfs-mount refuses an image', () => {
     expect(await failure(MOUNT, longer)).toMatch(/^Cannot read image /);
   });
 
-  test('with a flipped bit, wherever, where its id is given', async () => {
+  test.each([
+    ['is given', true],
+    ['is not', false],
+  ])('with a flipped bit, wherever, where its id %s', async (_, isGiven) => {
     const { length } = readFileSync(image);
-    const attempts = [0, 10, length >> 1, length - 1].map((offset) => {
+    const attempts = [0, 10, length >> 1, length - CHECKSUM_SIZE - 1, length - CHECKSUM_SIZE].map((offset) => {
       const path = make(`flipped-${offset}.cfs`, readFileSync(image));
       flipBit(path, offset);
-      return failure(MOUNT, path, { words: [`digest=${id}`] });
+      return failure(MOUNT, path, isGiven ? { words: [`digest=${id}`] } : {});
     });
-    for (const message of await Promise.all(attempts)) expect(message).toMatch(/its id is [0-9a-f]{64}, not /);
+    for (const message of await Promise.all(attempts)) expect(message).toContain('the file is damaged: ');
+  });
+
+  test('with a flipped bit in the magic of its checksum', async () => {
+    const path = make('flipped-magic.cfs', readFileSync(image));
+    flipBit(path, readFileSync(path).length - 1);
+    // nothing shows then that there was a checksum: all of it is taken for a manifest
+    expect(await failure(MOUNT, path, { words: [`digest=${id}`] })).toMatch(/its id is [0-9a-f]{64}, not /);
+    expect(await failure(MOUNT, path)).toMatch(/^Cannot read image /);
   });
 
   test('of another id than the one given', async () => {
@@ -219,6 +231,7 @@ describe('cfs-mount refuses a command line', () => {
       const { status, stdout, stderr } = await scratch.tool('cfs-mount', args);
       expect({ status, stdout }).toEqual({ status: USAGE, stdout: '' });
       expect(stderr).toMatch(/^cfs-mount: .*\n.*cfs-mount --help/s);
+      expect(stderr).not.toContain('\\x0a');
     }
   });
 
