@@ -309,7 +309,7 @@ describe('cfs-info dump', () => {
 describe('cfs-info', () => {
   test('names its commands where there is none of the name', () => {
     expect(failure(EXIT.usage, 'image.cfs')).toContain(
-      'there is no command "image.cfs"; the commands are id, ls, stat, objects, missing, dump, diff, sign, verify, handle, open-handle, mounts, sources, stats, where.',
+      'there is no command "image.cfs"; the commands are id, ls, stat, objects, missing, dump, diff, sign, verify, handle, open-handle, mounts, sources, log, stats, where.',
     );
     expect(failure(EXIT.usage)).toContain('no command was given');
   });
