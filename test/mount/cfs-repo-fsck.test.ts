@@ -172,8 +172,10 @@ describe('cfs-repo fsck', () => {
     const { status, stdout } = await fsck('--repair-from', good, path);
     expect(status).toBe(11);
     const table = stdout.slice(stdout.indexOf('\n\n') + 2).split('\n');
-    expect(table[0]).toMatch(/^object +problem +now$/);
-    expect(table[1]).toBe(`${digest}  its content is corrupted  repaired from ${good}; moved to quarantine/${digest}`);
+    expect(table[0]).toMatch(/^object +problem +in +now$/);
+    // the store has no registered image that could name a file
+    const now = `repaired from ${good}; moved to quarantine/${digest}`;
+    expect(table[1]).toBe(`${digest}  its content is corrupted      ${now}`);
     expect(stdout).toMatch(/^damaged {5}1, of these repaired 1$/m);
     expect(stdout).toMatch(/^thesis\.tex +it is nothing of a repository +left$/m);
     expect(stdout).toMatch(/^objects\/00\/junk +its name is no digest +left$/m);
