@@ -74,3 +74,18 @@ test('a mount that is unmounted at once is none for its store either', async () 
   }
   await busyFor(disk);
 });
+
+test('files become /dev/null, but for those of procfs: another thread may be listing descriptors, too', async () => {
+  const file = join(source, 'file-0');
+  const program = `
+    import { fstatSync, opendirSync, openSync } from 'node:fs';
+    import { letGoOfFiles } from ${JSON.stringify(new URL('../../dist/src/system/let-go.js', import.meta.url).href)};
+    const list = opendirSync('/proc/self/fd', { bufferSize: 1 });
+    const fd = openSync(${JSON.stringify(file)});
+    letGoOfFiles([]);
+    let entries = 0;
+    while (list.readSync() !== null) entries++;
+    console.log(JSON.stringify({ listed: entries > 3, isFile: fstatSync(fd).isFile() }));`;
+  const stdout = await succeed([process.execPath, '--input-type=module', '--eval', program]);
+  expect(JSON.parse(stdout)).toEqual({ listed: true, isFile: false });
+});
