@@ -29,7 +29,7 @@ import { messageOf } from './cli.ts';
 import { type Mounted, type Packed, useScratch } from './harness.ts';
 import { FAN_CLOSE_NOWRITE, FAN_MARK_INODE, FAN_REPORT_FID, Fanotify, IN_CLOSE_NOWRITE, Inotify } from './notify.ts';
 import { type Outcome, run, succeed } from './run.ts';
-import { dropCaches, isAlive, until } from './system.ts';
+import { dropCaches, isAlive, unmountBy, until } from './system.ts';
 
 const scratch = useScratch();
 const source = scratch.at('source');
@@ -301,7 +301,7 @@ describe('the names of watched files', () => {
     const dump = scratch.directory('dump');
     await prepared(dump, mounted, process.pid);
     for (const fd of fds.splice(0)) closeSync(fd);
-    await succeed(['umount', mounted.path]);
+    await unmountBy(['umount', mounted.path]);
     await checkpoint('release', '-D', dump);
     await mounted.expectGone();
   });

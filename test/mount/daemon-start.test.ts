@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
 import { type MountReport, useScratch } from './harness.ts';
 import { HERE, run, succeed } from './run.ts';
-import { isAlive, isSupervisor, mountedAt, processesNaming, sessionMembers, until } from './system.ts';
+import { isAlive, isSupervisor, mountedAt, processesNaming, sessionMembers, unmountBy, until } from './system.ts';
 
 const scratch = useScratch();
 
@@ -69,7 +69,7 @@ test('a daemon that is killed at any moment before it answers is told, and leave
     } else {
       // it had answered: another server goes on
       await succeed(['timeout', '60', 'ls', at]);
-      await succeed(['umount', at]);
+      await unmountBy(['umount', at]);
     }
     await expectNothing(at);
   }

@@ -6,7 +6,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
 import { useScratch } from './harness.ts';
 import { OWN_TOOLS, run, succeed } from './run.ts';
-import { mountedAt, processesNaming, until } from './system.ts';
+import { mountedAt, processesNaming, unmountBy, until } from './system.ts';
 
 const scratch = useScratch();
 const TOOLS = ['cfs-mkimage', 'cfs-mount', 'cfs-info', 'cfs-repo', 'cfs-checkpoint'] as const;
@@ -55,7 +55,7 @@ function hold(): ChildProcess {
 
 async function unmountAll(...paths: readonly string[]): Promise<void> {
   for (const path of paths) {
-    if (mountedAt(path) !== undefined) await succeed(['umount', path]);
+    if (mountedAt(path) !== undefined) await unmountBy(['umount', path]);
     await until(`the servers of ${path} end`, () => processesNaming(path).length === 0);
   }
 }

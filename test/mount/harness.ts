@@ -13,18 +13,7 @@ import { EXIT } from '../../tools/cli.ts';
 import type { ComparedField, CompareResult } from '../../tools/compare.ts';
 import { removeTree } from '../tree-generator.ts';
 import { everybodysTools } from './everybodys-tools.ts';
-import {
-  asUser,
-  HERE,
-  NOBODY,
-  type Outcome,
-  OWN_TOOLS,
-  Place,
-  run,
-  succeed,
-  type Tools,
-  userNamespace,
-} from './run.ts';
+import { asUser, HERE, NOBODY, type Outcome, OWN_TOOLS, Place, run, type Tools, userNamespace } from './run.ts';
 import {
   isAlive,
   loopDevicesOn,
@@ -34,6 +23,7 @@ import {
   mountTable,
   processesNaming,
   sessionMembers,
+  unmountBy,
   until,
 } from './system.ts';
 
@@ -93,7 +83,7 @@ export class Mounted {
   /** umount(8) or fusermount3 -u, which must succeed; then expects that nothing is left. */
   async unmount(): Promise<void> {
     const command = this.#helper ? ['fusermount3', '-u', this.path] : ['umount', this.path];
-    await succeed(this.place.command(...command));
+    await unmountBy(this.place.command(...command));
     await this.expectGone();
   }
 

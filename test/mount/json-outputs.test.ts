@@ -6,6 +6,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
 import { useScratch } from './harness.ts';
 import { succeed } from './run.ts';
+import { unmountBy } from './system.ts';
 
 const scratch = useScratch();
 const PAGE = readFileSync(join(import.meta.dirname, '../../docs/json.md'), 'utf8');
@@ -83,7 +84,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   'cfs-mount --upgrade': () =>
     mounted(async (path) => {
       const result = await output('cfs-mount', ['--upgrade', path]);
-      await succeed(['umount', path]);
+      await unmountBy(['umount', path]);
       return result;
     }),
   'cfs-info id': () => info('id', image),

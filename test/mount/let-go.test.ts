@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type MountReport, useScratch } from './harness.ts';
 import { HERE, run, succeed } from './run.ts';
-import { until } from './system.ts';
+import { unmountBy, until } from './system.ts';
 
 const scratch = useScratch();
 
@@ -35,7 +35,7 @@ describe.each(words)('a mount with %s', (word) => {
       const log = join(disk, 'log');
       const mounted = await scratch.mount(image, { repos: [store], words: [word], args: ['--log', log] });
       for (const name of readdirSync(mounted.path)) readFileSync(mounted.at(name));
-      await succeed(['umount', mounted.path]);
+      await unmountBy(['umount', mounted.path]);
       await until('no lease is left', () => readdirSync(join(store, 'leases')).length === 0);
       expect(readFileSync(log, 'utf8')).toBe('');
       times.push(await busyFor(disk));
@@ -53,7 +53,7 @@ test('the outer one of two nested mounts can be unmounted after the inner one', 
   const outer = await scratch.mount((await scratch.pack(tree)).image);
   const within = await scratch.mount(outer.at('inner.cfs'), { repos: [outer.at('inner store')] });
   expect(readFileSync(within.at('file-1'), 'latin1')).toHaveLength(100_000);
-  await succeed(['umount', within.path]);
+  await unmountBy(['umount', within.path]);
   await busyFor(outer.path);
   await within.expectGone();
   await outer.expectGone();

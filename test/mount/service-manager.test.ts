@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { useScratch } from './harness.ts';
 import { HERE, run, succeed } from './run.ts';
-import { mountedAt, until } from './system.ts';
+import { mountedAt, unmountBy, until } from './system.ts';
 
 const scratch = useScratch();
 const PROGRAM = join(import.meta.dirname, 'service-manager.py');
@@ -70,7 +70,7 @@ test('cfs-mount -f says where nobody keeps the mount, and takes away what such a
   const second = await start();
   expect(second.log()).toContain('the mount of an earlier server, which ended, is taken away');
   expect(readFileSync(join(mnt, 'file'), 'utf8')).toMatch(/^first/);
-  await succeed(['umount', mnt]);
+  await unmountBy(['umount', mnt]);
   await once(second.child, 'exit');
 });
 
@@ -85,7 +85,7 @@ test('mount(8) mounts through the helper, with options as in fstab', async () =>
   expect(mountedAt(mnt)).toMatchObject({ type: 'fuse.cfs', source: image });
   expect(mountedAt(mnt)?.options.split(',')).toContain('noexec');
   expect(readFileSync(join(mnt, 'file'), 'utf8')).toMatch(/^first/);
-  await succeed(['umount', mnt]);
+  await unmountBy(['umount', mnt]);
   const { status, stderr } = await run(['mount', '-t', 'cfstest', '-o', 'nonsense', image, mnt]);
   expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('unknown mount option "nonsense"') });
 });

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { run } from './run.ts';
 
 /** Generous: it is no measurement, and the machine may be busy. */
 const PATIENCE_MS = 60_000;
@@ -13,6 +14,18 @@ export async function until(what: string, condition: () => boolean | Promise<boo
     if (Date.now() > end) throw new Error(`waited ${PATIENCE_MS} ms in vain: ${what}`);
     await sleep(20);
   }
+}
+
+/**
+ * Runs a command that unmounts, which must succeed. A test file that runs at the same time may ask all mounts of the
+ * machine ('cfs-info mounts'), which keeps each busy for a moment: then it is tried again.
+ */
+export async function unmountBy(command: readonly string[]): Promise<void> {
+  await until(`${command.join(' ')} succeeds`, async () => {
+    const { status, stderr } = await run(command);
+    if (status !== 0 && !/busy/i.test(stderr)) throw new Error(`${command.join(' ')}: status ${status}: ${stderr}`);
+    return status === 0;
+  });
 }
 
 function readProc(path: string): string | undefined {
