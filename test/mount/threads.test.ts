@@ -121,6 +121,7 @@ describe('ObjectStore', () => {
   test('gives EIO to all of them where it is damaged, and none waits for ever', async () => {
     const { results, log } = await openTogether(true);
     expect(results).toEqual(Array(THREADS).fill(-5));
-    expect(log).toHaveLength(THREADS);
+    // the threads of a mount say it once for all
+    expect(log).toHaveLength(1);
   });
 });
