@@ -11,7 +11,8 @@ import { formatCounted } from './format.ts';
 
 const EXAMPLES = `  cfs-checkpoint prepare -D dump /mnt 4711 && criu dump -t 4711 -D dump
   umount /mnt
-  cfs-mount --from dump && cfs-checkpoint check -D dump /mnt && criu restore -D dump -d`;
+  cfs-mount --from dump && cfs-checkpoint check -D dump /mnt && criu restore -D dump -d
+  cfs-checkpoint release -D dump             where the dumped processes go on running`;
 
 interface Options {
   readonly imagesDir: string;

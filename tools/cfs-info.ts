@@ -42,6 +42,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info mounts                            what is mounted on this machine
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
   cfs-info stats /mnt                        what a mount has done since its server started
+  cfs-info log /mnt                          what it refused to serve, and why
   cfs-info where /mnt/usr/bin/env            the object of a file, and which repositories have it
   cfs-info handle /mnt/etc/passwd            the handle of a file in a mount, or with --image in an image
   cfs-info open-handle /mnt 0x81:f8aa02003aa919227a05e036
