@@ -11,7 +11,7 @@ import { MOST_OPTIONS } from '../src/records/mount-record.ts';
 import { readTrustedKeys } from '../src/sign/key-file.ts';
 import { defaultStore } from '../src/store/location.ts';
 import { requireProc } from '../src/system/proc.ts';
-import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printJson, runTool } from './cli.ts';
+import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printError, printJson, runTool } from './cli.ts';
 import { findImage, findRepositories, readSavedSources, requireOneFileSystem } from './mount-from.ts';
 import { formatMountWords, type MountWords, parseMountWords } from './mount-options.ts';
 
@@ -101,6 +101,12 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   const starting = daemon ?? new (await import('../src/mount/daemon.ts')).StartingDaemon(argv.slice(2));
   const summary = await starting.mount({ ...settingsOf(plan), ...(logFile === undefined ? {} : { logFile }) });
   const log = logFile ?? (existsSync(SYSLOG) ? 'syslog' : null);
+  if (summary.otherImages !== undefined && summary.otherImages.length > 0 && !options.json) {
+    const { warningOfOther } = await import('../src/mount/other-images.ts');
+    for (const other of summary.otherImages) {
+      printError('cfs-mount', warningOfOther(other, plan.settings.image, summary.id));
+    }
+  }
   if (summary.sample !== undefined && summary.sample.missing > 0 && !options.json) {
     const { warningOf } = await import('../src/mount/object-sample.ts');
     const { image, repositories } = plan.settings;

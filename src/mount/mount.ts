@@ -43,6 +43,7 @@ import { closeSource, imageSource, type MountSource, repositorySource, verifyMod
 import type { MountMessage } from './mount-worker.ts';
 import { MountWorkers } from './mount-workers.ts';
 import { type ObjectSample, requireObjects, sampleObjects, warningOf } from './object-sample.ts';
+import { type OtherImage, otherImages, warningOfOther } from './other-images.ts';
 import type { ParkedMount } from './parked-mount.ts';
 import { allocateProblemMemory, ProblemMemory } from './problem-memory.ts';
 import { repositoriesOf, type ServedImage, servedFilesystem } from './served-filesystem.ts';
@@ -103,6 +104,8 @@ export interface MountedImage {
   readonly objects: number;
   /** Whether its objects are there; undefined where that was not known in time, and in a server that took over. */
   readonly sample?: ObjectSample | undefined;
+  /** Images that repositories have registered at its path in its place; undefined in a server that took over. */
+  readonly otherImages?: readonly OtherImage[];
   /** Seen when the mount was made; undefined where none was asked for, and in a server that took over. */
   readonly signature: ImageSignature | undefined;
   /** What another process needs to go on serving; undefined where none could. */
@@ -246,11 +249,13 @@ async function serve(prepared: Prepared, workers: MountWorkers | undefined): Pro
     const repositories = repositoriesOf(served, tables);
     const sample = sampleObjects(tables, repositories);
     sample.then((found) => tellMissing(found, options.log)).catch(() => undefined);
+    const others = otherImages(options.image, image.id, repositories);
+    for (const other of others) options.log(warningOfOther(other, options.image, image.id));
     leases = await MountLeases.take(repositories, image.id, options.log);
     const mounted =
       workers === undefined ? await serveByFuseNative(prepared) : await serveByKernel(prepared, workers, leases);
-    const sampled = { ...mounted, sample: await inTime(sample), ended: mounted.ended.finally(close) };
-    return withLeases(sampled, leases, prepared);
+    const known = { sample: await inTime(sample), otherImages: others };
+    return withLeases({ ...mounted, ...known, ended: mounted.ended.finally(close) }, leases, prepared);
   } catch (error) {
     leases?.end();
     close();

@@ -123,6 +123,27 @@ export function readPathRecord(directory: StoreDirectory, name: string): PathRec
 }
 
 /**
+ * Other images that are registered with `path`, by their ids, where `image` is not: somebody has put it in their place. Where
+ * all is well, that is a look at one name.
+ * @throws what node:fs throws
+ */
+export function othersAtPath(repository: LocalRepository, image: string, path: string): string[] {
+  const others = repository.within('paths', (directory) => {
+    if (directory.stat(recordName(image, path)) !== undefined) return [];
+    const mark = pathMark(path);
+    return directory
+      .names()
+      .filter((name) => name.endsWith(mark))
+      .flatMap((name) => readPathRecord(directory, name) ?? [])
+      .filter(({ registered }) => registered?.path === path)
+      .map((record) => record.image);
+  });
+  // a record without a root is what a killed program left
+  if (others === undefined || others.length === 0) return [];
+  return repository.within('roots', (roots) => others.filter((other) => roots.stat(other) !== undefined)) ?? [];
+}
+
+/**
  * Writes down a path of an image.
  * @returns whether it was not there; where it was it is written anew, for it may lie elsewhere by now
  * @throws what node:fs throws

@@ -1,0 +1,43 @@
+/**
+ * Whether a repository has registered another image at the path of the one that is mounted: it was overwritten by another
+ * way than packing or registering, by mistake or by somebody else, and nothing keeps the objects of the new one.
+ */
+import { realpathSync } from 'node:fs';
+import { errnoOf } from '../base/errno.ts';
+import { CfsError } from '../base/error.ts';
+import type { LocalRepository } from '../store/local.ts';
+import { othersAtPath } from '../store/registered-paths.ts';
+
+export interface OtherImage {
+  /** The repository's path. */
+  readonly repository: string;
+  /** The id of the image that is registered there; of several the first one. */
+  readonly id: string;
+}
+
+/** Nothing of a repository that does not say: a mount needs no answer to this. */
+export function otherImages(image: string, id: string, repositories: readonly LocalRepository[]): OtherImage[] {
+  try {
+    const path = realpathSync(image);
+    return repositories.flatMap((repository) => {
+      const [other] = orNothing(() => othersAtPath(repository, id, path));
+      return other === undefined ? [] : [{ repository: repository.path, id: other }];
+    });
+  } catch {
+    return []; // it was deleted meanwhile: what is mounted is open
+  }
+}
+
+function orNothing(look: () => string[]): string[] {
+  try {
+    return look();
+  } catch (error) {
+    if (error instanceof CfsError || errnoOf(error) !== undefined) return [];
+    throw error;
+  }
+}
+
+/** What it means to people. */
+export const warningOfOther = ({ repository, id }: OtherImage, image: string, own: string): string =>
+  `${image} is image ${own}, and repository ${repository} has image ${id} registered at this path. If the new one is ` +
+  `right, 'cfs-repo register ${repository} ${image}' keeps its objects; -o digest= refuses an image with another id.`;
