@@ -4,7 +4,7 @@ import { errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import type { FileStat } from '../system/file-status.ts';
 import { digestsOfNames, mergeDigests } from './digest-merge.ts';
-import { type KeeperCounts, Keepers, type KeptDigests } from './keepers.ts';
+import { type Keeper, type KeeperCounts, Keepers, type KeptDigests } from './keepers.ts';
 import type { LocalRepository } from './local.ts';
 import { type LockWait, listLeftovers, lockForDeleting, removeLeftovers } from './lock.ts';
 import { OBJECT_NAME, PREFIXES, prefixName } from './prefix-check.ts';
@@ -25,6 +25,8 @@ export interface GcOptions extends LockWait {
   readonly emptyQuarantine: boolean;
   /** Told how many of the 256 directories are done. */
   readonly onProgress?: (directories: number) => void;
+  /** Told of each object that is deleted, or would be: its digest and size. */
+  readonly onFreed?: ((object: string, bytes: number) => void) | undefined;
 }
 
 /** Files and their sizes; `diskBytes` as the file system has them allocated. */
@@ -39,6 +41,8 @@ export interface GcResult extends KeeperCounts {
   /** Of these `young`: only because they have come a short while ago. */
   readonly kept: Amount;
   readonly young: Amount;
+  /** What keeps objects. */
+  readonly keepers: readonly Keeper[];
   /** Files of dead writers in tmp/. */
   readonly leftovers: number;
   /** Files in quarantine/ that were deleted. */
@@ -86,7 +90,7 @@ export async function collectGarbage(repository: LocalRepository, options: GcOpt
       sweep.run(prefix);
       options.onProgress?.(prefix + 1);
     }
-    return { ...sweep.amounts, ...keepers.counts, leftovers, quarantined };
+    return { ...sweep.amounts, ...keepers.counts, keepers: keepers.keepers, leftovers, quarantined };
   } catch (error) {
     if (error instanceof CfsError || errnoOf(error) === undefined) throw error;
     throw new CfsError('store', `Cannot clean repository ${repository.path}: ${reasonOf(error)}`, { cause: error });
@@ -129,11 +133,11 @@ class Sweep {
       const names = objectNames(directory);
       if (names.length === 0) return;
       const isNeeded = markNeeded(prefix, names, this.#keepers.needed(prefix));
-      for (const [i, name] of names.entries()) this.#take(directory, name, isNeeded[i] === 1);
+      for (const [i, name] of names.entries()) this.#take(directory, prefix, name, isNeeded[i] === 1);
     });
   }
 
-  #take(directory: StoreDirectory, name: string, isNeeded: boolean): void {
+  #take(directory: StoreDirectory, prefix: number, name: string, isNeeded: boolean): void {
     const stat = directory.stat(name);
     if (stat === undefined || !isRegular(stat)) return;
     const isYoung = Date.now() - (stat.ctime * 1000 + stat.ctimeNsec / 1e6) < this.#options.minAgeMs;
@@ -144,6 +148,7 @@ class Sweep {
     }
     if (!this.#options.dryRun) directory.unlink(name);
     count(this.amounts.freed, stat);
+    this.#options.onFreed?.(prefixName(prefix) + name, stat.size);
   }
 }
 

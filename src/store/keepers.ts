@@ -5,7 +5,7 @@ import { CfsError, reasonOf } from '../base/error.ts';
 import { tryLock } from './flock.ts';
 import { KeepListFile } from './keep-list-file.ts';
 import type { LocalRepository } from './local.ts';
-import { isLeaseName, isRootLocked, narrowList, openRootIn, PACKED, withNamesIn } from './roots.ts';
+import { isLeaseName, isRootLocked, narrowList, openRootIn, PACKED, registeredPaths, withNamesIn } from './roots.ts';
 import type { StoreDirectory } from './store-directory.ts';
 
 /** Digests that ascend, none twice, those of one first byte at a time. */
@@ -50,6 +50,19 @@ export interface KeeperCounts {
   readonly dead: number;
 }
 
+/** An image that keeps objects. */
+export interface Keeper {
+  /** Its id. */
+  readonly image: string;
+  readonly kind: Kept['kind'];
+  /** It is registered and mounted, too. */
+  readonly isMounted: boolean;
+  readonly objects: number;
+  readonly bytes: number;
+  /** Where its list says that it was; empty where that is told by its records (registered-paths.ts), or nobody knows. */
+  readonly path: string;
+}
+
 interface Kept {
   readonly list: KeepListFile;
   readonly kind: 'registered' | 'mounted' | 'packed';
@@ -86,7 +99,7 @@ export class Keepers {
     withNamesIn(this.#repository, 'roots', (directory, names) => {
       for (const name of names) {
         if (!this.#dryRun) narrowList(directory, name, lockers);
-        this.#refresh(directory, name, 'root', () => ({
+        this.#refresh(directory, name, true, () => ({
           list: openRootIn(directory, name, hash),
           kind: 'registered',
         }));
@@ -95,15 +108,16 @@ export class Keepers {
     withNamesIn(this.#repository, 'leases', (directory, names) => {
       // other names are no leases, and not ours to delete
       for (const name of names.filter(isLeaseName)) {
-        this.#refresh(directory, name, 'lease', () => this.#openLease(directory, name));
+        this.#refresh(directory, name, false, () => this.#openLease(directory, name));
       }
     });
   }
 
   /** Reads a list, unless it is the same file as before: reading one of a million objects takes half a second. */
-  #refresh(directory: StoreDirectory, name: string, what: 'root' | 'lease', open: () => Kept | undefined): void {
+  #refresh(directory: StoreDirectory, name: string, isRoot: boolean, open: () => Kept | undefined): void {
     const path = `${directory.path}/${name}`;
-    orRefuse(path, what, () => {
+    const advice = (): string => (isRoot ? adviceOfRoot(this.#repository, name) : ADVICE_OF_LEASE);
+    orRefuse(path, advice, () => {
       const stat = directory.stat(name);
       const key = `${path} ${stat?.inodeHigh} ${stat?.inodeLow}`;
       if (this.#kept.has(key)) return;
@@ -136,17 +150,23 @@ export class Keepers {
 
   /** Hold the exclusive lock. */
   get counts(): KeeperCounts {
-    const kinds = [...this.#kept.values()].map(({ kind }) => kind);
-    const count = (wanted: Kept['kind']): number => kinds.filter((kind) => kind === wanted).length;
-    const lockedRoots = [...this.#kept.values()].filter(
-      ({ kind, list }) => kind === 'registered' && isRootLocked(this.#repository, list.header.image),
-    );
+    const keepers = this.keepers;
+    const count = (wanted: Kept['kind']): number => keepers.filter(({ kind }) => kind === wanted).length;
     return {
       registered: count('registered'),
-      mounted: count('mounted') + lockedRoots.length,
+      mounted: keepers.filter(({ isMounted }) => isMounted).length,
       packed: count('packed'),
       dead: this.#dead.size,
     };
+  }
+
+  /** All but those that the caller names, roots first, by their ids. Hold the exclusive lock. */
+  get keepers(): Keeper[] {
+    return [...this.#kept.values()].map(({ kind, list }) => {
+      const { image, objects, bytes, path } = list.header;
+      const isMounted = kind === 'mounted' || (kind === 'registered' && isRootLocked(this.#repository, image));
+      return { image, kind, isMounted, objects, bytes, path };
+    });
   }
 
   /** Nothing that would be deleted is needed by anybody, as far as is known here. */
@@ -167,15 +187,31 @@ export class Keepers {
 }
 
 /** Who cannot tell what is needed must not delete anything. */
-function orRefuse<T>(path: string, what: 'root' | 'lease', read: () => T): T {
+function orRefuse<T>(path: string, advice: () => string, read: () => T): T {
   try {
     return read();
   } catch (error) {
     const reason = error instanceof CfsError ? error.message : `${path}: ${reasonOf(error)}`;
-    const advice =
-      what === 'root'
-        ? "Register the image again ('cfs-repo register'), or take it off the list ('cfs-repo unregister')."
-        : 'A mount may be about to write it: try again. If nothing mounts this repository, delete the file.';
-    throw new CfsError('store', `Nothing more is deleted: ${reason}. ${advice}`, { cause: error });
+    throw new CfsError('store', `Nothing more is deleted: ${reason}. ${advice()}`, { cause: error });
+  }
+}
+
+const ADVICE_OF_LEASE =
+  'A mount may be about to write it: try again. If nothing mounts this repository, delete the file.';
+
+function adviceOfRoot(repository: LocalRepository, name: string): string {
+  const [path, ...more] = pathsOfRoot(repository, name);
+  const others = more.length > 0 ? ` (+${more.length} more)` : '';
+  const what = path === undefined ? '' : `It says what ${path}${others} needs. `;
+  const again = path === undefined ? 'register' : `register ${repository.path} ${path}`;
+  return `${what}Register the image again ('cfs-repo ${again}'), or take it off the list ('cfs-repo unregister').`;
+}
+
+/** None where they cannot be told. */
+function pathsOfRoot(repository: LocalRepository, name: string): string[] {
+  try {
+    return registeredPaths(repository, name).paths.flatMap(({ path }) => (path === '' ? [] : [path]));
+  } catch {
+    return [];
   }
 }

@@ -320,6 +320,11 @@ export function listRoots(repository: LocalRepository): Root[] {
   });
 }
 
+/** The paths in all records, by image ids. @throws CfsError (store) */
+export function recordedPaths(repository: LocalRepository): ReadonlyMap<string, readonly RegisteredPath[]> {
+  return new Map([...recordsOf(repository)].map(([image, records]) => [image, pathsOf(records, '')] as const));
+}
+
 /** @throws CfsError (store) */
 function recordsIn(repository: LocalRepository): readonly PathRecord[] {
   let records: readonly PathRecord[] = [];

@@ -90,6 +90,41 @@ describe('cfs-repo gc', () => {
     });
   });
 
+  test('-v names the images that keep objects, and each object that goes', async () => {
+    const [one, two] = [await pack(6), await pack(3)];
+    await pack(4, '--no-register');
+    await done('unregister', store, two.id);
+    rmSync(join(store, 'leases'), { recursive: true });
+    const mounted = await scratch.mount(image(6), { repos: [store] });
+    const lines = (await done('gc', '-v', '-n', ...now, '--keep', image(3), store)).trimEnd().split('\n');
+    await mounted.unmount();
+    expect(lines.filter((line) => /^would free {2}[0-9a-f]{64} {2}\d+ B$/.test(line))).toHaveLength(4);
+    expect(lines.find((line) => line.startsWith(one.id))).toMatch(
+      new RegExp(`^${one.id} +6 +.* +registered, mounted +${image(6)}$`),
+    );
+    expect(lines.at(-1)).toMatch(new RegExp(`--keep +${image(3)}$`));
+    expect(JSON.parse(await done('gc', '-v', '-n', '--json', ...now, store))).toMatchObject({
+      images: [{ id: one.id, why: ['registered'], objects: 6, paths: [image(6)], gone: false }],
+      freed: { objects: 7 },
+      freedObjects: expect.objectContaining({ length: 7 }),
+    });
+  });
+
+  test('says which registered images are gone, and so keep objects for nobody', async () => {
+    const { id } = await pack(6);
+    await pack(3);
+    expect(await done('gc', ...now, store)).not.toContain('gone');
+    rmSync(image(6));
+    expect(await done('gc', ...now, store)).toMatch(
+      new RegExp(
+        `^gone {8}${image(6)} is not there any more and still registered: .*--gone ${store}' takes it off$`,
+        'm',
+      ),
+    );
+    expect(await done('unregister', '--gone', store)).toContain(id);
+    expect(await done('gc', ...now, store)).toMatch(/^freed {7}6 objects/m);
+  });
+
   test('waits for who packs, deletes nothing of it, and cleans up after one that was killed', async () => {
     await pack(5);
     const large = source(3000);
@@ -136,9 +171,14 @@ describe('cfs-repo gc', () => {
     await pack(12, '--no-register');
     truncateSync(join(store, 'roots', id), 300);
     const message = messageOf(await repo('gc', ...now, store), 5, 'cfs-repo');
-    expect(message).toMatch(/^Nothing more is deleted: .*malformed.*'cfs-repo register'/);
+    expect(message).toMatch(/^Nothing more is deleted: .*malformed/);
+    expect(message).toContain(
+      `It says what ${image(10)} needs. Register the image again ('cfs-repo register ${store} `,
+    );
     expect(objectsIn(store)).toHaveLength(22);
-    expect(await repo('fsck', store)).toMatchObject({ status: 10, stdout: expect.stringContaining('malformed') });
+    const checked = await repo('fsck', store);
+    expect(checked.status).toBe(10);
+    expect(checked.stdout).toMatch(new RegExp(`^${id} +${image(10)} +.*malformed`, 'm'));
     await done('register', store, image(10));
     expect(await repo('fsck', store)).toMatchObject({ status: 0 });
     await done('gc', ...now, store);

@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 import { printable } from '../../src/base/bytes.ts';
-import { pathBytes, pathText } from '../../src/base/path-text.ts';
+import { pathText } from '../../src/base/path-text.ts';
 import { type ObjectUsers, usersOfObjects } from '../../src/image/object-users.ts';
 import { ImageFinder } from '../../src/image/registered-image.ts';
 import { type CheckProgress, checkRepository, type FsckResult } from '../../src/store/fsck.ts';
@@ -13,6 +13,7 @@ import { EXIT, type ExitStatus, integerOption, printJson } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { formatTable } from '../table.ts';
+import { shown } from './path-text.ts';
 import { repairSources } from './repair-sources.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
 
@@ -76,9 +77,10 @@ async function fsck(dir: string, { repairFrom, dryRun, jobs, json }: Options): P
   const images = lookAtImages(repository);
   const objects = checked.damaged.map(({ object }) => object);
   const result: Result = { ...checked, ...images, users: usersOfObjects(objects, images.readable) };
-  const { users, readable, ...told } = result;
+  const { users, readable, paths, ...told } = result;
   const damaged = result.damaged.map((damage) => jsonOf(damage, users.get(damage.object)));
-  if (json) printJson({ path, uuid, hash, ...told, damaged, seconds: ms / 1000 });
+  const badRoots = result.badRoots.map((root) => ({ ...root, paths: paths.get(root.image) ?? [] }));
+  if (json) printJson({ path, uuid, hash, ...told, damaged, badRoots, seconds: ms / 1000 });
   else process.stdout.write(textOf(result, ms));
   return statusOf(result);
 }
@@ -96,6 +98,8 @@ interface ImageFiles {
   readonly replacedImages: readonly (ImageFile & { readonly other: string })[];
   /** Paths of images that are there. */
   readonly readable: readonly string[];
+  /** Of all registered images, by their ids: paths that they were registered with. */
+  readonly paths: ReadonlyMap<string, readonly string[]>;
 }
 
 type Result = FsckResult & ImageFiles & { readonly users: ReadonlyMap<string, ObjectUsers> };
@@ -104,9 +108,8 @@ const isRepaired = ({ from }: Repaired): boolean => from !== undefined;
 
 function lookAtImages(repository: LocalRepository): ImageFiles {
   const finder = new ImageFinder();
-  const all = listRoots(repository).flatMap(({ image, paths }) =>
-    finder.look(paths, image).map((found) => ({ image, ...found })),
-  );
+  const roots = listRoots(repository);
+  const all = roots.flatMap(({ image, paths }) => finder.look(paths, image).map((found) => ({ image, ...found })));
   const there = all.flatMap(({ image, state, path, now }) =>
     state === 'there' || state === 'moved' ? [[image, now ?? path] as const] : [],
   );
@@ -115,6 +118,7 @@ function lookAtImages(repository: LocalRepository): ImageFiles {
     replacedImages: all.flatMap(({ image, path, other }) => (other === undefined ? [] : [{ image, path, other }])),
     // one path of each
     readable: [...new Map(there).values()],
+    paths: new Map(roots.map(({ image, paths }) => [image, paths.flatMap(({ path }) => path || [])] as const)),
   };
 }
 
@@ -148,7 +152,7 @@ function progressText({ objects, bytes, directories }: CheckProgress, elapsedMs:
 }
 
 function textOf(result: Result, ms: number): string {
-  const { objects, bytes, damaged, roots, badRoots, damagedImages, replacedImages, users } = result;
+  const { objects, bytes, damaged, roots, badRoots, damagedImages, replacedImages, users, paths } = result;
   const { oddities, temporaries, quarantined } = result;
   const rate = `${formatDuration(ms)}, ${formatBytes((bytes * 1000) / Math.max(ms, 1))}/s`;
   const repaired = damaged.filter(isRepaired).length;
@@ -176,22 +180,19 @@ function textOf(result: Result, ms: number): string {
     lines.push(
       '',
       ...formatTable(
-        ['image', 'problem'],
-        badRoots.map(({ image, problem }) => [image, problem]),
+        ['image', 'path', 'problem'],
+        badRoots.map(({ image, problem }) => [image, (paths.get(image) ?? []).map(shown).join(', '), problem]),
       ),
     );
   }
   if (damagedImages.length > 0) {
-    const rows = damagedImages.map(({ image, path }) => [
-      image,
-      `bytes of the file have changed: ${printable(pathBytes(path))}`,
-    ]);
+    const rows = damagedImages.map(({ image, path }) => [image, `bytes of the file have changed: ${shown(path)}`]);
     lines.push('', ...formatTable(['image', 'problem'], rows));
   }
   if (replacedImages.length > 0) {
     const rows = replacedImages.map(({ image, path, other }) => [
       image,
-      `another image is at its path, ${other}: ${printable(pathBytes(path))}`,
+      `another image is at its path, ${other}: ${shown(path)}`,
     ]);
     lines.push('', ...formatTable(['image', 'note'], rows));
   }

@@ -1,11 +1,18 @@
 /** `cfs-repo gc`. */
+import { existsSync } from 'node:fs';
 import { CfsError } from '../../src/base/error.ts';
+import { ImageFinder, isGone } from '../../src/image/registered-image.ts';
 import { type Amount, collectGarbage, type GcResult } from '../../src/store/gc.ts';
-import { KeptInMemory } from '../../src/store/keepers.ts';
+import { type Keeper, KeptInMemory } from '../../src/store/keepers.ts';
+import type { LocalRepository } from '../../src/store/local.ts';
+import type { RegisteredPath } from '../../src/store/registered-paths.ts';
+import { recordedPaths } from '../../src/store/roots.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
-import { formatBytes, formatCounted } from '../format.ts';
+import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
+import { formatTable } from '../table.ts';
 import { readKeptImage } from './kept-image.ts';
+import { shown } from './path-text.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
 
 interface Options {
@@ -14,6 +21,7 @@ interface Options {
   readonly minAge: number;
   readonly dryRun: boolean;
   readonly emptyQuarantine: boolean;
+  readonly verbose: boolean;
   readonly json: boolean;
 }
 
@@ -36,6 +44,7 @@ export function addGc({ program, setStatus }: Commands): void {
     )
     .option('-n, --dry-run', 'delete nothing, and say what would be deleted', false)
     .option('--empty-quarantine', 'delete the damaged files that fsck moved to quarantine, too', false)
+    .option('-v, --verbose', 'list what is deleted, and the images that keep the rest', false)
     .option('--json', 'print the result as one JSON object', false)
     .configureHelp({ optionDescription: ({ description }) => description })
     .action(async (dir: string, options: Options) => setStatus(await gc(dir, options)));
@@ -50,10 +59,15 @@ function parseTime(text: string): number {
 }
 
 async function gc(dir: string, options: Options): Promise<ExitStatus> {
-  const { dryRun, keepNone, emptyQuarantine, json, minAge } = options;
+  const { dryRun, keepNone, emptyQuarantine, verbose, json, minAge } = options;
   const repository = repositoryAt(dir);
   const keep = options.keep.map((image) => new KeptInMemory(readKeptImage(repository, image).digests));
-  const line = new ProgressLine(!json);
+  const line = new ProgressLine(!json && !verbose);
+  const freedObjects: { readonly object: string; readonly bytes: number }[] = [];
+  const onFreed = (object: string, bytes: number): void => {
+    if (json) freedObjects.push({ object, bytes });
+    else process.stdout.write(`${dryRun ? 'would free' : 'freed     '}  ${object}  ${formatBytes(bytes)}\n`);
+  };
   let result: GcResult;
   try {
     result = await collectGarbage(repository, {
@@ -63,18 +77,54 @@ async function gc(dir: string, options: Options): Promise<ExitStatus> {
       keepNone,
       emptyQuarantine,
       onWait: warn,
+      onFreed: verbose ? onFreed : undefined,
       onProgress: (directories) => line.draw((elapsed) => progressBar(directories / PREFIXES, '', elapsed)),
     });
   } finally {
     line.end();
   }
   const { path, uuid } = repository;
-  if (json) printJson({ path, uuid, dryRun, ...result });
-  else process.stdout.write(textOf(result, options));
+  const { keepers, ...told } = result;
+  const images = placesOf(repository, keepers);
+  if (json) printJson({ path, uuid, dryRun, ...told, images, ...(verbose && { freedObjects }) });
+  else process.stdout.write(textOf(result, images, repository, options));
   return EXIT.ok;
 }
 
-function textOf(result: GcResult, { keep, dryRun }: Options): string {
+/** An image that keeps objects, for people and programs. */
+interface KeptBy {
+  readonly id: string;
+  /** registered, mounted, packed */
+  readonly why: readonly string[];
+  readonly objects: number;
+  readonly bytes: number;
+  readonly paths: readonly string[];
+  /** It is at none of its paths any more. */
+  readonly gone: boolean;
+}
+
+function placesOf(repository: LocalRepository, keepers: readonly Keeper[]): KeptBy[] {
+  const recorded = keepers.length === 0 ? undefined : recordedPaths(repository);
+  return keepers.map(({ image, kind, isMounted, objects, bytes, path }) => {
+    const registered = kind === 'registered' ? (recorded?.get(image) ?? []) : [];
+    const known = [...registered.map((record) => record.path), path].filter((each) => each !== '');
+    const why = isMounted && kind !== 'mounted' ? [kind, 'mounted'] : [kind];
+    return { id: image, why, objects, bytes, paths: [...new Set(known)], gone: isNowhere(image, registered) };
+  });
+}
+
+/** Files that are there are not read: it is asked of those alone that are not. */
+function isNowhere(image: string, paths: readonly RegisteredPath[]): boolean {
+  if (paths.length === 0 || paths.some(({ path }) => path === '' || existsSync(path))) return false;
+  return new ImageFinder().look(paths, image).every(isGone);
+}
+
+function textOf(
+  result: GcResult,
+  keptBy: readonly KeptBy[],
+  repository: LocalRepository,
+  { keep, dryRun, verbose }: Options,
+): string {
   const { freed, kept, young, registered, mounted, packed, leftovers, dead, quarantined } = result;
   const amount = ({ objects, bytes, diskBytes }: Amount): string =>
     `${formatCounted(objects, 'object')} (${formatBytes(bytes)}, ${formatBytes(diskBytes)} on disk)`;
@@ -96,7 +146,31 @@ function textOf(result: GcResult, { keep, dryRun }: Options): string {
     ...counted(quarantined, 'file in quarantine', 'files in quarantine'),
   ];
   if (also.length > 0) lines.push(`also        ${also.join(', ')}`);
+  const gone = keptBy.filter((each) => each.gone);
+  if (gone.length > 0) lines.push(`gone        ${goneText(gone, repository)}`);
+  if (verbose && keptBy.length + keep.length > 0) {
+    lines.push('', ...formatTable(['image', 'objects', 'size', 'why', 'path'], rowsOf(keptBy, keep)));
+  }
   return `${lines.join('\n')}\n`;
+}
+
+/** Of images that were deleted and are registered: the commonest reason why nothing is freed. */
+function goneText(gone: readonly KeptBy[], { path }: LocalRepository): string {
+  const first = shown(gone[0]?.paths[0] ?? '');
+  const others = gone.length > 1 ? ` (+${gone.length - 1} more)` : '';
+  const [verb, them] = gone.length > 1 ? ['are', 'them'] : ['is', 'it'];
+  return `${first}${others} ${verb} not there any more and still registered: 'cfs-repo unregister --gone ${shown(path)}' takes ${them} off`;
+}
+
+function rowsOf(keptBy: readonly KeptBy[], keep: readonly string[]): string[][] {
+  const rows = keptBy.map(({ id, why, objects, bytes, paths, gone }) => [
+    id,
+    formatCount(objects),
+    formatBytes(bytes),
+    why.join(', '),
+    paths.length === 0 ? '(nobody knows)' : `${paths.map(shown).join(', ')}${gone ? ' (gone)' : ''}`,
+  ]);
+  return [...rows, ...keep.map((path) => ['', '', '', '--keep', shown(path)])];
 }
 
 const counted = (n: number, one: string, many?: string): string[] => (n === 0 ? [] : [formatCounted(n, one, many)]);
