@@ -18,7 +18,7 @@ demo: ## pack a directory (SRC=DIR), mount it, compare, kill the server, show a 
 	@$(MAKE) --no-print-directory build
 	@scripts/demo $(if $(SRC),"$(SRC)")
 
-test: build ## every test, with real mounts; some: TESTS=test/base, or `npx vitest run --project unit test/base`
+test: build ## every test, with real mounts; some: TESTS=test/unit/base, or `npx vitest run --project unit test/unit/base`
 	@scripts/setup test
 	@scripts/check-fuse
 	@npx vitest run $(TESTS)
@@ -34,7 +34,7 @@ format: setup ## format the sources
 
 bench: build ## a quick benchmark against other file systems, or ARGS='--source DIR …'; results in bench/results
 	@scripts/setup bench
-	@node dist/tools/cfs-bench.js $(or $(ARGS),--quick)
+	@node dist/bench/cfs-bench.js $(or $(ARGS),--quick)
 
 fuzz: build ## coverage-guided fuzzing, an hour each (SECONDS=…, TARGETS=…); what reaches new code goes into the corpus
 	@scripts/fuzz-libc

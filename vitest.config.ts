@@ -4,7 +4,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Tests of mounts that look at the whole machine, or measure themselves against its clock. */
 const ALONE = ['cfs-info-mounts', 'daemon', 'load', 'stats', 'survival', 'threads'].map(
-  (name) => `test/mount/${name}.test.ts`,
+  (name) => `test/e2e/${name}.test.ts`,
 );
 
 /** These take longest: begun last, they would be waited for. */
@@ -24,7 +24,7 @@ const mounting = {
   pool: 'forks',
   testTimeout: 600_000,
   hookTimeout: 600_000,
-  globalSetup: 'test/mount/global-setup.ts',
+  globalSetup: 'test/e2e/global-setup.ts',
 } as const;
 
 // `unit` runs in parallel and needs nothing of the machine. `mount` makes real mounts and runs the built command-line tools, two
@@ -36,8 +36,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/**/*.test.ts'],
-          exclude: ['test/mount/**', 'test/fuzz/**', 'test/vm/**'],
+          include: ['test/unit/**/*.test.ts'],
           testTimeout: 120_000,
         },
       },
@@ -45,7 +44,7 @@ export default defineConfig({
         test: {
           ...mounting,
           name: 'mount',
-          include: ['test/mount/**/*.test.ts', 'test/fuzz/**/*.test.ts'],
+          include: ['test/e2e/**/*.test.ts', 'test/fuzz/**/*.test.ts'],
           exclude: ALONE,
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
@@ -58,7 +57,7 @@ export default defineConfig({
           include: ['test/vm/**/*.test.ts'],
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
-          globalSetup: ['test/mount/global-setup.ts', 'test/vm/global-setup.ts'],
+          globalSetup: ['test/e2e/global-setup.ts', 'test/vm/global-setup.ts'],
         },
       },
       {

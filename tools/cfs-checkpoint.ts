@@ -3,9 +3,9 @@
 import { resolve } from 'node:path';
 import { oneLine } from '../src/base/bytes.ts';
 import { CfsError } from '../src/base/error.ts';
-import { check } from './checkpoint/check.ts';
-import { releaseNames } from './checkpoint/names.ts';
-import { prepare } from './checkpoint/prepare.ts';
+import { check } from '../src/checkpoint/check.ts';
+import { releaseNames } from '../src/checkpoint/names.ts';
+import { prepare } from '../src/checkpoint/prepare.ts';
 import { EXIT, type ExitStatus, makeCommand, prepareCommands, printError, printJson, runTool } from './cli.ts';
 import { formatCounted } from './format.ts';
 

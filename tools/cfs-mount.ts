@@ -11,7 +11,7 @@ const words = process.argv.slice(2);
 const isMount = words.length >= 2 && !words.some((word) => WITHOUT_DAEMON.test(word));
 const daemon = isMount ? new StartingDaemon(words) : undefined;
 try {
-  const { runMount } = await import('./mount-command.ts');
+  const { runMount } = await import('./mount/mount-command.ts');
   await runMount(daemon);
 } catch (error) {
   // a module that cannot be opened; all else is told by runMount

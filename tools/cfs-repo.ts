@@ -2,7 +2,8 @@
 /** cfs-repo: makes, describes, checks, cleans and seals repositories. */
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
 import { CfsError, reasonOf } from '../src/base/error.ts';
-import { initRepository, type LocalRepository } from '../src/store/local.ts';
+import type { LocalRepository } from '../src/store/local-repository.ts';
+import { initRepository } from '../src/store/open-repository.ts';
 import { sharedMode } from '../src/store/sharing.ts';
 import { isRegular } from '../src/store/store-directory.ts';
 import { EXIT, type ExitStatus, makeCommand, prepareCommands, printJson, runTool } from './cli.ts';

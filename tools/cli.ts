@@ -7,10 +7,10 @@ import { oneLine } from '../src/base/bytes.ts';
 import { errnoOf } from '../src/base/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
 import { version } from '../src/base/installation.ts';
+import { jsonOf } from '../src/base/json-text.ts';
 import { shownText } from '../src/base/path-text.ts';
+import { suggestion } from '../src/base/suggest.ts';
 import { makeArgumentsExact } from '../src/system/exact-words.ts';
-import { jsonOf } from './json-text.ts';
-import { suggestion } from './suggest.ts';
 
 /**
  * Exit statuses, the table of the README. 1, 2, 4 and 32 are those of mount(8).

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { version } from '../src/base/installation.ts';
+import { isRemount } from '../src/mount/option-words.ts';
 /**
  * The helper of mount(8) for `mount -t cfs` and /etc/fstab: /sbin/mount.cfs. It is called as
  * `mount.cfs SOURCE DIRECTORY [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`, and does what cfs-mount does. A mount that is there is of
@@ -7,7 +8,6 @@ import { version } from '../src/base/installation.ts';
  */
 import { makeArgumentsExact } from '../src/system/exact-words.ts';
 import { EXIT, runTool } from './cli.ts';
-import { isRemount } from './mount-options.ts';
 
 interface Call {
   readonly paths: readonly string[];
@@ -56,7 +56,7 @@ if (process.argv.slice(2).some((word) => word === '--help' || word === '-h')) {
 } else if (process.argv.slice(2).some((word) => word === '--version' || word === '-V')) {
   process.stdout.write(`${version()}\n`);
 } else if (isRemount(lists) && unknown === undefined && paths.length === 2 && !isFake) {
-  const { remount } = await import('./remount.ts');
+  const { remount } = await import('./mount/remount.ts');
   await runTool('mount.cfs', async () => {
     remount(paths[1] as string, lists);
     return EXIT.ok;

@@ -1,8 +1,10 @@
 /** What a mount has to say of itself: lines for people, and what a line about an object says for programs. */
-import type { RepositoryOutcome } from './counters.ts';
 
 /** `error`: a reader got EIO, or the mount does not go on as it should; `info`: nothing is wrong; `debug`: only where that was asked for. */
 export type Severity = 'error' | 'warning' | 'info' | 'debug';
+
+/** What became of asking a repository for an object: it served; has none; has one that is not the object; failed to open or read it. */
+export type RepositoryOutcome = 'served' | 'missing' | 'damaged' | 'failed';
 
 /** What repositories answered when they were asked for an object. */
 export interface ObjectProblem {

@@ -46,7 +46,8 @@ import {
   S_IFREG,
   u64,
 } from '../manifest/tables.ts';
-import { BY_BLOCKS, type ObjectName, type Proof } from '../store/object-store.ts';
+import type { ObjectName, Proof } from '../objects/repository.ts';
+import { BY_BLOCKS } from '../objects/whole-objects.ts';
 import type { FileVersion } from '../system/file-status.ts';
 import { type Caller, mayListTrusted, UNKNOWN_CALLER } from './caller.ts';
 import type {
@@ -57,7 +58,6 @@ import type {
   FilesystemStatistics,
   OpenFile,
 } from './filesystem.ts';
-import type { MountIdentity } from './mount-identity.ts';
 import type { ReadingEvents } from './reading-events.ts';
 
 /** What the file system needs of a store: a verified descriptor, or EIO; or that the object is to be read by blocks. */
@@ -83,6 +83,15 @@ export interface ObjectReader {
 export type Contents =
   | { readonly opener: ObjectOpener; readonly reader?: ObjectReader }
   | { readonly opener?: undefined; readonly reader: ObjectReader };
+
+/** What a mount tells of itself and of its files: private xattrs and ioctls. */
+export interface PrivateAnswers {
+  /** The value of a private xattr of inode `row`; ENODATA where there is no such name. */
+  xattr(row: number, name: Uint8Array, caller?: Caller): Uint8Array | Errno;
+
+  /** Answers an ioctl(2), as `Filesystem.ioctl`. */
+  ioctl(row: number, command: number, input: Uint8Array, room: number, caller?: Caller): Uint8Array | Errno;
+}
 
 /** What of the image is shown otherwise than it is. */
 export interface View {
@@ -127,7 +136,7 @@ export class ImageFilesystem implements Filesystem {
   readonly #contents: Contents;
   readonly #statistics: FilesystemStatistics;
   readonly #tell: TellReading;
-  readonly #identity: MountIdentity | undefined;
+  readonly #answers: PrivateAnswers | undefined;
   readonly #changeTimes: ChangeTimes;
   readonly #holes: Holes;
   readonly #hasLabels: boolean;
@@ -135,20 +144,20 @@ export class ImageFilesystem implements Filesystem {
 
   /**
    * @param tell is told what readers do, for who guesses what they do next
-   * @param identity answers private xattrs and ioctls; there are none without it
+   * @param answers private xattrs and ioctls; there are none without it
    */
   constructor(
     tables: ManifestTables,
     contents: Contents,
     tell: TellReading = () => undefined,
-    identity?: MountIdentity,
+    answers?: PrivateAnswers,
     view: View = {},
   ) {
     this.#view = view;
     this.#tables = tables;
     this.#contents = contents;
     this.#tell = tell;
-    this.#identity = identity;
+    this.#answers = answers;
     this.#changeTimes = new ChangeTimes(tables);
     this.#holes = new Holes(tables);
     this.slots = inodeCount(tables);
@@ -301,7 +310,7 @@ export class ImageFilesystem implements Filesystem {
   getxattr(ino: number, name: Uint8Array, caller: Caller = UNKNOWN_CALLER): Uint8Array | Errno {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
-    if (isPrivateXattr(name)) return this.#identity?.xattr(row, name, caller) ?? ENODATA;
+    if (isPrivateXattr(name)) return this.#answers?.xattr(row, name, caller) ?? ENODATA;
     if (this.#view.hideOverlayXattrs === true && isOverlayXattr(name)) return ENODATA;
     for (const [key, value] of xattrsOf(this.#tables, row)) if (equalBytes(key, name)) return value;
     return this.#isUnsupported(name) ? EOPNOTSUPP : ENODATA;
@@ -340,7 +349,7 @@ export class ImageFilesystem implements Filesystem {
   ): Uint8Array | Errno {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
-    return this.#identity?.ioctl(row, command, input, room, caller) ?? ENOTTY;
+    return this.#answers?.ioctl(row, command, input, room, caller) ?? ENOTTY;
   }
 
   statfs(): FilesystemStatistics {

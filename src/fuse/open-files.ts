@@ -12,8 +12,8 @@ import { totalmem } from 'node:os';
 import { EIO, type Errno, isErrno } from '../base/errno.ts';
 import { fileIdentity } from '../base/file-identity.ts';
 import type { Filesystem, OpenFile } from '../fs/filesystem.ts';
+import { SharedMutex } from '../system/shared-mutex.ts';
 import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FOPEN_PASSTHROUGH } from './abi.ts';
-import { SharedMutex } from './shared-mutex.ts';
 
 /** The kernel's registry of backing files, FUSE_DEV_IOC_BACKING_OPEN and _CLOSE. */
 export interface BackingRegistry {

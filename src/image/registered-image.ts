@@ -6,7 +6,7 @@ import { closeSync, constants, openSync, readdirSync, readSync, realpathSync, st
 import { basename, dirname, join, resolve } from 'node:path';
 import { ENOENT, ENOTDIR, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
-import type { RegisteredPath } from '../store/registered-paths.ts';
+import type { RegisteredPath } from '../store/gc/registered-paths.ts';
 import { isSamePlace, type PathPlace, placeOfPath } from '../system/path-place.ts';
 import { readImage, readImageId } from './image-file.ts';
 

@@ -6,7 +6,7 @@ import { CfsError } from '../base/error.ts';
 import { formatImageDigest } from '../base/image-digest.ts';
 import { objectDigest } from '../manifest/lookup.ts';
 import { type ManifestTables, objectCount } from '../manifest/tables.ts';
-import type { LocalRepository } from '../store/local.ts';
+import type { LocalRepository } from '../store/local-repository.ts';
 import { type SealOptions, type SealResult, sealObjects } from '../store/seal.ts';
 import { sealFile, type Verity } from '../store/seal-file.ts';
 import { mayHaveVerity } from '../system/fsverity.ts';

@@ -6,7 +6,7 @@ import { CfsError, reasonOf } from '../base/error.ts';
 import { signImageId } from '../sign/encode-sign1.ts';
 import { keyIdText, type SigningKey } from '../sign/keys.ts';
 import { signaturePathOf } from '../sign/signature-file.ts';
-import { replaceFile } from '../store/replace-file.ts';
+import { replaceFile } from '../system/durable-file.ts';
 import { decodeImage, openImage, readImageBytes } from './image-file.ts';
 import { imageParts } from './image-parts.ts';
 import type { ImageSignature } from './image-signature.ts';

@@ -3,16 +3,10 @@ import { DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
 import type { Log } from '../base/log.ts';
 import { blockHashIndex } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
-import { type BlockHashes, BlockReader } from '../store/block-reader.ts';
-import type { OutcomeCounter } from '../store/copy-problems.ts';
-import {
-  type ObjectName,
-  type ObjectState,
-  ObjectStore,
-  type VerifyMode,
-  type WholeMode,
-} from '../store/object-store.ts';
-import type { Repository } from '../store/repository.ts';
+import { type BlockHashes, BlockReader } from '../objects/block-objects.ts';
+import type { OutcomeCounter } from '../objects/copy-problems.ts';
+import type { ObjectName, Repository, VerifyMode, WholeMode } from '../objects/repository.ts';
+import { type ObjectState, ObjectStore } from '../objects/whole-objects.ts';
 
 /** `Contents` of a mount; no opener where all is verified block by block. */
 export type StoredContents =

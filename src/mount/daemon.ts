@@ -117,7 +117,7 @@ export class StartingDaemon {
 }
 
 function startDaemon(words: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [...serverFlags(), programPath('src/mount/daemon-main'), ...words], {
+  return spawn(process.execPath, [...serverFlags(), programPath('cfs-serve.js'), ...words], {
     env: serverEnvironment(),
     detached: true,
     // what goes wrong before the mount is there, and is no CfsError, shows on this terminal

@@ -3,10 +3,10 @@ import { fstat, fstatSync, read } from 'node:fs';
 import { promisify } from 'node:util';
 import { errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { KEEP_HEADER_SIZE } from '../store/keep-list.ts';
-import type { KeptImage } from '../store/keep-list-file.ts';
-import { endLease, isWritten, type Lease, takeLease, writeLease } from '../store/lease.ts';
-import type { LocalRepository } from '../store/local.ts';
+import { endLease, isWritten, type Lease, takeLease, writeLease } from '../store/gc/lease.ts';
+import { KEEP_HEADER_SIZE } from '../store/gc/object-list.ts';
+import type { KeptImage } from '../store/gc/object-list-file.ts';
+import type { LocalRepository } from '../store/local-repository.ts';
 import { lockAgainstDeleting } from '../store/lock.ts';
 
 /** A lease as it is handed from one server of the mount to the next; plain data. */

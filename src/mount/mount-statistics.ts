@@ -1,10 +1,11 @@
 /** What a mount has done, as it tells it: JSON in a private xattr of its root, docs/handles.md. */
-import { type CounterTotals, totalsOf } from '../base/counters.ts';
+
 import { opcodeName } from '../fuse/opcodes.ts';
-import type { VerifyMode } from '../store/object-store.ts';
+import type { VerifyMode } from '../objects/repository.ts';
+import { type CounterTotals, totalsOf } from './counters.ts';
 import { type MountSource, verifyModeOf } from './mount-sources.ts';
 import { ProblemMemory } from './problem-memory.ts';
-import type { ServedImage } from './served-filesystem.ts';
+import type { ServedImage } from './served-image.ts';
 
 export interface MountStatistics {
   /** How many servers the mount had before this one; the numbers are those of this one. */

@@ -1,7 +1,6 @@
 /** Composition of a mount: options -> image and repositories -> file system -> driver -> worker threads. */
 import { closeSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { allocateCounters, Counters } from '../base/counters.ts';
 import { errnoName, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { version } from '../base/installation.ts';
@@ -13,13 +12,12 @@ import { HAS_RESEND, PASSTHROUGH, REQUEST_BUFFER_SIZE } from '../fuse/abi.ts';
 import { canPassThrough, DEVICE, resendRequests } from '../fuse/device.ts';
 import { decodeInit, encodeInitReply, negotiate } from '../fuse/init.ts';
 import { mountKernel, unmountKernel, unmountNew } from '../fuse/kernel-mount.ts';
+import { OpenFileJournal } from '../fuse/open-file-journal.ts';
 import { allocateOpenFileState } from '../fuse/open-files.ts';
 import { RequestQueue } from '../fuse/request-queue.ts';
-import { allocateServingTurn } from '../fuse/serving-turn.ts';
-import { allocateWorkTable, MOST_THREADS } from '../fuse/work-table.ts';
 import { type ImageFile, openImage, readOpenImage } from '../image/image-file.ts';
 import type { ImageSignature } from '../image/image-signature.ts';
-import { keptImageOf } from '../image/kept-image.ts';
+import { keptImageOf } from '../image/objects-needed.ts';
 import { shortInodeNumbers } from '../manifest/short-inodes.ts';
 import {
   attachTables,
@@ -29,24 +27,29 @@ import {
   type SharedTables,
   shareTables,
 } from '../manifest/tables.ts';
+import type { VerifyMode } from '../objects/repository.ts';
+import { allocateObjectState } from '../objects/whole-objects.ts';
 import type { TrustedKey } from '../sign/keys.ts';
-import { type LocalRepository, openRepository } from '../store/local.ts';
-import { allocateObjectState, type VerifyMode } from '../store/object-store.ts';
+import type { LocalRepository } from '../store/local-repository.ts';
+import { openRepository } from '../store/open-repository.ts';
 import { ImageKeeper } from '../survival/image-keeper.ts';
-import { OpenFileJournal } from '../survival/open-file-journal.ts';
 import { letGoOfFiles } from '../system/let-go.ts';
 import { mountAt } from '../system/mount-table.ts';
 import { memfdCreate } from '../system/syscall.ts';
+import { allocateCounters, Counters } from './counters.ts';
 import { allocateMountEnd, tellParked, tellWritten } from './mount-end.ts';
 import { type MountLease, MountLeases } from './mount-leases.ts';
 import { closeSource, imageSource, type MountSource, repositorySource, verifyModeOf } from './mount-sources.ts';
-import type { MountMessage } from './mount-worker.ts';
-import { MountWorkers } from './mount-workers.ts';
 import { type ObjectSample, requireObjects, sampleObjects, warningOf } from './object-sample.ts';
 import { type OtherImage, otherImages, warningOfOther } from './other-images.ts';
 import type { ParkedMount } from './parked-mount.ts';
 import { allocateProblemMemory, ProblemMemory } from './problem-memory.ts';
-import { repositoriesOf, type ServedImage, servedFilesystem } from './served-filesystem.ts';
+import { servedFilesystem } from './served-filesystem.ts';
+import { repositoriesOf, type ServedImage } from './served-image.ts';
+import { allocateWorkTable, MOST_THREADS } from './threads/requests-in-progress.ts';
+import { allocateServingTurn } from './threads/serving-turn.ts';
+import type { MountMessage } from './threads/worker.ts';
+import { MountWorkers } from './threads/workers.ts';
 import { requireVerity } from './verity-requirement.ts';
 
 export type Driver = 'kernel' | 'fuse-native';
@@ -425,7 +428,7 @@ async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
   const { options, mountpoint, tables, served, imagePath } = prepared;
   const fs = servedFilesystem(served, tables, options.log, new Counters(served.counters, 0));
   // loaded only here: it brings libfuse with it
-  const { mountFuseNative } = await import('../fuse/fuse-native.ts');
+  const { mountFuseNative } = await import('../fuse/portable/fuse-native.ts');
   const source = options.source ?? imagePath;
   const mount = await mountFuseNative(fs, { ...options, mountpoint, source });
   const unmount = (): Promise<void> => mount.unmount({ lazy: true });

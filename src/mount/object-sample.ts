@@ -8,8 +8,7 @@ import { CfsError } from '../base/error.ts';
 import { pathBytes } from '../base/path-text.ts';
 import { objectName } from '../manifest/lookup.ts';
 import { type ManifestTables, objectCount } from '../manifest/tables.ts';
-import type { ObjectName } from '../store/object-store.ts';
-import type { Repository } from '../store/repository.ts';
+import type { ObjectName, Repository } from '../objects/repository.ts';
 
 /** Objects that are looked for. */
 const MOST = 64;

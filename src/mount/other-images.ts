@@ -5,8 +5,8 @@
 import { realpathSync } from 'node:fs';
 import { errnoOf } from '../base/errno.ts';
 import { CfsError } from '../base/error.ts';
-import type { LocalRepository } from '../store/local.ts';
-import { othersAtPath } from '../store/registered-paths.ts';
+import { othersAtPath } from '../store/gc/registered-paths.ts';
+import type { LocalRepository } from '../store/local-repository.ts';
 
 export interface OtherImage {
   /** The repository's path. */

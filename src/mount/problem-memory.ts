@@ -5,7 +5,7 @@
 import { oneLine } from '../base/bytes.ts';
 import { type ObjectProblem, type Severity, shortened } from '../base/log.ts';
 import { shownText } from '../base/path-text.ts';
-import { SharedMutex } from '../fuse/shared-mutex.ts';
+import { SharedMutex } from '../system/shared-mutex.ts';
 
 /** One of them, as `cfs-info log --json` shows it. */
 export interface Problem extends Partial<ObjectProblem> {

@@ -1,45 +1,20 @@
 /** Composition: the file system that a mount serves. Each thread has its own, over the same tables and states. */
 
-import type { CounterMemory, Counters } from '../base/counters.ts';
 import type { Log } from '../base/log.ts';
-import { ImageFilesystem, type View } from '../fs/image-filesystem.ts';
-import { MountIdentity } from '../fs/mount-identity.ts';
+import { ImageFilesystem } from '../fs/image-filesystem.ts';
 import type { ReadingEvents } from '../fs/reading-events.ts';
-import { Topology, type Verification } from '../fs/topology.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
-import type { MountRecord } from '../records/mount-record.ts';
-import type { SourceRecord } from '../records/source-record.ts';
-import { LocalRepository } from '../store/local.ts';
-import type { ObjectState, ObjectStore, VerifyMode } from '../store/object-store.ts';
+import type { SourceRecord } from '../mount-info/source-record.ts';
+import type { ObjectStore } from '../objects/whole-objects.ts';
+import type { LocalRepository } from '../store/local-repository.ts';
 import { contentsOf } from './contents.ts';
+import type { Counters } from './counters.ts';
+import { MountIdentity } from './mount-identity.ts';
 import { describeSource, type MountSource, verifyModeOf } from './mount-sources.ts';
 import { statisticsOf } from './mount-statistics.ts';
 import { ProblemMemory } from './problem-memory.ts';
-
-/** What all threads of a mount are told of it; plain data but for shared memory. */
-export interface ServedImage {
-  readonly record: MountRecord;
-  /** The image, then the repositories in the order in which they are asked. */
-  readonly sources: readonly MountSource[];
-  readonly verify: VerifyMode;
-  readonly view: View;
-  readonly objectState: ObjectState;
-  readonly counters: CounterMemory;
-  /** How many servers the mount had before this one. */
-  readonly restarts: number;
-  /** Every request is logged. */
-  readonly debug: boolean;
-  /** ProblemMemory */
-  readonly problems: SharedArrayBuffer;
-  /** Whether others than root and who mounted may use the mount. */
-  readonly isForOthers: boolean;
-}
-
-/** The repositories of a mount, without a look at their meta.json, which was read when the mount was made. */
-export function repositoriesOf({ sources }: ServedImage, tables: ManifestTables): LocalRepository[] {
-  const { hash } = tables.header;
-  return sources.slice(1).map(({ path, id, fd }) => new LocalRepository(path, { hash, uuid: id }, fd));
-}
+import { repositoriesOf, type ServedImage } from './served-image.ts';
+import { Topology, type Verification } from './topology.ts';
 
 /**
  * @param counters those of the thread that it is for

@@ -6,9 +6,9 @@ import { fstatSync } from 'node:fs';
 import { type ContentDigest, ContentHasher, type HashAlgorithm } from '../base/digest.ts';
 import { isErrno } from '../base/errno.ts';
 import { reasonOf } from '../base/error.ts';
+import { type ContentSink, chunkBuffer, readContent, readUpTo, segmentsOf, watched } from '../objects/read-content.ts';
+import { cloneFile, copyFileRange, ftruncateSync, pread, pwrite } from '../system/file-calls.ts';
 import { systemError } from '../system/libc.ts';
-import { type ContentSink, chunkBuffer, readContent, readUpTo, segmentsOf, watched } from './content.ts';
-import { cloneFile, copyFileRange, ftruncateSync, pread, pwrite } from './file-calls.ts';
 
 /** The file that was to be stored cannot be read: no fault of the repository. */
 export class InputError extends Error {}

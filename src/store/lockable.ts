@@ -4,8 +4,8 @@
  */
 import { fchownSync, fstatSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
+import { fchmodSync } from '../system/file-calls.ts';
 import { statFd } from '../system/file-status.ts';
-import { fchmodSync } from './file-calls.ts';
 import type { StoreDirectory } from './store-directory.ts';
 
 const GROUP = 0o060;

@@ -3,10 +3,10 @@ import { closeSync, fstatSync } from 'node:fs';
 import { equalBytes } from '../base/bytes.ts';
 import { isErrno } from '../base/errno.ts';
 import { reasonOf } from '../base/error.ts';
+import { fsyncSync, ftruncateSync } from '../system/file-calls.ts';
 import { errnoText } from '../system/libc.ts';
 import { ContentCopier, InputError } from './content-copier.ts';
-import { fsyncSync, ftruncateSync } from './file-calls.ts';
-import type { LocalRepository } from './local.ts';
+import type { LocalRepository } from './local-repository.ts';
 import { type NewFile, ObjectFiles } from './object-files.ts';
 
 /** A good copy that has no name yet: `publish` or `discard` it. */

@@ -17,10 +17,19 @@ import {
   errnoOf,
   isErrno,
 } from '../base/errno.ts';
+import {
+  linkAt,
+  linkFd,
+  openAt,
+  openNameless,
+  renameNoReplaceAt,
+  statAt,
+  syncfs,
+  unlinkAt,
+} from '../system/file-calls.ts';
 import { systemError } from '../system/libc.ts';
 import { closeFd } from '../system/syscall.ts';
-import { linkAt, linkFd, openAt, openNameless, renameNoReplaceAt, statAt, syncfs, unlinkAt } from './file-calls.ts';
-import type { LocalRepository } from './local.ts';
+import type { LocalRepository } from './local-repository.ts';
 import { FileSharing } from './sharing.ts';
 import { isRegular, type StoreDirectory } from './store-directory.ts';
 

@@ -10,11 +10,11 @@ import { toHex } from '../base/bytes.ts';
 import { type ContentDigest, digestContent } from '../base/digest.ts';
 import { ENOENT, errnoName, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { ftruncateSync } from '../system/file-calls.ts';
 import { systemError } from '../system/libc.ts';
 import { isOutOfFiles, openFilesAdvice } from '../system/resource-limits.ts';
 import { ContentCopier, InputError, writeAll } from './content-copier.ts';
-import { ftruncateSync } from './file-calls.ts';
-import type { LocalRepository } from './local.ts';
+import type { LocalRepository } from './local-repository.ts';
 import { type NewFile, ObjectFiles } from './object-files.ts';
 
 const BATCH_FILES = 8192;

@@ -3,7 +3,7 @@
  * A file there has the digits of the digest that it does not have, and ".2" and so on where there is one already.
  */
 
-import type { LocalRepository } from './local.ts';
+import type { LocalRepository } from './local-repository.ts';
 import { LOCK } from './lock.ts';
 
 const NAME = /^([0-9a-f]{64})(?:\.\d+)?$/;

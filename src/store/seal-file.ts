@@ -17,9 +17,9 @@ import {
   errnoOf,
   isErrno,
 } from '../base/errno.ts';
+import { enableVerity, fchmodSync, openSync } from '../system/file-calls.ts';
 import { lacksVerity, type MeasureVerity, measureBelievedVerity, type VerityDigest } from '../system/fsverity.ts';
 import { errnoText } from '../system/libc.ts';
-import { enableVerity, fchmodSync, openSync } from './file-calls.ts';
 
 /** The two calls of the kernel; tests have others. */
 export interface Verity {

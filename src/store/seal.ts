@@ -2,14 +2,14 @@
 import { fromHex, toHex } from '../base/bytes.ts';
 import { isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { checkMeasured } from '../objects/verify.ts';
+import { syncfs } from '../system/file-calls.ts';
 import { errnoText } from '../system/libc.ts';
 import { closeFd } from '../system/syscall.ts';
-import { syncfs } from './file-calls.ts';
-import type { LocalRepository } from './local.ts';
+import { OBJECT_MODE, OBJECT_NAME } from './layout.ts';
+import type { LocalRepository } from './local-repository.ts';
 import { lockForWriting } from './lock.ts';
-import { OBJECT_MODE, OBJECT_NAME } from './prefix-check.ts';
 import { type SealedFile, sealFile, type Unsealed, type Verity } from './seal-file.ts';
-import { checkMeasured } from './verify.ts';
 
 export interface SealOptions {
   /** Stops between two objects; its reason is thrown. */

@@ -5,7 +5,7 @@
  */
 import { chmodSync, chownSync, fchownSync, fstatSync, type Stats } from 'node:fs';
 import { errnoOf } from '../base/errno.ts';
-import { fchmodSync } from './file-calls.ts';
+import { fchmodSync } from '../system/file-calls.ts';
 
 const GROUP_WRITES = 0o020;
 const SET_GROUP_ID = 0o2000;

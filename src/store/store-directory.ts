@@ -6,11 +6,8 @@
 import { constants, fstatSync } from 'node:fs';
 import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, ENXIO, type Errno, isErrno } from '../base/errno.ts';
 import { pathBytes } from '../base/path-text.ts';
+import { readUpTo } from '../objects/read-content.ts';
 import { openHow } from '../system/beneath.ts';
-import type { FileStat } from '../system/file-status.ts';
-import { AT_FDCWD, cString, systemError } from '../system/libc.ts';
-import { closeFd } from '../system/syscall.ts';
-import { readUpTo } from './content.ts';
 import {
   fsyncSync,
   linkAt,
@@ -22,7 +19,10 @@ import {
   renameAt,
   statAt,
   unlinkAt,
-} from './file-calls.ts';
+} from '../system/file-calls.ts';
+import type { FileStat } from '../system/file-status.ts';
+import { AT_FDCWD, cString, systemError } from '../system/libc.ts';
+import { closeFd } from '../system/syscall.ts';
 import { FileSharing, shareDirectory } from './sharing.ts';
 
 const O_PATH = 0o10000000;

@@ -2,14 +2,14 @@
 // image that was accepted.
 
 import { ImageFilesystem } from '../../dist/src/fs/image-filesystem.js';
-import { MountIdentity } from '../../dist/src/fs/mount-identity.js';
-import { Topology } from '../../dist/src/fs/topology.js';
 import * as abi from '../../dist/src/fuse/abi.js';
 import { Dispatcher } from '../../dist/src/fuse/dispatch.js';
 import { allocateOpenFileState, OpenFiles } from '../../dist/src/fuse/open-files.js';
 import { inodeCount, objectCount, u64 } from '../../dist/src/manifest/tables.js';
 import { contentsOf } from '../../dist/src/mount/contents.js';
-import { allocateObjectState } from '../../dist/src/store/object-store.js';
+import { MountIdentity } from '../../dist/src/mount/mount-identity.js';
+import { Topology } from '../../dist/src/mount/topology.js';
+import { allocateObjectState } from '../../dist/src/objects/whole-objects.js';
 
 /** Inodes of an image that are asked about: a few are as good as all for who mutates one. */
 const MOST_INODES = 64;

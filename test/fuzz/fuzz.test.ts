@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { run } from '../mount/run.ts';
+import { run } from '../e2e/run.ts';
 
 const SECONDS = 4;
 const targets = readdirSync(join(import.meta.dirname, 'corpus'));

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { equalBytes } from '../../dist/src/base/bytes.js';
 import { blake3 } from '../../dist/src/base/digest.js';
-import { Keepers } from '../../dist/src/store/keepers.js';
-import { initRepository } from '../../dist/src/store/local.js';
-import { listRoots } from '../../dist/src/store/roots.js';
+import { Keepers } from '../../dist/src/store/gc/live-set.js';
+import { listRoots } from '../../dist/src/store/gc/roots.js';
+import { initRepository } from '../../dist/src/store/open-repository.js';
 import { rowsOf } from '../../dist/tools/repo/images.js';
 
 const IMAGE = 'ab'.repeat(32);

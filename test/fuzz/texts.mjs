@@ -1,9 +1,9 @@
 // Text that is read back or typed: lists of sources and of files, handles, watches. Refused with one error, or read.
 import { formatHandle, parseHandle } from '../../dist/src/base/handle-format.js';
-import { parseSavedFiles } from '../../dist/tools/checkpoint/saved-files.js';
-import { parseWatches } from '../../dist/tools/checkpoint/watches.js';
-import { parseMountWords } from '../../dist/tools/mount-options.js';
-import { parseSavedSources } from '../../dist/tools/saved-sources.js';
+import { parseSavedFiles } from '../../dist/src/checkpoint/saved-files.js';
+import { parseWatches } from '../../dist/src/checkpoint/watches.js';
+import { parseMountWords } from '../../dist/src/mount/option-words.js';
+import { parseSavedSources } from '../../dist/src/mount-info/saved-sources.js';
 
 function refused(run) {
   try {

@@ -5,8 +5,8 @@
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { useScratch } from '../mount/harness.ts';
-import { HERE, succeed } from '../mount/run.ts';
+import { useScratch } from '../e2e/harness.ts';
+import { HERE, succeed } from '../e2e/run.ts';
 import { compile, record, writeTree } from './criu/tree.ts';
 import { copyProject, runMachine } from './machine.ts';
 import { copyWithoutExportSupport } from './mutant.ts';

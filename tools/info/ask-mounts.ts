@@ -6,11 +6,11 @@ import '../../src/base/no-debugger.ts';
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { ENOENT, ENOTCONN, ENOTTY, type Errno, errnoOf, isErrno } from '../../src/base/errno.ts';
 import { reasonOf } from '../../src/base/error.ts';
+import { askFd } from '../../src/mount-info/ask-mount-at.ts';
+import { mountOfFd } from '../../src/mount-info/open-path.ts';
+import { jsonOfSources, type SavedSourcesJson } from '../../src/mount-info/saved-sources.ts';
 import { errnoText } from '../../src/system/libc.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
-import { jsonOfSources, type SavedSourcesJson } from '../saved-sources.ts';
-import { askFd } from './mounted.ts';
-import { mountOfFd } from './open-path.ts';
 
 /**
  * What is said of one mount: what it is made of; `gone`: nothing is there, or only what a dead daemon left; `hidden`:

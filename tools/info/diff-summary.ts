@@ -1,6 +1,7 @@
 /** The counts of `cfs-info diff --stat`. */
-import { ASPECTS, type Aspect, type Change } from '../../src/manifest/diff.ts';
-import { sameDigests } from '../../src/manifest/diff-contents.ts';
+
+import { sameDigests } from '../../src/manifest/diff/contents.ts';
+import { ASPECTS, type Aspect, type Change } from '../../src/manifest/diff/diff.ts';
 import { lookupPath, walkTree } from '../../src/manifest/lookup.ts';
 import { type ManifestTables, NONE, objectCount, PAYLOAD_INLINE, S_IFREG, u64 } from '../../src/manifest/tables.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';

@@ -1,6 +1,6 @@
 /** `cfs-info diff`. */
 import { printable } from '../../src/base/bytes.ts';
-import { type Change, diffTables, type Entry } from '../../src/manifest/diff.ts';
+import { type Change, diffTables, type Entry } from '../../src/manifest/diff/diff.ts';
 import type { ManifestTables } from '../../src/manifest/tables.ts';
 import { printError } from '../cli.ts';
 import { formatCount } from '../format.ts';

@@ -4,11 +4,11 @@ import { printable } from '../../src/base/bytes.ts';
 import { isErrno } from '../../src/base/errno.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { type FileHandle, formatHandle } from '../../src/base/handle-format.ts';
+import { jsonText } from '../../src/base/json-text.ts';
 import { pathBytes } from '../../src/base/path-text.ts';
 import { nameToHandle } from '../../src/system/file-handle.ts';
 import { statAt } from '../../src/system/file-status.ts';
 import { AT_FDCWD } from '../../src/system/libc.ts';
-import { jsonText } from '../json-text.ts';
 import { unescapePrintable } from './paths.ts';
 
 export interface DirectoryEntry {

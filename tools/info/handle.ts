@@ -11,12 +11,12 @@ import {
   fuseIdentity,
   type InodeIdentity,
 } from '../../src/base/handle-format.ts';
+import { jsonText } from '../../src/base/json-text.ts';
 import { isDirectory, lookupPath } from '../../src/manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../../src/manifest/tables.ts';
 import { AT_HANDLE_CONNECTABLE, nameToHandle } from '../../src/system/file-handle.ts';
 import { errnoText } from '../../src/system/libc.ts';
 import type { ExitStatus } from '../cli.ts';
-import { jsonText } from '../json-text.ts';
 import {
   type DirectoryEntry,
   type DirectoryEntryJson,

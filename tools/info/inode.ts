@@ -1,6 +1,7 @@
 /** What an inode is, for people and for programs. */
 import { oneLine, printable, toHex } from '../../src/base/bytes.ts';
 import { blockCount } from '../../src/base/digest.ts';
+import { jsonText } from '../../src/base/json-text.ts';
 import { inlineContent, linkTarget, objectDigest, xattrsOf } from '../../src/manifest/lookup.ts';
 import {
   i64,
@@ -17,7 +18,6 @@ import {
   S_IFSOCK,
   u64,
 } from '../../src/manifest/tables.ts';
-import { jsonText } from '../json-text.ts';
 
 interface FileType {
   /** First letter of a line of `ls -l`. */

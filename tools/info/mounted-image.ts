@@ -3,8 +3,8 @@ import { realpathSync } from 'node:fs';
 import { exactUtf8, printable } from '../../src/base/bytes.ts';
 import { isErrno } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
-import { askFile } from '../../src/records/ask-mount.ts';
-import { askMountAt } from './mounted.ts';
+import { askFile } from '../../src/mount-info/ask-mount.ts';
+import { askMountAt } from '../../src/mount-info/ask-mount-at.ts';
 
 /** An image file, and the id that it must have where that is known. */
 export interface NamedImage {

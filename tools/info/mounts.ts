@@ -4,10 +4,10 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { printable } from '../../src/base/bytes.ts';
 import { programPath } from '../../src/base/installation.ts';
+import { jsonText } from '../../src/base/json-text.ts';
 import { withoutDebugger } from '../../src/base/no-debugger.ts';
+import type { SavedSourcesJson, SourceJson } from '../../src/mount-info/saved-sources.ts';
 import { listMounts, type MountEntry, mountOfId } from '../../src/system/mount-table.ts';
-import { jsonText } from '../json-text.ts';
-import type { SavedSourcesJson, SourceJson } from '../saved-sources.ts';
 import type { AskedMount } from './ask-mounts.ts';
 import { formatLines } from './inode.ts';
 import type { Output } from './output.ts';
@@ -60,7 +60,7 @@ async function askAll(mountIds: readonly number[]): Promise<AskedMount[]> {
 /** The answers up to the first mount that gives none in time, and the reason why there are no more. */
 function askSome(mountIds: readonly number[]): Promise<{ told: AskedMount[]; reason: string }> {
   return new Promise((resolve, reject) => {
-    const program = programPath('tools/info/ask-mounts');
+    const program = programPath('cfs-ask-mounts.js');
     const child = spawn(process.execPath, [...withoutDebugger(), program, ...mountIds.map(String)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });

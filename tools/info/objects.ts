@@ -12,7 +12,7 @@ import {
   S_IFREG,
   u64,
 } from '../../src/manifest/tables.ts';
-import type { Repository } from '../../src/store/repository.ts';
+import type { Repository } from '../../src/objects/repository.ts';
 import { typeOf } from './inode.ts';
 import type { Output } from './output.ts';
 

@@ -4,16 +4,16 @@ import { printable } from '../../src/base/bytes.ts';
 import { EINVAL, EOPNOTSUPP, EPERM, type Errno, ESTALE, isErrno } from '../../src/base/errno.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { type FileHandle, formatHandle, fuseHandle, fuseIdentity, parseHandle } from '../../src/base/handle-format.ts';
+import { jsonText } from '../../src/base/json-text.ts';
+import { mountOfFd, type OpenPath, pathOfFd } from '../../src/mount-info/open-path.ts';
 import { nameToHandle, O_PATH, openByHandle } from '../../src/system/file-handle.ts';
 import { errnoText } from '../../src/system/libc.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
 import { closeFd } from '../../src/system/syscall.ts';
-import { jsonText } from '../json-text.ts';
 import { type DirectoryEntry, type DirectoryEntryJson, entryOf, jsonOfEntry, typedPath } from './directory-entry.ts';
 import { jsonOfStat, linesOfStat, type StatJson } from './file-stat.ts';
 import { type HandleJson, identityOf, jsonFields } from './handle.ts';
 import { formatLines } from './inode.ts';
-import { mountOfFd, type OpenPath, pathOfFd } from './open-path.ts';
 import type { Output } from './output.ts';
 
 /**

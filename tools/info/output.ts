@@ -4,8 +4,8 @@
  */
 import { writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { jsonOf } from '../../src/base/json-text.ts';
 import { shownText } from '../../src/base/path-text.ts';
-import { jsonOf } from '../json-text.ts';
 
 const CAPACITY = 1 << 16;
 const STDOUT = 1;

@@ -1,13 +1,9 @@
-/** `cfs-info sources`: where the bytes of a mount come from. */
-import { closeSync, constants, openSync } from 'node:fs';
 import { printable } from '../../src/base/bytes.ts';
 import { formatHandle } from '../../src/base/handle-format.ts';
-import type { SourceRecord } from '../../src/records/source-record.ts';
-import { listMounts } from '../../src/system/mount-table.ts';
-import { jsonOfSources } from '../saved-sources.ts';
+import { askMountAt, mountpointOf } from '../../src/mount-info/ask-mount-at.ts';
+import { jsonOfSources } from '../../src/mount-info/saved-sources.ts';
+import type { SourceRecord } from '../../src/mount-info/source-record.ts';
 import { formatLines } from './inode.ts';
-import { askMountAt } from './mounted.ts';
-import { mountOfFd } from './open-path.ts';
 import type { Output } from './output.ts';
 
 /**
@@ -19,16 +15,6 @@ export function showSources(path: string, json: boolean, out: Output): void {
   if (json)
     out.text(`${JSON.stringify(jsonOfSources(mount, mountpointOf(path) ?? mount.mountpoint, sources), null, 2)}\n`);
   else out.text(sources.map(textOfSource).join('\n'));
-}
-
-/** Where the mount is now, which may be another place than where it was made; undefined where this process cannot see that. */
-export function mountpointOf(path: string): Uint8Array | undefined {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    return mountOfFd(fd, listMounts())?.mountpointBytes;
-  } finally {
-    closeSync(fd);
-  }
 }
 
 function textOfSource(source: SourceRecord): string {

@@ -3,14 +3,14 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { oneLine } from '../../src/base/bytes.ts';
 import { isErrno } from '../../src/base/errno.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { jsonOf } from '../../src/base/json-text.ts';
 import { pathBytes, pathText } from '../../src/base/path-text.ts';
 import type { MountStatistics, RepositoryStatistics } from '../../src/mount/mount-statistics.ts';
+import { mountOfFd } from '../../src/mount-info/open-path.ts';
 import { O_PATH } from '../../src/system/file-handle.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
 import { getXattr } from '../../src/system/syscall.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
-import { jsonOf } from '../json-text.ts';
-import { mountOfFd } from './open-path.ts';
 import type { Output } from './output.ts';
 
 const XATTRS: readonly string[] = ['user.cfs.statistics', 'trusted.cfs.statistics'];

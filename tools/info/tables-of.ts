@@ -58,7 +58,7 @@ const read = ({ path, id }: NamedImage): ManifestTables => readImage(path, id).t
 async function readInThread(image: NamedImage): Promise<ManifestTables> {
   let worker: Worker;
   try {
-    worker = new Worker(programPath('tools/info/tables-worker'), { workerData: image });
+    worker = new Worker(programPath('cfs-read-tables.js'), { workerData: image });
   } catch {
     return read(image); // the machine has no room for a thread: one after the other, then
   }

@@ -2,16 +2,16 @@
 import { existsSync } from 'node:fs';
 import { CfsError } from '../../src/base/error.ts';
 import { ImageFinder, isGone } from '../../src/image/registered-image.ts';
-import { type Amount, collectGarbage, type GcResult } from '../../src/store/gc.ts';
-import { type Keeper, KeptInMemory } from '../../src/store/keepers.ts';
-import type { LocalRepository } from '../../src/store/local.ts';
-import type { RegisteredPath } from '../../src/store/registered-paths.ts';
-import { recordedPaths } from '../../src/store/roots.ts';
+import { type Amount, collectGarbage, type GcResult } from '../../src/store/gc/gc.ts';
+import { type Keeper, KeptInMemory } from '../../src/store/gc/live-set.ts';
+import type { RegisteredPath } from '../../src/store/gc/registered-paths.ts';
+import { recordedPaths } from '../../src/store/gc/roots.ts';
+import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { formatTable } from '../table.ts';
-import { readKeptImage } from './kept-image.ts';
+import { readKeptImage } from './objects-needed.ts';
 import { shown } from './path-text.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
 

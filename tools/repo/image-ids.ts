@@ -4,8 +4,8 @@ import { resolve } from 'node:path';
 import { CfsError } from '../../src/base/error.ts';
 import { readImageId } from '../../src/image/image-file.ts';
 import { placeToRegister } from '../../src/image/registered-image.ts';
-import type { LocalRepository } from '../../src/store/local.ts';
-import { registeredIds, registeredPaths } from '../../src/store/roots.ts';
+import { registeredIds, registeredPaths } from '../../src/store/gc/roots.ts';
+import type { LocalRepository } from '../../src/store/local-repository.ts';
 
 /** A registered image that was named. */
 export interface NamedImage {

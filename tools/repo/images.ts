@@ -1,14 +1,14 @@
 /** `cfs-repo register`, `unregister` and `images`. */
 import { CfsError } from '../../src/base/error.ts';
 import { type FoundPath, ImageFinder } from '../../src/image/registered-image.ts';
-import type { KeepListHeader } from '../../src/store/keep-list.ts';
-import type { LocalRepository } from '../../src/store/local.ts';
+import type { KeepListHeader } from '../../src/store/gc/object-list.ts';
+import { listRoots, type Root, registerImage } from '../../src/store/gc/roots.ts';
+import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { lockForWriting } from '../../src/store/lock.ts';
-import { listRoots, type Root, registerImage } from '../../src/store/roots.ts';
 import { EXIT, type ExitStatus, printJson, statusOfKind } from '../cli.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import { formatTable } from '../table.ts';
-import { readKeptImage } from './kept-image.ts';
+import { readKeptImage } from './objects-needed.ts';
 import { pathText, shown } from './path-text.ts';
 import { type Commands, repositoryAt, warn } from './repository.ts';
 import { unregister } from './unregister.ts';

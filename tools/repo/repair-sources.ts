@@ -3,8 +3,9 @@ import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { printable } from '../../src/base/bytes.ts';
 import { CfsError } from '../../src/base/error.ts';
-import { type LocalRepository, openRepository } from '../../src/store/local.ts';
-import { askMountAt } from '../info/mounted.ts';
+import { askMountAt } from '../../src/mount-info/ask-mount-at.ts';
+import type { LocalRepository } from '../../src/store/local-repository.ts';
+import { openRepository } from '../../src/store/open-repository.ts';
 
 /**
  * The repositories behind the words of the command line, in their order, each once and without `target` itself.

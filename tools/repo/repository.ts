@@ -2,7 +2,8 @@
 import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { CfsError } from '../../src/base/error.ts';
-import { type LocalRepository, openRepository } from '../../src/store/local.ts';
+import type { LocalRepository } from '../../src/store/local-repository.ts';
+import { openRepository } from '../../src/store/open-repository.ts';
 import { type ExitStatus, printError } from '../cli.ts';
 
 /** Adds a command to cfs-repo. Its status is what `cfs-repo` exits with. */

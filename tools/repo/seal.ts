@@ -1,7 +1,7 @@
 /** `cfs-repo seal`. */
 import { CfsError } from '../../src/base/error.ts';
 import { sealImageFile } from '../../src/image/seal-image.ts';
-import type { LocalRepository } from '../../src/store/local.ts';
+import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { type SealResult, sealObjects } from '../../src/store/seal.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatCount, formatCounted, formatDuration } from '../format.ts';

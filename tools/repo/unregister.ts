@@ -1,8 +1,6 @@
 /** `cfs-repo unregister`: taking paths of images off the list, and images with their last one. */
 import { CfsError } from '../../src/base/error.ts';
 import { type FoundPath, ImageFinder, isGone, placeToRegister } from '../../src/image/registered-image.ts';
-import type { LocalRepository } from '../../src/store/local.ts';
-import { lockForDeleting } from '../../src/store/lock.ts';
 import {
   addPath,
   forgetPaths,
@@ -10,7 +8,9 @@ import {
   listRoots,
   registeredPaths,
   unregisterImage,
-} from '../../src/store/roots.ts';
+} from '../../src/store/gc/roots.ts';
+import type { LocalRepository } from '../../src/store/local-repository.ts';
+import { lockForDeleting } from '../../src/store/lock.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { namedImages } from './image-ids.ts';
 import { pathText, shown } from './path-text.ts';

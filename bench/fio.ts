@@ -1,0 +1,66 @@
+/** Reading a large file with fio(1), which many use for it. */
+import { CfsError } from '../src/base/error.ts';
+import type { Bench } from './contract.ts';
+import { run } from './process.ts';
+
+export interface FioJob {
+  /** `sync`: read(2); `mmap`: memory that the file is mapped to. */
+  readonly engine: 'sync' | 'mmap';
+  readonly pattern: 'read' | 'randread';
+  /** Bytes of one read. */
+  readonly block: number;
+  /** Bytes in all. */
+  readonly bytes: number;
+}
+
+export interface FioTime {
+  /** From before the file is opened until the last byte is there; fio gives milliseconds. */
+  readonly ns: number;
+  readonly reads: number;
+  readonly bytes: number;
+}
+
+/** The arguments of fio for one job on `file`. */
+export function fioArguments(file: string, { engine, pattern, block, bytes }: FioJob): string[] {
+  return [
+    '--name=cfs-bench',
+    `--filename=${file.replace(/[:\\]/g, '\\$&')}`,
+    `--ioengine=${engine}`,
+    `--rw=${pattern}`,
+    `--bs=${block}`,
+    `--io_size=${bytes}`,
+    '--norandommap',
+    '--readonly',
+    '--thread',
+    // fio would throw the file out of the page cache at its start
+    '--invalidate=0',
+    '--output-format=json',
+  ];
+}
+
+/** @param output what fio printed with --output-format=json. @throws CfsError (system) where it is something else, or fio failed */
+export function parseFio(output: string): FioTime {
+  // messages of fio may stand before the object
+  const text = output.slice(Math.max(0, output.search(/^\{/m)));
+  try {
+    const { jobs } = JSON.parse(text) as {
+      jobs: { error: number; read: { runtime: number; total_ios: number; io_bytes: number } }[];
+    };
+    const [job] = jobs;
+    if (job === undefined || job.error !== 0) throw new Error(`error ${job?.error}`);
+    const { runtime, total_ios, io_bytes } = job.read;
+    // less than a millisecond is 0 there, and no time to divide by
+    return { ns: Math.max(runtime, 1) * 1e6, reads: total_ios, bytes: io_bytes };
+  } catch (error) {
+    throw new CfsError('system', `Cannot understand what fio printed: ${(error as Error).message}`);
+  }
+}
+
+/** Runs one job. @throws CfsError (system) where it read less than it should */
+export async function runFio(file: string, job: FioJob, bench: Bench): Promise<FioTime> {
+  const { stdout } = await run(['fio', ...fioArguments(file, job)], bench.signal, 'collect');
+  const time = parseFio(stdout.toString());
+  if (time.bytes !== job.bytes)
+    throw new CfsError('system', `fio read ${time.bytes} bytes of ${file}, not ${job.bytes}`);
+  return time;
+}

@@ -1,0 +1,86 @@
+/**
+ * How much memory some processes take, page cache and kernel objects included. A memory cgroup of their own counts
+ * exactly that (cgroup v2, or v1 as it is on older systems); without one the growth of the whole machine is taken, in
+ * which others have a part.
+ */
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { reasonOf } from '../src/base/error.ts';
+
+export interface MemoryMeter {
+  /** How it measures, for the report. */
+  readonly method: string;
+  /** Bytes that are taken now. */
+  read(): number;
+  /** Puts everything back. What was measured must have ended. */
+  end(): void;
+}
+
+interface Hierarchy {
+  readonly version: 1 | 2;
+  /** Where memory cgroups are made. */
+  readonly root: string;
+  /** The file that has the bytes taken. */
+  readonly usage: string;
+}
+
+/** From the text of proc_pid_mountinfo(5): where memory is accounted. */
+export function memoryHierarchies(mountinfo: string): Hierarchy[] {
+  return mountinfo.split('\n').flatMap((line): Hierarchy[] => {
+    const [mount = '', fileSystem = ''] = line.split(' - ');
+    const [type, , options = ''] = fileSystem.split(' ');
+    const root = mount.split(' ')[4] ?? '';
+    if (type === 'cgroup2') return [{ version: 2, root, usage: 'memory.current' }];
+    if (type !== 'cgroup' || !options.split(',').includes('memory')) return [];
+    return [{ version: 1, root, usage: 'memory.usage_in_bytes' }];
+  });
+}
+
+/** Bytes of the page cache, of block devices, and of file systems' own objects, from the text of proc_meminfo(5). */
+export function cachedBytes(meminfo: string): number {
+  const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(meminfo)?.[1] ?? 0);
+  return (field('Cached') + field('Buffers') + field('SReclaimable') + field('AnonPages')) * 1024;
+}
+
+/** A meter of this process and everything that it starts from now on. */
+export function startMemoryMeter(): MemoryMeter {
+  for (const hierarchy of memoryHierarchies(readFileSync('/proc/self/mountinfo', 'utf8'))) {
+    try {
+      return cgroupMeter(hierarchy);
+    } catch {
+      // not allowed, or no memory controller there: the next one, or the whole machine
+    }
+  }
+  const read = (): number => cachedBytes(readFileSync('/proc/meminfo', 'utf8'));
+  return { method: 'growth of Cached, Buffers, SReclaimable and AnonPages of the whole machine', read, end: () => {} };
+}
+
+function cgroupMeter({ version, root, usage }: Hierarchy): MemoryMeter {
+  const home = join(root, ownCgroup(version), 'cgroup.procs');
+  const group = join(root, `cfs-bench-${process.pid}`);
+  mkdirSync(group);
+  const read = (): number => Number(readFileSync(join(group, usage), 'utf8'));
+  const end = (): void => {
+    writeFileSync(home, String(process.pid));
+    rmdirSync(group);
+  };
+  try {
+    read(); // not there where the parent does not hand the controller down
+    writeFileSync(join(group, 'cgroup.procs'), String(process.pid));
+    return { method: `memory cgroup (version ${version})`, read, end };
+  } catch (error) {
+    rmdirSync(group);
+    throw new Error(`Cannot use the cgroup ${group}: ${reasonOf(error)}`);
+  }
+}
+
+/** The path of this process's cgroup in its hierarchy. */
+function ownCgroup(version: 1 | 2): string {
+  const lines = readFileSync('/proc/self/cgroup', 'utf8').split('\n');
+  const line = lines.find((one) => {
+    const controllers = one.split(':')[1] ?? '';
+    return version === 2 ? controllers === '' : controllers.split(',').includes('memory');
+  });
+  if (line === undefined) throw new Error('no cgroup in /proc/self/cgroup');
+  return line.split(':').slice(2).join(':');
+}

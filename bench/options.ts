@@ -1,0 +1,180 @@
+/** The command line of cfs-bench, and what it means. */
+import { existsSync } from 'node:fs';
+import { CfsError } from '../src/base/error.ts';
+import { integerOption, makeCommand } from '../tools/cli.ts';
+import type { Experiment, SystemRow, Workload } from './contract.ts';
+import { estimate, roughly } from './estimate.ts';
+import { EXPERIMENTS } from './experiments.ts';
+import { SYSTEMS } from './systems.ts';
+import { WORKLOADS } from './workloads.ts';
+
+const EXAMPLES = `  cfs-bench --quick                                   a first look, in a few minutes
+  cfs-bench --source /srv/rootfs --minutes 60         everything that fits into an hour
+  cfs-bench --source /srv/rootfs --rounds 9 --details
+  cfs-bench --source /usr --workloads ls,find --systems source,overlayfs,cfs
+  cfs-bench --quick --workloads open --small-files 10000,100000 --systems all
+`;
+
+export interface Options {
+  /** Undefined: nothing but generated trees. */
+  readonly source?: string;
+  readonly quick?: true;
+  readonly rounds: number;
+  /** Seconds. */
+  readonly timeLimit: number;
+  readonly minutes?: number;
+  readonly workloads?: string;
+  readonly systems?: string;
+  readonly largeSize: number;
+  readonly smallFiles: readonly number[];
+  readonly checkoutFiles: number;
+  readonly sharedSize: number;
+  readonly scaleFiles: number;
+  readonly scratch: string;
+  readonly output: string;
+  readonly details?: true;
+  readonly json?: true;
+}
+
+/** What a run measures. */
+export interface Plan {
+  readonly systems: readonly SystemRow[];
+  readonly workloads: readonly Workload[];
+  readonly experiments: readonly Experiment[];
+}
+
+const MIB = 1 << 20;
+const NAME_WIDTH = 18;
+const DEFAULT_ROUNDS = 5;
+
+/** @throws CfsError (usage), CommanderError */
+export function parseOptions(argv: readonly string[]): Options {
+  const systems = SYSTEMS.map(
+    ({ name, description, byDefault }) =>
+      `  ${name.padEnd(NAME_WIDTH)}${description}${byDefault ? '' : '; with "all"'}`,
+  ).join('\n');
+  const workloads = [...WORKLOADS, ...EXPERIMENTS]
+    .map(({ name, title }) => `  ${name.padEnd(NAME_WIDTH)}${title}`)
+    .join('\n');
+  const number = (option: string, min: number, max: number): ((text: string) => number) =>
+    integerOption(option, min, max);
+  const command = makeCommand(
+    'cfs-bench',
+    'Measure reading, packing and mounting against other file systems.',
+    EXAMPLES,
+  )
+    .option('--source <dir>', 'the directory that every system shows')
+    .option(
+      '--quick',
+      'a first look: where nothing else is asked for, a few workloads on a few systems and small generated files',
+    )
+    .option('--systems <list>', 'these, separated by commas, or "all" (default: those below without "all")')
+    .option('--workloads <list>', 'only these, separated by commas')
+    .option('--rounds <n>', 'samples of each figure (default: 5, with --quick 2)', number('--rounds', 1, 1000))
+    .option(
+      '--time-limit <seconds>',
+      'what one system may take in one cell before it gets fewer rounds',
+      number('--time-limit', 1, 86_400),
+      60,
+    )
+    .option('--minutes <n>', 'leave out what is not begun after this time', number('--minutes', 1, 100_000))
+    .option(
+      '--small-files <list>',
+      'also read generated trees of as many small files, e.g. 10000,100000',
+      numberList('--small-files', 1, 1e7),
+    )
+    .option(
+      '--checkout-files <n>',
+      'files in the generated git checkout',
+      number('--checkout-files', 1, 1_000_000),
+      5_000,
+    )
+    .option('--large-size <bytes>', 'size of the large file', number('--large-size', MIB, 1e12), 1024 * MIB)
+    .option(
+      '--shared-size <bytes>',
+      'size of each of the two directories of `shared`',
+      number('--shared-size', MIB, 1e11),
+      128 * MIB,
+    )
+    .option('--scale-files <n>', 'files in the image of `scale`', number('--scale-files', 1, 5e7), 1_000_000)
+    .option('--scratch <dir>', 'where to make a directory to work in; it is removed at the end', '/var/tmp')
+    .option('--output <file>', 'results as JSON; the report goes beside it', defaultOutput())
+    .option('--details', 'also show spread and rates of each figure')
+    .option('--json', 'print the results as JSON instead of tables')
+    .addHelpText('after', `\nSystems:\n${systems}\n\nWorkloads:\n${workloads}`)
+    .allowExcessArguments(false);
+  if (argv.length <= 2) command.outputHelp();
+  return complete(command.parse(argv).opts<Given>());
+}
+
+type Given = Omit<Options, 'rounds' | 'smallFiles'> & Partial<Pick<Options, 'rounds' | 'smallFiles'>>;
+
+/** What --quick means where nothing else is asked for. */
+const QUICK = { rounds: 2, smallFiles: [1000], systems: 'source,overlayfs,cfs,cfs-read', workloads: 'ls,open,tar' };
+
+/** @throws CfsError (usage) where nothing says what to measure: it would take the machine for hours */
+function complete(given: Given): Options {
+  const { source, quick } = given;
+  if (quick === true) return { ...QUICK, ...(source === undefined ? {} : { smallFiles: [] }), ...given };
+  const smallFiles = given.smallFiles ?? [];
+  if (source === undefined && smallFiles.length === 0) {
+    throw new CfsError(
+      'usage',
+      `--source DIR, --small-files N or --quick is missing. Everything takes about ${timeOf(14_000)} for a directory of 14,000 entries, and ${timeOf(140_000)} for one of 140,000. Try 'cfs-bench --help'.`,
+    );
+  }
+  return { rounds: DEFAULT_ROUNDS, ...given, smallFiles };
+}
+
+/** Of all workloads on all systems that are there by default, as root. */
+function timeOf(entries: number): string {
+  const systems = chooseSystems(undefined).length;
+  const states = ['cold', 'dropped', 'warm'] as const;
+  const extent = { entries, workloads: WORKLOADS, states, systems, rounds: DEFAULT_ROUNDS, timeLimit: 60 };
+  return roughly(estimate({ kind: 'source', ...extent }));
+}
+
+/** In a checkout with the other results, elsewhere in the current directory. */
+const defaultOutput = (): string =>
+  existsSync('bench/results') ? 'bench/results/latest.json' : 'cfs-bench-results.json';
+
+/** A parser for commander: whole numbers, separated by commas, each once, in the order of size. */
+export function numberList(option: string, min: number, max: number): (text: string) => readonly number[] {
+  const parse = integerOption(option, min, max);
+  return (text) => {
+    if (text === '0') return []; // none of them
+    const numbers = text.split(',').map((part) => parse(part.trim()));
+    return [...new Set(numbers)].sort((a, b) => a - b);
+  };
+}
+
+/** The rows that `list` names, in the order of the table; all of them without a list. @throws CfsError (usage) */
+export function choose<T extends { readonly name: string }>(
+  option: string,
+  list: string | undefined,
+  rows: readonly T[],
+): T[] {
+  if (list === undefined) return [...rows];
+  const names = list.split(',').map((name) => name.trim());
+  const known = rows.map(({ name }) => name);
+  const unknown = names.filter((name) => !known.includes(name));
+  if (unknown.length > 0) {
+    throw new CfsError('usage', `${option} has no "${unknown.join('", "')}"; there are ${known.join(', ')}`);
+  }
+  return rows.filter(({ name }) => names.includes(name));
+}
+
+function chooseSystems(list: string | undefined): SystemRow[] {
+  if (list === undefined) return SYSTEMS.filter(({ byDefault }) => byDefault);
+  return choose('--systems', list === 'all' ? undefined : list, SYSTEMS);
+}
+
+/** @throws CfsError (usage) for a name that is not known */
+export function makePlan(options: Pick<Options, 'systems' | 'workloads'>): Plan {
+  const names = choose('--workloads', options.workloads, [...WORKLOADS, ...EXPERIMENTS]).map(({ name }) => name);
+  return {
+    systems: chooseSystems(options.systems),
+    workloads: WORKLOADS.filter(({ name }) => names.includes(name)),
+    experiments: EXPERIMENTS.filter(({ name }) => names.includes(name)),
+  };
+}

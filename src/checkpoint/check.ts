@@ -1,0 +1,63 @@
+/**
+ * `cfs-checkpoint check`: whether all files that a checkpoint uses are in a mount as they were. A handle tells that: its
+ * generation is another one where type or content is. A checkpoint tool itself compares sizes at best.
+ */
+import { closeSync, constants, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ESTALE, isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { askMountAt } from '../mount-info/ask-mount-at.ts';
+import { O_PATH, openByHandle } from '../system/file-handle.ts';
+import { errnoText } from '../system/libc.ts';
+import { closeFd } from '../system/syscall.ts';
+import { requireLastingHandles } from './lasting-handles.ts';
+import { namesState } from './names.ts';
+import { FILES_FILE, parseSavedFiles, type SavedFile } from './saved-files.ts';
+
+export interface CheckedFile {
+  readonly path: string;
+  readonly uses: readonly string[];
+  /** Undefined where the file is as it was. */
+  readonly problem: string | undefined;
+}
+
+/**
+ * @param warn told where names of watched files may have been lost before the dump
+ * @throws CfsError: `usage` where there is no such list or mount, or it has driver=fuse-native; `system` where handles cannot be opened
+ */
+export function check(directory: string, mount: string, warn: (line: string) => void): CheckedFile[] {
+  const files = readList(join(directory, FILES_FILE));
+  if (files.some(isWatched) && namesState(directory) === 'lost') warn(LOST);
+  // another file system's inodes could have the same numbers
+  requireLastingHandles(mount, askMountAt(mount).mount);
+  const root = openSync(mount, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    return files.map(({ path, uses, handle }) => ({ path, uses, problem: problemOf(root, { path, uses, handle }) }));
+  } finally {
+    closeSync(root);
+  }
+}
+
+const LOST =
+  'the names of watched files were not held until the dump was done: where memory was scarce, the restore cannot find them';
+
+const isWatched = ({ uses }: SavedFile): boolean => uses.some((use) => / watch of fd \d+$/.test(use));
+
+function readList(path: string): SavedFile[] {
+  try {
+    return parseSavedFiles(readFileSync(path, 'utf8'), path);
+  } catch (error) {
+    if (error instanceof CfsError) throw error;
+    throw new CfsError('usage', `Cannot read ${path}: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+function problemOf(root: number, { handle, path }: SavedFile): string | undefined {
+  const fd = openByHandle(root, handle, O_PATH);
+  if (!isErrno(fd)) {
+    closeFd(fd);
+    return undefined;
+  }
+  if (fd === ESTALE) return 'changed, replaced or removed';
+  throw new CfsError('system', `Cannot open the handle of ${path}: ${errnoText(fd)}`);
+}

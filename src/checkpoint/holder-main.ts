@@ -1,0 +1,59 @@
+/**
+ * A process that holds names of a mount: its settings come on standard input. It ends with the processes that are dumped, by
+ * SIGTERM, or after LONGEST_HOLD_MS.
+ */
+import '../system/exact-paths.ts';
+import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
+import { isErrno } from '../base/errno.ts';
+import { reasonOf } from '../base/error.ts';
+import { pathBytes, shownText } from '../base/path-text.ts';
+import { cloneMount } from '../system/detached-mount.ts';
+import { O_PATH } from '../system/file-handle.ts';
+import { errnoText } from '../system/libc.ts';
+import { waitForEnds, watchProcesses } from '../system/process-end.ts';
+import { dup2, openAt } from '../system/syscall.ts';
+import { HOLDING, type HolderSettings, LONGEST_HOLD_MS, markHeld, markHolding } from './names.ts';
+
+const STDIN = 0;
+const STDOUT = 1;
+
+/** Opens each name; through a copy of the mount, so that the mount itself is not busy. @returns why not */
+function hold({ mountpoint, names }: HolderSettings): string | undefined {
+  const root = cloneMount(mountpoint);
+  if (isErrno(root)) return `the mount cannot be copied: ${errnoText(root)}`;
+  for (const name of names) {
+    // by name: a handle would lead to an inode without one
+    const fd = openAt(root, pathBytes(name === '' ? '.' : name), O_PATH | constants.O_NOFOLLOW);
+    if (isErrno(fd)) return `${shownText(name)}: ${errnoText(fd)}`;
+  }
+  return undefined;
+}
+
+function start(settings: HolderSettings): readonly number[] | string {
+  const problem = hold(settings);
+  if (problem !== undefined) return problem;
+  const processes = watchProcesses(settings.pids);
+  if (isErrno(processes)) return `processes cannot be waited for: ${errnoText(processes)}`;
+  markHolding(settings.directory);
+  return processes;
+}
+
+function tell(text: string): void {
+  writeSync(STDOUT, text);
+  const fd = openSync('/dev/null', 'r+');
+  dup2(fd, STDIN);
+  dup2(fd, STDOUT);
+  closeSync(fd);
+}
+
+const settings = JSON.parse(readFileSync(STDIN, 'utf8')) as HolderSettings;
+process.title = shownText(`cfs-checkpoint holds names of ${settings.mountpoint} for ${settings.directory}`);
+let processes: readonly number[] | string;
+try {
+  processes = start(settings);
+} catch (error) {
+  processes = reasonOf(error);
+}
+tell(typeof processes === 'string' ? processes : HOLDING);
+// no handler for signals: this blocks, and SIGTERM ends it
+if (typeof processes !== 'string' && waitForEnds(processes, LONGEST_HOLD_MS)) markHeld(settings.directory);

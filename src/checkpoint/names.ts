@@ -1,0 +1,171 @@
+/**
+ * Holding the names of watched files from `prepare` until the dump is done. The kernel forgets a name that nobody uses when memory
+ * gets scarce, and a watch uses none: so a process of its own, holder-main.ts, keeps each file open (O_PATH). What it does is in a
+ * file of the dump's directory.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ESRCH, errnoOf } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { programPath } from '../base/installation.ts';
+import { replaceFile } from '../system/durable-file.ts';
+
+/** The name of the file in a directory of a checkpoint. */
+export const NAMES_FILE = 'cfs-names.json';
+const FORMAT = 'cfs-checkpoint-names';
+const FORMAT_VERSION = 1;
+
+/** Names are held no longer, whatever became of the dump. */
+export const LONGEST_HOLD_MS = 3_600_000;
+const LOOK_MS = 10;
+const PATIENCE_MS = 10_000;
+
+/** A process that cannot be taken for another one later. */
+interface Holder {
+  readonly pid: number;
+  /** In ticks since the machine started. */
+  readonly startTime: string;
+  /** Of the machine's start. */
+  readonly boot: string;
+}
+
+/** What a holder is told on its standard input. */
+export interface HolderSettings {
+  readonly directory: string;
+  readonly mountpoint: string;
+  /** In the mount, without a slash before them. */
+  readonly names: readonly string[];
+  /** It ends with the last of these processes. */
+  readonly pids: readonly number[];
+}
+
+/** `held`: until the processes ended, or somebody said that the dump is done. `lost`: nobody knows for how long. */
+export type NamesState = 'holding' | 'held' | 'lost';
+
+/**
+ * Starts a process that holds the names, in the place of one that does it for this directory already.
+ * @returns its process id
+ * @throws CfsError (system) where they cannot be held
+ */
+export async function holdNames(settings: HolderSettings): Promise<number> {
+  const child = spawn(process.execPath, [programPath('cfs-hold-names.js')], {
+    cwd: '/',
+    detached: true,
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  const fail = (reason: string): never => {
+    throw new CfsError('system', `the names of watched files are not held: ${reason}`);
+  };
+  const failed = once(child, 'error').then(([error]) => fail(reasonOf(error)));
+  (child.stdin as Writable).on('error', () => undefined).end(JSON.stringify(settings));
+  const told = await Promise.race([answerOf(child.stdout as Readable), failed]);
+  if (told !== HOLDING || child.pid === undefined) return fail(told === '' ? 'the process that does it ended' : told);
+  child.unref();
+  return child.pid;
+}
+
+/** What a holder says when all names are held; else why they are not. */
+export const HOLDING = 'holding';
+
+async function answerOf(output: Readable): Promise<string> {
+  let text = '';
+  for await (const chunk of output) text += String(chunk);
+  return text.trim();
+}
+
+/**
+ * Says that the dump is done: the names need not be held any more.
+ * @returns false where nobody holds any
+ */
+export async function releaseNames(directory: string): Promise<boolean> {
+  if (namesState(directory) !== 'holding') return false;
+  await endHolder(directory);
+  markHeld(directory);
+  return true;
+}
+
+/** Ends the process that holds names for this directory, and forgets that there was one. */
+export async function forgetNames(directory: string): Promise<void> {
+  await endHolder(directory);
+  rmSync(join(directory, NAMES_FILE), { force: true });
+}
+
+/** For the holder, before it says so. */
+export const markHolding = (directory: string): void => save(directory, { holder: identityOf(process.pid) });
+
+/** For the holder, when its processes have ended. */
+export const markHeld = (directory: string): void => save(directory, { held: true });
+
+export function namesState(directory: string): NamesState {
+  const { holder, held } = load(directory);
+  if (held === true) return 'held';
+  return holder !== undefined && isThere(holder) ? 'holding' : 'lost';
+}
+
+async function endHolder(directory: string): Promise<void> {
+  const { holder } = load(directory);
+  if (holder === undefined || !isThere(holder)) return;
+  try {
+    process.kill(holder.pid, 'SIGTERM');
+  } catch (error) {
+    if (errnoOf(error) === ESRCH) return;
+    throw new CfsError(
+      'system',
+      `Cannot end process ${holder.pid}, which holds names for ${directory}: ${reasonOf(error)}`,
+    );
+  }
+  for (const end = Date.now() + PATIENCE_MS; isThere(holder); await sleep(LOOK_MS)) {
+    if (Date.now() > end)
+      throw new CfsError('system', `Process ${holder.pid}, which holds names for ${directory}, does not end`);
+  }
+}
+
+interface Names {
+  readonly holder?: Holder;
+  readonly held?: true;
+}
+
+function save(directory: string, names: Names): void {
+  const text = JSON.stringify({ format: FORMAT, version: FORMAT_VERSION, ...names }, null, 2);
+  replaceFile(join(directory, NAMES_FILE), Buffer.from(`${text}\n`), false);
+}
+
+/** Nothing where the file is missing, or is not one that this version knows: then nobody can say that names were held. */
+function load(directory: string): Names {
+  try {
+    const path = join(directory, NAMES_FILE);
+    if (!existsSync(path)) return {};
+    const { format, version, holder, held } = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+    if (format !== FORMAT || version !== FORMAT_VERSION) return {};
+    return { ...(isHolder(holder) ? { holder } : {}), ...(held === true ? { held } : {}) };
+  } catch {
+    return {};
+  }
+}
+
+const isHolder = (value: unknown): value is Holder => {
+  const { pid, startTime, boot } = (value ?? {}) as Partial<Record<keyof Holder, unknown>>;
+  return Number.isInteger(pid) && (pid as number) > 1 && typeof startTime === 'string' && typeof boot === 'string';
+};
+
+const identityOf = (pid: number): Holder => ({ pid, startTime: startTimeOf(pid) ?? '', boot: bootId() });
+
+const isThere = ({ pid, startTime, boot }: Holder): boolean => boot === bootId() && startTimeOf(pid) === startTime;
+
+const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+
+/** Undefined where the process has ended. */
+function startTimeOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // what follows the name, which may hold blanks and parentheses: the state is the third field, the start the 22nd
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
+}

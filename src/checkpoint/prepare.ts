@@ -1,0 +1,142 @@
+/**
+ * `cfs-checkpoint prepare`: what has to be done before a checkpoint tool dumps processes that use a mount.
+ *
+ * Such a tool finds a watched file by its handle and then asks /proc/self/fd for its path, which is "/" while the kernel
+ * has no name of the inode: nobody has looked one up since it was evicted. So each is looked up once.
+ */
+import { closeSync, constants, lstatSync, openSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { printable } from '../base/bytes.ts';
+import { isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { type FileHandle, formatHandle } from '../base/handle-format.ts';
+import { pathText } from '../base/path-text.ts';
+import { SOURCES_FILE } from '../mount/find-sources.ts';
+import { askMountAt, mountpointOf } from '../mount-info/ask-mount-at.ts';
+
+import { pathOfFd } from '../mount-info/open-path.ts';
+import { jsonOfSources } from '../mount-info/saved-sources.ts';
+import { replaceFile } from '../system/durable-file.ts';
+import { O_PATH, openByHandle } from '../system/file-handle.ts';
+import { errnoText } from '../system/libc.ts';
+import { closeFd } from '../system/syscall.ts';
+import { filesInUse, type UsedFile } from './files-in-use.ts';
+import { requireLastingHandles } from './lasting-handles.ts';
+import { forgetNames, type HolderSettings, holdNames } from './names.ts';
+import { processTree } from './processes.ts';
+import { FILES_FILE, formatSavedFiles } from './saved-files.ts';
+
+export interface Prepared {
+  readonly mountpoint: string;
+  /** The named processes and their descendants. */
+  readonly processes: readonly number[];
+  readonly files: number;
+  readonly watched: number;
+  /** The process that holds the names of watched files; undefined where there are none, or it was not wanted. */
+  readonly holder: number | undefined;
+  /** The list for cfs-mount --from, and that of the files for `check`. */
+  readonly sourceList: string;
+  readonly fileList: string;
+}
+
+export interface PrepareOptions {
+  /** Whether the names of watched files are held until the processes end. */
+  readonly hold: boolean;
+  /** Told of files that have no path which a checkpoint tool could use, and where names cannot be held. */
+  readonly warn: (line: string) => void;
+}
+
+/**
+ * @param mount a directory of the mount
+ * @param directory where the lists are written
+ * @throws CfsError: `usage` for what is no mount, no process, or a mount of driver=fuse-native, `system` where a watched file cannot be found
+ */
+export async function prepare(
+  mount: string,
+  pids: readonly number[],
+  directory: string,
+  { hold, warn }: PrepareOptions,
+): Promise<Prepared> {
+  const { mount: record, sources } = askMountAt(mount);
+  requireLastingHandles(mount, record);
+  const mountpoint = mountpointOf(mount) ?? record.mountpoint;
+  const processes = processTree(pids);
+  const root = openSync(mount, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    const files = filesInUse(processes, statSync(mount, { bigint: true }).dev);
+    const found = new Map(files.map((file) => [file.handle, lookUp(root, file, warn)] as const));
+    const sourceList = join(directory, SOURCES_FILE);
+    const fileList = join(directory, FILES_FILE);
+    save(sourceList, `${JSON.stringify(jsonOfSources(record, mountpoint, sources), null, 2)}\n`);
+    save(
+      fileList,
+      formatSavedFiles(files, (handle) => found.get(handle)?.shown ?? new Uint8Array()),
+    );
+    const watched = files.filter(({ isWatched }) => isWatched);
+    const names = watched.flatMap(({ handle }) => nameBelow(mountpoint, found.get(handle)?.path) ?? []);
+    const settings = { directory, mountpoint: pathText(mountpoint), names, pids: processes };
+    await forgetNames(directory);
+    const holder = hold && names.length > 0 ? await holderOf(settings, warn) : undefined;
+    const counts = { files: files.length, watched: watched.length };
+    return { mountpoint: printable(mountpoint), processes, ...counts, holder, sourceList, fileList };
+  } finally {
+    closeSync(root);
+  }
+}
+
+/** Undefined where they cannot be held: the lists are good all the same. */
+async function holderOf(settings: HolderSettings, warn: (line: string) => void): Promise<number | undefined> {
+  try {
+    return await holdNames(settings);
+  } catch (error) {
+    if (!(error instanceof CfsError)) throw error;
+    warn(`${error.message}. Dump at once: where memory gets scarce before, the restore may fail.`);
+    return undefined;
+  }
+}
+
+/** In the text of base/path-text.ts, without a slash before it; undefined for what another mount shows. */
+function nameBelow(mountpoint: Uint8Array, path: Buffer | undefined): string | undefined {
+  const above = Buffer.from(mountpoint);
+  if (path === undefined || path.equals(above)) return undefined;
+  const begin = above.length === 1 ? 1 : above.length + 1;
+  const isBelow = path.subarray(0, above.length).equals(above) && path[begin - 1] === 0x2f;
+  return isBelow ? pathText(path.subarray(begin)) : undefined;
+}
+
+/** Has the kernel look up a path of the file. @returns that path, and what people are shown: the one in the image */
+function lookUp(
+  root: number,
+  { handle, uses }: UsedFile,
+  warn: (line: string) => void,
+): { readonly path: Buffer | undefined; readonly shown: Uint8Array } {
+  const { path, imagePath, problem, isTooLong } = placeOf(root, handle, uses);
+  // no reason to leave the others: a checkpoint tool says itself that it cannot name this one
+  if (isTooLong) warn(`${nameOf(handle, uses)}, has ${problem}. CRIU cannot dump what uses it.`);
+  if (isTooLong) return { path: undefined, shown: imagePath ?? new Uint8Array() };
+  if (path === undefined) throw new CfsError('system', `Cannot find the path of ${nameOf(handle, uses)}: ${problem}`);
+  // leads a disconnected inode to its name; what it gives is of no interest
+  lstatSync(path);
+  return { path, shown: imagePath ?? path };
+}
+
+function placeOf(root: number, handle: FileHandle, uses: readonly string[]): ReturnType<typeof pathOfFd> {
+  const fd = openByHandle(root, handle, O_PATH);
+  if (isErrno(fd)) throw new CfsError('system', `Cannot open ${nameOf(handle, uses)}: ${errnoText(fd)}`);
+  try {
+    return pathOfFd(fd);
+  } finally {
+    closeFd(fd);
+  }
+}
+
+const nameOf = (handle: FileHandle, uses: readonly string[]): string =>
+  `handle ${formatHandle(handle)}, which process ${uses[0]} uses`;
+
+function save(path: string, text: string): void {
+  try {
+    replaceFile(path, Buffer.from(text), true);
+  } catch (error) {
+    throw new CfsError('system', `Cannot write ${path}: ${reasonOf(error)}`, { cause: error });
+  }
+}

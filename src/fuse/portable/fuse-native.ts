@@ -1,0 +1,350 @@
+/**
+ * The portable driver: a `Filesystem` mounted through the npm package `fuse-native` and libfuse 2.
+ *
+ * libfuse 2 speaks paths, FUSE 7.19 and text, so it does not carry everything. Nothing is shown wrong
+ * in silence:
+ *
+ * | feature | here |
+ * |---|---|
+ * | names that are not UTF-8, or have U+FFFD (N-API's mark for what is not) | hidden and logged; EILSEQ by name |
+ * | symbolic link targets that are not UTF-8 | EILSEQ |
+ * | xattr names that are not UTF-8 | listed as they are; EILSEQ when read. Values are bytes and exact |
+ * | 52-bit stable ids | `st_ino` has 32 bits, distinct in a mount: see ShownInodes |
+ * | nanoseconds | cut to milliseconds |
+ * | times before 1970 | 1970-01-01T00:00:00Z, and a line in the log |
+ * | file handles | libfuse's node numbers: ESTALE once the inode leaves the cache, another file's after a remount |
+ * | POSIX ACLs | readable, but the kernel checks mode bits only: refused together with `allowOther` |
+ * | SEEK_HOLE, SEEK_DATA, FUSE passthrough, readdirplus | not in the protocol of libfuse 2 |
+ * | hard links | same `st_ino` and `st_nlink`, but each name has its own page cache |
+ *
+ * The operations run on the thread that mounted: the main thread, since fuse-native.c uses uv_default_loop().
+ * A synchronous call of this thread into its own mount waits for itself.
+ */
+import { execFile } from 'node:child_process';
+import { closeSync, readdirSync, readlinkSync } from 'node:fs';
+import { realpath, stat, statfs } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { isMainThread } from 'node:worker_threads';
+import { EBUSY, EINVAL, EPERM, type Errno, errnoName } from '../../base/errno.ts';
+import { CfsError, reasonOf } from '../../base/error.ts';
+import { hasEscapes } from '../../base/path-text.ts';
+import type { Filesystem } from '../../fs/filesystem.ts';
+import { listMounts, mountAt } from '../../system/mount-table.ts';
+import { MNT_DETACH, setInherit, UMOUNT_NOFOLLOW, umount2 } from '../../system/syscall.ts';
+import type { KernelMountOptions } from '../kernel-mount.ts';
+import { Operations } from './fuse-native-operations.ts';
+import { type FuseNativeBinding, loadFuseNative } from './libfuse.ts';
+
+/** `allowOther` without root: /etc/fuse.conf must say user_allow_other. */
+export interface FuseNativeOptions extends KernelMountOptions {
+  /** Takes one line for each thing that a person should know. */
+  log(line: string): void;
+}
+
+export interface FuseNativeMount {
+  /** The mount point, absolute and without symbolic links. */
+  readonly mountpoint: string;
+  /**
+   * Unmounts, and resolves when `ended` does. Rejects with a CfsError where the mount is in use. With `lazy` it
+   * takes the mount out of the tree at once and resolves then; files that are open stay readable, and `ended`
+   * follows when the last is closed.
+   */
+  unmount(options?: { readonly lazy?: boolean }): Promise<void>;
+  /** Resolves when no request can come any more, whoever unmounted, and all is closed. Never rejects. */
+  readonly ended: Promise<void>;
+}
+
+const DEVICE = '/dev/fuse';
+const STDERR = 2;
+/** How often it is looked whether somebody unmounted. One readlink(2) each time. */
+const WATCH_INTERVAL_MS = 200;
+/** The same while `unmount` waits. */
+const UNMOUNT_INTERVAL_MS = 5;
+/** "For ever", in seconds: an image does not change. */
+const CACHE_SECONDS = 2 ** 31 - 1;
+/** `NAPI_ARGV_UTF8(…, 1024, …)` in fuse_native_mount cuts what is longer. */
+const MAX_ARGUMENT_BYTES = 1023;
+
+/** What the native side points into. Never freed: libuv keeps the handles in it to the end of the process. */
+const keptForNative: object[] = [];
+/** Mounts that have not ended, by descriptor of /dev/fuse. */
+const living = new Map<number, Mount>();
+
+/**
+ * Mounts `fs`, read-only, and resolves when the mount answers. Must be called on the main thread, which then
+ * calls `fs` too. Not root: the directory must be empty, and fusermount in $PATH. Throws a CfsError of kind `mount`.
+ */
+export async function mountFuseNative(fs: Filesystem, options: FuseNativeOptions): Promise<FuseNativeMount> {
+  refuseWhatIsNotCarried(fs, options);
+  const mountpoint = await resolveMountpoint(options.mountpoint);
+  const optionString = libfuseOptions(options);
+  const underlying = (await stat(mountpoint)).dev;
+  const log = neverThrowing((line) => options.log(line));
+  const native = loadFuseNative(log);
+  const operations = new Operations(fs, native, log);
+
+  let onInit = (): void => {};
+  const initialized = new Promise<void>((resolve) => {
+    onInit = resolve;
+  });
+  const { thread, device } = startNative(native, operations, mountpoint, optionString, onInit);
+  const mount = new Mount(native, operations, mountpoint, thread, device);
+  await Promise.race([initialized, mount.ended]);
+  await mount.confirm(underlying);
+  return mount;
+}
+
+/** A log that fails must cost no answer and no unmount. */
+function neverThrowing(log: (line: string) => void): (line: string) => void {
+  return (line) => {
+    try {
+      log(line);
+    } catch {
+      // there is nobody left to tell
+    }
+  };
+}
+
+function refuseWhatIsNotCarried(fs: Filesystem, options: FuseNativeOptions): void {
+  if (hasEscapes(options.mountpoint)) {
+    throw new CfsError(
+      'mount',
+      `Cannot mount on ${options.mountpoint} with fuse-native: it takes mount points in UTF-8 only. Use the kernel driver, or another mount point.`,
+    );
+  }
+  if (!isMainThread) throw new CfsError('mount', 'Cannot mount with fuse-native from a worker thread.');
+  // FUSE_POSIX_ACL came with FUSE 7.26. Without it the owning group gets the group bits, which are the ACL's mask.
+  if (options.allowOther && fs.features.acls) {
+    throw new CfsError(
+      'mount',
+      'Cannot mount this image for other users with fuse-native: it has POSIX ACLs, and under libfuse 2 the kernel ' +
+        'does not enforce them. Use the kernel driver, or do not allow other users.',
+    );
+  }
+}
+
+/** The real path: umount2 is told not to follow links, and another may be put in the way later. */
+async function resolveMountpoint(mountpoint: string): Promise<string> {
+  let real: string;
+  try {
+    real = await realpath(mountpoint);
+    if (!(await stat(real)).isDirectory()) throw new Error('it is not a directory');
+  } catch (cause) {
+    throw new CfsError('mount', `Cannot mount on ${mountpoint}: ${reasonOf(cause)}.`, { cause });
+  }
+  checkArgument(real, `the mount point ${real}`);
+  return real;
+}
+
+/** The -o argument; see mount.fuse(8). Commas and backslashes in a value are escaped (libfuse, lib/fuse_opt.c). */
+function libfuseOptions(options: FuseNativeOptions): string {
+  const source = (options.source || 'cfs').replace(/[\\,]/g, '\\$&');
+  const list = [
+    'ro,default_permissions',
+    options.suid ? 'suid' : 'nosuid',
+    options.dev ? 'dev' : 'nodev',
+    `subtype=cfs,fsname=${source}`,
+    'use_ino,kernel_cache',
+    `entry_timeout=${CACHE_SECONDS},attr_timeout=${CACHE_SECONDS},negative_timeout=${CACHE_SECONDS}`,
+  ];
+  if (!options.exec) list.push('noexec');
+  if (options.noatime) list.push('noatime');
+  if (options.allowOther) list.push('allow_other');
+  // mount(2) does not ask for an empty directory, but libfuse 2 does; fusermount3 does not know the option.
+  if (process.geteuid?.() === 0) list.push('nonempty');
+  const text = `-o${list.join(',')}`;
+  checkArgument(text, `the source ${options.source}`);
+  return text;
+}
+
+function checkArgument(text: string, what: string): void {
+  if (Buffer.byteLength(text) > MAX_ARGUMENT_BYTES) {
+    throw new CfsError('mount', `Cannot mount with fuse-native: ${what} is too long (about 1,000 bytes are possible).`);
+  }
+}
+
+/** Calls mount(2) and starts libfuse's threads; `device` is the descriptor that they read. */
+function startNative(
+  native: FuseNativeBinding,
+  operations: Operations,
+  mountpoint: string,
+  optionString: string,
+  onInit: () => void,
+): { readonly thread: Buffer; readonly device: number } {
+  const { handlers, implemented } = operations.table(onInit);
+  const thread = Buffer.alloc(native.sizeof_fuse_thread_t);
+  const allocate = (size: number): Buffer => {
+    const memory = Buffer.alloc(size);
+    keptForNative.push(memory);
+    return memory;
+  };
+  keptForNative.push(thread);
+  const before = fuseDescriptors();
+  // Node makes its standard streams close-on-exec, so fusermount could not say why it refused.
+  setInherit(STDERR, true);
+  try {
+    native.fuse_native_mount(mountpoint, optionString, thread, {}, allocate, handlers, implemented);
+  } catch (cause) {
+    abandon(native, mountpoint, thread, before);
+    throw new CfsError('mount', `Cannot mount on ${mountpoint}: libfuse failed; it says why on stderr.`, { cause });
+  } finally {
+    setInherit(STDERR, false);
+  }
+  const [device] = newDescriptors(before);
+  if (device === undefined) {
+    umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
+    throw new CfsError('mount', `Cannot mount on ${mountpoint}: the descriptor of ${DEVICE} was not found in /proc.`);
+  }
+  // libfuse opens it without O_CLOEXEC: a child that inherits it would keep a dead mount from failing.
+  setInherit(device, false);
+  return { thread, device };
+}
+
+/** After a failure: fuse_native_mount may have mounted, and hold the event loop. */
+function abandon(native: FuseNativeBinding, mountpoint: string, thread: Buffer, before: ReadonlySet<number>): void {
+  for (const descriptor of newDescriptors(before)) {
+    umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
+    closeSync(descriptor);
+  }
+  native.fuse_native_unmount(mountpoint, thread);
+}
+
+function fuseDescriptors(): Set<number> {
+  return new Set(readdirSync('/proc/self/fd').map(Number).filter(isFuseDevice));
+}
+
+function newDescriptors(before: ReadonlySet<number>): number[] {
+  return [...fuseDescriptors()].filter((descriptor) => !before.has(descriptor));
+}
+
+function isFuseDevice(descriptor: number): boolean {
+  try {
+    return readlinkSync(`/proc/self/fd/${descriptor}`) === DEVICE;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * A mount from mount(2) to the end of libfuse's session. fuse-native does not tell when that is, whoever
+ * unmounts. But libfuse closes its descriptor then, after the last request (fuse_unmount in start_fuse_thread),
+ * and that is what is looked for: node cannot poll(2) a descriptor that is not its own. /proc/self/mountinfo would
+ * tell too early, since a mount that was detached lazily still serves its open files.
+ */
+class Mount implements FuseNativeMount {
+  readonly mountpoint: string;
+  readonly ended: Promise<void>;
+  readonly #native: FuseNativeBinding;
+  readonly #operations: Operations;
+  readonly #thread: Buffer;
+  readonly #descriptor: number;
+  #mountId = -1;
+  #watch: NodeJS.Timeout | undefined;
+  #isOver = false;
+  #onEnd: () => void = () => {};
+
+  constructor(
+    native: FuseNativeBinding,
+    operations: Operations,
+    mountpoint: string,
+    thread: Buffer,
+    descriptor: number,
+  ) {
+    this.#native = native;
+    this.#operations = operations;
+    this.mountpoint = mountpoint;
+    this.#thread = thread;
+    this.#descriptor = descriptor;
+    this.ended = new Promise((resolve) => {
+      this.#onEnd = resolve;
+    });
+    const previous = living.get(descriptor);
+    if (previous !== undefined) previous.#finish(); // it ended unseen, and its descriptor was used again
+    living.set(descriptor, this);
+    this.#watchEvery(WATCH_INTERVAL_MS);
+  }
+
+  /** Asks the mount for its root, so that a file system that cannot even answer that is not left mounted. */
+  async confirm(underlying: number): Promise<void> {
+    try {
+      const { dev } = await stat(this.mountpoint);
+      const id = mountAt(this.mountpoint)?.mountId;
+      if (dev === underlying || id === undefined) throw new Error('it was unmounted at once');
+      this.#mountId = id;
+    } catch (cause) {
+      if (!this.#isOver) await this.#detach(true).catch(() => {});
+      throw new CfsError('mount', `Cannot mount on ${this.mountpoint}: ${reasonOf(cause)}.`, { cause });
+    }
+  }
+
+  async unmount(options: { readonly lazy?: boolean } = {}): Promise<void> {
+    const lazy = options.lazy ?? false;
+    this.#look();
+    if (this.#isOver) return this.ended;
+    if (mountAt(this.mountpoint)?.mountId === this.#mountId) await this.#detach(lazy);
+    else if (listMounts().some(({ mountId }) => mountId === this.#mountId)) {
+      throw this.#cannotUnmount('something else is mounted over it, or it was moved; unmount that first');
+    } // else somebody detached it before
+    if (lazy) return;
+    this.#watchEvery(UNMOUNT_INTERVAL_MS);
+    await this.ended;
+  }
+
+  /** Takes the mount out of the tree. */
+  async #detach(lazy: boolean): Promise<void> {
+    const result: Errno | 0 = umount2(this.mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0));
+    if (result === 0 || result === EINVAL) return; // EINVAL: no longer a mount point
+    if (result === EPERM) return this.#detachAsUser(lazy);
+    if (result === EBUSY) {
+      throw this.#cannotUnmount('it is in use; close what is open there (fuser -vm shows who), or unmount lazily');
+    }
+    throw this.#cannotUnmount(errnoName(result));
+  }
+
+  /** As a user who is not root: fuse 3's helper, or fuse 2's. */
+  async #detachAsUser(lazy: boolean): Promise<void> {
+    const args = [lazy ? '-uz' : '-u', '--', this.mountpoint];
+    const run = promisify(execFile);
+    try {
+      await run('fusermount3', args).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error;
+        return run('fusermount', args);
+      });
+    } catch (error) {
+      const said = (error as { readonly stderr?: string }).stderr?.trim();
+      throw this.#cannotUnmount(said || reasonOf(error));
+    }
+  }
+
+  #cannotUnmount(reason: string): CfsError {
+    return new CfsError('mount', `Cannot unmount ${this.mountpoint}: ${reason}.`);
+  }
+
+  #watchEvery(milliseconds: number): void {
+    clearInterval(this.#watch);
+    if (!this.#isOver) this.#watch = setInterval(() => this.#look(), milliseconds);
+  }
+
+  #look(): void {
+    if (!this.#isOver && !isFuseDevice(this.#descriptor)) this.#finish();
+  }
+
+  #finish(): void {
+    this.#isOver = true;
+    clearInterval(this.#watch);
+    if (living.get(this.#descriptor) === this) living.delete(this.#descriptor);
+    this.#native.fuse_native_unmount(this.mountpoint, this.#thread);
+    this.#operations.end();
+    void this.#removeDeadMount().finally(this.#onEnd);
+  }
+
+  /** An aborted connection (umount -f, or `abort` in fusectl) ends the session and leaves a mount that is dead. */
+  async #removeDeadMount(): Promise<void> {
+    try {
+      await statfs(this.mountpoint);
+    } catch (error) {
+      // Nobody can have mounted something that lives here instead: that would have answered.
+      if ((error as NodeJS.ErrnoException).code === 'ENOTCONN') await this.#detach(true).catch(() => {});
+    }
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * What a mount has done since its server started: numbers that each thread counts for itself in shared memory, so that
+ * counting costs an addition, and that are added up when somebody asks.
+ */
+import {
+  EINVAL,
+  EISDIR,
+  ENAMETOOLONG,
+  ENODATA,
+  ENOENT,
+  ENOSYS,
+  ENOTDIR,
+  ENOTTY,
+  ENXIO,
+  EOPNOTSUPP,
+  ERANGE,
+  EROFS,
+  type Errno,
+  errnoName,
+} from '../base/errno.ts';
+import type { RepositoryOutcome } from '../base/log.ts';
+
+export const OUTCOMES: readonly RepositoryOutcome[] = ['served', 'missing', 'damaged', 'failed'];
+
+const OPCODES = 64;
+const ERRNOS = 256;
+const MISCELLANEOUS = 8;
+const BYTES_READ = 0;
+const SLOW = 1;
+
+/**
+ * What a healthy mount answers, too: that something is not there, is not of this kind, cannot be changed, or is not
+ * implemented, so that the kernel does without it. None of these is counted among the errors.
+ */
+const ANSWERS: ReadonlySet<Errno> = new Set([
+  ENOSYS,
+  EOPNOTSUPP,
+  ENODATA,
+  ERANGE,
+  ENOTTY,
+  ENXIO,
+  ENOENT,
+  ENOTDIR,
+  EISDIR,
+  EINVAL,
+  ENAMETOOLONG,
+  EROFS,
+]);
+
+/** Shared memory for `threads` threads of a mount with so many repositories. */
+export interface CounterMemory {
+  readonly buffer: SharedArrayBuffer;
+  readonly repositories: number;
+}
+
+const rowSize = (repositories: number): number => OPCODES + ERRNOS + MISCELLANEOUS + repositories * OUTCOMES.length;
+
+export function allocateCounters(threads: number, repositories: number): CounterMemory {
+  return { buffer: new SharedArrayBuffer(threads * rowSize(repositories) * 8), repositories };
+}
+
+/** The numbers of one thread. */
+export class Counters {
+  readonly #row: Float64Array;
+
+  constructor({ buffer, repositories }: CounterMemory, thread: number) {
+    const size = rowSize(repositories);
+    this.#row = new Float64Array(buffer, thread * size * 8, size);
+  }
+
+  request(opcode: number): void {
+    this.#add(opcode < OPCODES ? opcode : 0);
+  }
+
+  /** A request that was answered with an error number. */
+  error(errno: Errno): void {
+    if (ANSWERS.has(errno)) return;
+    this.#add(OPCODES + Math.min(-errno, ERRNOS - 1));
+  }
+
+  bytesRead(bytes: number): void {
+    this.#add(OPCODES + ERRNOS + BYTES_READ, bytes);
+  }
+
+  /** A request that took longer than a second. */
+  slow(): void {
+    this.#add(OPCODES + ERRNOS + SLOW);
+  }
+
+  /** @param repository its place in the order in which they are asked */
+  repository(repository: number, outcome: RepositoryOutcome): void {
+    this.#add(OPCODES + ERRNOS + MISCELLANEOUS + repository * OUTCOMES.length + OUTCOMES.indexOf(outcome));
+  }
+
+  #add(index: number, n = 1): void {
+    this.#row[index] = (this.#row[index] as number) + n;
+  }
+}
+
+/** All threads together. */
+export interface CounterTotals {
+  /** By opcode; those that were asked for. */
+  readonly requests: ReadonlyMap<number, number>;
+  /** By name: "EIO". Only what says that something is wrong. */
+  readonly errors: Readonly<Record<string, number>>;
+  readonly bytesRead: number;
+  readonly slow: number;
+  /** In the order in which they are asked. */
+  readonly repositories: readonly Readonly<Record<RepositoryOutcome, number>>[];
+}
+
+export function totalsOf({ buffer, repositories }: CounterMemory): CounterTotals {
+  const size = rowSize(repositories);
+  const all = new Float64Array(buffer);
+  const sum = new Float64Array(size);
+  for (let i = 0; i < all.length; i++) sum[i % size] = (sum[i % size] as number) + (all[i] as number);
+  const requests = new Map<number, number>();
+  for (let opcode = 0; opcode < OPCODES; opcode++) {
+    if ((sum[opcode] as number) > 0) requests.set(opcode, sum[opcode] as number);
+  }
+  const errors: Record<string, number> = {};
+  for (let errno = 0; errno < ERRNOS; errno++) {
+    const n = sum[OPCODES + errno] as number;
+    if (n > 0) errors[errnoName(-errno as Errno)] = n;
+  }
+  const at = OPCODES + ERRNOS + MISCELLANEOUS;
+  return {
+    requests,
+    errors,
+    bytesRead: sum[OPCODES + ERRNOS + BYTES_READ] as number,
+    slow: sum[OPCODES + ERRNOS + SLOW] as number,
+    repositories: Array.from({ length: repositories }, (_, i) => {
+      const [served, missing, damaged, failed] = sum.subarray(at + i * OUTCOMES.length, at + (i + 1) * OUTCOMES.length);
+      return { served, missing, damaged, failed } as Record<RepositoryOutcome, number>;
+    }),
+  };
+}

@@ -1,0 +1,162 @@
+/**
+ * `cfs-mount --from`: the sources of a saved list, found again. A source is where it was, or where its handle leads to
+ * now; and it is the same one, by the uuids of repository and file system, unless -o uuid=off says not to look.
+ */
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { printable } from '../base/bytes.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { type ImageDigest, parseImageDigest } from '../base/image-digest.ts';
+import { pathText } from '../base/path-text.ts';
+import { imageVerityDigest, readImageId } from '../image/image-file.ts';
+import { parseSavedSources, type SavedSource, type SavedSources } from '../mount-info/saved-sources.ts';
+import { openRepository } from '../store/open-repository.ts';
+import type { UuidMode } from './option-words.ts';
+import { fileSystemUuidAt, pathsByHandle } from './paths-by-handle.ts';
+
+/** The name of the list in a directory of a checkpoint. */
+export const SOURCES_FILE = 'cfs-sources.json';
+
+/**
+ * Reads a saved list.
+ * @param path a file, or a directory with a SOURCES_FILE in it
+ * @throws CfsError (usage)
+ */
+export function readSavedSources(path: string): SavedSources {
+  let text: string;
+  try {
+    const file = statSync(path).isDirectory() ? join(path, SOURCES_FILE) : path;
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new CfsError('usage', `Cannot read the source list ${path}: ${reasonOf(error)}`, { cause: error });
+  }
+  return parseSavedSources(text, path);
+}
+
+/**
+ * Where the image with this id, or fs-verity digest, is now: where it was, at its name in the directory that its handle leads to, or where its
+ * own handle leads to. Where another image took its place and it is nowhere else, that place.
+ * @throws CfsError (image) where it is nowhere
+ */
+export function findImage(image: SavedSource, digest: string, uuid: UuidMode): string {
+  const wanted = parseImageDigest(digest);
+  for (const path of placesOfImage(image, uuid)) {
+    if (wanted !== undefined && isImageAt(path, wanted)) return pathText(path);
+  }
+  // the mount says what is wrong with it
+  if (image.path !== undefined && whyNotThere(image.path) === undefined) return pathText(image.path);
+  throw new CfsError(
+    'image',
+    `Cannot find the image ${nameOf(image)}: ${whyGone(image)}, and its handles do not lead to it. Give IMAGE and MOUNTPOINT beside --from.`,
+  );
+}
+
+function* placesOfImage({ path, parent, handle, ...saved }: SavedSource, uuid: UuidMode): Generator<Buffer> {
+  if (path !== undefined) yield path;
+  if (parent !== undefined) {
+    for (const directory of pathsByHandle(saved, parent.handle, uuid)) {
+      yield Buffer.concat([directory, Buffer.from('/'), parent.name]);
+    }
+  }
+  // without a path where the kernel does not know one
+  if (handle !== undefined) yield* pathsByHandle(saved, handle, uuid);
+}
+
+/** False also where there is no image that can be read. */
+function isImageAt(path: Buffer, { kind, hex }: ImageDigest): boolean {
+  const text = pathText(path);
+  try {
+    return hex === (kind === 'id' ? readImageId(text) : imageVerityDigest(text).hex);
+  } catch {
+    return false;
+  }
+}
+
+/** Undefined where something is there. */
+function whyNotThere(path: Buffer): string | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) === undefined ? 'it is not there any more' : undefined;
+  } catch (error) {
+    return reasonOf(error);
+  }
+}
+
+const whyGone = ({ path }: SavedSource): string =>
+  (path === undefined ? undefined : whyNotThere(path)) ?? 'it was gone when the list was made';
+
+const nameOf = ({ path, id }: SavedSource): string => printable(path ?? Buffer.from(id));
+
+/** Where the repositories are now, in the same order. @throws CfsError (store) that says which was not found, or is another one */
+export function findRepositories(saved: SavedSources, from: string, uuid: UuidMode): string[] {
+  return saved.repositories.map((repository) => findRepository(repository, from, uuid));
+}
+
+function findRepository(saved: SavedSource, from: string, uuid: UuidMode): string {
+  const isThere = saved.path !== undefined && whyNotThere(saved.path) === undefined;
+  const there = saved.path === undefined || !isThere ? undefined : pathText(saved.path);
+  const problem = there === undefined ? undefined : whyAnother(there, saved);
+  if (there !== undefined && (problem === undefined || (uuid === 'off' && isRepository(there)))) return there;
+  // what took its place, or nothing, is where it was: it may have been moved
+  const { handle } = saved;
+  const moved = handle === undefined ? [] : pathsByHandle(saved, handle, uuid).map(pathText);
+  const found = moved.find((path) => (uuid === 'on' ? whyAnother(path, saved) === undefined : isRepository(path)));
+  if (found !== undefined) return found;
+  if (problem !== undefined) {
+    throw new CfsError('store', `Cannot use repository ${nameOf(saved)} of ${from}: ${problem}`);
+  }
+  throw new CfsError(
+    'store',
+    `Cannot find repository ${nameOf(saved)} of ${from}: ${whyGone(saved)}, and its handle leads to none. Mount its file system, or mount the image with --repo instead of --from.`,
+  );
+}
+
+function isRepository(path: string): boolean {
+  try {
+    openRepository(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What tells that `path` is not the repository that was saved; undefined where it is. */
+function whyAnother(path: string, saved: SavedSource): string | undefined {
+  let uuid: string;
+  let fsUuid: string | undefined;
+  try {
+    ({ uuid } = openRepository(path));
+    fsUuid = fileSystemUuidAt(path);
+  } catch (error) {
+    return reasonOf(error);
+  }
+  const hint = '-o uuid=off accepts that where all repositories lie on one file system.';
+  if (uuid !== saved.id)
+    return `its uuid is ${uuid}, and was ${printable(Buffer.from(saved.id))}: it is another repository. ${hint}`;
+  if (fsUuid === saved.fsUuid) return undefined;
+  return `the uuid of its file system is ${fsUuid ?? 'none'}, and was ${saved.fsUuid ?? 'none'}: it lies on another disk, or on a copy. ${hint}`;
+}
+
+/**
+ * What -o uuid=off demands: without uuids nothing but their common file system tells repositories apart.
+ * @throws CfsError (store) that names two file systems
+ */
+export function requireOneFileSystem(repositories: readonly string[]): void {
+  const [first, ...others] = repositories.map((path) => ({ path, file: placeOf(path) }));
+  if (first === undefined) return;
+  for (const { path, file } of others) {
+    const isSame = file.dev === first.file.dev || (file.uuid !== undefined && file.uuid === first.file.uuid);
+    if (isSame) continue;
+    throw new CfsError(
+      'store',
+      `Cannot mount with -o uuid=off: repositories ${first.path} and ${path} lie on different file systems. Without uuids they must all lie on one.`,
+    );
+  }
+}
+
+function placeOf(path: string): { dev: number; uuid: string | undefined } {
+  try {
+    return { dev: statSync(path).dev, uuid: fileSystemUuidAt(path) };
+  } catch (error) {
+    throw new CfsError('store', `Cannot open repository ${path}: ${reasonOf(error)}`, { cause: error });
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * What a mount tells about itself and its files beside their contents: private xattrs, which getxattr(2) gives and
+ * listxattr(2) does not, so that no tool copies them; and ioctls, for who may not read `trusted.` names.
+ * docs/handles.md lists them.
+ */
+import { toHex } from '../base/bytes.ts';
+import { EINVAL, ENODATA, ENOTTY, type Errno, isErrno } from '../base/errno.ts';
+import type { FileHandle } from '../base/handle-format.ts';
+import { type Caller, maySearchTo, UNKNOWN_CALLER } from '../fs/caller.ts';
+import type { PrivateAnswers } from '../fs/image-filesystem.ts';
+import { pathOfRow } from '../manifest/lookup.ts';
+import { type ManifestTables, u64 } from '../manifest/tables.ts';
+import { encodeFile, type FileRecord } from '../mount-info/file-record.ts';
+import { commandNumber, MAX_IOCTL_SIZE, NR_FILE, NR_MOUNT, NR_SOURCE } from '../mount-info/mount-ioctls.ts';
+import { encodeMount, type MountRecord } from '../mount-info/mount-record.ts';
+import { encodeSource, SOURCE_INDEX, type SourceRecord } from '../mount-info/source-record.ts';
+import type { Topology } from './topology.ts';
+
+/** What the mount is made of. */
+export interface MountParts {
+  readonly record: MountRecord;
+  /** Source number `index`, below `record.sources`, as it is now. */
+  source(index: number): SourceRecord;
+  /** What it has done since its server started, as JSON; see mount-statistics.ts. */
+  statistics(): string;
+  /** Its last problems, as JSON; see problem-memory.ts. Undefined where nobody but root is to see them: they name paths. */
+  problems(isRoot: boolean): string | undefined;
+}
+
+const ROOT_ROW = 0;
+const SOURCE_KEY = /^source\.(\d{1,4})(?:\.([a-z_]+))?$/;
+const CONTENT_KEYS: readonly string[] = ['object', 'verified', 'served', 'holders', 'refused'];
+
+export class MountIdentity implements PrivateAnswers {
+  readonly #tables: ManifestTables;
+  readonly #topology: Topology;
+  readonly #parts: MountParts;
+
+  constructor(tables: ManifestTables, topology: Topology, parts: MountParts) {
+    this.#tables = tables;
+    this.#topology = topology;
+    this.#parts = parts;
+  }
+
+  /** The value of a private xattr of inode `row`; ENODATA where there is no such name. */
+  xattr(row: number, name: Uint8Array, caller: Caller = UNKNOWN_CALLER): Uint8Array | Errno {
+    const text = Buffer.from(name).toString('latin1');
+    const isTrusted = text.startsWith('trusted.');
+    const key = text.slice(text.indexOf('.cfs.') + '.cfs.'.length);
+    const value =
+      this.#fileXattr(row, key, isTrusted ? undefined : caller) ??
+      (isTrusted ? this.#trustedXattr(row, key) : undefined) ??
+      (isTrusted && row === ROOT_ROW ? this.#sourceXattr(key) : undefined) ??
+      (key === 'log' && row === ROOT_ROW ? this.#parts.problems(isTrusted) : undefined);
+    return value === undefined ? ENODATA : Buffer.from(value as Uint8Array);
+  }
+
+  /** For everybody who may read the file; `caller` undefined where the kernel has seen to it that it is an administrator. */
+  #fileXattr(row: number, key: string, caller: Caller | undefined): Uint8Array | string | undefined {
+    if (key === 'image') return this.#parts.record.imageId;
+    if (key === 'file') return encodeFile(this.#fileRecord(row, caller));
+    if (key === 'statistics' && row === ROOT_ROW) return this.#parts.statistics();
+    if (!CONTENT_KEYS.includes(key)) return undefined;
+    const place = this.#topology.placeOf(row);
+    if (place === undefined) return undefined;
+    if (key === 'object') return place.object && `${place.object.hash}:${toHex(place.object.digest)}`;
+    if (key === 'verified') return place.verified;
+    if (key === 'refused') return JSON.stringify(place.refused ?? []);
+    if (key === 'served') return place.source < 0 ? undefined : String(place.source);
+    return place.holders.join(' ');
+  }
+
+  #trustedXattr(row: number, key: string): Uint8Array | undefined {
+    if (key === 'path') return pathOfRow(this.#tables, row);
+    return key === 'mount' ? encodeMount(this.#parts.record) : undefined;
+  }
+
+  /** "sources": how many; "source.N": `struct cfs_source`; "source.N.KEY": one of its fields as text, the handle as `struct file_handle`. */
+  #sourceXattr(key: string): Uint8Array | string | undefined {
+    const { sources } = this.#parts.record;
+    if (key === 'sources') return String(sources);
+
+    const [, number, field] = SOURCE_KEY.exec(key) ?? [];
+    if (number === undefined || Number(number) >= sources) return undefined;
+    const record = this.#parts.source(Number(number));
+    return field === undefined ? encodeSource(record) : sourceField(record, field);
+  }
+
+  /**
+   * Answers an ioctl(2) on an open file.
+   * @param request the command as it was given
+   * @param input the caller's structure
+   * @param room the size of the caller's structure
+   * @returns at most so many bytes, the rest of a larger structure zeros: the kernel would leave there what the caller had;
+   *   ENOTTY for a command that is not one of these
+   */
+  ioctl(
+    row: number,
+    request: number,
+    input: Uint8Array,
+    room: number,
+    caller: Caller = UNKNOWN_CALLER,
+  ): Uint8Array | Errno {
+    const answer = this.#answer(row, commandNumber(request), input, caller);
+    if (isErrno(answer) || answer.length >= room) return isErrno(answer) ? answer : answer.subarray(0, room);
+    const padded = new Uint8Array(Math.min(room, MAX_IOCTL_SIZE));
+    padded.set(answer);
+    return padded;
+  }
+
+  #answer(row: number, nr: number, input: Uint8Array, caller: Caller): Uint8Array | Errno {
+    if (nr === NR_MOUNT) return encodeMount(this.#parts.record);
+    if (nr === NR_FILE) return encodeFile(this.#fileRecord(row, caller));
+    if (nr !== NR_SOURCE) return ENOTTY;
+    if (input.length < SOURCE_INDEX + 4) return EINVAL;
+    const index = new DataView(input.buffer, input.byteOffset, input.length).getUint32(SOURCE_INDEX, true);
+    return index < this.#parts.record.sources ? encodeSource(this.#parts.source(index)) : EINVAL;
+  }
+
+  /** A hard link's first name may lie in a directory that the caller may not search: then nothing is said of it. */
+  #fileRecord(row: number, caller: Caller | undefined): FileRecord {
+    const path = pathOfRow(this.#tables, row);
+    const isShown = caller === undefined || maySearchTo(this.#tables, path, caller);
+    const { id, generation, size } = this.#tables.inodes;
+    return {
+      imageId: this.#parts.record.imageId,
+      ino: u64(id, row),
+      generation: generation[row] as number,
+      size: u64(size, row),
+      path: isShown ? path : new Uint8Array(0),
+      content: this.#topology.placeOf(row),
+    };
+  }
+}
+
+function sourceField(record: SourceRecord, field: string): Uint8Array | string | undefined {
+  const { device, handle } = record;
+  switch (field) {
+    case 'fh':
+      return handle && fileHandleStruct(handle);
+    case 'path':
+      return record.path;
+    case 'dev':
+      return `${device.major}:${device.minor}`;
+    case 'given':
+      return record.given;
+    case 'kind':
+      return record.kind;
+    case 'id':
+      return record.id;
+    case 'fstype':
+      return record.fsType;
+    case 'fsuuid':
+      return record.fsUuid;
+    case 'mnt_id':
+      return String(record.mountId);
+    default:
+      return undefined;
+  }
+}
+
+/** `struct file_handle` of open_by_handle_at(2): length, type, bytes. */
+function fileHandleStruct({ type, bytes }: FileHandle): Uint8Array {
+  const struct = Buffer.alloc(8 + bytes.length);
+  struct.writeUInt32LE(bytes.length, 0);
+  struct.writeInt32LE(type, 4);
+  struct.set(bytes, 8);
+  return struct;
+}

@@ -1,0 +1,254 @@
+/** The words of `-o`: those of cfs, of mount(8), and of mount.composefs. */
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { CfsError } from '../base/error.ts';
+import { formatImageDigest, parseImageDigest } from '../base/image-digest.ts';
+import { suggestion } from '../base/suggest.ts';
+import type { VerifyMode } from '../objects/repository.ts';
+import type { Driver, MountOptions } from './mount.ts';
+
+/** `off`: repositories are taken from a saved list although their uuid, or that of their file system, is another one. */
+export type UuidMode = 'on' | 'off';
+
+/** Everything of a mount that `-o` can say. */
+export interface MountWords
+  extends Omit<MountOptions, 'image' | 'mountpoint' | 'given' | 'words' | 'log' | 'trustedKeys'> {
+  readonly uuid: UuidMode;
+  /** Absolute paths of public keys: the image must be signed by one of them. None: it need not be signed. */
+  readonly keys: readonly string[];
+}
+
+type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & {
+  repositories: string[];
+  keys: string[];
+  /** Said by a word of its own. */
+  isSignatureRequired: boolean;
+};
+
+const MAX_THREADS = 64;
+/** All travel to the server, and with a mount to the next one. */
+const MAX_KEYS = 32;
+
+const usage = (message: string): CfsError => new CfsError('usage', message);
+
+function choice<T extends string>(word: string, allowed: readonly T[]): (value: string) => T {
+  return (value) => {
+    if (!allowed.includes(value as T)) throw usage(`-o ${word}= takes ${allowed.join(', ')}; not "${value}"`);
+    return value as T;
+  };
+}
+
+/** Words with a value. */
+const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new Map(
+  Object.entries({
+    digest: (words, value) => {
+      const digest = parseImageDigest(value);
+      if (digest === undefined) {
+        throw usage(
+          `-o digest= takes an image id, 64 hexadecimal digits, or fsverity-sha256: and as many; not "${value}"`,
+        );
+      }
+      words.digest = formatImageDigest(digest);
+    },
+    verify: (words, value) => {
+      words.verify = choice<VerifyMode>('verify', ['auto', 'open', 'read', 'fsverity', 'off'])(value);
+    },
+    driver: (words, value) => {
+      words.driver = choice<Driver>('driver', ['kernel', 'fuse-native'])(value);
+    },
+    threads: (words, value) => {
+      const n = Number(value);
+      if (!/^\d+$/.test(value) || n < 1 || n > MAX_THREADS)
+        throw usage(`-o threads= takes 1 to ${MAX_THREADS}; not "${value}"`);
+      words.threads = n;
+    },
+    restart: (words, value) => {
+      words.restart = choice('restart', ['on', 'off'])(value) === 'on';
+    },
+    uuid: (words, value) => {
+      words.uuid = choice<UuidMode>('uuid', ['on', 'off'])(value);
+    },
+    // composefs: directories separated by colons, asked in order
+    basedir: (words, value) => {
+      const directories = value.split(':').filter((dir) => dir !== '');
+      if (directories.length === 0) throw usage('-o basedir= needs a directory');
+      words.repositories.push(...directories);
+    },
+    repo: (words, value) => {
+      if (value === '') throw usage('-o repo= needs a directory');
+      words.repositories.push(value);
+    },
+    key: (words, value) => {
+      if (value === '') throw usage('-o key= needs the file of a public key');
+      words.keys.push(resolve(value));
+    },
+    fsname: (words, value) => {
+      if (value === '') throw usage('-o fsname= needs a name');
+      words.source = value;
+    },
+  }),
+);
+
+/** Words without a value. */
+const PLAIN: ReadonlyMap<string, (words: Mutable) => void> = new Map(
+  Object.entries({
+    allow_other: (words) => {
+      words.allowOther = true;
+    },
+    noallow_other: (words) => {
+      words.allowOther = false;
+    },
+    suid: (words) => {
+      words.suid = true;
+    },
+    nosuid: (words) => {
+      words.suid = false;
+    },
+    dev: (words) => {
+      words.dev = true;
+    },
+    nodev: (words) => {
+      words.dev = false;
+    },
+    exec: (words) => {
+      words.exec = true;
+    },
+    noexec: (words) => {
+      words.exec = false;
+    },
+    noatime: (words) => {
+      words.noatime = true;
+    },
+    inode32: (words) => {
+      words.inode32 = true;
+    },
+    inode64: (words) => {
+      words.inode32 = false;
+    },
+    overlayxattr: (words) => {
+      words.hideOverlayXattrs = false;
+    },
+    nooverlayxattr: (words) => {
+      words.hideOverlayXattrs = true;
+    },
+    debug: (words) => {
+      words.debug = true;
+    },
+    nonempty: (words) => {
+      words.nonempty = true;
+    },
+    'require-complete': (words) => {
+      words.requireComplete = true;
+    },
+    'require-signature': (words) => {
+      words.isSignatureRequired = true;
+    },
+  }),
+);
+
+/**
+ * What fstab, mount(8) and systemd add, and what is so in any case: an image is read-only, permissions are
+ * always checked by the kernel. `rw` is what mount(8) says to every helper when nobody said `ro`.
+ */
+const IGNORED: ReadonlySet<string> = new Set(
+  (
+    'ro rw defaults auto noauto user nouser users owner group nofail _netdev async sync dirsync atime relatime ' +
+    'norelatime strictatime nostrictatime diratime nodiratime lazytime nolazytime iversion noiversion mand nomand ' +
+    'silent loud default_permissions'
+  ).split(' '),
+);
+const IGNORED_PREFIX = /^(?:x-|X-|comment=)/;
+
+/** The defaults. Root's mounts are for everybody, as those of any file system; others need `user_allow_other` in /etc/fuse.conf for that. */
+function defaults(): Mutable {
+  return {
+    repositories: [],
+    verify: 'auto',
+    driver: 'kernel',
+    threads: Math.min(availableParallelism(), 2),
+    allowOther: process.geteuid?.() === 0,
+    suid: false,
+    dev: false,
+    exec: true,
+    noatime: false,
+    inode32: false,
+    hideOverlayXattrs: false,
+    debug: process.env['CFS_DEBUG'] === 'requests',
+    nonempty: false,
+    requireComplete: false,
+    restart: true,
+    uuid: 'on',
+    keys: [],
+    isSignatureRequired: false,
+  };
+}
+
+/**
+ * @param lists what each `-o` was given: words separated by commas; `\,` is a comma in a value
+ * @param saved a list of `formatMountWords` that these go on top of: a key among them counts in the place of those in it
+ * @throws CfsError (usage) that names the word
+ */
+export function parseMountWords(lists: readonly string[], saved = ''): MountWords {
+  const words = defaults();
+  addWords(words, splitList(saved));
+  const savedKeys = words.keys.splice(0);
+  addWords(words, lists.flatMap(splitList));
+  if (words.keys.length === 0) words.keys.push(...savedKeys);
+  const { isSignatureRequired, ...rest } = words;
+  if (isSignatureRequired && rest.keys.length === 0) {
+    throw usage('-o require-signature needs a key: key=PUB.pem, the public key of whoever signs');
+  }
+  if (rest.keys.length > MAX_KEYS) throw usage(`-o key= can be given ${MAX_KEYS} times; not ${rest.keys.length}`);
+  return rest;
+}
+
+function addWords(words: Mutable, list: readonly string[]): void {
+  for (const word of list) {
+    if (IGNORED.has(word) || IGNORED_PREFIX.test(word)) continue;
+    const equals = word.indexOf('=');
+    const name = equals < 0 ? word : word.slice(0, equals);
+    const valued = VALUED.get(name);
+    const plain = PLAIN.get(name);
+    if (valued !== undefined && equals >= 0) valued(words, word.slice(equals + 1));
+    else if (valued !== undefined) throw usage(`-o ${name} needs a value: ${name}=…`);
+    else if (plain !== undefined && equals < 0) plain(words);
+    else if (plain !== undefined) throw usage(`-o ${name} takes no value`);
+    else {
+      const near = suggestion(name, [...VALUED.keys(), ...PLAIN.keys(), ...IGNORED]);
+      throw usage(`unknown mount option "${word}"${near}. 'cfs-mount --help' lists them.`);
+    }
+  }
+}
+
+/** The words that give these options again, but for what belongs to the sources: repositories, digest, uuid. */
+export function formatMountWords(words: MountWords): string {
+  const list = [
+    `verify=${words.verify}`,
+    `driver=${words.driver}`,
+    `threads=${words.threads}`,
+    words.allowOther ? 'allow_other' : 'noallow_other',
+    words.suid ? 'suid' : 'nosuid',
+    words.dev ? 'dev' : 'nodev',
+    words.exec ? 'exec' : 'noexec',
+    `restart=${words.restart ? 'on' : 'off'}`,
+  ];
+  if (words.noatime) list.push('noatime');
+  if (words.inode32) list.push('inode32');
+  if (words.hideOverlayXattrs) list.push('nooverlayxattr');
+  if (words.nonempty) list.push('nonempty');
+  if (words.requireComplete) list.push('require-complete');
+  if (words.keys.length > 0) list.push('require-signature');
+  for (const key of words.keys) list.push(`key=${escaped(key)}`);
+  if (words.source !== undefined) list.push(`fsname=${escaped(words.source)}`);
+  return list.join(',');
+}
+
+const escaped = (value: string): string => value.replace(/[\\,]/g, '\\$&');
+
+/** The words of a list; `\,` is a comma in a value. */
+export function splitList(list: string): string[] {
+  return (list.match(/(?:\\.|[^,\\])+/g) ?? []).map((word) => word.replace(/\\(.)/g, '$1'));
+}
+
+/** Whether mount(8) asks for changes of a mount that is there. */
+export const isRemount = (lists: readonly string[]): boolean => lists.flatMap(splitList).includes('remount');

@@ -1,0 +1,154 @@
+/**
+ * What each thread that serves requests is at: shared memory that the threads write and the main thread looks at. A
+ * request that waits for a disk, or for a repository that does not answer, holds only its thread: others are started, and
+ * a reader that is killed while it waits is answered by the main thread.
+ *
+ * Why no request is answered twice, or never. Each entry belongs to one thread. Its state is one word: the number of the
+ * request among those of the thread, and one of three kinds. Only the thread makes new numbers, in `begin`. The main
+ * thread changes the kind alone, from WORKING to ANSWERED, and only by a compare-and-exchange of the whole word that it
+ * saw: where the thread went on to another request, the number differs and nothing changes. `end` exchanges the word, so
+ * exactly one of both gets the answer: the thread, where it finds WORKING, or the main thread, where it put ANSWERED.
+ *
+ * The other words of an entry are written while it is IDLE. A reader takes the state before and after it reads them, and
+ * drops what it read where the state differs. All accesses are atomic, hence in one total order. An INTERRUPT is noted as
+ * the state word of the request that it is for, so it cannot mark a later one. It is written by compare-and-exchange with
+ * the word seen before the state was checked, and checked again where that fails: of two at the same time, the one for
+ * the request that is over gives up, and that for the next one stays. Numbers have 30 bits:
+ * one comes again after 10^9 requests of a thread, and what compares them holds a number for milliseconds.
+ * test/unit/mount/threads/requests-in-progress.test.ts explores the interleavings.
+ */
+import { monotonicMs } from '../../base/clock.ts';
+
+/** Threads that a mount can have. */
+export const MOST_THREADS = 64;
+
+const WORDS = 8;
+/** Of an entry: number << 2 | kind. */
+const STATE = 0;
+const BEGAN = 1;
+const UNIQUE_LOW = 2;
+const UNIQUE_HIGH = 3;
+const PID = 4;
+/** The state word of the request that the kernel's last INTERRUPT was for. */
+const INTERRUPTED = 5;
+
+const KIND = 3;
+const IDLE = 0;
+const WORKING = 1;
+/** The main thread has answered in the thread's place. */
+const ANSWERED = 2;
+const ONE_NUMBER = 4;
+
+/** Before the entries: whether the main thread looks. */
+const WATCHED = 0;
+const HEADER = WORDS;
+
+export const allocateWorkTable = (): SharedArrayBuffer => new SharedArrayBuffer((HEADER + MOST_THREADS * WORDS) * 4);
+
+/** One request that is being worked on. */
+export interface Work {
+  readonly thread: number;
+  /** Which one of the thread's requests. */
+  readonly state: number;
+  /** Milliseconds since it began. */
+  readonly age: number;
+  readonly uniqueLow: number;
+  readonly uniqueHigh: number;
+  /** The process that asked; 0 where that is not known. */
+  readonly pid: number;
+  /** The kernel has said that a signal came to the process that asked. */
+  readonly isInterrupted: boolean;
+}
+
+export class WorkTable {
+  readonly #words: Int32Array;
+  readonly #now: () => number;
+
+  /** @param now a clock that all threads share, in milliseconds, as an integer that may wrap at 32 bits */
+  constructor(memory: SharedArrayBuffer, now: () => number = monotonicMs) {
+    this.#words = new Int32Array(memory);
+    this.#now = now;
+  }
+
+  /** Of a thread: it begins something that may have to wait. Returns true where the main thread must be told to look. */
+  begin(thread: number, uniqueLow: number, uniqueHigh: number, pid: number): boolean {
+    const words = this.#words;
+    const at = HEADER + thread * WORDS;
+    Atomics.store(words, at + BEGAN, this.#now());
+    Atomics.store(words, at + UNIQUE_LOW, uniqueLow);
+    Atomics.store(words, at + UNIQUE_HIGH, uniqueHigh);
+    Atomics.store(words, at + PID, pid);
+    Atomics.store(words, at + STATE, (Atomics.load(words, at + STATE) & ~KIND) + (ONE_NUMBER | WORKING));
+    return Atomics.load(words, WATCHED) === 0 && Atomics.compareExchange(words, WATCHED, 0, 1) === 0;
+  }
+
+  /** Of a thread: it is done. Returns false where the request was answered meanwhile: its own answer is not wanted. */
+  end(thread: number): boolean {
+    const words = this.#words;
+    const at = HEADER + thread * WORDS + STATE;
+    // the main thread changes no number
+    const idle = Atomics.load(words, at) & ~KIND;
+    return (Atomics.exchange(words, at, idle) & KIND) !== ANSWERED;
+  }
+
+  /** The kernel's INTERRUPT of the request with this `unique`. */
+  interrupt(uniqueLow: number, uniqueHigh: number): void {
+    for (let at = HEADER; at < this.#words.length; at += WORDS) {
+      while (!this.#mark(at, uniqueLow, uniqueHigh));
+    }
+  }
+
+  /** Returns false where another INTERRUPT was noted at the same time: then it is to be tried again. */
+  #mark(at: number, uniqueLow: number, uniqueHigh: number): boolean {
+    const words = this.#words;
+    const before = Atomics.load(words, at + INTERRUPTED);
+    const state = Atomics.load(words, at + STATE);
+    if ((state & KIND) !== WORKING) return true;
+    if (Atomics.load(words, at + UNIQUE_LOW) !== (uniqueLow | 0)) return true;
+    if (Atomics.load(words, at + UNIQUE_HIGH) !== (uniqueHigh | 0)) return true;
+    if (Atomics.load(words, at + STATE) !== state) return true;
+    return Atomics.compareExchange(words, at + INTERRUPTED, before, state) === before;
+  }
+
+  /** Of the main thread: all that is being worked on. */
+  working(): Work[] {
+    const words = this.#words;
+    const found: Work[] = [];
+    for (let thread = 0; thread < MOST_THREADS; thread++) {
+      const at = HEADER + thread * WORDS;
+      const state = Atomics.load(words, at + STATE);
+      if ((state & KIND) !== WORKING) continue;
+      const began = Atomics.load(words, at + BEGAN);
+      const uniqueLow = Atomics.load(words, at + UNIQUE_LOW) >>> 0;
+      const uniqueHigh = Atomics.load(words, at + UNIQUE_HIGH) >>> 0;
+      const pid = Atomics.load(words, at + PID);
+      const isInterrupted = Atomics.load(words, at + INTERRUPTED) === state;
+      if (Atomics.load(words, at + STATE) !== state) continue;
+      found.push({ thread, state, age: (this.#now() - began) >>> 0, uniqueLow, uniqueHigh, pid, isInterrupted });
+    }
+    return found;
+  }
+
+  /**
+   * Of the main thread: takes the answering of this request away from its thread.
+   * @returns false where that has ended meanwhile
+   */
+  takeOver({ thread, state }: Work): boolean {
+    const at = HEADER + thread * WORDS + STATE;
+    return Atomics.compareExchange(this.#words, at, state, state ^ (WORKING | ANSWERED)) === state;
+  }
+
+  /**
+   * Of the main thread: it looks no more, and wants to be told again. `begin` writes its state and then reads WATCHED;
+   * this writes WATCHED and then reads the states. So one of both sees the other.
+   * @returns false where something began meanwhile and nobody was told: the main thread is to go on looking
+   */
+  unwatch(): boolean {
+    const words = this.#words;
+    Atomics.store(words, WATCHED, 0);
+    for (let at = HEADER + STATE; at < words.length; at += WORDS) {
+      if ((Atomics.load(words, at) & KIND) !== IDLE) return Atomics.compareExchange(words, WATCHED, 0, 1) !== 0;
+    }
+    return true;
+  }
+}

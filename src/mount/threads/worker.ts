@@ -1,0 +1,176 @@
+/** A worker thread that serves requests of a mount until the mount ends. Started by workers.ts. */
+import { closeSync } from 'node:fs';
+import { parentPort } from 'node:worker_threads';
+import { blake3Implementation } from '../../base/digest.ts';
+import { reasonOf } from '../../base/error.ts';
+import type { Log, Severity } from '../../base/log.ts';
+import { type NativeModules, useNativeModules } from '../../base/native-package.ts';
+import { ReadingEvents } from '../../fs/reading-events.ts';
+import { DeviceBackingRegistry } from '../../fuse/device.ts';
+import { Dispatcher } from '../../fuse/dispatch.ts';
+import { opcodeName } from '../../fuse/opcodes.ts';
+import { OpenFileJournal } from '../../fuse/open-file-journal.ts';
+import { OpenFiles } from '../../fuse/open-files.ts';
+import { RequestQueue } from '../../fuse/request-queue.ts';
+import { type TraceOptions, traced } from '../../fuse/request-trace.ts';
+import { attachTables, type SharedTables } from '../../manifest/tables.ts';
+import { koffi } from '../../system/libc.ts';
+import { Counters } from '../counters.ts';
+import { letGoOfMount } from '../mount-end.ts';
+import { ProblemMemory } from '../problem-memory.ts';
+import { servedFilesystem } from '../served-filesystem.ts';
+import type { ServedImage } from '../served-image.ts';
+import { WorkTable } from './requests-in-progress.ts';
+import { ServingTurn } from './serving-turn.ts';
+
+/** What every thread is told when the mount is there. */
+export interface MountMessage extends ServedImage {
+  readonly tables: SharedTables;
+  readonly openFileState: SharedArrayBuffer;
+  readonly passthrough: boolean;
+  readonly events: SharedArrayBuffer;
+  /** WorkTable */
+  readonly work: SharedArrayBuffer;
+  /** The mutex of ServingTurn. */
+  readonly turn: SharedArrayBuffer;
+  /** The file of OpenFileJournal, -1 for none. */
+  readonly journal: number;
+  /** How many processes served the mount before this one. */
+  readonly epoch: number;
+  /** Memory of mount-end.ts. */
+  readonly end: SharedArrayBuffer;
+  /** Paths of the lists of leases that end with the mount. */
+  readonly leaseFiles: readonly string[];
+  /** Those that the main thread has loaded. */
+  readonly natives: NativeModules;
+}
+
+/** What a thread that serves is told. */
+export interface ServeMessage extends MountMessage {
+  /** The connection, or a clone of it with a queue of its own. */
+  readonly fd: number;
+  /** Whether the worker is to close `fd` at the end. */
+  readonly ownsFd: boolean;
+  /** Whether the worker is to read the journal first: the first of a server that takes over. */
+  readonly restores: boolean;
+  /** Its number among the threads of the mount, from 0. */
+  readonly thread: number;
+}
+
+/** `ended`: the mount has; `working`: something may take long, and the main thread is to look; `openings`: so many files were opened for the first time that fetching others ahead may pay. */
+export type WorkerReport =
+  | { readonly type: 'serving' }
+  | { readonly type: 'ended' }
+  | { readonly type: 'openings' }
+  | { readonly type: 'working' }
+  /** It is in the ProblemMemory already. */
+  | { readonly type: 'log'; readonly line: string; readonly severity: Severity };
+
+const ENOUGH_OPENINGS = 3;
+
+const report = (message: WorkerReport): void => parentPort?.postMessage(message);
+
+// `serve` does not return to the event loop until the mount ends: nothing asynchronous works in here but
+// posting to the main thread
+parentPort?.once('message', (message: ServeMessage) => {
+  serve(message);
+  parentPort?.close();
+});
+
+/**
+ * Nothing of the program is read from its files once the mount answers: they may be moved, or replaced by another version.
+ * @returns false where a later thread cannot load what it needs, which the portable BLAKE3 reads from files each time
+ */
+function loadAll({ natives, thread }: ServeMessage, log: (line: string) => void): boolean {
+  useNativeModules(natives);
+  try {
+    blake3Implementation();
+    koffi();
+    return true;
+  } catch (error) {
+    if (thread === 0) throw error;
+    log(`cannot start another thread: ${reasonOf(error)}`);
+    return false;
+  }
+}
+
+function serve(message: ServeMessage): void {
+  const memory = new ProblemMemory(message.problems);
+  const log: Log = (line, severity = 'warning', about) => {
+    if (severity !== 'debug') memory.record(line, severity, about);
+    report({ type: 'log', line, severity });
+  };
+  if (!loadAll(message, log)) {
+    if (message.ownsFd) closeSync(message.fd);
+    return;
+  }
+  const tables = attachTables(message.tables);
+  const events = new ReadingEvents(message.events);
+  let isAheadWanted = false;
+  const counters = new Counters(message.counters, message.thread);
+  const fs = servedFilesystem(message, tables, log, counters, (event, value) => {
+    events.tell(event, value);
+    if (isAheadWanted || event !== 'opened' || events.openings < ENOUGH_OPENINGS) return;
+    isAheadWanted = true;
+    report({ type: 'openings' });
+  });
+  const { fd } = message;
+  const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
+  const turn = new ServingTurn(message.turn, message.thread);
+  const table = new WorkTable(message.work);
+  const journal = message.journal < 0 ? undefined : new OpenFileJournal(message.journal);
+  const openFiles = new OpenFiles(fs, message.openFileState, registry, journal, message.epoch);
+  if (message.restores && journal !== undefined) openFiles.restore(journal.entries());
+  const dispatcher = new Dispatcher(
+    fs,
+    openFiles,
+    log,
+    {
+      begin: ({ uniqueLow, uniqueHigh, pid }) => {
+        if (table.begin(message.thread, uniqueLow, uniqueHigh, pid)) report({ type: 'working' });
+      },
+      beforeWork: (bytes) => turn.beforeWork(bytes),
+      interrupt: (low, high) => table.interrupt(low, high),
+    },
+    counters,
+  );
+  report({ type: 'serving' });
+  try {
+    const pathOf = (ino: number): string | undefined => fs.pathOf(ino);
+    const trace: TraceOptions = { log: (line) => log(line, 'debug'), thread: message.thread, pathOf };
+    const serveOne = message.debug
+      ? traced(dispatcher, opcodeName, trace)
+      : (length: number): number => dispatcher.serve(length);
+    serveQueue(new RequestQueue(fd), dispatcher, turn, serveOne, () => table.end(message.thread));
+    report({ type: 'ended' });
+    letGoOfMount(message.end, message.leaseFiles);
+  } finally {
+    if (message.ownsFd) closeSync(fd);
+  }
+}
+
+/**
+ * @param serveOne Dispatcher.serve, or what wraps it
+ * @param end is told that the answer is there; false where somebody else has answered
+ */
+function serveQueue(
+  queue: RequestQueue,
+  dispatcher: Dispatcher,
+  turn: ServingTurn,
+  serveOne: (length: number) => number,
+  end: () => boolean,
+): void {
+  const { request, reply } = dispatcher;
+  try {
+    for (;;) {
+      turn.take();
+      const length = queue.next(request.bytes);
+      if (length === 0) return;
+      const replyLength = serveOne(length);
+      if (!end()) dispatcher.abandon();
+      else if (replyLength > 0) queue.reply(reply.bytes, replyLength);
+    }
+  } finally {
+    turn.pass();
+  }
+}

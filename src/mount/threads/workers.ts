@@ -1,0 +1,181 @@
+/**
+ * The worker threads of a mount. One serves requests at a time; the others stand by for when it has to wait for a disk
+ * or to hash. So a mount is there as soon as the first of them is, and the others are started after that. One more
+ * fetches files ahead, and is started when the first files are read.
+ */
+
+import { readFileSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { reasonOf } from '../../base/error.ts';
+import { programPath } from '../../base/installation.ts';
+import type { Log } from '../../base/log.ts';
+import { ReadingEvents } from '../../fs/reading-events.ts';
+import { cloneDevice } from '../../fuse/device.ts';
+import { sendError } from '../../fuse/request-queue.ts';
+import { Counters } from '../counters.ts';
+import { MountMonitor } from './monitor.ts';
+import { MOST_THREADS } from './requests-in-progress.ts';
+import type { MountMessage, ServeMessage, WorkerReport } from './worker.ts';
+
+type Program = 'cfs-serve-worker.cjs' | 'cfs-readahead-worker.cjs';
+
+/** The program of a thread as text that is kept: its file may be moved or replaced before the thread is started. */
+function readProgram(program: Program): string {
+  const file = programPath(program);
+  // by its name packages are found
+  return `'use strict'; globalThis.__filename = ${JSON.stringify(file)};\n${readFileSync(file, 'utf8')}`;
+}
+
+export class MountWorkers {
+  readonly #count: number;
+  readonly #serving: Worker[] = [];
+  readonly #failures: string[] = [];
+  #ahead: Worker | undefined;
+  readonly #programs: Readonly<Record<Program, string>>;
+  /** What each thread reads. */
+  readonly #devices: number[] = [];
+  #monitor: MountMonitor | undefined;
+  #servingNow = 0;
+  /** Threads that were started and do not serve yet, but for the first. */
+  #starting = 0;
+  #share = false;
+  #running = 0;
+  #allServed: () => void = () => undefined;
+  #firstEnds: () => void = () => undefined;
+  /** Resolves when the first thread sees that the mount has ended; the others may still be at work. */
+  readonly ending: Promise<void>;
+  #allEnded: () => void = () => undefined;
+  /** Resolves when the last thread has ended, with what those died of that failed. */
+  readonly ended: Promise<readonly string[]>;
+
+  /**
+   * Starts the first thread: it takes as long to start as an image to read.
+   * @param count threads that serve; with one alone nothing is fetched ahead
+   */
+  constructor(count: number) {
+    this.#count = count;
+    this.#programs = {
+      'cfs-serve-worker.cjs': readProgram('cfs-serve-worker.cjs'),
+      'cfs-readahead-worker.cjs': readProgram('cfs-readahead-worker.cjs'),
+    };
+    this.ending = new Promise((resolve) => {
+      this.#firstEnds = resolve;
+    });
+    this.ended = new Promise((resolve) => {
+      this.#allEnded = () => resolve(this.#failures);
+    });
+    this.ended.then(() => this.#firstEnds());
+    this.#startServing();
+  }
+
+  /**
+   * Hands the mount to the threads. Resolves when the first one serves.
+   * @param log receives what the threads have to say
+   * @param share all threads read `deviceFd` itself; else each a clone of it
+   */
+  async serve(deviceFd: number, message: MountMessage, log: Log, share: boolean): Promise<void> {
+    this.#share = share;
+    // the last row: no serving thread's
+    const ownCounters = new Counters(message.counters, MOST_THREADS);
+    const monitor = new MountMonitor(message.work, message.turn, {
+      countSlow: () => ownCounters.slow(),
+      // one after another: where each takes seconds to start, on a machine that is very busy, sixty at once would make it worse
+      startThread: () => this.#starting === 0 && this.#addThread(deviceFd, message, log),
+      answer: ({ thread, uniqueLow, uniqueHigh }, error) => {
+        sendError(this.#devices[thread] as number, uniqueLow, uniqueHigh, error);
+      },
+    });
+    this.#monitor = monitor;
+    this.#allServed = () => {
+      new ReadingEvents(message.events).end();
+      monitor.stop();
+    };
+    // one that could not be started may have ended already
+    const gone = this.ended.then((failures) => {
+      throw new Error(failures[0] ?? 'the thread ended');
+    });
+    await Promise.race([this.#hand(this.#serving[0] as Worker, deviceFd, message, log), gone]);
+    setImmediate(() => {
+      while (this.#serving.length < this.#count && this.#servingNow > 0) {
+        this.#addThread(deviceFd, message, log);
+      }
+    });
+  }
+
+  #addThread(deviceFd: number, message: MountMessage, log: Log): void {
+    if (this.#serving.length >= MOST_THREADS || this.#servingNow === 0) return;
+    this.#unlessShort(log, () => {
+      const worker = this.#startServing();
+      this.#starting++;
+      const started = (): void => {
+        this.#starting--;
+      };
+      // a failure of the thread itself is kept by #start
+      const gone = new Promise((resolve) => worker.once('exit', resolve));
+      Promise.race([this.#hand(worker, deviceFd, message, log), gone]).then(started, started);
+    });
+  }
+
+  /** The mount goes on with the threads that it has, where the process may open no more files or start no more threads. */
+  #unlessShort(log: Log, start: () => unknown): void {
+    try {
+      start();
+    } catch (error) {
+      log(`cannot start another thread: ${reasonOf(error)}`);
+    }
+  }
+
+  async terminate(): Promise<void> {
+    await Promise.all(this.#serving.map((worker) => worker.terminate()));
+  }
+
+  /** Resolves when the thread serves. */
+  #hand(worker: Worker, deviceFd: number, message: MountMessage, log: Log): Promise<void> {
+    return new Promise((resolve, reject) => {
+      worker.on('message', (report: WorkerReport) => {
+        if (report.type === 'serving') resolve();
+        else if (report.type === 'ended') this.#firstEnds();
+        else if (report.type === 'openings') this.#unlessShort(log, () => this.#fetchAhead(message));
+        else if (report.type === 'working') this.#monitor?.wake();
+        else log(report.line, report.severity);
+      });
+      worker.once('error', reject);
+      const fd = this.#share ? deviceFd : cloneDevice(deviceFd);
+      const thread = this.#serving.indexOf(worker);
+      this.#devices[thread] = fd;
+      const restores = message.epoch > 0 && thread === 0;
+      const serve: ServeMessage = { ...message, fd, ownsFd: fd !== deviceFd, restores, thread };
+      worker.postMessage(serve);
+    });
+  }
+
+  #fetchAhead(message: MountMessage): void {
+    if (this.#ahead !== undefined || this.#count === 1) return;
+    this.#ahead = this.#start('cfs-readahead-worker.cjs');
+    this.#ahead.postMessage(message);
+  }
+
+  #startServing(): Worker {
+    const worker = this.#start('cfs-serve-worker.cjs');
+    this.#serving.push(worker);
+    this.#servingNow++;
+    worker.once('exit', () => {
+      if (--this.#servingNow === 0) this.#allServed();
+    });
+    return worker;
+  }
+
+  #start(program: Program): Worker {
+    const worker = new Worker(this.#programs[program], {
+      eval: true,
+      // descriptors cross threads: one opened for an OPEN in one thread is closed for its RELEASE in another
+      trackUnmanagedFds: false,
+    });
+    this.#running++;
+    worker.once('error', (error) => this.#failures.push(error.stack ?? error.message));
+    worker.once('exit', () => {
+      if (--this.#running === 0) this.#allEnded();
+    });
+    return worker;
+  }
+}

@@ -1,0 +1,101 @@
+/** Where the content of one inode is: the object, the repositories that have it, the one that serves it. */
+import { isErrno } from '../base/errno.ts';
+import type { CopyAnswer } from '../base/log.ts';
+import { objectName } from '../manifest/lookup.ts';
+import { type ManifestTables, NONE, PAYLOAD_INLINE, S_IFMT, S_IFREG } from '../manifest/tables.ts';
+import type { ContentPlace, RefusedCopy, Verified } from '../mount-info/file-record.ts';
+import type { ObjectName, Proof, Repository } from '../objects/repository.ts';
+
+import { emptyFileVersion, type FileVersion } from '../system/file-status.ts';
+
+/** Numbers of sources: the image is 0, the first repository 1. */
+export const IMAGE_SOURCE = 0;
+
+/** What the topology needs to know of how contents are verified. */
+export type Verification =
+  | {
+      readonly mode: 'whole';
+      readonly proofOf: (object: ObjectName, status: FileVersion) => Proof | undefined;
+      /** Whether the objects of a repository are verified block by block all the same; 0 is the first. */
+      readonly isReadByBlocks: (repository: number) => boolean;
+    }
+  | { readonly mode: 'read' | 'off' };
+
+/** What is known of the last time that repositories had no good copy of an object. */
+export type Refusals = (
+  object: ObjectName,
+) => { readonly time: string; readonly copies: readonly CopyAnswer[] } | undefined;
+
+const PROVEN: Readonly<Record<Proof, Verified>> = { hashed: 'yes', measured: 'fsverity' };
+
+export class Topology {
+  readonly #tables: ManifestTables;
+  readonly #repositories: readonly Repository[];
+  readonly #verification: Verification;
+  readonly #refusals: Refusals;
+  readonly #status: FileVersion = emptyFileVersion();
+
+  constructor(
+    tables: ManifestTables,
+    repositories: readonly Repository[],
+    verification: Verification,
+    refusals: Refusals = () => undefined,
+  ) {
+    this.#refusals = refusals;
+    this.#tables = tables;
+    this.#repositories = repositories;
+    this.#verification = verification;
+  }
+
+  /** One look at the object's name in each repository. Undefined for what is no regular file. */
+  placeOf(row: number): ContentPlace | undefined {
+    const { mode, payload } = this.#tables.inodes;
+    if (((mode[row] as number) & S_IFMT) !== S_IFREG) return undefined;
+    const content = payload[row] as number;
+    if (content === NONE || content >= PAYLOAD_INLINE) {
+      // the image was decoded as a whole before it was mounted; its id is the digest of all of it
+      return { object: undefined, source: IMAGE_SOURCE, holders: [IMAGE_SOURCE], verified: 'yes' };
+    }
+    return this.#placeOfObject(objectName(this.#tables, content));
+  }
+
+  #placeOfObject(object: ObjectName): ContentPlace {
+    const holders: number[] = [];
+    const refused: RefusedCopy[] = [];
+    const refusals = this.#refusals(object);
+    let proven: { readonly source: number; readonly proof: Proof } | undefined;
+    for (const [i, repository] of this.#repositories.entries()) {
+      if (isErrno(repository.status(object.digest, this.#status))) continue;
+      if (!this.#status.isFile || this.#status.size !== object.size) continue;
+      const source = IMAGE_SOURCE + 1 + i;
+      holders.push(source);
+      const proof = proven === undefined ? this.#proofOf(object) : undefined;
+      if (proof !== undefined) proven = { source, proof };
+      const answer = refusals?.copies.find(({ repository }) => repository === source);
+      // of what was written or replaced since, nobody knows yet
+      if (proof !== undefined || answer === undefined || this.#status.ctimeMs > Date.parse(refusals?.time ?? ''))
+        continue;
+      if (answer.outcome === 'missing') continue;
+      refused.push({ source, outcome: answer.outcome, time: refusals?.time as string, reason: answer.reason });
+    }
+    const unknown = holders.find((holder) => !refused.some(({ source }) => source === holder));
+    const source = proven?.source ?? unknown ?? -1;
+    return {
+      object: { hash: this.#tables.header.hash, digest: object.digest },
+      source,
+      holders,
+      verified: proven === undefined ? this.#unproven(source) : PROVEN[proven.proof],
+      ...(refused.length > 0 ? { refused } : {}),
+    };
+  }
+
+  #unproven(source: number): Verified {
+    const verification = this.#verification;
+    if (verification.mode !== 'whole') return verification.mode === 'read' ? 'reading' : 'off';
+    return source > IMAGE_SOURCE && verification.isReadByBlocks(source - IMAGE_SOURCE - 1) ? 'reading' : 'no';
+  }
+
+  #proofOf(object: ObjectName): Proof | undefined {
+    return this.#verification.mode === 'whole' ? this.#verification.proofOf(object, this.#status) : undefined;
+  }
+}

@@ -1,0 +1,181 @@
+/** `cfs-mount --upgrade`: has a newly installed version serve a mount that an older one made, with nothing unmounted. */
+
+import { spawnSync } from 'node:child_process';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ESRCH, errnoOf } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { FORMER_SERVER, programPath } from '../base/installation.ts';
+import { pathText } from '../base/path-text.ts';
+import { askMountAt } from '../mount-info/ask-mount-at.ts';
+import type { MountRecord } from '../mount-info/mount-record.ts';
+import type { SourceRecord } from '../mount-info/source-record.ts';
+import { REHEARSAL, REHEARSAL_FD } from '../survival/handover.ts';
+import { COPY_NAME } from '../survival/image-keeper.ts';
+import { serverEnvironment, serverFlags } from '../survival/server-process.ts';
+import { isSealedMemfd } from '../system/syscall.ts';
+
+/** The program of the servers, which the supervisor starts again by its path. */
+const SERVER = programPath('cfs-serve.js');
+const PATIENCE_MS = 30_000;
+const LOOK_MS = 20;
+
+export interface Upgraded {
+  readonly mountpoint: string;
+  readonly from: { readonly pid: number; readonly release: string };
+  readonly to: { readonly pid: number; readonly release: string };
+}
+
+/**
+ * Ends the server of the mount; its supervisor starts the program that lies at the same path now. Who uses the mount waits
+ * meanwhile.
+ * @throws CfsError: `usage` where that cannot be, `mount` where no other server answers
+ */
+export async function upgrade(mount: string): Promise<Upgraded> {
+  const { mount: old, sources } = askMountAt(mount);
+  requireSupervisor(mount, old);
+  requireStart(mount, old, sources[0] as SourceRecord);
+  end(mount, old.pid);
+  for (const end = performance.now() + PATIENCE_MS; performance.now() < end; await sleep(LOOK_MS)) {
+    // this waits in the kernel until somebody answers
+    const { pid, release } = askAgain(mount, old);
+    if (pid === old.pid) continue;
+    const from = { pid: old.pid, release: old.release };
+    return { mountpoint: pathText(old.mountpoint), from, to: { pid, release } };
+  }
+  throw new CfsError('mount', `Cannot upgrade ${mount}: process ${old.pid} still serves it`);
+}
+
+function end(mount: string, pid: number): void {
+  try {
+    process.kill(pid, 'SIGUSR2');
+  } catch (error) {
+    // somebody else has just ended it: another server goes on in any case
+    if (errnoOf(error) === ESRCH) return;
+    throw new CfsError('mount', `Cannot upgrade ${mount}: its server (process ${pid}): ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Has the new program read all its modules, and the image from where a server that takes over reads it. */
+function requireStart(mount: string, { pid, imageId }: MountRecord, image: SourceRecord): void {
+  const file = openImageOf(pid, image);
+  const { status, stderr } = spawnSync(process.execPath, [...serverFlags(), SERVER], {
+    // with nothing on its standard input it has nothing to mount
+    input: '',
+    stdio: ['pipe', 'ignore', 'pipe', ...Array(REHEARSAL_FD - 3).fill('ignore'), file ?? 'ignore'],
+    encoding: 'utf8',
+    env: { ...serverEnvironment(), ...(file === undefined ? {} : { [REHEARSAL]: imageId }) },
+  });
+  if (file !== undefined) closeSync(file);
+  if (status === 0) return;
+  const reason = stderr.split('\n').find((line) => /Error/.test(line)) ?? `status ${status}`;
+  throw new CfsError(
+    'mount',
+    `Cannot upgrade ${mount}: the new server does not start, so the old one was left: ${reason.replace(/^Error: /, '')}`,
+  );
+}
+
+/**
+ * Opens what a server that takes over would read: the copy of the image where there is one, else the image's file. The
+ * server's own descriptors are asked, for the file may have another name by now, or none.
+ * @returns undefined where this process may not see it
+ */
+function openImageOf(pid: number, image: SourceRecord): number | undefined {
+  const directory = `/proc/${pid}/fd`;
+  let names: readonly string[];
+  try {
+    names = readdirSync(directory);
+  } catch {
+    return undefined;
+  }
+  const isCopy = (path: string): boolean => readlinkSync(path).startsWith(`/memfd:${COPY_NAME} `);
+  const find = (test: (path: string) => boolean): number[] =>
+    names.flatMap((fd) => {
+      try {
+        const path = `${directory}/${fd}`;
+        return test(path) ? [openSync(path, 'r')] : [];
+      } catch {
+        return []; // it was closed meanwhile
+      }
+    });
+  const found = [...find(isCopy).filter(isWhole), ...find((path) => isFileOf(image, path))];
+  for (const other of found.slice(1)) closeSync(other);
+  return found[0];
+}
+
+/** Closes a copy that is not. */
+function isWhole(copy: number): boolean {
+  if (isSealedMemfd(copy)) return true;
+  closeSync(copy);
+  return false;
+}
+
+function isFileOf({ device, ino }: SourceRecord, path: string): boolean {
+  const stat = statSync(path, { bigint: true });
+  return stat.isFile() && stat.ino === ino && stat.dev === deviceNumber(device);
+}
+
+/** dev_t of the C library, as stat(2) has it. */
+const deviceNumber = ({ major, minor }: SourceRecord['device']): bigint => {
+  const [high, low] = [BigInt(major), BigInt(minor)];
+  return ((high & 0xfff_ff000n) << 32n) | ((high & 0xfffn) << 8n) | ((low & 0xfff_fff00n) << 12n) | (low & 0xffn);
+};
+
+function askAgain(mount: string, { pid }: MountRecord): MountRecord {
+  try {
+    return askMountAt(mount).mount;
+  } catch (error) {
+    throw new CfsError(
+      'mount',
+      `${mount} is no mount any more: no server went on where process ${pid} ended. The log says why.`,
+      { cause: error },
+    );
+  }
+}
+
+/** Without one nobody would go on; and it starts a program by its path, again and again the same. */
+function requireSupervisor(mount: string, { pid }: MountRecord): void {
+  const supervisor = supervisorOf(pid);
+  if (supervisor === undefined) {
+    throw new CfsError(
+      'usage',
+      `Cannot upgrade ${mount}: no supervisor of its server (process ${pid}) is to be seen here. A mount with restart=off, of the portable driver or in the foreground has none.`,
+    );
+  }
+  const program = supervisor.find((word) => [SERVER, FORMER_SERVER].some((path) => basename(word) === basename(path)));
+  if (program === SERVER || program === FORMER_SERVER) return;
+  throw new CfsError(
+    'usage',
+    `Cannot upgrade ${mount}: it is served from ${program}. Install the new version there, and use its cfs-mount.`,
+  );
+}
+
+/** The command line of the supervisor that watches over the process: both are of one session. */
+function supervisorOf(pid: number): readonly string[] | undefined {
+  const session = sessionOf(String(pid));
+  if (session === undefined) return undefined;
+  const others = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && sessionOf(name) === session);
+  return others.map(commandOf).find((words) => words[1]?.endsWith('/cfs-supervisor'));
+}
+
+/** Of process `pid`; undefined where there is none. */
+function sessionOf(pid: string): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // what follows the name, which may hold blanks and parentheses: state, parent, group, session
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[3];
+  } catch {
+    return undefined;
+  }
+}
+
+function commandOf(pid: string): readonly string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return [];
+  }
+}

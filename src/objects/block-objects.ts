@@ -1,0 +1,153 @@
+/**
+ * Reading parts of objects with every 64 KiB block checked against the manifest: nothing is hashed before
+ * the first byte, and no byte is served that was not checked. One a thread.
+ */
+import { closeSync } from 'node:fs';
+import { equalBytes } from '../base/bytes.ts';
+import { BLOCK_SIZE, blake3, DIGEST_SIZE } from '../base/digest.ts';
+import { EIO, EMFILE, ENFILE, type Errno, isErrno } from '../base/errno.ts';
+import type { Log } from '../base/log.ts';
+import { openFilesLimit } from '../system/resource-limits.ts';
+import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
+import { readUpTo } from './read-content.ts';
+import type { ObjectName, Repository } from './repository.ts';
+import { checkShape, unlessUnreadable } from './verify.ts';
+import { type ObjectState, saidOf } from './whole-objects.ts';
+
+/** The BLAKE3 of each block of an object: 32 bytes each, in order. */
+export type BlockHashes = (object: ObjectName) => Uint8Array;
+
+/** Open objects that a thread keeps, */
+const MAX_OPEN = 256;
+/** and its share of those that the process may have, where they are few: the rest is for other threads and for opening. */
+const SHARE = 1 / 8;
+
+interface OpenObject {
+  readonly fd: number;
+}
+
+export class BlockReader {
+  readonly #repositories: readonly Repository[];
+  readonly #hashes: BlockHashes;
+  readonly #problems: ProblemLog;
+  /** By index of the object; the least recently used first. */
+  readonly #open = new Map<number, OpenObject>();
+  readonly #most = Math.max(1, Math.min(MAX_OPEN, Math.floor(openFilesLimit() * SHARE)));
+  readonly #scratch = new Uint8Array(BLOCK_SIZE);
+  /** Which verified block lies in the scratch buffer: its object and its offset there. Page faults ask for a block in many small pieces. */
+  #held: { readonly object: number; readonly at: number } | undefined;
+
+  constructor(
+    repositories: readonly Repository[],
+    hashes: BlockHashes,
+    state: ObjectState,
+    log: Log,
+    count?: OutcomeCounter,
+  ) {
+    this.#repositories = repositories;
+    this.#hashes = hashes;
+    this.#problems = new ProblemLog(log, saidOf(state), count);
+  }
+
+  /**
+   * Reads at `offset` into all of `into`, which must not reach beyond the end of the object.
+   * @returns the bytes read, `into.length`; EIO where no repository has a good copy of every block
+   * @param path gives the path of a file with this content, for the log
+   */
+  read(object: ObjectName, offset: number, into: Uint8Array, path: () => string): number | Errno {
+    const problems: CopyProblem[] = [];
+    const kept = this.#open.get(object.index);
+    if (kept !== undefined) {
+      if (this.#fill(kept.fd, object, offset, into) === undefined) {
+        this.#touch(object.index, kept);
+        return into.length;
+      }
+      // another file may have its name now: a repaired one, or that of a file system that came back
+      this.#forget(object.index);
+    }
+    for (const repository of this.#repositories) {
+      const problem = this.#tryRepository(repository, object, offset, into);
+      if (problem === undefined) {
+        this.#problems.passedOver(object, path, problems, repository);
+        return into.length;
+      }
+      problems.push(problem);
+    }
+    this.#problems.failed(object, path, problems);
+    return EIO;
+  }
+
+  /** Takes over an open file of the object, whose size is right, to read from it first. */
+  adopt(object: ObjectName, fd: number): void {
+    this.#keep(object.index, { fd });
+  }
+
+  #tryRepository(
+    repository: Repository,
+    object: ObjectName,
+    offset: number,
+    into: Uint8Array,
+  ): CopyProblem | undefined {
+    let fd = repository.open(object.digest);
+    if ((fd === EMFILE || fd === ENFILE) && this.#open.size > 0) {
+      for (const index of [...this.#open.keys()]) this.#forget(index);
+      fd = repository.open(object.digest);
+    }
+    if (isErrno(fd)) return notOpened(repository, fd);
+    const reason = checkShape(fd, object.size) ?? this.#fill(fd, object, offset, into);
+    if (reason === undefined) {
+      this.#keep(object.index, { fd });
+      return undefined;
+    }
+    closeSync(fd);
+    return badCopy(repository, reason);
+  }
+
+  /** Fills `into` block by block; says what is wrong with the copy, or undefined. */
+  #fill(fd: number, object: ObjectName, offset: number, into: Uint8Array): string | undefined {
+    const hashes = this.#hashes(object);
+    const end = offset + into.length;
+    return unlessUnreadable(() => {
+      for (let at = offset - (offset % BLOCK_SIZE); at < end; at += BLOCK_SIZE) {
+        const length = Math.min(BLOCK_SIZE, object.size - at);
+        // a block that is wanted whole is read to where it goes, others through the scratch buffer
+        const whole = at >= offset && at + length <= end;
+        const block = whole ? into.subarray(at - offset, at - offset + length) : this.#scratch.subarray(0, length);
+        const isHeld = !whole && this.#held?.object === object.index && this.#held.at === at;
+        if (!isHeld) {
+          if (!whole) this.#held = undefined;
+          if (readUpTo(fd, block, length, at) !== length) return `it is truncated: no block at ${at}`;
+          const index = at / BLOCK_SIZE;
+          const expected = hashes.subarray(index * DIGEST_SIZE, (index + 1) * DIGEST_SIZE);
+          if (!equalBytes(blake3(block), expected)) return `its content is corrupted: the block at ${at}`;
+          if (!whole) this.#held = { object: object.index, at };
+        }
+        if (!whole) {
+          const from = Math.max(at, offset);
+          into.set(block.subarray(from - at, Math.min(at + length, end) - at), from - offset);
+        }
+      }
+      return undefined;
+    });
+  }
+
+  #keep(index: number, open: OpenObject): void {
+    this.#forget(index);
+    this.#open.set(index, open);
+    if (this.#open.size <= this.#most) return;
+    const [oldest] = this.#open.keys();
+    if (oldest !== undefined) this.#forget(oldest);
+  }
+
+  #touch(index: number, open: OpenObject): void {
+    this.#open.delete(index);
+    this.#open.set(index, open);
+  }
+
+  #forget(index: number): void {
+    const open = this.#open.get(index);
+    if (open === undefined) return;
+    closeSync(open.fd);
+    this.#open.delete(index);
+  }
+}

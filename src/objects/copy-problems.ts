@@ -1,0 +1,95 @@
+/** What is wrong with the copies of an object in several repositories, and one line in the log about it. */
+import { toHex } from '../base/bytes.ts';
+import { ENOENT, type Errno, errnoName } from '../base/errno.ts';
+import type { Log, RepositoryOutcome, Severity } from '../base/log.ts';
+import type { ObjectName, Repository } from './repository.ts';
+import { UNREADABLE, UNSEALED } from './verify.ts';
+
+export interface CopyProblem {
+  readonly repository: Repository;
+  /** "it is missing", "its content is corrupted: …" */
+  readonly reason: string;
+  /** Not being there (`missing`) is no fault of a repository that is asked before others. */
+  readonly outcome: Exclude<RepositoryOutcome, 'served'>;
+}
+
+/** Told what became of asking a repository. */
+export type OutcomeCounter = (repository: Repository, outcome: RepositoryOutcome) => void;
+
+/** Why `Repository.open` gave no descriptor. */
+export function notOpened(repository: Repository, errno: Errno): CopyProblem {
+  const missing = errno === ENOENT;
+  return { repository, reason: missing ? 'it is missing' : errnoName(errno), outcome: missing ? 'missing' : 'failed' };
+}
+
+/** A copy that was opened and is not the object, for a reason of verify.ts. */
+export function badCopy(repository: Repository, reason: string): CopyProblem {
+  const isUnknown = reason.startsWith(UNREADABLE) || reason.startsWith(UNSEALED);
+  return { repository, reason, outcome: isUnknown ? 'failed' : 'damaged' };
+}
+
+/** What was said of an object, in a byte of `ObjectState`; it may be said again once it was served without any fault. */
+const SAID_EIO = 1;
+const SAID_PASSED_OVER = 2;
+
+/** Writes one line an object and outcome, whatever thread it is: a program that tries again and again must not fill the log. */
+export class ProblemLog {
+  readonly #log: Log;
+  /** SAID_* of each object. */
+  readonly #said: Uint8Array;
+  readonly #count: OutcomeCounter;
+
+  /** @param said shared by the threads of a mount */
+  constructor(log: Log, said: Uint8Array, count: OutcomeCounter = () => undefined) {
+    this.#log = log;
+    this.#said = said;
+    this.#count = count;
+  }
+
+  /** The reader got EIO. */
+  failed(object: ObjectName, path: () => string, problems: readonly CopyProblem[]): void {
+    this.#countAll(problems);
+    if (!this.#isNew(object, SAID_EIO)) return;
+    this.#write(object, path, problems, 'EIO', 'error');
+  }
+
+  /** The reader got a good copy from `used`; worth a line only where one before it was bad. */
+  passedOver(object: ObjectName, path: () => string, problems: readonly CopyProblem[], used: Repository): void {
+    this.#countAll(problems);
+    this.#count(used, 'served');
+    if (problems.every(({ outcome }) => outcome === 'missing')) {
+      if (this.#said[object.index] !== 0) Atomics.store(this.#said, object.index, 0);
+      return;
+    }
+    Atomics.and(this.#said, object.index, ~SAID_EIO);
+    if (!this.#isNew(object, SAID_PASSED_OVER)) return;
+    this.#write(object, path, problems, `served from ${used.path} instead`, 'warning');
+  }
+
+  #isNew({ index }: ObjectName, what: number): boolean {
+    return (Atomics.or(this.#said, index, what) & what) === 0;
+  }
+
+  #countAll(problems: readonly CopyProblem[]): void {
+    for (const { repository, outcome } of problems) this.#count(repository, outcome);
+  }
+
+  #write(
+    { index, digest }: ObjectName,
+    path: () => string,
+    problems: readonly CopyProblem[],
+    outcome: string,
+    severity: Severity,
+  ): void {
+    const asked = problems.map(({ repository, reason }) => `${repository.path}: ${reason}`).join('; ');
+    const name = toHex(digest);
+    // each of those before the one that served has its place here
+    const copies = problems.map((problem, i) => ({
+      repository: i + 1,
+      outcome: problem.outcome,
+      reason: problem.reason,
+    }));
+    const line = `${path()}: object ${name}: ${asked || 'no repository was given'}: ${outcome}`;
+    this.#log(line, severity, { index, digest: name, copies });
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * Remembers between runs what was in the files of a source, so that a file that did not change is not
+ * read again. docs/repository.md says when that may be trusted. A cache that cannot be read or written
+ * is no error: files are read then.
+ */
+import { closeSync, fstatSync, readFileSync, writeFileSync } from 'node:fs';
+import type { ContentDigest } from '../base/digest.ts';
+import type { LocalRepository } from '../store/local-repository.ts';
+import { isRegular, type StoreDirectory } from '../store/store-directory.ts';
+import { decodeFileCache, FileTable } from './file-cache-format.ts';
+import { type ObjectCheck, ObjectState, objectCheck } from './object-check.ts';
+import type { FileStamp } from './source.ts';
+
+/**
+ * A file whose ctime is not older than this when it is looked at is not remembered: it could change once
+ * more within the same tick of its file system's clock. 10 ms would do for those that are trusted; a
+ * clock that is stepped by the network is the rest.
+ */
+export const SETTLED_MS = 2000;
+
+/** Sources that a repository remembers; of more, those packed longest ago are forgotten. */
+const MAX_CACHES = 32;
+
+export interface FileCacheOptions {
+  /** Names the source: another one with the same name costs time, never correctness. */
+  readonly source: string;
+  /** Begins the name of the temporary file in tmp/. */
+  readonly prefix: string;
+  /** Take nothing from what is remembered, and remember anew. */
+  readonly rehash: boolean;
+  /** In place of SETTLED_MS. */
+  readonly settledMs?: number | undefined;
+}
+
+export class FileCache {
+  readonly #repository: LocalRepository;
+  readonly #options: FileCacheOptions;
+  readonly #known: FileTable | undefined;
+  readonly #seen: FileTable;
+  readonly #settledMs: number;
+  /** The objects that `#known` names, and what is known of each. */
+  readonly objects: ObjectCheck | undefined;
+
+  /** Reads what is remembered of the source. Hold the repository's lock. */
+  constructor(repository: LocalRepository, options: FileCacheOptions) {
+    this.#repository = repository;
+    this.#options = options;
+    this.#settledMs = options.settledMs ?? SETTLED_MS;
+    this.#seen = new FileTable(repository.hash);
+    this.#known = options.rehash ? undefined : readTable(repository, this.#name);
+    this.objects = this.#known === undefined ? undefined : objectCheck(this.#known.digests, this.#known.sizes);
+  }
+
+  /** What is in a file with this stamp, where its object is in the repository. */
+  find(stamp: FileStamp): ContentDigest | undefined {
+    const row = this.#known?.find(stamp);
+    if (row === undefined) return undefined;
+    const content = (this.#known as FileTable).content(row);
+    if (!this.#isStored(row, content)) return undefined;
+    this.#seen.add(stamp, content);
+    return content;
+  }
+
+  #isStored(row: number, content: ContentDigest): boolean {
+    const known = this.objects?.found[row];
+    if (known !== ObjectState.unknown) return known === ObjectState.stored;
+    return this.#repository.size(content.digest) === content.size;
+  }
+
+  /** Whether a file with this stamp, if it is read from now on, may be remembered by it. */
+  isSettled(stamp: FileStamp): boolean {
+    return stamp.ctime * 1000 + stamp.ctimeNsec / 1e6 + this.#settledMs < Date.now();
+  }
+
+  /** Remembers a content that was read while the file had this stamp, and `isSettled` said so before. */
+  add(stamp: FileStamp, content: ContentDigest): void {
+    this.#seen.add(stamp, content);
+  }
+
+  /** Replaces what was remembered by what this run has seen. */
+  save(): void {
+    if (this.#seen.length === 0 && this.#known === undefined) return;
+    const temporary = `${this.#options.prefix}cache`;
+    try {
+      const cache = this.#repository.makeDirectory('cache');
+      try {
+        this.#repository.within('tmp', (directory) => {
+          const fd = directory.create(temporary, 0o600);
+          try {
+            writeFileSync(fd, this.#seen.encode());
+          } finally {
+            closeSync(fd);
+          }
+          directory.rename(temporary, cache, this.#name);
+        });
+        forgetOldest(cache);
+      } finally {
+        cache.close();
+      }
+    } catch {
+      // files are read next time; what is left of the temporary file goes with the others of this run
+    }
+  }
+
+  get #name(): string {
+    return `${process.geteuid?.()}-${this.#options.source}`;
+  }
+}
+
+/** Nothing where the file is missing, damaged, or written by somebody else, who could make us pack what is not there. */
+function readTable(repository: LocalRepository, name: string): FileTable | undefined {
+  let fd: number | undefined;
+  try {
+    fd = repository.within('cache', (cache) => cache.openFile(name));
+    if (fd === undefined) return undefined;
+    const stat = fstatSync(fd);
+    if (stat.uid !== process.geteuid?.() || (stat.mode & 0o022) !== 0) return undefined;
+    return decodeFileCache(readFileSync(fd), repository.hash);
+  } catch {
+    return undefined;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** Of files in cache/: a user, and `Source.name`. Nothing else there is ours to delete. */
+const CACHE_NAME = /^\d+-[0-9A-Za-z-]+$/;
+
+function forgetOldest(cache: StoreDirectory): void {
+  const names = cache.names().filter((name) => CACHE_NAME.test(name));
+  if (names.length <= MAX_CACHES) return;
+  const files = names.flatMap((name) => {
+    const stat = cache.stat(name);
+    return stat !== undefined && isRegular(stat) ? [{ name, mtime: stat.mtime + stat.mtimeNsec / 1e9 }] : [];
+  });
+  files.sort((a, b) => b.mtime - a.mtime);
+  for (const { name } of files.slice(MAX_CACHES)) cache.unlink(name);
+}

@@ -1,0 +1,65 @@
+/** What is packed: a stream of entries, whatever they are read from. */
+import type { InodeMetadata } from '../manifest/builder.ts';
+import type { FileState } from './file-state.ts';
+
+/** Number of an entry in the order of the stream; the root is 0. */
+export type EntryNumber = number;
+
+/** The content of a regular file, open for reading. Whoever takes it closes `fd`. */
+export interface OpenContent {
+  readonly fd: number;
+  /** How the file was when it was met. If it is another after reading, it changed or was replaced. */
+  readonly state: FileState;
+}
+
+/** A file system as the kernel names it: st_dev and f_fsid. */
+export interface FileSystemId {
+  readonly device: number;
+  /** The two words of f_fsid. */
+  readonly id: readonly [number, number];
+}
+
+/** A state of a file: while all of this is the same, so is its content. docs/repository.md says how far that is true. */
+export interface FileStamp {
+  readonly fileSystem: FileSystemId;
+  readonly inode: number;
+  readonly size: number;
+  readonly mtime: number;
+  readonly mtimeNsec: number;
+  readonly ctime: number;
+  readonly ctimeNsec: number;
+}
+
+/** The content of a regular file. */
+export interface FileContent {
+  readonly size: number;
+  /** Undefined where the file system does not promise that a changed file has another ctime. */
+  readonly stamp: FileStamp | undefined;
+  /**
+   * Opens the file, before the next entry is asked for.
+   * @throws CfsError (source)
+   */
+  open(): OpenContent;
+}
+
+/** One link of the tree. A directory comes before what is in it. */
+export interface SourceEntry {
+  readonly parent: EntryNumber;
+  readonly name: Uint8Array;
+  /** For messages: absolute or relative as the source was given. */
+  readonly path: Uint8Array;
+  /** What the link points to: a new inode, or one that an earlier entry has brought (a further hard link). */
+  readonly inode:
+    | { readonly kind: 'link'; readonly to: EntryNumber }
+    | { readonly kind: 'new'; readonly metadata: InodeMetadata }
+    | { readonly kind: 'symlink'; readonly metadata: InodeMetadata; readonly target: Uint8Array }
+    | { readonly kind: 'regular'; readonly metadata: InodeMetadata; readonly content: FileContent };
+}
+
+export interface Source {
+  readonly root: InodeMetadata;
+  /** Tells sources apart, in letters, digits and dashes; the same source has the same name in the next run. */
+  readonly name: string;
+  /** May be walked once. Ending it early closes what it holds open. */
+  entries(): Generator<SourceEntry>;
+}

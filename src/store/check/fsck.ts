@@ -1,0 +1,252 @@
+/** Checking all of a repository, and repairing what can be repaired. */
+import { fromHex, toHex } from '../../base/bytes.ts';
+import { DIGEST_SIZE } from '../../base/digest.ts';
+import { ELOOP, ENOENT, ENOTDIR, errnoOf } from '../../base/errno.ts';
+import { CfsError, reasonOf } from '../../base/error.ts';
+import { systemError } from '../../system/libc.ts';
+import { mergeDigests } from '../gc/digest-merge.ts';
+import { type KeptDigests, KeptInMemory } from '../gc/live-set.ts';
+import { listRoots, openRootIfThere, type Root } from '../gc/roots.ts';
+import { PREFIXES, prefixName } from '../layout.ts';
+import type { LocalRepository } from '../local-repository.ts';
+import { listQuarantine } from '../quarantine.ts';
+import { isDirectory as isDirectoryStat, isRegular, linkText, type StoreDirectory } from '../store-directory.ts';
+import { distrust } from '../trust.ts';
+import { checkOne, type Damage, type Oddity } from './check-directory.ts';
+import { type CheckProgress, checkAll } from './check-pool.ts';
+import { mendMode, type Repaired, repairAll } from './repair.ts';
+
+export type { CheckProgress } from './check-pool.ts';
+
+export interface FsckOptions {
+  /** Where good copies may be, in the order in which they are asked. */
+  readonly sources: readonly LocalRepository[];
+  readonly threads: number;
+  /** Only look. */
+  readonly dryRun: boolean;
+  readonly signal?: AbortSignal;
+  /** Told, as a line for people, when another program keeps the repository locked for long. */
+  readonly onWait?: (line: string) => void;
+  readonly onProgress?: (progress: CheckProgress) => void;
+}
+
+export interface FsckResult {
+  /** Objects that were checked, and their bytes. */
+  readonly objects: number;
+  readonly bytes: number;
+  readonly damaged: readonly Repaired[];
+  /** Registered images. Those that had all their objects when they were registered must have them now. */
+  readonly roots: number;
+  /** Roots that are malformed: nothing can be deleted as long as they are there. */
+  readonly badRoots: readonly { readonly image: string; readonly problem: string }[];
+  readonly oddities: readonly Oddity[];
+  /** Files in tmp/: of writers at work, or of killed ones. */
+  readonly temporaries: number;
+  /** Damaged files that were moved away, now and earlier. */
+  readonly quarantined: number;
+}
+
+/**
+ * Checks every object's shape, place and content, and that registered images have theirs; moves bad ones to quarantine, and fetches good ones. Takes no lock but
+ * to repair: what is deleted meanwhile is passed over.
+ * @throws CfsError (store) where the repository cannot be read
+ */
+export async function checkRepository(repository: LocalRepository, options: FsckOptions): Promise<FsckResult> {
+  try {
+    return await check(repository, options);
+  } catch (error) {
+    if (error instanceof CfsError || errnoOf(error) === undefined) throw error;
+    throw new CfsError('store', `Cannot check repository ${repository.path}: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+async function check(repository: LocalRepository, options: FsckOptions): Promise<FsckResult> {
+  const { signal, onWait, dryRun, sources } = options;
+  const around = lookAround(repository);
+  const { roots, bad, odd } = rootsOf(repository);
+  const whole = roots.filter(({ header }) => header?.complete === true).map(({ image }) => image);
+  const checked = await checkAll(repository, whole, options.threads, signal, options.onProgress);
+  const { objects, bytes } = checked;
+  const damage = withoutGivenUp(repository, whole, checked.damage);
+  const all = [...damage, ...stillInQuarantine(repository, damage)].sort((a, b) => (a.object < b.object ? -1 : 1));
+  const oddities = [...around, ...odd, ...checked.oddities].map((oddity) =>
+    dryRun ? oddity : mended(repository, oddity),
+  );
+  return {
+    objects,
+    bytes,
+    damaged: dryRun ? all : await repairAll(repository, all, sources, { signal, onWait }),
+    roots: roots.length,
+    badRoots: bad,
+    oddities,
+    temporaries: namesIn(repository, 'tmp').length,
+    quarantined: quarantineOf(repository).names.length,
+  };
+}
+
+/**
+ * Leaves out objects that are missing because nobody needs them any more: their images were unregistered, and gc ran, while this looked.
+ * @param roots the images whose objects were looked for
+ */
+function withoutGivenUp(
+  repository: LocalRepository,
+  roots: readonly string[],
+  damage: readonly Damage[],
+): readonly Damage[] {
+  if (damage.every(({ kind }) => kind !== 'missing')) return damage;
+  const registered = roots.map((root) => openRootIfThere(repository, root)).filter((list) => list !== undefined);
+  try {
+    if (registered.length === roots.length) return damage;
+    const needed = neededOf(damage, registered);
+    return damage.filter(({ kind, object }) => kind !== 'missing' || needed.has(object));
+  } finally {
+    for (const list of registered) list.close();
+  }
+}
+
+/** The missing objects that are in one of the lists, which are read once. */
+function neededOf(damage: readonly Damage[], lists: readonly KeptDigests[]): ReadonlySet<string> {
+  const objects = damage.filter(({ kind }) => kind === 'missing').map(({ object }) => object);
+  const missing = new KeptInMemory(fromHex(objects.sort().join('')));
+  const needed = new Set<string>();
+  for (let prefix = 0; prefix < PREFIXES; prefix++) {
+    const own = missing.digests(prefix);
+    if (own.length === 0) continue;
+    for (const list of lists) {
+      mergeDigests(own, list.digests(prefix), (row) => {
+        needed.add(toHex(own.subarray(row * DIGEST_SIZE, (row + 1) * DIGEST_SIZE)));
+      });
+    }
+  }
+  return needed;
+}
+
+/** What may lie in a repository's directory, and whether it is a directory. */
+const KNOWN: ReadonlyMap<string, boolean> = new Map([
+  ['meta.json', false],
+  ['lock', false],
+  ['objects', true],
+  ['tmp', true],
+  ['cache', true],
+  ['roots', true],
+  ['paths', true],
+  ['leases', true],
+  ['quarantine', true],
+  ['lost+found', true],
+]);
+const LEFT_BY_INIT = /^meta\.json\.[0-9a-f]{12}\.tmp$/;
+
+/** What is odd in the repository's directory, in objects/ and in quarantine/. */
+function lookAround(repository: LocalRepository): Oddity[] {
+  const strange = (path: string, problem = 'it is nothing of a repository'): Oddity => ({
+    kind: 'strange',
+    path,
+    problem,
+  });
+  const root = repository.enter();
+  try {
+    const own = root.names();
+    const odd = new Map(own.flatMap((name) => oddKind(root, name) ?? []));
+    const prefixes = new Set(Array.from({ length: PREFIXES }, (_, prefix) => prefixName(prefix)));
+    const inObjects = odd.has('objects') ? prefixes : new Set(namesIn(repository, 'objects'));
+    const missing = [
+      ...['lock', 'tmp'].filter((name) => !own.includes(name)),
+      ...[...prefixes].filter((name) => !inObjects.has(name)).map((name) => `objects/${name}`),
+    ];
+    return [
+      ...own.filter((name) => !KNOWN.has(name) && !LEFT_BY_INIT.test(name)).map((name) => strange(name)),
+      ...[...odd].map(([name, problem]) => strange(name, problem)),
+      ...[...inObjects].filter((name) => !prefixes.has(name)).map((name) => strange(`objects/${name}`)),
+      ...quarantineOf(repository).strange.map((name) => strange(`quarantine/${name}`)),
+      ...missing.map((path): Oddity => ({ kind: 'missing', path, problem: 'it is missing' })),
+    ];
+  } finally {
+    root.close();
+  }
+}
+
+/** What is wrong with the kind of a file in the repository's directory. */
+function oddKind(root: StoreDirectory, name: string): [name: string, problem: string][] | undefined {
+  const isDirectory = KNOWN.get(name);
+  const stat = isDirectory === undefined ? undefined : root.stat(name);
+  if (stat === undefined || (isDirectory ? isDirectoryStat(stat) : isRegular(stat))) return undefined;
+  return [[name, linkText(root.fd, name) ?? `it is no ${isDirectory ? 'directory' : 'regular file'}`]];
+}
+
+/** None where something else has the directory's place: `lookAround` tells of it. */
+function orNothing<T>(read: () => T, nothing: T): T {
+  try {
+    return read();
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === ELOOP || errno === ENOTDIR) return nothing;
+    throw error;
+  }
+}
+
+function namesIn(repository: LocalRepository, name: string): readonly string[] {
+  const names = orNothing(() => repository.within(name, (directory) => directory.names()), []);
+  if (names === undefined && name !== 'tmp') throw systemError(ENOENT, 'open', `${repository.path}/${name}`);
+  return names ?? [];
+}
+
+const quarantineOf = (repository: LocalRepository): ReturnType<typeof listQuarantine> =>
+  orNothing(() => listQuarantine(repository), { objects: new Set(), names: [], strange: [] });
+
+/** All roots; and what is wrong with them, or where there is no list of them. */
+function rootsOf(repository: LocalRepository): {
+  readonly roots: readonly Root[];
+  readonly bad: FsckResult['badRoots'];
+  readonly odd: readonly Oddity[];
+} {
+  try {
+    const roots = listRoots(repository);
+    const bad = roots.flatMap(({ image, problem, isDenied = false }) =>
+      problem === undefined || isDenied ? [] : [{ image, problem }],
+    );
+    const denied = roots.filter(({ isDenied = false }) => isDenied).length;
+    const problem = `${denied} lists may be read by those alone that may write here: their objects were not looked for`;
+    return { roots, bad, odd: denied === 0 ? [] : [{ kind: 'strange', path: 'roots', problem }] };
+  } catch (error) {
+    const errno = error instanceof CfsError ? errnoOf(error.cause) : undefined;
+    if (errno !== ELOOP && errno !== ENOTDIR) throw error;
+    return { roots: [], bad: [{ image: 'roots', problem: reasonOf(error) }], odd: [] };
+  }
+}
+
+/** Objects whose bad files were moved away earlier, and that have not come again: nobody may forget them. */
+function stillInQuarantine(repository: LocalRepository, damage: readonly Damage[]): Damage[] {
+  const known = new Set(damage.map(({ object }) => object));
+  const problem = 'it is in quarantine, and there is no good copy yet';
+  return [...quarantineOf(repository).objects]
+    .filter((object) => !known.has(object) && checkOne(repository, object)?.kind === 'missing')
+    .map((object) => ({ object, kind: 'quarantined', problem }));
+}
+
+/** Why root is not to mend anything there. */
+function distrusted(repository: LocalRepository): string | undefined {
+  const root = repository.enter();
+  try {
+    return distrust(root);
+  } finally {
+    root.close();
+  }
+}
+
+/** Directories are made again, and files can be read only. */
+function mended(repository: LocalRepository, oddity: Oddity): Oddity {
+  const { kind, path } = oddity;
+  const hindrance = distrusted(repository);
+  if (hindrance !== undefined && kind !== 'strange') {
+    return { ...oddity, problem: `${oddity.problem}, and is left: ${hindrance}` };
+  }
+  try {
+    if (kind === 'mode') mendMode(repository, path);
+    else if (kind === 'missing' && path !== 'lock') repository.makeDirectory(path).close();
+    else return oddity;
+    return { ...oddity, mended: true };
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return { ...oddity, problem: `${oddity.problem}, and cannot be mended: ${reasonOf(error)}` };
+  }
+}

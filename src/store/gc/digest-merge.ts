@@ -1,0 +1,34 @@
+/** Comparing lists of digests that ascend: no set of a million strings is needed for that. */
+import { DIGEST_SIZE } from '../../base/digest.ts';
+import { prefixName } from '../layout.ts';
+
+const nothing = (): void => undefined;
+
+/**
+ * Compares two lists of digests, 32 bytes each, ascending, none twice.
+ * @param onBoth called with the row in `own` of each digest that is in both
+ * @param onlyInList called with each digest that is in `list` alone; a view
+ */
+export function mergeDigests(
+  own: Uint8Array,
+  list: Uint8Array,
+  onBoth: (row: number) => void,
+  onlyInList: (digest: Uint8Array) => void = nothing,
+): void {
+  const [a, b] = [own, list].map((all) => Buffer.from(all.buffer, all.byteOffset, all.length)) as [Buffer, Buffer];
+  let from = 0;
+  for (let at = 0; at < b.length; ) {
+    const order = from < a.length ? a.compare(b, at, at + DIGEST_SIZE, from, from + DIGEST_SIZE) : 1;
+    if (order < 0) from += DIGEST_SIZE;
+    else {
+      if (order === 0) onBoth(from / DIGEST_SIZE);
+      else onlyInList(list.subarray(at, at + DIGEST_SIZE));
+      at += DIGEST_SIZE;
+    }
+  }
+}
+
+/** The digests that objects in the directory of `prefix` have by their names, in the order of these. */
+export function digestsOfNames(prefix: number, names: readonly string[]): Uint8Array {
+  return Buffer.from(names.map((name) => prefixName(prefix) + name).join(''), 'hex');
+}

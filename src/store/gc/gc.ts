@@ -1,0 +1,176 @@
+/** Deleting objects that nobody needs. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errnoOf } from '../../base/errno.ts';
+import { CfsError, reasonOf } from '../../base/error.ts';
+import type { FileStat } from '../../system/file-status.ts';
+import { OBJECT_NAME, PREFIXES, prefixName } from '../layout.ts';
+import type { LocalRepository } from '../local-repository.ts';
+import { type LockWait, listLeftovers, lockForDeleting, removeLeftovers } from '../lock.ts';
+import { emptyQuarantine } from '../quarantine.ts';
+import { isRegular, type StoreDirectory } from '../store-directory.ts';
+import { digestsOfNames, mergeDigests } from './digest-merge.ts';
+import { type Keeper, type KeeperCounts, Keepers, type KeptDigests } from './live-set.ts';
+import { removeStrayRecords } from './roots.ts';
+
+export interface GcOptions extends LockWait {
+  /** What to keep beside registered images and what is mounted. */
+  readonly keep: readonly KeptDigests[];
+  /** Objects that came later than so long ago are kept. In milliseconds. */
+  readonly minAgeMs: number;
+  /** Delete nothing, and say what would be. */
+  readonly dryRun: boolean;
+  /** Go on where nothing keeps anything. */
+  readonly keepNone: boolean;
+  /** Delete what lies in quarantine/, too. */
+  readonly emptyQuarantine: boolean;
+  /** Told how many of the 256 directories are done. */
+  readonly onProgress?: (directories: number) => void;
+  /** Told of each object that is deleted, or would be: its digest and size. */
+  readonly onFreed?: ((object: string, bytes: number) => void) | undefined;
+}
+
+/** Files and their sizes; `diskBytes` as the file system has them allocated. */
+export interface Amount {
+  readonly objects: number;
+  readonly bytes: number;
+  readonly diskBytes: number;
+}
+
+export interface GcResult extends KeeperCounts {
+  readonly freed: Amount;
+  /** Of these `young`: only because they have come a short while ago. */
+  readonly kept: Amount;
+  readonly young: Amount;
+  /** What keeps objects. */
+  readonly keepers: readonly Keeper[];
+  /** Files of dead writers in tmp/. */
+  readonly leftovers: number;
+  /** Files in quarantine/ that were deleted. */
+  readonly quarantined: number;
+}
+
+/** How long others are kept out at once: a mount that is made meanwhile waits for no longer than that and one directory. */
+const SLICE_MS = 200;
+/** Longer than the pause between two attempts of who waits for the lock. */
+const PAUSE_MS = 75;
+
+/**
+ * Deletes all objects but those that somebody needs, and what dead writers left. Killed at any point it leaves nothing that
+ * the next run does not find.
+ * @throws CfsError: `usage` where nothing keeps anything, `store` where it is not clear what is needed, or a file cannot be
+ *   deleted; what was deleted before was not needed
+ */
+export async function collectGarbage(repository: LocalRepository, options: GcOptions): Promise<GcResult> {
+  const { dryRun } = options;
+  const keepers = new Keepers(repository, options.keep, options.minAgeMs, dryRun);
+  let lock = await lockForDeleting(repository, options);
+  // not the time of day: that can be set meanwhile
+  let since = performance.now();
+  const sweep = new Sweep(repository, keepers, options);
+  try {
+    keepers.refresh();
+    if (keepers.isEmpty && !options.keepNone) {
+      throw new CfsError(
+        'usage',
+        `Nothing keeps any object of ${repository.path}: no image is registered, mounted or given by --keep. --keep-none deletes all objects.`,
+      );
+    }
+    if (!dryRun) removeStrayRecords(repository);
+    const leftovers = dryRun ? listLeftovers(repository).length : removeLeftovers(repository);
+    const quarantined = options.emptyQuarantine ? emptyQuarantine(repository, dryRun) : 0;
+    for (let prefix = 0; prefix < PREFIXES; prefix++) {
+      if (performance.now() - since > SLICE_MS) {
+        lock.release();
+        await sleep(PAUSE_MS);
+        lock = await lockForDeleting(repository, options);
+        since = performance.now();
+        keepers.refresh();
+      }
+      if (options.signal?.aborted === true) throw options.signal.reason;
+      sweep.run(prefix);
+      options.onProgress?.(prefix + 1);
+    }
+    return { ...sweep.amounts, ...keepers.counts, keepers: keepers.keepers, leftovers, quarantined };
+  } catch (error) {
+    if (error instanceof CfsError || errnoOf(error) === undefined) throw error;
+    throw new CfsError('store', `Cannot clean repository ${repository.path}: ${reasonOf(error)}`, { cause: error });
+  } finally {
+    lock.release();
+    keepers.close();
+  }
+}
+
+interface MutableAmount {
+  objects: number;
+  bytes: number;
+  diskBytes: number;
+}
+
+const nothing = (): MutableAmount => ({ objects: 0, bytes: 0, diskBytes: 0 });
+
+function count(amount: MutableAmount, { size, blocks }: FileStat): void {
+  amount.objects++;
+  amount.bytes += size;
+  amount.diskBytes += blocks * 512;
+}
+
+class Sweep {
+  readonly amounts: { readonly freed: MutableAmount; readonly kept: MutableAmount; readonly young: MutableAmount };
+  readonly #repository: LocalRepository;
+  readonly #keepers: Keepers;
+  readonly #options: GcOptions;
+
+  constructor(repository: LocalRepository, keepers: Keepers, options: GcOptions) {
+    this.amounts = { freed: nothing(), kept: nothing(), young: nothing() };
+    this.#repository = repository;
+    this.#keepers = keepers;
+    this.#options = options;
+  }
+
+  /** Deletes what nobody needs in one directory. Anything that is no object is left to fsck. */
+  run(prefix: number): void {
+    this.#repository.within(`objects/${prefixName(prefix)}`, (directory) => {
+      const names = objectNames(directory);
+      if (names.length === 0) return;
+      const isNeeded = markNeeded(prefix, names, this.#keepers.needed(prefix));
+      for (const [i, name] of names.entries()) this.#take(directory, prefix, name, isNeeded[i] === 1);
+    });
+  }
+
+  #take(directory: StoreDirectory, prefix: number, name: string, isNeeded: boolean): void {
+    const stat = directory.stat(name);
+    if (stat === undefined || !isRegular(stat)) return;
+    const isYoung = Date.now() - (stat.ctime * 1000 + stat.ctimeNsec / 1e6) < this.#options.minAgeMs;
+    if (isNeeded || isYoung) {
+      count(this.amounts.kept, stat);
+      if (!isNeeded) count(this.amounts.young, stat);
+      return;
+    }
+    if (!this.#options.dryRun) directory.unlink(name);
+    count(this.amounts.freed, stat);
+    this.#options.onFreed?.(prefixName(prefix) + name, stat.size);
+  }
+}
+
+/** Sorted. */
+const objectNames = (directory: StoreDirectory): string[] =>
+  directory
+    .names()
+    .filter((name) => OBJECT_NAME.test(name))
+    .sort();
+
+/**
+ * Which of the objects are needed, 1 for each that is.
+ * @param names of objects in the directory of `prefix`, sorted
+ * @param needed digests of this prefix, several lists that ascend
+ */
+function markNeeded(prefix: number, names: readonly string[], needed: Iterable<Uint8Array>): Uint8Array {
+  const own = digestsOfNames(prefix, names);
+  const marks = new Uint8Array(names.length);
+  for (const list of needed) {
+    mergeDigests(own, list, (row) => {
+      marks[row] = 1;
+    });
+  }
+  return marks;
+}

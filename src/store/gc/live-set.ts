@@ -1,0 +1,217 @@
+/** All that keeps objects from being deleted: registered images, leases of mounts, and images that the caller names. */
+import { closeSync, fstatSync } from 'node:fs';
+import { DIGEST_SIZE } from '../../base/digest.ts';
+import { CfsError, reasonOf } from '../../base/error.ts';
+import { tryLock } from '../../system/flock.ts';
+import type { LocalRepository } from '../local-repository.ts';
+import type { StoreDirectory } from '../store-directory.ts';
+import { KeepListFile } from './object-list-file.ts';
+import { isLeaseName, isRootLocked, narrowList, openRootIn, PACKED, registeredPaths, withNamesIn } from './roots.ts';
+
+/** Digests that ascend, none twice, those of one first byte at a time. */
+export interface KeptDigests {
+  /** 32 bytes each. */
+  digests(prefix: number): Uint8Array;
+}
+
+/** Digests in memory. */
+export class KeptInMemory implements KeptDigests {
+  readonly #all: Uint8Array;
+
+  /** @param all 32 bytes each, ascending */
+  constructor(all: Uint8Array) {
+    this.#all = all;
+  }
+
+  digests(prefix: number): Uint8Array {
+    return this.#all.subarray(this.#firstOf(prefix) * DIGEST_SIZE, this.#firstOf(prefix + 1) * DIGEST_SIZE);
+  }
+
+  /** The index of the first digest whose first byte is not below `prefix`. */
+  #firstOf(prefix: number): number {
+    let [low, high] = [0, this.#all.length / DIGEST_SIZE];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#all[middle * DIGEST_SIZE] as number) < prefix) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+/** How many there are of each kind. */
+export interface KeeperCounts {
+  readonly registered: number;
+  /** Leases that mounts hold, and registered images that are mounted, each counted once. */
+  readonly mounted: number;
+  /** Images that were packed a short while ago and not registered. */
+  readonly packed: number;
+  /** Leases of mounts that are gone, deleted here. */
+  readonly dead: number;
+}
+
+/** An image that keeps objects. */
+export interface Keeper {
+  /** Its id. */
+  readonly image: string;
+  readonly kind: Kept['kind'];
+  /** It is registered and mounted, too. */
+  readonly isMounted: boolean;
+  readonly objects: number;
+  readonly bytes: number;
+  /** Where its list says that it was; empty where that is told by its records (registered-paths.ts), or nobody knows. */
+  readonly path: string;
+}
+
+interface Kept {
+  readonly list: KeepListFile;
+  readonly kind: 'registered' | 'mounted' | 'packed';
+}
+
+export class Keepers {
+  readonly #repository: LocalRepository;
+  readonly #named: readonly KeptDigests[];
+  readonly #minAgeMs: number;
+  readonly #dryRun: boolean;
+  /** By path and inode number. */
+  readonly #kept = new Map<string, Kept>();
+  readonly #dead = new Set<string>();
+
+  /**
+   * @param named what the caller names
+   * @param minAgeMs of a list without a lock, after which it does not count
+   * @param dryRun delete no lists
+   */
+  constructor(repository: LocalRepository, named: readonly KeptDigests[], minAgeMs: number, dryRun: boolean) {
+    this.#repository = repository;
+    this.#named = named;
+    this.#minAgeMs = minAgeMs;
+    this.#dryRun = dryRun;
+  }
+
+  /**
+   * Reads what has come since the last time, and deletes leases that nobody holds. What was there once counts to the end.
+   * Hold the exclusive lock: otherwise a mount may be about to lock its lease.
+   * @throws CfsError (store) where anything is malformed or cannot be read: nobody may delete anything then
+   */
+  refresh(): void {
+    const { hash, lockers } = this.#repository;
+    withNamesIn(this.#repository, 'roots', (directory, names) => {
+      for (const name of names) {
+        if (!this.#dryRun) narrowList(directory, name, lockers);
+        this.#refresh(directory, name, true, () => ({
+          list: openRootIn(directory, name, hash),
+          kind: 'registered',
+        }));
+      }
+    });
+    withNamesIn(this.#repository, 'leases', (directory, names) => {
+      // other names are no leases, and not ours to delete
+      for (const name of names.filter(isLeaseName)) {
+        this.#refresh(directory, name, false, () => this.#openLease(directory, name));
+      }
+    });
+  }
+
+  /** Reads a list, unless it is the same file as before: reading one of a million objects takes half a second. */
+  #refresh(directory: StoreDirectory, name: string, isRoot: boolean, open: () => Kept | undefined): void {
+    const path = `${directory.path}/${name}`;
+    const advice = (): string => (isRoot ? adviceOfRoot(this.#repository, name) : ADVICE_OF_LEASE);
+    orRefuse(path, advice, () => {
+      const stat = directory.stat(name);
+      const key = `${path} ${stat?.inodeHigh} ${stat?.inodeLow}`;
+      if (this.#kept.has(key)) return;
+      const kept = open();
+      if (kept !== undefined) this.#kept.set(key, kept);
+    });
+  }
+
+  /** Undefined where nobody has the lease any more. */
+  #openLease(directory: StoreDirectory, name: string): Kept | undefined {
+    if (this.#isLive(directory, name)) {
+      const list = KeepListFile.open(directory, name, this.#repository.hash);
+      return { list, kind: name.endsWith(PACKED) ? 'packed' : 'mounted' };
+    }
+    this.#dead.add(name);
+    if (!this.#dryRun) directory.unlink(name);
+    return undefined;
+  }
+
+  #isLive(directory: StoreDirectory, name: string): boolean {
+    const fd = directory.openFile(name);
+    try {
+      const stat = fstatSync(fd);
+      if (name.endsWith(PACKED)) return Date.now() - stat.ctimeMs < this.#minAgeMs;
+      return !tryLock(fd, 'exnb');
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Hold the exclusive lock. */
+  get counts(): KeeperCounts {
+    const keepers = this.keepers;
+    const count = (wanted: Kept['kind']): number => keepers.filter(({ kind }) => kind === wanted).length;
+    return {
+      registered: count('registered'),
+      mounted: keepers.filter(({ isMounted }) => isMounted).length,
+      packed: count('packed'),
+      dead: this.#dead.size,
+    };
+  }
+
+  /** All but those that the caller names, roots first, by their ids. Hold the exclusive lock. */
+  get keepers(): Keeper[] {
+    return [...this.#kept.values()].map(({ kind, list }) => {
+      const { image, objects, bytes, path } = list.header;
+      const isMounted = kind === 'mounted' || (kind === 'registered' && isRootLocked(this.#repository, image));
+      return { image, kind, isMounted, objects, bytes, path };
+    });
+  }
+
+  /** Nothing that would be deleted is needed by anybody, as far as is known here. */
+  get isEmpty(): boolean {
+    return this.#named.length + this.#kept.size === 0;
+  }
+
+  /** What each of them needs of the objects whose digests begin with `prefix`. */
+  *needed(prefix: number): Generator<Uint8Array> {
+    for (const named of this.#named) yield named.digests(prefix);
+    for (const { list } of this.#kept.values()) yield list.digests(prefix);
+  }
+
+  close(): void {
+    for (const { list } of this.#kept.values()) list.close();
+    this.#kept.clear();
+  }
+}
+
+/** Who cannot tell what is needed must not delete anything. */
+function orRefuse<T>(path: string, advice: () => string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    const reason = error instanceof CfsError ? error.message : `${path}: ${reasonOf(error)}`;
+    throw new CfsError('store', `Nothing more is deleted: ${reason}. ${advice()}`, { cause: error });
+  }
+}
+
+const ADVICE_OF_LEASE =
+  'A mount may be about to write it: try again. If nothing mounts this repository, delete the file.';
+
+function adviceOfRoot(repository: LocalRepository, name: string): string {
+  const [path, ...more] = pathsOfRoot(repository, name);
+  const others = more.length > 0 ? ` (+${more.length} more)` : '';
+  const what = path === undefined ? '' : `It says what ${path}${others} needs. `;
+  const again = path === undefined ? 'register' : `register ${repository.path} ${path}`;
+  return `${what}Register the image again ('cfs-repo ${again}'), or take it off the list ('cfs-repo unregister').`;
+}
+
+/** None where they cannot be told. */
+function pathsOfRoot(repository: LocalRepository, name: string): string[] {
+  try {
+    return registeredPaths(repository, name).paths.flatMap(({ path }) => (path === '' ? [] : [path]));
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,197 @@
+import { constants } from 'node:fs';
+import { join } from 'node:path';
+import { toHex, writeHex } from '../base/bytes.ts';
+import { DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
+import { ELOOP, ENOENT, type Errno, isErrno } from '../base/errno.ts';
+import { CfsError } from '../base/error.ts';
+import { pathBytes } from '../base/path-text.ts';
+import type { Repository } from '../objects/repository.ts';
+import { openBeneath, openHow } from '../system/beneath.ts';
+import { type FileVersion, fileVersion, statFd } from '../system/file-status.ts';
+import { AT_FDCWD } from '../system/libc.ts';
+import { closeFd, openAt } from '../system/syscall.ts';
+import { type Lockers, lockersOf } from './lockable.ts';
+import { isRegular, type Place, StoreDirectory } from './store-directory.ts';
+
+/** A fifo in the place of an object must not block whoever opens it. */
+const READ_OBJECT = openHow(constants.O_RDONLY | constants.O_NONBLOCK);
+const O_PATH = 0o10000000;
+const NAME_OBJECT = openHow(O_PATH);
+const NAME_DIRECTORY = O_PATH | constants.O_DIRECTORY;
+/** What meta.json says. */
+export interface Meta {
+  readonly hash: HashAlgorithm;
+  readonly uuid: string;
+}
+
+export class LocalRepository implements Repository {
+  readonly path: string;
+  readonly uuid: string;
+  readonly hash: HashAlgorithm;
+  readonly #objects: string;
+  /** `objects/ab/cdef…` and NUL, whose digits change with each use. */
+  readonly #nativePath: Buffer;
+  /** Where `objects/` begins in it. */
+  readonly #relative: number;
+  readonly #directory: number;
+  readonly #place: Place | undefined;
+
+  /**
+   * @param directory a descriptor of the repository's directory; -1 for none. It stays the caller's. Objects are taken from
+   *   there, wherever the directory is now and whatever is at `path`; only what is not there is looked for at `path`,
+   *   where somebody may have put the repository anew.
+   * @param place which directory it is, where there is no descriptor: `enter` refuses another one that has its path by then
+   */
+  constructor(path: string, meta: Meta, directory = -1, place?: Place) {
+    this.path = path;
+    this.#directory = directory;
+    this.#place = place;
+    this.uuid = meta.uuid;
+    this.hash = meta.hash;
+    this.#objects = `${path}/objects/`;
+    this.#nativePath = pathBytes(`${this.objectPath(new Uint8Array(DIGEST_SIZE))}\0`);
+    this.#relative = pathBytes(path).length + 1;
+  }
+
+  /** The file of the object, whether it exists or not. */
+  objectPath(digest: Uint8Array): string {
+    const hex = toHex(digest);
+    return `${this.#objects}${hex.slice(0, 2)}/${hex.slice(2)}`;
+  }
+
+  get temporaryDirectory(): string {
+    return join(this.path, 'tmp');
+  }
+
+  get cacheDirectory(): string {
+    return join(this.path, 'cache');
+  }
+
+  get rootsDirectory(): string {
+    return join(this.path, 'roots');
+  }
+
+  get pathsDirectory(): string {
+    return join(this.path, 'paths');
+  }
+
+  get leasesDirectory(): string {
+    return join(this.path, 'leases');
+  }
+
+  get quarantineDirectory(): string {
+    return join(this.path, 'quarantine');
+  }
+
+  get lockPath(): string {
+    return join(this.path, 'lock');
+  }
+
+  /**
+   * The repository's directory, for what is done in it. The caller closes it.
+   * @throws what node:fs throws; CfsError (store) where another directory has the path by now
+   */
+  enter(): StoreDirectory {
+    if (this.#directory >= 0) return StoreDirectory.of(this.#directory, this.path);
+    const directory = StoreDirectory.at(this.path);
+    const { dev, ino } = directory.place;
+    if (this.#place === undefined || (dev === this.#place.dev && ino === this.#place.ino)) return directory;
+    directory.close();
+    throw storeError(`Cannot use repository ${this.path}: another directory was put in its place meanwhile`);
+  }
+
+  /** Does `work` in a directory of the repository; undefined where that is missing. @throws what node:fs throws */
+  within<T>(name: string, work: (directory: StoreDirectory) => T): T | undefined {
+    const root = this.enter();
+    try {
+      const directory = root.openIfThere(name);
+      if (directory === undefined) return undefined;
+      try {
+        return work(directory);
+      } finally {
+        directory.close();
+      }
+    } finally {
+      root.close();
+    }
+  }
+
+  /** A directory of the repository, which the caller closes. @throws what node:fs throws */
+  directory(name: string): StoreDirectory {
+    const root = this.enter();
+    try {
+      return root.open(name);
+    } finally {
+      root.close();
+    }
+  }
+
+  /** As `directory`; makes it where it is missing. */
+  makeDirectory(name: string, mode?: number): StoreDirectory {
+    const root = this.enter();
+    try {
+      return root.make(name, mode);
+    } finally {
+      root.close();
+    }
+  }
+
+  /** Who may write to it. */
+  get lockers(): Lockers {
+    const root = this.enter();
+    try {
+      return lockersOf(root);
+    } finally {
+      root.close();
+    }
+  }
+
+  /** Which directory it is, for the threads of a program. */
+  get place(): Place | undefined {
+    return this.#place;
+  }
+
+  open(digest: Uint8Array): number | Errno {
+    return this.#openObject(digest, READ_OBJECT);
+  }
+
+  #openObject(digest: Uint8Array, how: typeof READ_OBJECT): number | Errno {
+    const path = this.#pathOf(digest).subarray(this.#relative);
+    const kept = this.#directory < 0 ? ENOENT : openBeneath(this.#directory, path, how);
+    if (!isErrno(kept)) return kept;
+    const root = openAt(AT_FDCWD, pathBytes(this.path), NAME_DIRECTORY);
+    const found = isErrno(root) ? root : openBeneath(root, path, how);
+    if (!isErrno(root)) closeFd(root);
+    return kept === ENOENT || !isErrno(found) ? found : kept;
+  }
+
+  status(digest: Uint8Array, out: FileVersion): 0 | Errno {
+    const path = this.#pathOf(digest);
+    const kept = this.#directory < 0 ? ENOENT : fileVersion(path.subarray(this.#relative), out, this.#directory);
+    if (kept === 0) return 0;
+    const result = fileVersion(path, out);
+    return result === 0 || kept === ENOENT ? result : kept;
+  }
+
+  /** The object's path with its NUL; valid until the next call. */
+  #pathOf(digest: Uint8Array): Buffer {
+    const path = this.#nativePath;
+    const end = path.length - 1;
+    writeHex(path, end - 2 * DIGEST_SIZE - 1, digest, 0, 1);
+    writeHex(path, end - 2 * (DIGEST_SIZE - 1), digest, 1, DIGEST_SIZE);
+    return path;
+  }
+
+  size(digest: Uint8Array): number | Errno {
+    const fd = this.#openObject(digest, NAME_OBJECT);
+    // behind a link in place of a directory there is nothing that anybody opens
+    if (fd === ELOOP) return 0;
+    if (isErrno(fd)) return fd;
+    const stat = statFd(fd);
+    closeFd(fd);
+    if (isErrno(stat)) return stat;
+    return isRegular(stat) ? stat.size : 0;
+  }
+}
+
+const storeError = (message: string, cause?: unknown): CfsError => new CfsError('store', message, { cause });

@@ -1,0 +1,218 @@
+/** Opening a repository in a local directory, and making one; docs/repository.md specifies the layout. */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { constants, fchmodSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
+import { ENOENT, errnoOf } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { exists, makeDirectory } from '../system/durable-file.ts';
+import * as calls from '../system/file-calls.ts';
+import { closeFd } from '../system/syscall.ts';
+import { writeAll } from './content-copier.ts';
+import { LocalRepository, type Meta } from './local-repository.ts';
+import { giveTo, lockersOf } from './lockable.ts';
+import { type Place, StoreDirectory } from './store-directory.ts';
+import { requireTrust } from './trust.ts';
+
+const FORMAT = 'cfs-repository';
+const FORMAT_VERSION = 1;
+/** meta.json has 150 bytes. */
+const META_LIMIT = 64 << 10;
+
+const storeError = (message: string, cause?: unknown): CfsError => new CfsError('store', message, { cause });
+
+/**
+ * Opens a repository that exists. `dir` may also be its `objects` directory, as composefs names it.
+ * @param hash what an image names its objects by; a repository of another kind is refused
+ * @throws CfsError (store)
+ */
+export function openRepository(dir: string, hash?: HashAlgorithm): LocalRepository {
+  const path = repositoryRoot(resolve(dir));
+  const { meta, place } = readMeta(path);
+  if (hash !== undefined && meta.hash !== hash) {
+    throw storeError(
+      `Cannot use repository ${path}: it names objects by ${meta.hash}, the image by ${hash}. Give a repository made with 'cfs-repo init --hash ${hash} DIR'.`,
+    );
+  }
+  return new LocalRepository(path, meta, -1, place);
+}
+
+function repositoryRoot(path: string): string {
+  const isObjects = basename(path) === 'objects' && !exists(join(path, 'meta.json'));
+  return isObjects && exists(join(dirname(path), 'meta.json')) ? dirname(path) : path;
+}
+
+/** For who wants to read, and for who packs. */
+const ADVICE =
+  "Give the store that the image was packed into (--repo DIR, or CFS_STORE); 'cfs-repo init DIR' makes a new, empty one.";
+
+/** Also where path.resolve has made one slash of two. */
+const isUrl = (path: string): boolean => /(?:^|\/)[a-z][a-z0-9+.-]+:\/\/?[^/]/i.test(path);
+
+function readMeta(path: string): { readonly meta: Meta; readonly place: Place } {
+  let text: string;
+  let place: Place;
+  try {
+    const root = StoreDirectory.at(path);
+    try {
+      place = root.place;
+      text = root.readText('meta.json', META_LIMIT);
+    } finally {
+      root.close();
+    }
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === ENOENT && exists(path)) {
+      throw storeError(`Cannot use ${path} as a repository: it has no meta.json. ${ADVICE}`);
+    }
+    if (errno === ENOENT) {
+      throw storeError(
+        `Cannot open repository ${path}: ${isUrl(path) ? 'URLs are not known. Give a directory' : `there is no such directory. ${ADVICE}`}`,
+      );
+    }
+    throw storeError(`Cannot open repository ${path}: meta.json: ${reasonOf(error)}`, error);
+  }
+  let meta: { format?: unknown; version?: unknown; hash?: unknown; uuid?: unknown };
+  try {
+    meta = JSON.parse(text) as typeof meta;
+  } catch {
+    throw storeError(`Cannot open repository ${path}: meta.json is not JSON`);
+  }
+  if (typeof meta !== 'object' || meta === null || meta.format !== FORMAT) {
+    throw storeError(`Cannot use ${path} as a repository: meta.json is not one of cfs`);
+  }
+  if (meta.version !== FORMAT_VERSION) {
+    throw storeError(
+      `Cannot use repository ${path}: it has format version ${String(meta.version)}; this program knows version ${FORMAT_VERSION}`,
+    );
+  }
+  if (!HASH_ALGORITHMS.includes(meta.hash as HashAlgorithm) || typeof meta.uuid !== 'string') {
+    throw storeError(`Cannot use repository ${path}: meta.json names no known hash or no uuid`);
+  }
+  return { meta: { hash: meta.hash as HashAlgorithm, uuid: meta.uuid }, place };
+}
+
+/**
+ * Makes a repository in `dir`, which may exist when it is empty. meta.json is written last: a directory
+ * without it is no repository, so an interrupted init is simply run again.
+ * @param mode of the directory of a shared one (sharing.ts)
+ * @throws CfsError (store)
+ */
+export function initRepository(dir: string, hash: HashAlgorithm, mode?: number): LocalRepository {
+  const path = resolve(dir);
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(dir)) {
+    throw storeError(`Cannot make a repository in ${dir}: URLs are not known. Give a directory`);
+  }
+  try {
+    makeDirectory(path);
+    const root = StoreDirectory.at(path);
+    try {
+      return initIn(root, hash, mode);
+    } finally {
+      root.close();
+    }
+  } catch (error) {
+    if (error instanceof CfsError) throw error;
+    throw storeError(`Cannot make a repository in ${path}: ${reasonOf(error)}`, error);
+  }
+}
+
+function initIn(root: StoreDirectory, hash: HashAlgorithm, mode: number | undefined): LocalRepository {
+  const { path } = root;
+  requireTrust(root);
+  if (root.stat('meta.json') !== undefined) {
+    throw storeError(`Cannot make a repository in ${path}: there is one already`);
+  }
+  const foreign = foreignEntry(root);
+  if (foreign !== undefined) {
+    throw storeError(`Cannot make a repository in ${path}: the directory is not empty (it holds "${foreign}")`);
+  }
+  if (mode !== undefined) setMode(root, mode);
+  root.make('tmp').close();
+  const objects = root.make('objects');
+  try {
+    for (let i = 0; i < 256; i++) objects.make(i.toString(16).padStart(2, '0')).close();
+  } finally {
+    objects.close();
+  }
+  const lock = root.openFile('lock', constants.O_WRONLY | constants.O_CREAT, 0o600);
+  try {
+    giveTo(lock, lockersOf(root));
+  } finally {
+    closeFd(lock);
+  }
+  const meta = { format: FORMAT, version: FORMAT_VERSION, hash, uuid: randomUUID() };
+  writeMeta(root, Buffer.from(`${JSON.stringify(meta, null, 2)}\n`));
+  return new LocalRepository(path, meta, -1, root.place);
+}
+
+function setMode(directory: StoreDirectory, mode: number): void {
+  const fd = directory.openToRead();
+  try {
+    fchmodSync(fd, mode);
+  } finally {
+    closeFd(fd);
+  }
+}
+
+/** Last of all, and at once: without it there is no repository. */
+function writeMeta(root: StoreDirectory, bytes: Uint8Array): void {
+  const temporary = `meta.json.${randomBytes(6).toString('hex')}.tmp`;
+  const fd = root.create(temporary, 0o644);
+  try {
+    try {
+      writeAll(fd, bytes, 0);
+      calls.fsyncSync(fd);
+    } finally {
+      closeFd(fd);
+    }
+    root.rename(temporary, root, 'meta.json');
+  } catch (error) {
+    try {
+      root.unlink(temporary);
+    } catch {
+      // the first error is the one to report
+    }
+    throw error;
+  }
+  root.sync();
+}
+
+/** A name that no interrupted `initRepository` left there. */
+function foreignEntry(root: StoreDirectory): string | undefined {
+  const own = new Set(['objects', 'tmp', 'lock', 'lost+found']);
+  const foreign = root.names().find((name) => !own.has(name) && !name.startsWith('meta.json.'));
+  return foreign ?? anyObject(root);
+}
+
+/** Objects without a meta.json: a repository that lost it, whose algorithm nobody may guess. */
+function anyObject(root: StoreDirectory): string | undefined {
+  const objects = root.openIfThere('objects');
+  try {
+    for (const prefix of objects?.names() ?? []) {
+      const directory = objects?.open(prefix);
+      const name = directory?.names()[0];
+      directory?.close();
+      if (name !== undefined) return `objects/${prefix}/${name}`;
+    }
+    return undefined;
+  } finally {
+    objects?.close();
+  }
+}
+
+/**
+ * The repository in `dir`; a new one where `dir` is missing or empty.
+ * @param hash the algorithm that it must have; undefined: what it has, BLAKE3 for a new one
+ */
+export function openOrInitRepository(dir: string, hash?: HashAlgorithm): LocalRepository {
+  const isThere = (): boolean => exists(join(repositoryRoot(resolve(dir)), 'meta.json'));
+  if (isThere()) return openRepository(dir, hash);
+  try {
+    return initRepository(dir, hash ?? 'blake3');
+  } catch (error) {
+    // two programs may make one store at the same time: the other was first
+    if (isThere()) return openRepository(dir, hash);
+    throw error;
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * Fail points: the store's file system calls can be made to fail, or the process to be killed, at each of them in turn.
+ * For tests (test/e2e/store-faults.test.ts). $CFS_FAIL_AT is read when a thread starts; where it is not set a call is the
+ * function itself.
+ *
+ *     CFS_FAIL_AT=main:12:kill        SIGKILL in place of the main thread's call number 12, counted from 1
+ *     CFS_FAIL_AT=worker:5:ENOSPC     call number 5 of each other thread fails so
+ *     CFS_FAIL_AT=trace:FILE          appends "main NAME" or "worker NAME" for each call to FILE
+ *     CFS_FAIL_AT=nowhere             nothing, until `failAt` says otherwise
+ */
+import { appendFileSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
+import { EACCES, EIO, ENOSPC, type Errno } from '../base/errno.ts';
+import { systemError } from './libc.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: any function, with its overloads kept
+type Call = (...args: any[]) => any;
+
+type Action =
+  | { readonly type: 'trace'; readonly file: string }
+  | { readonly type: 'kill' | 'fail'; readonly at: number };
+
+const ERRORS: Readonly<Record<string, Errno>> = { ENOSPC, EIO, EACCES };
+const THREAD = isMainThread ? 'main' : 'worker';
+
+const setting: string | undefined = process.env['CFS_FAIL_AT'];
+let { action, errno } = faultOf(setting ?? '');
+let calls = 0;
+
+/** From here on: as $CFS_FAIL_AT, for this thread and for those that start later. Only where that was set from the beginning. */
+export function failAt(fault: string): void {
+  process.env['CFS_FAIL_AT'] = fault;
+  ({ action, errno } = faultOf(fault));
+  calls = 0;
+}
+
+function faultOf(fault: string): { action: Action | undefined; errno: Errno } {
+  const [what, value, how] = fault.split(':');
+  const failure = ERRORS[how ?? ''] ?? EIO;
+  if (what === 'trace') return { action: { type: 'trace', file: fault.slice('trace:'.length) }, errno: failure };
+  if (what !== THREAD) return { action: undefined, errno: failure };
+  return { action: { type: how === 'kill' ? 'kill' : 'fail', at: Number(value) }, errno: failure };
+}
+
+/** Counts a call. @returns whether it is to fail */
+function isToFail(name: string): boolean {
+  if (action === undefined) return false;
+  if (action.type === 'trace') {
+    appendFileSync(action.file, `${THREAD} ${name}\n`);
+    return false;
+  }
+  if (++calls !== action.at) return false;
+  if (action.type === 'kill') process.kill(process.pid, 'SIGKILL');
+  return true;
+}
+
+/** The name of a call where it depends on its arguments. */
+type Name = string | ((...args: never[]) => string);
+
+const nameOf = (name: Name, args: readonly unknown[]): string =>
+  typeof name === 'string' ? name : name(...(args as never[]));
+
+/** A fail point for a function that throws what node:fs throws. */
+export function throwing<F extends Call>(name: Name, call: F): F {
+  if (setting === undefined) return call;
+  return ((...args) => {
+    const own = nameOf(name, args);
+    if (isToFail(own)) throw systemError(errno, own, typeof args[0] === 'string' ? args[0] : '');
+    return call(...args);
+  }) as F;
+}
+
+/** A fail point for a function that returns an errno, as those of syscall.ts. */
+export function returning<F extends Call>(name: Name, call: F): F {
+  if (setting === undefined) return call;
+  return ((...args) => (isToFail(nameOf(name, args)) ? errno : call(...args))) as F;
+}

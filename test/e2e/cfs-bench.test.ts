@@ -1,0 +1,209 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { Results } from '../../bench/collected.ts';
+import { SYSTEMS } from '../../bench/systems.ts';
+import { WORKLOADS } from '../../bench/workloads.ts';
+import { hasProgram } from './cli.ts';
+import { useScratch } from './harness.ts';
+import { HERE, run } from './run.ts';
+
+const scratch = useScratch();
+
+/** Takes a fraction of a second for each figure: what it measures means nothing, but everything is done and checked. */
+const TINY = ['--large-size', '8388608', '--checkout-files', '20', '--scale-files', '500', '--shared-size', '2000000'];
+
+const benchOptions = (output: string, ...args: readonly string[]): string[] => [
+  ...['--source', scratch.at('tree'), '--scratch', scratch.temporary, '--output', output, '--rounds', '1'],
+  ...[...TINY, ...args],
+];
+
+const readResults = (file: string): Results => JSON.parse(readFileSync(file, 'utf8')) as Results;
+
+const failures = ({ omissions }: Results): string[] =>
+  omissions.filter(({ failed }) => failed).map(({ what, why }) => `${what}: ${why}`);
+
+/** No mount, no directory, and no daemon is left. */
+function expectClean(): void {
+  expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(`${scratch.path}/`);
+  expect(readdirSync(scratch.temporary).filter((name) => name.startsWith('cfs-bench-'))).toEqual([]);
+  const commands = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && existsSync(`/proc/${name}/cmdline`))
+    .map((name) => {
+      try {
+        return readFileSync(`/proc/${name}/cmdline`, 'latin1');
+      } catch {
+        return '';
+      }
+    });
+  expect(commands.filter((command) => command.includes(`${scratch.temporary}/cfs-bench-`))).toEqual([]);
+}
+
+/** A program that needs no libraries, for the workloads that run one of the tree. */
+async function writeProgram(path: string): Promise<void> {
+  const source = scratch.at('program.c');
+  writeFileSync(source, '#include <stdio.h>\nint main(void) { puts("12"); return 0; }\n');
+  await run(['gcc', '-static', '-O1', '-o', path, source]);
+}
+
+beforeAll(async () => {
+  const tree = scratch.at('tree');
+  mkdirSync(`${tree}/usr/bin`, { recursive: true });
+  mkdirSync(`${tree}/odd names`);
+  for (let i = 0; i < 20; i++) writeFileSync(`${tree}/file${i}`, `content ${i} `.repeat(i * 40));
+  writeFileSync(`${tree}/odd names/a b\\c=\u00fc`, 'x'.repeat(1000));
+  writeFileSync(`${tree}/setuid`, 'y'.repeat(500));
+  chmodSync(`${tree}/setuid`, 0o4755);
+  linkSync(`${tree}/file9`, `${tree}/odd names/hard link`);
+  symlinkSync('file9', `${tree}/symlink`);
+  if (hasProgram('gcc')) {
+    await writeProgram(`${tree}/usr/bin/python3`);
+    if (existsSync(`${tree}/usr/bin/python3`)) linkSync(`${tree}/usr/bin/python3`, `${tree}/usr/bin/gcc`);
+  }
+});
+
+describe('cfs-bench', () => {
+  test('measures every system that this machine has, and says what is missing', async () => {
+    const output = scratch.at('systems.json');
+    const args = benchOptions(output, '--systems', 'all', '--workloads', 'tar');
+    const { status, stdout, stderr } = await run(HERE.tool('cfs-bench', args), { timeoutMs: 300_000 });
+    const results = readResults(output);
+    expect({ status, failures: failures(results) }).toEqual({ status: 0, failures: [] });
+    expect(stderr).toMatch(/^\d+:\d\d tar of everything, source tree, cold$/m);
+    expect(results.complete).toBe(true);
+    for (const { name } of SYSTEMS) {
+      const states = results.results.filter(({ system }) => system === name).map(({ state }) => state);
+      if (results.omissions.some(({ what }) => what === name)) expect(stdout).toContain(`- ${name}: `);
+      else expect({ name, states }).toEqual({ name, states: ['cold', 'warm'] });
+    }
+    expect(results.results.filter(({ daemon }) => daemon !== undefined).map(({ system }) => system)).toContain('cfs');
+    const kernel = results.results.filter(({ system }) => ['source', 'overlayfs', 'erofs'].includes(system));
+    expect(kernel.filter(({ daemon }) => daemon !== undefined)).toEqual([]);
+    expectClean();
+  });
+
+  test('runs every workload and experiment, and writes a report', async () => {
+    const output = scratch.at('workloads.json');
+    const args = benchOptions(output, '--systems', 'overlayfs,cfs');
+    const { status, stdout } = await run(HERE.tool('cfs-bench', args), { timeoutMs: 300_000 });
+    const results = readResults(output);
+    expect({ status, failures: failures(results) }).toEqual({ status: 0, failures: [] });
+    for (const { name, title, states } of WORKLOADS) {
+      const left = results.omissions.some(({ what }) => what.startsWith(title));
+      const measured = new Set(results.results.filter(({ workload }) => workload === name).map(({ state }) => state));
+      expect({ name, states: left ? [...states] : [...measured] }).toEqual({ name, states: [...states] });
+    }
+    expect(results.trees.map(({ name }) => name)).toEqual(['source', 'checkout', 'large']);
+    expect(results.results.map(({ system }) => system)).toEqual(expect.arrayContaining(['cfs-mkimage', 'tar']));
+    const figures = Object.keys(results.figures);
+    expect(figures).toEqual(expect.arrayContaining(['scale_rss_bytes', 'shared_both_cfs_bytes']));
+    const report = readFileSync(scratch.at('workloads', 'report.md'), 'utf8');
+    for (const [, chart = ''] of report.matchAll(/\]\((\S+\.svg)\)/g)) {
+      expect(existsSync(scratch.at('workloads', chart))).toBe(true);
+    }
+    expect(report.match(/\.svg\)/g)).toHaveLength(4);
+    expect(stdout).toContain(`charts are in ${scratch.at('workloads', 'report.md')}`);
+    expectClean();
+  });
+
+  test('writes what it has when it is interrupted, and cleans up', async () => {
+    const output = scratch.at('interrupted.json');
+    const args = benchOptions(output, '--systems', 'overlayfs,cfs', '--workloads', 'find,stat');
+    const [program, ...rest] = HERE.tool('cfs-bench', args) as [string, ...string[]];
+    const child: ChildProcess = spawn(program, rest, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let stderr = '';
+    child.stderr?.on('data', (piece: Buffer) => {
+      stderr += piece.toString();
+      if (stderr.includes('lstat by path') && !child.killed) child.kill('SIGINT'); // once
+    });
+    const [status] = (await once(child, 'close')) as [number | null];
+    expect(status).toBe(130);
+    expect(stderr).toContain(`what was measured until then is in ${output}`);
+    const results = readResults(output);
+    expect(results).toMatchObject({ complete: false, interrupted: 'interrupted by SIGINT' });
+    expect(new Set(results.results.map(({ workload }) => workload))).toEqual(new Set(['find']));
+    expect(readFileSync(scratch.at('interrupted', 'report.md'), 'utf8')).toContain('did not come to its end');
+    expectClean();
+  });
+
+  test('goes on with other systems and trees where a system fails, and ends with status 2', async () => {
+    const output = scratch.at('failed.json');
+    // overlayfs takes no lower layer with a colon in its path
+    const odd = scratch.at('odd:scratch');
+    mkdirSync(odd);
+    const only = ['--systems', 'source,overlayfs', '--workloads', 'find', '--small-files', '10,20'];
+    const args = benchOptions(output, ...only, '--scratch', odd);
+    const { status, stdout } = await run(HERE.tool('cfs-bench', args));
+    expect(status).toBe(2);
+    expect(stdout).toContain('- overlayfs of the source tree: failed: Cannot mount overlay at ');
+    const { trees, results } = readResults(output);
+    expect(trees.map(({ name }) => name)).toEqual(['source', 'small-10', 'small-20']);
+    expect(results.map(({ system }) => system)).toEqual(Array(6).fill('source'));
+    expectClean();
+  });
+
+  test('measures what an ordinary user can mount, and takes all of it away', async () => {
+    const output = join(scratch.temporary, 'user.json');
+    const own = ['--systems', 'source,overlayfs,fuse-overlayfs,squashfuse,cfs,cfs-read', '--workloads', 'find'];
+    const args = [...benchOptions(output, ...own)];
+    const { status, stdout, stderr } = await run(scratch.nobody().tool('cfs-bench', args), { timeoutMs: 300_000 });
+    const { results, omissions } = readResults(output);
+    expect({ status, failed: omissions.filter(({ failed }) => failed) }).toEqual({ status: 0, failed: [] });
+    const measured = results.map(({ system, state }) => `${system} ${state}`);
+    expect(measured).toEqual(expect.arrayContaining(['source warm', 'cfs warm', 'cfs-read warm']));
+    expect(stdout).toMatch(/^- overlayfs: only root /m);
+    expect(stdout).toContain('; 1 round\n');
+    expect(stderr).not.toContain('Cannot');
+    expectClean();
+    for (const made of [output, join(scratch.temporary, 'user')]) rmSync(made, { recursive: true });
+  });
+
+  test('ends with status 2 where nothing could be measured', async () => {
+    const output = join(scratch.temporary, 'nothing.json');
+    const args = benchOptions(output, '--systems', 'overlayfs', '--workloads', 'find');
+    const { status, stdout, stderr } = await run(scratch.nobody().tool('cfs-bench', args));
+    expect(status).toBe(2);
+    expect(stderr).toContain('cfs-bench: nothing was measured; "Not compared" says why\n');
+    expect(stdout).toContain('- overlayfs: only root ');
+    expectClean();
+    for (const made of [output, join(scratch.temporary, 'nothing')]) rmSync(made, { recursive: true });
+  });
+
+  test('measures nothing unless it is said what', async () => {
+    const { status, stdout, stderr } = await run(HERE.tool('cfs-bench', []));
+    expect(status).toBe(1);
+    expect(stdout).toContain('Usage: cfs-bench');
+    expect(stderr).toMatch(/^cfs-bench: --source DIR, .* takes about \d+ minutes for .*\n$/);
+  });
+
+  test('says of a wrong source nothing else', async () => {
+    const { status, stdout, stderr } = await run(HERE.tool('cfs-bench', ['--source', '/nosuch']));
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expect(stderr).toBe(
+      'cfs-bench: Cannot measure /nosuch: no such file or directory. Choose a directory with --source.\n',
+    );
+  });
+
+  test('takes a quick look at generated files', async () => {
+    const output = scratch.at('quick.json');
+    const few = ['--small-files', '20', '--rounds', '1', '--systems', 'source', '--workloads', 'ls'];
+    const args = ['--quick', ...few, '--scratch', scratch.temporary, '--output', output];
+    const { status, stderr } = await run(HERE.tool('cfs-bench', args));
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/^\d+:\d\d the small-20 tree, 22 entries: about a minute$/m);
+    expect(readResults(output).trees.map(({ name }) => name)).toEqual(['small-20']);
+    expectClean();
+  });
+});

@@ -1,0 +1,59 @@
+/** Stores on file systems that share blocks between files: what is packed there takes no space. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { Random } from '../support/random.ts';
+import { expectWhole, hasProgram, mountLoop, objectsIn, packed } from './cli.ts';
+import { useScratch } from './harness.ts';
+
+const scratch = useScratch();
+const MIB = 1 << 20;
+const source = scratch.at('source');
+let id: string;
+
+function writeSource(root: string): void {
+  mkdirSync(root);
+  const random = new Random(9);
+  writeFileSync(`${root}/large`, random.bytes(8 * MIB));
+  writeFileSync(`${root}/odd-size`, random.bytes(3 * MIB + 12_345));
+  writeFileSync(`${root}/small`, random.bytes(5000));
+  writeFileSync(`${root}/sparse`, random.bytes(4096));
+  truncateSync(`${root}/sparse`, 50 * MIB);
+}
+
+/** Bytes of a file that lie in blocks which another file has too, as FIEMAP flags them. */
+function sharedBytes(path: string): number {
+  const extents = execFileSync('filefrag', ['-v', '-b1', path], { encoding: 'utf8' })
+    .split('\n')
+    .filter((line) => /^ *\d+:/.test(line));
+  return extents.filter((line) => line.includes('shared')).reduce((sum, line) => sum + Number(line.split(':')[3]), 0);
+}
+
+beforeAll(async () => {
+  writeSource(source);
+  ({ id } = await packed(scratch, ['--use-epoch', source, scratch.at('plain.cfs')]));
+});
+
+describe.each([
+  ['btrfs', 130],
+  ['xfs', 320],
+] as const)('a store on %s', (type, mib) => {
+  test.runIf(hasProgram(`mkfs.${type}`))('shares the blocks of large files with the source', async () => {
+    const path = await mountLoop(scratch.at(type), type, mib);
+    const inside = `${path}/source`;
+    writeSource(inside);
+    const store = `${path}/store`;
+    expect((await packed(scratch, ['--use-epoch', '--store', store, inside, scratch.at(`${type}.cfs`)])).id).toBe(id);
+    const shared = expectWhole(store).map((name) => sharedBytes(`${store}/objects/${name}`));
+    expect(shared.filter((bytes) => bytes > 0).length).toBe(3);
+    expect(Math.max(...shared)).toBe(8 * MIB);
+    expect(sharedBytes(`${inside}/large`)).toBe(8 * MIB);
+  });
+
+  test.runIf(hasProgram(`mkfs.${type}`))('takes a source from elsewhere by copying', async () => {
+    const store = `${scratch.at(type)}/from-elsewhere`;
+    expect((await packed(scratch, ['--use-epoch', '--store', store, source, scratch.at(`${type}.cfs`)])).id).toBe(id);
+    expect(expectWhole(store)).toHaveLength(objectsIn(scratch.store).length);
+    for (const name of objectsIn(store)) expect(sharedBytes(`${store}/objects/${name}`)).toBe(0);
+  });
+});

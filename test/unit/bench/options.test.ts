@@ -1,0 +1,63 @@
+import { describe, expect, test } from 'vitest';
+import { choose, makePlan, numberList, parseOptions } from '../../../bench/options.ts';
+import { SYSTEMS } from '../../../bench/systems.ts';
+import { CfsError } from '../../../src/base/error.ts';
+
+const parse = (...args: readonly string[]): ReturnType<typeof parseOptions> =>
+  parseOptions(['node', 'cfs-bench', ...args]);
+
+describe('parseOptions()', () => {
+  test('has defaults for everything', () => {
+    const given = { source: '/usr', rounds: 5, timeLimit: 60, smallFiles: [], scratch: '/var/tmp' };
+    expect(parse('--source', '/usr')).toMatchObject(given);
+  });
+
+  test('wants to be told what to measure', () => {
+    expect(() => parse('--rounds', '3')).toThrow(/^--source DIR, --small-files N or --quick is missing\. /);
+    expect(parse('--small-files', '10')).toMatchObject({ smallFiles: [10], rounds: 5 });
+  });
+
+  test('takes a quick look, and what is given besides', () => {
+    const quick = parse('--quick');
+    expect(quick).toMatchObject({ rounds: 2, smallFiles: [1000], workloads: 'ls,open,tar' });
+    expect(quick.source).toBeUndefined();
+    expect(parse('--quick', '--rounds', '7')).toMatchObject({ rounds: 7, smallFiles: [1000] });
+    expect(parse('--quick', '--source', '/srv', '--systems', 'cfs')).toMatchObject({ smallFiles: [], systems: 'cfs' });
+  });
+
+  test('takes a list of small trees, each once, in the order of size', () => {
+    expect(parse('--small-files', '100000,10000,10000').smallFiles).toEqual([10_000, 100_000]);
+    expect(parse('--source', '/usr', '--small-files', '0').smallFiles).toEqual([]);
+  });
+
+  test.each(['x', '1,', '-5', '1.5', '10000001'])('refuses --small-files %s', (text) => {
+    expect(() => numberList('--small-files', 1, 1e7)(text)).toThrow(CfsError);
+  });
+});
+
+describe('makePlan()', () => {
+  const systems = (list?: string): string[] =>
+    makePlan(list === undefined ? {} : { systems: list }).systems.map(({ name }) => name);
+
+  test('leaves the portable driver out by default, and "all" takes everything', () => {
+    expect(systems()).toContain('cfs-read');
+    expect(systems()).not.toContain('cfs-native');
+    expect(systems('all')).toEqual(SYSTEMS.map(({ name }) => name));
+  });
+
+  test('takes the rows that a list names, in the order of the table', () => {
+    expect(systems('cfs, source')).toEqual(['source', 'cfs']);
+  });
+
+  test('tells workloads from experiments', () => {
+    const plan = makePlan({ workloads: 'pack,ls' });
+    expect(plan.workloads.map(({ name }) => name)).toEqual(['ls']);
+    expect(plan.experiments.map(({ name }) => name)).toEqual(['pack']);
+  });
+});
+
+test('choose() names what there is where a name is not known', () => {
+  expect(() => choose('--systems', 'a,x', [{ name: 'a' }, { name: 'b' }])).toThrow(
+    '--systems has no "x"; there are a, b',
+  );
+});

@@ -1,0 +1,149 @@
+/** What cfs-checkpoint reads: watches in fdinfo, and the list of files that it saved. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { CfsError } from '../../../src/base/error.ts';
+import { type FileHandle, formatHandle, parseHandle } from '../../../src/base/handle-format.ts';
+import { formatSavedFiles, parseSavedFiles } from '../../../src/checkpoint/saved-files.ts';
+import { parseWatches } from '../../../src/checkpoint/watches.ts';
+
+const HANDLE = '0x81:178f0a002b41625d1ccacca0';
+
+describe('parseWatches()', () => {
+  // as Linux 6.18 wrote them
+  const INOTIFY = [
+    'pos:\t0',
+    'flags:\t00',
+    'mnt_id:\t17',
+    'ino:\t1038',
+    'inotify wd:5 ino:a8f175d62412b sdev:28 mask:2 ignored_mask:0 fhandle-bytes:c fhandle-type:81 f_handle:178f0a002b41625d1ccacca0 ',
+    'inotify wd:1 ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:7e9e0000640d1b6d',
+    '',
+  ].join('\n');
+  const FANOTIFY = [
+    'pos:\t0',
+    'fanotify flags:200 event-flags:0',
+    'fanotify ino:16ae3401cd945 sdev:28 mflags:0 mask:8 ignored_mask:0 fhandle-bytes:c fhandle-type:81 f_handle:e36a010045d91c4000000000',
+    'fanotify mnt_id:12 mflags:0 mask:38 ignored_mask:40000000',
+    'fanotify sdev:28 mflags:0 mask:38 ignored_mask:0',
+    '',
+  ].join('\n');
+
+  it('reads the inodes that inotify watches, by device and handle', () => {
+    expect(parseWatches(INOTIFY)).toEqual([
+      { kind: 'inotify', device: { major: 0, minor: 0x28 }, handle: parseHandle(HANDLE) },
+      { kind: 'inotify', device: { major: 8, minor: 0x13 }, handle: parseHandle('0x1:7e9e0000640d1b6d') },
+    ]);
+  });
+
+  it('reads those of fanotify, but not marks of a whole mount or file system', () => {
+    expect(parseWatches(FANOTIFY)).toEqual([
+      { kind: 'fanotify', device: { major: 0, minor: 0x28 }, handle: parseHandle('0x81:e36a010045d91c4000000000') },
+    ]);
+  });
+
+  it('reads none where there are none', () => {
+    expect(parseWatches('')).toEqual([]);
+    expect(parseWatches('pos:\t0\nflags:\t02100000\nmnt_id:\t30\n')).toEqual([]);
+    // of a file system without handles
+    expect(parseWatches('inotify wd:1 ino:1 sdev:28 mask:2 ignored_mask:0\n')).toEqual([]);
+    expect(parseWatches('inotified wd:1 ino:1 sdev:28 fhandle-bytes:4 fhandle-type:1 f_handle:00000000')).toEqual([]);
+  });
+
+  it('never throws', () => {
+    const word = fc.oneof(
+      fc.constantFrom(
+        'inotify',
+        'fanotify',
+        'sdev:28',
+        'fhandle-bytes:c',
+        'fhandle-type:81',
+        'f_handle:178f0',
+        'ino:1',
+        '\n',
+      ),
+      fc.string({ maxLength: 12 }),
+    );
+    fc.assert(
+      fc.property(fc.array(word, { maxLength: 20 }), (words) => {
+        parseWatches(words.join(' '));
+        parseWatches(`inotify ${words.join(' ')}`);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe('the list of files of a checkpoint', () => {
+  const handle: fc.Arbitrary<FileHandle> = fc.record({
+    type: fc.integer({ min: 0, max: 0xff }),
+    bytes: fc.uint8Array({ minLength: 1, maxLength: 24 }),
+  });
+  const used = fc.record({
+    handle,
+    uses: fc.array(fc.constantFrom('12 cwd', '13 fd 5', '13 inotify watch of fd 4'), { minLength: 1, maxLength: 3 }),
+    isWatched: fc.boolean(),
+  });
+
+  /** What is said of a list that is refused. */
+  function refusal(text: string): string {
+    try {
+      parseSavedFiles(text, 'a list');
+    } catch (error) {
+      expect(error).toBeInstanceOf(CfsError);
+      expect((error as CfsError).kind).toBe('usage');
+      return (error as CfsError).message;
+    }
+    throw new Error('was not refused');
+  }
+
+  it('is read as it was written', () => {
+    fc.assert(
+      fc.property(
+        fc.array(used, { maxLength: 5 }),
+        fc.uint8Array({ minLength: 1, maxLength: 20, min: 1, max: 0x7e }),
+        (files, path) => {
+          const list = parseSavedFiles(
+            formatSavedFiles(files, () => path),
+            'a list',
+          );
+          expect(list).toEqual(
+            files.map((file) => ({ handle: file.handle, uses: file.uses, path: Buffer.from(path).toString() })),
+          );
+        },
+      ),
+    );
+  });
+
+  it('shows a path that is not UTF-8', () => {
+    const file = { handle: parseHandle(HANDLE) as FileHandle, uses: ['1 cwd'], isWatched: false };
+    const text = formatSavedFiles([file], () => Buffer.from('/\xff', 'latin1'));
+    expect(parseSavedFiles(text, 'a list')[0]?.path).toBe('/\\xff');
+    expect(formatHandle(file.handle)).toBe(HANDLE);
+  });
+
+  const file = { handle: HANDLE, path: '/a', uses: [] };
+  const list = (more: object): string =>
+    JSON.stringify({ format: 'cfs-checkpoint-files', version: 1, files: [], ...more });
+
+  it.each([
+    ['', /not JSON/],
+    [list({}).slice(0, -1), /not JSON/],
+    ['null', /none of 'cfs-checkpoint prepare'/],
+    ['[]', /none of/],
+    [list({ format: 'cfs-sources' }), /none of/],
+    [list({ files: undefined }), /none of/],
+    [list({ files: {} }), /none of/],
+    [list({ version: 2 }), /has version 2; this program knows version 1/],
+    [list({ version: undefined }), /has no version number/],
+    [list({ version: { a: 1 } }), /has no version number/],
+    [list({ files: [null] }), /file 0 is malformed/],
+    [list({ files: [file, { ...file, handle: 'x' }] }), /file 1 is malformed/],
+    [list({ files: [{ ...file, handle: 7 }] }), /malformed/],
+    [list({ files: [{ ...file, handle: `0x81:${'00'.repeat(500)}` }] }), /malformed/],
+    [list({ files: [{ ...file, path: null }] }), /malformed/],
+    [list({ files: [{ ...file, uses: 'cwd' }] }), /malformed/],
+    [list({ files: [{ ...file, uses: [{}] }] }), /malformed/],
+  ])('is refused as %s', (text, expected) => {
+    expect(refusal(text)).toMatch(expected);
+  });
+});

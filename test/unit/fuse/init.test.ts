@@ -1,0 +1,175 @@
+import { describe, expect, test } from 'vitest';
+import { CfsError } from '../../../src/base/error.ts';
+import {
+  CACHE_SYMLINKS,
+  DO_READDIRPLUS,
+  EXPORT_SUPPORT,
+  FUSE_INIT,
+  HAS_RESEND,
+  INIT_EXT,
+  NO_OPENDIR_SUPPORT,
+  PASSTHROUGH,
+  POSIX_ACL,
+} from '../../../src/fuse/abi.ts';
+import { decodeInit, encodeInitReply, negotiate } from '../../../src/fuse/init.ts';
+import { fuseInitIn, fuseOutHeader, fuseRequest, struct, u16, u32, zeros } from './kernel-structs.ts';
+
+// bits of include/uapi/linux/fuse.h that are not wanted, or only for some images
+const FUSE_POSIX_LOCKS = 1;
+const FUSE_READDIRPLUS_AUTO = 14;
+const FUSE_WRITEBACK_CACHE = 16;
+const FUSE_NO_OPEN_SUPPORT = 17;
+const FUSE_SECURITY_CTX = 32;
+
+const ALL = 0xffffffff;
+const initRequest = (minor: number, flags: number, flags2: number): Buffer =>
+  fuseRequest(FUSE_INIT, 0, fuseInitIn(minor, flags, flags2), 0xabc);
+const plain = { passthrough: false, acls: false, openless: false };
+
+/** What the kernel gets for its INIT: the payload of the reply. */
+function answerTo(request: Buffer, wishes: Parameters<typeof negotiate>[1]): Buffer {
+  const decoded = decodeInit(request);
+  const reply = encodeInitReply(request, decoded, negotiate(decoded, wishes));
+  expect(Buffer.from(reply.subarray(0, 16)).equals(fuseOutHeader(64, 0, 0xabc))).toBe(true);
+  return Buffer.from(reply.subarray(16));
+}
+
+function failure(bytes: Uint8Array): CfsError {
+  try {
+    decodeInit(bytes);
+  } catch (error) {
+    expect(error).toBeInstanceOf(CfsError);
+    return error as CfsError;
+  }
+  throw new Error('it did not throw');
+}
+
+describe('decodeInit()', () => {
+  test('reads version, readahead and all 64 flags', () => {
+    const { major, minor, maxReadahead, flags } = decodeInit(initRequest(45, 0x80000001, 0x80000021));
+    expect({ major, minor, maxReadahead }).toEqual({ major: 7, minor: 45, maxReadahead: 0x20000 });
+    expect([...flags].sort((a, b) => a - b)).toEqual([0, 31, 32, 37, 63]);
+  });
+
+  test('reads the 16 bytes of kernels before 5.17, which have no flags2', () => {
+    const short = fuseRequest(FUSE_INIT, 0, fuseInitIn(34, ALL, 0).subarray(0, 16));
+    expect([...decodeInit(short).flags].every((bit) => bit < 32)).toBe(true);
+  });
+
+  test('reads a request that lies anywhere in a larger buffer', () => {
+    const buffer = Buffer.alloc(200, 0xff);
+    initRequest(40, 1, 0).copy(buffer, 33);
+    expect([...decodeInit(buffer.subarray(33, 33 + 104)).flags]).toEqual([0]);
+  });
+
+  test.each([
+    ['another opcode', fuseRequest(FUSE_INIT + 1, 0, fuseInitIn(40, 0, 0))],
+    ['half a body', fuseRequest(FUSE_INIT, 0, fuseInitIn(40, 0, 0).subarray(0, 12))],
+    ['nothing', new Uint8Array(0)],
+  ])('refuses %s', (_what, bytes) => {
+    expect(failure(bytes).kind).toBe('mount');
+    expect(failure(bytes).message).toContain('did not begin with an INIT request');
+  });
+
+  test.each([
+    ['an older minor version', fuseInitIn(30, 0, 0), '7.30'],
+    ['another major version', fuseInitIn(40, 0, 0, 8), '8.40'],
+    ['an older major version', fuseInitIn(99, 0, 0, 6), '6.99'],
+  ])('refuses %s, and says which is needed', (_what, body, version) => {
+    const error = failure(fuseRequest(FUSE_INIT, 0, body));
+    expect(error.kind).toBe('mount');
+    expect(error.message).toContain(`the kernel speaks FUSE ${version}`);
+    expect(error.message).toContain('7.31');
+  });
+});
+
+describe('negotiate()', () => {
+  const offer = (flags: number, flags2: number, minor = 45): ReturnType<typeof decodeInit> =>
+    decodeInit(initRequest(minor, flags, flags2));
+
+  test('takes nothing that was not offered', () => {
+    expect([...negotiate(offer(0, 0), { passthrough: true, acls: true, openless: false }).flags]).toEqual([]);
+    expect([...negotiate(offer(1 << EXPORT_SUPPORT, 0), plain).flags]).toEqual([EXPORT_SUPPORT]);
+  });
+
+  test('wants what the design asks for', () => {
+    const { flags } = negotiate(offer(ALL, ALL), plain);
+    for (const bit of [EXPORT_SUPPORT, DO_READDIRPLUS, CACHE_SYMLINKS, NO_OPENDIR_SUPPORT, INIT_EXT, HAS_RESEND]) {
+      expect(flags).toContain(bit);
+    }
+  });
+
+  test('does not want what would change semantics or cost speed', () => {
+    const { flags } = negotiate(offer(ALL, ALL), { passthrough: true, acls: true, openless: false });
+    const unwanted = [
+      FUSE_POSIX_LOCKS,
+      FUSE_READDIRPLUS_AUTO,
+      FUSE_WRITEBACK_CACHE,
+      FUSE_NO_OPEN_SUPPORT,
+      FUSE_SECURITY_CTX,
+    ];
+    for (const bit of unwanted) expect(flags).not.toContain(bit);
+  });
+
+  test('wants passthrough and ACLs where they are wished for only', () => {
+    for (const passthrough of [true, false]) {
+      for (const acls of [true, false]) {
+        const { flags } = negotiate(offer(ALL, ALL), { passthrough, acls, openless: false });
+        expect(flags.has(PASSTHROUGH)).toBe(passthrough);
+        expect(flags.has(POSIX_ACL)).toBe(acls);
+      }
+    }
+  });
+
+  test('speaks the older of both minor versions', () => {
+    expect(negotiate(offer(0, 0, 31), plain).minor).toBe(31);
+    expect(negotiate(offer(0, 0, 1000), plain).minor).toBe(41);
+  });
+});
+
+describe('encodeInitReply()', () => {
+  test('is fuse_init_out of what both know', () => {
+    expect(
+      answerTo(initRequest(45, ALL, ALL), { passthrough: true, acls: true, openless: false }).toString('hex'),
+    ).toBe(
+      struct(
+        u32(7), // major
+        u32(41), // minor
+        u32(0x20000), // max_readahead
+        // ASYNC_READ, EXPORT_SUPPORT, DO_READDIRPLUS, PARALLEL_DIROPS, POSIX_ACL, MAX_PAGES, CACHE_SYMLINKS, NO_OPENDIR_SUPPORT, INIT_EXT
+        u32(0x41d42011),
+        u16(64), // max_background
+        u16(48), // congestion_threshold
+        u32(4096), // max_write
+        u32(1), // time_gran
+        u16(256), // max_pages
+        u16(0), // map_alignment
+        u32((1 << 5) | (1 << 7)), // flags2: PASSTHROUGH, HAS_RESEND
+        u32(1), // max_stack_depth
+        zeros(24), // request_timeout, unused[11]
+      ).toString('hex'),
+    );
+  });
+
+  test('sets max_stack_depth with passthrough only: the kernel refuses 0 with it, and ignores it without', () => {
+    expect(answerTo(initRequest(45, ALL, ALL), plain).readUInt32LE(36)).toBe(0);
+    expect(
+      answerTo(initRequest(45, ALL, 0), { passthrough: true, acls: false, openless: false }).readUInt32LE(36),
+    ).toBe(0);
+  });
+
+  test('sets no flags2 for a kernel that has none', () => {
+    const request = fuseRequest(FUSE_INIT, 0, fuseInitIn(34, ALL & ~(1 << INIT_EXT), 0).subarray(0, 16), 0xabc);
+    const reply = answerTo(request, { passthrough: true, acls: true, openless: false });
+    expect(reply.readUInt32LE(32)).toBe(0);
+    expect(reply.readUInt32LE(12) & (1 << INIT_EXT)).toBe(0);
+  });
+
+  test('copies all 64 bits of unique', () => {
+    const request = initRequest(45, ALL, ALL);
+    request.writeBigUInt64LE((1n << 63n) | 5n, 8);
+    const decoded = decodeInit(request);
+    const reply = Buffer.from(encodeInitReply(request, decoded, negotiate(decoded, plain)));
+    expect(reply.readBigUInt64LE(8)).toBe((1n << 63n) | 5n);
+  });
+});

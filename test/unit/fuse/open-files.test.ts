@@ -1,0 +1,394 @@
+import { closeSync, fstatSync, openSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { EIO, ELOOP, EPERM, type Errno, isErrno } from '../../../src/base/errno.ts';
+import { fileIdentity } from '../../../src/base/file-identity.ts';
+import type { Filesystem, OpenFile } from '../../../src/fs/filesystem.ts';
+import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FOPEN_PASSTHROUGH } from '../../../src/fuse/abi.ts';
+import { allocateOpenFileState, type BackingRegistry, type Opened, OpenFiles } from '../../../src/fuse/open-files.ts';
+import { useScratch } from '../store/scratch.ts';
+
+/** Ids that are kept for the next open. */
+const KEPT = 256;
+const SLOTS = 3 * KEPT;
+const CACHED = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH;
+const THROUGH = FOPEN_PASSTHROUGH | FOPEN_NOFLUSH;
+const PASSTHROUGH_LOW = 0x8000_0000;
+
+const at = useScratch();
+const ids = new Set<number>();
+let descriptors: Set<number>;
+let nextId: number;
+let asked: number;
+/** Calls of `current`, and what makes it give -1. */
+let looks: number;
+let isUnknown: boolean;
+/** In place of what the registry answers. */
+let refusal: Errno | undefined;
+let state: SharedArrayBuffer;
+/** Nodeids whose content is read here for now: only a repository that answers as it likes has it. */
+let byBlocks: Set<number>;
+
+beforeEach(() => {
+  ids.clear();
+  descriptors = new Set();
+  nextId = 1;
+  asked = 0;
+  looks = 0;
+  isUnknown = false;
+  refusal = undefined;
+  state = allocateOpenFileState(SLOTS, KEPT);
+  byBlocks = new Set();
+});
+
+const pathOf = (nodeid: number): string => at(`object${nodeid}`);
+
+/** Nodeid n lies in slot n - 1 and is the file `object<n % 8>`; those from 700 up have their content in memory. */
+const fs = {
+  slots: SLOTS,
+  open(nodeid: number): OpenFile | Errno {
+    if (nodeid === 0) return EIO;
+    if (nodeid >= 700) return { fd: -1, handle: 0, slot: nodeid - 1 };
+    if (byBlocks.has(nodeid)) return { fd: -1, handle: 0, slot: nodeid - 1 };
+    const fd = openSync(pathOf(nodeid % 8), 'r');
+    descriptors.add(fd);
+    return { fd, handle: fd, slot: nodeid - 1 };
+  },
+  slotOf: (nodeid: number): number => nodeid - 1,
+  current(slot: number): number {
+    looks++;
+    return isUnknown ? -1 : fileIdentity(statSync(pathOf((slot + 1) % 8)));
+  },
+  release(_nodeid: number, handle: number): void {
+    if (handle === 0) return;
+    expect(descriptors.delete(handle)).toBe(true);
+    closeSync(handle);
+  },
+} as unknown as Filesystem;
+
+/** The kernel's side: ids of open files, which it never gives twice. */
+const registry: BackingRegistry = {
+  open(fd: number): number | Errno {
+    asked++;
+    expect(fstatSync(fd).isFile()).toBe(true);
+    if (refusal !== undefined) return refusal;
+    ids.add(nextId);
+    return nextId++;
+  },
+  close(id: number): void {
+    expect(ids.delete(id)).toBe(true);
+  },
+};
+
+for (let i = 0; i < 8; i++) writeFileSync(pathOf(i), `object ${i}`);
+
+const files = (): OpenFiles => new OpenFiles(fs, state, registry);
+
+function opened(openFiles: OpenFiles, nodeid: number): Opened {
+  const result = openFiles.open(nodeid);
+  if (isErrno(result)) throw new Error(`open() gave ${result}`);
+  return result;
+}
+
+const release = (openFiles: OpenFiles, nodeid: number, { low, high }: Opened): void =>
+  openFiles.release(nodeid, low, high);
+
+/** Replaces the file behind a nodeid, as a repair of the repository does. */
+function replace(nodeid: number): void {
+  writeFileSync(at('new'), 'new file');
+  renameSync(at('new'), pathOf(nodeid % 8));
+}
+
+describe('OpenFiles without passthrough', () => {
+  const cachedFiles = (): OpenFiles => new OpenFiles(fs, state, undefined);
+
+  test('opens through the page cache, with the handle of the file system', () => {
+    const result = opened(cachedFiles(), 3);
+    expect(result).toEqual({ low: [...descriptors][0], high: 2, flags: CACHED, backingId: 0 });
+  });
+
+  test('releases exactly what it opened', () => {
+    const openFiles = cachedFiles();
+    const [first, second] = [opened(openFiles, 3), opened(openFiles, 3)];
+    expect(descriptors.size).toBe(2);
+    release(openFiles, 3, first);
+    expect([...descriptors]).toEqual([second.low]);
+    release(openFiles, 3, second);
+    expect(descriptors.size).toBe(0);
+  });
+
+  test('passes on why a file cannot be opened', () => {
+    expect(cachedFiles().open(0)).toBe(EIO);
+  });
+});
+
+describe('OpenFiles with passthrough', () => {
+  test('opens with FOPEN_PASSTHROUGH and without FOPEN_KEEP_CACHE, and keeps no descriptor', () => {
+    expect(opened(files(), 3)).toEqual({ low: PASSTHROUGH_LOW, high: 2, flags: THROUGH, backingId: 1 });
+    expect(descriptors.size).toBe(0);
+  });
+
+  test('uses one backing id for all opens of an inode', () => {
+    const openFiles = files();
+    const all = [1, 2, 3].map(() => opened(openFiles, 3));
+    expect(all.map(({ backingId }) => backingId)).toEqual([1, 1, 1]);
+    expect(asked).toBe(1);
+    expect(opened(openFiles, 4).backingId).toBe(2);
+  });
+
+  test('keeps the id after the last release, for the next open', () => {
+    const openFiles = files();
+    for (let i = 0; i < 3; i++) release(openFiles, 3, opened(openFiles, 3));
+    expect(asked).toBe(1);
+    expect([...ids]).toEqual([1]);
+  });
+
+  test('passes on why a file cannot be opened, and registers nothing', () => {
+    expect(files().open(0)).toBe(EIO);
+    expect(asked).toBe(0);
+  });
+
+  test('opens what lies in memory through the page cache', () => {
+    const openFiles = files();
+    const result = opened(openFiles, 701);
+    expect(result).toEqual({ low: 0, high: 700, flags: CACHED, backingId: 0 });
+    release(openFiles, 701, result);
+    expect(asked).toBe(0);
+  });
+
+  test('closes the id of a file that is to be read here from now on, once nobody reads it by the id', () => {
+    const openFiles = files();
+    const through = opened(openFiles, 3);
+    byBlocks.add(3);
+    expect(openFiles.open(3)).toBe(EIO);
+    release(openFiles, 3, through);
+    const cached = opened(openFiles, 3);
+    expect(cached).toEqual({ low: 0, high: 2, flags: CACHED, backingId: 0 });
+    expect([...ids]).toEqual([]);
+    byBlocks.clear();
+    // while it is read here, the kernel takes no other way
+    expect(opened(openFiles, 3)).toMatchObject({ flags: CACHED });
+    for (const file of [cached, { ...cached, low: [...descriptors][0] as number }]) release(openFiles, 3, file);
+    expect(opened(openFiles, 3)).toMatchObject({ flags: THROUGH });
+  });
+
+  test('knows what another thread opened', () => {
+    const [one, other] = [files(), files()];
+    const first = opened(one, 3);
+    const second = opened(other, 3);
+    expect([first.backingId, second.backingId]).toEqual([1, 1]);
+    release(other, 3, first);
+    release(one, 3, second);
+    expect(opened(one, 3).backingId).toBe(1);
+    expect(asked).toBe(1);
+  });
+});
+
+describe('OpenFiles where the kernel takes no backing file', () => {
+  test.each([ELOOP, EPERM])('opens through the page cache after error %i', (errno) => {
+    refusal = errno;
+    const openFiles = files();
+    const result = opened(openFiles, 3);
+    expect(result).toMatchObject({ flags: CACHED, backingId: 0 });
+    expect([...descriptors]).toEqual([result.low]);
+    release(openFiles, 3, result);
+    expect(descriptors.size).toBe(0);
+  });
+
+  test('stays with the page cache as long as the inode is open: the kernel takes no mixture', () => {
+    refusal = ELOOP;
+    const openFiles = files();
+    const first = opened(openFiles, 3);
+    refusal = undefined;
+    const second = opened(openFiles, 3);
+    expect(second.flags).toBe(CACHED);
+    release(openFiles, 3, first);
+    expect(opened(openFiles, 3).flags).toBe(CACHED);
+    expect(asked).toBe(1);
+  });
+
+  test('tries again once nobody has it open', () => {
+    refusal = ELOOP;
+    const openFiles = files();
+    release(openFiles, 3, opened(openFiles, 3));
+    refusal = undefined;
+    expect(opened(openFiles, 3).flags).toBe(THROUGH);
+  });
+
+  test('does not let one inode decide for another', () => {
+    refusal = ELOOP;
+    const openFiles = files();
+    opened(openFiles, 3);
+    refusal = undefined;
+    expect(opened(openFiles, 4).flags).toBe(THROUGH);
+  });
+});
+
+describe('OpenFiles where the file of an object is replaced', () => {
+  test('refuses a further open while the old file is read, and leaks nothing', () => {
+    const openFiles = files();
+    const old = opened(openFiles, 5);
+    replace(5);
+    expect(openFiles.open(5)).toBe(EIO);
+    expect(descriptors.size).toBe(0);
+    expect([...ids]).toEqual([old.backingId]);
+    release(openFiles, 5, old);
+  });
+
+  test('takes the new file once the old one is closed, and gives the old id back', () => {
+    const openFiles = files();
+    const old = opened(openFiles, 6);
+    replace(6);
+    expect(openFiles.open(6)).toBe(EIO);
+    release(openFiles, 6, old);
+    const fresh = opened(openFiles, 6);
+    expect(fresh.backingId).not.toBe(old.backingId);
+    expect([...ids]).toEqual([fresh.backingId]);
+  });
+});
+
+describe('OpenFiles with counts of an earlier process', () => {
+  test('asks the kernel whether the file that was replaced is still open: the count may be too high', () => {
+    const old = opened(files(), 5);
+    replace(5);
+    state = allocateOpenFileState(SLOTS);
+    const next = files();
+    next.restore([{ slot: old.high, backing: old.backingId, opens: 3, identity: 1 }]);
+    const fresh = opened(next, 5);
+    expect(fresh.backingId).not.toBe(old.backingId);
+    expect([...ids]).toEqual([fresh.backingId]);
+    // it is replaced again, while the count still says that somebody reads
+    replace(5);
+    expect(opened(next, 5).backingId).not.toBe(fresh.backingId);
+  });
+});
+
+describe('OpenFiles that opens a file again', () => {
+  test('gives what `open` gave, without opening anything', () => {
+    const openFiles = files();
+    const first = opened(openFiles, 3);
+    for (const thread of [openFiles, files()]) expect(thread.reopen(3)).toEqual(first);
+    expect([asked, descriptors.size]).toEqual([1, 0]);
+  });
+
+  test('counts it: the id stays until the last release', () => {
+    state = allocateOpenFileState(SLOTS, 0);
+    const openFiles = files();
+    const [first, second] = [opened(openFiles, 3), openFiles.reopen(3) as Opened];
+    release(openFiles, 3, first);
+    expect([...ids]).toEqual([first.backingId]);
+    release(openFiles, 3, second);
+    expect([...ids]).toEqual([]);
+    expect(openFiles.reopen(3)).toBeUndefined();
+  });
+
+  test('knows no file that was never opened, has its content in memory, or cannot be told by a look', () => {
+    const openFiles = files();
+    expect(openFiles.reopen(3)).toBeUndefined();
+    expect(openFiles.reopen(0)).toBeUndefined();
+    opened(openFiles, 701);
+    expect(openFiles.reopen(701)).toBeUndefined();
+    expect(looks).toBe(0);
+    opened(openFiles, 3);
+    isUnknown = true;
+    expect(openFiles.reopen(3)).toBeUndefined();
+  });
+
+  test('knows no file whose object was replaced', () => {
+    const openFiles = files();
+    opened(openFiles, 4);
+    replace(4);
+    expect(openFiles.reopen(4)).toBeUndefined();
+  });
+
+  test('knows nothing without passthrough', () => {
+    opened(files(), 3);
+    expect(new OpenFiles(fs, state, undefined).reopen(3)).toBeUndefined();
+  });
+});
+
+describe('OpenFiles with many inodes', () => {
+  test('keeps as many idle ids as it says, and gives the oldest back', () => {
+    const openFiles = files();
+    const count = KEPT + 10;
+    for (let nodeid = 1; nodeid <= count; nodeid++) release(openFiles, nodeid, opened(openFiles, nodeid));
+    expect(ids.size).toBe(KEPT);
+    expect(ids.has(10)).toBe(false);
+    expect(ids.has(11)).toBe(true);
+    expect(opened(openFiles, 11).backingId).toBe(11);
+    expect(opened(openFiles, 10).backingId).toBe(count + 1);
+  });
+
+  test('gives back last what was opened more than once', () => {
+    const openFiles = files();
+    for (let nodeid = 1; nodeid <= KEPT; nodeid++) release(openFiles, nodeid, opened(openFiles, nodeid));
+    for (let nodeid = 1; nodeid <= 10; nodeid++) release(openFiles, nodeid, openFiles.reopen(nodeid) as Opened);
+    for (let nodeid = KEPT + 1; nodeid <= KEPT + 10; nodeid++) release(openFiles, nodeid, opened(openFiles, nodeid));
+    expect([1, 10, 11, 20, 21].map((id) => ids.has(id))).toEqual([true, true, false, false, true]);
+  });
+
+  test('keeps no id of a closed file where all places are taken by open ones', () => {
+    const openFiles = files();
+    const held = Array.from({ length: KEPT }, (_, i) => opened(openFiles, i + 1));
+    const more = opened(openFiles, KEPT + 1);
+    release(openFiles, KEPT + 1, more);
+    expect(ids.has(more.backingId)).toBe(false);
+    held.forEach((file, i) => {
+      release(openFiles, i + 1, file);
+    });
+    expect(ids.size).toBe(KEPT);
+  });
+
+  test('never gives an id back whose inode is open', () => {
+    const openFiles = files();
+    release(openFiles, 1, opened(openFiles, 1));
+    const held = opened(openFiles, 1);
+    for (let nodeid = 2; nodeid <= 2 * KEPT; nodeid++) release(openFiles, nodeid, opened(openFiles, nodeid));
+    expect(ids.has(held.backingId)).toBe(true);
+    expect(opened(openFiles, 1).backingId).toBe(held.backingId);
+  });
+
+  test('holds few ids for an inode that is opened and closed for ever', () => {
+    const openFiles = files();
+    for (let i = 0; i < 3 * KEPT; i++) release(openFiles, 7, opened(openFiles, 7));
+    expect(ids.size).toBe(1);
+    expect(asked).toBe(1);
+  });
+
+  test('gives the kernel what it demands, whatever comes in whatever order', () => {
+    const action = fc.record({ nodeid: fc.integer({ min: 1, max: 6 }), what: fc.nat(9) });
+    fc.assert(
+      fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
+        ids.clear();
+        state = allocateOpenFileState(SLOTS, 3);
+        const threads = [files(), files()];
+        const open = new Map<number, Opened[]>();
+        actions.forEach(({ nodeid, what }, i) => {
+          const thread = threads[i % 2] as OpenFiles;
+          const held = open.get(nodeid) ?? [];
+          refusal = what === 9 ? ELOOP : undefined;
+          if (what === 8) replace(nodeid);
+          else if (what < 4 && held.length > 0)
+            release(thread, nodeid, held.splice(what % held.length, 1)[0] as Opened);
+          else {
+            const result = (what % 2 === 0 ? thread.reopen(nodeid) : undefined) ?? thread.open(nodeid);
+            if (!isErrno(result)) open.set(nodeid, [...held, result]);
+          }
+          expectConsistent(open);
+        });
+        for (const [nodeid, held] of open) for (const file of held) release(threads[0] as OpenFiles, nodeid, file);
+        expect(descriptors.size).toBe(0);
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
+/** Each inode is read in one way only: through one backing id that is registered, or through the page cache. */
+function expectConsistent(open: ReadonlyMap<number, readonly Opened[]>): void {
+  for (const held of open.values()) {
+    const ways = new Set(held.map(({ flags, backingId }) => `${flags} ${backingId}`));
+    expect(ways.size).toBeLessThanOrEqual(1);
+    for (const { flags, backingId } of held) expect(flags === CACHED ? backingId === 0 : ids.has(backingId)).toBe(true);
+  }
+}

@@ -1,0 +1,70 @@
+import { describe, expect, test } from 'vitest';
+import { ROOT_INO } from '../../../src/fs/filesystem.ts';
+import * as abi from '../../../src/fuse/abi.ts';
+import { opcodeName } from '../../../src/fuse/opcodes.ts';
+import { traced } from '../../../src/fuse/request-trace.ts';
+import { imageFixture, inoOf, smallTree } from '../fs/image-fixture.ts';
+import { useScratch } from '../store/scratch.ts';
+import { Client } from './client.ts';
+import * as k from './kernel-structs.ts';
+
+const at = useScratch();
+const { fs } = imageFixture(smallTree, at('small'));
+
+/** Serves requests, and gives the lines that were logged for them. */
+function tracing() {
+  const { dispatcher } = new Client(fs);
+  const lines: string[] = [];
+  const clock = { ms: 5 };
+  const serve = traced(dispatcher, opcodeName, {
+    log: (line) => lines.push(line),
+    thread: 3,
+    pathOf: (nodeid) => (nodeid === ROOT_INO ? '/' : undefined),
+    now: () => {
+      clock.ms += 0.0125;
+      return clock.ms;
+    },
+  });
+  const send = (opcode: number, nodeid: number, body: Buffer = Buffer.alloc(0), unique = 2n): number => {
+    const bytes = k.fuseRequest(opcode, nodeid, body, unique);
+    dispatcher.request.bytes.set(bytes);
+    return serve(bytes.length);
+  };
+  return { dispatcher, lines, send };
+}
+
+describe('traced()', () => {
+  test('says what was asked, of which inode, what was answered and how long it took', () => {
+    const { lines, send } = tracing();
+    send(abi.FUSE_LOOKUP, ROOT_INO, Buffer.from('bin\0'), 0x1_0000_0002n);
+    send(abi.FUSE_LOOKUP, ROOT_INO, Buffer.from('none\0'));
+    send(abi.FUSE_RMDIR, ROOT_INO, Buffer.from('bin\0'));
+    send(abi.FUSE_INTERRUPT, 0, Buffer.alloc(8));
+    expect(lines).toEqual([
+      `debug: LOOKUP unique 4294967298 inode 1 / "bin" -> inode ${inoOf(fs, '/bin')}, 13 µs, thread 3`,
+      'debug: LOOKUP unique 2 inode 1 / "none" -> no such name, 13 µs, thread 3',
+      'debug: RMDIR unique 2 inode 1 / "bin" -> EROFS, 13 µs, thread 3',
+      'debug: INTERRUPT unique 2 -> no reply, 13 µs, thread 3',
+    ]);
+  });
+
+  test('says which bytes were asked for', () => {
+    const { lines, send } = tracing();
+    send(abi.FUSE_READ, inoOf(fs, '/bin/small'), k.fuseReadIn(0, 1, 4096));
+    expect(lines[0]).toContain('4096 bytes at 1 -> ');
+  });
+
+  test('shows a name in one line, and gives the reply as it is', () => {
+    const { dispatcher, lines, send } = tracing();
+    const length = send(abi.FUSE_LOOKUP, ROOT_INO, Buffer.from('a\nb\0'));
+    expect(length).toBe(dispatcher.reply.bytes.readUInt32LE(0));
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).not.toContain('\n');
+  });
+
+  test('has no line for what is no request', () => {
+    const { dispatcher, lines } = tracing();
+    expect(traced(dispatcher, opcodeName, { log: (line) => lines.push(line), thread: 0, pathOf: () => '' })(3)).toBe(0);
+    expect(lines).toEqual([]);
+  });
+});

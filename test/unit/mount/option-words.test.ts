@@ -1,0 +1,220 @@
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { CfsError } from '../../../src/base/error.ts';
+import { formatMountWords, type MountWords, parseMountWords } from '../../../src/mount/option-words.ts';
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+const ID = '0123456789abcdef'.repeat(4);
+const parse = (...lists: readonly string[]): MountWords => parseMountWords(lists);
+
+/** What is said of words that are refused. */
+function refusal(...lists: readonly string[]): string {
+  try {
+    parseMountWords(lists);
+  } catch (error) {
+    expect(error).toBeInstanceOf(CfsError);
+    expect((error as CfsError).kind).toBe('usage');
+    return (error as CfsError).message;
+  }
+  throw new Error(`${lists} was not refused`);
+}
+
+describe('parseMountWords() without words', () => {
+  test('gives the defaults: verified, by the kernel, no setuid, no devices', () => {
+    vi.spyOn(process, 'geteuid').mockReturnValue(0);
+    const expected = {
+      repositories: [],
+      verify: 'auto',
+      driver: 'kernel',
+      threads: Math.min(availableParallelism(), 2),
+      allowOther: true,
+      suid: false,
+      dev: false,
+      exec: true,
+      noatime: false,
+      inode32: false,
+      hideOverlayXattrs: false,
+      debug: false,
+      nonempty: false,
+      requireComplete: false,
+      restart: true,
+      uuid: 'on',
+      keys: [],
+    };
+    expect(parse()).toEqual(expected);
+    expect(parse('', ',', ',,')).toEqual(expected);
+  });
+
+  test('lets others in where root mounts only', () => {
+    vi.spyOn(process, 'geteuid').mockReturnValue(1000);
+    expect(parse().allowOther).toBe(false);
+    expect(parse('allow_other').allowOther).toBe(true);
+  });
+
+  test('gives each caller a list of its own', () => {
+    parse('repo=/a');
+    expect(parse().repositories).toEqual([]);
+  });
+});
+
+describe('parseMountWords() of words with a value', () => {
+  test('takes digest= in either case', () => {
+    expect(parse(`digest=${ID}`).digest).toBe(ID);
+    expect(parse(`digest=${ID.toUpperCase()}`).digest).toBe(ID);
+  });
+
+  test('takes an fs-verity digest for digest=', () => {
+    expect(parse(`digest=fsverity-sha256:${ID}`).digest).toBe(`fsverity-sha256:${ID}`);
+    expect(parse(`digest=FSVERITY-SHA256:${ID.toUpperCase()}`).digest).toBe(`fsverity-sha256:${ID}`);
+  });
+
+  test.each(['', 'abc', `sha256:${ID}`, `fsverity-sha256:${ID}0`, `${ID}0`, ID.slice(1), `g${ID.slice(1)}`, ` ${ID}`])(
+    'refuses digest=%s',
+    (value) => {
+      expect(refusal(`digest=${value}`)).toContain('64 hexadecimal digits');
+    },
+  );
+
+  test.each(['auto', 'open', 'read', 'fsverity', 'off'] as const)('takes verify=%s', (verify) => {
+    expect(parse(`verify=${verify}`).verify).toBe(verify);
+  });
+
+  test.each(['', 'Open', 'yes', 'none'])('refuses verify=%s, and names what it takes', (value) => {
+    expect(refusal(`verify=${value}`)).toMatch(/verify= takes auto, open, read, fsverity, off; not/);
+  });
+
+  test('takes both drivers', () => {
+    expect(parse('driver=fuse-native').driver).toBe('fuse-native');
+    expect(parse('driver=kernel').driver).toBe('kernel');
+    expect(refusal('driver=fuse3')).toContain('driver= takes kernel, fuse-native; not "fuse3"');
+  });
+
+  test('takes threads from 1 to 64', () => {
+    expect(parse('threads=1').threads).toBe(1);
+    expect(parse('threads=64').threads).toBe(64);
+    for (const value of ['0', '65', '-1', '1.5', '2x', '', '0x2', '1e1', ' 2']) {
+      expect(refusal(`threads=${value}`)).toContain('threads= takes 1 to 64');
+    }
+  });
+
+  test('collects repo= and basedir= in their order', () => {
+    expect(parse('repo=/a', 'basedir=/b:/c,repo=/d').repositories).toEqual(['/a', '/b', '/c', '/d']);
+    expect(parse('basedir=:/b::').repositories).toEqual(['/b']);
+    expect(parse('repo=/a:b').repositories).toEqual(['/a:b']);
+  });
+
+  test('takes a comma and a backslash in a value behind a backslash', () => {
+    expect(parse('repo=/a\\,b,fsname=x\\\\y').repositories).toEqual(['/a,b']);
+    expect(parse('repo=/a\\,b,fsname=x\\\\y').source).toBe('x\\y');
+  });
+
+  test('takes "=" in a value', () => {
+    expect(parse('fsname=a=b').source).toBe('a=b');
+  });
+
+  test('takes the last of several', () => {
+    expect(parse('verify=off,threads=3', 'verify=open,threads=4')).toMatchObject({ verify: 'open', threads: 4 });
+  });
+
+  test.each(['digest', 'verify', 'driver', 'threads', 'basedir', 'repo', 'key', 'fsname'])(
+    'refuses %s without one',
+    (word) => {
+      expect(refusal(word)).toContain(`${word} needs a value`);
+    },
+  );
+});
+
+describe('parseMountWords() of words without a value', () => {
+  test('takes each of them and its opposite', () => {
+    expect(parse('suid,dev,noexec,noatime,nonempty,allow_other')).toMatchObject({
+      suid: true,
+      dev: true,
+      exec: false,
+      noatime: true,
+      nonempty: true,
+      allowOther: true,
+    });
+    expect(parse('suid,dev,noexec,allow_other', 'nosuid,nodev,exec,noallow_other')).toMatchObject({
+      suid: false,
+      dev: false,
+      exec: true,
+      allowOther: false,
+    });
+  });
+
+  test.each(['suid=1', 'noexec=', 'allow_other=yes', 'nonempty=0', 'require-signature=yes'])('refuses %s', (word) => {
+    expect(refusal(word)).toContain('takes no value');
+  });
+});
+
+describe('parseMountWords() of words for others', () => {
+  test('ignores what fstab, mount(8) and systemd add', () => {
+    const ignored =
+      'ro,rw,defaults,auto,noauto,user,nouser,users,nofail,_netdev,relatime,x-systemd.automount,' +
+      'x-systemd.requires=/srv,X-mount.mkdir=0755,comment=text,x-initrd.mount,async';
+    expect(parse(ignored)).toEqual(parse());
+  });
+
+  test.each(['foo', 'foo=bar', 'read', 'verify-mode=open', 'x', 'uid=0', 'Ro', 'digest =x', '=', '=x'])(
+    'refuses %s, and names it',
+    (word) => {
+      expect(refusal(word)).toContain(`unknown mount option "${word}"`);
+      expect(refusal(`ro,${word},suid`)).toContain(`"${word}"`);
+    },
+  );
+
+  // names that every JavaScript object has
+  test.each(['constructor', 'toString', 'hasOwnProperty', '__proto__', 'valueOf'])(
+    'refuses %s like any other',
+    (word) => {
+      expect(refusal(word)).toContain(`unknown mount option "${word}"`);
+      expect(refusal(`${word}=x`)).toContain(`unknown mount option "${word}=x"`);
+    },
+  );
+});
+
+describe('parseMountWords() of signatures', () => {
+  test('takes key= several times, as absolute paths; require-signature beside it says the same', () => {
+    expect(parse('key=/a.pem', 'key=b.pem').keys).toEqual(['/a.pem', join(process.cwd(), 'b.pem')]);
+    expect(parse('require-signature,key=/a.pem')).toEqual(parse('key=/a.pem'));
+  });
+
+  test('refuses to require a signature of nobody', () => {
+    expect(refusal('require-signature')).toBe(
+      '-o require-signature needs a key: key=PUB.pem, the public key of whoever signs',
+    );
+    expect(refusal('key=')).toContain('key= needs');
+    expect(refusal(Array(33).fill('key=/a').join(','))).toContain('32 times; not 33');
+  });
+
+  test('says with key= alone that a signature is required', () => {
+    expect(formatMountWords(parse('key=/a.pem'))).toContain('require-signature,key=/a.pem');
+  });
+
+  test('keeps the keys of a saved list, unless others are given beside it', () => {
+    const saved = formatMountWords(parse('key=/a.pem,key=/b.pem,verify=read'));
+    expect(parseMountWords([], saved)).toMatchObject({ keys: ['/a.pem', '/b.pem'], verify: 'read' });
+    expect(parseMountWords(['require-signature,verify=open'], saved)).toMatchObject({
+      keys: ['/a.pem', '/b.pem'],
+      verify: 'open',
+    });
+    expect(parseMountWords(['key=/c.pem'], saved).keys).toEqual(['/c.pem']);
+  });
+});
+
+describe('formatMountWords()', () => {
+  test.each([
+    [''],
+    ['verify=read,threads=7,noallow_other,suid,dev,noexec,noatime,nonempty'],
+    ['nooverlayxattr,inode32'],
+    ['driver=fuse-native,fsname=a\\,b\\\\c'],
+    ['require-signature,key=/a\\,b.pem,key=/c\\\\d.pem'],
+    ['key=/a=b.pem'],
+  ])('gives words that mean the same as "%s"', (list) => {
+    expect(parse(formatMountWords(parse(list)))).toEqual(parse(list));
+  });
+});

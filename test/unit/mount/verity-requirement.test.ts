@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest';
+import type { CfsError } from '../../../src/base/error.ts';
+import { requireVerity, type VerityMount } from '../../../src/mount/verity-requirement.ts';
+
+const MOUNT: VerityMount = { image: '/a.cfs', hash: 'fsverity-sha256', repositories: ['/one', '/two'] };
+
+function refusal(mount: VerityMount, mayHave: (directory: string) => boolean): CfsError {
+  try {
+    requireVerity(mount, mayHave);
+  } catch (error) {
+    return error as CfsError;
+  }
+  throw new Error('it was not refused');
+}
+
+test('requireVerity() accepts where one repository may have sealed objects', () => {
+  requireVerity(MOUNT, (directory) => directory === '/two/objects');
+});
+
+test('requireVerity() refuses where none can', () => {
+  const { kind, message } = refusal(MOUNT, () => false);
+  expect(kind).toBe('store');
+  expect(message).toContain('/one, /two: the file system has no fs-verity. Take verify=auto');
+});
+
+test('requireVerity() refuses an image that names its objects by BLAKE3', () => {
+  const { kind, message } = refusal({ ...MOUNT, hash: 'blake3' }, () => true);
+  expect(kind).toBe('image');
+  expect(message).toContain('--hash fsverity-sha256');
+});
+
+test('requireVerity() accepts an image that needs no objects', () => {
+  requireVerity({ ...MOUNT, hash: 'blake3', repositories: [] }, () => false);
+});

@@ -1,0 +1,99 @@
+/** Objects on a file system that is not this kernel's own: what was hashed may be other bytes when it is read. */
+import { fstatSync, truncateSync, writeFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { EIO } from '../../../src/base/errno.ts';
+import { BlockReader } from '../../../src/objects/block-objects.ts';
+import type { ObjectName } from '../../../src/objects/repository.ts';
+import { BY_BLOCKS, type ObjectStoreOptions } from '../../../src/objects/whole-objects.ts';
+import { emptyFileVersion } from '../../../src/system/file-status.ts';
+import { useScratch } from '../store/scratch.ts';
+import { contentOf, expectGood, NAMED, open, type StoredObject, StoreFixture } from '../store/store-fixture.ts';
+import type { WatchedRepository } from './watched-repository.ts';
+
+const f = new StoreFixture(useScratch());
+
+/** A store that does not believe the files of `far` that `note` was told of. */
+function farStore(far: WatchedRepository, more: ObjectStoreOptions = {}, mode: 'open' | 'auto' | 'fsverity' = 'open') {
+  const inodes = new Set<number>();
+  const note = (object: ObjectName): void => {
+    const status = emptyFileVersion();
+    expect(far.status(object.digest, status)).toBe(0);
+    inodes.add(status.ino);
+  };
+  const isKernelsOwn = (fd: number): boolean => !inodes.has(fstatSync(fd).ino);
+  return { store: f.store(mode, undefined, { ...more, isKernelsOwn }), note };
+}
+
+describe('an object whose file system is not believed', () => {
+  test.each(['open', 'auto'] as const)('is not hashed, with verify=%s, and its descriptor is handed on', (mode) => {
+    const adopted: [ObjectName, number][] = [];
+    const { store, note } = farStore(f.first, { adopt: (...given) => void adopted.push(given) }, mode);
+    const object = f.stored(f.first, f.second);
+    note(object);
+    expect(open(store, object)).toBe(BY_BLOCKS);
+    expect([f.first.hashings, f.second.opens]).toEqual([0, 0]);
+    expect(adopted.map(([{ index }]) => index)).toEqual([object.index]);
+    expect(contentOf(adopted[0]?.[1] as number).equals(object.content)).toBe(true);
+    expect(store.current(object)).toBe(-1);
+    expect(f.log).toEqual([]);
+  });
+
+  test('is not asked for where a repository before it has a good copy that is believed', () => {
+    const { store, note } = farStore(f.second);
+    const object = f.stored(f.first, f.second);
+    note(object);
+    expectGood(store, object);
+    expect(f.second.opens).toBe(0);
+  });
+
+  test('serves in place of a bad copy that is believed, with a line in the log', () => {
+    const { store, note } = farStore(f.second);
+    const object = f.stored(f.first, f.second);
+    note(object);
+    writeFileSync(f.first.pathOf(object), Buffer.alloc(object.size));
+    expect(open(store, object)).toBe(BY_BLOCKS);
+    expect(f.log).toHaveLength(1);
+    expect(f.log[0]).toContain(`served from ${f.second.path} instead`);
+  });
+
+  test('is passed over where its size is wrong', () => {
+    const { store, note } = farStore(f.first);
+    const object = f.stored(f.first, f.second);
+    note(object);
+    truncateSync(f.first.pathOf(object), 10);
+    expectGood(store, object);
+  });
+
+  test('is refused by verify=fsverity, whatever is said of its seal', () => {
+    const measure = (): { algorithm: string; digest: Uint8Array } => ({ algorithm: 'sha256', digest: object.digest });
+    const { store, note } = farStore(f.first, { measure }, 'fsverity');
+    const object: StoredObject = f.stored(f.first);
+    note(object);
+    expect(open(store, object)).toBe(EIO);
+    expect(f.log[0]).toContain('it is not sealed: not this kernel answers for its file system');
+  });
+});
+
+test('a BlockReader reads from the file that it took over, and from others where a block of it is bad', () => {
+  const object = f.stored(f.second);
+  const reader = new BlockReader(
+    [f.first, f.second],
+    ({ digest }) => digest,
+    f.state,
+    (line) => void f.log.push(line),
+  );
+  const take = (): void => reader.adopt(object, f.second.open(object.digest) as number);
+  const read = (): Buffer => {
+    const into = Buffer.alloc(object.size);
+    expect(reader.read(object, 0, into, () => NAMED)).toBe(object.size);
+    return into;
+  };
+  take();
+  f.second.reset();
+  expect(read().equals(object.content)).toBe(true);
+  expect(f.second.opens).toBe(0);
+  take();
+  writeFileSync(f.second.pathOf(object), Buffer.alloc(object.size));
+  writeFileSync(f.first.pathOf(object), object.content);
+  expect(read().equals(object.content)).toBe(true);
+});

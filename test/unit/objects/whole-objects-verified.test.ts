@@ -1,0 +1,226 @@
+import { renameSync, statSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { describe, expect, test, vi } from 'vitest';
+import { EIO } from '../../../src/base/errno.ts';
+import { fileIdentity } from '../../../src/base/file-identity.ts';
+import { useScratch } from '../store/scratch.ts';
+import { COUNT, DAMAGES, expectGood, open, type StoredObject, StoreFixture } from '../store/store-fixture.ts';
+
+const f = new StoreFixture(useScratch());
+
+/** Longer than a ctime needs to settle: 50 ms. */
+const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 80));
+
+/** An object that is good in the first repository and bad in the second, in files of the same ctime: written within one tick. */
+function storedAtOneTime(): StoredObject {
+  for (let attempt = 0; attempt < COUNT; attempt++) {
+    const object = f.object();
+    writeFileSync(f.first.pathOf(object), object.content);
+    writeFileSync(f.second.pathOf(object), Buffer.alloc(object.size));
+    const [good, bad] = [f.first, f.second].map((repository) => statSync(repository.pathOf(object)));
+    if (good?.ctimeMs === bad?.ctimeMs) return object;
+  }
+  throw new Error('no two files got the same ctime');
+}
+
+describe('which file is current', () => {
+  const identityOf = (object: StoredObject, repository = f.first): number =>
+    fileIdentity(statSync(repository.pathOf(object)));
+
+  test('is known once it was verified, without hashing or opening it', async () => {
+    const object = f.stored(f.first);
+    await settle();
+    const store = f.store();
+    expect(store.current(object)).toBe(-1);
+    expectGood(store, object);
+    f.first.reset();
+    expect(store.current(object)).toBe(identityOf(object));
+    expect([f.first.hashings, f.first.opens, f.first.looks]).toEqual([0, 0, 1]);
+  });
+
+  test('is known from a later repository where an earlier one does not have it', async () => {
+    const object = f.stored(f.second);
+    await settle();
+    expectGood(f.store(), object);
+    expect(f.store().current(object)).toBe(identityOf(object, f.second));
+  });
+
+  test('is not known once it was written to, replaced, or removed', async () => {
+    const changes: ((path: string, content: Buffer) => void)[] = [
+      (path, content) => writeFileSync(path, content),
+      (path, content) => {
+        writeFileSync(`${path}.new`, content);
+        renameSync(`${path}.new`, path);
+      },
+      unlinkSync,
+    ];
+    for (const change of changes) {
+      const object = f.stored(f.first);
+      await settle();
+      const store = f.store();
+      expectGood(store, object);
+      change(f.first.pathOf(object), object.content);
+      expect(store.current(object)).toBe(-1);
+    }
+  });
+
+  test('without verifying is any regular file of the right size', () => {
+    const object = f.stored(f.first);
+    const store = f.store('off');
+    expect(store.current(object)).toBe(identityOf(object));
+    truncateSync(f.first.pathOf(object), 10);
+    expect(store.current(object)).toBe(-1);
+    unlinkSync(f.first.pathOf(object));
+    symlinkSync('/etc/passwd', f.first.pathOf(object));
+    expect(store.current(object)).toBe(-1);
+  });
+});
+
+describe('what was verified', () => {
+  test('is not hashed again', async () => {
+    const object = f.stored(f.first);
+    await settle();
+    const store = f.store();
+    for (let i = 0; i < 3; i++) expectGood(store, object);
+    expect(f.first.hashings).toBe(1);
+  });
+
+  test('is known to the other threads of the mount', async () => {
+    const object = f.stored(f.first);
+    await settle();
+    expectGood(f.store(), object);
+    expectGood(f.store(), object);
+    expect(f.first.hashings).toBe(1);
+  });
+
+  test('is hashed again as long as a change could go unseen', () => {
+    const object = f.stored(f.first);
+    const { ctimeMs } = statSync(f.first.pathOf(object));
+    const clock = vi.spyOn(Date, 'now').mockReturnValue(ctimeMs + 40);
+    const store = f.store();
+    for (let i = 0; i < 3; i++) expectGood(store, object);
+    expect(f.first.hashings).toBe(3);
+    clock.mockReturnValue(ctimeMs + 60);
+    for (let i = 0; i < 3; i++) expectGood(store, object);
+    expect(f.first.hashings).toBe(4);
+    clock.mockRestore();
+  });
+
+  test('is hashed again where its ctime changed', async () => {
+    const object = f.stored(f.first);
+    await settle();
+    const store = f.store();
+    expectGood(store, object);
+    writeFileSync(f.first.pathOf(object), object.content);
+    await settle();
+    expectGood(store, object);
+    expectGood(store, object);
+    expect(f.first.hashings).toBe(2);
+  });
+
+  test.each(DAMAGES)('is given no more once it has %s', async (_what, damage) => {
+    const object = f.stored(f.first);
+    await settle();
+    const store = f.store();
+    expectGood(store, object);
+    damage(f.first.pathOf(object), object.content);
+    expect(open(store, object)).toBe(EIO);
+    await settle();
+    expect(open(store, object)).toBe(EIO);
+  });
+
+  test('is hashed again where another file took its place, with an old mtime', async () => {
+    const object = f.stored(f.first);
+    await settle();
+    const store = f.store();
+    expectGood(store, object);
+    unlinkSync(f.first.pathOf(object));
+    writeFileSync(f.first.pathOf(object), Buffer.alloc(object.size));
+    expect(open(store, object)).toBe(EIO);
+  });
+
+  test('in one repository is not taken for verified in another', async () => {
+    const object = f.stored(f.first, f.second);
+    await settle();
+    expectGood(f.store(), object);
+    writeFileSync(f.second.pathOf(object), Buffer.alloc(object.size));
+    await settle();
+    expect(open(f.store('open', [f.second]), object)).toBe(EIO);
+  });
+
+  test('is told from another file with the same ctime', async () => {
+    const object = storedAtOneTime();
+    await settle();
+    expectGood(f.store(), object);
+    expect(open(f.store('open', [f.second]), object)).toBe(EIO);
+  });
+
+  test('of one object says nothing of its neighbours', async () => {
+    const objects = Array.from({ length: COUNT }, () => f.stored(f.first));
+    await settle();
+    const store = f.store();
+    for (const object of objects) expectGood(store, object);
+    expect(f.first.hashings).toBe(COUNT);
+    for (const object of objects) expectGood(store, object);
+    expect(f.first.hashings).toBe(COUNT);
+  });
+
+  test('is found by ctime and inode, so a failed verification is not remembered', async () => {
+    const object = f.stored(f.first);
+    writeFileSync(f.first.pathOf(object), Buffer.alloc(object.size));
+    await settle();
+    const store = f.store();
+    expect(open(store, object)).toBe(EIO);
+    writeFileSync(f.first.pathOf(object), object.content);
+    expect(statSync(f.first.pathOf(object)).size).toBe(object.size);
+    expectGood(store, object);
+  });
+});
+
+describe('a thread that asks for an object that another one hashes', () => {
+  /** Plays the other thread: holds the object's word of the state for `ms`, then lets go, as the code under test does. */
+  async function busyFor(word: number, ms: number): Promise<void> {
+    const words = new Int32Array(f.state.buffer, f.state.count * 12, f.state.count);
+    Atomics.store(words, word, 1);
+    const worker = new Worker(
+      `const { workerData, parentPort } = require('node:worker_threads');
+       parentPort.once('message', () => {
+         const { words, word, ms } = workerData;
+         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+         Atomics.store(words, word, 0);
+         Atomics.notify(words, word);
+       });`,
+      { eval: true, workerData: { words, word, ms } },
+    );
+    await new Promise((resolve) => worker.once('online', resolve));
+    worker.postMessage('go');
+    worker.unref();
+  }
+
+  test('waits for it, then looks for itself', async () => {
+    const object = f.stored(f.first);
+    await settle();
+    await busyFor(object.index, 200);
+    const started = Date.now();
+    expectGood(f.store(), object);
+    expect(Date.now() - started).toBeGreaterThan(100);
+    expect(f.first.hashings).toBe(1);
+  });
+
+  test('does not wait for other objects, nor where nothing is verified', async () => {
+    const [busy, object] = [f.stored(f.first), f.stored(f.first)];
+    await busyFor(busy.index, 400);
+    const started = Date.now();
+    expectGood(f.store(), object);
+    expectGood(f.store('off'), busy);
+    expect(Date.now() - started).toBeLessThan(300);
+  });
+
+  test('is let through after a failed verification too', () => {
+    const object = f.stored(f.first);
+    truncateSync(f.first.pathOf(object), 1);
+    expect(open(f.store(), object)).toBe(EIO);
+    expect(open(f.store(), object)).toBe(EIO);
+    expect([...new Int32Array(f.state.buffer, f.state.count * 12, f.state.count)]).toEqual(Array(COUNT).fill(0));
+  });
+});

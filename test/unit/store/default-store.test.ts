@@ -1,0 +1,45 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { defaultStore } from '../../../src/store/default-store.ts';
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.unstubAllEnvs();
+});
+
+/** What `defaultStore` gives to this user with this environment. */
+function storeOf(euid: number, env: { CFS_STORE?: string; XDG_DATA_HOME?: string } = {}): string {
+  vi.spyOn(process, 'geteuid').mockReturnValue(euid);
+  vi.stubEnv('CFS_STORE', env.CFS_STORE);
+  vi.stubEnv('XDG_DATA_HOME', env.XDG_DATA_HOME);
+  return defaultStore();
+}
+
+describe('defaultStore()', () => {
+  test('is $CFS_STORE for everybody', () => {
+    const env = { CFS_STORE: '/srv/store', XDG_DATA_HOME: '/data' };
+    expect(storeOf(0, env)).toBe('/srv/store');
+    expect(storeOf(1000, env)).toBe('/srv/store');
+  });
+
+  test('is /var/lib/cfs for root, whatever XDG_DATA_HOME is', () => {
+    expect(storeOf(0)).toBe('/var/lib/cfs');
+    expect(storeOf(0, { XDG_DATA_HOME: '/data' })).toBe('/var/lib/cfs');
+  });
+
+  test('is $XDG_DATA_HOME/cfs for others', () => {
+    expect(storeOf(1000, { XDG_DATA_HOME: '/data' })).toBe('/data/cfs');
+  });
+
+  test('is ~/.local/share/cfs where XDG_DATA_HOME is unset, empty or relative', () => {
+    const home = join(homedir(), '.local/share/cfs');
+    expect(storeOf(1000)).toBe(home);
+    expect(storeOf(1000, { XDG_DATA_HOME: '' })).toBe(home);
+    expect(storeOf(1000, { XDG_DATA_HOME: 'data' })).toBe(home);
+  });
+
+  test('takes an empty $CFS_STORE for none', () => {
+    expect(storeOf(0, { CFS_STORE: '' })).toBe('/var/lib/cfs');
+  });
+});

@@ -1,0 +1,292 @@
+/** What cfs-mount does with its command line. */
+import { closeSync, existsSync, openSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { Option } from 'commander';
+import { oneLine } from '../../src/base/bytes.ts';
+import { CfsError, type ErrorKind, reasonOf } from '../../src/base/error.ts';
+import { pathBytes, pathText } from '../../src/base/path-text.ts';
+import type { StartingDaemon } from '../../src/mount/daemon.ts';
+import { findImage, findRepositories, readSavedSources, requireOneFileSystem } from '../../src/mount/find-sources.ts';
+import type { MountedImage, MountOptions } from '../../src/mount/mount.ts';
+import { formatMountWords, type MountWords, parseMountWords } from '../../src/mount/option-words.ts';
+import { MOST_OPTIONS } from '../../src/mount-info/mount-record.ts';
+import { readTrustedKeys } from '../../src/sign/key-file.ts';
+import { defaultStore } from '../../src/store/default-store.ts';
+import { requireProc } from '../../src/system/proc.ts';
+import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printError, printJson, runTool } from '../cli.ts';
+
+interface Options {
+  repo: readonly string[];
+  /** The same word as cfs-mkimage has. */
+  readonly store: readonly string[];
+  readonly from?: string;
+  readonly upgrade: boolean;
+  readonly o: readonly string[];
+  readonly foreground: boolean;
+  readonly log?: string;
+  readonly json: boolean;
+}
+
+const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+
+const command = makeCommand(
+  'cfs-mount',
+  'Mounts the image IMAGE on the directory MOUNTPOINT, read-only. umount(8) ends it.',
+  `  cfs-mount rootfs.cfs /mnt
+  cfs-mount --repo /srv/store --repo /mnt/nfs/store rootfs.cfs /mnt
+  cfs-mount -o digest=$ID,suid,dev rootfs.cfs /mnt
+  cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
+  cfs-mount --upgrade /mnt
+  unshare --user --map-root-user --mount sh -c 'cfs-mount rootfs.cfs /mnt; ls /mnt; umount /mnt'
+
+Mount options:
+  digest=ID             the image must have this id, or fsverity-sha256:DIGEST
+  require-complete      refuse an image of which an object is in no repository
+  require-signature,key=PUB.pem  the image must be signed by this key, or one of several key=
+  verify=auto|open|read|fsverity|off  trust what fs-verity has sealed each object as, and hash what is
+                        not sealed (default); hash each as a whole at its first open; block by block as
+                        it is read; refuse what is not sealed; or verify nothing
+  driver=kernel|fuse-native  talk to the kernel directly (default), or through libfuse
+  threads=N             threads that serve requests (default 2)
+  repo=DIR, basedir=DIR[:DIR…]  repositories; the same as --repo, which are asked first
+  allow_other, noallow_other  for everybody (default for root), or for this user alone
+  suid, dev             honour setuid files, devices (default: nosuid, nodev)
+  noexec                run no programs (default: exec)
+  uuid=on|off           with --from: repositories must have the uuids of the list (default), or
+                        need not, where all lie on one file system, as on a copied disk
+  restart=on|off        start another server where this one dies (default: on)
+  debug                 log one line for each request, with its answer and time
+  inode32               inode numbers of 32 bits, for programs without large-file support
+  nooverlayxattr        hide trusted.overlay.* and user.overlay.* of the image
+  noatime, nonempty, fsname=NAME, and what fstab and mount(8) add
+`,
+)
+  .argument('[IMAGE]', 'an image made by cfs-mkimage')
+  .argument('[MOUNTPOINT]', 'an empty directory')
+  .usage(
+    '[options] IMAGE MOUNTPOINT\n       cfs-mount [options] --from FILE [[IMAGE] MOUNTPOINT]\n       cfs-mount --upgrade MOUNTPOINT',
+  )
+  .option(
+    '--repo <DIR>',
+    'where objects are; repeatable, asked in this order (default: the default store)',
+    collect,
+    [],
+  )
+  .addOption(new Option('--store <DIR>', 'the same as --repo').argParser(collect).default([]).hideHelp())
+  .option(
+    '--from <FILE>',
+    'make a mount again: its image, repositories and options from a list of cfs-info sources or cfs-checkpoint',
+  )
+  .option('--upgrade', 'have the mount at MOUNTPOINT served by the version that is installed now', false)
+  .option('-o <OPTIONS>', 'mount options, separated by commas; repeatable', collect, [])
+  .option('-f, --foreground', 'stay in the foreground until the mount ends; log to stderr', false)
+  .option('--log <FILE>', 'append the log to FILE (default: stderr with -f, else syslog)')
+  .option('--json', 'print what was mounted as one JSON object', false);
+
+const MOUNT_KINDS: readonly ErrorKind[] = ['mount', 'image', 'store'];
+
+async function main(argv: readonly string[], daemon: StartingDaemon | undefined): Promise<ExitStatus> {
+  command.parse(argv);
+  const options = command.opts<Options>();
+  options.repo = [...options.repo, ...options.store];
+  if (options.repo.includes('')) throw new CfsError('usage', '--repo needs a directory');
+  requireProc();
+  if (options.upgrade) return upgradeMount(command.args, options);
+  const logFile = options.log === undefined ? undefined : resolve(options.log);
+  if (logFile !== undefined) checkLog(logFile);
+  const planned = (): Plan =>
+    options.from === undefined ? planOf(command.args, options) : savedPlan(options.from, options);
+  if (options.foreground) return foreground(planned, logFile, options.json);
+  const plan = planned();
+  const starting = daemon ?? new (await import('../../src/mount/daemon.ts')).StartingDaemon(argv.slice(2));
+  const summary = await starting.mount({ ...settingsOf(plan), ...(logFile === undefined ? {} : { logFile }) });
+  const log = logFile ?? (existsSync(SYSLOG) ? 'syslog' : null);
+  if (summary.otherImages !== undefined && summary.otherImages.length > 0 && !options.json) {
+    const { warningOfOther } = await import('../../src/mount/other-images.ts');
+    for (const other of summary.otherImages) {
+      printError('cfs-mount', warningOfOther(other, plan.settings.image, summary.id));
+    }
+  }
+  if (summary.sample !== undefined && summary.sample.missing > 0 && !options.json) {
+    const { warningOf } = await import('../../src/mount/object-sample.ts');
+    const { image, repositories } = plan.settings;
+    const words = ['cfs-info missing', ...repositories.map((dir) => `--repo ${dir}`), image].join(' ');
+    process.stderr.write(`${oneLine(`cfs-mount: ${warningOf(summary.sample)}. '${words}' lists them.`)}\n`);
+  }
+  if (options.json) printJson({ ...summary, log });
+  else if (log === null) {
+    process.stderr.write(
+      `cfs-mount: no syslog here: nobody writes down what goes wrong with this mount. --log FILE does; 'cfs-info log ${summary.mountpoint}' shows the last 100 problems.\n`,
+    );
+  }
+  return EXIT.ok;
+}
+
+/** Where syslog(3) sends; it says nothing where nobody listens. */
+const SYSLOG = '/dev/log';
+
+async function upgradeMount([mount, ...more]: readonly string[], { json }: Options): Promise<ExitStatus> {
+  if (mount === undefined || more.length > 0) throw new CfsError('usage', '--upgrade takes one MOUNTPOINT');
+  const { upgrade } = await import('../../src/mount/upgrade.ts');
+  const upgraded = await upgrade(mount);
+  const { mountpoint, from, to } = upgraded;
+  if (json) printJson(upgraded);
+  else
+    process.stdout.write(
+      `${oneLine(mountpoint)}: version ${from.release} (pid ${from.pid}) -> ${to.release} (pid ${to.pid})\n`,
+    );
+  return EXIT.ok;
+}
+
+type Settings = Omit<MountOptions, 'log'>;
+
+/** Settings whose keys were not read yet. */
+interface Plan {
+  readonly settings: Omit<Settings, 'trustedKeys'>;
+  readonly keys: readonly string[];
+}
+
+/** @throws CfsError (usage) where a key cannot be read */
+const settingsOf = ({ settings, keys }: Plan): Settings =>
+  keys.length === 0 ? settings : { ...settings, trustedKeys: readTrustedKeys(keys) };
+
+function planOf(args: readonly string[], options: Options): Plan {
+  const [image, mountpoint] = args;
+  for (const [what, path] of Object.entries({ IMAGE: image, MOUNTPOINT: mountpoint })) {
+    if (path === undefined) command.error(`error: ${what} is missing`);
+    if (path === '') throw new CfsError('usage', `${what} is empty`);
+  }
+  if (areSwapped(image as string, mountpoint as string)) {
+    throw new CfsError('usage', 'IMAGE and MOUNTPOINT are swapped: the image, a file, comes first');
+  }
+  const words = parseMountWords(options.o);
+  const named = [...options.repo, ...words.repositories];
+  return complete(words, { image, mountpoint, repositories: named.length > 0 ? named : [defaultStore()] } as Sources);
+}
+
+/** A directory, and then a file. */
+function areSwapped(image: string, mountpoint: string): boolean {
+  try {
+    return statSync(image).isDirectory() && statSync(mountpoint).isFile();
+  } catch {
+    return false; // whoever goes on to use them says what is wrong
+  }
+}
+
+/** The settings of a saved list. What is said beside it counts more; another image need not have the saved id. */
+function savedPlan(from: string, options: Options): Plan {
+  const [mountpoint, image, ...more] = command.args.toReversed();
+  if (more.length > 0 || command.args.includes('')) {
+    throw new CfsError('usage', '--from takes no arguments beside it, or MOUNTPOINT, or IMAGE and MOUNTPOINT');
+  }
+  const saved = readSavedSources(from);
+  const words = parseMountWords(options.o, saved.options);
+  if (options.repo.length + words.repositories.length > 0) {
+    throw new CfsError('usage', '--from names the repositories: give no others, or mount without it');
+  }
+  const { uuid, digest = saved.image.id } = words;
+  return complete(image === undefined ? { ...words, digest } : words, {
+    image: image ?? findImage(saved.image, digest, uuid),
+    mountpoint: mountpoint ?? pathText(saved.mountpoint),
+    repositories: findRepositories(saved, from, uuid),
+  });
+}
+
+/** As they were given. */
+interface Sources {
+  readonly image: string;
+  readonly mountpoint: string;
+  readonly repositories: readonly string[];
+}
+
+function complete(mountWords: MountWords, given: Sources): Plan {
+  const { uuid, keys, ...words } = mountWords;
+  const repositories = given.repositories.map((dir) => resolve(dir));
+  if (uuid === 'off') requireOneFileSystem(repositories);
+  const settings = {
+    ...words,
+    image: resolve(given.image),
+    mountpoint: resolve(given.mountpoint),
+    repositories,
+    given: { image: given.image, repositories: given.repositories },
+    words: recordedWords(mountWords),
+  };
+  return { settings, keys };
+}
+
+/** What a mount that is made again from its own list must have: a word that found no room there would be lost in silence. */
+function recordedWords(mountWords: MountWords): string {
+  const words = formatMountWords(mountWords);
+  const bytes = pathBytes(words).length;
+  if (bytes <= MOST_OPTIONS) return words;
+  throw new CfsError(
+    'usage',
+    `the mount options have ${bytes} bytes, and a mount keeps ${MOST_OPTIONS}: give shorter or fewer paths of keys`,
+  );
+}
+
+/** @param planned what is to be mounted: not looked for where a mount is to be served on, which needs none of it at its place */
+async function foreground(planned: () => Plan, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
+  const [
+    { mountImage, resumeMount },
+    { MountKeeper, makeLog, summaryOf },
+    service,
+    { lookAtParkedMount, parkMount },
+    { unpark },
+  ] = await Promise.all([
+    import('../../src/mount/mount.ts'),
+    import('../../src/mount/serve.ts'),
+    import('../../src/survival/service-manager.ts'),
+    import('../../src/mount/parked-mount.ts'),
+    import('../../src/survival/parking.ts'),
+  ]);
+  const log = makeLog(logFile ?? 'stderr');
+  const keeper = new MountKeeper(log);
+  let ends = service.storedEnds();
+  // nothing is parked there where the mount had ended before the server was killed
+  const kept = ends && lookAtParkedMount<Settings>(ends[1]);
+  let mounted: MountedImage;
+  if (kept === undefined) {
+    const settings = settingsOf(planned());
+    // what an earlier start left, which nobody kept anything of: else it would stay for ever
+    if (service.isService()) (await import('../../src/mount/dead-mount.ts')).detachDead(settings.mountpoint, log);
+    // a service manager that keeps what is parked starts this again; anybody else looks after it
+    mounted = await mountImage({ ...settings, restart: settings.restart && service.isService(), log });
+    ends = mounted.parked && parkMount({ ...mounted.parked, settings });
+    if (ends !== undefined) mounted.tellParked?.(ends[1]);
+    if (ends !== undefined && !service.storeParked(ends)) {
+      log(`${mounted.mountpoint}: the service manager keeps nothing of this mount: it ends where this server dies`);
+    }
+  } else {
+    // as it was made, whatever the command line says by now: keys, for one, were asked for then
+    mounted = await resumeMount(kept, { ...kept.settings, log });
+    if (ends !== undefined) mounted.tellParked?.(ends[1]);
+  }
+  service.notifyReady(mounted.mountpoint);
+  ignoreStdoutErrors();
+  if (json) printJson(summaryOf(mounted));
+  const dismiss = (): void => {
+    if (ends !== undefined) unpark(ends[1]);
+    service.forgetParked();
+  };
+  await keeper.serve(mounted, mounted.parked === undefined ? undefined : { dismiss });
+  return EXIT.ok;
+}
+
+/** A log that cannot be written is told now, not when there is something to say. */
+function checkLog(path: string): void {
+  try {
+    closeSync(openSync(path, 'a'));
+  } catch (error) {
+    throw new CfsError('usage', `Cannot write the log ${path}: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+/**
+ * Runs the tool.
+ * @param daemon one that waits to be told what to mount; undefined where none was started
+ */
+export async function runMount(daemon: StartingDaemon | undefined): Promise<void> {
+  await runTool('cfs-mount', (argv) => main(argv, daemon), MOUNT_KINDS);
+  daemon?.cancel();
+}

@@ -1,0 +1,94 @@
+/** `mount -o remount,…`: what of a mount can be changed while it is there. */
+import { resolve } from 'node:path';
+import { ENOSYS, EPERM, isErrno } from '../../src/base/errno.ts';
+import { CfsError } from '../../src/base/error.ts';
+import { pathText } from '../../src/base/path-text.ts';
+import { parseMountWords, splitList } from '../../src/mount/option-words.ts';
+import { askMountAt, type MountAnswer } from '../../src/mount-info/ask-mount-at.ts';
+import { errnoText } from '../../src/system/libc.ts';
+import {
+  MOUNT_ATTR_ATIME,
+  MOUNT_ATTR_NOATIME,
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RELATIME,
+  MOUNT_ATTR_STRICTATIME,
+  setMountAttributes,
+} from '../../src/system/mount-attributes.ts';
+
+/** What a word sets and clears. */
+const FLAGS: Readonly<Record<string, readonly [set: number, clear: number]>> = {
+  nosuid: [MOUNT_ATTR_NOSUID, 0],
+  suid: [0, MOUNT_ATTR_NOSUID],
+  nodev: [MOUNT_ATTR_NODEV, 0],
+  dev: [0, MOUNT_ATTR_NODEV],
+  noexec: [MOUNT_ATTR_NOEXEC, 0],
+  exec: [0, MOUNT_ATTR_NOEXEC],
+  noatime: [MOUNT_ATTR_NOATIME, MOUNT_ATTR_ATIME],
+  relatime: [MOUNT_ATTR_RELATIME, MOUNT_ATTR_ATIME],
+  atime: [MOUNT_ATTR_RELATIME, MOUNT_ATTR_ATIME],
+  strictatime: [MOUNT_ATTR_STRICTATIME, MOUNT_ATTR_ATIME],
+};
+
+/** What the kernel shows of a FUSE mount, and mount(8) repeats. */
+const SHOWN =
+  /^(?:remount|bind|allow_other|default_permissions|(?:fd|rootmode|user_id|group_id|max_read|blksize|subtype|fsname|source)=.*)$/;
+
+/**
+ * Changes flags of the mount at `mountpoint`.
+ * @param lists of words, as mount(8) gives them: what is to be changed among what the mount or fstab has
+ * @throws CfsError: `usage` for what cannot be changed, `mount` where the kernel refuses
+ */
+export function remount(mountpoint: string, lists: readonly string[]): void {
+  const words = lists.flatMap(splitList);
+  const answer = askMountAt(mountpoint);
+  const others = words.filter((word) => FLAGS[word] === undefined && !SHOWN.test(word));
+  // refuses unknown words
+  parseMountWords(others.map((word) => word.replace(/[\\,]/g, '\\$&')));
+  const changed = others.filter((word) => isCfsWord(word) && !isSame(word, answer));
+  if (changed.length > 0) {
+    throw new CfsError(
+      'usage',
+      `Cannot change ${changed.join(', ')} of the mount at ${mountpoint}: unmount it, and mount it again. A remount changes exec, suid, dev, atime and their opposites.`,
+    );
+  }
+  let [set, clear] = [0, 0];
+  for (const word of words) {
+    const [sets, clears] = FLAGS[word] ?? [0, 0];
+    // the last one of a kind counts
+    set = (set & ~clears) | sets;
+    clear = (clear & ~sets) | clears;
+  }
+  // mount(8) says it wherever nobody said "ro": it means something only alone
+  if (words.includes('rw') && set === 0 && clear === 0) {
+    throw new CfsError('usage', `Cannot make the mount at ${mountpoint} writable: an image is read-only`);
+  }
+  const result = setMountAttributes(resolve(mountpoint), set, clear);
+  if (!isErrno(result)) return;
+  const reason =
+    result === ENOSYS
+      ? 'it takes mount_setattr(2) of Linux 5.12. Unmount it, and mount it again'
+      : result === EPERM
+        ? 'operation not permitted: that needs CAP_SYS_ADMIN'
+        : errnoText(result);
+  throw new CfsError('mount', `Cannot remount ${mountpoint}: ${reason}`);
+}
+
+/** A word that only cfs knows: others say nothing of a mount that is there. */
+const isCfsWord = (word: string): boolean => /=/.test(word) && !/^(?:x-|X-|comment=)/.test(word);
+
+/** Whether the mount has been made with this word: fstab repeats all of them. */
+function isSame(word: string, { mount, sources }: MountAnswer): boolean {
+  const name = word.slice(0, word.indexOf('='));
+  const value = word.slice(name.length + 1);
+  if (name === 'repo' || name === 'basedir') {
+    // an image whose contents all lie in itself is mounted without those that were given
+    if (sources.length === 1) return true;
+    const known = sources.slice(1).flatMap(({ path, given }) => [...(path === undefined ? [] : [path]), given]);
+    const paths = known.map((path) => resolve(pathText(path)));
+    return (name === 'repo' ? [value] : value.split(':')).every((dir) => dir === '' || paths.includes(resolve(dir)));
+  }
+  if (name === 'digest') return value.replace(/^fsverity-sha256:.*/, mount.imageId) === mount.imageId;
+  return name === 'uuid' || splitList(pathText(mount.options)).includes(word);
+}
