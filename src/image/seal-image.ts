@@ -74,7 +74,8 @@ function* objectsOf(tables: ManifestTables): Generator<Uint8Array> {
  */
 export function requireSealable(image: string, repository: LocalRepository): void {
   for (const directory of [join(repository.path, 'objects'), dirname(image)]) {
-    if (mayHaveVerity(directory)) continue;
+    // the store's own is no link; the image's may be
+    if (mayHaveVerity(directory === dirname(image) ? `${directory}/.` : directory)) continue;
     throw new CfsError(
       'system',
       `Cannot seal files in ${directory}: the file system or the kernel has no fs-verity. ext4 ('tune2fs -O verity DEVICE'), f2fs and btrfs have it; or pack without --seal.`,

@@ -2,8 +2,8 @@
  * The end of a mount, as the thread that sees it first takes part in it: it lets go of all files at once, for whoever
  * unmounts may want the file system of the store, or of the image, next. The main thread may be busy at that time.
  */
-import { unlinkSync } from 'node:fs';
 import { DEVICE } from '../fuse/device.ts';
+import { StoreDirectory } from '../store/store-directory.ts';
 import { unpark } from '../survival/parking.ts';
 import { letGoOfFiles } from '../system/let-go.ts';
 
@@ -23,18 +23,40 @@ export const tellWritten = (memory: SharedArrayBuffer): void => {
   Atomics.store(new Int32Array(memory), WRITTEN, 1);
 };
 
-/** @param leases paths of the lists that end with the mount */
-export function letGoOfMount(memory: SharedArrayBuffer, leases: readonly string[]): void {
+/** A list in `leases/` of a repository. */
+export interface LeaseFile {
+  /** The repository's directory, open. */
+  readonly directory: number;
+  readonly name: string;
+}
+
+/** @param leases the lists that end with the mount */
+export function letGoOfMount(memory: SharedArrayBuffer, leases: readonly LeaseFile[]): void {
   const words = new Int32Array(memory);
   const end = Atomics.exchange(words, ENDS, 0);
   if (end > 0) unpark(end);
   if (Atomics.load(words, WRITTEN) === 0) return;
-  for (const lease of leases) {
+  for (const { directory, name } of leases) {
     try {
-      unlinkSync(lease);
+      deleteLease(directory, name);
     } catch {
       // the main thread was faster, or the repository may only be read by now
     }
   }
   letGoOfFiles([DEVICE]);
+}
+
+/** `leases` may be a link to elsewhere by now. */
+function deleteLease(directory: number, name: string): void {
+  const root = StoreDirectory.of(directory, '');
+  try {
+    const leases = root.open('leases');
+    try {
+      leases.unlink(name);
+    } finally {
+      leases.close();
+    }
+  } finally {
+    root.close();
+  }
 }

@@ -1,6 +1,6 @@
 /** Composition of a mount: options -> image and repositories -> file system -> driver -> worker threads. */
 import { closeSync, readdirSync, realpathSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { errnoName, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { version } from '../base/installation.ts';
@@ -37,7 +37,7 @@ import { letGoOfFiles } from '../system/let-go.ts';
 import { mountAt } from '../system/mount-table.ts';
 import { memfdCreate } from '../system/syscall.ts';
 import { allocateCounters, Counters } from './counters.ts';
-import { allocateMountEnd, tellParked, tellWritten } from './mount-end.ts';
+import { allocateMountEnd, type LeaseFile, tellParked, tellWritten } from './mount-end.ts';
 import { type MountLease, MountLeases } from './mount-leases.ts';
 import { closeSource, imageSource, type MountSource, repositorySource, verifyModeOf } from './mount-sources.ts';
 import { type ObjectSample, requireObjects, sampleObjects, warningOf } from './object-sample.ts';
@@ -539,10 +539,10 @@ async function serveConnection(
   };
 }
 
-function leaseFilesOf({ served, tables }: Prepared, leases: readonly MountLease[]): string[] {
-  const repositories = repositoriesOf(served, tables);
+function leaseFilesOf({ served }: Prepared, leases: readonly MountLease[]): LeaseFile[] {
+  // the image comes first
   return leases.flatMap(({ name, repository }) =>
-    name === undefined ? [] : [join((repositories[repository] as LocalRepository).leasesDirectory, name)],
+    name === undefined ? [] : [{ directory: (served.sources[repository + 1] as MountSource).fd, name }],
   );
 }
 

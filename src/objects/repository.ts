@@ -15,6 +15,12 @@ export interface Repository {
   /** Fills `out` with what the object's file is now, without opening it; ENOENT where it is not here. */
   status(digest: Uint8Array, out: FileVersion): 0 | Errno;
 
+  /**
+   * As `status`, at a third of the price: links in place of the directories above the object are followed. So it says nothing
+   * but whether the file is one that is known already.
+   */
+  glance(digest: Uint8Array, out: FileVersion): 0 | Errno;
+
   /** Size of the object's file in bytes, ENOENT where it is not here; 0, which no object has, where it is no regular file. */
   size(digest: Uint8Array): number | Errno;
 }

@@ -124,7 +124,7 @@ export class ObjectStore {
   current(object: ObjectName): number {
     const status = this.#status;
     for (const repository of this.#repositories) {
-      const result = repository.status(object.digest, status);
+      const result = repository.glance(object.digest, status);
       if (result === ENOENT) continue;
       if (isErrno(result) || !this.#isGood(object, status)) return -1;
       return fileIdentity(status);

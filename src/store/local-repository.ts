@@ -7,7 +7,7 @@ import { CfsError } from '../base/error.ts';
 import { pathBytes } from '../base/path-text.ts';
 import type { Repository } from '../objects/repository.ts';
 import { openBeneath, openHow } from '../system/beneath.ts';
-import { type FileVersion, fileVersion, statFd } from '../system/file-status.ts';
+import { type FileVersion, fileVersion, fileVersionOf, statFd } from '../system/file-status.ts';
 import { AT_FDCWD } from '../system/libc.ts';
 import { closeFd, openAt } from '../system/syscall.ts';
 import { type Lockers, lockersOf } from './lockable.ts';
@@ -166,6 +166,14 @@ export class LocalRepository implements Repository {
   }
 
   status(digest: Uint8Array, out: FileVersion): 0 | Errno {
+    const fd = this.#openObject(digest, NAME_OBJECT);
+    if (isErrno(fd)) return fd;
+    const result = fileVersionOf(fd, out);
+    closeFd(fd);
+    return result;
+  }
+
+  glance(digest: Uint8Array, out: FileVersion): 0 | Errno {
     const path = this.#pathOf(digest);
     const kept = this.#directory < 0 ? ENOENT : fileVersion(path.subarray(this.#relative), out, this.#directory);
     if (kept === 0) return 0;

@@ -28,6 +28,9 @@ export interface FileVersion {
   ctimeMs: number;
 }
 
+/** With a NUL, since this goes to the kernel as it is. */
+const EMPTY_NAME: Uint8Array = Uint8Array.of(0);
+
 export const emptyFileVersion = (): FileVersion => ({ isFile: false, size: 0, dev: 0, ino: 0, ctimeMs: 0 });
 
 const S_IFMT = 0o170000;
@@ -40,7 +43,14 @@ const STATX_VERSION = 0x1 | 0x2 | 0x100 | 0x200 | 0x80;
  * @param path NUL-terminated, from the open directory `dir` where it is relative
  */
 export function fileVersion(path: Uint8Array, out: FileVersion, dir: number = AT_FDCWD): 0 | Errno {
-  const result = statxFn(dir, path, AT_SYMLINK_NOFOLLOW, STATX_VERSION, statxBytes);
+  return version(dir, path, AT_SYMLINK_NOFOLLOW, out);
+}
+
+/** As `fileVersion`, of an open file. */
+export const fileVersionOf = (fd: number, out: FileVersion): 0 | Errno => version(fd, EMPTY_NAME, AT_EMPTY_PATH, out);
+
+function version(dir: number, path: Uint8Array, flags: number, out: FileVersion): 0 | Errno {
+  const result = statxFn(dir, path, flags, STATX_VERSION, statxBytes);
   if (result < 0) return asErrno(result);
   out.isFile = (u16(28) & S_IFMT) === S_IFREG;
   out.ino = u32(32) + u32(36) * U32;
@@ -74,7 +84,6 @@ export interface FileStat {
 }
 
 const STATX_BASIC_STATS = 0x7ff;
-const EMPTY_NAME: Uint8Array = new Uint8Array(0);
 
 /** fstatat(2) of `name` in the open directory `dir`; a symbolic link is not followed. */
 export function statAt(dir: number, name: Uint8Array): FileStat | Errno {

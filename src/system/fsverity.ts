@@ -3,7 +3,7 @@
  * every page that it reads of it against a Merkle tree. These are its ioctls; Linux 5.4 and later.
  * Source: Documentation/filesystems/fsverity.rst and include/uapi/linux/fsverity.h.
  */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { ENOTTY, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
 import { isKernelsOwn } from './file-systems.ts';
 import { asErrno } from './libc.ts';
@@ -74,11 +74,11 @@ export function enableVerity(fd: number): 0 | Errno {
 /** Whether these mean that no file of the file system can be sealed, as `measureVerity` gives them. */
 export const lacksVerity = (result: unknown): boolean => result === EOPNOTSUPP || result === ENOTTY;
 
-/** False where the file system of `directory` is known to have no fs-verity, or none that this kernel enforces; true also where that cannot be told. */
+/** False where the file system of `directory` is known to have no fs-verity, or none that this kernel enforces; true also where that cannot be told, and of a symbolic link. */
 export function mayHaveVerity(directory: string): boolean {
   let fd: number;
   try {
-    fd = openSync(directory, 'r');
+    fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   } catch {
     return true;
   }

@@ -16,7 +16,7 @@ import { type TraceOptions, traced } from '../../fuse/request-trace.ts';
 import { attachTables, type SharedTables } from '../../manifest/tables.ts';
 import { koffi } from '../../system/libc.ts';
 import { Counters } from '../counters.ts';
-import { letGoOfMount } from '../mount-end.ts';
+import { type LeaseFile, letGoOfMount } from '../mount-end.ts';
 import { ProblemMemory } from '../problem-memory.ts';
 import { servedFilesystem } from '../served-filesystem.ts';
 import type { ServedImage } from '../served-image.ts';
@@ -40,7 +40,7 @@ export interface MountMessage extends ServedImage {
   /** Memory of mount-end.ts. */
   readonly end: SharedArrayBuffer;
   /** Paths of the lists of leases that end with the mount. */
-  readonly leaseFiles: readonly string[];
+  readonly leaseFiles: readonly LeaseFile[];
   /** Those that the main thread has loaded. */
   readonly natives: NativeModules;
 }

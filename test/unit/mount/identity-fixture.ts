@@ -41,6 +41,10 @@ export class ToldRepository implements Repository {
     return 0;
   }
 
+  glance(): 0 | Errno {
+    throw new Error('links may have been followed');
+  }
+
   size(): number | Errno {
     throw new Error('an object was measured');
   }

@@ -48,6 +48,11 @@ export class WatchedRepository implements Repository {
     return this.#local.status(digest, out);
   }
 
+  glance(digest: Uint8Array, out: FileVersion): 0 | Errno {
+    this.looks++;
+    return this.#local.glance(digest, out);
+  }
+
   size(digest: Uint8Array): number | Errno {
     return this.#local.size(digest);
   }

@@ -5,18 +5,21 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { blake3 } from '../../../src/base/digest.ts';
 import { ELOOP, ENOTDIR, isErrno } from '../../../src/base/errno.ts';
 import { verifyObject } from '../../../src/objects/verify.ts';
 import type { LocalRepository } from '../../../src/store/local-repository.ts';
 import { initRepository, openOrInitRepository, openRepository } from '../../../src/store/open-repository.ts';
+import { emptyFileVersion } from '../../../src/system/file-status.ts';
 import { describeRepository } from '../../support/suites/repository.ts';
 import { failureOf } from './failure.ts';
 import { useScratch } from './scratch.ts';
@@ -52,6 +55,35 @@ describe('LocalRepository', () => {
     writeFileSync(at('elsewhere'), 'symlink');
     symlinkSync(at('elsewhere'), repository.objectPath(digest));
     expect(repository.open(digest)).toBe(ELOOP);
+  });
+
+  test('no object is found behind a symbolic link in the place of its directory', () => {
+    const digest = digestOf('behind a link');
+    const path = repository.objectPath(digest);
+    const elsewhere = at('objects-elsewhere');
+    mkdirSync(elsewhere);
+    writeFileSync(join(elsewhere, basename(path)), 'behind a link');
+    renameSync(dirname(path), `${dirname(path)}-before`);
+    symlinkSync(elsewhere, dirname(path));
+    const looked = [repository.status(digest, emptyFileVersion()), repository.open(digest), repository.size(digest)];
+    unlinkSync(dirname(path));
+    renameSync(`${dirname(path)}-before`, dirname(path));
+    expect(looked).toEqual([ELOOP, ELOOP, 0]);
+  });
+
+  test('status() says the same as fstat(2), and follows no link', () => {
+    const digest = digestOf('status');
+    writeFileSync(repository.objectPath(digest), 'status');
+    const { dev, ino, size, ctimeMs } = statSync(repository.objectPath(digest));
+    for (const look of ['status', 'glance'] as const) {
+      const version = emptyFileVersion();
+      expect(repository[look](digest, version)).toBe(0);
+      expect(version).toEqual({ isFile: true, dev, ino, size, ctimeMs });
+    }
+    const link = digestOf('link');
+    symlinkSync(repository.objectPath(digest), repository.objectPath(link));
+    const version = emptyFileVersion();
+    expect([repository.status(link, version), version.isFile]).toEqual([0, false]);
   });
 
   test('open() does not wait for a writer where a fifo is in the place of an object, and what it gives fails verification', () => {
