@@ -21,6 +21,8 @@ export type BlockHashes = (object: ObjectName) => Uint8Array;
 const MAX_OPEN = 256;
 /** and its share of those that the process may have, where they are few: the rest is for other threads and for opening. */
 const SHARE = 1 / 8;
+/** Above this part of them an object is closed when it has been read, so that each thread can open the one that it reads. */
+const MOST = 15 / 16;
 
 interface OpenObject {
   readonly fd: number;
@@ -33,6 +35,7 @@ export class BlockReader {
   /** By index of the object; the least recently used first. */
   readonly #open = new Map<number, OpenObject>();
   readonly #most = Math.max(1, Math.min(MAX_OPEN, Math.floor(openFilesLimit() * SHARE)));
+  readonly #highest = Math.floor(openFilesLimit() * MOST);
   readonly #scratch = new Uint8Array(BLOCK_SIZE);
   /** Which verified block lies in the scratch buffer: its object and its offset there. Page faults ask for a block in many small pieces. */
   #held: { readonly object: number; readonly at: number } | undefined;
@@ -133,6 +136,10 @@ export class BlockReader {
 
   #keep(index: number, open: OpenObject): void {
     this.#forget(index);
+    if (open.fd >= this.#highest) {
+      closeSync(open.fd);
+      return;
+    }
     this.#open.set(index, open);
     if (this.#open.size <= this.#most) return;
     const [oldest] = this.#open.keys();

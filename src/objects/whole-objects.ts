@@ -3,13 +3,14 @@
  * the mount asks, opened. State is shared between the threads of a mount.
  */
 import { closeSync, fstatSync, type Stats } from 'node:fs';
-import { EIO, ENOENT, type Errno, isErrno } from '../base/errno.ts';
+import { EIO, EMFILE, ENFILE, ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { fileIdentity } from '../base/file-identity.ts';
 import type { Log } from '../base/log.ts';
 import { isCtimeSettled } from '../base/settled-ctime.ts';
 import { emptyFileVersion, type FileVersion } from '../system/file-status.ts';
 import { askingKernelsOwn, type IsKernelsOwn } from '../system/file-systems.ts';
 import { type MeasureVerity, measureVerity } from '../system/fsverity.ts';
+import { openFilesLimit } from '../system/resource-limits.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
 import type { ObjectName, Proof, Repository, WholeMode } from './repository.ts';
 import { checkMeasured, checkShape, shapeProblem, UNSEALED, unlessUnreadable, verifyObject } from './verify.ts';
@@ -31,6 +32,7 @@ export interface ObjectStoreOptions {
   /** Stand-ins for what is asked of the kernel. */
   readonly measure?: MeasureVerity;
   readonly isKernelsOwn?: IsKernelsOwn;
+  readonly mostFiles?: number;
 }
 
 /** What the threads of a mount know of its objects together. */
@@ -46,6 +48,9 @@ export function allocateObjectState(count: number): ObjectState {
 
 /** What was said in the log of each object, for `ProblemLog`. */
 export const saidOf = ({ buffer, count }: ObjectState): Uint8Array => new Uint8Array(buffer, count * 17, count);
+
+/** Of the files that this process may have open, the part that open files of the mount may take. */
+const SHARE = 3 / 4;
 
 const IDLE = 0;
 const HASHING = 1;
@@ -66,6 +71,8 @@ export class ObjectStore {
   /** How it was verified, an index into PROOFS. */
   readonly #proof: Uint8Array;
   readonly #status: FileVersion = emptyFileVersion();
+  /** The kernel gives the lowest free number: where one is as high as this, files are short. */
+  readonly #highest: number;
 
   /**
    * @param mode with `auto` and `fsverity` the objects are named by their fs-verity digests
@@ -84,6 +91,7 @@ export class ObjectStore {
     this.#isKernelsOwn = options.isKernelsOwn ?? askingKernelsOwn();
     this.#adopt = options.adopt ?? ((_object, fd) => closeSync(fd));
     this.#problems = new ProblemLog(log, saidOf(state), options.count);
+    this.#highest = Math.floor((options.mostFiles ?? openFilesLimit()) * SHARE);
     this.#ctime = new Float64Array(state.buffer, 0, state.count);
     this.#identity = new Uint32Array(state.buffer, state.count * 8, state.count);
     this.#busy = new Int32Array(state.buffer, state.count * 12, state.count);
@@ -92,7 +100,8 @@ export class ObjectStore {
 
   /**
    * A descriptor of the object, verified, for reading; EIO where no repository has a good copy; BY_BLOCKS where it was not
-   * verified, and is to be read by a `BlockReader`.
+   * verified, and is to be read by a `BlockReader`: also where this process has so many files open that it may run out of them,
+   * since a `BlockReader` keeps a few only. Not with `fsverity`, for it does not look for seals.
    * @param path gives the path of a file with this content, for the log
    */
   open(object: ObjectName, path: () => string): number | Errno | typeof BY_BLOCKS {
@@ -100,6 +109,7 @@ export class ObjectStore {
     for (const repository of this.#repositories) {
       const fd = repository.open(object.digest);
       if (isErrno(fd)) {
+        if ((fd === EMFILE || fd === ENFILE) && this.#mode !== 'fsverity') return BY_BLOCKS;
         problems.push(notOpened(repository, fd));
         continue;
       }
@@ -148,6 +158,7 @@ export class ObjectStore {
 
   /** @returns what is wrong with the file; BY_BLOCKS where its content cannot be checked once and for all; undefined where it is the object */
   #check(fd: number, object: ObjectName, repository: Repository): string | typeof BY_BLOCKS | undefined {
+    if (fd >= this.#highest && this.#mode !== 'fsverity') return checkShape(fd, object.size) ?? BY_BLOCKS;
     if (this.#mode === 'off') return checkShape(fd, object.size);
     const stat = fstatSync(fd);
     // what was hashed is not measured, and what was measured is measured again: that costs less than to look whether it is needed,

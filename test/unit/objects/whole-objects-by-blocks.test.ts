@@ -1,13 +1,21 @@
 /** Objects on a file system that is not this kernel's own: what was hashed may be other bytes when it is read. */
-import { fstatSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, fstatSync, truncateSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { EIO } from '../../../src/base/errno.ts';
+import { EIO, EMFILE } from '../../../src/base/errno.ts';
 import { BlockReader } from '../../../src/objects/block-objects.ts';
 import type { ObjectName } from '../../../src/objects/repository.ts';
 import { BY_BLOCKS, type ObjectStoreOptions } from '../../../src/objects/whole-objects.ts';
 import { emptyFileVersion } from '../../../src/system/file-status.ts';
 import { useScratch } from '../store/scratch.ts';
-import { contentOf, expectGood, NAMED, open, type StoredObject, StoreFixture } from '../store/store-fixture.ts';
+import {
+  BELIEVED,
+  contentOf,
+  expectGood,
+  NAMED,
+  open,
+  type StoredObject,
+  StoreFixture,
+} from '../store/store-fixture.ts';
 import type { WatchedRepository } from './watched-repository.ts';
 
 const f = new StoreFixture(useScratch());
@@ -72,6 +80,29 @@ describe('an object whose file system is not believed', () => {
     expect(open(store, object)).toBe(EIO);
     expect(f.log[0]).toContain('it is not sealed: not this kernel answers for its file system');
   });
+});
+
+test.each(['open', 'auto', 'off'] as const)(
+  'where files are short, with verify=%s, no descriptor is held for each open file',
+  (mode) => {
+    let adopted = 0;
+    const adopt = (_: ObjectName, fd: number): void => {
+      adopted++;
+      closeSync(fd);
+    };
+    const store = f.store(mode, undefined, { ...BELIEVED, adopt, mostFiles: 1 });
+    const object = f.stored(f.second);
+    expect(open(store, object)).toBe(BY_BLOCKS);
+    expect([adopted, f.second.hashings, f.log]).toEqual([1, 0, []]);
+    f.first.failing = EMFILE;
+    expect(open(store, object)).toBe(BY_BLOCKS);
+    expect([adopted, f.log]).toEqual([1, []]);
+  },
+);
+
+test('verify=fsverity does not read by blocks, for the seal would not be looked at', () => {
+  const store = f.store('fsverity', undefined, { ...BELIEVED, mostFiles: 1, measure: () => EMFILE });
+  expect(open(store, f.stored(f.first))).toBe(EIO);
 });
 
 test('a BlockReader reads from the file that it took over, and from others where a block of it is bad', () => {
