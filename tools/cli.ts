@@ -8,6 +8,7 @@ import { errnoOf } from '../src/base/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
 import { version } from '../src/base/installation.ts';
 import { jsonOf } from '../src/base/json-text.ts';
+import { limitReason } from '../src/base/limits.ts';
 import { shownText } from '../src/base/path-text.ts';
 import { suggestion } from '../src/base/suggest.ts';
 import { makeArgumentsExact } from '../src/system/exact-words.ts';
@@ -181,7 +182,7 @@ function report(name: string, error: unknown, mountWords: readonly ErrorKind[]):
     error instanceof CfsError
       ? error.message
       : kind === 'system'
-        ? (error as Error).message
+        ? [(error as Error).message, limitReason(error) ?? []].flat().join(': ')
         : `internal error: ${reasonOf(error)}. This is a bug of ${name}; CFS_DEBUG=1 shows where.`;
   printError(name, message);
   if (process.env['CFS_DEBUG'] === '1' && error instanceof Error) process.stderr.write(`${lines(error.stack ?? '')}\n`);

@@ -38,6 +38,10 @@ export interface DirectoryOptions {
 }
 
 const MAX_OPEN = 128;
+/** Where no more files can be opened: a second. */
+const TRIES = 50;
+const RETRY_MS = 20;
+const never: Int32Array = new Int32Array(new SharedArrayBuffer(4));
 const DIRECTORY_FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 /** O_PATH: a descriptor that only names the file. */
 const O_PATH = 0o10000000;
@@ -132,7 +136,7 @@ class DirectorySource implements Source {
       for (let top = this.#stack.at(-1); top !== undefined; top = this.#stack.at(-1)) {
         const name = top.names[top.next++];
         if (name === undefined) {
-          this.#leave(top);
+          this.#patiently(() => this.#leave(top));
           continue;
         }
         const entry = this.#entry(top, name);
@@ -174,8 +178,35 @@ class DirectorySource implements Source {
     if (type === S_IFLNK) {
       return { ...common, inode: { kind: 'symlink', metadata, target: targetOf(through(directory.fd, name), path) } };
     }
-    if (type === S_IFDIR) this.#enter(directory.fd, name, stat, path, number);
+    if (type === S_IFDIR) this.#patiently(() => this.#enter(directory.fd, name, stat, path, number));
     return { ...common, inode: { kind: 'new', metadata } };
+  }
+
+  /**
+   * Does `work`, which opens a directory and leaves everything as it was where it fails. Where no more files can be opened, others
+   * of this process or of the machine have them: ancestors are closed, and then the threads have time to finish files of theirs.
+   */
+  #patiently(work: () => void): void {
+    for (let tries = 0; ; tries++) {
+      try {
+        work();
+        return;
+      } catch (error) {
+        if (tries === TRIES || !isOutOfFiles(error instanceof CfsError ? error.cause : error)) {
+          throw error instanceof CfsError ? error : sourceError('read', this.#stack.at(-1)?.path ?? DOT, error);
+        }
+      }
+      this.#closeAbove(1);
+      if (tries > 0) Atomics.wait(never, 0, 0, RETRY_MS);
+    }
+  }
+
+  /** @param kept directories at the end that stay open */
+  #closeAbove(kept: number): void {
+    for (const directory of this.#stack.slice(0, -kept)) {
+      if (directory.fd >= 0) closeSync(directory.fd);
+      directory.fd = -1;
+    }
   }
 
   /** What the file is that must not be packed, if it is one. */

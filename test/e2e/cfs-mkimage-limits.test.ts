@@ -1,6 +1,7 @@
 /** cfs-mkimage where something is scarce or odd: descriptors, threads, sizes that are made up, sizes beyond the format. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { toHex } from '../../src/base/bytes.ts';
 import { createDigest } from '../../src/base/digest.ts';
@@ -39,6 +40,25 @@ describe('with few descriptors', () => {
         expect({ limit, status, stderr, stdout }).toEqual({ limit, status: 0, stderr: '', stdout: `${id}\n` });
       }
     }
+  });
+
+  test('a deep tree is walked with fewer than were planned, since others of the process have some, too', async () => {
+    let deep = scratch.directory('deep');
+    const walk = `
+      import { openDirectorySource } from ${JSON.stringify(pathToFileURL('dist/src/pack/directory.js').href)};
+      const options = { warn: console.log, useEpoch: false, skipXattrs: false, skipDevices: false, oneFileSystem: false };
+      const source = openDirectorySource(${JSON.stringify(deep)}, options);
+      let entries = 0;
+      for (const _ of source.entries()) entries++;
+      console.log(entries);`;
+    for (let i = 0; i < 100; i++) {
+      deep += '/d';
+      mkdirSync(deep);
+      writeFileSync(`${deep}/file`, '');
+    }
+    const words = [process.execPath, '--input-type=module', '--eval', walk];
+    const { status, stdout, stderr } = await run(['sh', '-c', 'ulimit -n 70; exec "$@"', 'sh', ...words]);
+    expect({ status, stderr, stdout }).toEqual({ status: 0, stderr: '', stdout: '200\n' });
   });
 
   test('says which limit is too low, and does not blame the source', async () => {
