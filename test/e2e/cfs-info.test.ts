@@ -181,6 +181,8 @@ describe('cfs-info stat', () => {
     const [id, generation] = [/^id: +([0-9]+)$/m, /^generation: +([0-9]+)$/m].map(
       (pattern) => pattern.exec(info('stat', image, '/dir/file'))?.[1],
     );
+    const ctime = /^ctime: .*$/m.exec(info('stat', image, '/dir/file'))?.[0];
+    expect(ctime).toMatch(/^ctime: {8}2023-09-22T\S+Z \(16953[67]\d+ s, \d+ ns\)$/);
     const time = 'mtime:        2023-09-22T08:56:10.944925700Z (1695372970 s, 944925700 ns)';
     expect(info('stat', image, '/hard').split('\n')).toEqual([
       'path:         /hard',
@@ -191,6 +193,7 @@ describe('cfs-info stat', () => {
       'nlink:        2',
       'size:         5000',
       time,
+      ctime,
       `id:           ${id}`,
       `generation:   ${generation}`,
       `object:       ${SMALL}`,
@@ -221,6 +224,8 @@ describe('cfs-info stat', () => {
         size: 5000,
         mtime: 1695372970,
         mtimeNsec: 944925700,
+        ctime: expect.any(Number) as number,
+        ctimeNsec: expect.any(Number) as number,
         id: expect.any(Number) as number,
         generation: expect.any(Number) as number,
         object: SMALL,

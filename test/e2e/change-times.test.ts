@@ -91,6 +91,16 @@ test('ctime is the same when another server goes on, and when the kernel has for
   expect([...CHANGED, ...SAME].map((name) => known(mounted.path, name))).toEqual(before);
 });
 
+test('cfs-info stat says the ctime that a mount shows', async () => {
+  const mounted = await scratch.mount(images[0]);
+  const names = [...CHANGED, ...SAME];
+  const { stdout } = await scratch.tool('cfs-info', ['stat', '--json', images[0] as string, ...names]);
+  const told = JSON.parse(stdout) as { ctime: number; ctimeNsec: number }[];
+  expect(told.map(({ ctime, ctimeNsec }) => BigInt(ctime) * 1_000_000_000n + BigInt(ctimeNsec))).toEqual(
+    names.map((name) => known(mounted.path, name).ctime),
+  );
+});
+
 test('restic saves what has changed', async () => {
   const env = { ...process.env, RESTIC_PASSWORD: 'x', RESTIC_REPOSITORY: scratch.at('restic'), HOME: scratch.path };
   await succeed(['restic', 'init', '--no-cache'], { env });

@@ -13,6 +13,8 @@ export interface StatJson {
   /** Whole seconds since 1970. */
   readonly mtime: number;
   readonly mtimeNsec: number;
+  readonly ctime: number;
+  readonly ctimeNsec: number;
   /** A string beyond 2^53, where a JSON reader may lose digits; stacked file systems have such. */
   readonly ino: number | string;
   readonly dev: string;
@@ -28,8 +30,10 @@ export function jsonOfStat(stat: BigIntStats): StatJson {
     gid: Number(stat.gid),
     nlink: Number(stat.nlink),
     size: Number(stat.size),
-    mtime: Number(secondsOf(stat)),
-    mtimeNsec: nanosecondsOf(stat),
+    mtime: Number(secondsOf(stat.mtimeNs)),
+    mtimeNsec: nanosecondsOf(stat.mtimeNs),
+    ctime: Number(secondsOf(stat.ctimeNs)),
+    ctimeNsec: nanosecondsOf(stat.ctimeNs),
     ino: inode <= Number.MAX_SAFE_INTEGER ? Number(inode) : String(inode),
     dev: deviceText(stat.dev),
     rdev: stat.isCharacterDevice() || stat.isBlockDevice() ? deviceText(stat.rdev) : undefined,
@@ -37,8 +41,8 @@ export function jsonOfStat(stat: BigIntStats): StatJson {
 }
 
 const NS = 1_000_000_000n;
-const nanosecondsOf = ({ mtimeNs }: BigIntStats): number => Number(((mtimeNs % NS) + NS) % NS);
-const secondsOf = (stat: BigIntStats): bigint => (stat.mtimeNs - BigInt(nanosecondsOf(stat))) / NS;
+const nanosecondsOf = (ns: bigint): number => Number(((ns % NS) + NS) % NS);
+const secondsOf = (ns: bigint): bigint => (ns - BigInt(nanosecondsOf(ns))) / NS;
 
 /** "8:17"; gnu_dev_major(3) of a 64-bit dev_t. */
 function deviceText(dev: bigint): string {
@@ -57,7 +61,8 @@ export function linesOfStat(stat: BigIntStats): [key: string, value: string][] {
     ['gid', String(gid)],
     ['nlink', String(nlink)],
     ['size', String(size)],
-    ['mtime', utcTime(secondsOf(stat), nanosecondsOf(stat))],
+    ['mtime', utcTime(secondsOf(stat.mtimeNs), nanosecondsOf(stat.mtimeNs))],
+    ['ctime', utcTime(secondsOf(stat.ctimeNs), nanosecondsOf(stat.ctimeNs))],
     ['inode', String(ino)],
   ];
   if (rdev !== undefined) lines.push(['rdev', rdev]);

@@ -2,6 +2,7 @@
 import { oneLine, printable, toHex } from '../../src/base/bytes.ts';
 import { blockCount } from '../../src/base/digest.ts';
 import { jsonText } from '../../src/base/json-text.ts';
+import { type ChangeTime, ChangeTimes } from '../../src/manifest/change-time.ts';
 import { inlineContent, linkTarget, objectDigest, xattrsOf } from '../../src/manifest/lookup.ts';
 import {
   i64,
@@ -73,6 +74,21 @@ export function isDevice(tables: ManifestTables, row: number): boolean {
   return type === S_IFCHR || type === S_IFBLK;
 }
 
+const computers = new WeakMap<ManifestTables, ChangeTimes>();
+const changed: ChangeTime = { ctimeLow: 0, ctimeHigh: 0, ctimeNsec: 0 };
+
+/** The time of the last change, as every mount shows it: seconds and nanoseconds. */
+function changeTimeOf(tables: ManifestTables, row: number): { readonly ctime: bigint; readonly ctimeNsec: number } {
+  let times = computers.get(tables);
+  if (times === undefined) {
+    times = new ChangeTimes(tables);
+    computers.set(tables, times);
+  }
+  times.fill(row, changed);
+  const { ctimeLow, ctimeHigh, ctimeNsec } = changed;
+  return { ctime: (BigInt(ctimeHigh | 0) << 32n) | BigInt(ctimeLow), ctimeNsec };
+}
+
 /** The largest and smallest second that a JavaScript Date can be. */
 const DATE_LIMIT = 8_640_000_000_000n;
 
@@ -123,6 +139,9 @@ export interface InodeJson {
   /** Whole seconds since 1970; exact below 2^53. */
   readonly mtime: number;
   readonly mtimeNsec: number;
+  /** As mounts show it: it follows from what the inode is, and lies at most 4,096 s after mtime. */
+  readonly ctime: number;
+  readonly ctimeNsec: number;
   /** Stable id: st_ino in a mount. */
   readonly id: number;
   readonly generation: number;
@@ -149,6 +168,7 @@ export interface XattrJson {
 export function jsonOfInode(tables: ManifestTables, row: number, pathBytes: Uint8Array): InodeJson {
   const { id, generation, mode, uid, gid, nlink, size, mtime, mtimeNsec, rdev } = tables.inodes;
   const type = typeOf(tables, row);
+  const { ctime, ctimeNsec } = changeTimeOf(tables, row);
   const path = jsonText(pathBytes);
   const target = type === S_IFLNK ? jsonText(linkTarget(tables, row)) : undefined;
   const content = type === S_IFREG ? contentOf(tables, row) : undefined;
@@ -165,6 +185,8 @@ export function jsonOfInode(tables: ManifestTables, row: number, pathBytes: Uint
     size: u64(size, row),
     mtime: Number(i64(mtime, row)),
     mtimeNsec: mtimeNsec[row] as number,
+    ctime: Number(ctime),
+    ctimeNsec,
     id: u64(id, row),
     generation: generation[row] as number,
     rdev: isDevice(tables, row) ? deviceNumbers(rdev[row] as number) : undefined,
@@ -191,6 +213,7 @@ function jsonXattrs(tables: ManifestTables, row: number): readonly XattrJson[] |
 export function describeInode(tables: ManifestTables, row: number, path: Uint8Array): string {
   const { id, generation, uid, gid, nlink, size, mtime, mtimeNsec, rdev } = tables.inodes;
   const mode = modeOf(tables, row);
+  const { ctime, ctimeNsec } = changeTimeOf(tables, row);
   const lines: [key: string, value: string][] = [
     ['path', printable(path)],
     ['type', fileType(mode).name],
@@ -200,6 +223,7 @@ export function describeInode(tables: ManifestTables, row: number, path: Uint8Ar
     ['nlink', String(nlink[row])],
     ['size', String(u64(size, row))],
     ['mtime', `${timeString(tables, row, true)} (${i64(mtime, row)} s, ${mtimeNsec[row]} ns)`],
+    ['ctime', `${utcTime(ctime, ctimeNsec)} (${ctime} s, ${ctimeNsec} ns)`],
     ['id', String(u64(id, row))],
     ['generation', String(generation[row])],
   ];
