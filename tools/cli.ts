@@ -81,7 +81,10 @@ export function makeCommand(name: string, description: string, examples: string)
         optionDescription: (option) =>
           Help.prototype.optionDescription.call(helper, option).replace(/ ?\(default: (?:false|\[\])\)/, ''),
       })
-      .configureOutput({ outputError: (text, write) => write(lines(text.replace(/^error: /, `${name}: `))) })
+      .configureOutput({
+        writeOut: (text) => void process.stdout.write(lines(text)),
+        outputError: (text, write) => write(lines(text.replace(/^error: /, `${name}: `))),
+      })
       .exitOverride()
   );
 }

@@ -94,7 +94,7 @@ const textOfRepository = (
 function prometheusOf(mountpoint: string, stats: MountStatistics): string {
   const label = (labels: Readonly<Record<string, string>>): string =>
     Object.entries({ mountpoint, ...labels })
-      .map(([name, value]) => `${name}="${value.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n')}"`)
+      .map(([name, value]) => `${name}="${oneLine(value).replace(/[\\"]/g, '\\$&')}"`)
       .join(',');
   const metric = (
     name: string,
