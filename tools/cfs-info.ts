@@ -19,7 +19,7 @@ import { showLog } from './info/log.ts';
 import { showMounts } from './info/mounts.ts';
 import { listMissing, listObjects } from './info/objects.ts';
 import { showOpened } from './info/open-handle.ts';
-import { answerEach } from './info/operands.ts';
+import { answerEach, tryEach } from './info/operands.ts';
 import { Output, OutputClosed } from './info/output.ts';
 import { findPath } from './info/paths.ts';
 import { type SignOptions, signImage, verifyImage } from './info/signatures.ts';
@@ -126,7 +126,7 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
     );
 
   add('dump <image> [path...]', 'write the tree, or these parts of it, in the format of composefs-dump(5)').action(
-    (image: string, paths: string[], { json }: JsonOption) => dump(image, paths, json === true, out),
+    (image: string, paths: string[], { json }: JsonOption) => setStatus(dump(image, paths, json === true, out)),
   );
 
   add('diff <old> <new> [path...]', `show what differs between two images; exit status ${EXIT.found} if anything does`)
@@ -145,7 +145,7 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
         { name: old, tables: before },
         { name: now, tables: after },
       ] as const;
-      diff(...images, paths, { stat, null: raw, json }, () => setStatus(EXIT.found), out);
+      setStatus(diff(...images, paths, { stat, null: raw, json }, () => setStatus(EXIT.found), out));
     });
 
   addSignatureCommands(add, out);
@@ -280,11 +280,13 @@ function showMissing(image: string, dirs: readonly string[], json: boolean, out:
   return EXIT.found;
 }
 
-function dump(image: string, paths: readonly string[], json: boolean, out: Output): void {
+function dump(image: string, paths: readonly string[], json: boolean, out: Output): ExitStatus {
   const { tables } = readImage(image);
-  const selected = paths.length === 0 ? undefined : paths.map((path) => findPath(tables, image, path).path);
-  if (json) dumpJson(tables, selected ?? [Buffer.from('/')], out);
-  else writeDump(tables, (line) => out.text(line), selected);
+  const selected: Uint8Array[] = paths.length === 0 ? [Buffer.from('/')] : [];
+  const status = tryEach(paths, json, out, (path) => void selected.push(findPath(tables, image, path).path));
+  if (json) dumpJson(tables, selected, out);
+  else if (selected.length > 0) writeDump(tables, (line) => out.text(line), selected);
+  return status;
 }
 
 function dumpJson(tables: ManifestTables, paths: readonly Uint8Array[], out: Output): void {

@@ -2,10 +2,11 @@
 import { printable } from '../../src/base/bytes.ts';
 import { type Change, diffTables, type Entry } from '../../src/manifest/diff/diff.ts';
 import type { ManifestTables } from '../../src/manifest/tables.ts';
-import { printError } from '../cli.ts';
+import { EXIT, type ExitStatus, printError } from '../cli.ts';
 import { formatCount } from '../format.ts';
 import { DiffSummary, textOfCounts } from './diff-summary.ts';
 import { type InodeJson, jsonOfInode } from './inode.ts';
+import { tryEach } from './operands.ts';
 import type { Output } from './output.ts';
 import { findPathInEither, type NamedTables } from './paths.ts';
 
@@ -21,7 +22,8 @@ export interface DiffOptions {
  * Writes what differs between two images.
  * @param paths only what is there, or came from there; everything where there is none
  * @param onChange called for each change, before it is written: who reads the output may end this
- * @throws CfsError (usage) for a path that neither image has
+ * @returns the status of the first path that neither image has, else whether anything differs
+ * @throws CfsError (usage) for a path that neither image has, where it is the only one, or --json has no list to say it in
  */
 export function diff(
   old: NamedTables,
@@ -30,13 +32,22 @@ export function diff(
   options: DiffOptions,
   onChange: () => void,
   out: Output,
-): void {
+): ExitStatus {
   noteHashes(old, now);
-  const selected = paths.map((path) => findPathInEither(now, old, path));
+  const selected: Uint8Array[] = [];
+  const find = (path: string): void => void selected.push(findPathInEither(now, old, path));
+  let status: ExitStatus = EXIT.ok;
+  if (options.stat && options.json) paths.forEach(find);
+  else status = tryEach(paths, options.json, out, find);
+  if (paths.length > 0 && selected.length === 0) {
+    if (options.json) out.jsonEnd();
+    return status;
+  }
   const summary = new DiffSummary(old.tables, now.tables);
   for (const change of diffTables(old.tables, now.tables)) {
     if (selected.length > 0 && !selected.some((path) => concerns(change, path))) continue;
     onChange();
+    if (status === EXIT.ok) status = EXIT.found;
     if (options.stat) summary.add(change);
     else if (options.json) out.jsonElement(jsonOf(change, old.tables, now.tables));
     else if (options.null) writeFields(change, out);
@@ -46,6 +57,7 @@ export function diff(
     const counts = summary.counts(selected);
     out.text(options.json ? `${JSON.stringify(counts)}\n` : textOfCounts(counts));
   } else if (options.json) out.jsonEnd();
+  return status;
 }
 
 function noteHashes(old: NamedTables, now: NamedTables): void {

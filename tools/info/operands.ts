@@ -15,6 +15,18 @@ export function answerEach(
   out: Output,
   answer: (operand: string, answered: number) => void,
 ): ExitStatus {
+  const status = tryEach(operands, json, out, answer);
+  if (json) out.jsonEnd();
+  return status;
+}
+
+/** As `answerEach`, where the list goes on after it. */
+export function tryEach(
+  operands: readonly string[],
+  json: boolean,
+  out: Output,
+  answer: (operand: string, answered: number) => void,
+): ExitStatus {
   let status: ExitStatus = EXIT.ok;
   let answered = 0;
   for (const operand of operands) {
@@ -30,6 +42,5 @@ export function answerEach(
       if (status === EXIT.ok) status = statusOfKind(kind);
     }
   }
-  if (json) out.jsonEnd();
   return status;
 }

@@ -20,15 +20,40 @@ const LARGE = 1 << 24;
 
 /** As `tablesOf`, for two; large images at the same time. */
 export async function tablesOfBoth(first: string, second: string): Promise<[ManifestTables, ManifestTables]> {
-  const [one, two] = [imageOf(first), imageOf(second)];
-  if (sizeOf(two.path) < LARGE) return [read(one), read(two)];
-  const other = readInThread(two);
+  const images = [orError(() => imageOf(first)), orError(() => imageOf(second))] as const;
+  const [one, two] = images;
+  if (one instanceof CfsError || two instanceof CfsError) return both(one, two) as never;
+  if (sizeOf(two.path) < LARGE)
+    return both(
+      orError(() => read(one)),
+      orError(() => read(two)),
+    );
+  const other = readInThread(two).catch(onlyCfsError);
+  const own = orError(() => read(one));
+  return both(own, await other);
+}
+
+function orError<T>(work: () => T): T | CfsError {
   try {
-    return [read(one), await other];
+    return work();
   } catch (error) {
-    await other.catch(() => {}); // the thread ends by itself
-    throw error;
+    return onlyCfsError(error);
   }
+}
+
+function onlyCfsError(error: unknown): CfsError {
+  if (error instanceof CfsError) return error;
+  throw error;
+}
+
+/** @throws CfsError that says what is wrong with each of them */
+function both<T>(one: T | CfsError, two: T | CfsError): [T, T] {
+  if (one instanceof CfsError && two instanceof CfsError && one.message !== two.message) {
+    throw new CfsError(one.kind, `${one.message}; and ${two.message}`, { cause: one });
+  }
+  if (one instanceof CfsError) throw one;
+  if (two instanceof CfsError) throw two;
+  return [one, two];
 }
 
 function imageOf(argument: string): NamedImage {

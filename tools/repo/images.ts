@@ -1,16 +1,15 @@
 /** `cfs-repo register`, `unregister` and `images`. */
-import { CfsError } from '../../src/base/error.ts';
 import { type FoundPath, ImageFinder } from '../../src/image/registered-image.ts';
 import type { KeepListHeader } from '../../src/store/gc/object-list.ts';
 import { listRoots, type Root, registerImage } from '../../src/store/gc/roots.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { lockForWriting } from '../../src/store/lock.ts';
-import { EXIT, type ExitStatus, printJson, statusOfKind } from '../cli.ts';
+import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import { formatTable } from '../table.ts';
 import { readKeptImage } from './objects-needed.ts';
 import { pathText, shown } from './path-text.ts';
-import { type Commands, repositoryAt, warn } from './repository.ts';
+import { type Commands, failedOperand, repositoryAt, warn } from './repository.ts';
 import { unregister } from './unregister.ts';
 
 export function addImages({ program, setStatus }: Commands): void {
@@ -53,11 +52,9 @@ async function register(dir: string, paths: readonly string[], json: boolean): P
         results.push(await registerOne(repository, path, json));
       } catch (error) {
         // the others are registered all the same
-        if (!(error instanceof CfsError) || paths.length === 1) throw error;
-        const { kind, message } = error;
-        warn(message);
-        results.push({ operand: path, error: { kind, message, status: statusOfKind(kind) } });
-        if (status === EXIT.ok) status = statusOfKind(kind);
+        const failed = failedOperand(path, paths.length, error);
+        results.push(failed);
+        if (status === EXIT.ok) status = failed.error.status;
       }
     }
     if (json) printJson(results);

@@ -1,10 +1,10 @@
 /** What the commands of cfs-repo share. */
 import { statSync } from 'node:fs';
 import type { Command } from 'commander';
-import { CfsError } from '../../src/base/error.ts';
+import { CfsError, type ErrorKind } from '../../src/base/error.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { openRepository } from '../../src/store/open-repository.ts';
-import { type ExitStatus, printError } from '../cli.ts';
+import { type ExitStatus, printError, statusOfKind } from '../cli.ts';
 
 /** Adds a command to cfs-repo. Its status is what `cfs-repo` exits with. */
 export interface Commands {
@@ -27,6 +27,23 @@ export function repositoryAt(dir: string): LocalRepository {
 
 /** A line for people, on stderr. */
 export const warn = (line: string): void => printError('cfs-repo', line);
+
+/** What --json says of an operand that failed, in place of its result. */
+export interface FailedOperand {
+  readonly operand: string;
+  readonly error: { readonly kind: ErrorKind; readonly message: string; readonly status: ExitStatus };
+}
+
+/**
+ * Tells of one of several operands that failed; the command goes on with the others.
+ * @throws what is no CfsError, and where it is the only one
+ */
+export function failedOperand(operand: string, operands: number, error: unknown): FailedOperand {
+  if (!(error instanceof CfsError) || operands === 1) throw error;
+  const { kind, message } = error;
+  warn(message);
+  return { operand, error: { kind, message, status: statusOfKind(kind) } };
+}
 
 /** For options that can be given several times. */
 export const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];

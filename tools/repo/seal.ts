@@ -7,7 +7,7 @@ import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine } from '../progress.ts';
 import { imageText, problemLines, sealedText, sealStatus } from '../seal-report.ts';
-import { type Commands, collect, repositoryAt, warn } from './repository.ts';
+import { type Commands, collect, type FailedOperand, failedOperand, repositoryAt, warn } from './repository.ts';
 
 interface Options {
   readonly image: readonly string[];
@@ -36,11 +36,22 @@ async function seal(dir: string | undefined, { image: names, json }: Options): P
   const repository = dir === undefined ? undefined : repositoryAt(dir);
   const started = performance.now();
   const result = repository === undefined ? undefined : await sealAll(repository, json);
-  const images = names.map((image) => sealImageFile(image));
+  let failure: ExitStatus = EXIT.ok;
+  const failed: FailedOperand[] = [];
+  const images = names.flatMap((image) => {
+    try {
+      return sealImageFile(image);
+    } catch (error) {
+      // what was done for the others is said all the same
+      failed.push(failedOperand(image, names.length + (repository === undefined ? 0 : 1), error));
+      if (failure === EXIT.ok) failure = failed[0]?.error.status ?? EXIT.ok;
+      return [];
+    }
+  });
   const ms = Math.round(performance.now() - started);
-  if (json) printJson({ ...jsonOf(repository, result), images, seconds: ms / 1000 });
+  if (json) printJson({ ...jsonOf(repository, result), images: [...images, ...failed], seconds: ms / 1000 });
   else process.stdout.write([...textOf(result, ms), ...images.map((image) => imageText(image)), ''].join('\n'));
-  return sealStatus(result?.problems ?? [], images);
+  return failure === EXIT.ok ? sealStatus(result?.problems ?? [], images) : failure;
 }
 
 async function sealAll(repository: LocalRepository, json: boolean): Promise<SealResult> {

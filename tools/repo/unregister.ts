@@ -14,7 +14,7 @@ import { lockForDeleting } from '../../src/store/lock.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { namedImages } from './image-ids.ts';
 import { pathText, shown } from './path-text.ts';
-import { repositoryAt, warn } from './repository.ts';
+import { type FailedOperand, failedOperand, repositoryAt, warn } from './repository.ts';
 
 /** What became of an image that was looked at. */
 interface Outcome {
@@ -35,7 +35,8 @@ export async function unregister(
 ): Promise<ExitStatus> {
   if (gone === words.length > 0) throw new CfsError('usage', 'unregister takes images or their ids, or --gone');
   const repository = repositoryAt(dir);
-  const results: Outcome[] = [];
+  const results: (Outcome | FailedOperand)[] = [];
+  let status: ExitStatus = EXIT.ok;
   const tell = (outcome: Outcome): void => {
     results.push(outcome);
     if (!json) process.stdout.write(lineOf(outcome));
@@ -50,15 +51,22 @@ export async function unregister(
       if (outcome !== undefined) tell(outcome);
     }
     for (const word of words) {
-      for (const { id, path } of namedImages(repository, word)) {
-        tell(path === undefined ? takeOff(repository, id) : await takeOffPath(repository, id, path));
+      try {
+        for (const { id, path } of namedImages(repository, word)) {
+          tell(path === undefined ? takeOff(repository, id) : await takeOffPath(repository, id, path));
+        }
+      } catch (error) {
+        // the others are taken off all the same
+        const failed = failedOperand(word, words.length, error);
+        results.push(failed);
+        if (status === EXIT.ok) status = failed.error.status;
       }
     }
   } finally {
     lock.release();
   }
   if (json) printJson(results);
-  return EXIT.ok;
+  return status;
 }
 
 function lineOf({ id, unregistered, forgotten, moved, stays }: Outcome): string {
