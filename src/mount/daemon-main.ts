@@ -1,90 +1,76 @@
 /** The daemon's program: its settings come on standard input, as JSON; or it takes a mount over from one that died. */
 import '../base/no-debugger.ts';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
-import { CfsError, reasonOf } from '../base/error.ts';
+import { CfsError } from '../base/error.ts';
 import { limitReason } from '../base/limits.ts';
-import type { Log } from '../base/log.ts';
 import { shownText } from '../base/path-text.ts';
 import { readOpenImage } from '../image/image-file.ts';
 import { DEATHS, LAST_STATUS, PARKED_ENDS, REHEARSAL, REHEARSAL_FD } from '../survival/handover.ts';
 import { Supervisor } from '../survival/supervisor.ts';
 import { dup2, isInherited } from '../system/syscall.ts';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
-import { type MountedImage, mountImage, resumeMount } from './mount.ts';
-import { lookAtParkedMount, parkMount } from './parked-mount.ts';
-import { MountKeeper, makeLog, summaryOf } from './serve.ts';
+import { summaryOf } from './mounted-image.ts';
+import { makeLog } from './process-log.ts';
+import { leftMount, resumeSession, runSession } from './session.ts';
 
 const STDIN = 0;
 const STDERR = 2;
 
+/** Mounts as the settings say, and tells the starter. */
 async function runDaemon(settings: DaemonSettings): Promise<void> {
   const { logFile, ...options } = settings;
   const log = makeLog(logFile ?? 'syslog');
-  const keeper = new MountKeeper(log);
-  let mounted: MountedImage;
+  let isTold = false;
   try {
-    mounted = await mountImage({ ...options, log });
+    await runSession(settings, {
+      log,
+      succeed: (ends, { parked, mountpoint }) => {
+        const device = parked?.connection.device;
+        return Supervisor.start(ends, { mountpoint, device, logFile }, log);
+      },
+      report: (mounted) => {
+        isTold = true;
+        nameProcess(settings);
+        leaveTerminal();
+        // a starter that was stopped has told nobody of this mount
+        return tell({ mounted: summaryOf(mounted) });
+      },
+    });
   } catch (error) {
+    if (isTold) throw error;
     const reason = limitReason(error);
     if (!(error instanceof CfsError) && reason === undefined) throw error;
-    const message = error instanceof CfsError ? error.message : `Cannot mount ${settings.image}: ${reason}`;
+    const message = error instanceof CfsError ? error.message : `Cannot mount ${options.image}: ${reason}`;
     tell({ error: { kind: error instanceof CfsError ? error.kind : 'mount', message } });
     process.exitCode = 1;
-    return;
-  }
-  nameProcess(settings);
-  leaveTerminal();
-  // before anybody knows of the mount: from then on it may be killed
-  const supervisor = supervise(mounted, settings, log);
-  // a starter that was stopped meanwhile has told nobody of this mount
-  if (!tell({ mounted: summaryOf(mounted) })) await mounted.unmount();
-  await keeper.serve(mounted, supervisor);
-}
-
-function supervise(
-  { parked, mountpoint, tellParked }: MountedImage,
-  settings: DaemonSettings,
-  log: Log,
-): Supervisor | undefined {
-  if (parked === undefined) return undefined;
-  if (!parked.resends)
-    log(`${mountpoint}: where this server dies, requests in flight fail: that takes Linux 6.9`, 'info');
-  try {
-    const ends = parkMount({ ...parked, settings });
-    tellParked?.(ends[1]);
-    return Supervisor.start(ends, { ...parked, logFile: settings.logFile }, log);
-  } catch (error) {
-    log(`${mountpoint}: nobody will take over where this server dies: ${reasonOf(error)}`);
-    return undefined;
   }
 }
 
 /** Goes on where an earlier server died. */
-async function takeOver(deaths: number): Promise<void> {
-  const parked = lookAtParkedMount<DaemonSettings>(PARKED_ENDS[1]);
+async function takeOver(inRow: number): Promise<void> {
+  const left = leftMount<DaemonSettings>(PARKED_ENDS, { status: process.env[LAST_STATUS] ?? '', inRow });
   // the server before was killed after the mount had ended
-  if (parked === undefined) return;
-  const { logFile, ...options } = parked.settings;
-  const log = makeLog(logFile ?? 'syslog');
-  const keeper = new MountKeeper(log);
-  nameProcess(parked.settings);
-  let mounted: MountedImage;
+  if (left === undefined) return;
+  const { settings, connection } = left.mount;
+  const { mountpoint, device } = connection;
+  const log = makeLog(settings.logFile ?? 'syslog');
+  nameProcess(settings);
   try {
-    mounted = await resumeMount(parked, { ...options, log });
+    await resumeSession(left, {
+      log,
+      succeed: () => {
+        const supervisor = Supervisor.ofParent({ mountpoint, device, logFile: settings.logFile }, log);
+        supervisor.tellAnswered();
+        return supervisor;
+      },
+      report: () => true,
+    });
   } catch (error) {
     if (!(error instanceof CfsError)) throw error;
     // the supervisor tries again for a while: what is missing may come back
-    log(`cannot go on serving ${parked.mountpoint}: ${error.message}`, 'error');
+    log(`cannot go on serving ${mountpoint}: ${error.message}`, 'error');
     process.exitCode = 1;
-    return;
   }
-  const status = process.env[LAST_STATUS] ?? '';
-  const how = status === '' ? '' : ` (status ${status})`;
-  log(`${parked.mountpoint}: the server died${how}${deaths > 1 ? `, ${deaths} in a row` : ''}; this one goes on`);
-  mounted.tellParked?.(PARKED_ENDS[1]);
-  const supervisor = Supervisor.ofParent({ ...parked, logFile }, log);
-  supervisor.tellAnswered();
-  await keeper.serve(mounted, supervisor);
 }
 
 /** Reads the image as a server that takes over does, and ends. */

@@ -12,19 +12,14 @@ import { programPath } from '../base/installation.ts';
 import { limitReason } from '../base/limits.ts';
 import { serverEnvironment, serverFlags } from '../survival/server-process.ts';
 import { mountAt } from '../system/mount-table.ts';
-import type { MountedImage, MountOptions } from './mount.ts';
+import type { MountSummary } from './mounted-image.ts';
+import type { MountSettings } from './options.ts';
 
 /** What a daemon is to mount; plain data. All paths are absolute. */
-export interface DaemonSettings extends Omit<MountOptions, 'log'> {
+export interface DaemonSettings extends MountSettings {
   /** The log is appended to this file; syslog where it is undefined. */
   readonly logFile?: string;
 }
-
-/** What was mounted, as `cfs-mount --json` prints it. */
-export type MountSummary = Omit<
-  MountedImage,
-  'unmount' | 'tellParked' | 'tellWritten' | 'ending' | 'ended' | 'parked'
-> & { readonly pid: number };
 
 /** What the daemon says, one line of JSON. */
 export type Ready =

@@ -5,7 +5,7 @@ import { CfsError } from '../base/error.ts';
 import { formatImageDigest, parseImageDigest } from '../base/image-digest.ts';
 import { suggestion } from '../base/suggest.ts';
 import type { VerifyMode } from '../objects/repository.ts';
-import type { Driver, MountOptions } from './mount.ts';
+import type { Driver, MountOptions } from './options.ts';
 
 /** `off`: repositories are taken from a saved list although their uuid, or that of their file system, is another one. */
 export type UuidMode = 'on' | 'off';

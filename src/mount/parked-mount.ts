@@ -1,25 +1,24 @@
-/** Everything of a mount that outlives the process which serves it: what it is, and its open files. */
-import { lookAtParked, park } from '../survival/parking.ts';
+/**
+ * Everything of a mount that outlives the process which serves it: what it is, and its open files. It is parked as one JSON
+ * message with descriptors (survival/parking.ts), which a server of another version may read: the next one, after an upgrade.
+ * So keys are added, and never change their meaning; a reader passes over those that it does not know. VERSION is raised where
+ * an older reader would go wrong.
+ */
+import { closeSync } from 'node:fs';
+import { CfsError } from '../base/error.ts';
+import { lookAtParked, type ParkedFiles, park } from '../survival/parking.ts';
+import type { Connection } from './connection.ts';
 import type { MountLease } from './mount-leases.ts';
-import type { MountSource } from './mount-sources.ts';
+import { closeSource, type MountSource } from './mount-sources.ts';
+
+/** Of the message. Release 0.1.0 writes none, which is 1. */
+const VERSION = 1;
 
 /** Open files by their descriptors. */
 export interface ParkedMount<Settings> {
   /** What the mount was made with. */
   readonly settings: Settings;
-  /** Absolute, without symbolic links. */
-  readonly mountpoint: string;
-  /** major:minor of the mount's file system. */
-  readonly device: string | undefined;
-  /** Mounted by fusermount3. */
-  readonly helper: boolean;
-  readonly passthrough: boolean;
-  /** FUSE_NOTIFY_RESEND may be asked for (Linux 6.9). */
-  readonly resends: boolean;
-  /** The connection. */
-  readonly connection: number;
-  /** The file of OpenFileJournal. */
-  readonly journal: number;
+  readonly connection: Omit<Connection, 'epoch'>;
   readonly sources: readonly MountSource[];
   /** The file of ImageKeeper; undefined of a mount that a version without it made. */
   readonly imageCopy: number | undefined;
@@ -27,44 +26,105 @@ export interface ParkedMount<Settings> {
   readonly leases: readonly MountLease[] | undefined;
 }
 
+/** A parked mount without what only its maker knows. */
+export type ParkedFilesOfMount = Omit<ParkedMount<unknown>, 'settings'>;
+
+/** In place of a descriptor its index among those that go with the message; -1 for none. */
+interface Message {
+  readonly version?: number;
+  readonly settings: unknown;
+  readonly mountpoint: string;
+  readonly device?: string;
+  readonly helper: boolean;
+  readonly passthrough: boolean;
+  readonly resends: boolean;
+  readonly connection: number;
+  readonly journal: number;
+  /** `name` in base64: it is bytes, which JSON has not. */
+  readonly sources: readonly (Omit<MountSource, 'name' | 'fsUuid'> & {
+    readonly name: string;
+    readonly fsUuid?: string;
+  })[];
+  readonly imageCopy?: number;
+  readonly leases?: readonly MountLease[];
+}
+
 /** @returns the ends of the socket, as `park` gives them */
-export function parkMount<Settings>(mount: ParkedMount<Settings>): readonly [number, number] {
+export const parkMount = <Settings>(mount: ParkedMount<Settings>): readonly [number, number] =>
+  park(encodeParked(mount));
+
+/** Undefined where nothing is parked at `socket`: the mount has ended. @throws CfsError (mount) as `decodeParked` */
+export function lookAtParkedMount<Settings>(socket: number): ParkedMount<Settings> | undefined {
+  const parked = lookAtParked(socket);
+  return parked === undefined ? undefined : decodeParked(parked);
+}
+
+/** The message for a mount, and its open files. */
+export function encodeParked<Settings>(mount: ParkedMount<Settings>): ParkedFiles {
+  const { settings, connection, sources, imageCopy = -1, leases } = mount;
+  const { fd, journal, mountpoint, device, helper, passthrough, resends } = connection;
   const fds: number[] = [];
-  const add = (fd: number): number => (fd < 0 ? -1 : fds.push(fd) - 1);
+  const add = (file: number): number => (file < 0 ? -1 : fds.push(file) - 1);
   const value = {
-    ...mount,
-    connection: add(mount.connection),
-    journal: add(mount.journal),
-    sources: mount.sources.map((source) => ({
+    version: VERSION,
+    settings,
+    mountpoint,
+    device,
+    helper,
+    passthrough,
+    resends,
+    connection: add(fd),
+    journal: add(journal),
+    sources: sources.map((source) => ({
       ...source,
       fd: add(source.fd),
       directory: add(source.directory),
       name: Buffer.from(source.name).toString('base64'),
     })),
-    imageCopy: add(mount.imageCopy ?? -1),
-    leases: mount.leases?.map((lease) => ({ ...lease, fd: add(lease.fd) })),
+    imageCopy: add(imageCopy),
+    leases: leases?.map((lease) => ({ ...lease, fd: add(lease.fd) })),
   };
-  return park({ value, fds });
+  return { value, fds };
 }
 
-/** Undefined where nothing is parked at `socket`: the mount has ended. */
-export function lookAtParkedMount<Settings>(socket: number): ParkedMount<Settings> | undefined {
-  const parked = lookAtParked(socket);
-  if (parked === undefined) return undefined;
-  const mount = parked.value as ParkedMount<Settings>;
-  const fdOf = (index: number): number => (index < 0 ? -1 : (parked.fds[index] as number));
+/** @throws CfsError (mount) for the message of a later version that this one would misread */
+export function decodeParked<Settings>({ value, fds }: ParkedFiles): ParkedMount<Settings> {
+  const message = value as Message;
+  const { version = 1, mountpoint, device, helper, passthrough, resends } = message;
+  if (version > VERSION) {
+    throw new CfsError(
+      'mount',
+      `Cannot go on serving ${mountpoint}: a later version of cfs made this mount (message ${version}; this one reads ${VERSION})`,
+    );
+  }
+  const fdOf = (index: number): number => (index < 0 ? -1 : (fds[index] as number));
   return {
-    ...mount,
-    connection: fdOf(mount.connection),
-    journal: fdOf(mount.journal),
-    sources: mount.sources.map((source) => ({
+    settings: message.settings as Settings,
+    connection: {
+      fd: fdOf(message.connection),
+      journal: fdOf(message.journal),
+      mountpoint,
+      device,
+      helper,
+      passthrough,
+      resends,
+    },
+    sources: message.sources.map((source) => ({
       ...source,
+      fsUuid: source.fsUuid,
       fd: fdOf(source.fd),
       directory: fdOf(source.directory),
-      // a name is bytes, which JSON has not
-      name: Buffer.from(source.name as unknown as string, 'base64'),
+      name: Buffer.from(source.name, 'base64'),
     })),
-    imageCopy: fdOf(mount.imageCopy ?? -1),
-    leases: mount.leases?.map((lease) => ({ ...lease, fd: fdOf(lease.fd) })),
+    imageCopy: fdOf(message.imageCopy ?? -1),
+    leases: message.leases?.map((lease) => ({ ...lease, fd: fdOf(lease.fd) })),
   };
+}
+
+/** Closes the open files of a mount that this process does not go on with; others that have them keep them. */
+export function closeParked({ connection, sources, imageCopy = -1, leases = [] }: ParkedFilesOfMount): void {
+  for (const fd of [connection.fd, connection.journal, imageCopy, ...leases.map((lease) => lease.fd)]) {
+    if (fd >= 0) closeSync(fd);
+  }
+  sources.forEach(closeSource);
 }

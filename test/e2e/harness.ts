@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeEach, expect } from 'vitest';
-import type { MountedImage } from '../../src/mount/mount.ts';
+import type { MountedImage } from '../../src/mount/mounted-image.ts';
 import type { BuildResult } from '../../src/pack/build.ts';
 import { EXIT } from '../../tools/cli.ts';
 import type { ComparedField, CompareResult } from '../../tools/compare/compare.ts';

@@ -1,8 +1,9 @@
 # Plays a service manager for a mount in the foreground: is told when it answers, keeps what is parked, kills the server, and
 # starts another one with what was kept. Prints what it was told and what a reader saw, a line each.
 # Usage: service-manager.py DIRECTORY FILE COMMAND…  where COMMAND mounts DIRECTORY, and FILE is one in it. What $HIDE names is renamed when the mount
-# answers: who goes on does not need it.
+# answers: the server that goes on does not need it. With $FORMER the message that is kept is made that of release 0.1.0.
 import array
+import json
 import os
 import socket
 import subprocess
@@ -38,10 +39,30 @@ def start(kept):
     return subprocess.Popen(words, env=environment, close_fds=False, preexec_fn=pass_kept)
 
 
+def as_of_0_1_0(kept):
+    """The same files, parked with what release 0.1.0 says of a mount."""
+    data, ancillary, _, _ = socket.socket(fileno=os.dup(kept[1])).recvmsg(200_000, socket.CMSG_SPACE(1024))
+    files = array.array('i')
+    for _, _, content in ancillary:
+        files.frombytes(content)
+    message = json.loads(data)
+    later = ['version', 'imageCopy']
+    message = {'fd': 28, 'epoch': 0, **{key: message[key] for key in message if key not in later}}
+    for source in message['sources']:
+        source.pop('isKernelsOwn', None)
+    for lease in message['leases']:
+        lease.pop('name', None)
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ends[0].sendmsg([json.dumps(message).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+    return [end.detach() for end in ends]
+
+
 server = start([])
 try:
     kept = told()
     told()
+    if 'FORMER' in os.environ:
+        kept = as_of_0_1_0(kept)
     with open(path) as file:
         print('read', file.read(6), flush=True)
         if 'HIDE' in os.environ:

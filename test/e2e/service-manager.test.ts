@@ -23,6 +23,18 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(HELPER, { force: true }));
 
+const LINES = [
+  'told FDSTORE=1 FDNAME=cfs with 2 files',
+  'told READY=1 with 0 files',
+  'read first ',
+  'told READY=1 with 0 files',
+  'read second',
+  'told READY=1 with 0 files',
+  'read  third',
+  'exit 0',
+  'told STOPPING=1 FDSTOREREMOVE=1 FDNAME=cfs with 0 files',
+];
+
 test.each(['nothing', 'the image', 'the store'])(
   'cfs-mount -f tells a service manager, which keeps the mount where the server is killed and %s is hidden',
   async (what) => {
@@ -34,19 +46,20 @@ test.each(['nothing', 'the image', 'the store'])(
     const mount = HERE.tool('cfs-mount', ['-f', '--repo', store, ownImage, mnt], scratch.environment);
     const env = { ...process.env, ...(hidden === undefined ? {} : { HIDE: hidden }) };
     const lines = await succeed(['python3', PROGRAM, mnt, join(mnt, 'file'), ...mount], { env });
-    expect(lines.trim().split('\n')).toEqual([
-      'told FDSTORE=1 FDNAME=cfs with 2 files',
-      'told READY=1 with 0 files',
-      'read first ',
-      'told READY=1 with 0 files',
-      'read second',
-      'told READY=1 with 0 files',
-      'read  third',
-      'exit 0',
-      'told STOPPING=1 FDSTOREREMOVE=1 FDNAME=cfs with 0 files',
-    ]);
+    expect(lines.trim().split('\n')).toEqual(LINES);
   },
 );
+
+test('cfs-mount -f goes on with a mount that a server of release 0.1.0 left, and logs that it does', async () => {
+  const [mnt, log] = [scratch.directory('mnt'), scratch.at('former.log')];
+  const words = ['-f', '--log', log, '--repo', scratch.store, image, mnt];
+  const mount = HERE.tool('cfs-mount', words, scratch.environment);
+  const env = { ...process.env, FORMER: '1' };
+  const lines = await succeed(['python3', PROGRAM, mnt, join(mnt, 'file'), ...mount], { env });
+  expect(lines.trim().split('\n')).toEqual(LINES);
+  const logged = readFileSync(log, 'utf8').trim().split('\n');
+  expect(logged).toEqual([1, 2].map(() => expect.stringContaining(`${mnt}: the server died; this one goes on`)));
+});
 
 test('cfs-mount -f says where nobody keeps the mount, and takes away what such a start left dead', async () => {
   const mnt = scratch.directory('mnt');

@@ -7,8 +7,9 @@ import { CfsError, type ErrorKind, reasonOf } from '../../src/base/error.ts';
 import { pathBytes, pathText } from '../../src/base/path-text.ts';
 import type { StartingDaemon } from '../../src/mount/daemon.ts';
 import { findImage, findRepositories, readSavedSources, requireOneFileSystem } from '../../src/mount/find-sources.ts';
-import type { MountedImage, MountOptions } from '../../src/mount/mount.ts';
 import { formatMountWords, type MountWords, parseMountWords } from '../../src/mount/option-words.ts';
+import type { MountSettings } from '../../src/mount/options.ts';
+import type { SessionHost } from '../../src/mount/session.ts';
 import { MOST_OPTIONS } from '../../src/mount-info/mount-record.ts';
 import { readTrustedKeys } from '../../src/sign/key-file.ts';
 import { defaultStore } from '../../src/store/default-store.ts';
@@ -138,7 +139,7 @@ async function upgradeMount([mount, ...more]: readonly string[], { json }: Optio
   return EXIT.ok;
 }
 
-type Settings = Omit<MountOptions, 'log'>;
+type Settings = MountSettings;
 
 /** Settings whose keys were not read yet. */
 interface Plan {
@@ -227,49 +228,46 @@ function recordedWords(mountWords: MountWords): string {
 
 /** @param planned what is to be mounted: not looked for where a mount is to be served on, which needs none of it at its place */
 async function foreground(planned: () => Plan, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
-  const [
-    { mountImage, resumeMount },
-    { MountKeeper, makeLog, summaryOf },
-    service,
-    { lookAtParkedMount, parkMount },
-    { unpark },
-  ] = await Promise.all([
-    import('../../src/mount/mount.ts'),
-    import('../../src/mount/serve.ts'),
+  const [session, { makeLog }, { summaryOf }, service, { unpark }] = await Promise.all([
+    import('../../src/mount/session.ts'),
+    import('../../src/mount/process-log.ts'),
+    import('../../src/mount/mounted-image.ts'),
     import('../../src/survival/service-manager.ts'),
-    import('../../src/mount/parked-mount.ts'),
     import('../../src/survival/parking.ts'),
   ]);
   const log = makeLog(logFile ?? 'stderr');
-  const keeper = new MountKeeper(log);
-  let ends = service.storedEnds();
-  // nothing is parked there where the mount had ended before the server was killed
-  const kept = ends && lookAtParkedMount<Settings>(ends[1]);
-  let mounted: MountedImage;
-  if (kept === undefined) {
-    const settings = settingsOf(planned());
-    // what an earlier start left, which nobody kept anything of: else it would stay for ever
-    if (service.isService()) (await import('../../src/mount/dead-mount.ts')).detachDead(settings.mountpoint, log);
-    // a service manager that keeps what is parked starts this again; anybody else looks after it
-    mounted = await mountImage({ ...settings, restart: settings.restart && service.isService(), log });
-    ends = mounted.parked && parkMount({ ...mounted.parked, settings });
-    if (ends !== undefined) mounted.tellParked?.(ends[1]);
-    if (ends !== undefined && !service.storeParked(ends)) {
-      log(`${mounted.mountpoint}: the service manager keeps nothing of this mount: it ends where this server dies`);
-    }
-  } else {
-    // as it was made, whatever the command line says by now: keys, for one, were asked for then
-    mounted = await resumeMount(kept, { ...kept.settings, log });
-    if (ends !== undefined) mounted.tellParked?.(ends[1]);
-  }
-  service.notifyReady(mounted.mountpoint);
-  ignoreStdoutErrors();
-  if (json) printJson(summaryOf(mounted));
-  const dismiss = (): void => {
-    if (ends !== undefined) unpark(ends[1]);
-    service.forgetParked();
+  const host: SessionHost = {
+    log,
+    // a service manager that keeps what is parked starts this again
+    succeed: (ends, { mountpoint }, isNew) => {
+      if (isNew && !service.storeParked(ends)) {
+        log(`${mountpoint}: the service manager keeps nothing of this mount: it ends where this server dies`);
+      }
+      const dismiss = (): void => {
+        unpark(ends[1]);
+        service.forgetParked();
+      };
+      return { dismiss };
+    },
+    report: (mounted) => {
+      service.notifyReady(mounted.mountpoint);
+      ignoreStdoutErrors();
+      if (json) printJson(summaryOf(mounted));
+      return true;
+    },
   };
-  await keeper.serve(mounted, mounted.parked === undefined ? undefined : { dismiss });
+  const ends = service.storedEnds();
+  // nothing is parked there where the mount had ended before the server was killed
+  const left = ends && session.leftMount(ends);
+  if (left !== undefined) {
+    // as it was made, whatever the command line says by now: keys, for one, were asked for then
+    await session.resumeSession(left, host);
+    return EXIT.ok;
+  }
+  const settings = settingsOf(planned());
+  // what an earlier start left, of which nobody kept anything: else it would stay without end
+  if (service.isService()) (await import('../../src/mount/dead-mount.ts')).detachDead(settings.mountpoint, log);
+  await session.runSession({ ...settings, restart: settings.restart && service.isService() }, host);
   return EXIT.ok;
 }
 

@@ -38,7 +38,7 @@ export interface MountMessage extends ServedImage {
   /** How many processes served the mount before this one. */
   readonly epoch: number;
   /** Memory of mount-end.ts. */
-  readonly end: SharedArrayBuffer;
+  readonly end: SharedArrayBuffer | undefined;
   /** Paths of the lists of leases that end with the mount. */
   readonly leaseFiles: readonly LeaseFile[];
   /** Those that the main thread has loaded. */
@@ -145,7 +145,7 @@ function serve(message: ServeMessage): void {
       : (length: number): number => dispatcher.serve(length);
     serveQueue(new RequestQueue(fd), dispatcher, turn, serveOne, () => table.end(message.thread));
     report({ type: 'ended' });
-    letGoOfMount(message.end, message.leaseFiles);
+    if (message.end !== undefined) letGoOfMount(message.end, message.leaseFiles);
   } finally {
     if (message.ownsFd) closeSync(fd);
   }

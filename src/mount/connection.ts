@@ -1,0 +1,100 @@
+/** The connection of a mount with the kernel. */
+import { closeSync } from 'node:fs';
+import { errnoName, isErrno } from '../base/errno.ts';
+import { CfsError } from '../base/error.ts';
+import type { Log } from '../base/log.ts';
+import type { FilesystemFeatures } from '../fs/filesystem.ts';
+import { HAS_RESEND, PASSTHROUGH, REQUEST_BUFFER_SIZE } from '../fuse/abi.ts';
+import { canPassThrough } from '../fuse/device.ts';
+import { decodeInit, encodeInitReply, negotiate } from '../fuse/init.ts';
+import { mountKernel, unmountKernel, unmountNew } from '../fuse/kernel-mount.ts';
+import { RequestQueue } from '../fuse/request-queue.ts';
+import { mountAt } from '../system/mount-table.ts';
+import { memfdCreate } from '../system/syscall.ts';
+import type { MountOptions } from './options.ts';
+
+/** The kernel's side of a mount, INIT answered. */
+export interface Connection {
+  readonly fd: number;
+  readonly helper: boolean;
+  readonly mountpoint: string;
+  /** major:minor of the mount's file system. */
+  readonly device: string | undefined;
+  readonly passthrough: boolean;
+  readonly resends: boolean;
+  /** The file of OpenFileJournal; -1 where nobody would read it. */
+  readonly journal: number;
+  /** How many processes served the mount before this one. */
+  readonly epoch: number;
+}
+
+/**
+ * Mounts, and answers INIT: the connection of a new mount.
+ * @param mountpoint absolute, without symbolic links
+ * @param source what mountinfo is to show
+ * @param image the open image file
+ * @throws CfsError (mount), with nothing mounted
+ */
+export async function connect(
+  options: MountOptions,
+  mountpoint: string,
+  source: string,
+  features: FilesystemFeatures,
+  image: number,
+): Promise<Connection> {
+  const { fd, helper } = await mountKernel({ ...options, mountpoint, source });
+  let device: string | undefined;
+  try {
+    device = mountAt(mountpoint)?.device;
+    const negotiated = answerInit(fd, features, image);
+    return { fd, helper, mountpoint, device, journal: options.restart ? openJournal() : -1, epoch: 0, ...negotiated };
+  } catch (error) {
+    disconnect({ fd, mountpoint, device, helper, journal: -1 }, options.log);
+    throw error;
+  }
+}
+
+/** Takes a mount away that does not answer, and closes its connection. */
+export function disconnect(
+  connection: Pick<Connection, 'fd' | 'mountpoint' | 'device' | 'helper' | 'journal'>,
+  log: Log,
+): void {
+  // where not even the table of mounts could be read: nothing has come on top since
+  if (connection.device === undefined) unmountNew(connection.mountpoint, connection.helper);
+  else detach(connection, log);
+  closeSync(connection.fd);
+  if (connection.journal >= 0) closeSync(connection.journal);
+}
+
+function openJournal(): number {
+  const fd = memfdCreate('cfs-open-files');
+  if (isErrno(fd)) throw new CfsError('system', `Cannot make a file in memory: ${errnoName(fd)}`);
+  return fd;
+}
+
+/** Takes a mount away; who uses it keeps it until they are done. Nothing where it is known to be on no device. */
+export function detach(
+  { mountpoint, device, helper }: Pick<Connection, 'mountpoint' | 'device' | 'helper'>,
+  log: Log,
+): void {
+  if (device === undefined) return;
+  const result = unmountKernel(mountpoint, device, helper);
+  if (isErrno(result)) log(`cannot unmount ${mountpoint}: ${errnoName(result)}`);
+}
+
+/** Answers INIT, which waits in the queue of every new mount. */
+function answerInit(
+  fd: number,
+  features: FilesystemFeatures,
+  image: number,
+): Pick<Connection, 'passthrough' | 'resends'> {
+  const buffer = Buffer.alloc(REQUEST_BUFFER_SIZE);
+  const queue = new RequestQueue(fd);
+  const request = decodeInit(buffer.subarray(0, queue.next(buffer)));
+  // with blocks checked as they are read every page comes from here: none may come from the object itself
+  const isWanted = process.geteuid?.() === 0 && !features.openless;
+  const { flags, ...negotiated } = negotiate(request, { ...features, passthrough: isWanted });
+  const reply = encodeInitReply(buffer, request, { flags, ...negotiated });
+  queue.reply(reply, reply.length);
+  return { passthrough: flags.has(PASSTHROUGH) && canPassThrough(fd, image), resends: flags.has(HAS_RESEND) };
+}

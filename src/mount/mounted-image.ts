@@ -1,0 +1,58 @@
+/** A mount that answers. */
+import type { ImageSignature } from '../image/image-signature.ts';
+import type { VerifyMode } from '../objects/repository.ts';
+import type { ObjectSample } from './object-sample.ts';
+import type { Driver } from './options.ts';
+import type { OtherImage } from './other-images.ts';
+import type { ParkedFilesOfMount } from './parked-mount.ts';
+
+export interface MountedImage {
+  readonly id: string;
+  readonly image: string;
+  readonly mountpoint: string;
+  readonly driver: Driver;
+  readonly verify: VerifyMode;
+  /** Repositories whose objects are verified block by block although `verify` says `auto` or `open`: their paths. */
+  readonly readByBlocks: readonly string[];
+  /** The kernel reads objects by itself, in their own page cache. */
+  readonly passthrough: boolean;
+  readonly inodes: number;
+  readonly objects: number;
+  /** Whether its objects are there; undefined where that was not known in time, and in a server that took over. */
+  readonly sample?: ObjectSample | undefined;
+  /** Images that repositories have registered at its path in its place; undefined in a server that took over. */
+  readonly otherImages?: readonly OtherImage[];
+  /** Seen when the mount was made; undefined where none was asked for, and in a server that took over. */
+  readonly signature: ImageSignature | undefined;
+  /** What another process needs to go on serving; undefined where none could. */
+  readonly parked: ParkedFilesOfMount | undefined;
+  /** To be called with the second end of the socket where the mount was parked. */
+  readonly tellParked?: (end: number) => void;
+  /** Called when the leases' lists are written. */
+  readonly tellWritten?: () => void;
+  /** Takes the mount away; who still uses it keeps it until they are done. */
+  unmount(): Promise<void>;
+  /** Resolves when the mount has ended, as `ended`, as soon as anything tells. Nothing of its files is open any more. */
+  readonly ending: Promise<void>;
+  /** Resolves when the mount has ended, by `unmount` or by umount(8), and nothing is left of it. */
+  readonly ended: Promise<void>;
+}
+
+/** What was mounted, as `cfs-mount --json` prints it. */
+export type MountSummary = Omit<
+  MountedImage,
+  'unmount' | 'tellParked' | 'tellWritten' | 'ending' | 'ended' | 'parked'
+> & { readonly pid: number };
+
+export function summaryOf(mounted: MountedImage): MountSummary {
+  const {
+    unmount: _unmount,
+    tellParked: _tellParked,
+    tellWritten: _tellWritten,
+    ending: _ending,
+    ended: _ended,
+    parked: _parked,
+    ...summary
+  } = mounted;
+  return { ...summary, pid: process.pid };
+}

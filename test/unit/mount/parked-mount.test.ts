@@ -1,0 +1,163 @@
+import { closeSync, fstatSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import {
+  closeParked,
+  decodeParked,
+  encodeParked,
+  lookAtParkedMount,
+  type ParkedMount,
+  parkMount,
+} from '../../../src/mount/parked-mount.ts';
+import { unpark } from '../../../src/survival/parking.ts';
+
+const IMAGE_ID = 'd1c08bb6d8b1e2bc2ffb7d390ece7350ba9e6597bf9af84393e4853fc6e78a11';
+const STORE_ID = 'b71c7f61-2ce5-44fd-a53f-4e08f921c112';
+
+const SETTINGS = {
+  repositories: ['/srv/st'],
+  verify: 'auto',
+  driver: 'kernel',
+  threads: 2,
+  allowOther: true,
+  suid: false,
+  dev: false,
+  exec: true,
+  noatime: false,
+  nonempty: false,
+  restart: true,
+  image: '/srv/i.cfs',
+  mountpoint: '/mnt',
+  given: { image: 'i.cfs', repositories: ['st'] },
+  words: 'verify=auto,driver=kernel,threads=2,allow_other,nosuid,nodev,exec,restart=on',
+};
+
+/** What a server of release 0.1.0 parked, word for word but for paths. */
+const OF_0_1_0 =
+  '{"fd":28,"helper":false,"mountpoint":"/mnt","device":"0:39","journal":1,"epoch":0,"passthrough":true,"resends":true,' +
+  '"connection":0,"sources":[{"kind":"image","given":"i.cfs","path":"/srv/i.cfs",' +
+  `"id":"${IMAGE_ID}","fd":2,"directory":3,"name":"aS5jZnM=","fsType":"ext4"},` +
+  `{"kind":"repository","given":"st","path":"/srv/st","id":"${STORE_ID}","fd":4,"directory":-1,"name":"",` +
+  '"fsType":"ext4"}],"leases":[{"fd":5,"repository":0}],' +
+  `"settings":${JSON.stringify(SETTINGS)}}`;
+
+/** What this version parks. A change here must be one that release 0.1.0, and every later one, reads: see parked-mount.ts. */
+const OF_TODAY =
+  `{"version":1,"settings":${JSON.stringify(SETTINGS)},"mountpoint":"/mnt","device":"0:39","helper":false,` +
+  '"passthrough":true,"resends":true,"connection":0,"journal":1,"sources":[{"kind":"image","given":"i.cfs",' +
+  `"path":"/srv/i.cfs","id":"${IMAGE_ID}","fd":2,"directory":3,"name":"aS5jZnM=","fsType":"ext4",` +
+  '"fsUuid":"0b1e2bc2-ffb7-4390-8735-0ba9e6597bf9"},' +
+  `{"kind":"repository","given":"st","path":"/srv/st","id":"${STORE_ID}","fd":4,"directory":-1,"name":"",` +
+  '"fsType":"ext4","isKernelsOwn":true}],"imageCopy":5,"leases":[{"fd":6,"repository":0,"name":"lease-1"}]}';
+
+const mount: ParkedMount<typeof SETTINGS> = {
+  settings: SETTINGS,
+  connection: {
+    fd: 20,
+    journal: 21,
+    mountpoint: '/mnt',
+    device: '0:39',
+    helper: false,
+    passthrough: true,
+    resends: true,
+  },
+  sources: [
+    {
+      kind: 'image',
+      given: 'i.cfs',
+      path: '/srv/i.cfs',
+      id: IMAGE_ID,
+      fd: 22,
+      directory: 23,
+      name: Buffer.from('i.cfs'),
+      fsType: 'ext4',
+      fsUuid: '0b1e2bc2-ffb7-4390-8735-0ba9e6597bf9',
+    },
+    {
+      kind: 'repository',
+      given: 'st',
+      path: '/srv/st',
+      id: STORE_ID,
+      fd: 24,
+      directory: -1,
+      name: Buffer.alloc(0),
+      fsType: 'ext4',
+      fsUuid: undefined,
+      isKernelsOwn: true,
+    },
+  ],
+  imageCopy: 25,
+  leases: [{ fd: 26, repository: 0, name: 'lease-1' }],
+};
+
+describe('the message of a parked mount', () => {
+  test('is that of release 0.1.0, with more keys', () => {
+    const { value, fds } = encodeParked(mount);
+    expect(JSON.stringify(value)).toBe(OF_TODAY);
+    expect(fds).toEqual([20, 21, 22, 23, 24, 25, 26]);
+    const others = ['fd', 'epoch']; // which that release wrote, and did not read
+    const keys = Object.keys(JSON.parse(OF_0_1_0)).filter((key) => !others.includes(key));
+    expect(Object.keys(value as object)).toEqual(expect.arrayContaining(keys));
+  });
+
+  test('of today is read', () => {
+    const { fds } = encodeParked(mount);
+    expect(decodeParked({ value: JSON.parse(OF_TODAY), fds })).toEqual(mount);
+  });
+
+  test('of release 0.1.0 is read', () => {
+    const [image, repository] = mount.sources;
+    const { isKernelsOwn: _, ...before } = repository as (typeof mount.sources)[number];
+    expect(decodeParked({ value: JSON.parse(OF_0_1_0), fds: [20, 21, 22, 23, 24, 25] })).toEqual({
+      ...mount,
+      sources: [{ ...image, fsUuid: undefined }, before],
+      imageCopy: -1,
+      leases: [{ fd: 25, repository: 0 }],
+    });
+  });
+
+  test('of a later version that this one would misread is refused', () => {
+    const { value, fds } = encodeParked(mount);
+    const later = { ...(value as object), version: 2 };
+    expect(() => decodeParked({ value: later, fds })).toThrow(/a later version of cfs made this mount/);
+  });
+
+  test('with keys that this version does not know is read', () => {
+    const { value, fds } = encodeParked(mount);
+    expect(decodeParked({ value: { ...(value as object), later: true }, fds })).toMatchObject({ imageCopy: 25 });
+  });
+});
+
+const directory = mkdtempSync(join(tmpdir(), 'cfs-parked-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+test('what is looked at are the same files under other numbers, and closing them leaves those that are parked', () => {
+  const files = Array.from({ length: 7 }, (_, i) => {
+    const path = join(directory, String(i));
+    writeFileSync(path, '');
+    return openSync(path, 'r');
+  });
+  const inodeOf = (fd: number): number => fstatSync(fd).ino;
+  const { value, fds } = encodeParked(mount);
+  const own = decodeParked<typeof SETTINGS>({
+    value: JSON.parse(JSON.stringify(value)),
+    fds: fds.map((_, i) => files[i] as number),
+  });
+  const ends = parkMount(own);
+  try {
+    for (let i = 0; i < 2; i++) {
+      const seen = lookAtParkedMount<typeof SETTINGS>(ends[1]) as ParkedMount<typeof SETTINGS>;
+      expect(seen.settings).toEqual(SETTINGS);
+      expect(seen.connection.fd).not.toBe(own.connection.fd);
+      expect(inodeOf(seen.connection.fd)).toBe(inodeOf(own.connection.fd));
+      expect(inodeOf(seen.leases?.[0]?.fd as number)).toBe(inodeOf(own.leases?.[0]?.fd as number));
+      closeParked(seen);
+      expect(() => fstatSync(seen.connection.fd)).toThrow('EBADF');
+    }
+    unpark(ends[1]);
+    expect(lookAtParkedMount(ends[1])).toBeUndefined();
+  } finally {
+    for (const fd of [...ends, ...files]) closeSync(fd);
+  }
+});
