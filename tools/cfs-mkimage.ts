@@ -13,8 +13,8 @@ import { describeSignature, type MadeSignature, writeSignature } from '../src/im
 import { INLINE_LIMIT } from '../src/manifest/tables.ts';
 import { type BuildResult, buildImage } from '../src/pack/build.ts';
 import { DEPTH } from '../src/pack/content-pool.ts';
-import { openDirectorySource } from '../src/pack/directory.ts';
 import { planOpenFiles } from '../src/pack/open-files-plan.ts';
+import { openDirectorySource } from '../src/pack/sources/directory.ts';
 import { signImageId } from '../src/sign/encode-sign1.ts';
 import { readSigningKey } from '../src/sign/key-file.ts';
 import type { SigningKey } from '../src/sign/keys.ts';

@@ -1,5 +1,5 @@
 /** A progress line on stderr, for a terminal only, and only for work that takes more than a second. */
-import type { BuildProgress } from '../src/pack/build.ts';
+import type { BuildProgress } from '../src/pack/build-options.ts';
 import { formatBytes, formatCounted, formatDuration } from './format.ts';
 
 const SHOW_AFTER_MS = 1000;

@@ -60,6 +60,14 @@ export interface Source {
   readonly root: InodeMetadata;
   /** Tells sources apart, in letters, digits and dashes; the same source has the same name in the next run. */
   readonly name: string;
-  /** May be walked once. Ending it early closes what it holds open. */
-  entries(): Generator<SourceEntry>;
+  /**
+   * The entries but for the root. May be walked once; ending it early closes what it holds open. A source that waits for
+   * its entries, as for a network, is an AsyncIterable.
+   */
+  entries(): Iterable<SourceEntry> | AsyncIterable<SourceEntry>;
+}
+
+/** A source whose entries are there when they are asked for. */
+export interface SyncSource extends Source {
+  entries(): Iterable<SourceEntry>;
 }

@@ -26,7 +26,8 @@ const scratch = useScratch();
 /** The built program, in this process: its threads are not loaded from sources. */
 const built = <T>(module: string): Promise<T> => import(new URL(`../../dist/src/${module}.js`, import.meta.url).href);
 const { buildImage } = await built<typeof import('../../src/pack/build.ts')>('pack/build');
-const { openDirectorySource } = await built<typeof import('../../src/pack/directory.ts')>('pack/directory');
+const { openDirectorySource } =
+  await built<typeof import('../../src/pack/sources/directory.ts')>('pack/sources/directory');
 const { openOrInitRepository } =
   await built<typeof import('../../src/store/open-repository.ts')>('store/open-repository');
 

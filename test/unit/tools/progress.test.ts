@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { BuildProgress } from '../../../src/pack/build.ts';
+import type { BuildProgress } from '../../../src/pack/build-options.ts';
 import { ProgressLine, progressText } from '../../../tools/progress.ts';
 
 const progress = (more: Partial<BuildProgress>): BuildProgress => ({

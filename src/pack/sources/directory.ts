@@ -5,21 +5,21 @@
  * not, because that costs as much again as the call (measured: lstat 7 us, statx 2 us).
  */
 import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs';
-import { compareBytes, concatBytes, printable } from '../base/bytes.ts';
-import { E2BIG, ENODATA, ENOENT, EOPNOTSUPP, type Errno, errnoOf, isErrno } from '../base/errno.ts';
-import { CfsError, reasonOf } from '../base/error.ts';
-import { pathBytes } from '../base/path-text.ts';
-import { isPrivateXattr } from '../base/private-xattrs.ts';
-import type { InodeMetadata, Xattr } from '../manifest/builder.ts';
-import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../manifest/tables.ts';
-import { type FileStat, statAt, statFd } from '../system/file-status.ts';
-import { systemError } from '../system/libc.ts';
-import { requireProc } from '../system/proc.ts';
-import { isOutOfFiles, openFilesAdvice } from '../system/resource-limits.ts';
-import { getXattr, hasNoXattrsAt, listXattrs, openAt } from '../system/syscall.ts';
-import { isSameInode } from './file-state.ts';
-import { FileSystems } from './file-systems.ts';
-import type { EntryNumber, FileContent, FileStamp, OpenContent, Source, SourceEntry } from './source.ts';
+import { compareBytes, concatBytes, printable } from '../../base/bytes.ts';
+import { E2BIG, ENODATA, ENOENT, EOPNOTSUPP, type Errno, errnoOf, isErrno } from '../../base/errno.ts';
+import { CfsError, reasonOf } from '../../base/error.ts';
+import { pathBytes } from '../../base/path-text.ts';
+import { isPrivateXattr } from '../../base/private-xattrs.ts';
+import type { InodeMetadata, Xattr } from '../../manifest/builder.ts';
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../manifest/tables.ts';
+import { type FileStat, statAt, statFd } from '../../system/file-status.ts';
+import { systemError } from '../../system/libc.ts';
+import { requireProc } from '../../system/proc.ts';
+import { isOutOfFiles, openFilesAdvice } from '../../system/resource-limits.ts';
+import { getXattr, hasNoXattrsAt, listXattrs, openAt } from '../../system/syscall.ts';
+import { isSameInode } from '../file-state.ts';
+import { FileSystems } from '../file-systems.ts';
+import type { EntryNumber, FileContent, FileStamp, OpenContent, SourceEntry, SyncSource } from '../source.ts';
 
 export interface DirectoryOptions {
   /** All times become 1970-01-01 00:00:00. */
@@ -86,7 +86,7 @@ function statOf(result: FileStat | Errno, path: Uint8Array): FileStat {
 }
 
 /** @throws CfsError (source) where `path` is no directory that can be read */
-export function openDirectorySource(path: string, options: DirectoryOptions): Source {
+export function openDirectorySource(path: string, options: DirectoryOptions): SyncSource {
   requireProc();
   let fd: number;
   try {
@@ -102,7 +102,7 @@ export function openDirectorySource(path: string, options: DirectoryOptions): So
   }
 }
 
-class DirectorySource implements Source {
+class DirectorySource implements SyncSource {
   readonly root: InodeMetadata;
   readonly name: string;
   readonly #options: DirectoryOptions;

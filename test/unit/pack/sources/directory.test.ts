@@ -13,15 +13,15 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { compareBytes } from '../../../src/base/bytes.ts';
-import type { CfsError } from '../../../src/base/error.ts';
-import { S_IFMT } from '../../../src/manifest/tables.ts';
-import { type DirectoryOptions, openDirectorySource } from '../../../src/pack/directory.ts';
-import type { Source, SourceEntry } from '../../../src/pack/source.ts';
-import { mknod, setTime, setXattr } from '../../support/libc.ts';
-import { generateTree } from '../../support/tree-generator.ts';
-import { failureOf } from '../store/failure.ts';
-import { useScratch } from '../store/scratch.ts';
+import { compareBytes } from '../../../../src/base/bytes.ts';
+import type { CfsError } from '../../../../src/base/error.ts';
+import { S_IFMT } from '../../../../src/manifest/tables.ts';
+import type { SyncSource, SourceEntry } from '../../../../src/pack/source.ts';
+import { type DirectoryOptions, openDirectorySource } from '../../../../src/pack/sources/directory.ts';
+import { mknod, setTime, setXattr } from '../../../support/libc.ts';
+import { generateTree } from '../../../support/tree-generator.ts';
+import { failureOf } from '../../store/failure.ts';
+import { useScratch } from '../../store/scratch.ts';
 
 const at = useScratch();
 let serial = 0;
@@ -43,7 +43,7 @@ afterEach(() => {
   expect(openDescriptors()).toBe(before);
 });
 
-function sourceOf(options: Partial<DirectoryOptions> = {}, path = root): Source {
+function sourceOf(options: Partial<DirectoryOptions> = {}, path = root): SyncSource {
   return openDirectorySource(path, {
     useEpoch: false,
     skipXattrs: false,
@@ -73,7 +73,7 @@ function close(entry: SourceEntry): SourceEntry {
  * Walks the source. `when` is called after the entry of that path was given and before the next is looked
  * for: whatever it does happens in the middle of the walk.
  */
-function walk(source: Source, when: Readonly<Record<string, () => void>> = {}): SourceEntry[] {
+function walk(source: SyncSource, when: Readonly<Record<string, () => void>> = {}): SourceEntry[] {
   const all: SourceEntry[] = [];
   for (const entry of source.entries()) {
     all.push(close(entry));
