@@ -25,27 +25,18 @@ import { Holes } from '../manifest/holes.ts';
 import {
   direntName,
   direntRange,
-  inlineContent,
+  inlineOf,
   isDirectory,
   linkTarget,
   lookupDirent,
   objectName,
+  objectOf,
   parentOfDirectory,
   pathOfRow,
   rowOfId,
   xattrsOf,
 } from '../manifest/lookup.ts';
-import {
-  inodeCount,
-  type ManifestTables,
-  NONE,
-  objectCount,
-  PAYLOAD_INLINE,
-  S_IFLNK,
-  S_IFMT,
-  S_IFREG,
-  u64,
-} from '../manifest/tables.ts';
+import { inodeCount, type ManifestTables, objectCount, S_IFLNK, S_IFMT, S_IFREG, u64 } from '../manifest/tables.ts';
 import type { ObjectName, Proof } from '../objects/repository.ts';
 import { BY_BLOCKS } from '../objects/whole-objects.ts';
 import type { FileVersion } from '../system/file-status.ts';
@@ -236,11 +227,11 @@ export class ImageFilesystem implements Filesystem {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
     if (this.#type(row) !== S_IFREG) return isDirectory(this.#tables, row) ? EISDIR : EINVAL;
-    const payload = this.#tables.inodes.payload[row] as number;
+    const object = objectOf(this.#tables, row);
     const { opener } = this.#contents;
-    if (payload >= PAYLOAD_INLINE || opener === undefined) return { fd: -1, handle: NO_DESCRIPTOR, slot: row };
+    if (object < 0 || opener === undefined) return { fd: -1, handle: NO_DESCRIPTOR, slot: row };
     this.#tell('opened', row);
-    const fd = opener.open(objectName(this.#tables, payload), this.#pathFor(row));
+    const fd = opener.open(objectName(this.#tables, object), this.#pathFor(row));
     if (fd === BY_BLOCKS) return { fd: -1, handle: NO_DESCRIPTOR, slot: row };
     return isErrno(fd) ? fd : { fd, handle: fd, slot: row };
   }
@@ -250,10 +241,9 @@ export class ImageFilesystem implements Filesystem {
   }
 
   current(slot: number): number {
-    const payload = this.#tables.inodes.payload[slot] as number;
+    const object = objectOf(this.#tables, slot);
     const { opener } = this.#contents;
-    if (this.#type(slot) !== S_IFREG || payload >= PAYLOAD_INLINE || opener === undefined) return -1;
-    return opener.current(objectName(this.#tables, payload));
+    return object < 0 || opener === undefined ? -1 : opener.current(objectName(this.#tables, object));
   }
 
   read(ino: number, handle: number, offset: number, into: Uint8Array): number | Errno {
@@ -268,16 +258,17 @@ export class ImageFilesystem implements Filesystem {
   }
 
   #readByName(row: number, offset: number, into: Uint8Array): number | Errno {
-    const payload = this.#tables.inodes.payload[row] as number;
-    if (this.#type(row) !== S_IFREG || payload === NONE) return EINVAL;
-    if (payload >= PAYLOAD_INLINE) {
-      into.set(inlineContent(this.#tables, payload - PAYLOAD_INLINE).subarray(offset, offset + into.length));
+    const inline = inlineOf(this.#tables, row);
+    if (inline !== undefined) {
+      into.set(inline.subarray(offset, offset + into.length));
       return into.length;
     }
+    const object = objectOf(this.#tables, row);
+    if (object < 0) return EINVAL;
     const { reader } = this.#contents;
     if (reader === undefined) return EIO;
     if (offset === 0 && this.features.openless) this.#tell('opened', row);
-    return reader.read(objectName(this.#tables, payload), offset, into, this.#pathFor(row));
+    return reader.read(objectName(this.#tables, object), offset, into, this.#pathFor(row));
   }
 
   /** One path of an inode, with escapes; undefined where there is no such inode. Takes a scan of all names. */
@@ -302,8 +293,8 @@ export class ImageFilesystem implements Filesystem {
     if (!this.#holes.any) return ENOSYS;
     const size = u64(this.#tables.inodes.size, row);
     if (offset >= size) return ENXIO;
-    const payload = this.#tables.inodes.payload[row] as number;
-    const found = payload >= PAYLOAD_INLINE ? (hole ? size : offset) : this.#holes.seek(payload, offset, hole);
+    const object = objectOf(this.#tables, row);
+    const found = object < 0 ? (hole ? size : offset) : this.#holes.seek(object, offset, hole);
     return found < 0 ? ENXIO : found;
   }
 
@@ -362,10 +353,8 @@ export class ImageFilesystem implements Filesystem {
 
   /** Bytes of holes; only what has several blocks is looked at. */
   #holesOf(row: number, size: number): number {
-    const payload = this.#tables.inodes.payload[row] as number;
-    return size <= HASHED_BLOCK || payload >= PAYLOAD_INLINE || this.#type(row) !== S_IFREG
-      ? 0
-      : this.#holes.bytesOf(payload);
+    const object = size <= HASHED_BLOCK ? -1 : objectOf(this.#tables, row);
+    return object < 0 ? 0 : this.#holes.bytesOf(object);
   }
 
   #fill(row: number, out: Attributes): void {

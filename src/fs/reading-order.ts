@@ -3,8 +3,8 @@
  * which it was listed; after a few opens in that order, the files that follow are worth fetching before they are
  * asked for.
  */
-import { directoryOfDirent, direntRange, isDirectory } from '../manifest/lookup.ts';
-import { inodeCount, type ManifestTables, objectCount, S_IFMT, S_IFREG } from '../manifest/tables.ts';
+import { directoryOfDirent, direntRange, isDirectory, objectOf } from '../manifest/lookup.ts';
+import { inodeCount, type ManifestTables } from '../manifest/tables.ts';
 
 /** Directories that are remembered as listed: a walk returns to the parents of where it is. */
 const DIRECTORIES = 16;
@@ -108,9 +108,6 @@ export class ReadingOrder {
 
   /** The object of a regular file; -1 where the dirent is something else, or its content lies in the image. */
   #objectAt(dirent: number): number {
-    const row = this.#tables.dirents.inode[dirent] as number;
-    if (((this.#tables.inodes.mode[row] as number) & S_IFMT) !== S_IFREG) return -1;
-    const payload = this.#tables.inodes.payload[row] as number;
-    return payload < objectCount(this.#tables) ? payload : -1;
+    return objectOf(this.#tables, this.#tables.dirents.inode[dirent] as number);
   }
 }

@@ -1,8 +1,8 @@
 /** Which files of which images have an object as their content: for people, who do not know objects. */
 import { compareBytes, fromHex } from '../base/bytes.ts';
 import { CfsError } from '../base/error.ts';
-import { objectDigest, walkTree } from '../manifest/lookup.ts';
-import { type ManifestTables, NONE, objectCount, PAYLOAD_INLINE, S_IFMT, S_IFREG } from '../manifest/tables.ts';
+import { objectDigest, objectOf, walkTree } from '../manifest/lookup.ts';
+import { type ManifestTables, objectCount } from '../manifest/tables.ts';
 import { readImage } from './image-file.ts';
 
 /** A file in an image. */
@@ -57,13 +57,6 @@ function tablesOf(image: string): ManifestTables | undefined {
     if (error instanceof CfsError) return undefined;
     throw error;
   }
-}
-
-/** The row of an inode's object; NONE where it has none. */
-function objectOf({ inodes }: ManifestTables, row: number): number {
-  const payload = inodes.payload[row] as number;
-  const isRegular = ((inodes.mode[row] as number) & S_IFMT) === S_IFREG;
-  return isRegular && payload < PAYLOAD_INLINE ? payload : NONE;
 }
 
 /** -1 where the image does not name it. */

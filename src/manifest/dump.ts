@@ -15,8 +15,8 @@
  *   5,000 bytes (LCFS_INLINE_CONTENT_MAX). They are written all the same.
  */
 import { compareBytes, toHex } from '../base/bytes.ts';
-import { inlineContent, isDirectory, linkTarget, lookupName, objectDigest, walkTree, xattrsOf } from './lookup.ts';
-import { i64, type ManifestTables, NONE, PAYLOAD_INLINE, S_IFLNK, S_IFMT, S_IFREG, u64 } from './tables.ts';
+import { inlineOf, isDirectory, linkTarget, lookupName, objectDigest, objectOf, walkTree, xattrsOf } from './lookup.ts';
+import { i64, type ManifestTables, S_IFLNK, S_IFMT, u64 } from './tables.ts';
 
 const UNSET = '-';
 const SLASH = 0x2f;
@@ -113,14 +113,13 @@ interface ContentFields {
 const NO_CONTENT: ContentFields = { payload: UNSET, content: UNSET, digest: UNSET };
 
 function contentOf(tables: ManifestTables, row: number): ContentFields {
-  const payload = tables.inodes.payload[row] as number;
   const type = (tables.inodes.mode[row] as number) & S_IFMT;
   if (type === S_IFLNK) return { ...NO_CONTENT, payload: escapeField(linkTarget(tables, row)) };
-  if (type !== S_IFREG || payload === NONE) return NO_CONTENT;
-  if (payload >= PAYLOAD_INLINE) {
-    return { ...NO_CONTENT, content: escapeField(inlineContent(tables, payload - PAYLOAD_INLINE)) };
-  }
-  const hex = toHex(objectDigest(tables, payload));
+  const inline = inlineOf(tables, row);
+  if (inline !== undefined && inline.length > 0) return { ...NO_CONTENT, content: escapeField(inline) };
+  const object = objectOf(tables, row);
+  if (object < 0) return NO_CONTENT;
+  const hex = toHex(objectDigest(tables, object));
   return {
     payload: `${hex.slice(0, 2)}/${hex.slice(2)}`,
     content: UNSET,

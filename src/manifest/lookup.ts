@@ -1,7 +1,7 @@
 /** Finding rows in validated tables: by stable id, by name, by path. */
 import { compareBytes } from '../base/bytes.ts';
 import { blockCount, DIGEST_SIZE } from '../base/digest.ts';
-import { type ManifestTables, NONE, objectCount, S_IFDIR, S_IFMT, u64 } from './tables.ts';
+import { type ManifestTables, NONE, objectCount, PAYLOAD_INLINE, S_IFDIR, S_IFMT, S_IFREG, u64 } from './tables.ts';
 
 /** The inode row of stable id `id`, or -1. Ids are hashes, so guessing by value needs three or four looks at a million rows. */
 export function rowOfId(tables: ManifestTables, id: number): number {
@@ -209,6 +209,24 @@ export function linkTarget(tables: ManifestTables, row: number): Uint8Array {
     tables.targets.offset[target + 1] as number,
   );
 }
+
+/** The object that holds the content of inode `row`; -1 where it is no regular file, or its content lies in the image. */
+export function objectOf(tables: ManifestTables, row: number): number {
+  const payload = tables.inodes.payload[row] as number;
+  const isRegular = ((tables.inodes.mode[row] as number) & S_IFMT) === S_IFREG;
+  return isRegular && payload < PAYLOAD_INLINE ? payload : -1;
+}
+
+/**
+ * The content of inode `row` where it lies in the image, as empty content does: a view, not a copy. Undefined where an object
+ * holds it, or the inode is no regular file.
+ */
+export function inlineOf(tables: ManifestTables, row: number): Uint8Array | undefined {
+  const payload = tables.inodes.payload[row] as number;
+  if (((tables.inodes.mode[row] as number) & S_IFMT) !== S_IFREG || payload < PAYLOAD_INLINE) return undefined;
+  return payload === NONE ? EMPTY : inlineContent(tables, payload - PAYLOAD_INLINE);
+}
+const EMPTY = new Uint8Array();
 
 /** The inline content number `index`; a view, not a copy. */
 export function inlineContent(tables: ManifestTables, index: number): Uint8Array {

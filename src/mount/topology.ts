@@ -1,8 +1,8 @@
 /** Where the content of one inode is: the object, the repositories that have it, the one that serves it. */
 import { isErrno } from '../base/errno.ts';
 import type { CopyAnswer } from '../base/log.ts';
-import { objectName } from '../manifest/lookup.ts';
-import { type ManifestTables, NONE, PAYLOAD_INLINE, S_IFMT, S_IFREG } from '../manifest/tables.ts';
+import { inlineOf, objectName, objectOf } from '../manifest/lookup.ts';
+import type { ManifestTables } from '../manifest/tables.ts';
 import type { ContentPlace, RefusedCopy, Verified } from '../mount-info/file-record.ts';
 import type { ObjectName, Proof, Repository } from '../objects/repository.ts';
 
@@ -49,14 +49,12 @@ export class Topology {
 
   /** One look at the object's name in each repository. Undefined for what is no regular file. */
   placeOf(row: number): ContentPlace | undefined {
-    const { mode, payload } = this.#tables.inodes;
-    if (((mode[row] as number) & S_IFMT) !== S_IFREG) return undefined;
-    const content = payload[row] as number;
-    if (content === NONE || content >= PAYLOAD_INLINE) {
+    if (inlineOf(this.#tables, row) !== undefined) {
       // the image was decoded as a whole before it was mounted; its id is the digest of all of it
       return { object: undefined, source: IMAGE_SOURCE, holders: [IMAGE_SOURCE], verified: 'yes' };
     }
-    return this.#placeOfObject(objectName(this.#tables, content));
+    const object = objectOf(this.#tables, row);
+    return object < 0 ? undefined : this.#placeOfObject(objectName(this.#tables, object));
   }
 
   #placeOfObject(object: ObjectName): ContentPlace {

@@ -2,8 +2,8 @@
 
 import { sameDigests } from '../../src/manifest/diff/contents.ts';
 import { ASPECTS, type Aspect, type Change } from '../../src/manifest/diff/diff.ts';
-import { lookupPath, walkTree } from '../../src/manifest/lookup.ts';
-import { type ManifestTables, NONE, objectCount, PAYLOAD_INLINE, S_IFREG, u64 } from '../../src/manifest/tables.ts';
+import { lookupPath, objectOf, walkTree } from '../../src/manifest/lookup.ts';
+import { type ManifestTables, NONE, objectCount, S_IFREG, u64 } from '../../src/manifest/tables.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { typeOf } from './inode.ts';
 
@@ -105,8 +105,8 @@ function objectsBelow(tables: ManifestTables, paths: readonly Uint8Array[]): Uin
     walkTree(
       tables,
       ({ row }) => {
-        const payload = tables.inodes.payload[row] as number;
-        if (isFile(tables, row) && payload < PAYLOAD_INLINE) found[payload] = 1;
+        const object = objectOf(tables, row);
+        if (object >= 0) found[object] = 1;
       },
       start,
     );

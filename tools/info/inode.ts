@@ -3,12 +3,11 @@ import { oneLine, printable, toHex } from '../../src/base/bytes.ts';
 import { blockCount } from '../../src/base/digest.ts';
 import { jsonText } from '../../src/base/json-text.ts';
 import { type ChangeTime, ChangeTimes } from '../../src/manifest/change-time.ts';
-import { inlineContent, linkTarget, objectDigest, xattrsOf } from '../../src/manifest/lookup.ts';
+import { inlineOf, linkTarget, objectDigest, objectOf, xattrsOf } from '../../src/manifest/lookup.ts';
 import {
   i64,
   type ManifestTables,
   NONE,
-  PAYLOAD_INLINE,
   S_IFBLK,
   S_IFCHR,
   S_IFDIR,
@@ -111,13 +110,13 @@ type Content =
   | { readonly kind: 'empty' };
 
 function contentOf(tables: ManifestTables, row: number): Content {
-  const payload = tables.inodes.payload[row] as number;
-  if (payload === NONE) return { kind: 'empty' };
-  if (payload >= PAYLOAD_INLINE) return { kind: 'inline', bytes: inlineContent(tables, payload - PAYLOAD_INLINE) };
+  const bytes = inlineOf(tables, row);
+  if (bytes !== undefined) return bytes.length === 0 ? { kind: 'empty' } : { kind: 'inline', bytes };
+  const object = objectOf(tables, row);
   return {
     kind: 'object',
-    digest: toHex(objectDigest(tables, payload)),
-    blockHashes: blockCount(tables.header.hash, u64(tables.objects.size, payload)),
+    digest: toHex(objectDigest(tables, object)),
+    blockHashes: blockCount(tables.header.hash, u64(tables.objects.size, object)),
   };
 }
 

@@ -2,18 +2,9 @@
 import { toHex } from '../../src/base/bytes.ts';
 import { ENOENT, errnoName, isErrno } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
-import { objectDigest } from '../../src/manifest/lookup.ts';
-import {
-  inodeCount,
-  type ManifestTables,
-  NONE,
-  objectCount,
-  PAYLOAD_INLINE,
-  S_IFREG,
-  u64,
-} from '../../src/manifest/tables.ts';
+import { objectDigest, objectOf } from '../../src/manifest/lookup.ts';
+import { inodeCount, type ManifestTables, objectCount, u64 } from '../../src/manifest/tables.ts';
 import type { Repository } from '../../src/objects/repository.ts';
-import { typeOf } from './inode.ts';
 import type { Output } from './output.ts';
 
 /** Lists every object by digest: digest, size, and how many inodes have it as their content. */
@@ -31,9 +22,8 @@ export function listObjects(tables: ManifestTables, json: boolean, out: Output):
 function inodesOfObjects(tables: ManifestTables): Uint32Array {
   const counts = new Uint32Array(objectCount(tables));
   for (let row = 0; row < inodeCount(tables); row++) {
-    const payload = tables.inodes.payload[row] as number;
-    if (typeOf(tables, row) !== S_IFREG || payload === NONE || payload >= PAYLOAD_INLINE) continue;
-    counts[payload] = (counts[payload] as number) + 1;
+    const object = objectOf(tables, row);
+    if (object >= 0) counts[object] = (counts[object] as number) + 1;
   }
   return counts;
 }

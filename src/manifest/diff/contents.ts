@@ -6,8 +6,8 @@
  */
 import { equalBytes, toHex } from '../../base/bytes.ts';
 import { BLOCK_SIZE, blake3, blockCount, DIGEST_SIZE, digestContent } from '../../base/digest.ts';
-import { blockHashIndex, inlineContent, objectDigest } from '../lookup.ts';
-import { type ManifestTables, NONE, objectCount, PAYLOAD_INLINE, u64 } from '../tables.ts';
+import { blockHashIndex, inlineOf, objectDigest, objectOf } from '../lookup.ts';
+import { type ManifestTables, NONE, objectCount, u64 } from '../tables.ts';
 import type { Fingerprint } from './fingerprint.ts';
 
 /** For each object of `old` the object of `now` with the same digest, or NONE; images of different `hash` share none. */
@@ -94,27 +94,24 @@ export class ContentComparison {
 
   /** True where two regular files have the same content, wherever it lies. */
   same(oldRow: number, newRow: number): boolean {
-    const a = this.#old.inodes.payload[oldRow] as number;
-    const b = this.#new.inodes.payload[newRow] as number;
-    if (a === NONE || b === NONE) return a === b;
-    if (a < PAYLOAD_INLINE && b < PAYLOAD_INLINE) return this.#newObjectOf[a] === b;
+    const [a, b] = [objectOf(this.#old, oldRow), objectOf(this.#new, newRow)];
+    if (a >= 0 && b >= 0) return this.#newObjectOf[a] === b;
     const { size } = this.#old.inodes;
     const other = this.#new.inodes.size;
     if (size[oldRow * 2] !== other[newRow * 2] || size[oldRow * 2 + 1] !== other[newRow * 2 + 1]) return false;
-    if (a < PAYLOAD_INLINE) return isObject(this.#old, a, inlineContent(this.#new, b - PAYLOAD_INLINE));
-    const bytes = inlineContent(this.#old, a - PAYLOAD_INLINE);
-    if (b < PAYLOAD_INLINE) return isObject(this.#new, b, bytes);
-    return equalBytes(bytes, inlineContent(this.#new, b - PAYLOAD_INLINE));
+    const [before, after] = [inlineOf(this.#old, oldRow), inlineOf(this.#new, newRow)];
+    if (before === undefined) return after !== undefined && isObject(this.#old, a, after);
+    return after === undefined ? isObject(this.#new, b, before) : equalBytes(before, after);
   }
 
   /** Adds to a fingerprint what is the same for the same content, wherever it lies in either image. */
   addTo(fingerprint: Fingerprint, tables: ManifestTables, row: number): void {
-    const payload = tables.inodes.payload[row] as number;
-    if (payload === NONE) return;
     const isOld = tables === this.#old;
     const size = u64(tables.inodes.size, row);
-    if (payload >= PAYLOAD_INLINE) {
-      const bytes = inlineContent(tables, payload - PAYLOAD_INLINE);
+    const bytes = inlineOf(tables, row);
+    if (bytes?.length === 0) return;
+    const payload = objectOf(tables, row);
+    if (bytes !== undefined) {
       this.#objectSizes ??= smallSizes(this.#old, this.#new);
       // a hash costs 3 µs
       if (this.#objectSizes[size] === 1) fingerprint.addBytes(blake3(bytes), 0, PREFIX);

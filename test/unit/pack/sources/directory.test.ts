@@ -16,7 +16,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { compareBytes } from '../../../../src/base/bytes.ts';
 import type { CfsError } from '../../../../src/base/error.ts';
 import { S_IFMT } from '../../../../src/manifest/tables.ts';
-import type { SyncSource, SourceEntry } from '../../../../src/pack/source.ts';
+import type { SourceEntry, SyncSource } from '../../../../src/pack/source.ts';
 import { type DirectoryOptions, openDirectorySource } from '../../../../src/pack/sources/directory.ts';
 import { mknod, setTime, setXattr } from '../../../support/libc.ts';
 import { generateTree } from '../../../support/tree-generator.ts';
