@@ -1,15 +1,15 @@
 // Readers of reader-load.mjs as threads of one process. Prints what each gave, a JSON list.
-// Usage: node reader-crowd.mjs READERS SEED MOUNT SOURCE MILLISECONDS
+// Usage: node reader-crowd.mjs READERS SEED MOUNT SOURCE STOP
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 
 const KINDS = ['open', 'hold', 'list', 'map', 'handle'];
-const [readers, seed, mount, source, milliseconds] = process.argv.slice(2);
+const [readers, seed, mount, source, stop] = process.argv.slice(2);
 
 const results = await Promise.all(
   Array.from({ length: Number(readers) }, async (_, i) => {
     const worker = new Worker(new URL('./reader-load.mjs', import.meta.url), {
-      argv: [KINDS[i % KINDS.length], mount, source, milliseconds, String(Number(seed) + i)],
+      argv: [KINDS[i % KINDS.length], mount, source, stop, String(Number(seed) + i)],
       stdout: true,
       trackUnmanagedFds: false,
     });

@@ -1,12 +1,25 @@
-// A reader that never stops: for the time that it is given it does one kind of thing with random files of a mount and
-// compares all that it gets with the source of the image. Prints how often, what went wrong, and the longest time that one
-// step took, as JSON. Usage: node reader-load.mjs KIND MOUNT SOURCE MILLISECONDS SEED
-import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
+// A reader that never stops: until the file STOP exists it does one kind of thing with random files of a mount and compares
+// all that it gets with the source of the image. After some steps it makes the file STOP.begun-SEED; it does that many on
+// the slowest machine. Prints how often, what went wrong, and the longest time that one step took, as JSON.
+// Usage: node reader-load.mjs KIND MOUNT SOURCE STOP SEED
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { nameToHandle, openByHandle } from '../../dist/src/system/file-handle.js';
 
-const [kind, mount, source, milliseconds, seed] = process.argv.slice(2);
+const [kind, mount, source, stop, seed] = process.argv.slice(2);
+const LEAST = 11;
 
 let state = Number(seed) || 1;
 /** A number from 0 to n - 1 (xorshift32). */
@@ -113,7 +126,7 @@ const steps = {
 const errors = [];
 let count = 0;
 let longest = 0;
-for (const end = Date.now() + Number(milliseconds); Date.now() < end && errors.length < 10; count++) {
+while (errors.length < 10 && (count < LEAST || !existsSync(stop))) {
   const began = performance.now();
   try {
     steps[kind]();
@@ -121,5 +134,6 @@ for (const end = Date.now() + Number(milliseconds); Date.now() < end && errors.l
     errors.push(`${kind}: ${error.message}`);
   }
   longest = Math.max(longest, performance.now() - began);
+  if (++count === LEAST) writeFileSync(`${stop}.begun-${seed}`, '');
 }
 process.stdout.write(JSON.stringify({ kind, count, errors, longest: Math.round(longest) }));
