@@ -4,7 +4,12 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { rolldown } from 'rolldown';
 
 const dist = new URL('../dist/', import.meta.url).pathname;
-const shared = { platform: 'node', external: /^(?!\.|\/|cbor-x|commander)/ };
+const shared = {
+  platform: 'node',
+  external: /^(?!\.|\/|cbor-x|commander)/,
+  // what node would get of it loads a native module for strings, of which an image has five
+  resolve: { alias: { 'cbor-x$': new URL('../node_modules/cbor-x/index.js', import.meta.url).pathname } },
+};
 
 // processes and threads: one file each, at a place that does not move with its module
 const { PROGRAMS, FORMER_SERVER } = await import(`${dist}src/base/installation.js`);
@@ -16,12 +21,14 @@ for (const [name, module] of Object.entries(PROGRAMS)) {
 }
 writeFileSync(FORMER_SERVER, "import '../../libexec/cfs-serve.js';\n");
 
-// command-line tools: what they share, and what only some commands need, in files of its own
+// command-line tools: one file each, and what only some of its commands need in files of its own. They share none: to find and
+// read a file takes as long as to compile 50 KB of what was read and is not called
 const tools = ['cfs-mkimage', 'cfs-mount', 'cfs-info', 'cfs-repo', 'cfs-checkpoint', 'mount.cfs', 'compare-trees'];
 const moduleOf = (tool) => (tool === 'compare-trees' ? 'compare/compare-trees' : tool);
-const input = Object.fromEntries(tools.map((tool) => [`tools/${tool}-main`, `${dist}tools/${moduleOf(tool)}.js`]));
-const bundle = await rolldown({ ...shared, input });
-await bundle.write({ dir: dist, format: 'esm', sourcemap: true, chunkFileNames: 'chunks/[name]-[hash].js' });
+for (const tool of tools) {
+  const bundle = await rolldown({ ...shared, input: { [`tools/${tool}-main`]: `${dist}tools/${moduleOf(tool)}.js` } });
+  await bundle.write({ dir: dist, format: 'esm', sourcemap: true, chunkFileNames: 'chunks/[name]-[hash].js' });
+}
 
 // what people start is a file that any node can read: it says which node is needed, or goes on to the program
 const [, major, minor] = /^>=(\d+)\.(\d+)$/.exec(
