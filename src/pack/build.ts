@@ -54,8 +54,9 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
   const { repository } = options;
   const lock = await lockForWriting(repository, options.signal, options.onWait);
   const prefix = `${randomBytes(8).toString('hex')}-`;
+  let cache: FileCache | undefined;
   try {
-    const cache = new FileCache(repository, {
+    cache = new FileCache(repository, {
       source: source.name,
       prefix,
       rehash: options.rehash,
@@ -98,6 +99,7 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
       registered: options.register,
     };
   } finally {
+    cache?.close();
     removeTemporaries(repository, prefix);
     lock.release();
   }

@@ -5,6 +5,7 @@
  */
 import { closeSync, fstatSync, readFileSync, writeFileSync } from 'node:fs';
 import type { ContentDigest } from '../base/digest.ts';
+import { errnoOf } from '../base/errno.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { isRegular, type StoreDirectory } from '../store/store-directory.ts';
 import { decodeFileCache, FileTable } from './file-cache-format.ts';
@@ -38,6 +39,8 @@ export class FileCache {
   readonly #known: FileTable | undefined;
   readonly #seen: FileTable;
   readonly #settledMs: number;
+  /** The repository's directory, from the first look for an object on. */
+  #root: StoreDirectory | undefined;
   /** The objects that `#known` names, and what is known of each. */
   readonly objects: ObjectCheck | undefined;
 
@@ -64,7 +67,19 @@ export class FileCache {
   #isStored(row: number, content: ContentDigest): boolean {
     const known = this.objects?.found[row];
     if (known !== ObjectState.unknown) return known === ObjectState.stored;
-    return this.#repository.size(content.digest) === content.size;
+    const root = this.#openRoot();
+    return root !== undefined && this.#repository.sizeIn(root, content.digest) === content.size;
+  }
+
+  /** Undefined where it cannot be opened now: files are read then. */
+  #openRoot(): StoreDirectory | undefined {
+    try {
+      this.#root ??= this.#repository.enter();
+      return this.#root;
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error;
+      return undefined;
+    }
   }
 
   /** Whether a file with this stamp, if it is read from now on, may be remembered by it. */
@@ -100,6 +115,11 @@ export class FileCache {
     } catch {
       // files are read next time; what is left of the temporary file goes with the others of this run
     }
+  }
+
+  close(): void {
+    this.#root?.close();
+    this.#root = undefined;
   }
 
   get #name(): string {

@@ -29,10 +29,10 @@ export class LocalRepository implements Repository {
   readonly uuid: string;
   readonly hash: HashAlgorithm;
   readonly #objects: string;
-  /** `objects/ab/cdef…` and NUL, whose digits change with each use. */
+  /** The path of an object and NUL, whose digits change with each use. */
   readonly #nativePath: Buffer;
-  /** Where `objects/` begins in it. */
-  readonly #relative: number;
+  /** The end of it: `objects/ab/cdef…` and NUL. */
+  readonly #belowRoot: Buffer;
   readonly #directory: number;
   readonly #place: Place | undefined;
 
@@ -50,7 +50,7 @@ export class LocalRepository implements Repository {
     this.hash = meta.hash;
     this.#objects = `${path}/objects/`;
     this.#nativePath = pathBytes(`${this.objectPath(new Uint8Array(DIGEST_SIZE))}\0`);
-    this.#relative = pathBytes(path).length + 1;
+    this.#belowRoot = this.#nativePath.subarray(pathBytes(path).length + 1);
   }
 
   /** The file of the object, whether it exists or not. */
@@ -156,7 +156,8 @@ export class LocalRepository implements Repository {
   }
 
   #openObject(digest: Uint8Array, how: typeof READ_OBJECT): number | Errno {
-    const path = this.#pathOf(digest).subarray(this.#relative);
+    this.#pathOf(digest);
+    const path = this.#belowRoot;
     const kept = this.#directory < 0 ? ENOENT : openBeneath(this.#directory, path, how);
     if (!isErrno(kept)) return kept;
     const root = openAt(AT_FDCWD, pathBytes(this.path), NAME_DIRECTORY);
@@ -175,13 +176,13 @@ export class LocalRepository implements Repository {
 
   glance(digest: Uint8Array, out: FileVersion): 0 | Errno {
     const path = this.#pathOf(digest);
-    const kept = this.#directory < 0 ? ENOENT : fileVersion(path.subarray(this.#relative), out, this.#directory);
+    const kept = this.#directory < 0 ? ENOENT : fileVersion(this.#belowRoot, out, this.#directory);
     if (kept === 0) return 0;
     const result = fileVersion(path, out);
     return result === 0 || kept === ENOENT ? result : kept;
   }
 
-  /** The object's path with its NUL; valid until the next call. */
+  /** The object's path with its NUL; valid until the next call, as what `#belowRoot` holds then. */
   #pathOf(digest: Uint8Array): Buffer {
     const path = this.#nativePath;
     const end = path.length - 1;
@@ -191,15 +192,25 @@ export class LocalRepository implements Repository {
   }
 
   size(digest: Uint8Array): number | Errno {
-    const fd = this.#openObject(digest, NAME_OBJECT);
-    // behind a link in place of a directory there is nothing that anybody opens
-    if (fd === ELOOP) return 0;
-    if (isErrno(fd)) return fd;
-    const stat = statFd(fd);
-    closeFd(fd);
-    if (isErrno(stat)) return stat;
-    return isRegular(stat) ? stat.size : 0;
+    return sizeOf(this.#openObject(digest, NAME_OBJECT));
   }
+
+  /** As `size`, for who looks for many: `root` is what `enter` gave. */
+  sizeIn(root: StoreDirectory, digest: Uint8Array): number | Errno {
+    this.#pathOf(digest);
+    return sizeOf(openBeneath(root.fd, this.#belowRoot, NAME_OBJECT));
+  }
+}
+
+/** That of an object which was opened by its name, and is closed. */
+function sizeOf(fd: number | Errno): number | Errno {
+  // behind a link in place of a directory there is nothing that anybody opens
+  if (fd === ELOOP) return 0;
+  if (isErrno(fd)) return fd;
+  const stat = statFd(fd);
+  closeFd(fd);
+  if (isErrno(stat)) return stat;
+  return isRegular(stat) ? stat.size : 0;
 }
 
 const storeError = (message: string, cause?: unknown): CfsError => new CfsError('store', message, { cause });
