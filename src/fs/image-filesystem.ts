@@ -1,5 +1,5 @@
 /** The file system of an image: tables for who is where, an object store for what is in the files. */
-import { closeSync, readSync } from 'node:fs';
+import { readSync } from 'node:fs';
 import { equalBytes, printable } from '../base/bytes.ts';
 import { BLOCK_SIZE as HASHED_BLOCK } from '../base/digest.ts';
 import {
@@ -40,6 +40,7 @@ import { inodeCount, type ManifestTables, objectCount, S_IFLNK, S_IFMT, S_IFREG,
 import type { ObjectName, Proof } from '../objects/repository.ts';
 import { BY_BLOCKS } from '../objects/whole-objects.ts';
 import type { FileVersion } from '../system/file-status.ts';
+import { closeFd } from '../system/syscall.ts';
 import { type Caller, mayListTrusted, UNKNOWN_CALLER } from './caller.ts';
 import type {
   Attributes,
@@ -283,7 +284,7 @@ export class ImageFilesystem implements Filesystem {
   }
 
   release(_ino: number, handle: number): void {
-    if (handle !== NO_DESCRIPTOR) closeSync(handle);
+    if (handle !== NO_DESCRIPTOR) closeFd(handle);
   }
 
   seek(ino: number, offset: number, hole: boolean): number | Errno {

@@ -7,11 +7,12 @@
  * without FOPEN_KEEP_CACHE; while an inode has any file open, every further open uses the same backing id; an inode is read
  * either by passthrough or through the page cache, never both at once. The id outlives the descriptor.
  */
-import { fstatSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { EIO, type Errno, isErrno } from '../base/errno.ts';
 import { fileIdentity } from '../base/file-identity.ts';
 import type { Filesystem, OpenFile } from '../fs/filesystem.ts';
+import { emptyFileVersion, type FileVersion, fileVersionOf } from '../system/file-status.ts';
+import { systemError } from '../system/libc.ts';
 import { SharedMutex } from '../system/shared-mutex.ts';
 import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FOPEN_PASSTHROUGH } from './abi.ts';
 
@@ -105,6 +106,7 @@ export class OpenFiles {
   readonly #identity: Uint32Array;
   /** LISTED, AGAIN, INHERITED of each slot. */
   readonly #marks: Uint8Array;
+  readonly #version: FileVersion = emptyFileVersion();
 
   /**
    * @param registry undefined where passthrough cannot be had: every file is read through this process
@@ -157,12 +159,18 @@ export class OpenFiles {
     if (isErrno(file)) return file;
     if (this.#registry === undefined) return this.#cached(file);
     // asked before the mutex is held: a file system that does not answer must not hold up the others
-    const identity = file.fd < 0 ? 0 : fileIdentity(fstatSync(file.fd));
+    const identity = file.fd < 0 ? 0 : this.#identityOf(file.fd);
     const backingId = this.#mutex.hold(() => this.#acquire(file, identity, this.#registry as BackingRegistry));
     if (backingId === THROUGH_CACHE) return this.#cached(file);
     this.#fs.release(nodeid, file.handle);
     if (isErrno(backingId)) return backingId;
     return { low: PASSTHROUGH_HANDLE, high: file.slot, flags: PASSTHROUGH_FLAGS, backingId };
+  }
+
+  #identityOf(fd: number): number {
+    const result = fileVersionOf(fd, this.#version);
+    if (isErrno(result)) throw systemError(result, 'fstat', String(fd));
+    return fileIdentity(this.#version);
   }
 
   /** @param again the process that served the mount before may have released it already: it is not counted twice */

@@ -1,10 +1,11 @@
 /** Is the content of this open file what its name says? */
-import { fstatSync, type Stats } from 'node:fs';
 import { equalBytes, toHex } from '../base/bytes.ts';
 import { blake3, createDigest, type HashAlgorithm } from '../base/digest.ts';
 import { ENODATA, type Errno, errnoName, isErrno } from '../base/errno.ts';
 import { reasonOf } from '../base/error.ts';
+import { emptyFileVersion, type FileVersion, fileVersionOf } from '../system/file-status.ts';
 import { lacksVerity, type VerityDigest } from '../system/fsverity.ts';
+import { systemError } from '../system/libc.ts';
 import { chunkBuffer, readContent, readUpTo, sinkOf, watched } from './read-content.ts';
 import type { Repository } from './repository.ts';
 
@@ -13,7 +14,7 @@ export const UNREADABLE = 'it cannot be read';
 export const UNSEALED = 'it is not sealed';
 
 /**
- * Hashes `fd` whole and compares.
+ * Hashes `fd` whole and compares. Its shape is the caller's: `shapeProblem`.
  * @returns why the file is not the object, or undefined where it is
  */
 export function verifyObject(
@@ -23,8 +24,6 @@ export function verifyObject(
   size: number,
 ): string | undefined {
   return unlessUnreadable(() => {
-    const problem = checkShape(fd, size);
-    if (problem !== undefined) return problem;
     const actual = digestOf(fd, algorithm, size);
     if (actual === undefined) return 'it became shorter while it was read';
     if (equalBytes(actual, digest)) return undefined;
@@ -53,7 +52,17 @@ export function checkMeasured(
 
 /** The checks that cost one fstat: also made where contents are not verified. */
 export function checkShape(fd: number, size: number): string | undefined {
-  return unlessUnreadable(() => shapeProblem(fstatSync(fd), size));
+  return unlessUnreadable(() => shapeProblem(versionOf(fd, emptyFileVersion()), size));
+}
+
+/**
+ * fstat(2) of an open object, into `out`.
+ * @throws a `systemError`
+ */
+export function versionOf(fd: number, out: FileVersion): FileVersion {
+  const result = fileVersionOf(fd, out);
+  if (isErrno(result)) throw systemError(result, 'fstat', String(fd));
+  return out;
 }
 
 /** What `check` finds; that the file cannot be read, where its file system says so, as when it died after the file was opened. */
@@ -66,8 +75,8 @@ export function unlessUnreadable<T>(check: () => T): T | string {
 }
 
 /** `checkShape` of a file whose status is known. */
-export function shapeProblem(stat: Stats, size: number): string | undefined {
-  if (!stat.isFile()) return 'it is not a regular file';
+export function shapeProblem(stat: Pick<FileVersion, 'isFile' | 'size'>, size: number): string | undefined {
+  if (!stat.isFile) return 'it is not a regular file';
   if (stat.size === size) return undefined;
   return `it is ${stat.size < size ? 'truncated' : 'grown'}: ${stat.size} bytes instead of ${size}`;
 }

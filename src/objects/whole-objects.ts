@@ -2,7 +2,7 @@
  * The objects of one image in several repositories: found in the order of the repositories, verified as
  * the mount asks, opened. State is shared between the threads of a mount.
  */
-import { closeSync, fstatSync, type Stats } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { EIO, EMFILE, ENFILE, ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { fileIdentity } from '../base/file-identity.ts';
 import type { Log } from '../base/log.ts';
@@ -13,7 +13,15 @@ import { type MeasureVerity, measureVerity } from '../system/fsverity.ts';
 import { openFilesLimit } from '../system/resource-limits.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
 import type { ObjectName, Proof, Repository, WholeMode } from './repository.ts';
-import { checkMeasured, checkShape, shapeProblem, UNSEALED, unlessUnreadable, verifyObject } from './verify.ts';
+import {
+  checkMeasured,
+  checkShape,
+  shapeProblem,
+  UNSEALED,
+  unlessUnreadable,
+  verifyObject,
+  versionOf,
+} from './verify.ts';
 
 const PROOFS: readonly (Proof | undefined)[] = [undefined, 'hashed', 'measured'];
 
@@ -73,6 +81,9 @@ export class ObjectStore {
   readonly #status: FileVersion = emptyFileVersion();
   /** The kernel gives the lowest free number: where one is as high as this, files are short. */
   readonly #highest: number;
+  /** Of the open file that is looked at, and again after that. */
+  readonly #before: FileVersion = emptyFileVersion();
+  readonly #after: FileVersion = emptyFileVersion();
 
   /**
    * @param mode with `auto` and `fsverity` the objects are named by their fs-verity digests
@@ -160,7 +171,7 @@ export class ObjectStore {
   #check(fd: number, object: ObjectName, repository: Repository): string | typeof BY_BLOCKS | undefined {
     if (fd >= this.#highest && this.#mode !== 'fsverity') return checkShape(fd, object.size) ?? BY_BLOCKS;
     if (this.#mode === 'off') return checkShape(fd, object.size);
-    const stat = fstatSync(fd);
+    const stat = versionOf(fd, this.#before);
     // what was hashed is not measured, and what was measured is measured again: that costs less than to look whether it is needed,
     // and the seal itself is what the mount relies on
     if (this.#isHashed(object.index, stat)) return undefined;
@@ -177,7 +188,7 @@ export class ObjectStore {
     return problem;
   }
 
-  #checkHash(fd: number, object: ObjectName, repository: Repository, stat: Stats): string | undefined {
+  #checkHash(fd: number, object: ObjectName, repository: Repository, stat: FileVersion): string | undefined {
     // one thread hashes, the others wait for it rather than do the same
     while (Atomics.compareExchange(this.#busy, object.index, IDLE, HASHING) !== IDLE) {
       Atomics.wait(this.#busy, object.index, HASHING);
@@ -185,7 +196,7 @@ export class ObjectStore {
     }
     const started = Date.now();
     try {
-      const problem = verifyObject(fd, repository.hash, object.digest, object.size);
+      const problem = shapeProblem(stat, object.size) ?? verifyObject(fd, repository.hash, object.digest, object.size);
       if (problem !== undefined) return problem;
       this.#remember(object.index, fd, stat, started, 'hashed');
       return undefined;
@@ -195,12 +206,12 @@ export class ObjectStore {
     }
   }
 
-  #isHashed(index: number, stat: Pick<Stats, 'dev' | 'ino' | 'ctimeMs'>): boolean {
+  #isHashed(index: number, stat: FileVersion): boolean {
     return PROOFS[this.#proof[index] as number] === 'hashed' && this.#isVerified(index, stat);
   }
 
   /** A file is the one that was verified while inode and ctime are the same: writing, truncating, replacing and renaming change one of them. */
-  #isVerified(index: number, stat: Pick<Stats, 'dev' | 'ino' | 'ctimeMs'>): boolean {
+  #isVerified(index: number, stat: FileVersion): boolean {
     return this.#ctime[index] === stat.ctimeMs && this.#identity[index] === fileIdentity(stat);
   }
 
@@ -208,8 +219,8 @@ export class ObjectStore {
    * Not remembered where the file changed while it was hashed, or so shortly before `started` that a change after
    * it could have the same ctime.
    */
-  #remember(index: number, fd: number, before: Stats, started: number, proof: Proof): void {
-    if (fstatSync(fd).ctimeMs !== before.ctimeMs || !isCtimeSettled(before.ctimeMs, started)) return;
+  #remember(index: number, fd: number, before: FileVersion, started: number, proof: Proof): void {
+    if (versionOf(fd, this.#after).ctimeMs !== before.ctimeMs || !isCtimeSettled(before.ctimeMs, started)) return;
     this.#proof[index] = PROOFS.indexOf(proof);
     this.#identity[index] = fileIdentity(before);
     this.#ctime[index] = before.ctimeMs;

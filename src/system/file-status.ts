@@ -46,8 +46,10 @@ export function fileVersion(path: Uint8Array, out: FileVersion, dir: number = AT
   return version(dir, path, AT_SYMLINK_NOFOLLOW, out);
 }
 
-/** As `fileVersion`, of an open file. */
-export const fileVersionOf = (fd: number, out: FileVersion): 0 | Errno => version(fd, EMPTY_NAME, AT_EMPTY_PATH, out);
+const NUL: Buffer = Buffer.alloc(1);
+
+/** As `fileVersion`, of an open file, at half the price of node's fstat. */
+export const fileVersionOf = (fd: number, out: FileVersion): 0 | Errno => version(fd, NUL, AT_EMPTY_PATH, out);
 
 function version(dir: number, path: Uint8Array, flags: number, out: FileVersion): 0 | Errno {
   const result = statxFn(dir, path, flags, STATX_VERSION, statxBytes);
@@ -128,9 +130,10 @@ const fstatfsFn = native('int fstatfs(int fd, void *result)');
 
 /** fstatfs(2). */
 export function statFileSystem(fd: number): FileSystemStat | Errno {
-  // struct statfs of asm-generic: f_type is its first word, f_fsid the eighth
-  const bytes = Buffer.alloc(256);
-  const result = fstatfsFn(fd, bytes);
+  const result = fstatfsFn(fd, statfsBytes);
   if (result < 0) return asErrno(result);
-  return { type: bytes.readUInt32LE(0), id: [bytes.readUInt32LE(56), bytes.readUInt32LE(60)] };
+  // struct statfs of asm-generic: f_type is its first word, f_fsid the eighth
+  return { type: statfsBytes.readUInt32LE(0), id: [statfsBytes.readUInt32LE(56), statfsBytes.readUInt32LE(60)] };
 }
+/** Larger than any struct statfs. */
+const statfsBytes: Buffer = Buffer.alloc(256);

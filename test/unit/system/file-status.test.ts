@@ -1,8 +1,8 @@
-import { lstatSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { closeSync, lstatSync, mkdirSync, openSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { ENOENT, ENOTDIR } from '../../../src/base/errno.ts';
+import { EBADF, ENOENT, ENOTDIR } from '../../../src/base/errno.ts';
 import { fileIdentity } from '../../../src/base/file-identity.ts';
-import { emptyFileVersion, fileVersion } from '../../../src/system/file-status.ts';
+import { emptyFileVersion, fileVersion, fileVersionOf } from '../../../src/system/file-status.ts';
 import { useScratch } from '../store/scratch.ts';
 
 const at = useScratch();
@@ -28,6 +28,16 @@ describe('fileVersion()', () => {
       expect(fileIdentity(out)).toBe(fileIdentity(expected));
     },
   );
+
+  test.each(['file', 'directory', '/dev/null'])('gives the same for an open descriptor of %s', (name) => {
+    const path = name.startsWith('/') ? name : at(name);
+    const [named, opened] = [emptyFileVersion(), emptyFileVersion()];
+    const fd = openSync(path, 'r');
+    expect([fileVersion(native(path), named), fileVersionOf(fd, opened)]).toEqual([0, 0]);
+    closeSync(fd);
+    expect(opened).toEqual(named);
+    expect(fileVersionOf(-1, opened)).toBe(EBADF);
+  });
 
   test('gives the error of what is not there', () => {
     expect(fileVersion(native(at('missing')), emptyFileVersion())).toBe(ENOENT);
