@@ -6,7 +6,7 @@
 import { availableParallelism } from 'node:os';
 import { EAGAIN, EINTR, ENODEV, ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { systemError } from '../system/libc.ts';
-import { read, setNonblocking, waitReadable, write } from '../system/syscall.ts';
+import { isReadable, read, setNonblocking, waitReadable, write } from '../system/syscall.ts';
 import { OUT_HEADER_SIZE } from './abi.ts';
 
 /** Looks at an empty queue before the thread sleeps, 0.7 µs each. With one processor looking would only keep the reader from running. */
@@ -50,6 +50,11 @@ export class RequestQueue {
         // ENOENT: the request was interrupted before it was read
       } else if (result !== EINTR && result !== ENOENT) throw systemError(result, 'read', '/dev/fuse');
     }
+  }
+
+  /** Whether `next` would return at once. */
+  get isWaiting(): boolean {
+    return isReadable(this.#fd);
   }
 
   #sleep(): void {

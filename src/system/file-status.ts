@@ -46,10 +46,8 @@ export function fileVersion(path: Uint8Array, out: FileVersion, dir: number = AT
   return version(dir, path, AT_SYMLINK_NOFOLLOW, out);
 }
 
-const NUL: Buffer = Buffer.alloc(1);
-
 /** As `fileVersion`, of an open file, at half the price of node's fstat. */
-export const fileVersionOf = (fd: number, out: FileVersion): 0 | Errno => version(fd, NUL, AT_EMPTY_PATH, out);
+export const fileVersionOf = (fd: number, out: FileVersion): 0 | Errno => version(fd, EMPTY_NAME, AT_EMPTY_PATH, out);
 
 function version(dir: number, path: Uint8Array, flags: number, out: FileVersion): 0 | Errno {
   const result = statxFn(dir, path, flags, STATX_VERSION, statxBytes);

@@ -104,9 +104,18 @@ const pollfd = Buffer.alloc(8);
 
 /** poll(2): waits until `fd` can be read, or fails. */
 export function waitReadable(fd: number): void {
+  poll(fd, -1);
+}
+
+/** poll(2): whether `fd` can be read now, or fails. */
+export function isReadable(fd: number): boolean {
+  return poll(fd, 0) > 0;
+}
+
+function poll(fd: number, timeoutMs: number): number {
   pollfd.writeInt32LE(fd, 0);
   pollfd.writeInt32LE(POLLIN, 4);
-  pollFn(pollfd, 1, -1);
+  return pollFn(pollfd, 1, timeoutMs);
 }
 
 const F_GETFL = 3;

@@ -13,6 +13,7 @@ import { OpenFileJournal } from '../../fuse/open-file-journal.ts';
 import { OpenFiles } from '../../fuse/open-files.ts';
 import { RequestQueue } from '../../fuse/request-queue.ts';
 import { type TraceOptions, traced } from '../../fuse/request-trace.ts';
+import { warmUp } from '../../fuse/warm-up.ts';
 import { attachTables, type SharedTables } from '../../manifest/tables.ts';
 import { koffi } from '../../system/libc.ts';
 import { Counters } from '../counters.ts';
@@ -109,8 +110,10 @@ function serve(message: ServeMessage): void {
   const tables = attachTables(message.tables);
   const events = new ReadingEvents(message.events);
   let isAheadWanted = false;
+  let isWarmingUp = false;
   const counters = new Counters(message.counters, message.thread);
   const fs = servedFilesystem(message, tables, log, counters, (event, value) => {
+    if (isWarmingUp) return;
     events.tell(event, value);
     if (isAheadWanted || event !== 'opened' || events.openings < ENOUGH_OPENINGS) return;
     isAheadWanted = true;
@@ -136,14 +139,21 @@ function serve(message: ServeMessage): void {
     },
     counters,
   );
+  const queue = new RequestQueue(fd);
   report({ type: 'serving' });
   try {
+    // the others start while this one has the turn
+    if (message.thread === 0) {
+      isWarmingUp = true;
+      warmUp(fs, dispatcher.reply, () => queue.isWaiting);
+      isWarmingUp = false;
+    }
     const pathOf = (ino: number): string | undefined => fs.pathOf(ino);
     const trace: TraceOptions = { log: (line) => log(line, 'debug'), thread: message.thread, pathOf };
     const serveOne = message.debug
       ? traced(dispatcher, opcodeName, trace)
       : (length: number): number => dispatcher.serve(length);
-    serveQueue(new RequestQueue(fd), dispatcher, turn, serveOne, () => table.end(message.thread));
+    serveQueue(queue, dispatcher, turn, serveOne, () => table.end(message.thread));
     report({ type: 'ended' });
     if (message.end !== undefined) letGoOfMount(message.end, message.leaseFiles);
   } finally {
