@@ -5,13 +5,14 @@ import { constants } from 'node:os';
 import { Command, CommanderError, Help } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
 import { errnoOf } from '../src/base/errno.ts';
-import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
+import { CfsError, type ErrorKind, reasonOf, withHint } from '../src/base/error.ts';
 import { version } from '../src/base/installation.ts';
 import { jsonOf } from '../src/base/json-text.ts';
 import { limitReason } from '../src/base/limits.ts';
 import { shownText } from '../src/base/path-text.ts';
 import { suggestion } from '../src/base/suggest.ts';
 import { makeArgumentsExact } from '../src/system/exact-words.ts';
+import { hintOf } from './hint-words.ts';
 
 /**
  * Exit statuses, the table of the README. 1, 2, 4 and 32 are those of mount(8).
@@ -187,9 +188,10 @@ function report(name: string, error: unknown, mountWords: readonly ErrorKind[]):
       : kind === 'system'
         ? [(error as Error).message, limitReason(error) ?? []].flat().join(': ')
         : `internal error: ${reasonOf(error)}. This is a bug of ${name}; CFS_DEBUG=1 shows where.`;
-  printError(name, message);
+  const hint = error instanceof CfsError ? hintOf(error) : undefined;
+  printError(name, withHint(message, hint));
   if (process.env['CFS_DEBUG'] === '1' && error instanceof Error) process.stderr.write(`${lines(error.stack ?? '')}\n`);
-  if (process.argv.includes('--json')) printJson({ error: { kind, message, status } });
+  if (process.argv.includes('--json')) printJson({ error: { kind, message, hint, status } });
   return status;
 }
 

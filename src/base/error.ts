@@ -14,16 +14,41 @@
  */
 export type ErrorKind = 'usage' | 'source' | 'image' | 'store' | 'mount' | 'system' | 'interrupted';
 
-/** An error with a complete message: what could not be done, on what, why, and what to do about it. */
+/** What a CfsError may have besides its message. */
+export interface ErrorDetails {
+  readonly cause?: unknown;
+  readonly hint?: string | undefined;
+}
+
+/**
+ * An error with a complete message: what could not be done, on what, and why. It names no command and no option of a
+ * command line.
+ */
 export class CfsError extends Error {
   readonly kind: ErrorKind;
+  /**
+   * What to do about it: sentences. A word in backquotes is a function or an option of the library; the tools put
+   * their own commands and options in its place (tools/hint-words.ts).
+   */
+  readonly hint: string | undefined;
 
-  constructor(kind: ErrorKind, message: string, options?: { cause?: unknown }) {
+  constructor(kind: ErrorKind, message: string, { hint, ...options }: ErrorDetails = {}) {
     super(message, options);
     this.name = 'CfsError';
     this.kind = kind;
+    this.hint = hint;
   }
 }
+
+/** A message and what to do about it, as one text. */
+export function withHint(message: string, hint: string | undefined): string {
+  if (hint === undefined) return message;
+  return `${message}${/[.!?]$/.test(message) ? '' : '.'} ${hint}`;
+}
+
+/** A call of the library for a hint: `registerImage("/store", "/srv/a.cfs")`, in backquotes. */
+export const callText = (name: string, ...args: readonly unknown[]): string =>
+  `\`${name}(${args.map((argument) => JSON.stringify(argument)).join(', ')})\``;
 
 /** The reason in a thrown value, without node's decoration: "no such file or directory" rather than "ENOENT: …, open '…'". */
 export function reasonOf(error: unknown): string {

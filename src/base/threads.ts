@@ -8,11 +8,10 @@ const NO_ROOM: ReadonlySet<string | undefined> = new Set(['ERR_WORKER_INIT_FAILE
 export function threadError(error: unknown): Error {
   const { code, message } = error as NodeJS.ErrnoException;
   if (!NO_ROOM.has(code)) return error instanceof Error ? error : new Error(String(error));
-  return new CfsError(
-    'system',
-    `Cannot start another thread: ${message}. The limits of processes (ulimit -u, TasksMax= of a unit, --pids-limit of a container) or of memory are too low; fewer threads need less: --threads, --jobs.`,
-    { cause: error },
-  );
+  return new CfsError('system', `Cannot start another thread: ${message}`, {
+    hint: 'The limits of processes (ulimit -u, TasksMax= of a unit, pids.max of a container) or of memory are too low; fewer threads need less: `threads`, `jobs`.',
+    cause: error,
+  });
 }
 
 /**

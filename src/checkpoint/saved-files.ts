@@ -37,7 +37,7 @@ export function parseSavedFiles(json: string, from: string): SavedFile[] {
   } catch {
     return fail('it is not JSON');
   }
-  if (list?.format !== FORMAT || !Array.isArray(list.files)) return fail("it is none of 'cfs-checkpoint prepare'");
+  if (list?.format !== FORMAT || !Array.isArray(list.files)) return fail('it is none of a checkpoint');
   if (list.version !== FORMAT_VERSION) {
     return fail(`it has ${versionText(list.version)}; this program knows version ${FORMAT_VERSION}`);
   }

@@ -20,13 +20,13 @@ export function openDevice(): number {
     return openSync(DEVICE, constants.O_RDWR);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    const advice =
+    const hint =
       code === 'ENOENT'
         ? "Load the module ('modprobe fuse'); in a container pass the device in."
         : code === 'EACCES' || code === 'EPERM'
           ? "Run as root, or let every user open it, as Debian's package fuse3 does: 'chmod 0666 /dev/fuse' as root."
           : 'Is FUSE in the kernel?';
-    throw new CfsError('mount', `Cannot open ${DEVICE}: ${reasonOf(error)}. ${advice}`, { cause: error });
+    throw new CfsError('mount', `Cannot open ${DEVICE}: ${reasonOf(error)}`, { hint, cause: error });
   }
 }
 

@@ -52,13 +52,16 @@ export async function mountKernel(options: KernelMountOptions): Promise<KernelMo
   const result = mount(options.source, options.mountpoint, `fuse.${SUBTYPE}`, flagsOf(options), dataOf(options, fd));
   if (!isErrno(result)) return { fd, helper: false };
   closeSync(fd);
-  throw new CfsError('mount', `Cannot mount on ${options.mountpoint}: ${mountReason(result)}`);
+  throw new CfsError('mount', `Cannot mount on ${options.mountpoint}: ${mountReason(result)}`, {
+    hint: result === EPERM ? PRIVILEGES : undefined,
+  });
 }
 
+const UNSHARE = "'unshare --user --map-root-user --mount'";
+const PRIVILEGES = `Mounting needs CAP_SYS_ADMIN: in a container, give it that; as an ordinary user, try ${UNSHARE}.`;
+
 function mountReason(errno: Errno): string {
-  if (errno === EPERM) {
-    return "operation not permitted. Mounting needs CAP_SYS_ADMIN: in a container, give it that; as an ordinary user, try 'unshare --user --map-root-user --mount'.";
-  }
+  if (errno === EPERM) return 'operation not permitted';
   if (errno === EBUSY) return 'it is busy';
   if (errno === EINVAL) return 'the kernel refuses the options (EINVAL)';
   return errnoName(errno);
@@ -108,7 +111,9 @@ async function mountByHelper(options: KernelMountOptions): Promise<KernelMount> 
   try {
     // this process's copy of their end is closed before waiting: a helper that sends nothing is then seen as the end
     const failure = await runHelper(options, theirs).finally(() => closeSync(theirs));
-    if (failure !== undefined) throw new CfsError('mount', `Cannot mount on ${options.mountpoint}: ${failure}`);
+    if (failure !== undefined) {
+      throw new CfsError('mount', `Cannot mount on ${options.mountpoint}: ${failure.reason}`, { hint: failure.hint });
+    }
     const fd = receiveFd(own);
     if (isErrno(fd)) {
       throw new CfsError(
@@ -122,7 +127,13 @@ async function mountByHelper(options: KernelMountOptions): Promise<KernelMount> 
   }
 }
 
-function runHelper(options: KernelMountOptions, socket: number): Promise<string | undefined> {
+/** Why there is no mount, and what to do about it. */
+interface HelperFailure {
+  readonly reason: string;
+  readonly hint?: string;
+}
+
+function runHelper(options: KernelMountOptions, socket: number): Promise<HelperFailure | undefined> {
   return new Promise((resolve) => {
     const [program, args] = exactCommand(FUSERMOUNT, ['-o', helperOptions(options), '--', options.mountpoint]);
     const child = spawn(program, args, {
@@ -137,18 +148,21 @@ function runHelper(options: KernelMountOptions, socket: number): Promise<string 
       const missing = error.code === 'ENOENT';
       resolve(
         missing
-          ? `${FUSERMOUNT} is not installed (Debian: package fuse3), and only root may mount without it. Or use 'unshare --user --map-root-user --mount'.`
-          : error.message,
+          ? {
+              reason: `${FUSERMOUNT} is not installed, and only root may mount without it`,
+              hint: `Install it (Debian: package fuse3), or use ${UNSHARE}.`,
+            }
+          : { reason: error.message },
       );
     });
     child.on('close', (code) => resolve(code === 0 ? undefined : helperReason(text.trim(), code)));
   });
 }
 
-function helperReason(text: string, code: number | null): string {
-  if (text === '') return `${FUSERMOUNT} failed with status ${code}`;
-  const advice = /\/dev\/fuse: Permission denied/.test(text) ? " As root: 'chmod 0666 /dev/fuse'." : '';
-  return `${text}.${advice}`;
+function helperReason(text: string, code: number | null): HelperFailure {
+  if (text === '') return { reason: `${FUSERMOUNT} failed with status ${code}` };
+  const isClosed = /\/dev\/fuse: Permission denied/.test(text);
+  return { reason: text, ...(isClosed ? { hint: "As root: 'chmod 0666 /dev/fuse'." } : {}) };
 }
 
 /**

@@ -108,7 +108,8 @@ export function decodeImage(
       return decodeManifest(manifest);
     } catch (error) {
       if (!(error instanceof CfsError) || error.kind !== 'image') throw error;
-      throw new CfsError('image', whyMalformed(error.message, manifest, hasChecksum), { cause: error });
+      const { reason, hint } = whyMalformed(error.message, manifest, hasChecksum);
+      throw new CfsError('image', reason, { hint, cause: error });
     }
   });
 }
@@ -131,7 +132,7 @@ function explain<T>(path: string, read: () => T): T {
     return read();
   } catch (error) {
     if (error instanceof DamagedImageError)
-      throw new DamagedImageError(cannotReadText(path, error.message), { cause: error });
+      throw new DamagedImageError(cannotReadText(path, error.message), { hint: error.hint, cause: error });
     // a wrong key is no matter of the image
     if (error instanceof CfsError && error.kind !== 'usage') throw cannotRead(path, error.message, error.kind, error);
     throw error;
@@ -143,7 +144,8 @@ function wantedOf(expected: string | undefined): ImageDigest | undefined {
   if (expected === undefined || wanted !== undefined) return wanted;
   throw new CfsError(
     'usage',
-    `"${expected}" is no image id: an id is 64 hexadecimal digits, as 'cfs-info id' shows, or fsverity-sha256: and as many, as 'cfs-info id --fsverity' does`,
+    `"${expected}" is no image id: an id is 64 hexadecimal digits, or fsverity-sha256: and as many`,
+    { hint: '`image.id` shows the one, `image.verityDigest` the other.' },
   );
 }
 
@@ -185,7 +187,8 @@ export function imageVerityDigest(path: string, measure: MeasureVerity = measure
 }
 
 function cannotRead(path: string, reason: string, kind: ErrorKind = 'image', cause?: unknown): CfsError {
-  return new CfsError(kind, cannotReadText(path, reason), { cause });
+  const hint = cause instanceof CfsError ? cause.hint : undefined;
+  return new CfsError(kind, cannotReadText(path, reason), { hint, cause });
 }
 
 const cannotReadText = (path: string, reason: string): string => `Cannot read image ${path}: ${reason}`;

@@ -6,7 +6,7 @@
  */
 import { concatBytes, equalBytes } from '../base/bytes.ts';
 import { blake3, createBlake3, DIGEST_SIZE } from '../base/digest.ts';
-import { CfsError } from '../base/error.ts';
+import { CfsError, type ErrorDetails } from '../base/error.ts';
 import { asEmbedded, splitSignature } from '../sign/trailer.ts';
 
 /** "cfs-sum" and ff. */
@@ -17,7 +17,7 @@ export const CHECKSUM_SIZE: number = DIGEST_SIZE + MAGIC.length;
 
 /** Bytes of the file have changed since it was written. Of kind `image`, as everything that is no image. */
 export class DamagedImageError extends CfsError {
-  constructor(message: string, options?: { cause?: unknown }) {
+  constructor(message: string, options?: ErrorDetails) {
     super('image', message, options);
     this.name = 'DamagedImageError';
   }
@@ -45,7 +45,8 @@ export function splitImage(file: Uint8Array): ImageParts {
   const sum = hasChecksum ? blake3(body) : undefined;
   if (sum !== undefined && !equalBytes(sum, file.subarray(at, at + DIGEST_SIZE))) {
     throw new DamagedImageError(
-      'the file is damaged: bytes of it have changed since it was written, as its checksum tells. Take another copy of it, or pack the tree again',
+      'the file is damaged: bytes of it have changed since it was written, as its checksum tells',
+      { hint: 'Take another copy of it, or pack the tree again.' },
     );
   }
   const { manifest, signature } = splitSignature(body);

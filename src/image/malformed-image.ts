@@ -7,9 +7,18 @@ interface Mark {
   readonly bytes: Uint8Array;
   /** A sentence's end: "it is …". */
   readonly what: string;
+  /** What to do with it. */
+  readonly hint: string | undefined;
 }
 
-const text = (at: number, bytes: string, what: string): Mark => ({ at, bytes: Buffer.from(bytes, 'latin1'), what });
+const text = (at: number, bytes: string, what: string, hint?: string): Mark => ({
+  at,
+  bytes: Buffer.from(bytes, 'latin1'),
+  what,
+  hint,
+});
+
+const UNPACK = 'Unpack it, and pack the directory with `pack`.';
 
 /** The first that fits counts: a composefs image is an EROFS image, too. */
 const MARKS: readonly Mark[] = [
@@ -23,10 +32,10 @@ const MARKS: readonly Mark[] = [
   text(512, 'EFI PART', "a disk's image, with partitions"),
   text(0, 'QFI\xfb', "a virtual machine's disk (qcow2)"),
   text(0, 'LUKS\xba\xbe', 'an encrypted disk (LUKS)'),
-  text(257, 'ustar', 'a tar archive; unpack it, and pack the directory with cfs-mkimage'),
-  text(0, '070701', 'a cpio archive; unpack it, and pack the directory with cfs-mkimage'),
-  text(0, 'PK\x03\x04', 'a zip archive; unpack it, and pack the directory with cfs-mkimage'),
-  text(0, '7z\xbc\xaf\x27\x1c', 'a 7z archive; unpack it, and pack the directory with cfs-mkimage'),
+  text(257, 'ustar', 'a tar archive', UNPACK),
+  text(0, '070701', 'a cpio archive', UNPACK),
+  text(0, 'PK\x03\x04', 'a zip archive', UNPACK),
+  text(0, '7z\xbc\xaf\x27\x1c', 'a 7z archive', UNPACK),
   text(0, '!<arch>\n', 'an ar archive or a Debian package'),
   text(0, '\x1f\x8b', 'a gzip file; is an image in it? gunzip unpacks it'),
   text(0, '\x28\xb5\x2f\xfd', 'a zstd file; is an image in it? unzstd unpacks it'),
@@ -40,11 +49,12 @@ const MARKS: readonly Mark[] = [
 ];
 
 /** What the file is, where it is of a kind that people take for an image. */
-export function foreignFormat(file: Uint8Array): string | undefined {
+export function foreignFormat(file: Uint8Array): Pick<Mark, 'what' | 'hint'> | undefined {
   const mark = MARKS.find(({ at, bytes }) => equalBytes(file.subarray(at, at + bytes.length), bytes));
-  if (mark !== undefined) return mark.what;
+  if (mark !== undefined) return mark;
   const head = file.subarray(0, 512);
-  return head.every((byte) => byte === 0) ? 'a file that begins with zeros: was it written to its end?' : undefined;
+  if (!head.every((byte) => byte === 0)) return undefined;
+  return { what: 'a file that begins with zeros: was it written to its end?', hint: undefined };
 }
 
 /** First bytes of every manifest. */
@@ -55,12 +65,16 @@ const BEGINNING = Uint8Array.of(0xd9, 0xd9, 0xf7);
  * @param problem what was wrong
  * @param hasChecksum whether the file has a checksum, and a right one: it is as somebody has written it then
  */
-export function whyMalformed(problem: string, manifest: Uint8Array, hasChecksum: boolean): string {
+export function whyMalformed(
+  problem: string,
+  manifest: Uint8Array,
+  hasChecksum: boolean,
+): { readonly reason: string; readonly hint?: string | undefined } {
   const foreign = equalBytes(manifest.subarray(0, BEGINNING.length), BEGINNING) ? undefined : foreignFormat(manifest);
-  if (foreign !== undefined) return `it is no image of cfs, but ${foreign}`;
-  if (/: its version is /.test(problem)) return problem;
+  if (foreign !== undefined) return { reason: `it is no image of cfs, but ${foreign.what}`, hint: foreign.hint };
+  if (/: its version is /.test(problem)) return { reason: problem };
   const cause = hasChecksum
-    ? 'it was made so, and not by cfs-mkimage: its checksum is right'
-    : 'the file is damaged, or not made by cfs-mkimage';
-  return `${problem}; ${cause}`;
+    ? 'it was made so, and not by cfs: its checksum is right'
+    : 'the file is damaged, or not made by cfs';
+  return { reason: `${problem}; ${cause}` };
 }

@@ -76,9 +76,8 @@ export function requireSealable(image: string, repository: LocalRepository): voi
   for (const directory of [join(repository.path, 'objects'), dirname(image)]) {
     // the store's own is no link; the image's may be
     if (mayHaveVerity(directory === dirname(image) ? `${directory}/.` : directory)) continue;
-    throw new CfsError(
-      'system',
-      `Cannot seal files in ${directory}: the file system or the kernel has no fs-verity. ext4 ('tune2fs -O verity DEVICE'), f2fs and btrfs have it; or pack without --seal.`,
-    );
+    throw new CfsError('system', `Cannot seal files in ${directory}: the file system or the kernel has no fs-verity`, {
+      hint: "ext4 ('tune2fs -O verity DEVICE'), f2fs and btrfs have it; or pack without `seal`.",
+    });
   }
 }

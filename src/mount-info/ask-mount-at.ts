@@ -24,10 +24,18 @@ export function askMountAt(path: string | Uint8Array): MountAnswer {
   const answer = tryMountAt(path, shown);
   if (!isErrno(answer)) return answer;
   if (answer === ENOTTY) {
-    throw new CfsError('usage', `${shown} is not in a mount of cfs. 'cfs-info mounts' lists those of this machine.`);
+    throw new CfsError('usage', `${shown} is not in a mount of cfs`, {
+      hint: '`listMounts` lists those of this machine.',
+    });
   }
-  const reason = answer === ENOTCONN ? `its daemon is dead. 'umount ${shown}' takes it away.` : errnoText(answer);
-  throw new CfsError('system', `Cannot ask the mount at ${shown}: ${reason}`);
+  const isDead = answer === ENOTCONN;
+  throw new CfsError(
+    'system',
+    `Cannot ask the mount at ${shown}: ${isDead ? 'its daemon is dead' : errnoText(answer)}`,
+    {
+      hint: isDead ? `'umount ${shown}' takes it away.` : undefined,
+    },
+  );
 }
 
 function tryMountAt(path: string | Uint8Array, shown: string): MountAnswer | Errno {

@@ -113,8 +113,8 @@ export function jsonOfSources(
  * @throws CfsError (usage) that says what is wrong with it
  */
 export function parseSavedSources(json: string, from: string): SavedSources {
-  const fail = (reason: string): never => {
-    throw new CfsError('usage', `Cannot use the source list ${from}: ${reason}`);
+  const fail = (reason: string, hint?: string): never => {
+    throw new CfsError('usage', `Cannot use the source list ${from}: ${reason}`, { hint });
   };
   let value: unknown;
   try {
@@ -123,7 +123,7 @@ export function parseSavedSources(json: string, from: string): SavedSources {
     return fail('it is not JSON');
   }
   const list = asObject(value);
-  if (list?.['format'] !== FORMAT) return fail(`it is none; 'cfs-info sources --json MOUNT' makes one`);
+  if (list?.['format'] !== FORMAT) return fail('it is none', '`saveSources` makes one.');
   const { version } = list;
   if (version !== FORMAT_VERSION) {
     return fail(`it has ${versionText(version)}; this program knows version ${FORMAT_VERSION}`);

@@ -1,7 +1,7 @@
 /** The daemon's program: its settings come on standard input, as JSON; or it takes a mount over from one that died. */
 import '../base/no-debugger.ts';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
-import { CfsError } from '../base/error.ts';
+import { CfsError, withHint } from '../base/error.ts';
 import { limitReason } from '../base/limits.ts';
 import { shownText } from '../base/path-text.ts';
 import { readOpenImage } from '../image/image-file.ts';
@@ -40,8 +40,9 @@ async function runDaemon(settings: DaemonSettings): Promise<void> {
     if (isTold) throw error;
     const reason = limitReason(error);
     if (!(error instanceof CfsError) && reason === undefined) throw error;
-    const message = error instanceof CfsError ? error.message : `Cannot mount ${options.image}: ${reason}`;
-    tell({ error: { kind: error instanceof CfsError ? error.kind : 'mount', message } });
+    const { kind, message, hint } =
+      error instanceof CfsError ? error : new CfsError('mount', `Cannot mount ${options.image}: ${reason}`);
+    tell({ error: { kind, message, ...(hint === undefined ? {} : { hint }) } });
     process.exitCode = 1;
   }
 }
@@ -68,7 +69,7 @@ async function takeOver(inRow: number): Promise<void> {
   } catch (error) {
     if (!(error instanceof CfsError)) throw error;
     // the supervisor tries again for a while: what is missing may come back
-    log(`cannot go on serving ${mountpoint}: ${error.message}`, 'error');
+    log(`cannot go on serving ${mountpoint}: ${withHint(error.message, error.hint)}`, 'error');
     process.exitCode = 1;
   }
 }
@@ -79,7 +80,7 @@ function rehearse(id: string): void {
     readOpenImage(REHEARSAL_FD, 'of the mount', id);
   } catch (error) {
     if (!(error instanceof CfsError)) throw error;
-    process.stderr.write(`Error: ${error.message}\n`);
+    process.stderr.write(`Error: ${withHint(error.message, error.hint)}\n`);
     process.exitCode = 1;
   }
 }

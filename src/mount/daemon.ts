@@ -24,7 +24,7 @@ export interface DaemonSettings extends MountSettings {
 /** What the daemon says, one line of JSON. */
 export type Ready =
   | { readonly mounted: MountSummary }
-  | { readonly error: { readonly kind: ErrorKind; readonly message: string } };
+  | { readonly error: { readonly kind: ErrorKind; readonly message: string; readonly hint?: string } };
 
 export const READY_FD = 3;
 
@@ -86,7 +86,8 @@ export class StartingDaemon {
       if ('error' in outcome) {
         // it may have had no descriptor left for that
         await takeAway(settings.mountpoint, before);
-        throw new CfsError(outcome.error.kind, outcome.error.message);
+        const { kind, message, hint } = outcome.error;
+        throw new CfsError(kind, message, { hint });
       }
       child.unref();
       return outcome.mounted;

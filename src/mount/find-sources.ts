@@ -47,7 +47,8 @@ export function findImage(image: SavedSource, digest: string, uuid: UuidMode): s
   if (image.path !== undefined && whyNotThere(image.path) === undefined) return pathText(image.path);
   throw new CfsError(
     'image',
-    `Cannot find the image ${nameOf(image)}: ${whyGone(image)}, and its handles do not lead to it. Give IMAGE and MOUNTPOINT beside --from.`,
+    `Cannot find the image ${nameOf(image)}: ${whyGone(image)}, and its handles do not lead to it`,
+    { hint: 'Give `image` and `mountpoint` beside `from`.' },
   );
 }
 
@@ -102,11 +103,14 @@ function findRepository(saved: SavedSource, from: string, uuid: UuidMode): strin
   const found = moved.find((path) => (uuid === 'on' ? whyAnother(path, saved) === undefined : isRepository(path)));
   if (found !== undefined) return found;
   if (problem !== undefined) {
-    throw new CfsError('store', `Cannot use repository ${nameOf(saved)} of ${from}: ${problem}`);
+    throw new CfsError('store', `Cannot use repository ${nameOf(saved)} of ${from}: ${problem.reason}`, {
+      hint: problem.hint,
+    });
   }
   throw new CfsError(
     'store',
-    `Cannot find repository ${nameOf(saved)} of ${from}: ${whyGone(saved)}, and its handle leads to none. Mount its file system, or mount the image with --repo instead of --from.`,
+    `Cannot find repository ${nameOf(saved)} of ${from}: ${whyGone(saved)}, and its handle leads to none`,
+    { hint: 'Mount its file system, or mount the image with `repositories` instead of `from`.' },
   );
 }
 
@@ -120,20 +124,24 @@ function isRepository(path: string): boolean {
 }
 
 /** What tells that `path` is not the repository that was saved; undefined where it is. */
-function whyAnother(path: string, saved: SavedSource): string | undefined {
+function whyAnother(path: string, saved: SavedSource): { reason: string; hint: string | undefined } | undefined {
   let uuid: string;
   let fsUuid: string | undefined;
   try {
     ({ uuid } = openRepository(path));
     fsUuid = fileSystemUuidAt(path);
   } catch (error) {
-    return reasonOf(error);
+    return { reason: reasonOf(error), hint: error instanceof CfsError ? error.hint : undefined };
   }
-  const hint = '-o uuid=off accepts that where all repositories lie on one file system.';
-  if (uuid !== saved.id)
-    return `its uuid is ${uuid}, and was ${printable(Buffer.from(saved.id))}: it is another repository. ${hint}`;
+  const hint = '`uuid=off` accepts that where all repositories lie on one file system.';
+  if (uuid !== saved.id) {
+    const reason = `its uuid is ${uuid}, and was ${printable(Buffer.from(saved.id))}: it is another repository`;
+    return { reason, hint };
+  }
   if (fsUuid === saved.fsUuid) return undefined;
-  return `the uuid of its file system is ${fsUuid ?? 'none'}, and was ${saved.fsUuid ?? 'none'}: it lies on another disk, or on a copy. ${hint}`;
+  const was = saved.fsUuid ?? 'none';
+  const reason = `the uuid of its file system is ${fsUuid ?? 'none'}, and was ${was}: it lies on another disk, or on a copy`;
+  return { reason, hint };
 }
 
 /**
@@ -148,7 +156,7 @@ export function requireOneFileSystem(repositories: readonly string[]): void {
     if (isSame) continue;
     throw new CfsError(
       'store',
-      `Cannot mount with -o uuid=off: repositories ${first.path} and ${path} lie on different file systems. Without uuids they must all lie on one.`,
+      `Cannot mount with uuid=off: repositories ${first.path} and ${path} lie on different file systems. Without uuids they must all lie on one.`,
     );
   }
 }

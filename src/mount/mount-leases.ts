@@ -2,7 +2,7 @@
 import { fstat, fstatSync, read } from 'node:fs';
 import { promisify } from 'node:util';
 import { errnoOf } from '../base/errno.ts';
-import { CfsError, reasonOf } from '../base/error.ts';
+import { CfsError, reasonOf, withHint } from '../base/error.ts';
 import { endLease, isWritten, type Lease, takeLease, writeLease } from '../store/gc/lease.ts';
 import { KEEP_HEADER_SIZE } from '../store/gc/object-list.ts';
 import type { KeptImage } from '../store/gc/object-list-file.ts';
@@ -144,6 +144,7 @@ async function canBeRead(fd: number): Promise<boolean> {
 }
 
 function withoutLease(repository: LocalRepository, error: unknown): string {
-  const reason = error instanceof CfsError ? error.message : `${repository.path}: ${reasonOf(error)}`;
-  return `no lease: 'cfs-repo gc' does not know that this mount needs objects of ${repository.path}. ${reason}`;
+  const reason =
+    error instanceof CfsError ? withHint(error.message, error.hint) : `${repository.path}: ${reasonOf(error)}`;
+  return `no lease: garbage collection does not know that this mount needs objects of ${repository.path}. ${reason}`;
 }

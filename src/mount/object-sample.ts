@@ -79,7 +79,8 @@ export function requireObjects(image: string, tables: ManifestTables, repositori
   if (missing === 0) return;
   throw new CfsError(
     'store',
-    `Cannot mount ${image}: ${missing} of its ${count} objects are in none of the repositories, and -o require-complete asks for all. 'cfs-info missing' lists them.`,
+    `Cannot mount ${image}: ${missing} of its ${count} objects are in none of the repositories, and all of them are required`,
+    { hint: '`missing` lists them.' },
   );
 }
 

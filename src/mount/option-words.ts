@@ -29,11 +29,11 @@ const MAX_THREADS = 64;
 /** All travel to the server, and with a mount to the next one. */
 const MAX_KEYS = 32;
 
-const usage = (message: string): CfsError => new CfsError('usage', message);
+const usage = (message: string, hint?: string): CfsError => new CfsError('usage', message, { hint });
 
 function choice<T extends string>(word: string, allowed: readonly T[]): (value: string) => T {
   return (value) => {
-    if (!allowed.includes(value as T)) throw usage(`-o ${word}= takes ${allowed.join(', ')}; not "${value}"`);
+    if (!allowed.includes(value as T)) throw usage(`mount option ${word}= takes ${allowed.join(', ')}; not "${value}"`);
     return value as T;
   };
 }
@@ -45,7 +45,7 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
       const digest = parseImageDigest(value);
       if (digest === undefined) {
         throw usage(
-          `-o digest= takes an image id, 64 hexadecimal digits, or fsverity-sha256: and as many; not "${value}"`,
+          `mount option digest= takes an image id, 64 hexadecimal digits, or fsverity-sha256: and as many; not "${value}"`,
         );
       }
       words.digest = formatImageDigest(digest);
@@ -59,7 +59,7 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
     threads: (words, value) => {
       const n = Number(value);
       if (!/^\d+$/.test(value) || n < 1 || n > MAX_THREADS)
-        throw usage(`-o threads= takes 1 to ${MAX_THREADS}; not "${value}"`);
+        throw usage(`mount option threads= takes 1 to ${MAX_THREADS}; not "${value}"`);
       words.threads = n;
     },
     restart: (words, value) => {
@@ -71,19 +71,19 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
     // composefs: directories separated by colons, asked in order
     basedir: (words, value) => {
       const directories = value.split(':').filter((dir) => dir !== '');
-      if (directories.length === 0) throw usage('-o basedir= needs a directory');
+      if (directories.length === 0) throw usage('mount option basedir= needs a directory');
       words.repositories.push(...directories);
     },
     repo: (words, value) => {
-      if (value === '') throw usage('-o repo= needs a directory');
+      if (value === '') throw usage('mount option repo= needs a directory');
       words.repositories.push(value);
     },
     key: (words, value) => {
-      if (value === '') throw usage('-o key= needs the file of a public key');
+      if (value === '') throw usage('mount option key= needs the file of a public key');
       words.keys.push(resolve(value));
     },
     fsname: (words, value) => {
-      if (value === '') throw usage('-o fsname= needs a name');
+      if (value === '') throw usage('mount option fsname= needs a name');
       words.source = value;
     },
   }),
@@ -196,9 +196,10 @@ export function parseMountWords(lists: readonly string[], saved = ''): MountWord
   if (words.keys.length === 0) words.keys.push(...savedKeys);
   const { isSignatureRequired, ...rest } = words;
   if (isSignatureRequired && rest.keys.length === 0) {
-    throw usage('-o require-signature needs a key: key=PUB.pem, the public key of whoever signs');
+    throw usage('mount option require-signature needs a key: key=PUB.pem, the public key of whoever signs');
   }
-  if (rest.keys.length > MAX_KEYS) throw usage(`-o key= can be given ${MAX_KEYS} times; not ${rest.keys.length}`);
+  if (rest.keys.length > MAX_KEYS)
+    throw usage(`mount option key= can be given ${MAX_KEYS} times; not ${rest.keys.length}`);
   return rest;
 }
 
@@ -210,12 +211,12 @@ function addWords(words: Mutable, list: readonly string[]): void {
     const valued = VALUED.get(name);
     const plain = PLAIN.get(name);
     if (valued !== undefined && equals >= 0) valued(words, word.slice(equals + 1));
-    else if (valued !== undefined) throw usage(`-o ${name} needs a value: ${name}=…`);
+    else if (valued !== undefined) throw usage(`mount option ${name} needs a value: ${name}=…`);
     else if (plain !== undefined && equals < 0) plain(words);
-    else if (plain !== undefined) throw usage(`-o ${name} takes no value`);
+    else if (plain !== undefined) throw usage(`mount option ${name} takes no value`);
     else {
       const near = suggestion(name, [...VALUED.keys(), ...PLAIN.keys(), ...IGNORED]);
-      throw usage(`unknown mount option "${word}"${near}. 'cfs-mount --help' lists them.`);
+      throw usage(`unknown mount option "${word}"${near}`, '`MountOptions` lists them.');
     }
   }
 }

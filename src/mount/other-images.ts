@@ -4,7 +4,7 @@
  */
 import { realpathSync } from 'node:fs';
 import { errnoOf } from '../base/errno.ts';
-import { CfsError } from '../base/error.ts';
+import { CfsError, callText } from '../base/error.ts';
 import { othersAtPath } from '../store/gc/registered-paths.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 
@@ -38,6 +38,14 @@ function orNothing(look: () => string[]): string[] {
 }
 
 /** What it means to people. */
-export const warningOfOther = ({ repository, id }: OtherImage, image: string, own: string): string =>
-  `${image} is image ${own}, and repository ${repository} has image ${id} registered at this path. If the new one is ` +
-  `right, 'cfs-repo register ${repository} ${image}' keeps its objects; -o digest= refuses an image with another id.`;
+export const messageOfOther = ({ repository, id }: OtherImage, image: string, own: string): string =>
+  `${image} is image ${own}, and repository ${repository} has image ${id} registered at this path`;
+
+/** For a log. */
+export const warningOfOther = (other: OtherImage, image: string, own: string): string =>
+  `${messageOfOther(other, image, own)}. If the new one is right, register it there: that keeps its objects.`;
+
+/** What they can do about it; words in backquotes as in a CfsError. */
+export const hintOfOther = ({ repository }: OtherImage, image: string): string =>
+  `If the new one is right, ${callText('registerImage', repository, image)} keeps its objects; ` +
+  '`digest` refuses an image with another id.';

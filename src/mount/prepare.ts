@@ -139,8 +139,8 @@ function collectGarbage(): void {
 
 /** @returns the mount point's absolute path without symbolic links */
 export function checkMountpoint(options: MountOptions): string {
-  const fail = (reason: string): never => {
-    throw new CfsError('mount', `Cannot mount on ${options.mountpoint}: ${reason}`);
+  const fail = (reason: string, hint?: string): never => {
+    throw new CfsError('mount', `Cannot mount on ${options.mountpoint}: ${reason}`, { hint });
   };
   let path: string;
   try {
@@ -149,14 +149,16 @@ export function checkMountpoint(options: MountOptions): string {
     if (options.nonempty) return path;
     const there = mountAt(path);
     if (there !== undefined && path !== '/') {
-      return fail(`${there.source} (${there.type}) is mounted there already. -o nonempty mounts over it.`);
+      return fail(`${there.source} (${there.type}) is mounted there already`, '`nonempty` mounts over it.');
     }
-    if (readdirSync(path).length > 0) return fail('it is not empty. -o nonempty mounts over what is in it.');
+    if (readdirSync(path).length > 0) {
+      return fail('it is not empty', '`nonempty` mounts over what is in it.');
+    }
     return path;
   } catch (error) {
     if (error instanceof CfsError) throw error;
-    const stale = (error as NodeJS.ErrnoException).code === 'ENOTCONN';
-    return fail(stale ? `a dead FUSE mount is there. 'umount ${options.mountpoint}' takes it away.` : reasonOf(error));
+    if ((error as NodeJS.ErrnoException).code !== 'ENOTCONN') return fail(reasonOf(error));
+    return fail('a dead FUSE mount is there', `'umount ${options.mountpoint}' takes it away.`);
   }
 }
 

@@ -147,10 +147,9 @@ function requireSupervisor(mount: string, { pid }: MountRecord): void {
   }
   const program = supervisor.find((word) => [SERVER, FORMER_SERVER].some((path) => basename(word) === basename(path)));
   if (program === SERVER || program === FORMER_SERVER) return;
-  throw new CfsError(
-    'usage',
-    `Cannot upgrade ${mount}: it is served from ${program}. Install the new version there, and use its cfs-mount.`,
-  );
+  throw new CfsError('usage', `Cannot upgrade ${mount}: it is served from ${program}`, {
+    hint: 'Install the new version there, and upgrade with it.',
+  });
 }
 
 /** The command line of the supervisor that watches over the process: both are of one session. */

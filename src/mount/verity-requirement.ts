@@ -25,12 +25,16 @@ export function requireVerity(
   if (hash !== 'fsverity-sha256') {
     throw new CfsError(
       'image',
-      `Cannot mount ${image} with verify=fsverity: it names its objects by ${hash}, and the kernel knows no such digests. Pack it with --hash fsverity-sha256, or mount it with verify=auto, which hashes.`,
+      `Cannot mount ${image} with verify=fsverity: it names its objects by ${hash}, and the kernel knows no such digests`,
+      { hint: 'Pack it with `hash` fsverity-sha256, or mount it with verify=auto, which hashes.' },
     );
   }
   if (repositories.some((path) => mayHave(join(path, 'objects')))) return;
   throw new CfsError(
     'store',
-    `Cannot mount ${image} with verify=fsverity: ${repositories.join(', ')}: the file system has no fs-verity. Take verify=auto, which hashes, or put the repository on ext4, f2fs or btrfs that has it ('tune2fs -O verity' for ext4).`,
+    `Cannot mount ${image} with verify=fsverity: ${repositories.join(', ')}: the file system has no fs-verity`,
+    {
+      hint: "Take verify=auto, which hashes, or put the repository on ext4, f2fs or btrfs that has it ('tune2fs -O verity' for ext4).",
+    },
   );
 }

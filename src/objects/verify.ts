@@ -45,7 +45,7 @@ export function checkMeasured(
     if (measured.algorithm === 'sha256' && equalBytes(measured.digest, digest)) return undefined;
     return `it is sealed with another content, salt or block size: its fs-verity digest is ${measured.algorithm}:${toHex(measured.digest)}`;
   }
-  if (measured === ENODATA) return `${UNSEALED}: 'cfs-repo seal ${path}' does it`;
+  if (measured === ENODATA) return `${UNSEALED}, and sealing repository ${path} does it`;
   if (lacksVerity(measured)) return `${UNSEALED}: its file system has no fs-verity`;
   return `${UNSEALED}: ${errnoName(measured)}`;
 }

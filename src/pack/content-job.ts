@@ -123,6 +123,7 @@ export interface Failed {
   readonly kind: ErrorKind | 'bug';
   /** For kind `source` only the reason: the main thread knows the path. */
   readonly message: string;
+  readonly hint: string | undefined;
   readonly stack?: string;
   /** Which job of which batch it was about. */
   readonly serial?: number;

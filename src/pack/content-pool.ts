@@ -186,10 +186,10 @@ export class ContentPool {
     this.#wake?.();
   }
 
-  #errorOf(member: Member, { kind, message, stack, serial, job }: Failed): Error {
+  #errorOf(member: Member, { kind, message, hint, stack, serial, job }: Failed): Error {
     const path = serial === undefined || job === undefined ? undefined : member.inFlight.get(serial)?.[job]?.path;
     const text = kind === 'source' && path !== undefined ? `Cannot pack ${printable(path)}: ${message}` : message;
-    const error = kind === 'bug' ? new Error(text) : new CfsError(kind, text);
+    const error = kind === 'bug' ? new Error(text) : new CfsError(kind, text, { hint });
     if (stack !== undefined) error.stack = stack;
     return error;
   }

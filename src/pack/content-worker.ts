@@ -50,7 +50,7 @@ function work(file: OpenContent): ContentResult {
 function checkUnchanged({ fd, state }: OpenContent): void {
   const now = statFd(fd);
   if (!isErrno(now) && isUnchanged(state, now)) return;
-  throw new InputError('it changed while it was packed. Pack a snapshot, or stop what writes to it');
+  throw new InputError('it changed while it was packed', { hint: 'Pack a snapshot, or stop what writes to it.' });
 }
 
 function packSmall(file: OpenContent): ContentResult {
@@ -80,9 +80,9 @@ function wrongSize(file: OpenContent, length: number): InputError {
   const { size } = file.state;
   if (isErrno(now) || now.size !== size) checkUnchanged(file);
   const read = length > size ? 'more can be read' : `${length} can be read`;
-  return new InputError(
-    `its size is not what can be read: it says ${size} bytes, and ${read}. Files that a program makes up as they are read, as on procfs, sysfs and some FUSE file systems, are like this: pack a copy of them, or leave them out, as --one-file-system does`,
-  );
+  return new InputError(`its size is not what can be read: it says ${size} bytes, and ${read}`, {
+    hint: 'Files that a program makes up as they are read, as on procfs, sysfs and some FUSE file systems, are like this: pack a copy of them, or leave them out, as `oneFileSystem` does.',
+  });
 }
 
 const post = (message: FromWorker): void => parentPort?.postMessage(message);
@@ -115,7 +115,8 @@ function keepWhatIsStored(): void {
 function failure(error: unknown): Failed {
   const kind = error instanceof InputError ? 'source' : error instanceof CfsError ? error.kind : 'bug';
   const stack = error instanceof Error ? error.stack : undefined;
-  return { type: 'failed', kind, message: reasonOf(error), ...(stack === undefined ? {} : { stack }) };
+  const hint = error instanceof InputError || error instanceof CfsError ? error.hint : undefined;
+  return { type: 'failed', kind, message: reasonOf(error), hint, ...(stack === undefined ? {} : { stack }) };
 }
 
 /** An error here is no news: who looks for an object next meets it too. */

@@ -54,8 +54,7 @@ export function planOpenFiles(limit: number, threads: number, depth: number): Op
     };
   }
   const least = neededFor({ threads: 1, ...LEAST }, depth);
-  throw new CfsError(
-    'system',
-    `Cannot pack: this process may have ${limit} files open, and needs ${least}. Raise the limit ('ulimit -n', LimitNOFILE= of a unit, --ulimit nofile= of a container).`,
-  );
+  throw new CfsError('system', `Cannot pack: this process may have ${limit} files open, and needs ${least}`, {
+    hint: "Raise the limit ('ulimit -n', LimitNOFILE= of a unit, ulimit nofile of a container).",
+  });
 }

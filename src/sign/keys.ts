@@ -31,8 +31,8 @@ const KEY_ID_SIZE = 8;
 
 const ACCEPTED = 'Accepted are Ed25519 and ECDSA P-256';
 
-const cannotUse = (path: string, reason: string, cause?: unknown): CfsError =>
-  new CfsError('usage', `Cannot use key ${path}: ${reason}`, { cause });
+const cannotUse = (path: string, reason: string, cause?: unknown, hint?: string): CfsError =>
+  new CfsError('usage', `Cannot use key ${path}: ${reason}`, { hint, cause });
 
 /**
  * A public key.
@@ -46,7 +46,8 @@ export function parsePublicKey(pem: string, path: string): VerificationKey {
     throw cannotUse(path, `it is no key in PEM. ${ACCEPTED}, as 'openssl pkey -pubout' writes them`);
   if (labels.length > 1) throw cannotUse(path, `it holds ${labels.length} PEM blocks; a file holds one key`);
   if (label.endsWith('PRIVATE KEY')) {
-    throw cannotUse(path, `it is a private key. 'openssl pkey -in ${path} -pubout' writes the public one`);
+    const hint = `'openssl pkey -in ${path} -pubout' writes the public one.`;
+    throw cannotUse(path, 'it is a private key', undefined, hint);
   }
   // a certificate is refused: nobody would look at its dates and purposes
   if (label !== 'PUBLIC KEY') throw cannotUse(path, `it is a ${label}, not a PUBLIC KEY`);
@@ -76,7 +77,7 @@ export function parsePrivateKey(pem: string, path: string, passphrase: string | 
   if (!label.endsWith('PRIVATE KEY')) throw cannotUse(path, `it is a ${label}; signing takes the PRIVATE KEY`);
   const isEncrypted = label.startsWith('ENCRYPTED') || /^Proc-Type: *4,ENCRYPTED/m.test(pem);
   if (isEncrypted && passphrase === undefined) {
-    throw cannotUse(path, 'it is encrypted: give --passphrase-file FILE, or the passphrase in CFS_PASSPHRASE');
+    throw cannotUse(path, 'it is encrypted', undefined, 'Give `passphrase`.');
   }
   let object: KeyObject;
   try {

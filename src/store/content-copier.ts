@@ -5,13 +5,21 @@
 import { fstatSync } from 'node:fs';
 import { type ContentDigest, ContentHasher, type HashAlgorithm } from '../base/digest.ts';
 import { isErrno } from '../base/errno.ts';
-import { reasonOf } from '../base/error.ts';
+import { type ErrorDetails, reasonOf } from '../base/error.ts';
 import { type ContentSink, chunkBuffer, readContent, readUpTo, segmentsOf, watched } from '../objects/read-content.ts';
 import { cloneFile, copyFileRange, ftruncateSync, pread, pwrite } from '../system/file-calls.ts';
 import { systemError } from '../system/libc.ts';
 
 /** The file that was to be stored cannot be read: no fault of the repository. */
-export class InputError extends Error {}
+export class InputError extends Error {
+  /** What to do about it: sentences. */
+  readonly hint: string | undefined;
+
+  constructor(message: string, { hint, ...options }: ErrorDetails = {}) {
+    super(message, options);
+    this.hint = hint;
+  }
+}
 
 export class ContentCopier {
   readonly #hash: HashAlgorithm;

@@ -194,23 +194,21 @@ export class ObjectWriter {
   #writeError(error: unknown): CfsError {
     if (error instanceof CfsError) return error;
     const errno = errnoOf(error);
-    const advice =
+    const hint =
       errno !== undefined && (errnoName(errno) === 'ENOSPC' || (error as NodeJS.ErrnoException).code === 'EDQUOT')
-        ? ' The objects that were stored before are complete, and the next run uses them.'
-        : '';
+        ? 'The objects that were stored before are complete, and the next run uses them.'
+        : undefined;
     if (isOutOfFiles(error)) {
-      return new CfsError(
-        'system',
-        `Cannot write to repository ${this.#repository.path}: ${reasonOf(error)}. ${openFilesAdvice(error)}`,
-        { cause: error },
-      );
+      return new CfsError('system', `Cannot write to repository ${this.#repository.path}: ${reasonOf(error)}`, {
+        hint: openFilesAdvice(error),
+        cause: error,
+      });
     }
     const { path } = error as { path?: unknown };
     const where = typeof path === 'string' && path !== '' ? ` (${path})` : '';
-    return new CfsError(
-      'store',
-      `Cannot write to repository ${this.#repository.path}: ${reasonOf(error)}${where}.${advice}`,
-      { cause: error },
-    );
+    return new CfsError('store', `Cannot write to repository ${this.#repository.path}: ${reasonOf(error)}${where}`, {
+      hint,
+      cause: error,
+    });
   }
 }

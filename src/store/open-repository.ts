@@ -4,7 +4,7 @@ import { constants, fchmodSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
 import { ENOENT, errnoOf } from '../base/errno.ts';
-import { CfsError, reasonOf } from '../base/error.ts';
+import { CfsError, callText, reasonOf } from '../base/error.ts';
 import { exists, makeDirectory } from '../system/durable-file.ts';
 import * as calls from '../system/file-calls.ts';
 import { closeFd } from '../system/syscall.ts';
@@ -19,7 +19,8 @@ const FORMAT_VERSION = 1;
 /** meta.json has 150 bytes. */
 const META_LIMIT = 64 << 10;
 
-const storeError = (message: string, cause?: unknown): CfsError => new CfsError('store', message, { cause });
+const storeError = (message: string, cause?: unknown, hint?: string): CfsError =>
+  new CfsError('store', message, { hint, cause });
 
 /**
  * Opens a repository that exists. `dir` may also be its `objects` directory, as composefs names it.
@@ -31,7 +32,9 @@ export function openRepository(dir: string, hash?: HashAlgorithm): LocalReposito
   const { meta, place } = readMeta(path);
   if (hash !== undefined && meta.hash !== hash) {
     throw storeError(
-      `Cannot use repository ${path}: it names objects by ${meta.hash}, the image by ${hash}. Give a repository made with 'cfs-repo init --hash ${hash} DIR'.`,
+      `Cannot use repository ${path}: it names objects by ${meta.hash}, the image by ${hash}`,
+      undefined,
+      `Give a repository made with ${callText('initRepository', 'DIR', { hash })}.`,
     );
   }
   return new LocalRepository(path, meta, -1, place);
@@ -44,7 +47,9 @@ function repositoryRoot(path: string): string {
 
 /** For who wants to read, and for who packs. */
 const ADVICE =
-  "Give the store that the image was packed into (--repo DIR, or CFS_STORE); 'cfs-repo init DIR' makes a new, empty one.";
+  'Give the one that the image was packed into as `repository`; `initRepository("DIR")` makes a new, empty one.';
+
+const DIRECTORIES = 'Give a directory.';
 
 /** Also where path.resolve has made one slash of two. */
 const isUrl = (path: string): boolean => /(?:^|\/)[a-z][a-z0-9+.-]+:\/\/?[^/]/i.test(path);
@@ -63,12 +68,11 @@ function readMeta(path: string): { readonly meta: Meta; readonly place: Place } 
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === ENOENT && exists(path)) {
-      throw storeError(`Cannot use ${path} as a repository: it has no meta.json. ${ADVICE}`);
+      throw storeError(`Cannot use ${path} as a repository: it has no meta.json`, undefined, ADVICE);
     }
     if (errno === ENOENT) {
-      throw storeError(
-        `Cannot open repository ${path}: ${isUrl(path) ? 'URLs are not known. Give a directory' : `there is no such directory. ${ADVICE}`}`,
-      );
+      if (isUrl(path)) throw storeError(`Cannot open repository ${path}: URLs are not known`, undefined, DIRECTORIES);
+      throw storeError(`Cannot open repository ${path}: there is no such directory`, undefined, ADVICE);
     }
     throw storeError(`Cannot open repository ${path}: meta.json: ${reasonOf(error)}`, error);
   }
@@ -101,7 +105,7 @@ function readMeta(path: string): { readonly meta: Meta; readonly place: Place } 
 export function initRepository(dir: string, hash: HashAlgorithm, mode?: number): LocalRepository {
   const path = resolve(dir);
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(dir)) {
-    throw storeError(`Cannot make a repository in ${dir}: URLs are not known. Give a directory`);
+    throw storeError(`Cannot make a repository in ${dir}: URLs are not known`, undefined, DIRECTORIES);
   }
   try {
     makeDirectory(path);

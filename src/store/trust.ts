@@ -32,10 +32,9 @@ export function distrust(root: StoreDirectory): string | undefined {
 export function requireTrust(root: StoreDirectory): void {
   const reason = distrust(root);
   if (reason === undefined) return;
-  throw new CfsError(
-    'store',
-    `Cannot write to repository ${root.path} as root: ${reason}. Do it as that user, or name the store in CFS_SAFE_STORES or as a line of ${SAFE_STORES} to trust it.`,
-  );
+  throw new CfsError('store', `Cannot write to repository ${root.path} as root: ${reason}`, {
+    hint: `Do it as that user, or name the store in CFS_SAFE_STORES or as a line of ${SAFE_STORES} to trust it.`,
+  });
 }
 
 /** Who else may write to it, as far as root did not decide so. */

@@ -24,5 +24,5 @@ export function isOutOfFiles(error: unknown): boolean {
 export function openFilesAdvice(error: unknown): string {
   return errnoOf(error) === ENFILE
     ? 'The machine has too many open (/proc/sys/fs/file-max).'
-    : `This process may have ${openFilesLimit()} open: raise the limit ('ulimit -n', LimitNOFILE= of a unit, --ulimit nofile= of a container).`;
+    : `This process may have ${openFilesLimit()} open: raise the limit ('ulimit -n', LimitNOFILE= of a unit, ulimit nofile of a container).`;
 }

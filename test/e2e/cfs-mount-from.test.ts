@@ -307,7 +307,7 @@ describe('uuids', () => {
     cpSync(store, second, { recursive: true });
     await saved(packed.image, [store, second]);
     await (await from()).unmount();
-    const message = `Cannot mount with -o uuid=off: repositories ${store} and ${second} lie on different file systems. Without uuids they must all lie on one.`;
+    const message = `Cannot mount with uuid=off: repositories ${store} and ${second} lie on different file systems. Without uuids they must all lie on one.`;
     expect(await refused(['-o', 'uuid=off'])).toBe(message);
     const named = await scratch.tryMount(packed.image, { repos: [store, second], words: ['uuid=off'] });
     expect(named.status).toBe(EXIT.mount);

@@ -147,6 +147,14 @@ test.each(ROWS)('$command prints one $value with the keys of the table', async (
   for (const object of objects) expect(Object.keys(object)).toEqual(expect.arrayContaining([...keys]));
 });
 
+test('an error has a hint where there is something to do about it', async () => {
+  const { status, stdout, stderr } = await scratch.tool('cfs-repo', ['stat', '--json', scratch.at('nothing')]);
+  const { error } = JSON.parse(stdout) as { error: Record<string, unknown> };
+  expect(error).toMatchObject({ kind: 'store', status, message: expect.stringContaining('no such directory') });
+  expect(error['hint']).toContain("'cfs-repo init DIR' makes a new, empty one.");
+  expect(stderr).toBe(`cfs-repo: ${error['message']}. ${error['hint']}\n`);
+});
+
 test('an error is an object with kind, message and status', async () => {
   const { status, stdout } = await scratch.tool('cfs-info', ['id', '--json', scratch.at('nothing.cfs')]);
   expect(status).toBe(EXIT.image);

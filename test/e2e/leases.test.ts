@@ -159,7 +159,7 @@ describe('an ordinary user with the store of root', () => {
     const mounted = await nobodys(log);
     const lines = readFileSync(log, 'utf8').trim().split('\n');
     expect(lines.filter((line) => line.includes('no lease'))).toEqual([
-      expect.stringContaining(`'cfs-repo gc' does not know that this mount needs objects of ${store}`),
+      expect.stringContaining(`garbage collection does not know that this mount needs objects of ${store}`),
     ]);
     expect(await gc('--dry-run')).toMatchObject({ mounted: 0, freed: { objects: 20 } });
     await mounted.end();

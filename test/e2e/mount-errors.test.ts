@@ -2,6 +2,7 @@
 import { chmodSync, cpSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { withHint } from '../../src/base/error.ts';
 import { CHECKSUM_SIZE } from '../../src/image/image-parts.ts';
 import { mknod } from '../support/libc.ts';
 import { flipBit } from './damage.ts';
@@ -25,19 +26,22 @@ beforeAll(async () => {
   id = packed.id;
 });
 
-/** A mount that must fail with `status`: gives the message, which must be the same in JSON, and expects that nothing is left. */
+/** A mount that must fail with `status`: gives the message and its hint, which must be the same in JSON, and expects that nothing is left. */
 async function failure(status: number, path: string, settings: MountSettings = {}): Promise<string> {
   const at = settings.at ?? scratch.directory('mnt');
   const before = mountedAt(at);
   const processes = processesNaming(at).length;
   const outcome = await scratch.tryMount(path, { ...settings, at });
   expect(outcome.status, outcome.stderr).toBe(status);
-  const { error } = JSON.parse(outcome.stdout) as { error: { kind: string; message: string; status: number } };
+  const { error } = JSON.parse(outcome.stdout) as {
+    error: { kind: string; message: string; hint?: string; status: number };
+  };
   expect(error.status).toBe(status);
-  expect(outcome.stderr).toBe(`cfs-mount: ${error.message}\n`);
+  const text = withHint(error.message, error.hint);
+  expect(outcome.stderr).toBe(`cfs-mount: ${text}\n`);
   expect(mountedAt(at)).toEqual(before);
   await until('the daemon has given up', () => processesNaming(at).length === processes);
-  return error.message;
+  return text;
 }
 
 describe('cfs-mount refuses a mount point', () => {

@@ -347,7 +347,7 @@ describe('cfs-info sign and verify', () => {
     writeFileSync(scratch.at('passphrase'), 'open sesame\n');
     writeFileSync(scratch.at('wrong'), 'open, sesame\n');
     const sign = (...more: readonly string[]): Promise<Outcome> => info('sign', '--key', locked, ...more, copy);
-    expect(messageOf(await sign(), EXIT.usage, 'cfs-info')).toContain('it is encrypted: give --passphrase-file FILE');
+    expect(messageOf(await sign(), EXIT.usage, 'cfs-info')).toContain('it is encrypted. Give --passphrase-file FILE');
     expect(messageOf(await sign('--passphrase-file', scratch.at('wrong')), EXIT.usage, 'cfs-info')).toContain(
       'does not decrypt',
     );

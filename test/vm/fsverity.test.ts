@@ -188,7 +188,7 @@ describe('verify=fsverity', () => {
   test('gives EIO for an object that is not sealed, and says what to do', () => {
     expect(read('unsealed')).toEqual(EIO);
     expect(logOf('unsealed')).toMatch(/^error: /);
-    expect(logOf('unsealed')).toContain("it is not sealed: 'cfs-repo seal /payload/mixed-store' does it; ");
+    expect(logOf('unsealed')).toContain('it is not sealed, and sealing repository /payload/mixed-store does it; ');
     expect(logOf('unsealed')).toMatch(/next-store: it is missing: EIO$/);
   });
 

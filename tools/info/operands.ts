@@ -1,6 +1,7 @@
 /** Commands with several operands: one that fails is told, and the others are answered. */
 import { CfsError } from '../../src/base/error.ts';
 import { EXIT, type ExitStatus, printError, statusOfKind } from '../cli.ts';
+import { hintOf, textOf } from '../hint-words.ts';
 import type { Output } from './output.ts';
 
 /**
@@ -37,8 +38,10 @@ export function tryEach(
       if (!(error instanceof CfsError) || operands.length === 1) throw error;
       const { kind, message } = error;
       out.flush(); // in the order of the operands, where both go to one terminal
-      printError('cfs-info', message);
-      if (json) out.jsonElement({ operand, error: { kind, message, status: statusOfKind(kind) } });
+      printError('cfs-info', textOf(error));
+      if (json) {
+        out.jsonElement({ operand, error: { kind, message, hint: hintOf(error), status: statusOfKind(kind) } });
+      }
       if (status === EXIT.ok) status = statusOfKind(kind);
     }
   }

@@ -49,7 +49,9 @@ function onlyCfsError(error: unknown): CfsError {
 /** @throws CfsError that says what is wrong with each of them */
 function both<T>(one: T | CfsError, two: T | CfsError): [T, T] {
   if (one instanceof CfsError && two instanceof CfsError && one.message !== two.message) {
-    throw new CfsError(one.kind, `${one.message}; and ${two.message}`, { cause: one });
+    const hints = new Set([one.hint, two.hint].flatMap((hint) => hint ?? []));
+    const hint = hints.size > 0 ? [...hints].join(' ') : undefined;
+    throw new CfsError(one.kind, `${one.message}; and ${two.message}`, { hint, cause: one });
   }
   if (one instanceof CfsError) throw one;
   if (two instanceof CfsError) throw two;
@@ -91,6 +93,6 @@ async function readInThread(image: NamedImage): Promise<ManifestTables> {
     worker.once('message', resolve);
     worker.once('error', reject);
   });
-  if ('error' in message) throw new CfsError(message.error.kind, message.error.message);
+  if ('error' in message) throw new CfsError(message.error.kind, message.error.message, { hint: message.error.hint });
   return attachTables(message.tables);
 }

@@ -8,14 +8,15 @@ import type { NamedImage } from './mounted-image.ts';
 export type TablesMessage =
   | { readonly tables: SharedTables }
   // an error's class does not cross threads
-  | { readonly error: { readonly kind: ErrorKind; readonly message: string } };
+  | { readonly error: { readonly kind: ErrorKind; readonly message: string; readonly hint: string | undefined } };
 
 function read({ path, id }: NamedImage): TablesMessage {
   try {
     return { tables: shareTables(readImage(path, id).tables) };
   } catch (error) {
     if (!(error instanceof CfsError)) throw error;
-    return { error: { kind: error.kind, message: error.message } };
+    const { kind, message, hint } = error;
+    return { error: { kind, message, hint } };
   }
 }
 

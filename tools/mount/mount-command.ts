@@ -15,6 +15,7 @@ import { readTrustedKeys } from '../../src/sign/key-file.ts';
 import { defaultStore } from '../../src/store/default-store.ts';
 import { requireProc } from '../../src/system/proc.ts';
 import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printError, printJson, runTool } from '../cli.ts';
+import { textOf } from '../hint-words.ts';
 
 interface Options {
   repo: readonly string[];
@@ -103,9 +104,13 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   const summary = await starting.mount({ ...settingsOf(plan), ...(logFile === undefined ? {} : { logFile }) });
   const log = logFile ?? (existsSync(SYSLOG) ? 'syslog' : null);
   if (summary.otherImages !== undefined && summary.otherImages.length > 0 && !options.json) {
-    const { warningOfOther } = await import('../../src/mount/other-images.ts');
+    const { hintOfOther, messageOfOther } = await import('../../src/mount/other-images.ts');
     for (const other of summary.otherImages) {
-      printError('cfs-mount', warningOfOther(other, plan.settings.image, summary.id));
+      const { image } = plan.settings;
+      printError(
+        'cfs-mount',
+        textOf({ message: messageOfOther(other, image, summary.id), hint: hintOfOther(other, image) }),
+      );
     }
   }
   if (summary.sample !== undefined && summary.sample.missing > 0 && !options.json) {

@@ -45,7 +45,7 @@ export function namedImages(repository: LocalRepository, word: string): NamedIma
     throw new CfsError(
       error.kind,
       `${error.message}, and no image is registered with this path in ${repository.path}; 'cfs-repo images' lists paths and ids`,
-      { cause: error },
+      { hint: error.hint, cause: error },
     );
   }
 }

@@ -51,6 +51,7 @@ function ofMount(target: LocalRepository, word: string): LocalRepository[] {
     throw new CfsError(
       'usage',
       `--repair-from ${word}: it is no repository and no mount of an image: ${error.message}`,
+      { hint: error.hint },
     );
   }
   return sources

@@ -5,6 +5,7 @@ import { CfsError, type ErrorKind } from '../../src/base/error.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { openRepository } from '../../src/store/open-repository.ts';
 import { type ExitStatus, printError, statusOfKind } from '../cli.ts';
+import { hintOf, textOf } from '../hint-words.ts';
 
 /** Adds a command to cfs-repo. Its status is what `cfs-repo` exits with. */
 export interface Commands {
@@ -31,7 +32,12 @@ export const warn = (line: string): void => printError('cfs-repo', line);
 /** What --json says of an operand that failed, in place of its result. */
 export interface FailedOperand {
   readonly operand: string;
-  readonly error: { readonly kind: ErrorKind; readonly message: string; readonly status: ExitStatus };
+  readonly error: {
+    readonly kind: ErrorKind;
+    readonly message: string;
+    readonly hint: string | undefined;
+    readonly status: ExitStatus;
+  };
 }
 
 /**
@@ -41,8 +47,8 @@ export interface FailedOperand {
 export function failedOperand(operand: string, operands: number, error: unknown): FailedOperand {
   if (!(error instanceof CfsError) || operands === 1) throw error;
   const { kind, message } = error;
-  warn(message);
-  return { operand, error: { kind, message, status: statusOfKind(kind) } };
+  warn(textOf(error));
+  return { operand, error: { kind, message, hint: hintOf(error), status: statusOfKind(kind) } };
 }
 
 /** For options that can be given several times. */

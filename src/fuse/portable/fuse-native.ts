@@ -109,7 +109,8 @@ function refuseWhatIsNotCarried(fs: Filesystem, options: FuseNativeOptions): voi
   if (hasEscapes(options.mountpoint)) {
     throw new CfsError(
       'mount',
-      `Cannot mount on ${options.mountpoint} with fuse-native: it takes mount points in UTF-8 only. Use the kernel driver, or another mount point.`,
+      `Cannot mount on ${options.mountpoint} with fuse-native: it takes mount points in UTF-8 only`,
+      { hint: 'Use the kernel driver, or another mount point.' },
     );
   }
   if (!isMainThread) throw new CfsError('mount', 'Cannot mount with fuse-native from a worker thread.');
@@ -118,7 +119,8 @@ function refuseWhatIsNotCarried(fs: Filesystem, options: FuseNativeOptions): voi
     throw new CfsError(
       'mount',
       'Cannot mount this image for other users with fuse-native: it has POSIX ACLs, and under libfuse 2 the kernel ' +
-        'does not enforce them. Use the kernel driver, or do not allow other users.',
+        'does not enforce them',
+      { hint: 'Use the kernel driver, or do not allow other users.' },
     );
   }
 }

@@ -133,12 +133,10 @@ export function loadFuseNative(log: (line: string) => void): FuseNativeBinding {
     loaded = nodeGypBuild(directory);
     libfuse?.unload(); // koffi's hold on it; the binding has its own now
   } catch (cause) {
-    throw new CfsError(
-      'mount',
-      `Cannot load the fuse-native driver: ${reasonOf(cause)}. ` +
-        'Install libfuse 2 (Debian: libfuse2), or use the kernel driver.',
-      { cause },
-    );
+    throw new CfsError('mount', `Cannot load the fuse-native driver: ${reasonOf(cause)}`, {
+      hint: 'Install libfuse 2 (Debian: libfuse2), or use the kernel driver.',
+      cause,
+    });
   }
   return loaded;
 }
@@ -186,10 +184,9 @@ function locatePackage(): string {
   try {
     return createRequire(import.meta.url).resolve('fuse-native/package.json');
   } catch (cause) {
-    throw new CfsError(
-      'mount',
-      'Cannot find the npm package fuse-native. Install the dependencies (npm ci), or use the kernel driver.',
-      { cause },
-    );
+    throw new CfsError('mount', 'Cannot find the npm package fuse-native', {
+      hint: 'Install the dependencies (npm ci), or use the kernel driver.',
+      cause,
+    });
   }
 }

@@ -91,7 +91,7 @@ function loadAll({ natives, thread }: ServeMessage, log: (line: string) => void)
   } catch (error) {
     if (thread === 0) throw error;
     log(
-      `cannot start another thread: ${reasonOf(error)}. The mount goes on with those that it has: requests may wait. Where the program's files were moved, put them back, or 'cfs-mount --upgrade' to another version.`,
+      `cannot start another thread: ${reasonOf(error)}. The mount goes on with those that it has: requests may wait. Where the program's files were moved, put them back, or upgrade the mount to another version.`,
     );
     return false;
   }

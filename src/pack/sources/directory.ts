@@ -61,18 +61,17 @@ interface OpenDirectory {
 
 function sourceError(action: string, path: Uint8Array, error: unknown): CfsError {
   if (isOutOfFiles(error)) {
-    const text = `Cannot ${action} ${printable(path)}: ${reasonOf(error)}. ${openFilesAdvice(error)}`;
-    return new CfsError('system', text, { cause: error });
+    const text = `Cannot ${action} ${printable(path)}: ${reasonOf(error)}`;
+    return new CfsError('system', text, { hint: openFilesAdvice(error), cause: error });
   }
   const gone = errnoOf(error) === ENOENT ? ' It vanished while it was packed.' : '';
   return new CfsError('source', `Cannot ${action} ${printable(path)}: ${reasonOf(error)}.${gone}`, { cause: error });
 }
 
 const changed = (path: Uint8Array): CfsError =>
-  new CfsError(
-    'source',
-    `Cannot pack ${printable(path)}: it changed while it was packed. Pack a snapshot, or stop what writes to it.`,
-  );
+  new CfsError('source', `Cannot pack ${printable(path)}: it changed while it was packed`, {
+    hint: 'Pack a snapshot, or stop what writes to it.',
+  });
 
 /** Which inode a stat is of. */
 const identity = (stat: FileStat): string => `${stat.device}-${stat.inodeHigh}-${stat.inodeLow}`;
@@ -334,7 +333,8 @@ function xattrsAt(at: Buffer, path: Uint8Array): Xattr[] {
     errno === E2BIG
       ? new CfsError(
           'source',
-          `Cannot read the xattrs of ${printable(path)}: their names have more than 64 KiB together, which Linux does not list. Remove some, or pack with --skip-xattrs.`,
+          `Cannot read the xattrs of ${printable(path)}: their names have more than 64 KiB together, which Linux does not list`,
+          { hint: 'Remove some, or pack with `skipXattrs`.' },
         )
       : sourceError('read the xattrs of', path, systemError(errno, 'getxattr', ''));
   const names = listXattrs(at);

@@ -4,7 +4,7 @@ import { closeSync, fstatSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { fromHex } from '../../base/bytes.ts';
 import { errnoOf } from '../../base/errno.ts';
-import { CfsError, reasonOf } from '../../base/error.ts';
+import { CfsError, reasonOf, withHint } from '../../base/error.ts';
 import { fchmodSync } from '../../system/file-calls.ts';
 import { OBJECT_MODE } from '../layout.ts';
 import type { LocalRepository } from '../local-repository.ts';
@@ -55,7 +55,7 @@ export async function repairAll(
   } catch (error) {
     if (!(error instanceof CfsError) || error.kind !== 'store') throw error;
     // a repository that may only be read is checked all the same
-    return damage.map((each) => ({ ...each, hindrance: error.message }));
+    return damage.map((each) => ({ ...each, hindrance: withHint(error.message, error.hint) }));
   }
 }
 

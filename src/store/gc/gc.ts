@@ -72,7 +72,8 @@ export async function collectGarbage(repository: LocalRepository, options: GcOpt
     if (keepers.isEmpty && !options.keepNone) {
       throw new CfsError(
         'usage',
-        `Nothing keeps any object of ${repository.path}: no image is registered, mounted or given by --keep. --keep-none deletes all objects.`,
+        `Nothing keeps any object of ${repository.path}: no image is registered or mounted, and none is to be kept`,
+        { hint: '`keepNone` deletes all objects.' },
       );
     }
     if (!dryRun) removeStrayRecords(repository);

@@ -1,7 +1,7 @@
 /** All that keeps objects from being deleted: registered images, leases of mounts, and images that the caller names. */
 import { closeSync, fstatSync } from 'node:fs';
 import { DIGEST_SIZE } from '../../base/digest.ts';
-import { CfsError, reasonOf } from '../../base/error.ts';
+import { CfsError, callText, reasonOf } from '../../base/error.ts';
 import { tryLock } from '../../system/flock.ts';
 import type { LocalRepository } from '../local-repository.ts';
 import type { StoreDirectory } from '../store-directory.ts';
@@ -192,7 +192,9 @@ function orRefuse<T>(path: string, advice: () => string, read: () => T): T {
     return read();
   } catch (error) {
     const reason = error instanceof CfsError ? error.message : `${path}: ${reasonOf(error)}`;
-    throw new CfsError('store', `Nothing more is deleted: ${reason}. ${advice()}`, { cause: error });
+    const own = error instanceof CfsError && error.hint !== undefined ? [error.hint] : [];
+    const hint = [...own, advice()].join(' ');
+    throw new CfsError('store', `Nothing more is deleted: ${reason}`, { hint, cause: error });
   }
 }
 
@@ -203,8 +205,8 @@ function adviceOfRoot(repository: LocalRepository, name: string): string {
   const [path, ...more] = pathsOfRoot(repository, name);
   const others = more.length > 0 ? ` (+${more.length} more)` : '';
   const what = path === undefined ? '' : `It says what ${path}${others} needs. `;
-  const again = path === undefined ? 'register' : `register ${repository.path} ${path}`;
-  return `${what}Register the image again ('cfs-repo ${again}'), or take it off the list ('cfs-repo unregister').`;
+  const again = path === undefined ? '`registerImage`' : callText('registerImage', repository.path, path);
+  return `${what}Register the image again (${again}), or take it off the list (\`unregisterImage\`).`;
 }
 
 /** None where they cannot be told. */

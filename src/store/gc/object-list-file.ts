@@ -102,8 +102,8 @@ export class KeepListFile {
       if (fd !== undefined) closeSync(fd);
       if (error instanceof CfsError) throw error;
       if (isOutOfFiles(error)) {
-        const text = `Cannot read ${path}: ${reasonOf(error)}. ${openFilesAdvice(error)}`;
-        throw new CfsError('system', text, { cause: error });
+        const hint = openFilesAdvice(error);
+        throw new CfsError('system', `Cannot read ${path}: ${reasonOf(error)}`, { hint, cause: error });
       }
       throw new CfsError('store', `Cannot read ${path}: ${reasonOf(error)}`, { cause: error });
     }

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
 import type { HashAlgorithm } from '../../base/digest.ts';
 import { EACCES, ENOENT, errnoOf } from '../../base/errno.ts';
-import { CfsError, reasonOf } from '../../base/error.ts';
+import { CfsError, reasonOf, withHint } from '../../base/error.ts';
 import { fsyncSync } from '../../system/file-calls.ts';
 import { tryLock } from '../../system/flock.ts';
 import type { PathPlace } from '../../system/path-place.ts';
@@ -314,7 +314,7 @@ export function listRoots(repository: LocalRepository): Root[] {
     } catch (error) {
       if (!(error instanceof CfsError)) throw error;
       const isDenied = errnoOf(error.cause) === EACCES;
-      const problem = error.message;
+      const problem = withHint(error.message, error.hint);
       return [{ image, header: undefined, problem, isDenied, paths: pathsOf(own, ''), malformedPaths }];
     }
   });

@@ -128,7 +128,7 @@ describe('the list of files of a checkpoint', () => {
   it.each([
     ['', /not JSON/],
     [list({}).slice(0, -1), /not JSON/],
-    ['null', /none of 'cfs-checkpoint prepare'/],
+    ['null', /none of a checkpoint/],
     ['[]', /none of/],
     [list({ format: 'cfs-sources' }), /none of/],
     [list({ files: undefined }), /none of/],

@@ -28,7 +28,7 @@ function made(program: string, args: readonly string[]): Uint8Array | undefined 
 const at = (offset: number, bytes: string): Uint8Array =>
   Buffer.concat([Buffer.alloc(offset), Buffer.from(bytes, 'latin1'), Buffer.alloc(100)]);
 
-const why = (file: Uint8Array): string => whyMalformed(refusal(file), file, false);
+const why = (file: Uint8Array): string => whyMalformed(refusal(file), file, false).reason;
 
 describe('whyMalformed()', () => {
   test.each([
@@ -56,12 +56,17 @@ describe('whyMalformed()', () => {
     if (file !== undefined) expect(why(file)).toContain(what);
   });
 
+  test('says what to do with an archive', () => {
+    const zip = at(0, 'PK\x03\x04');
+    expect(whyMalformed(refusal(zip), zip, false).hint).toBe('Unpack it, and pack the directory with `pack`.');
+  });
+
   test('says what may have happened to a manifest', () => {
     const cut = Buffer.from('d9d9f7ab', 'hex');
-    expect(why(cut)).toMatch(/^malformed manifest: cut off.*; the file is damaged, or not made by cfs-mkimage$/);
+    expect(why(cut)).toMatch(/^malformed manifest: cut off.*; the file is damaged, or not made by cfs$/);
     expect(why(Buffer.from('hello'))).toContain('tag 55799');
-    expect(whyMalformed(refusal(cut), cut, true)).toContain('not by cfs-mkimage: its checksum is right');
+    expect(whyMalformed(refusal(cut), cut, true).reason).toContain('not by cfs: its checksum is right');
     const newer = 'malformed manifest: its version is 2; this program reads version 1';
-    expect(whyMalformed(newer, cut, false)).toBe(newer);
+    expect(whyMalformed(newer, cut, false)).toEqual({ reason: newer });
   });
 });

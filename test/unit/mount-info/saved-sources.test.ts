@@ -146,7 +146,7 @@ describe('parseSavedSources()', () => {
   });
 
   it.each(['null', '0', '"text"', '[]', '{}', '[{"format":"cfs-sources"}]'])('refuses %s', (text) => {
-    expect(refusal(text)).toBe("it is none; 'cfs-info sources --json MOUNT' makes one");
+    expect(refusal(text)).toBe('it is none');
   });
 
   it.each([

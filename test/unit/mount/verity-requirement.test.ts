@@ -18,15 +18,16 @@ test('requireVerity() accepts where one repository may have sealed objects', () 
 });
 
 test('requireVerity() refuses where none can', () => {
-  const { kind, message } = refusal(MOUNT, () => false);
+  const { kind, message, hint } = refusal(MOUNT, () => false);
   expect(kind).toBe('store');
-  expect(message).toContain('/one, /two: the file system has no fs-verity. Take verify=auto');
+  expect(message).toContain('/one, /two: the file system has no fs-verity');
+  expect(hint).toContain('Take verify=auto');
 });
 
 test('requireVerity() refuses an image that names its objects by BLAKE3', () => {
-  const { kind, message } = refusal({ ...MOUNT, hash: 'blake3' }, () => true);
+  const { kind, hint } = refusal({ ...MOUNT, hash: 'blake3' }, () => true);
   expect(kind).toBe('image');
-  expect(message).toContain('--hash fsverity-sha256');
+  expect(hint).toContain('Pack it with `hash` fsverity-sha256');
 });
 
 test('requireVerity() accepts an image that needs no objects', () => {

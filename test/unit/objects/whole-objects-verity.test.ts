@@ -130,7 +130,7 @@ describe('verify=fsverity', () => {
     const object = await stored(first, second);
     expect(open(storeOf('fsverity', [first]), object)).toBe(EIO);
     expect(log).toEqual([
-      `${NAMED}: object ${toHex(object.digest)}: ${first.path}: it is not sealed: 'cfs-repo seal ${first.path}' does it: EIO`,
+      `${NAMED}: object ${toHex(object.digest)}: ${first.path}: it is not sealed, and sealing repository ${first.path} does it: EIO`,
     ]);
     seal(object, second);
     expectGood(storeOf('fsverity'), object);

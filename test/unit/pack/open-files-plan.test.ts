@@ -25,6 +25,6 @@ describe('planOpenFiles()', () => {
   });
 
   test('says what it needs where it is hopeless', () => {
-    expect(() => planOpenFiles(60, 4, DEPTH)).toThrow(/may have 60 files open, and needs \d+\. Raise the limit/);
+    expect(() => planOpenFiles(60, 4, DEPTH)).toThrow(/may have 60 files open, and needs \d+$/);
   });
 });

@@ -198,7 +198,7 @@ describe('openRepository()', () => {
     const error = failureOf(() => openRepository(at('good'), 'fsverity-sha256'));
     expect(error.kind).toBe('store');
     expect(error.message).toContain('it names objects by blake3, the image by fsverity-sha256');
-    expect(error.message).toContain('cfs-repo init --hash fsverity-sha256');
+    expect(error.hint).toBe('Give a repository made with `initRepository("DIR", {"hash":"fsverity-sha256"})`.');
   });
 
   const valid = { format: 'cfs-repository', version: 1, hash: 'blake3', uuid: '0'.repeat(8) };
@@ -229,7 +229,7 @@ describe('openRepository()', () => {
   test('says that there is no such directory, and how to make one', () => {
     const error = failureOf(() => openRepository(at('nowhere')));
     expect(error.message).toContain('there is no such directory');
-    expect(error.message).toContain('cfs-repo init');
+    expect(error.hint).toContain('`initRepository("DIR")` makes a new, empty one');
   });
 
   test('names the reason where meta.json cannot be read', () => {

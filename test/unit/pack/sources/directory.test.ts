@@ -296,7 +296,7 @@ describe('DirectorySource of a tree that changes', () => {
     const error = failureOfWalk({ 'a/2': happen });
     expect(error.kind).toBe('source');
     expect(error.message).toContain(`Cannot pack ${root}/a: it changed while it was packed`);
-    expect(error.message).toContain('Pack a snapshot, or stop what writes to it');
+    expect(error.hint).toBe('Pack a snapshot, or stop what writes to it.');
   });
 
   test('names the root where something was added to it', () => {
