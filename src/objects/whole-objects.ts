@@ -13,6 +13,7 @@ import { type MeasureVerity, measureVerity } from '../system/fsverity.ts';
 import { openFilesLimit } from '../system/resource-limits.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
 import type { ObjectName, Proof, Repository, WholeMode } from './repository.ts';
+import { VERIFIED_BYTES, VerifiedFiles } from './verified-files.ts';
 import {
   checkMeasured,
   checkShape,
@@ -22,8 +23,6 @@ import {
   verifyObject,
   versionOf,
 } from './verify.ts';
-
-const PROOFS: readonly (Proof | undefined)[] = [undefined, 'hashed', 'measured'];
 
 /**
  * In place of a descriptor: the object is there, but who has its file may give other bytes each time, and say what they like of
@@ -49,19 +48,17 @@ export interface ObjectState {
   readonly count: number;
 }
 
-/** Fresh state for `count` objects: 18 bytes each, of which untouched pages cost no memory. */
+/** Fresh state for `count` objects: 17 bytes each, of which untouched pages cost no memory. */
 export function allocateObjectState(count: number): ObjectState {
-  return { buffer: new SharedArrayBuffer(count * 18), count };
+  return { buffer: new SharedArrayBuffer(count * (VERIFIED_BYTES + 1)), count };
 }
 
 /** What was said in the log of each object, for `ProblemLog`. */
-export const saidOf = ({ buffer, count }: ObjectState): Uint8Array => new Uint8Array(buffer, count * 17, count);
+export const saidOf = ({ buffer, count }: ObjectState): Uint8Array =>
+  new Uint8Array(buffer, count * VERIFIED_BYTES, count);
 
 /** Of the files that this process may have open, the part that open files of the mount may take. */
 const SHARE = 3 / 4;
-
-const IDLE = 0;
-const HASHING = 1;
 
 export class ObjectStore {
   readonly #repositories: readonly Repository[];
@@ -70,14 +67,7 @@ export class ObjectStore {
   readonly #isKernelsOwn: IsKernelsOwn;
   readonly #adopt: (object: ObjectName, fd: number) => void;
   readonly #problems: ProblemLog;
-  /** ctime in ms of the file that was last verified as this object, 0 for none. */
-  readonly #ctime: Float64Array;
-  /** Which file that was, `fileIdentity`. */
-  readonly #identity: Uint32Array;
-  /** IDLE or HASHING. */
-  readonly #busy: Int32Array;
-  /** How it was verified, an index into PROOFS. */
-  readonly #proof: Uint8Array;
+  readonly #verified: VerifiedFiles;
   readonly #status: FileVersion = emptyFileVersion();
   /** The kernel gives the lowest free number: where one is as high as this, files are short. */
   readonly #highest: number;
@@ -103,10 +93,7 @@ export class ObjectStore {
     this.#adopt = options.adopt ?? ((_object, fd) => closeSync(fd));
     this.#problems = new ProblemLog(log, saidOf(state), options.count);
     this.#highest = Math.floor((options.mostFiles ?? openFilesLimit()) * SHARE);
-    this.#ctime = new Float64Array(state.buffer, 0, state.count);
-    this.#identity = new Uint32Array(state.buffer, state.count * 8, state.count);
-    this.#busy = new Int32Array(state.buffer, state.count * 12, state.count);
-    this.#proof = new Uint8Array(state.buffer, state.count * 16, state.count);
+    this.#verified = new VerifiedFiles(state.buffer, state.count);
   }
 
   /**
@@ -155,11 +142,11 @@ export class ObjectStore {
 
   /** How the file with this status was verified as this object; undefined where it was not, or has changed since. */
   proofOf({ index }: ObjectName, status: FileVersion): Proof | undefined {
-    return this.#isVerified(index, status) ? PROOFS[this.#proof[index] as number] : undefined;
+    return this.#verified.proofOf(index, status);
   }
 
   #isGood({ index, size }: ObjectName, status: FileVersion): boolean {
-    if (this.#mode !== 'off') return this.#isVerified(index, status);
+    if (this.#mode !== 'off') return this.#verified.proofOf(index, status) !== undefined;
     return status.isFile && status.size === size;
   }
 
@@ -174,55 +161,52 @@ export class ObjectStore {
     const stat = versionOf(fd, this.#before);
     // what was hashed is not measured, and what was measured is measured again: that costs less than to look whether it is needed,
     // and the seal itself is what the mount relies on
-    if (this.#isHashed(object.index, stat)) return undefined;
+    const proof = this.#verified.proofOf(object.index, stat);
+    if (proof === 'hashed') return undefined;
     // what was verified once lies where that is believed
-    if (!this.#isVerified(object.index, stat) && !this.#isKernelsOwn(fd, stat.dev)) {
+    if (proof === undefined && !this.#isKernelsOwn(fd, stat.dev)) {
       if (!this.#mayReadByBlocks) return `${UNSEALED}: not this kernel answers for its file system`;
       return shapeProblem(stat, object.size) ?? BY_BLOCKS;
     }
     if (this.#mode === 'open') return this.#checkHash(fd, object, repository, stat);
     const started = Date.now();
     const problem = checkMeasured(this.#measure(fd), object.digest, repository) ?? shapeProblem(stat, object.size);
-    if (problem === undefined) this.#remember(object.index, fd, stat, started, 'measured');
+    if (problem === undefined) this.#rememberMeasured(object.index, fd, stat, started);
     else if (this.#mode === 'auto') return this.#checkHash(fd, object, repository, stat);
     return problem;
   }
 
   #checkHash(fd: number, object: ObjectName, repository: Repository, stat: FileVersion): string | undefined {
     // one thread hashes, the others wait for it rather than do the same
-    while (Atomics.compareExchange(this.#busy, object.index, IDLE, HASHING) !== IDLE) {
-      Atomics.wait(this.#busy, object.index, HASHING);
-      if (this.#isHashed(object.index, stat)) return undefined;
-    }
+    if (!this.#verified.claimToHash(object.index, stat)) return undefined;
     const started = Date.now();
     try {
       const problem = shapeProblem(stat, object.size) ?? verifyObject(fd, repository.hash, object.digest, object.size);
-      if (problem !== undefined) return problem;
-      this.#remember(object.index, fd, stat, started, 'hashed');
-      return undefined;
+      if (problem === undefined && this.#isUnchanged(fd, stat, started)) {
+        this.#verified.record(object.index, stat, 'hashed');
+      }
+      return problem;
     } finally {
-      Atomics.store(this.#busy, object.index, IDLE);
-      Atomics.notify(this.#busy, object.index);
+      this.#verified.release(object.index);
     }
   }
 
-  #isHashed(index: number, stat: FileVersion): boolean {
-    return PROOFS[this.#proof[index] as number] === 'hashed' && this.#isVerified(index, stat);
-  }
-
-  /** A file is the one that was verified while inode and ctime are the same: writing, truncating, replacing and renaming change one of them. */
-  #isVerified(index: number, stat: FileVersion): boolean {
-    return this.#ctime[index] === stat.ctimeMs && this.#identity[index] === fileIdentity(stat);
+  /** Does nothing where another thread has the claim: measuring again costs less than waiting for it. */
+  #rememberMeasured(index: number, fd: number, stat: FileVersion, started: number): void {
+    if (this.#verified.proofOf(index, stat) === 'measured' || !this.#isUnchanged(fd, stat, started)) return;
+    if (!this.#verified.claim(index)) return;
+    try {
+      this.#verified.record(index, stat, 'measured');
+    } finally {
+      this.#verified.release(index);
+    }
   }
 
   /**
-   * Not remembered where the file changed while it was hashed, or so shortly before `started` that a change after
-   * it could have the same ctime.
+   * Whether what was found out of the file since `started` may be remembered. Not where it changed meanwhile, or so
+   * shortly before that a change after it could have the same ctime.
    */
-  #remember(index: number, fd: number, before: FileVersion, started: number, proof: Proof): void {
-    if (versionOf(fd, this.#after).ctimeMs !== before.ctimeMs || !isCtimeSettled(before.ctimeMs, started)) return;
-    this.#proof[index] = PROOFS.indexOf(proof);
-    this.#identity[index] = fileIdentity(before);
-    this.#ctime[index] = before.ctimeMs;
+  #isUnchanged(fd: number, { ctimeMs }: FileVersion, started: number): boolean {
+    return versionOf(fd, this.#after).ctimeMs === ctimeMs && isCtimeSettled(ctimeMs, started);
   }
 }

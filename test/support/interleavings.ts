@@ -4,7 +4,8 @@
  * `loadStepwise` bundles a module and rewrites it: a function that uses Atomics, or calls one that does, becomes a
  * generator that yields before each operation. `explore` then runs the operations of several such programs in every
  * order that leads to another state. A state is the shared words and, for each program, the results that it has seen:
- * programs that saw the same go on the same way, so an order that leads to a known state is not followed twice.
+ * programs that saw the same go on the same way, so an order that leads to a known state is not followed twice. Of a
+ * program that has ended only what it returned counts.
  *
  * Atomics are sequentially consistent, so orders are all that there is. Plain accesses of shared memory are not seen:
  * they happen together with the operation before them. Arrow functions and getters are not rewritten.
@@ -146,75 +147,96 @@ export interface Setting {
   readonly check: (results: readonly unknown[]) => void;
 }
 
-interface Run {
-  readonly key: string;
-  /** The programs that can go on. */
-  readonly ready: readonly number[];
-  readonly isDone: boolean;
-  check(): void;
-}
-
-/** Does the steps of `order`, each by the program of that number, from the beginning. */
-function replay(make: () => Setting, order: readonly number[]): Run {
-  const { words, programs, check } = make();
-  const seen: unknown[][] = programs.map(() => []);
-  const pending = programs.map((program) => program.next());
+/** The programs of a setting on their way. */
+class Run {
+  readonly #setting: Setting;
+  readonly #pending: IteratorResult<Operation, unknown>[];
+  /** What each has seen, as text; of one that has ended only what it returned matters. */
+  readonly #seen: string[];
   /** Where a program sleeps in Atomics.wait. */
-  const asleep = new Map<number, number>();
-  const resume = (actor: number, value: unknown): void => {
-    seen[actor]?.push(value);
-    pending[actor] = (programs[actor] as Program).next(value);
-  };
-  const step = (actor: number): void => {
-    const [name, memory, index, ...values] = (pending[actor] as IteratorYieldResult<Operation>).value;
+  readonly #asleep = new Map<number, number>();
+
+  /** @param order does these steps, each by the program of that number */
+  constructor(setting: Setting, order: readonly number[]) {
+    this.#setting = setting;
+    this.#seen = setting.programs.map(() => '');
+    this.#pending = setting.programs.map((program) => program.next());
+    for (const actor of order) this.step(actor);
+  }
+
+  /** The same for two runs that go on the same way. */
+  get key(): string {
+    return `${this.#setting.words.join()}|${this.#seen.join('|')}|${[...this.#asleep].join()}`;
+  }
+
+  /** The programs that can go on. */
+  get ready(): readonly number[] {
+    const actors = this.#pending.map((_, actor) => actor);
+    return actors.filter((actor) => !this.#pending[actor]?.done && !this.#asleep.has(actor));
+  }
+
+  get isDone(): boolean {
+    return this.#pending.every(({ done }) => done);
+  }
+
+  check(): void {
+    this.#setting.check(this.#pending.map(({ value }) => value));
+  }
+
+  step(actor: number): void {
+    const [name, memory, index, ...values] = (this.#pending[actor] as IteratorYieldResult<Operation>).value;
     if (name === 'wait') {
-      if (Atomics.load(memory, index) === values[0]) asleep.set(actor, index);
-      else resume(actor, 'not-equal');
+      if (Atomics.load(memory, index) === values[0]) this.#asleep.set(actor, index);
+      else this.#resume(actor, 'not-equal');
     } else if (name === 'notify') {
       let woken = 0;
-      for (const [sleeper, at] of asleep) {
+      for (const [sleeper, at] of this.#asleep) {
         if (at !== index || woken === (values[0] ?? Number.POSITIVE_INFINITY)) continue;
         woken++;
-        asleep.delete(sleeper);
-        resume(sleeper, 'ok');
+        this.#asleep.delete(sleeper);
+        this.#resume(sleeper, 'ok');
       }
-      resume(actor, woken);
+      this.#resume(actor, woken);
     } else {
       const operation = Reflect.get(Atomics, name) as (...args: unknown[]) => number;
-      resume(actor, operation(memory, index, ...values));
+      this.#resume(actor, operation(memory, index, ...values));
     }
-  };
-  for (const actor of order) step(actor);
-  return {
-    key: JSON.stringify([[...words], seen, [...asleep]]),
-    ready: programs.map((_, actor) => actor).filter((actor) => !pending[actor]?.done && !asleep.has(actor)),
-    isDone: pending.every(({ done }) => done),
-    check: () => check(pending.map(({ value }) => value)),
-  };
+  }
+
+  #resume(actor: number, value: unknown): void {
+    const next = (this.#setting.programs[actor] as Program).next(value);
+    this.#pending[actor] = next;
+    this.#seen[actor] = next.done ? `= ${JSON.stringify(next.value)}` : `${this.#seen[actor]} ${value}`;
+  }
 }
 
 /**
  * Runs the programs in every order. Throws, with the order, where a check fails or programs sleep that nobody wakes.
  * @param make makes the same setting each time
- * @returns how many states there were, and how many of them were ends
+ * @returns how many states there were
  */
-export function explore(make: () => Setting): { readonly states: number; readonly ends: number } {
+export function explore(make: () => Setting): { readonly states: number } {
   const seen = new Set<string>();
-  let ends = 0;
   const orders: number[][] = [[]];
   for (let order = orders.pop(); order !== undefined; order = orders.pop()) {
-    const run = replay(make, order);
-    if (seen.has(run.key)) continue;
-    seen.add(run.key);
-    try {
-      if (run.isDone) {
-        ends++;
-        run.check();
-      } else if (run.ready.length === 0) throw new Error('programs sleep that nobody wakes');
-    } catch (error) {
-      throw new Error(`in the order ${order.join(' ')}`, { cause: error });
+    const run = new Run(make(), order);
+    for (;;) {
+      const { key } = run;
+      if (seen.has(key)) break;
+      seen.add(key);
+      const [next, ...others] = run.ready;
+      try {
+        if (run.isDone) run.check();
+        else if (next === undefined) throw new Error('programs sleep that nobody wakes');
+      } catch (error) {
+        throw new Error(`in the order ${order.join(' ')}`, { cause: error });
+      }
+      if (next === undefined) break;
+      for (const actor of others) orders.push([...order, actor]);
+      // generators cannot be copied: the others begin from the beginning
+      order.push(next);
+      run.step(next);
     }
-    for (const actor of run.ready) orders.push([...order, actor]);
   }
-  return { states: seen.size, ends };
+  return { states: seen.size };
 }

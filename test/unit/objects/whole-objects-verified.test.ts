@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads';
 import { describe, expect, test, vi } from 'vitest';
 import { EIO } from '../../../src/base/errno.ts';
 import { fileIdentity } from '../../../src/base/file-identity.ts';
+import type { Repository } from '../../../src/objects/repository.ts';
 import { useScratch } from '../store/scratch.ts';
 import { COUNT, DAMAGES, expectGood, open, type StoredObject, StoreFixture } from '../store/store-fixture.ts';
 
@@ -223,4 +224,23 @@ describe('a thread that asks for an object that another one hashes', () => {
     expect(open(f.store(), object)).toBe(EIO);
     expect([...new Int32Array(f.state.buffer, f.state.count * 12, f.state.count)]).toEqual(Array(COUNT).fill(0));
   });
+});
+
+test('an object whose file cannot be read is let go of: the next open hashes it', async () => {
+  const object = f.stored(f.first);
+  await settle();
+  const failing: Repository = {
+    path: f.first.path,
+    uuid: f.first.uuid,
+    get hash(): never {
+      throw new Error('of the disk');
+    },
+    open: (digest) => f.first.open(digest),
+    glance: (digest, out) => f.first.glance(digest, out),
+    status: (digest, out) => f.first.status(digest, out),
+    size: (digest) => f.first.size(digest),
+  };
+  expect(open(f.store('open', [failing]), object)).toBe(EIO);
+  expectGood(f.store(), object);
+  expect(f.first.hashings).toBe(1);
 });

@@ -88,7 +88,7 @@ describe('every interleaving of ServingTurn', () => {
       }
     }
 
-    const { ends } = explore(() => {
+    const { states } = explore(() => {
       const state = allocateServingTurn();
       const words = new Int32Array(state);
       return {
@@ -97,6 +97,6 @@ describe('every interleaving of ServingTurn', () => {
         check: () => expect([...words]).toEqual([0, 0]),
       };
     });
-    expect(ends).toBeGreaterThan(1);
+    expect(states).toBeGreaterThan(100);
   });
 });
