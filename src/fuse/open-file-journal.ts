@@ -2,13 +2,32 @@
  * What the kernel must be told the same way by whoever serves a mount next: the backing id of each inode, and how many
  * have it open. Written to a file in memory as it changes, because the writer may be killed at any moment. A count may
  * be too high after that, which keeps an id longer than needed; never too low, which would make an open fail.
+ *
+ * Why a count is never too low. An OPEN is written down before it is answered, and the kernel counts it when it has the
+ * answer. A RELEASE comes when the kernel counts the file no more, and is written down after that. So at each moment the
+ * written count is at least the kernel's. The next server gets the requests that were not answered once more: it counts
+ * an OPEN again, which may have been counted, and no RELEASE, which may not have been. Both leave the count too high at
+ * most. It is exact again when it falls to 0: then the kernel's is 0, too. A count that is too high for good keeps its id
+ * until the mount ends, or until the file of the object is replaced.
+ *
+ * Why an id that is written down is the one of that inode. It is registered before it is written, and written as 0
+ * before it is closed: after that the kernel may give it to another file. A server that dies between the two leaves an
+ * id that nobody knows, which ends with the mount.
+ *
+ * What a half-written record is. A signal that kills ends a write(2) at the end of a page, so a record that lies in two
+ * pages may have its first one or two fields from the new record, and the rest from the old one. The order of the fields
+ * is chosen for that. A new id in front of an old count: the OPEN was not answered. In front of an old identity: that is
+ * 0, which is no file's, because what is written without an id has identity 0; the next open drops the id. An id of 0 in
+ * front of an old count: that is too high. The id of an entry never changes to another one but by way of 0.
  */
 import { isErrno } from '../base/errno.ts';
 import { systemError } from '../system/libc.ts';
 import { pread, pwrite } from '../system/syscall.ts';
-import type { RestoredFile } from './open-files.ts';
+import { type RestoredFile, THROUGH_CACHE } from './open-files.ts';
 
 const ENTRY_SIZE = 12;
+/** For THROUGH_CACHE: servers of other versions read it, too. */
+const CACHED = -1;
 /** Before the entries: how many servers the mount has had. */
 const HEADER_SIZE = 16;
 const PIECE = ENTRY_SIZE * 8192;
@@ -25,8 +44,10 @@ export class OpenFileJournal {
   /** For a server that takes over: its number, 1 for the first of them. */
   nextEpoch(): number {
     const header = Buffer.alloc(HEADER_SIZE);
-    pread(this.#fd, header, HEADER_SIZE, 0);
-    const epoch = header.readUInt32LE(0) + 1;
+    const n = pread(this.#fd, header, HEADER_SIZE, 0);
+    if (isErrno(n)) throw systemError(n, 'read', 'journal');
+    // 0 is the number of the server that made the mount
+    const epoch = Math.max((header.readUInt32LE(0) + 1) >>> 0, 1);
     header.writeUInt32LE(epoch, 0);
     if (pwrite(this.#fd, header, 0) !== HEADER_SIZE) throw new Error('cannot count the servers of the mount');
     return epoch;
@@ -34,11 +55,11 @@ export class OpenFileJournal {
 
   write(slot: number, backing: number, opens: number, identity: number): void {
     const entry = this.#entry;
-    entry.writeInt32LE(backing, 0);
+    entry.writeInt32LE(backing === THROUGH_CACHE ? CACHED : backing, 0);
     entry.writeInt32LE(opens, 4);
     entry.writeUInt32LE(identity, 8);
     const written = pwrite(this.#fd, entry, HEADER_SIZE + slot * ENTRY_SIZE);
-    // ENOMEM at worst: who serves next would answer wrongly, so nobody may
+    // ENOMEM at worst: a server that goes on with it would answer wrongly, so none may
     if (written !== ENTRY_SIZE) throw new Error(`cannot keep what is open: ${written}`);
   }
 
@@ -49,9 +70,10 @@ export class OpenFileJournal {
       const n = pread(this.#fd, piece, PIECE, HEADER_SIZE + at);
       if (isErrno(n)) throw systemError(n, 'read', 'journal');
       for (let from = 0; from + ENTRY_SIZE <= n; from += ENTRY_SIZE) {
-        const backing = piece.readInt32LE(from);
-        const opens = piece.readInt32LE(from + 4);
-        if (backing === 0 && opens === 0) continue;
+        const written = piece.readInt32LE(from);
+        const opens = Math.max(piece.readInt32LE(from + 4), 0);
+        if (written === 0 && opens === 0) continue;
+        const backing = written === CACHED ? THROUGH_CACHE : written;
         yield { slot: (at + from) / ENTRY_SIZE, backing, opens, identity: piece.readUInt32LE(from + 8) };
       }
       if (n < PIECE) return;

@@ -6,6 +6,11 @@
  * What the kernel demands of passthrough (fs/fuse/passthrough.c, fs/fuse/iomode.c): FOPEN_PASSTHROUGH comes
  * without FOPEN_KEEP_CACHE; while an inode has any file open, every further open uses the same backing id; an inode is read
  * either by passthrough or through the page cache, never both at once. The id outlives the descriptor.
+ *
+ * All that is shared is read and written under one mutex, by plain accesses: to give a mutex back happens before it is
+ * taken again, so each thread sees what the one before it wrote. The exception is the first look of `reopen`, which only
+ * saves a look at the file: whatever it sees, the mutex is taken before anything is counted. No file system is asked
+ * under the mutex but by the calls of the registry.
  */
 import { totalmem } from 'node:os';
 import { EIO, type Errno, isErrno } from '../base/errno.ts';
@@ -23,7 +28,7 @@ export interface BackingRegistry {
   close(id: number): void;
 }
 
-/** Where open files are written down; see survival/open-file-journal.ts. */
+/** Where open files are written down; see open-file-journal.ts. */
 export interface Journal {
   write(slot: number, backing: number, opens: number, identity: number): void;
 }
@@ -49,8 +54,8 @@ const EPOCH_UNIT = 1 << 20;
 const EPOCHS = 2047;
 /** In `low` of a file handle: read by the kernel, no descriptor here. */
 const PASSTHROUGH_HANDLE = 0x8000_0000;
-/** In place of a backing id: the inode is open through the page cache. */
-const THROUGH_CACHE = -1;
+/** In place of a backing id: the inode is open through the page cache. Below all error numbers, which end at -4095. */
+export const THROUGH_CACHE = -4096;
 const CACHED_FLAGS = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH;
 const PASSTHROUGH_FLAGS = FOPEN_PASSTHROUGH | FOPEN_NOFLUSH;
 const HEADER_WORDS = 4;
@@ -201,18 +206,17 @@ export class OpenFiles {
     return { low: this.#epoch + file.handle, high: file.slot, flags: CACHED_FLAGS, backingId: 0 };
   }
 
+  /** Without an id there is no identity: see the journal. */
   #write(slot: number): void {
-    this.#journal?.write(
-      slot,
-      this.#backing[slot] as number,
-      this.#opens[slot] as number,
-      this.#identity[slot] as number,
-    );
+    const backing = this.#backing[slot] as number;
+    const identity = backing > 0 ? (this.#identity[slot] as number) : 0;
+    this.#journal?.write(slot, backing, this.#opens[slot] as number, identity);
   }
 
   /** Takes over what an earlier process has written down, before the first request. */
   restore(entries: Iterable<RestoredFile>): void {
     for (const { slot, backing, opens, identity } of entries) {
+      if (slot >= this.#fs.slots) continue;
       this.#backing[slot] = backing;
       this.#opens[slot] = opens;
       this.#identity[slot] = identity;
@@ -221,7 +225,7 @@ export class OpenFiles {
     }
   }
 
-  /** Counts one more open of the slot and says how it is read. An Errno is never THROUGH_CACHE: that is EPERM's number, which is not returned. */
+  /** Counts one more open of the slot and says how it is read: a backing id, or THROUGH_CACHE. */
   #acquire(file: OpenFile, identity: number, registry: BackingRegistry): number | Errno {
     const { slot, fd } = file;
     const known = this.#backing[slot] as number;
@@ -261,7 +265,7 @@ export class OpenFiles {
   }
 
   #relinquish(slot: number, registry: BackingRegistry): void {
-    const opens = (this.#opens[slot] as number) - 1;
+    const opens = Math.max((this.#opens[slot] as number) - 1, 0);
     this.#opens[slot] = opens;
     if (opens > 0) {
       this.#write(slot);

@@ -8,9 +8,11 @@
  * program that has ended only what it returned counts.
  *
  * Atomics are sequentially consistent, so orders are all that there is. Plain accesses of shared memory are not seen:
- * they happen together with the operation before them. Arrow functions and getters are not rewritten.
+ * they happen together with the operation before them. Arrow functions are rewritten only where they are handed to such
+ * a generator; getters are not.
  */
 
+import { pathToFileURL } from 'node:url';
 import { rolldown } from 'rolldown';
 import { parseAst } from 'rolldown/parseAst';
 
@@ -63,8 +65,13 @@ function* callables(node: Node): Generator<Callable> {
   for (const child of childrenOf(node)) yield* callables(child);
 }
 
+interface Callee {
+  readonly name: string;
+  readonly isAtomic: boolean;
+}
+
 /** `Atomics.load(…)` is "Atomics", `this.#mutex.lock()` is "lock", `release(…)` is "release". */
-function calleeOf(call: Node): { readonly name: string; readonly isAtomic: boolean } {
+function calleeOf(call: Node): Callee {
   const callee = call['callee'] as Node;
   if (callee.type === 'Identifier') return { name: callee['name'] as string, isAtomic: false };
   const property = callee['property'] as Node | undefined;
@@ -72,23 +79,26 @@ function calleeOf(call: Node): { readonly name: string; readonly isAtomic: boole
   return { name: (property?.['name'] as string | undefined) ?? '', isAtomic: object?.['name'] === 'Atomics' };
 }
 
-function rewrite(code: string, constants: Readonly<Record<string, number>>): string {
+/** Arrow functions among the arguments of a call. */
+const sectionsOf = (call: Node): Node[] =>
+  (call['arguments'] as Node[]).filter(({ type }) => type === 'ArrowFunctionExpression');
+
+function rewrite(code: string, constants: Readonly<Record<string, number>>, given: readonly string[]): string {
   const program = parseAst(code) as unknown as Node;
   const functions = [...callables(program)];
-  const stepwise = new Set<string>();
+  const stepwise = new Set<string>(given);
   for (let size = -1; size !== stepwise.size; ) {
     size = stepwise.size;
     for (const { name, node } of functions) {
       for (const call of calls(node)) {
-        const callee = calleeOf(call);
-        if (callee.isAtomic || stepwise.has(callee.name)) stepwise.add(name);
+        const isStepwise = ({ isAtomic, name: called }: Callee): boolean => isAtomic || stepwise.has(called);
+        const within = sectionsOf(call).flatMap((section) => [...calls(section['body'] as Node)]);
+        if ([call, ...within].some((each) => isStepwise(calleeOf(each)))) stepwise.add(name);
       }
     }
   }
   const inserts: { at: number; text: string; remove?: number }[] = [];
-  for (const { name, node, star } of functions) {
-    if (!stepwise.has(name)) continue;
-    inserts.push({ at: star, text: '*' });
+  const rewriteCalls = (node: Node): void => {
     for (const call of calls(node)) {
       const callee = calleeOf(call);
       if (callee.isAtomic) {
@@ -100,9 +110,23 @@ function rewrite(code: string, constants: Readonly<Record<string, number>>): str
         });
         inserts.push({ at: call.end - 1, text: '])', remove: 1 });
       } else if (stepwise.has(callee.name)) {
-        inserts.push({ at: call.start, text: '(yield* ' }, { at: call.end, text: ')' });
+        inserts.push({ at: call.start, text: '(yield* ' });
+        for (const section of sectionsOf(call)) rewriteSection(section);
+        inserts.push({ at: call.end, text: ')' });
       }
     }
+  };
+  const rewriteSection = (arrow: Node): void => {
+    const body = arrow['body'] as Node;
+    const at = code.lastIndexOf('=>', body.start);
+    inserts.push({ at: arrow.start, text: '(function* ' }, { at, text: '{ return ', remove: 2 });
+    rewriteCalls(body);
+    inserts.push({ at: arrow.end, text: '; }).bind(this)' });
+  };
+  for (const { name, node, star } of functions) {
+    if (!stepwise.has(name)) continue;
+    inserts.push({ at: star, text: '*' });
+    rewriteCalls(node);
   }
   for (const [name, value] of Object.entries(constants)) {
     const found = new RegExp(`\\bconst ${name} = ([^;]+);`).exec(code);
@@ -124,8 +148,13 @@ function rewrite(code: string, constants: Readonly<Record<string, number>>): str
  * A module, with what it imports, whose functions yield before each operation on shared memory.
  * @param path of the module
  * @param constants other values of constants, such as the number of threads
+ * @param given names of functions that the test hands in, as generators
  */
-export async function loadStepwise<T>(path: string, constants: Readonly<Record<string, number>> = {}): Promise<T> {
+export async function loadStepwise<T>(
+  path: string,
+  constants: Readonly<Record<string, number>> = {},
+  given: readonly string[] = [],
+): Promise<T> {
   const bundle = await rolldown({
     input: path,
     platform: 'node',
@@ -134,7 +163,9 @@ export async function loadStepwise<T>(path: string, constants: Readonly<Record<s
   });
   const { output } = await bundle.generate({ format: 'esm', codeSplitting: false });
   await bundle.close();
-  const code = rewrite(output[0].code, constants);
+  // a module that is text has no place of its own, from which packages could be found
+  const place = JSON.stringify(pathToFileURL(path));
+  const code = rewrite(output[0].code, constants, given).replaceAll('import.meta.url', place);
   return (await import(`data:text/javascript;base64,${Buffer.from(code).toString('base64')}`)) as T;
 }
 
@@ -145,6 +176,8 @@ export interface Setting {
   readonly programs: readonly Program[];
   /** Called where all programs have ended, with what they returned; throws where that must not be. */
   readonly check: (results: readonly unknown[]) => void;
+  /** Called in every state: throws where all may not die at that point. */
+  readonly checkDeath?: () => void;
 }
 
 /** The programs of a setting on their way. */
@@ -177,6 +210,10 @@ class Run {
 
   get isDone(): boolean {
     return this.#pending.every(({ done }) => done);
+  }
+
+  checkDeath(): void {
+    this.#setting.checkDeath?.();
   }
 
   check(): void {
@@ -226,6 +263,7 @@ export function explore(make: () => Setting): { readonly states: number } {
       seen.add(key);
       const [next, ...others] = run.ready;
       try {
+        run.checkDeath();
         if (run.isDone) run.check();
         else if (next === undefined) throw new Error('programs sleep that nobody wakes');
       } catch (error) {
