@@ -75,6 +75,8 @@ export interface FilesystemStatistics {
  */
 export interface OpenFile {
   readonly fd: number;
+  /** `fileIdentity` of the file that `fd` is of, as it was when it was verified; 0 where `fd` is -1. */
+  readonly identity: number;
   /** What `read` and `release` take; below 2^31. */
   readonly handle: number;
   /** The inode as a number below `Filesystem.slots`: an index for what a driver keeps of each inode. */
@@ -116,11 +118,17 @@ export interface Filesystem {
   /** The target; a view, not a copy. */
   readlink(ino: number): Uint8Array | Errno;
 
-  /** Verifies and opens the content of a regular file for reading. Each success is paired with a `release`. */
-  open(ino: number): OpenFile | Errno;
-
   /** The slot of an inode, -1 where there is none. */
   slotOf(ino: number): number;
+
+  /** Bytes of the content of the inode in `slot`. */
+  sizeOf(slot: number): number;
+
+  /**
+   * Verifies and opens the content of the regular file in `slot` for reading. Each success is paired with a `release`.
+   * ENOENT for a slot of -1.
+   */
+  open(slot: number): OpenFile | Errno;
 
   /**
    * Which file an `open` of the inode in `slot` would give a descriptor of, where that can be told without opening and
@@ -131,7 +139,7 @@ export interface Filesystem {
   /** Reads at `offset` into `into`; returns the bytes read, fewer only at the end of the file. */
   read(ino: number, handle: number, offset: number, into: Uint8Array): number | Errno;
 
-  release(ino: number, handle: number): void;
+  release(handle: number): void;
 
   /**
    * Where data (or, with `hole`, a hole) is next in a regular file, from `offset` on, as lseek(2) tells it; ENXIO at the end.

@@ -37,9 +37,7 @@ import {
   xattrsOf,
 } from '../manifest/lookup.ts';
 import { inodeCount, type ManifestTables, objectCount, S_IFLNK, S_IFMT, S_IFREG, u64 } from '../manifest/tables.ts';
-import type { ObjectName, Proof } from '../objects/repository.ts';
-import { BY_BLOCKS } from '../objects/whole-objects.ts';
-import type { FileVersion } from '../system/file-status.ts';
+import { BY_BLOCKS, type ContentSource } from '../objects/content-source.ts';
 import { closeFd } from '../system/syscall.ts';
 import { type Caller, mayListTrusted, UNKNOWN_CALLER } from './caller.ts';
 import type {
@@ -51,30 +49,6 @@ import type {
   OpenFile,
 } from './filesystem.ts';
 import type { ReadingEvents } from './reading-events.ts';
-
-/** What the file system needs of a store: a verified descriptor, or EIO; or that the object is to be read by blocks. */
-export interface ObjectOpener {
-  open(object: ObjectName, path: () => string): number | Errno | typeof BY_BLOCKS;
-
-  /** `fileIdentity` of the file that `open` would open now, where that is known without opening it; else -1. */
-  current(object: ObjectName): number;
-
-  /** How the file with this status was verified as this object; undefined where it was not, or has changed since. */
-  proofOf(object: ObjectName, status: FileVersion): Proof | undefined;
-}
-
-/** Verified bytes of an object without opening it first; see BlockReader. */
-export interface ObjectReader {
-  read(object: ObjectName, offset: number, into: Uint8Array, path: () => string): number | Errno;
-}
-
-/**
- * Where contents come from: whole objects, verified at open, but for those that are verified block by block as they are read.
- * Without an opener all are.
- */
-export type Contents =
-  | { readonly opener: ObjectOpener; readonly reader?: ObjectReader }
-  | { readonly opener?: undefined; readonly reader: ObjectReader };
 
 /** What a mount tells of itself and of its files: private xattrs and ioctls. */
 export interface PrivateAnswers {
@@ -125,7 +99,7 @@ export class ImageFilesystem implements Filesystem {
   readonly features: FilesystemFeatures;
   readonly slots: number;
   readonly #tables: ManifestTables;
-  readonly #contents: Contents;
+  readonly #contents: ContentSource;
   readonly #statistics: FilesystemStatistics;
   readonly #tell: TellReading;
   readonly #answers: PrivateAnswers | undefined;
@@ -140,7 +114,7 @@ export class ImageFilesystem implements Filesystem {
    */
   constructor(
     tables: ManifestTables,
-    contents: Contents,
+    contents: ContentSource,
     tell: TellReading = () => undefined,
     answers?: PrivateAnswers,
     view: View = {},
@@ -155,7 +129,7 @@ export class ImageFilesystem implements Filesystem {
     this.slots = inodeCount(tables);
     this.features = {
       acls: hasXattrNamed(tables, aclPrefix.toString('latin1')),
-      openless: contents.opener === undefined,
+      openless: contents.openless,
     };
     this.#hasLabels = hasXattrNamed(tables, selinuxName.toString('latin1'));
     let blocks = 0;
@@ -224,27 +198,28 @@ export class ImageFilesystem implements Filesystem {
     return this.#type(row) === S_IFLNK ? linkTarget(this.#tables, row) : EINVAL;
   }
 
-  open(ino: number): OpenFile | Errno {
-    const row = rowOfId(this.#tables, ino);
-    if (row < 0) return ENOENT;
-    if (this.#type(row) !== S_IFREG) return isDirectory(this.#tables, row) ? EISDIR : EINVAL;
-    const object = objectOf(this.#tables, row);
-    const { opener } = this.#contents;
-    if (object < 0 || opener === undefined) return { fd: -1, handle: NO_DESCRIPTOR, slot: row };
-    this.#tell('opened', row);
-    const fd = opener.open(objectName(this.#tables, object), this.#pathFor(row));
-    if (fd === BY_BLOCKS) return { fd: -1, handle: NO_DESCRIPTOR, slot: row };
-    return isErrno(fd) ? fd : { fd, handle: fd, slot: row };
-  }
-
   slotOf(ino: number): number {
     return rowOfId(this.#tables, ino);
   }
 
+  sizeOf(slot: number): number {
+    return u64(this.#tables.inodes.size, slot);
+  }
+
+  open(slot: number): OpenFile | Errno {
+    if (slot < 0) return ENOENT;
+    if (this.#type(slot) !== S_IFREG) return isDirectory(this.#tables, slot) ? EISDIR : EINVAL;
+    const object = objectOf(this.#tables, slot);
+    if (object < 0 || this.#contents.openless) return { fd: -1, identity: 0, handle: NO_DESCRIPTOR, slot };
+    this.#tell('opened', slot);
+    const fd = this.#contents.open(objectName(this.#tables, object), this.#pathFor(slot));
+    if (fd === BY_BLOCKS) return { fd: -1, identity: 0, handle: NO_DESCRIPTOR, slot };
+    return isErrno(fd) ? fd : { fd, identity: this.#contents.openedIdentity, handle: fd, slot };
+  }
+
   current(slot: number): number {
     const object = objectOf(this.#tables, slot);
-    const { opener } = this.#contents;
-    return object < 0 || opener === undefined ? -1 : opener.current(objectName(this.#tables, object));
+    return object < 0 ? -1 : this.#contents.current(objectName(this.#tables, object));
   }
 
   read(ino: number, handle: number, offset: number, into: Uint8Array): number | Errno {
@@ -266,10 +241,8 @@ export class ImageFilesystem implements Filesystem {
     }
     const object = objectOf(this.#tables, row);
     if (object < 0) return EINVAL;
-    const { reader } = this.#contents;
-    if (reader === undefined) return EIO;
     if (offset === 0 && this.features.openless) this.#tell('opened', row);
-    return reader.read(objectName(this.#tables, object), offset, into, this.#pathFor(row));
+    return this.#contents.read(objectName(this.#tables, object), offset, into, this.#pathFor(row));
   }
 
   /** One path of an inode, with escapes; undefined where there is no such inode. Takes a scan of all names. */
@@ -283,7 +256,7 @@ export class ImageFilesystem implements Filesystem {
     return () => shortened(printable(pathOfRow(this.#tables, row)), LOGGED_PATH);
   }
 
-  release(_ino: number, handle: number): void {
+  release(handle: number): void {
     if (handle !== NO_DESCRIPTOR) closeFd(handle);
   }
 

@@ -105,7 +105,7 @@ export class Dispatcher {
   abandon(): void {
     if (!this.#hasOpened) return;
     const [low, high] = this.reply.openedHandle;
-    this.openFiles.release(this.request.nodeid, low, high);
+    this.openFiles.release(low, high);
   }
 }
 
@@ -142,16 +142,17 @@ function open(d: Dispatcher): Answer {
   if ((d.request.word(0) & O_ACCMODE) !== O_RDONLY) return EROFS;
   // the kernel then opens every file by itself and keeps its pages (fs/fuse/file.c, fuse_file_open)
   if (d.fs.features.openless) return ENOSYS;
+  const slot = d.fs.slotOf(d.request.nodeid);
+  if (slot < 0) return ENOENT;
   d.waiting.begin(d.request);
-  const opened = d.openFiles.reopen(d.request.nodeid) ?? openSlowly(d);
+  const opened = d.openFiles.reopen(slot) ?? openSlowly(d, slot);
   if (isErrno(opened)) return opened;
   return d.reply.open(opened.low, opened.high, opened.flags, opened.backingId);
 }
 
-function openSlowly(d: Dispatcher): Opened | Errno {
-  const { nodeid } = d.request;
-  d.waiting.beforeWork(isErrno(d.fs.getattr(nodeid, d.attributes)) ? 0 : d.attributes.size);
-  return d.openFiles.open(nodeid);
+function openSlowly(d: Dispatcher, slot: number): Opened | Errno {
+  d.waiting.beforeWork(d.fs.sizeOf(slot));
+  return d.openFiles.open(slot);
 }
 
 /** fuse_read_in: fh, offset, size, … */
@@ -176,7 +177,7 @@ const SEEK_HOLE = 4;
 /** fuse_release_in: fh, … */
 function release(d: Dispatcher): Answer {
   const { request } = d;
-  d.openFiles.release(request.nodeid, request.word(0), request.word(1), request.isResent);
+  d.openFiles.release(request.word(0), request.word(1), request.isResent);
   return 0;
 }
 

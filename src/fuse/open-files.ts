@@ -14,10 +14,7 @@
  */
 import { totalmem } from 'node:os';
 import { EIO, type Errno, isErrno } from '../base/errno.ts';
-import { fileIdentity } from '../base/file-identity.ts';
 import type { Filesystem, OpenFile } from '../fs/filesystem.ts';
-import { emptyFileVersion, type FileVersion, fileVersionOf } from '../system/file-status.ts';
-import { systemError } from '../system/libc.ts';
 import { SharedMutex } from '../system/shared-mutex.ts';
 import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FOPEN_PASSTHROUGH } from './abi.ts';
 
@@ -111,7 +108,6 @@ export class OpenFiles {
   readonly #identity: Uint32Array;
   /** LISTED, AGAIN, INHERITED of each slot. */
   readonly #marks: Uint8Array;
-  readonly #version: FileVersion = emptyFileVersion();
 
   /**
    * @param registry undefined where passthrough cannot be had: every file is read through this process
@@ -148,10 +144,9 @@ export class OpenFiles {
    * Opens a file whose backing id is known and whose object is still the same, without opening or hashing anything:
    * does not block. Undefined where that cannot be: `open` can.
    */
-  reopen(nodeid: number): Opened | undefined {
+  reopen(slot: number): Opened | undefined {
     if (this.#registry === undefined) return undefined;
-    const slot = this.#fs.slotOf(nodeid);
-    if (slot < 0 || (this.#backing[slot] as number) <= 0) return undefined;
+    if ((this.#backing[slot] ?? 0) <= 0) return undefined;
     const identity = this.#fs.current(slot);
     if (identity < 0) return undefined;
     const backingId = this.#mutex.hold(() => this.#countKnown(slot, identity));
@@ -159,42 +154,34 @@ export class OpenFiles {
     return { low: PASSTHROUGH_HANDLE, high: slot, flags: PASSTHROUGH_FLAGS, backingId };
   }
 
-  open(nodeid: number): Opened | Errno {
-    const file = this.#fs.open(nodeid);
+  open(slot: number): Opened | Errno {
+    const file = this.#fs.open(slot);
     if (isErrno(file)) return file;
     if (this.#registry === undefined) return this.#cached(file);
-    // asked before the mutex is held: a file system that does not answer must not hold up the others
-    const identity = file.fd < 0 ? 0 : this.#identityOf(file.fd);
-    const backingId = this.#mutex.hold(() => this.#acquire(file, identity, this.#registry as BackingRegistry));
+    const backingId = this.#mutex.hold(() => this.#acquire(file, this.#registry as BackingRegistry));
     if (backingId === THROUGH_CACHE) return this.#cached(file);
-    this.#fs.release(nodeid, file.handle);
+    this.#fs.release(file.handle);
     if (isErrno(backingId)) return backingId;
     return { low: PASSTHROUGH_HANDLE, high: file.slot, flags: PASSTHROUGH_FLAGS, backingId };
   }
 
-  #identityOf(fd: number): number {
-    const result = fileVersionOf(fd, this.#version);
-    if (isErrno(result)) throw systemError(result, 'fstat', String(fd));
-    return fileIdentity(this.#version);
-  }
-
   /** @param again the process that served the mount before may have released it already: it is not counted twice */
-  release(nodeid: number, low: number, high: number, again = false): void {
+  release(low: number, high: number, again = false): void {
     if (this.#registry !== undefined && !again)
       this.#mutex.hold(() => this.#relinquish(high, this.#registry as BackingRegistry));
-    if (low !== PASSTHROUGH_HANDLE && this.#isOurs(low)) this.#fs.release(nodeid, low - this.#epoch);
+    if (low !== PASSTHROUGH_HANDLE && this.#isOurs(low)) this.#fs.release(low - this.#epoch);
   }
 
   /** Reads an open file. `low`: of its handle. One that was opened by an earlier process is opened again for this read. */
   read(nodeid: number, low: number, offset: number, into: Uint8Array): number | Errno {
     if (this.#fs.features.openless) return this.#fs.read(nodeid, low, offset, into);
     if (this.#isOurs(low)) return this.#fs.read(nodeid, low - this.#epoch, offset, into);
-    const file = this.#fs.open(nodeid);
+    const file = this.#fs.open(this.#fs.slotOf(nodeid));
     if (isErrno(file)) return file;
     try {
       return this.#fs.read(nodeid, file.handle, offset, into);
     } finally {
-      this.#fs.release(nodeid, file.handle);
+      this.#fs.release(file.handle);
     }
   }
 
@@ -226,8 +213,8 @@ export class OpenFiles {
   }
 
   /** Counts one more open of the slot and says how it is read: a backing id, or THROUGH_CACHE. */
-  #acquire(file: OpenFile, identity: number, registry: BackingRegistry): number | Errno {
-    const { slot, fd } = file;
+  #acquire(file: OpenFile, registry: BackingRegistry): number | Errno {
+    const { slot, fd, identity } = file;
     const known = this.#backing[slot] as number;
     const opens = this.#opens[slot] as number;
     if (opens > 0 && known === THROUGH_CACHE) return this.#count(slot, THROUGH_CACHE);

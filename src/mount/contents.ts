@@ -1,17 +1,14 @@
-/** Composition: where the contents of a mount come from, as `verify=` asks. */
+/** Composition: the content source of a mount, as `verify=` asks. */
 import { DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
 import type { Log } from '../base/log.ts';
 import { blockHashIndex } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
-import { type BlockHashes, BlockReader } from '../objects/block-objects.ts';
+import { type BlockHashes, BlockObjects } from '../objects/block-objects.ts';
+import type { ContentSource } from '../objects/content-source.ts';
 import type { OutcomeCounter } from '../objects/copy-problems.ts';
-import type { ObjectName, Repository, VerifyMode, WholeMode } from '../objects/repository.ts';
-import { type ObjectState, ObjectStore } from '../objects/whole-objects.ts';
-
-/** `Contents` of a mount; no opener where all is verified block by block. */
-export type StoredContents =
-  | { readonly opener: ObjectStore; readonly reader: BlockReader }
-  | { readonly opener?: undefined; readonly reader: BlockReader };
+import type { ObjectState } from '../objects/object-state.ts';
+import type { Repository, VerifyMode, WholeMode } from '../objects/repository.ts';
+import { WholeObjects } from '../objects/whole-objects.ts';
 
 /**
  * @param log receives one line for each object that could not be served
@@ -24,12 +21,11 @@ export function contentsOf(
   state: ObjectState,
   log: Log,
   count?: OutcomeCounter,
-): StoredContents {
-  const reader = new BlockReader(repositories, blockHashesOf(tables), state, log, count);
-  if (verify === 'read') return { reader };
-  const adopt = (object: ObjectName, fd: number): void => reader.adopt(object, fd);
-  const options = { adopt, ...(count === undefined ? {} : { count }) };
-  return { opener: new ObjectStore(repositories, wholeMode(verify, tables.header.hash), state, log, options), reader };
+): ContentSource {
+  const blocks = new BlockObjects(repositories, blockHashesOf(tables), state, log, count);
+  if (verify === 'read') return blocks;
+  const options = { blocks, ...(count === undefined ? {} : { count }) };
+  return new WholeObjects(repositories, wholeMode(verify, tables.header.hash), state, log, options);
 }
 
 /** How an image's objects are verified as a whole: fs-verity knows nothing of those named by BLAKE3, so nobody asks it. */

@@ -15,7 +15,7 @@ import {
   type SharedTables,
   shareTables,
 } from '../manifest/tables.ts';
-import { allocateObjectState } from '../objects/whole-objects.ts';
+import { allocateObjectState } from '../objects/object-state.ts';
 import type { TrustedKey } from '../sign/keys.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { openRepository } from '../store/open-repository.ts';

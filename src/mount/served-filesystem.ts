@@ -5,7 +5,7 @@ import { ImageFilesystem } from '../fs/image-filesystem.ts';
 import type { ReadingEvents } from '../fs/reading-events.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { SourceRecord } from '../mount-info/source-record.ts';
-import type { ObjectStore } from '../objects/whole-objects.ts';
+import type { ContentSource } from '../objects/content-source.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { contentsOf } from './contents.ts';
 import type { Counters } from './counters.ts';
@@ -33,7 +33,7 @@ export function servedFilesystem(
     counters.repository(repositories.indexOf(repository as LocalRepository), outcome),
   );
   const memory = new ProblemMemory(served.problems);
-  const topology = new Topology(tables, repositories, verificationOf(contents.opener, served), ({ index }) => {
+  const topology = new Topology(tables, repositories, verificationOf(contents, served), ({ index }) => {
     const { time, copies = [] } = memory.lastAbout(index) ?? {};
     return time === undefined ? undefined : { time, copies };
   });
@@ -44,11 +44,11 @@ export function servedFilesystem(
   return new ImageFilesystem(tables, contents, tell, identity, served.view);
 }
 
-function verificationOf(opener: ObjectStore | undefined, { verify, sources }: ServedImage): Verification {
-  if (verify === 'off' || opener === undefined) return { mode: verify === 'read' ? 'read' : 'off' };
+function verificationOf(contents: ContentSource, { verify, sources }: ServedImage): Verification {
+  if (verify === 'off' || contents.openless) return { mode: verify === 'read' ? 'read' : 'off' };
   return {
     mode: 'whole',
-    proofOf: (object, status) => opener.proofOf(object, status),
+    proofOf: (object, status) => contents.proofOf(object, status),
     isReadByBlocks: (repository) => verifyModeOf(sources[1 + repository] as MountSource, verify) === 'read',
   };
 }

@@ -2,8 +2,8 @@
 import type { View } from '../fs/image-filesystem.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { MountRecord } from '../mount-info/mount-record.ts';
+import type { ObjectState } from '../objects/object-state.ts';
 import type { VerifyMode } from '../objects/repository.ts';
-import type { ObjectState } from '../objects/whole-objects.ts';
 import { LocalRepository } from '../store/local-repository.ts';
 import type { CounterMemory } from './counters.ts';
 import type { MountSource } from './mount-sources.ts';

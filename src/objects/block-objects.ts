@@ -8,11 +8,13 @@ import { BLOCK_SIZE, blake3, DIGEST_SIZE } from '../base/digest.ts';
 import { EIO, EMFILE, ENFILE, type Errno, isErrno } from '../base/errno.ts';
 import type { Log } from '../base/log.ts';
 import { openFilesLimit } from '../system/resource-limits.ts';
+import { readahead } from '../system/syscall.ts';
+import { BY_BLOCKS, type ContentSource } from './content-source.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
+import { type ObjectState, saidOf } from './object-state.ts';
 import { readUpTo } from './read-content.ts';
 import type { ObjectName, Repository } from './repository.ts';
 import { checkShape, unlessUnreadable } from './verify.ts';
-import { type ObjectState, saidOf } from './whole-objects.ts';
 
 /** The BLAKE3 of each block of an object: 32 bytes each, in order. */
 export type BlockHashes = (object: ObjectName) => Uint8Array;
@@ -28,7 +30,9 @@ interface OpenObject {
   readonly fd: number;
 }
 
-export class BlockReader {
+export class BlockObjects implements ContentSource {
+  readonly openless = true;
+  readonly openedIdentity = 0;
   readonly #repositories: readonly Repository[];
   readonly #hashes: BlockHashes;
   readonly #problems: ProblemLog;
@@ -50,6 +54,29 @@ export class BlockReader {
     this.#repositories = repositories;
     this.#hashes = hashes;
     this.#problems = new ProblemLog(log, saidOf(state), count);
+  }
+
+  /** Nothing is verified before it is read. */
+  open(): typeof BY_BLOCKS {
+    return BY_BLOCKS;
+  }
+
+  current(): number {
+    return -1;
+  }
+
+  proofOf(): undefined {
+    return undefined;
+  }
+
+  prefetch(object: ObjectName): void {
+    for (const repository of this.#repositories) {
+      const fd = repository.open(object.digest);
+      if (isErrno(fd)) continue;
+      readahead(fd, 0, object.size);
+      closeSync(fd);
+      return;
+    }
   }
 
   /**

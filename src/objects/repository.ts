@@ -40,7 +40,7 @@ export interface ObjectName {
  */
 export type VerifyMode = 'auto' | 'open' | 'read' | 'fsverity' | 'off';
 
-/** Those that verify whole objects, which is what `ObjectStore` does. */
+/** Those that verify whole objects, which is what `WholeObjects` does. */
 export type WholeMode = Exclude<VerifyMode, 'read'>;
 
 /** How a file is known to be the object. A measured one cannot change any more, and the kernel checks what it reads of it. */

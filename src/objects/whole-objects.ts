@@ -11,61 +11,46 @@ import { emptyFileVersion, type FileVersion } from '../system/file-status.ts';
 import { askingKernelsOwn, type IsKernelsOwn } from '../system/file-systems.ts';
 import { type MeasureVerity, measureVerity } from '../system/fsverity.ts';
 import { openFilesLimit } from '../system/resource-limits.ts';
+import { readahead } from '../system/syscall.ts';
+import type { BlockObjects } from './block-objects.ts';
+import { BY_BLOCKS, type ContentSource } from './content-source.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
+import { type ObjectState, saidOf } from './object-state.ts';
 import type { ObjectName, Proof, Repository, WholeMode } from './repository.ts';
-import { VERIFIED_BYTES, VerifiedFiles } from './verified-files.ts';
-import {
-  checkMeasured,
-  checkShape,
-  shapeProblem,
-  UNSEALED,
-  unlessUnreadable,
-  verifyObject,
-  versionOf,
-} from './verify.ts';
+import { VerifiedFiles } from './verified-files.ts';
+import { checkMeasured, shapeProblem, UNSEALED, unlessUnreadable, verifyObject, versionOf } from './verify.ts';
 
-/**
- * In place of a descriptor: the object is there, but who has its file may give other bytes each time, and say what they like of
- * its times. What was hashed says nothing of what is read later: only `BlockReader` is to read it.
- */
-export const BY_BLOCKS: unique symbol = Symbol('by blocks');
-
-/** What an ObjectStore may be given. */
-export interface ObjectStoreOptions {
+/** What WholeObjects may be given. */
+export interface WholeObjectsOptions {
   /** Told what became of asking each repository. */
   readonly count?: OutcomeCounter;
-  /** Takes over the descriptor of an object of which `open` says BY_BLOCKS; it is closed where there is nobody. */
-  readonly adopt?: (object: ObjectName, fd: number) => void;
+  /** Reads what `open` says BY_BLOCKS of, and takes over its descriptor; EIO without it. */
+  readonly blocks?: BlockObjects;
   /** Stand-ins for what is asked of the kernel. */
   readonly measure?: MeasureVerity;
   readonly isKernelsOwn?: IsKernelsOwn;
   readonly mostFiles?: number;
 }
 
-/** What the threads of a mount know of its objects together. */
-export interface ObjectState {
-  readonly buffer: SharedArrayBuffer;
-  readonly count: number;
-}
-
-/** Fresh state for `count` objects: 17 bytes each, of which untouched pages cost no memory. */
-export function allocateObjectState(count: number): ObjectState {
-  return { buffer: new SharedArrayBuffer(count * (VERIFIED_BYTES + 1)), count };
-}
-
-/** What was said in the log of each object, for `ProblemLog`. */
-export const saidOf = ({ buffer, count }: ObjectState): Uint8Array =>
-  new Uint8Array(buffer, count * VERIFIED_BYTES, count);
-
 /** Of the files that this process may have open, the part that open files of the mount may take. */
 const SHARE = 3 / 4;
 
-export class ObjectStore {
+/** Where an object was found. */
+interface Found {
+  /** The caller closes it. */
+  readonly fd: number | Errno;
+  readonly repository?: Repository;
+  /** False for what is to be read by blocks. */
+  readonly isVerified: boolean;
+}
+
+export class WholeObjects implements ContentSource {
+  readonly openless = false;
   readonly #repositories: readonly Repository[];
   readonly #mode: WholeMode;
   readonly #measure: MeasureVerity;
   readonly #isKernelsOwn: IsKernelsOwn;
-  readonly #adopt: (object: ObjectName, fd: number) => void;
+  readonly #blocks: BlockObjects | undefined;
   readonly #problems: ProblemLog;
   readonly #verified: VerifiedFiles;
   readonly #status: FileVersion = emptyFileVersion();
@@ -84,13 +69,13 @@ export class ObjectStore {
     mode: WholeMode,
     state: ObjectState,
     log: Log,
-    options: ObjectStoreOptions = {},
+    options: WholeObjectsOptions = {},
   ) {
     this.#repositories = repositories;
     this.#mode = mode;
     this.#measure = options.measure ?? measureVerity;
     this.#isKernelsOwn = options.isKernelsOwn ?? askingKernelsOwn();
-    this.#adopt = options.adopt ?? ((_object, fd) => closeSync(fd));
+    this.#blocks = options.blocks;
     this.#problems = new ProblemLog(log, saidOf(state), options.count);
     this.#highest = Math.floor((options.mostFiles ?? openFilesLimit()) * SHARE);
     this.#verified = new VerifiedFiles(state.buffer, state.count);
@@ -98,31 +83,58 @@ export class ObjectStore {
 
   /**
    * A descriptor of the object, verified, for reading; EIO where no repository has a good copy; BY_BLOCKS where it was not
-   * verified, and is to be read by a `BlockReader`: also where this process has so many files open that it may run out of them,
-   * since a `BlockReader` keeps a few only. Not with `fsverity`, for it does not look for seals.
+   * verified, and is to be read by a `BlockObjects`: also where this process has so many files open that it may run out of them,
+   * since a `BlockObjects` keeps a few only. Not with `fsverity`, for it does not look for seals.
    * @param path gives the path of a file with this content, for the log
    */
   open(object: ObjectName, path: () => string): number | Errno | typeof BY_BLOCKS {
     const problems: CopyProblem[] = [];
+    const { fd, repository, isVerified } = this.#find(object, problems);
+    if (repository !== undefined) this.#problems.passedOver(object, path, problems, repository);
+    else if (fd === EIO) this.#problems.failed(object, path, problems);
+    if (isErrno(fd)) return fd === EMFILE ? BY_BLOCKS : fd;
+    if (isVerified) return fd;
+    if (this.#blocks === undefined) closeSync(fd);
+    else this.#blocks.adopt(object, fd);
+    return BY_BLOCKS;
+  }
+
+  /**
+   * The first good copy of an object; EIO where there is none, EMFILE where it cannot be opened for want of descriptors.
+   * @param problems receives what is wrong with the copies before it
+   */
+  #find(object: ObjectName, problems: CopyProblem[]): Found {
     for (const repository of this.#repositories) {
       const fd = repository.open(object.digest);
       if (isErrno(fd)) {
-        if ((fd === EMFILE || fd === ENFILE) && this.#mode !== 'fsverity') return BY_BLOCKS;
+        if ((fd === EMFILE || fd === ENFILE) && this.#mode !== 'fsverity') return { fd: EMFILE, isVerified: false };
         problems.push(notOpened(repository, fd));
         continue;
       }
       const reason = unlessUnreadable(() => this.#check(fd, object, repository));
-      if (reason === undefined || reason === BY_BLOCKS) {
-        this.#problems.passedOver(object, path, problems, repository);
-        if (reason === undefined) return fd;
-        this.#adopt(object, fd);
-        return BY_BLOCKS;
-      }
+      if (reason === undefined || reason === BY_BLOCKS) return { fd, repository, isVerified: reason === undefined };
       closeSync(fd);
       problems.push(badCopy(repository, reason));
     }
-    this.#problems.failed(object, path, problems);
-    return EIO;
+    return { fd: EIO, isVerified: false };
+  }
+
+  get openedIdentity(): number {
+    return fileIdentity(this.#before);
+  }
+
+  read(object: ObjectName, offset: number, into: Uint8Array, path: () => string): number | Errno {
+    return this.#blocks?.read(object, offset, into, path) ?? EIO;
+  }
+
+  prefetch(object: ObjectName): void {
+    if (this.current(object) >= 0 && this.#mode !== 'off') return;
+    // a problem is logged when a reader meets it
+    const { fd, isVerified } = this.#find(object, []);
+    if (isErrno(fd)) return;
+    // what was hashed is in memory; what was measured, or will be read by blocks, need not be
+    if (this.#mode !== 'open' || !isVerified) readahead(fd, 0, object.size);
+    closeSync(fd);
   }
 
   /**
@@ -156,9 +168,9 @@ export class ObjectStore {
 
   /** @returns what is wrong with the file; BY_BLOCKS where its content cannot be checked once and for all; undefined where it is the object */
   #check(fd: number, object: ObjectName, repository: Repository): string | typeof BY_BLOCKS | undefined {
-    if (fd >= this.#highest && this.#mode !== 'fsverity') return checkShape(fd, object.size) ?? BY_BLOCKS;
-    if (this.#mode === 'off') return checkShape(fd, object.size);
     const stat = versionOf(fd, this.#before);
+    if (fd >= this.#highest && this.#mode !== 'fsverity') return shapeProblem(stat, object.size) ?? BY_BLOCKS;
+    if (this.#mode === 'off') return shapeProblem(stat, object.size);
     // what was hashed is not measured, and what was measured is measured again: that costs less than to look whether it is needed,
     // and the seal itself is what the mount relies on
     const proof = this.#verified.proofOf(object.index, stat);

@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
 import { digestContent } from '../../src/base/digest.ts';
-import { allocateObjectState } from '../../src/objects/whole-objects.ts';
+import { allocateObjectState } from '../../src/objects/object-state.ts';
 import { initRepository } from '../../src/store/open-repository.ts';
 import { useScratch } from './harness.ts';
 
@@ -72,7 +72,7 @@ describe('SharedMutex', () => {
   });
 });
 
-describe('ObjectStore', () => {
+describe('WholeObjects', () => {
   /** Opens one object in all threads at once; gives the time that each open took, and how often it was hashed. */
   async function openTogether(damaged: boolean): Promise<{ hashings: number; results: number[]; log: string[] }> {
     const path = scratch.directory('repository');
@@ -84,7 +84,7 @@ describe('ObjectStore', () => {
     await new Promise((settled) => setTimeout(settled, 100));
     const counter = new Int32Array(new SharedArrayBuffer(4));
     const body = `
-      const { ObjectStore, openRepository } = data.loaded;
+      const { WholeObjects, openRepository } = data.loaded;
       const local = openRepository(data.path);
       const repository = {
         path: data.path, uuid: local.uuid,
@@ -92,7 +92,7 @@ describe('ObjectStore', () => {
         open: (digest) => local.open(digest), size: (digest) => local.size(digest),
       };
       const log = [];
-      const store = new ObjectStore([repository], 'open', data.state, (line) => log.push(line));
+      const store = new WholeObjects([repository], 'open', data.state, (line) => log.push(line));
       const fd = store.open({ index: 0, digest: data.digest, size: data.size }, () => '/file');
       return { fd, log };`;
     const results = await inThreads<{ fd: number; log: string[] }>(body, {

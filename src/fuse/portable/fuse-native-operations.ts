@@ -110,7 +110,7 @@ export class Operations {
   end(): void {
     for (const { ino, handle } of this.#opens.values()) {
       this.#attempt('release', `inode ${ino}`, () => {
-        this.#fs.release(ino, handle);
+        this.#fs.release(handle);
         return 0;
       });
     }
@@ -283,7 +283,7 @@ export class Operations {
     if ((flags & O_ACCMODE) !== O_RDONLY || (flags & O_TRUNC) !== 0) return EROFS;
     const ino = this.#paths.ino(path);
     if (isErrno(ino)) return ino;
-    const opened = this.#fs.open(ino);
+    const opened = this.#fs.open(this.#fs.slotOf(ino));
     if (isErrno(opened)) return opened;
     const fh = this.#freeHandles.pop() ?? this.#opens.size + 1;
     this.#opens.set(fh, { ino, handle: opened.handle });
@@ -300,7 +300,7 @@ export class Operations {
     if (open === undefined) return EBADF;
     this.#opens.delete(fh);
     this.#freeHandles.push(fh);
-    this.#fs.release(open.ino, open.handle);
+    this.#fs.release(open.handle);
     return 0;
   }
 }

@@ -1,13 +1,14 @@
 /** An ImageFilesystem over a tree of the model, with objects that are plain files of a scratch directory. */
-import { mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
+import { fstatSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { toHex } from '../../../src/base/bytes.ts';
 import { digestContent } from '../../../src/base/digest.ts';
 import { EIO, type Errno, errnoOf } from '../../../src/base/errno.ts';
 import { fileIdentity } from '../../../src/base/file-identity.ts';
 import { type Attributes, emptyAttributes } from '../../../src/fs/filesystem.ts';
-import { ImageFilesystem, type ObjectOpener } from '../../../src/fs/image-filesystem.ts';
+import { ImageFilesystem } from '../../../src/fs/image-filesystem.ts';
 import { attachTables, type ManifestTables, shareTables } from '../../../src/manifest/tables.ts';
+import type { ContentSource } from '../../../src/objects/content-source.ts';
 import type { ObjectName } from '../../../src/objects/repository.ts';
 import { buildTables, directory, file, inline, symlink, type Tree, treeOf, xattr } from '../manifest/model.ts';
 
@@ -29,11 +30,18 @@ export function imageFixture(tree: Tree, directoryPath: string): ImageFixture {
     if (body.type === 'file' && body.stored === 'object') writeFileSync(pathOf(body.content), body.content);
   }
   const asked: string[] = [];
-  const store: ObjectOpener = {
+  let opened = 0;
+  const contents: ContentSource = {
+    openless: false,
+    get openedIdentity() {
+      return opened;
+    },
     open({ digest }: ObjectName, path: () => string): number | Errno {
       asked.push(path());
       try {
-        return openSync(join(directoryPath, toHex(digest)), 'r');
+        const fd = openSync(join(directoryPath, toHex(digest)), 'r');
+        opened = fileIdentity(fstatSync(fd));
+        return fd;
       } catch (error) {
         return errnoOf(error) ?? EIO;
       }
@@ -41,11 +49,13 @@ export function imageFixture(tree: Tree, directoryPath: string): ImageFixture {
     current({ digest }: ObjectName): number {
       return fileIdentity(statSync(join(directoryPath, toHex(digest))));
     },
+    read: () => EIO,
     proofOf: () => undefined,
+    prefetch: () => undefined,
   };
   // as a worker thread has them: all columns in one shared buffer
   const tables = attachTables(shareTables(buildTables(tree)));
-  return { tree, tables, fs: new ImageFilesystem(tables, { opener: store }), asked, pathOf };
+  return { tree, tables, fs: new ImageFilesystem(tables, contents), asked, pathOf };
 }
 
 /** What `path` is. Throws where there is none. */

@@ -150,19 +150,20 @@ function guarded(inner: ImageFilesystem): Filesystem {
     getattr: (ino, out) => inner.getattr(ino, out),
     readdir: (ino, from, out, sink) => inner.readdir(ino, from, out, sink),
     readlink: (ino) => inner.readlink(ino),
-    open(ino) {
-      const file = inner.open(ino);
+    open(slot) {
+      const file = inner.open(slot);
       if (typeof file === 'object') handles.add(file.handle);
       return file;
     },
     read: (ino, handle, offset, into) => (handles.has(handle) ? inner.read(ino, handle, offset, into) : EIO),
-    release(ino, handle) {
-      if (handles.delete(handle)) inner.release(ino, handle);
+    release(handle) {
+      if (handles.delete(handle)) inner.release(handle);
     },
     seek: (ino, offset, hole) => inner.seek(ino, offset, hole),
     getxattr: (ino, text) => inner.getxattr(ino, text),
     listxattr: (ino) => inner.listxattr(ino),
     slotOf: (ino) => inner.slotOf(ino),
+    sizeOf: (slot) => inner.sizeOf(slot),
     current: (slot) => inner.current(slot),
     ioctl: (ino, command, input, room) => inner.ioctl(ino, command, input, room),
     statfs: () => inner.statfs(),

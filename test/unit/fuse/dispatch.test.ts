@@ -17,6 +17,7 @@ import {
 import { ROOT_INO } from '../../../src/fs/filesystem.ts';
 import { ImageFilesystem } from '../../../src/fs/image-filesystem.ts';
 import * as abi from '../../../src/fuse/abi.ts';
+import type { ContentSource } from '../../../src/objects/content-source.ts';
 import { attributesOf, imageFixture, inoOf, LARGE, SMALL, smallTree } from '../fs/image-fixture.ts';
 import { file, treeOf } from '../manifest/model.ts';
 import { useScratch } from '../store/scratch.ts';
@@ -110,7 +111,7 @@ describe('OPEN, READ and RELEASE', () => {
   });
 
   test('OPEN for writing is refused, also where files are opened without asking', () => {
-    const openless = new ImageFilesystem(tables, { reader: { read: () => 0 } });
+    const openless = new ImageFilesystem(tables, { openless: true, read: () => 0 } as unknown as ContentSource);
     for (const flags of [O_WRONLY, O_RDWR]) {
       expect(client.call(abi.FUSE_OPEN, ino('/bin/small'), openIn(flags)).error).toBe(EROFS);
       expect(new Client(openless).call(abi.FUSE_OPEN, ino('/bin/small'), openIn(flags)).error).toBe(EROFS);

@@ -1,18 +1,19 @@
 import { describe, expect, test } from 'vitest';
 import { EINVAL, ENOENT, ENOTTY, ERANGE } from '../../../src/base/errno.ts';
 import { ROOT_INO } from '../../../src/fs/filesystem.ts';
-import { type Contents, ImageFilesystem } from '../../../src/fs/image-filesystem.ts';
+import { ImageFilesystem } from '../../../src/fs/image-filesystem.ts';
 import * as abi from '../../../src/fuse/abi.ts';
 import { CFS_IOC_FILE, CFS_IOC_MOUNT, CFS_IOC_SOURCE } from '../../../src/mount-info/mount-ioctls.ts';
 import { decodeMount, MOUNT_SIZE } from '../../../src/mount-info/mount-record.ts';
 import { decodeSource, SOURCE_SIZE } from '../../../src/mount-info/source-record.ts';
+import type { ContentSource } from '../../../src/objects/content-source.ts';
 import { inoOf, smallTree } from '../fs/image-fixture.ts';
 import { identityOver, tablesOf } from '../mount/identity-fixture.ts';
 import { Client } from './client.ts';
 import { struct, u32, u64 } from './kernel-structs.ts';
 
 const tables = tablesOf(smallTree);
-const contents = { reader: { read: () => 0 } } as unknown as Contents;
+const contents = { openless: true, read: () => 0 } as unknown as ContentSource;
 const fs = new ImageFilesystem(tables, contents, undefined, identityOver(tables, []));
 const client = new Client(fs);
 const NOWHERE = 2 ** 51 + 12345;

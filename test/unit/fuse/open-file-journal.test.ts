@@ -128,11 +128,9 @@ afterAll(() => {
 });
 const identityOf = (slot: number): number => fileIdentity(fstatSync(objects[slot] as number));
 
-/** Nodeid n is in slot n - 1. */
 const fs = {
   slots: SLOTS,
-  open: (nodeid: number) => ({ fd: objects[nodeid - 1], handle: 0, slot: nodeid - 1 }),
-  slotOf: (nodeid: number) => nodeid - 1,
+  open: (slot: number) => ({ fd: objects[slot], identity: identityOf(slot), handle: 0, slot }),
   current: identityOf,
   release: () => undefined,
 } as unknown as Filesystem;
@@ -165,7 +163,7 @@ function expectSafe(records: readonly Fields[], kernel: readonly KernelInode[], 
     if (backing > 0) expect(ids).toContain(backing);
     if (count === 0) continue;
     const next = nextServer(records, ANY);
-    expect(usedBy((next.reopen(slot + 1) ?? next.open(slot + 1)) as Opened)).toBe(used);
+    expect(usedBy((next.reopen(slot) ?? next.open(slot)) as Opened)).toBe(used);
   }
 }
 
@@ -214,9 +212,9 @@ test('what a server leaves that dies at any point is no count too low, and no id
           const handle = held.pop();
           if (handle === undefined) continue;
           inode.count--;
-          files.release(slot + 1, handle.low, handle.high);
+          files.release(handle.low, handle.high);
         } else {
-          const opened = what === 'reopen' ? files.reopen(slot + 1) : files.open(slot + 1);
+          const opened = what === 'reopen' ? files.reopen(slot) : files.open(slot);
           if (opened === undefined) continue;
           // the answer arrives
           if (isErrno(opened)) throw new Error(`open() gave ${opened}`);
@@ -238,9 +236,9 @@ const CLOSED: KernelInode = { used: 0, count: 0 };
 
 describe('every interleaving of two threads that open and close one file', () => {
   interface StepwiseOpenFiles {
-    open: Stepwise<[nodeid: number], Opened | Errno>;
-    reopen: Stepwise<[nodeid: number], Opened | undefined>;
-    release: Stepwise<[nodeid: number, low: number, high: number], void>;
+    open: Stepwise<[slot: number], Opened | Errno>;
+    reopen: Stepwise<[slot: number], Opened | undefined>;
+    release: Stepwise<[low: number, high: number], void>;
   }
   let module: { OpenFiles: new (...args: readonly unknown[]) => StepwiseOpenFiles };
   beforeAll(async () => {
@@ -267,9 +265,8 @@ describe('every interleaving of two threads that open and close one file', () =>
         slots: 1,
         *open(): Program<unknown> {
           yield ['load', words, COUNT];
-          return { fd: objects[0], handle: 0, slot: 0 };
+          return { fd: objects[0], identity: identityOf(0), handle: 0, slot: 0 };
         },
-        slotOf: () => 0,
         current: () => identityOf(0),
         *release(): Program<void> {
           yield ['load', words, COUNT];
@@ -292,13 +289,13 @@ describe('every interleaving of two threads that open and close one file', () =>
         },
       };
       function* use(files: StepwiseOpenFiles): Program<void> {
-        const opened = (yield* files.reopen(1)) ?? ((yield* files.open(1)) as Opened);
+        const opened = (yield* files.reopen(0)) ?? ((yield* files.open(0)) as Opened);
         // the answer arrives
         yield ['add', words, COUNT, 1];
         if (read(COUNT) > 1) expect(opened.backingId).toBe(read(USED));
         words[USED] = opened.backingId;
         yield ['sub', words, COUNT, 1];
-        yield* files.release(1, opened.low, opened.high);
+        yield* files.release(opened.low, opened.high);
       }
       const thread = (): StepwiseOpenFiles => new module.OpenFiles(stepwiseFs, memory, registry, written);
       const fields = (): Fields => [read(RECORD), read(RECORD + 1), read(RECORD + 2) >>> 0];

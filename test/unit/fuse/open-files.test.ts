@@ -46,20 +46,20 @@ const pathOf = (nodeid: number): string => at(`object${nodeid}`);
 /** Nodeid n lies in slot n - 1 and is the file `object<n % 8>`; those from 700 up have their content in memory. */
 const fs = {
   slots: SLOTS,
-  open(nodeid: number): OpenFile | Errno {
+  open(slot: number): OpenFile | Errno {
+    const nodeid = slot + 1;
     if (nodeid === 0) return EIO;
-    if (nodeid >= 700) return { fd: -1, handle: 0, slot: nodeid - 1 };
-    if (byBlocks.has(nodeid)) return { fd: -1, handle: 0, slot: nodeid - 1 };
+    if (nodeid >= 700 || byBlocks.has(nodeid)) return { fd: -1, identity: 0, handle: 0, slot };
     const fd = openSync(pathOf(nodeid % 8), 'r');
     descriptors.add(fd);
-    return { fd, handle: fd, slot: nodeid - 1 };
+    return { fd, identity: fileIdentity(fstatSync(fd)), handle: fd, slot };
   },
   slotOf: (nodeid: number): number => nodeid - 1,
   current(slot: number): number {
     looks++;
     return isUnknown ? -1 : fileIdentity(statSync(pathOf((slot + 1) % 8)));
   },
-  release(_nodeid: number, handle: number): void {
+  release(handle: number): void {
     if (handle === 0) return;
     expect(descriptors.delete(handle)).toBe(true);
     closeSync(handle);
@@ -85,13 +85,12 @@ for (let i = 0; i < 8; i++) writeFileSync(pathOf(i), `object ${i}`);
 const files = (): OpenFiles => new OpenFiles(fs, state, registry);
 
 function opened(openFiles: OpenFiles, nodeid: number): Opened {
-  const result = openFiles.open(nodeid);
+  const result = openFiles.open(nodeid - 1);
   if (isErrno(result)) throw new Error(`open() gave ${result}`);
   return result;
 }
 
-const release = (openFiles: OpenFiles, nodeid: number, { low, high }: Opened): void =>
-  openFiles.release(nodeid, low, high);
+const release = (openFiles: OpenFiles, { low, high }: Opened): void => openFiles.release(low, high);
 
 /** Replaces the file behind a nodeid, as a repair of the repository does. */
 function replace(nodeid: number): void {
@@ -111,14 +110,14 @@ describe('OpenFiles without passthrough', () => {
     const openFiles = cachedFiles();
     const [first, second] = [opened(openFiles, 3), opened(openFiles, 3)];
     expect(descriptors.size).toBe(2);
-    release(openFiles, 3, first);
+    release(openFiles, first);
     expect([...descriptors]).toEqual([second.low]);
-    release(openFiles, 3, second);
+    release(openFiles, second);
     expect(descriptors.size).toBe(0);
   });
 
   test('passes on why a file cannot be opened', () => {
-    expect(cachedFiles().open(0)).toBe(EIO);
+    expect(cachedFiles().open(-1)).toBe(EIO);
   });
 });
 
@@ -138,13 +137,13 @@ describe('OpenFiles with passthrough', () => {
 
   test('keeps the id after the last release, for the next open', () => {
     const openFiles = files();
-    for (let i = 0; i < 3; i++) release(openFiles, 3, opened(openFiles, 3));
+    for (let i = 0; i < 3; i++) release(openFiles, opened(openFiles, 3));
     expect(asked).toBe(1);
     expect([...ids]).toEqual([1]);
   });
 
   test('passes on why a file cannot be opened, and registers nothing', () => {
-    expect(files().open(0)).toBe(EIO);
+    expect(files().open(-1)).toBe(EIO);
     expect(asked).toBe(0);
   });
 
@@ -152,7 +151,7 @@ describe('OpenFiles with passthrough', () => {
     const openFiles = files();
     const result = opened(openFiles, 701);
     expect(result).toEqual({ low: 0, high: 700, flags: CACHED, backingId: 0 });
-    release(openFiles, 701, result);
+    release(openFiles, result);
     expect(asked).toBe(0);
   });
 
@@ -160,15 +159,15 @@ describe('OpenFiles with passthrough', () => {
     const openFiles = files();
     const through = opened(openFiles, 3);
     byBlocks.add(3);
-    expect(openFiles.open(3)).toBe(EIO);
-    release(openFiles, 3, through);
+    expect(openFiles.open(2)).toBe(EIO);
+    release(openFiles, through);
     const cached = opened(openFiles, 3);
     expect(cached).toEqual({ low: 0, high: 2, flags: CACHED, backingId: 0 });
     expect([...ids]).toEqual([]);
     byBlocks.clear();
     // while it is read here, the kernel takes no other way
     expect(opened(openFiles, 3)).toMatchObject({ flags: CACHED });
-    for (const file of [cached, { ...cached, low: [...descriptors][0] as number }]) release(openFiles, 3, file);
+    for (const file of [cached, { ...cached, low: [...descriptors][0] as number }]) release(openFiles, file);
     expect(opened(openFiles, 3)).toMatchObject({ flags: THROUGH });
   });
 
@@ -177,8 +176,8 @@ describe('OpenFiles with passthrough', () => {
     const first = opened(one, 3);
     const second = opened(other, 3);
     expect([first.backingId, second.backingId]).toEqual([1, 1]);
-    release(other, 3, first);
-    release(one, 3, second);
+    release(other, first);
+    release(one, second);
     expect(opened(one, 3).backingId).toBe(1);
     expect(asked).toBe(1);
   });
@@ -191,7 +190,7 @@ describe('OpenFiles where the kernel takes no backing file', () => {
     const result = opened(openFiles, 3);
     expect(result).toMatchObject({ flags: CACHED, backingId: 0 });
     expect([...descriptors]).toEqual([result.low]);
-    release(openFiles, 3, result);
+    release(openFiles, result);
     expect(descriptors.size).toBe(0);
   });
 
@@ -202,7 +201,7 @@ describe('OpenFiles where the kernel takes no backing file', () => {
     refusal = undefined;
     const second = opened(openFiles, 3);
     expect(second.flags).toBe(CACHED);
-    release(openFiles, 3, first);
+    release(openFiles, first);
     expect(opened(openFiles, 3).flags).toBe(CACHED);
     expect(asked).toBe(1);
   });
@@ -210,7 +209,7 @@ describe('OpenFiles where the kernel takes no backing file', () => {
   test('tries again once nobody has it open', () => {
     refusal = ELOOP;
     const openFiles = files();
-    release(openFiles, 3, opened(openFiles, 3));
+    release(openFiles, opened(openFiles, 3));
     refusal = undefined;
     expect(opened(openFiles, 3).flags).toBe(THROUGH);
   });
@@ -229,18 +228,18 @@ describe('OpenFiles where the file of an object is replaced', () => {
     const openFiles = files();
     const old = opened(openFiles, 5);
     replace(5);
-    expect(openFiles.open(5)).toBe(EIO);
+    expect(openFiles.open(4)).toBe(EIO);
     expect(descriptors.size).toBe(0);
     expect([...ids]).toEqual([old.backingId]);
-    release(openFiles, 5, old);
+    release(openFiles, old);
   });
 
   test('takes the new file once the old one is closed, and gives the old id back', () => {
     const openFiles = files();
     const old = opened(openFiles, 6);
     replace(6);
-    expect(openFiles.open(6)).toBe(EIO);
-    release(openFiles, 6, old);
+    expect(openFiles.open(5)).toBe(EIO);
+    release(openFiles, old);
     const fresh = opened(openFiles, 6);
     expect(fresh.backingId).not.toBe(old.backingId);
     expect([...ids]).toEqual([fresh.backingId]);
@@ -267,43 +266,43 @@ describe('OpenFiles that opens a file again', () => {
   test('gives what `open` gave, without opening anything', () => {
     const openFiles = files();
     const first = opened(openFiles, 3);
-    for (const thread of [openFiles, files()]) expect(thread.reopen(3)).toEqual(first);
+    for (const thread of [openFiles, files()]) expect(thread.reopen(2)).toEqual(first);
     expect([asked, descriptors.size]).toEqual([1, 0]);
   });
 
   test('counts it: the id stays until the last release', () => {
     state = allocateOpenFileState(SLOTS, 0);
     const openFiles = files();
-    const [first, second] = [opened(openFiles, 3), openFiles.reopen(3) as Opened];
-    release(openFiles, 3, first);
+    const [first, second] = [opened(openFiles, 3), openFiles.reopen(2) as Opened];
+    release(openFiles, first);
     expect([...ids]).toEqual([first.backingId]);
-    release(openFiles, 3, second);
+    release(openFiles, second);
     expect([...ids]).toEqual([]);
-    expect(openFiles.reopen(3)).toBeUndefined();
+    expect(openFiles.reopen(2)).toBeUndefined();
   });
 
   test('knows no file that was never opened, has its content in memory, or cannot be told by a look', () => {
     const openFiles = files();
-    expect(openFiles.reopen(3)).toBeUndefined();
-    expect(openFiles.reopen(0)).toBeUndefined();
+    expect(openFiles.reopen(2)).toBeUndefined();
+    expect(openFiles.reopen(-1)).toBeUndefined();
     opened(openFiles, 701);
-    expect(openFiles.reopen(701)).toBeUndefined();
+    expect(openFiles.reopen(700)).toBeUndefined();
     expect(looks).toBe(0);
     opened(openFiles, 3);
     isUnknown = true;
-    expect(openFiles.reopen(3)).toBeUndefined();
+    expect(openFiles.reopen(2)).toBeUndefined();
   });
 
   test('knows no file whose object was replaced', () => {
     const openFiles = files();
     opened(openFiles, 4);
     replace(4);
-    expect(openFiles.reopen(4)).toBeUndefined();
+    expect(openFiles.reopen(3)).toBeUndefined();
   });
 
   test('knows nothing without passthrough', () => {
     opened(files(), 3);
-    expect(new OpenFiles(fs, state, undefined).reopen(3)).toBeUndefined();
+    expect(new OpenFiles(fs, state, undefined).reopen(2)).toBeUndefined();
   });
 });
 
@@ -311,7 +310,7 @@ describe('OpenFiles with many inodes', () => {
   test('keeps as many idle ids as it says, and gives the oldest back', () => {
     const openFiles = files();
     const count = KEPT + 10;
-    for (let nodeid = 1; nodeid <= count; nodeid++) release(openFiles, nodeid, opened(openFiles, nodeid));
+    for (let nodeid = 1; nodeid <= count; nodeid++) release(openFiles, opened(openFiles, nodeid));
     expect(ids.size).toBe(KEPT);
     expect(ids.has(10)).toBe(false);
     expect(ids.has(11)).toBe(true);
@@ -321,9 +320,9 @@ describe('OpenFiles with many inodes', () => {
 
   test('gives back last what was opened more than once', () => {
     const openFiles = files();
-    for (let nodeid = 1; nodeid <= KEPT; nodeid++) release(openFiles, nodeid, opened(openFiles, nodeid));
-    for (let nodeid = 1; nodeid <= 10; nodeid++) release(openFiles, nodeid, openFiles.reopen(nodeid) as Opened);
-    for (let nodeid = KEPT + 1; nodeid <= KEPT + 10; nodeid++) release(openFiles, nodeid, opened(openFiles, nodeid));
+    for (let nodeid = 1; nodeid <= KEPT; nodeid++) release(openFiles, opened(openFiles, nodeid));
+    for (let nodeid = 1; nodeid <= 10; nodeid++) release(openFiles, openFiles.reopen(nodeid - 1) as Opened);
+    for (let nodeid = KEPT + 1; nodeid <= KEPT + 10; nodeid++) release(openFiles, opened(openFiles, nodeid));
     expect([1, 10, 11, 20, 21].map((id) => ids.has(id))).toEqual([true, true, false, false, true]);
   });
 
@@ -331,26 +330,24 @@ describe('OpenFiles with many inodes', () => {
     const openFiles = files();
     const held = Array.from({ length: KEPT }, (_, i) => opened(openFiles, i + 1));
     const more = opened(openFiles, KEPT + 1);
-    release(openFiles, KEPT + 1, more);
+    release(openFiles, more);
     expect(ids.has(more.backingId)).toBe(false);
-    held.forEach((file, i) => {
-      release(openFiles, i + 1, file);
-    });
+    for (const file of held) release(openFiles, file);
     expect(ids.size).toBe(KEPT);
   });
 
   test('never gives an id back whose inode is open', () => {
     const openFiles = files();
-    release(openFiles, 1, opened(openFiles, 1));
+    release(openFiles, opened(openFiles, 1));
     const held = opened(openFiles, 1);
-    for (let nodeid = 2; nodeid <= 2 * KEPT; nodeid++) release(openFiles, nodeid, opened(openFiles, nodeid));
+    for (let nodeid = 2; nodeid <= 2 * KEPT; nodeid++) release(openFiles, opened(openFiles, nodeid));
     expect(ids.has(held.backingId)).toBe(true);
     expect(opened(openFiles, 1).backingId).toBe(held.backingId);
   });
 
   test('holds few ids for an inode that is opened and closed for ever', () => {
     const openFiles = files();
-    for (let i = 0; i < 3 * KEPT; i++) release(openFiles, 7, opened(openFiles, 7));
+    for (let i = 0; i < 3 * KEPT; i++) release(openFiles, opened(openFiles, 7));
     expect(ids.size).toBe(1);
     expect(asked).toBe(1);
   });
@@ -368,15 +365,14 @@ describe('OpenFiles with many inodes', () => {
           const held = open.get(nodeid) ?? [];
           refusal = what === 9 ? ELOOP : undefined;
           if (what === 8) replace(nodeid);
-          else if (what < 4 && held.length > 0)
-            release(thread, nodeid, held.splice(what % held.length, 1)[0] as Opened);
+          else if (what < 4 && held.length > 0) release(thread, held.splice(what % held.length, 1)[0] as Opened);
           else {
-            const result = (what % 2 === 0 ? thread.reopen(nodeid) : undefined) ?? thread.open(nodeid);
+            const result = (what % 2 === 0 ? thread.reopen(nodeid - 1) : undefined) ?? thread.open(nodeid - 1);
             if (!isErrno(result)) open.set(nodeid, [...held, result]);
           }
           expectConsistent(open);
         });
-        for (const [nodeid, held] of open) for (const file of held) release(threads[0] as OpenFiles, nodeid, file);
+        for (const held of open.values()) for (const file of held) release(threads[0] as OpenFiles, file);
         expect(descriptors.size).toBe(0);
       }),
       { numRuns: 200 },

@@ -4,12 +4,13 @@ import { toHex } from '../../../src/base/bytes.ts';
 import { digestContent } from '../../../src/base/digest.ts';
 import { EINVAL, ENODATA, ENOTTY, type Errno, isErrno } from '../../../src/base/errno.ts';
 import type { Caller } from '../../../src/fs/caller.ts';
-import { type Contents, ImageFilesystem } from '../../../src/fs/image-filesystem.ts';
+import { ImageFilesystem } from '../../../src/fs/image-filesystem.ts';
 import { u64 } from '../../../src/manifest/tables.ts';
 import { decodeFile, FILE_SIZE } from '../../../src/mount-info/file-record.ts';
 import { CFS_IOC_FILE, CFS_IOC_MOUNT, CFS_IOC_SOURCE } from '../../../src/mount-info/mount-ioctls.ts';
 import { decodeMount, MOUNT_SIZE } from '../../../src/mount-info/mount-record.ts';
 import { decodeSource, SOURCE_SIZE } from '../../../src/mount-info/source-record.ts';
+import type { ContentSource } from '../../../src/objects/content-source.ts';
 import { LARGE, smallTree } from '../fs/image-fixture.ts';
 import { directory, inline, treeOf, xattr } from '../manifest/model.ts';
 import { IMAGE_ID, identityOver, rowOf, sourceRecord, ToldRepository, tablesOf } from './identity-fixture.ts';
@@ -246,7 +247,7 @@ describe('private names in an image', () => {
   const hostile = tablesOf(
     treeOf({ '/a': inline('text'), '/d': directory }, { '/': attributes, '/a': attributes, '/d': attributes }),
   );
-  const contents = { reader: { read: () => 0 } } as unknown as Contents;
+  const contents = { openless: true, read: () => 0 } as unknown as ContentSource;
 
   test.each([
     ['with an identity', identityOver(hostile, repositories)],

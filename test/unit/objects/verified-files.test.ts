@@ -117,7 +117,7 @@ describe('every interleaving of VerifiedFiles', () => {
     return { words: new Int32Array(buffer), thread: () => new module.VerifiedFiles(buffer, 1) };
   };
 
-  /** As ObjectStore hashes. @param isGood whether the file is the object */
+  /** As WholeObjects hashes. @param isGood whether the file is the object */
   function* hash(files: StepwiseFiles, file: FileState, isGood = true): Program<string> {
     if (!(yield* files.claimToHash(0, file))) return 'waited';
     if (isGood) yield* files.record(0, file, 'hashed');
@@ -125,7 +125,7 @@ describe('every interleaving of VerifiedFiles', () => {
     return isGood ? 'hashed' : 'bad';
   }
 
-  /** Writes down one file after another, as ObjectStore does where it measures. */
+  /** Writes down one file after another, as WholeObjects does where it measures. */
   function* note(files: StepwiseFiles, proof: Proof, ...noted: readonly FileState[]): Program<void> {
     for (const file of noted) {
       if (!(yield* files.claim(0))) continue;

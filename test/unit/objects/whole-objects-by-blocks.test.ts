@@ -1,10 +1,11 @@
 /** Objects on a file system that is not this kernel's own: what was hashed may be other bytes when it is read. */
-import { closeSync, fstatSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, fstatSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { EIO, EMFILE } from '../../../src/base/errno.ts';
-import { BlockReader } from '../../../src/objects/block-objects.ts';
+import { BlockObjects } from '../../../src/objects/block-objects.ts';
+import { BY_BLOCKS } from '../../../src/objects/content-source.ts';
 import type { ObjectName } from '../../../src/objects/repository.ts';
-import { BY_BLOCKS, type ObjectStoreOptions } from '../../../src/objects/whole-objects.ts';
+import type { WholeObjectsOptions } from '../../../src/objects/whole-objects.ts';
 import { emptyFileVersion } from '../../../src/system/file-status.ts';
 import { useScratch } from '../store/scratch.ts';
 import {
@@ -21,7 +22,7 @@ import type { WatchedRepository } from './watched-repository.ts';
 const f = new StoreFixture(useScratch());
 
 /** A store that does not believe the files of `far` that `note` was told of. */
-function farStore(far: WatchedRepository, more: ObjectStoreOptions = {}, mode: 'open' | 'auto' | 'fsverity' = 'open') {
+function farStore(far: WatchedRepository, more: WholeObjectsOptions = {}, mode: 'open' | 'auto' | 'fsverity' = 'open') {
   const inodes = new Set<number>();
   const note = (object: ObjectName): void => {
     const status = emptyFileVersion();
@@ -32,10 +33,14 @@ function farStore(far: WatchedRepository, more: ObjectStoreOptions = {}, mode: '
   return { store: f.store(mode, undefined, { ...more, isKernelsOwn }), note };
 }
 
+/** Stands in for what reads by blocks. */
+const adoptingBlocks = (adopt: BlockObjects['adopt']): BlockObjects => ({ adopt }) as unknown as BlockObjects;
+
 describe('an object whose file system is not believed', () => {
   test.each(['open', 'auto'] as const)('is not hashed, with verify=%s, and its descriptor is handed on', (mode) => {
     const adopted: [ObjectName, number][] = [];
-    const { store, note } = farStore(f.first, { adopt: (...given) => void adopted.push(given) }, mode);
+    const blocks = adoptingBlocks((...given) => void adopted.push(given));
+    const { store, note } = farStore(f.first, { blocks }, mode);
     const object = f.stored(f.first, f.second);
     note(object);
     expect(open(store, object)).toBe(BY_BLOCKS);
@@ -90,7 +95,7 @@ test.each(['open', 'auto', 'off'] as const)(
       adopted++;
       closeSync(fd);
     };
-    const store = f.store(mode, undefined, { ...BELIEVED, adopt, mostFiles: 1 });
+    const store = f.store(mode, undefined, { ...BELIEVED, blocks: adoptingBlocks(adopt), mostFiles: 1 });
     const object = f.stored(f.second);
     expect(open(store, object)).toBe(BY_BLOCKS);
     expect([adopted, f.second.hashings, f.log]).toEqual([1, 0, []]);
@@ -105,9 +110,9 @@ test('verify=fsverity does not read by blocks, for the seal would not be looked 
   expect(open(store, f.stored(f.first))).toBe(EIO);
 });
 
-test('a BlockReader reads from the file that it took over, and from others where a block of it is bad', () => {
+test('a BlockObjects reads from the file that it took over, and from others where a block of it is bad', () => {
   const object = f.stored(f.second);
-  const reader = new BlockReader(
+  const reader = new BlockObjects(
     [f.first, f.second],
     ({ digest }) => digest,
     f.state,
@@ -127,4 +132,40 @@ test('a BlockReader reads from the file that it took over, and from others where
   writeFileSync(f.second.pathOf(object), Buffer.alloc(object.size));
   writeFileSync(f.first.pathOf(object), object.content);
   expect(read().equals(object.content)).toBe(true);
+});
+
+/** Longer than a ctime needs to settle: 50 ms. */
+const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 80));
+
+describe('prefetch()', () => {
+  test('verifies what is verified as a whole, once', async () => {
+    const object = f.stored(f.first);
+    await settle();
+    const store = f.store('open');
+    store.prefetch(object);
+    expect(f.first.hashings).toBe(1);
+    f.first.reset();
+    store.prefetch(object);
+    expectGood(store, object);
+    expect(f.first.hashings).toBe(0);
+  });
+
+  test('leaves no descriptor open, and says nothing of what is missing', () => {
+    const [object, missing] = [f.stored(f.first), f.object()];
+    const blocks = new BlockObjects(
+      [f.first],
+      ({ digest }) => digest,
+      f.state,
+      (line) => void f.log.push(line),
+    );
+    const before = readdirSync('/proc/self/fd').length;
+    for (const source of [f.store('auto'), f.store('off'), blocks]) {
+      for (const one of [object, missing]) source.prefetch(one);
+    }
+    expect(readdirSync('/proc/self/fd').length).toBe(before);
+    expect(f.log).toEqual([]);
+    // the reader that meets it is told, and the log as well
+    expect(open(f.store('auto'), missing)).toBe(EIO);
+    expect(f.log).toHaveLength(1);
+  });
 });

@@ -2,8 +2,9 @@ import { renameSync, truncateSync, unlinkSync, utimesSync, writeFileSync } from 
 import { beforeEach, describe, expect, test } from 'vitest';
 import { toHex } from '../../../src/base/bytes.ts';
 import { EIO, ENOTTY, EOPNOTSUPP } from '../../../src/base/errno.ts';
+import { allocateObjectState, type ObjectState } from '../../../src/objects/object-state.ts';
 import type { Proof, WholeMode } from '../../../src/objects/repository.ts';
-import { allocateObjectState, type ObjectState, ObjectStore } from '../../../src/objects/whole-objects.ts';
+import { WholeObjects } from '../../../src/objects/whole-objects.ts';
 import { sealFile } from '../../../src/store/seal-file.ts';
 import { emptyFileVersion } from '../../../src/system/file-status.ts';
 import { useScratch } from '../store/scratch.ts';
@@ -28,8 +29,8 @@ beforeEach(() => {
   second.reset();
 });
 
-const storeOf = (mode: WholeMode, repositories = [first, second]): ObjectStore =>
-  new ObjectStore(repositories, mode, state, (line) => void log.push(line), {
+const storeOf = (mode: WholeMode, repositories = [first, second]): WholeObjects =>
+  new WholeObjects(repositories, mode, state, (line) => void log.push(line), {
     ...BELIEVED,
     measure: verity.measure,
   });
@@ -49,7 +50,7 @@ function seal(object: StoredObject, repository = first): void {
   expect(sealFile(repository.pathOf(object), verity)).toMatchObject({ outcome: 'sealed' });
 }
 
-function proofOf(store: ObjectStore, object: StoredObject): Proof | undefined {
+function proofOf(store: WholeObjects, object: StoredObject): Proof | undefined {
   const status = emptyFileVersion();
   expect(first.status(object.digest, status)).toBe(0);
   return store.proofOf(object, status);
@@ -158,13 +159,13 @@ describe('verify=fsverity', () => {
   test('refuses the right digest of another hash', async () => {
     const object = await stored(first);
     const measure = (): { algorithm: string; digest: Uint8Array } => ({ algorithm: 'sha512', digest: object.digest });
-    const store = new ObjectStore([first], 'fsverity', state, (line) => void log.push(line), { ...BELIEVED, measure });
+    const store = new WholeObjects([first], 'fsverity', state, (line) => void log.push(line), { ...BELIEVED, measure });
     expect(open(store, object)).toBe(EIO);
   });
 
   test('counts an unsealed copy as failed, and one that is sealed with another content as damaged', async () => {
     const counted: string[] = [];
-    const store = new ObjectStore([first], 'fsverity', state, () => undefined, {
+    const store = new WholeObjects([first], 'fsverity', state, () => undefined, {
       ...BELIEVED,
       count: (_repository, outcome) => void counted.push(outcome),
       measure: verity.measure,
@@ -214,7 +215,7 @@ describe('verify=auto', () => {
       algorithm: 'sha256',
       digest: new Uint8Array(32),
     });
-    const store = new ObjectStore([first], 'auto', state, (line) => void log.push(line), { ...BELIEVED, measure });
+    const store = new WholeObjects([first], 'auto', state, (line) => void log.push(line), { ...BELIEVED, measure });
     expectGood(store, salted);
     const object = await stored(first);
     changeBelow(object);

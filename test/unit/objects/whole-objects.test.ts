@@ -9,7 +9,7 @@ import { WatchedRepository } from './watched-repository.ts';
 const at = useScratch();
 const f = new StoreFixture(at);
 
-describe('ObjectStore.open()', () => {
+describe('WholeObjects.open()', () => {
   test('asks the repositories in their order, and none after the one that has the object', () => {
     expectGood(f.store(), f.stored(f.first, f.second));
     expect([f.first.opens, f.second.opens]).toEqual([1, 0]);

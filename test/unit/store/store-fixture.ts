@@ -1,16 +1,12 @@
-/** Two repositories, objects in them, and the log of the stores over them: what the tests of ObjectStore start from. */
+/** Two repositories, objects in them, and the log of the stores over them: what the tests of WholeObjects start from. */
 import { closeSync, readSync, truncateSync, writeFileSync } from 'node:fs';
 import { beforeEach, expect } from 'vitest';
 import { digestContent, type HashAlgorithm } from '../../../src/base/digest.ts';
 import { isErrno } from '../../../src/base/errno.ts';
+import { BY_BLOCKS } from '../../../src/objects/content-source.ts';
+import { allocateObjectState, type ObjectState } from '../../../src/objects/object-state.ts';
 import type { ObjectName, Repository, WholeMode } from '../../../src/objects/repository.ts';
-import {
-  allocateObjectState,
-  BY_BLOCKS,
-  type ObjectState,
-  ObjectStore,
-  type ObjectStoreOptions,
-} from '../../../src/objects/whole-objects.ts';
+import { WholeObjects, type WholeObjectsOptions } from '../../../src/objects/whole-objects.ts';
 
 import { Random } from '../../support/random.ts';
 import { WatchedRepository } from '../objects/watched-repository.ts';
@@ -26,7 +22,7 @@ const SIZE = 5000;
 export const NAMED = '/a/file';
 
 /** Wherever the tests run, their files lie on a file system that is believed. */
-export const BELIEVED: ObjectStoreOptions = { isKernelsOwn: () => true };
+export const BELIEVED: WholeObjectsOptions = { isKernelsOwn: () => true };
 
 /** Made once a test file; state and log are fresh for each test. */
 export class StoreFixture {
@@ -67,17 +63,17 @@ export class StoreFixture {
   store(
     mode: WholeMode = 'open',
     repositories: readonly Repository[] = [this.first, this.second],
-    options: ObjectStoreOptions = BELIEVED,
-  ): ObjectStore {
-    return new ObjectStore(repositories, mode, this.state, (line) => void this.log.push(line), options);
+    options: WholeObjectsOptions = BELIEVED,
+  ): WholeObjects {
+    return new WholeObjects(repositories, mode, this.state, (line) => void this.log.push(line), options);
   }
 }
 
-export const open = (store: ObjectStore, object: ObjectName): ReturnType<ObjectStore['open']> =>
+export const open = (store: WholeObjects, object: ObjectName): ReturnType<WholeObjects['open']> =>
   store.open(object, () => NAMED);
 
 /** All bytes of what `open` gave. */
-export function contentOf(fd: ReturnType<ObjectStore['open']>): Buffer {
+export function contentOf(fd: ReturnType<WholeObjects['open']>): Buffer {
   if (isErrno(fd) || fd === BY_BLOCKS) throw new Error(`open() gave ${String(fd)}`);
   const bytes = Buffer.alloc(SIZE + 1);
   const length = readSync(fd, bytes, 0, bytes.length, 0);
@@ -85,7 +81,7 @@ export function contentOf(fd: ReturnType<ObjectStore['open']>): Buffer {
   return bytes.subarray(0, length);
 }
 
-export function expectGood(store: ObjectStore, object: StoredObject): void {
+export function expectGood(store: WholeObjects, object: StoredObject): void {
   expect(contentOf(open(store, object)).equals(object.content)).toBe(true);
 }
 
