@@ -9,7 +9,7 @@ import { inodeCount, objectCount, u64 } from '../../dist/src/manifest/tables.js'
 import { contentsOf } from '../../dist/src/mount/contents.js';
 import { MountIdentity } from '../../dist/src/mount/mount-identity.js';
 import { Topology } from '../../dist/src/mount/topology.js';
-import { allocateObjectState } from '../../dist/src/objects/whole-objects.js';
+import { allocateObjectState } from '../../dist/src/objects/object-state.js';
 
 /** Inodes of an image that are asked about: a few are as good as all for who mutates one. */
 const MOST_INODES = 64;
