@@ -1,5 +1,6 @@
 /** The daemon's program: its settings come on standard input, as JSON; or it takes a mount over from one that died. */
 import '../base/no-debugger.ts';
+import '../system/exact-paths.ts';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { CfsError, withHint } from '../base/error.ts';
 import { limitReason } from '../base/limits.ts';

@@ -1,4 +1,5 @@
 /** A worker thread that reads, hashes and stores contents. Started by content-pool.ts. */
+import '../system/exact-paths.ts';
 import { parentPort, workerData } from 'node:worker_threads';
 import { digestContent } from '../base/digest.ts';
 import { isErrno } from '../base/errno.ts';

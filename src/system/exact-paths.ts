@@ -1,6 +1,7 @@
 /**
  * Has node:fs, and the working directory, understand paths that are not UTF-8, in the text that base/path-text.ts makes of them.
- * Importing this is enough, once in each process and thread; whoever opens files of the store has it by store/file-calls.ts.
+ * Importing this is enough, once in each process and thread. Programs do so (tools/cli.ts, and those of base/installation.ts);
+ * a library must not, since it would replace functions of its user's process.
  *
  * node takes and returns such paths only as buffers, and text that it cannot hold it changes in silence: a store or an image
  * would be made under another name. One call that was forgotten would be enough, and there are some two hundred of them; so it is

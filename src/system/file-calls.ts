@@ -2,14 +2,16 @@
  * The file system calls by which the store changes something, or finds out what to change: those of node:fs,
  * syscall.ts and fsverity.ts, each with a fail point. Reading objects for a mount is not among them.
  */
-// first: what is taken from node:fs below is to be that which knows all paths
-import './exact-paths.ts';
-import * as fs from 'node:fs';
+import fs from 'node:fs';
 import * as beneath from './beneath.ts';
 import { returning, throwing } from './fail-points.ts';
 import { statAt as statAtCall } from './file-status.ts';
 import * as fsverity from './fsverity.ts';
 import * as syscall from './syscall.ts';
+
+/** A function of node:fs as it is when it is called: exact-paths.ts may have replaced it after this module was loaded. */
+const asItIs = <K extends keyof typeof fs>(name: K): (typeof fs)[K] =>
+  ((...args: unknown[]) => (fs[name] as (...given: unknown[]) => unknown)(...args)) as (typeof fs)[K];
 
 /** By its flags: opening a file that is there changes nothing. */
 const opening =
@@ -20,17 +22,17 @@ const opening =
     return creates ? `${call} O_CREAT` : call;
   };
 
-export const openSync: typeof fs.openSync = throwing(opening('open', 1), fs.openSync);
-export const mkdirSync: typeof fs.mkdirSync = throwing('mkdir', fs.mkdirSync);
-export const readdirSync: typeof fs.readdirSync = throwing('readdir', fs.readdirSync);
-export const writeFileSync: typeof fs.writeFileSync = throwing('write', fs.writeFileSync);
-export const ftruncateSync: typeof fs.ftruncateSync = throwing('ftruncate', fs.ftruncateSync);
-export const fchmodSync: typeof fs.fchmodSync = throwing('fchmod', fs.fchmodSync);
-export const fsyncSync: typeof fs.fsyncSync = throwing('fsync', fs.fsyncSync);
-export const renameSync: typeof fs.renameSync = throwing('rename', fs.renameSync);
-export const linkSync: typeof fs.linkSync = throwing('link', fs.linkSync);
-export const unlinkSync: typeof fs.unlinkSync = throwing('unlink', fs.unlinkSync);
-export const rmSync: typeof fs.rmSync = throwing('rm', fs.rmSync);
+export const openSync: typeof fs.openSync = throwing(opening('open', 1), asItIs('openSync'));
+export const mkdirSync: typeof fs.mkdirSync = throwing('mkdir', asItIs('mkdirSync'));
+export const readdirSync: typeof fs.readdirSync = throwing('readdir', asItIs('readdirSync'));
+export const writeFileSync: typeof fs.writeFileSync = throwing('write', asItIs('writeFileSync'));
+export const ftruncateSync: typeof fs.ftruncateSync = throwing('ftruncate', asItIs('ftruncateSync'));
+export const fchmodSync: typeof fs.fchmodSync = throwing('fchmod', asItIs('fchmodSync'));
+export const fsyncSync: typeof fs.fsyncSync = throwing('fsync', asItIs('fsyncSync'));
+export const renameSync: typeof fs.renameSync = throwing('rename', asItIs('renameSync'));
+export const linkSync: typeof fs.linkSync = throwing('link', asItIs('linkSync'));
+export const unlinkSync: typeof fs.unlinkSync = throwing('unlink', asItIs('unlinkSync'));
+export const rmSync: typeof fs.rmSync = throwing('rm', asItIs('rmSync'));
 
 const opensBeneath = (_dir: number, _path: Uint8Array, { flags }: beneath.OpenHow): string =>
   (flags & fs.constants.O_CREAT) === 0 ? 'openat' : 'openat O_CREAT';

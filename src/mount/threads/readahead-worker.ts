@@ -1,3 +1,5 @@
+/** A worker thread that fetches files before they are asked for. Started by workers.ts where readers read in order. */
+import '../../system/exact-paths.ts';
 import { parentPort } from 'node:worker_threads';
 import { useNativeModules } from '../../base/native-package.ts';
 import { ReadingEvents } from '../../fs/reading-events.ts';

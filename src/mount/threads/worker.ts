@@ -1,4 +1,5 @@
 /** A worker thread that serves requests of a mount until the mount ends. Started by workers.ts. */
+import '../../system/exact-paths.ts';
 import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { blake3Implementation } from '../../base/digest.ts';

@@ -1,4 +1,5 @@
 /** A thread that checks objects. Started by check-pool.ts. */
+import '../../system/exact-paths.ts';
 import { parentPort, workerData } from 'node:worker_threads';
 import { toHex } from '../../base/bytes.ts';
 import { errnoOf } from '../../base/errno.ts';
