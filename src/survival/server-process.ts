@@ -1,5 +1,5 @@
 /** How the processes that serve a mount are started: with none of what somebody's environment would have node do there. */
-import { withoutDebugger } from '../base/no-debugger.ts';
+import { withoutDebugger } from '../base/debugger-flags.ts';
 import { ANSWERED, DEATHS, LAST_STATUS, LOG_FILE, REHEARSAL, SUPERVISOR } from './handover.ts';
 
 /** V8 without the memory that a server of cached answers never needs; gc() to give back what reading the image took. */

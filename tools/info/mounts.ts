@@ -3,9 +3,9 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { printable } from '../../src/base/bytes.ts';
+import { withoutDebugger } from '../../src/base/debugger-flags.ts';
 import { programPath } from '../../src/base/installation.ts';
 import { jsonText } from '../../src/base/json-text.ts';
-import { withoutDebugger } from '../../src/base/no-debugger.ts';
 import type { SavedSourcesJson, SourceJson } from '../../src/mount-info/saved-sources.ts';
 import { listMounts, type MountEntry, mountOfId } from '../../src/system/mount-table.ts';
 import type { AskedMount } from './ask-mounts.ts';
