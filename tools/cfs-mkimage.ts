@@ -1,18 +1,18 @@
 #!/usr/bin/env node
 /** cfs-mkimage: packs a directory into an image. */
-import { accessSync, constants, existsSync, lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { dirname, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
-import { ELOOP, ENAMETOOLONG, ENOTDIR, type Errno, errnoOf } from '../src/base/errno.ts';
-import { CfsError, type ErrorKind, reasonOf } from '../src/base/error.ts';
+import { CfsError } from '../src/base/error.ts';
 import { type ImageSeal, requireSealable, sealImage } from '../src/image/seal-image.ts';
 import { describeSignature, type MadeSignature, writeSignature } from '../src/image/sign-image.ts';
 import { INLINE_LIMIT } from '../src/manifest/tables.ts';
 import { type BuildResult, buildImage } from '../src/pack/build.ts';
 import { DEPTH } from '../src/pack/content-pool.ts';
+import { checkSource, imageTarget } from '../src/pack/image-target.ts';
 import { planOpenFiles } from '../src/pack/open-files-plan.ts';
 import { openDirectorySource } from '../src/pack/sources/directory.ts';
 import { signImageId } from '../src/sign/encode-sign1.ts';
@@ -144,7 +144,11 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   checkNotEmpty('SOURCE', source);
   checkNotEmpty('IMAGE', image);
   if (options.store !== undefined) checkNotEmpty('--store', options.store);
-  const target = targetOf(image);
+  if (image === '-') {
+    const reason = 'an image is not written to standard output. ./- is a file of this name';
+    throw new CfsError('usage', `Cannot write image -: ${reason}`);
+  }
+  const target = imageTarget(image);
   const key = signingKey(options);
   const result = await withSignals((signal) => pack(source, target, key, options, signal));
   const { seal } = result;
@@ -249,57 +253,6 @@ function reportSeal({ problems, image }: ImageSeal, { quiet, json }: Options): E
   const lines = [...(image.reason === undefined ? [] : [imageText(image)]), ...problemLines(problems)];
   process.stderr.write(`cfs-mkimage: not everything is sealed:\n${lines.join('\n')}\n`);
   return status;
-}
-
-/**
- * Where the image is written. Where IMAGE is a symbolic link, that is the file behind it, there or not, and the link stays.
- * A wrong IMAGE is told before an hour of packing, not after.
- */
-function targetOf(image: string): string {
-  const fail = (reason: string, kind: ErrorKind = 'usage'): never => {
-    throw new CfsError(kind, `Cannot write image ${image}: ${reason}`);
-  };
-  if (image === '-') fail('an image is not written to standard output. ./- is a file of this name');
-  try {
-    // the kernel follows the link first, and refuses those of others in /tmp (fs.protected_symlinks)
-    const stat = statSync(image, { throwIfNoEntry: false });
-    if (stat !== undefined && !stat.isFile()) fail('it exists and is not a regular file');
-    const target = behindLinks(image);
-    const behind = statSync(target, { throwIfNoEntry: false });
-    if (stat !== undefined && (behind?.ino !== stat.ino || behind.dev !== stat.dev)) {
-      fail('it is a file that was deleted, so that it has no path');
-    }
-    const parent = resolve(target, '..');
-    if (!statSync(parent, { throwIfNoEntry: false })?.isDirectory()) fail(`there is no directory ${parent}`);
-    accessSync(parent, constants.W_OK | constants.X_OK);
-    return target;
-  } catch (error) {
-    if (error instanceof CfsError) throw error;
-    return fail(reasonOf(error), WRONG_PATH.has(errnoOf(error)) ? 'usage' : 'system');
-  }
-}
-
-/** The path that `image` leads to, which need not exist. Links that lead in a circle were found before. */
-function behindLinks(image: string): string {
-  let path = resolve(image);
-  while (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true) {
-    path = resolve(realpathSync(dirname(path)), readlinkSync(path));
-  }
-  return path;
-}
-
-/** What no image can be written to, whoever asks. */
-const WRONG_PATH: ReadonlySet<Errno | undefined> = new Set([ENOTDIR, ENAMETOOLONG, ELOOP]);
-
-/** The source is looked at first: a mistyped SOURCE must not leave a new store behind. */
-function checkSource(source: string): void {
-  let reason: string | undefined;
-  try {
-    if (!statSync(source).isDirectory()) reason = 'it is not a directory';
-  } catch (error) {
-    reason = reasonOf(error);
-  }
-  if (reason !== undefined) throw new CfsError('source', `Cannot pack ${source}: ${reason}`);
 }
 
 function checkNotEmpty(what: string, value: string): void {

@@ -1,6 +1,7 @@
 /** `cfs-repo gc`. */
 import { existsSync } from 'node:fs';
 import { CfsError } from '../../src/base/error.ts';
+import { readKeptImage } from '../../src/image/image-needs.ts';
 import { ImageFinder, isGone } from '../../src/image/registered-image.ts';
 import { type Amount, collectGarbage, type GcResult } from '../../src/store/gc/gc.ts';
 import { type Keeper, KeptInMemory } from '../../src/store/gc/live-set.ts';
@@ -11,7 +12,6 @@ import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { formatTable } from '../table.ts';
-import { readKeptImage } from './objects-needed.ts';
 import { shown } from './path-text.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
 

@@ -1,4 +1,6 @@
 /** `cfs-repo register`, `unregister` and `images`. */
+
+import { readKeptImage } from '../../src/image/image-needs.ts';
 import { type FoundPath, ImageFinder } from '../../src/image/registered-image.ts';
 import type { KeepListHeader } from '../../src/store/gc/object-list.ts';
 import { listRoots, type Root, registerImage } from '../../src/store/gc/roots.ts';
@@ -7,7 +9,6 @@ import { lockForWriting } from '../../src/store/lock.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import { formatTable } from '../table.ts';
-import { readKeptImage } from './objects-needed.ts';
 import { pathText, shown } from './path-text.ts';
 import { type Commands, failedOperand, repositoryAt, warn } from './repository.ts';
 import { unregister } from './unregister.ts';

@@ -1,12 +1,12 @@
 /** What an image needs of a repository, read from its file. */
-import { CfsError } from '../../src/base/error.ts';
-import { readImage } from '../../src/image/image-file.ts';
-import { keptImageOf } from '../../src/image/objects-needed.ts';
-import { placeToRegister } from '../../src/image/registered-image.ts';
-import { objectName } from '../../src/manifest/lookup.ts';
-import { type ManifestTables, objectCount } from '../../src/manifest/tables.ts';
-import type { ImageToRegister } from '../../src/store/gc/roots.ts';
-import type { LocalRepository } from '../../src/store/local-repository.ts';
+import { CfsError } from '../base/error.ts';
+import { objectName } from '../manifest/lookup.ts';
+import { type ManifestTables, objectCount } from '../manifest/tables.ts';
+import type { ImageToRegister } from '../store/gc/roots.ts';
+import type { LocalRepository } from '../store/local-repository.ts';
+import { readImage } from './image-file.ts';
+import { keptImageOf } from './objects-needed.ts';
+import { placeToRegister } from './registered-image.ts';
 
 /**
  * Reads an image whose objects lie in `repository`.
