@@ -11,6 +11,15 @@
  * - mount: the mount itself failed
  * - system: anything else that the machine refused
  * - interrupted: a signal ended the work
+ * @example
+ * import { CfsError, type ErrorKind, openImage } from 'cfs';
+ *
+ * const kindOf = (error: unknown): ErrorKind | undefined => (error instanceof CfsError ? error.kind : undefined);
+ * try {
+ *   openImage('/srv/nothing.cfs');
+ * } catch (error) {
+ *   console.log(kindOf(error) === 'image');
+ * }
  */
 export type ErrorKind = 'usage' | 'source' | 'image' | 'store' | 'mount' | 'system' | 'interrupted';
 
@@ -23,6 +32,15 @@ export interface ErrorDetails {
 /**
  * An error with a complete message: what could not be done, on what, and why. It names no command and no option of a
  * command line.
+ * @example
+ * import { CfsError, openRepository } from 'cfs';
+ *
+ * try {
+ *   openRepository('/srv/nowhere');
+ * } catch (error) {
+ *   if (!(error instanceof CfsError)) throw error;
+ *   console.error(error.kind, error.message, error.hint);
+ * }
  */
 export class CfsError extends Error {
   readonly kind: ErrorKind;

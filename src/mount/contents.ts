@@ -22,11 +22,20 @@ export function contentsOf(
   log: Log,
   count?: OutcomeCounter,
 ): ContentSource {
-  const blocks = new BlockObjects(repositories, blockHashesOf(tables), state, log, count);
+  const blocks = blocksOf(tables, repositories, state, log, count);
   if (verify === 'read') return blocks;
   const options = { blocks, ...(count === undefined ? {} : { count }) };
   return new WholeObjects(repositories, wholeMode(verify, tables.header.hash), state, log, options);
 }
+
+/** The source that verifies each block as it is read, and nothing else. */
+export const blocksOf = (
+  tables: ManifestTables,
+  repositories: readonly Repository[],
+  state: ObjectState,
+  log: Log,
+  count?: OutcomeCounter,
+): BlockObjects => new BlockObjects(repositories, blockHashesOf(tables), state, log, count);
 
 /** How an image's objects are verified as a whole: fs-verity knows nothing of those named by BLAKE3, so nobody asks it. */
 export function wholeMode(verify: WholeMode, hash: HashAlgorithm): WholeMode {

@@ -67,21 +67,28 @@ export class StartingDaemon {
 
   /**
    * Says what to mount and waits until the mount answers. A signal that comes meanwhile ends the daemon, then this process.
+   * @param abort in place of signals of the process: ends the daemon, and its reason is thrown
    * @throws CfsError with the daemon's own reason where it could not mount
    */
-  async mount(settings: DaemonSettings): Promise<MountSummary> {
+  async mount(settings: DaemonSettings, abort?: AbortSignal): Promise<MountSummary> {
     const child = this.#child;
     this.#isTold = true;
     if (child?.stdin == null || child.pid === undefined) throw await this.#failure;
     const before = mountThere(settings.mountpoint);
-    const stop = (signal: NodeJS.Signals): void => this.#stop(signal);
-    for (const signal of SIGNALS) process.once(signal, stop);
+    const stop = (signal: NodeJS.Signals): void => {
+      this.#end();
+      this.#failure.then(() => process.kill(process.pid, signal));
+    };
+    const end = (): void => this.#end();
+    if (abort === undefined) for (const signal of SIGNALS) process.once(signal, stop);
+    else abort.addEventListener('abort', end);
     try {
+      abort?.throwIfAborted();
       child.stdin.end(JSON.stringify(settings));
       const outcome = (await this.#ready) ?? (await this.#failure);
       if (outcome instanceof CfsError) {
         await takeAway(settings.mountpoint, before);
-        throw outcome;
+        throw abort?.aborted ? abort.reason : outcome;
       }
       if ('error' in outcome) {
         // it may have had no descriptor left for that
@@ -93,14 +100,14 @@ export class StartingDaemon {
       return outcome.mounted;
     } finally {
       for (const signal of SIGNALS) process.off(signal, stop);
+      abort?.removeEventListener('abort', end);
     }
   }
 
-  #stop(signal: NodeJS.Signals): void {
+  #end(): void {
     const child = this.#child as ChildProcess;
     child.kill('SIGTERM');
     setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS).unref();
-    this.#failure.then(() => process.kill(process.pid, signal));
   }
 
   /** Where nothing was said to mount: the daemon reads the end of its settings, and ends. */

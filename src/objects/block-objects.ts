@@ -107,6 +107,11 @@ export class BlockObjects implements ContentSource {
     return EIO;
   }
 
+  /** Closes what is kept open; reading opens it again. */
+  close(): void {
+    for (const index of [...this.#open.keys()]) this.#forget(index);
+  }
+
   /** Takes over an open file of the object, whose size is right, to read from it first. */
   adopt(object: ObjectName, fd: number): void {
     this.#keep(object.index, { fd });

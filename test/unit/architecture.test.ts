@@ -35,7 +35,14 @@ const files = ['src', 'tools', 'bench', 'test']
 
 /** Everything that a file imports, types as well: paths from the root, or names of packages. */
 function importsOf(file: string): string[] {
-  const text = readFileSync(join(ROOT, file), 'utf8');
+  return namedIn(file, readFileSync(join(ROOT, file), 'utf8'));
+}
+
+/** What it loads when it runs: types are none of that. */
+const loadedBy = (file: string): string[] =>
+  namedIn(file, readFileSync(join(ROOT, file), 'utf8').replace(/^(?:import|export) type [^;]*;/gm, ''));
+
+function namedIn(file: string, text: string): string[] {
   const specifiers = [
     ...text.matchAll(/^(?:import|export)\s[^;'"]*?from '([^']+)'/gm),
     ...text.matchAll(/^import '([^']+)'/gm),
@@ -99,6 +106,17 @@ describe('the table of folders in docs/architecture.md', () => {
     );
     expect(unused).toEqual([]);
   });
+});
+
+/** What changes the process that loads it, or is for a process of its own. */
+const PROCESS_WIDE = ['base/no-debugger', 'system/exact-paths', 'mount/mount-keeper', 'mount/process-log'];
+
+test('the library loads nothing that changes its process', () => {
+  const loaded = new Set(['src/index.ts']);
+  for (const file of loaded) for (const target of loadedBy(file)) if (imports.has(target)) loaded.add(target);
+  expect(loaded.size).toBeGreaterThan(50);
+  expect([...loaded].filter((file) => PROCESS_WIDE.some((name) => file === `src/${name}.ts`))).toEqual([]);
+  expect(PROCESS_WIDE.filter((name) => !imports.has(`src/${name}.ts`))).toEqual([]);
 });
 
 /** Groups of files that reach each other through imports (Tarjan, Depth-first search and linear graph algorithms, 1972). */

@@ -1,0 +1,48 @@
+/** What all functions of the library do with paths, repositories and signals that they are given. */
+import { CfsError, reasonOf } from '../base/error.ts';
+import type { LocalRepository } from '../store/local-repository.ts';
+import { openRepository } from '../store/open-repository.ts';
+import type { Repository } from './repository.ts';
+
+/** Half of a character: what base/path-text.ts makes of a byte that is not UTF-8, which node:fs would write as U+FFFD. */
+const SURROGATE = /\p{Surrogate}/u;
+
+/**
+ * A path of this machine, as it was given.
+ * @param what names it in the message
+ * @throws CfsError (usage) where it is empty, or node:fs would take it for another one
+ */
+export function pathGiven(what: string, path: string): string {
+  const reason =
+    typeof path !== 'string' || path === ''
+      ? 'a path that is not empty is needed'
+      : SURROGATE.test(path)
+        ? 'paths must be UTF-8'
+        : path.includes('\0')
+          ? 'a path with a NUL byte'
+          : undefined;
+  if (reason === undefined) return path;
+  throw new CfsError('usage', `Cannot use ${what} ${JSON.stringify(path) ?? 'undefined'}: ${reason}`);
+}
+
+/** The store's own view of a repository. @throws CfsError (store) */
+export const localOf = (repository: string | Repository): LocalRepository =>
+  openRepository(pathGiven('repository', typeof repository === 'string' ? repository : repository.path));
+
+/** Runs `work`, which throws the reason of `signal` where it is aborted: that becomes a CfsError (interrupted). */
+export async function abortable<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  try {
+    signal?.throwIfAborted();
+    return await work();
+  } catch (error) {
+    if (signal?.aborted !== true || error !== signal.reason || error instanceof CfsError) throw error;
+    throw new CfsError('interrupted', `Stopped: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+/** `options` without the keys that are undefined: for functions that tell them apart from those that are missing. */
+export function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}

@@ -1,0 +1,102 @@
+/**
+ * What differs between two images.
+ * @module
+ */
+import { CfsError } from '../base/error.ts';
+import { type Aspect, type Change, diffTables, type Entry } from '../manifest/diff/diff.ts';
+import type { ManifestTables } from '../manifest/tables.ts';
+import { ImageEntry } from './entry.ts';
+import { type Image, openImage } from './image.ts';
+import { IMAGE_TABLES } from './image-tables.ts';
+
+/**
+ * What changed of a file: its type, content, mode, owner, mtime, xattrs or links.
+ * @example
+ * import { type Difference, diffImages } from 'cfs/diff';
+ *
+ * const contents: Difference = 'content';
+ * for (const { kind, what } of diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')) console.log(kind, what.includes(contents));
+ */
+export type Difference = Aspect;
+
+/**
+ * One change. `docs/diff.md` says what each kind means.
+ * @example
+ * import { diffImages, type ImageChange } from 'cfs/diff';
+ *
+ * const added: ImageChange[] = [...diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')].filter(({ kind }) => kind === 'added');
+ * console.log(added.map(({ path }) => path));
+ */
+export interface ImageChange {
+  readonly kind: 'added' | 'removed' | 'changed' | 'renamed';
+  /** Where it is now; where it was, if it was removed. */
+  readonly path: string;
+  /** In the old image; undefined where it was added. */
+  readonly old?: ImageEntry;
+  /** In the new image; undefined where it was removed. */
+  readonly new?: ImageEntry;
+  /** What changed of it; nothing where it was added or removed. */
+  readonly what: readonly Difference[];
+  /** Entries that were renamed along with a directory. */
+  readonly below: number;
+}
+
+/**
+ * How to compare.
+ * @example
+ * import { type DiffOptions, diffImages } from 'cfs/diff';
+ *
+ * const options: DiffOptions = { signal: AbortSignal.timeout(60_000), onProgress: (changes) => console.log(changes) };
+ * console.log([...diffImages('/srv/rootfs.cfs', '/srv/newer.cfs', options)].length);
+ */
+export interface DiffOptions {
+  /** Looked at before each change. */
+  readonly signal?: AbortSignal;
+  /** Called with the number of changes so far, before each of them. */
+  readonly onProgress?: (changes: number) => void;
+}
+
+/**
+ * The changes from one image to another, in path order. Needs no repository. Synchronous: most of the work is done before the
+ * first change, a second for a million files.
+ * @param from, to images, or their files
+ * @throws CfsError (image) where a file is no image, `interrupted` where the signal was aborted
+ * @example
+ * import { diffImages } from 'cfs/diff';
+ *
+ * for (const { kind, path, what } of diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')) console.log(kind, path, ...what);
+ */
+export function* diffImages(
+  from: Image | string,
+  to: Image | string,
+  { signal, onProgress }: DiffOptions = {},
+): Generator<ImageChange, void, undefined> {
+  const [old, now] = [from, to].map((image) =>
+    IMAGE_TABLES.get(typeof image === 'string' ? openImage(image) : image),
+  ) as [ManifestTables, ManifestTables];
+  let changes = 0;
+  for (const change of diffTables(old, now)) {
+    if (signal?.aborted === true) {
+      const { reason } = signal;
+      throw reason instanceof CfsError ? reason : new CfsError('interrupted', 'Stopped comparing', { cause: reason });
+    }
+    onProgress?.(++changes);
+    yield changeOf(change, old, now);
+  }
+}
+
+function changeOf(change: Change, oldTables: ManifestTables, newTables: ManifestTables): ImageChange {
+  const { kind } = change;
+  const old = 'old' in change ? entryOf(change.old, oldTables) : undefined;
+  const now = 'new' in change ? entryOf(change.new, newTables) : undefined;
+  return {
+    kind,
+    path: ((now ?? old) as ImageEntry).path,
+    ...(old && { old }),
+    ...(now && { new: now }),
+    what: 'what' in change ? change.what : [],
+    below: 'below' in change ? change.below : 0,
+  };
+}
+
+const entryOf = ({ row, path }: Entry, tables: ManifestTables): ImageEntry => new ImageEntry(tables, row, path);

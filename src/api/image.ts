@@ -1,0 +1,267 @@
+/**
+ * Reading images: their tree, and the contents of their files, without a mount.
+ * @module
+ */
+import { toHex } from '../base/bytes.ts';
+import type { HashAlgorithm } from '../base/digest.ts';
+import { isErrno } from '../base/errno.ts';
+import { CfsError } from '../base/error.ts';
+import { formatImageDigest } from '../base/image-digest.ts';
+import { pathBytes, shownText } from '../base/path-text.ts';
+import { type ImageFile, imageVerityDigest, readImage } from '../image/image-file.ts';
+import type { ImageSignature } from '../image/image-signature.ts';
+import {
+  direntName,
+  direntRange,
+  inlineOf,
+  isDirectory,
+  lookupPath,
+  objectName,
+  objectOf,
+} from '../manifest/lookup.ts';
+import { inodeCount, type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
+import { blocksOf } from '../mount/contents.ts';
+import type { BlockObjects } from '../objects/block-objects.ts';
+import { allocateObjectState, saidOf } from '../objects/object-state.ts';
+import { readTrustedKeys } from '../sign/key-file.ts';
+import type { LocalRepository } from '../store/local-repository.ts';
+import { openRepository } from '../store/open-repository.ts';
+import { pathGiven } from './arguments.ts';
+import { ImageEntry } from './entry.ts';
+import { IMAGE_TABLES } from './image-tables.ts';
+import type { Repository } from './repository.ts';
+
+export type { FileType } from './entry.ts';
+export { ImageEntry } from './entry.ts';
+
+/**
+ * How an image is opened.
+ * @example
+ * import { type ImageOptions, openImage } from 'cfs/image';
+ *
+ * const options: ImageOptions = { repositories: ['/srv/store'] };
+ * console.log(openImage('/srv/rootfs.cfs', options).readFile('/etc/hostname').toString());
+ */
+export interface ImageOptions {
+  /** Where contents are, asked in this order. Needed to read files whose content is not in the image itself. */
+  readonly repositories?: readonly (string | Repository)[];
+  /** Refuse any other image than the one with this id, or this fs-verity digest. */
+  readonly digest?: string;
+  /** Files of public keys in PEM: refuse an image that none of them has signed. */
+  readonly keys?: readonly string[];
+}
+
+/**
+ * A part of a file.
+ * @example
+ * import { type FileRange, openImage } from 'cfs/image';
+ *
+ * const head: FileRange = { length: 16 };
+ * const image = openImage('/srv/rootfs.cfs', { repositories: ['/srv/store'] });
+ * console.log(image.readFile('/etc/hostname', head).length <= 16);
+ */
+export interface FileRange {
+  /** Where it begins; default: 0. */
+  readonly offset?: number;
+  /** How many bytes, fewer where the file ends before; default: all that follow. */
+  readonly length?: number;
+}
+
+/**
+ * Reads and validates an image file. Synchronous: an image of a million files takes about a second.
+ * @throws CfsError: `image` where there is none at `path`, it is malformed, or not the one that was asked for; `store` where a
+ *   repository cannot be used; `usage` where the digest or a key is none
+ * @example
+ * import { openImage } from 'cfs/image';
+ *
+ * const image = openImage('/srv/rootfs.cfs');
+ * console.log(image.id, image.inodes);
+ * for (const entry of image.walk('/etc')) console.log(entry.type, entry.path, entry.size);
+ */
+export function openImage(path: string, options: ImageOptions = {}): Image {
+  const keys = options.keys === undefined ? undefined : readTrustedKeys(options.keys);
+  return new Image(path, readImage(pathGiven('image', path), options.digest, keys), options);
+}
+
+/**
+ * An image that was read. It is all in memory: the file may be deleted. Paths in it are absolute or relative to its root, as
+ * text or bytes; symbolic links are not followed.
+ * @example
+ * import { type Image, openImage } from 'cfs/image';
+ *
+ * const describe = (image: Image): string => `${image.path}: ${image.inodes} inodes, ${image.objects} objects`;
+ * console.log(describe(openImage('/srv/rootfs.cfs')));
+ */
+export class Image {
+  /** As it was given. */
+  readonly path: string;
+  /** The BLAKE3 of the manifest, 64 hexadecimal digits. */
+  readonly id: string;
+  /** Size of the image file. */
+  readonly bytes: number;
+  /** The signature that was accepted; undefined where no keys were given. */
+  readonly signature: ImageSignature | undefined;
+  readonly #tables: ManifestTables;
+  readonly #repositories: readonly LocalRepository[];
+  #reader: BlockObjects | undefined;
+  #said: Uint8Array = new Uint8Array();
+  #lines: string[] = [];
+
+  /** Use `openImage`. */
+  constructor(path: string, { id, bytes, tables, signature }: ImageFile, { repositories = [] }: ImageOptions) {
+    this.path = path;
+    this.id = id;
+    this.bytes = bytes;
+    this.signature = signature;
+    this.#tables = tables;
+    IMAGE_TABLES.set(this, tables);
+    this.#repositories = repositories.map((repository) =>
+      openRepository(
+        pathGiven('repository', typeof repository === 'string' ? repository : repository.path),
+        tables.header.hash,
+      ),
+    );
+  }
+
+  /** How objects are named. */
+  get hash(): HashAlgorithm {
+    return this.#tables.header.hash;
+  }
+
+  /** Files, directories and so on; those with several names once. */
+  get inodes(): number {
+    return inodeCount(this.#tables);
+  }
+
+  /** Different contents that lie in repositories. */
+  get objects(): number {
+    return objectCount(this.#tables);
+  }
+
+  /** The fs-verity digest of the image file, as `digest` takes it. Reads the file again, unless it is sealed. */
+  get verityDigest(): string {
+    return formatImageDigest(imageVerityDigest(this.path));
+  }
+
+  /** What is at `path`; undefined where there is nothing. */
+  lookup(path: string | Uint8Array): ImageEntry | undefined {
+    const bytes = bytesOf(path);
+    const row = lookupPath(this.#tables, bytes);
+    return row < 0 ? undefined : new ImageEntry(this.#tables, row, normalized(bytes));
+  }
+
+  /** The entries of a directory, sorted by the bytes of their names. @throws CfsError (usage) where it is none */
+  *list(path: string | Uint8Array = '/'): Generator<ImageEntry, void, undefined> {
+    const row = this.#rowOf(path, 'list');
+    if (!isDirectory(this.#tables, row)) throw this.#cannot('list', path, 'it is not a directory');
+    yield* this.#entriesOf(row, normalized(bytesOf(path)));
+  }
+
+  /** `path` and all below it, in path order; a file with several names at each of them. @throws CfsError (usage) */
+  *walk(path: string | Uint8Array = '/'): Generator<ImageEntry, void, undefined> {
+    const start = normalized(bytesOf(path));
+    const row = this.#rowOf(path, 'walk');
+    yield new ImageEntry(this.#tables, row, start);
+    if (!isDirectory(this.#tables, row)) return;
+    const open = [this.#entriesOf(row, start)];
+    for (let top = open.at(-1); top !== undefined; top = open.at(-1)) {
+      const { done, value } = top.next();
+      if (done === true) {
+        open.pop();
+        continue;
+      }
+      yield value;
+      if (value.type !== 'directory') continue;
+      open.push(this.#entriesOf(lookupPath(this.#tables, value.pathBytes), value.pathBytes));
+    }
+  }
+
+  /**
+   * The content of a file, or a part of it. Every 64 KiB block is checked against the image before a byte of it is returned; a
+   * bad or missing copy is passed over for that of the next repository. Synchronous.
+   * @throws CfsError: `usage` where there is no file at `path`; `store` where no repository has a good copy
+   */
+  readFile(path: string | Uint8Array, { offset = 0, length = Number.POSITIVE_INFINITY }: FileRange = {}): Buffer {
+    const row = this.#rowOf(path, 'read');
+    for (const [name, value] of Object.entries({ offset, length })) {
+      if (value >= 0 && (Number.isSafeInteger(value) || value === Number.POSITIVE_INFINITY)) continue;
+      throw this.#cannot('read', path, `${name} must be a whole number from 0 up, not ${value}`);
+    }
+    const inline = inlineOf(this.#tables, row);
+    if (inline !== undefined) return Buffer.from(inline.subarray(offset, offset + length));
+    const index = objectOf(this.#tables, row);
+    if (index < 0) throw this.#cannot('read', path, 'it is not a regular file');
+    const object = objectName(this.#tables, index);
+    const into = Buffer.alloc(Math.max(0, Math.min(length, object.size - offset)));
+    const reader = this.#contents();
+    // a line is said once of each object, and each error needs it
+    this.#said[index] = 0;
+    this.#lines = [];
+    const shown = shownText(typeof path === 'string' ? path : pathTextOf(path));
+    if (into.length > 0 && isErrno(reader.read(object, offset, into, () => shown))) {
+      const hint = this.#repositories.length === 0 ? 'Open the image with `repositories`.' : undefined;
+      throw new CfsError('store', `Cannot read a file of image ${this.path}: ${this.#lines.join('; ')}`, { hint });
+    }
+    return into;
+  }
+
+  /** The objects that none of the repositories has: their digests, hexadecimal, and sizes. */
+  *missing(): Generator<{ readonly digest: string; readonly size: number }, void, undefined> {
+    for (let index = 0; index < objectCount(this.#tables); index++) {
+      const { digest, size } = objectName(this.#tables, index);
+      if (!this.#repositories.some((repository) => repository.size(digest) === size)) {
+        yield { digest: toHex(digest), size: u64(this.#tables.objects.size, index) };
+      }
+    }
+  }
+
+  /** Closes the objects that reading keeps open, up to 256. Reading opens them again. */
+  close(): void {
+    this.#reader?.close();
+  }
+
+  *#entriesOf(row: number, path: Uint8Array): Generator<ImageEntry, void, undefined> {
+    const [from, to] = direntRange(this.#tables, row);
+    const prefix = path.length === 1 ? path : Buffer.concat([path, SLASH]);
+    for (let dirent = from; dirent < to; dirent++) {
+      const child = Buffer.concat([prefix, direntName(this.#tables, dirent)]);
+      yield new ImageEntry(this.#tables, this.#tables.dirents.inode[dirent] as number, child);
+    }
+  }
+
+  #contents(): BlockObjects {
+    if (this.#reader === undefined) {
+      const state = allocateObjectState(objectCount(this.#tables));
+      this.#said = saidOf(state);
+      const log = (line: string): void => void this.#lines.push(line);
+      this.#reader = blocksOf(this.#tables, this.#repositories, state, log);
+    }
+    return this.#reader;
+  }
+
+  #rowOf(path: string | Uint8Array, action: string): number {
+    const row = lookupPath(this.#tables, bytesOf(path));
+    if (row < 0) throw this.#cannot(action, path, 'there is no such path in it');
+    return row;
+  }
+
+  #cannot(action: string, path: string | Uint8Array, reason: string): CfsError {
+    const shown = shownText(typeof path === 'string' ? path : pathTextOf(path));
+    return new CfsError('usage', `Cannot ${action} ${shown} of image ${this.path}: ${reason}`);
+  }
+}
+
+const SLASH = Uint8Array.of(0x2f);
+
+const bytesOf = (path: string | Uint8Array): Uint8Array => (typeof path === 'string' ? pathBytes(path) : path);
+
+const pathTextOf = (path: Uint8Array): string => Buffer.from(path).toString();
+
+/** An absolute path with one slash between its names and none at its end. */
+function normalized(path: Uint8Array): Uint8Array {
+  const names = Buffer.from(path)
+    .toString('latin1')
+    .split('/')
+    .filter((name) => name !== '');
+  return Buffer.from(`/${names.join('/')}`, 'latin1');
+}

@@ -1,0 +1,254 @@
+/**
+ * Mounting images, and what is mounted. Linux, with FUSE in the kernel.
+ * @module
+ */
+import { realpathSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { errnoName, isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import type { Log } from '../base/log.ts';
+import { unmountKernel } from '../fuse/kernel-mount.ts';
+import { StartingDaemon } from '../mount/daemon.ts';
+import { mountImage } from '../mount/mount.ts';
+import { formatMountWords, parseMountWords } from '../mount/option-words.ts';
+import type { MountSettings } from '../mount/options.ts';
+import type { VerifyMode as Verify } from '../objects/repository.ts';
+import { readTrustedKeys } from '../sign/key-file.ts';
+import { type MountEntry, listMounts as mountsHere } from '../system/mount-table.ts';
+import { abortable, given, pathGiven } from './arguments.ts';
+import type { Repository } from './repository.ts';
+
+/**
+ * When contents are checked. `auto` and `open`: an object as a whole when it is first opened, `auto` by its seal where it has
+ * one; `read`: each block before it is read; `fsverity`: by seals alone; `off`: never.
+ * @example
+ * import { mount, type VerifyMode } from 'cfs/mount';
+ *
+ * const verify: VerifyMode = 'read';
+ * const mounted = await mount('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'], verify });
+ * await mounted.unmount();
+ */
+export type VerifyMode = Verify;
+
+/**
+ * How to mount.
+ * @example
+ * import { mount, type MountOptions } from 'cfs/mount';
+ *
+ * const options: MountOptions = { repositories: ['/srv/store'], onLog: (line, severity) => console.error(severity, line) };
+ * const { unmount } = await mount('/srv/rootfs.cfs', '/mnt', options);
+ * await unmount();
+ */
+export interface MountOptions {
+  /** Where contents are, asked in this order. */
+  readonly repositories?: readonly (string | Repository)[];
+  /** Default: auto. */
+  readonly verify?: VerifyMode;
+  /** The mount refuses any other image than the one with this id, or this fs-verity digest. */
+  readonly digest?: string;
+  /** Files of public keys in PEM: the mount refuses an image that none of them has signed. */
+  readonly keys?: readonly string[];
+  /** Refuse an image of which an object is in no repository. */
+  readonly requireComplete?: boolean;
+  /** Mount over a directory that is not empty, or has a mount already. */
+  readonly nonempty?: boolean;
+  /** Let other users in; default: where root mounts. */
+  readonly allowOther?: boolean;
+  /** Obey set-user-ID bits, and devices; default: no. Execute files; default: yes. */
+  readonly suid?: boolean;
+  readonly dev?: boolean;
+  readonly exec?: boolean;
+  readonly noatime?: boolean;
+  /** Threads that serve; default: two. */
+  readonly threads?: number;
+  /** Ends mounting: it rejects with a CfsError (interrupted). */
+  readonly signal?: AbortSignal;
+  /** Called with what goes wrong as long as the mount is there: a line for people. Not with `mountInBackground`. */
+  readonly onLog?: (line: string, severity: 'error' | 'warning' | 'info' | 'debug') => void;
+}
+
+/**
+ * A mount that this process serves.
+ * @example
+ * import { type Mount, mount } from 'cfs/mount';
+ *
+ * const mounted: Mount = await mount('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'] });
+ * mounted.ended.then(() => console.log('it has ended'));
+ * await mounted.unmount();
+ */
+export interface Mount {
+  /** The image id. */
+  readonly id: string;
+  /** Absolute, without symbolic links. */
+  readonly mountpoint: string;
+  /** The kernel reads contents by itself, which is fastest: where root mounts, on Linux 6.9 and later. */
+  readonly passthrough: boolean;
+  /** Takes the mount away, and waits until nothing is left of it: also for programs that still have files of it open. */
+  unmount(): Promise<void>;
+  /** Resolves when the mount has ended, by `unmount` or by umount(8). */
+  readonly ended: Promise<void>;
+}
+
+/**
+ * Mounts an image, and serves it from threads of this process: they keep it alive as long as the mount is there. Unmount before the
+ * process ends; what it leaves else is a dead mount, which `unmount` takes away. No file of the mount may be read with a
+ * synchronous function of this process before `mount` has resolved.
+ * @throws CfsError: `image`, `store`, `mount`, `usage`, `interrupted`
+ * @example
+ * import { readdir } from 'node:fs/promises';
+ * import { mount } from 'cfs/mount';
+ *
+ * const mounted = await mount('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'] });
+ * console.log(await readdir('/mnt'));
+ * await mounted.unmount();
+ */
+export function mount(image: string, mountpoint: string, options: MountOptions = {}): Promise<Mount> {
+  return abortable(options.signal, async () => {
+    const settings = settingsOf(image, mountpoint, options, false);
+    const log: Log = (line, severity = 'warning') => options.onLog?.(line, severity);
+    const mounted = await mountImage({ ...settings, log });
+    const { id, mountpoint: where, passthrough, ended } = mounted;
+    const unmountIt = async (): Promise<void> => {
+      await mounted.unmount();
+      await ended;
+    };
+    if (options.signal?.aborted === true) {
+      await unmountIt();
+      throw options.signal.reason;
+    }
+    return { id, mountpoint: where, passthrough, ended, unmount: unmountIt };
+  });
+}
+
+/**
+ * A mount that a process of its own serves.
+ * @example
+ * import { type BackgroundMount, mountInBackground, unmount } from 'cfs/mount';
+ *
+ * const { pid }: BackgroundMount = await mountInBackground('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'] });
+ * console.log(pid);
+ * await unmount('/mnt');
+ */
+export interface BackgroundMount {
+  readonly id: string;
+  readonly mountpoint: string;
+  readonly passthrough: boolean;
+  /** Of the process that serves it now. */
+  readonly pid: number;
+}
+
+/**
+ * Mounts an image, and starts a process that serves it and outlives this one, as `cfs-mount` does. Where that process dies,
+ * another goes on.
+ * @param options `logFile`: what goes wrong is appended to it; default: syslog. `restart`: false where no other process is to go on
+ * @throws CfsError: `image`, `store`, `mount`, `usage`, `interrupted`
+ * @example
+ * import { mountInBackground, unmount } from 'cfs/mount';
+ *
+ * await mountInBackground('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'], logFile: '/srv/mount.log' });
+ * await unmount('/mnt');
+ */
+export function mountInBackground(
+  image: string,
+  mountpoint: string,
+  options: Omit<MountOptions, 'onLog'> & { readonly logFile?: string; readonly restart?: boolean } = {},
+): Promise<BackgroundMount> {
+  const signal = options.signal ?? new AbortController().signal;
+  return abortable(signal, async () => {
+    const settings = settingsOf(image, mountpoint, options, options.restart ?? true);
+    const { logFile } = options;
+    const log = logFile === undefined ? {} : { logFile: resolve(pathGiven('log', logFile)) };
+    const { id, passthrough, pid, ...mounted } = await new StartingDaemon([image, mountpoint]).mount(
+      { ...settings, ...log },
+      signal,
+    );
+    return { id, mountpoint: mounted.mountpoint, passthrough, pid };
+  });
+}
+
+/** All that the words of a command line would have said. */
+function settingsOf(
+  image: string,
+  mountpoint: string,
+  options: Omit<MountOptions, 'onLog'>,
+  restart: boolean,
+): MountSettings {
+  const { repositories = [], keys = [], signal: _signal, ...rest } = options;
+  const { uuid: _uuid, keys: _keys, ...defaults } = parseMountWords([]);
+  const { verify, digest, requireComplete, nonempty, allowOther, suid, dev, exec, noatime, threads } = rest;
+  const chosen = { verify, digest, requireComplete, nonempty, allowOther, suid, dev, exec, noatime, threads };
+  const settings = { ...defaults, ...given(chosen), restart, debug: false };
+  const paths = repositories.map((each) =>
+    resolve(pathGiven('repository', typeof each === 'string' ? each : each.path)),
+  );
+  return {
+    ...settings,
+    image: resolve(pathGiven('image', image)),
+    mountpoint: resolve(pathGiven('mount point', mountpoint)),
+    repositories: paths,
+    words: formatMountWords({ ...settings, uuid: 'on', keys: keys.map((key) => resolve(pathGiven('key', key))) }),
+    ...(keys.length > 0 ? { trustedKeys: readTrustedKeys(keys) } : {}),
+  };
+}
+
+/**
+ * A mount of an image on this machine.
+ * @example
+ * import { listMounts, type MountPlace } from 'cfs/mount';
+ *
+ * const text = ({ mountpoint, source }: MountPlace): string => `${source} on ${mountpoint}`;
+ * for (const place of listMounts()) console.log(text(place));
+ */
+export interface MountPlace {
+  readonly mountpoint: string;
+  /** The image's path, mostly. */
+  readonly source: string;
+}
+
+const isImage = ({ type }: MountEntry): boolean => type === 'fuse.cfs';
+
+/**
+ * The mounts of images that this process sees, whoever serves them, dead ones too.
+ * @throws CfsError (system) where /proc is not mounted
+ * @example
+ * import { listMounts } from 'cfs/mount';
+ *
+ * console.log(listMounts().map(({ mountpoint }) => mountpoint));
+ */
+export function listMounts(): MountPlace[] {
+  return mountsHere()
+    .filter(isImage)
+    .map(({ mountpoint, source }) => ({ mountpoint, source }));
+}
+
+/**
+ * Takes away a mount of an image, whoever serves it: the one on top at this directory. Programs that have files of it open keep
+ * them until they are done.
+ * @throws CfsError (mount) where no image is mounted there, or this user may not unmount it
+ * @example
+ * import { mountInBackground, unmount } from 'cfs/mount';
+ *
+ * await mountInBackground('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'] });
+ * await unmount('/mnt');
+ */
+export async function unmount(mountpoint: string): Promise<void> {
+  const path = placeOf(pathGiven('mount point', mountpoint));
+  const there = mountsHere().findLast((entry) => entry.mountpoint === path);
+  const fail = (reason: string, hint?: string): never => {
+    throw new CfsError('mount', `Cannot unmount ${mountpoint}: ${reason}`, { hint });
+  };
+  if (there === undefined || !isImage(there))
+    return fail('no image is mounted there', '`listMounts` lists those that are.');
+  const result = unmountKernel(path, there.device, process.geteuid?.() !== 0);
+  if (isErrno(result)) fail(errnoName(result));
+}
+
+/** Without symbolic links; of a dead mount as it was given. */
+function placeOf(mountpoint: string): string {
+  try {
+    return realpathSync(mountpoint);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTCONN') return resolve(mountpoint);
+    throw new CfsError('mount', `Cannot unmount ${mountpoint}: ${reasonOf(error)}`, { cause: error });
+  }
+}

@@ -1,0 +1,149 @@
+/**
+ * Packing directories into images.
+ * @module
+ */
+import { availableParallelism } from 'node:os';
+import type { HashAlgorithm } from '../base/digest.ts';
+import { requireSealable, sealImage } from '../image/seal-image.ts';
+import { buildImage } from '../pack/build.ts';
+import type { BuildProgress } from '../pack/build-options.ts';
+import { DEPTH } from '../pack/content-pool.ts';
+import { checkSource, imageTarget } from '../pack/image-target.ts';
+import { planOpenFiles } from '../pack/open-files-plan.ts';
+import { openDirectorySource } from '../pack/sources/directory.ts';
+import { signaturePathOf } from '../sign/signature-file.ts';
+import { openOrInitRepository } from '../store/open-repository.ts';
+import { openFilesLimit } from '../system/resource-limits.ts';
+import { abortable, given, pathGiven } from './arguments.ts';
+import type { Repository, WorkOptions } from './repository.ts';
+
+/**
+ * How to pack.
+ * @example
+ * import { pack, type PackOptions } from 'cfs/pack';
+ *
+ * const options: PackOptions = { repository: '/srv/store', useEpoch: true, skipXattrs: true, onWarning: console.warn };
+ * await pack('/srv/rootfs', '/srv/packed.cfs', options);
+ */
+export interface PackOptions extends WorkOptions {
+  /** Where contents go; made where it is missing or an empty directory. */
+  readonly repository: string | Repository;
+  /** How objects are named; default: what the repository has, blake3 in a new one. */
+  readonly hash?: HashAlgorithm;
+  /** Threads that read and hash; default: one a processor, at most 8. */
+  readonly threads?: number;
+  /** Contents of at most so many bytes go into the image itself; default: 64. */
+  readonly inlineMax?: number;
+  /** Set every time to 1970-01-01 00:00:00. */
+  readonly useEpoch?: boolean;
+  /** Leave out extended attributes. */
+  readonly skipXattrs?: boolean;
+  /** Leave out character and block devices. */
+  readonly skipDevices?: boolean;
+  /** Do not enter other file systems: their mount points become empty directories. */
+  readonly oneFileSystem?: boolean;
+  /** Read every file, also those that have not changed since they were packed into this repository before. */
+  readonly rehash?: boolean;
+  /** Wait until all is on the disk; default: true. */
+  readonly durable?: boolean;
+  /** Register the image in the repository, so that its objects are kept; default: true. */
+  readonly register?: boolean;
+  /** Seal the objects and the image with fs-verity. */
+  readonly seal?: boolean;
+  /** Called with a line for people: what was left out, and what could not be sealed. */
+  readonly onWarning?: (line: string) => void;
+  /** Called often. */
+  readonly onProgress?: (progress: PackProgress) => void;
+}
+
+/**
+ * How far packing is. `entries` is the final number once `scanned` is true.
+ * @example
+ * import { pack, type PackProgress } from 'cfs/pack';
+ *
+ * let last: PackProgress | undefined;
+ * await pack('/srv/rootfs', '/srv/packed.cfs', { repository: '/srv/store', onProgress: (now) => { last = now; } });
+ * console.log(last?.filesDone);
+ */
+export type PackProgress = BuildProgress;
+
+/**
+ * What was packed.
+ * @example
+ * import { pack, type PackResult } from 'cfs/pack';
+ *
+ * const { id, newBytes }: PackResult = await pack('/srv/rootfs', '/srv/packed.cfs', { repository: '/srv/store' });
+ * console.log(id, newBytes);
+ */
+export interface PackResult {
+  /** The image id. */
+  readonly id: string;
+  /** Size of the image file. */
+  readonly imageBytes: number;
+  readonly hash: HashAlgorithm;
+  /** Names in the tree, the root included. */
+  readonly entries: number;
+  /** Regular files, those with several names once, and their bytes. */
+  readonly files: number;
+  readonly bytes: number;
+  /** Different contents in the repository, and their bytes; and those that it did not have. */
+  readonly objects: number;
+  readonly objectBytes: number;
+  readonly newObjects: number;
+  readonly newBytes: number;
+}
+
+/**
+ * Packs a directory into an image file, which is replaced as a whole when all is done, or not touched. What was stored before
+ * an error serves the next run.
+ * @throws CfsError: `source` where the directory cannot be read, or changes while it is packed; `store`; `system`; `usage` where no
+ *   image can be written there; `interrupted`
+ * @example
+ * import { pack } from 'cfs/pack';
+ *
+ * const { id, files, newBytes } = await pack('/srv/rootfs', '/srv/packed.cfs', { repository: '/srv/store' });
+ * console.log(`${id}: ${files} files, ${newBytes} new bytes`);
+ */
+export function pack(source: string, image: string, options: PackOptions): Promise<PackResult> {
+  const { signal, onWait, onProgress, seal = false, onWarning: warn = () => undefined } = options;
+  return abortable(signal, async () => {
+    const target = imageTarget(pathGiven('image', image));
+    checkSource(pathGiven('source', source));
+    const { repository: where } = options;
+    const path = pathGiven('repository', typeof where === 'string' ? where : where?.path);
+    const repository = openOrInitRepository(path, options.hash);
+    if (seal) requireSealable(target, repository);
+    const wanted = options.threads ?? Math.min(availableParallelism(), 8);
+    const { threads, sourceDirectories, ...openFiles } = planOpenFiles(openFilesLimit(), wanted, DEPTH);
+    const tree = openDirectorySource(source, {
+      useEpoch: options.useEpoch ?? false,
+      skipXattrs: options.skipXattrs ?? false,
+      skipDevices: options.skipDevices ?? false,
+      oneFileSystem: options.oneFileSystem ?? false,
+      exclude: { store: repository.path, image: target, signature: signaturePathOf(target) },
+      openDirectories: sourceDirectories,
+      warn,
+    });
+    const work = given({ signal, onWait });
+    const built = await buildImage(tree, {
+      repository,
+      image: target,
+      inlineMax: options.inlineMax ?? 64,
+      threads,
+      openFiles,
+      durable: options.durable ?? true,
+      rehash: options.rehash ?? false,
+      register: options.register ?? true,
+      repositories: [],
+      ...work,
+      ...given({ onProgress }),
+    });
+    if (seal) {
+      const { problems, image: sealed } = await sealImage(target, repository, work);
+      for (const { count, reason } of problems) warn(`${count} objects were not sealed: ${reason}`);
+      if (sealed.reason !== undefined) warn(`${target} was not sealed: ${sealed.reason}`);
+    }
+    const { id, imageBytes, hash, entries, files, bytes, objects, objectBytes, newObjects, newBytes } = built;
+    return { id, imageBytes, hash, entries, files, bytes, objects, objectBytes, newObjects, newBytes };
+  });
+}

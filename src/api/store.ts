@@ -1,0 +1,293 @@
+/**
+ * Repositories: making them, what they keep, and looking after them.
+ * @module
+ */
+import { availableParallelism } from 'node:os';
+import type { HashAlgorithm } from '../base/digest.ts';
+import { CfsError } from '../base/error.ts';
+import { readKeptImage } from '../image/image-needs.ts';
+import { checkRepository as check } from '../store/check/fsck.ts';
+import { collectGarbage as collect } from '../store/gc/gc.ts';
+import { KeptInMemory } from '../store/gc/live-set.ts';
+import { listRoots, registerImage as register, unregisterImage as unregister } from '../store/gc/roots.ts';
+import { PREFIXES } from '../store/layout.ts';
+import { lockForDeleting, lockForWriting } from '../store/lock.ts';
+import { initRepository as init } from '../store/open-repository.ts';
+import { abortable, given, localOf, pathGiven } from './arguments.ts';
+import type { Repository, WorkOptions } from './repository.ts';
+
+export type { Repository, WorkOptions } from './repository.ts';
+
+/**
+ * Opens a repository.
+ * @throws CfsError (store) where there is none
+ * @example
+ * import { openRepository } from 'cfs/store';
+ *
+ * console.log(openRepository('/srv/store').uuid);
+ */
+export const openRepository = (path: string): Repository => described(localOf(path));
+
+/**
+ * Makes a repository in a directory that is missing or empty.
+ * @param options `hash`: how it names objects; default: blake3. fsverity-sha256 is for stores that are to be sealed. `mode`: that of
+ *   the directory of a store that several users share
+ * @throws CfsError (store)
+ * @example
+ * import { initRepository } from 'cfs/store';
+ *
+ * const { uuid } = initRepository('/srv/new-store', { hash: 'fsverity-sha256' });
+ * console.log(uuid);
+ */
+export function initRepository(
+  path: string,
+  options: { readonly hash?: HashAlgorithm; readonly mode?: number } = {},
+): Repository {
+  return described(init(pathGiven('repository', path), options.hash ?? 'blake3', options.mode));
+}
+
+const described = ({ path, uuid, hash }: Repository): Repository => ({ path, uuid, hash });
+
+/**
+ * An image that is registered in a repository.
+ * @example
+ * import { listImages, type RegisteredImage } from 'cfs/store';
+ *
+ * const bad = (image: RegisteredImage): boolean => image.problem !== undefined;
+ * console.log(listImages('/srv/store').filter(bad).length);
+ */
+export interface RegisteredImage {
+  readonly id: string;
+  /** Where it was when it was registered. */
+  readonly paths: readonly string[];
+  /** How many objects it needs, and their bytes; undefined where the list of them cannot be read. */
+  readonly objects: number | undefined;
+  readonly bytes: number | undefined;
+  /** What is wrong with the list of its objects. */
+  readonly problem: string | undefined;
+}
+
+/**
+ * The registered images, whose objects are kept.
+ * @throws CfsError (store)
+ * @example
+ * import { listImages } from 'cfs/store';
+ *
+ * for (const { id, paths, objects } of listImages('/srv/store')) console.log(id, paths.join(' '), objects);
+ */
+export function listImages(repository: string | Repository): RegisteredImage[] {
+  return listRoots(localOf(repository)).map(({ image, header, problem, paths }) => ({
+    id: image,
+    paths: paths.flatMap(({ path }) => (path === '' ? [] : [path])),
+    objects: header?.objects,
+    bytes: header?.bytes,
+    problem,
+  }));
+}
+
+/**
+ * Registers an image, so that its objects are kept, also where its file is gone. Packing does so by itself.
+ * @returns its id, and how many of its objects the repository does not have
+ * @throws CfsError: `image` where the file is none, `store`
+ * @example
+ * import { registerImage } from 'cfs/store';
+ *
+ * const { id, missing } = await registerImage('/srv/store', '/srv/rootfs.cfs');
+ * console.log(id, missing);
+ */
+export function registerImage(
+  repository: string | Repository,
+  image: string,
+  options: WorkOptions = {},
+): Promise<{ readonly id: string; readonly missing: number }> {
+  return abortable(options.signal, async () => {
+    const local = localOf(repository);
+    const lock = await lockForWriting(local, options.signal, options.onWait);
+    try {
+      const { missing, ...needs } = readKeptImage(local, pathGiven('image', image));
+      await register(local, needs, true);
+      return { id: needs.image, missing };
+    } finally {
+      lock.release();
+    }
+  });
+}
+
+/**
+ * Takes an image off the list: `collectGarbage` then deletes what only it needed. Mounts of it go on.
+ * @param id as `listImages` and `openImage` have it
+ * @returns false where it was not registered
+ * @throws CfsError (store)
+ * @example
+ * import { openImage } from 'cfs/image';
+ * import { unregisterImage } from 'cfs/store';
+ *
+ * console.log(await unregisterImage('/srv/store', openImage('/srv/rootfs.cfs').id));
+ */
+export function unregisterImage(
+  repository: string | Repository,
+  id: string,
+  options: WorkOptions = {},
+): Promise<boolean> {
+  return abortable(options.signal, async () => {
+    if (!/^[0-9a-f]{64}$/.test(id)) throw new CfsError('usage', `Cannot unregister "${id}": it is no image id`);
+    const local = localOf(repository);
+    // alone: what is packed at the same time may be this image
+    const lock = await lockForDeleting(local, options);
+    try {
+      return unregister(local, id);
+    } finally {
+      lock.release();
+    }
+  });
+}
+
+/**
+ * What to delete.
+ * @example
+ * import { collectGarbage, type GcOptions } from 'cfs/store';
+ *
+ * const options: GcOptions = { keep: ['/srv/newer.cfs'], minAgeMs: 0, dryRun: true };
+ * console.log((await collectGarbage('/srv/store', options)).freed.objects);
+ */
+export interface GcOptions extends WorkOptions {
+  /** Files of images whose objects are kept, registered or not. */
+  readonly keep?: readonly string[];
+  /** Objects that came later than so many milliseconds ago are kept; default: an hour. */
+  readonly minAgeMs?: number;
+  /** Delete nothing, and say what would be deleted. */
+  readonly dryRun?: boolean;
+  /** Go on where nothing keeps any object: all are deleted. */
+  readonly keepNone?: boolean;
+  /** Delete the damaged files that `checkRepository` moved away, too. */
+  readonly emptyQuarantine?: boolean;
+  /** Called with the part that is done, up to 1. */
+  readonly onProgress?: (done: number) => void;
+  /** Called for each object that is deleted, or would be: its digest, hexadecimal, and its size. */
+  readonly onFreed?: (digest: string, bytes: number) => void;
+}
+
+/**
+ * Numbers of objects; `diskBytes` is what the file system has allocated for them.
+ * @example
+ * import { type Amount, collectGarbage } from 'cfs/store';
+ *
+ * const text = ({ objects, bytes }: Amount): string => `${objects} objects, ${bytes} bytes`;
+ * console.log(text((await collectGarbage('/srv/store', { dryRun: true })).kept));
+ */
+export interface Amount {
+  readonly objects: number;
+  readonly bytes: number;
+  readonly diskBytes: number;
+}
+
+/**
+ * What was deleted, and what keeps the rest.
+ * @example
+ * import { collectGarbage, type GcResult } from 'cfs/store';
+ *
+ * const { freed, registered }: GcResult = await collectGarbage('/srv/store', { dryRun: true });
+ * console.log(freed.bytes, registered);
+ */
+export interface GcResult {
+  readonly freed: Amount;
+  readonly kept: Amount;
+  /** Of the kept ones: those that are there only because they are new. */
+  readonly young: Amount;
+  /** Images that are registered, mounted, and packed a short while ago. */
+  readonly registered: number;
+  readonly mounted: number;
+  readonly packed: number;
+}
+
+/**
+ * Deletes all objects that no registered or mounted image needs. Packing and mounting go on at the same time.
+ * @throws CfsError: `usage` where nothing keeps any object, `store` where it is not clear what is needed, `interrupted`
+ * @example
+ * import { collectGarbage } from 'cfs/store';
+ *
+ * const { freed } = await collectGarbage('/srv/store', { onProgress: (done) => console.log(`${Math.round(done * 100)} %`) });
+ * console.log(`freed ${freed.bytes} bytes`);
+ */
+export function collectGarbage(repository: string | Repository, options: GcOptions = {}): Promise<GcResult> {
+  const { keep = [], minAgeMs = 3_600_000, dryRun = false, keepNone = false, emptyQuarantine = false } = options;
+  const { signal, onWait, onProgress, onFreed } = options;
+  return abortable(signal, async () => {
+    const local = localOf(repository);
+    const { freed, kept, young, registered, mounted, packed } = await collect(local, {
+      keep: keep.map((image) => new KeptInMemory(readKeptImage(local, pathGiven('image', image)).digests)),
+      minAgeMs,
+      dryRun,
+      keepNone,
+      emptyQuarantine,
+      ...given({ signal, onWait, onFreed }),
+      onProgress: (directories) => onProgress?.(directories / PREFIXES),
+    });
+    return { freed, kept, young, registered, mounted, packed };
+  });
+}
+
+/**
+ * How to check a repository.
+ * @example
+ * import { type CheckOptions, checkRepository } from 'cfs/store';
+ *
+ * const options: CheckOptions = { dryRun: true, jobs: 2, onProgress: ({ bytes }) => console.log(bytes) };
+ * console.log((await checkRepository('/srv/store', options)).damaged.length);
+ */
+export interface CheckOptions extends WorkOptions {
+  /** Other repositories, from which good copies of damaged objects are fetched. */
+  readonly repairFrom?: readonly (string | Repository)[];
+  /** Only look. */
+  readonly dryRun?: boolean;
+  /** Threads; default: one a processor, at most 8. */
+  readonly jobs?: number;
+  /** Called ten times a second with what is done. */
+  readonly onProgress?: (done: { readonly objects: number; readonly bytes: number }) => void;
+}
+
+/**
+ * What was found.
+ * @example
+ * import { type CheckResult, checkRepository } from 'cfs/store';
+ *
+ * const isGood = ({ damaged, badImages }: CheckResult): boolean => damaged.length + badImages.length === 0;
+ * console.log(isGood(await checkRepository('/srv/store', { dryRun: true })));
+ */
+export interface CheckResult {
+  /** Objects that were checked, and their bytes. */
+  readonly objects: number;
+  readonly bytes: number;
+  /** `object`: its digest. `quarantined`: where the bad file was moved to; `from`: the repository that a good copy came from. */
+  readonly damaged: readonly {
+    readonly object: string;
+    readonly problem: string;
+    readonly quarantined?: string;
+    readonly from?: string;
+  }[];
+  /** Registered images whose lists of objects are damaged: `registerImage` mends them. */
+  readonly badImages: readonly { readonly image: string; readonly problem: string }[];
+}
+
+/**
+ * Checks every object: hashes it, moves a damaged one to quarantine, and fetches a good copy where there is one.
+ * @throws CfsError: `store` where the repository cannot be read, `interrupted`
+ * @example
+ * import { checkRepository } from 'cfs/store';
+ *
+ * for (const { object, problem } of (await checkRepository('/srv/store')).damaged) console.log(object, problem);
+ */
+export function checkRepository(repository: string | Repository, options: CheckOptions = {}): Promise<CheckResult> {
+  const { repairFrom = [], dryRun = false, jobs = Math.min(availableParallelism(), 8) } = options;
+  const { signal, onWait, onProgress } = options;
+  return abortable(signal, async () => {
+    const local = localOf(repository);
+    const { objects, bytes, damaged, badRoots } = await check(local, {
+      sources: repairFrom.map(localOf),
+      threads: jobs,
+      dryRun,
+      ...given({ signal, onWait, onProgress }),
+    });
+    return { objects, bytes, damaged, badImages: badRoots };
+  });
+}

@@ -1,0 +1,36 @@
+/**
+ * cfs as a library: images of directory trees, contents in shared repositories, verified. See docs/library.md.
+ * @module
+ */
+export { type Difference, type DiffOptions, diffImages, type ImageChange } from './api/diff.ts';
+export { CfsError, type ErrorKind } from './api/error.ts';
+export { type FileRange, type FileType, Image, ImageEntry, type ImageOptions, openImage } from './api/image.ts';
+export {
+  type BackgroundMount,
+  listMounts,
+  type Mount,
+  type MountOptions,
+  type MountPlace,
+  mount,
+  mountInBackground,
+  unmount,
+  type VerifyMode,
+} from './api/mount.ts';
+export { type PackOptions, type PackProgress, type PackResult, pack } from './api/pack.ts';
+export {
+  type Amount,
+  type CheckOptions,
+  type CheckResult,
+  checkRepository,
+  collectGarbage,
+  type GcOptions,
+  type GcResult,
+  initRepository,
+  listImages,
+  openRepository,
+  type RegisteredImage,
+  type Repository,
+  registerImage,
+  unregisterImage,
+  type WorkOptions,
+} from './api/store.ts';

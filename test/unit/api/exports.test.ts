@@ -1,0 +1,35 @@
+/** What the library exports, and that all of it is described. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { DECLARATIONS, exportsOf } from '../../support/library-examples.ts';
+
+const ROOT = join(import.meta.dirname, '../../..');
+
+const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  exports: Record<string, { types: string; default: string } | string>;
+};
+
+/** The source of what `cfs` or `cfs/NAME` is. */
+const sourceOf = (built: string): string => built.replace(/^\.\/dist\//, '').replace(/\.js$/, '.ts');
+
+const modules = Object.entries(exports).flatMap(([path, target]) =>
+  typeof target === 'string' ? [] : [{ path, file: sourceOf(target.default), types: target.types }],
+);
+
+test('cfs exports what the modules below it export, and nothing else', () => {
+  expect(modules.map(({ path }) => path)).toEqual(['.', './image', './store', './mount', './pack', './diff']);
+  const below = modules.filter(({ path }) => path !== '.').flatMap(({ file }) => exportsOf(file));
+  expect(exportsOf('src/index.ts')).toEqual([...below, 'CfsError', 'ErrorKind'].sort());
+});
+
+test('types lie beside what is loaded', () => {
+  for (const { file, types } of modules) expect(types).toBe(`./dist/${file.replace(/\.ts$/, '.d.ts')}`);
+});
+
+test.each(exportsOf('src/index.ts'))('%s has a docstring with an example', (name) => {
+  const declaration = DECLARATIONS.get(name);
+  expect(declaration?.docstring.trim().length).toBeGreaterThan(20);
+  expect(declaration?.example).toMatch(/^import .* from 'cfs(?:\/\w+)?';$/m);
+  expect(declaration?.example).toMatch(new RegExp(`\\b${name}\\b`));
+});
