@@ -36,7 +36,16 @@ import {
   rowOfId,
   xattrsOf,
 } from '../manifest/lookup.ts';
-import { inodeCount, type ManifestTables, objectCount, S_IFLNK, S_IFMT, S_IFREG, u64 } from '../manifest/tables.ts';
+import {
+  inodeCount,
+  type ManifestTables,
+  NONE,
+  objectCount,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  u64,
+} from '../manifest/tables.ts';
 import { BY_BLOCKS, type ContentSource } from '../objects/content-source.ts';
 import { closeFd } from '../system/syscall.ts';
 import { type Caller, mayListTrusted, UNKNOWN_CALLER } from './caller.ts';
@@ -80,6 +89,7 @@ const LOGGED_PATH = 1_024;
 /** The handle of content that needs no descriptor; 0 is stdin's and no object's. */
 const NO_DESCRIPTOR = 0;
 const NUL = Uint8Array.of(0);
+const NO_NAMES = new Uint8Array();
 const DOT_NAME = Uint8Array.of(DOT);
 const DOTDOT_NAME = Uint8Array.of(DOT, DOT);
 
@@ -292,6 +302,8 @@ export class ImageFilesystem implements Filesystem {
   listxattr(ino: number, caller: Caller = UNKNOWN_CALLER): Uint8Array | Errno {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
+    // as nearly every inode: copying a tree asks for each
+    if (this.#tables.inodes.xattrs[row] === NONE) return NO_NAMES;
     const parts: Uint8Array[] = [];
     let listsTrusted: boolean | undefined;
     for (const [key] of xattrsOf(this.#tables, row)) {
