@@ -1,10 +1,9 @@
 /** A directory that has the metadata of a tree, and says to overlayfs where its contents are. */
+
 import { closeSync, copyFileSync, openSync, truncateSync, utimesSync, writeSync } from 'node:fs';
+import { S_IFMT, S_IFREG } from '../src/base/stat-bits.ts';
 import type { Bench } from './contract.ts';
 import { run } from './process.ts';
-
-const S_IFMT = 0o170000;
-const S_IFREG = 0o100000;
 
 /** A regular file of a dump. */
 export interface DumpedFile {

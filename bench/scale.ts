@@ -5,9 +5,9 @@
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ContentDigest, digestContent } from '../src/base/digest.ts';
+import { S_IFDIR, S_IFREG } from '../src/base/stat-bits.ts';
 import { type InodeMetadata, ManifestBuilder } from '../src/manifest/builder.ts';
 import { encodeManifest } from '../src/manifest/encode.ts';
-import { S_IFDIR, S_IFREG } from '../src/manifest/tables.ts';
 import { cfsUnavailable, mountImage, unmountImage } from './cfs-daemon.ts';
 import type { Bench, Experiment, Outcome, Result } from './contract.ts';
 import { run, toolCommand } from './process.ts';

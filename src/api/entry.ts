@@ -1,6 +1,7 @@
 /** A name in the tree of an image. */
 import { toHex } from '../base/bytes.ts';
 import { pathText } from '../base/path-text.ts';
+import * as stat from '../base/stat-bits.ts';
 import { linkTarget, objectDigest, objectOf, xattrsOf } from '../manifest/lookup.ts';
 import * as tables from '../manifest/tables.ts';
 
@@ -15,13 +16,13 @@ import * as tables from '../manifest/tables.ts';
 export type FileType = 'file' | 'directory' | 'symlink' | 'block-device' | 'character-device' | 'fifo' | 'socket';
 
 const TYPES: Readonly<Record<number, FileType>> = {
-  [tables.S_IFREG]: 'file',
-  [tables.S_IFDIR]: 'directory',
-  [tables.S_IFLNK]: 'symlink',
-  [tables.S_IFBLK]: 'block-device',
-  [tables.S_IFCHR]: 'character-device',
-  [tables.S_IFIFO]: 'fifo',
-  [tables.S_IFSOCK]: 'socket',
+  [stat.S_IFREG]: 'file',
+  [stat.S_IFDIR]: 'directory',
+  [stat.S_IFLNK]: 'symlink',
+  [stat.S_IFBLK]: 'block-device',
+  [stat.S_IFCHR]: 'character-device',
+  [stat.S_IFIFO]: 'fifo',
+  [stat.S_IFSOCK]: 'socket',
 };
 
 /**
@@ -52,7 +53,7 @@ export class ImageEntry {
   }
 
   get type(): FileType {
-    return TYPES[this.mode & tables.S_IFMT] as FileType;
+    return TYPES[this.mode & stat.S_IFMT] as FileType;
   }
 
   /** `st_mode`: the type, and the permissions in the lowest 12 bits. */

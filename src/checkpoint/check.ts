@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { ESTALE, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { askMountAt } from '../mount-info/ask-mount-at.ts';
-import { O_PATH, openByHandle } from '../system/file-handle.ts';
-import { errnoText } from '../system/libc.ts';
+import { openByHandle } from '../system/file-handle.ts';
+import { errnoText, O_PATH } from '../system/libc.ts';
+
 import { closeFd } from '../system/syscall.ts';
 import { requireLastingHandles } from './lasting-handles.ts';
 import { namesState } from './names.ts';

@@ -1,8 +1,11 @@
 /** Which files of a mount processes use, and by what: the file of each is named by its handle. */
+
 import { type BigIntStats, readdirSync, readFileSync, statSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
 import { type FileHandle, formatHandle } from '../base/handle-format.ts';
+import { makeDevice } from '../base/stat-bits.ts';
 import { nameToHandle } from '../system/file-handle.ts';
+import { AT_SYMLINK_FOLLOW } from '../system/libc.ts';
 import { parseWatches } from './watches.ts';
 
 export interface UsedFile {
@@ -33,14 +36,12 @@ export function filesInUse(pids: readonly number[], dev: bigint): UsedFile[] {
     }
     for (const fd of listing(`/proc/${pid}/fdinfo`)) {
       for (const { kind, device, handle } of parseWatches(textOf(`/proc/${pid}/fdinfo/${fd}`))) {
-        if (makeDev(device) === dev) add(handle, `${pid} ${kind} watch of fd ${fd}`, true);
+        if (makeDevice(device) === dev) add(handle, `${pid} ${kind} watch of fd ${fd}`, true);
       }
     }
   }
   return [...found.values()];
 }
-
-const AT_SYMLINK_FOLLOW = 0x400;
 
 function handleAt(path: string, dev: bigint): FileHandle | undefined {
   let stat: BigIntStats;
@@ -78,10 +79,4 @@ function textOf(path: string): string {
   } catch {
     return '';
   }
-}
-
-/** makedev(3) for a 64-bit dev_t. */
-function makeDev({ major, minor }: { readonly major: number; readonly minor: number }): bigint {
-  const [high, low] = [BigInt(major), BigInt(minor)];
-  return (low & 0xffn) | ((high & 0xfffn) << 8n) | ((low & ~0xffn) << 12n) | ((high & ~0xfffn) << 32n);
 }

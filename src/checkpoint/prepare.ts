@@ -17,8 +17,9 @@ import { askMountAt, mountpointOf } from '../mount-info/ask-mount-at.ts';
 import { pathOfFd } from '../mount-info/open-path.ts';
 import { jsonOfSources } from '../mount-info/saved-sources.ts';
 import { replaceFile } from '../system/durable-file.ts';
-import { O_PATH, openByHandle } from '../system/file-handle.ts';
-import { errnoText } from '../system/libc.ts';
+import { openByHandle } from '../system/file-handle.ts';
+import { errnoText, O_PATH } from '../system/libc.ts';
+
 import { closeFd } from '../system/syscall.ts';
 import { filesInUse, type UsedFile } from './files-in-use.ts';
 import { requireLastingHandles } from './lasting-handles.ts';

@@ -20,6 +20,7 @@ import {
 } from '../base/errno.ts';
 import { shortened } from '../base/log.ts';
 import { isOverlayXattr, isPrivateXattr } from '../base/private-xattrs.ts';
+import { S_IFLNK, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { ChangeTimes } from '../manifest/change-time.ts';
 import { Holes } from '../manifest/holes.ts';
 import {
@@ -36,16 +37,7 @@ import {
   rowOfId,
   xattrsOf,
 } from '../manifest/lookup.ts';
-import {
-  inodeCount,
-  type ManifestTables,
-  NONE,
-  objectCount,
-  S_IFLNK,
-  S_IFMT,
-  S_IFREG,
-  u64,
-} from '../manifest/tables.ts';
+import { inodeCount, type ManifestTables, NONE, objectCount, u64 } from '../manifest/tables.ts';
 import { BY_BLOCKS, type ContentSource } from '../objects/content-source.ts';
 import { closeFd } from '../system/syscall.ts';
 import { type Caller, mayListTrusted, UNKNOWN_CALLER } from './caller.ts';

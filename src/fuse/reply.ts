@@ -1,6 +1,7 @@
 /** Reply bytes. Pure: structures are written into a buffer that the caller sends. */
 
 import type { Errno } from '../base/errno.ts';
+import { majorOf, minorOf } from '../base/stat-bits.ts';
 import type { Attributes, FilesystemStatistics } from '../fs/filesystem.ts';
 import {
   ATTR_OUT_SIZE,
@@ -104,9 +105,8 @@ export class ReplyBuffer {
     words[stat + 24] = a.ctimeLow;
     words[stat + 25] = a.ctimeHigh;
     words[stat + 26] = a.ctimeNsec;
-    // new_encode_dev of the kernel: 12 bits of major above the low 8 of minor, the rest of minor on top
-    words[stat + 32] = (a.rdev >>> 8) & 0xfff;
-    words[stat + 33] = (a.rdev & 0xff) | ((a.rdev >>> 12) & 0xfff00);
+    words[stat + 32] = majorOf(a.rdev);
+    words[stat + 33] = minorOf(a.rdev);
     return STATX_OUT_SIZE;
   }
 

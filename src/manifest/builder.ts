@@ -5,6 +5,7 @@
 import { compareBytes, printable } from '../base/bytes.ts';
 import { blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
 import { CfsError } from '../base/error.ts';
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { GrowableBytes, GrowableF64, GrowableU32 } from './growable.ts';
 import { generationOf, ID_BITS, idOfPath, nextId, ROOT_ID } from './stable-id.ts';
 import {
@@ -13,12 +14,6 @@ import {
   NONE,
   PAYLOAD_INLINE,
   type RepositoryHint,
-  S_IFBLK,
-  S_IFCHR,
-  S_IFDIR,
-  S_IFLNK,
-  S_IFMT,
-  S_IFREG,
   tablesFrom,
 } from './tables.ts';
 

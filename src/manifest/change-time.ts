@@ -5,8 +5,9 @@
  * docs/handles.md specifies it.
  */
 import { finishHash, hashBytes, hashWord } from '../base/murmur-hash.ts';
+import { S_IFMT } from '../base/stat-bits.ts';
 import { direntName, isDirectory, xattrsOf } from './lookup.ts';
-import { type ManifestTables, NONE, S_IFMT } from './tables.ts';
+import { type ManifestTables, NONE } from './tables.ts';
 
 /** A time as seconds since 1970 in two's complement, low word and high word, and nanoseconds. */
 export interface ChangeTime {

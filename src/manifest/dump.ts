@@ -15,8 +15,9 @@
  *   5,000 bytes (LCFS_INLINE_CONTENT_MAX). They are written all the same.
  */
 import { compareBytes, toHex } from '../base/bytes.ts';
+import { S_IFLNK, S_IFMT } from '../base/stat-bits.ts';
 import { inlineOf, isDirectory, linkTarget, lookupName, objectDigest, objectOf, walkTree, xattrsOf } from './lookup.ts';
-import { i64, type ManifestTables, S_IFLNK, S_IFMT, u64 } from './tables.ts';
+import { i64, type ManifestTables, u64 } from './tables.ts';
 
 const UNSET = '-';
 const SLASH = 0x2f;

@@ -1,7 +1,8 @@
 /** Finding rows in validated tables: by stable id, by name, by path. */
 import { compareBytes } from '../base/bytes.ts';
 import { blockCount, DIGEST_SIZE } from '../base/digest.ts';
-import { type ManifestTables, NONE, objectCount, PAYLOAD_INLINE, S_IFDIR, S_IFMT, S_IFREG, u64 } from './tables.ts';
+import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import { type ManifestTables, NONE, objectCount, PAYLOAD_INLINE, u64 } from './tables.ts';
 
 /** The inode row of stable id `id`, or -1. Ids are hashes, so guessing by value needs three or four looks at a million rows. */
 export function rowOfId(tables: ManifestTables, id: number): number {

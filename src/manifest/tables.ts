@@ -21,15 +21,6 @@ export const INLINE_LIMIT = 65536;
 /** Bytes of block hashes that fit into an image of 4 GiB, beside the rest of it. */
 export const BLOCK_HASHES_LIMIT: number = 0xffff_ffff - (1 << 20);
 
-export const S_IFMT = 0o170000;
-export const S_IFSOCK = 0o140000;
-export const S_IFLNK = 0o120000;
-export const S_IFREG = 0o100000;
-export const S_IFBLK = 0o060000;
-export const S_IFDIR = 0o040000;
-export const S_IFCHR = 0o020000;
-export const S_IFIFO = 0o010000;
-
 /** How a column is stored: little-endian integers, or a plain byte string. */
 export type ColumnType = 'u32' | 'u64' | 'i64' | 'bytes';
 

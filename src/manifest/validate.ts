@@ -6,24 +6,9 @@
  */
 import { compareBytes, printable } from '../base/bytes.ts';
 import { blockCount, DIGEST_SIZE } from '../base/digest.ts';
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from '../base/stat-bits.ts';
 import { ROOT_ID } from './stable-id.ts';
-import {
-  INLINE_LIMIT,
-  inodeCount,
-  type ManifestTables,
-  NONE,
-  objectCount,
-  PAYLOAD_INLINE,
-  S_IFBLK,
-  S_IFCHR,
-  S_IFDIR,
-  S_IFIFO,
-  S_IFLNK,
-  S_IFMT,
-  S_IFREG,
-  S_IFSOCK,
-  u64,
-} from './tables.ts';
+import { INLINE_LIMIT, inodeCount, type ManifestTables, NONE, objectCount, PAYLOAD_INLINE, u64 } from './tables.ts';
 
 type Problem = string | undefined;
 

@@ -9,11 +9,12 @@ import type { FileHandle } from '../base/handle-format.ts';
 import { pathBytes, pathText } from '../base/path-text.ts';
 import type { SourceKind, SourceRecord } from '../mount-info/source-record.ts';
 import type { VerifyMode } from '../objects/repository.ts';
-import { nameToHandle, O_PATH } from '../system/file-handle.ts';
+import { nameToHandle } from '../system/file-handle.ts';
 import { type FileStat, statAt, statFd } from '../system/file-status.ts';
 import { fileSystemUuid, uuidText } from '../system/file-system-uuid.ts';
 import { isKernelsOwn } from '../system/file-systems.ts';
-import { AT_FDCWD } from '../system/libc.ts';
+import { AT_FDCWD, AT_SYMLINK_FOLLOW, O_PATH } from '../system/libc.ts';
+
 import { mountIdOfFd, mountOfId } from '../system/mount-table.ts';
 import { openAt } from '../system/syscall.ts';
 
@@ -139,7 +140,6 @@ function handleOfFd(fd: number): FileHandle | undefined {
   const result = nameToHandle(`/proc/self/fd/${fd}`, AT_SYMLINK_FOLLOW);
   return isErrno(result) ? undefined : result.handle;
 }
-const AT_SYMLINK_FOLLOW = 0x400;
 
 /** Source number `index` as it is now. Asks only about what is open: no path is walked, but where it ends as those of deleted files do. */
 export function describeSource(sources: readonly MountSource[], index: number): SourceRecord {

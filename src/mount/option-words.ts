@@ -1,4 +1,5 @@
 /** The words of `-o`: those of cfs, of mount(8), and of mount.composefs. */
+
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { CfsError } from '../base/error.ts';
@@ -6,6 +7,7 @@ import { formatImageDigest, parseImageDigest } from '../base/image-digest.ts';
 import { suggestion } from '../base/suggest.ts';
 import type { VerifyMode } from '../objects/repository.ts';
 import type { Driver, MountOptions } from './options.ts';
+import { MOST_THREADS } from './threads/most-threads.ts';
 
 /** `off`: repositories are taken from a saved list although their uuid, or that of their file system, is another one. */
 export type UuidMode = 'on' | 'off';
@@ -25,7 +27,6 @@ type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & {
   isSignatureRequired: boolean;
 };
 
-const MAX_THREADS = 64;
 /** All travel to the server, and with a mount to the next one. */
 const MAX_KEYS = 32;
 
@@ -58,8 +59,8 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
     },
     threads: (words, value) => {
       const n = Number(value);
-      if (!/^\d+$/.test(value) || n < 1 || n > MAX_THREADS)
-        throw usage(`mount option threads= takes 1 to ${MAX_THREADS}; not "${value}"`);
+      if (!/^\d+$/.test(value) || n < 1 || n > MOST_THREADS)
+        throw usage(`mount option threads= takes 1 to ${MOST_THREADS}; not "${value}"`);
       words.threads = n;
     },
     restart: (words, value) => {

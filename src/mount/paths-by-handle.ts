@@ -3,8 +3,9 @@ import { closeSync, constants, fstatSync, openSync, readlinkSync, statSync } fro
 import { isErrno } from '../base/errno.ts';
 import type { FileHandle } from '../base/handle-format.ts';
 import type { SavedSource } from '../mount-info/saved-sources.ts';
-import { O_PATH, openByHandle } from '../system/file-handle.ts';
+import { openByHandle } from '../system/file-handle.ts';
 import { fileSystemUuid, uuidText } from '../system/file-system-uuid.ts';
+import { O_PATH } from '../system/libc.ts';
 import { listMounts } from '../system/mount-table.ts';
 import { closeFd } from '../system/syscall.ts';
 import type { UuidMode } from './option-words.ts';

@@ -29,7 +29,7 @@ import type { MountOptions } from './options.ts';
 import type { ParkedFilesOfMount } from './parked-mount.ts';
 import { allocateProblemMemory, ProblemMemory } from './problem-memory.ts';
 import type { ServedImage } from './served-image.ts';
-import { MOST_THREADS } from './threads/requests-in-progress.ts';
+import { MOST_THREADS } from './threads/most-threads.ts';
 import { requireVerity } from './verity-requirement.ts';
 
 /** Everything that is known before anything is mounted. */

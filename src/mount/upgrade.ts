@@ -8,6 +8,7 @@ import { ESRCH, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { FORMER_SERVER, programPath } from '../base/installation.ts';
 import { pathText } from '../base/path-text.ts';
+import { makeDevice } from '../base/stat-bits.ts';
 import { askMountAt } from '../mount-info/ask-mount-at.ts';
 import type { MountRecord } from '../mount-info/mount-record.ts';
 import type { SourceRecord } from '../mount-info/source-record.ts';
@@ -115,14 +116,8 @@ function isWhole(copy: number): boolean {
 
 function isFileOf({ device, ino }: SourceRecord, path: string): boolean {
   const stat = statSync(path, { bigint: true });
-  return stat.isFile() && stat.ino === ino && stat.dev === deviceNumber(device);
+  return stat.isFile() && stat.ino === ino && stat.dev === makeDevice(device);
 }
-
-/** dev_t of the C library, as stat(2) has it. */
-const deviceNumber = ({ major, minor }: SourceRecord['device']): bigint => {
-  const [high, low] = [BigInt(major), BigInt(minor)];
-  return ((high & 0xfff_ff000n) << 32n) | ((high & 0xfffn) << 8n) | ((low & 0xfff_fff00n) << 12n) | (low & 0xffn);
-};
 
 function askAgain(mount: string, { pid }: MountRecord): MountRecord {
   try {

@@ -8,14 +8,13 @@ import { pathBytes } from '../base/path-text.ts';
 import type { Repository } from '../objects/repository.ts';
 import { openBeneath, openHow } from '../system/beneath.ts';
 import { type FileVersion, fileVersion, fileVersionOf, statFd } from '../system/file-status.ts';
-import { AT_FDCWD } from '../system/libc.ts';
+import { AT_FDCWD, O_PATH } from '../system/libc.ts';
 import { closeFd, openAt } from '../system/syscall.ts';
 import { type Lockers, lockersOf } from './lockable.ts';
 import { isRegular, type Place, StoreDirectory } from './store-directory.ts';
 
 /** A fifo in the place of an object must not block whoever opens it. */
 const READ_OBJECT = openHow(constants.O_RDONLY | constants.O_NONBLOCK);
-const O_PATH = 0o10000000;
 const NAME_OBJECT = openHow(O_PATH);
 const NAME_DIRECTORY = O_PATH | constants.O_DIRECTORY;
 /** What meta.json says. */

@@ -3,9 +3,11 @@
  * anywhere in it, at any time. So what is below a store is named relative to an open directory, no link is followed in any
  * component, and a file that is read is a regular one.
  */
+
 import { constants, fstatSync } from 'node:fs';
 import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, ENXIO, type Errno, isErrno } from '../base/errno.ts';
 import { pathBytes } from '../base/path-text.ts';
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { readUpTo } from '../objects/read-content.ts';
 import { openHow } from '../system/beneath.ts';
 import {
@@ -21,11 +23,10 @@ import {
   unlinkAt,
 } from '../system/file-calls.ts';
 import type { FileStat } from '../system/file-status.ts';
-import { AT_FDCWD, cString, systemError } from '../system/libc.ts';
+import { AT_FDCWD, cString, O_PATH, systemError } from '../system/libc.ts';
 import { closeFd } from '../system/syscall.ts';
 import { FileSharing, shareDirectory } from './sharing.ts';
 
-const O_PATH = 0o10000000;
 /** Descriptors that only name a directory need no permission to read it. */
 const NAME_DIRECTORY = O_PATH | constants.O_DIRECTORY;
 const DIRECTORY = openHow(NAME_DIRECTORY);
@@ -33,10 +34,6 @@ const READ_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
 /** Opening a fifo does not wait, and a terminal does not become ours. */
 const CAREFUL = constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
 const DOT: Uint8Array = Uint8Array.of(0x2e);
-const S_IFMT = 0o170000;
-const S_IFREG = 0o100000;
-const S_IFDIR = 0o040000;
-const S_IFLNK = 0o120000;
 
 /** What a mode has where the file is not its owner's alone. */
 const FOR_OTHERS = 0o077;

@@ -13,9 +13,6 @@ export const AT_HANDLE_FID = 0x200;
 /** The handle holds the parent, so that the file opens with a path. Linux 6.13; EINVAL before. */
 export const AT_HANDLE_CONNECTABLE = 0x2;
 
-/** Not among node's constants; the same on all of Linux but alpha, parisc and sparc. */
-export const O_PATH = 0o10000000;
-
 /**
  * name_to_handle_at(2) relative to the working directory; symbolic links in the last component are not followed.
  * EOPNOTSUPP where the file system has no handles.

@@ -1,5 +1,7 @@
 /** What the kernel says of a file, by statx(2) and statfs(2): at a third to half of the price of node's stat. */
+
 import type { Errno } from '../base/errno.ts';
+import { encodeDevice, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, asErrno, nameBuffer, native } from './libc.ts';
 
 const statxFn = native('int statx(int dir, const void *name, int flags, unsigned int mask, void *result)');
@@ -12,11 +14,7 @@ const u16 = (offset: number): number => statxView.getUint16(offset, true);
 const u32 = (offset: number): number => statxView.getUint32(offset, true);
 const i64 = (offset: number): number => u32(offset) + statxView.getInt32(offset + 4, true) * U32;
 
-/** Major and minor number in the 32 bits of new_encode_dev, which are the low ones of gnu_dev_makedev(3). */
-const deviceNumber = (offset: number): number => {
-  const minor = u32(offset + 4);
-  return ((minor & 0xff) | (u32(offset) << 8) | ((minor & 0xfff00) << 12)) >>> 0;
-};
+const deviceNumber = (offset: number): number => encodeDevice(u32(offset), u32(offset + 4));
 
 /** What of a stat tells files and their versions apart; the numbers are those of node's Stats. */
 export interface FileVersion {
@@ -33,8 +31,6 @@ const EMPTY_NAME: Uint8Array = Uint8Array.of(0);
 
 export const emptyFileVersion = (): FileVersion => ({ isFile: false, size: 0, dev: 0, ino: 0, ctimeMs: 0 });
 
-const S_IFMT = 0o170000;
-const S_IFREG = 0o100000;
 /** STATX_TYPE, _MODE, _INO, _SIZE and _CTIME */
 const STATX_VERSION = 0x1 | 0x2 | 0x100 | 0x200 | 0x80;
 

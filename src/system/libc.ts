@@ -66,4 +66,7 @@ let nameSpace: Buffer = Buffer.alloc(4096);
 export const asErrno = (result: number): Errno => result as Errno;
 export const AT_FDCWD = -100;
 export const AT_EMPTY_PATH = 0x1000;
+export const AT_SYMLINK_FOLLOW = 0x400;
+/** open(2): a descriptor that only names the file. node has no name for it. */
+export const O_PATH = 0o10000000;
 export const AT_SYMLINK_NOFOLLOW = 0x100;

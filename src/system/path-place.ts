@@ -6,9 +6,9 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { toHex } from '../base/bytes.ts';
 import { EACCES, ENOENT, ENOTDIR, errnoOf, isErrno } from '../base/errno.ts';
-import { O_PATH } from './file-handle.ts';
 import { statFileSystem } from './file-status.ts';
 import { fileSystemUuid } from './file-system-uuid.ts';
+import { O_PATH } from './libc.ts';
 import { mountIdOfFd, mountOfId } from './mount-table.ts';
 
 export interface PathPlace {

@@ -8,6 +8,7 @@ import { EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, type Errno } from '../base/e
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
+  AT_SYMLINK_FOLLOW,
   AT_SYMLINK_NOFOLLOW,
   asErrno,
   cString,
@@ -238,7 +239,6 @@ export function openNameless(dir: number, mode: number): number | Errno {
 }
 
 const linkatFn = native('int linkat(int oldDir, const void *old, int newDir, const void *name, int flags)');
-const AT_SYMLINK_FOLLOW = 0x400;
 let linksDescriptors = true;
 
 /** linkat(2): gives the open file `fd` the name `name` in the open directory `dir`. EEXIST where there is one. */

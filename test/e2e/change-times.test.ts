@@ -3,7 +3,7 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, w
 import { lutimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { S_IFCHR } from '../../src/manifest/tables.ts';
+import { S_IFCHR } from '../../src/base/stat-bits.ts';
 import { makeDevice, mknod } from '../support/libc.ts';
 import { useScratch } from './harness.ts';
 import { succeed } from './run.ts';

@@ -13,7 +13,8 @@ import {
   fuseHandle,
   fuseIdentity,
 } from '../../src/base/handle-format.ts';
-import { AT_HANDLE_CONNECTABLE, O_PATH } from '../../src/system/file-handle.ts';
+import { AT_HANDLE_CONNECTABLE } from '../../src/system/file-handle.ts';
+import { O_PATH } from '../../src/system/libc.ts';
 import { Random } from '../support/random.ts';
 import { generateTree } from '../support/tree-generator.ts';
 import {

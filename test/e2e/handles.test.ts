@@ -17,7 +17,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { printable } from '../../src/base/bytes.ts';
 import { type Errno, errnoName } from '../../src/base/errno.ts';
 import { FILEID_IS_CONNECTABLE, type FileHandle, formatHandle, fuseIdentity } from '../../src/base/handle-format.ts';
-import { AT_HANDLE_CONNECTABLE, O_PATH } from '../../src/system/file-handle.ts';
+import { AT_HANDLE_CONNECTABLE } from '../../src/system/file-handle.ts';
+import { O_PATH } from '../../src/system/libc.ts';
 import { mknod } from '../support/libc.ts';
 import { generateTree } from '../support/tree-generator.ts';
 import {

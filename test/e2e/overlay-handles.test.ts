@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { isErrno } from '../../src/base/errno.ts';
 import { type FileHandle, formatHandle } from '../../src/base/handle-format.ts';
-import { O_PATH } from '../../src/system/file-handle.ts';
+import { O_PATH } from '../../src/system/libc.ts';
 import { getXattr } from '../../src/system/syscall.ts';
 import { mknod } from '../support/libc.ts';
 import { mountLoop, mountTmpfs, succeed } from './cli.ts';

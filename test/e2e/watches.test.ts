@@ -16,7 +16,7 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { FileHandle } from '../../src/base/handle-format.ts';
-import { O_PATH } from '../../src/system/file-handle.ts';
+import { O_PATH } from '../../src/system/libc.ts';
 import { mknod } from '../support/libc.ts';
 import { closeAfterEach, handleOf, openedHandle } from './handle-calls.ts';
 import { type Mounted, useScratch } from './harness.ts';

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { chmodSync, cpSync, linkSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { S_IFBLK, S_IFCHR, S_IFIFO, S_IFSOCK } from '../../src/manifest/tables.ts';
+import { S_IFBLK, S_IFCHR, S_IFIFO, S_IFSOCK } from '../../src/base/stat-bits.ts';
 import { openRepository } from '../../src/store/open-repository.ts';
 import { EXIT } from '../../tools/cli.ts';
 import { makeDevice, mknod } from '../support/libc.ts';

@@ -1,9 +1,10 @@
 /** The counts of `cfs-info diff --stat`. */
 
+import { S_IFREG } from '../../src/base/stat-bits.ts';
 import { sameDigests } from '../../src/manifest/diff/contents.ts';
 import { ASPECTS, type Aspect, type Change } from '../../src/manifest/diff/diff.ts';
 import { lookupPath, objectOf, walkTree } from '../../src/manifest/lookup.ts';
-import { type ManifestTables, NONE, objectCount, S_IFREG, u64 } from '../../src/manifest/tables.ts';
+import { type ManifestTables, NONE, objectCount, u64 } from '../../src/manifest/tables.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { typeOf } from './inode.ts';
 

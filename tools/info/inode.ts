@@ -2,12 +2,10 @@
 import { oneLine, printable, toHex } from '../../src/base/bytes.ts';
 import { blockCount } from '../../src/base/digest.ts';
 import { jsonText } from '../../src/base/json-text.ts';
-import { type ChangeTime, ChangeTimes } from '../../src/manifest/change-time.ts';
-import { inlineOf, linkTarget, objectDigest, objectOf, xattrsOf } from '../../src/manifest/lookup.ts';
 import {
-  i64,
-  type ManifestTables,
-  NONE,
+  type DeviceNumbers,
+  majorOf,
+  minorOf,
   S_IFBLK,
   S_IFCHR,
   S_IFDIR,
@@ -16,8 +14,10 @@ import {
   S_IFMT,
   S_IFREG,
   S_IFSOCK,
-  u64,
-} from '../../src/manifest/tables.ts';
+} from '../../src/base/stat-bits.ts';
+import { type ChangeTime, ChangeTimes } from '../../src/manifest/change-time.ts';
+import { inlineOf, linkTarget, objectDigest, objectOf, xattrsOf } from '../../src/manifest/lookup.ts';
+import { i64, type ManifestTables, NONE, u64 } from '../../src/manifest/tables.ts';
 
 interface FileType {
   /** First letter of a line of `ls -l`. */
@@ -63,10 +63,8 @@ export function modeString(mode: number): string {
   );
 }
 
-/** Major and minor of a device in the kernel's 32-bit encoding (new_decode_dev, include/linux/kdev_t.h). */
-export function deviceNumbers(rdev: number): { readonly major: number; readonly minor: number } {
-  return { major: (rdev >>> 8) & 0xfff, minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00) };
-}
+/** Major and minor of a device in the kernel's 32-bit encoding. */
+export const deviceNumbers = (rdev: number): DeviceNumbers => ({ major: majorOf(rdev), minor: minorOf(rdev) });
 
 export function isDevice(tables: ManifestTables, row: number): boolean {
   const type = typeOf(tables, row);

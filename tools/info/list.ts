@@ -1,7 +1,8 @@
 /** `cfs-info ls`. */
 import { printable } from '../../src/base/bytes.ts';
+import { S_IFLNK } from '../../src/base/stat-bits.ts';
 import { direntName, direntRange, isDirectory, linkTarget, walkTree } from '../../src/manifest/lookup.ts';
-import { inodeCount, type ManifestTables, S_IFLNK, u64 } from '../../src/manifest/tables.ts';
+import { inodeCount, type ManifestTables, u64 } from '../../src/manifest/tables.ts';
 import { deviceNumbers, isDevice, jsonOfInode, modeString, timeString, typeOf } from './inode.ts';
 import type { Output } from './output.ts';
 import type { ImagePath } from './paths.ts';

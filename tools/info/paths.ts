@@ -2,8 +2,9 @@
 import { printable } from '../../src/base/bytes.ts';
 import { CfsError } from '../../src/base/error.ts';
 import { pathBytes } from '../../src/base/path-text.ts';
+import { S_IFLNK, S_IFMT } from '../../src/base/stat-bits.ts';
 import { isDirectory, linkTarget, lookupName } from '../../src/manifest/lookup.ts';
-import { type ManifestTables, S_IFLNK, S_IFMT } from '../../src/manifest/tables.ts';
+import type { ManifestTables } from '../../src/manifest/tables.ts';
 
 /** Tables, and how the command line names them. */
 export interface NamedTables {

@@ -7,7 +7,7 @@ import { jsonOf } from '../../src/base/json-text.ts';
 import { pathBytes, pathText } from '../../src/base/path-text.ts';
 import type { MountStatistics, RepositoryStatistics } from '../../src/mount/mount-statistics.ts';
 import { mountOfFd } from '../../src/mount-info/open-path.ts';
-import { O_PATH } from '../../src/system/file-handle.ts';
+import { O_PATH } from '../../src/system/libc.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
 import { getXattr } from '../../src/system/syscall.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';

@@ -8,7 +8,7 @@ import { askFile } from '../../src/mount-info/ask-mount.ts';
 import { askFd, type MountAnswer } from '../../src/mount-info/ask-mount-at.ts';
 import type { FileRecord, RefusedCopy, Verified } from '../../src/mount-info/file-record.ts';
 import { mountOfFd } from '../../src/mount-info/open-path.ts';
-import { O_PATH } from '../../src/system/file-handle.ts';
+import { O_PATH } from '../../src/system/libc.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
 import { getXattr } from '../../src/system/syscall.ts';
 import type { ExitStatus } from '../cli.ts';

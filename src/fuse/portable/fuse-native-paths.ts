@@ -2,12 +2,12 @@
  * From libfuse's paths to inodes. libfuse 2 names everything by its path from the root of the mount, as text:
  * "/" or "/a/b", never with a symbolic link, "." or ".." in it.
  */
+
 import { ENAMETOOLONG, type Errno, isErrno } from '../../base/errno.ts';
+import { S_IFDIR, S_IFMT } from '../../base/stat-bits.ts';
 import { type Attributes, type Filesystem, ROOT_INO } from '../../fs/filesystem.ts';
 import { EILSEQ, isAmbiguous } from './fuse-native-encoding.ts';
 
-const S_IFMT = 0o170000;
-const S_IFDIR = 0o040000;
 /** Directories whose inode is remembered; then all are forgotten. */
 const REMEMBERED_DIRECTORIES = 10_000;
 

@@ -1,7 +1,8 @@
 /** Finding what is the same among many entries: fingerprints, and counts of them. */
 
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../base/stat-bits.ts';
 import { linkTarget } from '../lookup.ts';
-import { NONE, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../tables.ts';
+import { NONE } from '../tables.ts';
 import { Fingerprint } from './fingerprint.ts';
 import type { InodeComparison } from './inodes.ts';
 import type { Differences } from './walk.ts';

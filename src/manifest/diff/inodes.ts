@@ -1,18 +1,9 @@
 /** What differs between an inode of one image and an inode of another. */
 import { equalBytes, toHex } from '../../base/bytes.ts';
 import { blake3 } from '../../base/digest.ts';
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../base/stat-bits.ts';
 import { linkTarget } from '../lookup.ts';
-import {
-  inodeCount,
-  type ManifestTables,
-  NONE,
-  S_IFBLK,
-  S_IFCHR,
-  S_IFDIR,
-  S_IFLNK,
-  S_IFMT,
-  S_IFREG,
-} from '../tables.ts';
+import { inodeCount, type ManifestTables, NONE } from '../tables.ts';
 import { CONTENT, DIRECTORY, LINKED, MODE, MTIME, OWNER, TYPE, XATTRS } from './aspects.ts';
 import { ContentComparison } from './contents.ts';
 

@@ -18,9 +18,7 @@
  * test/unit/mount/threads/requests-in-progress.test.ts explores the interleavings.
  */
 import { monotonicMs } from '../../base/clock.ts';
-
-/** Threads that a mount can have. */
-export const MOST_THREADS = 64;
+import { MOST_THREADS } from './most-threads.ts';
 
 const WORDS = 8;
 /** Of an entry: number << 2 | kind. */

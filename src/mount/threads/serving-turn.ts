@@ -7,6 +7,7 @@
  * for little work, as long as that turns out to be quick. Where it does not, the turn is taken away.
  */
 import { SharedMutex } from '../../system/shared-mutex.ts';
+import { MOST_THREADS } from './most-threads.ts';
 
 const MUTEX = 0;
 /** Whose turn it is: a number that a thread has made for it, 0 for nobody's. */
@@ -18,8 +19,6 @@ export const allocateServingTurn = (): SharedArrayBuffer => new SharedArrayBuffe
 const MUCH = 131_072;
 /** Little work that took longer than this waited for a disk, and the next is expected to. */
 const QUICK_MS = 0.3;
-/** Threads that numbers are made for; see `take`. */
-const THREADS = 64;
 
 /** One a thread, over the memory that the threads of a mount share. */
 export class ServingTurn {
@@ -53,8 +52,8 @@ export class ServingTurn {
     }
     if (this.#mine !== 0 && Atomics.load(this.#words, OWNER) === this.#mine) return;
     this.#mutex.lock();
-    this.#turns = (this.#turns + 1) % (0x7fff_ffff / THREADS - 1);
-    this.#mine = this.#turns * THREADS + this.#thread + 1;
+    this.#turns = (this.#turns + 1) % (0x7fff_ffff / MOST_THREADS - 1);
+    this.#mine = this.#turns * MOST_THREADS + this.#thread + 1;
     Atomics.store(this.#words, OWNER, this.#mine);
   }
 
@@ -92,12 +91,12 @@ export class TurnWatch {
   /** The number of the thread whose turn it is; -1 where nobody waits for requests. */
   get thread(): number {
     const owner = Atomics.load(this.#words, OWNER);
-    return owner === 0 ? -1 : (owner - 1) % THREADS;
+    return owner === 0 ? -1 : (owner - 1) % MOST_THREADS;
   }
 
   /** Takes the turn away from thread `thread`, which keeps it while it waits for something else. */
   takeFrom(thread: number): void {
     const owner = Atomics.load(this.#words, OWNER);
-    if (owner !== 0 && (owner - 1) % THREADS === thread) release(this.#words, this.#mutex, owner);
+    if (owner !== 0 && (owner - 1) % MOST_THREADS === thread) release(this.#words, this.#mutex, owner);
   }
 }

@@ -14,7 +14,7 @@ import { cloneDevice } from '../../fuse/device.ts';
 import { sendError } from '../../fuse/request-queue.ts';
 import { Counters } from '../counters.ts';
 import { MountMonitor } from './monitor.ts';
-import { MOST_THREADS } from './requests-in-progress.ts';
+import { MOST_THREADS } from './most-threads.ts';
 import type { MountMessage, ServeMessage, WorkerReport } from './worker.ts';
 
 type Program = 'cfs-serve-worker.cjs' | 'cfs-readahead-worker.cjs';

@@ -10,10 +10,10 @@ import { E2BIG, ENODATA, ENOENT, EOPNOTSUPP, type Errno, errnoOf, isErrno } from
 import { CfsError, reasonOf } from '../../base/error.ts';
 import { pathBytes } from '../../base/path-text.ts';
 import { isPrivateXattr } from '../../base/private-xattrs.ts';
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../base/stat-bits.ts';
 import type { InodeMetadata, Xattr } from '../../manifest/builder.ts';
-import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../manifest/tables.ts';
 import { type FileStat, statAt, statFd } from '../../system/file-status.ts';
-import { systemError } from '../../system/libc.ts';
+import { O_PATH, systemError } from '../../system/libc.ts';
 import { requireProc } from '../../system/proc.ts';
 import { isOutOfFiles, openFilesAdvice } from '../../system/resource-limits.ts';
 import { getXattr, hasNoXattrsAt, listXattrs, openAt } from '../../system/syscall.ts';
@@ -43,8 +43,6 @@ const TRIES = 50;
 const RETRY_MS = 20;
 const never: Int32Array = new Int32Array(new SharedArrayBuffer(4));
 const DIRECTORY_FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-/** O_PATH: a descriptor that only names the file. */
-const O_PATH = 0o10000000;
 const FILE_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const SLASH = Uint8Array.of(0x2f);
 const DOT = Uint8Array.of(0x2e);

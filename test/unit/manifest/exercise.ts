@@ -1,6 +1,7 @@
 /** Does with tables whatever a mount may do; for tables that came out of hostile bytes. */
 import { expect } from 'vitest';
 import { CfsError } from '../../../src/base/error.ts';
+import { S_IFLNK, S_IFMT, S_IFREG } from '../../../src/base/stat-bits.ts';
 import { decodeManifest } from '../../../src/manifest/decode.ts';
 import {
   blockHashIndex,
@@ -25,9 +26,6 @@ import {
   NONE,
   objectCount,
   PAYLOAD_INLINE,
-  S_IFLNK,
-  S_IFMT,
-  S_IFREG,
   shareTables,
   u64,
 } from '../../../src/manifest/tables.ts';

@@ -1,15 +1,12 @@
 /** Well-formed images whose columns lie: one test for each thing that a reader relies on. */
 import { describe, expect, it } from 'vitest';
+import { S_IFBLK, S_IFDIR, S_IFIFO, S_IFREG } from '../../../src/base/stat-bits.ts';
 import { encodeManifest } from '../../../src/manifest/encode.ts';
 import {
   columnNames,
   type ManifestTables,
   NONE,
   PAYLOAD_INLINE,
-  S_IFBLK,
-  S_IFDIR,
-  S_IFIFO,
-  S_IFREG,
   TABLE_COLUMNS,
   u64,
 } from '../../../src/manifest/tables.ts';

@@ -1,18 +1,9 @@
 /** A tree as plain data, and the way from it to tables; what the tables of an image are held against. */
 import { compareBytes } from '../../../src/base/bytes.ts';
 import { digestContent, type HashAlgorithm } from '../../../src/base/digest.ts';
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK } from '../../../src/base/stat-bits.ts';
 import { type InodeMetadata, ManifestBuilder, type Xattr } from '../../../src/manifest/builder.ts';
-import {
-  type ManifestTables,
-  type RepositoryHint,
-  S_IFBLK,
-  S_IFCHR,
-  S_IFDIR,
-  S_IFIFO,
-  S_IFLNK,
-  S_IFREG,
-  S_IFSOCK,
-} from '../../../src/manifest/tables.ts';
+import type { ManifestTables, RepositoryHint } from '../../../src/manifest/tables.ts';
 import type { Random } from '../../support/random.ts';
 
 export type Body =

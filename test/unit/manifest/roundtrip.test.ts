@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { compareBytes } from '../../../src/base/bytes.ts';
 import { digestContent, type HashAlgorithm } from '../../../src/base/digest.ts';
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../../src/base/stat-bits.ts';
 import { ManifestBuilder } from '../../../src/manifest/builder.ts';
 import { decodeManifest } from '../../../src/manifest/decode.ts';
 import { encodeManifest } from '../../../src/manifest/encode.ts';
@@ -27,10 +28,6 @@ import {
   type ManifestTables,
   NONE,
   PAYLOAD_INLINE,
-  S_IFDIR,
-  S_IFLNK,
-  S_IFMT,
-  S_IFREG,
   shareTables,
   u64,
 } from '../../../src/manifest/tables.ts';

@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { compareBytes } from '../../../../src/base/bytes.ts';
 import type { CfsError } from '../../../../src/base/error.ts';
-import { S_IFMT } from '../../../../src/manifest/tables.ts';
+import { S_IFMT } from '../../../../src/base/stat-bits.ts';
 import type { SourceEntry, SyncSource } from '../../../../src/pack/source.ts';
 import { type DirectoryOptions, openDirectorySource } from '../../../../src/pack/sources/directory.ts';
 import { mknod, setTime, setXattr } from '../../../support/libc.ts';
