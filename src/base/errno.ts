@@ -39,6 +39,7 @@ export const ENAMETOOLONG: Errno = make(36);
 export const ENOSYS: Errno = make(38);
 export const ELOOP: Errno = make(40);
 export const ENODATA: Errno = make(61);
+export const EMSGSIZE: Errno = make(90);
 export const EOPNOTSUPP: Errno = make(95);
 export const ENOTCONN: Errno = make(107);
 export const ESTALE: Errno = make(116);
@@ -74,6 +75,7 @@ const names: ReadonlyMap<number, string> = new Map(
     ENOSYS,
     ELOOP,
     ENODATA,
+    EMSGSIZE,
     EOPNOTSUPP,
     ENOTCONN,
     ESTALE,

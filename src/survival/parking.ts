@@ -2,10 +2,13 @@
  * Where a mount's open files stay when the process that serves it is killed: as a message that nobody takes, in a socket
  * whose both ends another process holds. Whoever serves next looks at the message, which gives it the same open files,
  * and leaves it there. The holder needs to know nothing of that: it is a shell script.
+ *
+ * Several may look at the same time, and one may take the message away meanwhile: the kernel does each in one step, so a
+ * look gives all of the open files, or says that nothing is there.
  */
 
 import { EAGAIN, isErrno } from '../base/errno.ts';
-import { CfsError } from '../base/error.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import {
   MOST_DESCRIPTORS,
   receiveDescriptors,
@@ -41,8 +44,9 @@ export function park({ value, fds }: ParkedFiles): readonly [number, number] {
   const pair = socketpair(SOCK_DGRAM);
   if (isErrno(pair)) throw new CfsError('system', `no socket pair: ${errnoText(pair)}`);
   const sent = sendDescriptors(pair[0], data, fds);
-  if (isErrno(sent)) throw new CfsError('system', `open files cannot be kept: ${errnoText(sent)}`);
-  return pair;
+  if (!isErrno(sent)) return pair;
+  for (const end of pair) closeFd(end);
+  throw new CfsError('system', `open files cannot be kept: ${errnoText(sent)}`);
 }
 
 /** Takes away what is parked at `socket`, the second end: nothing is kept open by it any more, whoever has the ends. */
@@ -56,5 +60,11 @@ export function lookAtParked(socket: number): ParkedFiles | undefined {
   const received = receiveDescriptors(socket, MOST_BYTES, { peek: true, dontWait: true });
   if (received === EAGAIN) return undefined;
   if (isErrno(received)) throw new CfsError('system', `the mount's open files are not there: ${errnoText(received)}`);
-  return { value: JSON.parse(Buffer.from(received.data).toString()) as unknown, fds: received.fds };
+  const { data, fds } = received;
+  try {
+    return { value: JSON.parse(Buffer.from(data).toString()) as unknown, fds };
+  } catch (error) {
+    for (const fd of fds) closeFd(fd);
+    throw new CfsError('system', `the mount's open files are not there: ${reasonOf(error)}`, { cause: error });
+  }
 }

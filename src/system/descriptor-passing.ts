@@ -1,6 +1,7 @@
 /** Open files as messages: SCM_RIGHTS of unix(7). Nothing is thrown for a system error. */
-import { EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
+import { EMFILE, EMSGSIZE, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
 import { asErrno, koffi, native } from './libc.ts';
+import { closeFd } from './syscall.ts';
 
 const socketpairFn = native('int socketpair(int domain, int type, int protocol, _Out_ int *fds)');
 const recvmsgFn = native('int64_t recvmsg(int socket, _Inout_ void *message, int flags)');
@@ -71,6 +72,9 @@ function sendMessage(socket: number, data: Uint8Array, control: Uint8Array): 0 |
 
 const MSG_PEEK = 2;
 const MSG_DONTWAIT = 0x40;
+/** What the kernel says in the header: control data did not fit, or a descriptor could not be made; data did not fit. */
+const MSG_CTRUNC = 8;
+const MSG_TRUNC = 0x20;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 
 /** What `receiveDescriptors` may do beside waiting for a message and taking it. */
@@ -81,7 +85,10 @@ export interface Receiving {
   readonly dontWait?: boolean;
 }
 
-/** Receives one message of at most `size` bytes and its open files, close-on-exec. */
+/**
+ * Receives one message of at most `size` bytes and its open files, close-on-exec. EMSGSIZE where it is longer, and EMFILE
+ * where this process may not open as many files: nothing is left open then.
+ */
 export function receiveDescriptors(
   socket: number,
   size: number,
@@ -93,7 +100,10 @@ export function receiveDescriptors(
   const flags = MSG_CMSG_CLOEXEC | (peek ? MSG_PEEK : 0) | (dontWait ? MSG_DONTWAIT : 0);
   const n = recvmsgFn(socket, header, flags);
   if (n < 0) return asErrno(n);
-  const got = koffi().decode(header, type as never) as { controlLength: number | bigint };
+  const got = koffi().decode(header, type as never) as {
+    controlLength: number | bigint;
+    flags: number;
+  };
   const fds: number[] = [];
   if (
     Number(got.controlLength) > CMSG_HEADER &&
@@ -102,6 +112,10 @@ export function receiveDescriptors(
   ) {
     const end = Number(control.readBigUInt64LE(0));
     for (let at = CMSG_HEADER; at < end; at += 4) fds.push(control.readInt32LE(at));
+  }
+  if ((got.flags & (MSG_CTRUNC | MSG_TRUNC)) !== 0) {
+    for (const fd of fds) closeFd(fd);
+    return (got.flags & MSG_TRUNC) !== 0 ? EMSGSIZE : EMFILE;
   }
   return { data: Uint8Array.from(data.subarray(0, n)), fds };
 }

@@ -12,9 +12,8 @@
  * a generator; getters are not.
  */
 
-import { pathToFileURL } from 'node:url';
-import { rolldown } from 'rolldown';
 import { parseAst } from 'rolldown/parseAst';
+import { bundleOf } from './bundle.ts';
 
 /** One operation that a program is about to make: the name in Atomics, and its arguments. */
 type Operation = readonly [name: string, words: Int32Array, index: number, ...values: number[]];
@@ -155,17 +154,7 @@ export async function loadStepwise<T>(
   constants: Readonly<Record<string, number>> = {},
   given: readonly string[] = [],
 ): Promise<T> {
-  const bundle = await rolldown({
-    input: path,
-    platform: 'node',
-    external: /^node:/,
-    optimization: { inlineConst: false },
-  });
-  const { output } = await bundle.generate({ format: 'esm', codeSplitting: false });
-  await bundle.close();
-  // a module that is text has no place of its own, from which packages could be found
-  const place = JSON.stringify(pathToFileURL(path));
-  const code = rewrite(output[0].code, constants, given).replaceAll('import.meta.url', place);
+  const code = rewrite(await bundleOf(path), constants, given);
   return (await import(`data:text/javascript;base64,${Buffer.from(code).toString('base64')}`)) as T;
 }
 

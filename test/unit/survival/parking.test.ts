@@ -1,0 +1,206 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, fstatSync, openSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { isErrno } from '../../../src/base/errno.ts';
+import { lookAtParked, type ParkedFiles, park, unpark } from '../../../src/survival/parking.ts';
+import {
+  MOST_DESCRIPTORS,
+  receiveDescriptors,
+  SOCK_DGRAM,
+  sendDescriptors,
+  socketpair,
+} from '../../../src/system/descriptor-passing.ts';
+import { bundleOf } from '../../support/bundle.ts';
+import { useScratch } from '../store/scratch.ts';
+
+const at = useScratch();
+
+/** The open files of this process, and what they are; other tests of the file have closed theirs. */
+function openFiles(): string[] {
+  // the directory that is read is itself among them, with a number that nothing else has by then
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      fstatSync(Number(fd));
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+let before: string[];
+let parkedEnds: (readonly [number, number])[];
+let opened: number[];
+
+beforeEach(() => {
+  parkedEnds = [];
+  opened = [];
+  park({ value: 0, fds: [] }).forEach(closeSync); // what is loaded for the first call stays
+  before = openFiles();
+});
+
+afterEach(() => {
+  for (const ends of parkedEnds) ends.forEach(closeSync);
+  opened.forEach(closeSync);
+  expect(openFiles()).toEqual(before);
+});
+
+/** An open file with this content, which has no name any more. */
+function fileOf(content: string): number {
+  writeFileSync(at('file'), content);
+  const fd = openSync(at('file'), 'r');
+  unlinkSync(at('file'));
+  opened.push(fd);
+  return fd;
+}
+
+function parked(files: ParkedFiles): number {
+  const ends = park(files);
+  parkedEnds.push(ends);
+  return ends[1];
+}
+
+/** What is parked there, with the contents of its files in place of them; closed again. */
+function look(end: number): unknown {
+  const found = lookAtParked(end);
+  if (found === undefined) return undefined;
+  const contents = found.fds.map((fd) => readFileSync(`/proc/self/fd/${fd}`, 'utf8'));
+  found.fds.forEach(closeSync);
+  return { value: found.value, contents };
+}
+
+const isCloseOnExec = (fd: number): boolean =>
+  (Number.parseInt(/^flags:\s+(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1] ?? '', 8) &
+    0o2000000) !==
+  0;
+
+describe('parked files', () => {
+  test('are seen again and again, though those who parked and who looked before have closed them', () => {
+    const [one, two] = [fileOf('one'), fileOf('two')];
+    const end = parked({ value: { name: 'ü', list: [1, null] }, fds: [one, two, one] });
+    for (const fd of opened.splice(0)) closeSync(fd);
+    const found = { value: { name: 'ü', list: [1, null] }, contents: ['one', 'two', 'one'] };
+    expect([look(end), look(end), look(end)]).toEqual([found, found, found]);
+  });
+
+  test('are seen by several that look at the same time', () => {
+    const end = parked({ value: 1, fds: [fileOf('one')] });
+    const [first, second] = [lookAtParked(end), lookAtParked(end)] as [ParkedFiles, ParkedFiles];
+    expect(first.fds).not.toEqual(second.fds);
+    for (const { fds } of [first, second]) {
+      expect(readFileSync(`/proc/self/fd/${fds[0]}`, 'utf8')).toBe('one');
+      fds.forEach(closeSync);
+    }
+  });
+
+  test('are not there any more when they were taken away, and taking away twice does nothing', () => {
+    const end = parked({ value: 1, fds: [fileOf('one')] });
+    unpark(end);
+    expect(lookAtParked(end)).toBeUndefined();
+    unpark(end);
+    expect(lookAtParked(end)).toBeUndefined();
+  });
+
+  test('may be none', () => {
+    expect(look(parked({ value: [], fds: [] }))).toEqual({ value: [], contents: [] });
+  });
+
+  test('and the ends of their socket are closed where this process starts another', () => {
+    const end = parked({ value: 1, fds: [fileOf('one')] });
+    const { fds } = lookAtParked(end) as ParkedFiles;
+    expect([...fds, ...(parkedEnds[0] as readonly number[])].map(isCloseOnExec)).toEqual([true, true, true]);
+    fds.forEach(closeSync);
+  });
+
+  test('may be as many as the kernel sends at once, and no more', () => {
+    const fd = fileOf('one');
+    const all = Array.from({ length: MOST_DESCRIPTORS }, () => fd);
+    const found = lookAtParked(parked({ value: 1, fds: all })) as ParkedFiles;
+    expect(found.fds).toHaveLength(MOST_DESCRIPTORS);
+    found.fds.forEach(closeSync);
+    expect(() => park({ value: 1, fds: [...all, fd] })).toThrow(`a mount of ${MOST_DESCRIPTORS + 1} open files`);
+  });
+
+  test('may have much to say of them, and not too much', () => {
+    const value = 'x'.repeat(149_998);
+    expect(look(parked({ value, fds: [fileOf('one')] }))).toEqual({ value, contents: ['one'] });
+    expect(() => park({ value: `${value}x`, fds: [] })).toThrow('150001 bytes of settings is too much');
+  });
+
+  test('that cannot be sent leave no socket behind', () => {
+    expect(() => park({ value: 1, fds: [fileOf('one'), 1_000_000] })).toThrow('open files cannot be kept');
+  });
+
+  test('of a message that is not theirs are closed', () => {
+    const pair = socketpair(SOCK_DGRAM);
+    if (isErrno(pair)) throw new Error(`socketpair() gave ${pair}`);
+    parkedEnds.push(pair);
+    expect(sendDescriptors(pair[0], Buffer.from('{"value":'), [fileOf('one')])).toBe(0);
+    expect(() => lookAtParked(pair[1])).toThrow("the mount's open files are not there");
+  });
+
+  test('of a message that is longer than the room for it are closed', () => {
+    const end = parked({ value: 'long', fds: [fileOf('one')] });
+    expect(receiveDescriptors(end, 3, { peek: true })).toBe(-90);
+    expect(look(end)).toEqual({ value: 'long', contents: ['one'] });
+  });
+});
+
+describe('parked files in several processes', () => {
+  beforeAll(async () => {
+    writeFileSync(at('looker.mjs'), await bundleOf(`${import.meta.dirname}/looker.ts`));
+  });
+
+  /** A process that looks all the time; resolves when it has begun. */
+  async function looker(end: number, before: readonly string[] = []): Promise<{ end: () => Promise<number> }> {
+    const command = [...before, process.execPath, at('looker.mjs')];
+    const child: ChildProcess = spawn(command[0] as string, command.slice(1), {
+      stdio: ['pipe', 'pipe', 'pipe', end],
+    });
+    let errors = '';
+    child.stderr?.on('data', (text) => {
+      errors += text;
+    });
+    const lines: string[] = [];
+    const ended = once(child, 'close');
+    const began = new Promise<void>((resolve) => {
+      createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
+        lines.push(line);
+        resolve();
+      });
+    });
+    await Promise.race([began, ended]);
+    return {
+      end: async () => {
+        child.stdin?.end();
+        await ended;
+        if (child.exitCode !== 0) throw new Error(errors);
+        return (JSON.parse(lines.at(-1) as string) as { looks: number }).looks;
+      },
+    };
+  }
+
+  test('are seen whole by each, at the same time', async () => {
+    const end = parked({ value: ['one', 'two'], fds: [fileOf('one'), fileOf('two')] });
+    const lookers = await Promise.all([looker(end), looker(end)]);
+    for (let i = 0; i < 200; i++) expect(look(end)).toEqual({ value: ['one', 'two'], contents: ['one', 'two'] });
+    for (const each of lookers) expect(await each.end()).toBeGreaterThan(0);
+  });
+
+  test('that are taken away while others look are seen whole or not at all', async () => {
+    const end = parked({ value: ['one'], fds: [fileOf('one')] });
+    const lookers = await Promise.all([looker(end), looker(end)]);
+    unpark(end);
+    for (const each of lookers) expect(await each.end()).toBeGreaterThan(0);
+    expect(lookAtParked(end)).toBeUndefined();
+  });
+
+  test('are not seen in part where a process may not open as many', async () => {
+    const fds = Array.from({ length: 100 }, () => fileOf('one'));
+    const end = parked({ value: fds.map(() => 'one'), fds });
+    const short = await looker(end, ['sh', '-c', 'ulimit -n 60; exec "$@"', 'sh']);
+    await expect(short.end()).rejects.toThrow("the mount's open files are not there: too many open files");
+  });
+});
