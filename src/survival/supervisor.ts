@@ -17,14 +17,24 @@ import { setInherit, signalAtParentsEnd, write } from '../system/syscall.ts';
 import { ANSWERED, LOG_FILE, PARKED_ENDS, SUPERVISOR } from './handover.ts';
 import { unpark } from './parking.ts';
 
-const SCRIPT = installedPath('libexec/cfs-supervisor');
 /** Ignored by who does not know of it. */
 const PARENT_ENDED = 'SIGURG';
 const PARENT_ENDED_NUMBER = 23;
-/** A supervisor that lives shorter dies of something that the next one will die of, too. */
-const LONG_MS = 1_000;
 const MOST_SHORT = 3;
-const PAUSE_MS = 5_000;
+
+/** How the script is started. */
+export interface SupervisorProgram {
+  readonly script: string;
+  /** One that lives shorter dies of something that the next one will die of, too. */
+  readonly longMs: number;
+  /** Before the next one, where several lived shorter. */
+  readonly pauseMs: number;
+}
+const PROGRAM: SupervisorProgram = {
+  script: installedPath('libexec/cfs-supervisor'),
+  longMs: 1_000,
+  pauseMs: 5_000,
+};
 
 /** What is looked after. */
 export interface SupervisedMount {
@@ -39,6 +49,7 @@ export class Supervisor {
   readonly #ends: readonly [number, number];
   readonly #mount: SupervisedMount;
   readonly #log: (line: string) => void;
+  readonly #program: SupervisorProgram;
   /** Our end of the pipe to the script, where this server started it; the exit status says as much to one that is our parent. */
   #pipe = -1;
   /** Process id of the script where it started this process. */
@@ -52,24 +63,39 @@ export class Supervisor {
    * @param mount for the script's last act: taking a mount away that nobody serves
    * @param log told when a supervisor dies, or cannot be started
    */
-  private constructor(ends: readonly [number, number], mount: SupervisedMount, log: (line: string) => void) {
+  private constructor(
+    ends: readonly [number, number],
+    mount: SupervisedMount,
+    log: (line: string) => void,
+    program: SupervisorProgram,
+  ) {
     this.#ends = ends;
     this.#mount = mount;
     this.#log = log;
+    this.#program = program;
     // other children of the server must not keep the mount
     for (const fd of ends) setInherit(fd, false);
   }
 
   /** Starts the script, as a child of this process. */
-  static start(ends: readonly [number, number], mount: SupervisedMount, log: (line: string) => void): Supervisor {
-    const supervisor = new Supervisor(ends, mount, log);
+  static start(
+    ends: readonly [number, number],
+    mount: SupervisedMount,
+    log: (line: string) => void,
+    program: SupervisorProgram = PROGRAM,
+  ): Supervisor {
+    const supervisor = new Supervisor(ends, mount, log, program);
     supervisor.#start();
     return supervisor;
   }
 
   /** The script that has started this process. */
-  static ofParent(mount: SupervisedMount, log: (line: string) => void): Supervisor {
-    const supervisor = new Supervisor(PARKED_ENDS, mount, log);
+  static ofParent(
+    mount: SupervisedMount,
+    log: (line: string) => void,
+    program: SupervisorProgram = PROGRAM,
+  ): Supervisor {
+    const supervisor = new Supervisor(PARKED_ENDS, mount, log, program);
     const parent = Number(process.env[SUPERVISOR]);
     supervisor.#parent = parent;
     const again = (): void => {
@@ -113,7 +139,7 @@ export class Supervisor {
     try {
       const { mountpoint, device, logFile } = this.#mount;
       const server = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-      const words = [SCRIPT, mountpoint, escapedMountpoint(mountpoint), device ?? '', ...server];
+      const words = [this.#program.script, mountpoint, escapedMountpoint(mountpoint), device ?? '', ...server];
       const [shell, args] = exactCommand('/bin/sh', words);
       const child = spawn(shell, args, {
         stdio: ['ignore', 'ignore', 'ignore', theirs, ...this.#ends],
@@ -135,7 +161,7 @@ export class Supervisor {
     if (this.#dismissed) return;
     if (this.#pipe >= 0) closeSync(this.#pipe);
     this.#pipe = -1;
-    this.#short = Date.now() - this.#began < LONG_MS ? this.#short + 1 : 0;
+    this.#short = Date.now() - this.#began < this.#program.longMs ? this.#short + 1 : 0;
     if (this.#short <= MOST_SHORT) {
       this.#startNow();
       return;
@@ -146,7 +172,7 @@ export class Supervisor {
       );
     }
     // its file may be gone for as long as the program is installed anew
-    setTimeout(() => this.#startNow(), PAUSE_MS).unref();
+    setTimeout(() => this.#startNow(), this.#program.pauseMs).unref();
   }
 
   #startNow(): void {

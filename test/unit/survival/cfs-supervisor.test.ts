@@ -1,0 +1,241 @@
+/** The supervisor's script with servers that do what a test has planned. test/e2e/survival.test.ts has it look after real mounts. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { until } from '../../support/until.ts';
+import { useScratch } from '../store/scratch.ts';
+
+const at = useScratch();
+const SCRIPT = join(import.meta.dirname, '../../../libexec/cfs-supervisor');
+const DEVICE = '0:77';
+
+/** A server: writes down what it was started with, and goes on as the plan has it for the n-th of them. */
+const SERVER = `
+fds=
+for fd in 3 4 5; do [ -e /proc/$$/fd/$fd ] && fds=$fds$fd; done
+echo "deaths=$CFS_DEATHS status=$CFS_STATUS supervisor=$CFS_SUPERVISOR answered=$CFS_ANSWERED fds=$fds args=$*" >>started
+n=$(wc -l <started)
+answer() { kill -USR1 $CFS_SUPERVISOR; }
+# until somebody writes into its pipe, or a signal comes
+serve() { [ -e pipe.$n ] || mkfifo pipe.$n; echo $$ >serving.$n.new; mv serving.$n.new serving.$n; read -r word <>pipe.$n; }
+plan=$(sed -n "$n"p plan)
+eval "\${plan:-$(tail -n 1 plan)}"
+`;
+
+/** A program that only writes down how it was called. */
+const stub = (name: string, status = 0): void => {
+  writeFileSync(
+    join(place, 'bin', name),
+    `#!/bin/sh\nprintf '%s\\n' "${name} $*" >>'${place}/calls'\nexit ${status}\n`,
+  );
+  chmodSync(join(place, 'bin', name), 0o755);
+};
+
+let place: string;
+let count = 0;
+let supervisor: ChildProcess | undefined;
+let ended: Promise<unknown[]>;
+
+beforeEach(() => {
+  place = at(`place${count++}`);
+  mkdirSync(join(place, 'bin'), { recursive: true });
+  writeFileSync(join(place, 'server'), SERVER);
+  mounts('1 2 0:1 / / rw - tmpfs none rw');
+  // a pause ends at once; nothing is unmounted
+  for (const name of ['sleep', 'umount', 'fusermount3', 'logger']) stub(name);
+});
+
+afterEach(async () => {
+  if (supervisor === undefined || supervisor.exitCode !== null || supervisor.signalCode !== null) return;
+  // a test has failed: nothing stays behind
+  supervisor.kill('SIGKILL');
+  await ended;
+  const server = readLines(`serving.${handedOver().length}`)[0];
+  if (server !== undefined) process.kill(Number(server), 'SIGKILL');
+});
+
+const readLines = (name: string): string[] =>
+  existsSync(join(place, name)) ? readFileSync(join(place, name), 'utf8').split('\n').slice(0, -1) : [];
+
+/** What the script shall take for /proc/self/mountinfo. */
+const mounts = (...lines: readonly string[]): void =>
+  writeFileSync(join(place, 'mountinfo'), lines.map((line) => `${line}\n`).join(''));
+
+/** The script, and the server's end of its descriptor 3. */
+function start(plan: readonly string[], environment: NodeJS.ProcessEnv = {}, mountpoint = '/mnt/a b'): Socket {
+  writeFileSync(join(place, 'plan'), plan.map((line) => `${line}\n`).join(''));
+  const script = readFileSync(SCRIPT, 'utf8').replaceAll('/proc/self/mountinfo', `${place}/mountinfo`);
+  writeFileSync(join(place, 'script'), script);
+  const words = [join(place, 'script'), mountpoint, mountpoint.replaceAll(' ', '\\040'), DEVICE];
+  const parked = openSync('/dev/null', 'r');
+  const child = spawn('/bin/sh', [...words, '/bin/sh', 'server', 'one', 'two words'], {
+    cwd: place,
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe', parked, parked],
+    env: {
+      PATH: `${join(place, 'bin')}:${process.env['PATH']}`,
+      CFS_LOG: join(place, 'log'),
+      CFS_GIVE_UP_SECONDS: '1000000',
+      ...environment,
+    },
+  });
+  closeSync(parked);
+  supervisor = child;
+  ended = once(child, 'exit');
+  return child.stdio[3] as Socket;
+}
+
+/** Starts the script for a server that dies at once. */
+const startAfterDeath = (...how: Parameters<typeof start>): void => void start(...how).destroy();
+
+/** Resolves with the exit status of the script, or the signal that ended it. */
+async function end(): Promise<unknown> {
+  const [status, signal] = await ended;
+  return signal ?? status;
+}
+
+/** deaths and status of each server that was started. */
+const handedOver = (): (readonly [deaths: string, status: string])[] =>
+  readLines('started').map((line) => {
+    const [, deaths = '', status = ''] = /^deaths=(\S*) status=(\S*)/.exec(line) ?? [];
+    return [deaths, status];
+  });
+
+const pauses = (): string[] => readLines('calls').flatMap((line) => /^sleep (.*)/.exec(line)?.[1] ?? []);
+const unmounts = (): string[] => readLines('calls').filter((line) => /mount/.test(line));
+
+describe('cfs-supervisor', () => {
+  test.each(['at once', 'when the script reads'])('ends where the server says "end", %s', async (when) => {
+    const pipe = start(['exit 0']);
+    if (when !== 'at once') await once(supervisor as ChildProcess, 'spawn');
+    pipe.end('end\n');
+    expect(await end()).toBe(0);
+    expect(readLines('started')).toEqual([]);
+    expect(unmounts()).toEqual([]);
+  });
+
+  test('starts a server where the first one dies without that, and ends with the last that ends well', async () => {
+    const pipe = start(['exit 3', 'kill -9 $$', 'exit 0']);
+    pipe.end('en');
+    expect(await end()).toBe(0);
+    expect(handedOver()).toEqual([
+      ['1', ''],
+      ['2', '3'],
+      ['3', '137'],
+    ]);
+    const { pid } = supervisor as ChildProcess;
+    expect(readLines('started')[0]).toBe(`deaths=1 status= supervisor=${pid} answered=USR1 fds=45 args=one two words`);
+    expect(unmounts()).toEqual([]);
+  });
+
+  test('makes longer and longer pauses after deaths in a row', async () => {
+    startAfterDeath([...Array(9).fill('exit 1'), 'exit 0']);
+    expect(await end()).toBe(0);
+    expect(pauses()).toEqual(['0.1', '0.2', '0.5', '1', '2', '5', '5', '5']);
+    expect(readLines('log')).toEqual([
+      expect.stringMatching(/^\S+Z cfs-supervisor\[\d+\]: \/mnt\/a b: two servers ended/),
+    ]);
+  });
+
+  test('begins to count anew after a server that answered and lived for a second', async () => {
+    const lived = 'answer; PATH=/usr/bin:/bin sleep 1.1; exit 4';
+    startAfterDeath(['exit 1', 'exit 2', lived, 'exit 0']);
+    expect(await end()).toBe(0);
+    expect(handedOver().map(([deaths]) => deaths)).toEqual(['1', '2', '3', '1']);
+    expect(handedOver()[3]).toEqual(['1', '4']);
+  });
+
+  test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+    'passes %s on as SIGTERM, and ends with the server',
+    async (signal) => {
+      startAfterDeath(["trap 'echo stopped >stopped; exit 0' TERM; serve"]);
+      await until('it serves', () => readLines('serving.1').length > 0);
+      supervisor?.kill(signal);
+      expect(await end()).toBe(0);
+      expect(readLines('stopped')).toEqual(['stopped']);
+      expect(unmounts()).toEqual([]);
+    },
+  );
+
+  test('starts no other server after SIGTERM, however the last one ends', async () => {
+    startAfterDeath(["trap 'exit 3' TERM; serve"]);
+    await until('it serves', () => readLines('serving.1').length > 0);
+    supervisor?.kill('SIGTERM');
+    expect(await end()).toBe(1);
+    expect(handedOver()).toHaveLength(1);
+  });
+
+  test('waits for a server that goes on after SIGTERM, and after it has answered again and again', async () => {
+    startAfterDeath(["trap 'answer; : >again' TERM; answer; serve; serve; exit 0"]);
+    await until('it serves', () => readLines('serving.1').length > 0);
+    supervisor?.kill('SIGTERM');
+    await until('the server has the signal', () => existsSync(join(place, 'again')));
+    supervisor?.kill('SIGUSR1');
+    expect(supervisor?.exitCode).toBeNull();
+    process.kill(Number(readLines('serving.1')[0]), 'SIGKILL');
+    expect(await end()).toBe(1);
+    expect(handedOver()).toHaveLength(1);
+  });
+
+  test('does not give up before its time, however many servers die', async () => {
+    startAfterDeath([...Array(20).fill('exit 1'), 'exit 0']);
+    expect(await end()).toBe(0);
+    expect(handedOver()).toHaveLength(21);
+  });
+
+  test('gives up after its time when eight servers in a row died before they answered', async () => {
+    startAfterDeath(['exit 1', 'exit 1', 'answer; exit 2', 'exit 1'], { CFS_GIVE_UP_SECONDS: '0' });
+    expect(await end()).toBe(1);
+    expect(handedOver()).toHaveLength(3 + 8);
+    expect(readLines('log').at(-1)).toMatch(
+      /8 servers ended before they answered, in \d+ s, the last with status 1: given up/,
+    );
+  });
+
+  test('writes to syslog where there is no file for its log', async () => {
+    startAfterDeath(['exit 1'], { CFS_GIVE_UP_SECONDS: '0', CFS_LOG: '' });
+    expect(await end()).toBe(1);
+    const lines = readLines('calls').filter((line) => line.startsWith('logger'));
+    expect(lines).toEqual([expect.stringContaining('two servers ended'), expect.stringContaining('given up')]);
+  });
+});
+
+describe('the mount that cfs-supervisor takes away when it gives up', () => {
+  const ROOT = '1 2 0:1 / / rw - tmpfs none rw';
+  const giveUp = async (mountpoint?: string): Promise<string[]> => {
+    startAfterDeath(['exit 1'], { CFS_GIVE_UP_SECONDS: '0' }, mountpoint);
+    expect(await end()).toBe(1);
+    return unmounts();
+  };
+
+  test('is the one that it looked after', async () => {
+    mounts(ROOT, `3 1 ${DEVICE} / /mnt/a\\040b ro - fuse.cfs x ro`);
+    expect(await giveUp()).toEqual(['umount -l /mnt/a b']);
+  });
+
+  test('is taken away by fusermount3 where umount may not', async () => {
+    stub('umount', 1);
+    mounts(ROOT, `3 1 ${DEVICE} / /mnt/a\\040b ro - fuse.cfs x ro`);
+    expect(await giveUp()).toEqual(['umount -l /mnt/a b', 'fusermount3 -uz -- /mnt/a b']);
+  });
+
+  test('is left alone where another lies on top of it, or it has gone', async () => {
+    mounts(ROOT, `3 1 ${DEVICE} / /mnt/a\\040b ro - fuse.cfs x ro`, '4 3 0:78 / /mnt/a\\040b rw - tmpfs none rw');
+    expect(await giveUp()).toEqual([]);
+    mounts(ROOT, '4 1 0:78 / /mnt/a\\040b rw - tmpfs none rw');
+    expect(await giveUp()).toEqual([]);
+  });
+
+  test('is found where a directory above it was renamed', async () => {
+    mounts(ROOT, `3 1 ${DEVICE} / /new\\134name/a\\040b ro - fuse.cfs x ro`);
+    expect(await giveUp()).toEqual(['umount -l /new\\name/a b']);
+  });
+
+  test('is the one at its place where it is bound to others, too', async () => {
+    const bound = (point: string): string => `3 1 ${DEVICE} / ${point} ro - fuse.cfs x ro`;
+    mounts(ROOT, bound('/before'), bound('/mnt/a\\040b'), bound('/after'));
+    expect(await giveUp()).toEqual(['umount -l /mnt/a b']);
+  });
+});
