@@ -54,8 +54,11 @@ export class Supervisor {
   #pipe = -1;
   /** Process id of the script where it started this process. */
   #parent = -1;
-  #began = 0;
+  /** By the monotonic clock; the script of a parent has lived longer than this process. */
+  #began = Number.NEGATIVE_INFINITY;
   #short = 0;
+  /** The last one could not be started. */
+  #isFailing = false;
   #dismissed = false;
 
   /**
@@ -113,11 +116,7 @@ export class Supervisor {
   tellAnswered(): void {
     const signal = process.env[ANSWERED];
     if (signal === undefined || this.#parent !== process.ppid) return;
-    try {
-      process.kill(this.#parent, `SIG${signal}`);
-    } catch {
-      // it has just been killed: the next one is started by this process
-    }
+    this.#signalParent(`SIG${signal}`);
   }
 
   /** Tells that the mount has ended as it should: nobody is to take over. */
@@ -127,9 +126,26 @@ export class Supervisor {
     // before all else: the script takes its time, and whoever unmounts may want the store's file system next
     unpark(this.#ends[1]);
     const word = Buffer.from('end\n');
-    if (this.#pipe >= 0) write(this.#pipe, word, word.length);
-    // whatever status this process ends with
-    else if (this.#parent === process.ppid) process.kill(this.#parent, 'SIGKILL');
+    if (this.#pipe >= 0) {
+      write(this.#pipe, word, word.length);
+      this.#closePipe();
+    } else if (this.#parent === process.ppid) {
+      // whatever status this process ends with
+      this.#signalParent('SIGKILL');
+    }
+  }
+
+  #closePipe(): void {
+    if (this.#pipe >= 0) closeSync(this.#pipe);
+    this.#pipe = -1;
+  }
+
+  #signalParent(signal: string): void {
+    try {
+      process.kill(this.#parent, signal);
+    } catch {
+      // it has just been killed: where the mount goes on, this process starts the next one
+    }
   }
 
   #start(): void {
@@ -147,43 +163,57 @@ export class Supervisor {
         // node would write another name for one that is not UTF-8; the script then takes syslog
         env: { ...process.env, ...(logFile === undefined || hasEscapes(logFile) ? {} : { [LOG_FILE]: logFile }) },
       });
-      child.on('error', (error) => this.#log(`nobody will take over where this server dies: ${error.message}`));
+      child.on('error', (error) => this.#notStarted(error));
+      child.once('spawn', () => {
+        this.#isFailing = false;
+      });
       child.once('exit', () => this.#startAnother());
       child.unref();
     } finally {
       closeSync(theirs);
     }
     this.#pipe = own;
-    this.#began = Date.now();
+    this.#began = performance.now();
   }
 
   #startAnother(): void {
     if (this.#dismissed) return;
-    if (this.#pipe >= 0) closeSync(this.#pipe);
-    this.#pipe = -1;
-    this.#short = Date.now() - this.#began < this.#program.longMs ? this.#short + 1 : 0;
+    this.#closePipe();
+    this.#short = performance.now() - this.#began < this.#program.longMs ? this.#short + 1 : 0;
     if (this.#short <= MOST_SHORT) {
       this.#startNow();
       return;
     }
     if (this.#short === MOST_SHORT + 1) {
       this.#log(
-        `${MOST_SHORT} supervisors died at once: until one lives, nobody will take over where this server dies`,
+        `${this.#short} supervisors died at once: until one lives, nobody will take over where this server dies`,
       );
     }
-    // its file may be gone for as long as the program is installed anew
+    this.#startLater();
+  }
+
+  /** Its file may be gone for as long as the program is installed anew, or there may be no room for a process. */
+  #startLater(): void {
     setTimeout(() => this.#startNow(), this.#program.pauseMs).unref();
+  }
+
+  #notStarted(error: unknown): void {
+    if (!this.#isFailing)
+      this.#log(`until a supervisor starts, nobody will take over where this server dies: ${reasonOf(error)}`);
+    this.#isFailing = true;
+    this.#closePipe();
+    if (!this.#dismissed) this.#startLater();
   }
 
   #startNow(): void {
     if (this.#dismissed) return;
     try {
       this.#start();
-      if (this.#short <= MOST_SHORT) this.#log('the supervisor of this server died: another was started');
+      if (this.#short <= MOST_SHORT && !this.#isFailing) {
+        this.#log('the supervisor of this server died: another was started');
+      }
     } catch (error) {
-      this.#log(
-        `the supervisor of this server died, and nobody will take over where this server dies: ${reasonOf(error)}`,
-      );
+      this.#notStarted(error);
     }
   }
 }
