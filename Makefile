@@ -18,9 +18,10 @@ demo: ## pack a directory (SRC=DIR), mount it, compare, kill the server, show a 
 	@$(MAKE) --no-print-directory build
 	@scripts/demo $(if $(SRC),"$(SRC)")
 
-test: build ## every test, with real mounts; some: TESTS=test/unit/base, or `npx vitest run --project unit test/unit/base`
+test: build ## every test, with real mounts, and the unit tests as an ordinary user first; some: TESTS=test/unit/base, or `npx vitest run --project unit test/unit/base`
 	@scripts/setup test
 	@scripts/check-fuse
+	@scripts/unit-as-user $(TESTS)
 	@npx vitest run $(TESTS)
 
 unit: setup ## the unit tests, no mounts and no build: the fast loop (TESTS=… for some)

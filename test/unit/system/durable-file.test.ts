@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { EISDIR, errnoOf } from '../../../src/base/errno.ts';
 import { replaceFile } from '../../../src/system/durable-file.ts';
+import { isRoot } from '../../support/root.ts';
 import { useScratch } from '../store/scratch.ts';
 
 const at = useScratch();
@@ -58,7 +59,7 @@ describe('replaceFile()', () => {
     expect(readdirSync(directory)).toEqual(['taken']);
   });
 
-  test('keeps mode, owner and group of what was there', () => {
+  test.runIf(isRoot)('keeps mode, owner and group of what was there', () => {
     const path = freshPath();
     writeFileSync(path, 'old');
     chownSync(path, 61001, 61000);
@@ -80,7 +81,7 @@ describe('replaceFile()', () => {
     expect(before[0]).toContain('user:61001:r--');
   });
 
-  test('gives another group no more than everybody has, where a user cannot keep the group', () => {
+  test.runIf(isRoot)('gives another group no more than everybody has, where a user cannot keep the group', () => {
     const directory = freshPath();
     mkdirSync(directory);
     chmodSync(directory, 0o777);
