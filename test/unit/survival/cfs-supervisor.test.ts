@@ -19,10 +19,23 @@ for fd in 3 4 5; do [ -e /proc/$$/fd/$fd ] && fds=$fds$fd; done
 echo "deaths=$CFS_DEATHS status=$CFS_STATUS supervisor=$CFS_SUPERVISOR answered=$CFS_ANSWERED fds=$fds args=$*" >>started
 n=$(wc -l <started)
 answer() { kill -USR1 $CFS_SUPERVISOR; }
-# until somebody writes into its pipe, or a signal comes
-serve() { [ -e pipe.$n ] || mkfifo pipe.$n; echo $$ >serving.$n.new; mv serving.$n.new serving.$n; read -r word <>pipe.$n; }
+serve() { exec "$NODE" serving.mjs $n "$1"; }
 plan=$(sed -n "$n"p plan)
 eval "\${plan:-$(tail -n 1 plan)}"
+`;
+
+/** A server that is there until SIGTERM comes, and exits with the status that it has for that, or stays and answers again. */
+const SERVING = `
+import { renameSync, writeFileSync } from 'node:fs';
+const [number, end] = process.argv.slice(2);
+process.on('SIGTERM', () => {
+  writeFileSync('stopped', '');
+  if (end !== 'stay') process.exit(Number(end));
+  process.kill(Number(process.env.CFS_SUPERVISOR), 'SIGUSR1');
+});
+setInterval(() => undefined, 1_000_000);
+writeFileSync('new', process.pid + '\\n');
+renameSync('new', 'serving.' + number);
 `;
 
 /** A program that only writes down how it was called. */
@@ -43,6 +56,7 @@ beforeEach(() => {
   place = at(`place${count++}`);
   mkdirSync(join(place, 'bin'), { recursive: true });
   writeFileSync(join(place, 'server'), SERVER);
+  writeFileSync(join(place, 'serving.mjs'), SERVING);
   mounts('1 2 0:1 / / rw - tmpfs none rw');
   // a pause ends at once; nothing is unmounted
   for (const name of ['sleep', 'umount', 'fusermount3', 'logger']) stub(name);
@@ -76,6 +90,7 @@ function start(plan: readonly string[], environment: NodeJS.ProcessEnv = {}, mou
     stdio: ['ignore', 'ignore', 'ignore', 'pipe', parked, parked],
     env: {
       PATH: `${join(place, 'bin')}:${process.env['PATH']}`,
+      NODE: process.execPath,
       CFS_LOG: join(place, 'log'),
       CFS_GIVE_UP_SECONDS: '1000000',
       ...environment,
@@ -150,17 +165,17 @@ describe('cfs-supervisor', () => {
   test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
     'passes %s on as SIGTERM, and ends with the server',
     async (signal) => {
-      startAfterDeath(["trap 'echo stopped >stopped; exit 0' TERM; serve"]);
+      startAfterDeath(['serve 0']);
       await until('it serves', () => readLines('serving.1').length > 0);
       supervisor?.kill(signal);
       expect(await end()).toBe(0);
-      expect(readLines('stopped')).toEqual(['stopped']);
+      expect(existsSync(join(place, 'stopped'))).toBe(true);
       expect(unmounts()).toEqual([]);
     },
   );
 
   test('starts no other server after SIGTERM, however the last one ends', async () => {
-    startAfterDeath(["trap 'exit 3' TERM; serve"]);
+    startAfterDeath(['serve 3']);
     await until('it serves', () => readLines('serving.1').length > 0);
     supervisor?.kill('SIGTERM');
     expect(await end()).toBe(1);
@@ -168,15 +183,27 @@ describe('cfs-supervisor', () => {
   });
 
   test('waits for a server that goes on after SIGTERM, and after it has answered again and again', async () => {
-    startAfterDeath(["trap 'answer; : >again' TERM; answer; serve; serve; exit 0"]);
+    startAfterDeath(['answer; serve stay']);
     await until('it serves', () => readLines('serving.1').length > 0);
     supervisor?.kill('SIGTERM');
-    await until('the server has the signal', () => existsSync(join(place, 'again')));
+    await until('the server has the signal', () => existsSync(join(place, 'stopped')));
     supervisor?.kill('SIGUSR1');
     expect(supervisor?.exitCode).toBeNull();
     process.kill(Number(readLines('serving.1')[0]), 'SIGKILL');
     expect(await end()).toBe(1);
     expect(handedOver()).toHaveLength(1);
+  });
+
+  test('knows the status of a server that ends as soon as it has sent its signal', async () => {
+    for (let i = 0; i < 20; i++) {
+      const first = handedOver().length;
+      startAfterDeath([...Array(first).fill(''), 'answer; exit 5', 'answer; exit 0']);
+      expect(await end()).toBe(0);
+      expect(handedOver().slice(first)).toEqual([
+        ['1', ''],
+        [expect.stringMatching(/[12]/), '5'],
+      ]);
+    }
   });
 
   test('does not give up before its time, however many servers die', async () => {
