@@ -1,0 +1,251 @@
+/** The library: what it reads, what it refuses, and that it leaves the process of its user alone. */
+import { mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import {
+  CfsError,
+  checkRepository,
+  collectGarbage,
+  diffImages,
+  type ImageEntry,
+  listImages,
+  openImage,
+  pack,
+  unmount,
+  unregisterImage,
+} from '../../src/index.ts';
+import { useScratch } from './harness.ts';
+import { run } from './run.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const scratch = useScratch();
+const BIG = Buffer.from(Array.from({ length: 200_000 }, (_, i) => (i * 7) % 251));
+
+let source: string;
+let image: string;
+const store = scratch.at('library-store');
+
+const failureOf = async (work: () => unknown): Promise<CfsError> => {
+  try {
+    await work();
+  } catch (error) {
+    expect(error).toBeInstanceOf(CfsError);
+    return error as CfsError;
+  }
+  throw new Error('it did not fail');
+};
+
+beforeAll(async () => {
+  source = scratch.directory('source');
+  image = scratch.at('tree.cfs');
+  mkdirSync(join(source, 'dir/deep'), { recursive: true });
+  writeFileSync(join(source, 'big'), BIG);
+  writeFileSync(join(source, 'dir/small'), 'small');
+  writeFileSync(join(source, 'dir/empty'), '');
+  writeFileSync(Buffer.from(join(source, 'dir/\xff'), 'latin1'), 'name');
+  symlinkSync('small', join(source, 'dir/link'));
+  const { files } = await pack(source, image, { repository: store });
+  expect(files).toBe(4);
+});
+
+describe('an image', () => {
+  test('is walked in path order, all of it or a part', () => {
+    const opened = openImage(image);
+    const paths = (entries: Iterable<ImageEntry>): string[] => [...entries].map(({ path }) => path);
+    const dir = ['/dir/deep', '/dir/empty', '/dir/link', '/dir/small', '/dir/\udcff'];
+    expect(paths(opened.walk())).toEqual(['/', '/big', '/dir', ...dir]);
+    expect(paths(opened.walk('dir/'))).toEqual(['/dir', ...dir]);
+    expect(paths(opened.list('//dir'))).toEqual(dir);
+    expect(paths(opened.walk('/big'))).toEqual(['/big']);
+    expect(paths(opened.list('/dir/deep'))).toEqual([]);
+  });
+
+  test('says of each name what lstat(2) would', () => {
+    const opened = openImage(image);
+    const link = opened.lookup('/dir/link') as ImageEntry;
+    expect([link.type, Buffer.from(link.target ?? []).toString(), link.digest]).toEqual([
+      'symlink',
+      'small',
+      undefined,
+    ]);
+    expect(opened.lookup('big')).toMatchObject({ type: 'file', size: BIG.length, links: 1, path: '/big' });
+    expect(opened.lookup('/big')?.digest).toMatch(/^[0-9a-f]{64}$/);
+    expect(opened.lookup(Buffer.from('/dir/\xff', 'latin1'))?.size).toBe(4);
+    expect(opened.lookup('/dir/\udcff')?.size).toBe(4);
+    for (const path of ['/nothing', '/big/', '/big/x', '/dir/small/..']) expect(opened.lookup(path)).toBeUndefined();
+  });
+
+  test('is refused where it is another one than was asked for', async () => {
+    const { id, verityDigest } = openImage(image);
+    expect(openImage(image, { digest: verityDigest }).id).toBe(id);
+    expect((await failureOf(() => openImage(image, { digest: '0'.repeat(64) }))).kind).toBe('image');
+    expect((await failureOf(() => openImage(image, { keys: [] }))).message).toContain('it is not signed');
+    expect((await failureOf(() => openImage('/a\udcff'))).message).toContain('paths must be UTF-8');
+    expect((await failureOf(() => openImage(''))).kind).toBe('usage');
+  });
+});
+
+describe('readFile()', () => {
+  const opened = () => openImage(image, { repositories: [store] });
+
+  test('reads whole files and parts of them', () => {
+    const tree = opened();
+    expect(tree.readFile('/big').equals(BIG)).toBe(true);
+    for (const [offset, length] of [
+      [0, 1],
+      [65_535, 2],
+      [65_536, 65_536],
+      [199_999, 10],
+      [200_000, 1],
+      [300_000, 5],
+      [1, 0],
+    ] as const) {
+      const part = tree.readFile('big', { offset, length });
+      expect(part.equals(BIG.subarray(offset, offset + length)), `${offset} ${length}`).toBe(true);
+    }
+    expect(tree.readFile('/dir/small', { offset: 2 }).toString()).toBe('all');
+    expect(tree.readFile('/dir/empty').length).toBe(0);
+    tree.close();
+    expect(tree.readFile('/big', { length: 3 }).equals(BIG.subarray(0, 3))).toBe(true);
+    tree.close();
+  });
+
+  test('refuses what is no file, and ranges that are none', async () => {
+    const tree = opened();
+    expect((await failureOf(() => tree.readFile('/dir'))).message).toMatch(
+      /Cannot read \/dir of image .*not a regular/,
+    );
+    expect((await failureOf(() => tree.readFile('/none'))).message).toContain('there is no such path in it');
+    for (const range of [{ offset: -1 }, { length: -1 }, { offset: 0.5 }, { length: Number.NaN }])
+      expect((await failureOf(() => tree.readFile('/big', range))).kind).toBe('usage');
+  });
+
+  test('says each time why there is no good copy, and returns none of a bad one', async () => {
+    const bare = openImage(image);
+    for (let i = 0; i < 2; i++) {
+      const error = await failureOf(() => bare.readFile('/big'));
+      expect(error).toMatchObject({ kind: 'store', hint: 'Open the image with `repositories`.' });
+      expect(error.message).toMatch(/\/big: object [0-9a-f]{64}: no repository was given/);
+    }
+    const digest = bare.lookup('/big')?.digest as string;
+    const object = join(store, 'objects', digest.slice(0, 2), digest.slice(2));
+    renameSync(object, `${object}-away`);
+    try {
+      writeFileSync(object, Buffer.from(BIG).fill(0, 100_000, 100_001));
+      const tree = opened();
+      expect(tree.readFile('/big', { length: 60_000 }).equals(BIG.subarray(0, 60_000))).toBe(true);
+      expect((await failureOf(() => tree.readFile('/big'))).message).toContain('its content is corrupted');
+      truncateSync(object, 10);
+      expect((await failureOf(() => opened().readFile('/big'))).message).toContain('it is truncated');
+      expect([...opened().missing()]).toEqual([{ digest, size: BIG.length }]);
+    } finally {
+      renameSync(`${object}-away`, object);
+    }
+    expect([...opened().missing()]).toEqual([]);
+  });
+});
+
+describe('diffImages()', () => {
+  test('has the entries of both images', async () => {
+    const other = scratch.at('other.cfs');
+    writeFileSync(join(source, 'dir/small'), 'other');
+    writeFileSync(join(source, 'dir/new'), '');
+    await pack(source, other, { repository: store });
+    const changes = [...diffImages(image, openImage(other))];
+    expect(changes.map(({ kind, path }) => `${kind} ${path}`)).toContain('added /dir/new');
+    const changed = changes.find(({ path }) => path === '/dir/small');
+    expect(changed).toMatchObject({ kind: 'changed', what: expect.arrayContaining(['content']), below: 0 });
+    expect(changed?.old?.size).toBe(changed?.new?.size);
+    const signal = AbortSignal.abort();
+    expect((await failureOf(() => [...diffImages(image, other, { signal })])).kind).toBe('interrupted');
+  });
+});
+
+describe('work on a repository', () => {
+  test('ends where its signal is aborted, and leaves no image', async () => {
+    const signal = AbortSignal.abort();
+    const never = scratch.at('never.cfs');
+    const work = [
+      () => pack(source, never, { repository: store, signal }),
+      () => collectGarbage(store, { signal }),
+      () => checkRepository(store, { signal }),
+    ];
+    for (const each of work) expect((await failureOf(each)).kind).toBe('interrupted');
+    const controller = new AbortController();
+    const stopped = pack(source, never, {
+      repository: store,
+      rehash: true,
+      signal: controller.signal,
+      onProgress: () => controller.abort(),
+    });
+    expect((await failureOf(() => stopped)).kind).toBe('interrupted');
+    expect(readdirSync(scratch.at('.'))).not.toContain('never.cfs');
+  });
+
+  test('is refused, with words for a program, where nothing keeps an object', async () => {
+    for (const { id } of listImages(store)) expect(await unregisterImage(store, id)).toBe(true);
+    expect(await failureOf(() => collectGarbage(store, { minAgeMs: 0 }))).toMatchObject({
+      kind: 'usage',
+      hint: '`keepNone` deletes all objects.',
+    });
+    expect((await collectGarbage(store, { keep: [image], minAgeMs: 0 })).kept.objects).toBeGreaterThan(0);
+    expect((await checkRepository(store)).damaged).toEqual([]);
+    expect((await failureOf(() => unregisterImage(store, '../../x'))).kind).toBe('usage');
+    expect((await failureOf(() => unmount(scratch.directory('no-mount')))).hint).toContain('`listMounts`');
+  });
+});
+
+const PROGRAM = `
+import fs from 'node:fs';
+const look = () => ({
+  functions: Object.values(fs),
+  cwd: [process.cwd, process.cwd()],
+  title: process.title,
+  umask: process.umask(),
+  listeners: process.eventNames().map((name) => [name, process.listenerCount(name)]),
+  arguments: [...process.argv],
+  environment: { ...process.env },
+});
+const open = () => fs.readdirSync('/proc/self/fd').length;
+const before = look();
+const { pack, openImage, mount, mountInBackground, unmount, collectGarbage, checkRepository } = await import('cfs');
+const [source, image, repository, mnt] = process.argv.slice(2);
+const work = async () => {
+  await pack(source, image, { repository });
+  const read = openImage(image, { repositories: [repository] });
+  const content = read.readFile('/big');
+  read.close();
+  await collectGarbage(repository);
+  await checkRepository(repository);
+  const mounted = await mount(image, mnt, { repositories: [repository] });
+  const through = await fs.promises.readFile(mnt + '/big');
+  await mounted.unmount();
+  await mountInBackground(image, mnt, { repositories: [repository] });
+  const behind = await fs.promises.readFile(mnt + '/big');
+  await unmount(mnt);
+  if (!content.equals(through) || !content.equals(behind)) throw new Error('another content');
+};
+await work();
+const files = open();
+await work();
+if (open() > files) throw new Error('files were left open: ' + files + ' and ' + open());
+const after = look();
+const changed = Object.keys(before).filter((key) => {
+  const [a, b] = [before[key], after[key]];
+  return key === 'functions' ? a.some((f, i) => f !== b[i]) : JSON.stringify(a) !== JSON.stringify(b);
+});
+if (before.cwd[0] !== after.cwd[0]) changed.push('process.cwd');
+process.stdout.write(JSON.stringify(changed));
+`;
+
+test('nothing of the process is changed, and nothing is left open', async () => {
+  const program = scratch.directory('effects');
+  const mnt = scratch.directory('effects-mnt');
+  mkdirSync(join(program, 'node_modules'));
+  symlinkSync(ROOT, join(program, 'node_modules/cfs'));
+  writeFileSync(join(program, 'program.mjs'), PROGRAM);
+  const words = [join(program, 'program.mjs'), source, scratch.at('effects.cfs'), store, mnt];
+  const { status, stdout, stderr } = await run([process.execPath, ...words]);
+  expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '[]', stderr: '' });
+  expect(readFileSync(scratch.at('effects.cfs')).length).toBeGreaterThan(0);
+});
