@@ -1,5 +1,5 @@
-/** The examples of the library, as a program of somebody else would have them: type-checked and run. */
-import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+/** The examples of the library and its page, as a program of somebody else would have them: type-checked and run. */
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { DECLARATIONS, exportsOf } from '../support/library-examples.ts';
@@ -13,12 +13,13 @@ const program = scratch.at('program');
 const srv = scratch.at('srv');
 const mnt = scratch.at('mnt');
 
-const examples = exportsOf('src/index.ts').map((name, i) => ({
-  name,
+const page = readFileSync(join(ROOT, 'docs/library.md'), 'utf8');
+
+const examples = [
+  ...exportsOf('src/index.ts').map((name) => ({ name, text: DECLARATIONS.get(name)?.example ?? '' })),
+  ...[...page.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, text = ''], i) => ({ name: `docs-${i}`, text })),
   // some names differ in case alone
-  file: `${i}-${name}`,
-  text: DECLARATIONS.get(name)?.example ?? '',
-}));
+].map((example, i) => ({ ...example, file: `${i}-${example.name}` }));
 
 const inScratch = (text: string): string => text.replaceAll("'/srv/", `'${srv}/`).replace(/'\/mnt(?=['/])/g, `'${mnt}`);
 
@@ -40,17 +41,24 @@ beforeAll(async () => {
   writeFileSync(join(program, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.ts'] }));
   for (const { file, text } of examples) writeFileSync(join(program, `${file}.ts`), inScratch(text));
   mkdirSync(join(srv, 'rootfs/etc'), { recursive: true });
-  writeFileSync(join(srv, 'rootfs/etc/hostname'), 'content '.repeat(1000));
+  mkdirSync(join(srv, 'rootfs/usr/bin'), { recursive: true });
+  for (const name of ['etc/hostname', 'usr/bin/env']) {
+    writeFileSync(join(srv, 'rootfs', name), 'content '.repeat(1000));
+  }
   const pack = (image: string): Promise<unknown> =>
     scratch.tool('cfs-mkimage', ['--quiet', '--store', join(srv, 'store'), join(srv, 'rootfs'), join(srv, image)]);
   await pack('rootfs.cfs');
   writeFileSync(join(srv, 'rootfs/etc/new'), 'new '.repeat(1000));
   await pack('newer.cfs');
+  copyFileSync(join(srv, 'rootfs.cfs'), join(srv, 'old.cfs'));
+  copyFileSync(join(srv, 'newer.cfs'), join(srv, 'new.cfs'));
+  await scratch.tool('cfs-repo', ['init', join(srv, 'copy')]);
   await succeed([process.execPath, join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', program]);
 });
 
 test('are all there', () => {
   expect(examples.filter(({ text }) => text === '')).toEqual([]);
+  expect(examples.filter(({ name }) => name.startsWith('docs-')).length).toBeGreaterThan(5);
   expect(readdirSync(join(program, 'out')).sort()).toEqual(examples.map(({ file }) => `${file}.js`).sort());
 });
 
