@@ -6,7 +6,7 @@ import type { ReadingEvents } from '../fs/reading-events.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { SourceRecord } from '../mount-info/source-record.ts';
 import type { ContentSource } from '../objects/content-source.ts';
-import type { LocalRepository } from '../store/local-repository.ts';
+import type { Repository } from '../objects/repository.ts';
 import { contentsOf } from './contents.ts';
 import type { Counters } from './counters.ts';
 import { MountIdentity } from './mount-identity.ts';
@@ -28,9 +28,9 @@ export function servedFilesystem(
   tell?: ReadingEvents['tell'],
 ): ImageFilesystem {
   const { verify, objectState, sources, record } = served;
-  const repositories = repositoriesOf(served, tables);
+  const repositories: readonly Repository[] = repositoriesOf(served, tables);
   const contents = contentsOf(tables, repositories, verify, objectState, log, (repository, outcome) =>
-    counters.repository(repositories.indexOf(repository as LocalRepository), outcome),
+    counters.repository(repositories.indexOf(repository), outcome),
   );
   const memory = new ProblemMemory(served.problems);
   const topology = new Topology(tables, repositories, verificationOf(contents, served), ({ index }) => {

@@ -107,6 +107,13 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   'cfs-info mounts': () => mounted(() => info('mounts')),
   'cfs-info sources': () => mounted((path) => info('sources', path)),
   'cfs-info stats': () => mounted((path) => info('stats', path)),
+  'cfs-info log': async () => {
+    const empty = scratch.directory('empty');
+    await repo('init', empty);
+    const { path } = await scratch.mount(newer, { repos: [empty] });
+    expect(() => readFileSync(join(path, 'file'))).toThrow('EIO');
+    return info('log', path);
+  },
   'cfs-info where': () => mounted((path) => info('where', join(path, 'file'))),
   'cfs-info handle': () => mounted((path) => info('handle', join(path, 'file'))),
   'cfs-info open-handle': () =>
@@ -127,6 +134,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   },
   'cfs-repo seal': () => repo('seal', scratch.store),
   'cfs-checkpoint prepare': () => mounted((path) => prepared(path, scratch.at('dump-1'))),
+  'cfs-checkpoint release': () => command('cfs-checkpoint', 'release', '-D', scratch.directory('no-dump')),
   'cfs-checkpoint check': () =>
     mounted(async (path) => {
       await prepared(path, scratch.at('dump-2'));
@@ -137,6 +145,15 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
 
 test('the table has the commands that are run here, and no others', () => {
   expect(ROWS.map((row) => row.command)).toEqual(Object.keys(RUNS));
+});
+
+test.each(['cfs-info', 'cfs-repo', 'cfs-checkpoint'])('the table has each command of %s', async (tool) => {
+  const { stdout } = await scratch.tool(tool, ['--help']);
+  const list = /^Commands:\n((?: .*\n)+)/m.exec(stdout)?.[1] ?? '';
+  const commands = [...list.matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => `${tool} ${name}`);
+  expect(commands.length).toBeGreaterThan(1);
+  const known = ROWS.map((row) => row.command);
+  expect(commands.filter((name) => !name.endsWith(' help') && !known.includes(name))).toEqual([]);
 });
 
 test.each(ROWS)('$command prints one $value with the keys of the table', async ({ command: name, value, keys }) => {

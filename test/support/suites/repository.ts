@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { digestContent, HASH_ALGORITHMS } from '../../../src/base/digest.ts';
 import { EBADF, ENOENT, type Errno, errnoOf, isErrno } from '../../../src/base/errno.ts';
 import type { Repository } from '../../../src/objects/repository.ts';
+import { emptyFileVersion, fileVersionOf } from '../../../src/system/file-status.ts';
 
 /** A repository, and hands on what it holds that readers do not have. */
 export interface RepositoryFixture {
@@ -65,6 +66,24 @@ export function describeRepository(name: string, create: () => RepositoryFixture
       const { digest } = fresh();
       expect(fixture.repository.open(digest)).toBe(ENOENT);
       expect(fixture.repository.size(digest)).toBe(ENOENT);
+    });
+
+    test.each(['status', 'glance'] as const)('%s() gives what a stat of the open object gives', (method) => {
+      const { digest } = stored();
+      const [there, open] = [emptyFileVersion(), emptyFileVersion()];
+      expect(fixture.repository[method](digest, there)).toBe(0);
+      const fd = fixture.repository.open(digest) as number;
+      expect(fileVersionOf(fd, open)).toBe(0);
+      closeSync(fd);
+      expect(there).toEqual(open);
+      expect(there).toMatchObject({ isFile: true, size: 1000 });
+    });
+
+    test.each(['status', 'glance'] as const)('%s() gives ENOENT for an object that is not there', (method) => {
+      expect(fixture.repository[method](fresh().digest, emptyFileVersion())).toBe(ENOENT);
+      const { digest } = stored();
+      fixture.remove(digest);
+      expect(fixture.repository[method](digest, emptyFileVersion())).toBe(ENOENT);
     });
 
     test('an object that comes after it was asked for in vain is found', () => {

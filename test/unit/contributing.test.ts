@@ -1,0 +1,40 @@
+/** CONTRIBUTING.md against the sources: its table of switches, and the paths that it names. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+
+const ROOT = join(import.meta.dirname, '../..');
+const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
+
+const PAGE = read('CONTRIBUTING.md');
+
+/** Where switches are read or set. The corpus of the fuzzers is no text. */
+const files = ['src', 'tools', 'bench', 'libexec', 'scripts', 'test'].flatMap((top) =>
+  readdirSync(join(ROOT, top), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && !entry.parentPath.includes('test/fuzz/corpus'))
+    .map((entry) => join(entry.parentPath, entry.name)),
+);
+
+/** Names of include/cfs.h, or the beginnings of several. */
+const isOfHeader = (header: string, name: string): boolean => new RegExp(`\\b${name}`).test(header);
+
+test('the table of switches has all that the sources name, and no others', () => {
+  const header = read('include/cfs.h');
+  const named = new Set(
+    files.flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/\bCFS_[A-Z0-9_]+/g)].map(([name]) => name)),
+  );
+  const section = /^## Environment switches$([\s\S]*?)^## /m.exec(PAGE)?.[1] ?? '';
+  const rows = [...section.matchAll(/^\| ([^|]*)\|/gm)].flatMap(
+    ([, names = '']) => names.match(/CFS_[A-Z0-9_]+/g) ?? [],
+  );
+  expect([...new Set(rows)].sort()).toEqual([...named].filter((name) => !isOfHeader(header, name)).sort());
+});
+
+test('the files and folders that it names are there', () => {
+  const words = [...PAGE.matchAll(/`([\w./-]+)`|\]\(([\w./-]+)/g)].map(([, code, link]) => code ?? link ?? '');
+  // built, the kernel's, or a placeholder
+  const isElsewhere = (word: string): boolean => /NAME|^dist\/|^fs\/fuse\//.test(word);
+  const paths = words.filter((word) => /^[\w.-]+\//.test(word) && !isElsewhere(word));
+  expect(paths.length).toBeGreaterThan(30);
+  expect(paths.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
+});
