@@ -1,6 +1,7 @@
 /**
  * What a mount has done since its server started: numbers that each thread counts for itself in shared memory, so that
- * counting costs an addition, and that are added up when somebody asks.
+ * counting costs an addition, and that are added up when somebody asks. Each number has one writer, and no two numbers
+ * belong together, so plain stores do: who adds them up may miss what was counted just now, and no more.
  */
 import {
   EINVAL,
@@ -27,6 +28,11 @@ const ERRNOS = 256;
 const MISCELLANEOUS = 8;
 const BYTES_READ = 0;
 const SLOW = 1;
+/** Requests and errors whose numbers have no place of their own: of a kernel that is newer, or wrong. */
+const OTHER_REQUESTS = 2;
+const OTHER_ERRORS = 3;
+/** In place of a name. */
+export const OTHER = 'other';
 
 /**
  * What a healthy mount answers, too: that something is not there, is not of this kind, cannot be changed, or is not
@@ -69,13 +75,13 @@ export class Counters {
   }
 
   request(opcode: number): void {
-    this.#add(opcode < OPCODES ? opcode : 0);
+    this.#add(opcode < OPCODES ? opcode : OPCODES + ERRNOS + OTHER_REQUESTS);
   }
 
   /** A request that was answered with an error number. */
   error(errno: Errno): void {
     if (ANSWERS.has(errno)) return;
-    this.#add(OPCODES + Math.min(-errno, ERRNOS - 1));
+    this.#add(OPCODES + (-errno < ERRNOS ? -errno : ERRNOS + OTHER_ERRORS));
   }
 
   bytesRead(bytes: number): void {
@@ -101,7 +107,9 @@ export class Counters {
 export interface CounterTotals {
   /** By opcode; those that were asked for. */
   readonly requests: ReadonlyMap<number, number>;
-  /** By name: "EIO". Only what says that something is wrong. */
+  /** Those with an opcode that is not counted by itself. */
+  readonly otherRequests: number;
+  /** By name: "EIO", or OTHER. Only what says that something is wrong. */
   readonly errors: Readonly<Record<string, number>>;
   readonly bytesRead: number;
   readonly slow: number;
@@ -123,9 +131,12 @@ export function totalsOf({ buffer, repositories }: CounterMemory): CounterTotals
     const n = sum[OPCODES + errno] as number;
     if (n > 0) errors[errnoName(-errno as Errno)] = n;
   }
+  const otherErrors = sum[OPCODES + ERRNOS + OTHER_ERRORS] as number;
+  if (otherErrors > 0) errors[OTHER] = otherErrors;
   const at = OPCODES + ERRNOS + MISCELLANEOUS;
   return {
     requests,
+    otherRequests: sum[OPCODES + ERRNOS + OTHER_REQUESTS] as number,
     errors,
     bytesRead: sum[OPCODES + ERRNOS + BYTES_READ] as number,
     slow: sum[OPCODES + ERRNOS + SLOW] as number,

@@ -2,7 +2,7 @@
 
 import { opcodeName } from '../fuse/opcodes.ts';
 import type { VerifyMode } from '../objects/repository.ts';
-import { type CounterTotals, totalsOf } from './counters.ts';
+import { type CounterTotals, OTHER, totalsOf } from './counters.ts';
 import { type MountSource, verifyModeOf } from './mount-sources.ts';
 import { ProblemMemory } from './problem-memory.ts';
 import type { ServedImage } from './served-image.ts';
@@ -10,7 +10,7 @@ import type { ServedImage } from './served-image.ts';
 export interface MountStatistics {
   /** How many servers the mount had before this one; the numbers are those of this one. */
   readonly restarts: number;
-  /** By name, as "LOOKUP". */
+  /** By name, as "LOOKUP"; those with an opcode of which there is no count are "other". */
   readonly requests: Readonly<Record<string, number>>;
   /** Requests that failed, by the name of the error: not those that were answered that something is not there, or is not implemented. */
   readonly errors: Readonly<Record<string, number>>;
@@ -42,7 +42,10 @@ export function statisticsOf({ counters, sources, restarts, verify, problems }: 
   const totals: CounterTotals = totalsOf(counters);
   return {
     restarts,
-    requests: Object.fromEntries([...totals.requests].map(([opcode, n]) => [opcodeName(opcode), n])),
+    requests: {
+      ...Object.fromEntries([...totals.requests].map(([opcode, n]) => [opcodeName(opcode), n])),
+      ...(totals.otherRequests > 0 && { [OTHER]: totals.otherRequests }),
+    },
     errors: totals.errors,
     bytesRead: totals.bytesRead,
     slow: totals.slow,
