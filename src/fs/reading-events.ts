@@ -1,6 +1,12 @@
 /**
  * What the threads of a mount tell of its readers: a ring in shared memory. Telling costs next to nothing; who does
  * not keep up loses the oldest events, and who reads while one is written gets an old one. Both only make a guess worse.
+ *
+ * Why the one who follows sleeps through no opening but the few that `WAKE_EVERY` allows, nor through the end. It reads
+ * OPENED before it looks for events, and sleeps only while OPENED is what it read. An opening is written before it is
+ * counted: one that the look has missed is counted after the reading, so there is no sleep, or a notification follows.
+ * The end is written to OVER before it is counted, in the same way. That the value and the kind of an event are plain
+ * stores costs nothing but an old event, since neither is an address. test/unit/fs/reading-events.test.ts explores it.
  */
 
 /** A directory begins to be listed (its row), a name was looked up (its dirent), a file is opened for the first time (its row). */

@@ -43,7 +43,7 @@ export class ProblemMemory {
     this.#bytes = Buffer.from(memory, HEADER_WORDS * 4);
   }
 
-  /** Problems since the server started. */
+  /** Problems since the server started. One word, read without the mutex: it may be about to grow. */
   get total(): number {
     return this.#header[TOTAL] as number;
   }

@@ -1,5 +1,6 @@
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { allocateReadingEvents, type ReadingEvent, ReadingEvents } from '../../../src/fs/reading-events.ts';
+import { explore, loadStepwise, type Program, type Stepwise } from '../../support/interleavings.ts';
 
 /** Everything that was told, for one who comes when it is over. */
 function told(state: SharedArrayBuffer): [ReadingEvent, number][] {
@@ -45,5 +46,65 @@ describe('ReadingEvents', () => {
     new ReadingEvents(state).end();
     LAST = 0;
     expect(told(state)).toEqual([]);
+  });
+});
+
+describe('every interleaving of ReadingEvents', () => {
+  type Sink = Stepwise<[event: ReadingEvent, value: number], void>;
+  interface StepwiseEvents {
+    tell: Stepwise<[event: ReadingEvent, value: number], void>;
+    end: Stepwise<[], void>;
+    follow: Stepwise<[sink: Sink], void>;
+  }
+  interface StepwiseModule {
+    ReadingEvents: new (state: SharedArrayBuffer) => StepwiseEvents;
+    allocateReadingEvents: () => SharedArrayBuffer;
+  }
+  let module: StepwiseModule;
+  beforeAll(async () => {
+    const path = new URL('../../../src/fs/reading-events.ts', import.meta.url).pathname;
+    module = await loadStepwise<StepwiseModule>(path, { RING: 2, WAKE_EVERY: 1 }, ['sink']);
+  });
+
+  /** Follows; returns what it got. @param isEnough ends the following where there are as many */
+  function* follow(events: StepwiseEvents, state: SharedArrayBuffer, isEnough: number): Program<number[]> {
+    const got: number[] = [];
+    const own = new Int32Array(new SharedArrayBuffer(4));
+    yield* events.follow(function* sink(_event, value) {
+      yield ['store', own, 0, value]; // what it got is a part of what it has seen
+      got.push(value);
+      if (got.length === isEnough) yield ['store', new Int32Array(state), 2, 1];
+    });
+    return got;
+  }
+
+  test('the one who follows does not sleep through the end', () => {
+    const seen = new Set<string>();
+    explore(() => {
+      const state = module.allocateReadingEvents();
+      function* tellAndEnd(events: StepwiseEvents): Program<void> {
+        for (const value of [6, 7]) yield* events.tell('opened', value);
+        yield* events.end();
+      }
+      return {
+        words: new Int32Array(state),
+        programs: [follow(new module.ReadingEvents(state), state, 9), tellAndEnd(new module.ReadingEvents(state))],
+        check: ([got]) => void seen.add((got as number[]).join()),
+      };
+    });
+    // an end may come before the events are looked at
+    expect([...seen].sort()).toEqual(['', '6', '6,7']);
+  });
+
+  test('the one who follows gets as many events as there were, though nothing wakes it after them', () => {
+    explore(() => {
+      const state = module.allocateReadingEvents();
+      const thread = (): StepwiseEvents => new module.ReadingEvents(state);
+      return {
+        words: new Int32Array(state),
+        programs: [follow(thread(), state, 2), thread().tell('opened', 5), thread().tell('opened', 6)],
+        check: ([got]) => expect(got).toHaveLength(2),
+      };
+    });
   });
 });

@@ -1,0 +1,48 @@
+import { closeSync, openSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { allocateMountEnd, letGoOfMount, tellParked } from '../../../src/mount/mount-end.ts';
+import { lookAtParked, park } from '../../../src/survival/parking.ts';
+
+// that all files are let go of is tested with real mounts: this process needs its own
+
+describe('letGoOfMount() before the lists are written', () => {
+  let ends: readonly [number, number];
+  beforeEach(() => {
+    const file = openSync('/dev/null', 'r');
+    ends = park({ value: 1, fds: [file] });
+    closeSync(file);
+  });
+  afterEach(() => ends.forEach(closeSync));
+
+  const isParked = (): boolean => {
+    const parked = lookAtParked(ends[1]);
+    parked?.fds.forEach(closeSync);
+    return parked !== undefined;
+  };
+
+  test('takes away what is parked', () => {
+    const memory = allocateMountEnd();
+    tellParked(memory, ends[1]);
+    letGoOfMount(memory, []);
+    expect(isParked()).toBe(false);
+  });
+
+  test('does nothing where it has not been told, and leaves it to the main thread', () => {
+    const memory = allocateMountEnd();
+    letGoOfMount(memory, []);
+    tellParked(memory, ends[1]);
+    expect(isParked()).toBe(true);
+  });
+
+  test('uses the number once: it may be that of another socket later', () => {
+    const memory = allocateMountEnd();
+    tellParked(memory, ends[1]);
+    letGoOfMount(memory, []);
+    ends.forEach(closeSync);
+    const file = openSync('/dev/null', 'r');
+    ends = park({ value: 2, fds: [file] });
+    closeSync(file);
+    letGoOfMount(memory, []);
+    expect(isParked()).toBe(true);
+  });
+});
