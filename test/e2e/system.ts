@@ -1,20 +1,10 @@
 /** What the machine says of mounts, processes and loop devices. */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '../support/until.ts';
 import { run } from './run.ts';
 
-/** Generous: it is no measurement, and the machine may be busy. */
-const PATIENCE_MS = 60_000;
-
-/** Waits until `condition` holds; rejects, naming `what`, when it does not for long. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = Date.now() + PATIENCE_MS;
-  while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`waited ${PATIENCE_MS} ms in vain: ${what}`);
-    await sleep(20);
-  }
-}
+export { until };
 
 /**
  * Runs a command that unmounts, which must succeed. A test file that runs at the same time may ask all mounts of the

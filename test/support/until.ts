@@ -1,11 +1,14 @@
 /** Waiting for a state, with a limit that says only that it will not come. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Resolves when `isSo` holds. */
-export async function until(what: string, isSo: () => boolean): Promise<void> {
-  const limit = performance.now() + 60_000;
-  while (!isSo()) {
-    if (performance.now() > limit) throw new Error(`it never came to this: ${what}`);
-    await sleep(10);
+/** Generous: it is no measurement, and the machine may be busy. */
+const PATIENCE_MS = 60_000;
+
+/** Waits until `condition` holds; rejects, naming `what`, when it does not for long. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const limit = performance.now() + PATIENCE_MS;
+  while (!(await condition())) {
+    if (performance.now() > limit) throw new Error(`waited ${PATIENCE_MS} ms in vain: ${what}`);
+    await sleep(20);
   }
 }
