@@ -37,6 +37,7 @@ import {
 import { formatBytes, formatCount, formatCounted, formatDuration } from './format.ts';
 import { ProgressLine } from './progress.ts';
 import { imageText, problemLines, sealedText, sealStatus } from './seal-report.ts';
+import { say, takeVerbose } from './verbose.ts';
 
 interface Options {
   readonly store?: string;
@@ -124,6 +125,7 @@ const command = makeCommand(
   .option('--print-id', 'print the image id alone on stdout', false)
   .option('--json', 'print the result as one JSON object', false)
   .option('--quiet', 'print nothing but errors', false);
+takeVerbose(command);
 
 function hashOption(text: string): HashAlgorithm {
   if (!HASH_ALGORITHMS.includes(text as HashAlgorithm)) {
@@ -192,6 +194,11 @@ async function pack(
   }
   const exclude = { store: repository.path, image: target, signature: signaturePathOf(target) };
   const { threads, sourceDirectories, ...openFiles } = planOpenFiles(openFilesLimit(), options.threads, DEPTH);
+  say(
+    () =>
+      `repository ${repository.path}: ${repository.hash}, uuid ${repository.uuid}; ${threads} threads, ` +
+      `of ${openFilesLimit()} open files at most ${sourceDirectories} directories of the source`,
+  );
   const tree = openDirectorySource(source, { ...options, exclude, openDirectories: sourceDirectories, warn });
   const progress = new ProgressLine(!options.quiet && !options.json);
   try {
@@ -210,6 +217,11 @@ async function pack(
       onProgress: (p) => progress.update(p),
       ...(key !== undefined && options.embedSignature ? { signature: (id) => signImageId(id, key) } : {}),
     });
+    say(
+      () =>
+        `${built.files} files: ${built.unchangedFiles} unchanged and not read, ${built.inlineFiles} in the image itself; ` +
+        `${built.objects} objects, ${built.newObjects} of them new; ${built.registered ? '' : 'not '}registered`,
+    );
     const packed = { ...built, ...signPacked(target, built.id, key, options, warn) };
     return options.seal ? { ...packed, seal: await seal(target, repository, { signal, onWait: warn }) } : packed;
   } finally {

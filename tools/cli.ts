@@ -13,6 +13,7 @@ import { shownText } from '../src/base/path-text.ts';
 import { suggestion } from '../src/base/suggest.ts';
 import { makeArgumentsExact } from '../src/system/exact-words.ts';
 import { hintOf } from './hint-words.ts';
+import { beVerbose, say, takeVerbose } from './verbose.ts';
 
 /**
  * Exit statuses, the table of the README. 1, 2, 4 and 32 are those of mount(8).
@@ -97,6 +98,7 @@ export function makeCommand(name: string, description: string, examples: string)
  */
 export function prepareCommands(program: Command, argv: readonly string[]): void {
   for (const command of program.commands) {
+    takeVerbose(command);
     command.showHelpAfterError(`Try '${program.name()} ${command.name()} --help'.`);
   }
   const [word, of] = argv.slice(2);
@@ -160,10 +162,15 @@ export async function runTool(
   for (const stream of [process.stdout, process.stderr]) showEscapes(stream);
   try {
     makeArgumentsExact();
+    beVerbose(name, process.argv.slice(2));
+    say(
+      () => `version ${version()}, node ${process.versions.node}, process ${process.pid}, user ${process.geteuid?.()}`,
+    );
     process.exitCode = await main(process.argv);
   } catch (error) {
     process.exitCode = report(name, error, mountWords);
   }
+  say(() => `status ${process.exitCode} after ${Math.round(performance.now())} ms`);
 }
 
 /** People see `\xNN` for what base/path-text.ts escapes, whoever writes it; the stream would write U+FFFD. */

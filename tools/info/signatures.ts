@@ -1,12 +1,12 @@
 /** `cfs-info sign` and `cfs-info verify`: signatures of images that exist. */
 import { resolve } from 'node:path';
 import { CfsError } from '../../src/base/error.ts';
-import { readImage } from '../../src/image/image-file.ts';
 import type { ImageSignature } from '../../src/image/image-signature.ts';
 import { type MadeSignature, signImageFile } from '../../src/image/sign-image.ts';
 import { readSigningKey, readTrustedKeys } from '../../src/sign/key-file.ts';
 import { formatLines } from './inode.ts';
 import type { Output } from './output.ts';
+import { readImage } from './read-image.ts';
 
 export interface SignOptions {
   readonly key: string;

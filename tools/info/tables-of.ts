@@ -5,9 +5,9 @@ import { Worker } from 'node:worker_threads';
 import { ENOTCONN, errnoOf } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
 import { programPath } from '../../src/base/installation.ts';
-import { readImage } from '../../src/image/image-file.ts';
 import { attachTables, type ManifestTables } from '../../src/manifest/tables.ts';
 import { imageOfMount, type NamedImage } from './mounted-image.ts';
+import { readImage } from './read-image.ts';
 import type { TablesMessage } from './tables-worker.ts';
 
 /** @throws CfsError, as `readImage` and `imageOfMount` */

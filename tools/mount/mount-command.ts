@@ -16,6 +16,7 @@ import { defaultStore } from '../../src/store/default-store.ts';
 import { requireProc } from '../../src/system/proc.ts';
 import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printError, printJson, runTool } from '../cli.ts';
 import { textOf } from '../hint-words.ts';
+import { say, takeVerbose } from '../verbose.ts';
 
 interface Options {
   repo: readonly string[];
@@ -84,6 +85,7 @@ Mount options:
   .option('-f, --foreground', 'stay in the foreground until the mount ends; log to stderr', false)
   .option('--log <FILE>', 'append the log to FILE (default: stderr with -f, else syslog)')
   .option('--json', 'print what was mounted as one JSON object', false);
+takeVerbose(command);
 
 const MOUNT_KINDS: readonly ErrorKind[] = ['mount', 'image', 'store'];
 
@@ -96,13 +98,22 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   if (options.upgrade) return upgradeMount(command.args, options);
   const logFile = options.log === undefined ? undefined : resolve(options.log);
   if (logFile !== undefined) checkLog(logFile);
-  const planned = (): Plan =>
-    options.from === undefined ? planOf(command.args, options) : savedPlan(options.from, options);
+  const planned = (): Plan => {
+    const plan = options.from === undefined ? planOf(command.args, options) : savedPlan(options.from, options);
+    sayPlan(plan);
+    return plan;
+  };
   if (options.foreground) return foreground(planned, logFile, options.json);
   const plan = planned();
   const starting = daemon ?? new (await import('../../src/mount/daemon.ts')).StartingDaemon(argv.slice(2));
   const summary = await starting.mount({ ...settingsOf(plan), ...(logFile === undefined ? {} : { logFile }) });
   const log = logFile ?? (existsSync(SYSLOG) ? 'syslog' : null);
+  say(
+    () =>
+      `process ${summary.pid} serves image ${summary.id}: ${summary.inodes} inodes, ${summary.objects} objects, ` +
+      `${summary.passthrough ? 'the kernel reads them by itself' : 'no passthrough'}; its log is ${log ?? 'nowhere'}`,
+  );
+  for (const path of summary.readByBlocks) say(() => `objects of ${path} are verified block by block`);
   if (summary.otherImages !== undefined && summary.otherImages.length > 0 && !options.json) {
     const { hintOfOther, messageOfOther } = await import('../../src/mount/other-images.ts');
     for (const other of summary.otherImages) {
@@ -126,6 +137,11 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
     );
   }
   return EXIT.ok;
+}
+
+function sayPlan({ settings: { image, mountpoint, repositories, words } }: Plan): void {
+  say(() => `image ${image} on ${mountpoint}, with -o ${words}`);
+  for (const [i, path] of repositories.entries()) say(() => `repository ${i + 1}: ${path}`);
 }
 
 /** Where syslog(3) sends; it says nothing where nobody listens. */

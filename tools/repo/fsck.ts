@@ -13,6 +13,7 @@ import { EXIT, type ExitStatus, integerOption, printJson } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { formatTable } from '../table.ts';
+import { say } from '../verbose.ts';
 import { shown } from './path-text.ts';
 import { repairSources } from './repair-sources.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
@@ -58,6 +59,8 @@ Exit status: ${EXIT.ok} all is good, ${EXIT.repaired} damage was found and repai
 async function fsck(dir: string, { repairFrom, dryRun, jobs, json }: Options): Promise<ExitStatus> {
   const repository = repositoryAt(dir);
   const sources = repairSources(repository, repairFrom);
+  for (const source of sources) say(() => `good copies are fetched from ${source.path}`);
+  say(() => `${jobs} threads read and hash`);
   const started = performance.now();
   const line = new ProgressLine(!json);
   let checked: FsckResult;

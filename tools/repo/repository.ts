@@ -6,6 +6,7 @@ import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { openRepository } from '../../src/store/open-repository.ts';
 import { type ExitStatus, printError, statusOfKind } from '../cli.ts';
 import { hintOf, textOf } from '../hint-words.ts';
+import { say } from '../verbose.ts';
 
 /** Adds a command to cfs-repo. Its status is what `cfs-repo` exits with. */
 export interface Commands {
@@ -23,8 +24,14 @@ export function repositoryAt(dir: string): LocalRepository {
   if (statSync(dir, { throwIfNoEntry: false })?.isFile()) {
     throw new CfsError('store', `Cannot open repository ${dir}: not a directory. DIR, the store, comes before images`);
   }
-  return openRepository(dir);
+  const repository = openRepository(dir);
+  sayRepository(repository);
+  return repository;
 }
+
+/** With -v. */
+export const sayRepository = ({ path, uuid, hash }: LocalRepository): void =>
+  say(() => `repository ${path}: ${hash}, uuid ${uuid}`);
 
 /** A line for people, on stderr. */
 export const warn = (line: string): void => printError('cfs-repo', line);

@@ -1,0 +1,30 @@
+/** `-v`: what is done, and with what, as lines on stderr. */
+import { type Command, Option } from 'commander';
+import { oneLine } from '../src/base/bytes.ts';
+
+const FLAGS = '-v, --verbose';
+
+/** The name of the tool that says what it does; undefined where it was not asked to. */
+let tool: string | undefined;
+
+/**
+ * Looks for the option among the arguments, so that it holds from the beginning: by itself, or with others that
+ * take no value, as in -nv.
+ * @param words those of the command line
+ */
+export function beVerbose(name: string, words: readonly string[]): void {
+  const end = words.indexOf('--');
+  const options = end < 0 ? words : words.slice(0, end);
+  tool = options.some((word) => /^(?:--verbose|-[fn]*v[fn]*)$/.test(word)) ? name : undefined;
+}
+
+/** Adds the option, unless the command has it with a meaning of its own. */
+export function takeVerbose(command: Command): Command {
+  if (command.options.some(({ long }) => long === '--verbose')) return command;
+  return command.addOption(new Option(FLAGS, 'say on standard error what is done, and with what').default(false));
+}
+
+/** Writes a line; `line` is called only where somebody wants to read it. */
+export function say(line: () => string): void {
+  if (tool !== undefined) process.stderr.write(`${tool}: ${oneLine(line())}\n`);
+}
