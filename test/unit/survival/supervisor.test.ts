@@ -21,6 +21,7 @@ let place: string;
 let count = 0;
 let ends: readonly [number, number];
 let log: string[];
+let onLog: (line: string) => void;
 let supervisor: Supervisor | undefined;
 /** The process id of a server that was started, -1 where none was. */
 let server: number;
@@ -31,6 +32,7 @@ beforeEach(() => {
   place = at(`place${count++}`);
   mkdirSync(place);
   log = [];
+  onLog = () => undefined;
   server = -1;
   const file = openSync('/dev/null', 'r');
   ends = park({ value: 1, fds: [file] });
@@ -66,7 +68,11 @@ const started = (): { pid: number; told: string[] }[] =>
   });
 
 function start(times: { longMs: number; pauseMs: number } = NEVER_SHORT): Supervisor {
-  supervisor = Supervisor.start(ends, mount, (line) => void log.push(line), { script: scriptPath(), ...times });
+  const say = (line: string): void => {
+    log.push(line);
+    onLog(line);
+  };
+  supervisor = Supervisor.start(ends, mount, say, { script: scriptPath(), ...times });
   return supervisor;
 }
 
@@ -113,8 +119,8 @@ describe('Supervisor', () => {
     script('exit 1');
     start(ALWAYS_SHORT);
     await until('it was tried again and again', () => started().length >= 8);
-    script('read -r word <&3; echo "said $word" >>said');
-    await until('one lives', () => existsSync(`/proc/${started().at(-1)?.pid}/fd/3`));
+    script('echo lives >>lives; read -r word <&3; echo "said $word" >>said');
+    await until('one lives', () => lines('lives').length > 0);
     supervisor?.dismiss();
     await until('it knows', () => lines('said').length === 1);
     expect(log).toEqual([
@@ -125,12 +131,14 @@ describe('Supervisor', () => {
 
   test('starts none any more where it is dismissed in a pause', async () => {
     script('exit 1');
+    onLog = (line) => {
+      if (line.includes('died at once')) supervisor?.dismiss();
+    };
     start(ALWAYS_SHORT);
     await until('there is a pause', () => log.length === 4);
-    supervisor?.dismiss();
-    const before = started().length;
     await sleep(2 * ALWAYS_SHORT.pauseMs); // timers end in the order in which they should
-    expect(started()).toHaveLength(before);
+    // all of these have ended: none is on its way
+    expect(started()).toHaveLength(4);
   });
 
   test('tries again where the script is not there', async () => {
