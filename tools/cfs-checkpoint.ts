@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** cfs-checkpoint: what checkpoint and restore of processes needs beside itself where they use a mount. */
+/** cfs-checkpoint: the additional steps for checkpoint and restore of processes that use a mount. */
 import { resolve } from 'node:path';
 import { oneLine } from '../src/base/bytes.ts';
 import { CfsError } from '../src/base/error.ts';
@@ -12,7 +12,7 @@ import { formatCounted } from './format.ts';
 const EXAMPLES = `  cfs-checkpoint prepare -D dump /mnt 4711 && criu dump -t 4711 -D dump
   umount /mnt
   cfs-mount --from dump && cfs-checkpoint check -D dump /mnt && criu restore -D dump -d
-  cfs-checkpoint release -D dump             where the dumped processes go on running`;
+  cfs-checkpoint release -D dump             if the dumped processes keep running`;
 
 interface Options {
   readonly imagesDir: string;
@@ -40,9 +40,12 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
       .option('--json', 'one JSON value on standard output', false);
   add(
     'prepare <mount> <pid...>',
-    'before the dump: have watched files found by their paths until the processes end, save sources and files',
+    'before the dump: make watched files available by their paths until the processes end, save sources and files',
   )
-    .option('--no-hold', 'start no process that holds the names of watched files until the dumped processes end')
+    .option(
+      '--no-hold',
+      'do not start the process that holds the names of watched files until the dumped processes end',
+    )
     .action((mount: string, pids: string[], options: PrepareOptions) =>
       showPrepared(mount, pids.map(parsePid), options),
     );
@@ -55,14 +58,14 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   );
   add(
     'check <mount>',
-    `before the restore: whether the files in use are as they were; exit status ${EXIT.found} if not`,
+    `before the restore: check that the files in use are unchanged; exit status ${EXIT.found} if not`,
   ).action((mount: string, options: Options) => {
     status = showChecked(mount, options);
   });
   program.action(() => {
     throw new CfsError(
       'usage',
-      "no command was given; the commands are prepare, release and check. 'cfs-checkpoint --help' shows more.",
+      "no command given; the commands are prepare, release and check. 'cfs-checkpoint --help' shows more.",
     );
   });
   prepareCommands(program, argv);
@@ -72,7 +75,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
 
 function parsePid(text: string): number {
   const pid = Number(text);
-  if (!/^\d+$/.test(text) || pid < 1) throw new CfsError('usage', `"${text}" is no process id`);
+  if (!/^\d+$/.test(text) || pid < 1) throw new CfsError('usage', `"${text}" is not a process id`);
   return pid;
 }
 

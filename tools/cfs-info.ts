@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** cfs-info: what is in an image, without a mount; its signature; what mounts are made of; handles of files. */
+/** cfs-info: the contents of an image, without a mount; its signature; the sources of mounts; handles of files. */
 import { type Command, Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
 import { CfsError } from '../src/base/error.ts';
@@ -64,13 +64,13 @@ interface JsonOption {
   readonly json?: true;
 }
 
-/** Runs the command line; gives the exit status. */
+/** Runs the command line; returns the exit status. */
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   const out = new Output();
   let status: ExitStatus = EXIT.ok;
   const program = makeCommand(
     'cfs-info',
-    'Shows what is in an image, what is mounted, and handles of files. Signs images.',
+    'Shows the contents of images, the mounts of this machine, and handles of files. Signs images.',
     EXAMPLES,
   );
   addCommands(program, out, (result) => {
@@ -93,7 +93,10 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
   };
 
   add('id <image...>', 'show the id of each image: the BLAKE3 digest of its manifest')
-    .option('--fsverity', "instead its fs-verity digest, which -o digest= takes, too, and 'cfs-repo seal' seals it as")
+    .option(
+      '--fsverity',
+      'show its fs-verity digest instead, which -o digest= also accepts; it is the digest of the sealed image',
+    )
     .action((images: string[], { json, fsverity }: JsonOption & { fsverity?: true }) =>
       setStatus(showIds(images, { json: json === true, fsverity: fsverity === true }, out)),
     );
@@ -101,7 +104,7 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
   add('ls <image> [path]', 'list a directory, or one file')
     .option('-R, --recursive', 'list everything below it, as absolute paths')
     .option('-l, --long', 'mode, links, uid, gid, size or device number, time (UTC), name, target')
-    .addOption(new Option('-0, --null', 'names as they are, each line ended by NUL').conflicts('json'))
+    .addOption(new Option('-0, --null', 'unescaped names, each line ended by NUL').conflicts('json'))
     .action((image: string, path: string | undefined, options: Partial<ListOptions>) => {
       const { recursive = false, long = false, null: raw = false, json = false } = options;
       const { tables } = readImage(image);
@@ -120,7 +123,7 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
     'missing <image>',
     `list the objects that no repository has: digest, size; exit status ${EXIT.found} if there are any`,
   )
-    .option('--repo <dir>', 'where to look (repeatable; default: the default store)', collect, [])
+    .option('--repo <dir>', 'a repository to search (repeatable; default: the default repository)', collect, [])
     .addOption(new Option('--store <dir>', 'the same as --repo').argParser(collect).default([]).hideHelp())
     .action((image: string, { repo, store, json }: JsonOption & Record<'repo' | 'store', readonly string[]>) =>
       setStatus(showMissing(image, [...repo, ...store], json === true, out)),
@@ -130,10 +133,13 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
     (image: string, paths: string[], { json }: JsonOption) => setStatus(dump(image, paths, json === true, out)),
   );
 
-  add('diff <old> <new> [path...]', `show what differs between two images; exit status ${EXIT.found} if anything does`)
-    .option('--stat', 'only count, and how many bytes of objects are new')
+  add(
+    'diff <old> <new> [path...]',
+    `list the differences between two images; exit status ${EXIT.found} if there are any`,
+  )
+    .option('--stat', 'print counts, and the bytes of new objects')
     .addOption(
-      new Option('-0, --null', 'letter, what changed, old path, new path as they are, each ended by NUL').conflicts([
+      new Option('-0, --null', 'letter, changes, old path, new path, unescaped, each ended by NUL').conflicts([
         'json',
         'stat',
       ]),
@@ -153,7 +159,7 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
   addHandleCommands(add, out, setStatus);
   addMountCommands(add, out, setStatus);
 
-  // what is no command comes here, for a better message than commander's
+  // unknown commands end up here, for a better message than commander's
   program
     .helpCommand('help [command]', 'show the help of a command')
     .argument('[command]')
@@ -165,7 +171,7 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
       if (command !== undefined) throw new CfsError('usage', noSuchCommand('cfs-info', command, names));
       throw new CfsError(
         'usage',
-        `no command was given; the commands are ${names.join(', ')}. 'cfs-info --help' shows more.`,
+        `no command given; the commands are ${names.join(', ')}. 'cfs-info --help' shows more.`,
       );
     });
 }
@@ -178,7 +184,7 @@ function addSignatureCommands(add: (usage: string, description: string) => Comma
     .action((image: string, options: SignOptions) => signImage(image, options, out));
 
   add('verify <image>', `check that an image is signed; exit status ${EXIT.image} if it is not`)
-    .option('--key <PUB.pem>', 'a public key that is trusted (repeatable: any of them may have signed)', collect, [])
+    .option('--key <PUB.pem>', 'a trusted public key (repeatable: a signature by any of them is enough)', collect, [])
     .action((image: string, { key, json }: JsonOption & { key: readonly string[] }) =>
       verifyImage(image, key, json === true, out),
     );
@@ -193,9 +199,9 @@ function addHandleCommands(
     readonly image?: string;
     readonly connectable?: true;
   }
-  add('handle <path...>', 'show the handle of each file in a mount, as name_to_handle_at(2) gives it')
-    .option('--image <image>', 'of files of this image: what a mount of it gives, without a mount')
-    .option('--connectable', 'with the parent directory in it, so that the file opens with a path (Linux 6.13)')
+  add('handle <path...>', 'show the handle of each file in a mount, as name_to_handle_at(2) returns it')
+    .option('--image <image>', 'compute the handles of files in this image, without a mount')
+    .option('--connectable', 'include the parent directory, so that the file opens with a path (Linux 6.13)')
     .action((paths: string[], { image, ...options }: Options) => {
       const { json = false, connectable = false } = options;
       const shown = { json, connectable };
@@ -205,7 +211,7 @@ function addHandleCommands(
 
   add(
     'open-handle <mount> <handle>',
-    'open a handle in the mount that a path lies in; show where the file is, and its stat',
+    'open a handle in the mount of this path; show where the file is, and its stat',
   ).action((mount: string, handle: string, { json }: JsonOption) => showOpened(mount, handle, json === true, out));
 }
 
@@ -218,17 +224,16 @@ function addMountCommands(
     ({ json }: JsonOption) => showMounts(json === true, out),
   );
 
-  add(
-    'sources <mount>',
-    'show where the bytes of a mount come from, as it is now; with --json for cfs-mount --from',
-  ).action((mount: string, { json }: JsonOption) => showSources(mount, json === true, out));
+  add('sources <mount>', 'show where the bytes of a mount come from now; with --json for cfs-mount --from').action(
+    (mount: string, { json }: JsonOption) => showSources(mount, json === true, out),
+  );
 
   add(
     'log <mount>',
-    'show the last 100 problems of a mount since its server started: what was refused, where, and why',
+    'show the last 100 problems of a mount since its server started: the object, the repository and the reason',
   ).action((mount: string, { json }: JsonOption) => showLog(mount, json === true, out));
 
-  add('stats <mount>', 'show what a mount has done since its server started: requests, errors, repositories')
+  add('stats <mount>', 'show statistics of a mount since its server started: requests, errors, repositories')
     .addOption(new Option('--prometheus', 'in the text format of Prometheus').conflicts('json'))
     .action((mount: string, { json, prometheus }: JsonOption & { prometheus?: true }) =>
       showStats(mount, json === true ? 'json' : prometheus === true ? 'prometheus' : 'text', out),

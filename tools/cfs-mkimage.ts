@@ -65,7 +65,7 @@ const MAX_THREADS = 64;
 
 const command = makeCommand(
   'cfs-mkimage',
-  'Packs the directory SOURCE into the file IMAGE. File contents go to a store, where all images share them.',
+  'Packs the directory SOURCE into the file IMAGE. File contents go to a repository, where all images share them.',
   `  cfs-mkimage /srv/rootfs rootfs.cfs
   cfs-mkimage --store /srv/store --use-epoch build/ app.cfs
   ID=$(cfs-mkimage --print-id rootfs rootfs.cfs)
@@ -73,10 +73,10 @@ const command = makeCommand(
 `,
 )
   .argument('<SOURCE>', 'the directory to pack; never modified')
-  .argument('<IMAGE>', 'the image file to write; replaced as a whole where it exists')
+  .argument('<IMAGE>', 'the image file to write; atomically replaced if it exists')
   .option(
     '--store <DIR>',
-    'where objects go; made where it is missing (default: $CFS_STORE, else /var/lib/cfs for root, else $XDG_DATA_HOME/cfs)',
+    'the repository for the objects; created if missing (default: $CFS_STORE, else /var/lib/cfs for root, else $XDG_DATA_HOME/cfs)',
   )
   .addOption(new Option('--repo <DIR>', 'the same as --store').hideHelp())
   .option(
@@ -87,7 +87,7 @@ const command = makeCommand(
   )
   .option(
     '--hash <NAME>',
-    `how objects are named: ${HASH_ALGORITHMS.join(' or ')} (default: what the store has, else blake3)`,
+    `how objects are named: ${HASH_ALGORITHMS.join(' or ')} (default: that of the repository, else blake3)`,
     hashOption,
   )
   .option('--use-epoch', 'set every time to 1970-01-01 00:00:00', false)
@@ -103,21 +103,21 @@ const command = makeCommand(
   .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose objects and image')
   .option(
     '--rehash',
-    'read every file, also those that have not changed since they were packed into this store before',
+    'read every file, even if it has not changed since it was last packed into this repository',
     false,
   )
   .option(
     '--no-register',
-    "do not register the image in the store: 'cfs-repo gc' deletes its objects after a while, unless it is mounted or registered by then",
+    "do not register the image in the repository: 'cfs-repo gc' deletes its objects after a while, unless it is mounted or registered by then",
   )
   .option(
     '--seal',
-    'seal its objects and the image with fs-verity: nobody can change them any more, and the kernel checks what is read',
+    'seal its objects and the image with fs-verity: they can never be changed, and the kernel checks each page that is read',
     false,
   )
   .option(
     '--record-hint <TEXT>',
-    "record the store's uuid and TEXT (a URL, say) in the image, for who looks for its objects",
+    "record the repository's uuid and TEXT (such as a URL) in the image, for clients that need to fetch its objects",
   )
   .option('--sign <KEY.pem>', 'sign the image with this private key, Ed25519 or ECDSA P-256: writes IMAGE.sig')
   .option('--embed-signature', 'with --sign: put the signature into the image file itself', false)
@@ -139,7 +139,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   const [source, image] = command.args as [string, string];
   const { repo, ...given } = command.opts<Options & { repo?: string }>();
   if (repo !== undefined && given.store !== undefined) {
-    throw new CfsError('usage', '--store and --repo are the same: give one of them');
+    throw new CfsError('usage', '--store and --repo are the same: use only one of them');
   }
   const options: Options = repo === undefined ? given : { ...given, store: repo };
   const started = performance.now();
@@ -147,7 +147,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   checkNotEmpty('IMAGE', image);
   if (options.store !== undefined) checkNotEmpty('--store', options.store);
   if (image === '-') {
-    const reason = 'an image is not written to standard output. ./- is a file of this name';
+    const reason = 'an image cannot be written to standard output. Use ./- for a file of this name';
     throw new CfsError('usage', `Cannot write image -: ${reason}`);
   }
   const target = imageTarget(image);
@@ -161,7 +161,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   return seal === undefined ? EXIT.ok : reportSeal(seal, options);
 }
 
-/** A wrong key, too. */
+/** Also reports a wrong key. */
 function signingKey({ sign, embedSignature, passphraseFile }: Options): SigningKey | undefined {
   if (sign !== undefined) return readSigningKey(sign, passphraseFile);
   const alone = embedSignature ? '--embed-signature' : passphraseFile === undefined ? undefined : '--passphrase-file';
@@ -169,7 +169,7 @@ function signingKey({ sign, embedSignature, passphraseFile }: Options): SigningK
   return undefined;
 }
 
-/** What was packed; its signature where it was signed, and what sealing it has come to where it was sealed. */
+/** The result of packing; with the signature if it was signed, and the result of sealing if it was sealed. */
 type Packed = BuildResult & { readonly signature?: MadeSignature; readonly seal?: ImageSeal };
 
 async function pack(
@@ -189,7 +189,7 @@ async function pack(
     requireSealable(target, repository);
     if (repository.hash !== 'fsverity-sha256')
       warn(
-        `the store names objects by ${repository.hash}: mounts hash them, sealed or not. A store for --hash fsverity-sha256 is another one.`,
+        `the repository names objects by ${repository.hash}: mounts hash them, sealed or not. To use the seals, pack into a repository made with --hash fsverity-sha256.`,
       );
   }
   const exclude = { store: repository.path, image: target, signature: signaturePathOf(target) };
@@ -229,7 +229,7 @@ async function pack(
   }
 }
 
-/** Signs the image beside it, or tells of the signature that it was written with. */
+/** Signs the image beside it, or describes the signature embedded in it. */
 function signPacked(
   image: string,
   id: string,
@@ -241,7 +241,8 @@ function signPacked(
     return { signature: writeSignature(image, id, key, options.fsync) };
   }
   const beside = signaturePathOf(image);
-  if (existsSync(beside)) warn(`${beside} is from before, and good for this image only if it is the same one again`);
+  if (existsSync(beside))
+    warn(`${beside} is an older signature, and valid for this image only if the image is the same as before`);
   return key === undefined ? {} : { signature: describeSignature(key, 'embedded') };
 }
 
@@ -253,12 +254,12 @@ async function seal(image: string, repository: LocalRepository, options: SealOpt
     const { signal } = error;
     throw new InterruptedError(
       signal,
-      `stopped by ${signal}; the image was written, and 'cfs-repo seal' goes on with sealing`,
+      `stopped by ${signal}; the image was written, and 'cfs-repo seal' can continue the sealing`,
     );
   }
 }
 
-/** The image is there, whatever became of sealing it. */
+/** The image exists, whatever the result of sealing it. */
 function reportSeal({ problems, image }: ImageSeal, { quiet, json }: Options): ExitStatus {
   const status = sealStatus(problems, [image]);
   if (status === EXIT.ok || quiet || json) return status;

@@ -4,7 +4,7 @@ import '../src/base/no-debugger.ts';
 import { limitReason } from '../src/base/limits.ts';
 import { StartingDaemon } from '../src/mount/daemon.ts';
 
-/** With these nothing is mounted, or by this process itself. */
+/** With these nothing is mounted, or this process itself mounts. */
 const WITHOUT_DAEMON = /^(?:-[a-z]*[fhV][a-z]*|--(?:foreground|help|version|upgrade))$/;
 
 const words = process.argv.slice(2);
@@ -14,7 +14,7 @@ try {
   const { runMount } = await import('./mount/mount-command.ts');
   await runMount(daemon);
 } catch (error) {
-  // a module that cannot be opened; all else is told by runMount
+  // a module that cannot be opened; runMount reports all other errors
   const reason = limitReason(error);
   if (reason === undefined) throw error;
   process.stderr.write(`cfs-mount: Cannot start: ${reason}\n`);

@@ -33,12 +33,12 @@ const command = makeCommand(
 
 command
   .command('init')
-  .description('make a repository in DIR, which is missing or empty')
+  .description('create a repository in DIR, which is missing or empty')
   .argument('<DIR>')
   .option('--hash <NAME>', `how objects are named: ${HASH_ALGORITHMS.join(' or ')}`, 'blake3')
   .option(
     '--shared [=WHO]',
-    'several users write to it: group (the default), all (others may read), or the mode of its files, such as 0660',
+    'make it writable by several users: group (the default), all (others may read), or the mode of its files, such as 0660',
   )
   .option('--json', 'print the result as one JSON object', false)
   .action((dir: string, options: { hash: string; json: boolean; shared?: string }) => {
@@ -47,7 +47,7 @@ command
     if (options.shared !== undefined && mode === undefined) {
       throw new CfsError(
         'usage',
-        `--shared takes group, all, or a mode with which owner and group read and write and others do not write, such as 0660, not "${options.shared}"`,
+        `--shared takes group, all, or a mode that lets owner and group read and write and others not write, such as 0660, not "${options.shared}"`,
       );
     }
     if (!HASH_ALGORITHMS.includes(options.hash as HashAlgorithm)) {
@@ -55,7 +55,7 @@ command
     }
     const { path, uuid, hash } = initRepository(dir, options.hash as HashAlgorithm, mode);
     if (options.json) printJson({ path, uuid, hash });
-    else process.stdout.write(`made repository ${path} (${hash}, uuid ${uuid})\n`);
+    else process.stdout.write(`created repository ${path} (${hash}, uuid ${uuid})\n`);
   });
 
 command
@@ -128,7 +128,7 @@ function countFiles(repository: LocalRepository): ObjectCounts {
     repository.within(`objects/${prefix}`, (directory) => {
       for (const name of directory.names()) {
         const stat = directory.stat(name);
-        if (stat === undefined || !isRegular(stat)) continue; // deleted meanwhile; no object
+        if (stat === undefined || !isRegular(stat)) continue; // deleted in the meantime, or not an object
         objects++;
         bytes += stat.size;
         allocatedBytes += stat.blocks * 512;
@@ -144,7 +144,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
     throw new CfsError('usage', `a command is missing: ${names}. 'cfs-repo --help' shows how.`);
   }
   prepareCommands(command, argv);
-  // its value is optional, and must not be taken from the next word: that is DIR
+  // its value is optional, and must not be taken from the next argument: that is DIR
   await command.parseAsync(argv.map((word) => (word === '--shared' ? '--shared=group' : word)));
   return status;
 }

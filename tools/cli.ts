@@ -1,4 +1,4 @@
-/** What all command-line tools share: options, exit statuses, errors for people and for programs. */
+/** Code that all command-line tools share: options, exit statuses, errors for people and for programs. */
 import '../src/base/no-debugger.ts';
 import '../src/system/exact-paths.ts';
 import { constants } from 'node:os';
@@ -42,10 +42,10 @@ const statusOf: Readonly<Record<Exclude<ErrorKind, 'interrupted'>, ExitStatus>> 
   mount: EXIT.mount,
 };
 
-/** What a tool exits with where this went wrong. */
+/** The exit status of a tool for an error of this kind. */
 export const statusOfKind = (kind: ErrorKind): ExitStatus => (kind === 'interrupted' ? EXIT.system : statusOf[kind]);
 
-/** 128 + the signal's number, as shells have it: 130 for SIGINT, 143 for SIGTERM. */
+/** 128 + the signal's number, as in shells: 130 for SIGINT, 143 for SIGTERM. */
 export const signalStatus = (signal: NodeJS.Signals): ExitStatus => 128 + constants.signals[signal];
 
 /** A CfsError of kind `interrupted` carries the signal, for the exit status. */
@@ -60,13 +60,13 @@ export class InterruptedError extends CfsError {
 
 const helper = new Help();
 
-/** Of the examples of a tool, those of its command `name`, with a heading. */
+/** The examples of a command `name`, from those of its tool, with a heading. */
 function examplesOf(name: string, examples: string): string {
   const own = examples.split('\n').filter((line) => new RegExp(`^ .*\\b${name}(?= |$)`).test(line));
   return own.length === 0 ? '' : `\nExamples:\n${own.join('\n')}`;
 }
 
-/** A command with the options that every tool has. `examples` are shown by --help, those of a command by its --help, too. */
+/** A command with the options that every tool has. --help shows `examples`; that of a command shows its own. */
 export function makeCommand(name: string, description: string, examples: string): Command {
   return (
     new Command(name)
@@ -78,7 +78,7 @@ export function makeCommand(name: string, description: string, examples: string)
         command.parent === null ? '' : examplesOf(`${name} ${command.name()}`, examples),
       )
       .showHelpAfterError(`Try '${name} --help'.`)
-      // what is off or empty unless it is given needs no words
+      // the default is not shown if it is false or empty
       .configureHelp({
         optionDescription: (option) =>
           Help.prototype.optionDescription.call(helper, option).replace(/ ?\(default: (?:false|\[\])\)/, ''),
@@ -92,8 +92,8 @@ export function makeCommand(name: string, description: string, examples: string)
 }
 
 /**
- * For tools with commands, before they read their arguments: errors name the help of the command, and there is no help of what is no
- * command.
+ * For tools with commands, before they parse their arguments: errors name the help of the command, and asking for help
+ * on an unknown command is an error.
  * @throws CfsError (usage)
  */
 export function prepareCommands(program: Command, argv: readonly string[]): void {
@@ -107,7 +107,7 @@ export function prepareCommands(program: Command, argv: readonly string[]): void
   throw new CfsError('usage', noSuchCommand(program.name(), of, names));
 }
 
-/** There is none of this name. */
+/** The message for an unknown command. */
 export function noSuchCommand(tool: string, word: string, names: readonly string[]): string {
   const near = suggestion(word, names);
   const others = near === '' ? `; the commands are ${names.join(', ')}` : near;
@@ -125,15 +125,15 @@ export function integerOption(option: string, min: number, max: number): (text: 
   };
 }
 
-/** For who serves others: nobody reading stdout any more is no reason to end. */
+/** For servers: a closed stdout must not end them. */
 export function ignoreStdoutErrors(): void {
   process.stdout.removeAllListeners('error').on('error', () => {});
 }
 
-/** Text of several lines, each of which may hold names of others' files. */
+/** Text of several lines, each of which may contain untrusted file names. */
 const lines = (text: string): string => text.split('\n').map(oneLine).join('\n');
 
-/** Writes one line to stderr: an error, or what else a person should know. */
+/** Writes one line to stderr: an error, or other information for a person. */
 export function printError(tool: string, line: string): void {
   process.stderr.write(`${tool}: ${oneLine(line)}\n`);
 }
@@ -144,8 +144,8 @@ export function printJson(value: unknown): void {
 }
 
 /**
- * Runs a tool: sets the exit status that `main` gives, reports what it throws. With --json among the
- * arguments an error is also one JSON object on stdout. A stack trace is shown with CFS_DEBUG=1.
+ * Runs a tool: sets the exit status that `main` returns, and reports its errors. With --json among the arguments an
+ * error is also one JSON object on stdout. A stack trace is shown with CFS_DEBUG=1.
  * @param mountWords kinds of errors that mean "mount failed" here, with the status 32 of mount(8)
  */
 export async function runTool(
@@ -153,7 +153,7 @@ export async function runTool(
   main: (argv: readonly string[]) => Promise<ExitStatus>,
   mountWords: readonly ErrorKind[] = [],
 ): Promise<void> {
-  // a reader that has seen enough (`cfs-info ls | head`) is no error
+  // a reader that stops early (`cfs-info ls | head`) is not an error
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(EXIT.ok);
     printError(name, `Cannot write to stdout: ${reasonOf(error)}`);
@@ -173,7 +173,7 @@ export async function runTool(
   say(() => `status ${process.exitCode} after ${Math.round(performance.now())} ms`);
 }
 
-/** People see `\xNN` for what base/path-text.ts escapes, whoever writes it; the stream would write U+FFFD. */
+/** Shows the escapes of base/path-text.ts as `\xNN`, wherever they are written; the stream would write U+FFFD. */
 function showEscapes(stream: NodeJS.WriteStream): void {
   const write = stream.write.bind(stream) as (chunk: unknown, ...rest: unknown[]) => boolean;
   stream.write = (chunk: unknown, ...rest: unknown[]) =>
@@ -202,7 +202,7 @@ function report(name: string, error: unknown, mountWords: readonly ErrorKind[]):
   return status;
 }
 
-/** Commander has told the person already; help and version come this way too. */
+/** Commander has printed the message already; help and version end up here too. */
 function reportCommander(error: CommanderError): ExitStatus {
   if (error.exitCode === 0) return EXIT.ok;
   const message = error.message.replace(/^error: /, '');

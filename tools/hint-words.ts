@@ -1,5 +1,5 @@
 /**
- * What the command lines call the functions and options that the hints of errors name (`CfsError.hint`).
+ * The command-line equivalents of the functions and options that the hints of errors name (`CfsError.hint`).
  * `test/unit/tools/hint-words.test.ts` compares this list with the hints in src/.
  */
 import { type CfsError, withHint } from '../src/base/error.ts';
@@ -63,5 +63,5 @@ function argumentsOf(given: string | undefined): readonly unknown[] {
 export const hintOf = ({ hint }: Pick<CfsError, 'hint'>): string | undefined =>
   hint === undefined ? undefined : inToolWords(hint);
 
-/** All that a person at a command line should read of an error. */
+/** The full text of an error for a person at a command line. */
 export const textOf = (error: Pick<CfsError, 'message' | 'hint'>): string => withHint(error.message, hintOf(error));

@@ -3,8 +3,8 @@ import { version } from '../src/base/installation.ts';
 import { isRemount } from '../src/mount/option-words.ts';
 /**
  * The helper of mount(8) for `mount -t cfs` and /etc/fstab: /sbin/mount.cfs. It is called as
- * `mount.cfs SOURCE DIRECTORY [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`, and does what cfs-mount does. A mount that is there is of
- * type fuse.cfs, so `mount -o remount` wants the same as /sbin/mount.fuse.cfs.
+ * `mount.cfs SOURCE DIRECTORY [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`, and does what cfs-mount does. A mount
+ * that is there is of type fuse.cfs, so `mount -o remount` wants the same as /sbin/mount.fuse.cfs.
  */
 import { makeArgumentsExact } from '../src/system/exact-words.ts';
 import { EXIT, runTool } from './cli.ts';
@@ -14,11 +14,11 @@ interface Call {
   readonly options: readonly string[];
   /** -f: only pretend. */
   readonly isFake: boolean;
-  /** What is not known. */
+  /** Unknown options. */
   readonly unknown: string | undefined;
 }
 
-/** Words that mount(8) says to every helper, and that mean nothing here: sloppy, no mtab, verbose. */
+/** Options that mount(8) passes to every helper, and that have no meaning here: sloppy, no mtab, verbose. */
 const IGNORED = /^[snv]$/;
 
 function parseCall(words: readonly string[]): Call {

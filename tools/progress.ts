@@ -40,8 +40,8 @@ export class ProgressLine {
 }
 
 /**
- * "[######......] 40%  1,200 files/s  80 MB/s  12 s left". While the tree is still being read its size is
- * unknown: then what was found so far stands in place of bar and time.
+ * "[######......] 40%  1,200 files/s  80 MB/s  12 s left". While the tree is still being read its size is unknown: then
+ * the numbers found so far replace bar and time.
  */
 export function progressText(progress: BuildProgress, elapsedMs: number): string {
   const seconds = Math.max(elapsedMs / 1000, 0.001);

@@ -6,7 +6,7 @@ import { EXIT, type ExitStatus } from './cli.ts';
 import { formatBytes, formatCount, formatCounted } from './format.ts';
 import { formatTable } from './table.ts';
 
-/** 0 where everything is sealed; 2 where the rest cannot be, because of file system or kernel; 5 for all other reasons. */
+/** 0 if everything is sealed; 2 where the rest cannot be, because of file system or kernel; 5 for all other reasons. */
 export function sealStatus(problems: readonly SealProblem[], images: readonly SealedImage[]): ExitStatus {
   const outcomes = [...problems, ...images.filter(({ reason }) => reason !== undefined)].map(({ outcome }) => outcome);
   if (outcomes.length === 0) return EXIT.ok;
@@ -19,7 +19,7 @@ export function sealedText({ sealed, sealedBytes, treeBytes }: SealResult): stri
   return `${formatCounted(sealed, 'object')}, ${formatBytes(sealedBytes)}${trees}`;
 }
 
-/** Lines of a table; none where there are no problems. */
+/** Lines of a table; none if there are no problems. */
 export function problemLines(problems: readonly SealProblem[]): string[] {
   if (problems.length === 0) return [];
   const rows = problems.map(({ outcome, count, reason, objects }) => {

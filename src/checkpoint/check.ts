@@ -1,6 +1,6 @@
 /**
- * `cfs-checkpoint check`: whether all files that a checkpoint uses are in a mount as they were. A handle tells that: its
- * generation is another one where type or content is. A checkpoint tool itself compares sizes at best.
+ * `cfs-checkpoint check`: checks that all files of a checkpoint are unchanged in a mount. The handle shows it: its
+ * generation differs if type or content does. A checkpoint tool itself compares sizes at best.
  */
 import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,13 +18,14 @@ import { FILES_FILE, parseSavedFiles, type SavedFile } from './saved-files.ts';
 export interface CheckedFile {
   readonly path: string;
   readonly uses: readonly string[];
-  /** Undefined where the file is as it was. */
+  /** Undefined if the file is unchanged. */
   readonly problem: string | undefined;
 }
 
 /**
- * @param warn told where names of watched files may have been lost before the dump
- * @throws CfsError: `usage` where there is no such list or mount, or it has driver=fuse-native; `system` where handles cannot be opened
+ * @param warn called if names of watched files may have been lost before the dump
+ * @throws CfsError: `usage` if there is no such list or mount, or it has driver=fuse-native; `system` if handles cannot
+ *   be opened
  */
 export function check(directory: string, mount: string, warn: (line: string) => void): CheckedFile[] {
   const files = readList(join(directory, FILES_FILE));
@@ -40,7 +41,7 @@ export function check(directory: string, mount: string, warn: (line: string) => 
 }
 
 const LOST =
-  'the names of watched files were not held until the dump was done: where memory was scarce, the restore cannot find them';
+  'the names of watched files were not held until the dump was done: if memory was scarce, the restore cannot find them';
 
 const isWatched = ({ uses }: SavedFile): boolean => uses.some((use) => / watch of fd \d+$/.test(use));
 

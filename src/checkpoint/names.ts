@@ -1,7 +1,7 @@
 /**
- * Holding the names of watched files from `prepare` until the dump is done. The kernel forgets a name that nobody uses when memory
- * gets scarce, and a watch uses none: so a process of its own, holder-main.ts, keeps each file open (O_PATH). What it does is in a
- * file of the dump's directory.
+ * Holds the names of watched files from `prepare` until the dump is done. When memory becomes scarce the kernel forgets
+ * unused names, and a watch uses none: so a separate process, holder-main.ts, keeps each file open (O_PATH). A file in
+ * the dump's directory records its state.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -19,12 +19,12 @@ export const NAMES_FILE = 'cfs-names.json';
 const FORMAT = 'cfs-checkpoint-names';
 const FORMAT_VERSION = 1;
 
-/** Names are held no longer, whatever became of the dump. */
+/** Names are held no longer than this, whatever happens to the dump. */
 export const LONGEST_HOLD_MS = 3_600_000;
 const LOOK_MS = 10;
 const PATIENCE_MS = 10_000;
 
-/** A process that cannot be taken for another one later. */
+/** Identifies a process unambiguously. */
 interface Holder {
   readonly pid: number;
   /** In ticks since the machine started. */
@@ -33,23 +33,23 @@ interface Holder {
   readonly boot: string;
 }
 
-/** What a holder is told on its standard input. */
+/** The settings of a holder, on its standard input. */
 export interface HolderSettings {
   readonly directory: string;
   readonly mountpoint: string;
-  /** In the mount, without a slash before them. */
+  /** In the mount, without a leading slash. */
   readonly names: readonly string[];
   /** It ends with the last of these processes. */
   readonly pids: readonly number[];
 }
 
-/** `held`: until the processes ended, or somebody said that the dump is done. `lost`: nobody knows for how long. */
+/** `held`: until the processes ended, or the dump was reported as done. `lost`: for an unknown time. */
 export type NamesState = 'holding' | 'held' | 'lost';
 
 /**
- * Starts a process that holds the names, in the place of one that does it for this directory already.
+ * Starts a process that holds the names, replacing an earlier one for this directory.
  * @returns its process id
- * @throws CfsError (system) where they cannot be held
+ * @throws CfsError (system) if they cannot be held
  */
 export async function holdNames(settings: HolderSettings): Promise<number> {
   const child = spawn(process.execPath, [programPath('cfs-hold-names.js')], {
@@ -63,12 +63,13 @@ export async function holdNames(settings: HolderSettings): Promise<number> {
   const failed = once(child, 'error').then(([error]) => fail(reasonOf(error)));
   (child.stdin as Writable).on('error', () => undefined).end(JSON.stringify(settings));
   const told = await Promise.race([answerOf(child.stdout as Readable), failed]);
-  if (told !== HOLDING || child.pid === undefined) return fail(told === '' ? 'the process that does it ended' : told);
+  if (told !== HOLDING || child.pid === undefined)
+    return fail(told === '' ? 'the process that holds them ended' : told);
   child.unref();
   return child.pid;
 }
 
-/** What a holder says when all names are held; else why they are not. */
+/** A holder's message when all names are held; any other message is the problem. */
 export const HOLDING = 'holding';
 
 async function answerOf(output: Readable): Promise<string> {
@@ -78,8 +79,8 @@ async function answerOf(output: Readable): Promise<string> {
 }
 
 /**
- * Says that the dump is done: the names need not be held any more.
- * @returns false where nobody holds any
+ * Reports that the dump is done: the names need no longer be held.
+ * @returns false if no process holds any
  */
 export async function releaseNames(directory: string): Promise<boolean> {
   if (namesState(directory) !== 'holding') return false;
@@ -88,13 +89,13 @@ export async function releaseNames(directory: string): Promise<boolean> {
   return true;
 }
 
-/** Ends the process that holds names for this directory, and forgets that there was one. */
+/** Ends the process that holds names for this directory, and deletes its record. */
 export async function forgetNames(directory: string): Promise<void> {
   await endHolder(directory);
   rmSync(join(directory, NAMES_FILE), { force: true });
 }
 
-/** For the holder, before it says so. */
+/** For the holder, before it reports success. */
 export const markHolding = (directory: string): void => save(directory, { holder: identityOf(process.pid) });
 
 /** For the holder, when its processes have ended. */
@@ -134,7 +135,7 @@ function save(directory: string, names: Names): void {
   replaceFile(join(directory, NAMES_FILE), Buffer.from(`${text}\n`), false);
 }
 
-/** Nothing where the file is missing, or is not one that this version knows: then nobody can say that names were held. */
+/** Nothing if the file is missing, or of an unknown version: then the names do not count as held. */
 function load(directory: string): Names {
   try {
     const path = join(directory, NAMES_FILE);
@@ -158,11 +159,11 @@ const isThere = ({ pid, startTime, boot }: Holder): boolean => boot === bootId()
 
 const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
 
-/** Undefined where the process has ended. */
+/** Undefined if the process has ended. */
 function startTimeOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // what follows the name, which may hold blanks and parentheses: the state is the third field, the start the 22nd
+    // after the name, which may contain blanks and parentheses: the state is the third field, the start the 22nd
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return fields[0] === 'Z' ? undefined : fields[19];
   } catch {

@@ -1,8 +1,8 @@
 /**
- * `cfs-checkpoint prepare`: what has to be done before a checkpoint tool dumps processes that use a mount.
+ * `cfs-checkpoint prepare`: the steps before a checkpoint tool dumps processes that use a mount.
  *
- * Such a tool finds a watched file by its handle and then asks /proc/self/fd for its path, which is "/" while the kernel
- * has no name of the inode: nobody has looked one up since it was evicted. So each is looked up once.
+ * Such a tool finds a watched file by its handle and then asks /proc/self/fd for its path. That is "/" while the kernel
+ * has no name of the inode, because it was not looked up again after it was evicted. So each is looked up once.
  */
 import { closeSync, constants, lstatSync, openSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -33,9 +33,9 @@ export interface Prepared {
   readonly processes: readonly number[];
   readonly files: number;
   readonly watched: number;
-  /** The process that holds the names of watched files; undefined where there are none, or it was not wanted. */
+  /** The process that holds the names of watched files; undefined if there are none, or it was not wanted. */
   readonly holder: number | undefined;
-  /** The list for cfs-mount --from, and that of the files for `check`. */
+  /** The list for cfs-mount --from, and the list of files for `check`. */
   readonly sourceList: string;
   readonly fileList: string;
 }
@@ -43,14 +43,15 @@ export interface Prepared {
 export interface PrepareOptions {
   /** Whether the names of watched files are held until the processes end. */
   readonly hold: boolean;
-  /** Told of files that have no path which a checkpoint tool could use, and where names cannot be held. */
+  /** Receives a line for each file without a path that a checkpoint tool could use, and if names cannot be held. */
   readonly warn: (line: string) => void;
 }
 
 /**
  * @param mount a directory of the mount
- * @param directory where the lists are written
- * @throws CfsError: `usage` for what is no mount, no process, or a mount of driver=fuse-native, `system` where a watched file cannot be found
+ * @param directory for the lists
+ * @throws CfsError: `usage` if an argument is not a mount or process, or the mount has driver=fuse-native; `system` if
+ *   a watched file cannot be found
  */
 export async function prepare(
   mount: string,
@@ -85,18 +86,18 @@ export async function prepare(
   }
 }
 
-/** Undefined where they cannot be held: the lists are good all the same. */
+/** Undefined if they cannot be held: the lists are valid nevertheless. */
 async function holderOf(settings: HolderSettings, warn: (line: string) => void): Promise<number | undefined> {
   try {
     return await holdNames(settings);
   } catch (error) {
     if (!(error instanceof CfsError)) throw error;
-    warn(`${error.message}. Dump at once: where memory gets scarce before, the restore may fail.`);
+    warn(`${error.message}. Dump at once: if memory becomes scarce before, the restore may fail.`);
     return undefined;
   }
 }
 
-/** In the text of base/path-text.ts, without a slash before it; undefined for what another mount shows. */
+/** As text of base/path-text.ts, without a leading slash; undefined for a path that another mount hides. */
 function nameBelow(mountpoint: Uint8Array, path: Buffer | undefined): string | undefined {
   const above = Buffer.from(mountpoint);
   if (path === undefined || path.equals(above)) return undefined;
@@ -105,18 +106,18 @@ function nameBelow(mountpoint: Uint8Array, path: Buffer | undefined): string | u
   return isBelow ? pathText(path.subarray(begin)) : undefined;
 }
 
-/** Has the kernel look up a path of the file. @returns that path, and what people are shown: the one in the image */
+/** Makes the kernel look up a path of the file. @returns that path, and the one to show: that in the image */
 function lookUp(
   root: number,
   { handle, uses }: UsedFile,
   warn: (line: string) => void,
 ): { readonly path: Buffer | undefined; readonly shown: Uint8Array } {
   const { path, imagePath, problem, isTooLong } = placeOf(root, handle, uses);
-  // no reason to leave the others: a checkpoint tool says itself that it cannot name this one
-  if (isTooLong) warn(`${nameOf(handle, uses)}, has ${problem}. CRIU cannot dump what uses it.`);
+  // continue with the others: a checkpoint tool itself reports that it cannot name this one
+  if (isTooLong) warn(`${nameOf(handle, uses)}, has ${problem}. CRIU cannot dump the processes that use it.`);
   if (isTooLong) return { path: undefined, shown: imagePath ?? new Uint8Array() };
   if (path === undefined) throw new CfsError('system', `Cannot find the path of ${nameOf(handle, uses)}: ${problem}`);
-  // leads a disconnected inode to its name; what it gives is of no interest
+  // connects a disconnected inode to its name; the result is ignored
   lstatSync(path);
   return { path, shown: imagePath ?? path };
 }

@@ -1,10 +1,10 @@
-/** Processes as a checkpoint takes them: those that are named, with all that they started. */
+/** The processes of a checkpoint: the named ones, with all their descendants. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { CfsError, reasonOf } from '../base/error.ts';
 
 /**
  * The processes and their descendants, each once; without this one, which is gone before the dump.
- * @throws CfsError (usage) where one of `pids` does not exist
+ * @throws CfsError (usage) if one of `pids` does not exist
  */
 export function processTree(pids: readonly number[]): number[] {
   const found = new Set<number>();
@@ -14,8 +14,8 @@ export function processTree(pids: readonly number[]): number[] {
     try {
       waiting.push(...childrenOf(pid));
     } catch (error) {
-      if (!pids.includes(pid)) continue; // it has ended meanwhile
-      throw new CfsError('usage', `Cannot look at process ${pid}: ${reasonOf(error)}`, { cause: error });
+      if (!pids.includes(pid)) continue; // it has ended in the meantime
+      throw new CfsError('usage', `Cannot inspect process ${pid}: ${reasonOf(error)}`, { cause: error });
     }
     found.add(pid);
   }

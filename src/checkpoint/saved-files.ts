@@ -26,7 +26,7 @@ export function formatSavedFiles(files: readonly UsedFile[], pathOf: (handle: Fi
   return `${JSON.stringify({ format: FORMAT, version: FORMAT_VERSION, files: entries }, null, 2)}\n`;
 }
 
-/** @throws CfsError (usage) that says what is wrong with the list `from` */
+/** @throws CfsError (usage) that describes the problem of the list `from` */
 export function parseSavedFiles(json: string, from: string): SavedFile[] {
   const fail = (reason: string): never => {
     throw new CfsError('usage', `Cannot use the list of files ${from}: ${reason}`);
@@ -37,7 +37,7 @@ export function parseSavedFiles(json: string, from: string): SavedFile[] {
   } catch {
     return fail('it is not JSON');
   }
-  if (list?.format !== FORMAT || !Array.isArray(list.files)) return fail('it is none of a checkpoint');
+  if (list?.format !== FORMAT || !Array.isArray(list.files)) return fail('it is not one of a checkpoint');
   if (list.version !== FORMAT_VERSION) {
     return fail(`it has ${versionText(list.version)}; this program knows version ${FORMAT_VERSION}`);
   }

@@ -1,6 +1,6 @@
 /**
- * One row an opcode: its name, and what answers it. A request goes in as bytes and comes out as the bytes
- * of its reply; no I/O happens here but what the file system itself does.
+ * One row per opcode: its name, and its handler. A request goes in as bytes and comes out as the bytes of its reply;
+ * the only I/O here is that of the file system itself.
  */
 import { EINVAL, EIO, ENOENT, ENOSYS, ERANGE, EROFS, type Errno, isErrno } from '../base/errno.ts';
 import { type Attributes, emptyAttributes, type Filesystem } from '../fs/filesystem.ts';
@@ -21,17 +21,19 @@ interface Row {
 const O_ACCMODE = 3;
 const O_RDONLY = 0;
 
-/** What is told of requests that may have to wait. */
+/** Notifications about requests that may have to wait. */
 export interface Waiting {
-  /** Before an answer for which a repository is asked. */
+  /** Called before an answer that accesses a repository. */
   begin(request: RequestBuffer): void;
-  /** Before much is read and hashed, about `bytes`, or a disk is waited for: time for another thread to take over. */
+  /**
+   * Called before reading and hashing much, about `bytes`, or waiting for a disk: time for another thread to take over.
+   */
   beforeWork(bytes: number): void;
-  /** The kernel says that a signal came to who waits for the request with this `unique`. */
+  /** The kernel reports a signal for the caller that waits for the request with this `unique`. */
   interrupt(uniqueLow: number, uniqueHigh: number): void;
 }
 
-/** Counts what is asked and what comes of it. */
+/** Counts requests and their results. */
 export interface RequestCounters {
   request(opcode: number): void;
   error(errno: Errno): void;
@@ -44,7 +46,7 @@ const NO_WAITING: Waiting = {
   interrupt: () => undefined,
 };
 
-/** Serves requests one after another. One a thread. */
+/** Serves requests one after another. One per thread. */
 export class Dispatcher {
   readonly fs: Filesystem;
   readonly openFiles: OpenFiles;
@@ -54,7 +56,7 @@ export class Dispatcher {
   readonly waiting: Waiting;
   readonly #log: (line: string) => void;
   readonly #counters: RequestCounters | undefined;
-  /** The last reply gave an open file. */
+  /** The last reply opened a file. */
   #hasOpened = false;
 
   constructor(
@@ -75,13 +77,13 @@ export class Dispatcher {
 
   /**
    * Answers the request whose `length` bytes were read into `request.bytes`.
-   * @returns the length of the reply in `reply.bytes`; 0 where none is to be sent
+   * @returns the length of the reply in `reply.bytes`; 0 if none is to be sent
    */
   serve(length: number): number {
     const { request, reply } = this;
     const malformed = request.accept(length);
     if (malformed !== undefined) {
-      this.#log(`ignored what is no FUSE request: ${malformed}`);
+      this.#log(`ignored bytes that are not a FUSE request: ${malformed}`);
       return 0;
     }
     const row = ROWS[request.opcode];
@@ -101,7 +103,7 @@ export class Dispatcher {
     return reply.header(request.uniqueLow, request.uniqueHigh, answer, 0);
   }
 
-  /** Takes back what the last reply gives, because it is not sent. */
+  /** Undoes the effects of the last reply, because it is not sent. */
   abandon(): void {
     if (!this.#hasOpened) return;
     const [low, high] = this.reply.openedHandle;
@@ -109,7 +111,7 @@ export class Dispatcher {
   }
 }
 
-/** A bug's place belongs in the log: nobody can ask the daemon afterwards. */
+/** The place of a bug belongs in the log: it cannot be determined later. */
 const describe = (error: unknown): string =>
   error instanceof Error ? (error.stack ?? error.message).replaceAll('\n', ' |') : String(error);
 
@@ -117,7 +119,7 @@ function lookup(d: Dispatcher): Answer {
   const name = d.request.name(0);
   if (name === undefined) return EINVAL;
   const result = d.fs.lookup(d.request.nodeid, name, d.attributes);
-  // "not there" is worth remembering too: nothing can appear in an image
+  // "not found" is worth remembering too: nothing can appear in an image
   if (result === ENOENT) return d.reply.negativeEntry();
   return isErrno(result) ? result : d.reply.entry(d.attributes);
 }
@@ -164,7 +166,7 @@ function read(d: Dispatcher): Answer {
   return d.openFiles.read(request.nodeid, request.word(0), request.long(2), reply.payload(size));
 }
 
-/** fuse_lseek_in: fh, offset, whence; the kernel seeks by itself but for data and holes */
+/** fuse_lseek_in: fh, offset, whence; the kernel itself handles everything but data and holes */
 function seek(d: Dispatcher): Answer {
   const whence = d.request.word(4);
   if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return EINVAL;
@@ -202,7 +204,7 @@ function readEntries(d: Dispatcher, plus: boolean): Answer {
 function getxattr(d: Dispatcher): Answer {
   const name = d.request.name(8);
   if (name === undefined) return EINVAL;
-  // private ones look at repositories
+  // private ones access repositories
   d.waiting.begin(d.request);
   return xattrAnswer(d, d.fs.getxattr(d.request.nodeid, name, d.request));
 }
@@ -211,7 +213,7 @@ function listxattr(d: Dispatcher): Answer {
   return xattrAnswer(d, d.fs.listxattr(d.request.nodeid, d.request));
 }
 
-/** Size 0 asks how long the value is. */
+/** Size 0 queries the length of the value. */
 function xattrAnswer(d: Dispatcher, value: Uint8Array | Errno): Answer {
   if (isErrno(value)) return value;
   const room = d.request.word(0);
@@ -240,13 +242,13 @@ const statfs = (d: Dispatcher): Answer => d.reply.statfs(d.fs.statfs());
 const noReply = (): Answer => NO_REPLY;
 const done = (): Answer => 0;
 const readOnly = (): Answer => EROFS;
-/** The kernel remembers that this is not implemented, and does without. */
+/** The kernel remembers that this is not implemented, and does without it. */
 const notImplemented = (): Answer => ENOSYS;
 
 /**
- * ENOSYS has a meaning of its own for some: to OPENDIR it lets the kernel cache directories and open them
- * without asking (fs/fuse/dir.c, fuse_dir_open), to ACCESS it leaves the check to default_permissions,
- * to LSEEK of an image without holes the kernel then seeks by itself.
+ * ENOSYS has a special meaning for some opcodes. For OPENDIR the kernel then caches directories and opens them without
+ * asking (fs/fuse/dir.c, fuse_dir_open), for ACCESS the check is left to default_permissions, and for LSEEK of an image
+ * without holes the kernel then seeks by itself.
  */
 const ROWS: Readonly<Record<number, Row>> = {
   [abi.FUSE_LOOKUP]: { name: 'LOOKUP', answer: lookup },

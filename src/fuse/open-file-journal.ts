@@ -1,24 +1,24 @@
 /**
- * What the kernel must be told the same way by whoever serves a mount next: the backing id of each inode, and how many
- * have it open. Written to a file in memory as it changes, because the writer may be killed at any moment. A count may
- * be too high after that, which keeps an id longer than needed; never too low, which would make an open fail.
+ * State that each server of a mount must report to the kernel identically: the backing id of each inode, and its number
+ * of opens. It is written to a file in memory as it changes, because the writer may be killed at any moment. A count
+ * may be too high after that, which keeps an id longer than needed; never too low, which would make an open fail.
  *
- * Why a count is never too low. An OPEN is written down before it is answered, and the kernel counts it when it has the
- * answer. A RELEASE comes when the kernel counts the file no more, and is written down after that. So at each moment the
- * written count is at least the kernel's. The next server gets the requests that were not answered once more: it counts
- * an OPEN again, which may have been counted, and no RELEASE, which may not have been. Both leave the count too high at
- * most. It is exact again when it falls to 0: then the kernel's is 0, too. A count that is too high for good keeps its id
+ * Why a count is never too low. An OPEN is recorded before it is answered, and the kernel counts it when it has the
+ * answer. A RELEASE arrives when the kernel no longer counts the file, and is recorded after that. So at each moment
+ * the recorded count is at least the kernel's. The next server gets the unanswered requests once more: it counts an
+ * OPEN again, which may have been counted, and no RELEASE, which may not have been. Both leave the count too high at
+ * most. It is exact again when it falls to 0: then the kernel's is 0, too. A count that stays too high keeps its id
  * until the mount ends, or until the file of the object is replaced.
  *
- * Why an id that is written down is the one of that inode. It is registered before it is written, and written as 0
- * before it is closed: after that the kernel may give it to another file. A server that dies between the two leaves an
- * id that nobody knows, which ends with the mount.
+ * Why a recorded id is the one of that inode. It is registered before it is recorded, and set to 0 before it is closed:
+ * after that the kernel may reuse it for another file. A server that dies between the two leaves an unknown id, which
+ * ends with the mount.
  *
- * What a half-written record is. A signal that kills ends a write(2) at the end of a page, so a record that lies in two
- * pages may have its first one or two fields from the new record, and the rest from the old one. The order of the fields
- * is chosen for that. A new id in front of an old count: the OPEN was not answered. In front of an old identity: that is
- * 0, which is no file's, because what is written without an id has identity 0; the next open drops the id. An id of 0 in
- * front of an old count: that is too high. The id of an entry never changes to another one but by way of 0.
+ * A half-written record. A fatal signal ends a write(2) at the end of a page, so a record that spans two pages may have
+ * its first one or two fields from the new record, and the rest from the old one. The order of the fields is chosen for
+ * that. A new id before an old count: the OPEN was not answered. Before an old identity: that is 0, which is no file's,
+ * because a record without an id has identity 0; the next open drops the id. An id of 0 before an old count: that is
+ * too high. The id of an entry never changes to another one except by way of 0.
  */
 import { isErrno } from '../base/errno.ts';
 import { systemError } from '../system/libc.ts';
@@ -60,7 +60,7 @@ export class OpenFileJournal {
     entry.writeUInt32LE(identity, 8);
     const written = pwrite(this.#fd, entry, HEADER_SIZE + slot * ENTRY_SIZE);
     // ENOMEM at worst: a server that goes on with it would answer wrongly, so none may
-    if (written !== ENTRY_SIZE) throw new Error(`cannot keep what is open: ${written}`);
+    if (written !== ENTRY_SIZE) throw new Error(`cannot record an open file: ${written}`);
   }
 
   /** All entries that say something. */

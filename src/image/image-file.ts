@@ -19,11 +19,11 @@ export interface ImageFile {
   /** Size of the file. */
   readonly bytes: number;
   readonly tables: ManifestTables;
-  /** By one of the keys that were asked for; undefined where none were. */
+  /** The signature by one of the requested keys; undefined if none were requested. */
   readonly signature: ImageSignature | undefined;
 }
 
-/** An image file of which only what follows the manifest was looked at. */
+/** An image file of which only the parts after the manifest were parsed. */
 export interface ImageBytes extends ImageParts {
   readonly id: string;
   /** Size of the file. */
@@ -38,10 +38,12 @@ const NO_IMAGE: readonly (Errno | undefined)[] = [ENOENT, ENOTDIR, ENAMETOOLONG,
 
 /**
  * Reads and validates an image.
- * @param expected its id, or its fs-verity digest (image-digest.ts); it is compared before a byte of the image is decoded
- * @param keys one of these must have signed it; that, too, is seen before a byte of the image is decoded
- * @throws CfsError: `image` where there is no image at `path`, it is malformed, not the expected one, not signed, or
- *   changed while it was read; `system` where the machine fails to read it; `usage` where `expected` names no image, or a key is none
+ * @param expected its id, or its fs-verity digest (image-digest.ts); it is compared before a byte of the image is
+ *   decoded
+ * @param keys one of these must have signed it; that, too, is verified before a byte of the image is decoded
+ * @throws CfsError: `image` if there is no image at `path`, or it is malformed, not the expected one, not signed, or
+ *   changed while it was read; `system` if the machine fails to read it; `usage` if `expected` is not an image id, or a
+ *   key is not a key
  */
 export function readImage(path: string, expected?: string, keys?: readonly TrustedKey[]): ImageFile {
   wantedOf(expected);
@@ -54,7 +56,7 @@ export function readImage(path: string, expected?: string, keys?: readonly Trust
 }
 
 /**
- * The id of the image at `path`, without a look at its manifest.
+ * The id of the image at `path`, without parsing its manifest.
  * @throws CfsError as `readImage`
  */
 export function readImageId(path: string): string {
@@ -115,8 +117,8 @@ export function decodeImage(
 }
 
 /**
- * The parts of an image file, and its id. The manifest is not looked at.
- * @throws CfsError as `readImage`, but for what is in the manifest
+ * The parts of an image file, and its id. The manifest is not parsed.
+ * @throws CfsError as `readImage`, except for errors in the manifest
  */
 export function readImageBytes(fd: number, path: string): ImageBytes {
   return partsOf(readFile(fd, path), path);
@@ -144,14 +146,14 @@ function wantedOf(expected: string | undefined): ImageDigest | undefined {
   if (expected === undefined || wanted !== undefined) return wanted;
   throw new CfsError(
     'usage',
-    `"${expected}" is no image id: an id is 64 hexadecimal digits, or fsverity-sha256: and as many`,
+    `"${expected}" is not an image id: an id is 64 hexadecimal digits, or fsverity-sha256: and 64 digits`,
     { hint: '`image.id` shows the one, `image.verityDigest` the other.' },
   );
 }
 
 /**
- * Compares before a byte of the file is read: from then on the kernel checks what is read.
- * @returns false where the file is not sealed, or with another hash: its digest is to be computed
+ * Compares the seal before a byte of the file is read: from then on the kernel checks every read.
+ * @returns false if the file is not sealed, or with another hash: its digest is to be computed
  */
 function isSealedAs(fd: number, path: string, wanted: ImageDigest, measure: MeasureVerity): boolean {
   const measured = measure(fd);
@@ -161,10 +163,10 @@ function isSealedAs(fd: number, path: string, wanted: ImageDigest, measure: Meas
 }
 
 function compare(what: string, path: string, is: string, { hex }: ImageDigest): void {
-  if (is !== hex) throw cannotRead(path, `its ${what} is ${is}, not ${hex}, which was asked for`);
+  if (is !== hex) throw cannotRead(path, `its ${what} is ${is}, not ${hex} as required`);
 }
 
-/** The digest that a file with these bytes is sealed as, 64 hexadecimal digits. */
+/** The digest that a file with these bytes has when sealed, 64 hexadecimal digits. */
 function verityDigestOf(bytes: Uint8Array): string {
   const hasher = createDigest('fsverity-sha256');
   hasher.update(bytes);
@@ -172,8 +174,8 @@ function verityDigestOf(bytes: Uint8Array): string {
 }
 
 /**
- * The fs-verity digest of an image file: what it is sealed as, or would be.
- * @throws CfsError as `readImage`, but for what is in it
+ * The fs-verity digest of an image file: that of its seal, or the one that it would have.
+ * @throws CfsError as `readImage`, except for errors in its contents
  */
 export function imageVerityDigest(path: string, measure: MeasureVerity = measureBelievedVerity): ImageDigest {
   const fd = openImage(path);
@@ -208,7 +210,7 @@ function readFile(fd: number, path: string): Uint8Array {
   }
 }
 
-/** A manifest is decoded from one buffer, so it can be as large as a buffer of this node. */
+/** A manifest is decoded from one buffer, so its size is limited by that of a buffer of this node. */
 const SIZE_LIMIT = 0xffffffff;
 
 function whyNoImage(stats: Stats): string | undefined {
@@ -219,9 +221,9 @@ function whyNoImage(stats: Stats): string | undefined {
   return undefined;
 }
 
-/** All `size` bytes of the file, or undefined where it has fewer or more by now. */
+/** All `size` bytes of the file, or undefined if its size has changed. */
 function readWhole(fd: number, size: number): Uint8Array | undefined {
-  // a buffer of its own: the tables are views of it, and a slice of node's pool may be at an odd address
+  // a separate buffer: the tables are views of it, and a slice of node's pool may be at an odd address
   const bytes = Buffer.allocUnsafeSlow(size);
   let length = 0;
   while (length < size) {

@@ -1,4 +1,4 @@
-/** The signatures of an image, in it and beside it, held against the keys that are trusted. */
+/** Verifies the signatures of an image, embedded and beside it, against the trusted keys. */
 import { resolve } from 'node:path';
 import { fromHex } from '../base/bytes.ts';
 import { CfsError } from '../base/error.ts';
@@ -9,7 +9,7 @@ import { findSigner } from '../sign/verify-sign1.ts';
 
 /** A good signature. */
 export interface ImageSignature {
-  /** The signature's file, or that it lies in the image. */
+  /** The signature's file, or that it is embedded. */
   readonly where: 'embedded' | string;
   readonly algorithm: SignatureAlgorithm;
   /** The file of the public key that it is by. */
@@ -19,12 +19,13 @@ export interface ImageSignature {
 }
 
 /**
- * The first good signature of an image: the one in it, else one beside it. One good one is enough, whatever the others are.
- * @param image where it was opened
+ * The first good signature of an image: the embedded one, else one beside it. One good signature is enough, whatever
+ * the others are.
+ * @param image the path that was opened
  * @param id 64 hexadecimal digits
- * @param embedded what `splitSignature` found
- * @param keys any of them may have signed; none: nothing is accepted
- * @throws CfsError (image) with what is wrong with each that there is
+ * @param embedded the result of `splitSignature`
+ * @param keys a signature by any of them is accepted; without keys, none is
+ * @throws CfsError (image) with the problem of each signature
  */
 export function requireSignature(
   image: string,
@@ -56,7 +57,10 @@ export function requireSignature(
     }
   }
   if (problems.length === 0) {
-    throw new CfsError('image', `it is not signed: no signature is in it, and there is no file ${paths.join(' or ')}`);
+    throw new CfsError(
+      'image',
+      `it is not signed: it has no embedded signature, and there is no file ${paths.join(' or ')}`,
+    );
   }
   throw new CfsError('image', problems.join('; '));
 }

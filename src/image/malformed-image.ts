@@ -1,7 +1,7 @@
-/** What a file is that is no image: for messages. Pure. */
+/** Describes a file that is not an image: for messages. Pure. */
 import { equalBytes } from '../base/bytes.ts';
 
-/** Bytes at a place, by which a format is known. */
+/** Bytes at a fixed offset that identify a format. */
 interface Mark {
   readonly at: number;
   readonly bytes: Uint8Array;
@@ -20,7 +20,7 @@ const text = (at: number, bytes: string, what: string, hint?: string): Mark => (
 
 const UNPACK = 'Unpack it, and pack the directory with `pack`.';
 
-/** The first that fits counts: a composefs image is an EROFS image, too. */
+/** The first match counts: a composefs image is an EROFS image, too. */
 const MARKS: readonly Mark[] = [
   text(0, '\x9a\x62\x78\xd0', 'a composefs image (mount.composefs mounts those)'),
   text(1024, '\xe2\xe1\xf5\xe0', 'an EROFS image (mount.composefs mounts those of composefs, mount(8) the others)'),
@@ -44,7 +44,7 @@ const MARKS: readonly Mark[] = [
   text(0, '\x04\x22\x4d\x18', 'an lz4 file; is an image in it? unlz4 unpacks it'),
   text(0, '\x7fELF', 'a program (ELF)'),
   text(0, '-----BEGIN ', 'a PEM file, such as a key'),
-  text(0, '\xd2\x84', 'a signature (IMAGE.sig); the image lies beside it'),
+  text(0, '\xd2\x84', 'a signature (IMAGE.sig); the image is beside it'),
   text(0, 'version https://git-lfs', "a pointer of Git LFS; 'git lfs pull' fetches the file"),
 ];
 
@@ -54,16 +54,16 @@ export function foreignFormat(file: Uint8Array): Pick<Mark, 'what' | 'hint'> | u
   if (mark !== undefined) return mark;
   const head = file.subarray(0, 512);
   if (!head.every((byte) => byte === 0)) return undefined;
-  return { what: 'a file that begins with zeros: was it written to its end?', hint: undefined };
+  return { what: 'a file that begins with zeros: was it written completely?', hint: undefined };
 }
 
 /** First bytes of every manifest. */
 const BEGINNING = Uint8Array.of(0xd9, 0xd9, 0xf7);
 
 /**
- * A message for a manifest that `decodeManifest` refused: what the file is, or may be.
- * @param problem what was wrong
- * @param hasChecksum whether the file has a checksum, and a right one: it is as somebody has written it then
+ * A message for a manifest that `decodeManifest` refused: the kind of the file, or a guess.
+ * @param problem the error of the decoder
+ * @param hasChecksum whether the file has a checksum, and a right one: then it is unchanged since it was written
  */
 export function whyMalformed(
   problem: string,
@@ -71,10 +71,10 @@ export function whyMalformed(
   hasChecksum: boolean,
 ): { readonly reason: string; readonly hint?: string | undefined } {
   const foreign = equalBytes(manifest.subarray(0, BEGINNING.length), BEGINNING) ? undefined : foreignFormat(manifest);
-  if (foreign !== undefined) return { reason: `it is no image of cfs, but ${foreign.what}`, hint: foreign.hint };
+  if (foreign !== undefined) return { reason: `it is not a cfs image, but ${foreign.what}`, hint: foreign.hint };
   if (/: its version is /.test(problem)) return { reason: problem };
   const cause = hasChecksum
     ? 'it was made so, and not by cfs: its checksum is right'
-    : 'the file is damaged, or not made by cfs';
+    : 'the file is damaged, or was not made by cfs';
   return { reason: `${problem}; ${cause}` };
 }

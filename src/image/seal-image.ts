@@ -12,18 +12,19 @@ import { sealFile, type Verity } from '../store/seal-file.ts';
 import { mayHaveVerity } from '../system/fsverity.ts';
 import { readImage } from './image-file.ts';
 
-/** What became of an image file. */
+/** The result for an image file. */
 export interface SealedImage {
   readonly path: string;
   readonly outcome: 'sealed' | 'already' | 'unsupported' | 'busy' | 'failed';
-  /** For -o digest=; where it is sealed. */
+  /** For -o digest=; if it is sealed. */
   readonly digest?: string;
-  /** Where it is not. */
+  /** If it is not sealed. */
   readonly reason?: string;
 }
 
 /**
- * Seals an image file; its seal is on the device then. What is no image is left alone: a file that is sealed can never be written again.
+ * Seals an image file; on return its seal is on the device. A file that is not an image is left alone: a sealed file
+ * can never be written again.
  * @param verity in place of the kernel's, for tests
  * @throws CfsError as `readImage`
  */
@@ -31,7 +32,7 @@ export function sealImageFile(image: string, verity?: Verity): SealedImage {
   readImage(image);
   const path = image;
   const file = sealFile(realpathSync(image), verity);
-  if (file.outcome === 'gone') return { path, outcome: 'failed', reason: 'it was deleted meanwhile' };
+  if (file.outcome === 'gone') return { path, outcome: 'failed', reason: 'it was deleted in the meantime' };
   if (!('digest' in file)) return { path, ...file };
   syncFile(image);
   const { algorithm, digest } = file.digest;
@@ -49,12 +50,12 @@ function syncFile(path: string): void {
   }
 }
 
-/** What became of an image's objects, and of its file. */
+/** The result for an image's objects, and for its file. */
 export interface ImageSeal extends SealResult {
   readonly image: SealedImage;
 }
 
-/** Seals the objects that an image names, and then the image: who finds it sealed finds them sealed. */
+/** Seals the objects that an image names, and then the image: if the image is sealed, so are its objects. */
 export async function sealImage(
   image: string,
   repository: LocalRepository,
@@ -69,12 +70,12 @@ function* objectsOf(tables: ManifestTables): Generator<Uint8Array> {
 }
 
 /**
- * Tells before an hour of packing that `sealImage` would be in vain.
+ * Reports before an hour of packing that `sealImage` would fail.
  * @throws CfsError (system)
  */
 export function requireSealable(image: string, repository: LocalRepository): void {
   for (const directory of [join(repository.path, 'objects'), dirname(image)]) {
-    // the store's own is no link; the image's may be
+    // the store's own path is not a link; the image's may be
     if (mayHaveVerity(directory === dirname(image) ? `${directory}/.` : directory)) continue;
     throw new CfsError('system', `Cannot seal files in ${directory}: the file system or the kernel has no fs-verity`, {
       hint: "ext4 ('tune2fs -O verity DEVICE'), f2fs and btrfs have it; or pack without `seal`.",

@@ -1,9 +1,8 @@
 /**
- * A check of the bytes before a CBOR decoder sees them. The decoder knows tags that make objects of any
- * kind and allocates what an array claims to hold; a manifest needs six data types. What passes here is
- * well-formed, shortest-form CBOR of maps, short arrays, text, byte strings, unsigned integers and the
- * tags of little-endian typed arrays (RFC 8949 section 4.2.1, RFC 8746 section 2.1), with every length
- * inside the file.
+ * A check of the bytes before a CBOR decoder sees them. The decoder knows tags that create objects of any kind and
+ * allocates the claimed length of an array; a manifest needs six data types. Accepted bytes are well-formed,
+ * shortest-form CBOR of maps, short arrays, text, byte strings, unsigned integers and the tags of little-endian typed
+ * arrays (RFC 8949 section 4.2.1, RFC 8746 section 2.1), with every length inside the file.
  */
 
 import { isUtf8 } from 'node:buffer';
@@ -19,7 +18,7 @@ const MAX_DEPTH = 4;
 /** A manifest has 106 items besides its repositories, and five for each of those, of which encode.ts allows 10,000. */
 const MAX_ITEMS = 100_000;
 
-/** What is wrong with the bytes, or undefined where they follow the profile. */
+/** The first violation of the profile, or undefined if there is none. */
 export function checkCborProfile(bytes: Uint8Array): string | undefined {
   if (bytes.length === 0) return 'the file is empty';
   if (SELF_DESCRIBED.some((byte, i) => bytes[i] !== byte)) {
@@ -41,7 +40,7 @@ class Scan {
     this.at = at;
   }
 
-  /** Passes one data item with everything in it. */
+  /** Skips one data item with everything in it. */
   item(depth: number): string | undefined {
     const start = this.at;
     if (++this.#items > MAX_ITEMS) return `more than ${MAX_ITEMS} items, at byte ${start}`;
@@ -77,7 +76,7 @@ class Scan {
     }
   }
 
-  /** A key that is there twice would be dropped in silence by the decoder: two files would be one image. */
+  /** The decoder would silently drop a key that occurs twice: two files would be one image. */
   #map(count: number, depth: number, start: number): string | undefined {
     if (count * 2 > this.#bytes.length - this.at) return `cut off: ${count} entries are claimed at byte ${start}`;
     const keys = new Set<string>();
@@ -86,7 +85,7 @@ class Scan {
       let problem = this.item(depth + 1);
       if (problem !== undefined) return problem;
       const key = Buffer.from(this.#bytes.subarray(at, this.at)).toString('latin1');
-      if (keys.has(key)) return `a key at byte ${at} is there twice`;
+      if (keys.has(key)) return `a key at byte ${at} occurs twice`;
       keys.add(key);
       problem = this.item(depth + 1);
       if (problem !== undefined) return problem;
@@ -95,7 +94,7 @@ class Scan {
   }
 
   #sequence(count: number, depth: number, start: number): string | undefined {
-    // each item needs a byte, so a count that the file cannot hold is refused before any work
+    // each item needs a byte, so a count that exceeds the file is refused before any work
     if (count > this.#bytes.length - this.at) return `cut off: ${count} items are claimed at byte ${start}`;
     for (let i = 0; i < count; i++) {
       const problem = this.item(depth + 1);

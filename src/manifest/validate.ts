@@ -1,6 +1,6 @@
 /**
- * Every invariant of the tables that a reader relies on, checked in time linear in the rows. What each
- * check protects is written in docs/manifest.md, "What a reader must check".
+ * Checks every invariant of the tables that a reader relies on, in time linear in the rows. docs/manifest.md, "What a
+ * reader must check", explains each check.
  *
  * Each function returns a sentence that names table and row, or undefined.
  */
@@ -69,7 +69,7 @@ function checkOffsets(name: string, offsets: Uint32Array, end: number): Problem 
     if ((offsets[i] as number) < (offsets[i - 1] as number)) return `${name} row ${i} is less than the row before`;
   }
   const last = offsets[offsets.length - 1] as number;
-  return last === end ? undefined : `${name} ends with ${last}; what it points into has ${end}`;
+  return last === end ? undefined : `${name} ends with ${last}; the column that it points into has ${end}`;
 }
 
 function checkObjects(tables: ManifestTables): Problem {
@@ -127,7 +127,7 @@ function checkXattrSets(tables: ManifestTables): Problem {
     for (let i = from; i < to; i++) {
       const name = names.subarray(nameOffset[i] as number, nameOffset[i + 1] as number);
       if (name.length > NAME_MAX || name.includes(0) || !isXattrName(name)) {
-        return `xattrs row ${i}: "${printable(name.subarray(0, NAME_MAX))}" is no attribute name of the namespaces user, trusted, security or system.posix_acl_*`;
+        return `xattrs row ${i}: "${printable(name.subarray(0, NAME_MAX))}" is not an attribute name of the namespaces user, trusted, security or system.posix_acl_*`;
       }
       if (before !== undefined && compareBytes(before, name) >= 0) return `xattrs row ${i} is not sorted by name`;
       before = name;
@@ -187,7 +187,7 @@ function checkPayload(tables: ManifestTables, row: number, counters: Counters): 
   if (m > 0o177777) return `mode 0${m.toString(8)} has unknown bits`;
   if ((size[row * 2 + 1] as number) > MAX_SAFE_HIGH) return 'its size is 2^53 or more';
   const bytes = u64(size, row);
-  if (type !== S_IFCHR && type !== S_IFBLK && rdev[row] !== 0) return 'it has a device number but is no device';
+  if (type !== S_IFCHR && type !== S_IFBLK && rdev[row] !== 0) return 'it has a device number but is not a device';
   switch (type) {
     case S_IFREG:
       return checkRegular(tables, p, bytes, counters);
@@ -288,7 +288,7 @@ function compareRanges(bytes: Uint8Array, a: number, aEnd: number, b: number, bE
   return aEnd - i - (bEnd - j);
 }
 
-/** Link counts, parents, and that every directory is reached from the root, once. */
+/** Link counts, parents, and that every directory is reachable from the root, once. */
 function checkTree(tables: ManifestTables): Problem {
   const { nlink, payload, mode } = tables.inodes;
   const { first, parent, inode: directoryInode } = tables.directories;
@@ -304,7 +304,7 @@ function checkTree(tables: ManifestTables): Problem {
       if (row === 0) return `dirents row ${d} points to the root: a directory cycle`;
       if ((links[row] as number) > 1) return `dirents row ${d} is a second link of directory inode ${row}`;
       if (parent[payload[row] as number] !== directoryInode[directory]) {
-        return `directories row ${payload[row]}: its parent is not the directory that holds it`;
+        return `directories row ${payload[row]}: its parent is not the directory that contains it`;
       }
     }
   }
@@ -318,11 +318,14 @@ function checkTree(tables: ManifestTables): Problem {
   return checkReachable(tables);
 }
 
-/** With one link to each directory but the root, from its parent, what does not lead up to the root lies in a cycle. */
+/**
+ * Each directory but the root has one link, from its parent, so a directory that does not lead up to the root is in a
+ * cycle.
+ */
 function checkReachable(tables: ManifestTables): Problem {
   const { payload } = tables.inodes;
   const { parent } = tables.directories;
-  /** Of each directory: 1 where it is known to lead to the root. */
+  /** Of each directory: 1 if it is known to lead to the root. */
   const leads = new Uint8Array(parent.length);
   const way = new Uint32Array(parent.length);
   leads[0] = 1;

@@ -1,4 +1,4 @@
-/** The mount that a path of the command line lies in, and what it says of itself. */
+/** Queries the mount of a path on the command line. */
 import { closeSync, constants, openSync } from 'node:fs';
 import { ENOTCONN, ENOTTY, type Errno, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
@@ -16,8 +16,8 @@ export interface MountAnswer {
 }
 
 /**
- * Asks the mount that the directory `path` lies in.
- * @throws CfsError: `usage` where it lies in no mount of cfs, `system` where it cannot be asked
+ * Queries the mount that contains the directory `path`.
+ * @throws CfsError: `usage` if it is not in a mount of cfs, `system` if it cannot be queried
  */
 export function askMountAt(path: string | Uint8Array): MountAnswer {
   const shown = typeof path === 'string' ? path : pathText(path);
@@ -33,7 +33,7 @@ export function askMountAt(path: string | Uint8Array): MountAnswer {
     'system',
     `Cannot ask the mount at ${shown}: ${isDead ? 'its daemon is dead' : errnoText(answer)}`,
     {
-      hint: isDead ? `'umount ${shown}' takes it away.` : undefined,
+      hint: isDead ? `'umount ${shown}' removes it.` : undefined,
     },
   );
 }
@@ -66,7 +66,7 @@ export function askFd(fd: number): MountAnswer | Errno {
   return { mount, sources };
 }
 
-/** Where the mount is now, which may be another place than where it was made; undefined where this process cannot see that. */
+/** The current path of the mount, which may have been moved; undefined if this process cannot see it. */
 export function mountpointOf(path: string): Uint8Array | undefined {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {

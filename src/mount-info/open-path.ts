@@ -1,7 +1,7 @@
 /**
- * Where a file lies that was opened by its handle. The kernel knows an inode, but no name of it until somebody looks
- * one up: /proc/self/fd shows "/" then. So who serves the file is asked as well, and no answer is believed
- * unless the file that it leads to is the open one.
+ * The path of a file that was opened by its handle. The kernel knows an inode, but no name of it until a process looks
+ * one up: /proc/self/fd shows "/" then. So the file system is asked as well, and an answer is accepted only if it leads
+ * to the open file.
  */
 import { fstatSync, lstatSync, readlinkSync } from 'node:fs';
 import { printable } from '../base/bytes.ts';
@@ -9,16 +9,16 @@ import { ENAMETOOLONG, errnoOf, isErrno } from '../base/errno.ts';
 import { listMounts, type MountEntry, mountIdOfFd } from '../system/mount-table.ts';
 import { getXattrOfFd } from '../system/syscall.ts';
 
-/** What a mount says of each inode: the absolute path of its first name in the image, bytes. Not listed. */
+/** The xattr with the absolute path of an inode's first name in the image, bytes. Not listed. */
 const PATH_XATTR = 'trusted.cfs.path';
 
-/** Absolute path in the image of what is open at `fd`; undefined where the file system does not say. */
+/** The absolute path in the image of the open file `fd`; undefined if the file system does not report it. */
 export function imagePathOf(fd: number): Buffer | undefined {
   const value = getXattrOfFd(fd, PATH_XATTR);
   return isErrno(value) || value[0] !== 0x2f ? undefined : Buffer.from(value);
 }
 
-/** The mount that `fd` was opened in; undefined where this process cannot see it. Also for O_PATH. */
+/** The mount that `fd` was opened in; undefined if this process cannot see it. Also for O_PATH. */
 export function mountOfFd(fd: number, mounts: readonly MountEntry[]): MountEntry | undefined {
   const id = mountIdOfFd(fd);
   return mounts.find(({ mountId }) => mountId === id);
@@ -29,13 +29,13 @@ export interface OpenPath {
   readonly path: Buffer | undefined;
   /** Why there is no path. */
   readonly problem: string | undefined;
-  /** There is a path, but no system call takes it. */
+  /** There is a path, but it is too long for system calls. */
   readonly isTooLong: boolean;
   readonly imagePath: Buffer | undefined;
   readonly mount: MountEntry | undefined;
 }
 
-/** Finds a path of what is open at `fd`: by what the file system says, then by what the kernel shows. */
+/** Finds a path of the open file `fd`: by the answer of the file system, then by that of the kernel. */
 export function pathOfFd(fd: number): OpenPath {
   const mounts = listMounts();
   const mount = mountOfFd(fd, mounts);
@@ -51,7 +51,7 @@ export function pathOfFd(fd: number): OpenPath {
 /** Bytes of the longest path that a system call takes (PATH_MAX less its end). */
 const LONGEST = 4095;
 
-/** What the kernel shows, in a list; undefined where it is too long for it. */
+/** The kernel's path, in a list; undefined if it is too long for it. */
 function shownPathOf(fd: number): readonly [Buffer] | undefined {
   try {
     return [readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' })];
@@ -62,20 +62,20 @@ function shownPathOf(fd: number): readonly [Buffer] | undefined {
 }
 
 function problemOf(imagePath: Buffer | undefined, isTooLong: boolean): string {
-  if (isTooLong) return `a path too long to tell: system calls take ${LONGEST} bytes`;
+  if (isTooLong) return `a path that is too long: system calls take ${LONGEST} bytes`;
   return imagePath === undefined
     ? 'the kernel has not looked up a name of this file yet; a connectable handle has one'
     : `no mount here shows ${printable(imagePath)} of the image`;
 }
 
-/** Where the mounts of one file system show a path of it; `first` before the others. */
+/** The paths where the mounts of one file system show a path of it; `first` before the others. */
 function placesOf(path: Buffer, first: MountEntry | undefined, mounts: readonly MountEntry[]): Buffer[] {
   if (first === undefined) return [];
   const others = mounts.filter((mount) => mount !== first && mount.device === first.device);
   return [first, ...others].flatMap((mount) => placeIn(mount, path) ?? []);
 }
 
-/** Where `mount` shows the path of its file system; undefined for what is not below the mount's root. */
+/** The path where `mount` shows the path of its file system; undefined if it is not below the mount's root. */
 export function placeIn({ root, mountpointBytes }: MountEntry, path: Buffer): Buffer | undefined {
   const above = withoutSlash(root);
   if (path.equals(root)) return Buffer.from(mountpointBytes);
@@ -90,6 +90,6 @@ function leadsTo(path: Buffer, fd: number): boolean {
     const [named, open] = [lstatSync(path, { bigint: true }), fstatSync(fd, { bigint: true })];
     return named.dev === open.dev && named.ino === open.ino;
   } catch {
-    return false; // no such path; also " (deleted)" behind what the kernel shows
+    return false; // no such path; also " (deleted)" after the kernel's path
   }
 }

@@ -1,7 +1,7 @@
 /**
- * A list of a mount's sources as it is saved beside a checkpoint, to make the mount again: JSON, docs/handles.md. Pure.
+ * A list of a mount's sources, saved beside a checkpoint in order to repeat the mount: JSON, docs/handles.md. Pure.
  *
- * Paths that are not UTF-8 have a key with "Base64" beside them, which is then the one that counts.
+ * Paths that are not UTF-8 have a second key with "Base64", which then takes precedence.
  */
 import { CfsError } from '../base/error.ts';
 import { type FileHandle, formatHandle, parseHandle } from '../base/handle-format.ts';
@@ -19,7 +19,7 @@ export interface SourceJson {
   readonly kind: string;
   /** The image's id, or the repository's uuid. */
   readonly id: string;
-  /** Absent where it is gone. */
+  /** Absent if it is gone. */
   readonly path: string | undefined;
   readonly pathBase64: string | undefined;
   readonly given: string;
@@ -44,11 +44,11 @@ export interface SavedSourcesJson {
   readonly mountpointBase64: string | undefined;
   readonly options: string;
   readonly optionsBase64: string | undefined;
-  /** The image, then the repositories in the order in which they are asked. */
+  /** The image, then the repositories in search order. */
   readonly sources: readonly SourceJson[];
 }
 
-/** What is needed to make a mount again. */
+/** The data needed to repeat a mount. */
 export interface SavedSource {
   readonly id: string;
   readonly path: Buffer | undefined;
@@ -61,7 +61,7 @@ export interface SavedSource {
 
 export interface SavedSources {
   readonly mountpoint: Buffer;
-  /** As cfs-mount takes them after -o. */
+  /** In the syntax of cfs-mount -o. */
   readonly options: string;
   readonly image: SavedSource;
   readonly repositories: readonly SavedSource[];
@@ -89,7 +89,7 @@ export function jsonOfSource(source: SourceRecord): SourceJson {
   };
 }
 
-/** @param mountpoint where the mount is now */
+/** @param mountpoint the current path of the mount */
 export function jsonOfSources(
   mount: MountRecord,
   mountpoint: Uint8Array,
@@ -109,8 +109,8 @@ export function jsonOfSources(
 }
 
 /**
- * @param from names the list in messages
- * @throws CfsError (usage) that says what is wrong with it
+ * @param from identifies the list in messages
+ * @throws CfsError (usage) that describes its problem
  */
 export function parseSavedSources(json: string, from: string): SavedSources {
   const fail = (reason: string, hint?: string): never => {
@@ -123,7 +123,7 @@ export function parseSavedSources(json: string, from: string): SavedSources {
     return fail('it is not JSON');
   }
   const list = asObject(value);
-  if (list?.['format'] !== FORMAT) return fail('it is none', '`saveSources` makes one.');
+  if (list?.['format'] !== FORMAT) return fail('it is not one', '`saveSources` prints one.');
   const { version } = list;
   if (version !== FORMAT_VERSION) {
     return fail(`it has ${versionText(version)}; this program knows version ${FORMAT_VERSION}`);
@@ -143,7 +143,7 @@ type JsonObject = Readonly<Record<string, unknown>>;
 const asObject = (value: unknown): JsonObject | undefined =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined;
 
-/** The exact bytes of a text with its Base64 twin; undefined where there is none, or it cannot be a path. */
+/** The exact bytes of a text with its Base64 twin; undefined if there is none, or it cannot be a path. */
 function bytesOf(object: JsonObject, key: string): Buffer | undefined {
   const exact = object[`${key}Base64`];
   const value = exact ?? object[key];
@@ -152,7 +152,7 @@ function bytesOf(object: JsonObject, key: string): Buffer | undefined {
   return bytes.length === 0 || bytes.length > MAX_PATH || bytes.includes(0) ? undefined : bytes;
 }
 
-/** In the text of base/path-text.ts: paths of keys may be among them. */
+/** As text of base/path-text.ts: it may contain paths of keys. */
 function optionsOf(list: JsonObject): string | undefined {
   const { options, optionsBase64 } = list;
   if (typeof optionsBase64 === 'string') return pathText(Buffer.from(optionsBase64, 'base64'));
@@ -163,7 +163,7 @@ const MAX_PATH = 4095;
 const IMAGE_ID = /^[0-9a-f]{64}$/;
 const DEVICE = /^\d{1,10}:\d{1,10}$/;
 
-/** One value of the list: what it was read as, undefined where there was none, `false` where it is malformed. */
+/** One value of the list: the parsed value, undefined if there was none, `false` if it is malformed. */
 type Read<T> = T | undefined | false;
 
 function parseSource(value: unknown, kind: SourceKind): SavedSource | undefined {

@@ -33,7 +33,7 @@ async function runDaemon(settings: DaemonSettings): Promise<void> {
         isTold = true;
         nameProcess(settings);
         leaveTerminal();
-        // a starter that was stopped has told nobody of this mount
+        // a starter that was stopped has not announced this mount
         return tell({ mounted: summaryOf(mounted) });
       },
     });
@@ -70,7 +70,7 @@ async function takeOver(inRow: number): Promise<void> {
   } catch (error) {
     if (!(error instanceof CfsError)) throw error;
     // the supervisor tries again for a while: what is missing may come back
-    log(`cannot go on serving ${mountpoint}: ${withHint(error.message, error.hint)}`, 'error');
+    log(`cannot continue to serve ${mountpoint}: ${withHint(error.message, error.hint)}`, 'error');
     process.exitCode = 1;
   }
 }
@@ -90,7 +90,7 @@ const nameProcess = ({ image, mountpoint }: DaemonSettings): void => {
   process.title = shownText(`cfs-mount ${image} ${mountpoint}`);
 };
 
-/** @returns false where the starter is not there any more */
+/** @returns false if the starter is gone */
 function tell(ready: Ready): boolean {
   try {
     writeSync(READY_FD, `${JSON.stringify(ready)}\n`);

@@ -1,7 +1,7 @@
 /**
- * Starting the process behind a mount. It is told what to mount on its standard input, mounts, says on
- * descriptor 3 that the mount answers or why not, and serves until the mount ends; daemon-main.ts is its
- * program. Nothing that only a server needs is loaded here: whoever waits for the mount waits for two starts of node.
+ * Starts the process behind a mount. It reads its settings from standard input, mounts, reports on descriptor 3 that
+ * the mount answers or why not, and serves until the mount ends; daemon-main.ts is its program. Modules that only a
+ * server needs are not loaded here, because the user waits for two starts of node.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -15,13 +15,13 @@ import { mountAt } from '../system/mount-table.ts';
 import type { MountSummary } from './mounted-image.ts';
 import type { MountSettings } from './options.ts';
 
-/** What a daemon is to mount; plain data. All paths are absolute. */
+/** The settings of a daemon; plain data. All paths are absolute. */
 export interface DaemonSettings extends MountSettings {
-  /** The log is appended to this file; syslog where it is undefined. */
+  /** The log is appended to this file; syslog if undefined. */
   readonly logFile?: string;
 }
 
-/** What the daemon says, one line of JSON. */
+/** A message of the daemon, one line of JSON. */
 export type Ready =
   | { readonly mounted: MountSummary }
   | { readonly error: { readonly kind: ErrorKind; readonly message: string; readonly hint?: string } };
@@ -29,22 +29,25 @@ export type Ready =
 export const READY_FD = 3;
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-/** For a daemon to unmount what it has just mounted. One that hangs as node starts, for want of threads, hears no signal but SIGKILL. */
+/**
+ * Time for a daemon to unmount a fresh mount. One that hangs while node starts, for want of threads, reacts only to
+ * SIGKILL.
+ */
 const PATIENCE_MS = 5_000;
 
-/** A daemon that is being started, and does not know yet what it is to mount. */
+/** A daemon that is being started, and has no settings yet. */
 export class StartingDaemon {
-  /** Undefined where it could not be started. */
+  /** Undefined if it could not be started. */
   readonly #child: ChildProcess | undefined;
-  /** What it says. */
+  /** Its messages. */
   #ready: Promise<Ready | undefined> = Promise.resolve(undefined);
-  /** Why it will not say that it has mounted. */
+  /** Why it will not report a mount. */
   readonly #failure: Promise<CfsError>;
   #isTold = false;
 
   /**
-   * Starting takes long enough to read the command line meanwhile.
-   * @param words the command line, for who looks at the list of processes
+   * Starting takes long enough to read the command line in the meantime.
+   * @param words the command line, for the list of processes
    */
   constructor(words: readonly string[]) {
     let fail: (error: CfsError) => void = () => undefined;
@@ -54,7 +57,7 @@ export class StartingDaemon {
     try {
       const child = startDaemon(words);
       this.#child = child;
-      // also where it ends before it was told anything
+      // also if it ends before it received its settings
       const pipe = child.stdio[READY_FD] as Readable | null | undefined;
       if (pipe != null) this.#ready = firstLine(pipe);
       child.once('error', (error) => fail(cannotStart(error)));
@@ -66,9 +69,10 @@ export class StartingDaemon {
   }
 
   /**
-   * Says what to mount and waits until the mount answers. A signal that comes meanwhile ends the daemon, then this process.
+   * Sends the settings and waits until the mount answers. A signal that arrives while waiting ends the daemon, then
+   * this process.
    * @param abort in place of signals of the process: ends the daemon, and its reason is thrown
-   * @throws CfsError with the daemon's own reason where it could not mount
+   * @throws CfsError with the daemon's own reason if it could not mount
    */
   async mount(settings: DaemonSettings, abort?: AbortSignal): Promise<MountSummary> {
     const child = this.#child;
@@ -110,7 +114,7 @@ export class StartingDaemon {
     setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS).unref();
   }
 
-  /** Where nothing was said to mount: the daemon reads the end of its settings, and ends. */
+  /** If there is nothing to mount: the daemon reads the end of its settings, and exits. */
   cancel(): void {
     if (this.#isTold || this.#child === undefined) return;
     this.#child.stdin?.end();
@@ -123,7 +127,7 @@ function startDaemon(words: readonly string[]): ChildProcess {
   return spawn(process.execPath, [...serverFlags(), programPath('cfs-serve.js'), ...words], {
     env: serverEnvironment(),
     detached: true,
-    // what goes wrong before the mount is there, and is no CfsError, shows on this terminal
+    // unexpected errors before the mount is ready show on this terminal
     stdio: ['pipe', 'ignore', 'inherit', 'pipe'],
   });
 }
@@ -137,8 +141,8 @@ function cannotStart(error: unknown): CfsError {
 
 function endedEarly(code: number | null, signal: NodeJS.Signals | null): CfsError {
   const advice: Partial<Record<NodeJS.Signals, string>> = {
-    SIGKILL: '. Somebody has killed it; the kernel does where memory is short, and says so in its log.',
-    SIGABRT: `. node ends so where it can start no threads: ${limitReason(Object.assign(new Error(), { code: 'EAGAIN' }))}`,
+    SIGKILL: '. It was killed; the kernel does that if memory is short, and says so in its log.',
+    SIGABRT: `. node aborts like this if it cannot start threads: ${limitReason(Object.assign(new Error(), { code: 'EAGAIN' }))}`,
   };
   const how = signal ?? `status ${code}`;
   return new CfsError(
@@ -147,7 +151,7 @@ function endedEarly(code: number | null, signal: NodeJS.Signals | null): CfsErro
   );
 }
 
-/** Undefined where the daemon ended, or was not started, before it had written it. */
+/** Undefined if the daemon ended, or was not started, before it had written it. */
 function firstLine(pipe: Readable): Promise<Ready | undefined> {
   return new Promise((resolve) => {
     let text = '';
@@ -168,11 +172,11 @@ function mountThere(mountpoint: string): MountThere | undefined {
     const path = realpathSync(mountpoint);
     return { path, device: mountAt(path)?.device };
   } catch {
-    return undefined; // the daemon says what is wrong with it
+    return undefined; // the daemon reports the problem
   }
 }
 
-/** What a daemon has mounted that was killed before it could say so: it may be dead, or served by one that took over. */
+/** The mount of a daemon that was killed before it could report it: it may be dead, or served by one that took over. */
 async function takeAway(mountpoint: string, before: MountThere | undefined): Promise<void> {
   const path = before?.path ?? mountpoint;
   const there = mountAt(path);

@@ -8,7 +8,7 @@ import { MNT_DETACH, umount2 } from '../system/syscall.ts';
 /** Takes a dead mount of cfs away from `mountpoint`; leaves everything else. */
 export function detachDead(mountpoint: string, log: (line: string) => void): void {
   if (mountAt(resolve(mountpoint))?.type !== 'fuse.cfs' || !isDead(mountpoint)) return;
-  log(`${mountpoint}: the mount of an earlier server, which ended, is taken away`);
+  log(`${mountpoint}: unmounted the dead mount of an earlier server`);
   umount2(mountpoint, MNT_DETACH);
 }
 

@@ -1,6 +1,6 @@
 /**
- * `cfs-mount --from`: the sources of a saved list, found again. A source is where it was, or where its handle leads to
- * now; and it is the same one, by the uuids of repository and file system, unless -o uuid=off says not to look.
+ * `cfs-mount --from`: finds the sources of a saved list. A source is where it was, or where its handle leads to now;
+ * and it is the same one, by the uuids of repository and file system, unless -o uuid=off turns that check off.
  */
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -34,16 +34,17 @@ export function readSavedSources(path: string): SavedSources {
 }
 
 /**
- * Where the image with this id, or fs-verity digest, is now: where it was, at its name in the directory that its handle leads to, or where its
- * own handle leads to. Where another image took its place and it is nowhere else, that place.
- * @throws CfsError (image) where it is nowhere
+ * The current path of the image with this id, or fs-verity digest: its old path, its name in the directory that its
+ * handle leads to, or the path that its own handle leads to. If another image took its place and it is nowhere else,
+ * the old path.
+ * @throws CfsError (image) if it was not found
  */
 export function findImage(image: SavedSource, digest: string, uuid: UuidMode): string {
   const wanted = parseImageDigest(digest);
   for (const path of placesOfImage(image, uuid)) {
     if (wanted !== undefined && isImageAt(path, wanted)) return pathText(path);
   }
-  // the mount says what is wrong with it
+  // the mount reports the problem
   if (image.path !== undefined && whyNotThere(image.path) === undefined) return pathText(image.path);
   throw new CfsError(
     'image',
@@ -59,11 +60,11 @@ function* placesOfImage({ path, parent, handle, ...saved }: SavedSource, uuid: U
       yield Buffer.concat([directory, Buffer.from('/'), parent.name]);
     }
   }
-  // without a path where the kernel does not know one
+  // without a path if the kernel does not know one
   if (handle !== undefined) yield* pathsByHandle(saved, handle, uuid);
 }
 
-/** False also where there is no image that can be read. */
+/** False also if there is no readable image. */
 function isImageAt(path: Buffer, { kind, hex }: ImageDigest): boolean {
   const text = pathText(path);
   try {
@@ -73,10 +74,10 @@ function isImageAt(path: Buffer, { kind, hex }: ImageDigest): boolean {
   }
 }
 
-/** Undefined where something is there. */
+/** Undefined if the path exists. */
 function whyNotThere(path: Buffer): string | undefined {
   try {
-    return statSync(path, { throwIfNoEntry: false }) === undefined ? 'it is not there any more' : undefined;
+    return statSync(path, { throwIfNoEntry: false }) === undefined ? 'it no longer exists' : undefined;
   } catch (error) {
     return reasonOf(error);
   }
@@ -87,7 +88,10 @@ const whyGone = ({ path }: SavedSource): string =>
 
 const nameOf = ({ path, id }: SavedSource): string => printable(path ?? Buffer.from(id));
 
-/** Where the repositories are now, in the same order. @throws CfsError (store) that says which was not found, or is another one */
+/**
+ * The current paths of the repositories, in the same order. @throws CfsError (store) that names a repository that was
+ * not found, or is another one
+ */
 export function findRepositories(saved: SavedSources, from: string, uuid: UuidMode): string[] {
   return saved.repositories.map((repository) => findRepository(repository, from, uuid));
 }
@@ -97,7 +101,7 @@ function findRepository(saved: SavedSource, from: string, uuid: UuidMode): strin
   const there = saved.path === undefined || !isThere ? undefined : pathText(saved.path);
   const problem = there === undefined ? undefined : whyAnother(there, saved);
   if (there !== undefined && (problem === undefined || (uuid === 'off' && isRepository(there)))) return there;
-  // what took its place, or nothing, is where it was: it may have been moved
+  // if another directory, or none, is at its path, it may have been moved
   const { handle } = saved;
   const moved = handle === undefined ? [] : pathsByHandle(saved, handle, uuid).map(pathText);
   const found = moved.find((path) => (uuid === 'on' ? whyAnother(path, saved) === undefined : isRepository(path)));
@@ -123,7 +127,7 @@ function isRepository(path: string): boolean {
   }
 }
 
-/** What tells that `path` is not the repository that was saved; undefined where it is. */
+/** The evidence that `path` is not the saved repository; undefined if it is the same. */
 function whyAnother(path: string, saved: SavedSource): { reason: string; hint: string | undefined } | undefined {
   let uuid: string;
   let fsUuid: string | undefined;
@@ -133,20 +137,20 @@ function whyAnother(path: string, saved: SavedSource): { reason: string; hint: s
   } catch (error) {
     return { reason: reasonOf(error), hint: error instanceof CfsError ? error.hint : undefined };
   }
-  const hint = '`uuid=off` accepts that where all repositories lie on one file system.';
+  const hint = '`uuid=off` accepts that if all repositories are on one file system.';
   if (uuid !== saved.id) {
     const reason = `its uuid is ${uuid}, and was ${printable(Buffer.from(saved.id))}: it is another repository`;
     return { reason, hint };
   }
   if (fsUuid === saved.fsUuid) return undefined;
   const was = saved.fsUuid ?? 'none';
-  const reason = `the uuid of its file system is ${fsUuid ?? 'none'}, and was ${was}: it lies on another disk, or on a copy`;
+  const reason = `the uuid of its file system is ${fsUuid ?? 'none'}, and was ${was}: it is on another disk, or on a copy`;
   return { reason, hint };
 }
 
 /**
- * What -o uuid=off demands: without uuids nothing but their common file system tells repositories apart.
- * @throws CfsError (store) that names two file systems
+ * The requirement of -o uuid=off: without uuids only their common file system distinguishes repositories.
+ * @throws CfsError (store) that names two repositories on different file systems
  */
 export function requireOneFileSystem(repositories: readonly string[]): void {
   const [first, ...others] = repositories.map((path) => ({ path, file: placeOf(path) }));
@@ -156,7 +160,7 @@ export function requireOneFileSystem(repositories: readonly string[]): void {
     if (isSame) continue;
     throw new CfsError(
       'store',
-      `Cannot mount with uuid=off: repositories ${first.path} and ${path} lie on different file systems. Without uuids they must all lie on one.`,
+      `Cannot mount with uuid=off: repositories ${first.path} and ${path} are on different file systems. Without uuids they must all be on one.`,
     );
   }
 }

@@ -1,6 +1,7 @@
 /**
- * Whether the repositories of a mount have the objects of its image at all: the commonest mistake is another repository
- * than the one that the image was packed into. Looking for all of them would make each mount wait, so some are looked for.
+ * Checks whether the repositories of a mount have the objects of its image at all: the most common mistake is another
+ * repository than the one that the image was packed into. Looking for all of them would delay each mount, so some are
+ * sampled.
  */
 import { lstat } from 'node:fs/promises';
 import { ENOENT, ENOTDIR, errnoName, errnoOf, isErrno } from '../base/errno.ts';
@@ -10,13 +11,13 @@ import { objectName } from '../manifest/lookup.ts';
 import { type ManifestTables, objectCount } from '../manifest/tables.ts';
 import type { ObjectName, Repository } from '../objects/repository.ts';
 
-/** Objects that are looked for. */
+/** The size of the sample. */
 const MOST = 64;
 
 export interface ObjectSample {
-  /** How many objects were looked for. */
+  /** The number of objects that were looked for. */
   readonly lookedFor: number;
-  /** How many of them no repository has. */
+  /** The number of these that no repository has. */
   readonly missing: number;
 }
 
@@ -24,8 +25,9 @@ export interface ObjectSample {
 export type LocatedRepository = Repository & { objectPath(digest: Uint8Array): string };
 
 /**
- * Looks for at most 64 objects, spread evenly over the image, by their names alone. One after another and without holding
- * up this thread: a repository that does not answer takes one thread of the pool, and the promise does not resolve.
+ * Looks for at most 64 objects, spread evenly over the image, by their names alone. One after another and without
+ * blocking this thread: a repository that does not answer occupies one thread of the pool, and the promise does not
+ * resolve.
  */
 export async function sampleObjects(
   tables: ManifestTables,
@@ -48,26 +50,23 @@ async function isMissing({ digest }: ObjectName, repositories: readonly LocatedR
       return false;
     } catch (error) {
       const errno = errnoOf(error);
-      // it cannot be told, and readers will be told why
+      // unknown; readers will see the reason
       if (errno !== ENOENT && errno !== ENOTDIR) return false;
     }
   }
   return true;
 }
 
-/** What a sample means to people; undefined where nothing is missing. */
+/** The message for a sample; undefined if nothing is missing. */
 export function warningOf({ lookedFor, missing }: ObjectSample): string | undefined {
   if (missing === 0) return undefined;
-  const objects =
-    lookedFor === 1
-      ? 'the object that was looked for is'
-      : `${missing} of ${lookedFor} objects that were looked for are`;
-  return `${objects} in none of the repositories: reading their files will fail`;
+  const objects = lookedFor === 1 ? 'the sampled object is' : `${missing} of ${lookedFor} sampled objects are`;
+  return `${objects} missing from all repositories: reading their files will fail`;
 }
 
 /**
  * Looks for every object of the image, and its size.
- * @throws CfsError (store) where one is in no repository
+ * @throws CfsError (store) if no repository has one of them
  */
 export function requireObjects(image: string, tables: ManifestTables, repositories: readonly Repository[]): void {
   const count = objectCount(tables);

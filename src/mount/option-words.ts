@@ -9,21 +9,21 @@ import type { VerifyMode } from '../objects/repository.ts';
 import type { Driver, MountOptions } from './options.ts';
 import { MOST_THREADS } from './threads/most-threads.ts';
 
-/** `off`: repositories are taken from a saved list although their uuid, or that of their file system, is another one. */
+/** `off`: repositories of a saved list are accepted although their uuid, or that of their file system, differs. */
 export type UuidMode = 'on' | 'off';
 
-/** Everything of a mount that `-o` can say. */
+/** All settings of `-o`. */
 export interface MountWords
   extends Omit<MountOptions, 'image' | 'mountpoint' | 'given' | 'words' | 'log' | 'trustedKeys'> {
   readonly uuid: UuidMode;
-  /** Absolute paths of public keys: the image must be signed by one of them. None: it need not be signed. */
+  /** Absolute paths of public keys: the image must be signed by one of them. Empty: it need not be signed. */
   readonly keys: readonly string[];
 }
 
 type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & {
   repositories: string[];
   keys: string[];
-  /** Said by a word of its own. */
+  /** Set by `require-signature`. */
   isSignatureRequired: boolean;
 };
 
@@ -39,7 +39,7 @@ function choice<T extends string>(word: string, allowed: readonly T[]): (value: 
   };
 }
 
-/** Words with a value. */
+/** Options with a value. */
 const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new Map(
   Object.entries({
     digest: (words, value) => {
@@ -69,7 +69,7 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
     uuid: (words, value) => {
       words.uuid = choice<UuidMode>('uuid', ['on', 'off'])(value);
     },
-    // composefs: directories separated by colons, asked in order
+    // composefs: directories separated by colons, searched in order
     basedir: (words, value) => {
       const directories = value.split(':').filter((dir) => dir !== '');
       if (directories.length === 0) throw usage('mount option basedir= needs a directory');
@@ -90,7 +90,7 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
   }),
 );
 
-/** Words without a value. */
+/** Options without a value. */
 const PLAIN: ReadonlyMap<string, (words: Mutable) => void> = new Map(
   Object.entries({
     allow_other: (words) => {
@@ -148,8 +148,8 @@ const PLAIN: ReadonlyMap<string, (words: Mutable) => void> = new Map(
 );
 
 /**
- * What fstab, mount(8) and systemd add, and what is so in any case: an image is read-only, permissions are
- * always checked by the kernel. `rw` is what mount(8) says to every helper when nobody said `ro`.
+ * Options that fstab, mount(8) and systemd add, and those that always apply: an image is read-only, and the kernel
+ * always checks permissions. mount(8) passes `rw` to every helper unless `ro` is given.
  */
 const IGNORED: ReadonlySet<string> = new Set(
   (
@@ -160,7 +160,10 @@ const IGNORED: ReadonlySet<string> = new Set(
 );
 const IGNORED_PREFIX = /^(?:x-|X-|comment=)/;
 
-/** The defaults. Root's mounts are for everybody, as those of any file system; others need `user_allow_other` in /etc/fuse.conf for that. */
+/**
+ * The defaults. Root's mounts are accessible to all users, like those of any file system; others need
+ * `user_allow_other` in /etc/fuse.conf for that.
+ */
 function defaults(): Mutable {
   return {
     repositories: [],
@@ -185,8 +188,8 @@ function defaults(): Mutable {
 }
 
 /**
- * @param lists what each `-o` was given: words separated by commas; `\,` is a comma in a value
- * @param saved a list of `formatMountWords` that these go on top of: a key among them counts in the place of those in it
+ * @param lists the arguments of each `-o`: options separated by commas; `\,` is a comma in a value
+ * @param saved a list of `formatMountWords`, over which these take precedence: a key replaces its keys
  * @throws CfsError (usage) that names the word
  */
 export function parseMountWords(lists: readonly string[], saved = ''): MountWords {
@@ -197,7 +200,7 @@ export function parseMountWords(lists: readonly string[], saved = ''): MountWord
   if (words.keys.length === 0) words.keys.push(...savedKeys);
   const { isSignatureRequired, ...rest } = words;
   if (isSignatureRequired && rest.keys.length === 0) {
-    throw usage('mount option require-signature needs a key: key=PUB.pem, the public key of whoever signs');
+    throw usage('mount option require-signature needs a key: key=PUB.pem, the public key of the signer');
   }
   if (rest.keys.length > MAX_KEYS)
     throw usage(`mount option key= can be given ${MAX_KEYS} times; not ${rest.keys.length}`);
@@ -222,7 +225,7 @@ function addWords(words: Mutable, list: readonly string[]): void {
   }
 }
 
-/** The words that give these options again, but for what belongs to the sources: repositories, digest, uuid. */
+/** The options that yield these settings again, except those of the sources: repositories, digest, uuid. */
 export function formatMountWords(words: MountWords): string {
   const list = [
     `verify=${words.verify}`,
@@ -247,10 +250,10 @@ export function formatMountWords(words: MountWords): string {
 
 const escaped = (value: string): string => value.replace(/[\\,]/g, '\\$&');
 
-/** The words of a list; `\,` is a comma in a value. */
+/** The options of a list; `\,` is a comma in a value. */
 export function splitList(list: string): string[] {
   return (list.match(/(?:\\.|[^,\\])+/g) ?? []).map((word) => word.replace(/\\(.)/g, '$1'));
 }
 
-/** Whether mount(8) asks for changes of a mount that is there. */
+/** Whether mount(8) requests changes of an existing mount. */
 export const isRemount = (lists: readonly string[]): boolean => lists.flatMap(splitList).includes('remount');

@@ -94,7 +94,7 @@ export function decodeParked<Settings>({ value, fds }: ParkedFiles): ParkedMount
   if (version > VERSION) {
     throw new CfsError(
       'mount',
-      `Cannot go on serving ${mountpoint}: a later version of cfs made this mount (message ${version}; this one reads ${VERSION})`,
+      `Cannot continue to serve ${mountpoint}: a later version of cfs made this mount (message ${version}; this one reads ${VERSION})`,
     );
   }
   const fdOf = (index: number): number => (index < 0 ? -1 : (fds[index] as number));

@@ -158,7 +158,7 @@ export function checkMountpoint(options: MountOptions): string {
   } catch (error) {
     if (error instanceof CfsError) throw error;
     if ((error as NodeJS.ErrnoException).code !== 'ENOTCONN') return fail(reasonOf(error));
-    return fail('a dead FUSE mount is there', `'umount ${options.mountpoint}' takes it away.`);
+    return fail('a dead FUSE mount is there', `'umount ${options.mountpoint}' removes it.`);
   }
 }
 

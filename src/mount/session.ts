@@ -1,7 +1,7 @@
 /**
- * One life of a mount in a process that serves it and does nothing else: it is made, or taken over from a server that died;
- * parked for the server after this one; and served to its end. The daemon and `cfs-mount -f` differ only in how they report that
- * the mount answers, and in what succeeds them.
+ * One life of a mount in a process that serves it and does nothing else: it is made, or taken over from a server that
+ * died; parked for the server after this one; and served to its end. The daemon and `cfs-mount -f` differ only in how
+ * they report that the mount answers, and in what succeeds them.
  */
 import { CfsError, reasonOf } from '../base/error.ts';
 import type { Log } from '../base/log.ts';
@@ -34,9 +34,9 @@ export interface SessionHost {
   readonly log: Log;
 
   /**
-   * Has another server started where this one dies. Called when the mount answers and is parked, before anybody is told of it.
+   * Has another server started if this one dies. Called when the mount answers and is parked, before it is announced.
    * @param isNew the mount was made by this process, not taken over
-   * @returns undefined where nothing succeeds this process after all
+   * @returns undefined if no process succeeds this one after all
    */
   succeed(ends: ParkedEnds, mounted: MountedImage, isNew: boolean): Successor | undefined;
 
@@ -44,7 +44,10 @@ export interface SessionHost {
   report(mounted: MountedImage): boolean;
 }
 
-/** @returns undefined where nothing is parked: the mount had ended before its server was killed. @throws CfsError (mount) */
+/**
+ * @returns undefined where nothing is parked: the mount had ended before its server was killed. @throws CfsError
+ * (mount)
+ */
 export function leftMount<Settings extends MountSettings>(
   ends: ParkedEnds,
   death?: Death,
@@ -80,7 +83,7 @@ export async function resumeSession<Settings extends MountSettings>(
   const { log } = host;
   const keeper = new MountKeeper(log);
   const mounted = await resumeMount(mount, { ...mount.settings, log, ownProcess: new ServingProcess(true) });
-  log(`${mounted.mountpoint}: the server died${howOf(death)}; this one goes on`);
+  log(`${mounted.mountpoint}: the server died${howOf(death)}; this one continues`);
   mounted.tellParked?.(ends[1]);
   const successor = succeed(ends, mounted, false, host);
   if (!host.report(mounted)) await mounted.unmount();
@@ -117,7 +120,7 @@ function parkNew(mounted: MountedImage, settings: MountSettings, log: Log): Park
   const { parked, mountpoint } = mounted;
   if (parked === undefined) return undefined;
   if (!parked.connection.resends) {
-    log(`${mountpoint}: where this server dies, requests in flight fail: that takes Linux 6.9`, 'info');
+    log(`${mountpoint}: if this server dies, requests in flight fail: resending them needs Linux 6.9`, 'info');
   }
   try {
     const ends = parkMount({ ...parked, settings });
@@ -131,7 +134,7 @@ function parkNew(mounted: MountedImage, settings: MountSettings, log: Log): Park
 }
 
 const withoutSuccessor = ({ mountpoint }: MountedImage, error: CfsError): string =>
-  `${mountpoint}: nobody will take over where this server dies: ${reasonOf(error)}`;
+  `${mountpoint}: no server will take over if this one dies: ${reasonOf(error)}`;
 
 function howOf(death: Death | undefined): string {
   if (death === undefined) return '';

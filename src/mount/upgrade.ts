@@ -1,4 +1,4 @@
-/** `cfs-mount --upgrade`: has a newly installed version serve a mount that an older one made, with nothing unmounted. */
+/** `cfs-mount --upgrade`: hands a mount of an older version to a newly installed one, without unmounting. */
 
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
@@ -29,9 +29,9 @@ export interface Upgraded {
 }
 
 /**
- * Ends the server of the mount; its supervisor starts the program that lies at the same path now. Who uses the mount waits
- * meanwhile.
- * @throws CfsError: `usage` where that cannot be, `mount` where no other server answers
+ * Ends the server of the mount; its supervisor then starts the program at the same path. Users of the mount wait for a
+ * moment.
+ * @throws CfsError: `usage` if it is not possible, `mount` if no other server answers
  */
 export async function upgrade(mount: string): Promise<Upgraded> {
   const { mount: old, sources } = askMountAt(mount);
@@ -39,7 +39,7 @@ export async function upgrade(mount: string): Promise<Upgraded> {
   requireStart(mount, old, sources[0] as SourceRecord);
   end(mount, old.pid);
   for (const end = performance.now() + PATIENCE_MS; performance.now() < end; await sleep(LOOK_MS)) {
-    // this waits in the kernel until somebody answers
+    // this blocks in the kernel until a server answers
     const { pid, release } = askAgain(mount, old);
     if (pid === old.pid) continue;
     const from = { pid: old.pid, release: old.release };
@@ -52,7 +52,7 @@ function end(mount: string, pid: number): void {
   try {
     process.kill(pid, 'SIGUSR2');
   } catch (error) {
-    // somebody else has just ended it: another server goes on in any case
+    // another process has just ended it: another server takes over in any case
     if (errnoOf(error) === ESRCH) return;
     throw new CfsError('mount', `Cannot upgrade ${mount}: its server (process ${pid}): ${reasonOf(error)}`, {
       cause: error,
@@ -60,7 +60,7 @@ function end(mount: string, pid: number): void {
   }
 }
 
-/** Has the new program read all its modules, and the image from where a server that takes over reads it. */
+/** Makes the new program load all its modules, and read the image as a server that takes over does. */
 function requireStart(mount: string, { pid, imageId }: MountRecord, image: SourceRecord): void {
   const file = openImageOf(pid, image);
   const { status, stderr } = spawnSync(process.execPath, [...serverFlags(), SERVER], {
@@ -80,9 +80,9 @@ function requireStart(mount: string, { pid, imageId }: MountRecord, image: Sourc
 }
 
 /**
- * Opens what a server that takes over would read: the copy of the image where there is one, else the image's file. The
- * server's own descriptors are asked, for the file may have another name by now, or none.
- * @returns undefined where this process may not see it
+ * Opens the image that a server that takes over would read: the copy if there is one, else the image's file. It goes
+ * through the server's own descriptors, because the file may have been renamed or deleted.
+ * @returns undefined if this process may not see it
  */
 function openImageOf(pid: number, image: SourceRecord): number | undefined {
   const directory = `/proc/${pid}/fd`;
@@ -99,7 +99,7 @@ function openImageOf(pid: number, image: SourceRecord): number | undefined {
         const path = `${directory}/${fd}`;
         return test(path) ? [openSync(path, 'r')] : [];
       } catch {
-        return []; // it was closed meanwhile
+        return []; // it was closed in the meantime
       }
     });
   const found = [...find(isCopy).filter(isWhole), ...find((path) => isFileOf(image, path))];
@@ -107,7 +107,7 @@ function openImageOf(pid: number, image: SourceRecord): number | undefined {
   return found[0];
 }
 
-/** Closes a copy that is not. */
+/** Closes the copy if it is incomplete. */
 function isWhole(copy: number): boolean {
   if (isSealedMemfd(copy)) return true;
   closeSync(copy);
@@ -125,19 +125,19 @@ function askAgain(mount: string, { pid }: MountRecord): MountRecord {
   } catch (error) {
     throw new CfsError(
       'mount',
-      `${mount} is no mount any more: no server went on where process ${pid} ended. The log says why.`,
+      `${mount} is no longer a mount: no server took over when process ${pid} ended. The log says why.`,
       { cause: error },
     );
   }
 }
 
-/** Without one nobody would go on; and it starts a program by its path, again and again the same. */
+/** Without one no server would take over; and it always starts the program of the same path. */
 function requireSupervisor(mount: string, { pid }: MountRecord): void {
   const supervisor = supervisorOf(pid);
   if (supervisor === undefined) {
     throw new CfsError(
       'usage',
-      `Cannot upgrade ${mount}: no supervisor of its server (process ${pid}) is to be seen here. A mount with restart=off, of the portable driver or in the foreground has none.`,
+      `Cannot upgrade ${mount}: no supervisor of its server (process ${pid}) was found. A mount with restart=off, with the portable driver or in the foreground has none.`,
     );
   }
   const program = supervisor.find((word) => [SERVER, FORMER_SERVER].some((path) => basename(word) === basename(path)));
@@ -155,11 +155,11 @@ function supervisorOf(pid: number): readonly string[] | undefined {
   return others.map(commandOf).find((words) => words[1]?.endsWith('/cfs-supervisor'));
 }
 
-/** Of process `pid`; undefined where there is none. */
+/** Of process `pid`; undefined if there is none. */
 function sessionOf(pid: string): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // what follows the name, which may hold blanks and parentheses: state, parent, group, session
+    // after the name, which may contain blanks and parentheses: state, parent, group, session
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[3];
   } catch {
     return undefined;

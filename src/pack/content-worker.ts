@@ -33,14 +33,14 @@ const writer = new ObjectWriter(repository, {
   openDirectories: settings.storeDirectories,
 });
 
-/** Thrown where the main thread has asked to stop. */
+/** Thrown if the main thread has requested a stop. */
 class StoppedError extends Error {}
 
 function throwIfStopped(): void {
   if (Atomics.load(settings.stop, 0) !== 0) throw new StoppedError('stopped');
 }
 
-/** @throws InputError where the file cannot be read or changed, CfsError (store) where it cannot be stored */
+/** @throws InputError if the file cannot be read or changed, CfsError (store) if it cannot be stored */
 function work(file: OpenContent): ContentResult {
   throwIfStopped();
   const result = file.state.size < WHOLE_READ_LIMIT ? packSmall(file) : packLarge(file);
@@ -51,7 +51,9 @@ function work(file: OpenContent): ContentResult {
 function checkUnchanged({ fd, state }: OpenContent): void {
   const now = statFd(fd);
   if (!isErrno(now) && isUnchanged(state, now)) return;
-  throw new InputError('it changed while it was packed', { hint: 'Pack a snapshot, or stop what writes to it.' });
+  throw new InputError('it changed while it was packed', {
+    hint: 'Pack a snapshot, or stop the program that writes to it.',
+  });
 }
 
 function packSmall(file: OpenContent): ContentResult {
@@ -73,16 +75,16 @@ function packLarge(file: OpenContent): ContentResult {
 }
 
 /**
- * Where the file has another size by now it has changed; else its size is made up, as on procfs and sysfs. These also make up
- * times, which say nothing.
+ * If the file has another size by now it has changed; otherwise its size is made up, as on procfs and sysfs. Their
+ * times are made up, too, and mean nothing.
  */
 function wrongSize(file: OpenContent, length: number): InputError {
   const now = statFd(file.fd);
   const { size } = file.state;
   if (isErrno(now) || now.size !== size) checkUnchanged(file);
   const read = length > size ? 'more can be read' : `${length} can be read`;
-  return new InputError(`its size is not what can be read: it says ${size} bytes, and ${read}`, {
-    hint: 'Files that a program makes up as they are read, as on procfs, sysfs and some FUSE file systems, are like this: pack a copy of them, or leave them out, as `oneFileSystem` does.',
+  return new InputError(`its size differs from what can be read: it reports ${size} bytes, and ${read}`, {
+    hint: 'Files with content that is generated while it is read, as on procfs, sysfs and some FUSE file systems, are like this: pack a copy of them, or leave them out, as `oneFileSystem` does.',
   });
 }
 
@@ -104,7 +106,7 @@ function workBatch(batch: Batch): void {
   }
 }
 
-/** What waits for its name is whole: the next run need not store it again. */
+/** Files that wait for their names are complete: the next run need not store them again. */
 function keepWhatIsStored(): void {
   try {
     writer.flush();
@@ -120,12 +122,12 @@ function failure(error: unknown): Failed {
   return { type: 'failed', kind, message: reasonOf(error), hint, ...(stack === undefined ? {} : { stack }) };
 }
 
-/** An error here is no news: who looks for an object next meets it too. */
+/** An error here is ignored: the next lookup of an object meets it too. */
 function look({ check, thread, threads }: ToWorker & { type: 'check' }): void {
   try {
     checkObjects(check, thread, threads, (digest, size) => writer.holds(digest, size), throwIfStopped);
   } catch {
-    // what is not known is looked for by the main thread
+    // unknown ones are looked up by the main thread
   }
 }
 

@@ -5,8 +5,8 @@ import { ELOOP, ENAMETOOLONG, ENOTDIR, type Errno, errnoOf } from '../base/errno
 import { CfsError, type ErrorKind, reasonOf } from '../base/error.ts';
 
 /**
- * Where the image is written. Where `image` is a symbolic link, that is the file behind it, there or not, and the link stays.
- * A wrong one is found before an hour of packing, not after.
+ * Where the image is written. Where `image` is a symbolic link, that is the file behind it, there or not, and the link
+ * stays. A wrong one is found before an hour of packing, not after.
  * @throws CfsError: `usage` for a path to which no image can be written, `system` where it is not permitted
  */
 export function imageTarget(image: string): string {
@@ -20,7 +20,7 @@ export function imageTarget(image: string): string {
     const target = behindLinks(image);
     const behind = statSync(target, { throwIfNoEntry: false });
     if (stat !== undefined && (behind?.ino !== stat.ino || behind.dev !== stat.dev)) {
-      fail('it is a file that was deleted, so that it has no path');
+      fail('it is a deleted file without a path');
     }
     const parent = resolve(target, '..');
     if (!statSync(parent, { throwIfNoEntry: false })?.isDirectory()) fail(`there is no directory ${parent}`);
@@ -41,7 +41,7 @@ function behindLinks(image: string): string {
   return path;
 }
 
-/** What no image can be written to, whoever asks. */
+/** Paths that no image can be written to, by any user. */
 const WRONG_PATH: ReadonlySet<Errno | undefined> = new Set([ENOTDIR, ENAMETOOLONG, ELOOP]);
 
 /** The source is looked at first: a mistyped SOURCE must not leave a new store behind. @throws CfsError (source) */

@@ -189,7 +189,7 @@ function checkSize(size: number, path: Uint8Array, hash: HashAlgorithm): void {
   const most = Math.floor(BLOCK_HASHES_LIMIT / DIGEST_SIZE) * BLOCK_SIZE;
   throw new CfsError(
     'source',
-    `Cannot pack ${printable(path)}: it has ${size} bytes; an image holds files of at most ${most}. Leave it out, or make it smaller: 'truncate' where it is sparse.`,
+    `Cannot pack ${printable(path)}: it has ${size} bytes; an image can hold files of at most ${most}. Leave it out, or make it smaller: with 'truncate' if it is sparse.`,
   );
 }
 

@@ -1,8 +1,8 @@
 /**
- * A reader of the CBOR of a signature (RFC 8949), for bytes of strangers. Nothing is allocated by a count that was only
- * claimed, nothing nests deep, every length is definite and in its shortest form, and no key is there twice (RFC 9052
- * section 9 forbids that). A signature is small: the decoder of images is built for columns of millions, and knows tags that
- * make objects of any kind.
+ * A reader of the CBOR of a signature (RFC 8949), for untrusted bytes. It never allocates by a count that is only
+ * claimed. Nesting is bounded, every length must be definite and in its shortest form, and no key may occur twice (RFC
+ * 9052 section 9 forbids that). A signature is small: the decoder of images is built for columns of millions, and knows
+ * tags that create objects of any kind.
  */
 import { isUtf8 } from 'node:buffer';
 import { printable } from '../base/bytes.ts';
@@ -31,18 +31,18 @@ export class CborTag {
   }
 }
 
-/** A label or value for a message: a stranger's text must not move the cursor. */
+/** A label or value for a message: untrusted text must not move the cursor. */
 export function shown(item: CborItem | undefined): string {
   if (typeof item === 'number') return String(item);
   return typeof item === 'string' ? `"${printable(Buffer.from(item)).slice(0, 100)}"` : 'no number or text';
 }
 
-/** The error for bytes that are no signature. */
+/** The error for bytes that are not a signature. */
 export const malformed = (reason: string): CfsError => new CfsError('image', `malformed signature: ${reason}`);
 
 /**
- * The one data item that `bytes` are. Byte strings in it are views.
- * @throws CfsError (image) that names the byte where it is wrong
+ * Decodes `bytes` as one data item. Byte strings in it are views.
+ * @throws CfsError (image) that names the position of the error
  */
 export function readCbor(bytes: Uint8Array): CborItem {
   const reader = new Reader(bytes);
@@ -117,7 +117,7 @@ class Reader {
       if (typeof key !== 'number' && typeof key !== 'string') {
         throw malformed(`a key at byte ${at} is neither a number nor a text`);
       }
-      if (entries.has(key)) throw malformed(`a key at byte ${at} is there twice`);
+      if (entries.has(key)) throw malformed(`a key at byte ${at} occurs twice`);
       entries.set(key, this.item(depth + 1));
     }
     return entries;

@@ -1,6 +1,6 @@
 /**
- * The signature of an image: a COSE_Sign1 (RFC 9052 section 4.2) with the profile of docs/manifest.md, and the bytes that
- * are signed. Reading only, for whoever mounts: encode-sign1.ts writes.
+ * The signature of an image: a COSE_Sign1 (RFC 9052 section 4.2) with the profile of docs/manifest.md, and the signed
+ * bytes. This module only reads, for mounts: encode-sign1.ts writes.
  */
 import { concatBytes } from '../base/bytes.ts';
 import { DIGEST_SIZE } from '../base/digest.ts';
@@ -14,7 +14,7 @@ export type SignatureAlgorithm = keyof typeof ALGORITHMS;
 /** Header parameters, RFC 9052 section 3.1. */
 export const HEADER = { algorithm: 1, critical: 2, contentType: 3, keyId: 4 } as const;
 
-/** What is signed: without this content type a signature was made for something else than an image. */
+/** The content type of signatures of images: a signature without it was made for something else. */
 export const MEDIA_TYPE = 'application/vnd.cfs.image-id';
 
 /** COSE_Sign1_Tagged. */
@@ -23,17 +23,17 @@ export const SIGN1_TAG = 18;
 /** Ed25519: RFC 8032. ES256: r and s, 32 bytes each (RFC 9053 section 2.1). */
 const SIGNATURE_SIZE = 64;
 
-/** Ours have 130 bytes. Room for certificates and the like that others put into the headers. */
+/** Signatures made by cfs have 130 bytes. This leaves room for certificates and the like in the headers. */
 export const MAX_SIGN1_BYTES = 16_384;
 
-/** What a COSE_Sign1 says; nothing of it is verified. */
+/** The contents of a COSE_Sign1; nothing of it is verified. */
 export interface Sign1 {
   readonly algorithm: SignatureAlgorithm;
   /** The signed header, as it is in the message. */
   readonly protectedBytes: Uint8Array;
-  /** The signer's word on which key it was. Not signed by ours: good for messages only. */
+  /** The signer's claim about the key. cfs does not sign it: for messages only. */
   readonly keyId: Uint8Array | undefined;
-  /** The image id in the message; undefined where it is detached. */
+  /** The image id in the message; undefined if it is detached. */
   readonly payload: Uint8Array | undefined;
   readonly signature: Uint8Array;
 }
@@ -42,16 +42,16 @@ type Header = ReadonlyMap<number | string, CborItem>;
 
 /**
  * Reads a COSE_Sign1, tagged or not.
- * @throws CfsError (image) where it is none, or none over an image
+ * @throws CfsError (image) if it is not a COSE_Sign1, or not one over an image
  */
 export function decodeSign1(bytes: Uint8Array): Sign1 {
   if (bytes.length > MAX_SIGN1_BYTES) {
-    throw malformed(`it has ${bytes.length} bytes; the largest that is read has ${MAX_SIGN1_BYTES}`);
+    throw malformed(`it has ${bytes.length} bytes; at most ${MAX_SIGN1_BYTES} are accepted`);
   }
   const [protectedBytes, open, payload, signature] = partsOf(readCbor(bytes));
   if (!(protectedBytes instanceof Uint8Array)) throw malformed('its protected header is not a byte string');
   const signed = protectedBytes.length === 0 ? new Map() : readCbor(protectedBytes);
-  if (!isMap(signed) || !isMap(open)) throw malformed('its headers are no maps');
+  if (!isMap(signed) || !isMap(open)) throw malformed('its headers are not maps');
   checkHeaders(signed, open);
   if (payload !== null && !(payload instanceof Uint8Array && payload.length === DIGEST_SIZE)) {
     throw malformed(`its payload is neither an image id of ${DIGEST_SIZE} bytes nor detached (nil)`);
@@ -69,7 +69,7 @@ function partsOf(message: CborItem): readonly CborItem[] {
     throw malformed(`it has the CBOR tag ${message.tag}; a COSE_Sign1 has ${SIGN1_TAG}`);
   }
   const parts = message instanceof CborTag ? message.item : message;
-  if (!Array.isArray(parts) || parts.length !== 4) throw malformed('it is no COSE_Sign1, an array of 4');
+  if (!Array.isArray(parts) || parts.length !== 4) throw malformed('it is not a COSE_Sign1, an array of 4');
   return parts as readonly CborItem[];
 }
 
@@ -77,7 +77,7 @@ const isMap = (item: CborItem | undefined): item is Header => item instanceof Ma
 
 function checkHeaders(signed: Header, open: Header): void {
   for (const label of signed.keys()) {
-    if (open.has(label)) throw malformed(`the header parameter ${shown(label)} is there twice`);
+    if (open.has(label)) throw malformed(`the header parameter ${shown(label)} occurs twice`);
   }
   if (signed.has(HEADER.critical) || open.has(HEADER.critical)) {
     throw malformed('it has critical header parameters (crit), of which none is known here');
@@ -99,8 +99,8 @@ function algorithmOf(signed: Header): SignatureAlgorithm {
 }
 
 /**
- * The bytes that are signed: the Sig_structure of RFC 9052 section 4.4, with no external data. Four strings need no encoder,
- * and whoever mounts loads none.
+ * The signed bytes: the Sig_structure of RFC 9052 section 4.4, with no external data. Four strings need no encoder, and
+ * a mount loads none.
  * @param payload the image id, 32 bytes
  */
 export function signedBytes(protectedBytes: Uint8Array, payload: Uint8Array): Uint8Array {

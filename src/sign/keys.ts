@@ -1,4 +1,4 @@
-/** Keys that sign images, and keys that are trusted to have: PEM text to keys of node:crypto. Pure. */
+/** Signing keys and trusted keys: PEM text to keys of node:crypto. Pure. */
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { toHex } from '../base/bytes.ts';
 import { CfsError } from '../base/error.ts';
@@ -6,7 +6,7 @@ import type { SignatureAlgorithm } from './cose-sign1.ts';
 
 /** Plain data: the command reads it, the daemon uses it. */
 export interface TrustedKey {
-  /** Absolute; for messages, and to mount again. */
+  /** Absolute; for messages, and to repeat the mount. */
   readonly path: string;
   /** A public key in PEM (SubjectPublicKeyInfo). */
   readonly pem: string;
@@ -37,19 +37,19 @@ const cannotUse = (path: string, reason: string, cause?: unknown, hint?: string)
 /**
  * A public key.
  * @param path for messages
- * @throws CfsError (usage) where `pem` is anything else than one public key of a kind that is accepted
+ * @throws CfsError (usage) unless `pem` is exactly one public key of an accepted kind
  */
 export function parsePublicKey(pem: string, path: string): VerificationKey {
   const labels = labelsOf(pem);
   const [label] = labels;
   if (label === undefined)
-    throw cannotUse(path, `it is no key in PEM. ${ACCEPTED}, as 'openssl pkey -pubout' writes them`);
-  if (labels.length > 1) throw cannotUse(path, `it holds ${labels.length} PEM blocks; a file holds one key`);
+    throw cannotUse(path, `it is not a key in PEM. ${ACCEPTED}, as 'openssl pkey -pubout' writes them`);
+  if (labels.length > 1) throw cannotUse(path, `it contains ${labels.length} PEM blocks; a file contains one key`);
   if (label.endsWith('PRIVATE KEY')) {
     const hint = `'openssl pkey -in ${path} -pubout' writes the public one.`;
     throw cannotUse(path, 'it is a private key', undefined, hint);
   }
-  // a certificate is refused: nobody would look at its dates and purposes
+  // a certificate is refused, because its dates and purposes would not be checked
   if (label !== 'PUBLIC KEY') throw cannotUse(path, `it is a ${label}, not a PUBLIC KEY`);
   let object: KeyObject;
   try {
@@ -60,20 +60,21 @@ export function parsePublicKey(pem: string, path: string): VerificationKey {
   return { use: 'verify', ...describe(object, object, path) };
 }
 
-/** The key as `parsePublicKey` takes it, with nothing else that the text held. */
+/** The key in the form that `parsePublicKey` takes, without other contents of the text. */
 export const formatPublicKey = ({ object }: VerificationKey): string =>
   object.export({ type: 'spki', format: 'pem' }).toString();
 
 /**
  * A private key: PKCS #8 or SEC 1, encrypted or not.
- * @param passphrase undefined where there is none
+ * @param passphrase undefined if there is none
  * @throws CfsError (usage)
  */
 export function parsePrivateKey(pem: string, path: string, passphrase: string | undefined): SigningKey {
   const labels = labelsOf(pem).filter((label) => label !== 'EC PARAMETERS');
   const [label] = labels;
-  if (label === undefined) throw cannotUse(path, `it is no key in PEM. ${ACCEPTED}, as 'openssl genpkey' writes them`);
-  if (labels.length > 1) throw cannotUse(path, `it holds ${labels.length} PEM blocks; a file holds one key`);
+  if (label === undefined)
+    throw cannotUse(path, `it is not a key in PEM. ${ACCEPTED}, as 'openssl genpkey' writes them`);
+  if (labels.length > 1) throw cannotUse(path, `it contains ${labels.length} PEM blocks; a file contains one key`);
   if (!label.endsWith('PRIVATE KEY')) throw cannotUse(path, `it is a ${label}; signing takes the PRIVATE KEY`);
   const isEncrypted = label.startsWith('ENCRYPTED') || /^Proc-Type: *4,ENCRYPTED/m.test(pem);
   if (isEncrypted && passphrase === undefined) {
@@ -91,7 +92,10 @@ export function parsePrivateKey(pem: string, path: string, passphrase: string | 
   return { use: 'sign', ...describe(object, createPublicKey(object), path) };
 }
 
-/** How node signs and verifies with a key of this kind: ES256 is r and s, not DER (RFC 9053 section 2.1). */
+/**
+ * Parameters for signing and verifying in node with a key of this kind: ES256 is r and s, not DER (RFC 9053 section
+ * 2.1).
+ */
 export function signingParameters(algorithm: SignatureAlgorithm): {
   readonly digest: 'sha256' | null;
   readonly encoding: { readonly dsaEncoding?: 'ieee-p1363' };
@@ -101,7 +105,7 @@ export function signingParameters(algorithm: SignatureAlgorithm): {
     : { digest: null, encoding: {} };
 }
 
-/** As people read it. */
+/** The algorithm's name for people. */
 export const keyIdText = ({ keyId }: Pick<Key, 'keyId'>): string => toHex(keyId);
 
 const labelsOf = (pem: string): string[] =>

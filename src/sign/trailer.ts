@@ -1,8 +1,9 @@
 /**
- * A signature in the image file itself: manifest, COSE_Sign1, and 12 bytes by which it is found (docs/manifest.md). The
- * checksum of an image comes after it (image-parts.ts). Pure.
+ * A signature embedded in the image file: manifest, COSE_Sign1, and 12 bytes to find it by (docs/manifest.md). The
+ * checksum of an image follows it (image-parts.ts). Pure.
  *
- * No manifest ends with the magic: its last byte is 0x80, an empty array, or the end of a text, and UTF-8 has no byte 0xff.
+ * No manifest ends with the magic: its last byte is 0x80, an empty array, or the end of a text, and UTF-8 has no byte
+ * 0xff.
  */
 import { concatBytes, equalBytes } from '../base/bytes.ts';
 import { malformed } from './cbor-reader.ts';
@@ -17,16 +18,17 @@ const LENGTH_SIZE = 4;
 
 export const TRAILER_SIZE: number = LENGTH_SIZE + MAGIC.length;
 
-/** A manifest, and what signs it in the same file, as views. */
+/** A manifest and the signature embedded after it, as views. */
 export interface SignedManifest {
   readonly manifest: Uint8Array;
-  /** A well-formed COSE_Sign1; undefined where the file has none. */
+  /** A well-formed COSE_Sign1; undefined if the file has none. */
   readonly signature: Uint8Array | undefined;
 }
 
 /**
- * Takes the signature off an image file, of which the checksum was taken before (image-parts.ts). The manifest is not looked at.
- * @throws CfsError (image) where there is a trailer and it, or what it leads to, is malformed
+ * Removes the signature from an image file whose checksum was removed before (image-parts.ts). The manifest is not
+ * examined.
+ * @throws CfsError (image) if there is a trailer and it, or the signature before it, is malformed
  */
 export function splitSignature(file: Uint8Array): SignedManifest {
   const magicAt = file.length - MAGIC.length;
@@ -34,19 +36,19 @@ export function splitSignature(file: Uint8Array): SignedManifest {
   const end = file.length - TRAILER_SIZE;
   if (end < 0) throw malformed('its trailer is cut off');
   const length = new DataView(file.buffer, file.byteOffset + end, LENGTH_SIZE).getUint32(0, true);
-  if (length === 0) throw malformed('its trailer says that it has no bytes');
+  if (length === 0) throw malformed('by its trailer it has no bytes');
   if (length > MAX_SIGN1_BYTES) {
-    throw malformed(`its trailer says that it has ${length} bytes; the largest that is read has ${MAX_SIGN1_BYTES}`);
+    throw malformed(`by its trailer it has ${length} bytes; at most ${MAX_SIGN1_BYTES} are accepted`);
   }
-  if (length >= end) throw malformed(`its trailer says that it has ${length} bytes, which leaves none to the manifest`);
+  if (length >= end) throw malformed(`by its trailer it has ${length} bytes, which leaves none for the manifest`);
   const signature = file.subarray(end - length, end);
-  // with its tag, and so with its first byte: a length that is short of that is none
-  if (signature[0] !== TAG_BYTE) throw malformed(`what is embedded does not begin with the CBOR tag ${SIGN1_TAG}`);
+  // an embedded signature has its tag, and so its first byte: a length that excludes it is wrong
+  if (signature[0] !== TAG_BYTE) throw malformed(`the embedded bytes do not begin with the CBOR tag ${SIGN1_TAG}`);
   decodeSign1(signature);
   return { manifest: file.subarray(0, end - length), signature };
 }
 
-/** What follows the manifest in an image file with this signature in it. */
+/** The bytes after the manifest in an image file with this signature embedded. */
 export function asEmbedded(signature: Uint8Array): Uint8Array {
   const length = new Uint8Array(LENGTH_SIZE);
   new DataView(length.buffer).setUint32(0, signature.length, true);

@@ -13,11 +13,11 @@ import { closeFd, openAt } from '../system/syscall.ts';
 import { type Lockers, lockersOf } from './lockable.ts';
 import { isRegular, type Place, StoreDirectory } from './store-directory.ts';
 
-/** A fifo in the place of an object must not block whoever opens it. */
+/** A fifo in the place of an object must not block an open. */
 const READ_OBJECT = openHow(constants.O_RDONLY | constants.O_NONBLOCK);
 const NAME_OBJECT = openHow(O_PATH);
 const NAME_DIRECTORY = O_PATH | constants.O_DIRECTORY;
-/** What meta.json says. */
+/** The contents of meta.json. */
 export interface Meta {
   readonly hash: HashAlgorithm;
   readonly uuid: string;
@@ -36,10 +36,11 @@ export class LocalRepository implements Repository {
   readonly #place: Place | undefined;
 
   /**
-   * @param directory a descriptor of the repository's directory; -1 for none. It stays the caller's. Objects are taken from
-   *   there, wherever the directory is now and whatever is at `path`; only what is not there is looked for at `path`,
-   *   where somebody may have put the repository anew.
-   * @param place which directory it is, where there is no descriptor: `enter` refuses another one that has its path by then
+   * @param directory a descriptor of the repository's directory; -1 for none. It remains the caller's. Objects are
+   *   opened through it, wherever the directory is now and whatever is at `path`; only those that it does not have are
+   *   looked for at `path`, where the repository may have been put anew.
+   * @param place the identity of the directory, if there is no descriptor: `enter` refuses another directory that has
+   *   taken its path
    */
   constructor(path: string, meta: Meta, directory = -1, place?: Place) {
     this.path = path;
@@ -87,8 +88,8 @@ export class LocalRepository implements Repository {
   }
 
   /**
-   * The repository's directory, for what is done in it. The caller closes it.
-   * @throws what node:fs throws; CfsError (store) where another directory has the path by now
+   * The repository's directory, for operations in it. The caller closes it.
+   * @throws errors of node:fs; CfsError (store) if another directory has taken the path
    */
   enter(): StoreDirectory {
     if (this.#directory >= 0) return StoreDirectory.of(this.#directory, this.path);
@@ -96,10 +97,10 @@ export class LocalRepository implements Repository {
     const { dev, ino } = directory.place;
     if (this.#place === undefined || (dev === this.#place.dev && ino === this.#place.ino)) return directory;
     directory.close();
-    throw storeError(`Cannot use repository ${this.path}: another directory was put in its place meanwhile`);
+    throw storeError(`Cannot use repository ${this.path}: another directory has taken its place`);
   }
 
-  /** Does `work` in a directory of the repository; undefined where that is missing. @throws what node:fs throws */
+  /** Runs `work` in a directory of the repository; undefined if that is missing. @throws errors of node:fs */
   within<T>(name: string, work: (directory: StoreDirectory) => T): T | undefined {
     const root = this.enter();
     try {
@@ -115,7 +116,7 @@ export class LocalRepository implements Repository {
     }
   }
 
-  /** A directory of the repository, which the caller closes. @throws what node:fs throws */
+  /** A directory of the repository, which the caller closes. @throws errors of node:fs */
   directory(name: string): StoreDirectory {
     const root = this.enter();
     try {
@@ -125,7 +126,7 @@ export class LocalRepository implements Repository {
     }
   }
 
-  /** As `directory`; makes it where it is missing. */
+  /** As `directory`; creates it if it is missing. */
   makeDirectory(name: string, mode?: number): StoreDirectory {
     const root = this.enter();
     try {
@@ -135,7 +136,7 @@ export class LocalRepository implements Repository {
     }
   }
 
-  /** Who may write to it. */
+  /** The users that may write to it. */
   get lockers(): Lockers {
     const root = this.enter();
     try {
@@ -145,7 +146,7 @@ export class LocalRepository implements Repository {
     }
   }
 
-  /** Which directory it is, for the threads of a program. */
+  /** The identity of the directory, for the threads of a program. */
   get place(): Place | undefined {
     return this.#place;
   }
@@ -194,7 +195,7 @@ export class LocalRepository implements Repository {
     return sizeOf(this.#openObject(digest, NAME_OBJECT));
   }
 
-  /** As `size`, for who looks for many: `root` is what `enter` gave. */
+  /** As `size`, for many lookups: `root` is the result of `enter`. */
   sizeIn(root: StoreDirectory, digest: Uint8Array): number | Errno {
     this.#pathOf(digest);
     return sizeOf(openBeneath(root.fd, this.#belowRoot, NAME_OBJECT));

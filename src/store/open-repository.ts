@@ -1,4 +1,4 @@
-/** Opening a repository in a local directory, and making one; docs/repository.md specifies the layout. */
+/** Opens a repository in a local directory, and creates one; docs/repository.md specifies the layout. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { constants, fchmodSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -23,8 +23,8 @@ const storeError = (message: string, cause?: unknown, hint?: string): CfsError =
   new CfsError('store', message, { hint, cause });
 
 /**
- * Opens a repository that exists. `dir` may also be its `objects` directory, as composefs names it.
- * @param hash what an image names its objects by; a repository of another kind is refused
+ * Opens an existing repository. `dir` may also be its `objects` directory, as composefs names it.
+ * @param hash the algorithm that names an image's objects; a repository of another kind is refused
  * @throws CfsError (store)
  */
 export function openRepository(dir: string, hash?: HashAlgorithm): LocalRepository {
@@ -45,13 +45,13 @@ function repositoryRoot(path: string): string {
   return isObjects && exists(join(dirname(path), 'meta.json')) ? dirname(path) : path;
 }
 
-/** For who wants to read, and for who packs. */
+/** Advice for readers, and for packing. */
 const ADVICE =
   'Give the one that the image was packed into as `repository`; `initRepository("DIR")` makes a new, empty one.';
 
 const DIRECTORIES = 'Give a directory.';
 
-/** Also where path.resolve has made one slash of two. */
+/** Also if path.resolve has made one slash of two. */
 const isUrl = (path: string): boolean => /(?:^|\/)[a-z][a-z0-9+.-]+:\/\/?[^/]/i.test(path);
 
 function readMeta(path: string): { readonly meta: Meta; readonly place: Place } {
@@ -97,8 +97,8 @@ function readMeta(path: string): { readonly meta: Meta; readonly place: Place } 
 }
 
 /**
- * Makes a repository in `dir`, which may exist when it is empty. meta.json is written last: a directory
- * without it is no repository, so an interrupted init is simply run again.
+ * Creates a repository in `dir`, which may exist if it is empty. meta.json is written last: a directory without it is
+ * not a repository, so an interrupted init is simply repeated.
  * @param mode of the directory of a shared one (sharing.ts)
  * @throws CfsError (store)
  */
@@ -125,11 +125,11 @@ function initIn(root: StoreDirectory, hash: HashAlgorithm, mode: number | undefi
   const { path } = root;
   requireTrust(root);
   if (root.stat('meta.json') !== undefined) {
-    throw storeError(`Cannot make a repository in ${path}: there is one already`);
+    throw storeError(`Cannot make a repository in ${path}: it is one already`);
   }
   const foreign = foreignEntry(root);
   if (foreign !== undefined) {
-    throw storeError(`Cannot make a repository in ${path}: the directory is not empty (it holds "${foreign}")`);
+    throw storeError(`Cannot make a repository in ${path}: the directory is not empty (it contains "${foreign}")`);
   }
   if (mode !== undefined) setMode(root, mode);
   root.make('tmp').close();
@@ -159,7 +159,7 @@ function setMode(directory: StoreDirectory, mode: number): void {
   }
 }
 
-/** Last of all, and at once: without it there is no repository. */
+/** Written last, and atomically: without it there is no repository. */
 function writeMeta(root: StoreDirectory, bytes: Uint8Array): void {
   const temporary = `meta.json.${randomBytes(6).toString('hex')}.tmp`;
   const fd = root.create(temporary, 0o644);
@@ -182,14 +182,14 @@ function writeMeta(root: StoreDirectory, bytes: Uint8Array): void {
   root.sync();
 }
 
-/** A name that no interrupted `initRepository` left there. */
+/** A name that an interrupted `initRepository` cannot have left there. */
 function foreignEntry(root: StoreDirectory): string | undefined {
   const own = new Set(['objects', 'tmp', 'lock', 'lost+found']);
   const foreign = root.names().find((name) => !own.has(name) && !name.startsWith('meta.json.'));
   return foreign ?? anyObject(root);
 }
 
-/** Objects without a meta.json: a repository that lost it, whose algorithm nobody may guess. */
+/** Objects without a meta.json: a repository that lost it, whose algorithm must not be guessed. */
 function anyObject(root: StoreDirectory): string | undefined {
   const objects = root.openIfThere('objects');
   try {
@@ -206,8 +206,8 @@ function anyObject(root: StoreDirectory): string | undefined {
 }
 
 /**
- * The repository in `dir`; a new one where `dir` is missing or empty.
- * @param hash the algorithm that it must have; undefined: what it has, BLAKE3 for a new one
+ * The repository in `dir`; a new one if `dir` is missing or empty.
+ * @param hash the required algorithm; undefined: that of the repository, BLAKE3 for a new one
  */
 export function openOrInitRepository(dir: string, hash?: HashAlgorithm): LocalRepository {
   const isThere = (): boolean => exists(join(repositoryRoot(resolve(dir)), 'meta.json'));
@@ -215,7 +215,7 @@ export function openOrInitRepository(dir: string, hash?: HashAlgorithm): LocalRe
   try {
     return initRepository(dir, hash ?? 'blake3');
   } catch (error) {
-    // two programs may make one store at the same time: the other was first
+    // two programs may create one repository at the same time: the other was first
     if (isThere()) return openRepository(dir, hash);
     throw error;
   }

@@ -1,7 +1,7 @@
 /**
- * The directories of a store, which may be somebody else's: whoever may write to one can put a symbolic link, a fifo or a device
- * anywhere in it, at any time. So what is below a store is named relative to an open directory, no link is followed in any
- * component, and a file that is read is a regular one.
+ * The directories of a repository, which may belong to another user: a user with write permission on one can put a
+ * symbolic link, a fifo or a device anywhere in it, at any time. So everything below a repository is named relative to
+ * an open directory, no symbolic link is followed in any component, and only regular files are read.
  */
 
 import { constants, fstatSync } from 'node:fs';
@@ -31,17 +31,17 @@ import { FileSharing, shareDirectory } from './sharing.ts';
 const NAME_DIRECTORY = O_PATH | constants.O_DIRECTORY;
 const DIRECTORY = openHow(NAME_DIRECTORY);
 const READ_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
-/** Opening a fifo does not wait, and a terminal does not become ours. */
+/** Opening a fifo does not block, and a terminal does not become ours. */
 const CAREFUL = constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
 const DOT: Uint8Array = Uint8Array.of(0x2e);
 
-/** What a mode has where the file is not its owner's alone. */
+/** Mode bits of a file that is not private to its owner. */
 const FOR_OTHERS = 0o077;
 
-/** Levels below a name that `removeTree` goes down. */
+/** The number of levels below a name that `removeTree` descends. */
 const MAX_DEPTH = 64;
 
-/** Which directory it is, wherever its name is now. */
+/** The identity of the directory, wherever its name is now. */
 export interface Place {
   readonly dev: number;
   readonly ino: number;
@@ -50,9 +50,9 @@ export interface Place {
 export const isRegular = ({ mode }: FileStat): boolean => (mode & S_IFMT) === S_IFREG;
 export const isDirectory = ({ mode }: FileStat): boolean => (mode & S_IFMT) === S_IFDIR;
 
-/** An open directory. All its functions throw what node:fs would throw, with the path in it. */
+/** An open directory. All its functions throw errors of node:fs, with the path in them. */
 export class StoreDirectory {
-  /** Of the directory; it only names it. */
+  /** An O_PATH descriptor of the directory. */
   readonly fd: number;
   /** For messages. */
   readonly path: string;
@@ -62,14 +62,14 @@ export class StoreDirectory {
     this.path = path;
   }
 
-  /** The directory at a path that the caller trusts: links in it are followed. */
+  /** The directory at a path that the caller trusts: symbolic links in it are followed. */
   static at(path: string): StoreDirectory {
     const fd = openAt(AT_FDCWD, pathBytes(path), NAME_DIRECTORY);
     if (isErrno(fd)) throw systemError(fd, 'open', path);
     return new StoreDirectory(fd, path);
   }
 
-  /** Another descriptor of a directory that is open. */
+  /** Another descriptor of an open directory. */
   static of(directory: number, path: string): StoreDirectory {
     const fd = openAt(directory, DOT, NAME_DIRECTORY);
     if (isErrno(fd)) throw systemError(fd, 'open', path);
@@ -88,7 +88,7 @@ export class StoreDirectory {
     return new StoreDirectory(fd, `${this.path}/${name}`);
   }
 
-  /** As `open`; undefined where there is none. */
+  /** As `open`; undefined if there is none. */
   openIfThere(name: string): StoreDirectory | undefined {
     try {
       return this.open(name);
@@ -98,7 +98,7 @@ export class StoreDirectory {
     }
   }
 
-  /** Makes a directory in this one, where there is none, and opens it. In a shared store it is shared, too. */
+  /** Creates a directory in this one, if there is none, and opens it. In a shared repository it is shared, too. */
   make(name: string, mode: number = 0o777): StoreDirectory {
     const result = makeDirectoryAt(this.fd, pathBytes(name), mode);
     if (isErrno(result) && result !== EEXIST) throw this.#error(result, 'mkdir', name);
@@ -113,14 +113,14 @@ export class StoreDirectory {
     }
   }
 
-  /** In no order. */
+  /** In no particular order. */
   names(): string[] {
     const names = namesAt(this.fd);
     if (isErrno(names)) throw systemError(names, 'readdir', this.path);
     return names;
   }
 
-  /** Of the name itself; undefined where there is none. */
+  /** Of the name itself; undefined if it does not exist. */
   stat(name: string): FileStat | undefined {
     const stat = statAt(this.fd, pathBytes(name));
     if (stat === ENOENT) return undefined;
@@ -128,10 +128,10 @@ export class StoreDirectory {
     return stat;
   }
 
-  /** Opens a regular file, which the caller closes. Never waits, and never opens anything else for long. */
+  /** Opens a regular file, which the caller closes. Never blocks, and never keeps any other kind of file open. */
   openFile(name: string, flags: number = constants.O_RDONLY, mode = 0): number {
     const fd = openAt(this.fd, pathBytes(name), flags | CAREFUL, mode);
-    // a fifo that nobody reads, and any socket
+    // a fifo without a reader, and any socket
     if (fd === ENXIO) throw this.#notRegular(name);
     if (isErrno(fd)) throw this.#error(fd, 'open', name);
     if (fstatSync(fd).isFile()) return fd;
@@ -139,7 +139,7 @@ export class StoreDirectory {
     throw this.#notRegular(name);
   }
 
-  /** What is in a regular file of at most `limit` bytes. */
+  /** The contents of a regular file of at most `limit` bytes. */
   readText(name: string, limit: number): string {
     const fd = this.openFile(name);
     try {
@@ -152,7 +152,7 @@ export class StoreDirectory {
     }
   }
 
-  /** Makes a file, open for reading and writing, which the caller closes. EEXIST where there is anything of this name. */
+  /** Creates a file, open for reading and writing, which the caller closes. EEXIST if the name exists. */
   create(name: string, mode: number): number {
     const fd = this.openFile(name, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, mode);
     try {
@@ -164,13 +164,13 @@ export class StoreDirectory {
     }
   }
 
-  /** Replaces what has the other name. */
+  /** Replaces the file of the other name. */
   rename(name: string, directory: StoreDirectory, other: string): void {
     const result = renameAt(this.fd, pathBytes(name), directory.fd, pathBytes(other));
     if (isErrno(result)) throw this.#error(result, 'rename', name);
   }
 
-  /** Gives a file another name. EEXIST where there is anything of that name. */
+  /** Renames a file. EEXIST if the new name exists. */
   link(name: string, directory: StoreDirectory, other: string): void {
     const result = linkAt(this.fd, pathBytes(name), directory.fd, pathBytes(other));
     if (isErrno(result)) throw this.#error(result, 'link', name);
@@ -181,7 +181,7 @@ export class StoreDirectory {
     if (isErrno(result)) throw this.#error(result, 'unlink', name);
   }
 
-  /** Deletes a file, or a directory with all that is in it; what links point to stays. */
+  /** Deletes a file, or a directory with everything in it, without following symbolic links. */
   removeTree(name: string, depth: number = MAX_DEPTH): void {
     const stat = this.stat(name);
     if (stat === undefined) return;
@@ -210,7 +210,7 @@ export class StoreDirectory {
     }
   }
 
-  /** A descriptor of this directory for fsync(2), syncfs(2) and ioctl(2), which refuse one that only names it. */
+  /** A descriptor of this directory for fsync(2), syncfs(2) and ioctl(2), which refuse O_PATH descriptors. */
   openToRead(): number {
     const fd = openAt(this.fd, DOT, READ_DIRECTORY);
     if (isErrno(fd)) throw systemError(fd, 'open', this.path);
@@ -234,13 +234,13 @@ export class StoreDirectory {
   }
 }
 
-/** What to say of a path with a symbolic link in it; undefined where there is none. */
+/** The message for a path with a symbolic link in it; undefined if there is none. */
 export function linkText(directory: number, path: string): string | undefined {
   const parts = path.split('/');
   const link = parts.map((_, i) => parts.slice(0, i + 1).join('/')).find((part) => isLink(directory, part));
   if (link === undefined) return undefined;
   const what = link === path ? 'it' : link;
-  return `${what} is a symbolic link (none in a store is followed; a bind mount does the same)`;
+  return `${what} is a symbolic link (links in a repository are not followed; use a bind mount instead)`;
 }
 
 function isLink(directory: number, path: string): boolean {

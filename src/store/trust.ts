@@ -1,6 +1,7 @@
 /**
- * Whether root is to write into a store. Whoever may write to a store decides what root finds there; no link in it is followed and
- * no fifo waited for, but root's files in somebody else's hands are asked for all the same, as git's safe.directory does.
+ * Whether root may write into a repository. Its writers control what root finds there. No symbolic link in it is
+ * followed and no fifo waited for, but root's writing into another user's directory still needs consent, like git's
+ * safe.directory.
  */
 import { statSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
@@ -8,16 +9,16 @@ import { CfsError } from '../base/error.ts';
 import { statFd } from '../system/file-status.ts';
 import { isDirectory, StoreDirectory } from './store-directory.ts';
 
-/** One path a line; "#" begins a comment, and "*" is every store. */
+/** One path per line; "#" begins a comment, and "*" matches every repository. */
 const SAFE_STORES = '/etc/cfs/safe-stores';
 const SAFE_STORES_LIMIT = 64 << 10;
 const GROUP_WRITES = 0o020;
 const OTHERS_WRITE = 0o002;
 
 /**
- * Why this process, if it is root's, is not to write into a store; undefined where it may. A store of root's whose group may write is
- * shared on purpose.
- * @param root the store's directory
+ * Why this process, if it is root's, must not write into a repository; undefined if it may. A repository that is owned
+ * by root and group-writable is shared on purpose.
+ * @param root the repository's directory
  */
 export function distrust(root: StoreDirectory): string | undefined {
   if (process.geteuid?.() !== 0) return undefined;
@@ -26,18 +27,18 @@ export function distrust(root: StoreDirectory): string | undefined {
 }
 
 /**
- * Refuses a store of somebody else where this process is root's.
- * @throws CfsError (store) that says how to go on
+ * Refuses a repository of another user if this process is root's.
+ * @throws CfsError (store) that says how to proceed
  */
 export function requireTrust(root: StoreDirectory): void {
   const reason = distrust(root);
   if (reason === undefined) return;
   throw new CfsError('store', `Cannot write to repository ${root.path} as root: ${reason}`, {
-    hint: `Do it as that user, or name the store in CFS_SAFE_STORES or as a line of ${SAFE_STORES} to trust it.`,
+    hint: `Do it as that user, or trust the repository by naming it in CFS_SAFE_STORES or on a line of ${SAFE_STORES}.`,
   });
 }
 
-/** Who else may write to it, as far as root did not decide so. */
+/** The other users that may write to it, unless root decided so. */
 function writerOf(root: StoreDirectory): string | undefined {
   const own = statFd(root.fd);
   if (isErrno(own)) return undefined;
@@ -78,6 +79,6 @@ function linesOf(path: string): readonly string[] {
       directory.close();
     }
   } catch {
-    return []; // most machines have none
+    return []; // most machines have no such file
   }
 }

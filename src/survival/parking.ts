@@ -19,7 +19,7 @@ import {
 import { errnoText } from '../system/libc.ts';
 import { closeFd } from '../system/syscall.ts';
 
-/** Open files, and what they are, as one JSON value in which their numbers are indexes. */
+/** Open files, and their description as one JSON value, in which they are indexes. */
 export interface ParkedFiles {
   readonly value: unknown;
   readonly fds: readonly number[];
@@ -30,8 +30,8 @@ const MOST_BYTES = 150_000;
 
 /**
  * Parks open files in a new pair of sockets.
- * @returns both ends: all copies of both must close before the files do
- * @throws CfsError (system) where they are too many, or the system refuses
+ * @returns both ends: the files stay open until all copies of both are closed
+ * @throws CfsError (system) if there are too many, or the system refuses
  */
 export function park({ value, fds }: ParkedFiles): readonly [number, number] {
   const data = Buffer.from(JSON.stringify(value));
@@ -49,22 +49,22 @@ export function park({ value, fds }: ParkedFiles): readonly [number, number] {
   throw new CfsError('system', `open files cannot be kept: ${errnoText(sent)}`);
 }
 
-/** Takes away what is parked at `socket`, the second end: nothing is kept open by it any more, whoever has the ends. */
+/** Discards the message at `socket`, the second end: it keeps nothing open any more, whatever process has the ends. */
 export function unpark(socket: number): void {
   const received = receiveDescriptors(socket, MOST_BYTES, { dontWait: true });
   if (!isErrno(received)) for (const fd of received.fds) closeFd(fd);
 }
 
-/** New descriptors of what is parked at `socket`, the second end; undefined where nothing is. */
+/** New descriptors of the files parked at `socket`, the second end; undefined if there are none. */
 export function lookAtParked(socket: number): ParkedFiles | undefined {
   const received = receiveDescriptors(socket, MOST_BYTES, { peek: true, dontWait: true });
   if (received === EAGAIN) return undefined;
-  if (isErrno(received)) throw new CfsError('system', `the mount's open files are not there: ${errnoText(received)}`);
+  if (isErrno(received)) throw new CfsError('system', `the mount's open files are missing: ${errnoText(received)}`);
   const { data, fds } = received;
   try {
     return { value: JSON.parse(Buffer.from(data).toString()) as unknown, fds };
   } catch (error) {
     for (const fd of fds) closeFd(fd);
-    throw new CfsError('system', `the mount's open files are not there: ${reasonOf(error)}`, { cause: error });
+    throw new CfsError('system', `the mount's open files are missing: ${reasonOf(error)}`, { cause: error });
   }
 }

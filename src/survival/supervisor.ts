@@ -1,7 +1,8 @@
 /**
- * The process that starts another server when this one dies: libexec/cfs-supervisor, a shell script of two megabytes. It is
- * started by the first server when its mount answers, so that nobody waits for it, and holds the parked files from then on.
- * The server looks after it in turn, and starts another one when it dies: only who kills both ends the mount.
+ * The process that starts another server when this one dies: libexec/cfs-supervisor, a shell script that takes two
+ * megabytes of memory. The first server starts it when its mount answers, so that nothing waits for it; it holds the
+ * parked files from then on. In turn the server watches it, and starts another one when it dies: only killing both ends
+ * the mount.
  */
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
@@ -36,12 +37,12 @@ const PROGRAM: SupervisorProgram = {
   pauseMs: 5_000,
 };
 
-/** What is looked after. */
+/** The supervised mount. */
 export interface SupervisedMount {
   readonly mountpoint: string;
   /** major:minor. */
   readonly device: string | undefined;
-  /** Where the script writes what it has to say; syslog where it is undefined. */
+  /** Where the script writes its messages; syslog if undefined. */
   readonly logFile: string | undefined;
 }
 
@@ -52,7 +53,7 @@ export class Supervisor {
   readonly #program: SupervisorProgram;
   /** Our end of the pipe to the script, where this server started it; the exit status says as much to one that is our parent. */
   #pipe = -1;
-  /** Process id of the script where it started this process. */
+  /** Process id of the script if it started this process. */
   #parent = -1;
   /** By the monotonic clock; the script of a parent has lived longer than this process. */
   #began = Number.NEGATIVE_INFINITY;
@@ -62,9 +63,9 @@ export class Supervisor {
   #dismissed = false;
 
   /**
-   * @param ends with the parked files; they belong to this from now on
-   * @param mount for the script's last act: taking a mount away that nobody serves
-   * @param log told when a supervisor dies, or cannot be started
+   * @param ends with the parked files; this object owns them from now on
+   * @param mount for the script's last act: unmounting a mount without a server
+   * @param log called when a supervisor dies, or cannot be started
    */
   private constructor(
     ends: readonly [number, number],
@@ -107,23 +108,23 @@ export class Supervisor {
     };
     process.on(PARENT_ENDED, again);
     signalAtParentsEnd(PARENT_ENDED_NUMBER);
-    // it may have ended before anybody could tell
+    // it may have ended before it could be watched
     if (process.ppid !== parent) again();
     return supervisor;
   }
 
-  /** Tells that the mount answers: a server that dies after that is followed by another one in any case. */
+  /** Reports that the mount answers: if a server dies after that, another one always follows. */
   tellAnswered(): void {
     const signal = process.env[ANSWERED];
     if (signal === undefined || this.#parent !== process.ppid) return;
     this.#signalParent(`SIG${signal}`);
   }
 
-  /** Tells that the mount has ended as it should: nobody is to take over. */
+  /** Reports that the mount has ended normally: no server is to take over. */
   dismiss(): void {
     if (this.#dismissed) return;
     this.#dismissed = true;
-    // before all else: the script takes its time, and whoever unmounts may want the store's file system next
+    // first of all: the script takes its time, and the next command may unmount the repository's file system
     unpark(this.#ends[1]);
     const word = Buffer.from('end\n');
     if (this.#pipe >= 0) {
@@ -160,7 +161,7 @@ export class Supervisor {
       const child = spawn(shell, args, {
         stdio: ['ignore', 'ignore', 'ignore', theirs, ...this.#ends],
         cwd: '/',
-        // node would write another name for one that is not UTF-8; the script then takes syslog
+        // node would pass another name for one that is not UTF-8; the script then uses syslog
         env: { ...process.env, ...(logFile === undefined || hasEscapes(logFile) ? {} : { [LOG_FILE]: logFile }) },
       });
       child.on('error', (error) => this.#notStarted(error));
@@ -186,7 +187,7 @@ export class Supervisor {
     }
     if (this.#short === MOST_SHORT + 1) {
       this.#log(
-        `${this.#short} supervisors died at once: until one lives, nobody will take over where this server dies`,
+        `${this.#short} supervisors died at once: until one survives, no server will take over if this one dies`,
       );
     }
     this.#startLater();
@@ -199,7 +200,7 @@ export class Supervisor {
 
   #notStarted(error: unknown): void {
     if (!this.#isFailing)
-      this.#log(`until a supervisor starts, nobody will take over where this server dies: ${reasonOf(error)}`);
+      this.#log(`until a supervisor starts, no server will take over if this one dies: ${reasonOf(error)}`);
     this.#isFailing = true;
     this.#closePipe();
     if (!this.#dismissed) this.#startLater();

@@ -3,9 +3,9 @@
  * Importing this is enough, once in each process and thread. Programs do so (tools/cli.ts, and those of base/installation.ts);
  * a library must not, since it would replace functions of its user's process.
  *
- * node takes and returns such paths only as buffers, and text that it cannot hold it changes in silence: a store or an image
- * would be made under another name. One call that was forgotten would be enough, and there are some two hundred of them; so it is
- * done here for all of them. Paths that are UTF-8 go on as they are.
+ * node takes and returns such paths only as buffers, and silently changes text that it cannot represent: a repository
+ * or an image would be created under another name. One forgotten call would be enough, and there are some two hundred;
+ * so it is done here for all of them. Paths that are UTF-8 are unchanged.
  */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
@@ -18,7 +18,7 @@ type Call = (...args: unknown[]) => unknown;
 const calls = fs as unknown as Record<string, Call>;
 const originals = { ...fs } as unknown as typeof fs;
 
-/** Functions that take paths, and how many. */
+/** Functions that take paths, and the number of paths. */
 const TAKING_PATHS: Readonly<Record<string, number>> = {
   accessSync: 1,
   appendFileSync: 1,
@@ -56,7 +56,7 @@ for (const [name, paths] of Object.entries(TAKING_PATHS)) {
       : (path, other, ...rest) => original(exact(path), exact(other), ...rest);
 }
 
-/** The encoding that a caller asks for. */
+/** The encoding that a caller requests. */
 const encodingOf = (options: unknown): unknown =>
   typeof options === 'object' && options !== null ? (options as { encoding?: unknown }).encoding : options;
 
@@ -72,7 +72,7 @@ const inEncoding = (path: Buffer, options: unknown): string | Buffer => {
 calls['readlinkSync'] = (path, options) =>
   inEncoding(originals.readlinkSync(exact(path) as string, { encoding: 'buffer' }), options);
 
-// not node's own, which makes text of a buffer
+// not node's own, which converts a buffer to text
 const realpathSync: Call = (path, options) =>
   inEncoding(originals.realpathSync.native(exact(path) as string, { encoding: 'buffer' }), options);
 calls['realpathSync'] = Object.assign(realpathSync, { native: realpathSync });
@@ -80,7 +80,7 @@ calls['realpathSync'] = Object.assign(realpathSync, { native: realpathSync });
 calls['mkdtempSync'] = (prefix, options) =>
   inEncoding(originals.mkdtempSync(exact(prefix) as string, { encoding: 'buffer' }), options);
 
-/** What node cannot have made of UTF-8, unless it was there. */
+/** Text that node may have made from invalid UTF-8, unless it was in the input. */
 const REPLACED = '\ufffd';
 
 calls['readdirSync'] = (path, options) => {
@@ -100,15 +100,15 @@ calls['readdirSync'] = (path, options) => {
 
 syncBuiltinESMExports();
 
-/** Names of namespaces are in it. */
+/** The names of namespaces contain it. */
 const EMPTY = '/proc/self/ns';
 
 const workingDirectory = process.cwd;
 const isRemoved = isMainThread && wasRemoved();
 
 /**
- * Where the working directory was removed, nothing that is named by an absolute path needs one. But node starts no thread
- * there; so another one is taken, in which nothing has a name that anybody would give, and nothing can be made.
+ * If the working directory was removed, operations on absolute paths do not need it. But node starts no thread there;
+ * so another one is used, in which no likely name exists, and nothing can be created.
  */
 function wasRemoved(): boolean {
   try {
@@ -121,7 +121,7 @@ function wasRemoved(): boolean {
   }
 }
 
-/** @throws CfsError (usage) where nobody can tell: only relative paths need it */
+/** @throws CfsError (usage) if it cannot be determined: only relative paths need it */
 process.cwd = () => {
   try {
     const path = workingDirectory.call(process);
@@ -131,7 +131,7 @@ process.cwd = () => {
     const removed = (error as NodeJS.ErrnoException).code === 'ENOENT';
     throw new CfsError(
       'usage',
-      `Cannot tell the working directory: ${removed ? 'it was removed' : reasonOf(error)}. Give absolute paths, or change to another directory.`,
+      `Cannot determine the working directory: ${removed ? 'it was removed' : reasonOf(error)}. Use absolute paths, or change to another directory.`,
       { cause: error },
     );
   }

@@ -214,10 +214,10 @@ describe('cfs-checkpoint prepare', () => {
       [
         ['-D', dump, mounted.path, '4194305'],
         EXIT.usage,
-        /Cannot look at process 4194305: no such file|no such process/,
+        /Cannot inspect process 4194305: no such file|no such process/,
       ],
-      [['-D', dump, mounted.path, 'abc'], EXIT.usage, /"abc" is no process id/],
-      [['-D', dump, mounted.path, '0'], EXIT.usage, /"0" is no process id/],
+      [['-D', dump, mounted.path, 'abc'], EXIT.usage, /"abc" is not a process id/],
+      [['-D', dump, mounted.path, '0'], EXIT.usage, /"0" is not a process id/],
       [['-D', dump, scratch.path, pid], EXIT.usage, /is not in a mount of cfs/],
       [['-D', dump, scratch.at('none'), pid], EXIT.system, /Cannot open .*none: no such file/],
       [
@@ -341,12 +341,12 @@ describe('the names of watched files', () => {
     const { status, stdout, stderr } = await checkpoint('prepare', '-D', dump, mounted.path, String(pid));
     expect(status).toBe(EXIT.ok);
     expect(stdout).toContain('in use');
-    expect(stderr).toMatch(/fd 3 uses, has a path too long to tell: .* CRIU cannot dump/);
+    expect(stderr).toMatch(/fd 3 uses, has a path that is too long: .* CRIU cannot dump/);
     expect(savedFiles(dump).some(({ path }) => path.endsWith('/leaf'))).toBe(true);
     const { handle } = savedFiles(dump).find(({ path }) => path.endsWith('/leaf')) as SavedFile;
     const opened = await scratch.tool('cfs-info', ['open-handle', mounted.path, formatHandle(handle)]);
     expect(opened.status).toBe(EXIT.ok);
-    expect(opened.stdout).toContain('path:         not known: a path too long to tell');
+    expect(opened.stdout).toContain('path:         not known: a path that is too long');
   });
 });
 

@@ -184,7 +184,7 @@ describe('cfs-info diff', () => {
     expect(diff(mounted.path, newImage)).toMatchObject({ status: EXIT.ok, stdout: '' });
     expect(diff(mounted.at('etc'), newImage)).toMatchObject({
       status: EXIT.usage,
-      stderr: `cfs-info: ${mounted.at('etc')} is /etc of an image, not all of it: give the image or its mount point, and /etc after the two\n`,
+      stderr: `cfs-info: ${mounted.at('etc')} is /etc of an image, not all of it: name the image or its mount point, and /etc after the two\n`,
     });
     expect(diff(scratch.path, newImage)).toMatchObject({
       status: EXIT.usage,

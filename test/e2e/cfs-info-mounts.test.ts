@@ -124,7 +124,7 @@ describe('cfs-info mounts', () => {
     expect((await listed()).map(({ mountpoint }) => mountpoint)).toEqual([other.path]);
     const sources = await scratch.tool('cfs-info', ['sources', dying.path]);
     expect(messageOf(sources, EXIT.system, 'cfs-info')).toBe(
-      `Cannot ask the mount at ${dying.path}: its daemon is dead. 'umount ${dying.path}' takes it away.`,
+      `Cannot ask the mount at ${dying.path}: its daemon is dead. 'umount ${dying.path}' removes it.`,
     );
   });
 
@@ -138,7 +138,7 @@ describe('cfs-info mounts', () => {
       expect(found.map(({ mountpoint, state }) => [mountpoint, state])).toEqual(
         mounts.map((mounted) => [mounted.path, mounted === stopped ? 'unknown' : 'mounted']),
       );
-      expect(found[1]?.reason).toMatch(/gives no answer/);
+      expect(found[1]?.reason).toMatch(/has not answered/);
     } finally {
       process.kill(stopped.pid, 'SIGCONT');
     }

@@ -317,7 +317,7 @@ describe('cfs-info', () => {
     expect(failure(EXIT.usage, 'image.cfs')).toContain(
       'there is no command "image.cfs"; the commands are id, ls, stat, objects, missing, dump, diff, sign, verify, handle, open-handle, mounts, sources, log, stats, where.',
     );
-    expect(failure(EXIT.usage)).toContain('no command was given');
+    expect(failure(EXIT.usage)).toContain('no command given');
   });
 
   test('refuses wrong options', () => {

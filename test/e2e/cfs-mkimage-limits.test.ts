@@ -70,8 +70,8 @@ describe('with few descriptors', () => {
 
 describe('a file whose size is made up', () => {
   test.each([
-    ['0, of procfs', '/proc/version', 'it says 0 bytes, and more can be read'],
-    ['a page, of sysfs', '/sys/kernel/uevent_seqnum', 'it says 4096 bytes, and'],
+    ['0, of procfs', '/proc/version', 'it reports 0 bytes, and more can be read'],
+    ['a page, of sysfs', '/sys/kernel/uevent_seqnum', 'it reports 4096 bytes, and'],
   ])('of %s is no empty file, and did not change', async (what, file, reason) => {
     if (!existsSync(file)) return;
     const source = scratch.directory(`made-up-${what.length}`);
@@ -80,7 +80,7 @@ describe('a file whose size is made up', () => {
     try {
       const outcome = await mkimage(scratch, ['--store', scratch.at('made-up'), source, scratch.at('made-up.cfs')]);
       const message = messageOf(outcome, EXIT.source);
-      expect(message).toContain(`Cannot pack ${source}/file: its size is not what can be read: ${reason}`);
+      expect(message).toContain(`Cannot pack ${source}/file: its size differs from what can be read: ${reason}`);
       expect(existsSync(scratch.at('made-up.cfs'))).toBe(false);
     } finally {
       execFileSync('umount', [`${source}/file`]);
@@ -95,7 +95,7 @@ describe('sparse files', () => {
     truncateSync(`${source}/lastlog`, 9 * 2 ** 40);
     const outcome = await mkimage(scratch, ['--store', scratch.at('huge-store'), source, scratch.at('huge.cfs')]);
     expect(messageOf(outcome, EXIT.source)).toContain(
-      `Cannot pack ${source}/lastlog: it has 9895604649984 bytes; an image holds files of at most`,
+      `Cannot pack ${source}/lastlog: it has 9895604649984 bytes; an image can hold files of at most`,
     );
   });
 
@@ -133,7 +133,7 @@ test('IMAGE "-" is no file of that name, and none is made', async () => {
   const source = manyFiles(scratch.at('dash'), 1);
   const outcome = await mkimage(scratch, ['--store', scratch.at('dash-store'), source, '-']);
   expect(messageOf(outcome, EXIT.usage)).toBe(
-    'Cannot write image -: an image is not written to standard output. ./- is a file of this name',
+    'Cannot write image -: an image cannot be written to standard output. Use ./- for a file of this name',
   );
 });
 

@@ -193,7 +193,7 @@ describe('wrong options', () => {
   });
 });
 
-describe('the default store', () => {
+describe('the default repository', () => {
   const source = tree({ file: 'x'.repeat(100) });
   chmodSync(scratch.path, 0o755);
 

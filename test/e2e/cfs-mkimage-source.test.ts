@@ -71,7 +71,7 @@ describe('the store and the source', () => {
   test('cannot be the same', async () => {
     const own = scratch.at('own-store');
     await packed(scratch, ['--store', own, scratch.directory('empty'), scratch.at('empty.cfs')]);
-    expect(await refusal(own, '--store', own)).toContain('it is the store that the objects go to');
+    expect(await refusal(own, '--store', own)).toContain('it is the repository that the objects go to');
   });
 
   test('may lie in one another: the store is left out, with a line on stderr', async () => {
@@ -216,7 +216,7 @@ describe('a source that changes while it is packed', () => {
       await once(writer.stdout, 'data');
       for (let i = 0; i < 3; i++) {
         expect(await refusal(root)).toContain(
-          `Cannot pack ${file}: it changed while it was packed. Pack a snapshot, or stop what writes to it`,
+          `Cannot pack ${file}: it changed while it was packed. Pack a snapshot, or stop the program that writes to it`,
         );
       }
     } finally {

@@ -64,7 +64,7 @@ describe('what is no store', () => {
     const directory = scratch.directory('precious');
     writeFileSync(`${directory}/thesis.tex`, '');
     expect(await refusal(directory)).toContain(
-      `Cannot make a repository in ${directory}: the directory is not empty (it holds "thesis.tex")`,
+      `Cannot make a repository in ${directory}: the directory is not empty (it contains "thesis.tex")`,
     );
     expect(readdirSync(directory)).toEqual(['thesis.tex']);
   });

@@ -136,14 +136,14 @@ describe('cfs-mount --from', () => {
     writeFileSync(join(other, 'b'), 'another');
     const next = await scratch.pack(other, { store, image: packed.image });
     expect(await refused()).toBe(
-      `Cannot read image ${packed.image}: its id is ${next.id}, not ${packed.id}, which was asked for`,
+      `Cannot read image ${packed.image}: its id is ${next.id}, not ${packed.id} as required`,
     );
     expect((await from([packed.image, at])).report.id).toBe(next.id);
   });
 
   test('refuses repositories beside the list, and more than two arguments', async () => {
     const at = await savedHere();
-    const message = '--from names the repositories: give no others, or mount without it';
+    const message = '--from names the repositories: do not name others, or mount without it';
     expect(await refused(['--repo', store], EXIT.usage)).toBe(message);
     expect(await refused(['-o', `basedir=${store}`], EXIT.usage)).toBe(message);
     const { status, stderr } = await tryFrom([packed.image, at, at]);
@@ -216,12 +216,12 @@ describe('cfs-mount --from, after things were moved,', () => {
     const copy = readFileSync(`${packed.image}.gone`);
     rmSync(`${packed.image}.gone`);
     const message = await refused();
-    expect(message).toContain(`Cannot find the image ${packed.image}: it is not there any more`);
+    expect(message).toContain(`Cannot find the image ${packed.image}: it no longer exists`);
     expect(message).toContain('Give IMAGE and MOUNTPOINT beside --from.');
     writeFileSync(packed.image, copy);
     await (await from()).unmount(); // a copy of it is as good
     rmSync(store, { recursive: true });
-    expect(await refused()).toContain(`Cannot find repository ${store} of ${LIST}: it is not there any more`);
+    expect(await refused()).toContain(`Cannot find repository ${store} of ${LIST}: it no longer exists`);
     writeFileSync(store, 'a file');
     expect(await refused()).toContain(`Cannot use repository ${store} of ${LIST}`);
     rmSync(store);
@@ -307,7 +307,7 @@ describe('uuids', () => {
     cpSync(store, second, { recursive: true });
     await saved(packed.image, [store, second]);
     await (await from()).unmount();
-    const message = `Cannot mount with uuid=off: repositories ${store} and ${second} lie on different file systems. Without uuids they must all lie on one.`;
+    const message = `Cannot mount with uuid=off: repositories ${store} and ${second} are on different file systems. Without uuids they must all be on one.`;
     expect(await refused(['-o', 'uuid=off'])).toBe(message);
     const named = await scratch.tryMount(packed.image, { repos: [store, second], words: ['uuid=off'] });
     expect(named.status).toBe(EXIT.mount);

@@ -178,7 +178,7 @@ describe('cfs-repo fsck', () => {
     expect(table[1]).toBe(`${digest}  its content is corrupted      ${now}`);
     expect(stdout).toMatch(/^damaged {5}1, of these repaired 1$/m);
     expect(stdout).toMatch(/^thesis\.tex +it is nothing of a repository +left$/m);
-    expect(stdout).toMatch(/^objects\/00\/junk +its name is no digest +left$/m);
+    expect(stdout).toMatch(/^objects\/00\/junk +its name is not a digest +left$/m);
     expect(stdout).toMatch(/^objects\/.* +its mode is 0644 +mended$/m);
     expect(stdout).toMatch(/^tmp +it is missing +mended$/m);
   });
@@ -239,7 +239,7 @@ describe('cfs-repo fsck', () => {
   });
 
   test.each([
-    ['what is neither a repository nor a mount', '/var/tmp', 1, 'it is no repository and no mount of an image'],
+    ['what is neither a repository nor a mount', '/var/tmp', 1, 'it is neither a repository nor a mount of an image'],
     ['itself', 'itself', 1, 'and no other repository'],
   ])('refuses --repair-from %s', async (_what, from, expected, words) => {
     const outcome = await fsck('--repair-from', from === 'itself' ? good : from, good);

@@ -71,7 +71,7 @@ describe('cfs-repo gc', () => {
     expect(await done('gc', ...now, '--keep', image(30), store)).toContain('1 by --keep');
     expect(objectsIn(store)).toHaveLength(30);
     const message = messageOf(await repo('gc', ...now, store), 1, 'cfs-repo');
-    expect(message).toContain('Nothing keeps any object');
+    expect(message).toContain('would be kept: no image is registered');
     await done('gc', ...now, '--keep-none', store);
     expect(objectsIn(store)).toHaveLength(0);
   });
@@ -118,10 +118,7 @@ describe('cfs-repo gc', () => {
     expect(await done('gc', ...now, store)).not.toContain('gone');
     rmSync(image(6));
     expect(await done('gc', ...now, store)).toMatch(
-      new RegExp(
-        `^gone {8}${image(6)} is not there any more and still registered: .*--gone ${store}' takes it off$`,
-        'm',
-      ),
+      new RegExp(`^gone {8}${image(6)} is gone but still registered: .*--gone ${store}' unregisters it$`, 'm'),
     );
     expect(await done('unregister', '--gone', store)).toContain(id);
     expect(await done('gc', ...now, store)).toMatch(/^freed {7}6 objects/m);
@@ -175,7 +172,7 @@ describe('cfs-repo gc', () => {
     const message = messageOf(await repo('gc', ...now, store), 5, 'cfs-repo');
     expect(message).toMatch(/^Nothing more is deleted: .*malformed/);
     expect(message).toContain(
-      `It says what ${image(10)} needs. Register the image again ('cfs-repo register ${store} `,
+      `It lists the objects of ${image(10)}. Register the image again ('cfs-repo register ${store} `,
     );
     expect(objectsIn(store)).toHaveLength(22);
     const checked = await repo('fsck', store);

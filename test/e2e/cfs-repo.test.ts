@@ -24,7 +24,7 @@ describe('cfs-repo init', () => {
     const { status, stdout, stderr } = await repo('init', path);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     const meta = JSON.parse(readFileSync(`${path}/meta.json`, 'utf8')) as Record<string, string>;
-    expect(stdout).toBe(`made repository ${path} (blake3, uuid ${meta['uuid']})\n`);
+    expect(stdout).toBe(`created repository ${path} (blake3, uuid ${meta['uuid']})\n`);
     expect(meta).toEqual({ format: 'cfs-repository', version: 1, hash: 'blake3', uuid: expect.any(String) });
     expect(readdirSync(`${path}/objects`)).toHaveLength(256);
     expectUnlocked(path);
@@ -53,8 +53,8 @@ describe('cfs-repo init', () => {
   });
 
   test.each([
-    ['a repository', 'there is one already'],
-    ['a directory with something in it', 'the directory is not empty (it holds "thesis.tex")'],
+    ['a repository', 'it is one already'],
+    ['a directory with something in it', 'the directory is not empty (it contains "thesis.tex")'],
     ['a file', 'file'],
   ])('refuses %s, which stays as it was', async (what, reason) => {
     const path = scratch.at(`refused-${what.length}`);

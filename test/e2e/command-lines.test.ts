@@ -65,8 +65,8 @@ const SAID: readonly (readonly [tool: string, args: () => readonly string[], sta
   ['cfs-checkpoint', () => ['prepare'], EXIT.usage, /\nTry 'cfs-checkpoint prepare --help'\.\n$/],
   ['cfs-mount', () => ['-o', 'verfy=read', image, scratch.path], EXIT.usage, /"verfy=read" \(did you mean verify\?\)/],
   ['cfs-mount', () => [scratch.at('source'), image], EXIT.usage, /IMAGE and MOUNTPOINT are swapped/],
-  ['cfs-mkimage', () => ['--store', 'http://x.org/s', scratch.at('source'), 'x'], EXIT.store, /URLs are not known/],
-  ['cfs-info', () => ['missing', '--repo', 'http://x.org/s', image], EXIT.store, /URLs are not known/],
+  ['cfs-mkimage', () => ['--store', 'http://x.org/s', scratch.at('source'), 'x'], EXIT.store, /URLs are not supported/],
+  ['cfs-info', () => ['missing', '--repo', 'http://x.org/s', image], EXIT.store, /URLs are not supported/],
   [
     'cfs-info',
     () => ['missing', '--store', scratch.at('none'), image],

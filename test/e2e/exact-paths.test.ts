@@ -195,7 +195,7 @@ test('a working directory that was removed: absolute paths work, relative ones a
     await unmounted(mountpoint, pid);
   }
   expect(messageOf(await inGone('cfs-mkimage', ['--store', 'st', at('source'), at('again')]), EXIT.usage)).toBe(
-    'Cannot tell the working directory: it was removed. Give absolute paths, or change to another directory.',
+    'Cannot determine the working directory: it was removed. Use absolute paths, or change to another directory.',
   );
   expect((await inGone('cfs-mkimage', ['--store', store, 'src', at('again')])).status).toBe(EXIT.source);
 });

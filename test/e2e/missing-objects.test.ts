@@ -41,10 +41,10 @@ test('with none of the objects a mount is made, with a warning that names the co
   expect({ status, stderr }).toEqual({
     status: 0,
     stderr:
-      'cfs-mount: 64 of 64 objects that were looked for are in none of the repositories: reading their files will fail. ' +
+      'cfs-mount: 64 of 64 sampled objects are missing from all repositories: reading their files will fail. ' +
       `'cfs-info missing --repo ${empty} ${image}' lists them.\n`,
   });
-  expect(readFileSync(scratch.at('log'), 'utf8')).toContain('64 of 64 objects that were looked for');
+  expect(readFileSync(scratch.at('log'), 'utf8')).toContain('64 of 64 sampled objects');
 });
 
 test('with all of them, in whichever repository, nothing is said', async () => {
@@ -71,7 +71,7 @@ test('-o require-complete refuses an image of which one object is missing, and t
     const { status, stderr } = await mounting([empty, scratch.store], words);
     expect({ status, stderr }).toEqual({
       status: 32,
-      stderr: expect.stringContaining(`1 of its ${FILES} objects are in none of the repositories`),
+      stderr: expect.stringContaining(`1 of its ${FILES} objects are missing from all repositories`),
     });
   } finally {
     writeFileSync(path, content);

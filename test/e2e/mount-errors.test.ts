@@ -91,7 +91,7 @@ describe('cfs-mount refuses a mount point', () => {
         return (error as NodeJS.ErrnoException).code === 'ENOTCONN';
       }
     });
-    expect(await failure(MOUNT, image, { at: dead.path })).toContain(`'umount ${dead.path}' takes it away`);
+    expect(await failure(MOUNT, image, { at: dead.path })).toContain(`'umount ${dead.path}' removes it`);
     await dead.unmount();
     await (await scratch.mount(image, { at: dead.path })).unmount();
   });
@@ -158,7 +158,7 @@ describe('cfs-mount refuses an image', () => {
   test('of another id than the one given', async () => {
     const other = 'ab'.repeat(32);
     expect(await failure(MOUNT, image, { words: [`digest=${other}`] })).toBe(
-      `Cannot read image ${image}: its id is ${id}, not ${other}, which was asked for`,
+      `Cannot read image ${image}: its id is ${id}, not ${other} as required`,
     );
     const mounted = await scratch.mount(image, { words: [`digest=${id.toUpperCase()}`] });
     expect(mounted.report.id).toBe(id);

@@ -41,7 +41,7 @@ test('cfs-info tells what was refused, where and why, until the copy is another'
   expect((await statsOf(scratch, mounted)).problems).toBe(1);
   expect(await where()).toMatchObject({
     verified: 'no: it was refused',
-    'served by': 'nobody: no repository has a good copy',
+    'served by': 'none: no repository has a good copy',
     damaged: expect.stringContaining('in repository 1'),
   });
 
@@ -65,7 +65,7 @@ test('others than root do not see the names in the log of a mount that is for ev
   writeFileSync(join(source, 'file'), 'x'.repeat(1_000));
   const mounted = await scratch.mount((await scratch.pack(source)).image);
   const { status, stderr } = await scratch.tool('cfs-info', ['log', mounted.path], scratch.nobody());
-  expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('only root may ask for its log') });
+  expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('only root may query its log') });
 });
 
 test('cfs-mount says where the log goes', async () => {

@@ -112,7 +112,7 @@ test('a supervisor that dies while its file is missing is replaced when that is 
   renameSync(root, `${root} away`);
   process.kill(supervisor() as number, 'SIGKILL');
   await until('several were tried', () =>
-    readFileSync(scratch.at('no-supervisor.log'), 'utf8').includes('until one lives'),
+    readFileSync(scratch.at('no-supervisor.log'), 'utf8').includes('until one survives'),
   );
   await expectContents(mounted);
   renameSync(`${root} away`, root);

@@ -159,7 +159,7 @@ describe('an fs-verity digest', () => {
 
 describe('cfs-repo seal', () => {
   test.each([
-    ['nothing', [], 'give DIR, or --image IMAGE, or both'],
+    ['nothing', [], 'DIR, or --image IMAGE, or both are required'],
     ['an empty DIR', [''], 'DIR is empty'],
   ])('with %s says what is wrong', async (_what, args, message) => {
     expect(messageOf(await repo('seal', ...args), EXIT.usage, 'cfs-repo')).toContain(message);

@@ -58,7 +58,7 @@ test('cfs-mount -f goes on with a mount that a server of release 0.1.0 left, and
   const lines = await succeed(['python3', PROGRAM, mnt, join(mnt, 'file'), ...mount], { env });
   expect(lines.trim().split('\n')).toEqual(LINES);
   const logged = readFileSync(log, 'utf8').trim().split('\n');
-  expect(logged).toEqual([1, 2].map(() => expect.stringContaining(`${mnt}: the server died; this one goes on`)));
+  expect(logged).toEqual([1, 2].map(() => expect.stringContaining(`${mnt}: the server died; this one continues`)));
 });
 
 test('cfs-mount -f says where nobody keeps the mount, and takes away what such a start left dead', async () => {
@@ -73,7 +73,7 @@ test('cfs-mount -f says where nobody keeps the mount, and takes away what such a
     child.stderr.on('data', (piece: Buffer) => {
       log += piece.toString();
     });
-    await until('it is mounted', () => log.includes('keeps nothing of this mount'));
+    await until('it is mounted', () => log.includes('does not store the descriptors of this mount'));
     return { child, log: () => log };
   };
   const first = await start();
@@ -81,7 +81,7 @@ test('cfs-mount -f says where nobody keeps the mount, and takes away what such a
   first.child.kill('SIGKILL');
   await once(first.child, 'exit');
   const second = await start();
-  expect(second.log()).toContain('the mount of an earlier server, which ended, is taken away');
+  expect(second.log()).toContain('unmounted the dead mount of an earlier server');
   expect(readFileSync(join(mnt, 'file'), 'utf8')).toMatch(/^first/);
   await unmountBy(['umount', mnt]);
   await once(second.child, 'exit');

@@ -106,7 +106,7 @@ describe('cfs-mount -o require-signature', () => {
   test('refuses an image without a signature', async () => {
     const message = await refusedMount(image, ['require-signature', `key=${pub('ed25519')}`]);
     expect(message).toBe(
-      `Cannot read image ${image}: it is not signed: no signature is in it, and there is no file ${image}.sig`,
+      `Cannot read image ${image}: it is not signed: it has no embedded signature, and there is no file ${image}.sig`,
     );
   });
 
@@ -164,7 +164,7 @@ describe('cfs-mount -o require-signature', () => {
     );
     expect(await refused(`key=${pub('rsa')}`)).toContain('it is of type rsa (2048 bits)');
     expect(await refused(`key=${pub('ed25519')}`, `key=${key('other')}`)).toContain('it is a private key');
-    expect(await refused(`key=${image}`)).toContain('it is no key in PEM');
+    expect(await refused(`key=${image}`)).toContain('it is not a key in PEM');
   });
 
   test('tells with --json what is wrong', async () => {
@@ -261,7 +261,7 @@ describe('a mount that requires a signature', () => {
     await succeed(['mkdir', '-p', far]);
     copyFileSync(pub('ed25519'), join(far, 'key'));
     const copy = await signedCopy('far.cfs', 'ed25519');
-    expect(await refusedMount(copy, [`key=${far}/key`], EXIT.usage)).toContain('and a mount keeps 4095');
+    expect(await refusedMount(copy, [`key=${far}/key`], EXIT.usage)).toContain('and a mount can store 4095');
     rmSync(scratch.at('x'.repeat(200)), { recursive: true });
   });
 
@@ -404,7 +404,7 @@ describe('cfs-mkimage --sign', () => {
     expect(await make('--quiet', '--sign', key('ed25519'), source, target)).toMatchObject({ status: 0, stderr: '' });
     for (const more of [[], ['--sign', key('ed25519'), '--embed-signature']]) {
       const { stderr } = await make('--print-id', ...more, source, target);
-      expect(stderr).toContain(`${target}.sig is from before`);
+      expect(stderr).toContain(`${target}.sig is an older signature`);
     }
   });
 });

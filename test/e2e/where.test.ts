@@ -115,7 +115,7 @@ describe('cfs-info where, with three repositories', () => {
   test('says that nobody has what is missing everywhere', async () => {
     expect(await placeOf(mounted, 'missing')).toEqual(['no', undefined, []]);
     expect(linesOf(await info(scratch, ['where', mounted.at('missing')]))['served by']).toBe(
-      'nobody: no repository has it',
+      'none: no repository has it',
     );
     expect((await run(['cat', mounted.at('missing')])).status).toBe(1);
     expect(await placeOf(mounted, 'missing')).toEqual(['no', undefined, []]);
@@ -173,7 +173,7 @@ describe('cfs-info where, with three repositories', () => {
     }
     const text = await info(scratch, ['where', ...paths]);
     expect(text.split('\n\n').map((lines) => linesOf(lines)['content'])).toEqual(
-      names.map(() => 'none: it is no regular file'),
+      names.map(() => 'none: it is not a regular file'),
     );
   });
 
@@ -234,7 +234,7 @@ describe('cfs-info where, with three repositories', () => {
     expect((JSON.parse(stdout) as Place[])[0]).toMatchObject({ object: digests.get('large'), source: { path: first } });
     const link = await ask('types/symlink');
     expect(link.status).toBe(EXIT.usage);
-    expect(link.stderr).toContain('only root may ask');
+    expect(link.stderr).toContain('only root may query');
   });
 
   test('says that the daemon is dead where it is', async () => {

@@ -26,6 +26,6 @@ export function fuzz(bytes) {
       if (reply.readInt32LE(4) > 0) throw new Error(`an error that is none: ${reply.readInt32LE(4)}`);
     }
     for (const line of failures.splice(0))
-      if (!line.startsWith('ignored what is no FUSE request')) throw new Error(line);
+      if (!line.startsWith('ignored bytes that are not a FUSE request')) throw new Error(line);
   }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { oneLine } from '../../src/base/bytes.ts';
-/** Compares two directory trees for a person: `make demo` holds a mount against its source with it. */
+/** Compares two directory trees for a person: `make demo` compares a mount with its source. */
 import { CfsError } from '../../src/base/error.ts';
 import { EXIT, type ExitStatus, makeCommand, printJson, runTool } from '../cli.ts';
 import { formatCounted } from '../format.ts';
@@ -51,16 +51,16 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
     'Compare two directory trees: every field of every name, and every byte.',
     '  compare-trees /srv/rootfs /mnt/image\n  compare-trees --ignore nlink,mtimeNsec --skip-non-utf8 /srv/rootfs /mnt/image',
   )
-    .argument('<left>', 'the tree that is right by definition, usually the source of an image')
-    .argument('<right>', "the tree held against it, usually the image's mount")
+    .argument('<left>', 'the reference tree, usually the source of an image')
+    .argument('<right>', "the tree to compare, usually the image's mount")
     .option(
       '--ignore <fields>',
       `do not compare these, separated by commas: ${COMPARED_FIELDS.join(', ')}`,
       parseFields,
     )
-    .option('--skip-non-utf8', 'pass over names and link targets that are not UTF-8', false)
+    .option('--skip-non-utf8', 'skip names and link targets that are not UTF-8', false)
     .option('--json', 'print the result as one JSON object', false)
-    .addHelpText('after', `\nExit status: ${EXIT.ok} where the trees are equal, ${EXIT.found} where they differ.`);
+    .addHelpText('after', `\nExit status: ${EXIT.ok} if the trees are equal, ${EXIT.found} if they differ.`);
   command.parse(argv);
   const { ignore, skipNonUtf8, json } = command.opts<Options>();
   const [left, right] = command.args as [string, string];

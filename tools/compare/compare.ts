@@ -1,7 +1,7 @@
 /**
- * Compares two directory trees field by field: what `diff -r` sees, and the half that it does not see.
- * The left one is the truth, usually the source of an image; the right one is held against it, usually
- * the image's mount. Names are bytes, trees may be deeper than PATH_MAX, contents are read in chunks.
+ * Compares two directory trees field by field: the differences that `diff -r` finds, and those that it does not. The
+ * left one is the reference, usually the source of an image; the right one is compared with it, usually the image's
+ * mount. Names are bytes, trees may be deeper than PATH_MAX, contents are read in chunks.
  */
 import { type BigIntStats, constants, lstatSync } from 'node:fs';
 import { compareBytes, exactUtf8 } from '../../src/base/bytes.ts';
@@ -13,24 +13,24 @@ import { TreeCursor } from './tree-cursor.ts';
 export { COMPARED_FIELDS, type ComparedField, type Difference } from './report.ts';
 
 export interface CompareOptions {
-  /** Fields that are not compared. `mtimeNsec` leaves out what is below a millisecond, `mtime` the whole time. */
+  /** Fields that are not compared. `mtimeNsec` ignores fractions of a millisecond, `mtime` the whole time. */
   readonly ignore?: ReadonlySet<ComparedField>;
-  /** Passes over names that are not UTF-8, with what is below them, and link targets that are not. */
+  /** Skips names that are not UTF-8, with everything below them, and link targets that are not. */
   readonly skipNonUtf8?: boolean;
 }
 
 export interface CompareResult {
-  /** Names that both sides have, the root included. */
+  /** Names that both sides have, including the root. */
   readonly entries: number;
   /** Regular files whose content is the same on both sides; the names of one inode count once. */
   readonly files: number;
   /** Bytes of content that are the same on both sides. */
   readonly bytes: number;
-  /** Names and link targets that `skipNonUtf8` passed over. */
+  /** Names and link targets that `skipNonUtf8` skipped. */
   readonly skipped: number;
   /** All differences. */
   readonly differenceCount: number;
-  /** The first 100 of them. What cannot be read is a difference of the field that it would have shown. */
+  /** The first 100 of them. A read error is a difference of the field that could not be read. */
   readonly differences: readonly Difference[];
 }
 
@@ -39,7 +39,7 @@ export interface CompareResult {
  * that it has in the left tree, whatever links lie outside of that; a directory's on the right must be
  * 2 + the number of its subdirectories, whatever the left file system says (btrfs says 1).
  * Sizes of directories are not compared.
- * @throws what the system gives where a root cannot be opened, or a directory is moved meanwhile
+ * @throws system errors if a root cannot be opened, or a directory is moved during the comparison
  */
 export function compareTrees(left: string, right: string, options: CompareOptions = {}): CompareResult {
   const leftCursor = new TreeCursor(left);
@@ -61,7 +61,7 @@ interface Frame {
   next: number;
 }
 
-/** What a name is for the directory that holds it. */
+/** The result for a name, for its directory. */
 interface Found {
   /** Both sides have a directory. */
   readonly descend: boolean;
@@ -78,7 +78,7 @@ class Comparison {
   readonly #links = new LinkGroups();
   #entries = 0;
   #skipped = 0;
-  /** False once a directory of the left side was not entered: names of any inode may lie in it. */
+  /** False once a directory of the left side was not entered: it may contain names of any inode. */
   #linksComplete = true;
 
   constructor(left: TreeCursor, right: TreeCursor, options: CompareOptions) {
@@ -149,7 +149,7 @@ class Comparison {
     this.#report.path.pop();
   }
 
-  /** Compares all names of the current directory; gives the directories among them. */
+  /** Compares all names of the current directory; returns the directories among them. */
   #compareDirectory(): Frame {
     const directories: Buffer[] = [];
     const left = attempt(() => this.#left.names());
@@ -194,7 +194,7 @@ class Comparison {
     return { descend: subdirectory && left.isDirectory(), subdirectory };
   }
 
-  /** A directory that the right side cannot show is still a link of the one that holds it. */
+  /** A directory that the right side cannot show is still a link of its parent. */
   #passOver(left: BigIntStats | Failure | undefined): Found {
     this.#skipped++;
     this.#countLeftOnly(left);
@@ -202,7 +202,7 @@ class Comparison {
     return { descend: false, subdirectory };
   }
 
-  /** A name that the right side has not still counts as a link of what it names. */
+  /** A name that is missing on the right side still counts as a link of its inode. */
   #countLeftOnly(left: BigIntStats | Failure | undefined): void {
     if (left === undefined || left instanceof Failure) return;
     if (left.isDirectory()) this.#linksComplete = false;
@@ -220,13 +220,13 @@ class Comparison {
     if (type === constants.S_IFLNK) {
       if (compareTargets(this.#report, name, leftPath, rightPath, this.#skipNonUtf8)) this.#skipped++;
     }
-    // a further name of what is one file on both sides needs no second reading; another size says enough
+    // a further name of one file on both sides needs no second reading; another size is sufficient
     if (type === constants.S_IFREG && !seen && left.size === right.size) {
       this.#content.compare(name, leftPath, rightPath);
     }
   }
 
-  /** Whether both sides see the same names as one file. True where this pair of inodes was met before. */
+  /** Whether both sides see the same names as one file. True if this pair of inodes was met before. */
   #compareInode(name: Name, left: BigIntStats, right: BigIntStats): boolean {
     const { seen, problem } = this.#links.add(left, right, () => this.#report.pathText(name));
     if (problem !== undefined) this.#report.differ('inode', name, problem.left, problem.right);

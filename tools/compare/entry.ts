@@ -1,4 +1,4 @@
-/** Compares what one name is on both sides: its metadata, its link target, its attributes, its content. */
+/** Compares one name on both sides: its metadata, its link target, its attributes, its content. */
 import { type BigIntStats, closeSync, constants, openSync, readlinkSync, readSync } from 'node:fs';
 import { compareBytes, equalBytes, exactUtf8, printable } from '../../src/base/bytes.ts';
 import { EOPNOTSUPP, isErrno } from '../../src/base/errno.ts';
@@ -6,7 +6,7 @@ import { getXattr, listXattrs } from '../../src/system/syscall.ts';
 import { attempt, Failure, type Name, type Report } from './report.ts';
 
 const CHUNK = 1 << 20;
-/** Neither wait for the other end of what is suddenly a fifo, nor follow what is suddenly a link. */
+/** Neither blocks if the file has become a fifo, nor follows it if it has become a symbolic link. */
 const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
 const NSEC_PER_SEC = 1_000_000_000n;
 const NSEC_PER_MSEC = 1_000_000n;
@@ -27,7 +27,7 @@ export const typeOf = (stats: BigIntStats): number => Number(stats.mode) & const
 const typeText = (stats: BigIntStats): string => TYPE_NAMES.get(typeOf(stats)) ?? `type 0${typeOf(stats).toString(8)}`;
 const modeText = (stats: BigIntStats): string => `0${(Number(stats.mode) & 0o7777).toString(8)}`;
 
-/** Everything that stat(2) tells but the inode number and link count, which take the whole tree. */
+/** All results of stat(2) except the inode number and link count, which need the whole tree. */
 export function compareStats(report: Report, name: Name, left: BigIntStats, right: BigIntStats): void {
   report.compare('type', name, typeText(left), typeText(right));
   report.compare('mode', name, modeText(left), modeText(right));
@@ -46,7 +46,7 @@ function compareTimes(report: Report, name: Name, left: bigint, right: bigint): 
   if (floorDivide(left, unit) === floorDivide(right, unit)) return;
   const sameSecond = floorDivide(left, NSEC_PER_SEC) === floorDivide(right, NSEC_PER_SEC);
   const field = sameSecond && unit === 1n ? 'mtimeNsec' : 'mtime';
-  // who ignores the whole time ignores its fraction too
+  // ignoring the whole time includes its fraction
   if (!report.ignores('mtime')) report.differ(field, name, timeText(left), timeText(right));
 }
 
@@ -59,7 +59,7 @@ function timeText(nanoseconds: bigint): string {
   return `${second} s + ${nanoseconds - second * NSEC_PER_SEC} ns`;
 }
 
-/** Returns true where the target was passed over because it is not UTF-8. */
+/** Returns true if the target was skipped because it is not UTF-8. */
 export function compareTargets(
   report: Report,
   name: Name,
@@ -170,7 +170,7 @@ export class ContentComparer {
   }
 }
 
-/** Fills `buffer` from offset `at` of the file as far as the file goes. */
+/** Fills `buffer` from offset `at` of the file, up to its end. */
 function readFull(fd: number, buffer: Buffer, at: number): number {
   let filled = 0;
   while (filled < buffer.length) {

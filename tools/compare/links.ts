@@ -1,7 +1,7 @@
-/** Which names are one inode, on both sides of a comparison. */
+/** Finds the names that are one inode, on both sides of a comparison. */
 import type { BigIntStats } from 'node:fs';
 
-/** A device and inode number, as a number where that is enough: a million of them are kept. */
+/** A device and inode number, as a number if that is sufficient: a million of them are kept. */
 type InodeKey = number | string;
 
 interface Group {
@@ -27,7 +27,7 @@ export interface LinkCount {
 }
 
 export class LinkGroups {
-  /** The left inode that each right inode stands for. */
+  /** The left inode that corresponds to each right inode. */
   readonly #leftOf = new Map<InodeKey, InodeKey>();
   /** The files whose link count is not 1 on both sides, by their left inode. */
   readonly #groups = new Map<InodeKey, Group>();

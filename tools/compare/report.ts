@@ -1,8 +1,10 @@
-/** What a comparison found: the differences with their paths, the first hundred of them in full. */
+/** The result of a comparison: the differences with their paths, the first hundred of them in full. */
 import { printable } from '../../src/base/bytes.ts';
 import { type Errno, errnoName, errnoOf } from '../../src/base/errno.ts';
 
-/** What is compared of each name. `names` is the set of names in a directory, `inode` which names are one file. */
+/**
+ * The compared aspects of each name. `names` is the set of names in a directory, `inode` the names that are one file.
+ */
 export const COMPARED_FIELDS = [
   'names',
   'type',
@@ -23,7 +25,7 @@ export const COMPARED_FIELDS = [
 export type ComparedField = (typeof COMPARED_FIELDS)[number];
 
 export interface Difference {
-  /** Absolute within the tree, printable: "/" for the root, `\xHH` for bytes that are no text. */
+  /** Absolute within the tree, printable: "/" for the root, `\xHH` for bytes that are not text. */
   readonly path: string;
   readonly field: ComparedField;
   readonly left: string;
@@ -39,7 +41,7 @@ export class Failure {
   }
 }
 
-/** What `action` gives, or the system error that it threw. */
+/** The result of `action`, or the system error that it threw. */
 export function attempt<T>(action: () => T): T | Failure {
   try {
     return action();
@@ -91,7 +93,7 @@ export class Report {
     this.keep({ path: this.#count < KEPT_DIFFERENCES ? this.pathText(name) : '', field, left, right });
   }
 
-  /** What could not be read on one side or both: nobody saw that the sides are the same. */
+  /** A read error on one side or both: the sides were not compared. */
   unreadable(field: ComparedField, name: Name, left: unknown, right: unknown): void {
     const text = (side: unknown): string => (side instanceof Failure ? side.text : 'readable');
     this.differ(field, name, text(left), text(right));

@@ -10,7 +10,7 @@ const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_
 const MAX_OPEN = 32;
 
 interface Level {
-  /** -1 where the directory was closed to keep the number of descriptors bounded. */
+  /** -1 if the directory was closed to keep the number of descriptors bounded. */
   fd: number;
   readonly dev: bigint;
   readonly ino: bigint;
@@ -19,7 +19,7 @@ interface Level {
 export class TreeCursor {
   readonly #levels: Level[] = [];
 
-  /** Opens the root of the tree; throws what open(2) gives. */
+  /** Opens the root of the tree; throws errors of open(2). */
   constructor(root: string) {
     this.#push(openSync(root, constants.O_RDONLY | constants.O_DIRECTORY));
   }
@@ -39,7 +39,7 @@ export class TreeCursor {
     return readdirSync(this.self(), { encoding: 'buffer' }).sort(Buffer.compare);
   }
 
-  /** Goes down into the directory `name`; throws what open(2) gives, and then stays where it was. */
+  /** Enters the directory `name`; throws errors of open(2), and then stays where it was. */
   enter(name: Uint8Array): void {
     this.#push(openSync(this.pathOf(name), OPEN_DIRECTORY));
     const above = this.#levels.at(-1 - MAX_OPEN);
@@ -49,7 +49,7 @@ export class TreeCursor {
     }
   }
 
-  /** Goes up to the directory above. Throws where `..` is no longer the directory that it came from. */
+  /** Goes up to the directory above. Throws if `..` is no longer the directory that it came from. */
   leave(): void {
     const below = this.#top();
     const above = this.#levels.at(-2);

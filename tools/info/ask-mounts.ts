@@ -1,6 +1,6 @@
 /**
- * A process of its own that asks mounts what they are: a daemon that hangs holds whoever asks it. Its arguments are mount
- * ids; it writes one line of JSON for each, in their order, before it asks the next.
+ * A separate process that queries mounts, because a hanging daemon blocks its callers. Its arguments are mount ids; it
+ * writes one line of JSON for each, in their order, before it queries the next.
  */
 import '../../src/base/no-debugger.ts';
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
@@ -13,8 +13,8 @@ import { errnoText } from '../../src/system/libc.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
 
 /**
- * What is said of one mount: what it is made of; `gone`: nothing is there, or only what a dead daemon left; `hidden`:
- * another mount lies on it; `unknown`: why nobody can say.
+ * The answer for one mount: its sources; `gone`: it does not exist, or a dead daemon left it; `hidden`: another mount
+ * is on top of it; `unknown`: the reason.
  */
 export type AskedMount =
   | {
@@ -28,7 +28,7 @@ export type AskedMount =
   | { readonly state: 'unknown'; readonly reason: string };
 
 const NOT_TOLD =
-  process.geteuid?.() === 0 ? 'its daemon does not tell: it is an older version' : 'only root may ask this one';
+  process.geteuid?.() === 0 ? 'its daemon does not report it: it is an older version' : 'only root may query this one';
 const GONE: readonly (Errno | undefined)[] = [ENOENT, ENOTCONN];
 
 function ask(mountId: number): AskedMount {

@@ -16,13 +16,13 @@ interface Sizes {
   bytes: number;
 }
 
-/** What `--stat --json` prints. */
+/** The output of `--stat --json`. */
 export interface DiffCounts {
   readonly added: Readonly<Sizes>;
   readonly removed: Readonly<Sizes>;
-  /** How many entries, and of how many each aspect. */
+  /** The number of entries, and the number for each aspect. */
   readonly changed: { readonly entries: number; readonly files: number } & Readonly<Record<Aspect, number>>;
-  /** `below`: how many were renamed along with their directory. */
+  /** `below`: the number of entries that were renamed along with their directory. */
   readonly renamed: { readonly entries: number; readonly files: number; readonly below: number };
   /** Distinct objects of the new image, and their bytes. */
   readonly objects: number;
@@ -69,7 +69,7 @@ export class DiffSummary {
     }
   }
 
-  /** @param paths the objects of the new image below these; all where there is none */
+  /** @param paths the objects of the new image below these; all if there is none */
   counts(paths: readonly Uint8Array[]): DiffCounts {
     const wanted = paths.length === 0 ? undefined : objectsBelow(this.#new, paths);
     const known = new Uint8Array(objectCount(this.#new));

@@ -13,17 +13,17 @@ import { findPathInEither, type NamedTables } from './paths.ts';
 export interface DiffOptions {
   /** Counts instead of the changes. */
   readonly stat: boolean;
-  /** Four fields a change, each ended by NUL. */
+  /** Four fields per change, each ended by NUL. */
   readonly null: boolean;
   readonly json: boolean;
 }
 
 /**
- * Writes what differs between two images.
- * @param paths only what is there, or came from there; everything where there is none
- * @param onChange called for each change, before it is written: who reads the output may end this
- * @returns the status of the first path that neither image has, else whether anything differs
- * @throws CfsError (usage) for a path that neither image has, where it is the only one, or --json has no list to say it in
+ * Writes the differences between two images.
+ * @param paths only entries at, below, or renamed from these; everything if there is none
+ * @param onChange called for each change, before it is written: the reader of the output may end this process
+ * @returns the status of the first path that neither image has, else whether there are differences
+ * @throws CfsError (usage) for a path that neither image has, if it is the only one, or --json has no list for it
  */
 export function diff(
   old: NamedTables,
@@ -67,7 +67,7 @@ function noteHashes(old: NamedTables, now: NamedTables): void {
   printError('cfs-info', `${old.name} names contents by ${a} and ${now.name} by ${b}: ${how}`);
 }
 
-/** True where a change is at or below `path`, in either image, or of a directory above it that was renamed. */
+/** True if a change is at or below `path`, in either image, or of a directory above it that was renamed. */
 function concerns(change: Change, path: Uint8Array): boolean {
   const ends = [oldOf(change), newOf(change)].filter((entry) => entry !== undefined);
   return ends.some((end) => isWithin(end.path, path) || (change.kind === 'renamed' && isWithin(path, end.path)));
@@ -78,7 +78,7 @@ const newOf = (change: Change): Entry | undefined => (change.kind === 'removed' 
 
 const SLASH = 0x2f;
 
-/** True where `path` is `above` or below it. */
+/** True if `path` is `above` or below it. */
 function isWithin(path: Uint8Array, above: Uint8Array): boolean {
   if (above.length === 1) return true;
   if (path.length < above.length) return false;
@@ -108,7 +108,7 @@ function lineOf(change: Change): string {
 
 const NUL = '\0';
 
-/** Letter, aspects, path in the old image, path in the new one; what a change does not have is empty. */
+/** Letter, aspects, path in the old image, path in the new one; fields that do not apply are empty. */
 function writeFields(change: Change, out: Output): void {
   out.text(`${LETTERS[change.kind]}${NUL}${'what' in change ? change.what.join(',') : ''}${NUL}`);
   for (const entry of [oldOf(change), newOf(change)]) {
@@ -117,7 +117,7 @@ function writeFields(change: Change, out: Output): void {
   }
 }
 
-/** A change in --json. Keys without a value are left out. */
+/** A change in --json. Keys without a value are omitted. */
 export interface ChangeJson {
   readonly change: Change['kind'];
   readonly what: Extract<Change, { kind: 'changed' }>['what'] | undefined;

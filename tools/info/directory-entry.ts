@@ -1,4 +1,4 @@
-/** A file as a name in a directory: that opens where the file's own handle is stale, too. */
+/** A file as a name in a directory: this opens even if the file's own handle is stale. */
 import { realpathSync } from 'node:fs';
 import { printable } from '../../src/base/bytes.ts';
 import { isErrno } from '../../src/base/errno.ts';
@@ -14,7 +14,7 @@ import { unescapePrintable } from './paths.ts';
 export interface DirectoryEntry {
   /** The directory's handle. */
   readonly handle: FileHandle;
-  /** Undefined where the handle of the file has told of the directory. */
+  /** Undefined if the handle of the file already includes the directory. */
   readonly name: Uint8Array | undefined;
 }
 
@@ -30,7 +30,7 @@ export function jsonOfEntry({ handle, name }: DirectoryEntry): DirectoryEntryJso
   return { handle: formatHandle(handle), name: text?.text, nameBase64: text?.base64 };
 }
 
-/** A path of the command line: as it was typed, or with `\xHH` for a byte where only that is there. */
+/** A path of the command line: as typed, or with `\xHH` for a byte if only that exists. */
 export function typedPath(argument: string): Buffer {
   const literal = pathBytes(argument);
   const escaped = argument.includes('\\') ? unescapePrintable(argument) : literal;
@@ -39,9 +39,9 @@ export function typedPath(argument: string): Buffer {
 }
 
 /**
- * The directory's handle and the name in it of what `path` leads to, without following a symbolic link at its end.
- * Undefined where the mount `mountId` begins there.
- * @throws CfsError (system) where the directory cannot be found
+ * The directory's handle and the name in it of the file at `path`, without following a symbolic link at its end.
+ * Undefined if the mount `mountId` begins there.
+ * @throws CfsError (system) if the directory cannot be found
  */
 export function entryOf(path: Buffer, mountId: number): DirectoryEntry | undefined {
   const { directory, name } = splitPath(withoutDots(path));
@@ -53,7 +53,7 @@ export function entryOf(path: Buffer, mountId: number): DirectoryEntry | undefin
 /** The same path, ending in the name of a directory's entry. */
 function withoutDots(path: Buffer): Buffer {
   const name = path.subarray(path.lastIndexOf(0x2f) + 1).toString('latin1');
-  // what follows a symbolic link: a slash at the end, and these names
+  // these names follow a symbolic link, as does a slash at the end
   if (!['', '.', '..'].includes(name)) return path;
   try {
     return realpathSync(path, { encoding: 'buffer' });

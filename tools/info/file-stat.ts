@@ -1,4 +1,4 @@
-/** What stat(2) says of a file, for people and for programs. */
+/** The result of stat(2), for people and for programs. */
 import type { BigIntStats } from 'node:fs';
 import { fileType, modeString, utcTime } from './inode.ts';
 

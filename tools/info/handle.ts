@@ -38,7 +38,7 @@ export interface HandleOptions {
 interface NamedHandle {
   readonly path: Uint8Array;
   readonly handle: FileHandle;
-  /** Where the handle is one of a FUSE mount. */
+  /** If it is a handle of a FUSE mount. */
   readonly identity: InodeIdentity | undefined;
   /** None for the root of the mount or image. */
   readonly parent: DirectoryEntry | undefined;
@@ -47,14 +47,17 @@ interface NamedHandle {
 }
 
 /**
- * Shows the handles that the kernel gives for files of a mount; symbolic links are not followed.
- * @throws CfsError: `usage` where there is no such file, `system` where the kernel gives no handle
+ * Shows the kernel's handles for files of a mount; symbolic links are not followed.
+ * @throws CfsError: `usage` if there is no such file, `system` if the kernel returns no handle
  */
 export function showHandles(paths: readonly string[], options: HandleOptions, out: Output): ExitStatus {
   return answer(paths, options.json, out, (path) => handleOfPath(typedPath(path), options.connectable));
 }
 
-/** Shows the handles that a mount of the image gives, without one. @throws CfsError (usage) where there is no such file */
+/**
+ * Shows the handles that a mount of the image would have, without one. @throws CfsError (usage) if there is no such
+ * file
+ */
 export function showImageHandles(
   tables: ManifestTables,
   image: string,
@@ -80,14 +83,14 @@ function answer(
   });
 }
 
-/** What --json says of a handle. Keys without a value are left out. */
+/** A handle in --json. Keys without a value are omitted. */
 export interface HandleJson {
   /** "0x81:" and f_handle in hexadecimal. */
   readonly handle: string;
   readonly type: number;
   /** f_handle in hexadecimal. */
   readonly bytes: string;
-  /** What is in the handle of a FUSE mount: the stable id, in a cfs mount. */
+  /** The contents of a FUSE handle: the stable id, in a cfs mount. */
   readonly id: number | undefined;
   readonly generation: number | undefined;
 }
@@ -139,8 +142,8 @@ function refusal(errno: Errno, connectable: boolean): string {
 }
 
 /**
- * What a handle of FUSE names. `inode`: st_ino of the file, since XFS writes other bytes under the same type. A mount with
- * `-o inode32` shows the low word of the id.
+ * The contents of a FUSE handle. `inode`: st_ino of the file, since XFS writes other bytes under the same type. A mount
+ * with `-o inode32` shows the low word of the id.
  */
 export function identityOf(handle: FileHandle, inode: bigint): InodeIdentity | undefined {
   const identity = fuseIdentity(handle);

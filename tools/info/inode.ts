@@ -1,4 +1,4 @@
-/** What an inode is, for people and for programs. */
+/** Describes an inode, for people and for programs. */
 import { oneLine, printable, toHex } from '../../src/base/bytes.ts';
 import { blockCount } from '../../src/base/digest.ts';
 import { jsonText } from '../../src/base/json-text.ts';
@@ -101,7 +101,7 @@ export function utcTime(seconds: bigint, nanoseconds?: number): string {
   return new Date(Number(seconds) * 1000).toISOString().replace('.000Z', `${fraction}Z`);
 }
 
-/** Where the content of a regular file lies. */
+/** The place of a regular file's content. */
 type Content =
   | { readonly kind: 'object'; readonly digest: string; readonly blockHashes: number }
   | { readonly kind: 'inline'; readonly bytes: Uint8Array }
@@ -118,7 +118,7 @@ function contentOf(tables: ManifestTables, row: number): Content {
   };
 }
 
-/** An inode in --json. Keys without a value are left out. */
+/** An inode in --json. Keys without a value are omitted. */
 export interface InodeJson {
   /**
    * The bytes as text where they are UTF-8; else escaped as `printable` does, with the exact bytes under
@@ -136,7 +136,7 @@ export interface InodeJson {
   /** Whole seconds since 1970; exact below 2^53. */
   readonly mtime: number;
   readonly mtimeNsec: number;
-  /** As mounts show it: it follows from what the inode is, and lies at most 4,096 s after mtime. */
+  /** As mounts show it: computed from the properties of the inode, and at most 4,096 s after mtime. */
   readonly ctime: number;
   readonly ctimeNsec: number;
   /** Stable id: st_ino in a mount. */
@@ -148,7 +148,7 @@ export interface InodeJson {
   /** Digest of the content's object. */
   readonly object: string | undefined;
   readonly blockHashes: number | undefined;
-  /** Content that lies in the image itself. */
+  /** Content that is stored in the image itself. */
   readonly inline: string | undefined;
   readonly inlineBase64: string | undefined;
   readonly xattrs: readonly XattrJson[] | undefined;

@@ -10,17 +10,20 @@ import type { ImagePath } from './paths.ts';
 export interface ListOptions {
   readonly recursive: boolean;
   readonly long: boolean;
-  /** Names as they are, each line ended by NUL. */
+  /** Unescaped names, each line ended by NUL. */
   readonly null: boolean;
   readonly json: boolean;
 }
 
-/** Receives each entry of a listing: `name` is what to show, `path` gives the absolute path. Both are valid during the call only. */
+/**
+ * Receives each entry of a listing: `name` is the text to show, `path` returns the absolute path. Both are valid during
+ * the call only.
+ */
 type Visit = (row: number, name: Uint8Array, path: () => Uint8Array) => void;
 
 /**
- * Lists a directory's entries, or `start` itself where it is no directory. A recursive listing has one
- * absolute path a line, in path order, so that each line names one thing.
+ * Lists a directory's entries, or `start` itself if it is not a directory. A recursive listing has one absolute path
+ * per line, in path order, so that each line identifies one entry.
  */
 export function list(tables: ManifestTables, start: ImagePath, options: ListOptions, out: Output): void {
   if (options.json) {

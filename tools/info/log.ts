@@ -7,9 +7,9 @@ import type { Output } from './output.ts';
 import { mountpointOf } from './stats.ts';
 
 /**
- * One line each, the oldest first; nothing where there was none.
+ * One line each, the oldest first; nothing if there was none.
  * @param path any path in the mount
- * @throws CfsError (usage) where it lies in no mount of cfs, or only root may ask
+ * @throws CfsError (usage) if it is not in a mount of cfs, or only root may query it
  */
 export function showLog(path: string, json: boolean, out: Output): void {
   const mountpoint = mountpointOf(path);
@@ -23,5 +23,5 @@ export function showLog(path: string, json: boolean, out: Output): void {
     if (json) out.jsonEnd();
     return;
   }
-  throw new CfsError('usage', `${path} is not in a mount of cfs, or only root may ask for its log`);
+  throw new CfsError('usage', `${path} is not in a mount of cfs, or only root may query its log`);
 }

@@ -6,7 +6,7 @@ import { CfsError } from '../../src/base/error.ts';
 import { askFile } from '../../src/mount-info/ask-mount.ts';
 import { askMountAt } from '../../src/mount-info/ask-mount-at.ts';
 
-/** An image file, and the id that it must have where that is known. */
+/** An image file, and the id that it must have, if known. */
 export interface NamedImage {
   readonly path: string;
   /** 64 hexadecimal digits. */
@@ -14,19 +14,20 @@ export interface NamedImage {
 }
 
 /**
- * The image whose tree is seen at the directory `path`, where it is now: it may have been moved since it was mounted.
- * @throws CfsError: as `askMountAt`; `usage` where only a part of the tree is seen; `image` where the file is not there any more
+ * The image whose tree is visible at the directory `path`, at its current path: it may have been moved since it was
+ * mounted.
+ * @throws CfsError: as `askMountAt`; `usage` if only a part of the tree is visible; `image` if the file is gone
  */
 export function imageOfMount(path: string): NamedImage {
   const { mount, sources } = askMountAt(path);
   const directory = askFile(realpathSync(path, { encoding: 'buffer' }));
-  // a directory without a path is not the root, whose path everybody may know
+  // a directory without a path is not the root, whose path is visible to all
   const place = isErrno(directory) ? '/' : printable(directory.path);
   const [shown, again] = place === '' ? ['a directory', 'its path'] : [place, place];
   if (place !== '/') {
     throw new CfsError(
       'usage',
-      `${path} is ${shown} of an image, not all of it: give the image or its mount point, and ${again} after the two`,
+      `${path} is ${shown} of an image, not all of it: name the image or its mount point, and ${again} after the two`,
     );
   }
   const cannot = (reason: string): CfsError =>

@@ -1,4 +1,4 @@
-/** `cfs-info mounts`: the mounts of this machine, as the table of mounts and each daemon's own word have them. */
+/** `cfs-info mounts`: the mounts of this machine, from the mount table and each daemon's own answer. */
 
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -14,11 +14,11 @@ import type { Output } from './output.ts';
 
 /** How long a daemon may take to answer. */
 const PATIENCE_MS = 5_000;
-const NO_ANSWER = `its daemon gives no answer for ${PATIENCE_MS / 1000} s`;
+const NO_ANSWER = `its daemon has not answered for ${PATIENCE_MS / 1000} s`;
 const NOT_ASKED = 'asking it failed';
 const MOUNT_TYPE = 'fuse.cfs';
 
-/** Shows each mount of cfs that this process can see; what a dead daemon left behind is none. */
+/** Shows each mount of cfs that this process can see; leftovers of a dead daemon are not shown. */
 export async function showMounts(json: boolean, out: Output): Promise<void> {
   const entries = listMounts().filter(({ type }) => type === MOUNT_TYPE);
   const answers = await askAll(entries.map(({ mountId }) => mountId));
@@ -37,16 +37,19 @@ export async function showMounts(json: boolean, out: Output): Promise<void> {
   else if (process.stdout.isTTY) hint(entries, gone);
 }
 
-/** For who looks at it: why there is nothing, and what is in the way. */
+/** For a person: why the list is empty, and which dead mounts there are. */
 function hint(entries: readonly MountEntry[], gone: readonly MountEntry[]): void {
   if (entries.length === gone.length) process.stderr.write('cfs-info: nothing is mounted\n');
   for (const { mountId, mountpointBytes } of gone) {
     if (mountOfId(mountId) === undefined) continue;
-    process.stderr.write(`cfs-info: the daemon of ${printable(mountpointBytes)} is dead: umount(8) takes it away\n`);
+    process.stderr.write(`cfs-info: the daemon of ${printable(mountpointBytes)} is dead: umount(8) removes it\n`);
   }
 }
 
-/** The answers in the order of the ids. A mount that gives none costs one process, and the others are asked by the next. */
+/**
+ * The answers in the order of the ids. A mount without an answer costs one process, and the next process queries the
+ * others.
+ */
 async function askAll(mountIds: readonly number[]): Promise<AskedMount[]> {
   const answers: AskedMount[] = [];
   while (answers.length < mountIds.length) {
@@ -57,7 +60,7 @@ async function askAll(mountIds: readonly number[]): Promise<AskedMount[]> {
   return answers;
 }
 
-/** The answers up to the first mount that gives none in time, and the reason why there are no more. */
+/** The answers up to the first mount without one in time, and the reason why there are no more. */
 function askSome(mountIds: readonly number[]): Promise<{ told: AskedMount[]; reason: string }> {
   return new Promise((resolve, reject) => {
     const program = programPath('cfs-ask-mounts.js');
@@ -67,7 +70,7 @@ function askSome(mountIds: readonly number[]): Promise<{ told: AskedMount[]; rea
     const told: AskedMount[] = [];
     const finish = (reason: string): void => {
       clearTimeout(timer);
-      // one that waits in the kernel may not die yet: it is not waited for
+      // one that is blocked in the kernel may not die yet: it is not waited for
       child.kill('SIGKILL');
       child.stdout.destroy();
       child.unref();
@@ -88,7 +91,7 @@ function textOfMount({ mountpointBytes, source, mountId }: MountEntry, answer: A
   const lines: [key: string, value: string][] = [['mount', printable(mountpointBytes)]];
   if (answer.state !== 'mounted') {
     lines.push(['source', source], ['mount id', String(mountId)]);
-    lines.push(['state', answer.state === 'unknown' ? answer.reason : 'hidden: another mount lies on it']);
+    lines.push(['state', answer.state === 'unknown' ? answer.reason : 'hidden: another mount is on top of it']);
     return formatLines(lines);
   }
   const { sources, pid, release, imageId } = answer;
@@ -101,7 +104,7 @@ function textOfMount({ mountpointBytes, source, mountId }: MountEntry, answer: A
 
 const pathText = (source: SourceJson | undefined): string => source?.path ?? `gone; it was given as ${source?.given}`;
 
-/** Keys without a value are left out. */
+/** Keys without a value are omitted. */
 interface MountJson {
   readonly mountpoint: string;
   readonly mountpointBase64: string | undefined;

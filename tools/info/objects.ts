@@ -7,7 +7,7 @@ import { inodeCount, type ManifestTables, objectCount, u64 } from '../../src/man
 import type { Repository } from '../../src/objects/repository.ts';
 import type { Output } from './output.ts';
 
-/** Lists every object by digest: digest, size, and how many inodes have it as their content. */
+/** Lists every object by digest: digest, size, and the number of inodes with this content. */
 export function listObjects(tables: ManifestTables, json: boolean, out: Output): void {
   const inodes = inodesOfObjects(tables);
   for (let object = 0; object < objectCount(tables); object++) {
@@ -28,7 +28,7 @@ function inodesOfObjects(tables: ManifestTables): Uint32Array {
   return counts;
 }
 
-/** What `listMissing` found. */
+/** The result of `listMissing`. */
 export interface Missing {
   readonly objects: number;
   readonly bytes: number;
@@ -37,7 +37,7 @@ export interface Missing {
 /**
  * Lists the objects that none of the repositories has: digest and size. An object's file of another size is
  * damaged and does not count; contents are not read.
- * @throws CfsError (store) where a repository cannot say
+ * @throws CfsError (store) if a repository cannot be searched
  */
 export function listMissing(
   tables: ManifestTables,

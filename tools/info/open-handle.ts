@@ -1,4 +1,4 @@
-/** `cfs-info open-handle`: what a handle names, and where that lies. */
+/** `cfs-info open-handle`: the file that a handle refers to, and its path. */
 import { type BigIntStats, closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { printable } from '../../src/base/bytes.ts';
 import { EINVAL, EOPNOTSUPP, EPERM, type Errno, ESTALE, isErrno } from '../../src/base/errno.ts';
@@ -18,16 +18,16 @@ import { formatLines } from './inode.ts';
 import type { Output } from './output.ts';
 
 /**
- * Opens a handle (O_PATH, so that no content is read and no device touched) and shows what it is.
+ * Opens a handle (O_PATH, so that no content is read and no device touched) and describes the file.
  * @param place any path in the mount
- * @throws CfsError: `usage` for what is no handle, `system` where the kernel refuses
+ * @throws CfsError: `usage` if it is not a handle, `system` if the kernel refuses
  */
 export function showOpened(place: string, handleText: string, json: boolean, out: Output): void {
   const handle = parseHandle(handleText);
   if (handle === undefined) {
     throw new CfsError(
       'usage',
-      `"${handleText}" is no handle: it looks like 0x81:f8aa02003aa919227a05e036, as 'cfs-info handle' shows it, or is a struct file_handle in hexadecimal`,
+      `"${handleText}" is not a handle: a handle looks like 0x81:f8aa02003aa919227a05e036, as 'cfs-info handle' shows it, or is a struct file_handle in hexadecimal`,
     );
   }
   const fd = openHandle(typedPath(place), handle);
@@ -45,7 +45,7 @@ function openHandle(place: Buffer, handle: FileHandle): number {
   try {
     const fd = openByHandle(mountFd, handle, O_PATH);
     if (!isErrno(fd)) return fd;
-    // who is root in a user namespace only may open directories: fs/fhandle.c, may_decode_fh
+    // root of a user namespace may open only directories: fs/fhandle.c, may_decode_fh
     const directory = fd === EPERM ? openByHandle(mountFd, handle, O_PATH | constants.O_DIRECTORY) : fd;
     if (!isErrno(directory)) return directory;
     throw new CfsError('system', `Cannot open handle ${formatHandle(handle)}: ${refusal(fd, place)}`);
@@ -54,7 +54,7 @@ function openHandle(place: Buffer, handle: FileHandle): number {
   }
 }
 
-/** Opens the root of the mount that `place` lies in: what a connectable handle names must lie below the open directory. */
+/** Opens the root of the mount of `place`: a connectable handle opens only below this directory. */
 function openMount(place: Buffer): number {
   const { O_RDONLY, O_DIRECTORY, O_NONBLOCK, O_NOCTTY } = constants;
   try {
@@ -115,7 +115,7 @@ function parentOf({ path, mount }: OpenPath, handle: FileHandle): DirectoryEntry
   return parent === undefined ? undefined : { handle: fuseHandle(parent), name: undefined };
 }
 
-/** What --json says. Keys without a value are left out; for paths that are not UTF-8 see `InodeJson`. */
+/** The output of --json. Keys without a value are omitted; for paths that are not UTF-8 see `InodeJson`. */
 interface OpenedJson extends HandleJson {
   /** Leads to the file now. */
   readonly path: string | undefined;

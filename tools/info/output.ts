@@ -1,6 +1,6 @@
 /**
- * Standard output for listings of any length: buffered, written synchronously, so that a million lines
- * need no memory and a slow reader holds the tool back.
+ * Standard output for listings of any length: buffered, written synchronously, so that a million lines need no memory
+ * and a slow reader slows the tool down.
  */
 import { writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
@@ -11,7 +11,7 @@ const CAPACITY = 1 << 16;
 const STDOUT = 1;
 const RETRY_MS = 2;
 
-/** Thrown where the reader of stdout has seen enough (`| head`): the work ends, quietly. */
+/** Thrown if the reader of stdout stops early (`| head`): the work ends, quietly. */
 export class OutputClosed extends Error {}
 
 export class Output {
@@ -20,7 +20,10 @@ export class Output {
   /** Elements of the JSON array so far. */
   #elements = 0;
 
-  /** Text as UTF-8, and for people: what base/path-text.ts escapes is shown. Throws OutputClosed where nobody reads any more. */
+  /**
+   * Text as UTF-8, and for people: the escapes of base/path-text.ts are shown. Throws OutputClosed if the reader is
+   * gone.
+   */
   text(exact: string): void {
     const text = shownText(exact);
     // UTF-8 needs at most three bytes for each UTF-16 unit

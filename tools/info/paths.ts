@@ -1,4 +1,4 @@
-/** Paths inside an image, as they are given on the command line. */
+/** Paths inside an image, from the command line. */
 import { printable } from '../../src/base/bytes.ts';
 import { CfsError } from '../../src/base/error.ts';
 import { pathBytes } from '../../src/base/path-text.ts';
@@ -6,7 +6,7 @@ import { S_IFLNK, S_IFMT } from '../../src/base/stat-bits.ts';
 import { isDirectory, linkTarget, lookupName } from '../../src/manifest/lookup.ts';
 import type { ManifestTables } from '../../src/manifest/tables.ts';
 
-/** Tables, and how the command line names them. */
+/** Tables, and their name on the command line. */
 export interface NamedTables {
   readonly name: string;
   readonly tables: ManifestTables;
@@ -20,8 +20,8 @@ export interface ImagePath {
 }
 
 /**
- * Finds what `argument` names: a path from the root of the image, with or without "/" before it. Symbolic
- * links are not followed. A name that cannot be typed can be given as this tool prints it, with `\xHH` for a byte.
+ * Finds the inode of `argument`: a path from the root of the image, with or without "/" before it. Symbolic links are
+ * not followed. A name that cannot be typed can be given as this tool prints it, with `\xHH` for a byte.
  * @throws CfsError (usage) that says where the path ends
  */
 export function findPath(tables: ManifestTables, image: string, argument: string): ImagePath {
@@ -31,8 +31,8 @@ export function findPath(tables: ManifestTables, image: string, argument: string
 }
 
 /**
- * The path that `argument` names in the first of two images that has it; as `findPath`.
- * @throws CfsError (usage) where neither has it
+ * The path of `argument` in the first of two images that has it; as `findPath`.
+ * @throws CfsError (usage) if neither has it
  */
 export function findPathInEither(first: NamedTables, second: NamedTables, argument: string): Uint8Array {
   const problems: string[] = [];
@@ -52,7 +52,7 @@ function resolveArgument(tables: ManifestTables, argument: string): ImagePath | 
   return typeof unescaped === 'string' ? literal : unescaped;
 }
 
-/** The names of a path; ".." takes back the name before it, as where there are no symbolic links. */
+/** The names of a path; ".." removes the name before it, as if there were no symbolic links. */
 function namesOf(path: Buffer): Buffer[] {
   const names: Buffer[] = [];
   for (let from = 0; from <= path.length; ) {
@@ -75,7 +75,7 @@ function resolveNames(tables: ManifestTables, names: readonly Buffer[]): ImagePa
   for (const [i, name] of names.entries()) {
     const above = printable(joinNames(names.slice(0, i)));
     if (((tables.inodes.mode[row] as number) & S_IFMT) === S_IFLNK) {
-      return `${above} is a symbolic link to ${printable(linkTarget(tables, row))}, and links are not followed; give the path without it`;
+      return `${above} is a symbolic link to ${printable(linkTarget(tables, row))}, and links are not followed; use the path without it`;
     }
     if (!isDirectory(tables, row)) return `${above} is not a directory`;
     row = lookupName(tables, row, name);

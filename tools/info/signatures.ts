@@ -1,4 +1,4 @@
-/** `cfs-info sign` and `cfs-info verify`: signatures of images that exist. */
+/** `cfs-info sign` and `cfs-info verify`: signatures of existing images. */
 import { resolve } from 'node:path';
 import { CfsError } from '../../src/base/error.ts';
 import type { ImageSignature } from '../../src/image/image-signature.ts';
@@ -23,11 +23,11 @@ export function signImage(image: string, options: SignOptions, out: Output): voi
 }
 
 /**
- * Shows whose signature an image has.
- * @throws CfsError: `usage` for what is no key, `image` where none of the keys has signed it
+ * Shows the signer of an image.
+ * @throws CfsError: `usage` if an argument is not a key, `image` if none of the keys has signed it
  */
 export function verifyImage(image: string, keys: readonly string[], json: boolean, out: Output): void {
-  if (keys.length === 0) throw new CfsError('usage', 'verify needs --key PUB.pem, the public key of whoever signs');
+  if (keys.length === 0) throw new CfsError('usage', 'verify needs --key PUB.pem, the public key of the signer');
   const { id, signature } = readImage(image, undefined, readTrustedKeys(keys));
   show(image, id, signature as ImageSignature, json, out);
 }

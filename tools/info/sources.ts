@@ -7,7 +7,7 @@ import { formatLines } from './inode.ts';
 import type { Output } from './output.ts';
 
 /**
- * Shows the sources of the mount that `path` lies in. As JSON it is what `cfs-mount --from` takes.
+ * Shows the sources of the mount of `path`. The JSON form is the input of `cfs-mount --from`.
  * @throws CfsError as `askMountAt`
  */
 export function showSources(path: string, json: boolean, out: Output): void {
@@ -28,7 +28,7 @@ function textOfSource(source: SourceRecord): string {
       `${fsType} ${device.major}:${device.minor}, ${fsUuid === undefined ? 'no uuid' : `uuid ${fsUuid}`}`,
     ],
     ['mount id', String(mountId)],
-    ['handle', handle === undefined ? 'none: the file system gives no handles' : formatHandle(handle)],
+    ['handle', handle === undefined ? 'none: the file system has no handles' : formatHandle(handle)],
   ];
   if (parent !== undefined) lines.push(['in directory', `${formatHandle(parent.handle)} ${printable(parent.name)}`]);
   return formatLines(lines);

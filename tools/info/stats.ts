@@ -1,4 +1,4 @@
-/** `cfs-info stats`: what a mount has done since its server started. */
+/** `cfs-info stats`: statistics of a mount since its server started. */
 import { closeSync, constants, openSync } from 'node:fs';
 import { oneLine } from '../../src/base/bytes.ts';
 import { isErrno } from '../../src/base/errno.ts';
@@ -19,7 +19,7 @@ export type StatsForm = 'text' | 'json' | 'prometheus';
 
 /**
  * @param path any path in the mount
- * @throws CfsError (usage) where it lies in no mount of cfs
+ * @throws CfsError (usage) if it is not in a mount of cfs
  */
 export function showStats(path: string, form: StatsForm, out: Output): void {
   const mountpoint = mountpointOf(path);
@@ -29,7 +29,7 @@ export function showStats(path: string, form: StatsForm, out: Output): void {
   else out.text(form === 'prometheus' ? prometheusOf(shown, stats) : textOf(shown, stats));
 }
 
-/** @throws CfsError (usage) where there is no such path */
+/** @throws CfsError (usage) if there is no such path */
 export function mountpointOf(path: string): Buffer {
   let fd: number;
   try {
@@ -115,16 +115,16 @@ function prometheusOf(mountpoint: string, stats: MountStatistics): string {
     metric(
       'cfs_errors_total',
       'counter',
-      'Requests that failed: not those for what is not there or not implemented.',
+      'Requests that failed, except those for names that do not exist and for operations that are not implemented.',
       Object.entries(stats.errors).map(([errno, n]) => [{ errno }, n]),
     ),
     metric('cfs_read_bytes_total', 'counter', 'Bytes that were read through the server.', [[{}, stats.bytesRead]]),
     metric('cfs_slow_requests_total', 'counter', 'Requests that took more than a second.', [[{}, stats.slow]]),
-    metric('cfs_problems_total', 'counter', 'Problems that the log told of.', [[{}, stats.problems]]),
+    metric('cfs_problems_total', 'counter', 'Problems that were logged.', [[{}, stats.problems]]),
     metric(
       'cfs_repository_objects_total',
       'counter',
-      'What became of asking a repository for an object.',
+      'Outcomes of looking for an object in a repository.',
       stats.repositories.flatMap((repository) =>
         outcomes.map((outcome) => [{ repository: repository.path, outcome }, repository[outcome]] as const),
       ),

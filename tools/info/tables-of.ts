@@ -1,4 +1,4 @@
-/** The tables that an argument of the command line stands for: an image file, or a directory on which one is mounted. */
+/** The tables of an argument on the command line: an image file, or a directory on which one is mounted. */
 
 import { statSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
@@ -15,7 +15,10 @@ export function tablesOf(argument: string): ManifestTables {
   return read(imageOf(argument));
 }
 
-/** Bytes of an image from which on a thread of its own saves time: it takes some 60 ms to start, as long as reading these. */
+/**
+ * The size of an image from which on a separate thread saves time: it takes some 60 ms to start, as long as reading
+ * these bytes.
+ */
 const LARGE = 1 << 24;
 
 /** As `tablesOf`, for two; large images at the same time. */
@@ -46,7 +49,7 @@ function onlyCfsError(error: unknown): CfsError {
   throw error;
 }
 
-/** @throws CfsError that says what is wrong with each of them */
+/** @throws CfsError that describes the problem of each of them */
 function both<T>(one: T | CfsError, two: T | CfsError): [T, T] {
   if (one instanceof CfsError && two instanceof CfsError && one.message !== two.message) {
     const hints = new Set([one.hint, two.hint].flatMap((hint) => hint ?? []));
@@ -66,12 +69,12 @@ function isDirectory(path: string): boolean {
   try {
     return statSync(path).isDirectory();
   } catch (error) {
-    // what a dead daemon left; for all else reading it as an image says what is wrong
+    // left by a dead daemon; otherwise reading it as an image reports the problem
     return errnoOf(error) === ENOTCONN;
   }
 }
 
-/** 0 where there is no file: reading it says why. */
+/** 0 if there is no file: reading it reports the reason. */
 function sizeOf(path: string): number {
   try {
     return statSync(path).size;
@@ -87,7 +90,7 @@ async function readInThread(image: NamedImage): Promise<ManifestTables> {
   try {
     worker = new Worker(programPath('cfs-read-tables.js'), { workerData: image });
   } catch {
-    return read(image); // the machine has no room for a thread: one after the other, then
+    return read(image); // the machine has no room for a thread: read one after the other
   }
   const message = await new Promise<TablesMessage>((resolve, reject) => {
     worker.once('message', resolve);

@@ -1,4 +1,4 @@
-/** Reads one image in a thread of its own, for `tablesOfBoth`. */
+/** Reads one image in a separate thread, for `tablesOfBoth`. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { CfsError, type ErrorKind } from '../../src/base/error.ts';
 import { readImage } from '../../src/image/image-file.ts';

@@ -1,4 +1,4 @@
-/** `cfs-info where`: where the content of a file of a mount is. */
+/** `cfs-info where`: the place of a file's content in a mount. */
 import { closeSync, constants, lstatSync, openSync } from 'node:fs';
 import { printable, toHex } from '../../src/base/bytes.ts';
 import { ENOTCONN, errnoOf, isErrno } from '../../src/base/errno.ts';
@@ -18,8 +18,8 @@ import { answerEach } from './operands.ts';
 import type { Output } from './output.ts';
 
 /**
- * Shows for each path what the mount says of its content: opens and verifies nothing. Symbolic links are not followed.
- * @throws CfsError: `usage` where a path is in no mount of cfs, `system` where the mount cannot be asked
+ * Shows for each path the mount's data about its content: opens and verifies nothing. Symbolic links are not followed.
+ * @throws CfsError: `usage` if a path is not in a mount of cfs, `system` if the mount cannot be queried
  */
 export function showWhere(paths: readonly string[], json: boolean, out: Output): ExitStatus {
   return answerEach(paths, json, out, (argument, answered) => {
@@ -44,11 +44,11 @@ function fileAt(path: Buffer): FileRecord {
   if (file === ENOTCONN) throw dead();
   throw new CfsError(
     'usage',
-    `${printable(path)} is not in a mount of cfs, or only root may ask: links, devices and files that you may not read`,
+    `${printable(path)} is not in a mount of cfs, or only root may query: links, devices and files that you may not read`,
   );
 }
 
-/** For the names of the sources; undefined where this process may not ask. */
+/** For the names of the sources; undefined if this process may not query them. */
 function mountOf(path: Buffer): MountAnswer | undefined {
   const mounts = listMounts();
   const mount = withOpen(path, O_PATH | constants.O_NOFOLLOW, (fd) => mountOfFd(fd, mounts));
@@ -64,7 +64,7 @@ function mountOf(path: Buffer): MountAnswer | undefined {
   return undefined;
 }
 
-/** Undefined where `path` cannot be opened. */
+/** Undefined if `path` cannot be opened. */
 function withOpen<T>(path: Uint8Array, flags: number, use: (fd: number) => T): T | undefined {
   let fd: number;
   try {
@@ -94,11 +94,11 @@ function textOfPlace(path: Buffer, file: FileRecord, mount: MountAnswer | undefi
     ['image', `${file.imageId}${nameOf(mount, 0, ' ')}`],
     [
       'in the image',
-      file.path.length === 0 ? 'not told: too long, or in a directory that you may not search' : printable(file.path),
+      file.path.length === 0 ? 'hidden: too long, or in a directory that you may not search' : printable(file.path),
     ],
     ['inode', `${ino}, generation ${generation}`],
   ];
-  if (content === undefined) return formatLines([...lines, ['content', 'none: it is no regular file']]);
+  if (content === undefined) return formatLines([...lines, ['content', 'none: it is not a regular file']]);
   lines.push(['size', `${size} ${size === 1 ? 'byte' : 'bytes'}`]);
   const { object, source, holders, verified } = content;
   if (object === undefined) {
@@ -112,7 +112,7 @@ function textOfPlace(path: Buffer, file: FileRecord, mount: MountAnswer | undefi
     [
       'served by',
       source < 0
-        ? `nobody: no repository has ${holders.length > 0 ? 'a good copy' : 'it'}`
+        ? `none: no repository has ${holders.length > 0 ? 'a good copy' : 'it'}`
         : `repository ${source}${nameOf(mount, source, ', ')}`,
     ],
   );
@@ -127,7 +127,7 @@ function textOfPlace(path: Buffer, file: FileRecord, mount: MountAnswer | undefi
   return formatLines(lines);
 }
 
-/** Copies that were refused when somebody asked for the content; none where an older version serves the mount. */
+/** Copies that were refused when a reader asked for the content; none if an older version serves the mount. */
 function refusedAt(path: Buffer): readonly RefusedCopy[] {
   for (const name of ['trusted.cfs.refused', 'user.cfs.refused']) {
     const value = getXattr(path, name);
@@ -141,7 +141,7 @@ function nameOf(mount: MountAnswer | undefined, source: number, before: string):
   return path === undefined ? '' : `${before}${printable(path)}`;
 }
 
-/** Keys without a value are left out. Numbers of sources: 0 is the image, then the repositories. */
+/** Keys without a value are omitted. Numbers of sources: 0 is the image, then the repositories. */
 interface PlaceJson {
   readonly path: string;
   readonly pathBase64: string | undefined;

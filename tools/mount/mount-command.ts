@@ -1,4 +1,4 @@
-/** What cfs-mount does with its command line. */
+/** The command line of cfs-mount. */
 import { closeSync, existsSync, openSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Option } from 'commander';
@@ -20,7 +20,7 @@ import { say, takeVerbose } from '../verbose.ts';
 
 interface Options {
   repo: readonly string[];
-  /** The same word as cfs-mkimage has. */
+  /** The same option as in cfs-mkimage. */
   readonly store: readonly string[];
   readonly from?: string;
   readonly upgrade: boolean;
@@ -44,24 +44,24 @@ const command = makeCommand(
 
 Mount options:
   digest=ID             the image must have this id, or fsverity-sha256:DIGEST
-  require-complete      refuse an image of which an object is in no repository
-  require-signature,key=PUB.pem  the image must be signed by this key, or one of several key=
+  require-complete      refuse an image if no repository has one of its objects
+  require-signature,key=PUB.pem  the image must be signed by this key, or by one of several
   verify=auto|open|read|fsverity|off  trust what fs-verity has sealed each object as, and hash what is
                         not sealed (default); hash each as a whole at its first open; block by block as
                         it is read; refuse what is not sealed; or verify nothing
   driver=kernel|fuse-native  talk to the kernel directly (default), or through libfuse
   threads=N             threads that serve requests (default 2)
-  repo=DIR, basedir=DIR[:DIR…]  repositories; the same as --repo, which are asked first
-  allow_other, noallow_other  for everybody (default for root), or for this user alone
+  repo=DIR, basedir=DIR[:DIR…]  repositories, searched after those of --repo
+  allow_other, noallow_other  accessible to all users (default for root), or only to this one
   suid, dev             honour setuid files, devices (default: nosuid, nodev)
   noexec                run no programs (default: exec)
   uuid=on|off           with --from: repositories must have the uuids of the list (default), or
-                        need not, where all lie on one file system, as on a copied disk
-  restart=on|off        start another server where this one dies (default: on)
+                        need not, if all are on one file system, as on a copied disk
+  restart=on|off        start another server if this one dies (default: on)
   debug                 log one line for each request, with its answer and time
-  inode32               inode numbers of 32 bits, for programs without large-file support
+  inode32               32-bit inode numbers, for programs without large-file support
   nooverlayxattr        hide trusted.overlay.* and user.overlay.* of the image
-  noatime, nonempty, fsname=NAME, and what fstab and mount(8) add
+  noatime, nonempty, fsname=NAME, and the options that fstab and mount(8) add
 `,
 )
   .argument('[IMAGE]', 'an image made by cfs-mkimage')
@@ -71,20 +71,20 @@ Mount options:
   )
   .option(
     '--repo <DIR>',
-    'where objects are; repeatable, asked in this order (default: the default store)',
+    'a repository with objects; repeatable, searched in this order (default: the default repository)',
     collect,
     [],
   )
   .addOption(new Option('--store <DIR>', 'the same as --repo').argParser(collect).default([]).hideHelp())
   .option(
     '--from <FILE>',
-    'make a mount again: its image, repositories and options from a list of cfs-info sources or cfs-checkpoint',
+    'repeat a mount: take image, repositories and options from a list of cfs-info sources or cfs-checkpoint',
   )
-  .option('--upgrade', 'have the mount at MOUNTPOINT served by the version that is installed now', false)
+  .option('--upgrade', 'hand the mount at MOUNTPOINT to the installed version', false)
   .option('-o <OPTIONS>', 'mount options, separated by commas; repeatable', collect, [])
   .option('-f, --foreground', 'stay in the foreground until the mount ends; log to stderr', false)
   .option('--log <FILE>', 'append the log to FILE (default: stderr with -f, else syslog)')
-  .option('--json', 'print what was mounted as one JSON object', false);
+  .option('--json', 'print a description of the mount as one JSON object', false);
 takeVerbose(command);
 
 const MOUNT_KINDS: readonly ErrorKind[] = ['mount', 'image', 'store'];
@@ -133,7 +133,7 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   if (options.json) printJson({ ...summary, log });
   else if (log === null) {
     process.stderr.write(
-      `cfs-mount: no syslog here: nobody writes down what goes wrong with this mount. --log FILE does; 'cfs-info log ${summary.mountpoint}' shows the last 100 problems.\n`,
+      `cfs-mount: no syslog here: problems of this mount are not logged. Use --log FILE for a log; 'cfs-info log ${summary.mountpoint}' shows the last 100.\n`,
     );
   }
   return EXIT.ok;
@@ -162,13 +162,13 @@ async function upgradeMount([mount, ...more]: readonly string[], { json }: Optio
 
 type Settings = MountSettings;
 
-/** Settings whose keys were not read yet. */
+/** Settings whose keys have not been read yet. */
 interface Plan {
   readonly settings: Omit<Settings, 'trustedKeys'>;
   readonly keys: readonly string[];
 }
 
-/** @throws CfsError (usage) where a key cannot be read */
+/** @throws CfsError (usage) if a key cannot be read */
 const settingsOf = ({ settings, keys }: Plan): Settings =>
   keys.length === 0 ? settings : { ...settings, trustedKeys: readTrustedKeys(keys) };
 
@@ -191,20 +191,20 @@ function areSwapped(image: string, mountpoint: string): boolean {
   try {
     return statSync(image).isDirectory() && statSync(mountpoint).isFile();
   } catch {
-    return false; // whoever goes on to use them says what is wrong
+    return false; // the next operation on them reports the problem
   }
 }
 
-/** The settings of a saved list. What is said beside it counts more; another image need not have the saved id. */
+/** The settings of a saved list. Options beside it take precedence; another image need not have the saved id. */
 function savedPlan(from: string, options: Options): Plan {
   const [mountpoint, image, ...more] = command.args.toReversed();
   if (more.length > 0 || command.args.includes('')) {
-    throw new CfsError('usage', '--from takes no arguments beside it, or MOUNTPOINT, or IMAGE and MOUNTPOINT');
+    throw new CfsError('usage', '--from takes no other arguments, or MOUNTPOINT, or IMAGE and MOUNTPOINT');
   }
   const saved = readSavedSources(from);
   const words = parseMountWords(options.o, saved.options);
   if (options.repo.length + words.repositories.length > 0) {
-    throw new CfsError('usage', '--from names the repositories: give no others, or mount without it');
+    throw new CfsError('usage', '--from names the repositories: do not name others, or mount without it');
   }
   const { uuid, digest = saved.image.id } = words;
   return complete(image === undefined ? { ...words, digest } : words, {
@@ -214,7 +214,7 @@ function savedPlan(from: string, options: Options): Plan {
   });
 }
 
-/** As they were given. */
+/** As given on the command line. */
 interface Sources {
   readonly image: string;
   readonly mountpoint: string;
@@ -236,18 +236,21 @@ function complete(mountWords: MountWords, given: Sources): Plan {
   return { settings, keys };
 }
 
-/** What a mount that is made again from its own list must have: a word that found no room there would be lost in silence. */
+/** The options that a repeated mount must have: one that does not fit would be silently lost. */
 function recordedWords(mountWords: MountWords): string {
   const words = formatMountWords(mountWords);
   const bytes = pathBytes(words).length;
   if (bytes <= MOST_OPTIONS) return words;
   throw new CfsError(
     'usage',
-    `the mount options have ${bytes} bytes, and a mount keeps ${MOST_OPTIONS}: give shorter or fewer paths of keys`,
+    `the mount options have ${bytes} bytes, and a mount can store ${MOST_OPTIONS}: use shorter or fewer paths of keys`,
   );
 }
 
-/** @param planned what is to be mounted: not looked for where a mount is to be served on, which needs none of it at its place */
+/**
+ * @param planned the settings of a mount: not evaluated if an existing mount is to be served, which does not need the
+ * sources at their paths
+ */
 async function foreground(planned: () => Plan, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
   const [session, { makeLog }, { summaryOf }, service, { unpark }] = await Promise.all([
     import('../../src/mount/session.ts'),
@@ -259,10 +262,12 @@ async function foreground(planned: () => Plan, logFile: string | undefined, json
   const log = makeLog(logFile ?? 'stderr');
   const host: SessionHost = {
     log,
-    // a service manager that keeps what is parked starts this again
+    // a service manager that keeps the parked files starts this again
     succeed: (ends, { mountpoint }, isNew) => {
       if (isNew && !service.storeParked(ends)) {
-        log(`${mountpoint}: the service manager keeps nothing of this mount: it ends where this server dies`);
+        log(
+          `${mountpoint}: the service manager does not store the descriptors of this mount: the mount ends if this server dies`,
+        );
       }
       const dismiss = (): void => {
         unpark(ends[1]);
@@ -278,21 +283,21 @@ async function foreground(planned: () => Plan, logFile: string | undefined, json
     },
   };
   const ends = service.storedEnds();
-  // nothing is parked there where the mount had ended before the server was killed
+  // nothing is parked there if the mount had ended before the server was killed
   const left = ends && session.leftMount(ends);
   if (left !== undefined) {
-    // as it was made, whatever the command line says by now: keys, for one, were asked for then
+    // with its original settings, whatever the command line is now: keys, for example, were checked then
     await session.resumeSession(left, host);
     return EXIT.ok;
   }
   const settings = settingsOf(planned());
-  // what an earlier start left, of which nobody kept anything: else it would stay without end
+  // a leftover of an earlier start without parked files: it would stay forever
   if (service.isService()) (await import('../../src/mount/dead-mount.ts')).detachDead(settings.mountpoint, log);
   await session.runSession({ ...settings, restart: settings.restart && service.isService() }, host);
   return EXIT.ok;
 }
 
-/** A log that cannot be written is told now, not when there is something to say. */
+/** Reports a log that cannot be written now, not at the first message. */
 function checkLog(path: string): void {
   try {
     closeSync(openSync(path, 'a'));
@@ -303,7 +308,7 @@ function checkLog(path: string): void {
 
 /**
  * Runs the tool.
- * @param daemon one that waits to be told what to mount; undefined where none was started
+ * @param daemon one that waits for its settings; undefined if none was started
  */
 export async function runMount(daemon: StartingDaemon | undefined): Promise<void> {
   await runTool('cfs-mount', (argv) => main(argv, daemon), MOUNT_KINDS);

@@ -1,4 +1,4 @@
-/** `mount -o remount,…`: what of a mount can be changed while it is there. */
+/** `mount -o remount,…`: the attributes of an existing mount that can be changed. */
 import { resolve } from 'node:path';
 import { ENOSYS, EPERM, isErrno } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
@@ -17,7 +17,7 @@ import {
   setMountAttributes,
 } from '../../src/system/mount-attributes.ts';
 
-/** What a word sets and clears. */
+/** The flags that an option sets and clears. */
 const FLAGS: Readonly<Record<string, readonly [set: number, clear: number]>> = {
   nosuid: [MOUNT_ATTR_NOSUID, 0],
   suid: [0, MOUNT_ATTR_NOSUID],
@@ -31,14 +31,14 @@ const FLAGS: Readonly<Record<string, readonly [set: number, clear: number]>> = {
   strictatime: [MOUNT_ATTR_STRICTATIME, MOUNT_ATTR_ATIME],
 };
 
-/** What the kernel shows of a FUSE mount, and mount(8) repeats. */
+/** Options that the kernel shows for a FUSE mount, and mount(8) repeats. */
 const SHOWN =
   /^(?:remount|bind|allow_other|default_permissions|(?:fd|rootmode|user_id|group_id|max_read|blksize|subtype|fsname|source)=.*)$/;
 
 /**
  * Changes flags of the mount at `mountpoint`.
- * @param lists of words, as mount(8) gives them: what is to be changed among what the mount or fstab has
- * @throws CfsError: `usage` for what cannot be changed, `mount` where the kernel refuses
+ * @param lists of options, from mount(8): the changes, among the options that the mount or fstab has
+ * @throws CfsError: `usage` for an option that cannot be changed, `mount` if the kernel refuses
  */
 export function remount(mountpoint: string, lists: readonly string[]): void {
   const words = lists.flatMap(splitList);
@@ -60,7 +60,7 @@ export function remount(mountpoint: string, lists: readonly string[]): void {
     set = (set & ~clears) | sets;
     clear = (clear & ~sets) | clears;
   }
-  // mount(8) says it wherever nobody said "ro": it means something only alone
+  // mount(8) passes it unless "ro" is given: it is significant only alone
   if (words.includes('rw') && set === 0 && clear === 0) {
     throw new CfsError('usage', `Cannot make the mount at ${mountpoint} writable: an image is read-only`);
   }
@@ -75,15 +75,15 @@ export function remount(mountpoint: string, lists: readonly string[]): void {
   throw new CfsError('mount', `Cannot remount ${mountpoint}: ${reason}`);
 }
 
-/** A word that only cfs knows: others say nothing of a mount that is there. */
+/** An option that only cfs knows: others are not related to an existing mount. */
 const isCfsWord = (word: string): boolean => /=/.test(word) && !/^(?:x-|X-|comment=)/.test(word);
 
-/** Whether the mount has been made with this word: fstab repeats all of them. */
+/** Whether the mount was made with this option: fstab repeats all of them. */
 function isSame(word: string, { mount, sources }: MountAnswer): boolean {
   const name = word.slice(0, word.indexOf('='));
   const value = word.slice(name.length + 1);
   if (name === 'repo' || name === 'basedir') {
-    // an image whose contents all lie in itself is mounted without those that were given
+    // an image whose contents are all inline is mounted without the given repositories
     if (sources.length === 1) return true;
     const known = sources.slice(1).flatMap(({ path, given }) => [...(path === undefined ? [] : [path]), given]);
     const paths = known.map((path) => resolve(pathText(path)));

@@ -35,11 +35,11 @@ export function addFsck({ program, setStatus }: Commands): void {
     .argument('<DIR>')
     .option(
       '--repair-from <DIR|MOUNT>',
-      'another repository, or a mount of an image, which stands for its repositories; repeatable, asked in this order',
+      'fetch good copies from this repository, or from the repositories of this mount; repeatable, searched in this order',
       collect,
       [],
     )
-    .option('-n, --dry-run', 'only look', false)
+    .option('-n, --dry-run', 'only check, change nothing', false)
     .option(
       '--jobs <N>',
       'threads that read and hash',
@@ -93,15 +93,15 @@ interface ImageFile {
   readonly path: string;
 }
 
-/** What is at the paths of registered images. */
+/** The state of the paths of registered images. */
 interface ImageFiles {
   /** The image, with bytes that have changed, or a file of another kind. */
   readonly damagedImages: readonly ImageFile[];
   /** Another image. */
   readonly replacedImages: readonly (ImageFile & { readonly other: string })[];
-  /** Paths of images that are there. */
+  /** Paths of existing images. */
   readonly readable: readonly string[];
-  /** Of all registered images, by their ids: paths that they were registered with. */
+  /** For all registered images, by their ids: the paths that they were registered with. */
   readonly paths: ReadonlyMap<string, readonly string[]>;
 }
 
@@ -213,6 +213,6 @@ function rowOf(damage: Repaired, users: ObjectUsers | undefined): readonly strin
     ...(quarantined === undefined ? [] : [`moved to ${quarantined}`]),
     ...(hindrance === undefined ? [] : [`not repaired: ${hindrance}`]),
   ];
-  // which other digest it has is told by --json
+  // --json has the other digest
   return [object, problem.replace(/: \S+ is [0-9a-f]{64}$/, ''), usersText(users), parts.join('; ') || 'left'];
 }

@@ -35,16 +35,16 @@ export function addGc({ program, setStatus }: Commands): void {
     .description('delete objects that no registered, mounted or kept image needs')
     .argument('<DIR>')
     .option('--keep <IMAGE>', 'an image whose objects are kept, registered or not; repeatable', collect, [])
-    .option('--keep-none', 'go on where no image is registered, mounted or kept: all objects are deleted', false)
+    .option('--keep-none', 'proceed even if no image is registered, mounted or kept: all objects are deleted', false)
     .option(
       '--min-age <TIME>',
-      'keep objects that have come since: 30s, 10m, 1h, 7d; 0 keeps none of them (default: 1h)',
+      'keep objects added within this time: 30s, 10m, 1h, 7d; 0 for none (default: 1h)',
       parseTime,
       HOUR_MS,
     )
-    .option('-n, --dry-run', 'delete nothing, and say what would be deleted', false)
+    .option('-n, --dry-run', 'delete nothing, only report what would be deleted', false)
     .option('--empty-quarantine', 'delete the damaged files that fsck moved to quarantine, too', false)
-    .option('-v, --verbose', 'list what is deleted, and the images that keep the rest', false)
+    .option('-v, --verbose', 'list the deleted objects, and the images that keep the rest', false)
     .option('--json', 'print the result as one JSON object', false)
     .configureHelp({ optionDescription: ({ description }) => description })
     .action(async (dir: string, options: Options) => setStatus(await gc(dir, options)));
@@ -113,7 +113,7 @@ function placesOf(repository: LocalRepository, keepers: readonly Keeper[]): Kept
   });
 }
 
-/** Files that are there are not read: it is asked of those alone that are not. */
+/** Existing files are not read: only missing ones are examined. */
 function isNowhere(image: string, paths: readonly RegisteredPath[]): boolean {
   if (paths.length === 0 || paths.some(({ path }) => path === '' || existsSync(path))) return false;
   return new ImageFinder().look(paths, image).every(isGone);
@@ -154,12 +154,12 @@ function textOf(
   return `${lines.join('\n')}\n`;
 }
 
-/** Of images that were deleted and are registered: the commonest reason why nothing is freed. */
+/** For images that were deleted and are registered: the most common reason why nothing is freed. */
 function goneText(gone: readonly KeptBy[], { path }: LocalRepository): string {
   const first = shown(gone[0]?.paths[0] ?? '');
   const others = gone.length > 1 ? ` (+${gone.length - 1} more)` : '';
   const [verb, them] = gone.length > 1 ? ['are', 'them'] : ['is', 'it'];
-  return `${first}${others} ${verb} not there any more and still registered: 'cfs-repo unregister --gone ${shown(path)}' takes ${them} off`;
+  return `${first}${others} ${verb} gone but still registered: 'cfs-repo unregister --gone ${shown(path)}' unregisters ${them}`;
 }
 
 function rowsOf(keptBy: readonly KeptBy[], keep: readonly string[]): string[][] {
@@ -168,7 +168,7 @@ function rowsOf(keptBy: readonly KeptBy[], keep: readonly string[]): string[][] 
     formatCount(objects),
     formatBytes(bytes),
     why.join(', '),
-    paths.length === 0 ? '(nobody knows)' : `${paths.map(shown).join(', ')}${gone ? ' (gone)' : ''}`,
+    paths.length === 0 ? '(unknown)' : `${paths.map(shown).join(', ')}${gone ? ' (gone)' : ''}`,
   ]);
   return [...rows, ...keep.map((path) => ['', '', '', '--keep', shown(path)])];
 }

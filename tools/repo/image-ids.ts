@@ -1,4 +1,7 @@
-/** Which registered image a word of the command line names: an image file, a path that it was registered with, its id, or the beginning of that. */
+/**
+ * Finds the registered image of an argument: an image file, a path that it was registered with, its id, or the
+ * beginning of that.
+ */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { CfsError } from '../../src/base/error.ts';
@@ -10,17 +13,18 @@ import type { LocalRepository } from '../../src/store/local-repository.ts';
 /** A registered image that was named. */
 export interface NamedImage {
   readonly id: string;
-  /** The path that it was named by; undefined where it was named by its id. */
+  /** The path that it was named by; undefined if it was named by its id. */
   readonly path: string | undefined;
 }
 
-/** Fewer digits are no id: they are a word that was mistyped. */
+/** Fewer digits are not an id, but a mistyped word. */
 const DIGITS: RegExp = /^[0-9a-f]{4,64}$/;
 
 /**
- * The registered images that `word` names; several where a path was registered with one image after another, and is no file now.
- * A file of the name counts more than an id: nobody names a file so by accident.
- * @throws CfsError: `usage` where none is registered, or several ids begin so; as `readImage` where it is no image
+ * The registered images that `word` names; several if a path was registered with one image after another, and no longer
+ * exists. A file of the name takes precedence over an id: a file does not get such a name by accident.
+ * @throws CfsError: `usage` if none is registered, or several ids begin with it; as `readImage` if the file is not an
+ *   image
  */
 export function namedImages(repository: LocalRepository, word: string): NamedImage[] {
   const isFile = isThere(word);
@@ -34,7 +38,7 @@ export function namedImages(repository: LocalRepository, word: string): NamedIma
     const others = withPath(repository, ids, path);
     throw new CfsError(
       'usage',
-      `image ${id} is not registered in ${repository.path}; ${others.length > 0 ? `with this path ${others.join(', ')} is, which an id takes off` : "'cfs-repo images' lists those that are"}`,
+      `image ${id} is not registered in ${repository.path}; ${others.length > 0 ? `with this path ${others.join(', ')} is; unregister that by its id` : "'cfs-repo images' lists the registered ones"}`,
     );
   } catch (error) {
     if (!(error instanceof CfsError) || error.kind === 'usage') throw error;
@@ -71,5 +75,5 @@ function idOfDigits(repository: LocalRepository, digits: string): string {
     );
   }
   const what = digits.length === 64 ? `image ${digits} is not` : `no image whose id begins with ${digits} is`;
-  throw new CfsError('usage', `${what} registered in ${repository.path}; 'cfs-repo images' lists those that are`);
+  throw new CfsError('usage', `${what} registered in ${repository.path}; 'cfs-repo images' lists the registered ones`);
 }

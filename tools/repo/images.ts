@@ -17,7 +17,7 @@ export function addImages({ program, setStatus }: Commands): void {
   const json = ['--json', 'print the result as one JSON object', false] as const;
   program
     .command('register')
-    .description('keep the objects of images until they are unregistered, also where the image file is gone')
+    .description('keep the objects of images until they are unregistered, even if the image file is gone')
     .argument('<DIR>')
     .argument('<IMAGE...>')
     .option(...json)
@@ -26,10 +26,10 @@ export function addImages({ program, setStatus }: Commands): void {
     );
   program
     .command('unregister')
-    .description('take images off the list; gc then deletes what only they needed')
+    .description('unregister images; gc then deletes the objects that only they needed')
     .argument('<DIR>')
     .argument('[IMAGE|ID...]')
-    .option('--gone', 'all paths where the image is not any more, and each image with its last path', false)
+    .option('--gone', 'all paths that no longer have the image, and each image with its last path', false)
     .option(...json)
     .action(async (dir: string, images: string[], options: { gone: boolean; json: boolean }) =>
       setStatus(await unregister(dir, images, options)),
@@ -52,7 +52,7 @@ async function register(dir: string, paths: readonly string[], json: boolean): P
       try {
         results.push(await registerOne(repository, path, json));
       } catch (error) {
-        // the others are registered all the same
+        // the others are registered nevertheless
         const failed = failedOperand(path, paths.length, error);
         results.push(failed);
         if (status === EXIT.ok) status = failed.error.status;
@@ -93,7 +93,7 @@ function list(dir: string, json: boolean): ExitStatus {
 
 const dateOf = (seconds: number): string => new Date(seconds * 1000).toISOString().replace('.000', '');
 
-/** For people: of each good root, a row for each path. */
+/** For people: one row per path of each good root. */
 export const rowsOf = (roots: readonly Root[]): string[][] => {
   const finder = new ImageFinder();
   return roots.flatMap((root) => (root.header === undefined ? [] : rowsOfRoot(root, root.header, finder)));
@@ -106,10 +106,10 @@ function rowsOfRoot(root: Root, { objects, bytes, time }: KeepListHeader, finder
   return [row, ...others.map((path) => ['', '', '', '', path])];
 }
 
-/** Digits of an id that are enough for people, whose terminals have 80 columns; a pipe has all. */
+/** Digits of an id that are sufficient for people, whose terminals have 80 columns; a pipe gets all. */
 const SHORT = 12;
 
-/** Those that are there first. */
+/** Existing ones first. */
 const foundPaths = ({ image, paths }: Root, finder: ImageFinder): FoundPath[] => {
   const found = finder.look(paths, image);
   return [...found.filter(({ state }) => state === 'there'), ...found.filter(({ state }) => state !== 'there')];

@@ -3,7 +3,7 @@ import { printable } from '../../src/base/bytes.ts';
 import { pathBytes } from '../../src/base/path-text.ts';
 import type { FoundPath } from '../../src/image/registered-image.ts';
 
-/** A path, and what is there if it is not the image. */
+/** A path, and its state if it is not the image. */
 export function pathText({ path, state, now, other, reason }: FoundPath): string {
   if (path === '') return '(wherever it is)';
   const name = shown(path);
@@ -22,7 +22,7 @@ export function pathText({ path, state, now, other, reason }: FoundPath): string
   }
 }
 
-/** Digits of an id that are enough for people. */
+/** Digits of an id that are sufficient for people. */
 const SHORT = 12;
 
 export const shown = (path: string): string => printable(pathBytes(path));

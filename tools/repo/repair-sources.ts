@@ -1,4 +1,4 @@
-/** `--repair-from`: repositories, and mounts of images, whose own repositories they stand for. */
+/** `--repair-from`: repositories, and mounts of images, which mean their repositories. */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { printable } from '../../src/base/bytes.ts';
@@ -8,8 +8,8 @@ import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { openRepository } from '../../src/store/open-repository.ts';
 
 /**
- * The repositories behind the words of the command line, in their order, each once and without `target` itself.
- * @throws CfsError: `usage` for what is neither, `store` for a repository of another hash
+ * The repositories of the arguments, in their order, each once and without `target` itself.
+ * @throws CfsError: `usage` for any other argument, `store` for a repository of another hash
  */
 export function repairSources(target: LocalRepository, words: readonly string[]): LocalRepository[] {
   const seen = new Set([placeOf(target)]);
@@ -36,7 +36,7 @@ function isRepository(word: string): boolean {
     openRepository(word);
     return true;
   } catch (error) {
-    // one that is there and cannot be used says why
+    // an existing one that cannot be used reports the reason
     if (statSync(resolve(word, 'meta.json'), { throwIfNoEntry: false }) !== undefined) throw error;
     return false;
   }
@@ -50,7 +50,7 @@ function ofMount(target: LocalRepository, word: string): LocalRepository[] {
     if (!(error instanceof CfsError)) throw error;
     throw new CfsError(
       'usage',
-      `--repair-from ${word}: it is no repository and no mount of an image: ${error.message}`,
+      `--repair-from ${word}: it is neither a repository nor a mount of an image: ${error.message}`,
       { hint: error.hint },
     );
   }
@@ -58,7 +58,7 @@ function ofMount(target: LocalRepository, word: string): LocalRepository[] {
     .filter(({ kind }) => kind === 'repository')
     .map(({ path }) => {
       if (path !== undefined) return openRepository(printable(path), target.hash);
-      throw new CfsError('store', `--repair-from ${word}: a repository of this mount is not there any more`);
+      throw new CfsError('store', `--repair-from ${word}: a repository of this mount is gone`);
     });
 }
 

@@ -1,4 +1,4 @@
-/** What the commands of cfs-repo share. */
+/** Code that the commands of cfs-repo share. */
 import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { CfsError, type ErrorKind } from '../../src/base/error.ts';
@@ -18,7 +18,7 @@ export function checkDirectoryArgument(dir: string): void {
   if (dir === '') throw new CfsError('usage', 'DIR is empty');
 }
 
-/** The repository that DIR of the command line is. */
+/** The repository of the argument DIR. */
 export function repositoryAt(dir: string): LocalRepository {
   checkDirectoryArgument(dir);
   if (statSync(dir, { throwIfNoEntry: false })?.isFile()) {
@@ -36,7 +36,7 @@ export const sayRepository = ({ path, uuid, hash }: LocalRepository): void =>
 /** A line for people, on stderr. */
 export const warn = (line: string): void => printError('cfs-repo', line);
 
-/** What --json says of an operand that failed, in place of its result. */
+/** The --json element of an operand that failed, in place of its result. */
 export interface FailedOperand {
   readonly operand: string;
   readonly error: {
@@ -48,8 +48,8 @@ export interface FailedOperand {
 }
 
 /**
- * Tells of one of several operands that failed; the command goes on with the others.
- * @throws what is no CfsError, and where it is the only one
+ * Reports the failure of one of several operands; the command continues with the others.
+ * @throws any other error than a CfsError, and the error of an only operand
  */
 export function failedOperand(operand: string, operands: number, error: unknown): FailedOperand {
   if (!(error instanceof CfsError) || operands === 1) throw error;

@@ -17,22 +17,25 @@ interface Options {
 export function addSeal({ program, setStatus }: Commands): void {
   program
     .command('seal')
-    .description('seal every object with fs-verity: nobody can change it any more, and the kernel checks what is read')
+    .description(
+      'seal every object with fs-verity: it can never be changed, and the kernel checks each page that is read',
+    )
     .argument('[DIR]')
     .option('--image <IMAGE>', 'seal this image file; repeatable', collect, [])
     .option('--json', 'print the result as one JSON object', false)
     .addHelpText(
       'after',
       `
-It can be stopped and repeated. A sealed file can be read, renamed and deleted, and never be written again.
-Exit status: ${EXIT.ok} all is sealed, ${EXIT.system} the file system or the kernel cannot, ${EXIT.store} some objects are not sealed, or are damaged.
+It can be stopped and repeated. A sealed file can be read, renamed and deleted, but never written again.
+Exit status: ${EXIT.ok} everything is sealed, ${EXIT.system} not supported by the file system or the kernel, ${EXIT.store} some objects are not sealed, or are damaged.
 `,
     )
     .action(async (dir: string | undefined, options: Options) => setStatus(await seal(dir, options)));
 }
 
 async function seal(dir: string | undefined, { image: names, json }: Options): Promise<ExitStatus> {
-  if (dir === undefined && names.length === 0) throw new CfsError('usage', 'give DIR, or --image IMAGE, or both');
+  if (dir === undefined && names.length === 0)
+    throw new CfsError('usage', 'DIR, or --image IMAGE, or both are required');
   const repository = dir === undefined ? undefined : repositoryAt(dir);
   const started = performance.now();
   const result = repository === undefined ? undefined : await sealAll(repository, json);
@@ -42,7 +45,7 @@ async function seal(dir: string | undefined, { image: names, json }: Options): P
     try {
       return sealImageFile(image);
     } catch (error) {
-      // what was done for the others is said all the same
+      // the results of the others are reported nevertheless
       failed.push(failedOperand(image, names.length + (repository === undefined ? 0 : 1), error));
       if (failure === EXIT.ok) failure = failed[0]?.error.status ?? EXIT.ok;
       return [];

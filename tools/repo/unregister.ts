@@ -1,4 +1,4 @@
-/** `cfs-repo unregister`: taking paths of images off the list, and images with their last one. */
+/** `cfs-repo unregister`: removes paths of registered images, and images with their last path. */
 import { CfsError } from '../../src/base/error.ts';
 import { type FoundPath, ImageFinder, isGone, placeToRegister } from '../../src/image/registered-image.ts';
 import {
@@ -16,13 +16,13 @@ import { namedImages } from './image-ids.ts';
 import { pathText, shown } from './path-text.ts';
 import { type FailedOperand, failedOperand, repositoryAt, warn } from './repository.ts';
 
-/** What became of an image that was looked at. */
+/** The result for an examined image. */
 interface Outcome {
   readonly id: string;
   readonly unregistered: boolean;
-  /** Paths that were taken off. */
+  /** Paths that were removed. */
   readonly forgotten: readonly string[];
-  /** Paths that were replaced by the one where the image is now. */
+  /** Paths that were replaced by the current path of the image. */
   readonly moved: readonly { readonly from: string; readonly to: string }[];
   /** Why it stays registered. */
   readonly stays?: string;
@@ -41,9 +41,9 @@ export async function unregister(
     results.push(outcome);
     if (!json) process.stdout.write(lineOf(outcome));
   };
-  // a slow look, before others are kept out
+  // a slow check, before others are locked out
   const candidates = gone ? candidatesOf(repository) : [];
-  // alone: what is packed meanwhile may be at a path that is about to be taken off
+  // exclusively: a concurrent packing may write to a path that is about to be removed
   const lock = await lockForDeleting(repository, { onWait: warn });
   try {
     for (const candidate of candidates) {
@@ -56,7 +56,7 @@ export async function unregister(
           tell(path === undefined ? takeOff(repository, id) : await takeOffPath(repository, id, path));
         }
       } catch (error) {
-        // the others are taken off all the same
+        // the others are unregistered nevertheless
         const failed = failedOperand(word, words.length, error);
         results.push(failed);
         if (status === EXIT.ok) status = failed.error.status;
@@ -87,11 +87,11 @@ function takeOff(repository: LocalRepository, id: string): Outcome {
   return { id, unregistered: true, forgotten, moved: [] };
 }
 
-/** Takes off a path, and the image where it is at no other one. */
+/** Removes a path, and the image if it has no other path. */
 async function takeOffPath(repository: LocalRepository, id: string, path: string): Promise<Outcome> {
   const { paths, malformedPaths } = registeredPaths(repository, id);
   const others = new ImageFinder().look(paths, id).filter((other) => other.path !== path);
-  // one that was moved to where it is named is no other one
+  // one that was moved to the named path is not another one
   const living = others.filter((found) => !isGone(found) && found.now !== path);
   if (living.length === 0 && malformedPaths.length === 0) return takeOff(repository, id);
   if (!paths.some((known) => known.path === path)) {
@@ -109,7 +109,7 @@ function stayText(living: readonly FoundPath[], malformed: readonly string[]): s
   return `it is at ${living.map(pathText).join(', ')}`;
 }
 
-/** A registered image, and what was found at its paths. */
+/** A registered image, and the state of its paths. */
 interface Candidate {
   readonly id: string;
   readonly found: readonly FoundPath[];
@@ -117,7 +117,7 @@ interface Candidate {
 
 const isElsewhere = (path: FoundPath): boolean => isGone(path) || path.state === 'moved';
 
-/** Images with a path where they are not any more, or that could not be looked at anywhere. */
+/** Images with a path that no longer has them, or all of whose paths cannot be examined. */
 function candidatesOf(repository: LocalRepository): Candidate[] {
   const finder = new ImageFinder();
   return listRoots(repository)
@@ -126,11 +126,11 @@ function candidatesOf(repository: LocalRepository): Candidate[] {
     .filter(({ found }) => found.some(isElsewhere) || isNowhere(found));
 }
 
-/** There may be a disk to mount. */
+/** A disk may have to be mounted. */
 const isNowhere = (found: readonly FoundPath[]): boolean =>
   found.length > 0 && found.every(({ path, state }) => path !== '' && state === 'unknown');
 
-/** Takes off the paths of an image where it is still not. Nothing where there are none any more. */
+/** Removes the paths of an image that still do not have it. Does nothing if there are none any more. */
 async function takeOffGone(repository: LocalRepository, { id, found }: Candidate): Promise<Outcome | undefined> {
   const { paths, malformedPaths } = registeredPaths(repository, id);
   const isStillGone = (path: string): boolean =>
@@ -142,7 +142,7 @@ async function takeOffGone(repository: LocalRepository, { id, found }: Candidate
   const stays = (reason: string): Outcome => ({ id, unregistered: false, forgotten: [], moved: [], stays: reason });
   if (elsewhere.length === 0) return isNowhere(found) ? stays(found.map(pathText).join(', ')) : undefined;
   if (left.length + moved.length + malformedPaths.length === 0) {
-    // the image may have been moved to where nobody looks: the next run takes it off
+    // the image may have been moved to an unknown place: the next run removes it
     if (isRootLocked(repository, id)) return stays(`it is mounted, and not at ${gone.map(shown).join(', ')} any more`);
     return takeOff(repository, id);
   }

@@ -1,15 +1,14 @@
 /**
  * The portable driver: a `Filesystem` mounted through the npm package `fuse-native` and libfuse 2.
  *
- * libfuse 2 speaks paths, FUSE 7.19 and text, so it does not carry everything. Nothing is shown wrong
- * in silence:
+ * libfuse 2 uses paths, FUSE 7.19 and text, so it has limitations. None of them silently shows wrong data:
  *
  * | feature | here |
  * |---|---|
- * | names that are not UTF-8, or have U+FFFD (N-API's mark for what is not) | hidden and logged; EILSEQ by name |
+ * | names that are not UTF-8, or have U+FFFD (N-API's replacement) | hidden and logged; EILSEQ by name |
  * | symbolic link targets that are not UTF-8 | EILSEQ |
- * | xattr names that are not UTF-8 | listed as they are; EILSEQ when read. Values are bytes and exact |
- * | 52-bit stable ids | `st_ino` has 32 bits, distinct in a mount: see ShownInodes |
+ * | xattr names that are not UTF-8 | listed unchanged; EILSEQ when read. Values are bytes and exact |
+ * | 52-bit stable ids | `st_ino` has 32 bits, unique in a mount: see ShownInodes |
  * | nanoseconds | cut to milliseconds |
  * | times before 1970 | 1970-01-01T00:00:00Z, and a line in the log |
  * | file handles | libfuse's node numbers: ESTALE once the inode leaves the cache, another file's after a remount |
@@ -18,7 +17,7 @@
  * | hard links | same `st_ino` and `st_nlink`, but each name has its own page cache |
  *
  * The operations run on the thread that mounted: the main thread, since fuse-native.c uses uv_default_loop().
- * A synchronous call of this thread into its own mount waits for itself.
+ * A synchronous call of this thread into its own mount would wait for itself.
  */
 import { execFile } from 'node:child_process';
 import { closeSync, readdirSync, readlinkSync } from 'node:fs';
@@ -37,7 +36,7 @@ import { type FuseNativeBinding, loadFuseNative } from './libfuse.ts';
 
 /** `allowOther` without root: /etc/fuse.conf must say user_allow_other. */
 export interface FuseNativeOptions extends KernelMountOptions {
-  /** Takes one line for each thing that a person should know. */
+  /** Receives one line for each event that a person should know about. */
   log(line: string): void;
 }
 
@@ -45,34 +44,33 @@ export interface FuseNativeMount {
   /** The mount point, absolute and without symbolic links. */
   readonly mountpoint: string;
   /**
-   * Unmounts, and resolves when `ended` does. Rejects with a CfsError where the mount is in use. With `lazy` it
-   * takes the mount out of the tree at once and resolves then; files that are open stay readable, and `ended`
-   * follows when the last is closed.
+   * Unmounts, and resolves when `ended` does. Rejects with a CfsError if the mount is in use. With `lazy` it detaches
+   * the mount at once and resolves then; open files stay readable, and `ended` follows when the last one is closed.
    */
   unmount(options?: { readonly lazy?: boolean }): Promise<void>;
-  /** Resolves when no request can come any more, whoever unmounted, and all is closed. Never rejects. */
+  /** Resolves when no more requests can arrive, however it was unmounted, and everything is closed. Never rejects. */
   readonly ended: Promise<void>;
 }
 
 const DEVICE = '/dev/fuse';
 const STDERR = 2;
-/** How often it is looked whether somebody unmounted. One readlink(2) each time. */
+/** The interval of checks for an unmount. One readlink(2) each time. */
 const WATCH_INTERVAL_MS = 200;
 /** The same while `unmount` waits. */
 const UNMOUNT_INTERVAL_MS = 5;
-/** "For ever", in seconds: an image does not change. */
+/** "Forever", in seconds: an image does not change. */
 const CACHE_SECONDS = 2 ** 31 - 1;
-/** `NAPI_ARGV_UTF8(…, 1024, …)` in fuse_native_mount cuts what is longer. */
+/** `NAPI_ARGV_UTF8(…, 1024, …)` in fuse_native_mount truncates longer strings. */
 const MAX_ARGUMENT_BYTES = 1023;
 
-/** What the native side points into. Never freed: libuv keeps the handles in it to the end of the process. */
+/** Memory that the native side points into. Never freed: libuv keeps the handles in it to the end of the process. */
 const keptForNative: object[] = [];
 /** Mounts that have not ended, by descriptor of /dev/fuse. */
 const living = new Map<number, Mount>();
 
 /**
- * Mounts `fs`, read-only, and resolves when the mount answers. Must be called on the main thread, which then
- * calls `fs` too. Not root: the directory must be empty, and fusermount in $PATH. Throws a CfsError of kind `mount`.
+ * Mounts `fs`, read-only, and resolves when the mount answers. Must be called on the main thread, which then also calls
+ * `fs`. Without root the directory must be empty, and fusermount in $PATH. Throws a CfsError of kind `mount`.
  */
 export async function mountFuseNative(fs: Filesystem, options: FuseNativeOptions): Promise<FuseNativeMount> {
   refuseWhatIsNotCarried(fs, options);
@@ -94,13 +92,13 @@ export async function mountFuseNative(fs: Filesystem, options: FuseNativeOptions
   return mount;
 }
 
-/** A log that fails must cost no answer and no unmount. */
+/** A failing log must not cost an answer or an unmount. */
 function neverThrowing(log: (line: string) => void): (line: string) => void {
   return (line) => {
     try {
       log(line);
     } catch {
-      // there is nobody left to tell
+      // there is no other place to report it
     }
   };
 }
@@ -125,7 +123,7 @@ function refuseWhatIsNotCarried(fs: Filesystem, options: FuseNativeOptions): voi
   }
 }
 
-/** The real path: umount2 is told not to follow links, and another may be put in the way later. */
+/** The real path: umount2 is called with UMOUNT_NOFOLLOW, and a symbolic link may be put in the way later. */
 async function resolveMountpoint(mountpoint: string): Promise<string> {
   let real: string;
   try {
@@ -152,7 +150,7 @@ function libfuseOptions(options: FuseNativeOptions): string {
   if (!options.exec) list.push('noexec');
   if (options.noatime) list.push('noatime');
   if (options.allowOther) list.push('allow_other');
-  // mount(2) does not ask for an empty directory, but libfuse 2 does; fusermount3 does not know the option.
+  // mount(2) does not require an empty directory, but libfuse 2 does; fusermount3 does not know the option.
   if (process.geteuid?.() === 0) list.push('nonempty');
   const text = `-o${list.join(',')}`;
   checkArgument(text, `the source ${options.source}`);
@@ -188,7 +186,7 @@ function startNative(
     native.fuse_native_mount(mountpoint, optionString, thread, {}, allocate, handlers, implemented);
   } catch (cause) {
     abandon(native, mountpoint, thread, before);
-    throw new CfsError('mount', `Cannot mount on ${mountpoint}: libfuse failed; it says why on stderr.`, { cause });
+    throw new CfsError('mount', `Cannot mount on ${mountpoint}: libfuse failed; its reason is on stderr.`, { cause });
   } finally {
     setInherit(STDERR, false);
   }
@@ -197,12 +195,12 @@ function startNative(
     umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
     throw new CfsError('mount', `Cannot mount on ${mountpoint}: the descriptor of ${DEVICE} was not found in /proc.`);
   }
-  // libfuse opens it without O_CLOEXEC: a child that inherits it would keep a dead mount from failing.
+  // libfuse opens it without O_CLOEXEC: a child that inherits it would prevent the end of a dead mount.
   setInherit(device, false);
   return { thread, device };
 }
 
-/** After a failure: fuse_native_mount may have mounted, and hold the event loop. */
+/** After a failure: fuse_native_mount may have mounted, and may keep the event loop alive. */
 function abandon(native: FuseNativeBinding, mountpoint: string, thread: Buffer, before: ReadonlySet<number>): void {
   for (const descriptor of newDescriptors(before)) {
     umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
@@ -228,10 +226,10 @@ function isFuseDevice(descriptor: number): boolean {
 }
 
 /**
- * A mount from mount(2) to the end of libfuse's session. fuse-native does not tell when that is, whoever
- * unmounts. But libfuse closes its descriptor then, after the last request (fuse_unmount in start_fuse_thread),
- * and that is what is looked for: node cannot poll(2) a descriptor that is not its own. /proc/self/mountinfo would
- * tell too early, since a mount that was detached lazily still serves its open files.
+ * A mount from mount(2) to the end of libfuse's session. fuse-native does not report that end. But libfuse closes its
+ * descriptor then, after the last request (fuse_unmount in start_fuse_thread), and this is detected here: node cannot
+ * poll(2) a descriptor that is not its own. /proc/self/mountinfo would report it too early, since a lazily detached
+ * mount still serves its open files.
  */
 class Mount implements FuseNativeMount {
   readonly mountpoint: string;
@@ -286,24 +284,26 @@ class Mount implements FuseNativeMount {
     if (mountAt(this.mountpoint)?.mountId === this.#mountId) await this.#detach(lazy);
     else if (listMounts().some(({ mountId }) => mountId === this.#mountId)) {
       throw this.#cannotUnmount('something else is mounted over it, or it was moved; unmount that first');
-    } // else somebody detached it before
+    } // otherwise it was detached before
     if (lazy) return;
     this.#watchEvery(UNMOUNT_INTERVAL_MS);
     await this.ended;
   }
 
-  /** Takes the mount out of the tree. */
+  /** Detaches the mount. */
   async #detach(lazy: boolean): Promise<void> {
     const result: Errno | 0 = umount2(this.mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0));
     if (result === 0 || result === EINVAL) return; // EINVAL: no longer a mount point
     if (result === EPERM) return this.#detachAsUser(lazy);
     if (result === EBUSY) {
-      throw this.#cannotUnmount('it is in use; close what is open there (fuser -vm shows who), or unmount lazily');
+      throw this.#cannotUnmount(
+        'it is in use; end the processes that use it (fuser -vm lists them), or unmount lazily',
+      );
     }
     throw this.#cannotUnmount(errnoName(result));
   }
 
-  /** As a user who is not root: fuse 3's helper, or fuse 2's. */
+  /** Without root: fuse 3's helper, or fuse 2's. */
   async #detachAsUser(lazy: boolean): Promise<void> {
     const args = [lazy ? '-uz' : '-u', '--', this.mountpoint];
     const run = promisify(execFile);
@@ -345,7 +345,7 @@ class Mount implements FuseNativeMount {
     try {
       await statfs(this.mountpoint);
     } catch (error) {
-      // Nobody can have mounted something that lives here instead: that would have answered.
+      // No other mount can be in its place: that would have answered.
       if ((error as NodeJS.ErrnoException).code === 'ENOTCONN') await this.#detach(true).catch(() => {});
     }
   }

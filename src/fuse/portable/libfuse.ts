@@ -1,11 +1,11 @@
 /**
  * The native half of the npm package `fuse-native` 2.2.6, and the libfuse 2 that it runs on.
  *
- * Only the binding is used, not the package's index.js. That layer answers ETIMEDOUT after 15 s (hashing a
- * large object at its first open takes longer), cuts xattr values to the caller's buffer without a word,
- * adds 128 bytes to every listxattr size, sends the clock's time for a missing one and runs `fusermount -uz`
- * through a shell. What is declared here is what fuse-native.c 2.2.6 exports and the exact arguments that it
- * reads: a signal function with one argument missing throws and leaves the request unanswered for ever.
+ * Only the binding is used, not the package's index.js. That layer answers ETIMEDOUT after 15 s (hashing a large object
+ * at its first open takes longer), silently truncates xattr values to the caller's buffer, adds 128 bytes to every
+ * listxattr size, sends the clock's time for a missing one and runs `fusermount -uz` through a shell. The declarations
+ * here are the exports of fuse-native.c 2.2.6 and the exact arguments that it reads: a signal function with one
+ * argument missing throws and leaves the request unanswered forever.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -15,13 +15,16 @@ import { CfsError, reasonOf } from '../../base/error.ts';
 import { koffi } from '../../system/libc.ts';
 import { aliasDynamicSymbol } from './elf-symbols.ts';
 
-/** A request under way (`fuse_thread_locals_t`). It belongs to the libfuse thread that waits for its answer. */
+/** A request in progress (`fuse_thread_locals_t`). It belongs to the libfuse thread that waits for its answer. */
 export type NativeRequest = Buffer;
 
 /** Called on the main thread with the request, its opcode, and the operation's arguments (see the FUSE_METHODs). */
 export type NativeHandler = (request: NativeRequest, opcode: number, ...args: never[]) => void;
 
-/** Answers a request, once: its thread goes on with the next. `result` is what the libfuse operation returns. */
+/**
+ * Answers a request, once: its thread then continues with the next. `result` is the return value of the libfuse
+ * operation.
+ */
 type Signal<Args extends unknown[]> = (request: NativeRequest, result: number, ...args: Args) => void;
 
 /** Operations whose answer is only a number. */
@@ -77,17 +80,17 @@ type Signals = { readonly [Name in PlainOperation as `fuse_native_signal_${Name}
   readonly fuse_native_signal_listxattr: Signal<[memory: ArrayBufferLike]>;
 };
 
-/** What prebuilds/linux-x64/node.napi.node exports, as far as it is used. */
+/** The exports of prebuilds/linux-x64/node.napi.node, as far as they are used. */
 export type FuseNativeBinding = Signals & { readonly [Name in Operation as `op_${Name}`]: number } & {
   readonly sizeof_fuse_thread_t: number;
   /**
-   * Mounts, and starts the libfuse threads. Throws "fuse failed" where either does not work, and then the
-   * reason is a line of libfuse's on stderr. `mountpoint` and `options` are cut at 1023 bytes.
+   * Mounts, and starts the libfuse threads. Throws "fuse failed" if either does not work; the reason is then a line of
+   * libfuse's on stderr. `mountpoint` and `options` are truncated at 1023 bytes.
    * @param thread `sizeof_fuse_thread_t` zeroed bytes that must never move or be collected
    * @param receiver `this` of the handlers
-   * @param allocate gives zeroed bytes, likewise for ever
+   * @param allocate returns zeroed bytes, which likewise must stay forever
    * @param handlers by opcode
-   * @param implemented by opcode: 1 where libfuse is to call the handler, else it answers ENOSYS itself
+   * @param implemented by opcode: 1 if libfuse is to call the handler, else it answers ENOSYS itself
    */
   fuse_native_mount(
     mountpoint: string,
@@ -98,7 +101,7 @@ export type FuseNativeBinding = Signals & { readonly [Name in Operation as `op_$
     handlers: readonly NativeHandler[],
     implemented: Uint32Array,
   ): void;
-  /** Unmounts nothing: lets the event loop end without this mount. */
+  /** Does not unmount: lets the event loop end without this mount. */
   fuse_native_unmount(mountpoint: string, thread: Buffer): void;
 };
 
@@ -118,8 +121,8 @@ let loaded: FuseNativeBinding | undefined;
  * system's: both are 2.9.9, the last release of that series, and it is the same bytes on every machine. It looks for
  * fusermount in /usr/local/bin and then in $PATH. Where the package carries none, the system's is used.
  *
- * `log` takes a line where it could only be loaded as it is; see `loadSingleThreaded`.
- * Throws a CfsError of kind `mount` where neither can be loaded.
+ * `log` receives a line if it could only be loaded unchanged; see `loadSingleThreaded`. Throws a CfsError of kind
+ * `mount` if neither can be loaded.
  */
 export function loadFuseNative(log: (line: string) => void): FuseNativeBinding {
   if (loaded !== undefined) return loaded;
@@ -131,7 +134,7 @@ export function loadFuseNative(log: (line: string) => void): FuseNativeBinding {
     if (libfuse === undefined) warnOfThreads(log, "the system's libfuse 2 is used");
     const nodeGypBuild = createRequire(manifest)('node-gyp-build') as (directory: string) => FuseNativeBinding;
     loaded = nodeGypBuild(directory);
-    libfuse?.unload(); // koffi's hold on it; the binding has its own now
+    libfuse?.unload(); // release koffi's reference; the binding has its own now
   } catch (cause) {
     throw new CfsError('mount', `Cannot load the fuse-native driver: ${reasonOf(cause)}`, {
       hint: 'Install libfuse 2 (Debian: libfuse2), or use the kernel driver.',
@@ -149,13 +152,13 @@ function loadLibfuse(file: string, log: (line: string) => void): Library {
   try {
     return loadSingleThreaded(file);
   } catch (error) {
-    warnOfThreads(log, `${file} is used as it is (${reasonOf(error)})`);
+    warnOfThreads(log, `${file} is used unchanged (${reasonOf(error)})`);
     return koffi().load(file);
   }
 }
 
 /**
- * Loads libfuse with `fuse_loop_mt`, which fuse-native.c calls, standing for `fuse_loop`: one thread instead of many.
+ * Loads libfuse with `fuse_loop_mt`, which fuse-native.c calls, as an alias of `fuse_loop`: one thread instead of many.
  *
  * The many gain nothing, since all of them wait for the one thread that runs JavaScript. And they leak: libfuse
  * ends a thread when more than ten are idle and starts another when none is (lib/fuse_loop_mt.c), and

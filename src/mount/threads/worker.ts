@@ -25,7 +25,7 @@ import type { ServedImage } from '../served-image.ts';
 import { WorkTable } from './requests-in-progress.ts';
 import { ServingTurn } from './serving-turn.ts';
 
-/** What every thread is told when the mount is there. */
+/** The data for every thread once the mount exists. */
 export interface MountMessage extends ServedImage {
   readonly tables: SharedTables;
   readonly openFileState: SharedArrayBuffer;
@@ -37,7 +37,7 @@ export interface MountMessage extends ServedImage {
   readonly turn: SharedArrayBuffer;
   /** The file of OpenFileJournal, -1 for none. */
   readonly journal: number;
-  /** How many processes served the mount before this one. */
+  /** The number of processes that served the mount before this one. */
   readonly epoch: number;
   /** Memory of mount-end.ts. */
   readonly end: SharedArrayBuffer | undefined;
@@ -47,19 +47,22 @@ export interface MountMessage extends ServedImage {
   readonly natives: NativeModules;
 }
 
-/** What a thread that serves is told. */
+/** The startup message of a serving thread. */
 export interface ServeMessage extends MountMessage {
-  /** The connection, or a clone of it with a queue of its own. */
+  /** The connection, or a clone of it with a separate queue. */
   readonly fd: number;
-  /** Whether the worker is to close `fd` at the end. */
+  /** Whether the worker closes `fd` at the end. */
   readonly ownsFd: boolean;
-  /** Whether the worker is to read the journal first: the first of a server that takes over. */
+  /** Whether the worker reads the journal first: the first one of a server that takes over. */
   readonly restores: boolean;
   /** Its number among the threads of the mount, from 0. */
   readonly thread: number;
 }
 
-/** `ended`: the mount has; `working`: something may take long, and the main thread is to look; `openings`: so many files were opened for the first time that fetching others ahead may pay. */
+/**
+ * `ended`: the mount has; `working`: something may take long, and the main thread is to watch; `openings`: so many
+ * files were opened for the first time that read-ahead may pay off.
+ */
 export type WorkerReport =
   | { readonly type: 'serving' }
   | { readonly type: 'ended' }
@@ -80,8 +83,9 @@ parentPort?.once('message', (message: ServeMessage) => {
 });
 
 /**
- * Nothing of the program is read from its files once the mount answers: they may be moved, or replaced by another version.
- * @returns false where a later thread cannot load what it needs, which the portable BLAKE3 reads from files each time
+ * Nothing of the program is read from its files once the mount answers: they may be moved, or replaced by another
+ * version.
+ * @returns false if a later thread cannot load what it needs, which the portable BLAKE3 reads from files each time
  */
 function loadAll({ natives, thread }: ServeMessage, log: (line: string) => void): boolean {
   useNativeModules(natives);
@@ -92,7 +96,7 @@ function loadAll({ natives, thread }: ServeMessage, log: (line: string) => void)
   } catch (error) {
     if (thread === 0) throw error;
     log(
-      `cannot start another thread: ${reasonOf(error)}. The mount goes on with those that it has: requests may wait. Where the program's files were moved, put them back, or upgrade the mount to another version.`,
+      `cannot start another thread: ${reasonOf(error)}. The mount continues with the threads that it has: requests may wait. If the program's files were moved, put them back, or upgrade the mount to another version.`,
     );
     return false;
   }
@@ -164,7 +168,7 @@ function serve(message: ServeMessage): void {
 
 /**
  * @param serveOne Dispatcher.serve, or what wraps it
- * @param end is told that the answer is there; false where somebody else has answered
+ * @param end is told that the answer is there; false if somebody else has answered
  */
 function serveQueue(
   queue: RequestQueue,

@@ -1,8 +1,8 @@
 /**
- * A directory as a source. Every step goes from an open directory to a name in it, and never through a
- * symbolic link: nobody who moves or replaces things meanwhile leads it out of the tree, and no path is too
- * long. What there is no call for relative to a directory goes through /proc/self/fd/N/NAME; the rest does
- * not, because that costs as much again as the call (measured: lstat 7 us, statx 2 us).
+ * A directory as a source. Every step goes from an open directory to a name in it, and never through a symbolic link:
+ * moving or replacing files during packing cannot lead it out of the tree, and no path is too long. Operations without
+ * a call relative to a directory go through /proc/self/fd/N/NAME; the others do not, because that costs as much again
+ * as the call (measured: lstat 7 us, statx 2 us).
  */
 import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { compareBytes, concatBytes, printable } from '../../base/bytes.ts';
@@ -31,14 +31,17 @@ export interface DirectoryOptions {
   readonly oneFileSystem: boolean;
   /** Directories kept open on the way down; ancestors beyond are reopened through "..". Default: MAX_OPEN. */
   readonly openDirectories?: number;
-  /** Left out wherever they are met: the store that is being written, the image that is being replaced, and its signature. */
+  /**
+   * Left out wherever they are found: the repository that is being written, the image that is being replaced, and its
+   * signature.
+   */
   readonly exclude?: { readonly store: string; readonly image: string; readonly signature?: string };
-  /** Told of what was left out. */
+  /** Receives a line for each omission. */
   readonly warn: (line: string) => void;
 }
 
 const MAX_OPEN = 128;
-/** Where no more files can be opened: a second. */
+/** How long to retry if no more files can be opened: a second. */
 const TRIES = 50;
 const RETRY_MS = 20;
 const never: Int32Array = new Int32Array(new SharedArrayBuffer(4));
@@ -68,13 +71,13 @@ function sourceError(action: string, path: Uint8Array, error: unknown): CfsError
 
 const changed = (path: Uint8Array): CfsError =>
   new CfsError('source', `Cannot pack ${printable(path)}: it changed while it was packed`, {
-    hint: 'Pack a snapshot, or stop what writes to it.',
+    hint: 'Pack a snapshot, or stop the program that writes to it.',
   });
 
-/** Which inode a stat is of. */
+/** The inode of a stat. */
 const identity = (stat: FileStat): string => `${stat.device}-${stat.inodeHigh}-${stat.inodeLow}`;
 
-/** The path of `name` in an open directory, for calls that know no directories. */
+/** The path of `name` in an open directory, for calls without a directory argument. */
 const through = (fd: number, name: Uint8Array): Buffer => Buffer.concat([Buffer.from(`/proc/self/fd/${fd}/`), name]);
 
 function statOf(result: FileStat | Errno, path: Uint8Array): FileStat {
@@ -122,7 +125,7 @@ class DirectorySource implements SyncSource {
     this.#image = identityAt(options.exclude?.image);
     this.#signature = identityAt(options.exclude?.signature);
     if (identity(stat) === this.#store) {
-      throw new CfsError('source', `Cannot pack ${printable(path)}: it is the store that the objects go to`);
+      throw new CfsError('source', `Cannot pack ${printable(path)}: it is the repository that the objects go to`);
     }
     this.root = this.#metadata(stat, fd, DOT, path);
     this.#stack.push({ fd, stat, path, entry: 0, names: namesOf(fd, path), next: 0 });
@@ -180,8 +183,9 @@ class DirectorySource implements SyncSource {
   }
 
   /**
-   * Does `work`, which opens a directory and leaves everything as it was where it fails. Where no more files can be opened, others
-   * of this process or of the machine have them: ancestors are closed, and then the threads have time to finish files of theirs.
+   * Runs `work`, which opens a directory and changes nothing if it fails. If no more files can be opened, other parts
+   * of this process or of the machine have them open: ancestors are closed, and then the threads get time to finish
+   * their files.
    */
   #patiently(work: () => void): void {
     for (let tries = 0; ; tries++) {
@@ -198,7 +202,7 @@ class DirectorySource implements SyncSource {
     }
   }
 
-  /** @param kept directories at the end that stay open */
+  /** @param kept the number of directories at the end that stay open */
   #closeAbove(kept: number): void {
     for (const directory of this.#stack.slice(0, -kept)) {
       if (directory.fd >= 0) closeSync(directory.fd);
@@ -206,7 +210,7 @@ class DirectorySource implements SyncSource {
     }
   }
 
-  /** What the file is that must not be packed, if it is one. */
+  /** The reason why the file must not be packed, if there is one. */
   #excluded(stat: FileStat, type: number): 'store' | 'image' | "image's signature" | undefined {
     if (type === S_IFDIR) return identity(stat) === this.#store ? 'store' : undefined;
     if (type !== S_IFREG || (this.#image ?? this.#signature) === undefined) return undefined;
@@ -220,7 +224,7 @@ class DirectorySource implements SyncSource {
     if (isErrno(fd)) throw sourceError('read', path, systemError(fd, 'open', ''));
     try {
       const opened = statOf(statFd(fd), path);
-      // what statAt saw under a mount point is the mounted root too: the two differ only where somebody replaced it
+      // under a mount point statAt sees the mounted root too: the two differ only if it was replaced
       if (!isSameInode(opened, stat)) throw changed(path);
       this.#fileSystems.meet(opened.device, fd);
       this.#stack.push({ fd, stat: opened, path, entry, names: namesOf(fd, path), next: 0 });
@@ -235,7 +239,7 @@ class DirectorySource implements SyncSource {
     }
   }
 
-  /** Ends a directory: what came or went in it meanwhile changed its ctime. */
+  /** Finishes a directory: entries that were added or removed during the walk changed its ctime. */
   #leave(directory: OpenDirectory): void {
     const now = statOf(statFd(directory.fd), directory.path);
     const { ctime, ctimeNsec, mtime, mtimeNsec } = directory.stat;
@@ -281,7 +285,7 @@ function identityAt(path: string | undefined): string | undefined {
   try {
     fd = openSync(path, O_PATH);
   } catch {
-    return undefined; // what is not there is not in the source either
+    return undefined; // a file that has been deleted is not in the source either
   }
   try {
     const stat = statFd(fd);
@@ -307,7 +311,7 @@ function namesOf(fd: number, path: Uint8Array): Uint8Array[] {
   }
 }
 
-/** That it still is the file of `stat` is checked by whoever has read it. */
+/** The reader of the file checks that it still is the file of `stat`. */
 function openContent(directory: number, name: Uint8Array, stat: FileStat, path: Uint8Array): OpenContent {
   const fd = openAt(directory, name, FILE_FLAGS);
   if (isErrno(fd)) throw sourceError('read', path, systemError(fd, 'open', ''));
@@ -325,7 +329,9 @@ function targetOf(at: Buffer, path: Uint8Array): Uint8Array {
 const isKept = (name: Uint8Array): boolean =>
   /^(?:user|trusted|security)\.|^system\.posix_acl_(?:access|default)$/.test(Buffer.from(name).toString('latin1'));
 
-/** The attributes of the namespaces that an image keeps; others (system.nfs4_acl, btrfs.*) belong to their file system. */
+/**
+ * The attributes of the namespaces that an image keeps; others (system.nfs4_acl, btrfs.*) belong to their file system.
+ */
 function xattrsAt(at: Buffer, path: Uint8Array): Xattr[] {
   const fail = (errno: Errno): CfsError =>
     errno === E2BIG
@@ -343,7 +349,7 @@ function xattrsAt(at: Buffer, path: Uint8Array): Xattr[] {
   return names.filter(isKept).flatMap((name): Xattr[] => {
     const value = getXattr(at, name);
     if (!isErrno(value)) return [[name, value]];
-    if (value === ENODATA) return []; // listed, but not for this process to see, or gone: ctime tells
+    if (value === ENODATA) return []; // listed, but not visible to this process, or gone: ctime shows that
     throw fail(value);
   });
 }

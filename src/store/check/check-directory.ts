@@ -1,4 +1,4 @@
-/** Checking one of the 256 directories of objects: each file's shape, and its content against its name. */
+/** Checks one of the 256 directories of objects: each file's shape, and its content against its name. */
 import { constants } from 'node:fs';
 import { equalBytes, toHex } from '../../base/bytes.ts';
 import type { HashAlgorithm } from '../../base/digest.ts';
@@ -15,9 +15,9 @@ import type { LocalRepository } from '../local-repository.ts';
 import { isRegular, type StoreDirectory } from '../store-directory.ts';
 
 /**
- * What is wrong with an object.
- * - corrupt: its content is another one
- * - shape: it is no regular file
+ * The problem of an object.
+ * - corrupt: its content does not match its name
+ * - shape: it is not a regular file
  * - unreadable: it could not be checked
  * - missing: a registered image or a mount names it
  * - quarantined: an earlier check moved it away, and there is no good copy yet
@@ -33,9 +33,9 @@ export interface Damage {
 }
 
 /**
- * What is odd, but damages no object.
- * - strange: it is nothing of a repository, or no directory where one should be
- * - mode: an object's file may be written to
+ * An oddity that damages no object.
+ * - strange: it does not belong to a repository, or is not a directory as it should be
+ * - mode: an object's file is writable
  * - missing: a directory that writers need
  */
 export interface Oddity {
@@ -48,25 +48,25 @@ export interface Oddity {
 
 const OPEN_OBJECT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
-/** Who is told what a check finds. */
+/** Receives the findings of a check. */
 export interface CheckReport {
   damage(damage: Damage): void;
   oddity(oddity: Oddity): void;
-  /** Before each piece of content is hashed, with its bytes; may throw to stop. */
+  /** Called before each piece of content is hashed, with its bytes; may throw to stop. */
   bytes(length: number): void;
-  /** An object was checked. */
+  /** Called after each object. */
   object(): void;
 }
 
 /**
- * Checks all that lies in `objects/<prefix>`. What is deleted meanwhile is passed over.
- * @returns the names of the objects that are there, good or not, sorted
- * @throws CfsError (store) where the directory cannot be read
+ * Checks all files in `objects/<prefix>`. Files that are deleted during the check are skipped.
+ * @returns the names of the existing objects, good or not, sorted
+ * @throws CfsError (store) if the directory cannot be read
  */
 export function checkPrefix(repository: LocalRepository, prefix: number, report: CheckReport): string[] {
   const place = `objects/${prefixName(prefix)}`;
   try {
-    // where it is missing, fsck.ts sees that
+    // if it is missing, fsck.ts reports that
     return repository.within(place, (directory) => checkIn(directory, repository.hash, prefix, report)) ?? [];
   } catch (error) {
     const errno = errnoOf(error);
@@ -76,7 +76,7 @@ export function checkPrefix(repository: LocalRepository, prefix: number, report:
         cause: error,
       });
     }
-    // the objects that should be there are missing, and all others can be checked
+    // its objects count as missing, and all others can be checked
     report.oddity({ kind: 'strange', path: place, problem: reasonOf(error) });
     return [];
   }
@@ -87,13 +87,13 @@ function checkIn(directory: StoreDirectory, hash: HashAlgorithm, prefix: number,
   for (const name of directory.names().sort()) {
     if (!OBJECT_NAME.test(name)) {
       const path = `objects/${prefixName(prefix)}/${name}`;
-      report.oddity({ kind: 'strange', path, problem: 'its name is no digest' });
+      report.oddity({ kind: 'strange', path, problem: 'its name is not a digest' });
     } else if (checkObject(directory.fd, hash, prefixName(prefix), name, report)) there.push(name);
   }
   return there;
 }
 
-/** @returns whether it is there */
+/** @returns whether it exists */
 function checkObject(
   directory: number,
   hash: HashAlgorithm,
@@ -147,7 +147,7 @@ function examine(
   }
 }
 
-/** What is wrong with one object now; undefined where it is good. Shape, content; a missing one is `missing`. */
+/** The current problem of one object; undefined if it is good. Shape, content; a missing one is `missing`. */
 export function checkOne(repository: LocalRepository, object: string): Found | undefined {
   const missing: Found = { kind: 'missing', problem: 'it is missing' };
   let found: { readonly result: Found | 'gone' | undefined } | undefined;

@@ -1,4 +1,4 @@
-/** Checking all of a repository, and repairing what can be repaired. */
+/** Checks a whole repository, and repairs what can be repaired. */
 import { fromHex, toHex } from '../../base/bytes.ts';
 import { DIGEST_SIZE } from '../../base/digest.ts';
 import { ELOOP, ENOENT, ENOTDIR, errnoOf } from '../../base/errno.ts';
@@ -19,13 +19,13 @@ import { mendMode, type Repaired, repairAll } from './repair.ts';
 export type { CheckProgress } from './check-pool.ts';
 
 export interface FsckOptions {
-  /** Where good copies may be, in the order in which they are asked. */
+  /** Repositories that may have good copies, in search order. */
   readonly sources: readonly LocalRepository[];
   readonly threads: number;
-  /** Only look. */
+  /** Only check, change nothing. */
   readonly dryRun: boolean;
   readonly signal?: AbortSignal;
-  /** Told, as a line for people, when another program keeps the repository locked for long. */
+  /** Receives a line for people if another program keeps the repository locked for long. */
   readonly onWait?: (line: string) => void;
   readonly onProgress?: (progress: CheckProgress) => void;
 }
@@ -37,19 +37,19 @@ export interface FsckResult {
   readonly damaged: readonly Repaired[];
   /** Registered images. Those that had all their objects when they were registered must have them now. */
   readonly roots: number;
-  /** Roots that are malformed: nothing can be deleted as long as they are there. */
+  /** Malformed roots: nothing can be deleted as long as they exist. */
   readonly badRoots: readonly { readonly image: string; readonly problem: string }[];
   readonly oddities: readonly Oddity[];
-  /** Files in tmp/: of writers at work, or of killed ones. */
+  /** Files in tmp/: of active writers, or of killed ones. */
   readonly temporaries: number;
   /** Damaged files that were moved away, now and earlier. */
   readonly quarantined: number;
 }
 
 /**
- * Checks every object's shape, place and content, and that registered images have theirs; moves bad ones to quarantine, and fetches good ones. Takes no lock but
- * to repair: what is deleted meanwhile is passed over.
- * @throws CfsError (store) where the repository cannot be read
+ * Checks every object's shape, place and content, and that registered images have theirs; moves bad ones to quarantine,
+ * and fetches good ones. Takes a lock only for repairs: files that are deleted during the check are skipped.
+ * @throws CfsError (store) if the repository cannot be read
  */
 export async function checkRepository(repository: LocalRepository, options: FsckOptions): Promise<FsckResult> {
   try {
@@ -85,7 +85,8 @@ async function check(repository: LocalRepository, options: FsckOptions): Promise
 }
 
 /**
- * Leaves out objects that are missing because nobody needs them any more: their images were unregistered, and gc ran, while this looked.
+ * Leaves out objects that are missing because they are no longer needed: their images were unregistered, and gc ran,
+ * during the check.
  * @param roots the images whose objects were looked for
  */
 function withoutGivenUp(
@@ -121,7 +122,7 @@ function neededOf(damage: readonly Damage[], lists: readonly KeptDigests[]): Rea
   return needed;
 }
 
-/** What may lie in a repository's directory, and whether it is a directory. */
+/** The allowed names in a repository's directory, and whether each is a directory. */
 const KNOWN: ReadonlyMap<string, boolean> = new Map([
   ['meta.json', false],
   ['lock', false],
@@ -136,7 +137,7 @@ const KNOWN: ReadonlyMap<string, boolean> = new Map([
 ]);
 const LEFT_BY_INIT = /^meta\.json\.[0-9a-f]{12}\.tmp$/;
 
-/** What is odd in the repository's directory, in objects/ and in quarantine/. */
+/** The oddities in the repository's directory, in objects/ and in quarantine/. */
 function lookAround(repository: LocalRepository): Oddity[] {
   const strange = (path: string, problem = 'it is nothing of a repository'): Oddity => ({
     kind: 'strange',
@@ -165,15 +166,15 @@ function lookAround(repository: LocalRepository): Oddity[] {
   }
 }
 
-/** What is wrong with the kind of a file in the repository's directory. */
+/** The problem with the type of a file in the repository's directory. */
 function oddKind(root: StoreDirectory, name: string): [name: string, problem: string][] | undefined {
   const isDirectory = KNOWN.get(name);
   const stat = isDirectory === undefined ? undefined : root.stat(name);
   if (stat === undefined || (isDirectory ? isDirectoryStat(stat) : isRegular(stat))) return undefined;
-  return [[name, linkText(root.fd, name) ?? `it is no ${isDirectory ? 'directory' : 'regular file'}`]];
+  return [[name, linkText(root.fd, name) ?? `it is not a ${isDirectory ? 'directory' : 'regular file'}`]];
 }
 
-/** None where something else has the directory's place: `lookAround` tells of it. */
+/** Nothing if another kind of file has the directory's place: `lookAround` reports it. */
 function orNothing<T>(read: () => T, nothing: T): T {
   try {
     return read();
@@ -193,7 +194,7 @@ function namesIn(repository: LocalRepository, name: string): readonly string[] {
 const quarantineOf = (repository: LocalRepository): ReturnType<typeof listQuarantine> =>
   orNothing(() => listQuarantine(repository), { objects: new Set(), names: [], strange: [] });
 
-/** All roots; and what is wrong with them, or where there is no list of them. */
+/** All roots and their problems; also if the list itself cannot be read. */
 function rootsOf(repository: LocalRepository): {
   readonly roots: readonly Root[];
   readonly bad: FsckResult['badRoots'];
@@ -205,7 +206,7 @@ function rootsOf(repository: LocalRepository): {
       problem === undefined || isDenied ? [] : [{ image, problem }],
     );
     const denied = roots.filter(({ isDenied = false }) => isDenied).length;
-    const problem = `${denied} lists may be read by those alone that may write here: their objects were not looked for`;
+    const problem = `${denied} lists are readable only with write permission on the repository: their objects were not checked`;
     return { roots, bad, odd: denied === 0 ? [] : [{ kind: 'strange', path: 'roots', problem }] };
   } catch (error) {
     const errno = error instanceof CfsError ? errnoOf(error.cause) : undefined;
@@ -214,7 +215,7 @@ function rootsOf(repository: LocalRepository): {
   }
 }
 
-/** Objects whose bad files were moved away earlier, and that have not come again: nobody may forget them. */
+/** Objects whose bad files were moved away earlier, and that have not been replaced: they must not be forgotten. */
 function stillInQuarantine(repository: LocalRepository, damage: readonly Damage[]): Damage[] {
   const known = new Set(damage.map(({ object }) => object));
   const problem = 'it is in quarantine, and there is no good copy yet';
@@ -223,7 +224,7 @@ function stillInQuarantine(repository: LocalRepository, damage: readonly Damage[
     .map((object) => ({ object, kind: 'quarantined', problem }));
 }
 
-/** Why root is not to mend anything there. */
+/** Why root must not mend anything there. */
 function distrusted(repository: LocalRepository): string | undefined {
   const root = repository.enter();
   try {
@@ -233,7 +234,7 @@ function distrusted(repository: LocalRepository): string | undefined {
   }
 }
 
-/** Directories are made again, and files can be read only. */
+/** Creates missing directories again, and makes files read-only. */
 function mended(repository: LocalRepository, oddity: Oddity): Oddity {
   const { kind, path } = oddity;
   const hindrance = distrusted(repository);

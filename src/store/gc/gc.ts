@@ -1,4 +1,4 @@
-/** Deleting objects that nobody needs. */
+/** Garbage collection: deletes unused objects. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf } from '../../base/errno.ts';
 import { CfsError, reasonOf } from '../../base/error.ts';
@@ -13,23 +13,23 @@ import { type Keeper, type KeeperCounts, Keepers, type KeptDigests } from './liv
 import { removeStrayRecords } from './roots.ts';
 
 export interface GcOptions extends LockWait {
-  /** What to keep beside registered images and what is mounted. */
+  /** What to keep in addition to registered images and mounts. */
   readonly keep: readonly KeptDigests[];
-  /** Objects that came later than so long ago are kept. In milliseconds. */
+  /** Objects that are younger than this are kept. In milliseconds. */
   readonly minAgeMs: number;
-  /** Delete nothing, and say what would be. */
+  /** Delete nothing, only report what would be deleted. */
   readonly dryRun: boolean;
-  /** Go on where nothing keeps anything. */
+  /** Proceed even if nothing keeps any object. */
   readonly keepNone: boolean;
-  /** Delete what lies in quarantine/, too. */
+  /** Delete the files in quarantine/, too. */
   readonly emptyQuarantine: boolean;
-  /** Told how many of the 256 directories are done. */
+  /** Receives the number of finished directories, of the 256. */
   readonly onProgress?: (directories: number) => void;
-  /** Told of each object that is deleted, or would be: its digest and size. */
+  /** Receives each object that is deleted, or would be: its digest and size. */
   readonly onFreed?: ((object: string, bytes: number) => void) | undefined;
 }
 
-/** Files and their sizes; `diskBytes` as the file system has them allocated. */
+/** Files and their sizes; `diskBytes` as allocated by the file system. */
 export interface Amount {
   readonly objects: number;
   readonly bytes: number;
@@ -38,10 +38,10 @@ export interface Amount {
 
 export interface GcResult extends KeeperCounts {
   readonly freed: Amount;
-  /** Of these `young`: only because they have come a short while ago. */
+  /** Of these, `young` are kept only because they are new. */
   readonly kept: Amount;
   readonly young: Amount;
-  /** What keeps objects. */
+  /** The images that keep objects. */
   readonly keepers: readonly Keeper[];
   /** Files of dead writers in tmp/. */
   readonly leftovers: number;
@@ -49,22 +49,22 @@ export interface GcResult extends KeeperCounts {
   readonly quarantined: number;
 }
 
-/** How long others are kept out at once: a mount that is made meanwhile waits for no longer than that and one directory. */
+/** How long others are locked out at a time: a concurrent mount waits for at most this and one directory. */
 const SLICE_MS = 200;
-/** Longer than the pause between two attempts of who waits for the lock. */
+/** Longer than the pause between two attempts of a process that waits for the lock. */
 const PAUSE_MS = 75;
 
 /**
- * Deletes all objects but those that somebody needs, and what dead writers left. Killed at any point it leaves nothing that
- * the next run does not find.
- * @throws CfsError: `usage` where nothing keeps anything, `store` where it is not clear what is needed, or a file cannot be
- *   deleted; what was deleted before was not needed
+ * Deletes all unused objects, and the leftovers of dead writers. Killed at any point it leaves nothing that the next
+ * run does not find.
+ * @throws CfsError: `usage` if nothing keeps any object, `store` if it is unclear which objects are needed, or a file
+ *   cannot be deleted; everything deleted before was unused
  */
 export async function collectGarbage(repository: LocalRepository, options: GcOptions): Promise<GcResult> {
   const { dryRun } = options;
   const keepers = new Keepers(repository, options.keep, options.minAgeMs, dryRun);
   let lock = await lockForDeleting(repository, options);
-  // not the time of day: that can be set meanwhile
+  // not the wall clock, which may be set during the run
   let since = performance.now();
   const sweep = new Sweep(repository, keepers, options);
   try {
@@ -72,7 +72,7 @@ export async function collectGarbage(repository: LocalRepository, options: GcOpt
     if (keepers.isEmpty && !options.keepNone) {
       throw new CfsError(
         'usage',
-        `Nothing keeps any object of ${repository.path}: no image is registered or mounted, and none is to be kept`,
+        `No object of ${repository.path} would be kept: no image is registered or mounted, and none is named to be kept`,
         { hint: '`keepNone` deletes all objects.' },
       );
     }
@@ -128,7 +128,7 @@ class Sweep {
     this.#options = options;
   }
 
-  /** Deletes what nobody needs in one directory. Anything that is no object is left to fsck. */
+  /** Deletes the unused objects in one directory. Other files are left to fsck. */
   run(prefix: number): void {
     this.#repository.within(`objects/${prefixName(prefix)}`, (directory) => {
       const names = objectNames(directory);
@@ -161,7 +161,7 @@ const objectNames = (directory: StoreDirectory): string[] =>
     .sort();
 
 /**
- * Which of the objects are needed, 1 for each that is.
+ * Determines which objects are needed: 1 for each that is.
  * @param names of objects in the directory of `prefix`, sorted
  * @param needed digests of this prefix, several lists that ascend
  */

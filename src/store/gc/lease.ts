@@ -1,7 +1,7 @@
 /**
- * Leases: what keeps the objects of a mount from being deleted while it is there. A lease is a shared flock(2) on a keep
- * list, the image's root where it is registered, else a file of its own in leases/. It ends with the last descriptor of
- * that open file, so with the mount, however that ends.
+ * Leases keep the objects of a mount from being deleted during its life. A lease is a shared flock(2) on a keep list:
+ * the image's root if it is registered, else a separate file in leases/. It ends with the last descriptor of that open
+ * file, so with the mount, however that ends.
  */
 import { closeSync } from 'node:fs';
 import { errnoOf } from '../../base/errno.ts';
@@ -16,21 +16,21 @@ import { type KeptImage, readKeepHeader, writeKeepList } from './object-list-fil
 import { LIST_MODE, leaseName } from './roots.ts';
 
 export interface Lease {
-  /** Of the open file that has the lock. */
+  /** The open file that has the lock. */
   readonly fd: number;
-  /** In leases/; undefined where it is the root of a registered image. */
+  /** In leases/; undefined if it is the root of a registered image. */
   readonly name: string | undefined;
 }
 
-/** A lease whose list may not be written yet: nobody deletes objects until `release`. */
+/** A lease whose list may not be written yet: no object is deleted until `release`. */
 export interface NewLease extends Lease {
   release(): void;
 }
 
 /**
- * Takes a lease for an image. Waits while somebody deletes objects.
+ * Takes a lease for an image. Waits while objects are being deleted.
  * @param image 64 hexadecimal digits
- * @throws CfsError (store) where it cannot be had, because the repository may only be read, for instance
+ * @throws CfsError (store) if no lease can be taken, for instance because the repository is read-only
  */
 export async function takeLease(repository: LocalRepository, image: string, wait: LockWait = {}): Promise<NewLease> {
   const lock = await lockAgainstDeleting(repository, wait);
@@ -51,21 +51,21 @@ export async function takeLease(repository: LocalRepository, image: string, wait
 
 const newLease = (lease: Lease, lock: RepositoryLock): NewLease => ({ ...lease, release: () => lock.release() });
 
-/** Unregistering moves the file, and does not end the lease. */
+/** Unregistering moves the file, which does not end the lease. */
 function ofRoot(repository: LocalRepository, image: string): Lease | undefined {
   let fd: number | undefined;
   try {
     fd = repository.within('roots', (roots) => roots.openFile(image));
   } catch {
-    // it is not registered, or not for this user
+    // it is not registered, or not visible to this user
   }
   if (fd === undefined) return undefined;
   try {
     const header = readKeepHeader(fd);
-    // of a malformed one nothing is expected; gc does not go on as long as it is there
+    // a malformed root needs no lease: gc refuses to run as long as it exists
     if (typeof header !== 'string' && header.image === image && tryLock(fd, 'shnb')) return { fd, name: undefined };
   } catch {
-    // no locks there: a file of its own says why
+    // no locks there: creating a file reports the reason
   }
   closeSync(fd);
   return undefined;
@@ -85,13 +85,13 @@ function ofItsOwn(repository: LocalRepository, image: string): Lease {
       throw error;
     }
     closeSync(fd);
-    throw new CfsError('store', `Cannot lock ${leases.path}/${name}: somebody else has it`);
+    throw new CfsError('store', `Cannot lock ${leases.path}/${name}: another process has it locked`);
   } finally {
     leases.close();
   }
 }
 
-/** @throws CfsError (store) where root is not to write there */
+/** @throws CfsError (store) if root must not write there */
 function makeLeases(repository: LocalRepository): StoreDirectory {
   const root = repository.enter();
   try {
@@ -102,25 +102,25 @@ function makeLeases(repository: LocalRepository): StoreDirectory {
   }
 }
 
-/** Whether the list of the lease was written to its end. */
+/** Whether the list of the lease is complete. */
 export const isWritten = ({ fd }: Lease): boolean => typeof readKeepHeader(fd) !== 'string';
 
 /**
- * Writes the list of a lease. Meanwhile nobody may delete objects: gc refuses to go on where it finds an unfinished one.
- * Never synced: no mount outlives a crash of the machine.
- * @throws a system error, e.g. where the disk is full
+ * Writes the list of a lease. Until it is complete nothing is deleted: gc refuses to continue if it finds an unfinished
+ * one. It is never synced: no mount outlives a crash of the machine.
+ * @throws a system error, for example if the disk is full
  */
 export async function writeLease(lease: Lease, image: KeptImage): Promise<void> {
   await writeKeepList(lease.fd, image);
 }
 
-/** Ends a lease. What cannot be deleted is left to gc. */
+/** Ends a lease. Files that cannot be deleted are left to gc. */
 export function endLease(repository: LocalRepository, { fd, name }: Lease): void {
   if (name !== undefined) {
     try {
       repository.within('leases', (leases) => leases.unlink(name));
     } catch {
-      // the repository was moved, or may only be read by now
+      // the repository was moved, or has become read-only
     }
   }
   closeSync(fd);

@@ -1,4 +1,7 @@
-/** All that keeps objects from being deleted: registered images, leases of mounts, and images that the caller names. */
+/**
+ * The live set, which keeps objects from being deleted: registered images, leases of mounts, and images that the caller
+ * names.
+ */
 import { closeSync, fstatSync } from 'node:fs';
 import { DIGEST_SIZE } from '../../base/digest.ts';
 import { CfsError, callText, reasonOf } from '../../base/error.ts';
@@ -8,7 +11,7 @@ import type { StoreDirectory } from '../store-directory.ts';
 import { KeepListFile } from './object-list-file.ts';
 import { isLeaseName, isRootLocked, narrowList, openRootIn, PACKED, registeredPaths, withNamesIn } from './roots.ts';
 
-/** Digests that ascend, none twice, those of one first byte at a time. */
+/** Digests in ascending order, without duplicates, by first byte. */
 export interface KeptDigests {
   /** 32 bytes each. */
   digests(prefix: number): Uint8Array;
@@ -39,14 +42,14 @@ export class KeptInMemory implements KeptDigests {
   }
 }
 
-/** How many there are of each kind. */
+/** The number of each kind. */
 export interface KeeperCounts {
   readonly registered: number;
   /** Leases that mounts hold, and registered images that are mounted, each counted once. */
   readonly mounted: number;
-  /** Images that were packed a short while ago and not registered. */
+  /** Images that were packed recently and not registered. */
   readonly packed: number;
-  /** Leases of mounts that are gone, deleted here. */
+  /** Leases of dead mounts, deleted here. */
   readonly dead: number;
 }
 
@@ -55,11 +58,11 @@ export interface Keeper {
   /** Its id. */
   readonly image: string;
   readonly kind: Kept['kind'];
-  /** It is registered and mounted, too. */
+  /** It is both registered and mounted. */
   readonly isMounted: boolean;
   readonly objects: number;
   readonly bytes: number;
-  /** Where its list says that it was; empty where that is told by its records (registered-paths.ts), or nobody knows. */
+  /** The path in its list; empty if it is in separate records (registered-paths.ts), or unknown. */
   readonly path: string;
 }
 
@@ -78,8 +81,8 @@ export class Keepers {
   readonly #dead = new Set<string>();
 
   /**
-   * @param named what the caller names
-   * @param minAgeMs of a list without a lock, after which it does not count
+   * @param named images that the caller names
+   * @param minAgeMs the age after which a list without a lock does not count
    * @param dryRun delete no lists
    */
   constructor(repository: LocalRepository, named: readonly KeptDigests[], minAgeMs: number, dryRun: boolean) {
@@ -90,9 +93,9 @@ export class Keepers {
   }
 
   /**
-   * Reads what has come since the last time, and deletes leases that nobody holds. What was there once counts to the end.
-   * Hold the exclusive lock: otherwise a mount may be about to lock its lease.
-   * @throws CfsError (store) where anything is malformed or cannot be read: nobody may delete anything then
+   * Reads lists that are new since the last call, and deletes leases that no mount holds. A list that was read once
+   * counts to the end. Hold the exclusive lock: otherwise a mount may be about to lock its lease.
+   * @throws CfsError (store) if a list is malformed or cannot be read: then nothing may be deleted
    */
   refresh(): void {
     const { hash, lockers } = this.#repository;
@@ -106,14 +109,14 @@ export class Keepers {
       }
     });
     withNamesIn(this.#repository, 'leases', (directory, names) => {
-      // other names are no leases, and not ours to delete
+      // other names are not leases, and must not be deleted
       for (const name of names.filter(isLeaseName)) {
         this.#refresh(directory, name, false, () => this.#openLease(directory, name));
       }
     });
   }
 
-  /** Reads a list, unless it is the same file as before: reading one of a million objects takes half a second. */
+  /** Reads a list, unless the file is unchanged: reading one of a million objects takes half a second. */
   #refresh(directory: StoreDirectory, name: string, isRoot: boolean, open: () => Kept | undefined): void {
     const path = `${directory.path}/${name}`;
     const advice = (): string => (isRoot ? adviceOfRoot(this.#repository, name) : ADVICE_OF_LEASE);
@@ -126,7 +129,7 @@ export class Keepers {
     });
   }
 
-  /** Undefined where nobody has the lease any more. */
+  /** Undefined if no mount holds the lease any more. */
   #openLease(directory: StoreDirectory, name: string): Kept | undefined {
     if (this.#isLive(directory, name)) {
       const list = KeepListFile.open(directory, name, this.#repository.hash);
@@ -160,7 +163,7 @@ export class Keepers {
     };
   }
 
-  /** All but those that the caller names, roots first, by their ids. Hold the exclusive lock. */
+  /** All except those that the caller names, roots first, by their ids. Hold the exclusive lock. */
   get keepers(): Keeper[] {
     return [...this.#kept.values()].map(({ kind, list }) => {
       const { image, objects, bytes, path } = list.header;
@@ -169,12 +172,12 @@ export class Keepers {
     });
   }
 
-  /** Nothing that would be deleted is needed by anybody, as far as is known here. */
+  /** True if no list is known that needs an object: everything would be deleted. */
   get isEmpty(): boolean {
     return this.#named.length + this.#kept.size === 0;
   }
 
-  /** What each of them needs of the objects whose digests begin with `prefix`. */
+  /** The objects that each list needs, of those whose digests begin with `prefix`. */
   *needed(prefix: number): Generator<Uint8Array> {
     for (const named of this.#named) yield named.digests(prefix);
     for (const { list } of this.#kept.values()) yield list.digests(prefix);
@@ -186,7 +189,7 @@ export class Keepers {
   }
 }
 
-/** Who cannot tell what is needed must not delete anything. */
+/** Nothing may be deleted if the needed objects are unknown. */
 function orRefuse<T>(path: string, advice: () => string, read: () => T): T {
   try {
     return read();
@@ -204,12 +207,12 @@ const ADVICE_OF_LEASE =
 function adviceOfRoot(repository: LocalRepository, name: string): string {
   const [path, ...more] = pathsOfRoot(repository, name);
   const others = more.length > 0 ? ` (+${more.length} more)` : '';
-  const what = path === undefined ? '' : `It says what ${path}${others} needs. `;
+  const what = path === undefined ? '' : `It lists the objects of ${path}${others}. `;
   const again = path === undefined ? '`registerImage`' : callText('registerImage', repository.path, path);
   return `${what}Register the image again (${again}), or take it off the list (\`unregisterImage\`).`;
 }
 
-/** None where they cannot be told. */
+/** Empty if the paths are unknown. */
 function pathsOfRoot(repository: LocalRepository, name: string): string[] {
   try {
     return registeredPaths(repository, name).paths.flatMap(({ path }) => (path === '' ? [] : [path]));

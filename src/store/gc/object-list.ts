@@ -1,12 +1,12 @@
 /**
- * The bytes of a keep list: which objects an image needs, for whoever deletes objects. docs/repository.md specifies them.
+ * The bytes of a keep list: the objects that an image needs, for garbage collection. docs/repository.md specifies them.
  * Roots and leases are such files. Pure.
  */
 import { fromHex, toHex } from '../../base/bytes.ts';
 import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../../base/digest.ts';
 import { pathBytes, pathText } from '../../base/path-text.ts';
 
-/** What a keep list says beside the digests. */
+/** The contents of a keep list, without the digests. */
 export interface KeepListHeader {
   readonly hash: HashAlgorithm;
   /** 64 hexadecimal digits. */
@@ -15,11 +15,11 @@ export interface KeepListHeader {
   readonly objects: number;
   /** Size of all these objects together. */
   readonly bytes: number;
-  /** When it was written, in whole seconds since 1970. */
+  /** The time of writing, in whole seconds since 1970. */
   readonly time: number;
-  /** Where the image was then; empty where nobody knows. */
+  /** The path of the image at that time; empty if unknown. */
   readonly path: string;
-  /** The repository had all of the objects then. */
+  /** The repository had all of the objects at that time. */
   readonly complete: boolean;
 }
 
@@ -29,7 +29,7 @@ const FLAG_COMPLETE = 1;
 /** Longer paths are left out. */
 const PATH_LIMIT = 4096;
 
-/** In seconds: the last that a Date can hold. */
+/** In seconds: the last that a Date can represent. */
 const TIME_LIMIT = 8.64e12;
 
 /** Offsets in bytes. */
@@ -72,24 +72,24 @@ export function encodeKeepHeader(header: KeepListHeader): Buffer {
 
 export const checksumOf = (header: Uint8Array): Uint8Array => header.subarray(CHECKSUM_AT, CHECKSUM_AT + DIGEST_SIZE);
 
-/** The header as the checksum is computed of it: with zeros in its place. */
+/** The header for computing the checksum: with zeros in its place. */
 export function withoutChecksum(header: Uint8Array): Uint8Array {
   return Uint8Array.from(header).fill(0, CHECKSUM_AT, CHECKSUM_AT + DIGEST_SIZE);
 }
 
-/** Where the digests begin. */
+/** The offset of the digests. */
 export const digestsAt = (header: KeepListHeader): number => KEEP_HEADER_SIZE + encodeKeepPath(header.path).length;
 
 /**
- * Reads the beginning of a keep list.
- * @param bytes header and path, at least; more is not looked at
+ * Parses the beginning of a keep list.
+ * @param bytes header and path, at least; the rest is ignored
  * @param size of the whole file
- * @returns or what is wrong with it. The checksum is left to whoever reads the digests
+ * @returns the header, or its problem. The checksum is left to the reader of the digests
  */
 export function decodeKeepHeader(bytes: Uint8Array, size: number): KeepListHeader | string {
   const header = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (header.length < KEEP_HEADER_SIZE || size < KEEP_HEADER_SIZE) return 'it is cut off';
-  if (MAGIC.some((byte, i) => header[i] !== byte)) return 'it is no keep list, or was not written to its end';
+  if (MAGIC.some((byte, i) => header[i] !== byte)) return 'it is not a keep list, or was not written completely';
   const version = header.readUInt32LE(VERSION_AT);
   if (version !== VERSION) return `it has format version ${version}; this program knows version ${VERSION}`;
   const hash = HASH_ALGORITHMS[header.readUInt32LE(HASH_AT)];

@@ -1,7 +1,7 @@
 /**
- * Where registered images are: `paths/<image id>-<16 digits>`, a small file for each path of each image, so that two programs
- * that register the same image at the same time do not undo each other. docs/repository.md specifies them.
- * The digits are the beginning of the path's BLAKE3; a record that does not hold that path is malformed.
+ * The paths of registered images: `paths/<image id>-<16 digits>`, a small file for each path of each image, so that two
+ * programs that register the same image at the same time do not undo each other's work. docs/repository.md specifies
+ * them. The digits are the beginning of the path's BLAKE3; a record with another path is malformed.
  */
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
@@ -22,7 +22,7 @@ import type { StoreDirectory } from '../store-directory.ts';
 export interface RegisteredPath {
   /** Absolute. Empty: the image is kept wherever it is. */
   readonly path: string;
-  /** Where the path lay when it was registered; undefined where nobody knows. */
+  /** The file system of the path when it was registered; undefined if unknown. */
   readonly place: PathPlace | undefined;
 }
 
@@ -32,7 +32,7 @@ export interface PathRecord {
   readonly name: string;
   readonly image: string;
   readonly registered: RegisteredPath | undefined;
-  /** What is wrong with it, where it is malformed. */
+  /** Its problem, if it is malformed. */
   readonly problem: string | undefined;
 }
 
@@ -43,15 +43,15 @@ const PATH_LIMIT = 4096;
 /** Two paths, and little more. */
 const SIZE_LIMIT = 16_384;
 
-/** What ends the names of all records of `path`, whatever the image. */
+/** The end of the names of all records of `path`, whatever the image. */
 export const pathMark = (path: string): string => `-${toHex(blake3(pathBytes(path))).slice(0, 16)}`;
 
 export const recordName = (image: string, path: string): string => image + pathMark(recorded(path));
 
-/** Of a path that is too long nobody can say whether it is gone. */
+/** For a path that is too long it is impossible to tell whether it is gone. */
 const recorded = (path: string): string => (pathBytes(path).length > PATH_LIMIT ? '' : path);
 
-/** The image id in the name of a record; undefined where it is no such name. */
+/** The image id in the name of a record; undefined for any other name. */
 export const imageOfRecord = (name: string): string | undefined => NAME.exec(name)?.[1];
 
 export function encodePathRecord({ path, place }: RegisteredPath): Uint8Array {
@@ -70,14 +70,14 @@ const lineOf = (text: string): string =>
 const unline = (text: string): string =>
   text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 
-/** @returns or what is wrong with it */
+/** @returns the record, or its problem */
 export function decodePathRecord(bytes: Uint8Array, mark: string): RegisteredPath | string {
   const text = Buffer.from(bytes).toString('latin1');
-  if (!text.startsWith(BEGINNING)) return 'it is no record of a path, or of an unknown version';
+  if (!text.startsWith(BEGINNING)) return 'it is not a record of a path, or is of an unknown version';
   const at = text.indexOf(PATH_AT);
   if (at < 0) return 'it is cut off';
   const path = pathText(bytes.subarray(at + PATH_AT.length));
-  if (pathMark(path) !== mark) return 'its path is not the one that its name says';
+  if (pathMark(path) !== mark) return 'its path does not match its name';
   if (path !== '' && !path.startsWith('/')) return 'its path is not absolute';
   const fields = new Map(
     text
@@ -99,7 +99,7 @@ export function decodePathRecord(bytes: Uint8Array, mark: string): RegisteredPat
 
 /**
  * Reads a file of paths/.
- * @returns undefined for a name that is none of a record
+ * @returns undefined for a name that is not a record's
  */
 export function readPathRecord(directory: StoreDirectory, name: string): PathRecord | undefined {
   const [, image, digits] = NAME.exec(name) ?? [];
@@ -123,9 +123,9 @@ export function readPathRecord(directory: StoreDirectory, name: string): PathRec
 }
 
 /**
- * Other images that are registered with `path`, by their ids, where `image` is not: somebody has put it in their place. Where
- * all is well, that is a look at one name.
- * @throws what node:fs throws
+ * Other images that are registered with `path`, by their ids, if `image` is not: it was overwritten. Normally this
+ * looks up only one name.
+ * @throws errors of node:fs
  */
 export function othersAtPath(repository: LocalRepository, image: string, path: string): string[] {
   const others = repository.within('paths', (directory) => {
@@ -138,15 +138,15 @@ export function othersAtPath(repository: LocalRepository, image: string, path: s
       .filter(({ registered }) => registered?.path === path)
       .map((record) => record.image);
   });
-  // a record without a root is what a killed program left
+  // a record without a root is a leftover of a killed program
   if (others === undefined || others.length === 0) return [];
   return repository.within('roots', (roots) => others.filter((other) => roots.stat(other) !== undefined)) ?? [];
 }
 
 /**
- * Writes down a path of an image.
- * @returns whether it was not there; where it was it is written anew, for it may lie elsewhere by now
- * @throws what node:fs throws
+ * Records a path of an image.
+ * @returns whether it is new; an existing record is rewritten, because its file system may have changed
+ * @throws errors of node:fs
  */
 export function writePathRecord(
   repository: LocalRepository,
@@ -182,7 +182,7 @@ export function writePathRecord(
   }
 }
 
-/** Deletes the record, where it is there. @throws what node:fs throws */
+/** Deletes the record, if it exists. @throws errors of node:fs */
 export function forgetRecord(repository: LocalRepository, name: string): void {
   try {
     repository.within('paths', (paths) => paths.unlink(name));

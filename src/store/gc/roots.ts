@@ -1,6 +1,7 @@
 /**
- * Registered images: `roots/<image id>`, a keep list each, so that what they need is known where the image is gone.
- * What was registered is never deleted here but given to `leases/`: a mount may hold its lease on it (lease.ts).
+ * Registered images: `roots/<image id>`, a keep list each, so that the needed objects are known if the image is gone.
+ * Unregistering moves the list to `leases/`; nothing here deletes it, because a mount may hold its lease on it
+ * (lease.ts).
  */
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
@@ -28,31 +29,31 @@ import {
 import { replaceRoot } from './replace-root.ts';
 
 const IMAGE_ID = /^[0-9a-f]{64}$/;
-/** Ends the name of a lease without a lock, which counts as long as it is young. */
+/** The end of the name of a lease without a lock, which counts as long as it is young. */
 export const PACKED = '.packed';
 
-/** Of a mount, or of an image that was packed and not registered. */
+/** The lease of a mount, or of an image that was packed and not registered. */
 const LEASE_NAME = /^[0-9a-f]{64}(?:-[0-9a-f]{16}|\.packed)$/;
-/** What a list's mode may have: nobody writes to it again. */
+/** The allowed mode bits of a list: it is never written again. */
 export const LIST_MODE = 0o644;
 
 export const isLeaseName = (name: string): boolean => LEASE_NAME.test(name);
 
-/** What registering an image came to. */
+/** The result of registering an image. */
 export interface Registered {
   /** It was not registered before. */
   readonly isNew: boolean;
-  /** Not with this path. */
+  /** It was not registered with this path. */
   readonly isNewPath: boolean;
 }
 
-/** An image to be registered; where its path lies, so that somebody can tell later whether the path can be looked at. */
+/** An image to register, and the file system of its path, which tells later whether the path can be examined. */
 export interface ImageToRegister extends KeptImage {
   readonly place?: PathPlace | undefined;
 }
 
 /**
- * Registers an image at its path, beside the paths that it has already. Hold the shared lock until the image is there.
+ * Registers an image at its path, in addition to its other paths. Hold the shared lock until the image exists.
  * @param durable wait until it is on the device
  * @throws CfsError (store)
  */
@@ -62,7 +63,7 @@ export async function registerImage(
   durable: boolean,
 ): Promise<Registered> {
   try {
-    // the path first: an image without one counts as kept wherever it is
+    // the path first: an image without a path is kept wherever it is
     const isNewPath = writePathRecord(repository, image.image, image, durable);
     const before = registered(repository, image.image);
     repository.within('roots', (roots) => narrowList(roots, image.image, repository.lockers));
@@ -74,12 +75,12 @@ export async function registerImage(
   }
 }
 
-/** Writes a root, in place of the one that may be there. */
+/** Writes a root, in place of an existing one. */
 async function writeRoot(repository: LocalRepository, image: KeptImage, durable: boolean): Promise<void> {
   const open: StoreDirectory[] = [];
   try {
     const roots = opened(open, repository.makeDirectory('roots'));
-    // now: on a full disk, where it is to be unregistered, there may be no room for a directory
+    // now: when it is unregistered on a full disk, there may be no room for a directory
     const leases = opened(open, repository.makeDirectory('leases'));
     const temporary = opened(open, repository.directory('tmp'));
     const written = await writeNew(repository, temporary, { ...image, path: '' }, durable);
@@ -95,7 +96,7 @@ async function writeRoot(repository: LocalRepository, image: KeptImage, durable:
   }
 }
 
-/** Notes a directory, to be closed by `closeAll`. */
+/** Records a directory, to be closed by `closeAll`. */
 function opened(open: StoreDirectory[], directory: StoreDirectory): StoreDirectory {
   open.push(directory);
   return directory;
@@ -105,7 +106,7 @@ function closeAll(open: readonly StoreDirectory[]): void {
   for (const directory of open) directory.close();
 }
 
-/** In a list that an older version made: see lockable.ts. Nothing where it is missing or somebody else's. */
+/** For a list that an older version created: see lockable.ts. Does nothing if it is missing or another user's. */
 export function narrowList(directory: StoreDirectory, name: string, lockers: Lockers): void {
   try {
     const fd = directory.openFile(name);
@@ -115,20 +116,20 @@ export function narrowList(directory: StoreDirectory, name: string, lockers: Loc
       closeSync(fd);
     }
   } catch {
-    // what is no good list is reported where it is read
+    // a malformed list is reported when it is read
   }
 }
 
 /**
- * Takes back what `registerImage` did, where the image could not be written after all. Other programs may have registered it
- * meanwhile. Hold the lock that it was registered under.
+ * Undoes `registerImage`, if the image could not be written after all. Other programs may have registered it in the
+ * meantime. Hold the lock that it was registered under.
  * @throws CfsError (store)
  */
 export function takeBack(repository: LocalRepository, image: KeptImage, done: Registered): void {
   if (done.isNewPath) forgetRecord(repository, recordName(image.image, image.path));
   if (!done.isNew || recordNamesOf(repository, image.image).length > 0) return;
   const lease = moveToLeases(repository, image.image);
-  // whoever registers writes the path first and then looks for the root: one of the two sees the other
+  // registering writes the path first and then looks for the root: one of the two sees the other
   if (lease === undefined || recordNamesOf(repository, image.image).length === 0) return;
   repository.within('roots', (roots) => {
     if (roots.stat(image.image) !== undefined) return;
@@ -149,7 +150,7 @@ export function addPath(repository: LocalRepository, image: string, path: Regist
 }
 
 /**
- * Forgets paths of an image that stays registered. Hold the exclusive lock.
+ * Removes paths of an image that stays registered. Hold the exclusive lock.
  * @throws CfsError (store)
  */
 export async function forgetPaths(repository: LocalRepository, image: string, paths: readonly string[]): Promise<void> {
@@ -157,7 +158,7 @@ export async function forgetPaths(repository: LocalRepository, image: string, pa
     for (const path of paths) forgetRecord(repository, recordName(image, path));
     const list = openRootIfThere(repository, image);
     try {
-      // a root of an earlier version holds a path itself
+      // a root of an earlier version contains a path itself
       if (list !== undefined && list.header.path !== '' && paths.includes(list.header.path)) {
         await writeRoot(repository, { ...list.header, digests: list.all() }, true);
       }
@@ -173,8 +174,8 @@ const recordNamesOf = (repository: LocalRepository, image: string): string[] =>
   namesIn(repository, 'paths').filter((name) => imageOfRecord(name) === image);
 
 /**
- * Deletes records of images that are not registered (any more): what killed programs left. Hold the exclusive lock.
- * @throws what node:fs throws
+ * Deletes records of images that are not registered (any more): leftovers of killed programs. Hold the exclusive lock.
+ * @throws errors of node:fs
  */
 export function removeStrayRecords(repository: LocalRepository): void {
   const roots = new Set(namesIn(repository, 'roots'));
@@ -185,8 +186,8 @@ export function removeStrayRecords(repository: LocalRepository): void {
 }
 
 /**
- * Keeps the objects of an image that is not registered for a while: gc counts the file as long as it is young.
- * Hold the shared lock.
+ * Keeps the objects of an unregistered image for a while: gc counts the file as long as it is young. Hold the shared
+ * lock.
  * @throws CfsError (store)
  */
 export async function keepForAWhile(repository: LocalRepository, image: KeptImage, durable: boolean): Promise<void> {
@@ -209,9 +210,9 @@ export async function keepForAWhile(repository: LocalRepository, image: KeptImag
 }
 
 /**
- * Takes an image off the list, with all its paths. Its objects stay until somebody runs gc. Hold the exclusive lock where the
- * decision depends on what is registered, else the shared one.
- * @returns false where it was not on it
+ * Unregisters an image, with all its paths. Its objects stay until gc runs. Hold the exclusive lock if the decision
+ * depends on what is registered, else the shared one.
+ * @returns false if it was not registered
  * @throws CfsError (store)
  */
 export function unregisterImage(repository: LocalRepository, image: string): boolean {
@@ -224,7 +225,7 @@ export function unregisterImage(repository: LocalRepository, image: string): boo
   }
 }
 
-/** @returns its name in leases/; undefined where it is not registered */
+/** @returns its name in leases/; undefined if it is not registered */
 function moveToLeases(repository: LocalRepository, image: string): string | undefined {
   return repository.within('roots', (roots) => {
     if (roots.stat(image) === undefined) return undefined;
@@ -233,7 +234,7 @@ function moveToLeases(repository: LocalRepository, image: string): string | unde
     try {
       const lease = leaseName(image);
       roots.rename(image, leases, lease);
-      // before objects are deleted: after a crash nobody may think that it is still registered
+      // before objects are deleted: after a crash it must not count as registered
       for (const directory of [leases, roots]) directory.sync();
       return lease;
     } finally {
@@ -242,24 +243,24 @@ function moveToLeases(repository: LocalRepository, image: string): string | unde
   });
 }
 
-/** A registered image; or what is wrong with its root. */
+/** A registered image; or the problem of its root. */
 export interface Root {
   readonly image: string;
   readonly header: KeepListHeader | undefined;
   readonly problem: string | undefined;
-  /** This user may not read it: only those that may write to the repository may. */
+  /** This user may not read it: that needs write permission on the repository. */
   readonly isDenied?: boolean;
-  /** All that it was registered with, in alphabetical order; none: nobody knows where it is. */
+  /** All paths that it was registered with, in alphabetical order; empty if unknown. */
   readonly paths: readonly RegisteredPath[];
-  /** What is wrong with records of further paths. */
+  /** The problems of records of further paths. */
   readonly malformedPaths: readonly string[];
 }
 
-/** The ids of all registered images, sorted. Whether their lists are good is not looked at. @throws CfsError (store) */
+/** The ids of all registered images, sorted. Their lists are not checked. @throws CfsError (store) */
 export const registeredIds = (repository: LocalRepository): string[] =>
   namesIn(repository, 'roots').filter((name) => IMAGE_ID.test(name));
 
-/** The paths of a registered image as they are now. Hold a lock. @throws CfsError (store) */
+/** The current paths of a registered image. Hold a lock. @throws CfsError (store) */
 export function registeredPaths(repository: LocalRepository, image: string): Pick<Root, 'paths' | 'malformedPaths'> {
   const own = recordsIn(repository).filter((record) => record.image === image);
   return {
@@ -268,7 +269,7 @@ export function registeredPaths(repository: LocalRepository, image: string): Pic
   };
 }
 
-/** Without a look at the rest of the root. */
+/** Without checking the rest of the root. */
 function pathInRoot(repository: LocalRepository, image: string): string {
   let fd: number | undefined;
   try {
@@ -290,15 +291,15 @@ export function isRootLocked(repository: LocalRepository, image: string): boolea
     fd = repository.within('roots', (roots) => roots.openFile(image));
     return fd !== undefined && !tryLock(fd, 'exnb');
   } catch {
-    return false; // it is not registered any more, or there are no locks
+    return false; // it is no longer registered, or there are no locks
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
 }
 
 /**
- * All registered images, checked as a whole, by their ids.
- * @throws CfsError (store) where the list cannot be read
+ * All registered images, fully checked, by their ids.
+ * @throws CfsError (store) if the list cannot be read
  */
 export function listRoots(repository: LocalRepository): Root[] {
   const records = recordsOf(repository);
@@ -344,7 +345,7 @@ function recordsOf(repository: LocalRepository): ReadonlyMap<string, readonly Pa
   return records;
 }
 
-/** @param inRoot the path that roots of earlier versions hold themselves; may be empty */
+/** @param inRoot the path in a root of an earlier version; may be empty */
 function pathsOf(records: readonly PathRecord[], inRoot: string): RegisteredPath[] {
   const paths = records.flatMap(({ registered }) => registered ?? []);
   const isKnown = inRoot === '' || paths.some(({ path }) => path === inRoot);
@@ -352,7 +353,7 @@ function pathsOf(records: readonly PathRecord[], inRoot: string): RegisteredPath
   return all.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
-/** As `openRoot`; undefined where the image was unregistered since somebody saw the name. */
+/** As `openRoot`; undefined if the image was unregistered since its name was listed. */
 export function openRootIfThere(repository: LocalRepository, name: string): KeepListFile | undefined {
   try {
     return openRoot(repository, name);
@@ -365,7 +366,7 @@ export function openRootIfThere(repository: LocalRepository, name: string): Keep
 /**
  * The checked keep list of a registered image; the caller closes it.
  * @param name of the file in roots/
- * @throws CfsError (store) where it is malformed
+ * @throws CfsError (store) if it is malformed
  */
 export function openRoot(repository: LocalRepository, name: string): KeepListFile {
   let directory: StoreDirectory;
@@ -382,10 +383,10 @@ export function openRoot(repository: LocalRepository, name: string): KeepListFil
   }
 }
 
-/** As `openRoot`, in roots/ that is open. */
+/** As `openRoot`, in an open roots/. */
 export function openRootIn(directory: StoreDirectory, name: string, hash: HashAlgorithm): KeepListFile {
   const path = `${directory.path}/${name}`;
-  if (!IMAGE_ID.test(name)) throw new CfsError('store', `${path} is malformed: its name is no image id`);
+  if (!IMAGE_ID.test(name)) throw new CfsError('store', `${path} is malformed: its name is not an image id`);
   const list = KeepListFile.open(directory, name, hash);
   if (list.header.image === name) return list;
   list.close();
@@ -393,7 +394,7 @@ export function openRootIn(directory: StoreDirectory, name: string, hash: HashAl
 }
 
 /**
- * Does `work` in a directory of the repository, with the names in it, sorted; nothing where it is missing.
+ * Runs `work` in a directory of the repository, with the names in it, sorted; does nothing if it is missing.
  * @throws CfsError (store)
  */
 export function withNamesIn(
@@ -409,7 +410,7 @@ export function withNamesIn(
   }
 }
 
-/** The names in a directory of the repository, sorted; none where it is missing. @throws CfsError (store) */
+/** The names in a directory of the repository, sorted; none if it is missing. @throws CfsError (store) */
 function namesIn(repository: LocalRepository, name: string): string[] {
   let all: readonly string[] = [];
   withNamesIn(repository, name, (_, names) => {
@@ -421,7 +422,7 @@ function namesIn(repository: LocalRepository, name: string): string[] {
 /** A new name in leases/. */
 export const leaseName = (image: string): string => `${image}-${randomBytes(8).toString('hex')}`;
 
-/** What a good root says; undefined where there is none, or it is malformed. */
+/** The header of a good root; undefined if there is none, or it is malformed. */
 function registered(repository: LocalRepository, name: string): KeepListHeader | undefined {
   try {
     const list = openRoot(repository, name);

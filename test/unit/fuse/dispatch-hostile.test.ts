@@ -102,7 +102,9 @@ describe('a malformed request', () => {
   test.each([0, 1, 39])('of %i bytes gets no answer and a line in the log', (length) => {
     const other = new Client(fs);
     expect(other.send(fuseRequest(abi.FUSE_GETATTR, 1, zeros(16)).subarray(0, length))).toBeUndefined();
-    expect(other.log).toEqual([`ignored what is no FUSE request: a request of ${length} bytes has no header`]);
+    expect(other.log).toEqual([
+      `ignored bytes that are not a FUSE request: a request of ${length} bytes has no header`,
+    ]);
   });
 
   test('that claims another length gets no answer', () => {

@@ -96,7 +96,7 @@ describe('the journal of open files', () => {
     const unwritable = openSync(at('journal'), 'r');
     const unreadable = openSync(at('journal'), 'w');
     try {
-      expect(() => new OpenFileJournal(unwritable).write(0, 1, 1, 1)).toThrow('cannot keep what is open');
+      expect(() => new OpenFileJournal(unwritable).write(0, 1, 1, 1)).toThrow('cannot record an open file');
       expect(() => new OpenFileJournal(unwritable).nextEpoch()).toThrow('cannot count the servers');
       expect(() => new OpenFileJournal(unreadable).nextEpoch()).toThrow('EBADF');
       expect(() => [...new OpenFileJournal(unreadable).entries()]).toThrow('EBADF');

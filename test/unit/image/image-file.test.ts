@@ -163,7 +163,7 @@ describe('readImage() of signed images', () => {
 
   test('refuses an image that is not signed, and says where it looked', () => {
     expect(refusal('good.cfs')).toBe(
-      `Cannot read image ${at('good.cfs')}: it is not signed: no signature is in it, and there is no file ${at('good.cfs')}.sig`,
+      `Cannot read image ${at('good.cfs')}: it is not signed: it has no embedded signature, and there is no file ${at('good.cfs')}.sig`,
     );
   });
 
@@ -291,7 +291,7 @@ describe('an image that is named by its fs-verity digest', () => {
   test('is refused before a byte of it is read where the measured digest is another', () => {
     const measure: MeasureVerity = () => ({ algorithm: 'sha256', digest: new Uint8Array(32) });
     const read = (): string => readMeasured('empty.cfs', `fsverity-sha256:${digest}`, measure);
-    expect(read).toThrow(`its fs-verity digest is ${another}, not ${digest}, which was asked for`);
+    expect(read).toThrow(`its fs-verity digest is ${another}, not ${digest} as required`);
   });
 
   test.each([

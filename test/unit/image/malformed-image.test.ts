@@ -42,7 +42,7 @@ describe('whyMalformed()', () => {
     ['a signature', Buffer.from('d28458', 'hex'), 'a signature (IMAGE.sig)'],
     ['zeros', Buffer.alloc(5000), 'a file that begins with zeros'],
   ])('knows %s', (_, file, what) => {
-    expect(why(file)).toContain(`it is no image of cfs, but ${what}`);
+    expect(why(file)).toContain(`it is not a cfs image, but ${what}`);
   });
 
   test.each([
@@ -63,7 +63,7 @@ describe('whyMalformed()', () => {
 
   test('says what may have happened to a manifest', () => {
     const cut = Buffer.from('d9d9f7ab', 'hex');
-    expect(why(cut)).toMatch(/^malformed manifest: cut off.*; the file is damaged, or not made by cfs$/);
+    expect(why(cut)).toMatch(/^malformed manifest: cut off.*; the file is damaged, or was not made by cfs$/);
     expect(why(Buffer.from('hello'))).toContain('tag 55799');
     expect(whyMalformed(refusal(cut), cut, true).reason).toContain('not by cfs: its checksum is right');
     const newer = 'malformed manifest: its version is 2; this program reads version 1';

@@ -109,7 +109,9 @@ describe('decodeManifest() refuses offsets', () => {
         const change = (column: Uint32Array): void => {
           column[last(column)] = (column[last(column)] as number) + end;
         };
-        expect(refusalWith({ [name]: change })).toMatch(new RegExp(`${name} (ends with \\d+; what|row \\d+ is less)`));
+        expect(refusalWith({ [name]: change })).toMatch(
+          new RegExp(`${name} (ends with \\d+; the column|row \\d+ is less)`),
+        );
       }
       expect(refusalWith({ [name]: () => new Uint32Array(0) })).toMatch(
         new RegExp(`${name} (is empty|has length 0)|xattrs.valueOffset has length`),
@@ -119,7 +121,7 @@ describe('decodeManifest() refuses offsets', () => {
 
   for (const name of ['targets.bytes', 'inline.bytes', 'dirents.names', 'xattrs.names', 'xattrs.values']) {
     it(`into ${name} where it has a byte more or less`, () => {
-      expect(refusalWith({ [name]: without(1) })).toContain('what it points into has');
+      expect(refusalWith({ [name]: without(1) })).toContain('the column that it points into has');
       const more = (column: Uint32Array): Uint8Array => Buffer.concat([Uint8Array.from(column), Buffer.from('x')]);
       expect(refusalWith({ [name]: more })).toContain('points into has');
     });
@@ -226,7 +228,7 @@ describe('decodeManifest() refuses inodes', () => {
     [
       'with a device number and no device',
       { 'inodes.rdev': set(regular, 1) },
-      'it has a device number but is no device',
+      'it has a device number but is not a device',
     ],
     [
       'of a fifo with a size',
@@ -286,7 +288,7 @@ describe('decodeManifest() refuses targets and attributes', () => {
       'btrfs.compression',
       'user.a\0',
     ]) {
-      expect(refusalOf(attributes(name))).toContain('is no attribute name of the namespaces');
+      expect(refusalOf(attributes(name))).toContain('is not an attribute name of the namespaces');
     }
     for (const name of ['user.a', 'trusted.overlay.opaque', 'security.ima', 'system.posix_acl_access']) {
       expect(refusedOrServes(encodeManifest(attributes(name)))).toBe(true);
@@ -294,7 +296,7 @@ describe('decodeManifest() refuses targets and attributes', () => {
   });
   it('where a name or a value is too long, or the names together are', () => {
     expect(refusedOrServes(encodeManifest(attributes(`user.${'n'.repeat(250)}`)))).toBe(true);
-    expect(refusalOf(attributes(`user.${'n'.repeat(251)}`))).toContain('is no attribute name');
+    expect(refusalOf(attributes(`user.${'n'.repeat(251)}`))).toContain('is not an attribute name');
     const value = (length: number): Uint8Array =>
       encodeManifest(
         buildTables(treeOf({ '/f': file('') }, { '/f': { xattrs: [xattr('user.a', 'v'.repeat(length))] } })),

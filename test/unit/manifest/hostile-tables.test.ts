@@ -132,7 +132,7 @@ describe('decodeManifest() refuses trees', () => {
     const confd = payloadOf('/etc/conf.d');
     for (const parent of [0, rowOf('/bin'), rowOf('/etc/conf.d'), rowOf('/empty'), NONE]) {
       expect(refusalWith({ 'directories.parent': set(confd, parent) })).toContain(
-        `directories row ${confd}: its parent is not the directory that holds it`,
+        `directories row ${confd}: its parent is not the directory that contains it`,
       );
     }
     expect(refusalWith({ 'directories.parent': set(0, rowOf('/etc')) })).toContain("the root's parent is not the root");

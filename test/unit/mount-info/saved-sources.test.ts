@@ -146,7 +146,7 @@ describe('parseSavedSources()', () => {
   });
 
   it.each(['null', '0', '"text"', '[]', '{}', '[{"format":"cfs-sources"}]'])('refuses %s', (text) => {
-    expect(refusal(text)).toBe('it is none');
+    expect(refusal(text)).toBe('it is not one');
   });
 
   it.each([

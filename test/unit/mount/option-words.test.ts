@@ -185,7 +185,7 @@ describe('parseMountWords() of signatures', () => {
 
   test('refuses to require a signature of nobody', () => {
     expect(refusal('require-signature')).toBe(
-      'mount option require-signature needs a key: key=PUB.pem, the public key of whoever signs',
+      'mount option require-signature needs a key: key=PUB.pem, the public key of the signer',
     );
     expect(refusal('key=')).toContain('key= needs');
     expect(refusal(Array(33).fill('key=/a').join(','))).toContain('32 times; not 33');

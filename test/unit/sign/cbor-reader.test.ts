@@ -57,7 +57,7 @@ describe('readCbor()', () => {
     ['baffffffff', 'cut off: 8589934590 bytes'],
     ['61ff', 'not UTF-8'],
     ['a1 80 00', 'a key at byte 1 is neither'],
-    ['a2 01 00 01 00', 'a key at byte 3 is there twice'],
+    ['a2 01 00 01 00', 'a key at byte 3 occurs twice'],
     ['f7', 'no place there'],
     ['f93c00', 'no place there'],
     ['ff', 'no place there'],

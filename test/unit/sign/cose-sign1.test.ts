@@ -99,7 +99,7 @@ describe('decodeSign1()', () => {
       { signed: header([ALG_EDDSA]), open: header([CONTENT_TYPE]) },
       'parameter 3 is not protected',
     ],
-    ['an algorithm in both headers', { open: header([ALG_ES256]) }, 'parameter 1 is there twice'],
+    ['an algorithm in both headers', { open: header([ALG_ES256]) }, 'parameter 1 occurs twice'],
     ['no content type', { signed: header([ALG_EDDSA]) }, 'it has no content type'],
     [
       'a signature of something else',
@@ -109,10 +109,10 @@ describe('decodeSign1()', () => {
     ['a content type of CoAP', { signed: header([ALG_EDDSA, [uint(3), uint(0)]]) }, 'the content type 0'],
     ['crit', { signed: header([ALG_EDDSA, CONTENT_TYPE, crit]) }, 'crit'],
     ['an unprotected crit', { open: header([crit]) }, 'crit'],
-    ['a parameter twice', { signed: header([ALG_EDDSA, ALG_EDDSA, CONTENT_TYPE]) }, 'there twice'],
-    ['a protected header that is no map', { signed: uint(1) }, 'no maps'],
+    ['a parameter twice', { signed: header([ALG_EDDSA, ALG_EDDSA, CONTENT_TYPE]) }, 'occurs twice'],
+    ['a protected header that is no map', { signed: uint(1) }, 'not maps'],
     ['a protected header with more behind it', { signed: Buffer.concat([header([]), uint(0)]) }, '1 bytes follow'],
-    ['an unprotected header that is no map', { open: array([]) }, 'no maps'],
+    ['an unprotected header that is no map', { open: array([]) }, 'not maps'],
     ['a payload of 31 bytes', { payload: byteString(new Uint8Array(31)) }, 'its payload is neither'],
     ['an empty payload', { payload: byteString(new Uint8Array()) }, 'its payload is neither'],
     ['a text as payload', { payload: text('x'.repeat(32)) }, 'its payload is neither'],
@@ -130,9 +130,9 @@ describe('decodeSign1()', () => {
 
   test.each([
     ['nothing', new Uint8Array(), 'cut off at byte 0'],
-    ['an array of 3', array([byteString(new Uint8Array()), header([]), byteString(ID)]), 'no COSE_Sign1'],
-    ['an array of 5', array([0, 1, 2, 3, 4].map(uint)), 'no COSE_Sign1'],
-    ['a map', header([]), 'no COSE_Sign1'],
+    ['an array of 3', array([byteString(new Uint8Array()), header([]), byteString(ID)]), 'not a COSE_Sign1'],
+    ['an array of 5', array([0, 1, 2, 3, 4].map(uint)), 'not a COSE_Sign1'],
+    ['a map', header([]), 'not a COSE_Sign1'],
     [
       'a protected header that is no byte string',
       array([header([]), header([]), uint(0), uint(0)]),
@@ -142,7 +142,7 @@ describe('decodeSign1()', () => {
     [
       'a message that is too large',
       messageOf({ open: header([[text('x'), byteString(new Uint8Array(MAX_SIGN1_BYTES))]]) }),
-      'the largest that is read',
+      'are accepted',
     ],
     [
       'a billion entries',

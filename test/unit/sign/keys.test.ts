@@ -46,10 +46,10 @@ describe('keys', () => {
 describe('parsePublicKey()', () => {
   const certificate = '-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n';
   test.each([
-    ['', 'it is no key in PEM'],
-    ['ssh-ed25519 AAAAC3 me', 'it is no key in PEM'],
+    ['', 'it is not a key in PEM'],
+    ['ssh-ed25519 AAAAC3 me', 'it is not a key in PEM'],
     [ed.privatePem, 'it is a private key'],
-    [ed.publicPem + es.publicPem, 'it holds 2 PEM blocks'],
+    [ed.publicPem + es.publicPem, 'it contains 2 PEM blocks'],
     [certificate, 'it is a CERTIFICATE'],
     ['-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n', 'it is damaged'],
     ['-----BEGIN PUBLIC KEY-----\n', 'it is damaged'],
@@ -90,9 +90,9 @@ describe('parsePrivateKey()', () => {
   });
 
   test.each([
-    ['', 'it is no key in PEM'],
+    ['', 'it is not a key in PEM'],
     [ed.publicPem, 'it is a PUBLIC KEY; signing takes the PRIVATE KEY'],
-    [ed.privatePem + es.privatePem, 'it holds 2 PEM blocks'],
+    [ed.privatePem + es.privatePem, 'it contains 2 PEM blocks'],
     ['-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n', 'it is damaged'],
   ])('refuses %j', (pem, reason) => {
     expect(refusal(() => parsePrivateKey(pem, 'k', undefined))).toContain(reason);

@@ -54,16 +54,16 @@ describe('splitSignature()', () => {
   test.each([
     ['the magic alone', MAGIC, 'its trailer is cut off'],
     ['a length of which a byte is missing', Buffer.concat([Buffer.alloc(3), MAGIC]), 'its trailer is cut off'],
-    ['a trailer alone', claiming(1), 'leaves none to the manifest'],
-    ['a length of 0', claiming(0, manifest), 'says that it has no bytes'],
-    ['a huge length', claiming(0xffff_ffff, manifest, signature), 'says that it has 4294967295 bytes'],
+    ['a trailer alone', claiming(1), 'leaves none for the manifest'],
+    ['a length of 0', claiming(0, manifest), 'by its trailer it has no bytes'],
+    ['a huge length', claiming(0xffff_ffff, manifest, signature), 'by its trailer it has 4294967295 bytes'],
     [
       'a length above the limit',
       claiming(MAX_SIGN1_BYTES + 1, new Uint8Array(20_000)),
       `has ${MAX_SIGN1_BYTES + 1} bytes`,
     ],
-    ['a length of the whole file', claiming(200, new Uint8Array(200)), 'leaves none to the manifest'],
-    ['a length beyond the file', claiming(201, new Uint8Array(200)), 'leaves none to the manifest'],
+    ['a length of the whole file', claiming(200, new Uint8Array(200)), 'leaves none for the manifest'],
+    ['a length beyond the file', claiming(201, new Uint8Array(200)), 'leaves none for the manifest'],
     [
       'a length that reaches into the manifest',
       claiming(signature.length + 1, manifest, signature),
@@ -73,7 +73,7 @@ describe('splitSignature()', () => {
     [
       'a signature without its tag',
       claiming(signature.length - 1, manifest, signature.subarray(1)),
-      'does not begin with the CBOR tag 18',
+      'do not begin with the CBOR tag 18',
     ],
     ['what is no signature', claiming(manifest.length - 1, manifest), 'malformed signature'],
     ['a cut signature', claiming(100, manifest, signature.subarray(0, 100)), 'malformed signature: cut off'],

@@ -148,14 +148,14 @@ describe('initRepository()', () => {
     writeFileSync(join(path, 'precious'), 'x');
     const error = failureOf(() => initRepository(path, 'blake3'));
     expect(error.kind).toBe('store');
-    expect(error.message).toContain('the directory is not empty (it holds "precious")');
+    expect(error.message).toContain('the directory is not empty (it contains "precious")');
     expect(readdirSync(path)).toEqual(['precious']);
   });
 
   test('refuses a repository that exists', () => {
     const path = freshPath();
     const { uuid } = initRepository(path, 'blake3');
-    expect(failureOf(() => initRepository(path, 'blake3')).message).toContain('there is one already');
+    expect(failureOf(() => initRepository(path, 'blake3')).message).toContain('it is one already');
     expect(openRepository(path).uuid).toBe(uuid);
   });
 

@@ -94,7 +94,7 @@ describe('StoreDirectory', () => {
   test('opens no directory behind a link, and says so', () => {
     symlinkSync(outside, `${path}/tmp`);
     symlinkSync('objects', `${path}/again`);
-    const text = 'is a symbolic link (none in a store is followed; a bind mount does the same)';
+    const text = 'is a symbolic link (links in a repository are not followed; use a bind mount instead)';
     expect(reason(() => directory.open('tmp'))).toBe(`it ${text}`);
     expect(reason(() => directory.make('tmp'))).toBe(`it ${text}`);
     expect(reason(() => directory.open('again/ab'))).toBe(`again ${text}`);

@@ -138,7 +138,7 @@ describe('parked files', () => {
     if (isErrno(pair)) throw new Error(`socketpair() gave ${pair}`);
     parkedEnds.push(pair);
     expect(sendDescriptors(pair[0], Buffer.from('{"value":'), [fileOf('one')])).toBe(0);
-    expect(() => lookAtParked(pair[1])).toThrow("the mount's open files are not there");
+    expect(() => lookAtParked(pair[1])).toThrow("the mount's open files are missing");
   });
 
   test('of a message that is longer than the room for it are closed', () => {
@@ -201,6 +201,6 @@ describe('parked files in several processes', () => {
     const fds = Array.from({ length: 100 }, () => fileOf('one'));
     const end = parked({ value: fds.map(() => 'one'), fds });
     const short = await looker(end, ['sh', '-c', 'ulimit -n 60; exec "$@"', 'sh']);
-    await expect(short.end()).rejects.toThrow("the mount's open files are not there: too many open files");
+    await expect(short.end()).rejects.toThrow("the mount's open files are missing: too many open files");
   });
 });

@@ -115,7 +115,7 @@ describe('Supervisor', () => {
     await until('it knows', () => lines('said').length === 1);
   });
 
-  test('makes pauses where several die at once, says so once, and goes on until one lives', async () => {
+  test('makes pauses where several die at once, says so once, and goes on until one survives', async () => {
     script('exit 1');
     start(ALWAYS_SHORT);
     await until('it was tried again and again', () => started().length >= 8);
@@ -125,7 +125,7 @@ describe('Supervisor', () => {
     await until('it knows', () => lines('said').length === 1);
     expect(log).toEqual([
       ...Array(3).fill(ANOTHER),
-      '4 supervisors died at once: until one lives, nobody will take over where this server dies',
+      '4 supervisors died at once: until one survives, no server will take over if this one dies',
     ]);
   });
 

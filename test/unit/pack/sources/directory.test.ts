@@ -251,7 +251,7 @@ describe('DirectorySource metadata', () => {
   test('refuses to pack the store itself', () => {
     const error = failureOf(() => sourceOf({ exclude: { store: root, image: root } }));
     expect(error.kind).toBe('source');
-    expect(error.message).toContain('it is the store');
+    expect(error.message).toContain('it is the repository');
   });
 });
 
@@ -297,7 +297,7 @@ describe('DirectorySource of a tree that changes', () => {
     const error = failureOfWalk({ 'a/2': happen });
     expect(error.kind).toBe('source');
     expect(error.message).toContain(`Cannot pack ${root}/a: it changed while it was packed`);
-    expect(error.hint).toBe('Pack a snapshot, or stop what writes to it.');
+    expect(error.hint).toBe('Pack a snapshot, or stop the program that writes to it.');
   });
 
   test('names the root where something was added to it', () => {

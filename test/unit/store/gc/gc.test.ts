@@ -195,7 +195,7 @@ describe('collectGarbage()', () => {
   test('refuses where a name in roots/ is no image id', async () => {
     await registerImage(repository, image(3), false);
     writeFileSync(join(repository.rootsDirectory, 'backup~'), '');
-    expect((await refused()).message).toContain('its name is no image id');
+    expect((await refused()).message).toContain('its name is not an image id');
   });
 
   test('refuses as long as a mount has a lease that is not written', async () => {

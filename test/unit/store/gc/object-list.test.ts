@@ -142,7 +142,7 @@ describe('a keep list', () => {
   test('whose writer was killed is none', async () => {
     const path = await written(digestsOf(10));
     const bytes = readFileSync(path).fill(0, 0, KEEP_HEADER_SIZE);
-    expect(decodeKeepHeader(bytes, bytes.length)).toBe('it is no keep list, or was not written to its end');
+    expect(decodeKeepHeader(bytes, bytes.length)).toBe('it is not a keep list, or was not written completely');
   });
 
   test('that is a directory, a fifo or not there is refused', () => {
