@@ -19,8 +19,8 @@ import { abortable, given, pathGiven } from './arguments.ts';
 import type { Repository } from './repository.ts';
 
 /**
- * When contents are checked. `auto` and `open`: an object as a whole when it is first opened, `auto` by its seal where it has
- * one; `read`: each block before it is read; `fsverity`: by seals alone; `off`: never.
+ * When contents are checked. `auto` and `open`: an object as a whole when it is first opened, `auto` by its seal where
+ * it has one; `read`: each block before it is read; `fsverity`: by seals alone; `off`: never.
  * @example
  * import { mount, type VerifyMode } from 'cfs/mount';
  *
@@ -35,8 +35,8 @@ export type VerifyMode = Verify;
  * @example
  * import { mount, type MountOptions } from 'cfs/mount';
  *
- * const options: MountOptions = { repositories: ['/srv/store'], onLog: (line, severity) => console.error(severity, line) };
- * const { unmount } = await mount('/srv/rootfs.cfs', '/mnt', options);
+ * const options: MountOptions = { repositories: ['/srv/store'], onLog: (line, severity) => console.error(severity,
+ * line) }; const { unmount } = await mount('/srv/rootfs.cfs', '/mnt', options);
  * await unmount();
  */
 export interface MountOptions {
@@ -83,16 +83,18 @@ export interface Mount {
   readonly mountpoint: string;
   /** The kernel reads contents by itself, which is fastest: where root mounts, on Linux 6.9 and later. */
   readonly passthrough: boolean;
-  /** Takes the mount away, and waits until nothing is left of it: also for programs that still have files of it open. */
+  /**
+   * Takes the mount away, and waits until nothing is left of it: also for programs that still have files of it open.
+   */
   unmount(): Promise<void>;
   /** Resolves when the mount has ended, by `unmount` or by umount(8). */
   readonly ended: Promise<void>;
 }
 
 /**
- * Mounts an image, and serves it from threads of this process: they keep it alive as long as the mount is there. Unmount before the
- * process ends; what it leaves else is a dead mount, which `unmount` takes away. No file of the mount may be read with a
- * synchronous function of this process before `mount` has resolved.
+ * Mounts an image, and serves it from threads of this process: they keep it alive as long as the mount is there.
+ * Unmount before the process ends; what it leaves else is a dead mount, which `unmount` takes away. No file of the
+ * mount may be read with a synchronous function of this process before `mount` has resolved.
  * @throws CfsError: `image`, `store`, `mount`, `usage`, `interrupted`
  * @example
  * import { readdir } from 'node:fs/promises';
@@ -125,8 +127,8 @@ export function mount(image: string, mountpoint: string, options: MountOptions =
  * @example
  * import { type BackgroundMount, mountInBackground, unmount } from 'cfs/mount';
  *
- * const { pid }: BackgroundMount = await mountInBackground('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'] });
- * console.log(pid);
+ * const { pid }: BackgroundMount = await mountInBackground('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store']
+ * }); console.log(pid);
  * await unmount('/mnt');
  */
 export interface BackgroundMount {
@@ -138,9 +140,10 @@ export interface BackgroundMount {
 }
 
 /**
- * Mounts an image, and starts a process that serves it and outlives this one, as `cfs-mount` does. Where that process dies,
- * another goes on.
- * @param options `logFile`: what goes wrong is appended to it; default: syslog. `restart`: false where no other process is to go on
+ * Mounts an image, and starts a process that serves it and outlives this one, as `cfs-mount` does. Where that process
+ * dies, another goes on.
+ * @param options `logFile`: what goes wrong is appended to it; default: syslog. `restart`: false where no other process
+ *   is to go on
  * @throws CfsError: `image`, `store`, `mount`, `usage`, `interrupted`
  * @example
  * import { mountInBackground, unmount } from 'cfs/mount';
@@ -208,7 +211,7 @@ export interface MountPlace {
 const isImage = ({ type }: MountEntry): boolean => type === 'fuse.cfs';
 
 /**
- * The mounts of images that this process sees, whoever serves them, dead ones too.
+ * The mounts of images that this process sees, by any server, including dead ones.
  * @throws CfsError (system) where /proc is not mounted
  * @example
  * import { listMounts } from 'cfs/mount';
@@ -222,8 +225,8 @@ export function listMounts(): MountPlace[] {
 }
 
 /**
- * Takes away a mount of an image, whoever serves it: the one on top at this directory. Programs that have files of it open keep
- * them until they are done.
+ * Unmounts a mount of an image, by any server: the one on top at this directory. Programs that have files of it open
+ * keep them until they are done.
  * @throws CfsError (mount) where no image is mounted there, or this user may not unmount it
  * @example
  * import { mountInBackground, unmount } from 'cfs/mount';

@@ -64,15 +64,15 @@ export function printable(bytes: Uint8Array): string {
 }
 
 /**
- * Text for one line of a terminal or a log, whatever is in it: `\xHH` for each byte of what moves the cursor, breaks the line or
- * turns the direction of writing. What `printable` has shown stays as it is.
+ * Text for one line of a terminal or a log: `\xHH` for each byte that moves the cursor, breaks the line or changes the
+ * direction of writing. The output of `printable` is unchanged.
  */
 export const oneLine = (text: string): string =>
   text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) =>
     Array.from(Buffer.from(c), (byte) => `\\x${hexOf[byte]}`).join(''),
   );
 
-/** Text that decodes back to exactly these bytes as UTF-8, or undefined where there is none. */
+/** Text that decodes back to exactly these bytes as UTF-8, or undefined if there is none. */
 export function exactUtf8(bytes: Uint8Array): string | undefined {
   try {
     return strictUtf8.decode(bytes);

@@ -21,7 +21,10 @@ export const BLOCK_SIZE = 65536;
 /** Incremental hash over one byte string. `digest` ends it. */
 export interface Hasher {
   update(bytes: Uint8Array): void;
-  /** As `update` with so many zeros, where that is faster. BLAKE3 has none: its tree hashes the place of each KiB. */
+  /**
+   * As `update` with so many zeros, if that can be faster. BLAKE3 has no such method: its tree hashes the position of
+   * each KiB.
+   */
   updateZeros?(length: number): void;
   digest(): Uint8Array;
 }
@@ -36,7 +39,10 @@ export interface Blake3 {
 
 const require = createRequire(import.meta.url);
 
-/** The native implementation: 10 GB/s at 1 MiB on the machine of docs/architecture.md. Throws where no build for this platform exists. */
+/**
+ * The native implementation: 10 GB/s at 1 MiB on the machine of docs/architecture.md. Throws if no build for this
+ * platform exists.
+ */
 export function loadNativeBlake3(): Blake3 {
   const native = loadPackage<{
     blake3(bytes: Uint8Array): Buffer;
@@ -79,7 +85,7 @@ function chooseBlake3(): Blake3 {
   try {
     return loadNativeBlake3();
   } catch {
-    // no build for this platform, or no files any more
+    // no build for this platform, or its files are gone
   }
   try {
     return loadPortableBlake3();
@@ -112,19 +118,19 @@ export function createDigest(algorithm: HashAlgorithm): Hasher {
   return algorithm === 'blake3' ? createBlake3() : new FsVerityHasher();
 }
 
-/** What is known of a file's content once it was read to the end. */
+/** The facts about a file's content after reading it to the end. */
 export interface ContentDigest {
   /** 32 bytes, by the chosen algorithm. */
   readonly digest: Uint8Array;
   /** Bytes of content. */
   readonly size: number;
-  /** `blockCount(algorithm, size)` BLAKE3 hashes of 32 bytes, one after another. */
+  /** `blockCount(algorithm, size)` BLAKE3 hashes of 32 bytes, concatenated. */
   readonly blockHashes: Uint8Array;
 }
 
 /**
- * How many block hashes a file of `size` bytes has: none where its digest already is the BLAKE3 of its
- * only block, else one for each 64 KiB that began.
+ * The number of block hashes of a file of `size` bytes: none if its digest already is the BLAKE3 of its only block,
+ * else one for each full or partial 64 KiB.
  */
 export function blockCount(algorithm: HashAlgorithm, size: number): number {
   if (algorithm === 'blake3' && size <= BLOCK_SIZE) return 0;
@@ -159,7 +165,7 @@ export class ContentHasher {
   /** Hashes so far; grows by doubling. */
   #hashes: Uint8Array = new Uint8Array(DIGEST_SIZE * 16);
   #blocks = 0;
-  /** The begun block, where a piece did not end on a block boundary. */
+  /** The incomplete block, if a piece did not end on a block boundary. */
   #partial: Uint8Array | undefined;
   #partialLength = 0;
 
@@ -211,7 +217,7 @@ export class ContentHasher {
     };
   }
 
-  /** Takes bytes into the begun block, hashes it when full, and returns how many were taken. */
+  /** Takes bytes into the incomplete block, hashes it when full, and returns how many were taken. */
   #fillPartial(bytes: Uint8Array): number {
     this.#partial ??= new Uint8Array(BLOCK_SIZE);
     const n = Math.min(bytes.length, BLOCK_SIZE - this.#partialLength);

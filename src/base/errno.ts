@@ -82,17 +82,20 @@ const names: ReadonlyMap<number, string> = new Map(
   }).map(([name, value]) => [value, name]),
 );
 
-/** True where a `T | Errno` is the error. T may be an object or a number that is never negative. */
+/** True if a `T | Errno` is the error. T may be an object or a number that is never negative. */
 export function isErrno(value: unknown): value is Errno {
   return typeof value === 'number' && value < 0;
 }
 
-/** "ENOENT" for -2; "errno 200" for a number that has no name here. */
+/** "ENOENT" for -2; "errno 200" for a number without a name here. */
 export function errnoName(errno: Errno): string {
   return names.get(errno) ?? `errno ${-errno}`;
 }
 
-/** The error number of what node:fs (or this project's syscall layer) threw, or undefined where it is no system error. */
+/**
+ * The error number of an error from node:fs (or this project's syscall layer), or undefined if it is not a system
+ * error.
+ */
 export function errnoOf(error: unknown): Errno | undefined {
   if (typeof error !== 'object' || error === null) return undefined;
   const value: unknown = (error as { errno?: unknown }).errno;

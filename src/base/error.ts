@@ -1,15 +1,15 @@
 /**
- * Errors that a person is meant to read. Everything else that is thrown is a bug.
+ * Errors for people. Any other exception is a bug.
  */
 
 /**
- * What kind of thing went wrong; the tools map each to an exit status (table in the README).
+ * The kind of error; the tools map each to an exit status (table in the README).
  * - usage: the command line or an option is wrong
- * - source: what is being packed cannot be read, or changed meanwhile
- * - image: the image is malformed or not the one that was asked for
+ * - source: the source cannot be read, or changed while it was packed
+ * - image: the image is malformed or not the requested one
  * - store: a repository is missing, of another kind, damaged, full or not accessible
  * - mount: the mount itself failed
- * - system: anything else that the machine refused
+ * - system: any other failure of the machine
  * - interrupted: a signal ended the work
  * @example
  * import { CfsError, type ErrorKind, openImage } from 'cfs';

@@ -13,11 +13,13 @@ const sha256 = (bytes: Uint8Array): Buffer => hash('sha256', bytes, 'buffer');
 const ZERO_BLOCK = new Uint8Array(BLOCK);
 let zeroHash: Uint8Array | undefined;
 
-/** The begun block of one level of the Merkle tree. Level 0 holds file data, the others hashes of the level below. */
+/**
+ * The incomplete block of one level of the Merkle tree. Level 0 has file data, the others hashes of the level below.
+ */
 interface Level {
   readonly block: Uint8Array;
   length: number;
-  /** Blocks of this level that were hashed into the level above. */
+  /** Blocks of this level whose hashes are in the level above. */
   hashed: number;
 }
 
@@ -68,7 +70,7 @@ export class FsVerityHasher {
     return sha256(descriptor);
   }
 
-  /** Pads and hashes each level's begun block until a level consists of one hash. */
+  /** Pads and hashes each level's incomplete block until a level consists of one hash. */
   #rootHash(): Uint8Array {
     for (let i = 0; ; i++) {
       const level = this.#level(i);

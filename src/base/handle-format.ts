@@ -1,7 +1,7 @@
 /**
- * File handles as bytes and as text. A handle is what name_to_handle_at(2) gives, `struct file_handle`; what is in
- * it is the file system's own. Those of FUSE are made by the kernel (fs/fuse/inode.c, fuse_encode_fh): u32 words in
- * the machine's byte order, which is little-endian wherever this program runs. docs/handles.md.
+ * File handles as bytes and as text. A handle is the result of name_to_handle_at(2), `struct file_handle`; its contents
+ * are private to the file system. The kernel builds those of FUSE (fs/fuse/inode.c, fuse_encode_fh): u32 words in the
+ * machine's byte order, which is little-endian wherever this program runs. See docs/handles.md.
  */
 import { fromHex, toHex } from './bytes.ts';
 
@@ -25,7 +25,7 @@ export const FILEID_IS_CONNECTABLE = 0x10000;
 /** Only a directory opens with it. */
 export const FILEID_IS_DIR = 0x20000;
 
-/** What names an inode of a FUSE mount: nodeid and generation. */
+/** The identity of an inode of a FUSE mount: nodeid and generation. */
 export interface InodeIdentity {
   readonly id: number;
   readonly generation: number;
@@ -34,12 +34,15 @@ export interface InodeIdentity {
 const WORDS = 3;
 const U32 = 0x1_0000_0000;
 
-/** The handle that the kernel gives for an inode of a FUSE mount. */
+/** The handle that the kernel returns for an inode of a FUSE mount. */
 export function fuseHandle(inode: InodeIdentity): FileHandle {
   return { type: FILEID_INO64_GEN, bytes: encodeWords(inode) };
 }
 
-/** As `fuseHandle`, with AT_HANDLE_CONNECTABLE. `parent`: the directory of the name that it is asked by; undefined for a directory's own handle. */
+/**
+ * As `fuseHandle`, with AT_HANDLE_CONNECTABLE. `parent`: the directory of the name that the handle was requested by;
+ * undefined for a directory's own handle.
+ */
 export function fuseConnectableHandle(inode: InodeIdentity, parent: InodeIdentity | undefined): FileHandle {
   if (parent === undefined) {
     return { type: FILEID_INO64_GEN | FILEID_IS_CONNECTABLE | FILEID_IS_DIR, bytes: encodeWords(inode) };
@@ -58,7 +61,7 @@ function encodeWords(...inodes: readonly InodeIdentity[]): Uint8Array {
   return bytes;
 }
 
-/** What a FUSE handle names, or undefined where it cannot be one. Other file systems use the same types for other bytes. */
+/** Decodes a FUSE handle; undefined if it cannot be one. Other file systems use the same types for other bytes. */
 export function fuseIdentity({ type, bytes }: FileHandle): (InodeIdentity & { parent?: InodeIdentity }) | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const read = (at: number): InodeIdentity => ({

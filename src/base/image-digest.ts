@@ -1,5 +1,5 @@
-/** What names an image file exactly: its image id, or its fs-verity digest. Pure. */
-/** Begins an fs-verity digest where an image id could stand: SHA-256, blocks of 4096 bytes, no salt. */
+/** Exact names of an image file: its image id, or its fs-verity digest. Pure. */
+/** The prefix of an fs-verity digest in place of an image id: SHA-256, blocks of 4096 bytes, no salt. */
 export const FSVERITY_PREFIX = 'fsverity-sha256:';
 
 export interface ImageDigest {
@@ -8,7 +8,10 @@ export interface ImageDigest {
   readonly hex: string;
 }
 
-/** Reads an image id (64 hexadecimal digits) or "fsverity-sha256:" and as many, in either case; undefined where it is neither. */
+/**
+ * Parses an image id (64 hexadecimal digits) or "fsverity-sha256:" and 64 digits, in either case; undefined if it is
+ * neither.
+ */
 export function parseImageDigest(text: string): ImageDigest | undefined {
   const lower = text.toLowerCase();
   const isFsVerity = lower.startsWith(FSVERITY_PREFIX);
@@ -16,6 +19,6 @@ export function parseImageDigest(text: string): ImageDigest | undefined {
   return /^[0-9a-f]{64}$/.test(hex) ? { kind: isFsVerity ? 'fsverity' : 'id', hex } : undefined;
 }
 
-/** As `parseImageDigest` reads it. */
+/** The inverse of `parseImageDigest`. */
 export const formatImageDigest = ({ kind, hex }: ImageDigest): string =>
   kind === 'id' ? hex : `${FSVERITY_PREFIX}${hex}`;

@@ -3,7 +3,10 @@ import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The directory of package.json. This module lies in src/base where it runs from sources; built, it is part of some file below dist/. */
+/**
+ * The directory of package.json. This module is in src/base when it runs from sources; built, it is part of some file
+ * below dist/.
+ */
 const ROOT = rootOf(fileURLToPath(import.meta.url));
 
 function rootOf(module: string): string {
@@ -11,14 +14,14 @@ function rootOf(module: string): string {
   return module.slice(0, module.lastIndexOf('/dist/'));
 }
 
-/** The path of a file that is no module, as "libexec/cfs-supervisor". */
+/** The path of a file that is not a module, such as "libexec/cfs-supervisor". */
 export const installedPath = (name: string): string => join(ROOT, 'dist', name);
 
 /**
- * Programs that run as a process or thread of their own, and the module that each is built of (`scripts/bundle.mjs`). They lie
- * in `dist/libexec`, wherever their modules lie: the supervisors of living mounts start `cfs-serve.js` of the next version
- * by its path. Those that end in `.cjs` are scripts, whose text is handed to a thread: text has no address from which modules
- * could be found.
+ * Programs that run as a separate process or thread, and the module that each is built from (`scripts/bundle.mjs`).
+ * They are in `dist/libexec`, wherever their modules are: the supervisors of living mounts start `cfs-serve.js` of the
+ * next version by its path. Those that end in `.cjs` are scripts, whose text is handed to a thread: text has no address
+ * for resolving modules.
  */
 export const PROGRAMS = {
   'cfs-serve.js': 'src/mount/daemon-main',
@@ -34,10 +37,10 @@ export const PROGRAMS = {
 /** The path of a built program. */
 export const programPath = (name: keyof typeof PROGRAMS): string => installedPath(`libexec/${name}`);
 
-/** Where supervisors of mounts that version 0.1.0 made look for `cfs-serve.js`. */
+/** The path where supervisors of mounts made by version 0.1.0 look for `cfs-serve.js`. */
 export const FORMER_SERVER: string = installedPath('src/mount/daemon-main.js');
 
-/** That of package.json. */
+/** The version in package.json. */
 export function version(): string {
   try {
     return (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }).version;

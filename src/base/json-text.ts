@@ -1,10 +1,13 @@
-/** What JSON cannot say plainly. Bytes: as text where they are UTF-8; else as `printable` shows them, with the exact bytes in Base64 beside. */
+/**
+ * Values that JSON cannot represent directly. Bytes: as text if they are UTF-8; else as `printable` shows them, with
+ * the exact bytes in Base64 beside it.
+ */
 import { exactUtf8, printable } from './bytes.ts';
 import { hasEscapes, pathBytes, shownText } from './path-text.ts';
 
 export interface JsonText {
   readonly text: string;
-  /** The exact bytes, where `text` is not. */
+  /** The exact bytes, if `text` is not exact. */
   readonly base64: string | undefined;
 }
 
@@ -14,13 +17,13 @@ export function jsonText(bytes: Uint8Array): JsonText {
   return { text: printable(bytes), base64: Buffer.from(bytes).toString('base64') };
 }
 
-/** What a message says of the version in a list that may hold anything there. */
+/** Describes the version in a list, which may be any value, for a message. */
 export const versionText = (version: unknown): string =>
   typeof version === 'number' ? `version ${version}` : 'no version number';
 
 /**
- * A value as JSON. Text that base/path-text.ts made of bytes that are not UTF-8 is shown as `printable` would, with a key that ends in
- * "Base64" beside it; where some elements of a list are such text, that key has a list of all of them.
+ * A value as JSON. Text that base/path-text.ts made from bytes that are not UTF-8 is shown as `printable` would, with a
+ * key that ends in "Base64" beside it; if some elements of a list are such text, that key has a list of all of them.
  */
 export function jsonOf(value: unknown): string {
   const json = JSON.stringify(value);
@@ -45,7 +48,7 @@ function withBase64(value: unknown): unknown {
   );
 }
 
-/** Undefined where the text is exact. */
+/** Undefined if the text is exact. */
 function base64Of(item: unknown): string | string[] | undefined {
   const base64 = (text: string): string => pathBytes(text).toString('base64');
   if (typeof item === 'string') return hasEscapes(item) ? base64(item) : undefined;

@@ -1,4 +1,4 @@
-/** Errors that come of a limit, and what to do about them. */
+/** Errors that are caused by a limit, and what to do about them. */
 
 const ADVICE: Readonly<Record<string, string>> = {
   EMFILE: "this process may open no more files. Raise the limit ('ulimit -n', RLIMIT_NOFILE; LimitNOFILE= of systemd).",
@@ -8,11 +8,11 @@ const ADVICE: Readonly<Record<string, string>> = {
   ENOMEM: 'there is not enough memory.',
 };
 
-/** Why something failed, where a limit is the reason: a sentence that says which, and how to raise it. */
+/** The reason of a failure, if it is a limit: a sentence that names the limit, and how to raise it. */
 export function limitReason(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   const { code } = error as NodeJS.ErrnoException;
-  // a thread of node that cannot be started has the name of the error in its message alone
+  // if node cannot start a thread, only the message has the name of the error
   const name = Object.keys(ADVICE).find((known) => known === code || error.message.includes(known));
   return name && ADVICE[name];
 }

@@ -1,18 +1,24 @@
-/** What a mount has to say of itself: lines for people, and what a line about an object says for programs. */
+/** Log output of a mount: lines for people, and the data of a line about an object for programs. */
 
-/** `error`: a reader got EIO, or the mount does not go on as it should; `info`: nothing is wrong; `debug`: only where that was asked for. */
+/**
+ * `error`: a reader got EIO, or the mount does not continue normally; `info`: nothing is wrong; `debug`: only on
+ * request.
+ */
 export type Severity = 'error' | 'warning' | 'info' | 'debug';
 
-/** What became of asking a repository for an object: it served; has none; has one that is not the object; failed to open or read it. */
+/**
+ * The outcome of looking for an object in a repository: it served it; has none; has a file that is not the object;
+ * failed to open or read it.
+ */
 export type RepositoryOutcome = 'served' | 'missing' | 'damaged' | 'failed';
 
-/** What repositories answered when they were asked for an object. */
+/** The outcomes at the repositories for one object. */
 export interface ObjectProblem {
   /** Among the image's objects. */
   readonly index: number;
   /** Hexadecimal. */
   readonly digest: string;
-  /** Of the repositories that had no good copy, in the order in which they were asked. */
+  /** The repositories that had no good copy, in search order. */
   readonly copies: readonly CopyAnswer[];
 }
 
@@ -23,10 +29,10 @@ export interface CopyAnswer {
   readonly reason: string;
 }
 
-/** A line is a warning where no severity is given. */
+/** A line is a warning unless a severity is given. */
 export type Log = (line: string, severity?: Severity, about?: ObjectProblem) => void;
 
-/** A text of at most `most` characters: the middle of a longer one is left out. */
+/** A text of at most `most` characters: the middle of a longer one is cut out. */
 export function shortened(text: string, most: number): string {
   if (text.length <= most) return text;
   const head = Math.ceil((most - 1) / 2);

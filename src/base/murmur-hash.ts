@@ -1,9 +1,9 @@
 /**
- * MurmurHash3, x86, 32 bits, with seed 0, over words: fast, and the same everywhere. Not for what somebody may want to forge.
+ * MurmurHash3, x86, 32 bits, with seed 0, over words: fast, and the same everywhere. It does not resist forgery.
  * `finishHash(hashWord(hashWord(0, a), b), 8)` is the hash of the 8 bytes of two little-endian words.
  */
 
-/** Mixes one word into a hash that was begun with 0. */
+/** Mixes one word into a hash that started with 0. */
 export function hashWord(hash: number, word: number): number {
   let k = Math.imul(word, 0xcc9e2d51);
   k = (k << 15) | (k >>> 17);
@@ -11,7 +11,7 @@ export function hashWord(hash: number, word: number): number {
   return (Math.imul((mixed << 13) | (mixed >>> 19), 5) + 0xe6546b64) | 0;
 }
 
-/** Mixes bytes in as little-endian words, the last one filled up with zeros. */
+/** Mixes bytes in as little-endian words; the last one is padded with zeros. */
 export function hashBytes(hash: number, bytes: Uint8Array): number {
   let mixed = hash;
   const { length } = bytes;
@@ -31,7 +31,7 @@ export function hashBytes(hash: number, bytes: Uint8Array): number {
   return hashWord(mixed, last);
 }
 
-/** The hash of what was mixed in, 32 bits without a sign. `length` is mixed in last. */
+/** The final hash, 32 bits unsigned. `length` is mixed in last. */
 export function finishHash(hash: number, length: number): number {
   let mixed = hash ^ length;
   mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);

@@ -1,6 +1,7 @@
 /**
  * Packages with native modules. A thread that is started later finds them by the paths that the first thread found: the
- * files of the program may have been moved or replaced by then, and what the process has loaded it need not read again.
+ * files of the program may have been moved or replaced by then, but a module that the process has loaded need not be
+ * read again.
  */
 import { createRequire } from 'node:module';
 
@@ -20,7 +21,7 @@ export function loadPackage<T>(name: string): T {
   return loaded.get(name) as T;
 }
 
-/** What the native module alone exports: the packages' own code only finds it, and adds names that are deprecated. */
+/** The exports of the native module itself: the packages' own code only finds it, and adds deprecated names. */
 function loadNative(name: string): unknown {
   const path = paths.get(name);
   if (path === undefined) return undefined;
@@ -41,10 +42,10 @@ function loadByName(name: string): unknown {
   return module;
 }
 
-/** Those that this thread has loaded, for `useNativeModules` in another one. */
+/** The modules that this thread has loaded, for `useNativeModules` in another thread. */
 export const nativeModules = (): NativeModules => Object.fromEntries(paths);
 
-/** To be called before the first `loadPackage` of a thread. */
+/** Call this before the first `loadPackage` of a thread. */
 export function useNativeModules(modules: NativeModules): void {
   for (const [name, path] of Object.entries(modules)) paths.set(name, path);
 }

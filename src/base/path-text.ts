@@ -1,9 +1,11 @@
 /**
- * Paths as text that is exact. Paths are bytes, and text in JavaScript cannot hold all of them: node puts U+FFFD in the place of
- * what is not UTF-8, and another file is meant then. Here each byte that is not part of UTF-8 is one lone surrogate, U+DC80 to
- * U+DCFF, as in Python (PEP 383). So different paths are different texts, and every path comes back as it was. Pure.
+ * Paths as exact text. Paths are bytes, and JavaScript strings cannot hold all of them: node replaces bytes that are
+ * not UTF-8 by U+FFFD, which then names another file. Here each byte that is not part of UTF-8 is one lone surrogate,
+ * U+DC80 to U+DCFF, as in Python (PEP 383). So different paths are different texts, and every path can be converted
+ * back. Pure.
  *
- * Such text passes through JSON, messages to threads and node:path unharmed. system/exact-paths.ts has node:fs understand it.
+ * Such text passes through JSON, messages to threads and node:path unharmed. system/exact-paths.ts makes node:fs accept
+ * it.
  */
 import { isUtf8 } from 'node:buffer';
 
@@ -12,10 +14,10 @@ const EACH_ESCAPE = /([\udc80-\udcff])/u;
 const ALL_ESCAPES = /[\udc80-\udcff]/gu;
 const ESCAPE_BASE = 0xdc00;
 
-/** Whether this text is of bytes that are not UTF-8. */
+/** Whether this text contains bytes that are not UTF-8. */
 export const hasEscapes = (text: string): boolean => ESCAPE.test(text);
 
-/** The bytes that `pathText` has made this text of; UTF-8 for any other. */
+/** The bytes of a text made by `pathText`; UTF-8 for any other text. */
 export function pathBytes(text: string): Buffer {
   if (!hasEscapes(text)) return Buffer.from(text);
   return Buffer.concat(
@@ -25,7 +27,7 @@ export function pathBytes(text: string): Buffer {
 
 const escapedByte = (escaped: string): Buffer => Buffer.of(escaped.charCodeAt(0) - ESCAPE_BASE);
 
-/** Text of any bytes, and of these alone. */
+/** Converts any bytes to text, one-to-one. */
 export function pathText(path: Uint8Array): string {
   const bytes = Buffer.from(path.buffer, path.byteOffset, path.length);
   if (isUtf8(bytes)) return bytes.toString();
@@ -42,7 +44,7 @@ export function pathText(path: Uint8Array): string {
   return text + bytes.toString('utf8', begin);
 }
 
-/** Bytes of the character at `at`; 0 where there is none. */
+/** Bytes of the character at `at`; 0 if there is none. */
 function characterLength(bytes: Buffer, at: number): number {
   const first = bytes[at] as number;
   const length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;

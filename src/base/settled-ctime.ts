@@ -1,13 +1,16 @@
-/** Since when a file's ctime tells it from what is written to it later. */
+/** When a file's ctime distinguishes it from later writes. */
 
 /** The kernel's clock for timestamps may tick only every 10 ms. */
 const TICKS_MS = 50;
-/** Times without a fraction may come from a file system that keeps whole seconds (ext3, ext4 with inodes of 128 bytes), or every second one. */
+/**
+ * Times without a fraction may come from a file system that keeps whole seconds (ext3, ext4 with inodes of 128 bytes),
+ * or every second one.
+ */
 const WHOLE_SECONDS_MS = 2_000;
 
 /**
- * Whether whatever is written to a file from `now` on gets another ctime than the one that it has. Not so where the last change was
- * so shortly before that the clock of the file system may show the same time still; nor where it lies in the future.
+ * Whether any write to a file from `now` on results in another ctime than the current one. That is not so if the last
+ * change was so recent that the clock of the file system may still show the same time, or if it is in the future.
  * @param now in ms since 1970, as `ctimeMs`
  */
 export function isCtimeSettled(ctimeMs: number, now: number): boolean {

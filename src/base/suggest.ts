@@ -1,9 +1,9 @@
-/** "Did you mean": the known words that are nearest to one that is not known. Pure. */
+/** "Did you mean": the known words that are nearest to an unknown one. Pure. */
 
 /** Letters to change, at most: one of three. */
 const LETTERS_EACH = 3;
 
-/** " (did you mean verify?)", or nothing where no word is near. */
+/** " (did you mean verify?)", or nothing if no word is near. */
 export function suggestion(word: string, known: Iterable<string>): string {
   const most = Math.max(1, Math.floor(word.length / LETTERS_EACH));
   const near = [...known]

@@ -1,10 +1,13 @@
 /** Worker threads that cannot be started. */
 import { CfsError } from './error.ts';
 
-/** What node says where the machine has no room for one more: pthread_create(3) failed, or its heap could not be made. */
+/**
+ * node's error if the machine has no room for another thread: pthread_create(3) failed, or its heap could not be
+ * created.
+ */
 const NO_ROOM: ReadonlySet<string | undefined> = new Set(['ERR_WORKER_INIT_FAILED', 'ERR_WORKER_OUT_OF_MEMORY']);
 
-/** An error that a worker thread ended with, or did not start with, for people where it is the machine's. */
+/** The error of a worker thread that ended or did not start, readable for people if the machine is the cause. */
 export function threadError(error: unknown): Error {
   const { code, message } = error as NodeJS.ErrnoException;
   if (!NO_ROOM.has(code)) return error instanceof Error ? error : new Error(String(error));
@@ -15,10 +18,10 @@ export function threadError(error: unknown): Error {
 }
 
 /**
- * Starts threads, fewer where the machine has no room for more.
- * @param start starts the one with this number
+ * Starts threads; fewer if the machine has no room for more.
+ * @param start starts the thread with this number
  * @returns at least one
- * @throws CfsError (system) where not even one can be started
+ * @throws CfsError (system) if not even one can be started
  */
 export function startThreads<T>(count: number, start: (thread: number) => T): T[] {
   const started: T[] = [];

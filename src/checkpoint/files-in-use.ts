@@ -10,15 +10,15 @@ import { parseWatches } from './watches.ts';
 
 export interface UsedFile {
   readonly handle: FileHandle;
-  /** "cwd", "exe", "root", "fd 3", "mapping", "inotify watch of fd 4": each with the process before it. */
+  /** "cwd", "exe", "root", "fd 3", "mapping", "inotify watch of fd 4": each prefixed by the process. */
   readonly uses: readonly string[];
-  /** Whether something watches it. */
+  /** Whether it is watched. */
   readonly isWatched: boolean;
 }
 
 /**
- * What the processes use of the file system with this st_dev.
- * @param pids processes that may end while this looks at them: what cannot be read is left out
+ * The files of the file system with this st_dev that the processes use.
+ * @param pids processes that may end during the scan: files that cannot be read are left out
  */
 export function filesInUse(pids: readonly number[], dev: bigint): UsedFile[] {
   const found = new Map<string, { handle: FileHandle; uses: string[]; isWatched: boolean }>();
@@ -48,14 +48,14 @@ function handleAt(path: string, dev: bigint): FileHandle | undefined {
   try {
     stat = statSync(path, { bigint: true });
   } catch {
-    return undefined; // closed meanwhile, or no file of any file system
+    return undefined; // closed in the meantime, or not a file of any file system
   }
   if (stat.dev !== dev) return undefined;
   const found = nameToHandle(path, AT_SYMLINK_FOLLOW);
   return isErrno(found) ? undefined : found.handle;
 }
 
-/** Links in /proc that lead to what a process uses. */
+/** Links in /proc to the files that a process uses. */
 function placesOf(pid: number): { path: string; use: string }[] {
   const process = `/proc/${pid}`;
   return [

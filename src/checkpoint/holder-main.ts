@@ -1,6 +1,6 @@
 /**
- * A process that holds names of a mount: its settings come on standard input. It ends with the processes that are dumped, by
- * SIGTERM, or after LONGEST_HOLD_MS.
+ * A process that holds names of a mount. It reads its settings from standard input, and ends with the dumped processes,
+ * by SIGTERM, or after LONGEST_HOLD_MS.
  */
 import '../system/exact-paths.ts';
 import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
@@ -17,12 +17,12 @@ import { HOLDING, type HolderSettings, LONGEST_HOLD_MS, markHeld, markHolding } 
 const STDIN = 0;
 const STDOUT = 1;
 
-/** Opens each name; through a copy of the mount, so that the mount itself is not busy. @returns why not */
+/** Opens each name; through a copy of the mount, so that the mount itself is not busy. @returns the problem, if any */
 function hold({ mountpoint, names }: HolderSettings): string | undefined {
   const root = cloneMount(mountpoint);
   if (isErrno(root)) return `the mount cannot be copied: ${errnoText(root)}`;
   for (const name of names) {
-    // by name: a handle would lead to an inode without one
+    // by name: a handle would lead to an inode without a name
     const fd = openAt(root, pathBytes(name === '' ? '.' : name), O_PATH | constants.O_NOFOLLOW);
     if (isErrno(fd)) return `${shownText(name)}: ${errnoText(fd)}`;
   }

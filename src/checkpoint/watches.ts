@@ -1,4 +1,7 @@
-/** Watches of inotify(7) and fanotify(7) as /proc/PID/fdinfo shows them: which inode by its handle. proc_pid_fdinfo(5). */
+/**
+ * Watches of inotify(7) and fanotify(7) as shown in /proc/PID/fdinfo: the handle of each watched inode.
+ * proc_pid_fdinfo(5).
+ */
 import { type FileHandle, parseHandle } from '../base/handle-format.ts';
 
 export interface Watch {
@@ -8,7 +11,7 @@ export interface Watch {
   readonly handle: FileHandle;
 }
 
-/** The watches in a fdinfo file. Those of a whole mount or file system name no inode, and are not among them. */
+/** The watches in a fdinfo file. Those of a whole mount or file system name no inode, and are not included. */
 export function parseWatches(fdinfo: string): Watch[] {
   return fdinfo.split('\n').flatMap((line): Watch[] => {
     const kind = /^(inotify|fanotify) /.exec(line)?.[1] as Watch['kind'] | undefined;

@@ -1,13 +1,13 @@
-/** Who asks, and what they may be told beside contents. */
+/** The caller of a request, and its permissions for data other than contents. */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { isDirectory, lookupName, xattrsOf } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 
 /** The process behind a request. */
 export interface Caller {
-  /** As the mount's user namespace knows it; UNKNOWN_UID where the driver is not told. */
+  /** In the mount's user namespace; UNKNOWN_UID if the driver does not know it. */
   readonly uid: number;
-  /** 0 where it is not seen from here. */
+  /** 0 if it is not visible from here. */
   readonly pid: number;
 }
 
@@ -17,16 +17,16 @@ export const UNKNOWN_CALLER: Caller = { uid: UNKNOWN_UID, pid: 0 };
 const ROOT_UID = 0;
 const SLASH = 0x2f;
 const S_IXUSR = 0o100;
-/** Group and others: whoever is in the group is not looked up. */
+/** Group and others: group membership is not looked up. */
 const S_IXALL = 0o011;
 const ACL_NAME = Buffer.from('system.posix_acl_access');
 const CAP_SYS_ADMIN = 21n;
-/** PROC_USER_INIT_INO of the kernel: capabilities of another user namespace are none here. */
+/** PROC_USER_INIT_INO of the kernel: capabilities of another user namespace do not count here. */
 const INITIAL_USER_NAMESPACE = 'user:[4026531837]';
 
 /**
- * Whether `trusted.` names are listed: to those who may read the values, as ext4 does it (CAP_SYS_ADMIN of the initial user
- * namespace). To all where the driver is not told who asks: a copy that loses attributes would be worse.
+ * Whether `trusted.` names are listed: only for callers that may read the values, as in ext4 (CAP_SYS_ADMIN of the
+ * initial user namespace). For all if the driver does not know the caller: a copy that loses attributes would be worse.
  */
 export function mayListTrusted({ uid, pid }: Caller): boolean {
   if (uid === UNKNOWN_UID) return true;
@@ -37,18 +37,18 @@ export function mayListTrusted({ uid, pid }: Caller): boolean {
     if (((BigInt(`0x${effective}`) >> CAP_SYS_ADMIN) & 1n) === 0n) return false;
     return readlinkSync(`/proc/${pid}/ns/user`) === INITIAL_USER_NAMESPACE;
   } catch {
-    // it ended, or belongs to somebody whom this server may not look at
+    // it ended, or belongs to a user whom this server may not inspect
     return uid === ROOT_UID;
   }
 }
 
 /**
- * Whether the caller may search every directory on the way to `path`, and so may know it. As far as modes tell: whoever is in a
- * group or named in an ACL is not looked up, and counts as not.
+ * Whether the caller may search every directory on the way to `path`, and so may know it, as far as modes tell:
+ * membership in a group and ACL entries are not looked up, and count as no permission.
  * @param path of the image, absolute, without "." and ".."
  */
 export function maySearchTo(tables: ManifestTables, path: Uint8Array, { uid }: Caller): boolean {
-  // that of the root says nothing
+  // that of the root is irrelevant
   if (uid === ROOT_UID || path.length <= 1) return true;
   for (let row = 0, from = 1; ; ) {
     const slash = path.indexOf(SLASH, from);

@@ -1,10 +1,10 @@
 /**
- * What a file system is to a driver. Inode-based, read-only, and free of any protocol: the kernel driver
- * and the portable one each translate this to theirs.
+ * The interface of a file system for drivers. Inode-based, read-only, and free of any protocol: the kernel driver and
+ * the portable one each translate it to theirs.
  *
- * A method returns its result or an Errno; ENOENT is an everyday answer, not an exception. What is thrown
- * is a bug, and the driver answers EIO. Methods are synchronous and may be called from several threads,
- * each with its own instance over shared tables.
+ * A method returns its result or an Errno; ENOENT is a normal answer, not an exception. An exception is a bug, and the
+ * driver answers EIO. Methods are synchronous and may be called from several threads, each with its own instance over
+ * shared tables.
  */
 import type { Errno } from '../base/errno.ts';
 import type { Caller } from './caller.ts';
@@ -12,13 +12,16 @@ import type { Caller } from './caller.ts';
 /** The root's inode number in every file system. */
 export const ROOT_INO = 1;
 
-/** st_* of an inode. An object of this type is filled by the file system and read by the driver at once: one instance serves all calls. */
+/**
+ * st_* of an inode. The file system fills an object of this type and the driver reads it at once: one instance serves
+ * all calls.
+ */
 export interface Attributes {
   /** Stable id; below 2^52. */
   ino: number;
-  /** What st_ino and d_ino show: the stable id, or a shorter number in its place. */
+  /** The number in st_ino and d_ino: the stable id, or a shorter number in its place. */
   shownIno: number;
-  /** 32 bits; changes when the id names another thing. */
+  /** 32 bits; changes when the id refers to another file. */
   generation: number;
   mode: number;
   nlink: number;
@@ -33,7 +36,7 @@ export interface Attributes {
   mtimeLow: number;
   mtimeHigh: number;
   mtimeNsec: number;
-  /** As mtime. Never before it; another one where anything else of the inode differs. */
+  /** Like mtime. Never before it; differs if anything else of the inode does. */
   ctimeLow: number;
   ctimeHigh: number;
   ctimeNsec: number;
@@ -70,8 +73,8 @@ export interface FilesystemStatistics {
 }
 
 /**
- * An open file. `fd` is a descriptor of a file whose bytes are exactly the content (verified as the mount
- * asks), or -1 where the content lies in memory and only `read` gives it.
+ * An open file. `fd` is a descriptor of a file whose bytes are exactly the content (verified as requested by the
+ * mount), or -1 if the content is in memory and only `read` returns it.
  */
 export interface OpenFile {
   readonly fd: number;
@@ -79,39 +82,42 @@ export interface OpenFile {
   readonly identity: number;
   /** What `read` and `release` take; below 2^31. */
   readonly handle: number;
-  /** The inode as a number below `Filesystem.slots`: an index for what a driver keeps of each inode. */
+  /** The inode as a number below `Filesystem.slots`: an index for a driver's data about each inode. */
   readonly slot: number;
 }
 
-/** What `Filesystem.features` tells a driver before the first request, so that it can keep the kernel from asking in vain. */
+/** Facts for a driver before the first request, so that it can avoid useless requests of the kernel. */
 export interface FilesystemFeatures {
   /** Some inode has system.posix_acl_*. */
   readonly acls: boolean;
-  /** `read` needs no `open` before it, and takes handle 0: a driver can spare itself every open. */
+  /** `read` needs no `open` before it, and takes handle 0: a driver can avoid every open. */
   readonly openless: boolean;
 }
 
 /**
  * Receives one directory entry, whose attributes were filled in before; `next` is the cookie of the entry after it.
- * Returns false when it has no room, and is then not called again.
+ * Returns false if it has no room, and is then not called again.
  */
 export type DirentSink = (name: Uint8Array, next: number) => boolean;
 
 export interface Filesystem {
   readonly features: FilesystemFeatures;
 
-  /** How many inodes there are; see `OpenFile.slot`. */
+  /** The number of inodes; see `OpenFile.slot`. */
   readonly slots: number;
 
-  /** Fills `out` with what `name` is in directory `parent`. "." and ".." work; "." and "/" of a file give the file itself (for handles). */
+  /**
+   * Fills `out` with the attributes of `name` in directory `parent`. "." and ".." work; "." and "/" of a file yield the
+   * file itself (for handles).
+   */
   lookup(parent: number, name: Uint8Array, out: Attributes): Errno | 0;
 
   getattr(ino: number, out: Attributes): Errno | 0;
 
   /**
-   * Feeds the entries of a directory to `sink`, from cookie `from` (0 at the start, else a `next` that was
-   * given), "." and ".." first, then by name. Before each call `out` holds the entry's attributes. The name
-   * is valid only during the call.
+   * Feeds the entries of a directory to `sink`, from cookie `from` (0 at the start, else an earlier `next`), "." and
+   * ".." first, then by name. Before each call `out` has the entry's attributes. The name is valid only during the
+   * call.
    */
   readdir(ino: number, from: number, out: Attributes, sink: DirentSink): Errno | 0;
 
@@ -131,8 +137,8 @@ export interface Filesystem {
   open(slot: number): OpenFile | Errno;
 
   /**
-   * Which file an `open` of the inode in `slot` would give a descriptor of, where that can be told without opening and
-   * without hashing: its `fileIdentity`. -1 where only `open` can tell.
+   * The file that an `open` of the inode in `slot` would open, if that is known without opening and hashing: its
+   * `fileIdentity`. -1 if only `open` can determine it.
    */
   current(slot: number): number;
 
@@ -142,20 +148,24 @@ export interface Filesystem {
   release(handle: number): void;
 
   /**
-   * Where data (or, with `hole`, a hole) is next in a regular file, from `offset` on, as lseek(2) tells it; ENXIO at the end.
-   * ENOSYS where no file has a hole: data is all that there is.
+   * The position of the next data (or, with `hole`, hole) in a regular file, from `offset` on, as for lseek(2); ENXIO
+   * at the end. ENOSYS if no file has a hole: everything is data.
    */
   seek(ino: number, offset: number, hole: boolean): number | Errno;
 
-  /** The value, ENODATA where there is none, EOPNOTSUPP for an ACL or an SELinux label where no inode has one; a view, not a copy. */
+  /**
+   * The value, ENODATA if there is none, EOPNOTSUPP for an ACL or an SELinux label if no inode has one; a view, not a
+   * copy.
+   */
   getxattr(ino: number, name: Uint8Array, caller?: Caller): Uint8Array | Errno;
 
-  /** The names that the caller may know, each followed by NUL, as listxattr(2) gives them. */
+  /** The names that the caller may see, each followed by NUL, as listxattr(2) returns them. */
   listxattr(ino: number, caller?: Caller): Uint8Array | Errno;
 
   /**
-   * Answers an ioctl(2) on an open file of the inode: at most `room` bytes for the caller. ENOTTY for a command that is not known.
-   * @param input what the caller's structure held
+   * Answers an ioctl(2) on an open file of the inode: at most `room` bytes for the caller. ENOTTY for an unknown
+   * command.
+   * @param input the contents of the caller's structure
    */
   ioctl(ino: number, command: number, input: Uint8Array, room: number, caller?: Caller): Uint8Array | Errno;
 

@@ -1,4 +1,4 @@
-/** The file system of an image: tables for who is where, an object store for what is in the files. */
+/** The file system of an image: tables for names and inodes, an object store for contents. */
 import { readSync } from 'node:fs';
 import { equalBytes, printable } from '../base/bytes.ts';
 import { BLOCK_SIZE as HASHED_BLOCK } from '../base/digest.ts';
@@ -53,18 +53,18 @@ import type { ReadingEvents } from './reading-events.ts';
 
 /** What a mount tells of itself and of its files: private xattrs and ioctls. */
 export interface PrivateAnswers {
-  /** The value of a private xattr of inode `row`; ENODATA where there is no such name. */
+  /** The value of a private xattr of inode `row`; ENODATA if there is no such name. */
   xattr(row: number, name: Uint8Array, caller?: Caller): Uint8Array | Errno;
 
   /** Answers an ioctl(2), as `Filesystem.ioctl`. */
   ioctl(row: number, command: number, input: Uint8Array, room: number, caller?: Caller): Uint8Array | Errno;
 }
 
-/** What of the image is shown otherwise than it is. */
+/** Deviations of the shown file system from the image. */
 export interface View {
   /** No `trusted.overlay.*` and `user.overlay.*`. */
   readonly hideOverlayXattrs?: boolean;
-  /** Inode numbers by row, where those that are shown are not the stable ids. */
+  /** Inode numbers by row, if they are not the stable ids. */
   readonly inodeNumbers?: Uint32Array;
 }
 
@@ -76,9 +76,9 @@ const BLOCK_SIZE = 4096;
 /** The unit of st_blocks. */
 const SECTOR = 512;
 const NAME_MAX = 255;
-/** Characters of a path in a message: an image may have one of any length. */
+/** Characters of a path in a message: paths in an image may have any length. */
 const LOGGED_PATH = 1_024;
-/** The handle of content that needs no descriptor; 0 is stdin's and no object's. */
+/** The handle of content that needs no descriptor; 0 is stdin's and never an object's. */
 const NO_DESCRIPTOR = 0;
 const NUL = Uint8Array.of(0);
 const NO_NAMES = new Uint8Array();
@@ -111,7 +111,7 @@ export class ImageFilesystem implements Filesystem {
   readonly #view: View;
 
   /**
-   * @param tell is told what readers do, for who guesses what they do next
+   * @param tell notified of reads; feeds the read-ahead predictor
    * @param answers private xattrs and ioctls; there are none without it
    */
   constructor(
@@ -143,9 +143,10 @@ export class ImageFilesystem implements Filesystem {
     const directory = rowOfId(this.#tables, parent);
     if (directory < 0) return ENOENT;
     if (name.length === 1 && (name[0] === DOT || name[0] === SLASH)) {
-      // the kernel resolves a file handle by asking for "." of the inode, whatever its type (fs/fuse/inode.c, fuse_get_dentry).
-      // The dentry that it makes is its own parent and has the name "/" (fs/dcache.c, d_alloc_anon): by that an overlayfs asks
-      // whether it is still so (fs/overlayfs/super.c, ovl_revalidate_real), and takes all but this inode for a stale file
+      // the kernel resolves a file handle by asking for "." of the inode, whatever its type (fs/fuse/inode.c,
+      // fuse_get_dentry). The resulting dentry is its own parent and has the name "/" (fs/dcache.c, d_alloc_anon): with
+      // that name an overlayfs asks whether it is still valid (fs/overlayfs/super.c, ovl_revalidate_real), and treats
+      // any other inode as a stale file
       this.#fill(directory, out);
       return 0;
     }
@@ -186,7 +187,7 @@ export class ImageFilesystem implements Filesystem {
       if (!sink(DOTDOT_NAME, 2)) return 0;
     }
     const [begin, end] = direntRange(tables, row);
-    // cookie 2 is the first entry after ".."; whoever seeks to a number that was never given gets the end
+    // cookie 2 is the first entry after ".."; seeking to any other number that was never returned yields the end
     for (let dirent = begin + Math.max(from - 2, 0); dirent < end; dirent++) {
       this.#fill(tables.dirents.inode[dirent] as number, out);
       if (!sink(direntName(tables, dirent), dirent - begin + 3)) return 0;
@@ -247,13 +248,13 @@ export class ImageFilesystem implements Filesystem {
     return this.#contents.read(objectName(this.#tables, object), offset, into, this.#pathFor(row));
   }
 
-  /** One path of an inode, with escapes; undefined where there is no such inode. Takes a scan of all names. */
+  /** One path of an inode, escaped; undefined if there is no such inode. Scans all names. */
   pathOf(ino: number): string | undefined {
     const row = rowOfId(this.#tables, ino);
     return row < 0 ? undefined : this.#pathFor(row)();
   }
 
-  /** The path for a message, found only when there is one: it costs a scan of all names. */
+  /** The path for a message, computed only if there is one: it costs a scan of all names. */
   #pathFor(row: number): () => string {
     return () => shortened(printable(pathOfRow(this.#tables, row)), LOGGED_PATH);
   }
@@ -284,8 +285,9 @@ export class ImageFilesystem implements Filesystem {
   }
 
   /**
-   * Whether no inode has an ACL, or an SELinux label. As a file system without them says it: ls(1) then asks for no other
-   * file's, where it would ask for each. Not so other attributes: getcap(8) would complain of each file.
+   * Whether no inode has an ACL, or an SELinux label. The answer is then that of a file system without them: ls(1) asks
+   * for no other file's, while it would otherwise ask for each. This does not work for other attributes: getcap(8)
+   * would complain about each file.
    */
   #isUnsupported(name: Uint8Array): boolean {
     return (!this.features.acls && startsWith(name, aclPrefix)) || (!this.#hasLabels && selinuxName.equals(name));
@@ -329,7 +331,7 @@ export class ImageFilesystem implements Filesystem {
     return (this.#tables.inodes.mode[row] as number) & S_IFMT;
   }
 
-  /** Bytes of holes; only what has several blocks is looked at. */
+  /** Bytes of holes; only contents of several blocks are examined. */
   #holesOf(row: number, size: number): number {
     const object = size <= HASHED_BLOCK ? -1 : objectOf(this.#tables, row);
     return object < 0 ? 0 : this.#holes.bytesOf(object);
@@ -354,7 +356,7 @@ export class ImageFilesystem implements Filesystem {
   }
 }
 
-/** An object that is shorter now than when it was opened gives EIO: a short read would be filled up with zeros. */
+/** An object that has become shorter since it was opened fails with EIO: a short read would be padded with zeros. */
 function readFully(fd: number, into: Uint8Array, length: number, offset: number): number | Errno {
   try {
     for (let done = 0; done < length; ) {

@@ -9,22 +9,25 @@
  * stores costs nothing but an old event, since neither is an address. test/unit/fs/reading-events.test.ts explores it.
  */
 
-/** A directory begins to be listed (its row), a name was looked up (its dirent), a file is opened for the first time (its row). */
+/**
+ * A directory begins to be listed (its row), a name was looked up (its dirent), a file is opened for the first time
+ * (its row).
+ */
 export type ReadingEvent = 'listed' | 'looked' | 'opened';
 const KINDS: readonly ReadingEvent[] = ['listed', 'looked', 'opened'];
 
 const RING = 4096;
-/** Openings after which the one who follows is woken, where it sleeps: waking costs as much as an opening. */
+/** After this many openings the follower is woken if it sleeps: waking costs as much as an opening. */
 const WAKE_EVERY = 8;
 const HEADER_WORDS = 3;
-/** Events so far; openings so far, for the one who waits for them; whether it is over. */
+/** Events so far; openings so far, for the waiting follower; whether it is over. */
 const WRITTEN = 0;
 const OPENED = 1;
 const OVER = 2;
 
 export const allocateReadingEvents = (): SharedArrayBuffer => new SharedArrayBuffer((HEADER_WORDS + 2 * RING) * 4);
 
-/** One a thread, over the memory that the threads of a mount share. */
+/** One per thread, over the memory that the threads of a mount share. */
 export class ReadingEvents {
   readonly #header: Int32Array;
   readonly #kinds: Int32Array;
@@ -46,14 +49,14 @@ export class ReadingEvents {
     if (openings % WAKE_EVERY === 0) Atomics.notify(this.#header, OPENED);
   }
 
-  /** Nobody tells anything any more: ends `follow`. */
+  /** No more events will come: ends `follow`. */
   end(): void {
     Atomics.store(this.#header, OVER, 1);
     Atomics.add(this.#header, OPENED, 1);
     Atomics.notify(this.#header, OPENED);
   }
 
-  /** How many files were opened for the first time. */
+  /** The number of files that were opened for the first time. */
   get openings(): number {
     return Atomics.load(this.#header, OPENED);
   }
@@ -70,7 +73,7 @@ export class ReadingEvents {
 
   #drain(sink: (event: ReadingEvent, value: number) => void): void {
     for (;;) {
-      // counters wrap around at 2^31: only their difference is looked at
+      // counters wrap around at 2^31: only their difference is used
       const behind = (Atomics.load(this.#header, WRITTEN) - this.#read) | 0;
       if (behind === 0 || Atomics.load(this.#header, OVER) === 1) return;
       if (behind > RING) this.#read = (this.#read + behind - RING) | 0;

@@ -1,25 +1,25 @@
 /**
- * Guesses what is read next. Whoever reads a tree (tar, cp, rsync, grep) opens the files of a directory in the order in
- * which it was listed; after a few opens in that order, the files that follow are worth fetching before they are
- * asked for.
+ * Predicts reads. A program that reads a tree (tar, cp, rsync, grep) opens the files of a directory in the order in
+ * which it was listed; after a few opens in that order, the following files are worth fetching before they are
+ * requested.
  */
 import { directoryOfDirent, direntRange, isDirectory, objectOf } from '../manifest/lookup.ts';
 import { inodeCount, type ManifestTables } from '../manifest/tables.ts';
 
-/** Directories that are remembered as listed: a walk returns to the parents of where it is. */
+/** Directories that are remembered as listed: a walk returns to the parents of its current directory. */
 const DIRECTORIES = 16;
 /** Opens in the expected order before anything is fetched. */
 const ENOUGH = 3;
 /** Files that are fetched ahead of the last one opened. */
 const AHEAD = 32;
-/** Names that are looked through for the inode that was opened. */
+/** Names that are searched for the inode that was opened. */
 const SEARCH = 4096;
 
 interface Listed {
-  /** The dirents of the directory, from the first up to but without the second. */
+  /** The dirents of the directory, from the first up to but excluding the second. */
   readonly begin: number;
   readonly end: number;
-  /** Where the file is expected that is opened next. */
+  /** The expected position of the next opened file. */
   next: number;
   /** Everything before this was fetched, or opened. */
   fetched: number;
@@ -39,7 +39,7 @@ export class ReadingOrder {
     this.#fetch = fetch;
   }
 
-  /** Somebody began to list the directory in `row`. */
+  /** The directory in `row` began to be listed. */
   listed(row: number): void {
     if (row >= inodeCount(this.#tables) || !isDirectory(this.#tables, row)) return;
     const directory = this.#remember(row);
@@ -52,7 +52,7 @@ export class ReadingOrder {
     this.#looked = dirent;
   }
 
-  /** The file in `row` is opened, and nothing of it was known before. */
+  /** The file in `row` is opened for the first time. */
   opened(row: number): void {
     const place = this.#find(row);
     if (place === undefined) {
@@ -65,7 +65,7 @@ export class ReadingOrder {
     if (this.#streak >= ENOUGH) this.#fetchFrom(directory, dirent + 1);
   }
 
-  /** No other file lies between the expected one and this. */
+  /** No other file is between the expected one and this one. */
   #isExpected({ next }: Listed, dirent: number): boolean {
     if (dirent < next) return false;
     for (let at = next; at < dirent; at++) if (this.#objectAt(at) >= 0) return false;
@@ -106,7 +106,7 @@ export class ReadingOrder {
     return directory;
   }
 
-  /** The object of a regular file; -1 where the dirent is something else, or its content lies in the image. */
+  /** The object of a regular file; -1 if the dirent is something else, or its content is in the image. */
   #objectAt(dirent: number): number {
     return objectOf(this.#tables, this.#tables.dirents.inode[dirent] as number);
   }

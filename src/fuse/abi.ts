@@ -1,12 +1,12 @@
 /**
- * The FUSE protocol as the kernel speaks it: include/uapi/linux/fuse.h, version 7.45. Kernel names are kept.
- * Structures are little-endian here and addressed as 32-bit words.
+ * The FUSE protocol of the kernel: include/uapi/linux/fuse.h, version 7.45. Kernel names are kept. Structures are
+ * little-endian here and addressed as 32-bit words.
  */
 
 export const FUSE_KERNEL_VERSION = 7;
-/** The newest minor version that this driver knows; the older one of both sides is spoken. */
+/** The newest minor version that this driver knows; the older version of both sides is used. */
 export const FUSE_KERNEL_MINOR_VERSION = 41;
-/** Older kernels (before Linux 5.4) are refused; what came later is used where the kernel offers it. */
+/** Older kernels (before Linux 5.4) are refused; later features are used if the kernel offers them. */
 export const FUSE_MINIMUM_MINOR_VERSION = 31;
 
 export const FUSE_ROOT_ID = 1;
@@ -55,7 +55,7 @@ export const FUSE_SYNCFS = 50;
 export const FUSE_TMPFILE = 51;
 export const FUSE_STATX = 52;
 
-// flags of fuse_init_in and fuse_init_out, as bit numbers: those from 32 up travel in flags2
+// flags of fuse_init_in and fuse_init_out, as bit numbers: those from 32 up are in flags2
 export const ASYNC_READ = 0;
 export const EXPORT_SUPPORT = 4;
 export const DO_READDIRPLUS = 13;
@@ -69,7 +69,7 @@ export const INIT_EXT = 30;
 export const PASSTHROUGH = 37;
 export const HAS_RESEND = 39;
 
-/** Codes of notifications: what the server tells the kernel by itself. */
+/** Codes of notifications, which the server sends to the kernel on its own initiative. */
 export const FUSE_NOTIFY_RESEND = 7;
 
 export const FOPEN_KEEP_CACHE: number = 1 << 1;
@@ -90,7 +90,10 @@ export const LSEEK_OUT_SIZE = 8;
 export const DIRENT_SIZE = 24;
 export const STATX_OUT_SIZE = 288;
 
-/** A request's buffer must hold at least FUSE_MIN_READ_BUFFER and a write of max_write bytes (fs/fuse/dev.c, fuse_dev_do_read). */
+/**
+ * A request's buffer must hold at least FUSE_MIN_READ_BUFFER and a write of max_write bytes (fs/fuse/dev.c,
+ * fuse_dev_do_read).
+ */
 export const REQUEST_BUFFER_SIZE = 65536;
 export const MAX_WRITE = 4096;
 /** Pages of the largest read, readdir and readlink reply: 1 MiB. */

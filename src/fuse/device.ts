@@ -14,7 +14,7 @@ import type { BackingRegistry } from './open-files.ts';
 
 export const DEVICE = '/dev/fuse';
 
-/** @throws CfsError (mount) that says what to do */
+/** @throws CfsError (mount) with a hint */
 export function openDevice(): number {
   try {
     return openSync(DEVICE, constants.O_RDWR);
@@ -30,13 +30,15 @@ export function openDevice(): number {
   }
 }
 
-/** Another descriptor of the same mount with a queue of its own, for another thread; `fd` itself where that cannot be had. */
+/**
+ * Another descriptor of the same mount with a separate queue, for another thread; `fd` itself if that is not possible.
+ */
 export function cloneDevice(fd: number): number {
   let clone: number;
   try {
     clone = openSync(DEVICE, constants.O_RDWR);
   } catch {
-    return fd; // mounted by fusermount3 for a user who may not open the device: threads can share one descriptor
+    return fd; // mounted by fusermount3 for a user that may not open the device: threads can share one descriptor
   }
   const source = Buffer.alloc(4);
   source.writeUInt32LE(fd);
@@ -47,13 +49,16 @@ export function cloneDevice(fd: number): number {
   return clone;
 }
 
-/** Has the kernel queue again all requests that were read and not answered (FUSE_NOTIFY_RESEND, Linux 6.9), for a server that starts. */
+/**
+ * Makes the kernel queue again all requests that were read and not answered (FUSE_NOTIFY_RESEND, Linux 6.9), for a
+ * server that takes over.
+ */
 export function resendRequests(fd: number): void {
   // fuse_out_header with unique 0: the error is the notification's code
   const notification = Buffer.alloc(OUT_HEADER_SIZE);
   notification.writeUInt32LE(OUT_HEADER_SIZE, 0);
   notification.writeInt32LE(FUSE_NOTIFY_RESEND, 4);
-  // it fails where the mount has ended meanwhile, which whoever reads requests sees too
+  // it fails if the mount has ended in the meantime, which the next read of requests reports, too
   write(fd, notification, notification.length);
 }
 
@@ -80,8 +85,8 @@ export class DeviceBackingRegistry implements BackingRegistry {
 }
 
 /**
- * Whether backing files can be registered, tried with an open regular file. Only EPERM means never: another
- * error (ELOOP on a stacked file system) is this file's alone. To be called after the INIT reply.
+ * Whether backing files can be registered, tried with an open regular file. Only EPERM means never: another error
+ * (ELOOP on a stacked file system) concerns only this file. Call it after the INIT reply.
  */
 export function canPassThrough(deviceFd: number, regularFd: number): boolean {
   const registry = new DeviceBackingRegistry(deviceFd);

@@ -1,4 +1,4 @@
-/** The INIT negotiation: what the kernel offers, what is wanted, what both then know. Pure. */
+/** The INIT negotiation: the kernel's offer, our request, and the result. Pure. */
 import { CfsError } from '../base/error.ts';
 import * as abi from './abi.ts';
 
@@ -12,11 +12,11 @@ export interface InitRequest {
   readonly flags: InitFlags;
 }
 
-/** What the file system at hand asks for. */
+/** The requirements of the file system. */
 export interface Wishes {
   readonly passthrough: boolean;
   readonly acls: boolean;
-  /** OPEN is going to be answered with ENOSYS. */
+  /** OPEN will be answered with ENOSYS. */
   readonly openless: boolean;
 }
 
@@ -39,11 +39,11 @@ const ALWAYS_WANTED: readonly number[] = [
 ];
 
 /**
- * Stacking depth of this file system with passthrough: the objects' file system may not be stacked itself,
- * and an overlayfs may still lie on this one (FILESYSTEM_MAX_STACK_DEPTH is 2).
+ * Stacking depth of this file system with passthrough: the objects' file system may not be stacked itself, and an
+ * overlayfs may still be mounted on top (FILESYSTEM_MAX_STACK_DEPTH is 2).
  */
 const MAX_STACK_DEPTH = 1;
-/** Requests in the background, readahead above all, before the kernel holds back. */
+/** Requests in the background, mostly readahead, before the kernel throttles. */
 const MAX_BACKGROUND = 64;
 
 const flagSet = (low: number, high: number): InitFlags => {
@@ -61,7 +61,7 @@ const flagWord = (flags: InitFlags, from: number): number => {
   return word >>> 0;
 };
 
-/** @throws CfsError (mount) where the bytes are no INIT request, or the kernel is too old */
+/** @throws CfsError (mount) if the bytes are not an INIT request, or the kernel is too old */
 export function decodeInit(bytes: Uint8Array): InitRequest {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < abi.IN_HEADER_SIZE + 16 || view.getUint32(4, true) !== abi.FUSE_INIT) {

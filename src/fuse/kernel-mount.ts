@@ -1,6 +1,6 @@
 /**
- * Making and ending the mount itself: mount(2) where that is allowed (root, and root of a user namespace),
- * else fusermount3, the setuid helper of libfuse.
+ * Mounting and unmounting: mount(2) if it is permitted (root, and root of a user namespace), else fusermount3, the
+ * setuid helper of libfuse.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync } from 'node:fs';
@@ -25,7 +25,7 @@ import { openDevice } from './device.ts';
 export interface KernelMountOptions {
   /** Absolute, without symbolic links. */
   readonly mountpoint: string;
-  /** What mountinfo and df show as the source. */
+  /** The source that mountinfo and df show. */
   readonly source: string;
   readonly allowOther: boolean;
   readonly suid: boolean;
@@ -103,13 +103,13 @@ function helperOptions(options: KernelMountOptions): string {
   return words.join(',');
 }
 
-/** fusermount3 mounts and sends the connection over the socket that _FUSE_COMMFD names. */
+/** fusermount3 mounts and sends the connection over the socket named by _FUSE_COMMFD. */
 async function mountByHelper(options: KernelMountOptions): Promise<KernelMount> {
   const pair = socketpair(SOCK_STREAM);
   if (isErrno(pair)) throw new CfsError('system', `Cannot make a socket pair: ${errnoName(pair)}`);
   const [own, theirs] = pair;
   try {
-    // this process's copy of their end is closed before waiting: a helper that sends nothing is then seen as the end
+    // this process's copy of their end is closed before waiting, so that a helper that sends nothing is seen as the end
     const failure = await runHelper(options, theirs).finally(() => closeSync(theirs));
     if (failure !== undefined) {
       throw new CfsError('mount', `Cannot mount on ${options.mountpoint}: ${failure.reason}`, { hint: failure.hint });
@@ -127,7 +127,7 @@ async function mountByHelper(options: KernelMountOptions): Promise<KernelMount> 
   }
 }
 
-/** Why there is no mount, and what to do about it. */
+/** The reason for a failed mount, and the remedy. */
 interface HelperFailure {
   readonly reason: string;
   readonly hint?: string;
@@ -166,9 +166,9 @@ function helperReason(text: string, code: number | null): HelperFailure {
 }
 
 /**
- * Takes the mount of `device` away from `mountpoint`, or from where that is by now, when a directory above it was renamed;
- * who still uses it keeps it until they are done. Does nothing where it is not mounted any more.
- * @returns EBUSY where something else is mounted over it
+ * Detaches the mount of `device` from `mountpoint`, or from its current path, if a directory above it was renamed.
+ * Processes that use it keep it until they are done. Does nothing if it is no longer mounted.
+ * @returns EBUSY if another mount is on top of it
  */
 export function unmountKernel(mountpoint: string, device: string, helper: boolean): 0 | Errno {
   const mounts = listMounts();
@@ -181,7 +181,7 @@ export function unmountKernel(mountpoint: string, device: string, helper: boolea
   return unmountNew(place, helper);
 }
 
-/** Takes away what is on top at `mountpoint`. */
+/** Detaches the topmost mount at `mountpoint`. */
 export function unmountNew(mountpoint: string, helper: boolean): 0 | Errno {
   if (!helper) return umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
   const [program, args] = exactCommand(FUSERMOUNT, ['-u', '-z', '--', mountpoint]);

@@ -1,7 +1,7 @@
 /** Names of opcodes, for people. */
 import * as abi from './abi.ts';
 
-/** Exports of abi.ts that are no opcodes although they begin with FUSE_ and are small numbers. */
+/** Exports of abi.ts that are not opcodes although they begin with FUSE_ and are small numbers. */
 const OTHERS = /^FUSE_(?:KERNEL|MINIMUM|ROOT_ID|NOTIFY|DEV_IOC)/;
 
 const names: ReadonlyMap<number, string> = new Map(
@@ -10,5 +10,5 @@ const names: ReadonlyMap<number, string> = new Map(
   ),
 );
 
-/** "LOOKUP"; the number where it has no name. */
+/** "LOOKUP"; the number if it has no name. */
 export const opcodeName = (opcode: number): string => names.get(opcode) ?? String(opcode);

@@ -1,16 +1,15 @@
 /**
- * Open files of a mount: with passthrough, where the kernel reads the object's file itself, or through
- * this process. Shared between the worker threads, because an OPEN and its RELEASE may reach different
- * ones.
+ * Open files of a mount: with passthrough, where the kernel reads the object's file itself, or through this process.
+ * Shared between the worker threads, because an OPEN and its RELEASE may reach different threads.
  *
  * What the kernel demands of passthrough (fs/fuse/passthrough.c, fs/fuse/iomode.c): FOPEN_PASSTHROUGH comes
- * without FOPEN_KEEP_CACHE; while an inode has any file open, every further open uses the same backing id; an inode is read
- * either by passthrough or through the page cache, never both at once. The id outlives the descriptor.
+ * without FOPEN_KEEP_CACHE; while an inode has any file open, every further open uses the same backing id; an inode is
+ * read either by passthrough or through the page cache, never both at once. The id outlives the descriptor.
  *
- * All that is shared is read and written under one mutex, by plain accesses: to give a mutex back happens before it is
- * taken again, so each thread sees what the one before it wrote. The exception is the first look of `reopen`, which only
- * saves a look at the file: whatever it sees, the mutex is taken before anything is counted. No file system is asked
- * under the mutex but by the calls of the registry.
+ * All shared data is read and written under one mutex, by plain accesses: releasing a mutex happens before it is taken
+ * again, so each thread sees the writes of the previous one. The exception is the first check of `reopen`, which only
+ * saves a look at the file: whatever it sees, the mutex is taken before anything is counted. Under the mutex no file
+ * system is accessed except by the calls of the registry.
  */
 import { totalmem } from 'node:os';
 import { EIO, type Errno, isErrno } from '../base/errno.ts';
@@ -25,12 +24,12 @@ export interface BackingRegistry {
   close(id: number): void;
 }
 
-/** Where open files are written down; see open-file-journal.ts. */
+/** The journal of open files; see open-file-journal.ts. */
 export interface Journal {
   write(slot: number, backing: number, opens: number, identity: number): void;
 }
 
-/** What an OPEN is answered with. */
+/** The answer to an OPEN. */
 export interface Opened {
   /** Low and high word of fh. */
   readonly low: number;
@@ -40,13 +39,13 @@ export interface Opened {
 }
 
 /**
- * Backing ids that are kept when nobody has their files open, for the next open: each pins an open file in the
- * kernel, an inode and a dentry with it, about 1.5 KB. They may take a 64th of the memory.
+ * Backing ids that are kept for the next open after their files are closed: each pins an open file in the kernel, with
+ * an inode and a dentry, about 1.5 KB. They may take a 64th of the memory.
  */
 const MOST_KEPT = 131_072;
 const KEPT_COST = 1_536;
 const MEMORY_SHARE = 64;
-/** `low` of a file handle that is read here: the epoch, and a descriptor, of which Linux has at most 2^20 in a process. */
+/** `low` of a file handle that is read here: the epoch, and a descriptor, of which a Linux process has at most 2^20. */
 const EPOCH_UNIT = 1 << 20;
 const EPOCHS = 2047;
 /** In `low` of a file handle: read by the kernel, no descriptor here. */
@@ -57,22 +56,25 @@ const CACHED_FLAGS = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH;
 const PASSTHROUGH_FLAGS = FOPEN_PASSTHROUGH | FOPEN_NOFLUSH;
 const HEADER_WORDS = 4;
 const MUTEX = 0;
-/** Places on the clock, and how many of them were ever taken. */
+/** Places on the clock, and the number of places that were ever used. */
 const PLACES = 1;
 const TAKEN = 2;
 const HAND = 3;
-/** In `marks`: the slot has a place on the clock; it was opened again since the hand passed; its count came from an earlier process, and may be too high. */
+/**
+ * In `marks`: the slot has a place on the clock; it was opened again since the hand passed; its count came from an
+ * earlier process, and may be too high.
+ */
 const LISTED = 1;
 const AGAIN = 2;
 const INHERITED = 4;
-/** Places that the hand looks at before it gives up. */
+/** The number of places that the hand examines before it gives up. */
 const LOOKS = 256;
 
 const defaultKept = (): number => Math.min(MOST_KEPT, Math.floor(totalmem() / MEMORY_SHARE / KEPT_COST));
 
 /**
- * Shared memory for a file system of `slots` inodes: 13 bytes each, of which untouched pages cost nothing.
- * @param kept backing ids that are kept although nobody has the file open
+ * Shared memory for a file system of `slots` inodes: 13 bytes each; untouched pages cost nothing.
+ * @param kept backing ids that are kept although the file is not open
  */
 export function allocateOpenFileState(slots: number, kept: number = defaultKept()): SharedArrayBuffer {
   const state = new SharedArrayBuffer((HEADER_WORDS + kept + slots * 3) * 4 + slots);
@@ -80,7 +82,7 @@ export function allocateOpenFileState(slots: number, kept: number = defaultKept(
   return state;
 }
 
-/** What was written down of one slot. */
+/** The journal's entry for one slot. */
 export interface RestoredFile {
   readonly slot: number;
   /** A backing id, 0, or that the inode is read through the page cache. */
@@ -95,7 +97,7 @@ export class OpenFiles {
   readonly #registry: BackingRegistry | undefined;
   readonly #header: Int32Array;
   readonly #mutex: SharedMutex;
-  /** The slots whose ids are kept, slot + 1 each: a hand goes round and takes those away that were not opened again. */
+  /** The slots whose ids are kept, slot + 1 each: a hand goes round and drops those that were not opened again. */
   readonly #clock: Int32Array;
   readonly #journal: Journal | undefined;
   /** Above the descriptor in `low` of a file handle. */
@@ -104,15 +106,15 @@ export class OpenFiles {
   readonly #backing: Int32Array;
   /** Open files of each slot. */
   readonly #opens: Int32Array;
-  /** Which file the backing file is, `fileIdentity`. */
+  /** The identity of the backing file, `fileIdentity`. */
   readonly #identity: Uint32Array;
   /** LISTED, AGAIN, INHERITED of each slot. */
   readonly #marks: Uint8Array;
 
   /**
-   * @param registry undefined where passthrough cannot be had: every file is read through this process
-   * @param journal is told of every change, for who serves the mount after this process
-   * @param epoch numbers the processes that serve the mount, from 0: descriptors of an earlier one are not ours
+   * @param registry undefined if passthrough is not available: every file is read through this process
+   * @param journal receives every change, for the next server of the mount
+   * @param epoch numbers the processes that serve the mount, from 0: descriptors of an earlier one are not valid here
    */
   constructor(
     fs: Filesystem,
@@ -141,8 +143,8 @@ export class OpenFiles {
   }
 
   /**
-   * Opens a file whose backing id is known and whose object is still the same, without opening or hashing anything:
-   * does not block. Undefined where that cannot be: `open` can.
+   * Opens a file whose backing id is known and whose object is unchanged, without opening or hashing anything: does not
+   * block. Undefined if that is not possible; use `open` then.
    */
   reopen(slot: number): Opened | undefined {
     if (this.#registry === undefined) return undefined;
@@ -172,7 +174,10 @@ export class OpenFiles {
     if (low !== PASSTHROUGH_HANDLE && this.#isOurs(low)) this.#fs.release(low - this.#epoch);
   }
 
-  /** Reads an open file. `low`: of its handle. One that was opened by an earlier process is opened again for this read. */
+  /**
+   * Reads an open file. `low`: of its handle. A file that was opened by an earlier process is opened again for this
+   * read.
+   */
   read(nodeid: number, low: number, offset: number, into: Uint8Array): number | Errno {
     if (this.#fs.features.openless) return this.#fs.read(nodeid, low, offset, into);
     if (this.#isOurs(low)) return this.#fs.read(nodeid, low - this.#epoch, offset, into);
@@ -200,7 +205,7 @@ export class OpenFiles {
     this.#journal?.write(slot, backing, this.#opens[slot] as number, identity);
   }
 
-  /** Takes over what an earlier process has written down, before the first request. */
+  /** Takes over the journal of an earlier process, before the first request. */
   restore(entries: Iterable<RestoredFile>): void {
     for (const { slot, backing, opens, identity } of entries) {
       if (slot >= this.#fs.slots) continue;
@@ -221,22 +226,22 @@ export class OpenFiles {
     if (known > 0) {
       const same = fd < 0 ? 0 : this.#countKnown(slot, identity);
       if (same > 0) return same;
-      // the object's file was replaced, or another repository serves it now. While somebody reads the old
-      // file the kernel takes no other: this open cannot be given what was just verified. An inherited count does not tell
-      // whether somebody does: the kernel is asked, and gives EIO itself
+      // the object's file was replaced, or another repository serves it now. As long as a reader has the old file open,
+      // the kernel accepts no other: this open cannot use the file that was just verified. An inherited count does not
+      // tell whether there is a reader: the kernel is asked, and fails with EIO itself
       if (opens > 0 && ((this.#marks[slot] as number) & INHERITED) === 0) return EIO;
       this.#drop(slot, registry);
     }
     if (fd < 0) return this.#count(slot, THROUGH_CACHE);
     const id = registry.open(fd);
-    // e.g. ELOOP: the file lies on a stacked file system. Such an inode goes through the page cache
+    // ELOOP, for example: the file is on a stacked file system. Such an inode goes through the page cache
     if (isErrno(id)) return this.#count(slot, THROUGH_CACHE);
     this.#identity[slot] = identity;
     this.#list(slot, registry);
     return this.#count(slot, id);
   }
 
-  /** Counts one more open with the known id, where that is of this file; else returns 0. */
+  /** Counts one more open with the known id, if that is of this file; else returns 0. */
   #countKnown(slot: number, identity: number): number {
     const known = this.#backing[slot] as number;
     if (known <= 0 || this.#identity[slot] !== identity) return 0;
@@ -258,7 +263,7 @@ export class OpenFiles {
       this.#write(slot);
       return;
     }
-    // it is right by now: it is never too low
+    // exact again: an inherited count can only be too high
     this.#marks[slot] = (this.#marks[slot] as number) & ~INHERITED;
     const isKept = ((this.#marks[slot] as number) & LISTED) !== 0;
     if (this.#backing[slot] === THROUGH_CACHE) this.#backing[slot] = 0;
@@ -266,7 +271,10 @@ export class OpenFiles {
     this.#write(slot);
   }
 
-  /** Gives the slot a place on the clock. Where all places are taken by files that are open, it gets none, and its id goes when it is closed. */
+  /**
+   * Assigns the slot a place on the clock. If all places belong to open files, it gets none, and its id is dropped when
+   * it is closed.
+   */
   #list(slot: number, registry: BackingRegistry): void {
     if (((this.#marks[slot] as number) & LISTED) !== 0) return;
     const place = this.#freePlace(registry);
@@ -275,7 +283,7 @@ export class OpenFiles {
     this.#marks[slot] = (this.#marks[slot] as number) | LISTED;
   }
 
-  /** A place on the clock, taken from a file that nobody has open; -1 where none is found soon. */
+  /** A place on the clock, taken from a file that is not open; -1 if none is found soon. */
   #freePlace(registry: BackingRegistry): number {
     const header = this.#header;
     const places = header[PLACES] as number;
@@ -300,7 +308,7 @@ export class OpenFiles {
     return -1;
   }
 
-  /** Written down before the id is closed: after that it may name another file. */
+  /** Recorded before the id is closed: after that it may refer to another file. */
   #drop(slot: number, registry: BackingRegistry): void {
     const id = this.#backing[slot] as number;
     this.#backing[slot] = 0;

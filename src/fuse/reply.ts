@@ -22,7 +22,7 @@ const S_IFMT_SHIFT = 12;
 const STATX_BASIC_STATS = 0x7ff;
 const BLKSIZE = 4096;
 
-/** A buffer that replies are made in. One a thread. Byte offsets count from the start of the header. */
+/** A buffer that replies are made in. One per thread. Byte offsets count from the start of the header. */
 export class ReplyBuffer {
   readonly bytes: Buffer;
   readonly #words: Uint32Array;
@@ -81,7 +81,7 @@ export class ReplyBuffer {
     return ATTR_OUT_SIZE;
   }
 
-  /** fuse_statx_out with the basic statistics; birth time and attributes are not kept in an image. */
+  /** fuse_statx_out with the basic statistics; birth time and attributes are not stored in an image. */
   statx(a: Attributes): number {
     const words = this.#words;
     const at = OUT_HEADER_SIZE / 4;
@@ -145,7 +145,7 @@ export class ReplyBuffer {
     return STATFS_OUT_SIZE;
   }
 
-  /** fuse_getxattr_out: how long a value or list is. */
+  /** fuse_getxattr_out: the length of a value or list. */
   xattrSize(size: number): number {
     const at = OUT_HEADER_SIZE / 4;
     this.#words[at] = size;
@@ -153,7 +153,7 @@ export class ReplyBuffer {
     return GETXATTR_OUT_SIZE;
   }
 
-  /** fuse_ioctl_out with result 0, then what the caller gets. */
+  /** fuse_ioctl_out with result 0, then the caller's bytes. */
   ioctl(bytes: Uint8Array): number {
     const at = OUT_HEADER_SIZE / 4;
     this.#words.fill(0, at, at + IOCTL_OUT_SIZE / 4);
@@ -169,7 +169,7 @@ export class ReplyBuffer {
 
   /**
    * Appends fuse_dirent, or fuse_direntplus where `plus`, at payload offset `at`.
-   * @returns the offset after it, or -1 where it would pass `limit`
+   * @returns the offset after it, or -1 if it would pass `limit`
    */
   dirent(at: number, limit: number, name: Uint8Array, next: number, attributes: Attributes, plus: boolean): number {
     const base = at + (plus ? ENTRY_OUT_SIZE : 0);
@@ -187,7 +187,9 @@ export class ReplyBuffer {
     return end;
   }
 
-  /** "." and ".." carry nodeid 0: the kernel must not count them as looked up (fs/fuse/readdir.c, fuse_direntplus_link). */
+  /**
+   * "." and ".." carry nodeid 0: the kernel must not count them as looked up (fs/fuse/readdir.c, fuse_direntplus_link).
+   */
   #entryOrDot(word: number, name: Uint8Array, attributes: Attributes): void {
     const dots = name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
     if (dots) this.#words.fill(0, word, word + ENTRY_OUT_SIZE / 4);
@@ -208,7 +210,7 @@ export class ReplyBuffer {
     this.#attrAt(word + 10, attributes);
   }
 
-  /** fuse_attr. An image keeps no time of the last access: mtime is shown. */
+  /** fuse_attr. An image stores no time of the last access: mtime is shown. */
   #attrAt(word: number, a: Attributes): void {
     const words = this.#words;
     this.#long(word, a.shownIno);

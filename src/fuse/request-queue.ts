@@ -1,7 +1,7 @@
 /**
- * The queue of requests as a thread reads it. After an answer the next request is likely to come within
- * microseconds: whoever walks a tree asks again as soon as it has the answer. So a thread looks for it a while before it
- * sleeps: waking a processor costs more than all else that a request needs, in a virtual machine above all.
+ * The queue of requests as a thread reads it. After an answer the next request is likely to arrive within microseconds:
+ * a program that walks a tree asks again as soon as it has the answer. So a thread polls for a while before it sleeps:
+ * waking a processor costs more than all other work of a request, especially in a virtual machine.
  */
 import { availableParallelism } from 'node:os';
 import { EAGAIN, EINTR, ENODEV, ENOENT, type Errno, isErrno } from '../base/errno.ts';
@@ -9,28 +9,34 @@ import { systemError } from '../system/libc.ts';
 import { isReadable, read, setNonblocking, waitReadable, write } from '../system/syscall.ts';
 import { OUT_HEADER_SIZE } from './abi.ts';
 
-/** Looks at an empty queue before the thread sleeps, 0.7 µs each. With one processor looking would only keep the reader from running. */
+/**
+ * Polls of an empty queue before the thread sleeps, 0.7 µs each. With one processor polling would only keep the reader
+ * from running.
+ */
 const LOOKS = availableParallelism() > 1 ? 50 : 0;
-/** A sleep that was shorter than this was not worth it: the next time the thread looks first. */
+/** A sleep that was shorter than this was not worth it: the next time the thread polls first. */
 const SHORT_SLEEP_MS = 0.1;
 
-/** Answers a request of the mount's `fd` with an error, in the place of the thread that read it. */
+/** Answers a request of the mount's `fd` with an error, instead of the thread that read it. */
 export function sendError(fd: number, uniqueLow: number, uniqueHigh: number, error: Errno): void {
   const reply = Buffer.alloc(OUT_HEADER_SIZE);
   reply.writeUInt32LE(OUT_HEADER_SIZE, 0);
   reply.writeInt32LE(error, 4);
   reply.writeUInt32LE(uniqueLow, 8);
   reply.writeUInt32LE(uniqueHigh, 12);
-  // it fails where nobody waits any more
+  // it fails if the caller no longer waits
   write(fd, reply, reply.length);
 }
 
 export class RequestQueue {
   readonly #fd: number;
-  /** Whether requests come so soon after one another that looking pays. */
+  /** Whether requests come so soon after one another that polling pays. */
   #isBusy = false;
 
-  /** @param fd the mount's /dev/fuse or a clone of it, which no other thread reads where clones can be had; made non-blocking */
+  /**
+   * @param fd the mount's /dev/fuse or a clone of it, which no other thread reads if clones are available; made
+   * non-blocking
+   */
   constructor(fd: number) {
     this.#fd = fd;
     setNonblocking(fd);
@@ -63,7 +69,9 @@ export class RequestQueue {
     this.#isBusy = performance.now() - begin < SHORT_SLEEP_MS;
   }
 
-  /** Sends a reply. One that nobody waits for any more (ENOENT) or after the end of the mount (ENODEV) is dropped. */
+  /**
+   * Sends a reply. It is dropped if the caller no longer waits for it (ENOENT), or after the end of the mount (ENODEV).
+   */
   reply(bytes: Uint8Array, length: number): void {
     const result = write(this.#fd, bytes, length);
     if (isErrno(result) && result !== ENOENT && result !== ENODEV) throw systemError(result, 'write', '/dev/fuse');

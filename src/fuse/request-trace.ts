@@ -1,7 +1,7 @@
 /**
- * One line for each request, for people who look at what a mount is asked (-o debug): opcode, unique, inode, path and
- * name where they are known, the answer, microseconds, thread. It wraps a dispatcher, which knows nothing of it: a mount
- * without it pays nothing.
+ * One line for each request, for people who examine the requests of a mount (-o debug): opcode, unique, inode, path and
+ * name if known, the answer, microseconds, thread. It wraps a dispatcher, which knows nothing of it: a mount without it
+ * pays nothing.
  */
 import { printable } from '../base/bytes.ts';
 import { type Errno, errnoName } from '../base/errno.ts';
@@ -9,7 +9,7 @@ import * as abi from './abi.ts';
 import type { ReplyBuffer } from './reply.ts';
 import type { RequestBuffer } from './request.ts';
 
-/** What is traced: a `Dispatcher`. */
+/** The traced object: a `Dispatcher`. */
 export interface TracedDispatcher {
   readonly request: RequestBuffer;
   readonly reply: ReplyBuffer;
@@ -20,13 +20,13 @@ export interface TraceOptions {
   readonly log: (line: string) => void;
   /** Number of the thread. */
   readonly thread: number;
-  /** The path of an inode; undefined where it has none. */
+  /** The path of an inode; undefined if it has none. */
   readonly pathOf: (nodeid: number) => string | undefined;
   /** Milliseconds, with fractions. */
   readonly now?: () => number;
 }
 
-/** Where the names of a request begin in its body: those of fuse_lookup, fuse_getxattr_in and so on. */
+/** The offset of the names in the body of a request: those of fuse_lookup, fuse_getxattr_in and so on. */
 const NAME_AT: Readonly<Record<number, number>> = {
   [abi.FUSE_LOOKUP]: 0,
   [abi.FUSE_UNLINK]: 0,

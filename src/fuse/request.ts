@@ -1,9 +1,9 @@
-/** Request bytes as numbers. Pure: the buffer is read in place, nothing is kept. */
+/** Decodes requests. Pure: the buffer is read in place, nothing is kept. */
 import { IN_HEADER_SIZE } from './abi.ts';
 
 /**
- * A buffer that requests are read into, with the views that decoding needs. One a thread: what it gives
- * is valid until the next request is read into it.
+ * A buffer that requests are read into, with the views for decoding. One per thread: its results are valid until the
+ * next request is read into it.
  */
 export class RequestBuffer {
   readonly bytes: Buffer;
@@ -18,7 +18,7 @@ export class RequestBuffer {
 
   /**
    * Takes the first `length` bytes as one request.
-   * @returns why they are none, or undefined
+   * @returns why they are not a request, or undefined
    */
   accept(length: number): string | undefined {
     this.#length = length;
@@ -45,17 +45,17 @@ export class RequestBuffer {
     return this.uniqueHigh >>> 31 === 1;
   }
 
-  /** An id that no inode has (2^53 and more) becomes a number that no inode has either. */
+  /** An id that no inode has (2^53 and more) becomes another number that no inode has. */
   get nodeid(): number {
     return (this.#words[4] as number) + (this.#words[5] as number) * 0x1_0000_0000;
   }
 
-  /** Of who asks, in the mount's user namespace; 2^32 - 1 where it is not known there. */
+  /** The caller's uid, in the mount's user namespace; 2^32 - 1 if it is not known there. */
   get uid(): number {
     return this.#words[6] as number;
   }
 
-  /** The thread that asks, in the server's pid namespace; 0 where it is not there. */
+  /** The calling thread, in the server's pid namespace; 0 if it is not in that. */
   get pid(): number {
     return this.#words[8] as number;
   }
@@ -65,7 +65,9 @@ export class RequestBuffer {
     return this.#length - IN_HEADER_SIZE;
   }
 
-  /** Word `index` of the body; 0 beyond its end, so that a request that is too short is not read from the one before. */
+  /**
+   * Word `index` of the body; 0 beyond its end, so that a short request is not completed by bytes of the previous one.
+   */
   word(index: number): number {
     return (index + 1) * 4 <= this.bodyLength ? (this.#words[IN_HEADER_SIZE / 4 + index] as number) : 0;
   }
@@ -75,13 +77,13 @@ export class RequestBuffer {
     return this.word(index) + this.word(index + 1) * 0x1_0000_0000;
   }
 
-  /** `length` bytes from byte `offset` of the body; undefined where the body ends before. A view, not a copy. */
+  /** `length` bytes from byte `offset` of the body; undefined if the body ends before. A view, not a copy. */
   bytesAt(offset: number, length: number): Uint8Array | undefined {
     if (offset + length > this.bodyLength) return undefined;
     return this.bytes.subarray(IN_HEADER_SIZE + offset, IN_HEADER_SIZE + offset + length);
   }
 
-  /** The NUL-terminated name that begins at byte `offset` of the body; undefined where there is no NUL. */
+  /** The NUL-terminated name that begins at byte `offset` of the body; undefined if there is no NUL. */
   name(offset: number): Uint8Array | undefined {
     const from = IN_HEADER_SIZE + offset;
     const to = this.bytes.indexOf(0, from);

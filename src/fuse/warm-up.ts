@@ -1,19 +1,20 @@
 /**
- * Having V8 compile what answers the first questions while nobody asks yet. A thread begins with code that was never run: the
- * first listing of a thousand names takes five times as long as the second, and who has just mounted lists or looks up next.
+ * Makes V8 compile the code for the first requests before they arrive. A thread begins with code that was never run:
+ * the first listing of a thousand names takes five times as long as the second, and a user that has just mounted lists
+ * or looks up next.
  */
 import { type Attributes, emptyAttributes, type Filesystem, ROOT_INO } from '../fs/filesystem.ts';
 import type { ReplyBuffer } from './reply.ts';
 
 /** More makes nothing faster. */
 const ENTRIES = 1_500;
-/** Of one directory, before somebody who asks is looked for. */
+/** Entries of one directory, before the next check for a request. */
 const AT_ONCE = 64;
 const LIMIT = 1 << 16;
 
 /**
- * Lists and looks up what the root holds, again and again, into `reply`, of which nothing is sent.
- * @param fs of this thread, with nobody who counts what it does
+ * Lists and looks up the entries of the root, repeatedly, into `reply`, of which nothing is sent.
+ * @param fs of this thread, without counters
  * @param isAsked whether a request waits: it is answered first, and compiles what it needs
  * @param limitMs for a slow machine
  */

@@ -10,7 +10,7 @@ import { placeToRegister } from './registered-image.ts';
 
 /**
  * Reads an image whose objects lie in `repository`.
- * @throws CfsError: as `readImage`, and `store` where it names its objects otherwise
+ * @throws CfsError: as `readImage`, and `store` if it names its objects otherwise
  */
 export function readKeptImage(
   repository: LocalRepository,

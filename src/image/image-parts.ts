@@ -1,8 +1,9 @@
 /**
- * The parts of an image file: manifest, a signature where there is one, and a checksum of both (docs/manifest.md). Pure.
+ * The parts of an image file: manifest, a signature where there is one, and a checksum of both (docs/manifest.md).
+ * Pure.
  *
- * No manifest ends with the magic of the checksum: its last byte is 0x80, an empty array, or the end of a text, and UTF-8
- * has no byte 0xff.
+ * No manifest ends with the magic of the checksum: its last byte is 0x80, an empty array, or the end of a text, and
+ * UTF-8 has no byte 0xff.
  */
 import { concatBytes, equalBytes } from '../base/bytes.ts';
 import { blake3, createBlake3, DIGEST_SIZE } from '../base/digest.ts';
@@ -15,7 +16,7 @@ const MAGIC = Uint8Array.of(0x63, 0x66, 0x73, 0x2d, 0x73, 0x75, 0x6d, 0xff);
 /** Bytes of the checksum at the end of an image file. */
 export const CHECKSUM_SIZE: number = DIGEST_SIZE + MAGIC.length;
 
-/** Bytes of the file have changed since it was written. Of kind `image`, as everything that is no image. */
+/** Bytes of the file have changed since it was written. Of kind `image`, like every file that is not an image. */
 export class DamagedImageError extends CfsError {
   constructor(message: string, options?: ErrorDetails) {
     super('image', message, options);
@@ -27,16 +28,17 @@ export interface ImageParts {
   readonly manifest: Uint8Array;
   /** BLAKE3 of the manifest: the image id. */
   readonly digest: Uint8Array;
-  /** A well-formed COSE_Sign1; undefined where the file has none. */
+  /** A well-formed COSE_Sign1; undefined if the file has none. */
   readonly signature: Uint8Array | undefined;
-  /** False for images of versions that wrote no checksum: whether their bytes have changed is not known. */
+  /** False for images of versions that wrote no checksum: it is unknown whether their bytes have changed. */
   readonly hasChecksum: boolean;
 }
 
 /**
- * Takes an image file apart, and checks its checksum before anything else. The manifest is not looked at; the parts are views.
- * @throws DamagedImageError where there is a checksum, and it is another one than that of the bytes before it; CfsError (image)
- *   where the trailer of a signature, or what it leads to, is malformed
+ * Splits an image file into its parts, and verifies its checksum first. The manifest is not parsed; the parts are
+ * views.
+ * @throws DamagedImageError if there is a checksum and it does not match the bytes before it; CfsError (image) if the
+ *   trailer of a signature, or the signature before it, is malformed
  */
 export function splitImage(file: Uint8Array): ImageParts {
   const at = file.length - CHECKSUM_SIZE;
@@ -62,7 +64,7 @@ export function splitImage(file: Uint8Array): ImageParts {
 /**
  * The bytes of an image file, in parts.
  * @param digest BLAKE3 of `manifest`
- * @param signature a COSE_Sign1, to lie in the image
+ * @param signature a COSE_Sign1 to embed
  */
 export function imageParts(manifest: Uint8Array, digest: Uint8Array, signature?: Uint8Array): Uint8Array[] {
   if (signature === undefined) return [manifest, concatBytes(digest, MAGIC)];

@@ -1,4 +1,4 @@
-/** Which files of which images have an object as their content: for people, who do not know objects. */
+/** Finds the files of images that have an object as their content: for people, who do not know objects. */
 import { compareBytes, fromHex } from '../base/bytes.ts';
 import { CfsError } from '../base/error.ts';
 import { objectDigest, objectOf, walkTree } from '../manifest/lookup.ts';
@@ -20,11 +20,11 @@ export interface ObjectUsers {
   readonly count: number;
 }
 
-/** Paths that are kept of each object. */
+/** At most this many paths are kept per object. */
 const SOME = 10;
 
 /**
- * Reads each image once, one after another. One that cannot be read is passed over.
+ * Reads each image once, one after another, and skips those that cannot be read.
  * @param objects 64 hexadecimal digits each
  * @param images their paths
  */

@@ -1,4 +1,4 @@
-/** Composition: what the store is told of an image that needs its objects. */
+/** Composition: the data that the store needs to keep an image's objects. */
 import { type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
 import type { KeptImage } from '../store/gc/object-list-file.ts';
 

@@ -1,6 +1,6 @@
 /**
- * Composition: registered images at the paths that the store holds for them. What is said here decides what `unregister --gone`
- * takes off the list, so whatever cannot be looked at is not gone.
+ * Composition: registered images at the paths that the store has for them. The result decides which paths
+ * `unregister --gone` removes, so a path that cannot be examined does not count as gone.
  */
 import { closeSync, constants, openSync, readdirSync, readSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -11,44 +11,44 @@ import { isSamePlace, type PathPlace, placeOfPath } from '../system/path-place.t
 import { readImage, readImageId } from './image-file.ts';
 
 /**
- * What is at the path of a registered image.
+ * The state of the path of a registered image.
  * - there: the image
  * - moved: nothing or another file; but the image is in the same directory, under another name
  * - gone: nothing, and the file system is the one that the image was on
  * - replaced: another image
- * - damaged: a file that is no image (any more)
- * - unknown: it cannot be looked at, or nobody knows a path
+ * - damaged: a file that is not an image (any more)
+ * - unknown: it cannot be examined, or no path is known
  */
 export type PathState = 'there' | 'moved' | 'gone' | 'replaced' | 'damaged' | 'unknown';
 
 export interface FoundPath {
-  /** As it was registered; empty where nobody knows. */
+  /** As it was registered; empty if unknown. */
   readonly path: string;
   readonly state: PathState;
-  /** Where it was moved to. */
+  /** The path that it was moved to. */
   readonly now?: string;
-  /** The id of the image that is there in its place. */
+  /** The id of the image that has taken its place. */
   readonly other?: string;
   /** Why it is damaged or unknown. */
   readonly reason?: string;
 }
 
-/** Whether nothing at the path needs the image any more. */
+/** Whether the image is no longer needed at this path. */
 export const isGone = ({ state }: FoundPath): boolean => state === 'gone' || state === 'replaced';
 
 /**
- * With which path an image is registered. Links on the way are followed now: they may lead elsewhere later.
- * The path of a descriptor is none: it may be another file's tomorrow.
- * @param image there or not yet
+ * The path that an image is registered with. Symbolic links are resolved now: they may change later. The path of a
+ * descriptor is not used: tomorrow it may be another file's.
+ * @param image may not exist yet
  */
 export function placeToRegister(image: string): { readonly path: string; readonly place: PathPlace | undefined } {
   try {
     const path = statSync(image, { throwIfNoEntry: false }) === undefined ? realOfNew(image) : realpathSync(image);
-    // of a deleted file /proc says a path where it is not
+    // for a deleted file /proc reports a path that does not exist
     const isThere = !path.startsWith('/proc/') && (!image.startsWith('/dev/') || isSameFile(image, path));
     if (isThere) return { path, place: placeOfPath(path) };
   } catch {
-    // nobody knows: it is kept wherever it is
+    // unknown: it is kept wherever it is
   }
   return { path: '', place: undefined };
 }
@@ -62,16 +62,16 @@ function isSameFile(a: string, b: string): boolean {
 
 /** The first bytes of every image: the tag of CBOR. */
 const BEGINNING: Uint8Array = Uint8Array.of(0xd9, 0xd9, 0xf7);
-/** What a killed run leaves beside an image. */
+/** Temporary files that a killed run leaves beside an image. */
 const UNFINISHED = /\.[0-9a-f]{12}\.tmp$/;
 
-/** Looks at the paths of registered images; reads each file and each directory once. */
+/** Examines the paths of registered images; reads each file and each directory once. */
 export class ImageFinder {
   readonly #ids = new Map<string, string>();
   readonly #directories = new Map<string, ReadonlyMap<string, readonly string[]> | undefined>();
 
   /**
-   * What is at the paths of an image, in their order.
+   * The states of an image's paths, in their order.
    * @param image the id that it was registered with
    */
   look(paths: readonly RegisteredPath[], image: string): FoundPath[] {
@@ -87,12 +87,12 @@ export class ImageFinder {
     const beside = this.#imagesIn(dirname(path));
     if (beside === undefined) return { path, state: 'unknown', reason: `${dirname(path)} cannot be read` };
     const now = beside.get(image) ?? [];
-    // another one of its paths says for itself that it is there
+    // another path of the image is reported by its own entry
     if (now.length === 0 || now.some((other) => known.has(other))) return found;
     return { path, state: 'moved', now: now[0] as string };
   }
 
-  /** As `isGone`, now, and without a look at what else is in the directory. */
+  /** As `isGone`, now, and without scanning the directory. */
   static isStillGone(path: RegisteredPath, image: string): boolean {
     return isGone(new ImageFinder().#lookAt(path, image));
   }
@@ -102,7 +102,7 @@ export class ImageFinder {
     try {
       const id = this.#idOf(path);
       if (id === image) return { path, state: 'there' };
-      // what is damaged has another id, too
+      // a damaged file has another id, too
       readImage(path);
       return { path, state: 'replaced', other: id };
     } catch (error) {
@@ -120,7 +120,7 @@ export class ImageFinder {
     return id;
   }
 
-  /** Their paths by their ids; undefined where the directory cannot be read. */
+  /** Their paths by their ids; undefined if the directory cannot be read. */
   #imagesIn(directory: string): ReadonlyMap<string, readonly string[]> | undefined {
     const known = this.#directories.get(directory);
     if (known !== undefined || this.#directories.has(directory)) return known;
@@ -144,14 +144,14 @@ export class ImageFinder {
         const id = this.#idOf(path);
         images.set(id, [...(images.get(id) ?? []), realpathSync(path)]);
       } catch {
-        // damaged, or deleted meanwhile: it is nobody's
+        // damaged, or deleted in the meantime: it belongs to no image
       }
     }
     return images;
   }
 }
 
-/** Nothing is there; but that says nothing where its file system is not mounted. */
+/** Nothing exists at the path; but that means nothing if its file system is not mounted. */
 function absent(path: string, place: PathPlace | undefined): FoundPath {
   const unknown = (reason: string): FoundPath => ({ path, state: 'unknown', reason });
   try {

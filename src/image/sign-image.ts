@@ -11,7 +11,7 @@ import { decodeImage, openImage, readImageBytes } from './image-file.ts';
 import { imageParts } from './image-parts.ts';
 import type { ImageSignature } from './image-signature.ts';
 
-/** A signature that was made. */
+/** A new signature. */
 export type MadeSignature = Omit<ImageSignature, 'key'>;
 
 export const describeSignature = (key: SigningKey, where: string): MadeSignature => ({
@@ -21,9 +21,8 @@ export const describeSignature = (key: SigningKey, where: string): MadeSignature
 });
 
 /**
- * Signs an image that exists: it is read and validated first, so nobody signs what is no image. A signature that was there
- * is replaced. An embedded one replaces the file as a whole; its mode, owner and ACL stay.
- * @throws CfsError: as `readImage`; `system` where the signature cannot be written
+ * Signs an existing image. It is read and validated first, so only images are signed. An older signature is replaced.
+ * An embedded one atomically replaces the file; its mode, owner and ACL stay.
  */
 export function signImageFile(
   path: string,

@@ -1,6 +1,6 @@
 /**
- * Collects inodes and links in any order and gives the tables of a manifest: the same tree gives the
- * same tables, whatever the order of the calls. Knows nothing of files; no I/O.
+ * Collects inodes and links in any order and builds the tables of a manifest. The same tree results in the same tables,
+ * whatever the order of the calls. Knows nothing of files; no I/O.
  */
 import { compareBytes, printable } from '../base/bytes.ts';
 import { blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
@@ -75,11 +75,11 @@ export class ManifestBuilder {
   readonly #targets: Uint8Array[] = [];
   readonly #sets = new XattrSets();
   readonly #objectIndex = new Map<string, number>();
-  /** Objects as columns, in the order they were met: a JavaScript object each would cost ten times as much. */
+  /** Objects as columns, in the order of their first use: a JavaScript object for each would cost ten times as much. */
   readonly #objectDigests = new GrowableBytes();
   readonly #objectSizes = new GrowableF64();
   readonly #objectHashes = new GrowableBytes();
-  /** Where the block hashes of each object begin. */
+  /** The index of each object's first block hash. */
   readonly #objectHashStart = new GrowableF64();
   readonly #linkParent = new GrowableU32();
   readonly #linkInode = new GrowableU32();
@@ -113,7 +113,7 @@ export class ManifestBuilder {
     return this.#generation.push(firstGeneration(type, metadata.rdev));
   }
 
-  /** Gives `inode` the name `name` in the directory `parent`. A directory has exactly one link. */
+  /** Adds the name `name` in the directory `parent` for `inode`. A directory has exactly one link. */
   link(parent: BuilderInode, name: Uint8Array, inode: BuilderInode): void {
     this.#linkParent.push(parent);
     this.#linkInode.push(inode);
@@ -123,7 +123,7 @@ export class ManifestBuilder {
     else this.#nlink.set(inode, this.#nlink.get(inode) + 1);
   }
 
-  /** The content of a regular file lies in the object with this digest. */
+  /** The content of a regular file is the object with this digest. */
   setObject(inode: BuilderInode, content: ContentDigest): void {
     this.#setContent(inode, content);
     if (content.size === 0) return;
@@ -146,7 +146,7 @@ export class ManifestBuilder {
     this.#payload.set(inode, index);
   }
 
-  /** The content of a regular file lies in the manifest. */
+  /** The content of a regular file is stored in the manifest. */
   setInline(inode: BuilderInode, content: ContentDigest, bytes: Uint8Array): void {
     this.#setContent(inode, content);
     if (content.size > 0) this.#payload.set(inode, (PAYLOAD_INLINE | (this.#inline.push(bytes) - 1)) >>> 0);
@@ -164,7 +164,7 @@ export class ManifestBuilder {
     this.#payload.set(inode, this.#targets.push(target) - 1);
   }
 
-  /** The tables. Throws where two links of a directory have one name, or an inode has no link. */
+  /** The tables. Throws if two links of a directory have one name, or an inode has no link. */
   finish(repositories: readonly RepositoryHint[] = []): ManifestTables {
     const links = this.#sortLinks();
     const ids = this.#assignIds(links);
@@ -228,7 +228,7 @@ export class ManifestBuilder {
     return { first, sorted };
   }
 
-  /** Stable ids in path order: a depth-first walk that meets the links of each directory sorted by name. */
+  /** Stable ids in path order: a depth-first walk that visits the links of each directory sorted by name. */
   #assignIds(links: Links): Float64Array {
     const ids = new Float64Array(this.#mode.length);
     const taken = new Set<number>();
@@ -333,7 +333,7 @@ export class ManifestBuilder {
     columns.put('objects.blockHashes', hashes.view());
   }
 
-  /** The objects sorted by digest, and the row that each gets. */
+  /** The objects sorted by digest, and the row of each. */
   #sortObjects(): { objects: Uint32Array; objectRow: Uint32Array } {
     const digests = Buffer.from(this.#objectDigests.view());
     const prefix = Float64Array.from({ length: this.#objectSizes.length }, (_, i) =>
@@ -404,7 +404,9 @@ export class ManifestBuilder {
   }
 }
 
-/** The generation of what needs no content to be known; a file's or link's is set with its content. */
+/**
+ * The generation of an inode that does not depend on content; that of a file or symbolic link is set with its content.
+ */
 function firstGeneration(type: number, rdev: number): number {
   if (type === S_IFDIR || type === S_IFREG || type === S_IFLNK) return 0;
   const identity = new Uint8Array(type === S_IFCHR || type === S_IFBLK ? 4 : 0);
@@ -413,12 +415,12 @@ function firstGeneration(type: number, rdev: number): number {
 }
 
 interface Links {
-  /** For each inode of the builder, where its links begin in `sorted`; one more at the end. */
+  /** The index in `sorted` of the first link of each inode of the builder; one more at the end. */
   readonly first: Uint32Array;
   readonly sorted: Uint32Array;
 }
 
-/** Byte strings one after another with their offsets: n + 1 offsets for n strings. */
+/** Concatenated byte strings with their offsets: n + 1 offsets for n strings. */
 class BlobWriter {
   readonly #bytes = new GrowableBytes();
   readonly #offsets = new GrowableU32();

@@ -1,7 +1,7 @@
 /**
- * The time of the last change (ctime) of each inode. An image keeps none: it is mtime and something up to 4,096 s above it
- * that follows from what the inode is. So another content under the same path, size and mtime has another ctime, which is
- * how backup programs, git and make know it from the old one; and what is the same has the same ctime in every mount.
+ * The time of the last change (ctime) of each inode. It is not stored in an image: it is mtime plus up to 4,096 s,
+ * computed from the properties of the inode. So another content under the same path, size and mtime has another ctime,
+ * by which backup programs, git and make detect the change; and an unchanged inode has the same ctime in every mount.
  * docs/handles.md specifies it.
  */
 import { finishHash, hashBytes, hashWord } from '../base/murmur-hash.ts';
@@ -23,10 +23,10 @@ const SECONDS_SHIFT = 20;
 const LAST_SECOND_HIGH = 0x7fffffff;
 const INODE_BYTES = 28;
 
-/** Computes change times. One a thread: it remembers what it hashed of directories and sets of xattrs. */
+/** Computes change times. One per thread: it remembers what it hashed of directories and sets of xattrs. */
 export class ChangeTimes {
   readonly #tables: ManifestTables;
-  /** By row, 0 for what was not computed yet. */
+  /** By row, 0 if not computed yet. */
   readonly #entries: Uint32Array;
   readonly #xattrs: Uint32Array;
 
@@ -48,7 +48,7 @@ export class ChangeTimes {
     out.ctimeNsec = nsec - carry * SECOND;
     out.ctimeLow = low >>> 0;
     out.ctimeHigh = low > 0xffff_ffff && high !== LAST_SECOND_HIGH ? (high + 1) >>> 0 : high;
-    // nothing comes after the last second that there is
+    // the result is limited to the last representable second
     if (low > 0xffff_ffff && high === LAST_SECOND_HIGH) out.ctimeLow = 0xffff_ffff;
   }
 
@@ -80,7 +80,7 @@ export class ChangeTimes {
     return hash;
   }
 
-  /** Names, and what they lead to: what changes the ctime of a directory elsewhere, too. */
+  /** Names, and the inodes that they lead to: on other file systems these change the ctime of a directory, too. */
   #hashEntries(directory: number): number {
     const { directories, dirents, inodes } = this.#tables;
     const from = directories.first[directory] as number;

@@ -1,6 +1,6 @@
 /** Bytes to validated tables. A manifest is hostile until this returns. */
 import { endianness } from 'node:os';
-// the decoder alone: cbor-x as a whole loads a native module for strings, of which an image has five
+// only the decoder: the full cbor-x loads a native module for strings, of which an image has five
 import { addExtension, Decoder } from 'cbor-x/decode-no-eval';
 import { printable } from '../base/bytes.ts';
 import { BLOCK_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
@@ -18,7 +18,7 @@ import {
 } from './tables.ts';
 import { validateTables } from './validate.ts';
 
-/** The bytes of a typed array (RFC 8746) where they lie in the file: cbor-x itself would copy each. */
+/** The bytes of a typed array (RFC 8746) as a view of the file: cbor-x itself would copy each. */
 class RawArray {
   readonly type: ColumnType;
   readonly bytes: Uint8Array;
@@ -35,7 +35,7 @@ const ARRAY_TAGS: readonly (readonly [tag: number, type: ColumnType, name: strin
   [79, 'i64', 'an array of sint64 (tag 79)'],
 ];
 for (const [tag, type] of ARRAY_TAGS) {
-  // `encode` and its class are for the other half of cbor-x, which this one does not have
+  // `encode` and its class are in the other half of cbor-x, which is not loaded
   const extension = { tag, decode: (bytes: Uint8Array) => new RawArray(type, bytes) };
   addExtension(extension as unknown as Parameters<typeof addExtension>[0]);
 }
@@ -47,8 +47,9 @@ const fail = (reason: string): never => {
 };
 
 /**
- * The tables of an image file, completely validated. The arrays are copies in one shared buffer: `bytes` is not needed any more.
- * @throws CfsError (image) that names the table and row of the first thing that is wrong
+ * The tables of an image file, completely validated. The arrays are copies in one shared buffer: `bytes` is no longer
+ * needed.
+ * @throws CfsError (image) that names the table and row of the first error
  */
 export function decodeManifest(bytes: Uint8Array): ManifestTables {
   if (endianness() !== 'LE') throw new CfsError('system', 'cfs runs on little-endian machines only');
@@ -60,7 +61,7 @@ export function decodeManifest(bytes: Uint8Array): ManifestTables {
   } catch (error) {
     fail(`the CBOR does not decode: ${printable(Buffer.from(String(error)))}`);
   } finally {
-    // cbor-x keeps what it decoded last until it decodes something else: let that be one byte
+    // cbor-x keeps its last input until it decodes something else: replace it by one byte
     decoder.decode(Uint8Array.of(0));
   }
   if (!(root instanceof Map)) return fail('the top level is not a map');

@@ -1,4 +1,4 @@
-/** Paths of many dirents, each directory searched at most once. For one path there is `pathOfRow`. */
+/** Paths of many dirents; each directory is searched at most once. For one path there is `pathOfRow`. */
 import { directoryOfDirent, isDirectory } from './lookup.ts';
 import { type ManifestTables, NONE } from './tables.ts';
 
@@ -6,7 +6,7 @@ const SLASH = 0x2f;
 
 export class DirentPaths {
   readonly #tables: ManifestTables;
-  /** The dirents of rows of `directories`, where they were looked for, else NONE. */
+  /** The dirents of rows of `directories` that were searched, else NONE. */
   readonly #direntOf: Uint32Array;
   /** The directory of the last path: the first and last + 1 of its dirents, and its path with a slash at the end. */
   #from = 0;
@@ -18,7 +18,7 @@ export class DirentPaths {
     this.#direntOf = new Uint32Array(tables.directories.inode.length).fill(NONE);
   }
 
-  /** The absolute path of a dirent. Quicker where the one before was in the same directory. */
+  /** The absolute path of a dirent. Faster if the previous one was in the same directory. */
   pathOf(dirent: number): Uint8Array {
     if (dirent < this.#from || dirent >= this.#to) this.#enter(dirent);
     const { names, nameOffset } = this.#tables.dirents;
@@ -35,7 +35,7 @@ export class DirentPaths {
     const directory = inodes.payload[directoryOfDirent(this.#tables, dirent)] as number;
     this.#from = directories.first[directory] as number;
     this.#to = directories.first[directory + 1] as number;
-    // from the inside out: first how long the path is, then its bytes
+    // from the inside out: first the length of the path, then its bytes
     const above: number[] = [];
     let length = 1;
     for (let at = directory; at !== 0; at = inodes.payload[directories.parent[at] as number] as number) {
@@ -58,7 +58,7 @@ export class DirentPaths {
   /** @param directory a row of `directories`, not the root's */
   #direntOfDirectory(directory: number): number {
     if (this.#direntOf[directory] === NONE) {
-      // of all directories beside it, too: each may be asked for
+      // for all sibling directories, too: each may be requested
       const { inodes, directories, dirents } = this.#tables;
       const parent = inodes.payload[directories.parent[directory] as number] as number;
       for (let d = directories.first[parent] as number; d < (directories.first[parent + 1] as number); d++) {

@@ -1,18 +1,18 @@
 /**
- * The textual dump of composefs-dump(5): what mkcomposefs reads, and byte for byte what `composefs-info dump`
- * writes (composefs 1.0.8), but for two things. SIZE of a directory, which readers ignore, is 0; and an
+ * The textual dump of composefs-dump(5), the input of mkcomposefs. It equals the output of `composefs-info dump`
+ * (composefs 1.0.8) byte for byte, with two exceptions. SIZE of a directory, which readers ignore, is 0; and an
  * attribute value that is a lone dash is escaped, so that no reader can take it for "unset".
  *
  *     PATH SIZE ["@"]MODE NLINK UID GID RDEV SEC.NSEC PAYLOAD CONTENT DIGEST [KEY=VALUE]…
  *
  * - The first link of an inode in path order is its full line. The others have "@" and the path of the first
  *   as PAYLOAD; their other fields repeat the inode's, which readers ignore.
- * - PAYLOAD of a file is its object's path below `objects/`. DIGEST is for fs-verity digests only, so it is
- *   unset where the image names its objects by BLAKE3.
+ * - PAYLOAD of a file is its object's path below `objects/`. DIGEST is for fs-verity digests only, so it is unset if
+ *   the image names its objects by BLAKE3.
  * - RDEV: the kernel's 32-bit encoding equals st_rdev of glibc as long as major < 2^12 and minor < 2^20,
  *   and 32 bits hold no more.
- * - mkcomposefs refuses lines with more than 65,535 bytes of attributes and inline contents of more than
- *   5,000 bytes (LCFS_INLINE_CONTENT_MAX). They are written all the same.
+ * - mkcomposefs refuses lines with more than 65,535 bytes of attributes and inline contents of more than 5,000 bytes
+ *   (LCFS_INLINE_CONTENT_MAX). They are written nevertheless.
  */
 import { compareBytes, toHex } from '../base/bytes.ts';
 import { S_IFLNK, S_IFMT } from '../base/stat-bits.ts';
@@ -24,9 +24,9 @@ const SLASH = 0x2f;
 const ROOT: Uint8Array = Uint8Array.of(SLASH);
 
 /**
- * Gives each line of the dump, with its line feed, to `emit`; a line is ASCII. What `emit` throws ends the dump.
- * @param paths dump only these and what is below them, and for each the directories above it, so that the
- *   result is a dump of its own. Absolute, without "." or a "/" at the end; each must exist.
+ * Passes each line of the dump, with its line feed, to `emit`; a line is ASCII. An exception from `emit` ends the dump.
+ * @param paths dump only these and everything below them, and for each the directories above it, so that the result is
+ *   a complete dump. Absolute, without "." or a "/" at the end; each must exist.
  */
 export function writeDump(
   tables: ManifestTables,
@@ -45,7 +45,7 @@ export function writeDump(
 }
 
 /**
- * Visits, in path order and each once: the directories above `paths`, `paths`, and what is below them.
+ * Visits, in path order and each once: the directories above `paths`, `paths`, and everything below them.
  * @param paths as in `writeDump`
  * @param visit its `path` is valid only during the call
  */
@@ -82,7 +82,10 @@ function outermost(paths: readonly Uint8Array[]): Uint8Array[] {
   return kept;
 }
 
-/** The path with NUL, which sorts before every byte of a name, for "/", and one at the end: a prefix of all below it. */
+/**
+ * The path with NUL for "/", which sorts before every byte of a name, and a NUL at the end: a prefix of all paths below
+ * it.
+ */
 function orderKey(path: Uint8Array): Uint8Array {
   const key = new Uint8Array(path.length === 1 ? 1 : path.length + 1);
   path.forEach((byte, i) => {
@@ -96,7 +99,7 @@ function pathOfKey(key: Uint8Array): Uint8Array {
   return path.length === 1 ? path : path.subarray(0, -1);
 }
 
-/** @param firstLink escaped path of the inode's first link, where this is another one */
+/** @param firstLink escaped path of the inode's first link, if that is another one */
 function lineOf(tables: ManifestTables, row: number, path: string, firstLink: string | undefined): string {
   const { mode, nlink, uid, gid, rdev, size, mtime, mtimeNsec } = tables.inodes;
   const { payload, content, digest } = contentOf(tables, row);
@@ -145,13 +148,13 @@ const NAMED_ESCAPES: ReadonlyMap<number, string> = new Map([
 
 const hexEscape = (byte: number): string => `\\x${byte.toString(16).padStart(2, '0')}`;
 
-/** What stands for each byte in a field: itself where it is graphic ASCII. */
+/** The escaped form of each byte in a field: the byte itself if it is graphic ASCII. */
 const FIELD_ESCAPES: readonly string[] = Array.from({ length: 256 }, (_, byte) => {
   const graphic = byte > 0x20 && byte < 0x7f;
   return NAMED_ESCAPES.get(byte) ?? (graphic ? String.fromCharCode(byte) : hexEscape(byte));
 });
 
-/** The same for KEY and VALUE, where "=" is not itself. */
+/** The same for KEY and VALUE, where "=" is escaped, too. */
 const XATTR_ESCAPES: readonly string[] = FIELD_ESCAPES.map((text) => (text === '=' ? hexEscape(0x3d) : text));
 
 const escapeField = (bytes: Uint8Array): string => escapeBytes(bytes, FIELD_ESCAPES);

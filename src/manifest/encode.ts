@@ -10,7 +10,7 @@ const MAX_REPOSITORIES = 10_000;
 /** cbor-x writes the length of a byte string with at most 32 bits. */
 const COLUMN_LIMIT = 0xffffffff;
 
-/** What a reader takes as a whole (src/image/image-file.ts), less room for keys, a signature and the checksum. */
+/** The limit of a reader (src/image/image-file.ts), less room for keys, a signature and the checksum. */
 const FILE_LIMIT = COLUMN_LIMIT - (1 << 16);
 
 const encoder = new Encoder({
@@ -21,8 +21,8 @@ const encoder = new Encoder({
 });
 
 /**
- * The bytes of an image file. The same tables give the same bytes on every machine.
- * @throws CfsError (image) where a column is larger than a CBOR byte string of this version, 4 GiB
+ * The bytes of an image file. The same tables result in the same bytes on every machine.
+ * @throws CfsError (image) if a column is larger than a CBOR byte string of this version, 4 GiB
  */
 export function encodeManifest(tables: ManifestTables): Uint8Array {
   if (tables.header.repositories.length > MAX_REPOSITORIES) {

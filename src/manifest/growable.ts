@@ -27,7 +27,7 @@ export class GrowableU32 {
     this.#array[index] = value;
   }
 
-  /** The values so far; a view that the next push may leave behind. */
+  /** The values so far; a view that the next push may invalidate. */
   view(): Uint32Array {
     return this.#array.subarray(0, this.#length);
   }
@@ -58,7 +58,7 @@ export class GrowableF64 {
   set(index: number, value: number): void {
     this.#array[index] = value;
   }
-  /** The values so far; a view that the next push may leave behind. */
+  /** The values so far; a view that the next push may invalidate. */
   view(): Float64Array {
     return this.#array.subarray(0, this.#length);
   }
@@ -84,7 +84,7 @@ export class GrowableBytes {
     this.#length = needed;
   }
 
-  /** The bytes so far; a view that the next append may leave behind. */
+  /** The bytes so far; a view that the next append may invalidate. */
   view(): Uint8Array {
     return this.#array.subarray(0, this.#length);
   }

@@ -1,7 +1,8 @@
 /**
- * Holes of contents, told by the image alone: a block of 64 KiB whose hash is that of zeros reads as zeros. So a sparse file
- * is shown as one, the same in every mount, without asking where its object lies, and whether the object has holes itself.
- * The shorter last block of a content counts as data, and so does what has no block hashes.
+ * Holes of contents, computed from the image alone: a block of 64 KiB whose hash is that of zeros reads as zeros. So a
+ * sparse file is shown as sparse, identically in every mount, without accessing its object and whether or not the
+ * object itself has holes. The shorter last block of a content counts as data, and so does a content without block
+ * hashes.
  */
 import { BLOCK_SIZE, blake3, blockCount, DIGEST_SIZE } from '../base/digest.ts';
 import { type ManifestTables, objectCount, u64 } from './tables.ts';
@@ -12,7 +13,9 @@ interface Sparse {
   readonly zeroBlocks: number;
 }
 
-/** The holes of an image's objects. One a thread: looks for them at the first question, in one pass over the block hashes. */
+/**
+ * The holes of an image's objects. One per thread: finds them at the first query, in one pass over the block hashes.
+ */
 export class Holes {
   readonly #tables: ManifestTables;
   readonly #zeros: Uint8Array;
@@ -23,7 +26,7 @@ export class Holes {
     this.#zeros = tables.objects.blockHashes.length === 0 ? new Uint8Array(0) : blake3(new Uint8Array(BLOCK_SIZE));
   }
 
-  /** False where no content has a hole. */
+  /** False if no content has a hole. */
   get any(): boolean {
     return this.#sparse.size > 0;
   }
@@ -34,8 +37,8 @@ export class Holes {
   }
 
   /**
-   * Where data (or, with `hole`, a hole) is next in object `object`, from `offset` on, which is below its size. The end is a
-   * hole, as for lseek(2); -1 where there is no more data.
+   * The position of the next data (or, with `hole`, hole) in object `object`, from `offset` on, which is below its
+   * size. The end is a hole, as for lseek(2); -1 if there is no more data.
    */
   seek(object: number, offset: number, hole: boolean): number {
     const size = u64(this.#tables.objects.size, object);

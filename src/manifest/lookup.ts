@@ -4,7 +4,10 @@ import { blockCount, DIGEST_SIZE } from '../base/digest.ts';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { type ManifestTables, NONE, objectCount, PAYLOAD_INLINE, u64 } from './tables.ts';
 
-/** The inode row of stable id `id`, or -1. Ids are hashes, so guessing by value needs three or four looks at a million rows. */
+/**
+ * The inode row of stable id `id`, or -1. Ids are hashes, so interpolation needs three or four probes in a million
+ * rows.
+ */
 export function rowOfId(tables: ManifestTables, id: number): number {
   const ids = tables.inodes.id;
   let low = 0;
@@ -35,7 +38,7 @@ export function direntName(tables: ManifestTables, dirent: number): Uint8Array {
   return names.subarray(nameOffset[dirent] as number, nameOffset[dirent + 1] as number);
 }
 
-/** The dirents of the directory inode `row`: from the first row up to but without the second. */
+/** The dirents of the directory inode `row`: from the first row up to but excluding the second. */
 export function direntRange(tables: ManifestTables, row: number): readonly [number, number] {
   const directory = tables.inodes.payload[row] as number;
   return [tables.directories.first[directory] as number, tables.directories.first[directory + 1] as number];
@@ -69,18 +72,20 @@ export function lookupDirent(tables: ManifestTables, row: number, name: Uint8Arr
   return -1;
 }
 
-/** The row of the directory that holds directory inode `row`; the root's is the root. */
+/** The row of the parent directory of directory inode `row`; the root's is the root. */
 export function parentOfDirectory(tables: ManifestTables, row: number): number {
   return tables.directories.parent[tables.inodes.payload[row] as number] as number;
 }
 
-/** The inode row of an absolute or relative path, `/`-separated, without following symbolic links; -1 where there is none. */
+/**
+ * The inode row of an absolute or relative path, `/`-separated, without following symbolic links; -1 if there is none.
+ */
 export function lookupPath(tables: ManifestTables, path: Uint8Array): number {
   let row = 0;
   for (let from = 0; from < path.length; ) {
     const slash = path.indexOf(0x2f, from);
     const to = slash < 0 ? path.length : slash;
-    // whatever a slash stands behind or a name is looked up in is a directory
+    // a path component before a slash must be a directory
     if (from > 0 && !isDirectory(tables, row)) return -1;
     if (to > from) row = lookupName(tables, row, path.subarray(from, to));
     if (row < 0) return -1;
@@ -90,7 +95,7 @@ export function lookupPath(tables: ManifestTables, path: Uint8Array): number {
   return row;
 }
 
-/** The directory inode row that holds dirent `dirent`: a binary search over the directories. */
+/** The directory inode row that contains dirent `dirent`: a binary search over the directories. */
 export function directoryOfDirent(tables: ManifestTables, dirent: number): number {
   const { first } = tables.directories;
   let low = 0;
@@ -100,11 +105,14 @@ export function directoryOfDirent(tables: ManifestTables, dirent: number): numbe
     if ((first[middle] as number) <= dirent) low = middle;
     else high = middle - 1;
   }
-  // empty directories share their bound with the next one: the last that starts at or before `dirent` holds it
+  // empty directories share their bound with the next one: the last one that starts at or before `dirent` contains it
   return tables.directories.inode[low] as number;
 }
 
-/** The absolute path of inode `row` by its first link in path order; "/" for the root. A scan of the dirents: for messages, not for serving. */
+/**
+ * The absolute path of inode `row` by its first link in path order; "/" for the root. A scan of the dirents: for
+ * messages, not for serving.
+ */
 export function pathOfRow(tables: ManifestTables, row: number): Uint8Array {
   const parts: Uint8Array[] = [];
   for (let at = row; at !== 0; ) {
@@ -130,7 +138,7 @@ function firstLink(tables: ManifestTables, row: number): [number, Uint8Array] {
     const parent = directoryOfDirent(tables, d);
     const name = direntName(tables, d);
     if ((tables.inodes.nlink[row] as number) === 1) return [parent, name];
-    // path order compares names, not the slash: NUL stands for it, which sorts before every name's bytes
+    // path order compares names, not the slash: it is replaced by NUL, which sorts before every name's bytes
     const above = parent === 0 ? new Uint8Array(0) : pathOfRow(tables, parent);
     const key = Buffer.concat([above, Uint8Array.of(0x2f), name]).map((b) => (b === 0x2f ? 0 : b));
     if (best === undefined || compareBytes(key, best[2]) < 0) best = [parent, name, key];
@@ -140,7 +148,7 @@ function firstLink(tables: ManifestTables, row: number): [number, Uint8Array] {
   return [best[0], best[1]];
 }
 
-/** What a link of the tree is: passed to the visitor of `walkTree`. */
+/** A link of the tree, passed to the visitor of `walkTree`. */
 export interface TreeLink {
   readonly row: number;
   /** Absolute; "/" for the root. Valid only during the visit. */
@@ -187,7 +195,7 @@ export function objectDigest(tables: ManifestTables, object: number): Uint8Array
   return tables.objects.digest.subarray(object * DIGEST_SIZE, (object + 1) * DIGEST_SIZE);
 }
 
-/** What a store needs to find object `index`. */
+/** The data that a store needs to find object `index`. */
 export function objectName(tables: ManifestTables, index: number): { index: number; digest: Uint8Array; size: number } {
   return { index, digest: objectDigest(tables, index), size: u64(tables.objects.size, index) };
 }

@@ -1,7 +1,7 @@
 /**
- * Inode numbers of 32 bits for programs that have no room for the stable ids of 52 (`-o inode32`). A number is the low word of the
- * id, so most files have the same one in every version of an image; where two have the same, the later one by id takes the next
- * that no inode has. So they are distinct in an image, and the same in every mount of it.
+ * 32-bit inode numbers for programs without room for the stable ids of 52 bits (`-o inode32`). A number is the low word
+ * of the id, so most files have the same one in every version of an image; if two are equal, the one with the larger id
+ * gets the next unused number. So they are unique in an image, and the same in every mount of it.
  */
 import { inodeCount, type ManifestTables } from './tables.ts';
 

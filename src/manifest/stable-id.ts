@@ -1,5 +1,5 @@
 /**
- * Stable ids and generations: what names an inode in every mount of every version of an image.
+ * Stable ids and generations, which identify an inode in every mount of every version of an image.
  * docs/manifest.md, "Stable ids".
  */
 import { blake3 } from '../base/digest.ts';
@@ -7,11 +7,11 @@ import { blake3 } from '../base/digest.ts';
 /** The root's id, FUSE_ROOT_ID of the kernel. */
 export const ROOT_ID = 1;
 
-/** Bits of an id: what a JavaScript number and an ino_t hold exactly. */
+/** Bits of an id: both a JavaScript number and an ino_t represent them exactly. */
 export const ID_BITS = 52;
 
 /**
- * First `bits` bits (big-endian) of BLAKE3 of the path, moved past 0 and 1, which are no ids of files.
+ * First `bits` bits (big-endian) of BLAKE3 of the path, moved past 0 and 1, which are not ids of files.
  * `path`: absolute, without a trailing slash: "/usr/bin/env".
  */
 export function idOfPath(path: Uint8Array, bits: number = ID_BITS): number {
@@ -29,9 +29,9 @@ export function nextId(id: number, bits: number = ID_BITS): number {
 }
 
 /**
- * First 32 bits (big-endian) of BLAKE3 of the file type (4 bytes, little-endian st_mode & S_IFMT) and what
- * the file is: a regular file's content digest, a link's target, a device's number (4 bytes, little-endian),
- * nothing for the rest. Directories have 0: they stay themselves whatever they hold.
+ * First 32 bits (big-endian) of BLAKE3 of the file type (4 bytes, little-endian st_mode & S_IFMT) and the body of the
+ * file: a regular file's content digest, a symbolic link's target, a device's number (4 bytes, little-endian), nothing
+ * for other types. Directories have 0: they keep their identity whatever their entries.
  */
 export function generationOf(type: number, identity: Uint8Array): number {
   const input = new Uint8Array(4 + identity.length);

@@ -1,9 +1,9 @@
 /**
  * The tables of a manifest, version 1, as columns in memory. docs/manifest.md specifies the file format.
  *
- * A 64-bit column is a `Uint32Array` with two words a row, low word first, so that nothing on the hot
- * path makes a BigInt; `u64` reads one as a number. All columns of an image can lie in one
- * SharedArrayBuffer (`shareTables`), which every worker thread attaches to without a copy.
+ * A 64-bit column is a `Uint32Array` with two words a row, low word first, so that nothing on the hot path creates a
+ * BigInt; `u64` reads one as a number. All columns of an image can be in one SharedArrayBuffer (`shareTables`), which
+ * every worker thread attaches to without a copy.
  */
 import type { HashAlgorithm } from '../base/digest.ts';
 
@@ -15,10 +15,10 @@ export const NONE = 0xffffffff;
 /** Set in the `payload` of a regular file: the rest indexes `inline`; clear: `objects`. */
 export const PAYLOAD_INLINE = 0x80000000;
 
-/** The largest content that may lie in the manifest itself, in bytes. */
+/** The largest content that may be stored in the manifest itself, in bytes. */
 export const INLINE_LIMIT = 65536;
 
-/** Bytes of block hashes that fit into an image of 4 GiB, beside the rest of it. */
+/** Bytes of block hashes that fit into an image of 4 GiB, in addition to the rest of it. */
 export const BLOCK_HASHES_LIMIT: number = 0xffff_ffff - (1 << 20);
 
 /** How a column is stored: little-endian integers, or a plain byte string. */
@@ -56,7 +56,7 @@ type Table<N extends TableName> = {
     : never;
 };
 
-/** Where an object came from: the repository's uuid and a hint (a URL or path) for whoever looks for it. */
+/** The origin of an object, to help find it: the repository's uuid and a hint (a URL or path). */
 export interface RepositoryHint {
   readonly uuid: string;
   readonly hint: string;
@@ -68,12 +68,12 @@ export interface ManifestHeader {
 }
 
 /**
- * A validated manifest. Invariants that `decodeManifest` checked and everything else relies on:
+ * A validated manifest. `decodeManifest` checked these invariants; all other code relies on them:
  * - inode row 0 is the root directory, its id is 1; `inodes.id` ascends strictly, below 2^52
  * - the entries of directory d are `dirents` rows `directories.first[d]` to `first[d + 1]`, sorted bytewise by name
  * - directory d is inode row `directories.inode[d]`, in a directory that is row `directories.parent[d]`
  * - `inodes.payload` is: for directories a row of `directories`, for symbolic links one of `targets`, for
- *   regular files one of `objects` or, with PAYLOAD_INLINE, of `inline`, or NONE where empty; else NONE
+ *   regular files one of `objects` or, with PAYLOAD_INLINE, of `inline`, or NONE if empty; else NONE
  * - every offset column begins with 0, ascends, and ends with the length of its byte string
  */
 export type ManifestTables = { readonly [N in TableName]: Table<N> } & { readonly header: ManifestHeader };
@@ -112,7 +112,7 @@ export function columnNames(): [table: TableName, column: string, type: ColumnTy
   );
 }
 
-/** Builds the tables from one array a column; the caller vouches for types and invariants. */
+/** Builds the tables from one array per column; the caller guarantees types and invariants. */
 export function tablesFrom(
   header: ManifestHeader,
   column: (table: TableName, name: string, type: ColumnType) => Uint8Array | Uint32Array,
@@ -149,7 +149,9 @@ export function packColumns(
   return { header, buffer, extents };
 }
 
-/** The tables for other threads: without a copy where they lie in one shared buffer, as those of an image that was read do. */
+/**
+ * The tables for other threads: without a copy if they are in one shared buffer, like those of an image that was read.
+ */
 export function shareTables(tables: ManifestTables): SharedTables {
   const { header } = tables;
   const columns = columnNames().map(([table, name]) => columnOf(tables, table, name));

@@ -1,4 +1,4 @@
-/** Asking a mount what it is made of: by ioctl where a file of it is open, by its private xattrs where none may be opened. */
+/** Queries a mount: by ioctl through an open file of it, or by its private xattrs if none may be opened. */
 import { EINVAL, ENOTCONN, ENOTTY, type Errno, isErrno } from '../base/errno.ts';
 import { getXattr, getXattrOfFd, ioctl } from '../system/syscall.ts';
 import { decodeFile, type FileRecord } from './file-record.ts';
@@ -7,14 +7,14 @@ import { decodeMount, MOUNT_SIZE, type MountRecord } from './mount-record.ts';
 import { decodeSource, SOURCE_INDEX, SOURCE_SIZE, type SourceRecord } from './source-record.ts';
 
 /**
- * @param root an open directory of the mount; the root, where the mount's driver knows no ioctls
- * @returns ENOTTY where it is not in a mount of cfs, ENOTCONN where the daemon is dead
+ * @param root an open directory of the mount; the root, if the mount's driver has no ioctls
+ * @returns ENOTTY if it is not in a mount of cfs, ENOTCONN if the daemon is dead
  */
 export function askMount(root: number): MountRecord | Errno {
   return ask(root, CFS_IOC_MOUNT, Buffer.alloc(MOUNT_SIZE), 'trusted.cfs.mount', decodeMount);
 }
 
-/** Source number `index` of the mount; EINVAL where there are fewer. */
+/** Source number `index` of the mount; EINVAL if there are fewer. */
 export function askSource(root: number, index: number): SourceRecord | Errno {
   const struct = Buffer.alloc(SOURCE_SIZE);
   struct.writeUInt32LE(index, SOURCE_INDEX);
@@ -31,12 +31,15 @@ function ask<T>(
   const result = ioctl(fd, command, struct);
   if (!isErrno(result)) return decode(struct) ?? EINVAL;
   if (result === ENOTCONN) return ENOTCONN;
-  // fuse-native knows no ioctls; for who is not root there are no trusted xattrs either
+  // fuse-native has no ioctls; and trusted xattrs are visible only to root
   const value = getXattrOfFd(fd, xattr);
   return isErrno(value) ? (result === EINVAL ? EINVAL : ENOTTY) : (decode(value) ?? EINVAL);
 }
 
-/** What the mount says of the file that `path` leads to, a symbolic link not followed. Opens nothing: no content is read or verified. */
+/**
+ * The mount's data about the file at `path`; a symbolic link is not followed. Opens nothing: no content is read or
+ * verified.
+ */
 export function askFile(path: Uint8Array): FileRecord | Errno {
   for (const name of ['trusted.cfs.file', 'user.cfs.file']) {
     const value = getXattr(path, name);

@@ -1,10 +1,12 @@
-/** What a mount says of one of its files, and `struct cfs_file` of docs/handles.md, in which it says it. Pure; little-endian. */
+/**
+ * A mount's data about one of its files, and its encoding, `struct cfs_file` of docs/handles.md. Pure; little-endian.
+ */
 import { fromHex, toHex } from '../base/bytes.ts';
 import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
 
 /**
- * How far the copy that serves an object was verified: as a whole, block by block when it is read, not yet, never in this mount, or
- * by its fs-verity digest, which the kernel holds every page against that it reads.
+ * How the copy that serves an object was verified: as a whole, block by block when it is read, not yet, never in this
+ * mount, or by its fs-verity digest, against which the kernel checks every page that it reads.
  */
 export type Verified = 'yes' | 'reading' | 'no' | 'off' | 'fsverity';
 /** In the order of CFS_VERIFIED_*, from 1. */
@@ -12,17 +14,19 @@ const VERIFIED: readonly Verified[] = ['yes', 'reading', 'no', 'off', 'fsverity'
 
 /** Where the content of a regular file is. */
 export interface ContentPlace {
-  /** Undefined where the content lies in the image itself, or is empty. */
+  /** Undefined if the content is in the image itself, or is empty. */
   readonly object: { readonly hash: HashAlgorithm; readonly digest: Uint8Array } | undefined;
   /**
-   * The source that an open would be served from: the one whose copy was verified, else the first that has one which was not
-   * refused. -1 where none has. A copy that was not verified may still turn out to be bad, and the next one is then taken.
+   * The source that would serve an open: the one whose copy was verified, else the first with a copy that was not
+   * refused. -1 if there is none. A copy that was not verified may still turn out to be bad; the next one is then used.
    */
   readonly source: number;
-  /** All sources that have a copy, a file of the object's name and size; numbers below 64. */
+  /** All sources with a copy, which is a file of the object's name and size; numbers below 64. */
   readonly holders: readonly number[];
   readonly verified: Verified;
-  /** Copies that were refused when a reader asked for the object, and did not change since. Not in `struct cfs_file`. */
+  /**
+   * Copies that were refused when a reader asked for the object, and did not change since. Not in `struct cfs_file`.
+   */
   readonly refused?: readonly RefusedCopy[];
 }
 
@@ -42,9 +46,11 @@ export interface FileRecord {
   readonly ino: number;
   readonly generation: number;
   readonly size: number;
-  /** In the image, absolute, by the first link in path order; empty where it is too long, or the one who asks may not know it. */
+  /**
+   * Path in the image, absolute, by the first link in path order; empty if it is too long, or hidden from the caller.
+   */
   readonly path: Uint8Array;
-  /** Undefined for what is no regular file. */
+  /** Undefined unless it is a regular file. */
   readonly content: ContentPlace | undefined;
 }
 
@@ -72,7 +78,7 @@ const PATH = 112;
 /** Bytes of `struct cfs_file` in this version. */
 export const FILE_SIZE: number = PATH + PATH_ROOM;
 
-/** @returns FILE_SIZE bytes; a path of 4,096 bytes or more is left out, as is an empty one */
+/** @returns FILE_SIZE bytes; a path of 4,096 bytes or more is omitted */
 export function encodeFile(record: FileRecord): Uint8Array {
   const { content, path } = record;
   const bytes = Buffer.alloc(FILE_SIZE);
@@ -103,7 +109,7 @@ export function encodeFile(record: FileRecord): Uint8Array {
   return bytes;
 }
 
-/** The record in `struct cfs_file`, an empty path where it was left out; undefined where the bytes are none of a version that is known. */
+/** Decodes `struct cfs_file`, with an empty path if it was omitted; undefined for an unknown version. */
 export function decodeFile(struct: Uint8Array): FileRecord | undefined {
   const bytes = Buffer.from(struct.buffer, struct.byteOffset, struct.length);
   if (bytes.length < FILE_SIZE || bytes.readUInt32LE(VERSION) < FILE_VERSION) return undefined;

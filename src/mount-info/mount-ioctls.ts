@@ -7,7 +7,7 @@ import { SOURCE_SIZE } from './source-record.ts';
 const READ_WRITE = 3;
 const TYPE = 0xc6;
 
-/** What the 14 bits for the size in a command can say; every structure is smaller. */
+/** The limit of the 14 bits for the size in a command; every structure is smaller. */
 export const MAX_IOCTL_SIZE = 0x3fff;
 
 export const NR_MOUNT = 1;
@@ -16,17 +16,17 @@ export const NR_FILE = 3;
 
 const command = (nr: number, size: number): number => ((READ_WRITE << 30) | (size << 16) | (TYPE << 8) | nr) >>> 0;
 
-/** Gives `struct cfs_mount`. */
+/** Returns `struct cfs_mount`. */
 export const CFS_IOC_MOUNT: number = command(NR_MOUNT, MOUNT_SIZE);
-/** Gives `struct cfs_source` of the source that its `index` says. */
+/** Returns `struct cfs_source` of the source number `index`. */
 export const CFS_IOC_SOURCE: number = command(NR_SOURCE, SOURCE_SIZE);
-/** Gives `struct cfs_file` of the file that it is called on. */
+/** Returns `struct cfs_file` of the file that it is called on. */
 export const CFS_IOC_FILE: number = command(NR_FILE, FILE_SIZE);
 
 /**
- * The NR_* of a command. Its size may be another than here: who was compiled with an older header gets the beginning of
- * the structure, with a newer one zeros after its end.
- * @returns -1 for a command of somebody else
+ * The NR_* of a command. Its size may differ from ours: a program compiled with an older header gets the beginning of
+ * the structure, one with a newer header gets zeros after its end.
+ * @returns -1 for any other command
  */
 export function commandNumber(request: number): number {
   return request >>> 30 === READ_WRITE && ((request >>> 8) & 0xff) === TYPE ? request & 0xff : -1;

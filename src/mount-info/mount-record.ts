@@ -1,4 +1,4 @@
-/** What a mount says of itself, and `struct cfs_mount` of docs/handles.md, in which it says it. Pure; little-endian. */
+/** A mount's data about itself, and its encoding, `struct cfs_mount` of docs/handles.md. Pure; little-endian. */
 import { fromHex, toHex } from '../base/bytes.ts';
 import { DIGEST_SIZE } from '../base/digest.ts';
 
@@ -9,9 +9,9 @@ export interface MountRecord {
   readonly sources: number;
   /** 64 hexadecimal digits. */
   readonly imageId: string;
-  /** Where it was mounted, absolute; it may have been moved since. */
+  /** The path where it was mounted, absolute; it may have been moved since. */
   readonly mountpoint: Uint8Array;
-  /** As cfs-mount takes them after -o. */
+  /** In the syntax of cfs-mount -o. */
   readonly options: Uint8Array;
   /** Version of the program that serves it. */
   readonly release: string;
@@ -19,7 +19,7 @@ export interface MountRecord {
 
 export const MOUNT_VERSION = 1;
 const PATH_ROOM = 4096;
-/** Bytes of the longest options that a record holds. */
+/** The length of the longest options that fit into a record, in bytes. */
 export const MOST_OPTIONS: number = PATH_ROOM - 1;
 
 /** Offsets in bytes. */
@@ -49,7 +49,7 @@ export function encodeMount(record: MountRecord): Uint8Array {
   return bytes;
 }
 
-/** The record in `struct cfs_mount`; undefined where the bytes are none of a version that is known. */
+/** Decodes `struct cfs_mount`; undefined for an unknown version. */
 export function decodeMount(struct: Uint8Array): MountRecord | undefined {
   const bytes = Buffer.from(struct.buffer, struct.byteOffset, struct.length);
   if (bytes.length < MOUNT_SIZE || bytes.readUInt32LE(VERSION) < MOUNT_VERSION) return undefined;

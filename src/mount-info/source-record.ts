@@ -1,6 +1,6 @@
 /**
- * What a mount says of one of its sources, and `struct cfs_source` of docs/handles.md, in which it says it.
- * Pure: bytes and values. Little-endian, as the machines that cfs runs on.
+ * A mount's data about one of its sources, and its encoding, `struct cfs_source` of docs/handles.md. Pure: bytes and
+ * values. Little-endian, like the machines that cfs runs on.
  */
 
 import { type FileHandle, MAX_HANDLE_BYTES } from '../base/handle-format.ts';
@@ -8,31 +8,31 @@ import { uuidText } from '../system/file-system-uuid.ts';
 
 export type SourceKind = 'image' | 'repository';
 
-/** Where bytes of a mount come from, as it is now. */
+/** The current origin of bytes of a mount. */
 export interface SourceRecord {
   readonly kind: SourceKind;
-  /** How many sources the mount has; this is number `index` of 0 to `count - 1`. The image is number 0. */
+  /** The number of sources of the mount; this is number `index` of 0 to `count - 1`. The image is number 0. */
   readonly index: number;
   readonly count: number;
   /** As it was given to cfs-mount. */
   readonly given: Uint8Array;
-  /** Absolute path now, as the daemon sees it; undefined where it was deleted or its file system unmounted. */
+  /** Absolute path now, as the daemon sees it; undefined if it was deleted or its file system unmounted. */
   readonly path: Uint8Array | undefined;
   /** st_dev. */
   readonly device: { readonly major: number; readonly minor: number };
-  /** All 64 bits, of which stacked file systems use the high ones, too. */
+  /** All 64 bits; stacked file systems use the high ones, too. */
   readonly ino: bigint;
-  /** Of the file system, as mountinfo has it: "ext4". */
+  /** Of the file system, as in mountinfo: "ext4". */
   readonly fsType: string;
-  /** "8-4-4-4-12" digits; undefined where the file system has none. */
+  /** "8-4-4-4-12" digits; undefined if the file system has none. */
   readonly fsUuid: string | undefined;
   /** Id of the mount in mountinfo. */
   readonly mountId: number;
-  /** Opens the source with open_by_handle_at(2) on any mount of its file system; undefined where that gives no handles. */
+  /** Opens the source with open_by_handle_at(2) on any mount of its file system; undefined if that has no handles. */
   readonly handle: FileHandle | undefined;
   /**
-   * The directory that it lies in, and its name there: a way to its path where the handle of a file opens it without
-   * one. Undefined where it was moved out of the directory that it was mounted from.
+   * Its directory, and its name there: a way to its path if the handle opens the file without a path. Undefined if it
+   * was moved out of the directory that it was mounted from.
    */
   readonly parent: { readonly handle: FileHandle; readonly name: Uint8Array } | undefined;
   /** The image's id, 64 digits; the repository's uuid. */
@@ -65,7 +65,7 @@ const NAME = ID + 80;
 const PATH = NAME + 256;
 const GIVEN = PATH + 4096;
 
-/** Where the caller says which source. */
+/** The offset of the source's number in a request. */
 export const SOURCE_INDEX = 4;
 /** Bytes of `struct cfs_source` in this version. */
 export const SOURCE_SIZE: number = GIVEN + 4096;
@@ -107,7 +107,7 @@ export function encodeSource(record: SourceRecord): Uint8Array {
   return bytes;
 }
 
-/** The record in `struct cfs_source`; undefined where the bytes are none of a version that is known. */
+/** Decodes `struct cfs_source`; undefined for an unknown version. */
 export function decodeSource(struct: Uint8Array): SourceRecord | undefined {
   const bytes = Buffer.from(struct.buffer, struct.byteOffset, struct.length);
   if (bytes.length < SOURCE_SIZE || bytes.readUInt32LE(VERSION) < SOURCE_VERSION) return undefined;

@@ -72,7 +72,9 @@ function openJournal(): number {
   return fd;
 }
 
-/** Takes a mount away; who uses it keeps it until they are done. Nothing where it is known to be on no device. */
+/**
+ * Unmounts a mount; processes that use it keep it until they are done. Does nothing if it is known to be on no device.
+ */
 export function detach(
   { mountpoint, device, helper }: Pick<Connection, 'mountpoint' | 'device' | 'helper'>,
   log: Log,

@@ -12,7 +12,7 @@ import { WholeObjects } from '../objects/whole-objects.ts';
 
 /**
  * @param log receives one line for each object that could not be served
- * @param count is told what became of asking each repository
+ * @param count receives the outcome at each repository
  */
 export function contentsOf(
   tables: ManifestTables,
@@ -42,7 +42,7 @@ export function wholeMode(verify: WholeMode, hash: HashAlgorithm): WholeMode {
   return verify === 'auto' && hash !== 'fsverity-sha256' ? 'open' : verify;
 }
 
-/** The block hashes of each object; where it has none, its digest is the hash of its only block. */
+/** The block hashes of each object; if it has none, its digest is the hash of its only block. */
 function blockHashesOf(tables: ManifestTables): BlockHashes {
   const first = blockHashIndex(tables);
   const { blockHashes } = tables.objects;

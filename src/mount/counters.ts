@@ -35,8 +35,8 @@ const OTHER_ERRORS = 3;
 export const OTHER = 'other';
 
 /**
- * What a healthy mount answers, too: that something is not there, is not of this kind, cannot be changed, or is not
- * implemented, so that the kernel does without it. None of these is counted among the errors.
+ * Answers that a healthy mount gives, too: that a name does not exist, is of another kind, cannot be changed, or that
+ * an operation is not implemented, so that the kernel does without it. None of these counts as an error.
  */
 const ANSWERS: ReadonlySet<Errno> = new Set([
   ENOSYS,
@@ -53,7 +53,7 @@ const ANSWERS: ReadonlySet<Errno> = new Set([
   EROFS,
 ]);
 
-/** Shared memory for `threads` threads of a mount with so many repositories. */
+/** Shared memory for `threads` threads of a mount with this number of repositories. */
 export interface CounterMemory {
   readonly buffer: SharedArrayBuffer;
   readonly repositories: number;
@@ -93,7 +93,7 @@ export class Counters {
     this.#add(OPCODES + ERRNOS + SLOW);
   }
 
-  /** @param repository its place in the order in which they are asked */
+  /** @param repository its index in search order */
   repository(repository: number, outcome: RepositoryOutcome): void {
     this.#add(OPCODES + ERRNOS + MISCELLANEOUS + repository * OUTCOMES.length + OUTCOMES.indexOf(outcome));
   }
@@ -105,7 +105,7 @@ export class Counters {
 
 /** All threads together. */
 export interface CounterTotals {
-  /** By opcode; those that were asked for. */
+  /** By opcode; only those that occurred. */
   readonly requests: ReadonlyMap<number, number>;
   /** Those with an opcode that is not counted by itself. */
   readonly otherRequests: number;
@@ -113,7 +113,7 @@ export interface CounterTotals {
   readonly errors: Readonly<Record<string, number>>;
   readonly bytesRead: number;
   readonly slow: number;
-  /** In the order in which they are asked. */
+  /** In search order. */
   readonly repositories: readonly Readonly<Record<RepositoryOutcome, number>>[];
 }
 

@@ -1,10 +1,10 @@
-/** Keeps the log of a mount small: readers may cause lines, as many as they like. */
+/** Limits the log of a mount: readers may cause any number of lines. */
 import { type Severity, shortened } from '../base/log.ts';
 
-/** Lines that may come at once, and how many a second after that. */
+/** The number of lines that may come at once, and per second after that. */
 const BURST = 100;
 const A_SECOND = 5;
-/** Characters of a line. */
+/** The maximum length of a line, in characters. */
 const LONGEST = 4_096;
 const SUMMARY_MS = 1_000;
 
@@ -21,7 +21,10 @@ export class LineLimiter {
     this.#write = write;
   }
 
-  /** Writes the line, cut where it is very long; or counts it, where there were too many. Lines of `debug` were asked for: all are written. */
+  /**
+   * Writes the line, truncated if it is very long; or counts it, if there were too many. Lines of `debug` were
+   * requested: all are written.
+   */
   line(text: string, severity: Severity = 'warning'): void {
     if (severity !== 'debug' && !this.#take()) {
       this.#leftOut++;
@@ -32,7 +35,7 @@ export class LineLimiter {
     this.#write(shortened(text, LONGEST), severity);
   }
 
-  /** Says how many lines were left out since it was said last. */
+  /** Reports how many lines were left out since the last report. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -44,7 +47,7 @@ export class LineLimiter {
 
   #take(): boolean {
     const now = Date.now();
-    // a clock that was set back gives nothing
+    // a clock that was set back adds nothing
     this.#tokens = Math.min(BURST, this.#tokens + (Math.max(now - this.#filledAt, 0) / 1_000) * A_SECOND);
     this.#filledAt = now;
     if (this.#tokens < 1) return false;

@@ -19,7 +19,7 @@ const WRITTEN = 1;
 
 export const allocateMountEnd = (): SharedArrayBuffer => new SharedArrayBuffer(8);
 
-/** @param end the second end of the socket where the mount is parked */
+/** @param end the second end of the socket with the parked mount */
 export const tellParked = (memory: SharedArrayBuffer, end: number): void => {
   Atomics.store(new Int32Array(memory), ENDS, end);
 };
@@ -46,13 +46,13 @@ export function letGoOfMount(memory: SharedArrayBuffer, leases: readonly LeaseFi
     try {
       deleteLease(directory, name);
     } catch {
-      // the main thread was faster, or the repository may only be read by now
+      // the main thread was faster, or the repository has become read-only
     }
   }
   letGoOfFiles([DEVICE]);
 }
 
-/** `leases` may be a link to elsewhere by now. */
+/** `leases` may have become a symbolic link. */
 function deleteLease(directory: number, name: string): void {
   const root = StoreDirectory.of(directory, '');
   try {

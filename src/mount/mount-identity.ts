@@ -1,7 +1,6 @@
 /**
- * What a mount tells about itself and its files beside their contents: private xattrs, which getxattr(2) gives and
- * listxattr(2) does not, so that no tool copies them; and ioctls, for who may not read `trusted.` names.
- * docs/handles.md lists them.
+ * A mount's data about itself and its files: private xattrs, which getxattr(2) returns and listxattr(2) does not, so
+ * that no tool copies them; and ioctls, for users that may not read `trusted.` names. docs/handles.md lists them.
  */
 import { toHex } from '../base/bytes.ts';
 import { EINVAL, ENODATA, ENOTTY, type Errno, isErrno } from '../base/errno.ts';
@@ -16,14 +15,14 @@ import { encodeMount, type MountRecord } from '../mount-info/mount-record.ts';
 import { encodeSource, SOURCE_INDEX, type SourceRecord } from '../mount-info/source-record.ts';
 import type { Topology } from './topology.ts';
 
-/** What the mount is made of. */
+/** The sources of the mount. */
 export interface MountParts {
   readonly record: MountRecord;
-  /** Source number `index`, below `record.sources`, as it is now. */
+  /** Source number `index`, below `record.sources`, in its current state. */
   source(index: number): SourceRecord;
-  /** What it has done since its server started, as JSON; see mount-statistics.ts. */
+  /** Its statistics since its server started, as JSON; see mount-statistics.ts. */
   statistics(): string;
-  /** Its last problems, as JSON; see problem-memory.ts. Undefined where nobody but root is to see them: they name paths. */
+  /** Its last problems, as JSON; see problem-memory.ts. Undefined if only root may see them: they contain paths. */
   problems(isRoot: boolean): string | undefined;
 }
 
@@ -42,7 +41,7 @@ export class MountIdentity implements PrivateAnswers {
     this.#parts = parts;
   }
 
-  /** The value of a private xattr of inode `row`; ENODATA where there is no such name. */
+  /** The value of a private xattr of inode `row`; ENODATA if there is no such name. */
   xattr(row: number, name: Uint8Array, caller: Caller = UNKNOWN_CALLER): Uint8Array | Errno {
     const text = Buffer.from(name).toString('latin1');
     const isTrusted = text.startsWith('trusted.');
@@ -55,7 +54,9 @@ export class MountIdentity implements PrivateAnswers {
     return value === undefined ? ENODATA : Buffer.from(value as Uint8Array);
   }
 
-  /** For everybody who may read the file; `caller` undefined where the kernel has seen to it that it is an administrator. */
+  /**
+   * For all users that may read the file; `caller` is undefined if the kernel has ensured that it is an administrator.
+   */
   #fileXattr(row: number, key: string, caller: Caller | undefined): Uint8Array | string | undefined {
     if (key === 'image') return this.#parts.record.imageId;
     if (key === 'file') return encodeFile(this.#fileRecord(row, caller));
@@ -75,7 +76,10 @@ export class MountIdentity implements PrivateAnswers {
     return key === 'mount' ? encodeMount(this.#parts.record) : undefined;
   }
 
-  /** "sources": how many; "source.N": `struct cfs_source`; "source.N.KEY": one of its fields as text, the handle as `struct file_handle`. */
+  /**
+   * "sources": their number; "source.N": `struct cfs_source`; "source.N.KEY": one of its fields as text, the handle as
+   * `struct file_handle`.
+   */
   #sourceXattr(key: string): Uint8Array | string | undefined {
     const { sources } = this.#parts.record;
     if (key === 'sources') return String(sources);
@@ -88,11 +92,11 @@ export class MountIdentity implements PrivateAnswers {
 
   /**
    * Answers an ioctl(2) on an open file.
-   * @param request the command as it was given
+   * @param request the command, unchanged
    * @param input the caller's structure
    * @param room the size of the caller's structure
-   * @returns at most so many bytes, the rest of a larger structure zeros: the kernel would leave there what the caller had;
-   *   ENOTTY for a command that is not one of these
+   * @returns at most this many bytes; the rest of a larger structure is zeros, because the kernel would leave the
+   *   caller's bytes there; ENOTTY for any other command
    */
   ioctl(
     row: number,
@@ -117,7 +121,7 @@ export class MountIdentity implements PrivateAnswers {
     return index < this.#parts.record.sources ? encodeSource(this.#parts.source(index)) : EINVAL;
   }
 
-  /** A hard link's first name may lie in a directory that the caller may not search: then nothing is said of it. */
+  /** A hard link's first name may be in a directory that the caller may not search: then it is not reported. */
   #fileRecord(row: number, caller: Caller | undefined): FileRecord {
     const path = pathOfRow(this.#tables, row);
     const isShown = caller === undefined || maySearchTo(this.#tables, path, caller);

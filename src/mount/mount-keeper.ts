@@ -4,9 +4,9 @@ import { reasonOf } from '../base/error.ts';
 import type { Log } from '../base/log.ts';
 import type { MountedImage } from './mounted-image.ts';
 
-/** Who starts another server when this one dies. */
+/** Starts another server when this one dies. */
 export interface Successor {
-  /** Tells that the mount has ended as it should: nobody is to take over. */
+  /** Reports that the mount has ended normally: no server is to take over. */
   dismiss(): void;
 }
 
@@ -28,7 +28,7 @@ export class MountKeeper {
     process.on('uncaughtException', (error) => this.#onBug(error));
   }
 
-  /** Serves until somebody unmounts, or a signal comes. */
+  /** Serves until it is unmounted, or a signal arrives. */
   async serve(mounted: MountedImage, supervisor?: Successor): Promise<void> {
     this.#mounted = mounted;
     this.#supervisor = supervisor;
@@ -38,7 +38,10 @@ export class MountKeeper {
     await mounted.ended;
   }
 
-  /** The first unmounts, and files that are open are served on; the second does not wait for who has them open. */
+  /**
+   * The first signal unmounts, and open files are still served; the second does not wait for processes that have them
+   * open.
+   */
   #onSignal(signal: NodeJS.Signals): void {
     if (++this.#signals === 1) this.#unmount();
     else {

@@ -1,4 +1,6 @@
-/** The leases of a mount: one in each of its repositories, so that nobody deletes its objects while it is there. */
+/**
+ * The leases of a mount: one in each of its repositories, which keeps its objects from being deleted during its life.
+ */
 import { fstat, fstatSync, read } from 'node:fs';
 import { promisify } from 'node:util';
 import { errnoOf } from '../base/errno.ts';
@@ -9,19 +11,22 @@ import type { KeptImage } from '../store/gc/object-list-file.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { lockAgainstDeleting } from '../store/lock.ts';
 
-/** A lease as it is handed from one server of the mount to the next; plain data. */
+/** A lease as handed from one server of the mount to the next; plain data. */
 export interface MountLease extends Lease {
-  /** Which of the mount's repositories, from 0. */
+  /** The index of the repository among those of the mount. */
   readonly repository: number;
 }
 
-/** How long a mount waits for a repository's lock: gc holds it for a fraction of a second, and nobody else is to keep mounts out. */
+/**
+ * How long a mount waits for a repository's lock: gc holds it for a fraction of a second, and others must not delay
+ * mounts.
+ */
 const WAIT_MS = 3000;
 
 interface Held extends MountLease {
   /** Lets others delete objects again; called when the list is written. */
   readonly release: () => void;
-  /** There is nothing to write. */
+  /** The list needs no writing. */
   readonly isSettled: boolean;
 }
 
@@ -37,8 +42,8 @@ export class MountLeases {
   }
 
   /**
-   * Takes a lease in each repository, before the mount answers. Waits for seconds while somebody deletes objects there. A repository
-   * that gives none is mounted all the same, and the log says so.
+   * Takes a lease in each repository, before the mount answers. Waits for seconds while objects are being deleted
+   * there. A repository without a lease is mounted nevertheless, and the log says so.
    * @param image 64 hexadecimal digits
    */
   static async take(
@@ -64,8 +69,8 @@ export class MountLeases {
   }
 
   /**
-   * Goes on with the leases of the server before. Those whose lists that one could not finish are finished by `write`.
-   * @param leases undefined where that server was of a version without leases: they are taken anew then
+   * Continues with the leases of the previous server. `write` completes the lists that it could not finish.
+   * @param leases undefined if that server was of a version without leases: they are then taken anew
    */
   static async resume(
     repositories: readonly LocalRepository[],
@@ -76,7 +81,7 @@ export class MountLeases {
     if (leases === undefined) return MountLeases.take(repositories, image, log);
     const held = leases.map(async (lease): Promise<Held[]> => {
       const repository = repositories[lease.repository] as LocalRepository;
-      // it is held in any case; one that cannot be read now was written, or gc refuses to go on until the mount has ended
+      // it is held in any case; an unreadable one was written, or gc refuses to continue until the mount has ended
       if (!(await canBeRead(lease.fd))) return [settled(lease)];
       if (fstatSync(lease.fd).nlink === 0) {
         log(withoutLease(repository, new Error('its list could not be written')));
@@ -87,13 +92,13 @@ export class MountLeases {
         const lock = await lockAgainstDeleting(repository, { limitMs: WAIT_MS });
         return [{ ...lease, release: () => lock.release(), isSettled: false }];
       } catch {
-        return [{ ...settled(lease), isSettled: false }]; // gc refuses to go on until the list is written
+        return [{ ...settled(lease), isSettled: false }]; // gc refuses to continue until the list is written
       }
     });
     return new MountLeases(repositories, (await Promise.all(held)).flat(), log);
   }
 
-  /** What the next server needs. */
+  /** The data for the next server. */
   get parked(): readonly MountLease[] {
     return this.#held.map(({ fd, name, repository }) => ({ fd, name, repository }));
   }
@@ -112,7 +117,7 @@ export class MountLeases {
     }
   }
 
-  /** A list that is not whole must not stop everybody from deleting. */
+  /** An incomplete list must not block garbage collection. */
   #giveUp(lease: Held, error: unknown): void {
     const repository = this.#repositories[lease.repository] as LocalRepository;
     this.#held = this.#held.filter((other) => other !== lease);
@@ -132,7 +137,7 @@ export class MountLeases {
 
 const settled = (lease: MountLease): Held => ({ ...lease, release: () => undefined, isSettled: true });
 
-/** Waits, where its file system does not answer, without holding up this thread: it looks after the others. */
+/** Waits without blocking this thread if its file system does not answer: it also watches the others. */
 async function canBeRead(fd: number): Promise<boolean> {
   try {
     await promisify(fstat)(fd);

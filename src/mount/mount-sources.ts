@@ -1,6 +1,7 @@
 /**
- * The sources of a mount: the image file and the repositories. Each is kept open from the beginning, so that it can be
- * told later where it is now, without a walk: what was renamed has its new path, what is gone is known to be gone.
+ * The sources of a mount: the image file and the repositories. Each is kept open from the beginning, so that its
+ * current path can be determined later without a search: a renamed source has its new path, and a deleted one is known
+ * to be gone.
  */
 import { closeSync, constants, fstatSync, openSync, readlinkSync } from 'node:fs';
 import { EACCES, type Errno, errnoOf, isErrno } from '../base/errno.ts';
@@ -22,31 +23,34 @@ import { openAt } from '../system/syscall.ts';
 export interface MountSource {
   readonly kind: SourceKind;
   readonly given: string;
-  /** Absolute, as it was when the mount was made. */
+  /** Absolute, when the mount was made. */
   readonly path: string;
   readonly id: string;
   /** Of the image file, or the repository's directory. */
   readonly fd: number;
   /** The directory of the image file, -1 for repositories: their handles are connected to their path anyway. */
   readonly directory: number;
-  /** Of the image file in it when it was mounted. */
+  /** The name of the image file in it when it was mounted. */
   readonly name: Uint8Array;
   readonly fsType: string;
   readonly fsUuid: string | undefined;
-  /** Of a repository: whether the file system of its objects was the kernel's own when the mount was made. An older program does not say it. */
+  /**
+   * For a repository: whether only the kernel controlled the file system of its objects when the mount was made. Absent
+   * from an older program.
+   */
   readonly isKernelsOwn?: boolean;
 }
 
-/** O_PATH: a descriptor that only names the file. */
+/** O_PATH: a descriptor for names only. */
 const NAME_DIRECTORY = O_PATH | constants.O_DIRECTORY;
 
 /**
  * The image as a source, which owns `fd` from now on.
- * @param given how it was given to cfs-mount
+ * @param given the path as given to cfs-mount
  * @param fd the open image file
  */
 export function imageSource(given: string, id: string, fd: number): MountSource {
-  // where the image was given by a symbolic link, the directory of the file itself
+  // if the image was given by a symbolic link, the directory of the file itself
   const real = pathOfFd(fd);
   const { directory, name } = real === undefined ? NOWHERE : openParent(real);
   return {
@@ -63,7 +67,7 @@ export function imageSource(given: string, id: string, fd: number): MountSource 
 
 const NOWHERE = { directory: -1, name: new Uint8Array(0) } as const;
 
-/** The image is served without its directory, too: it may be one that this process cannot reach by its path. */
+/** The image is served without its directory, too: this process may be unable to reach it by its path. */
 function openParent(path: Buffer): Pick<MountSource, 'directory' | 'name'> {
   const { directory, name } = splitPath(path);
   try {
@@ -76,7 +80,7 @@ function openParent(path: Buffer): Pick<MountSource, 'directory' | 'name'> {
 /**
  * A repository as a source.
  * @param path absolute
- * @throws CfsError (store) where it cannot be opened
+ * @throws CfsError (store) if it cannot be opened
  */
 export function repositorySource(given: string, path: string, uuid: string): MountSource {
   try {
@@ -104,7 +108,7 @@ function fileSystemOf(fd: number): Pick<MountSource, 'fsType' | 'fsUuid'> {
   };
 }
 
-/** The objects may lie on a file system of their own. */
+/** The objects may be on a separate file system. */
 function objectsFileSystemOf(directory: number): Pick<MountSource, 'isKernelsOwn'> {
   const fd = openAt(directory, OBJECTS, NAME_DIRECTORY);
   if (isErrno(fd)) return { isKernelsOwn: isKernelsOwn(directory) };
@@ -116,7 +120,7 @@ function objectsFileSystemOf(directory: number): Pick<MountSource, 'isKernelsOwn
 }
 const OBJECTS = Buffer.from('objects');
 
-/** One that may be searched but not read still serves objects; its file system's uuid is then not known. */
+/** A directory that may be searched but not read still serves objects; its file system's uuid is then unknown. */
 function openDirectory(path: string): number {
   try {
     return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -126,7 +130,10 @@ function openDirectory(path: string): number {
   }
 }
 
-/** How the objects of a repository are verified, as the mount asks: block by block where its file system may give other bytes each time. */
+/**
+ * How the objects of a repository are verified: as requested, or block by block if its file system may return different
+ * bytes each time.
+ */
 export function verifyModeOf({ isKernelsOwn: isOwn = true }: MountSource, verify: VerifyMode): VerifyMode {
   return !isOwn && (verify === 'auto' || verify === 'open') ? 'read' : verify;
 }
@@ -141,7 +148,10 @@ function handleOfFd(fd: number): FileHandle | undefined {
   return isErrno(result) ? undefined : result.handle;
 }
 
-/** Source number `index` as it is now. Asks only about what is open: no path is walked, but where it ends as those of deleted files do. */
+/**
+ * Source number `index` in its current state. Queries only open files: no path is walked, except to check for a deleted
+ * file.
+ */
 export function describeSource(sources: readonly MountSource[], index: number): SourceRecord {
   const source = sources[index] as MountSource;
   const { kind, given, id, fd, fsType, fsUuid } = source;
@@ -170,14 +180,17 @@ export function describeSource(sources: readonly MountSource[], index: number): 
 
 const DELETED = Buffer.from(' (deleted)');
 
-/** What the kernel writes behind the path of a deleted file; nlink of a deleted directory is 0 on most file systems, but not on overlayfs. */
+/**
+ * The kernel's suffix for the path of a deleted file; nlink of a deleted directory is 0 on most file systems, but not
+ * on overlayfs.
+ */
 function isDeleted(path: Buffer, own: FileStat): boolean {
   const isMarked = path.subarray(-DELETED.length).equals(DELETED);
-  // a file may be named so
+  // a file may have such a name
   return isMarked && !isSameFile(own, statAt(AT_FDCWD, path));
 }
 
-/** Undefined for a path that is too long for the kernel to say. */
+/** Undefined if the path is too long for the kernel to report. */
 function pathOfFd(fd: number): Buffer | undefined {
   try {
     return readlinkSync(`/proc/self/fd/${fd}`, 'buffer');
@@ -186,7 +199,7 @@ function pathOfFd(fd: number): Buffer | undefined {
   }
 }
 
-/** The directory of the image file, where the file is still there: by its first name, or by the one that it has now. */
+/** The directory of the image file, if the file is still there: by its first name, or by its current one. */
 function parentOf({ directory, name }: MountSource, own: FileStat, path: Buffer | undefined): SourceRecord['parent'] {
   if (directory < 0) return undefined;
   const names = [name, ...(path === undefined ? [] : [splitPath(path).name])];

@@ -1,4 +1,4 @@
-/** What a mount has done, as it tells it: JSON in a private xattr of its root, docs/handles.md. */
+/** Statistics of a mount: JSON in a private xattr of its root, docs/handles.md. */
 
 import { opcodeName } from '../fuse/opcodes.ts';
 import type { VerifyMode } from '../objects/repository.ts';
@@ -8,26 +8,32 @@ import { ProblemMemory } from './problem-memory.ts';
 import type { ServedImage } from './served-image.ts';
 
 export interface MountStatistics {
-  /** How many servers the mount had before this one; the numbers are those of this one. */
+  /** The number of earlier servers of the mount; the other numbers are of the current one. */
   readonly restarts: number;
   /** By name, as "LOOKUP"; those with an opcode of which there is no count are "other". */
   readonly requests: Readonly<Record<string, number>>;
-  /** Requests that failed, by the name of the error: not those that were answered that something is not there, or is not implemented. */
+  /**
+   * Failed requests, by the name of the error: not those for names that do not exist or operations that are not
+   * implemented.
+   */
   readonly errors: Readonly<Record<string, number>>;
-  /** Given to the kernel by READ; what it reads itself (passthrough) is not counted. */
+  /** Returned to the kernel by READ; bytes that it reads itself (passthrough) are not counted. */
   readonly bytesRead: number;
   /** Requests that took longer than a second. */
   readonly slow: number;
-  /** Lines of the log that told of a problem; `cfs-info log` shows the last. */
+  /** Problems that were logged; `cfs-info log` shows the last. */
   readonly problems: number;
-  /** In the order in which they are asked. */
+  /** In search order. */
   readonly repositories: readonly RepositoryStatistics[];
 }
 
 export interface RepositoryStatistics {
   readonly path: string;
   readonly uuid: string;
-  /** How its objects are verified: as the mount asks, or `read` where its file system is not the kernel's own. */
+  /**
+   * How its objects are verified: as requested, or `read` if its file system is not under the control of this kernel
+   * alone.
+   */
   readonly verify: VerifyMode;
   /** Objects that were opened from it, or pieces read. */
   readonly served: number;

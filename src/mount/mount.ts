@@ -55,8 +55,8 @@ export async function mountImage(given: MountOptions): Promise<MountedImage> {
 
 /**
  * Goes on serving a mount whose server died. Resolves once it answers again.
- * @param parked what that one left. Its descriptors belong to this from now on: they are closed where it fails, and at the
- *   mount's end
+ * @param parked what that one left. Its descriptors belong to this from now on: they are closed where it fails, and at
+ *   the mount's end
  * @param given the options that the mount was made with
  * @throws CfsError: image
  */
@@ -127,7 +127,7 @@ async function inTime(sample: Promise<ObjectSample>): Promise<ObjectSample | und
   }
 }
 
-/** The lists of the leases are written when whoever waits for the mount has been told of it. */
+/** The lists of the leases are written after the mount has been announced. */
 function withLeases(
   mounted: MountedImage,
   leases: MountLeases | Promise<MountLeases>,
@@ -142,7 +142,7 @@ function withLeases(
   });
   const ending = Promise.all([written, mounted.ending]).then(([held]) => {
     held.end();
-    // threads may take their time to end; whoever unmounts may want the file systems of store and image next
+    // threads may take their time to end, but the next command may unmount the file systems of repository and image
     if (options.ownProcess !== undefined) letGoOfFiles([DEVICE]);
   });
   return { ...mounted, ending, ended: Promise.all([ending, mounted.ended]).then(() => undefined) };
@@ -212,10 +212,10 @@ async function serveConnection(
     closeSync(fd);
     if (survives) closeSync(journal);
   });
-  // requests that are read through a clone fail when that closes: better than to wait without end where none can be resent
+  // requests that are read through a clone fail when that closes: better than waiting forever if none can be resent
   // the workers have remembered what they say
   await workers.serve(fd, message, prepared.toLog, survives && resends);
-  // when whoever waits for the mount has been told of it
+  // after the mount has been announced
   if (keeper !== undefined) setTimeout(() => keeper.look(), 0);
   return {
     ...describe(prepared),

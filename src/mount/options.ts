@@ -14,15 +14,15 @@ export interface OwnProcess {
 export interface MountOptions {
   readonly image: string;
   readonly mountpoint: string;
-  /** Directories of repositories, in the order in which they are asked. */
+  /** Directories of repositories, in search order. */
   readonly repositories: readonly string[];
-  /** The words of the command line that image and repositories were given by, in the same order; default: their paths. */
+  /** Image and repositories as given on the command line, in the same order; default: their paths. */
   readonly given?: { readonly image: string; readonly repositories: readonly string[] };
-  /** These options as words for -o, which the mount gives to whoever wants to make it again. */
+  /** These options in the syntax of -o, which the mount reports so that it can be repeated. */
   readonly words?: string;
   /** The image id or fs-verity digest that the file must have, as image-digest.ts reads it. */
   readonly digest?: string;
-  /** The image must be signed by one of these; by none where the list is empty. */
+  /** The image must be signed by one of these; if the list is empty, no signature is accepted. */
   readonly trustedKeys?: readonly TrustedKey[];
   readonly verify: VerifyMode;
   readonly driver: Driver;
@@ -32,7 +32,10 @@ export interface MountOptions {
   readonly dev: boolean;
   readonly exec: boolean;
   readonly noatime: boolean;
-  /** Show inode numbers of 32 bits in place of stable ids; settings of an earlier version have none of this, nor of the next. */
+  /**
+   * Show inode numbers of 32 bits in place of stable ids; settings of an earlier version have none of this, nor of the
+   * next.
+   */
   readonly inode32?: boolean;
   /** Log one line for each request (kernel driver). */
   readonly debug?: boolean;

@@ -1,6 +1,6 @@
 /**
- * Whether a repository has registered another image at the path of the one that is mounted: it was overwritten by another
- * way than packing or registering, by mistake or by somebody else, and nothing keeps the objects of the new one.
+ * Checks whether a repository has registered another image at the path of the mounted one: the file was overwritten
+ * without packing or registering, by mistake or by another user, and nothing keeps the objects of the new image.
  */
 import { realpathSync } from 'node:fs';
 import { errnoOf } from '../base/errno.ts';
@@ -11,11 +11,11 @@ import type { LocalRepository } from '../store/local-repository.ts';
 export interface OtherImage {
   /** The repository's path. */
   readonly repository: string;
-  /** The id of the image that is registered there; of several the first one. */
+  /** The id of the image that is registered there; the first one if there are several. */
   readonly id: string;
 }
 
-/** Nothing of a repository that does not say: a mount needs no answer to this. */
+/** Nothing if the repository cannot be read: a mount does not need this. */
 export function otherImages(image: string, id: string, repositories: readonly LocalRepository[]): OtherImage[] {
   try {
     const path = realpathSync(image);
@@ -24,7 +24,7 @@ export function otherImages(image: string, id: string, repositories: readonly Lo
       return other === undefined ? [] : [{ repository: repository.path, id: other }];
     });
   } catch {
-    return []; // it was deleted meanwhile: what is mounted is open
+    return []; // it was deleted in the meantime: the mounted image is open
   }
 }
 
@@ -37,7 +37,7 @@ function orNothing(look: () => string[]): string[] {
   }
 }
 
-/** What it means to people. */
+/** The message for people. */
 export const messageOfOther = ({ repository, id }: OtherImage, image: string, own: string): string =>
   `${image} is image ${own}, and repository ${repository} has image ${id} registered at this path`;
 

@@ -1,4 +1,4 @@
-/** Where handles lead to on the file systems that are mounted now. */
+/** The paths that handles lead to on the file systems that are mounted now. */
 import { closeSync, constants, fstatSync, openSync, readlinkSync, statSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
 import type { FileHandle } from '../base/handle-format.ts';
@@ -10,7 +10,7 @@ import { listMounts } from '../system/mount-table.ts';
 import { closeFd } from '../system/syscall.ts';
 import type { UuidMode } from './option-words.ts';
 
-/** The uuid of the file system that a directory lies on; undefined where it has none. */
+/** The uuid of the file system of a directory; undefined if it has none. */
 export function fileSystemUuidAt(path: string): string | undefined {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
@@ -26,9 +26,9 @@ function fsUuidOf(fd: number): string | undefined {
 }
 
 /**
- * Where a handle of a saved source leads to: on file systems of the saved uuid, or with `off` of the saved type, as
- * after a disk was copied and got a new uuid. None for who may not open handles, and for a file that the kernel knows
- * no path of.
+ * The paths that the handle of a saved source leads to: on file systems with the saved uuid, or with `off` of the saved
+ * type, as after a disk was copied and got a new uuid. None for users that may not open handles, and for a file without
+ * a path known to the kernel.
  */
 export function pathsByHandle(
   { fsType, fsUuid, dev }: Pick<SavedSource, 'fsType' | 'fsUuid' | 'dev'>,
@@ -51,7 +51,7 @@ function openThrough(mountpoint: Buffer, handle: FileHandle, isRight: (root: num
   try {
     root = openSync(mountpoint, constants.O_RDONLY | constants.O_DIRECTORY);
   } catch {
-    return undefined; // a file, or not for this user
+    return undefined; // a file, or not accessible to this user
   }
   try {
     if (!isRight(root)) return undefined;
@@ -67,7 +67,10 @@ function openThrough(mountpoint: Buffer, handle: FileHandle, isRight: (root: num
   }
 }
 
-/** A path of the open file. What the kernel shows may be another one's: through a bind mount, and for a file whose name it does not know. */
+/**
+ * A path of the open file. The kernel's path may be another file's: through a bind mount, and for a file whose name it
+ * does not know.
+ */
 function pathOf(fd: number): Buffer | undefined {
   try {
     const path = readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' });

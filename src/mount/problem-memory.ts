@@ -1,13 +1,13 @@
 /**
- * The last problems of a mount, for who asks after they happened: where there is no syslog, or nobody to read it. In memory that
- * all threads share, so that who just got EIO is told why.
+ * The last problems of a mount, for queries after they happened: if there is no syslog, or it is not readable. In
+ * memory that all threads share, so that a reader that just got EIO finds the reason.
  */
 import { oneLine } from '../base/bytes.ts';
 import { type ObjectProblem, type Severity, shortened } from '../base/log.ts';
 import { shownText } from '../base/path-text.ts';
 import { SharedMutex } from '../system/shared-mutex.ts';
 
-/** One of them, as `cfs-info log --json` shows it. */
+/** A problem, as `cfs-info log --json` shows it. */
 export interface Problem extends Partial<ObjectProblem> {
   /** ISO 8601, with milliseconds. */
   readonly time: string;
@@ -16,16 +16,16 @@ export interface Problem extends Partial<ObjectProblem> {
 }
 
 export const MOST_PROBLEMS = 100;
-/** All together; what an xattr can hold is 64 KiB. */
+/** The total size; an xattr can hold 64 KiB. */
 const ROOM = 60_000;
 const LONGEST_MESSAGE = 1_024;
 const LONGEST_REASON = 256;
-/** Answers of more repositories than these are left out. */
+/** Answers of further repositories are left out. */
 const MOST_COPIES = 16;
 const HEADER_WORDS = 3;
 const MUTEX = 0;
 const LENGTH = 1;
-/** How many there ever were. */
+/** The total number so far. */
 const TOTAL = 2;
 const LINE_FEED = '\n';
 
@@ -34,7 +34,7 @@ export const allocateProblemMemory = (): SharedArrayBuffer => new SharedArrayBuf
 export class ProblemMemory {
   readonly #header: Int32Array;
   readonly #mutex: SharedMutex;
-  /** One JSON value a line, the oldest first. */
+  /** One JSON value per line, the oldest first. */
   readonly #bytes: Buffer;
 
   constructor(memory: SharedArrayBuffer) {

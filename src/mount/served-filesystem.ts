@@ -17,8 +17,8 @@ import { repositoriesOf, type ServedImage } from './served-image.ts';
 import { Topology, type Verification } from './topology.ts';
 
 /**
- * @param counters those of the thread that it is for
- * @param tell is told what readers do
+ * @param counters those of its thread
+ * @param tell notified of reads
  */
 export function servedFilesystem(
   served: ServedImage,

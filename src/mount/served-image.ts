@@ -1,4 +1,4 @@
-/** What the threads of a mount know of it. */
+/** The data that the threads of a mount share. */
 import type { View } from '../fs/image-filesystem.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { MountRecord } from '../mount-info/mount-record.ts';
@@ -8,26 +8,26 @@ import { LocalRepository } from '../store/local-repository.ts';
 import type { CounterMemory } from './counters.ts';
 import type { MountSource } from './mount-sources.ts';
 
-/** What all threads of a mount are told of it; plain data but for shared memory. */
+/** The data for all threads of a mount; plain data except shared memory. */
 export interface ServedImage {
   readonly record: MountRecord;
-  /** The image, then the repositories in the order in which they are asked. */
+  /** The image, then the repositories in search order. */
   readonly sources: readonly MountSource[];
   readonly verify: VerifyMode;
   readonly view: View;
   readonly objectState: ObjectState;
   readonly counters: CounterMemory;
-  /** How many servers the mount had before this one. */
+  /** The number of earlier servers of the mount. */
   readonly restarts: number;
   /** Every request is logged. */
   readonly debug: boolean;
   /** ProblemMemory */
   readonly problems: SharedArrayBuffer;
-  /** Whether others than root and who mounted may use the mount. */
+  /** Whether users other than root and the mounting user may use the mount. */
   readonly isForOthers: boolean;
 }
 
-/** The repositories of a mount, without a look at their meta.json, which was read when the mount was made. */
+/** The repositories of a mount, without reading their meta.json, which was read when the mount was made. */
 export function repositoriesOf({ sources }: ServedImage, tables: ManifestTables): LocalRepository[] {
   const { hash } = tables.header;
   return sources.slice(1).map(({ path, id, fd }) => new LocalRepository(path, { hash, uuid: id }, fd));

@@ -1,4 +1,4 @@
-/** Where the content of one inode is: the object, the repositories that have it, the one that serves it. */
+/** The place of one inode's content: the object, the repositories that have it, the one that serves it. */
 import { isErrno } from '../base/errno.ts';
 import type { CopyAnswer } from '../base/log.ts';
 import { inlineOf, objectName, objectOf } from '../manifest/lookup.ts';
@@ -11,12 +11,12 @@ import { emptyFileVersion, type FileVersion } from '../system/file-status.ts';
 /** Numbers of sources: the image is 0, the first repository 1. */
 export const IMAGE_SOURCE = 0;
 
-/** What the topology needs to know of how contents are verified. */
+/** The verification of contents, as far as the topology needs it. */
 export type Verification =
   | {
       readonly mode: 'whole';
       readonly proofOf: (object: ObjectName, status: FileVersion) => Proof | undefined;
-      /** Whether the objects of a repository are verified block by block all the same; 0 is the first. */
+      /** Whether the objects of a repository are verified block by block nevertheless; 0 is the first. */
       readonly isReadByBlocks: (repository: number) => boolean;
     }
   | { readonly mode: 'read' | 'off' };
@@ -47,10 +47,10 @@ export class Topology {
     this.#verification = verification;
   }
 
-  /** One look at the object's name in each repository. Undefined for what is no regular file. */
+  /** Looks up the object's name once in each repository. Undefined unless it is a regular file. */
   placeOf(row: number): ContentPlace | undefined {
     if (inlineOf(this.#tables, row) !== undefined) {
-      // the image was decoded as a whole before it was mounted; its id is the digest of all of it
+      // the image was verified as a whole before it was mounted; its id is the digest of all of it
       return { object: undefined, source: IMAGE_SOURCE, holders: [IMAGE_SOURCE], verified: 'yes' };
     }
     const object = objectOf(this.#tables, row);
@@ -70,7 +70,7 @@ export class Topology {
       const proof = proven === undefined ? this.#proofOf(object) : undefined;
       if (proof !== undefined) proven = { source, proof };
       const answer = refusals?.copies.find(({ repository }) => repository === source);
-      // of what was written or replaced since, nobody knows yet
+      // files that were written or replaced since are unknown yet
       if (proof !== undefined || answer === undefined || this.#status.ctimeMs > Date.parse(refusals?.time ?? ''))
         continue;
       if (answer.outcome === 'missing') continue;

@@ -1,21 +1,22 @@
-/** `verify=fsverity`: what could never work is told when the mount is made, not at each open. */
+/** `verify=fsverity`: reports requirements that can never be met when the mount is made, not at each open. */
 import { join } from 'node:path';
 import type { HashAlgorithm } from '../base/digest.ts';
 import { CfsError } from '../base/error.ts';
 import { mayHaveVerity } from '../system/fsverity.ts';
 
-/** What the mount is made of. */
+/** The image and repositories of the mount. */
 export interface VerityMount {
   readonly image: string;
-  /** How the image names its objects. */
+  /** The algorithm that names the image's objects. */
   readonly hash: HashAlgorithm;
-  /** Directories of the repositories; none where the image needs none. */
+  /** Directories of the repositories; empty if the image needs none. */
   readonly repositories: readonly string[];
 }
 
 /**
  * @param mayHave whether the file system of a directory may have fs-verity
- * @throws CfsError: `image` where the digests of the image are none of fs-verity, `store` where no repository can have sealed objects
+ * @throws CfsError: `image` if the digests of the image are not of fs-verity, `store` if no repository can have sealed
+ *   objects
  */
 export function requireVerity(
   { image, hash, repositories }: VerityMount,

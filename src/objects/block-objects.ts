@@ -1,6 +1,6 @@
 /**
- * Reading parts of objects with every 64 KiB block checked against the manifest: nothing is hashed before
- * the first byte, and no byte is served that was not checked. One a thread.
+ * Reads parts of objects, with every 64 KiB block checked against the manifest: nothing is hashed before the first
+ * byte, and every served byte was checked. One per thread.
  */
 import { closeSync } from 'node:fs';
 import { equalBytes } from '../base/bytes.ts';
@@ -21,9 +21,11 @@ export type BlockHashes = (object: ObjectName) => Uint8Array;
 
 /** Open objects that a thread keeps, */
 const MAX_OPEN = 256;
-/** and its share of those that the process may have, where they are few: the rest is for other threads and for opening. */
+/** and its share of the process's limit, if that is low: the rest is for other threads and for opening. */
 const SHARE = 1 / 8;
-/** Above this part of them an object is closed when it has been read, so that each thread can open the one that it reads. */
+/**
+ * Above this part of the limit an object is closed after reading, so that each thread can open the one that it reads.
+ */
 const MOST = 15 / 16;
 
 interface OpenObject {
@@ -41,7 +43,10 @@ export class BlockObjects implements ContentSource {
   readonly #most = Math.max(1, Math.min(MAX_OPEN, Math.floor(openFilesLimit() * SHARE)));
   readonly #highest = Math.floor(openFilesLimit() * MOST);
   readonly #scratch = new Uint8Array(BLOCK_SIZE);
-  /** Which verified block lies in the scratch buffer: its object and its offset there. Page faults ask for a block in many small pieces. */
+  /**
+   * The verified block in the scratch buffer: its object and its offset there. Page faults ask for a block in many
+   * small pieces.
+   */
   #held: { readonly object: number; readonly at: number } | undefined;
 
   constructor(
@@ -81,8 +86,8 @@ export class BlockObjects implements ContentSource {
 
   /**
    * Reads at `offset` into all of `into`, which must not reach beyond the end of the object.
-   * @returns the bytes read, `into.length`; EIO where no repository has a good copy of every block
-   * @param path gives the path of a file with this content, for the log
+   * @returns the bytes read, `into.length`; EIO if no repository has a good copy of every block
+   * @param path returns the path of a file with this content, for the log
    */
   read(object: ObjectName, offset: number, into: Uint8Array, path: () => string): number | Errno {
     const problems: CopyProblem[] = [];
@@ -138,14 +143,14 @@ export class BlockObjects implements ContentSource {
     return badCopy(repository, reason);
   }
 
-  /** Fills `into` block by block; says what is wrong with the copy, or undefined. */
+  /** Fills `into` block by block; returns the problem of the copy, or undefined. */
   #fill(fd: number, object: ObjectName, offset: number, into: Uint8Array): string | undefined {
     const hashes = this.#hashes(object);
     const end = offset + into.length;
     return unlessUnreadable(() => {
       for (let at = offset - (offset % BLOCK_SIZE); at < end; at += BLOCK_SIZE) {
         const length = Math.min(BLOCK_SIZE, object.size - at);
-        // a block that is wanted whole is read to where it goes, others through the scratch buffer
+        // a block that is requested whole is read to its destination, others through the scratch buffer
         const whole = at >= offset && at + length <= end;
         const block = whole ? into.subarray(at - offset, at - offset + length) : this.#scratch.subarray(0, length);
         const isHeld = !whole && this.#held?.object === object.index && this.#held.at === at;

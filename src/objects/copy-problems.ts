@@ -1,4 +1,4 @@
-/** What is wrong with the copies of an object in several repositories, and one line in the log about it. */
+/** The problems of an object's copies in several repositories, and one line in the log about it. */
 import { toHex } from '../base/bytes.ts';
 import { ENOENT, type Errno, errnoName } from '../base/errno.ts';
 import type { Log, RepositoryOutcome, Severity } from '../base/log.ts';
@@ -9,30 +9,33 @@ export interface CopyProblem {
   readonly repository: Repository;
   /** "it is missing", "its content is corrupted: …" */
   readonly reason: string;
-  /** Not being there (`missing`) is no fault of a repository that is asked before others. */
+  /** A missing object (`missing`) is not an error of a repository that is searched before others. */
   readonly outcome: Exclude<RepositoryOutcome, 'served'>;
 }
 
-/** Told what became of asking a repository. */
+/** Receives the outcome of searching a repository. */
 export type OutcomeCounter = (repository: Repository, outcome: RepositoryOutcome) => void;
 
-/** Why `Repository.open` gave no descriptor. */
+/** Why `Repository.open` returned no descriptor. */
 export function notOpened(repository: Repository, errno: Errno): CopyProblem {
   const missing = errno === ENOENT;
   return { repository, reason: missing ? 'it is missing' : errnoName(errno), outcome: missing ? 'missing' : 'failed' };
 }
 
-/** A copy that was opened and is not the object, for a reason of verify.ts. */
+/** A copy that was opened and is not the object, with a reason of verify.ts. */
 export function badCopy(repository: Repository, reason: string): CopyProblem {
   const isUnknown = reason.startsWith(UNREADABLE) || reason.startsWith(UNSEALED);
   return { repository, reason, outcome: isUnknown ? 'failed' : 'damaged' };
 }
 
-/** What was said of an object, in a byte of `ObjectState`; it may be said again once it was served without any fault. */
+/**
+ * What was logged about an object, in a byte of `ObjectState`; it may be logged again after it was served without any
+ * fault.
+ */
 const SAID_EIO = 1;
 const SAID_PASSED_OVER = 2;
 
-/** Writes one line an object and outcome, whatever thread it is: a program that tries again and again must not fill the log. */
+/** Writes one line per object and outcome, whatever the thread: a program that retries must not fill the log. */
 export class ProblemLog {
   readonly #log: Log;
   /** SAID_* of each object. */
@@ -53,7 +56,7 @@ export class ProblemLog {
     this.#write(object, path, problems, 'EIO', 'error');
   }
 
-  /** The reader got a good copy from `used`; worth a line only where one before it was bad. */
+  /** The reader got a good copy from `used`; worth a line only if an earlier copy was bad. */
   passedOver(object: ObjectName, path: () => string, problems: readonly CopyProblem[], used: Repository): void {
     this.#countAll(problems);
     this.#count(used, 'served');
@@ -83,7 +86,7 @@ export class ProblemLog {
   ): void {
     const asked = problems.map(({ repository, reason }) => `${repository.path}: ${reason}`).join('; ');
     const name = toHex(digest);
-    // each of those before the one that served has its place here
+    // each repository before the serving one has an entry here
     const copies = problems.map((problem, i) => ({
       repository: i + 1,
       outcome: problem.outcome,

@@ -1,4 +1,4 @@
-/** Reading the whole content of a file into a hash: large reads, and holes that cost no read. */
+/** Reads the whole content of a file into a hash: large reads, and holes that cost no read. */
 import { fstatSync } from 'node:fs';
 import type { Hasher } from '../base/digest.ts';
 import { isErrno } from '../base/errno.ts';
@@ -18,7 +18,7 @@ export function chunkBuffer(): Uint8Array {
 
 /**
  * Reads from `position` into the beginning of `buffer`, until `length` bytes or the end of the file.
- * @returns how many were read
+ * @returns the number of bytes read
  * @throws a `systemError`
  */
 export function readUpTo(fd: number, buffer: Uint8Array, length: number, position: number): number {
@@ -32,7 +32,7 @@ export function readUpTo(fd: number, buffer: Uint8Array, length: number, positio
   return done;
 }
 
-/** A hash that can be told of zeros without seeing them. */
+/** A hash that accepts a run of zeros without their bytes. */
 export interface ContentSink {
   update(bytes: Uint8Array): void;
   updateZeros(length: number): void;
@@ -46,8 +46,8 @@ export interface Segment {
 }
 
 /**
- * The segments of the first `limit` bytes of `fd`, or of all where it has fewer, in order. One data segment
- * where the file has no holes or cannot tell.
+ * The segments of the first `limit` bytes of `fd`, or of all if it has fewer, in order. One data segment if the file
+ * has no holes or does not report them.
  */
 export function* segmentsOf(fd: number, limit: number): Generator<Segment> {
   const stat = fstatSync(fd);
@@ -72,7 +72,7 @@ const ENXIO = -6;
 
 /**
  * Feeds the first `size` bytes of `fd` to `sink`.
- * @returns the bytes fed: fewer than `size` where the file is shorter by now
+ * @returns the bytes fed: fewer than `size` if the file has become shorter
  * @throws a `systemError`
  */
 export function readContent(fd: number, size: number, sink: ContentSink): number {
@@ -99,8 +99,8 @@ export function readContent(fd: number, size: number, sink: ContentSink): number
 const ZEROS_AT_ONCE = 1 << 28;
 
 /**
- * `sink` with a look at what comes in.
- * @param onBytes told before each piece how many bytes it has; may throw to stop the work
+ * `sink`, with an observer of its input.
+ * @param onBytes called before each piece with its size; may throw to stop the work
  */
 export function watched(sink: ContentSink, onBytes: (length: number) => void): ContentSink {
   return {

@@ -1,23 +1,23 @@
 /**
- * What the threads of a mount know together of the files of its objects: for each object, which file was last verified
- * as it, in which state, and how.
+ * Shared knowledge of the threads of a mount about the files of its objects: for each object, the file that was last
+ * verified as it, its state, and how it was verified.
  *
- * Why no thread believes a proof of another file. A record is four words: the state, the identity of the file and the
- * two halves of its ctime. The state has the proof itself, and the number of records that there were. Only a thread that
- * has the claim of the object writes them, so there is one writer at a time. It sets WRITING in the state, writes the
- * three other words, and then stores the state with the new proof, the next number, and without WRITING. A reader takes
- * the state before and after it reads the others, and believes nothing where WRITING is set or number or proof differ.
- * All accesses are atomic, hence in one total order, and no word is torn. Between two equal states without WRITING no
+ * Why no thread trusts a proof of another file. A record is four words: the state, the identity of the file and the two
+ * halves of its ctime. The state has the proof itself, and the number of records so far. Only a thread that has the
+ * claim of the object writes them, so there is one writer at a time. It sets WRITING in the state, writes the three
+ * other words, and then stores the state with the new proof, the next number, and without WRITING. A reader loads the
+ * state before and after it reads the others, and discards them if WRITING is set or number or proof differ. All
+ * accesses are atomic, hence in one total order, and no word is torn. Between two equal states without WRITING no
  * writer has begun: each sets WRITING before it writes another word, and leaves another number. So the words that the
- * reader saw belong together. Plain stores in a careful order would not do: neither the engine nor the processor has to
- * keep that order, two verifying threads may mix their words, and a ctime of 64 bits may be torn.
+ * reader saw belong together. Plain stores in a careful order would not be enough: neither the engine nor the processor
+ * has to keep that order, two verifying threads may mix their words, and a ctime of 64 bits may be torn.
  *
- * Numbers have 27 bits: one comes again after 10^8 records of an object, while a reader holds it for microseconds.
+ * Numbers have 27 bits: one recurs after 10^8 records of an object, while a reader holds it for microseconds.
  *
- * Why no thread waits in vain. The claim is a bit of the same word. It is taken by compare-and-exchange and given back
- * in a `finally`, and whoever gives it back wakes all that wait. A thread sleeps only on the very word in which it saw
- * the bit: where that has changed meanwhile it does not fall asleep.
- * test/unit/objects/verified-files.test.ts explores the interleavings.
+ * Why no thread waits in vain. The claim is a bit of the same word. It is taken by compare-and-exchange and released in
+ * a `finally`, and the release wakes all waiting threads. A thread sleeps only on the very word in which it saw the
+ * bit: if that has changed, it does not fall asleep. test/unit/objects/verified-files.test.ts explores the
+ * interleavings.
  */
 import { type FileNumbers, fileIdentity } from '../base/file-identity.ts';
 import type { Proof } from './repository.ts';

@@ -1,4 +1,4 @@
-/** Is the content of this open file what its name says? */
+/** Checks that the content of an open file matches its name. */
 import { equalBytes, toHex } from '../base/bytes.ts';
 import { blake3, createDigest, type HashAlgorithm } from '../base/digest.ts';
 import { ENODATA, type Errno, errnoName, isErrno } from '../base/errno.ts';
@@ -9,13 +9,13 @@ import { systemError } from '../system/libc.ts';
 import { chunkBuffer, readContent, readUpTo, sinkOf, watched } from './read-content.ts';
 import type { Repository } from './repository.ts';
 
-/** Beginnings of reasons: nobody knows whether the content is right. */
+/** Beginnings of reasons: it is unknown whether the content is right. */
 export const UNREADABLE = 'it cannot be read';
 export const UNSEALED = 'it is not sealed';
 
 /**
- * Hashes `fd` whole and compares. Its shape is the caller's: `shapeProblem`.
- * @returns why the file is not the object, or undefined where it is
+ * Hashes `fd` completely and compares. The caller checks the shape: `shapeProblem`.
+ * @returns why the file is not the object, or undefined if it is
  */
 export function verifyObject(
   fd: number,
@@ -32,9 +32,9 @@ export function verifyObject(
 }
 
 /**
- * Compares what a file was sealed as with the object's name.
- * @param measured as `measureVerity` gives it
- * @returns why the file is not known to be the object, or undefined where it is
+ * Compares the seal of a file with the object's name.
+ * @param measured the result of `measureVerity`
+ * @returns why the file is not known to be the object, or undefined if it is
  */
 export function checkMeasured(
   measured: VerityDigest | Errno,
@@ -50,7 +50,7 @@ export function checkMeasured(
   return `${UNSEALED}: ${errnoName(measured)}`;
 }
 
-/** The checks that cost one fstat: also made where contents are not verified. */
+/** The checks that cost one fstat: also made if contents are not verified. */
 export function checkShape(fd: number, size: number): string | undefined {
   return unlessUnreadable(() => shapeProblem(versionOf(fd, emptyFileVersion()), size));
 }
@@ -65,7 +65,10 @@ export function versionOf(fd: number, out: FileVersion): FileVersion {
   return out;
 }
 
-/** What `check` finds; that the file cannot be read, where its file system says so, as when it died after the file was opened. */
+/**
+ * The result of `check`; or that the file cannot be read, if its file system fails, for example because it died after
+ * the file was opened.
+ */
 export function unlessUnreadable<T>(check: () => T): T | string {
   try {
     return check();
@@ -74,7 +77,7 @@ export function unlessUnreadable<T>(check: () => T): T | string {
   }
 }
 
-/** `checkShape` of a file whose status is known. */
+/** `checkShape` of a file with a known status. */
 export function shapeProblem(stat: Pick<FileVersion, 'isFile' | 'size'>, size: number): string | undefined {
   if (!stat.isFile) return 'it is not a regular file';
   if (stat.size === size) return undefined;
@@ -82,8 +85,8 @@ export function shapeProblem(stat: Pick<FileVersion, 'isFile' | 'size'>, size: n
 }
 
 /**
- * The digest of the first `size` bytes of `fd`; undefined where it has fewer.
- * @param onBytes told of each piece before it is hashed; may throw to stop the work
+ * The digest of the first `size` bytes of `fd`; undefined if it has fewer.
+ * @param onBytes called before each piece is hashed; may throw to stop the work
  * @throws a `systemError`
  */
 export function digestOf(

@@ -1,6 +1,6 @@
 /**
- * The objects of one image in several repositories: found in the order of the repositories, verified as
- * the mount asks, opened. State is shared between the threads of a mount.
+ * The objects of one image in several repositories: found in search order, verified as requested by the mount, opened.
+ * The threads of a mount share the state.
  */
 import { closeSync } from 'node:fs';
 import { EIO, EMFILE, ENFILE, ENOENT, type Errno, isErrno } from '../base/errno.ts';
@@ -54,7 +54,7 @@ export class WholeObjects implements ContentSource {
   readonly #problems: ProblemLog;
   readonly #verified: VerifiedFiles;
   readonly #status: FileVersion = emptyFileVersion();
-  /** The kernel gives the lowest free number: where one is as high as this, files are short. */
+  /** The kernel returns the lowest free number: if one is as high as this, descriptors are short. */
   readonly #highest: number;
   /** Of the open file that is looked at, and again after that. */
   readonly #before: FileVersion = emptyFileVersion();
@@ -82,10 +82,10 @@ export class WholeObjects implements ContentSource {
   }
 
   /**
-   * A descriptor of the object, verified, for reading; EIO where no repository has a good copy; BY_BLOCKS where it was not
-   * verified, and is to be read by a `BlockObjects`: also where this process has so many files open that it may run out of them,
-   * since a `BlockObjects` keeps a few only. Not with `fsverity`, for it does not look for seals.
-   * @param path gives the path of a file with this content, for the log
+   * A descriptor of the object, verified, for reading; EIO where no repository has a good copy; BY_BLOCKS where it was
+   * not verified, and is to be read by a `BlockObjects`: also where this process has so many files open that it may run
+   * out of them, since a `BlockObjects` keeps a few only. Not with `fsverity`, for it does not look for seals.
+   * @param path returns the path of a file with this content, for the log
    */
   open(object: ObjectName, path: () => string): number | Errno | typeof BY_BLOCKS {
     const problems: CopyProblem[] = [];
@@ -100,7 +100,8 @@ export class WholeObjects implements ContentSource {
   }
 
   /**
-   * The first good copy of an object; EIO where there is none, EMFILE where it cannot be opened for want of descriptors.
+   * The first good copy of an object; EIO where there is none, EMFILE where it cannot be opened for want of
+   * descriptors.
    * @param problems receives what is wrong with the copies before it
    */
   #find(object: ObjectName, problems: CopyProblem[]): Found {
@@ -138,8 +139,8 @@ export class WholeObjects implements ContentSource {
   }
 
   /**
-   * Which file `open` would give a descriptor of, by one look at its name: its `fileIdentity`; -1 where only `open`
-   * can tell, because the file has not been verified in its present state, for instance.
+   * The file that `open` would open, determined by one lookup of its name: its `fileIdentity`; -1 if only `open` can
+   * determine it, for instance because the file has not been verified in its present state.
    */
   current(object: ObjectName): number {
     const status = this.#status;
@@ -152,7 +153,7 @@ export class WholeObjects implements ContentSource {
     return -1;
   }
 
-  /** How the file with this status was verified as this object; undefined where it was not, or has changed since. */
+  /** How the file with this status was verified as this object; undefined if it was not, or has changed since. */
   proofOf({ index }: ObjectName, status: FileVersion): Proof | undefined {
     return this.#verified.proofOf(index, status);
   }
@@ -166,16 +167,19 @@ export class WholeObjects implements ContentSource {
     return this.#mode === 'open' || this.#mode === 'auto';
   }
 
-  /** @returns what is wrong with the file; BY_BLOCKS where its content cannot be checked once and for all; undefined where it is the object */
+  /**
+   * @returns the problem of the file; BY_BLOCKS if its content cannot be checked once and for all; undefined if it is
+   * the object
+   */
   #check(fd: number, object: ObjectName, repository: Repository): string | typeof BY_BLOCKS | undefined {
     const stat = versionOf(fd, this.#before);
     if (fd >= this.#highest && this.#mode !== 'fsverity') return shapeProblem(stat, object.size) ?? BY_BLOCKS;
     if (this.#mode === 'off') return shapeProblem(stat, object.size);
-    // what was hashed is not measured, and what was measured is measured again: that costs less than to look whether it is needed,
-    // and the seal itself is what the mount relies on
+    // what was hashed is not measured, and what was measured is measured again: that costs less than to look whether it
+    // is needed, and the seal itself is what the mount relies on
     const proof = this.#verified.proofOf(object.index, stat);
     if (proof === 'hashed') return undefined;
-    // what was verified once lies where that is believed
+    // a file that was verified once is on a file system where that is reliable
     if (proof === undefined && !this.#isKernelsOwn(fd, stat.dev)) {
       if (!this.#mayReadByBlocks) return `${UNSEALED}: not this kernel answers for its file system`;
       return shapeProblem(stat, object.size) ?? BY_BLOCKS;
@@ -189,7 +193,7 @@ export class WholeObjects implements ContentSource {
   }
 
   #checkHash(fd: number, object: ObjectName, repository: Repository, stat: FileVersion): string | undefined {
-    // one thread hashes, the others wait for it rather than do the same
+    // one thread hashes, and the others wait for it rather than do the same
     if (!this.#verified.claimToHash(object.index, stat)) return undefined;
     const started = Date.now();
     try {
@@ -203,7 +207,7 @@ export class WholeObjects implements ContentSource {
     }
   }
 
-  /** Does nothing where another thread has the claim: measuring again costs less than waiting for it. */
+  /** Does nothing if another thread has the claim: measuring again costs less than waiting for it. */
   #rememberMeasured(index: number, fd: number, stat: FileVersion, started: number): void {
     if (this.#verified.proofOf(index, stat) === 'measured' || !this.#isUnchanged(fd, stat, started)) return;
     if (!this.#verified.claim(index)) return;
@@ -215,7 +219,7 @@ export class WholeObjects implements ContentSource {
   }
 
   /**
-   * Whether what was found out of the file since `started` may be remembered. Not where it changed meanwhile, or so
+   * Whether the result of a check since `started` may be remembered. Not if the file changed in the meantime, or so
    * shortly before that a change after it could have the same ctime.
    */
   #isUnchanged(fd: number, { ctimeMs }: FileVersion, started: number): boolean {

@@ -23,7 +23,7 @@ export interface BuildResult {
   /** Size of the image file. */
   readonly imageBytes: number;
   readonly hash: HashAlgorithm;
-  /** Names in the tree, the root included. */
+  /** Names in the tree, including the root. */
   readonly entries: number;
   readonly inodes: number;
   /** Regular files, hard links counted once, and their bytes. */
@@ -32,12 +32,12 @@ export interface BuildResult {
   /** Distinct objects of the image, and their bytes. */
   readonly objects: number;
   readonly objectBytes: number;
-  /** Objects that the store did not have. */
+  /** Objects that the repository did not have. */
   readonly newObjects: number;
   readonly newBytes: number;
-  /** Content bytes that needed no space: the store had them, or another file of the tree has the same. */
+  /** Content bytes that needed no space: the repository had them, or another file of the tree has the same. */
   readonly sharedBytes: number;
-  /** Files whose content lies in the manifest. */
+  /** Files whose content is stored in the manifest. */
   readonly inlineFiles: number;
   /** Files that were not read, because they have not changed since an earlier run read them. */
   readonly unchangedFiles: number;
@@ -46,8 +46,8 @@ export interface BuildResult {
 }
 
 /**
- * Packs `source`. On any error, and when `signal` aborts, no image is written, an image that was there
- * stays, and nothing is left in tmp/; objects that were stored remain and serve the next run.
+ * Packs `source`. On any error, and when `signal` aborts, no image is written, an existing image stays, and nothing
+ * remains in tmp/; objects that were stored remain and serve the next run.
  * @throws CfsError of kind source, store, image or interrupted
  */
 export async function buildImage(source: Source, options: BuildOptions): Promise<BuildResult> {
@@ -105,7 +105,7 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
   }
 }
 
-/** @returns what takes back the registration */
+/** @returns a function that undoes the registration */
 async function keepObjects(tables: ManifestTables, image: string, options: BuildOptions): Promise<() => void> {
   const { repository, register, durable } = options;
   const kept = { ...keptImageOf(tables, { image, path: '', complete: true }), ...placeToRegister(options.image) };
@@ -124,6 +124,6 @@ function removeTemporaries(repository: LocalRepository, prefix: string): void {
       for (const name of directory.names()) if (name.startsWith(prefix)) directory.unlink(name);
     });
   } catch {
-    // what went wrong before is what to report; the next writer removes what is left
+    // the earlier error is reported; the next writer removes the files
   }
 }

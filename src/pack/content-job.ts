@@ -1,6 +1,6 @@
 /**
- * What main thread and content workers say to each other. A batch is a few typed arrays, not an object a
- * file: copying objects between threads cost more than reading the files.
+ * Messages between main thread and content workers. A batch is a few typed arrays, not an object per file: copying
+ * objects between threads cost more than reading the files.
  */
 import { concatBytes } from '../base/bytes.ts';
 import { BLOCK_SIZE, blockCount, type ContentDigest, DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
@@ -12,24 +12,24 @@ import type { ObjectCheck } from './object-check.ts';
 import type { OpenContent } from './source.ts';
 
 export interface WorkerSettings {
-  /** Path of the repository, and which directory it is. */
+  /** Path of the repository, and the identity of its directory. */
   readonly store: string;
   readonly meta: Meta;
   readonly place: Place | undefined;
   readonly durable: boolean;
   readonly prefix: string;
   readonly inlineMax: number;
-  /** Directories of the store that the worker keeps open. */
+  /** The number of directories of the repository that the worker keeps open. */
   readonly storeDirectories: number;
-  /** One word in shared memory: 1 asks the worker to stop where it is. */
+  /** One word in shared memory: 1 asks the worker to stop immediately. */
   readonly stop: Int32Array;
 }
 
-/** A job in `Batch.jobs`: the descriptor, and these of `FileState`. */
+/** A job in `Batch.jobs`: the descriptor, and these fields of `FileState`. */
 const STATE_FIELDS = ['size', 'device', 'inodeHigh', 'inodeLow', 'ctime', 'ctimeNsec'] as const;
 const JOB_FIELDS = STATE_FIELDS.length + 1;
 
-/** Regular files to read, hash and store. Whoever works on it closes the descriptors. */
+/** Regular files to read, hash and store. The thread that works on it closes the descriptors. */
 export interface Batch {
   readonly serial: number;
   readonly jobs: Float64Array;
@@ -62,7 +62,7 @@ export function unpackJobs({ jobs }: Batch): OpenContent[] {
 
 export interface ContentResult {
   readonly content: ContentDigest;
-  /** The bytes themselves, where they go into the manifest. */
+  /** The bytes themselves, if they go into the manifest. */
   readonly inline?: Uint8Array;
 }
 
@@ -72,9 +72,9 @@ export interface BatchResults {
   readonly sizes: Float64Array;
   /** 32 bytes each. */
   readonly digests: Uint8Array;
-  /** All block hashes, one file after another; their number follows from the size. */
+  /** All block hashes, file after file; their number follows from the size. */
   readonly blockHashes: Uint8Array;
-  /** 1 where the content is in `inlineBytes`. */
+  /** 1 if the content is in `inlineBytes`. */
   readonly inline: Uint8Array;
   readonly inlineBytes: Uint8Array;
 }
@@ -90,7 +90,7 @@ export function packResults(serial: number, results: readonly ContentResult[]): 
   };
 }
 
-/** @param hash the algorithm of the repository, by which the number of block hashes is known */
+/** @param hash the algorithm of the repository, which determines the number of block hashes */
 export function unpackResults(results: BatchResults, hash: HashAlgorithm): ContentResult[] {
   let hashAt = 0;
   let inlineAt = 0;
@@ -125,11 +125,11 @@ export interface Failed {
   readonly message: string;
   readonly hint: string | undefined;
   readonly stack?: string;
-  /** Which job of which batch it was about. */
+  /** The batch and job that failed. */
   readonly serial?: number;
   readonly job?: number;
 }
 
-/** Contents of at most this many bytes make a batch full, as does this many files. */
+/** A batch is full with contents of this many bytes, or with this many files. */
 export const BATCH_BYTES: number = 64 * BLOCK_SIZE;
 export const BATCH_FILES = 64;

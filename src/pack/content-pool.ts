@@ -1,6 +1,6 @@
 /**
- * Content workers, and the queue before them. What is in flight is bounded: a caller that is faster than
- * the disk waits in `add`.
+ * Content workers, and their queue. The work in flight is bounded: a caller that is faster than the disk waits in
+ * `add`.
  */
 
 import { closeSync } from 'node:fs';
@@ -25,12 +25,12 @@ import {
 import type { ObjectCheck } from './object-check.ts';
 import type { OpenContent } from './source.ts';
 
-/** Batches that wait at one worker, so that it never waits for the main thread. */
+/** Batches that are queued at each worker, so that it never waits for the main thread. */
 export const DEPTH = 3;
 
 export type OnResult = (index: number, result: ContentResult) => void;
 
-/** One content on its way. */
+/** One content in progress. */
 interface Item {
   readonly index: number;
   readonly content: OpenContent;
@@ -48,7 +48,7 @@ export interface PoolOptions extends Omit<WorkerSettings, 'prefix' | 'stop'> {
   readonly threads: number;
   /** Files of one batch, at most BATCH_FILES. */
   readonly batchFiles: number;
-  /** Begins the name of every temporary file of all workers. */
+  /** The prefix of every temporary file of all workers. */
   readonly prefix: string;
 }
 
@@ -64,7 +64,7 @@ export class ContentPool {
   #failure: unknown;
   #wake: (() => void) | undefined;
 
-  /** @param onResult called on this thread with the index that `add` was given */
+  /** @param onResult called on this thread with the index that was passed to `add` */
   constructor(options: PoolOptions, onResult: OnResult) {
     const { threads, prefix, batchFiles, ...settings } = options;
     this.#hash = settings.meta.hash;
@@ -86,7 +86,7 @@ export class ContentPool {
     });
   }
 
-  /** Lets the workers look for objects, before anything that is added later. */
+  /** Lets the workers look for objects, before any contents that are added later. */
   check(check: ObjectCheck): void {
     this.#members.forEach(({ worker }, thread, { length: threads }) => {
       worker.postMessage({ type: 'check', check, thread, threads } satisfies ToWorker);
@@ -94,8 +94,8 @@ export class ContentPool {
   }
 
   /**
-   * Takes one content, and its descriptor with it.
-   * @returns what to wait for where the workers have enough to do; it rejects with the first error of any worker
+   * Takes ownership of one content and its descriptor.
+   * @returns a promise to wait for if the workers are busy; it rejects with the first error of any worker
    */
   add(index: number, content: OpenContent, path: Uint8Array): Promise<void> | undefined {
     this.#waiting.push({ index, content, path });
@@ -104,13 +104,13 @@ export class ContentPool {
     return this.#submit();
   }
 
-  /** Waits until no file that was added is open any more. */
+  /** Waits until no added file is open any more. */
   async drain(): Promise<void> {
     if (this.#waiting.length > 0) await this.#submit();
     await this.#until(() => this.#members.every((member) => member.inFlight.size === 0));
   }
 
-  /** Waits for everything that was added, and for the objects to lie under their names. */
+  /** Waits for all added contents, and for the objects to have their names. */
   async finish(): Promise<WriterStatistics> {
     await this.drain();
     for (const { worker } of this.#members) worker.postMessage({ type: 'finish' } satisfies ToWorker);
@@ -120,14 +120,14 @@ export class ContentPool {
     return { written: sum('written'), writtenBytes: sum('writtenBytes'), existing: sum('existing') };
   }
 
-  /** Makes whoever waits here, or will, fail with `reason`. */
+  /** Makes all present and future waiting here fail with `reason`. */
   abort(reason: unknown): void {
     this.#fail(reason);
   }
 
   /**
-   * Ends the workers; those at work stop at the next file or MiB. They end by themselves: a thread that is
-   * terminated inside a native call takes the process with it (SIGABRT, one time in five).
+   * Ends the workers; active ones stop at the next file or MiB. They end by themselves: terminating a thread inside a
+   * native call kills the process (SIGABRT, one time in five).
    */
   async close(): Promise<void> {
     Atomics.store(this.#stop, 0, 1);

@@ -1,6 +1,6 @@
 /**
- * The bytes of a file cache: what earlier runs found in the files of a source. docs/repository.md
- * specifies them. No I/O. Whatever is not exactly what `encodeFileCache` writes decodes to nothing.
+ * The bytes of a file cache: the content of a source's files as seen by earlier runs. docs/repository.md specifies
+ * them. No I/O. Only the exact output of `encodeFileCache` decodes to a table.
  */
 import { compareBytes, equalBytes } from '../base/bytes.ts';
 import {
@@ -21,7 +21,7 @@ const VERSION = 1;
 const HEADER_SIZE = 64;
 const CHECKSUM_AT = 32;
 
-/** A column of 4-byte values is followed by what makes the next column begin at a multiple of 8. */
+/** A column of 4-byte values is padded so that the next column begins at a multiple of 8. */
 const padded = (length: number): number => Math.ceil(length / 8) * 8;
 
 /** Bytes of all columns but the block hashes. */
@@ -30,7 +30,7 @@ const fixedLength = (files: number, fileSystems: number): number =>
 
 const keyOf = ({ device, id }: FileSystemId): string => `${device}:${id[0]}:${id[1]}`;
 
-/** Stamps of files and what was in them; columns, as in a manifest. */
+/** Stamps and contents of files; columns, as in a manifest. */
 export class FileTable {
   readonly hash: HashAlgorithm;
   readonly #fileSystems: FileSystemId[] = [];
@@ -56,7 +56,7 @@ export class FileTable {
     return this.#inode.length;
   }
 
-  /** The row of the file, where it is here with this very stamp. */
+  /** The row of the file, if it is in the cache with exactly this stamp. */
   find(stamp: FileStamp): number | undefined {
     const index = this.#fileSystemIndex.get(keyOf(stamp.fileSystem));
     const row = index === undefined ? undefined : this.#rows[index]?.get(stamp.inode);
@@ -70,7 +70,7 @@ export class FileTable {
     return same ? row : undefined;
   }
 
-  /** Adds a file; one that is there already stays as it is. */
+  /** Adds a file; an existing one is not changed. */
   add(stamp: FileStamp, content: ContentDigest): void {
     const index = this.#addFileSystem(stamp.fileSystem);
     const rows = this.#rows[index] as Map<number, number>;
@@ -118,7 +118,7 @@ export class FileTable {
     return this.#size.view();
   }
 
-  /** What was in the file of this row. */
+  /** The content of the file of this row. */
   content(row: number): ContentDigest {
     const start = this.#hashStart.get(row);
     const size = this.#size.get(row);
@@ -151,7 +151,7 @@ function checksum(bytes: Uint8Array): Uint8Array {
   return blake3(both);
 }
 
-/** The table, or undefined where the bytes are not those of a file cache of this version and algorithm. */
+/** The table, or undefined if the bytes are not those of a file cache of this version and algorithm. */
 export function decodeFileCache(input: Uint8Array, hash: HashAlgorithm): FileTable | undefined {
   if (input.length < HEADER_SIZE || compareBytes(input.subarray(0, MAGIC.length), MAGIC) !== 0) return undefined;
   // a copy: columns are views, which need alignment

@@ -1,7 +1,7 @@
 /**
- * Remembers between runs what was in the files of a source, so that a file that did not change is not
- * read again. docs/repository.md says when that may be trusted. A cache that cannot be read or written
- * is no error: files are read then.
+ * Remembers the contents of a source's files between runs, so that an unchanged file is not read again.
+ * docs/repository.md says when that is reliable. A cache that cannot be read or written is not an error: files are read
+ * then.
  */
 import { closeSync, fstatSync, readFileSync, writeFileSync } from 'node:fs';
 import type { ContentDigest } from '../base/digest.ts';
@@ -13,21 +13,23 @@ import { type ObjectCheck, ObjectState, objectCheck } from './object-check.ts';
 import type { FileStamp } from './source.ts';
 
 /**
- * A file whose ctime is not older than this when it is looked at is not remembered: it could change once
- * more within the same tick of its file system's clock. 10 ms would do for those that are trusted; a
- * clock that is stepped by the network is the rest.
+ * A file whose ctime is more recent than this when it is examined is not remembered: it could change once more within
+ * the same tick of its file system's clock. 10 ms would be enough for the trusted file systems; the rest allows for a
+ * clock that is stepped by the network.
  */
 export const SETTLED_MS = 2000;
 
-/** Sources that a repository remembers; of more, those packed longest ago are forgotten. */
+/**
+ * The number of sources that a repository remembers; if there are more, the least recently packed ones are forgotten.
+ */
 const MAX_CACHES = 32;
 
 export interface FileCacheOptions {
-  /** Names the source: another one with the same name costs time, never correctness. */
+  /** Identifies the source: another one with the same name costs time, never correctness. */
   readonly source: string;
-  /** Begins the name of the temporary file in tmp/. */
+  /** The prefix of the temporary file in tmp/. */
   readonly prefix: string;
-  /** Take nothing from what is remembered, and remember anew. */
+  /** Use nothing that is remembered, and remember everything anew. */
   readonly rehash: boolean;
   /** In place of SETTLED_MS. */
   readonly settledMs?: number | undefined;
@@ -44,7 +46,7 @@ export class FileCache {
   /** The objects that `#known` names, and what is known of each. */
   readonly objects: ObjectCheck | undefined;
 
-  /** Reads what is remembered of the source. Hold the repository's lock. */
+  /** Loads the cache of the source. Hold the repository's lock. */
   constructor(repository: LocalRepository, options: FileCacheOptions) {
     this.#repository = repository;
     this.#options = options;
@@ -54,7 +56,7 @@ export class FileCache {
     this.objects = this.#known === undefined ? undefined : objectCheck(this.#known.digests, this.#known.sizes);
   }
 
-  /** What is in a file with this stamp, where its object is in the repository. */
+  /** The content of a file with this stamp, if its object is in the repository. */
   find(stamp: FileStamp): ContentDigest | undefined {
     const row = this.#known?.find(stamp);
     if (row === undefined) return undefined;
@@ -87,12 +89,12 @@ export class FileCache {
     return stamp.ctime * 1000 + stamp.ctimeNsec / 1e6 + this.#settledMs < Date.now();
   }
 
-  /** Remembers a content that was read while the file had this stamp, and `isSettled` said so before. */
+  /** Remembers a content that was read while the file had this stamp, if `isSettled` said so before. */
   add(stamp: FileStamp, content: ContentDigest): void {
     this.#seen.add(stamp, content);
   }
 
-  /** Replaces what was remembered by what this run has seen. */
+  /** Replaces the cache by the results of this run. */
   save(): void {
     if (this.#seen.length === 0 && this.#known === undefined) return;
     const temporary = `${this.#options.prefix}cache`;
@@ -113,7 +115,7 @@ export class FileCache {
         cache.close();
       }
     } catch {
-      // files are read next time; what is left of the temporary file goes with the others of this run
+      // files are read next time; the temporary file is deleted with the others of this run
     }
   }
 
@@ -127,7 +129,7 @@ export class FileCache {
   }
 }
 
-/** Nothing where the file is missing, damaged, or written by somebody else, who could make us pack what is not there. */
+/** Nothing if the file is missing, damaged, or written by another user, who could make us pack wrong contents. */
 function readTable(repository: LocalRepository, name: string): FileTable | undefined {
   let fd: number | undefined;
   try {
@@ -143,7 +145,7 @@ function readTable(repository: LocalRepository, name: string): FileTable | undef
   }
 }
 
-/** Of files in cache/: a user, and `Source.name`. Nothing else there is ours to delete. */
+/** The names of files in cache/: a user, and `Source.name`. No other file there may be deleted. */
 const CACHE_NAME = /^\d+-[0-9A-Za-z-]+$/;
 
 function forgetOldest(cache: StoreDirectory): void {

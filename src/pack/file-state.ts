@@ -1,4 +1,4 @@
-/** What tells whether a file is still the same, unchanged. */
+/** Detects whether a file is still the same and unchanged. */
 import type { FileStat } from '../system/file-status.ts';
 
 export type InodeIdentity = Pick<FileStat, 'device' | 'inodeHigh' | 'inodeLow'>;
@@ -7,7 +7,7 @@ export type FileState = InodeIdentity & Pick<FileStat, 'size' | 'ctime' | 'ctime
 export const isSameInode = (a: InodeIdentity, b: InodeIdentity): boolean =>
   a.inodeLow === b.inodeLow && a.inodeHigh === b.inodeHigh && a.device === b.device;
 
-/** Whether `now` is the file that `before` was, and nothing was written to it in between. */
+/** Whether `now` is the same file as `before`, and nothing was written to it in between. */
 export const isUnchanged = (before: FileState, now: FileState): boolean =>
   isSameInode(before, now) &&
   now.size === before.size &&

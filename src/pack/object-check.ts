@@ -1,6 +1,6 @@
 /**
- * Looking whether many objects are stored: threads do it ahead of the main thread, which walks the source
- * and looks for itself where they have not been yet. Measured: the look takes as long as the walk.
+ * Checks whether many objects are stored: threads do it ahead of the main thread, which walks the source and checks for
+ * itself if they have not done so yet. Measured: the checks take as long as the walk.
  */
 import { DIGEST_SIZE } from '../base/digest.ts';
 
@@ -15,7 +15,7 @@ export interface ObjectCheck {
   readonly found: Uint8Array;
 }
 
-/** A check of which nothing is known yet. */
+/** A check whose result is not known yet. */
 export function objectCheck(digests: Uint8Array, sizes: Float64Array): ObjectCheck {
   const shared = {
     digests: new Uint8Array(new SharedArrayBuffer(digests.length)),
@@ -27,12 +27,12 @@ export function objectCheck(digests: Uint8Array, sizes: Float64Array): ObjectChe
   return shared;
 }
 
-/** Rows that a thread takes at once, and between which it can be stopped. */
+/** The number of rows that a thread takes at once; between these it can be stopped. */
 const STRIDE = 128;
 
 /**
- * Does the part of one of `threads` threads. The parts interleave, so that all are ahead of who reads in order.
- * @param isStored whether an object with this digest and size is there; what it throws ends the work
+ * Does the part of one of `threads` threads. The parts are interleaved, so that all are ahead of a reader in order.
+ * @param isStored whether an object with this digest and size exists; an exception ends the work
  */
 export function checkObjects(
   { digests, sizes, found }: ObjectCheck,

@@ -1,25 +1,28 @@
-/** How many files packing keeps open at a time, within what the process may have (`ulimit -n`). Pure. */
+/** Plans the number of files that packing keeps open, within the limit of the process (`ulimit -n`). Pure. */
 import { CfsError } from '../base/error.ts';
 
 export interface OpenFilesPlan {
-  /** Threads that read and hash; fewer than asked for where there is no room. */
+  /** Threads that read and hash; fewer than requested if there is no room. */
   readonly threads: number;
-  /** Files of one batch: each thread has some, with their files open. */
+  /** Files per batch: each thread has some batches, with their files open. */
   readonly batchFiles: number;
-  /** Directories of the source on the way down. */
+  /** Directories of the source on the current path. */
   readonly sourceDirectories: number;
-  /** Directories of the store that each thread keeps open. */
+  /** Directories of the repository that each thread keeps open. */
   readonly storeDirectories: number;
 }
 
-/** What each thread has open beside files: its event loop, and the file that it writes. */
+/** Files that each thread has open in addition: its event loop, and the file that it writes. */
 const THREAD_FILES = 10;
-/** The main thread's, those of node itself, of the store's lock, of the terminal, and some that were inherited. */
+/**
+ * Files of the main thread: those of node itself, of the repository's lock, of the terminal, and some that were
+ * inherited.
+ */
 const FIXED_FILES = 48;
 
-/** With these no thread waits for another. */
+/** With these limits no thread waits for another. */
 export const MOST_OPEN_FILES = { batchFiles: 64, sourceDirectories: 128, storeDirectories: 256 };
-/** With these it still works. */
+/** With these limits it still works. */
 const LEAST = { batchFiles: 1, sourceDirectories: 4, storeDirectories: 2 };
 
 const neededFor = (
@@ -33,11 +36,11 @@ const neededFor = (
   batchFiles * (threads * depth + 1);
 
 /**
- * Divides what the process may have open. Batches shrink last: they are what keeps the threads busy.
- * @param limit how many files the process may have open
- * @param threads how many threads were asked for
- * @param depth batches that wait at each
- * @throws CfsError (system) where not even one thread can work
+ * Divides the files that the process may have open. Batches are reduced last, because they keep the threads busy.
+ * @param limit the number of files that the process may have open
+ * @param threads the requested number of threads
+ * @param depth batches that are queued at each thread
+ * @throws CfsError (system) if not even one thread can work
  */
 export function planOpenFiles(limit: number, threads: number, depth: number): OpenFilesPlan {
   for (let n = threads; n >= 1; n = Math.floor(n / 2)) {

@@ -1,25 +1,28 @@
-/** What is packed: a stream of entries, whatever they are read from. */
+/** The input of packing: a stream of entries, wherever they come from. */
 import type { InodeMetadata } from '../manifest/builder.ts';
 import type { FileState } from './file-state.ts';
 
 /** Number of an entry in the order of the stream; the root is 0. */
 export type EntryNumber = number;
 
-/** The content of a regular file, open for reading. Whoever takes it closes `fd`. */
+/** The content of a regular file, open for reading. The receiver closes `fd`. */
 export interface OpenContent {
   readonly fd: number;
-  /** How the file was when it was met. If it is another after reading, it changed or was replaced. */
+  /** The state of the file when it was found. If it differs after reading, the file changed or was replaced. */
   readonly state: FileState;
 }
 
-/** A file system as the kernel names it: st_dev and f_fsid. */
+/** The identity of a file system in the kernel: st_dev and f_fsid. */
 export interface FileSystemId {
   readonly device: number;
   /** The two words of f_fsid. */
   readonly id: readonly [number, number];
 }
 
-/** A state of a file: while all of this is the same, so is its content. docs/repository.md says how far that is true. */
+/**
+ * A state of a file: as long as all of this is the same, so is its content. docs/repository.md says how reliable that
+ * is.
+ */
 export interface FileStamp {
   readonly fileSystem: FileSystemId;
   readonly inode: number;
@@ -33,22 +36,22 @@ export interface FileStamp {
 /** The content of a regular file. */
 export interface FileContent {
   readonly size: number;
-  /** Undefined where the file system does not promise that a changed file has another ctime. */
+  /** Undefined if the file system does not promise that a changed file has another ctime. */
   readonly stamp: FileStamp | undefined;
   /**
-   * Opens the file, before the next entry is asked for.
+   * Opens the file, before the next entry is requested.
    * @throws CfsError (source)
    */
   open(): OpenContent;
 }
 
-/** One link of the tree. A directory comes before what is in it. */
+/** One link of the tree. A directory comes before its entries. */
 export interface SourceEntry {
   readonly parent: EntryNumber;
   readonly name: Uint8Array;
-  /** For messages: absolute or relative as the source was given. */
+  /** For messages: absolute, or relative like the given source. */
   readonly path: Uint8Array;
-  /** What the link points to: a new inode, or one that an earlier entry has brought (a further hard link). */
+  /** The target of the link: a new inode, or that of an earlier entry (a further hard link). */
   readonly inode:
     | { readonly kind: 'link'; readonly to: EntryNumber }
     | { readonly kind: 'new'; readonly metadata: InodeMetadata }
@@ -58,7 +61,7 @@ export interface SourceEntry {
 
 export interface Source {
   readonly root: InodeMetadata;
-  /** Tells sources apart, in letters, digits and dashes; the same source has the same name in the next run. */
+  /** Identifies the source, in letters, digits and dashes; the same source has the same name in the next run. */
   readonly name: string;
   /**
    * The entries but for the root. May be walked once; ending it early closes what it holds open. A source that waits for

@@ -1,9 +1,9 @@
-/** Reading files that are small, or not what they should be. */
+/** Reading files that should be small, without trusting their size. */
 import { readSync } from 'node:fs';
 
 /**
- * All bytes of an open file or pipe, or undefined where there are more than `limit`. Its size is not asked.
- * @throws what read(2) says
+ * All bytes of an open file or pipe, or undefined if there are more than `limit`. Its size is not queried.
+ * @throws the error of read(2)
  */
 export function readAtMost(fd: number, limit: number): Uint8Array | undefined {
   const buffer = Buffer.alloc(limit + 1);

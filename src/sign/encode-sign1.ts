@@ -1,4 +1,4 @@
-/** Making the signature of an image. */
+/** Creating the signature of an image. */
 import { sign } from 'node:crypto';
 import { Encoder, Tag } from 'cbor-x';
 import { ALGORITHMS, HEADER, MEDIA_TYPE, SIGN1_TAG, signedBytes } from './cose-sign1.ts';
@@ -7,8 +7,8 @@ import { type SigningKey, signingParameters } from './keys.ts';
 const encoder = new Encoder({ useRecords: false, mapsAsObjects: false, tagUint8Array: false });
 
 /**
- * A COSE_Sign1 over the image id, with the payload detached: which image it is of follows from where it lies. Ed25519 gives
- * the same bytes each time, ES256 others.
+ * A COSE_Sign1 over the image id, with the payload detached: its location tells which image it belongs to. Ed25519
+ * yields the same bytes each time, ES256 different ones.
  * @param id 32 bytes
  */
 export function signImageId(id: Uint8Array, key: SigningKey): Uint8Array {
@@ -23,5 +23,5 @@ export function signImageId(id: Uint8Array, key: SigningKey): Uint8Array {
   return copyOf(encoder.encode(new Tag(message, SIGN1_TAG)));
 }
 
-/** The encoder's result is a part of a buffer that it goes on to use. */
+/** The encoder returns a view of a buffer that it reuses. */
 const copyOf = (bytes: Uint8Array): Uint8Array => Uint8Array.from(bytes);

@@ -5,7 +5,7 @@ import { CfsError, reasonOf } from '../base/error.ts';
 import { readAtMost } from './bounded-file.ts';
 import { formatPublicKey, parsePrivateKey, parsePublicKey, type SigningKey, type TrustedKey } from './keys.ts';
 
-/** In the environment: what decrypts a private key. */
+/** The environment variable with the passphrase of a private key. */
 const PASSPHRASE = 'CFS_PASSPHRASE';
 /** A private key of RSA with 16,384 bits has 13 KB. */
 const MAX_KEY_BYTES = 65_536;
@@ -13,7 +13,7 @@ const MAX_KEY_BYTES = 65_536;
 const MAX_PASSPHRASE_BYTES = 1024;
 
 /**
- * Public keys, as the daemon gets them.
+ * Public keys, in the form that the daemon receives.
  * @throws CfsError (usage) that names the file
  */
 export function readTrustedKeys(paths: readonly string[]): TrustedKey[] {
@@ -25,7 +25,7 @@ export function readTrustedKeys(paths: readonly string[]): TrustedKey[] {
 
 /**
  * A private key.
- * @param passphraseFile its first line decrypts the key; where it is undefined, CFS_PASSPHRASE does
+ * @param passphraseFile its first line decrypts the key; if undefined, CFS_PASSPHRASE does
  * @throws CfsError (usage)
  */
 export function readSigningKey(path: string, passphraseFile: string | undefined): SigningKey {
@@ -33,7 +33,7 @@ export function readSigningKey(path: string, passphraseFile: string | undefined)
   return parsePrivateKey(readText(path, 'key', MAX_KEY_BYTES), path, passphrase);
 }
 
-/** As `openssl -passin file:` has it: the first line, without its end. */
+/** As with `openssl -passin file:`: the first line, without its end. */
 function readPassphrase(path: string): string {
   return readText(path, 'passphrase', MAX_PASSPHRASE_BYTES + 2).split(/\r?\n/, 1)[0] as string;
 }

@@ -1,4 +1,4 @@
-/** A signature beside the image: IMAGE.sig. Reading; sign-image.ts writes. */
+/** A signature beside the image: IMAGE.sig. This module reads; sign-image.ts writes. */
 import { closeSync, constants, fstatSync, openSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { ENOENT, errnoOf } from '../base/errno.ts';
@@ -10,26 +10,26 @@ import { MAX_SIGN1_BYTES } from './cose-sign1.ts';
 /** The signature's file beside the image. */
 export const signaturePathOf = (image: string): string => `${image}.sig`;
 
-/** Where a signature may lie: beside `image`, and beside the file that it is a link to. */
+/** The possible paths of a signature: beside `image`, and beside the file that it is a symbolic link to. */
 export function signaturePathsOf(image: string): string[] {
   const paths = [signaturePathOf(image)];
   try {
     const beside = signaturePathOf(realpathSync(image));
     if (beside !== resolve(signaturePathOf(image))) paths.push(beside);
   } catch {
-    // moved meanwhile: the image is open, and what was beside it may be gone
+    // moved since it was opened: the image is open, but the files beside it may be gone
   }
   return paths;
 }
 
 /**
- * The bytes of a signature file; undefined where there is none.
- * @throws CfsError (image) where it is no small regular file, or cannot be read
+ * The bytes of a signature file; undefined if there is none.
+ * @throws CfsError (image) if it is not a small regular file, or cannot be read
  */
 export function readSignatureFile(path: string): Uint8Array | undefined {
   let fd: number;
   try {
-    // O_NONBLOCK: whoever can write beside the image must not hold up its reader with a fifo
+    // O_NONBLOCK: a user that can write beside the image must not block its reader with a fifo
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch (error) {
     if (errnoOf(error) === ENOENT) return undefined;

@@ -1,4 +1,4 @@
-/** Whether a signature is one over this image, by a key that is trusted. Pure. */
+/** Checks that a signature is over this image, by a trusted key. Pure. */
 import { verify } from 'node:crypto';
 import { equalBytes, toHex } from '../base/bytes.ts';
 import { CfsError } from '../base/error.ts';
@@ -12,9 +12,10 @@ export interface NamedKey {
 }
 
 /**
- * The key that made the signature. The key id in the message is not asked: each key whose kind is the message's algorithm is tried.
+ * Finds the key that made the signature. The key id in the message is ignored: every key of the message's algorithm is
+ * tried.
  * @param id of the image, 32 bytes
- * @throws CfsError (image) where it was none of them, or signed something else
+ * @throws CfsError (image) if it was none of them, or signed something else
  */
 export function findSigner(message: Sign1, id: Uint8Array, trusted: readonly NamedKey[]): NamedKey {
   if (message.payload !== undefined && !equalBytes(message.payload, id)) {
@@ -32,7 +33,7 @@ function isBy({ algorithm, signature }: Sign1, bytes: Uint8Array, key: Verificat
   return verify(digest, bytes, { key: key.object, ...encoding }, signature);
 }
 
-/** By the key id, which anybody can write there: the difference is for people only. */
+/** By the key id, which anybody can forge: the distinction is for people only. */
 function whyNot({ keyId }: Sign1, trusted: readonly NamedKey[]): string {
   const named = trusted.find(({ key }) => keyId !== undefined && equalBytes(key.keyId, keyId));
   if (named !== undefined) return `it names the key ${named.path}, but is not over this image, or was changed`;

@@ -1,6 +1,6 @@
 /**
- * Copying a file's content into a file of a repository, hashed on the way: by reflink, by copy_file_range(2), else by
- * reading and writing. What is hashed is the copy, which nobody else writes.
+ * Copies a file's content into a file of a repository and hashes it: by reflink, by copy_file_range(2), else by reading
+ * and writing. The copy is hashed, to which nothing else writes.
  */
 import { fstatSync } from 'node:fs';
 import { type ContentDigest, ContentHasher, type HashAlgorithm } from '../base/digest.ts';
@@ -24,7 +24,7 @@ export class InputError extends Error {
 export class ContentCopier {
   readonly #hash: HashAlgorithm;
   readonly #checkpoint: (() => void) | undefined;
-  /** FICLONE was refused for files of this st_dev: not asked again. */
+  /** FICLONE was refused for files of this st_dev: it is not tried again. */
   readonly #cannotClone = new Set<number>();
 
   /** @param checkpoint called between pieces of long work; may throw to stop it */
@@ -36,8 +36,8 @@ export class ContentCopier {
   /**
    * Copies the first `size` bytes of `input` into `output`, which is new.
    * @param device st_dev of `input`
-   * @returns what arrived; fewer bytes than `size` where `input` became shorter, and then `output` has more
-   * @throws InputError where `input` cannot be read, a `systemError` where `output` cannot be written
+   * @returns the bytes that were copied; fewer than `size` if `input` became shorter, and then `output` has more
+   * @throws InputError if `input` cannot be read, a `systemError` if `output` cannot be written
    */
   copy(input: number, output: number, size: number, device: number): ContentDigest {
     const hasher = new ContentHasher(this.#hash);
@@ -54,7 +54,7 @@ export class ContentCopier {
     return hasher.finish();
   }
 
-  /** A reflink, where the file system has them and both files lie on it. The clone has at most `size` bytes. */
+  /** A reflink, if both files are on one file system that supports it. The clone has at most `size` bytes. */
   #clone(input: number, output: number, size: number, device: number): boolean {
     if (this.#cannotClone.has(device)) return false;
     if (isErrno(cloneFile(input, output))) {
@@ -67,8 +67,8 @@ export class ContentCopier {
 }
 
 /**
- * Copies by copy_file_range(2) where it works, so that a server may copy for itself and no byte crosses
- * user space on its way in; hashes what arrived.
+ * Copies by copy_file_range(2) if it works, so that a server may copy by itself and no byte passes through user space
+ * on its way in; hashes the copied bytes.
  */
 function copySegment(input: number, output: number, offset: number, length: number, sink: ContentSink): void {
   const buffer = chunkBuffer();
@@ -107,13 +107,14 @@ export function readInput(fd: number, buffer: Uint8Array, length: number, positi
   }
 }
 
-/** Made-up sizes are multiples of this where they are not 0; a page, too. */
+/** Made-up sizes are multiples of this unless they are 0; a page, too. */
 const ROUND_SIZE = 4096;
 
 /**
- * Reads a file that is being packed into `buffer`, which has more than `size` bytes: to its end, whatever its size is said to be.
- * @param size what it is said to be
- * @returns how many bytes there are; `size + 1` where there are more than that
+ * Reads a file that is being packed into `buffer`, which has more than `size` bytes: to its end, whatever its reported
+ * size.
+ * @param size its reported size
+ * @returns the number of bytes; `size + 1` if there are more than that
  * @throws InputError
  */
 export function readWholeInput(fd: number, buffer: Uint8Array, size: number): number {
@@ -122,7 +123,7 @@ export function readWholeInput(fd: number, buffer: Uint8Array, size: number): nu
     const n = pread(fd, length === 0 ? buffer : buffer.subarray(length), size + 1 - length, length);
     if (isErrno(n)) throw new InputError(reasonOf(systemError(n, 'read', '')));
     length += n;
-    // most files end where one read did, as their size says: a second call would take as long as the first
+    // most files end after one read, in accordance with their size: a second call would take as long as the first
     if (n === 0 || (length === size && size % ROUND_SIZE !== 0)) break;
   }
   return length;

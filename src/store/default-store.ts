@@ -1,4 +1,4 @@
-/** Where objects go when nobody says where. */
+/** The default repository. */
 import { readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -8,8 +8,8 @@ import { exactVariable } from '../system/exact-words.ts';
 const STATE = '/var/lib';
 
 /**
- * $CFS_STORE, else /var/lib/cfs for root, else $XDG_DATA_HOME/cfs (~/.local/share/cfs). A user who is root only in a user
- * namespace of his own (unshare --map-root-user) has the store that he has outside of it.
+ * $CFS_STORE, else /var/lib/cfs for root, else $XDG_DATA_HOME/cfs (~/.local/share/cfs). A user that is root only in its
+ * own user namespace (unshare --map-root-user) has the same repository as outside of it.
  */
 export function defaultStore(): string {
   const named = exactVariable('CFS_STORE');
@@ -20,7 +20,7 @@ export function defaultStore(): string {
   return join(data?.startsWith('/') ? data : join(homeDirectory(), '.local/share'), 'cfs');
 }
 
-/** As os.homedir(): that of the user's entry where $HOME is not set. */
+/** Like os.homedir(): the home directory of the user's entry if $HOME is not set. */
 function homeDirectory(): string {
   return exactVariable('HOME') || pathText(userInfo({ encoding: 'buffer' }).homedir);
 }
@@ -28,7 +28,7 @@ function homeDirectory(): string {
 /** Whether user 0 here is root of the machine, or of a container with a /var/lib of its own. */
 const ownsState = (): boolean => mapsEverybody() || ownerOf(STATE) === 0;
 
-/** As outside of all user namespaces: "0 0 4294967295", user_namespaces(7). */
+/** The map outside of all user namespaces: "0 0 4294967295", user_namespaces(7). */
 function mapsEverybody(): boolean {
   try {
     return /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'utf8'));
@@ -37,7 +37,7 @@ function mapsEverybody(): boolean {
   }
 }
 
-/** In a namespace, 65534 where the owner is not known there. */
+/** In a namespace, 65534 if the owner is not mapped there. */
 function ownerOf(path: string): number | undefined {
   try {
     return statSync(path).uid;

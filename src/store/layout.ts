@@ -1,11 +1,11 @@
 /** Names and modes in the `objects` directory of a repository; docs/repository.md specifies the layout. */
 
-/** What an object's mode may have: nobody may write to it. */
+/** The possible mode bits of an object: it is writable for nobody. */
 export const OBJECT_MODE = 0o444;
-/** Of an object in its directory. */
+/** The name of an object in its directory. */
 export const OBJECT_NAME: RegExp = /^[0-9a-f]{62}$/;
 
-/** Directories of objects. */
+/** The number of directories of objects. */
 export const PREFIXES = 256;
 
 /** "0a" for 10: the name of a directory of objects. */

@@ -1,6 +1,6 @@
 /**
- * The lock of a repository: writers share it, whoever deletes objects holds it alone. It is flock(2) on
- * the file `lock`, so it ends with its process, however that ends.
+ * The lock of a repository: writers share it, deleting objects takes it exclusively. It is flock(2) on the file `lock`,
+ * so it ends with its process, however that ends.
  */
 import { closeSync, constants, fstatSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,7 +15,7 @@ import { requireTrust } from './trust.ts';
 const POLL_MS = 50;
 /** The file in the repository's directory; also the one in quarantine/. */
 export const LOCK = 'lock';
-/** Who waits longer is told what for. */
+/** After this long, report what is being waited for. */
 const SILENT_MS = 1000;
 
 /** A lock that is held until `release`, which may be called again, or the end of the process. */
@@ -27,16 +27,16 @@ export interface RepositoryLock {
 export interface LockWait {
   /** Ends the waiting; its reason is thrown. */
   readonly signal?: AbortSignal | undefined;
-  /** Called once, with a line for people, where it takes more than a second. */
+  /** Called once, with a line for people, if waiting takes more than a second. */
   readonly onWait?: ((line: string) => void) | undefined;
-  /** Gives up after so long; never by default. */
+  /** Gives up after this time; never by default. */
   readonly limitMs?: number | undefined;
 }
 
 /**
- * Takes the shared lock of a writer; waits while somebody deletes objects. Where nobody else writes, the
- * files that killed writers left in tmp/ are removed first.
- * @throws CfsError (store) where the lock file cannot be opened for writing, as in a read-only repository
+ * Takes the shared lock of a writer; waits while objects are being deleted. If there is no other writer, the files that
+ * killed writers left in tmp/ are removed first.
+ * @throws CfsError (store) if the lock file cannot be opened for writing, as in a read-only repository
  */
 export function lockForWriting(
   repository: LocalRepository,
@@ -49,7 +49,7 @@ export function lockForWriting(
 }
 
 /**
- * Takes the lock of who deletes objects; waits for all who write.
+ * Takes the exclusive lock for deleting objects; waits for all writers.
  * @throws CfsError (store)
  */
 export function lockForDeleting(repository: LocalRepository, wait: LockWait = {}): Promise<RepositoryLock> {
@@ -57,7 +57,7 @@ export function lockForDeleting(repository: LocalRepository, wait: LockWait = {}
 }
 
 /**
- * Takes the shared lock of who only keeps objects from being deleted; needs no right to write.
+ * Takes the shared lock only to keep objects from being deleted; needs no write permission.
  * @throws CfsError (store)
  */
 export function lockAgainstDeleting(repository: LocalRepository, wait: LockWait = {}): Promise<RepositoryLock> {
@@ -65,8 +65,8 @@ export function lockAgainstDeleting(repository: LocalRepository, wait: LockWait 
 }
 
 /**
- * Takes the lock of who moves damaged objects away and puts good ones in their place: one at a time. Beside the shared
- * lock, so that nobody deletes meanwhile.
+ * Takes the lock for moving damaged objects away and putting good ones in their place: one process at a time. It is
+ * taken in addition to the shared lock, so that nothing is deleted during the repair.
  * @throws CfsError (store)
  */
 export async function lockForRepair(repository: LocalRepository, wait: LockWait = {}): Promise<RepositoryLock> {
@@ -88,7 +88,7 @@ export async function lockForRepair(repository: LocalRepository, wait: LockWait 
   }
 }
 
-/** @param below the directory whose lock it is, which is made where it is missing; undefined: the repository's own */
+/** @param below the directory of the lock, which is created if it is missing; undefined: the repository's own */
 function openLock(repository: LocalRepository, flags: 'a' | 'r', below?: string): number {
   const root = repository.enter();
   try {
@@ -147,7 +147,7 @@ async function lock(
   }
   try {
     before?.(fd);
-    // flock(2) itself would wait without hearing signals
+    // flock(2) itself would block without noticing signals
     for (let waited = 0; !tryLock(fd, mode); waited += POLL_MS) {
       if (waited === SILENT_MS) onWait?.(`waiting for ${path}, which ${holderOf(fd)} has locked`);
       if (waited >= limitMs) {
@@ -173,7 +173,7 @@ async function lock(
   };
 }
 
-/** Who holds the lock, as proc_locks(5) has it: "1: FLOCK  ADVISORY  WRITE 1234 08:02:5678 0 EOF". */
+/** The holder of the lock, in the format of proc_locks(5): "1: FLOCK  ADVISORY  WRITE 1234 08:02:5678 0 EOF". */
 function holderOf(fd: number): string {
   try {
     const { ino } = fstatSync(fd);
@@ -181,12 +181,12 @@ function holderOf(fd: number): string {
     const pid = line.exec(readFileSync('/proc/locks', 'utf8'))?.[1];
     if (pid !== undefined && pid !== '0') return `process ${pid}`;
   } catch {
-    // no /proc: the lock's path has to do
+    // no /proc: the message names the lock's path instead
   }
   return 'another process';
 }
 
-/** Names that writers give to their files in tmp/: they begin with 16 random digits. Nothing else there is ours to delete. */
+/** Names that writers use in tmp/: they begin with 16 random digits. No other file there may be deleted. */
 const OWN_TEMPORARY = /^[0-9a-f]{16}-/;
 
 /** The files of writers in tmp/. @throws CfsError (store) */
@@ -194,8 +194,8 @@ export const listLeftovers = (repository: LocalRepository): readonly string[] =>
   forLeftovers(repository, () => undefined);
 
 /**
- * Deletes the files of dead writers in tmp/. Only while nobody else writes.
- * @returns how many
+ * Deletes the files of dead writers in tmp/. Only while there is no other writer.
+ * @returns the number of files
  * @throws CfsError (store)
  */
 export const removeLeftovers = (repository: LocalRepository): number =>

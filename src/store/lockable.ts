@@ -1,6 +1,6 @@
 /**
- * Modes of the files in a store that processes lock. flock(2) needs no more than the right to read: a user that may read such a file
- * can hold up its owner. So they may be read by those alone that may write to the store.
+ * Modes of the files in a repository that processes lock. flock(2) needs only read permission: a user that may read
+ * such a file can block its owner. So they are readable only with write permission on the repository.
  */
 import { fchownSync, fstatSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
@@ -13,40 +13,46 @@ const OTHERS = 0o006;
 const GROUP_WRITES = 0o020;
 const OTHERS_WRITE = 0o002;
 
-/** Who may write to a store, as the mode and the owner of a file that they may lock. */
+/** The users that may write to a repository, as mode and owner of a file that they may lock. */
 export interface Lockers {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
 }
 
-/** @param root the store's directory */
+/** @param root the repository's directory */
 export function lockersOf(root: StoreDirectory): Lockers {
   const own = statFd(root.fd);
   if (isErrno(own)) return { mode: 0o600, uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
-  // the lock's mode counts, too: somebody may have shared the store by what must be writable alone
+  // the lock's mode counts, too: a repository can be shared by making only its writable parts group-writable
   const mode = own.mode | (root.stat('lock')?.mode ?? 0);
   const group = (mode & GROUP_WRITES) === 0 ? 0 : GROUP;
   return { mode: 0o600 | group | ((mode & OTHERS_WRITE) === 0 ? 0 : OTHERS), uid: own.uid, gid: own.gid };
 }
 
-/** For a file that was made here: what root makes in somebody's store is that user's. @param mask what the mode may have */
+/**
+ * For a new file: a file that root creates in another user's repository is given to that user. @param mask the allowed
+ * mode bits
+ */
 export function giveTo(fd: number, { mode, uid, gid }: Lockers, mask = 0o666): void {
   if (process.geteuid?.() === 0 && uid !== 0) fchownSync(fd, uid, gid);
   else if ((mode & GROUP) !== 0 && fstatSync(fd).gid !== gid) giveToGroup(fd, gid);
   fchmodSync(fd, mode & mask);
 }
 
-/** Of the store's group, where it has no set-group-ID bit. */
+/** The group of the repository, if it has no set-group-ID bit. */
 function giveToGroup(fd: number, gid: number): void {
   try {
     fchownSync(fd, fstatSync(fd).uid, gid);
   } catch {
-    // this user is not in it, and has the right to write by other means
+    // this user is not in the group, and has write permission by other means
   }
 }
 
-/** Takes the right to read from those that may not write to the store, in a file of this user that an older version made. */
+/**
+ * Removes read permission for users without write permission on the repository, from a file of this user that an older
+ * version created.
+ */
 export function narrow(fd: number, { mode: allowed }: Lockers): void {
   const { mode, uid } = fstatSync(fd);
   if (uid === process.geteuid?.() && (mode & 0o066 & ~allowed) !== 0) fchmodSync(fd, mode & (0o7700 | allowed));

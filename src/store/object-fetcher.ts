@@ -1,4 +1,6 @@
-/** Fetching objects from other repositories: into a file in tmp/, hashed there, and under their names only when they are right. */
+/**
+ * Fetches objects from other repositories: into a file in tmp/, which is hashed there and renamed only if it is right.
+ */
 import { closeSync, fstatSync } from 'node:fs';
 import { equalBytes } from '../base/bytes.ts';
 import { isErrno } from '../base/errno.ts';
@@ -9,7 +11,7 @@ import { ContentCopier, InputError } from './content-copier.ts';
 import type { LocalRepository } from './local-repository.ts';
 import { type NewFile, ObjectFiles } from './object-files.ts';
 
-/** A good copy that has no name yet: `publish` or `discard` it. */
+/** A good copy without a name: `publish` or `discard` it. */
 export interface FetchedObject {
   readonly file: NewFile;
   readonly digest: Uint8Array;
@@ -23,8 +25,8 @@ export class ObjectFetcher {
   readonly #copier: ContentCopier;
 
   /**
-   * @param sources asked in this order; all name their objects as `target` does
-   * @param prefix begins the name of each file in tmp/; unique among all writers of `target`
+   * @param sources searched in this order; all name their objects as `target` does
+   * @param prefix of the name of each file in tmp/; unique among all writers of `target`
    */
   constructor(target: LocalRepository, sources: readonly LocalRepository[], prefix: string) {
     this.#sources = sources;
@@ -33,9 +35,9 @@ export class ObjectFetcher {
   }
 
   /**
-   * Copies the object from the first source that has a good one; it is on the device then.
-   * @returns or what each source said
-   * @throws a system error where the copy cannot be written
+   * Copies the object from the first source that has a good one; on return it is on the device.
+   * @returns the copy, or the problem at each source
+   * @throws a system error if the copy cannot be written
    */
   fetch(digest: Uint8Array): FetchedObject | string {
     const answers: string[] = [];
@@ -72,7 +74,7 @@ export class ObjectFetcher {
     }
   }
 
-  /** Gives it its name. Where there is an object of this name by now, that one stays. */
+  /** Renames it to the object's name. If an object of this name has appeared, that one stays. */
   publish({ file, digest }: FetchedObject): void {
     this.#files.publish(file, digest);
   }
@@ -86,7 +88,7 @@ export class ObjectFetcher {
     this.#files.sync();
   }
 
-  /** Closes what is open. */
+  /** Closes all open files. */
   close(): void {
     this.#files.close();
   }

@@ -1,7 +1,7 @@
 /**
- * The files of a repository as its writers make them: first without a name, or in tmp/, then under the name
- * of the object. Relative to directories that are kept open: measured, that and not node's functions take
- * half off the time that a small object needs apart from the kernel's work.
+ * The files of a repository as its writers create them: first without a name, or in tmp/, then under the name of the
+ * object. Names are relative to directories that are kept open: measured, this and avoiding node's functions saves half
+ * of the time for a small object, apart from the kernel's work.
  */
 import { constants } from 'node:fs';
 import { toHex, writeHex } from '../base/bytes.ts';
@@ -34,10 +34,10 @@ import { FileSharing } from './sharing.ts';
 import { isRegular, type StoreDirectory } from './store-directory.ts';
 
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
-/** Objects are read-only for everybody, less the umask. */
+/** Objects are read-only for all users, less the umask. */
 const MODE = 0o444;
 
-/** A file that is no object yet. Whoever has it calls `publish`, `setAside` or `discard`. */
+/** A file that is not an object yet. Its owner calls `publish`, `setAside` or `discard`. */
 export interface NewFile {
   /** Open for reading and writing; -1 once it was set aside. */
   fd: number;
@@ -51,7 +51,10 @@ export class ObjectFiles {
   /** By the first byte of the digests in it, in the order in which they were opened. */
   readonly #directories = new Map<number, StoreDirectory>();
   readonly #most: number;
-  /** The repository's: all others are opened from there, so that they are those of one repository whatever happens to its path. */
+  /**
+   * The repository's: all others are opened from it, so that they belong to one repository whatever happens to its
+   * path.
+   */
   #root: StoreDirectory | undefined;
   #temporary: StoreDirectory | undefined;
   #sharing: FileSharing | undefined;
@@ -59,9 +62,9 @@ export class ObjectFiles {
   #serial = 0;
 
   /**
-   * @param prefix begins the name of each file in tmp/; unique among all writers of the repository
-   * @param nameless make files without a name, where the file system knows them; they cannot be set aside
-   * @param most directories of objects that are kept open
+   * @param prefix of the name of each file in tmp/; unique among all writers of the repository
+   * @param nameless create files without a name, if the file system supports them; they cannot be set aside
+   * @param most the number of directories of objects that are kept open
    */
   constructor(repository: LocalRepository, prefix: string, nameless: boolean, most = 256) {
     this.#repository = repository;
@@ -70,7 +73,7 @@ export class ObjectFiles {
     this.#most = Math.max(1, most);
   }
 
-  /** Bytes of the object's file, or an errno; 0, which no object has, where it is no regular file. */
+  /** The size of the object's file, or an errno; 0, which no object has, if it is not a regular file. */
   size(digest: Uint8Array): number | Errno {
     const stat = statAt(this.#directoryOf(digest), nameOf(digest));
     if (isErrno(stat)) return stat;
@@ -110,10 +113,10 @@ export class ObjectFiles {
 
   /**
    * Gives the file the name of the object, and closes it.
-   * @returns false where the object was there already: another writer may have stored it meanwhile, and that one stays
+   * @returns false if the object exists already: another writer may have stored it in the meantime, and that one stays
    */
   publish(file: NewFile, digest: Uint8Array): boolean {
-    // first: what is opened later may close the directories of objects
+    // first: files that are opened later may close the directories of objects
     if (file.name !== undefined) this.#temporaryDirectory();
     const directory = this.#directoryOf(digest);
     const name = nameOf(digest);
@@ -129,7 +132,7 @@ export class ObjectFiles {
   /** Removes the file. */
   discard(file: NewFile): void {
     if (file.fd >= 0) this.setAside(file);
-    // an error here is no news: the first one is reported, and the end of the run removes what is left
+    // errors are ignored: the first one is reported, and the end of the run removes the rest
     if (file.name !== undefined) unlinkAt(this.#temporaryDirectory(), file.name);
   }
 
@@ -145,7 +148,7 @@ export class ObjectFiles {
     }
   }
 
-  /** Closes the directories; they are opened again where they are needed. */
+  /** Closes the directories; they are opened again when needed. */
   close(): void {
     this.#closeDirectories();
     this.#temporary?.close();
@@ -187,7 +190,7 @@ export class ObjectFiles {
     this.#directories.clear();
   }
 
-  /** Opens something; where no more files can be opened, once more without the directories. */
+  /** Opens a file; if no more files can be opened, closes the directories and tries again. */
   #unlessFull(open: () => number | Errno): number | Errno {
     const fd = open();
     if ((fd !== EMFILE && fd !== ENFILE) || this.#directories.size === 0) return fd;

@@ -1,10 +1,10 @@
 /**
- * Writing objects into a local repository. An object appears under its name complete or not at all, and
- * one that is there is never written again.
+ * Writes objects into a local repository. An object appears under its name complete or not at all, and an existing
+ * object is never written again.
  *
- * Durability in batches: new files wait in tmp/ until a batch is full, then one syncfs(2) brings all of
- * them to the device, and only then each is renamed to its name. That is the order of "fsync, rename"
- * for each file at a hundredth of its cost (git's core.fsyncMethod=batch does the same).
+ * Durability in batches: new files wait in tmp/ until a batch is full, then one syncfs(2) brings all of them to the
+ * device, and only then each is renamed to its name. That is the order of "fsync, rename" for each file at a hundredth
+ * of its cost (git's core.fsyncMethod=batch does the same).
  */
 import { toHex } from '../base/bytes.ts';
 import { type ContentDigest, digestContent } from '../base/digest.ts';
@@ -20,26 +20,26 @@ import { type NewFile, ObjectFiles } from './object-files.ts';
 const BATCH_FILES = 8192;
 const BATCH_BYTES = 1 << 30;
 
-/** Contents up to this size are read into memory, hashed there, and written only where they are new. */
+/** Contents up to this size are read into memory, hashed there, and written only if they are new. */
 export const WHOLE_READ_LIMIT: number = 1 << 20;
 
 export interface WriterOptions {
   /** False: a crash of the machine may leave incomplete objects. A killed program never does. */
   readonly durable: boolean;
-  /** Begins the name of each temporary file; unique among all writers of the repository. */
+  /** The prefix of each temporary file; unique among all writers of the repository. */
   readonly prefix: string;
-  /** Directories of the repository that it keeps open, 1 to 256. Default: all. */
+  /** The number of directories of the repository to keep open, 1 to 256. Default: all. */
   readonly openDirectories?: number;
-  /** Called between pieces of long work; may throw to stop it. Nothing is left of the object then. */
+  /** Called between pieces of long work; may throw to stop it. Then nothing remains of the object. */
   readonly checkpoint?: () => void;
 }
 
-/** What a writer did. */
+/** The work of a writer. */
 export interface WriterStatistics {
-  /** Objects that were new, and their bytes. */
+  /** New objects, and their bytes. */
   readonly written: number;
   readonly writtenBytes: number;
-  /** Objects that were there already. */
+  /** Objects that existed already. */
   readonly existing: number;
 }
 
@@ -89,18 +89,18 @@ export class ObjectWriter {
   }
 
   /**
-   * Stores the first `size` bytes of an open file. What is hashed is the copy in tmp/, which nobody else
-   * writes, so that a file that changes meanwhile cannot give an object that is not its name.
+   * Stores the first `size` bytes of an open file. The copy in tmp/ is hashed, to which nothing else writes, so that a
+   * file that changes while it is read cannot result in an object with a wrong name.
    * @param device st_dev of the file
-   * @returns `size` says how many bytes there were: fewer than asked for where the file became shorter
-   * @throws InputError where the file cannot be read, CfsError (store) where the repository cannot be written
+   * @returns `size` is the number of bytes: fewer than requested if the file became shorter
+   * @throws InputError if the file cannot be read, CfsError (store) if the repository cannot be written
    */
   putFile(fd: number, size: number, device: number): ContentDigest {
     return this.#guarded(() => {
       const file = this.#files.create();
       try {
         const content = this.#copier.copy(fd, file.fd, size, device);
-        // a file that became shorter meanwhile: the object is what was hashed
+        // a file that became shorter: the object is the hashed part
         if (content.size !== size) ftruncateSync(file.fd, content.size);
         if (this.#has(content)) this.#files.discard(file);
         else this.#publish(content, file);
@@ -117,7 +117,7 @@ export class ObjectWriter {
     return this.#files.size(digest) === size;
   }
 
-  /** Brings everything that waits under its name. Call it at the end. */
+  /** Renames all waiting files to their names. Call it at the end. */
   flush(): void {
     if (this.#pending.size === 0) return;
     try {
@@ -136,12 +136,15 @@ export class ObjectWriter {
     this.#guarded(() => this.#files.sync());
   }
 
-  /** Closes what the writer has open; it can go on afterwards. */
+  /** Closes the writer's open files; it can continue afterwards. */
   close(): void {
     this.#files.close();
   }
 
-  /** True where the object is stored or about to be. A file of another size under its name is damage that only a repair may touch. */
+  /**
+   * True if the object is stored or about to be. A file of another size under its name is damage that only a repair may
+   * touch.
+   */
   #has(content: ContentDigest): boolean {
     if (this.#pending.has(toHex(content.digest))) {
       this.#existing++;
@@ -182,7 +185,7 @@ export class ObjectWriter {
     }
   }
 
-  /** What goes wrong with the repository in `work` becomes an error for people. */
+  /** Converts errors of the repository in `work` to errors for people. */
   #guarded<T>(work: () => T): T {
     try {
       return work();

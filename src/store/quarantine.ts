@@ -1,6 +1,6 @@
 /**
- * Where damaged objects go: `quarantine/`, on the same file system, so that nobody opens them again and nothing is lost.
- * A file there has the digits of the digest that it does not have, and ".2" and so on where there is one already.
+ * The place of damaged objects: `quarantine/`, on the same file system, so that they are not opened again and nothing
+ * is lost. A file there has the digits of the digest that it should have, and ".2" and so on if that name is taken.
  */
 
 import type { LocalRepository } from './local-repository.ts';
@@ -9,9 +9,9 @@ import { LOCK } from './lock.ts';
 const NAME = /^([0-9a-f]{64})(?:\.\d+)?$/;
 
 /**
- * Moves an object's file away. Only one process at a time may; repair.ts sees to it.
- * @returns where it is now, from the repository's directory
- * @throws what node:fs throws
+ * Moves an object's file away. Only one process at a time may do that, which repair.ts ensures.
+ * @returns its new path, from the repository's directory
+ * @throws errors of node:fs
  */
 export function quarantine(repository: LocalRepository, object: string): string {
   const objects = repository.directory(`objects/${object.slice(0, 2)}`);
@@ -30,14 +30,14 @@ export function quarantine(repository: LocalRepository, object: string): string 
   }
 }
 
-/** What lies there: the objects that these files should have been, and files that no check has put there. */
+/** The contents of quarantine: the objects that these files should have been, and files that no check has put there. */
 export function listQuarantine(repository: LocalRepository): {
   readonly objects: ReadonlySet<string>;
   readonly names: readonly string[];
   readonly strange: readonly string[];
 } {
   const all = repository.within('quarantine', (directory) => directory.names()) ?? [];
-  // the one of lockForRepair
+  // the lock of lockForRepair
   const names = all.filter((name) => name !== LOCK);
   const digests = names.map((name) => NAME.exec(name)?.[1]);
   return {
@@ -47,7 +47,7 @@ export function listQuarantine(repository: LocalRepository): {
   };
 }
 
-/** Deletes what checks have put there. @returns how many files there were */
+/** Deletes the files that checks have put there. @returns their number */
 export function emptyQuarantine(repository: LocalRepository, dryRun: boolean): number {
   const { names } = listQuarantine(repository);
   if (!dryRun) {

@@ -1,11 +1,11 @@
 /** Cleaning up after an error. */
 import type { StoreDirectory } from './store-directory.ts';
 
-/** Deletes a file in tmp/, where it can. */
+/** Deletes a file in tmp/, if possible. */
 export function remove(directory: StoreDirectory, name: string): void {
   try {
     directory.unlink(name);
   } catch {
-    // what went wrong before is what to report; the next writer removes it
+    // the earlier error is reported; the next writer removes the file
   }
 }

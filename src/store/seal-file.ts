@@ -1,4 +1,4 @@
-/** Sealing one file with fs-verity, for ever: it can be read, renamed and deleted afterwards, and never be written. */
+/** Seals one file with fs-verity, permanently: afterwards it can be read, renamed and deleted, but never written. */
 import { closeSync, constants, fstatSync } from 'node:fs';
 import {
   EACCES,
@@ -21,7 +21,7 @@ import { enableVerity, fchmodSync, openSync } from '../system/file-calls.ts';
 import { lacksVerity, type MeasureVerity, measureBelievedVerity, type VerityDigest } from '../system/fsverity.ts';
 import { errnoText } from '../system/libc.ts';
 
-/** The two calls of the kernel; tests have others. */
+/** The two calls of the kernel; tests replace them. */
 export interface Verity {
   readonly measure: MeasureVerity;
   readonly enable: (fd: number) => 0 | Errno;
@@ -29,22 +29,25 @@ export interface Verity {
 
 const KERNEL: Verity = { measure: measureBelievedVerity, enable: enableVerity };
 
-/** What became of a file. */
+/** The result for a file. */
 export type SealedFile =
   | {
-      /** Now, or before. */
+      /** Sealed now, or before. */
       readonly outcome: 'sealed' | 'already';
       readonly digest: VerityDigest;
       /** Bytes of content. */
       readonly size: number;
-      /** What its Merkle tree takes on the disk, in bytes; 0 where it was sealed before, and where st_blocks does not count it (btrfs). */
+      /**
+       * The size of its Merkle tree on the disk, in bytes; 0 if it was sealed before, or if st_blocks does not count it
+       * (btrfs).
+       */
       readonly treeBytes: number;
     }
   | Unsealed
   | { readonly outcome: 'gone' };
 
 export interface Unsealed {
-  /** Its file system cannot; somebody has it open for writing, or seals it now; or something else. */
+  /** Its file system does not support it; a process has it open for writing, or is sealing it; or another problem. */
   readonly outcome: 'unsupported' | 'busy' | 'failed';
   readonly reason: string;
 }
@@ -54,9 +57,9 @@ const WRITABLE = 0o222;
 const OWNER_WRITES = 0o200;
 
 /**
- * Seals a file. Killed at any point, it leaves the file sealed or as it was, but for its mode: see `enableAsOwner`.
- * @param file its path, or what gives a descriptor of it for reading, which is closed here
- * @param mode what a sealed file's mode may have; the rest is taken away
+ * Seals a file. Killed at any point, it leaves the file sealed or unchanged, except for its mode: see `enableAsOwner`.
+ * @param file its path, or a function that returns a descriptor of it for reading, which is closed here
+ * @param mode the allowed mode bits of a sealed file; the others are removed
  */
 export function sealFile(
   file: string | (() => number | Errno),
@@ -96,7 +99,8 @@ function sealOpen(fd: number, verity: Verity): SealedFile {
     if (before !== ENODATA) return refusal(before);
     const result = enableAsOwner(fd, verity);
     if (result === 0) return sealedNow(verity.measure(fd), size, fstatSync(fd).blocks - blocks);
-    // another program is at it. Just before that is done the file is there as sealed (EEXIST) and cannot be measured yet
+    // another program is sealing it. Just before that is done the file counts as sealed (EEXIST) but cannot be measured
+    // yet
     if ((result !== EBUSY && result !== EEXIST) || tries === TRIES) return refusal(result === EEXIST ? EBUSY : result);
     Atomics.wait(never, 0, 0, RETRY_MS);
   }
@@ -112,7 +116,7 @@ function sealedNow(digest: VerityDigest | Errno, size: number, blocks: number): 
   return { outcome: 'sealed', digest, size, treeBytes: Math.max(0, blocks) * 512 };
 }
 
-/** Somebody else's is left to its owner. */
+/** A file of another user is left to its owner. */
 function narrowMode(fd: number, allowed: number): void {
   const { mode, uid } = fstatSync(fd);
   const user = process.geteuid?.();
@@ -120,8 +124,8 @@ function narrowMode(fd: number, allowed: number): void {
 }
 
 /**
- * The kernel demands the right to write, which the owner of a file that is read-only for all has not (root has it). Killed between,
- * this leaves the file writable for its owner, sealed or not, until the next run.
+ * The kernel requires write permission, which the owner of a read-only file does not have (root has it). Killed in
+ * between, this leaves the file writable for its owner, sealed or not, until the next run.
  */
 function enableAsOwner(fd: number, { enable }: Verity): 0 | Errno {
   const result = enable(fd);

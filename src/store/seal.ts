@@ -14,19 +14,19 @@ import { type SealedFile, sealFile, type Unsealed, type Verity } from './seal-fi
 export interface SealOptions {
   /** Stops between two objects; its reason is thrown. */
   readonly signal?: AbortSignal;
-  /** Told, as a line for people, when another program keeps the repository locked for long. */
+  /** Receives a line for people if another program keeps the repository locked for long. */
   readonly onWait?: (line: string) => void;
   readonly onProgress?: (result: SealResult) => void;
   /** In place of the kernel's, for tests. */
   readonly verity?: Verity;
 }
 
-/** Objects that are not sealed as what their names say, for the same reason. */
+/** Objects that are not sealed with the digest in their names, for the same reason. */
 export interface SealProblem {
-  /** `damaged`: sealed, but its content is not what its name says. */
+  /** `damaged`: sealed, but its content does not match its name. */
   readonly outcome: Unsealed['outcome'] | 'damaged';
   readonly reason: string;
-  /** Hexadecimal; of those that the file system cannot seal the first only. */
+  /** Hexadecimal; of those that the file system cannot seal only the first. */
   readonly objects: readonly string[];
   readonly count: number;
 }
@@ -35,7 +35,7 @@ export interface SealResult {
   /** Objects that were sealed now, and their bytes. */
   readonly sealed: number;
   readonly sealedBytes: number;
-  /** What their Merkle trees take on the disk, as far as st_blocks counts it. */
+  /** The size of their Merkle trees on the disk, as far as st_blocks counts it. */
   readonly treeBytes: number;
   /** Objects that were sealed before. */
   readonly already: number;
@@ -43,14 +43,14 @@ export interface SealResult {
   readonly problems: readonly SealProblem[];
 }
 
-/** Objects between which signals and messages are let through. */
+/** After this many objects, signals and messages are processed. */
 const BREATHE = 64;
 
 /**
- * Seals objects, under the lock of a writer. What is gone meanwhile is passed over. Can be stopped or killed at any point, and
- * repeated. When it returns, the seals are on the device.
- * @param digests which ones; default: all that the repository has
- * @throws CfsError (store) where the repository cannot be read or locked
+ * Seals objects, under the lock of a writer. Objects that have been deleted are skipped. Can be stopped or killed at
+ * any point, and repeated. When it returns, the seals are on the device.
+ * @param digests the objects to seal; default: all of the repository
+ * @throws CfsError (store) if the repository cannot be read or locked
  */
 export async function sealObjects(
   repository: LocalRepository,
@@ -74,7 +74,7 @@ export async function sealObjects(
       if (signal?.aborted === true) throw signal.reason;
     }
     const result = tally.result();
-    // also those of a run that was killed before it came here
+    // also the seals of a run that was killed before this point
     if (result.sealed + result.already > 0) syncObjects(repository);
     return result;
   } finally {
@@ -147,7 +147,7 @@ class Tally {
       this.#sealedBytes += file.size;
       this.#treeBytes += file.treeBytes;
     }
-    // what BLAKE3 names cannot be compared
+    // objects named by BLAKE3 cannot be compared
     if (repository.hash !== 'fsverity-sha256') return;
     const mismatch = checkMeasured(file.digest, digest, repository);
     if (mismatch !== undefined) this.#addProblem(digest, 'damaged', mismatch);

@@ -1,7 +1,7 @@
 /**
- * Stores that several users write to. A store is shared where its directory may be written by its group: what is made in a
- * directory of it then gets that directory's group, and its mode for all but the owner, whatever the umask of the user is
- * (as git's core.sharedRepository). docs/repository.md has the rules.
+ * Repositories that several users write to. A repository is shared if its directory is group-writable. A file or
+ * directory created in a directory of it then gets that directory's group, and its mode for all but the owner, whatever
+ * the umask of the user (like git's core.sharedRepository). docs/repository.md has the rules.
  */
 import { chmodSync, chownSync, fchownSync, fstatSync, type Stats } from 'node:fs';
 import { errnoOf } from '../base/errno.ts';
@@ -15,11 +15,14 @@ type Access = Pick<Stats, 'mode' | 'gid'>;
 
 const isShared = ({ mode }: Access): boolean => (mode & GROUP_WRITES) !== 0;
 
-/** @param parent the open directory that it was made in. @param fd of the new directory; it may only name it */
+/**
+ * @param parent the open directory that it was created in. @param fd of the new directory; it may be an O_PATH
+ * descriptor
+ */
 export function shareDirectory(parent: number, fd: number): void {
   const above = fstatSync(parent);
   if (!isShared(above)) return;
-  // fchmod(2) takes no descriptor that only names a file
+  // fchmod(2) refuses an O_PATH descriptor
   const path = `/proc/self/fd/${fd}`;
   const own = fstatSync(fd);
   if (own.gid !== above.gid) toGroup(() => chownSync(path, own.uid, above.gid));
@@ -27,7 +30,7 @@ export function shareDirectory(parent: number, fd: number): void {
   if ((own.mode & (0o777 | SET_GROUP_ID)) !== mode) chmodSync(path, mode);
 }
 
-/** Files that are made one after another in one directory, all in the same way. */
+/** Files that are created one after another in one directory, all with the same mode. */
 export class FileSharing {
   readonly #above: Access;
   readonly #mode: number;
@@ -35,7 +38,8 @@ export class FileSharing {
 
   /**
    * @param directory open
-   * @param mode that the files are made with; the right to read is given to those that may read the directory
+   * @param mode the mode that the files are created with; read permission is granted to users that may read the
+   *   directory
    */
   constructor(directory: number, mode: number) {
     this.#above = fstatSync(directory);
@@ -43,7 +47,10 @@ export class FileSharing {
     if (!isShared(this.#above)) this.#isNeeded = false;
   }
 
-  /** Gives a new file to whoever shares the store. What the first one does not need the others do not. */
+  /**
+   * Gives a new file to the users that share the repository. If the first one needs no change, the others do not
+   * either.
+   */
   share(fd: number): void {
     if (this.#isNeeded === false) return;
     const { mode, uid, gid } = fstatSync(fd);
@@ -54,7 +61,7 @@ export class FileSharing {
   }
 }
 
-/** A user that is not in the group writes there by other means, such as an ACL. */
+/** A user that is not in the group has write permission by other means, such as an ACL. */
 function toGroup(change: () => void): void {
   try {
     change();
@@ -64,9 +71,9 @@ function toGroup(change: () => void): void {
 }
 
 /**
- * The mode of a shared store's directory.
+ * The mode of a shared repository's directory.
  * @param word "group", "all", or the mode of its files in octal, such as 0660
- * @returns undefined for what shares no store
+ * @returns undefined for a mode that shares nothing
  */
 export function sharedMode(word: string): number | undefined {
   const file = { group: 0o660, all: 0o664 }[word] ?? (/^0[0-7]{3}$/.test(word) ? Number.parseInt(word, 8) : 0);

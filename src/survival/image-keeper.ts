@@ -1,10 +1,10 @@
 /**
- * Keeps the image of a mount for the servers to come, though its file is written to: `cp new.cfs live.cfs` writes into
- * the file of the mount. A copy costs as much memory as the file, so it is made when somebody is about to write: a lease
- * (system/file-lease.ts) has the writer wait until it is there. It is made at once where there are no leases: on network
- * file systems, of another user's file, and where somebody has the file open for writing already.
+ * Keeps the image of a mount for later servers, even if its file is written to: `cp new.cfs live.cfs` writes into the
+ * file of the mount. A copy costs as much memory as the file, so it is made only when a process is about to write: a
+ * lease (system/file-lease.ts) makes the writer wait until the copy is complete. It is made at once if there are no
+ * leases: on network file systems, of another user's file, and if a process already has the file open for writing.
  *
- * The copy is a file in memory, parked with the mount, empty at first and sealed when it is whole.
+ * The copy is a file in memory, parked with the mount, empty at first and sealed when it is complete.
  */
 import { closeSync, fstatSync, ftruncateSync, read, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
@@ -13,13 +13,13 @@ import { reasonOf } from '../base/error.ts';
 import { endFileLease, hasFileLease, ownFileLease, takeFileLease } from '../system/file-lease.ts';
 import { isSealedMemfd, memfdCreate, sealMemfd } from '../system/syscall.ts';
 
-/** Of the copy, as /proc/PID/fd shows it. */
+/** The name of the copy in /proc/PID/fd. */
 export const COPY_NAME = 'cfs-image';
 const PIECE = 4 << 20;
 
 export class ImageKeeper {
   readonly #image: number;
-  /** -1 where there is none: of a mount that an older version made. */
+  /** -1 if there is none: for a mount that an older version made. */
   readonly #copy: number;
   readonly #log: (line: string) => void;
   readonly #state: string;
@@ -46,7 +46,7 @@ export class ImageKeeper {
   /** In a server that takes over; both files were parked. */
   static resume(image: number, copy: number, log: (line: string) => void): ImageKeeper {
     const keeper = new ImageKeeper(image, copy, log);
-    // the lease is there, but the signal would go to the server that died
+    // the lease still exists, but the signal would go to the server that died
     ownFileLease(image);
     return keeper;
   }
@@ -56,12 +56,12 @@ export class ImageKeeper {
     return this.#copy;
   }
 
-  /** The file that has the image: the copy where there is one. */
+  /** The file that has the image: the copy if there is one. */
   get source(): number {
     return this.#copy >= 0 && isSealedMemfd(this.#copy) ? this.#copy : this.#image;
   }
 
-  /** To be called when the mount answers: makes the copy, where nothing tells of a writer or one waits already. */
+  /** To be called when the mount answers: makes the copy, if writers cannot be detected or one is waiting already. */
   look(): void {
     if (this.#copy < 0 || this.#ended || this.#work !== undefined) return;
     if (isSealedMemfd(this.#copy) || hasFileLease(this.#image)) return;
@@ -76,7 +76,7 @@ export class ImageKeeper {
   }
 
   async #makeCopy(): Promise<void> {
-    ftruncateSync(this.#copy, 0); // what a server left that was killed meanwhile
+    ftruncateSync(this.#copy, 0); // discard the incomplete copy of a server that was killed
     const piece = Buffer.allocUnsafeSlow(PIECE);
     for (let at = 0; ; ) {
       const { bytesRead } = await promisify(read)(this.#image, piece, 0, PIECE, at);
@@ -85,7 +85,7 @@ export class ImageKeeper {
       for (let from = 0; from < bytesRead; ) from += writeSync(this.#copy, piece, from, bytesRead - from, at + from);
       at += bytesRead;
     }
-    // the waiting of a writer has an end; and without a lease nobody waits
+    // a writer waits only for a limited time; and without a lease none waits
     if (this.#stateOfImage() !== this.#state) throw new Error('its file was written to');
     const sealed = sealMemfd(this.#copy);
     if (isErrno(sealed)) throw new Error(`the copy cannot be sealed: ${sealed}`);
@@ -96,10 +96,10 @@ export class ImageKeeper {
     return `${size} ${mtimeNs}`;
   }
 
-  /** The mount has ended, or was never made. */
+  /** The mount has ended, or failed to start. */
   end(): void {
     this.#ended = true;
-    // the listener stays: a signal may be on its way
+    // the listener stays: a signal may still arrive
     endFileLease(this.#image);
     if (this.#copy >= 0) closeSync(this.#copy);
   }

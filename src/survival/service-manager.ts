@@ -1,6 +1,7 @@
 /**
- * A mount in the foreground of a service manager: it is told when the mount answers, and keeps the parked files for the
- * next start. The protocol of sd_notify(3) and sd_pid_notify_with_fds(3), and $LISTEN_FDS of sd_listen_fds(3).
+ * A mount in the foreground under a service manager, which is notified when the mount answers, and keeps the parked
+ * files for the next start. The protocol of sd_notify(3) and sd_pid_notify_with_fds(3), and $LISTEN_FDS of
+ * sd_listen_fds(3).
  */
 import { closeSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
@@ -20,11 +21,11 @@ const PATH_ROOM = 108;
 const LISTEN_FDS_START = 3;
 const NAME = 'cfs';
 
-/** Whether a service manager wants to be told. */
+/** Whether there is a service manager to notify. */
 export const isService = (): boolean => process.env['NOTIFY_SOCKET'] !== undefined;
 
 /**
- * Sends lines of KEY=VALUE, with open files. Does nothing where there is no service manager.
+ * Sends lines of KEY=VALUE, with open files. Does nothing if there is no service manager.
  * @returns whether it was sent
  */
 function notify(lines: readonly string[], fds: readonly number[] = []): boolean {
@@ -49,13 +50,13 @@ function notify(lines: readonly string[], fds: readonly number[] = []): boolean 
 export const notifyReady = (mountpoint: string): boolean =>
   notify(['READY=1', `STATUS=serving ${mountpoint}`, `MAINPID=${process.pid}`]);
 
-/** Has the ends of the socket with the parked files kept for the next start, where the unit has FileDescriptorStoreMax=2. */
+/** Stores the ends of the socket with the parked files for the next start, if the unit has FileDescriptorStoreMax=2. */
 export const storeParked = (ends: readonly [number, number]): boolean => notify(['FDSTORE=1', `FDNAME=${NAME}`], ends);
 
-/** The mount has ended as it should: nothing is to be kept. */
+/** The mount has ended normally: nothing is to be kept. */
 export const forgetParked = (): boolean => notify(['STOPPING=1', 'FDSTOREREMOVE=1', `FDNAME=${NAME}`]);
 
-/** The ends that were stored by an earlier start; undefined where there are none. */
+/** The ends that were stored by an earlier start; undefined if there are none. */
 export function storedEnds(): readonly [number, number] | undefined {
   const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES } = process.env;
   if (Number(LISTEN_PID) !== process.pid) return undefined;

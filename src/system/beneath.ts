@@ -1,6 +1,7 @@
 /**
- * Directories whose contents may be somebody else's: opening what is below one without following a symbolic link in any
- * component, and changing names in it relative to its descriptor. As syscall.ts: a result or a negative errno. Linux only.
+ * Directories whose contents may belong to another user: opens paths below one without following a symbolic link in any
+ * component, and changes names in it relative to its descriptor. Like syscall.ts: a result or a negative errno. Linux
+ * only.
  */
 import { constants } from 'node:fs';
 import { ENOSYS, EPERM, type Errno, isErrno } from '../base/errno.ts';
@@ -15,7 +16,7 @@ const O_CLOEXEC = 0o2000000;
 /** Without links and "..", nothing leads out: RESOLVE_BENEATH would only cost time. */
 const RESOLVE_NO_SYMLINKS = 0x04;
 const SLASH = 0x2f;
-/** O_PATH: descriptors that only name a directory need no permission to read it. */
+/** O_PATH descriptors of a directory need no permission to read it. */
 const STEP = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 /** How `openBeneath` opens: `struct open_how` for the kernel, and the flags for kernels that do not know it. */
@@ -25,12 +26,12 @@ export interface OpenHow {
   readonly struct: Buffer;
 }
 
-/** @param flags of open(2); O_NOFOLLOW and O_CLOEXEC come by themselves */
+/** @param flags of open(2); O_NOFOLLOW and O_CLOEXEC are added */
 export function openHow(flags: number, mode = 0): OpenHow {
   const all = flags | constants.O_NOFOLLOW | O_CLOEXEC;
   const struct = Buffer.alloc(24);
   struct.writeUInt32LE(all, 0);
-  // openat2(2) refuses a mode where nothing is made
+  // openat2(2) refuses a mode unless a file is created
   struct.writeUInt32LE((all & constants.O_CREAT) === 0 ? 0 : mode, 8);
   struct.writeUInt32LE(RESOLVE_NO_SYMLINKS, 16);
   return { flags: all, mode, struct };
@@ -41,12 +42,12 @@ let hasOpenat2 = true;
 /**
  * Opens `path` below the open directory `dir`; no component may be a symbolic link.
  * @param path NUL-terminated, relative, without "." and ".."
- * @returns ELOOP or ENOTDIR where a component is a symbolic link
+ * @returns ELOOP or ENOTDIR if a component is a symbolic link
  */
 export function openBeneath(dir: number, path: Uint8Array, how: OpenHow): number | Errno {
   if (hasOpenat2) {
     const result = openat2Fn(SYS_OPENAT2, dir, path, how.struct, how.struct.length);
-    // an older kernel; a filter of a container, which says EPERM
+    // an older kernel; a seccomp filter of a container, which returns EPERM
     if (result !== ENOSYS && result !== EPERM) return result;
     hasOpenat2 = result !== ENOSYS;
   }
@@ -71,14 +72,14 @@ export function openStepByStep(dir: number, path: Uint8Array, { flags, mode }: O
 
 const mkdiratFn = native('int mkdirat(int dir, const void *name, unsigned int mode)');
 
-/** mkdirat(2). EEXIST where there is anything of this name, a symbolic link, too. */
+/** mkdirat(2). EEXIST if the name exists, even as a symbolic link. */
 export function makeDirectoryAt(dir: number, name: Uint8Array, mode: number): 0 | Errno {
   return asErrno(mkdiratFn(dir, nameBuffer(name), mode));
 }
 
 const renameatFn = native('int renameat(int oldDir, const void *old, int newDir, const void *new)');
 
-/** renameat(2): replaces what has the new name; a symbolic link in its place is replaced, not followed. */
+/** renameat(2): replaces the file with the new name; a symbolic link in its place is replaced, not followed. */
 export function renameAt(fromDir: number, from: Uint8Array, toDir: number, to: Uint8Array): 0 | Errno {
   return asErrno(renameatFn(fromDir, cString(from), toDir, nameBuffer(to)));
 }
@@ -98,11 +99,11 @@ const RECORD_LENGTH = 16;
 const NAME = 19;
 
 /**
- * The names in the open directory `dir`, without "." and ".."; also where the descriptor only names it. As `pathText` has
- * them.
+ * The names in the open directory `dir`, without "." and "..", in the form of `pathText`; also for an O_PATH
+ * descriptor.
  */
 export function namesAt(dir: number): string[] | Errno {
-  // a position of its own
+  // a separate file position
   const fd = openAt(dir, DOT, constants.O_RDONLY | constants.O_DIRECTORY);
   if (isErrno(fd)) return fd;
   direntBuffer ??= Buffer.allocUnsafeSlow(1 << 16);

@@ -27,7 +27,7 @@ export const MOST_DESCRIPTORS = 253;
 /** Of struct cmsghdr: size_t length, int level, int type. */
 const CMSG_HEADER = 16;
 
-/** struct msghdr over one piece of data; `keep` holds what it points to. */
+/** struct msghdr over one piece of data; `keep` keeps its buffers alive. */
 function messageHeader(data: Uint8Array, control: Uint8Array): { header: Buffer; type: unknown; keep: unknown } {
   const iovec = koffi().struct({ base: 'void *', length: 'size_t' });
   const type = koffi().struct({
@@ -53,7 +53,7 @@ function messageHeader(data: Uint8Array, control: Uint8Array): { header: Buffer;
   return { header, type, keep: fields };
 }
 
-/** Sends `data` with open files. EMSGSIZE where it is more than the socket takes. */
+/** Sends `data` with open files. EMSGSIZE if it exceeds the socket's buffer. */
 export function sendDescriptors(socket: number, data: Uint8Array, fds: readonly number[]): 0 | Errno {
   const length = CMSG_HEADER + fds.length * 4;
   const control = Buffer.alloc(Math.ceil(length / 8) * 8);
@@ -77,9 +77,9 @@ const MSG_CTRUNC = 8;
 const MSG_TRUNC = 0x20;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 
-/** What `receiveDescriptors` may do beside waiting for a message and taking it. */
+/** Variants of `receiveDescriptors`. */
 export interface Receiving {
-  /** Leaves the message there: it gives new descriptors of the same open files each time. */
+  /** Leaves the message in place: each call returns new descriptors of the same open files. */
   readonly peek?: boolean;
   /** EAGAIN instead of waiting. */
   readonly dontWait?: boolean;
@@ -120,7 +120,7 @@ export function receiveDescriptors(
   return { data: Uint8Array.from(data.subarray(0, n)), fds };
 }
 
-/** Receives one open file from a socket; waits. EOPNOTSUPP where the other side sent none, or closed. */
+/** Receives one open file from a socket; waits. EOPNOTSUPP if the other side sent none, or closed. */
 export function receiveFd(socket: number): number | Errno {
   const received = receiveDescriptors(socket, 16);
   return isErrno(received) ? received : (received.fds[0] ?? EOPNOTSUPP);

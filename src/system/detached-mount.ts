@@ -1,4 +1,4 @@
-/** A mount that lies nowhere: what is open through it does not keep the mount busy that it was made of. Linux 5.2; needs CAP_SYS_ADMIN. */
+/** A detached mount: files opened through it do not keep the original mount busy. Linux 5.2; needs CAP_SYS_ADMIN. */
 import type { Errno } from '../base/errno.ts';
 import { AT_FDCWD, asErrno, cString, native } from './libc.ts';
 

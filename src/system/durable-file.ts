@@ -1,6 +1,6 @@
 /**
- * Files that are whole whenever the machine stops. A file is replaced as a whole, by a rename. What is there keeps mode, owner, group and ACL, as it would if somebody had written
- * into it: a file that was made private must not become public because it is made again.
+ * Files that are complete whenever the machine stops. A file is atomically replaced, by a rename. It keeps mode, owner,
+ * group and ACL, as if the existing file had been written: a private file must not become public when it is rewritten.
  */
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fchownSync, fstatSync, lstatSync, openSync, type Stats, statSync } from 'node:fs';
@@ -10,10 +10,10 @@ import * as calls from './file-calls.ts';
 import { systemError } from './libc.ts';
 import { getXattr, removeXattrOfFd, setXattrOfFd } from './syscall.ts';
 
-/** Who may do what with a file. */
+/** The permissions of a file. */
 interface Access {
   readonly stat: Pick<Stats, 'mode' | 'uid' | 'gid'>;
-  /** Its access ACL; undefined where it has none. */
+  /** Its access ACL; undefined if it has none. */
   readonly acl: Uint8Array | undefined;
 }
 
@@ -22,10 +22,10 @@ const PERMISSIONS = 0o777;
 const GROUP = 0o070;
 
 /**
- * Writes a file so that `path` always holds either what it held or all of `bytes`: temporary file beside
- * it, fsync, rename, fsync of the directory. A symbolic link at `path` is replaced itself.
- * @param bytes one after another, where they are several
- * @throws what node:fs throws
+ * Writes a file so that `path` always has either the old content or all of `bytes`: temporary file beside it, fsync,
+ * rename, fsync of the directory. A symbolic link at `path` is itself replaced.
+ * @param bytes one or several pieces
+ * @throws errors of node:fs
  */
 export function replaceFile(path: string, bytes: Uint8Array | readonly Uint8Array[], durable: boolean): void {
   const before = accessOf(path);
@@ -51,7 +51,7 @@ export function replaceFile(path: string, bytes: Uint8Array | readonly Uint8Arra
   if (durable) syncDirectory(dirname(path));
 }
 
-/** Of a regular file; undefined where there is none. */
+/** Of a regular file; undefined if there is none. */
 function accessOf(path: string): Access | undefined {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (!stat?.isFile()) return undefined;
@@ -59,19 +59,19 @@ function accessOf(path: string): Access | undefined {
   return { stat, acl: isErrno(acl) ? undefined : acl };
 }
 
-/** The same as before, as far as this user may give it; and never more. */
+/** The same as before, as far as this user may set it; and never more. */
 function giveAccess(fd: number, { stat, acl }: Access): void {
   const own = fstatSync(fd);
   const keepsOwner = own.uid === stat.uid || tryChown(fd, stat.uid, stat.gid);
   const keepsGroup = fstatSync(fd).gid === stat.gid || tryChown(fd, fstatSync(fd).uid, stat.gid);
   const keepsAcl = giveAcl(fd, acl);
   let mode = stat.mode & (keepsOwner && keepsGroup ? 0o7777 : PERMISSIONS);
-  // another group gets no more than everybody has; without its ACL what a file's group may is not known
+  // another group gets no more than all users have; without its ACL the permissions of a file's group are unknown
   if (!keepsGroup || !keepsAcl) mode &= ~GROUP | ((mode & 0o007) << 3);
   calls.fchmodSync(fd, mode);
 }
 
-/** Only root gives files away, and others give them to their own groups alone. */
+/** Only root can give files away; others can give them only to their own groups. */
 function tryChown(fd: number, uid: number, gid: number): boolean {
   try {
     fchownSync(fd, uid, gid);
@@ -82,18 +82,17 @@ function tryChown(fd: number, uid: number, gid: number): boolean {
   }
 }
 
-/** @returns false where the ACL is not this one */
+/** @returns false if the ACL differs */
 function giveAcl(fd: number, acl: Uint8Array | undefined): boolean {
   if (acl !== undefined) return setXattrOfFd(fd, ACCESS_ACL, acl) === 0;
-  // that which the directory gives to new files
+  // the ACL that the directory gives to new files
   const removed = removeXattrOfFd(fd, ACCESS_ACL);
   if (removed === 0 || removed === ENODATA || removed === EOPNOTSUPP) return true;
   throw systemError(removed, 'removexattr', ACCESS_ACL);
 }
 
 /**
- * `mkdir -p`. Not node's own: where mkdir(2) says ENOENT although the parent exists, as in /proc, that one
- * tries for ever (node 20).
+ * `mkdir -p`. node's own tries forever if mkdir(2) returns ENOENT although the parent exists, as in /proc (node 20).
  */
 export function makeDirectory(path: string): void {
   try {
@@ -107,12 +106,12 @@ export function makeDirectory(path: string): void {
   }
 }
 
-/** Whether there is something at `path`, behind links. */
+/** Whether `path` exists, following symbolic links. */
 export function exists(path: string): boolean {
   try {
     return statSync(path, { throwIfNoEntry: false }) !== undefined;
   } catch {
-    return false; // e.g. ENOTDIR, EACCES: whoever goes on to use it gets the reason
+    return false; // ENOTDIR or EACCES, for example: the next operation on it reports the reason
   }
 }
 

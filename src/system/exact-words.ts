@@ -1,6 +1,6 @@
 /**
- * Arguments and environment variables as the kernel has them, in the text of base/path-text.ts: in what node makes of them U+FFFD is
- * in the place of each byte that is not UTF-8. Other programs are started with such arguments here, too.
+ * Arguments and environment variables as the kernel has them, as text of base/path-text.ts: node replaces each byte
+ * that is not UTF-8 by U+FFFD. Other programs are started with such arguments here, too.
  */
 import { readFileSync } from 'node:fs';
 import { CfsError, reasonOf } from '../base/error.ts';
@@ -10,8 +10,8 @@ const REPLACED = '\ufffd';
 let areExact = false;
 
 /**
- * Puts the exact arguments into process.argv. To be called before anything else is done with them.
- * @throws CfsError (usage) where one is not UTF-8, or has a U+FFFD in it, and /proc cannot tell which
+ * Puts the exact arguments into process.argv. Call it before they are used.
+ * @throws CfsError (usage) if one is not UTF-8, or contains U+FFFD, and /proc cannot be read to tell which
  */
 export function makeArgumentsExact(): void {
   if (areExact) return;
@@ -26,7 +26,7 @@ export function makeArgumentsExact(): void {
 
 /**
  * An environment variable.
- * @throws CfsError (usage) where it is not UTF-8, or has a U+FFFD in it, and /proc cannot tell which
+ * @throws CfsError (usage) if it is not UTF-8, or contains U+FFFD, and /proc cannot be read to tell which
  */
 export function exactVariable(name: string): string | undefined {
   const value = process.env[name];
@@ -55,12 +55,14 @@ function wordsOf(path: string, problem: string): string[] {
   }
 }
 
-/** Decodes each argument with printf(1) and becomes the program. A letter at the end keeps line feeds there. */
+/** Decodes each argument with printf(1) and executes the program. A letter at the end protects trailing line feeds. */
 const DECODE =
   // biome-ignore lint/suspicious/noTemplateCurlyInString: of the shell
   'n=$#; while [ $n -gt 0 ]; do a=$(printf "%bx" "$1"); shift; set -- "$@" "${a%x}"; n=$((n - 1)); done; exec "$@"';
 
-/** Program and arguments for node:child_process, which takes text only: /bin/sh where one of them is none. */
+/**
+ * Program and arguments for node:child_process, which accepts text only: through /bin/sh if an argument is not UTF-8.
+ */
 export function exactCommand(program: string, args: readonly string[]): [program: string, args: readonly string[]] {
   const words = [program, ...args];
   if (!words.some(hasEscapes)) return [program, args];

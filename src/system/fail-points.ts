@@ -1,12 +1,12 @@
 /**
- * Fail points: the store's file system calls can be made to fail, or the process to be killed, at each of them in turn.
- * For tests (test/e2e/store-faults.test.ts). $CFS_FAIL_AT is read when a thread starts; where it is not set a call is the
- * function itself.
+ * Fail points: each of the store's file system calls in turn can be made to fail, or to kill the process. For tests
+ * (test/e2e/store-faults.test.ts). $CFS_FAIL_AT is read when a thread starts; if it is not set, a call is the function
+ * itself.
  *
  *     CFS_FAIL_AT=main:12:kill        SIGKILL in place of the main thread's call number 12, counted from 1
- *     CFS_FAIL_AT=worker:5:ENOSPC     call number 5 of each other thread fails so
+ * CFS_FAIL_AT=worker:5:ENOSPC     call number 5 of each other thread fails with ENOSPC
  *     CFS_FAIL_AT=trace:FILE          appends "main NAME" or "worker NAME" for each call to FILE
- *     CFS_FAIL_AT=nowhere             nothing, until `failAt` says otherwise
+ * CFS_FAIL_AT=nowhere             nothing, until `failAt` changes it
  */
 import { appendFileSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
@@ -27,7 +27,7 @@ const setting: string | undefined = process.env['CFS_FAIL_AT'];
 let { action, errno } = faultOf(setting ?? '');
 let calls = 0;
 
-/** From here on: as $CFS_FAIL_AT, for this thread and for those that start later. Only where that was set from the beginning. */
+/** Sets $CFS_FAIL_AT for this thread and for those that start later. Only if it was set from the beginning. */
 export function failAt(fault: string): void {
   process.env['CFS_FAIL_AT'] = fault;
   ({ action, errno } = faultOf(fault));
@@ -54,13 +54,13 @@ function isToFail(name: string): boolean {
   return true;
 }
 
-/** The name of a call where it depends on its arguments. */
+/** The name of a call, if it depends on its arguments. */
 type Name = string | ((...args: never[]) => string);
 
 const nameOf = (name: Name, args: readonly unknown[]): string =>
   typeof name === 'string' ? name : name(...(args as never[]));
 
-/** A fail point for a function that throws what node:fs throws. */
+/** A fail point for a function that throws errors of node:fs. */
 export function throwing<F extends Call>(name: Name, call: F): F {
   if (setting === undefined) return call;
   return ((...args) => {

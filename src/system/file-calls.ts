@@ -1,6 +1,6 @@
 /**
- * The file system calls by which the store changes something, or finds out what to change: those of node:fs,
- * syscall.ts and fsverity.ts, each with a fail point. Reading objects for a mount is not among them.
+ * The file system calls with which the store changes data, or finds out what to change: those of node:fs, syscall.ts
+ * and fsverity.ts, each with a fail point. Reading objects for a mount is not included.
  */
 import fs from 'node:fs';
 import * as beneath from './beneath.ts';

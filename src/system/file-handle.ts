@@ -1,4 +1,7 @@
-/** name_to_handle_at(2) and open_by_handle_at(2). What is in a handle: handle-format.ts. Nothing is thrown for a system error. */
+/**
+ * name_to_handle_at(2) and open_by_handle_at(2). For the contents of a handle see handle-format.ts. System errors are
+ * returned, not thrown.
+ */
 import type { Errno } from '../base/errno.ts';
 import { type FileHandle, MAX_HANDLE_BYTES } from '../base/handle-format.ts';
 import { AT_FDCWD, asErrno, cString, native } from './libc.ts';
@@ -8,14 +11,14 @@ const nameToHandleFn = native(
 );
 const openByHandleFn = native('int open_by_handle_at(int mountFd, const void *handle, int flags)');
 
-/** The handle need not open: fanotify(7) compares such. Linux 6.5. */
+/** The handle need not open: fanotify(7) compares such handles. Linux 6.5. */
 export const AT_HANDLE_FID = 0x200;
-/** The handle holds the parent, so that the file opens with a path. Linux 6.13; EINVAL before. */
+/** The handle includes the parent, so that the file opens with a path. Linux 6.13; EINVAL before. */
 export const AT_HANDLE_CONNECTABLE = 0x2;
 
 /**
  * name_to_handle_at(2) relative to the working directory; symbolic links in the last component are not followed.
- * EOPNOTSUPP where the file system has no handles.
+ * EOPNOTSUPP if the file system has no handles.
  */
 export function nameToHandle(
   path: string | Uint8Array,
@@ -35,7 +38,7 @@ export function nameToHandle(
 
 /**
  * open_by_handle_at(2). `mountFd` is an open file of the mount, not O_PATH; `flags` as for open(2). Returns a file
- * descriptor. ESTALE where the handle names nothing there, EPERM without CAP_DAC_READ_SEARCH.
+ * descriptor. ESTALE if the handle refers to no file there, EPERM without CAP_DAC_READ_SEARCH.
  */
 export function openByHandle(mountFd: number, handle: FileHandle, flags: number): number | Errno {
   const buffer = Buffer.alloc(8 + handle.bytes.length);

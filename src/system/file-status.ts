@@ -16,7 +16,7 @@ const i64 = (offset: number): number => u32(offset) + statxView.getInt32(offset 
 
 const deviceNumber = (offset: number): number => encodeDevice(u32(offset), u32(offset + 4));
 
-/** What of a stat tells files and their versions apart; the numbers are those of node's Stats. */
+/** The fields of a stat that distinguish files and their versions; the numbers are those of node's Stats. */
 export interface FileVersion {
   isFile: boolean;
   size: number;
@@ -26,7 +26,7 @@ export interface FileVersion {
   ctimeMs: number;
 }
 
-/** With a NUL, since this goes to the kernel as it is. */
+/** NUL-terminated, because it is passed to the kernel unchanged. */
 const EMPTY_NAME: Uint8Array = Uint8Array.of(0);
 
 export const emptyFileVersion = (): FileVersion => ({ isFile: false, size: 0, dev: 0, ino: 0, ctimeMs: 0 });
@@ -35,8 +35,8 @@ export const emptyFileVersion = (): FileVersion => ({ isFile: false, size: 0, de
 const STATX_VERSION = 0x1 | 0x2 | 0x100 | 0x200 | 0x80;
 
 /**
- * statx(2) of the last component itself, at half the price of node's lstat.
- * @param path NUL-terminated, from the open directory `dir` where it is relative
+ * statx(2) of the last component itself, at half the cost of node's lstat.
+ * @param path NUL-terminated, from the open directory `dir` if it is relative
  */
 export function fileVersion(path: Uint8Array, out: FileVersion, dir: number = AT_FDCWD): 0 | Errno {
   return version(dir, path, AT_SYMLINK_NOFOLLOW, out);
@@ -51,13 +51,13 @@ function version(dir: number, path: Uint8Array, flags: number, out: FileVersion)
   out.isFile = (u16(28) & S_IFMT) === S_IFREG;
   out.ino = u32(32) + u32(36) * U32;
   out.size = i64(40);
-  // as node computes it (lib/internal/fs/utils.js, msFromTimeSpec), so that both can be compared
+  // as node computes it (lib/internal/fs/utils.js, msFromTimeSpec), so that both are comparable
   out.ctimeMs = i64(96) * 1000 + u32(104) / 1e6;
   out.dev = deviceNumber(136);
   return 0;
 }
 
-/** What of a file's inode statx(2) gives. The inode number in two words: a stacked file system uses all 64 bits. */
+/** The status of an inode from statx(2). The inode number is two words: a stacked file system uses all 64 bits. */
 export interface FileStat {
   readonly mode: number;
   readonly nlink: number;
@@ -75,7 +75,7 @@ export interface FileStat {
   readonly ctimeNsec: number;
   /** Of a device file, as the kernel encodes it in 32 bits (new_encode_dev). */
   readonly rdev: number;
-  /** A number for the device that the file is on; not encoded as st_dev. */
+  /** A number for the device of the file; not encoded as st_dev. */
   readonly device: number;
 }
 
@@ -112,7 +112,7 @@ function statx(dir: number, name: Uint8Array, flags: number): FileStat | Errno {
   };
 }
 
-/** What statfs(2) says of a file system. */
+/** The result of statfs(2). */
 export interface FileSystemStat {
   /** f_type, a magic number of linux/magic.h. */
   readonly type: number;

@@ -1,4 +1,4 @@
-/** The uuid of the file system that a file lies on. */
+/** The uuid of a file's file system. */
 import { readdirSync, statSync } from 'node:fs';
 import { fromHex } from '../base/bytes.ts';
 import { isErrno } from '../base/errno.ts';
@@ -7,7 +7,9 @@ import { ioctl } from './syscall.ts';
 /** FS_IOC_GETFSUUID, linux/fs.h (Linux 6.9): struct fsuuid2 is a length, then 16 bytes. */
 const FS_IOC_GETFSUUID = 0x8011_1500;
 const FSUUID2_SIZE = 17;
-/** BTRFS_IOC_FS_INFO, linux/btrfs.h: `fsid` comes after max_id and num_devices. btrfs does not know the other one. */
+/**
+ * BTRFS_IOC_FS_INFO, linux/btrfs.h: `fsid` comes after max_id and num_devices. btrfs does not support the other one.
+ */
 const BTRFS_IOC_FS_INFO = 0x8400_941f;
 const BTRFS_FS_INFO_SIZE = 1024;
 const BTRFS_FSID_OFFSET = 16;
@@ -15,9 +17,9 @@ const UUID_SIZE = 16;
 const BY_UUID = '/dev/disk/by-uuid';
 
 /**
- * Asks the kernel; on kernels before 6.9, which cannot say, the links that udev keeps for block devices.
+ * Asks the kernel; before Linux 6.9, which has no such call, the links that udev keeps for block devices.
  * @param fd open for reading, not with O_PATH
- * @returns 16 bytes; undefined where the file system has no uuid, or nobody knows it
+ * @returns 16 bytes; undefined if the file system has no uuid, or it is unknown
  */
 export function fileSystemUuid(fd: number, device: number): Uint8Array | undefined {
   return generic(fd) ?? btrfs(fd) ?? ofBlockDevice(device);
@@ -58,7 +60,7 @@ export function uuidText(uuid: Uint8Array): string {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }
 
-/** The inverse of `uuidText`; undefined for what is no uuid. */
+/** The inverse of `uuidText`; undefined if it is not a uuid. */
 export function parseUuid(text: string): Uint8Array | undefined {
   return /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)
     ? fromHex(text.replaceAll('-', '').toLowerCase())

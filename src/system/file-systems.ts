@@ -1,11 +1,13 @@
-/** What file systems can be believed, by their types (linux/magic.h; zfs and bcachefs have theirs in their own sources). */
+/**
+ * The reliability of file systems, by their types (linux/magic.h; zfs and bcachefs have theirs in their own sources).
+ */
 import { isErrno } from '../base/errno.ts';
 import { statFileSystem } from './file-status.ts';
 
 /**
- * File systems that set ctime by the clock of this machine at every change, so that no program can set it
- * back. Not here: those whose ctime is made up or comes with an image (fuse, and so cfs itself, vfat, erofs, squashfs), whose
- * attributes are another machine's (nfs, cifs, 9p), and overlayfs, which may have any of them below it.
+ * File systems that set ctime by the clock of this machine at every change, so that no program can set it back. Not
+ * included: those whose ctime is made up or comes with an image (fuse, and so cfs itself, vfat, erofs, squashfs), those
+ * with attributes of another machine (nfs, cifs, 9p), and overlayfs, which may have any of them below it.
  */
 const SET_CTIME: ReadonlySet<number> = new Set([
   0xef53, // ext2, ext3, ext4
@@ -17,7 +19,7 @@ const SET_CTIME: ReadonlySet<number> = new Set([
   0xca451a4e, // bcachefs
 ]);
 
-/** Others that this kernel alone reads and writes: with ctimes of the same kind, or with files that nobody can change. */
+/** Others that only this kernel reads and writes: with ctimes of the same kind, or with read-only files. */
 const KERNELS_OWN: ReadonlySet<number> = new Set([
   0x3153464a, // jfs
   0x3434, // nilfs2
@@ -32,13 +34,14 @@ const KERNELS_OWN: ReadonlySet<number> = new Set([
   0x7275, // romfs
 ]);
 
-/** Whether a file that changed has another ctime, whatever was done to it, today or at another mount. */
+/** Whether a changed file has another ctime, whatever was done to it, today or in another mount. */
 export const setsCtime = (type: number): boolean => SET_CTIME.has(type);
 
 /**
- * Whether this kernel itself makes the content and the times of the open file, and nobody else can: bytes that were read once are
- * those that are read next, as long as inode and ctime are the same. Not so where a server answers for them, be it a machine or a
- * process (nfs, cifs, 9p, ceph, fuse), nor on overlayfs, which may lie on such a one. What is not known is not believed.
+ * Whether only this kernel controls the content and the times of the open file: bytes that were read once are read
+ * again, as long as inode and ctime are the same. That is not so if a server answers for them, whether a machine or a
+ * process (nfs, cifs, 9p, ceph, fuse), nor on overlayfs, which may be on top of such a file system. Unknown file
+ * systems do not count as reliable.
  */
 export function isKernelsOwn(fd: number): boolean {
   const found = statFileSystem(fd);
@@ -49,8 +52,8 @@ export function isKernelsOwn(fd: number): boolean {
 export type IsKernelsOwn = (fd: number, dev: number) => boolean;
 
 /**
- * Remembers of which devices it said no: to ask there costs a round trip to who answers for them. Another file system that gets the
- * number of such a device later is not believed either.
+ * Remembers the devices with a negative answer: a query there costs a round trip to the server. Another file system
+ * that gets the number of such a device later is not trusted either.
  */
 export function askingKernelsOwn(): IsKernelsOwn {
   const far = new Set<number>();

@@ -1,4 +1,7 @@
-/** flock(2), which node does not have. A lock belongs to the open file, not to the process, and ends with its last descriptor. */
+/**
+ * flock(2), which node does not have. A lock belongs to the open file, not to the process, and ends with its last
+ * descriptor.
+ */
 import { createRequire } from 'node:module';
 import { EAGAIN, type Errno, errnoOf, isErrno } from '../base/errno.ts';
 import { throwing } from './fail-points.ts';
@@ -44,14 +47,14 @@ export function flockOf(load: () => FlockSync = loadFsExt): FlockSync {
 let flockSync: FlockSync | undefined;
 
 const takeLock = throwing('flock', (fd: number, mode: FlockMode): void => {
-  // loaded at the first lock: whoever only reads objects takes none
+  // loaded at the first lock: a process that only reads objects takes none
   flockSync ??= flockOf();
   flockSync(fd, mode);
 });
 
 /**
  * Takes the lock, or changes the one that `fd` has.
- * @returns false where somebody else holds it
+ * @returns false if another process holds it
  * @throws what node:fs would throw, e.g. ENOLCK on a file system without locks
  */
 export function tryLock(fd: number, mode: FlockMode): boolean {

@@ -1,7 +1,7 @@
 /**
- * fs-verity, a feature of ext4, f2fs and btrfs: a file that was sealed can never be written again, and the kernel checks
- * every page that it reads of it against a Merkle tree. These are its ioctls; Linux 5.4 and later.
- * Source: Documentation/filesystems/fsverity.rst and include/uapi/linux/fsverity.h.
+ * fs-verity, a feature of ext4, f2fs and btrfs: a sealed file can never be written again, and the kernel checks every
+ * page that it reads of it against a Merkle tree. These are its ioctls; Linux 5.4 and later. Source:
+ * Documentation/filesystems/fsverity.rst and include/uapi/linux/fsverity.h.
  */
 import { closeSync, constants, openSync } from 'node:fs';
 import { ENOTTY, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
@@ -23,20 +23,20 @@ const DIGEST_HEADER = 4;
 
 const ALGORITHMS: Readonly<Record<number, string>> = { [HASH_SHA256]: 'sha256', 2: 'sha512' };
 
-/** What the kernel says of a sealed file. */
+/** The seal of a file, from the kernel. */
 export interface VerityDigest {
-  /** As `fsverity measure` names it: "sha256", "sha512". */
+  /** The name in `fsverity measure`: "sha256", "sha512". */
   readonly algorithm: string;
-  /** The fs-verity file digest, 32 bytes with SHA-256. It says nothing of salt and block size but by its value. */
+  /** The fs-verity file digest, 32 bytes with SHA-256. Salt and block size are not reported, but they affect it. */
   readonly digest: Uint8Array;
 }
 
-/** A `measureVerity`, or what a test has in its place. */
+/** `measureVerity`, or a replacement in tests. */
 export type MeasureVerity = (fd: number) => VerityDigest | Errno;
 
 /**
- * FS_IOC_MEASURE_VERITY: what an open file was sealed as. Reads nothing: the kernel knows it since the file was opened.
- * @returns ENODATA where it is not sealed; EOPNOTSUPP or ENOTTY where its file system or the kernel has no fs-verity
+ * FS_IOC_MEASURE_VERITY: the seal of an open file. Reads nothing: the kernel knows it since the file was opened.
+ * @returns ENODATA if it is not sealed; EOPNOTSUPP or ENOTTY if its file system or the kernel has no fs-verity
  */
 export function measureVerity(fd: number): VerityDigest | Errno {
   const struct = Buffer.alloc(DIGEST_HEADER + LARGEST_DIGEST);
@@ -51,17 +51,20 @@ export function measureVerity(fd: number): VerityDigest | Errno {
   };
 }
 
-/** `measureVerity`, but of files that another machine or a process answers for: it could say anything. They count as not to be sealed. */
+/**
+ * `measureVerity`, except for files that another machine or a process serves, which could report anything. These count
+ * as not sealable.
+ */
 export function measureBelievedVerity(fd: number): VerityDigest | Errno {
   return isKernelsOwn(fd) ? measureVerity(fd) : EOPNOTSUPP;
 }
 
 /**
- * FS_IOC_ENABLE_VERITY with SHA-256, blocks of 4096 bytes and no salt, as `FsVerityHasher` computes it: reads the whole file
- * and writes its Merkle tree. Killed or failed, it leaves the file as it was.
- * @param fd open for reading only; the caller needs the right to write all the same
- * @returns EEXIST where it is sealed already; ETXTBSY where somebody has it open for writing; EBUSY where somebody else seals it
- *   now; EOPNOTSUPP, ENOTTY or EINVAL where the file system cannot
+ * FS_IOC_ENABLE_VERITY with SHA-256, blocks of 4096 bytes and no salt, as computed by `FsVerityHasher`: reads the whole
+ * file and writes its Merkle tree. Killed or failed, it leaves the file unchanged.
+ * @param fd open for reading only; the caller needs write permission nevertheless
+ * @returns EEXIST if it is sealed already; ETXTBSY if a process has it open for writing; EBUSY if another process is
+ *   sealing it; EOPNOTSUPP, ENOTTY or EINVAL if the file system does not support it
  */
 export function enableVerity(fd: number): 0 | Errno {
   const struct = Buffer.alloc(ENABLE_ARG_SIZE);
@@ -71,10 +74,13 @@ export function enableVerity(fd: number): 0 | Errno {
   return asErrno(ioctl(fd, FS_IOC_ENABLE_VERITY, struct));
 }
 
-/** Whether these mean that no file of the file system can be sealed, as `measureVerity` gives them. */
+/** Whether an error of `measureVerity` means that no file of the file system can be sealed. */
 export const lacksVerity = (result: unknown): boolean => result === EOPNOTSUPP || result === ENOTTY;
 
-/** False where the file system of `directory` is known to have no fs-verity, or none that this kernel enforces; true also where that cannot be told, and of a symbolic link. */
+/**
+ * False if the file system of `directory` is known to have no fs-verity, or none that this kernel enforces; true also
+ * if that is unknown, and for a symbolic link.
+ */
 export function mayHaveVerity(directory: string): boolean {
   let fd: number;
   try {

@@ -1,4 +1,4 @@
-/** Letting go of files at once, so that the file systems that they lie on can be unmounted. */
+/** Releases files at once, so that their file systems can be unmounted. */
 import { closeSync, fstatSync, openSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { dup2 } from './syscall.ts';
 
@@ -7,8 +7,8 @@ const OPEN_FILES = '/proc/self/fd';
 
 /**
  * Closes all regular files and directories that this process has open, and `devices`. Other threads may still use their
- * numbers: each becomes /dev/null, which they close in their own time, and never another file. Those on procfs stay: nobody
- * waits to unmount it, and another thread may be listing its descriptors there for the same end.
+ * numbers: each becomes /dev/null, which the threads close in their own time, and never another file. Those on procfs
+ * stay open: it is never unmounted, and another thread may be listing its descriptors there for the same purpose.
  */
 export function letGoOfFiles(devices: readonly string[]): void {
   const none = openSync('/dev/null', 'r+');
@@ -26,6 +26,6 @@ function holds(fd: number, devices: readonly string[], procfs: number): boolean 
     if (stat.isFile() || stat.isDirectory()) return stat.dev !== procfs;
     return stat.isCharacterDevice() && devices.includes(readlinkSync(`${OPEN_FILES}/${fd}`));
   } catch {
-    return false; // it was closed meanwhile
+    return false; // it was closed in the meantime
   }
 }

@@ -1,4 +1,4 @@
-/** Calling libc: the one place that knows how. syscall.ts and file-status.ts have the functions. Linux only. */
+/** Calling libc: the only place that does. syscall.ts and file-status.ts have the functions. Linux only. */
 import { type Errno, errnoName } from '../base/errno.ts';
 import { loadPackage } from '../base/native-package.ts';
 import { pathBytes } from '../base/path-text.ts';
@@ -7,7 +7,7 @@ export type NativeFunction = (...args: unknown[]) => number;
 
 type Koffi = typeof import('koffi');
 
-/** Loaded at the first call of all: a thread that makes none does not pay for it. */
+/** Loaded at the first call: a thread that makes none does not pay for it. */
 export function koffi(): Koffi {
   koffiModule ??= loadPackage<Koffi>('koffi');
   return koffiModule;
@@ -16,7 +16,7 @@ let koffiModule: Koffi | undefined;
 
 let libc: ReturnType<Koffi['load']> | undefined;
 
-/** A libc function that is looked up at its first call: a tool that mounts nothing pays for nothing. */
+/** A libc function that is looked up at its first call: a tool that mounts nothing does not pay for it. */
 export function native(prototype: string): NativeFunction {
   let fn: NativeFunction | undefined;
   return (...args) => {
@@ -36,7 +36,7 @@ export function cString(text: string | Uint8Array): Buffer {
   return Buffer.concat([bytes, Buffer.alloc(1)]);
 }
 
-/** What node:fs would throw for `errno`, for callers that report system errors by exception. */
+/** The error that node:fs would throw for `errno`, for callers that report system errors by exception. */
 export function systemError(errno: Errno, call: string, subject: string): Error {
   return Object.assign(new Error(`${errnoName(errno)}: ${errnoText(errno)}, ${call} '${subject}'`), {
     errno,

@@ -1,4 +1,4 @@
-/** Flags of a mount that is there: mount_setattr(2), Linux 5.12. */
+/** Flags of an existing mount: mount_setattr(2), Linux 5.12. */
 import type { Errno } from '../base/errno.ts';
 import { AT_FDCWD, asErrno, cString, native } from './libc.ts';
 
@@ -12,7 +12,7 @@ const SIZE = 32;
 export const MOUNT_ATTR_NOSUID = 0x2;
 export const MOUNT_ATTR_NODEV = 0x4;
 export const MOUNT_ATTR_NOEXEC = 0x8;
-/** The field of the three kinds of atime; all of it is cleared where one is set. */
+/** The field of the three kinds of atime; setting one clears the whole field. */
 export const MOUNT_ATTR_ATIME = 0x70;
 export const MOUNT_ATTR_RELATIME = 0;
 export const MOUNT_ATTR_NOATIME = 0x10;

@@ -1,4 +1,4 @@
-/** What is mounted where: /proc/self/mountinfo, proc_pid_mountinfo(5). */
+/** The mount table: /proc/self/mountinfo, proc_pid_mountinfo(5). */
 import { readFileSync } from 'node:fs';
 import { pathText } from '../base/path-text.ts';
 
@@ -6,7 +6,9 @@ export interface MountEntry {
   readonly mountId: number;
   /** major:minor of the file system. */
   readonly device: string;
-  /** The directory or file of that file system which is seen at the mount point: "/", or what a bind mount shows. */
+  /**
+   * The directory or file of that file system that is visible at the mount point: "/", or the source of a bind mount.
+   */
   readonly root: Uint8Array;
   /** In the text of base/path-text.ts. */
   readonly mountpoint: string;
@@ -15,7 +17,7 @@ export interface MountEntry {
   readonly source: string;
 }
 
-/** Blanks, line feeds and backslashes are written in octal there; all else are bytes, here one a character. */
+/** Blanks, line feeds and backslashes are written in octal there; all others are bytes, here one character each. */
 const unescapeField = (text: string): Buffer =>
   Buffer.from(
     text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))),
@@ -53,18 +55,18 @@ export function listMounts(): MountEntry[] {
   return parseMountTable(readFileSync('/proc/self/mountinfo', 'latin1'));
 }
 
-/** What is mounted on exactly this directory now: the last mount hides the others. */
+/** The mount that is visible at exactly this directory: the last mount hides the others. */
 export function mountAt(mountpoint: string): MountEntry | undefined {
   return listMounts().findLast((entry) => entry.mountpoint === mountpoint);
 }
 
-/** The id of the mount that `fd` was opened through, also for O_PATH; undefined where /proc does not say. */
+/** The id of the mount that `fd` was opened through, also for O_PATH; undefined if /proc does not have it. */
 export function mountIdOfFd(fd: number): number | undefined {
   const [, id] = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1')) ?? [];
   return id === undefined ? undefined : Number(id);
 }
 
-/** The mount with this id, undefined where it is not in this mount namespace (any more). */
+/** The mount with this id, undefined if it is not in this mount namespace (any more). */
 export function mountOfId(mountId: number | undefined): MountEntry | undefined {
   return listMounts().find((entry) => entry.mountId === mountId);
 }

@@ -1,6 +1,6 @@
 /**
- * On which file system a path lies, also where nothing is at the path any more. So a file that was deleted can be told from
- * one whose disk is not mounted now, or that is in another container.
+ * The file system of a path, even if the path no longer exists. So a deleted file can be distinguished from one whose
+ * disk is not mounted now, or that is in another container.
  */
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -12,17 +12,17 @@ import { O_PATH } from './libc.ts';
 import { mountIdOfFd, mountOfId } from './mount-table.ts';
 
 export interface PathPlace {
-  /** Of the file system; bytes as latin1 text. Empty where it is not known. */
+  /** Of the file system; bytes as latin1 text. Empty if unknown. */
   readonly mountpoint: string;
-  /** Hexadecimal; empty where it is not known. */
+  /** Hexadecimal; empty if unknown. */
   readonly uuid: string;
-  /** f_fsid of statfs(2), hexadecimal; empty where the file system has none. */
+  /** f_fsid of statfs(2), hexadecimal; empty if the file system has none. */
   readonly fsid: string;
 }
 
 /**
- * Where `path` lies, by the nearest directory above it that is there.
- * @throws what node:fs throws where that cannot be looked at
+ * The place of `path`, determined by the nearest existing directory above it.
+ * @throws errors of node:fs if it cannot be examined
  */
 export function placeOfPath(path: string): PathPlace {
   const fd = openNearest(dirname(path));
@@ -52,7 +52,7 @@ function openNearest(directory: string): number {
   }
 }
 
-/** A directory that may not be read can be named all the same; its uuid is not known then. */
+/** An unreadable directory can be named nevertheless; its uuid is then unknown. */
 function openDirectory(path: string): number {
   try {
     return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -62,7 +62,7 @@ function openDirectory(path: string): number {
   }
 }
 
-/** Whether both are the same file system at the same mount point, as far as is known. */
+/** Whether both are the same file system at the same mount point, as far as known. */
 export function isSamePlace(a: PathPlace, b: PathPlace): boolean {
   if (a.mountpoint !== b.mountpoint) return false;
   if (a.uuid !== '' && b.uuid !== '') return a.uuid === b.uuid;

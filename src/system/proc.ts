@@ -1,9 +1,10 @@
-/** /proc, which names of open files and mounts are read from. */
+/** /proc, which provides the names of open files and mounts. */
 import { existsSync } from 'node:fs';
 import { CfsError } from '../base/error.ts';
 
 /**
- * Says that /proc is not mounted, as in a bare chroot or an initramfs, before something else fails for that in other words.
+ * Reports that /proc is not mounted, as in a bare chroot or an initramfs, before another operation fails with a less
+ * clear message.
  * @throws CfsError (system)
  */
 export function requireProc(): void {

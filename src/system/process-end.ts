@@ -1,4 +1,4 @@
-/** Waiting for processes that are no children. Linux 5.3. */
+/** Waiting for processes that are not children. Linux 5.3. */
 import { type Errno, ESRCH, isErrno } from '../base/errno.ts';
 import { asErrno, native } from './libc.ts';
 import { closeFd } from './syscall.ts';
@@ -9,10 +9,10 @@ const pollFn = native('int poll(_Inout_ uint8_t *fds, unsigned long count, int t
 const SYS_PIDFD_OPEN = 434;
 const POLLIN = 1;
 const POLLFD_SIZE = 8;
-/** In case a signal ends a poll(2), or it is asked for more than it takes. */
+/** The maximum time of a poll(2), in case a signal ends it, or the timeout exceeds its range. */
 const LONGEST_POLL_MS = 60_000;
 
-/** Descriptors that can be read when their processes end. Those that have ended already are left out. */
+/** Descriptors that become readable when their processes end. Those that have ended already are left out. */
 export function watchProcesses(pids: readonly number[]): number[] | Errno {
   const fds: number[] = [];
   for (const pid of pids) {
@@ -26,7 +26,7 @@ export function watchProcesses(pids: readonly number[]): number[] | Errno {
 /**
  * Blocks this thread until all of the processes have ended.
  * @param fds of `watchProcesses`; closed when their processes have ended
- * @returns false where the time was over first
+ * @returns false if the time ran out first
  */
 export function waitForEnds(fds: readonly number[], timeoutMs: number): boolean {
   const end = Date.now() + timeoutMs;

@@ -2,14 +2,14 @@
 
 const FREE = 0;
 const HELD = 1;
-/** Held, and somebody may wait. */
+/** Held, with possible waiters. */
 const CONTENDED = 2;
 
 export class SharedMutex {
   readonly #words: Int32Array;
   readonly #index: number;
 
-  /** @param words over a SharedArrayBuffer; word `index` is 0 while nobody holds the mutex */
+  /** @param words over a SharedArrayBuffer; word `index` is 0 while the mutex is free */
   constructor(words: Int32Array, index: number) {
     this.#words = words;
     this.#index = index;

@@ -1,5 +1,5 @@
 /**
- * System calls that node has no function for, or a dear one. Linux only.
+ * System calls for which node has no function, or a slow one. Linux only.
  *
  * Each function returns the call's result, or a negative errno; none throws for a system error. Paths
  * and names are bytes. Blocking calls block the calling thread.
@@ -90,7 +90,7 @@ export function syncfs(fd: number): 0 | Errno {
   return asErrno(syncfsFn(fd));
 }
 
-/** read(2) into all of `buffer`, at the file's own position. Half the price of node's, and an error is no exception. */
+/** read(2) into all of `buffer`, at the file's own position. Half the cost of node's, and errors are returned. */
 export function read(fd: number, buffer: Uint8Array): number | Errno {
   return readFn(fd, buffer, buffer.length);
 }
@@ -123,12 +123,12 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 
-/** Has read(2) give EAGAIN instead of waiting. */
+/** Makes read(2) return EAGAIN instead of waiting. */
 export function setNonblocking(fd: number): 0 | Errno {
   return asErrno(Math.min(fcntlFn(fd, F_SETFL, fcntlFn(fd, F_GETFL, 0) | O_NONBLOCK), 0));
 }
 
-/** readahead(2): has the kernel read a part of a file into the page cache. Waits until the reading has begun. */
+/** readahead(2): makes the kernel read a part of a file into the page cache. Waits until the reading has begun. */
 export function readahead(fd: number, offset: number, length: number): 0 | Errno {
   return asErrno(readaheadFn(fd, offset, length));
 }
@@ -144,7 +144,10 @@ export function copyFileRange(
   return copyFileRangeFn(input, [inOffset], output, [outOffset], length, 0);
 }
 
-/** FICLONE, ioctl_ficlone(2): makes `output` share all blocks of `input`. EOPNOTSUPP, EXDEV or EINVAL where that cannot be. */
+/**
+ * FICLONE, ioctl_ficlone(2): makes `output` share all blocks of `input`. EOPNOTSUPP, EXDEV or EINVAL if that is not
+ * possible.
+ */
 export function cloneFile(input: number, output: number): 0 | Errno {
   return asErrno(ioctlInteger(output, 0x40049409, input));
 }
@@ -152,12 +155,18 @@ export function cloneFile(input: number, output: number): 0 | Errno {
 const RENAME_NOREPLACE = 1;
 const RENAME_EXCHANGE = 2;
 
-/** renameat2(2) with RENAME_NOREPLACE, from one open directory into another: EEXIST where `to` exists; EINVAL where the file system cannot. */
+/**
+ * renameat2(2) with RENAME_NOREPLACE, from one open directory into another: EEXIST if `to` exists; EINVAL if the file
+ * system does not support it.
+ */
 export function renameNoReplaceAt(fromDir: number, from: Uint8Array, toDir: number, to: Uint8Array): 0 | Errno {
   return asErrno(renameat2Fn(fromDir, cString(from), toDir, nameBuffer(to), RENAME_NOREPLACE));
 }
 
-/** renameat2(2) with RENAME_EXCHANGE: both names exist, and change places in one step. EINVAL where the file system cannot. */
+/**
+ * renameat2(2) with RENAME_EXCHANGE: both names exist, and are swapped in one step. EINVAL if the file system does not
+ * support it.
+ */
 export function renameExchangeAt(fromDir: number, from: Uint8Array, toDir: number, to: Uint8Array): 0 | Errno {
   return asErrno(renameat2Fn(fromDir, cString(from), toDir, nameBuffer(to), RENAME_EXCHANGE));
 }
@@ -165,7 +174,7 @@ export function renameExchangeAt(fromDir: number, from: Uint8Array, toDir: numbe
 export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
 
-/** lseek(2) with SEEK_DATA or SEEK_HOLE. ENXIO (-6) where no data follows `offset`. */
+/** lseek(2) with SEEK_DATA or SEEK_HOLE. ENXIO (-6) if no data follows `offset`. */
 export function seek(fd: number, offset: number, whence: typeof SEEK_DATA | typeof SEEK_HOLE): number | Errno {
   return lseekFn(fd, offset, whence);
 }
@@ -200,7 +209,7 @@ export function getXattr(path: string | Uint8Array, name: string | Uint8Array): 
   return n < 0 ? asErrno(n) : Uint8Array.from(buffer.subarray(0, n));
 }
 
-/** An xattr of an open file of any type, also with O_PATH, where fgetxattr(2) gives EBADF. */
+/** An xattr of an open file of any type, also with O_PATH, for which fgetxattr(2) fails with EBADF. */
 export function getXattrOfFd(fd: number, name: string | Uint8Array): Uint8Array | Errno {
   const buffer = xattrBuffer();
   const n = getxattrFn(cString(`/proc/self/fd/${fd}`), cString(name), buffer, buffer.length);
@@ -214,7 +223,7 @@ export function setXattrOfFd(fd: number, name: string, value: Uint8Array): 0 | E
 }
 let fsetxattrFn: NativeFunction | undefined;
 
-/** fremovexattr(2). ENODATA where it has none of this name. */
+/** fremovexattr(2). ENODATA if it has none of this name. */
 export function removeXattrOfFd(fd: number, name: string): 0 | Errno {
   fremovexattrFn ??= native('int fremovexattr(int fd, const void *name)');
   return asErrno(fremovexattrFn(fd, cString(name)));
@@ -223,7 +232,10 @@ let fremovexattrFn: NativeFunction | undefined;
 
 const openatFn = native('int openat(int dir, const void *name, int flags, unsigned int mode)');
 
-/** openat(2), close-on-exec: opens `name` in the open directory `dir`. A third of the cost of node's open through /proc/self/fd. */
+/**
+ * openat(2), close-on-exec: opens `name` in the open directory `dir`. A third of the cost of node's open through
+ * /proc/self/fd.
+ */
 export function openAt(dir: number, name: Uint8Array, flags: number, mode = 0): number | Errno {
   return openatFn(dir, nameBuffer(name), flags | O_CLOEXEC, mode);
 }
@@ -233,7 +245,10 @@ const O_RDWR = 2;
 const O_TMPFILE = 0o20200000;
 const DOT: Uint8Array = Uint8Array.of(0x2e);
 
-/** open(2) with O_TMPFILE: a new file without a name on the file system of the open directory `dir`. EOPNOTSUPP or EISDIR where there are none. */
+/**
+ * open(2) with O_TMPFILE: a new file without a name on the file system of the open directory `dir`. EOPNOTSUPP or
+ * EISDIR if it does not support them.
+ */
 export function openNameless(dir: number, mode: number): number | Errno {
   return openAt(dir, DOT, O_RDWR | O_TMPFILE, mode);
 }
@@ -241,11 +256,11 @@ export function openNameless(dir: number, mode: number): number | Errno {
 const linkatFn = native('int linkat(int oldDir, const void *old, int newDir, const void *name, int flags)');
 let linksDescriptors = true;
 
-/** linkat(2): gives the open file `fd` the name `name` in the open directory `dir`. EEXIST where there is one. */
+/** linkat(2): links the open file `fd` as `name` in the open directory `dir`. EEXIST if that exists. */
 export function linkFd(fd: number, dir: number, name: Uint8Array): 0 | Errno {
   if (linksDescriptors) {
     const result = linkatFn(fd, NUL, dir, nameBuffer(name), AT_EMPTY_PATH);
-    // before Linux 6.10 that needs CAP_DAC_READ_SEARCH, and says ENOENT without it
+    // before Linux 6.10 that needs CAP_DAC_READ_SEARCH, and fails with ENOENT without it
     if (result !== ENOENT) return asErrno(result);
   }
   const result = linkatFn(AT_FDCWD, cString(`/proc/self/fd/${fd}`), dir, nameBuffer(name), AT_SYMLINK_FOLLOW);
@@ -284,22 +299,25 @@ const memfdCreateFn = native('int memfd_create(const void *name, unsigned int fl
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
 
-/** memfd_create(2), close-on-exec: a file in memory that lives as long as somebody has it open. `name` is shown in /proc. */
+/**
+ * memfd_create(2), close-on-exec: a file in memory that lives as long as a process has it open. `name` is shown in
+ * /proc.
+ */
 export function memfdCreate(name: string): number | Errno {
   return memfdCreateFn(cString(name), MFD_CLOEXEC | MFD_ALLOW_SEALING);
 }
 
 const F_ADD_SEALS = 1033;
 const F_GET_SEALS = 1034;
-/** F_SEAL_SEAL, _SHRINK, _GROW, _WRITE: nothing of the file changes any more. */
+/** F_SEAL_SEAL, _SHRINK, _GROW, _WRITE: the file can no longer change. */
 const ALL_SEALS = 0b1111;
 
-/** Seals a file in memory: nobody can change it from then on. */
+/** Seals a file in memory: from then on it cannot be changed. */
 export function sealMemfd(fd: number): 0 | Errno {
   return asErrno(fcntlFn(fd, F_ADD_SEALS, ALL_SEALS));
 }
 
-/** Whether `fd` is a file in memory that was sealed so. */
+/** Whether `fd` is a file in memory that was sealed in this way. */
 export const isSealedMemfd = (fd: number): boolean => fcntlFn(fd, F_GET_SEALS, 0) === ALL_SEALS;
 
 const closeFn = native('int close(int fd)');
@@ -318,20 +336,20 @@ const SMALL_LIST = 1024;
 let hasListXattrAt = true;
 
 /**
- * Whether the file `name` in the open directory `dir` has no xattrs at all, without a walk through /proc.
- * False where only `listXattrs` can tell.
+ * Whether the file `name` in the open directory `dir` has no xattrs at all, without going through /proc.
+ * False if only `listXattrs` can tell.
  */
 export function hasNoXattrsAt(dir: number, name: Uint8Array): boolean {
   if (!hasListXattrAt) return false;
   const result = syscallFn(SYS_LISTXATTRAT, dir, nameBuffer(name), AT_SYMLINK_NOFOLLOW, xattrBuffer(), SMALL_LIST);
-  if (result === ENOSYS || result === EPERM) hasListXattrAt = false; // an older kernel; a filter of a container
+  if (result === ENOSYS || result === EPERM) hasListXattrAt = false; // an older kernel; a seccomp filter of a container
   return result === 0 || result === EOPNOTSUPP;
 }
 
 const prctlFn = native('int prctl(int option, unsigned long argument)');
 const PR_SET_PDEATHSIG = 1;
 
-/** prctl(2): this process gets `signal` when its parent ends. To be called on the main thread. */
+/** prctl(2): this process gets `signal` when its parent ends. Call it on the main thread. */
 export function signalAtParentsEnd(signal: number): 0 | Errno {
   return asErrno(prctlFn(PR_SET_PDEATHSIG, signal));
 }

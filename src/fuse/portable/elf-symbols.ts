@@ -7,10 +7,10 @@ const SHT_DYNSYM = 11;
 const SYMBOL_SIZE = 24;
 
 /**
- * Makes the dynamic symbol `name` stand for what `target` stands for, in place, so that whoever is linked against the
- * first gets the second. The two must be interchangeable in C.
+ * Makes the dynamic symbol `name` an alias of `target`, in place: code that is linked against the first gets the
+ * second. The two must be interchangeable in C.
  *
- * Throws where `library` is no 64-bit little-endian ELF library, or does not define each exactly once.
+ * Throws unless `library` is a 64-bit little-endian ELF library that defines each exactly once.
  */
 export function aliasDynamicSymbol(library: Buffer, name: string, target: string): void {
   if (!library.subarray(0, ELF64_LITTLE_ENDIAN.length).equals(ELF64_LITTLE_ENDIAN)) {
@@ -35,7 +35,7 @@ function symbolAt(library: Buffer, name: string): number {
   return only;
 }
 
-/** Where .dynsym is, and the strings that it names. */
+/** The place of .dynsym, and of its strings. */
 function dynamicSymbols(library: Buffer): {
   readonly offset: number;
   readonly size: number;

@@ -1,13 +1,13 @@
 /**
- * What fuse-native carries of an inode: pure functions from our attributes to the words that
- * `populate_stat` and `populate_statvfs` (fuse-native.c) read.
+ * The data of an inode that fuse-native supports: pure functions from our attributes to the words that `populate_stat`
+ * and `populate_statvfs` (fuse-native.c) read.
  */
 
 import { exactUtf8 } from '../../base/bytes.ts';
 import type { Errno } from '../../base/errno.ts';
 import { type Attributes, type FilesystemStatistics, ROOT_INO } from '../../fs/filesystem.ts';
 
-/** "Invalid or incomplete multibyte character": this driver's answer to what is no UTF-8 text. */
+/** "Invalid or incomplete multibyte character": this driver's answer for text that is not UTF-8. */
 export const EILSEQ: Errno = -84 as Errno;
 
 /** Words of a stat in fuse-native.c. */
@@ -17,14 +17,14 @@ const WORD = 0x1_0000_0000;
 const MAX_WORD = 0xffff_ffff;
 const BLOCK_SIZE = 4096;
 
-/** U+FFFD: what N-API makes of bytes that are no UTF-8. */
+/** U+FFFD: N-API's replacement for bytes that are not UTF-8. */
 const REPLACEMENT = '\ufffd';
-/** `NAPI_UTF8(name, 1024, …)` in fuse-native.c cuts what is longer. */
+/** `NAPI_UTF8(name, 1024, …)` in fuse-native.c truncates longer names. */
 const MAX_NAME_BYTES = 1023;
 
 /**
- * The text of a directory entry that reaches the kernel, and comes back in a path, as exactly these bytes;
- * undefined where none does. A name with U+FFFD is none: in a path it is the same text as a name that is no UTF-8.
+ * The text for a directory entry that reaches the kernel, and comes back in a path, as exactly these bytes; undefined
+ * if there is none. There is none for a name with U+FFFD: in a path it is the same text as a name that is not UTF-8.
  */
 export function carriedName(name: Uint8Array): string | undefined {
   if (name.length > MAX_NAME_BYTES) return undefined;
@@ -32,15 +32,14 @@ export function carriedName(name: Uint8Array): string | undefined {
   return text === undefined || isAmbiguous(text) ? undefined : text;
 }
 
-/** True for text from N-API that may stand for bytes that were no UTF-8. */
+/** True for text from N-API that may represent bytes that were not UTF-8. */
 export function isAmbiguous(text: string): boolean {
   return text.includes(REPLACEMENT);
 }
 
 /**
- * Writes `attributes` as a stat, under the number `ino`. Nanoseconds are cut to milliseconds; atime
- * is mtime.
- * Returns false where the time cannot be carried: milliseconds since 1970 are an unsigned 64-bit number
+ * Writes `attributes` as a stat, under the number `ino`. Nanoseconds are cut to milliseconds; atime is mtime. Returns
+ * false if the time cannot be represented: milliseconds since 1970 are an unsigned 64-bit number
  * (`uint32s_to_timespec`), so an earlier time becomes 1970-01-01T00:00:00Z.
  */
 export function encodeStat(attributes: Attributes, ino: number, out: Uint32Array): boolean {
@@ -53,7 +52,7 @@ export function encodeStat(attributes: Attributes, ino: number, out: Uint32Array
   out[5] = 0; // st_dev is the kernel's
   out[6] = attributes.nlink;
   out[7] = ino;
-  out[8] = attributes.rdev; // the low word of glibc's dev_t is the kernel's encoding, and what libfuse sends
+  out[8] = attributes.rdev; // the low word of glibc's dev_t is the kernel's encoding, and libfuse sends just that
   out[9] = BLOCK_SIZE;
   out[10] = blocks;
   out[11] = Math.floor(blocks / WORD);
@@ -68,7 +67,7 @@ function encodeTimes(attributes: Attributes, out: Uint32Array): boolean {
   return encodeTime(ctimeLow, ctimeHigh, ctimeNsec, out, 16) && carried;
 }
 
-/** @returns false where the nearest time that can be carried is written */
+/** @returns false if the nearest possible time is written */
 function encodeTime(lowWord: number, highWord: number, nsec: number, out: Uint32Array, at: number): boolean {
   const high = highWord | 0;
   const low = lowWord >>> 0;
@@ -86,7 +85,7 @@ function encodeTime(lowWord: number, highWord: number, nsec: number, out: Uint32
   return carried;
 }
 
-/** `statistics` as a statvfs. Its counts have 32 bits: where there are more, blocks get larger, and `files` stops. */
+/** `statistics` as a statvfs. Its counts have 32 bits: if there are more, blocks get larger, and `files` is capped. */
 export function encodeStatistics(statistics: FilesystemStatistics): Uint32Array {
   let { blockSize, blocks } = statistics;
   while (blocks > MAX_WORD) {
@@ -102,13 +101,13 @@ export function encodeStatistics(statistics: FilesystemStatistics): Uint32Array 
   return out;
 }
 
-/** A Map holds 2^24 entries at most; this many hold all numbers. */
+/** A Map can have 2^24 entries at most; this many are enough for all numbers. */
 const SHARDS = 256;
 
 /**
- * Inode numbers of 32 bits for stable ids of 52: the id's low word, or the next free number where another inode
- * of this mount has that one already. So two files never share a number (cmp, cp, tar and find would take them for
- * one), and a file has the same number in every mount unless its low word collides.
+ * 32-bit inode numbers for stable ids of 52 bits: the id's low word, or the next free number if another inode of this
+ * mount has that one already. So two files never share a number (cmp, cp, tar and find would take them for one), and a
+ * file has the same number in every mount unless its low word collides.
  */
 export class ShownInodes {
   readonly #owners: readonly Map<number, number>[] = Array.from({ length: SHARDS }, () => new Map());

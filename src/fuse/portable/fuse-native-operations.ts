@@ -1,8 +1,8 @@
 /**
- * The operations of the portable driver: libfuse's paths to our inodes, our answers to fuse-native's.
+ * The operations of the portable driver: translates libfuse's paths to our inodes, and our answers to fuse-native's.
  *
  * Every handler answers its request before it returns, whatever happens: a request without an answer blocks
- * the process that made it, and unmounting, for ever.
+ * the process that made it, and unmounting, forever.
  */
 import { exactUtf8, printable } from '../../base/bytes.ts';
 import { EBADF, EIO, ENAMETOOLONG, ERANGE, EROFS, type Errno, isErrno } from '../../base/errno.ts';
@@ -32,14 +32,14 @@ const O_RDONLY = 0;
 const O_TRUNC = 0o1000;
 const WORD = 0x1_0000_0000;
 
-/** libfuse answers readlink from a buffer of PATH_MAX, the kernel takes a page without its last byte. */
+/** libfuse answers readlink from a buffer of PATH_MAX, and the kernel accepts a page less its last byte. */
 const MAX_TARGET_BYTES = 4095;
-/** Directories with hidden names that are logged one by one. */
+/** The number of directories with hidden names that are logged individually. */
 const LOGGED_HIDINGS = 10;
-/** Stats of a directory's entries that share one allocation: typed arrays of 72 bytes lie outside V8's heap. */
+/** Stats of a directory's entries that share one allocation: typed arrays of 72 bytes are outside V8's heap. */
 const STATS_PER_PIECE = 512;
 
-/** Operations that write. The mount is read-only, so they come only after somebody remounts it writable. */
+/** Operations that write. The mount is read-only, so they come only after it is remounted writable. */
 const WRITING: readonly Exclude<PlainOperation, 'release'>[] = [
   'truncate',
   'ftruncate',
@@ -56,13 +56,13 @@ const WRITING: readonly Exclude<PlainOperation, 'release'>[] = [
   'rmdir',
 ];
 
-/** An open file: what the file system's `read` and `release` take. */
+/** An open file: the arguments of the file system's `read` and `release`. */
 interface Open {
   readonly ino: number;
   readonly handle: number;
 }
 
-/** The handlers of one mount and what they remember. */
+/** The handlers of one mount and their state. */
 export class Operations {
   readonly #fs: Filesystem;
   readonly #native: FuseNativeBinding;
@@ -71,7 +71,7 @@ export class Operations {
   readonly #stat: Uint32Array = new Uint32Array(STAT_WORDS);
   readonly #inodes = new ShownInodes();
   readonly #paths: Paths;
-  /** By fh. A file system's handle alone does not name a file: one may serve several inodes. */
+  /** By fh. A file system's handle alone does not identify a file: one may serve several inodes. */
   readonly #opens = new Map<number, Open>();
   readonly #freeHandles: number[] = [];
   readonly #hiding = new Set<number>();
@@ -106,7 +106,10 @@ export class Operations {
     return { handlers, implemented };
   }
 
-  /** To be called when no request can come any more: closes what the kernel left open, as it does after an abort. */
+  /**
+   * To be called when no more requests can arrive: closes the files that the kernel left open, as it does after an
+   * abort.
+   */
   end(): void {
     for (const { ino, handle } of this.#opens.values()) {
       this.#attempt('release', `inode ${ino}`, () => {
@@ -168,7 +171,7 @@ export class Operations {
       native.fuse_native_signal_open(request, result, fh);
     });
     on('read', (request: NativeRequest, _opcode, path: string, fh: number, memory: Buffer, ...rest: number[]) => {
-      const [, offsetLow = 0, offsetHigh = 0] = rest; // before them: the length, which is memory's
+      const [, offsetLow = 0, offsetHigh = 0] = rest; // preceded by the length, which is that of `memory`
       const result = this.#attempt('read', path, () => this.#read(fh, offsetLow + offsetHigh * WORD, memory));
       native.fuse_native_signal_read(request, result, 0, memory.buffer);
     });
@@ -213,7 +216,7 @@ export class Operations {
     });
   }
 
-  /** Runs the translation of one request. What it throws is a bug: EIO for the caller and a line in the log. */
+  /** Runs the translation of one request. An exception is a bug: EIO for the caller and a line in the log. */
   #attempt(operation: string, path: string, body: (path: string) => number): number {
     try {
       return body(path);
@@ -232,7 +235,7 @@ export class Operations {
     return 0;
   };
 
-  /** Writes the attributes to `out`; false where their time is not carried. */
+  /** Writes the attributes to `out`; false if their time cannot be represented. */
   #encode(out: Uint32Array): boolean {
     return encodeStat(this.#attributes, this.#inodes.shown(this.#attributes.ino), out);
   }
@@ -328,7 +331,7 @@ class Listing {
   }
 }
 
-/** As getxattr(2) and listxattr(2) answer: the length alone where `memory` is empty, ERANGE where it is too small. */
+/** Answers like getxattr(2) and listxattr(2): only the length if `memory` is empty, ERANGE if it is too small. */
 function copyOut(value: Uint8Array | Errno, memory: Uint8Array): number {
   if (isErrno(value)) return value;
   if (memory.length === 0) return value.length;

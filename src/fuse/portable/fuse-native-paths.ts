@@ -1,6 +1,6 @@
 /**
- * From libfuse's paths to inodes. libfuse 2 names everything by its path from the root of the mount, as text:
- * "/" or "/a/b", never with a symbolic link, "." or ".." in it.
+ * Maps libfuse's paths to inodes. libfuse 2 names every file by its path from the root of the mount, as text: "/" or
+ * "/a/b", never with a symbolic link, "." or ".." in it.
  */
 
 import { ENAMETOOLONG, type Errno, isErrno } from '../../base/errno.ts';
@@ -19,14 +19,14 @@ export class Paths {
   /** Never outdated: an image does not change. */
   readonly #directories = new Map<string, number>();
 
-  /** `attributes` is what `lookup` fills. */
+  /** `attributes` is filled by `lookup`. */
   constructor(fs: Filesystem, attributes: Attributes) {
     this.#fs = fs;
     this.#attributes = attributes;
     this.#nameMax = fs.statfs().nameMax;
   }
 
-  /** Fills the attributes with what `path` names. */
+  /** Fills the attributes of the inode at `path`. */
   lookup(path: string): Errno | 0 {
     if (path === '/') return this.#fs.getattr(ROOT_INO, this.#attributes);
     const slash = path.lastIndexOf('/');
@@ -34,13 +34,13 @@ export class Paths {
     return isErrno(parent) ? parent : this.#step(parent, path.slice(slash + 1));
   }
 
-  /** The inode that `path` names. */
+  /** The inode at `path`. */
   ino(path: string): number | Errno {
     const result = this.lookup(path);
     return result < 0 ? result : this.#attributes.ino;
   }
 
-  /** The inode of a directory; "" is the root. Walks from the longest prefix that is remembered. */
+  /** The inode of a directory; "" is the root. Walks from the longest remembered prefix. */
   #directory(path: string): number | Errno {
     let end = path.length;
     let ino: number | undefined;
@@ -70,7 +70,7 @@ export class Paths {
   #step(parent: number, name: string): Errno | 0 {
     if (isAmbiguous(name)) return EILSEQ;
     const bytes = Buffer.from(name);
-    // The kernel lets 1,024 bytes pass, whatever statfs gives as the limit (fs/fuse/dir.c, fuse_lookup_name).
+    // The kernel accepts 1,024 bytes, whatever limit statfs reports (fs/fuse/dir.c, fuse_lookup_name).
     return bytes.length > this.#nameMax ? ENAMETOOLONG : this.#fs.lookup(parent, bytes, this.#attributes);
   }
 }

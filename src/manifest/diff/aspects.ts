@@ -1,14 +1,14 @@
-/** What can differ between two inodes, as words and as bits. */
+/** The possible differences between two inodes, as words and as bits. */
 
 /**
- * What can differ, in the order in which it is told.
- * - type: a directory became a file, and so on; then nothing is said of the content
- * - content: of a regular file its bytes, of a symbolic link its target, of a device its number
+ * The possible differences, in output order.
+ * - type: a directory became a file, and so on; the content is then not compared
+ * - content: the bytes of a regular file, the target of a symbolic link, the number of a device
  * - mode: the 12 permission bits
  * - owner: uid or gid
  * - mtime: seconds or nanoseconds
- * - xattrs: names or values, ACLs among them
- * - links: which names are this inode, for all but directories
+ * - xattrs: names or values, including ACLs
+ * - links: the set of names of the inode, for all but directories
  */
 export const ASPECTS = ['type', 'content', 'mode', 'owner', 'mtime', 'xattrs', 'links'] as const;
 
@@ -26,7 +26,10 @@ export const LINKS = 64;
 /** The aspects that are set in `bits`. */
 export const aspectsOf = (bits: number): readonly Aspect[] => ASPECTS.filter((_, i) => (bits & (1 << i)) !== 0);
 
-/** Bits of `InodeComparison.compare` beside those of the aspects: one is a directory, or none is and one has several names. */
+/**
+ * Bits of `InodeComparison.compare` in addition to those of the aspects: one is a directory, or neither is and one has
+ * several names.
+ */
 export const DIRECTORY = 128;
 export const LINKED = 256;
 export const ASPECT_BITS = 127;

@@ -1,5 +1,5 @@
 /**
- * Which contents of two images are the same bytes, told from the tables alone.
+ * Finds the contents of two images that are the same bytes, from the tables alone.
  *
  * Images of one `hash` name equal contents by equal digests. Images of different `hash` have the BLAKE3
  * hashes of each 64 KiB block in common: docs/manifest.md, "Digests and block hashes".
@@ -10,13 +10,15 @@ import { blockHashIndex, inlineOf, objectDigest, objectOf } from '../lookup.ts';
 import { type ManifestTables, NONE, objectCount, u64 } from '../tables.ts';
 import type { Fingerprint } from './fingerprint.ts';
 
-/** For each object of `old` the object of `now` with the same digest, or NONE; images of different `hash` share none. */
+/**
+ * For each object of `old` the object of `now` with the same digest, or NONE; images of different `hash` share none.
+ */
 export function sameDigests(old: ManifestTables, now: ManifestTables): Uint32Array {
   const found = new Uint32Array(objectCount(old)).fill(NONE);
   if (old.header.hash !== now.header.hash) return found;
   const a = old.objects.digest;
   const b = now.objects.digest;
-  // both ascend, so one walk along the two finds all
+  // both ascend, so one walk along both finds all
   for (let i = 0, j = 0; i < a.length && j < b.length; ) {
     let order = 0;
     for (let k = 0; k < DIGEST_SIZE && order === 0; k++) order = (a[i + k] as number) - (b[j + k] as number);
@@ -49,12 +51,12 @@ class BlockHashes {
     return `${size} ${toHex(count === 1 ? hashes : blake3(hashes))}`;
   }
 
-  /** The column in which the hashes of the object's blocks stand: of a content of one block the BLAKE3 digest is its hash. */
+  /** The column with the hashes of the object's blocks: for a content of one block the BLAKE3 digest is its hash. */
   column(object: number): Uint8Array {
     return this.#isDigest(object) ? this.#tables.objects.digest : this.#tables.objects.blockHashes;
   }
 
-  /** Where they begin there. */
+  /** The index of the first of them. */
   offset(object: number): number {
     if (this.#isDigest(object)) return object * DIGEST_SIZE;
     this.#index ??= blockHashIndex(this.#tables);
@@ -92,7 +94,7 @@ export class ContentComparison {
       old.header.hash === now.header.hash ? sameDigests(old, now) : sameBlocks(this.#oldHashes, this.#newHashes);
   }
 
-  /** True where two regular files have the same content, wherever it lies. */
+  /** True if two regular files have the same content, wherever it is stored. */
   same(oldRow: number, newRow: number): boolean {
     const [a, b] = [objectOf(this.#old, oldRow), objectOf(this.#new, newRow)];
     if (a >= 0 && b >= 0) return this.#newObjectOf[a] === b;
@@ -104,7 +106,7 @@ export class ContentComparison {
     return after === undefined ? isObject(this.#new, b, before) : equalBytes(before, after);
   }
 
-  /** Adds to a fingerprint what is the same for the same content, wherever it lies in either image. */
+  /** Adds to a fingerprint a value that is equal for equal contents, wherever they are stored in either image. */
   addTo(fingerprint: Fingerprint, tables: ManifestTables, row: number): void {
     const isOld = tables === this.#old;
     const size = u64(tables.inodes.size, row);
@@ -132,7 +134,10 @@ export class ContentComparison {
 /** Bytes of a hash that are enough for a fingerprint. */
 const PREFIX = 8;
 
-/** 1 for each size of up to 64 KiB that an object of either image has: contents of another size are inline or nowhere. */
+/**
+ * 1 for each size of up to 64 KiB that an object of either image has: contents of another size are inline or do not
+ * exist.
+ */
 function smallSizes(...images: readonly ManifestTables[]): Uint8Array {
   const found = new Uint8Array(BLOCK_SIZE + 1);
   for (const tables of images) {
@@ -144,7 +149,7 @@ function smallSizes(...images: readonly ManifestTables[]): Uint8Array {
   return found;
 }
 
-/** True where `bytes` are the content of an object of `tables`. */
+/** True if `bytes` are the content of an object of `tables`. */
 function isObject(tables: ManifestTables, object: number, bytes: Uint8Array): boolean {
   return equalBytes(digestContent(tables.header.hash, bytes).digest, objectDigest(tables, object));
 }

@@ -1,6 +1,6 @@
 /**
- * What differs between the trees of two images, told from their tables alone: what was added, removed, changed and
- * renamed. docs/diff.md says what each of these means.
+ * The differences between the trees of two images, computed from their tables alone: entries that were added, removed,
+ * changed and renamed. docs/diff.md defines these.
  */
 
 import { DirentPaths } from '../dirent-paths.ts';
@@ -39,18 +39,19 @@ export type Change =
       readonly kind: 'renamed';
       readonly old: Entry;
       readonly new: Entry;
-      /** Where it also changed: of what is no directory only its links can have. */
+      /** Its other changes: if it is not a directory, only its links can have changed. */
       readonly what: readonly Aspect[];
-      /** Entries that were renamed along with their directory. Only those that changed get a line of their own. */
+      /** Entries that were renamed along with their directory. Only changed ones have a line of their own. */
       readonly below: number;
     };
 
 /**
- * The changes that lead from `old` to `now`, in path order of both trees together; what was renamed stands where it is now.
- * Trees without a change differ in no name, metadata or content, nor in which names are one inode. Stable ids, generations,
- * where contents lie (inline or in objects), and the repositories of the header make no difference.
+ * The changes from `old` to `now`, in path order of both trees together; a renamed entry is listed at its new path.
+ * Trees without a change are equal in names, metadata, content, and in the names of each inode. Stable ids,
+ * generations, the place of contents (inline or in objects), and the repositories of the header are ignored.
  *
- * The work is linear in the two tables and in the paths of what changed. Most of it is done before the first change is given.
+ * The work is linear in the two tables and in the paths of the changes. Most of it is done before the first change is
+ * yielded.
  * @param old, now validated tables. Images of different `hash` are compared by the hashes of their contents' blocks
  */
 export function* diffTables(old: ManifestTables, now: ManifestTables): Generator<Change, void, undefined> {
@@ -62,7 +63,7 @@ export function* diffTables(old: ManifestTables, now: ManifestTables): Generator
   yield* changes(rows, renames, links);
 }
 
-/** Where names were renamed, an inode has the same ones. */
+/** Names that were renamed count as the same names of an inode. */
 function addRenamed(rows: Differences, renames: Renames, links: LinkGroups): void {
   for (let row = 0; row < rows.length; row++) {
     const partner = renames.partner(row);
@@ -88,7 +89,7 @@ function* changes(rows: Differences, renames: Renames, links: LinkGroups): Gener
       yield rows.came(row) ? { kind: 'added', new: newEntry(row) } : { kind: 'removed', old: oldEntry(row) };
       continue;
     }
-    if (rows.went(row)) continue; // told where it is now
+    if (rows.went(row)) continue; // listed at its new path
     const aspects = rows.aspects(row) | linkAspect(rows, partner, row, links);
     const renamed = rows.came(row) && !renames.cameAlong(row);
     if (!renamed && aspects === 0) continue;
@@ -97,7 +98,7 @@ function* changes(rows: Differences, renames: Renames, links: LinkGroups): Gener
   }
 }
 
-/** LINKS where the name `oldRow` of the old tree and `newRow` of the new one have an inode with other names. */
+/** LINKS if the name `oldRow` of the old tree and `newRow` of the new one have an inode with other names. */
 function linkAspect(rows: Differences, oldRow: number, newRow: number, links: LinkGroups): number {
   const before = rows.oldInode(oldRow);
   const after = rows.newInode(newRow);

@@ -1,9 +1,9 @@
-/** 64 bits in place of words and names, to find what is the same. */
+/** 64 bits in place of words and names, to find equal entries. */
 import type { ManifestTables } from '../tables.ts';
 
 /**
- * 64 bits that stand for words and names. The seed is random: else an image could be made whose entries all meet in one place
- * of a table. Entries with the same bits are looked at before anything is said of them.
+ * 64 bits that represent words and names. The seed is random: otherwise an image could be crafted whose entries all
+ * collide in one place of a table. Entries with equal bits are compared before they count as equal.
  */
 export class Fingerprint {
   static readonly #seedA: number = Math.random() * 2 ** 32;

@@ -1,4 +1,4 @@
-/** Finding what is the same among many entries: fingerprints, and counts of them. */
+/** Finding equal entries among many: fingerprints, and counts of them. */
 
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../base/stat-bits.ts';
 import { linkTarget } from '../lookup.ts';
@@ -7,7 +7,9 @@ import { Fingerprint } from './fingerprint.ts';
 import type { InodeComparison } from './inodes.ts';
 import type { Differences } from './walk.ts';
 
-/** A fingerprint for each row of what went or came: of all but its name, and with all that is in it. */
+/**
+ * A fingerprint for each row of a removed or added entry: of everything but its name, including everything below it.
+ */
 export class Fingerprints {
   readonly a: Uint32Array;
   readonly b: Uint32Array;
@@ -20,7 +22,7 @@ export class Fingerprints {
     this.b = new Uint32Array(rows.length);
     this.#rows = rows;
     this.#inodes = inodes;
-    // backwards, so that what is in a directory is done before it
+    // backwards, so that the entries of a directory are done before it
     for (let row = rows.length - 1; row >= 0; row--) {
       if (rows.isCommon(row)) continue;
       this.#addEntry(row);
@@ -64,9 +66,9 @@ export class Fingerprints {
   }
 }
 
-/** Counts entries by a fingerprint, those that went and those that came. */
+/** Counts removed and added entries by a fingerprint. */
 export class Tally {
-  /** One more than the number of a kind, by its fingerprint; the next free place after where it should be. */
+  /** One more than the number of a kind, by its fingerprint; linear probing. */
   readonly #places: Uint32Array;
   readonly #a: Uint32Array;
   readonly #b: Uint32Array;
@@ -75,7 +77,7 @@ export class Tally {
   readonly #came: Uint32Array;
   #kinds = 0;
 
-  /** @param rows how many entries there are at most */
+  /** @param rows the largest possible number of entries */
   constructor(rows: number) {
     this.#places = new Uint32Array(2 ** Math.ceil(Math.log2(rows * 2 + 1)));
     this.#a = new Uint32Array(rows);
@@ -84,7 +86,7 @@ export class Tally {
     this.#came = new Uint32Array(rows);
   }
 
-  /** Gives the number of the kind that all entries with this fingerprint have. */
+  /** Returns the number of the kind that all entries with this fingerprint have. */
   add(a: number, b: number, row: number, came: boolean): number {
     const kind = this.#kindOf(a >>> 0, b >>> 0);
     const counted = came ? this.#came : this.#went;
@@ -105,14 +107,17 @@ export class Tally {
     }
   }
 
-  /** True where entries of the kind went and came, but not one of each. */
+  /** True if entries of the kind were removed and added, but not one of each. */
   areSeveral(kind: number): boolean {
     const went = this.#went[kind] as number;
     const came = this.#came[kind] as number;
     return went !== 0 && came !== 0 && (went === NONE || came === NONE);
   }
 
-  /** Writes into `candidates`, at the row of what came, the row of what went, for each kind of which there is one of each. */
+  /**
+   * For each kind with exactly one removed and one added entry: writes the row of the removed one into `candidates`, at
+   * the row of the added one.
+   */
   collectPairs(candidates: Uint32Array): void {
     for (let kind = 0; kind < this.#kinds; kind++) {
       const went = this.#went[kind] as number;

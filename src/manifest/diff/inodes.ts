@@ -1,4 +1,4 @@
-/** What differs between an inode of one image and an inode of another. */
+/** Compares an inode of one image with an inode of another. */
 import { equalBytes, toHex } from '../../base/bytes.ts';
 import { blake3 } from '../../base/digest.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../base/stat-bits.ts';
@@ -7,7 +7,7 @@ import { inodeCount, type ManifestTables, NONE } from '../tables.ts';
 import { CONTENT, DIRECTORY, LINKED, MODE, MTIME, OWNER, TYPE, XATTRS } from './aspects.ts';
 import { ContentComparison } from './contents.ts';
 
-/** Numbers for the xattr sets of two images: equal sets have equal numbers. A set is looked at when it is first asked for. */
+/** Numbers for the xattr sets of two images: equal sets have equal numbers. A set is examined at its first use. */
 export class XattrNumbers {
   readonly #known = new Map<string, number>();
   readonly #numbers: ReadonlyMap<ManifestTables, Uint32Array>;
@@ -32,7 +32,7 @@ export class XattrNumbers {
   }
 }
 
-/** The BLAKE3 digest of all names and values of a set, each with its length before it. */
+/** The BLAKE3 digest of all names and values of a set, each prefixed by its length. */
 function keyOfSet(tables: ManifestTables, set: number): string {
   const { first, nameOffset, names, valueOffset, values } = tables.xattrs;
   const from = first[set] as number;
@@ -52,7 +52,9 @@ function keyOfSet(tables: ManifestTables, set: number): string {
 export class InodeComparison {
   readonly #old: ManifestTables;
   readonly #new: ManifestTables;
-  /** For each old inode one more than the new one with the same stable id, where `compare` gives 0 for the two; else 0. */
+  /**
+   * For each old inode one more than the new one with the same stable id, if `compare` returns 0 for the two; else 0.
+   */
   readonly #unchanged: Uint32Array;
   readonly contents: ContentComparison;
   readonly xattrs: XattrNumbers;
@@ -67,8 +69,8 @@ export class InodeComparison {
   }
 
   /**
-   * Ids are hashes of paths, so most of what has the same path is compared here, row after row. In the order of the
-   * paths the rows of both images are all over their columns; measured with a million inodes that took four times as long.
+   * Ids are hashes of paths, so most entries with the same path are compared here, row after row. In path order the
+   * rows of both images are scattered over their columns; measured with a million inodes that took four times as long.
    */
   #compareSameIds(): void {
     const a = this.#old.inodes.id;
@@ -81,7 +83,10 @@ export class InodeComparison {
     }
   }
 
-  /** Bits of the aspects in which two inodes differ, all but LINKS; with DIRECTORY and LINKED. What is in a directory is no part of it. */
+  /**
+   * Bits of the aspects in which two inodes differ, all but LINKS; with DIRECTORY and LINKED. The entries of a
+   * directory are not compared.
+   */
   compare(oldRow: number, newRow: number): number {
     return this.#unchanged[oldRow] === newRow + 1 ? 0 : this.#compare(oldRow, newRow);
   }

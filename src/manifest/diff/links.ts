@@ -2,15 +2,18 @@
 import { type ManifestTables, NONE } from '../tables.ts';
 
 /**
- * Which names are one inode in both trees. A name keeps its links where all names of its old inode are names of one new
- * inode, and that has no others.
+ * Finds the names that are one inode in both trees. A name keeps its links if all names of its old inode are names of
+ * one new inode, and that has no others.
  */
 export class LinkGroups {
   readonly #oldLinks: Uint32Array;
   readonly #newLinks: Uint32Array;
-  /** For each old inode: one more than the new inode that its names are seen with; 0 so far none, NONE several. */
+  /**
+   * For each old inode: one more than the new inode that all its names so far belong to; 0 if none was seen, NONE if
+   * several.
+   */
   readonly #partner: Uint32Array;
-  /** Names that were seen with that. */
+  /** The number of these names. */
   readonly #names: Uint32Array;
 
   constructor(old: ManifestTables, now: ManifestTables) {
@@ -20,7 +23,7 @@ export class LinkGroups {
     this.#names = new Uint32Array(this.#oldLinks.length);
   }
 
-  /** True where both inodes have one name; of directories none is, they have two links at least. */
+  /** True if both inodes have one name; never for directories, which have at least two links. */
   areSingle(oldRow: number, newRow: number): boolean {
     return this.#oldLinks[oldRow] === 1 && this.#newLinks[newRow] === 1;
   }
@@ -32,7 +35,7 @@ export class LinkGroups {
     this.#names[oldRow] = (this.#names[oldRow] as number) + 1;
   }
 
-  /** After all names were added: true where the two inodes have the same ones. */
+  /** To be called after all names were added: true if the two inodes have the same names. */
   same(oldRow: number, newRow: number): boolean {
     const links = this.#oldLinks[oldRow];
     if (links !== this.#newLinks[newRow]) return false;

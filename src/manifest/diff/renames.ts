@@ -1,19 +1,19 @@
 /**
- * Which of the names that only one tree has are one thing that was renamed.
+ * Finds the removed and added names that are one renamed entry.
  *
- * 1. An entry that went and one that came are a pair where all of them is the same but the path: type, content, mode,
- *    owner, mtime, xattrs; of a directory also what is in it, and the names there. And where no other entry that went or
- *    came, at any depth, is the same too; of several, those two that alone have the same last name are a pair.
- * 2. Two directories are a pair where more than half of the entries of each are pairs with entries of the other, under
- *    the same names.
- * 3. What is in two directories that are a pair is told as if they had one path: what has the same name and type in both
- *    is a pair, unless one of the two is a pair with something else.
- * 4. What is left is looked at once more by 1 and 3: others that are the same have found their counterparts by then.
- * 5. What has one path, or one name as in 3, and another type, is a pair if nothing else was found for both.
+ * 1. A removed and an added entry are a pair if everything but the path is equal: type, content, mode, owner, mtime,
+ *    xattrs; for a directory also everything below it, with its names. And no other removed or added entry, at any
+ *    depth, may be equal, too; of several, those two that alone have the same last name are a pair.
+ * 2. Two directories are a pair if more than half of the entries of each are pairs with entries of the other, under the
+ *    same names.
+ * 3. The entries of two directories that are a pair are compared as if they had one path: those with the same name and
+ *    type in both are a pair, unless one of the two is a pair with another entry.
+ * 4. The rest is examined once more by 1 and 3: other equal entries have found their counterparts by then.
+ * 5. Entries with one path, or one name as in 3, and another type, are a pair if nothing else was found for both.
  *
- * Nothing is ever chosen. No two pairs by 1 can claim one entry: were one of them in a directory that is a pair by 1,
- * another entry would be the same, in the same place of that one's counterpart. And no directory can have more than half of
- * its entries in two others.
+ * There is never a choice. No two pairs by 1 can claim one entry: if one of them were in a directory that is a pair by
+ * 1, another entry would be equal, in the same place of that one's counterpart. And no directory can have more than
+ * half of its entries in two others.
  */
 
 import { NONE } from '../tables.ts';
@@ -23,7 +23,10 @@ import { Fingerprints, Tally } from './fingerprints.ts';
 import type { InodeComparison } from './inodes.ts';
 import { compareNames, type Differences } from './walk.ts';
 
-/** Finds the pairs, in time linear in the entries that went and came. For what changed in a pair by 3, `rows` gets the aspects. */
+/**
+ * Finds the pairs, in time linear in the removed and added entries. For changes in a pair by 3, `rows` gets the
+ * aspects.
+ */
 export function findRenames(rows: Differences, inodes: InodeComparison): Renames {
   const renames = new Renames(rows, inodes);
   if (rows.bothWays) renames.find();
@@ -38,13 +41,13 @@ export class Renames {
   readonly #inodes: InodeComparison;
   /** For each row the one that it is a pair with, or NONE. */
   readonly #partners: Uint32Array;
-  /** 1 for what came and is a pair by 1: all that is in it is the same. */
+  /** 1 for an added entry that is a pair by 1: everything below it is equal. */
   readonly #same: Uint8Array;
-  /** For what came and is a pair: ALONG with the directory that it is in, or OWN, apart from it; 0 until that is known. */
+  /** For an added entry that is a pair: ALONG with its directory, or OWN, apart from it; 0 until that is known. */
   readonly #told: Uint8Array;
-  /** How many entries are told with a directory, where there are any. */
+  /** The number of entries that were renamed along with a directory, if any. */
   readonly #below = new Map<number, number>();
-  /** What is to be looked at by 5. */
+  /** The entries to examine by 5. */
   readonly #retyped: (readonly [went: number, came: number])[];
 
   constructor(rows: Differences, inodes: InodeComparison) {
@@ -61,12 +64,12 @@ export class Renames {
     return this.#partners[row] as number;
   }
 
-  /** True for what came with the directory that it is in, and has its own name still. */
+  /** True for an entry that came along with its directory, and still has its own name. */
   cameAlong(row: number): boolean {
     return this.#told[row] === ALONG;
   }
 
-  /** How many entries came with the directory `row`. */
+  /** The number of entries that came along with the directory `row`. */
   below(row: number): number {
     return this.#below.get(row) ?? 0;
   }
@@ -87,7 +90,7 @@ export class Renames {
     this.#partners[came] = went;
   }
 
-  /** Rule 1, for the outermost of what is the same. @param candidates as `findCandidates` gives them */
+  /** Rule 1, for the outermost equal entries. @param candidates the result of `findCandidates` */
   #pairSame(candidates: Uint32Array): void {
     const rows = this.#rows;
     for (let row = 0; row < rows.length; ) {
@@ -100,7 +103,7 @@ export class Renames {
     }
   }
 
-  /** Rule 2. Backwards, so that what is in a directory is done before it. */
+  /** Rule 2. Backwards, so that the entries of a directory are done before it. */
   #pairDirectories(): void {
     const rows = this.#rows;
     const parents = parentsOf(rows);
@@ -111,7 +114,9 @@ export class Renames {
     }
   }
 
-  /** The directory that most entries of the directory `came` are from, if those are most of its entries too; else NONE. */
+  /**
+   * The directory that most entries of the directory `came` are from, if those are most of its entries too; else NONE.
+   */
   #counterpartOf(came: number, parents: Uint32Array): number {
     const rows = this.#rows;
     const originOf = (entry: number): number => {
@@ -135,7 +140,7 @@ export class Renames {
       entries++;
       if (originOf(entry) === candidate) votes++;
     }
-    // no more of the candidate's entries are counted than there are votes: many may ask for one
+    // at most as many of the candidate's entries are counted as there are votes: it may be a candidate for many
     let others = 0;
     for (let entry = candidate + 1; entry < rows.end(candidate) && others < votes * 2; entry = rows.end(entry))
       others++;
@@ -153,7 +158,10 @@ export class Renames {
     }
   }
 
-  /** Rule 3, with a stack of its own: a tree may be millions of directories deep. Gives how many entries came along. */
+  /**
+   * Rule 3, with an explicit stack: a tree may be millions of directories deep. Returns the number of entries that came
+   * along.
+   */
   #pairWithin(went: number, came: number): number {
     const rows = this.#rows;
     const ways: Way[] = [];
@@ -217,7 +225,7 @@ export class Renames {
   }
 }
 
-/** Entries of two directories that are still to be looked at. */
+/** Entries of two directories that are still to be examined. */
 interface Way {
   went: number;
   readonly wentEnd: number;
@@ -225,7 +233,7 @@ interface Way {
   readonly cameEnd: number;
 }
 
-/** For each row of what went or came the row of the directory that it is in, if that went or came too, else NONE. */
+/** For each removed or added row the row of its directory, if that was removed or added too, else NONE. */
 function parentsOf(rows: Differences): Uint32Array {
   const parents = new Uint32Array(rows.length).fill(NONE);
   for (let row = 0; row < rows.length; row++) {
@@ -234,7 +242,7 @@ function parentsOf(rows: Differences): Uint32Array {
   return parents;
 }
 
-/** For each row of what came the only one of what went that can be the same, or NONE. @param counts which rows take part */
+/** For each added row the only removed one that can be equal, or NONE. @param counts which rows take part */
 function findCandidates(rows: Differences, fingerprints: Fingerprints, counts: (row: number) => boolean): Uint32Array {
   const alike = new Tally(rows.length);
   const kinds = new Uint32Array(rows.length);
@@ -256,7 +264,7 @@ function findCandidates(rows: Differences, fingerprints: Fingerprints, counts: (
   return candidates;
 }
 
-/** True where two entries, and what is in them, differ in nothing but their own names. */
+/** True if two entries, and everything below them, differ in nothing but their own names. */
 function sameTrees(rows: Differences, inodes: InodeComparison, went: number, came: number): boolean {
   const size = rows.end(went) - went;
   if (rows.end(came) - came !== size) return false;

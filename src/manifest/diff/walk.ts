@@ -1,4 +1,4 @@
-/** Walks along two trees at once and notes where they differ. */
+/** Walks along two trees at once and records the differences. */
 
 import { GrowableU32 } from '../growable.ts';
 import { direntRange, isDirectory } from '../lookup.ts';
@@ -8,17 +8,17 @@ import type { InodeComparison } from './inodes.ts';
 import type { LinkGroups } from './links.ts';
 
 /**
- * What differs, a row for each name, in path order: of the names of both trees together, depth first, each directory
- * before what is in it, names sorted bytewise. A row is of a name that both trees have, or that only the old one has
- * (it went) or the new one (it came). The rows of what is in a directory that went or came stand right behind its own.
- * A name whose file type is another has two rows: it went and came.
+ * The differences, one row for each name, in path order: of the names of both trees together, depth first, each
+ * directory before its entries, names sorted bytewise. A row is of a name that both trees have, or that only the old
+ * one has (it went) or the new one (it came). The rows below a directory that went or came directly follow its own. A
+ * name whose file type changed has two rows: it went and came.
  */
 export class Differences {
   readonly old: ManifestTables;
   readonly now: ManifestTables;
   /** Aspects in which the two roots differ. They have no dirents, and so no row. */
   readonly root: number;
-  /** The two rows of each name whose file type is another: first of what went, then of what came. */
+  /** The two rows of each name whose file type changed: first of the old entry, then of the new one. */
   readonly retyped: (readonly [went: number, came: number])[] = [];
   readonly #aspects = new GrowableU32();
   readonly #oldDirent = new GrowableU32();
@@ -37,7 +37,7 @@ export class Differences {
     return this.#aspects.length;
   }
 
-  /** True where something went and something came. */
+  /** True if entries went and entries came. */
   get bothWays(): boolean {
     return this.#went > 0 && this.#came > 0;
   }
@@ -65,7 +65,7 @@ export class Differences {
     return this.#end.push(this.length);
   }
 
-  /** All rows so far that stand behind the directory `row`, which went or came, are of what is in it. */
+  /** Marks all later rows so far as being below the directory `row`, which went or came. */
   close(row: number): void {
     this.#end.set(row, this.length);
   }
@@ -83,8 +83,8 @@ export class Differences {
   }
 
   /**
-   * Aspects in which a name differs from what it was in the old tree, LINKS not among them. Of a name of both trees none means
-   * that its links may differ; of a name that came they are set later, where it turns out to be a renamed one.
+   * The aspects in which a name differs from the old tree, except LINKS. For a name of both trees 0 means that its
+   * links may differ; for a name that came they are set later, if it turns out to be a renamed one.
    */
   aspects(row: number): number {
     return this.#aspects.get(row);
@@ -123,19 +123,19 @@ export class Differences {
     return this.now.dirents.inode[this.newDirent(row)] as number;
   }
 
-  /** The first row behind that of a name that went or came and of all that is in it. */
+  /** The first row after those of a name that went or came and of everything below it. */
   end(row: number): number {
     return this.#end.get(row);
   }
 }
 
-/** A directory on the way: dirents that are to be looked at. */
+/** A directory of the walk: dirents that are still to be visited. */
 interface Frame {
   oldNext: number;
   readonly oldEnd: number;
   newNext: number;
   readonly newEnd: number;
-  /** True where both have the same names: then each next one is the same as the other. */
+  /** True if both have the same names: then each next one is the same as the other. */
   readonly sameNames: boolean;
   /** The row of a directory that only one tree has; NONE for one of both. */
   readonly row: number;
@@ -143,7 +143,7 @@ interface Frame {
 
 const NOTHING: readonly [number, number] = [0, 0];
 
-/** One way through both trees, with a stack of its own: a tree may be millions of directories deep. */
+/** One walk through both trees, with an explicit stack: a tree may be millions of directories deep. */
 export function findDifferences(
   old: ManifestTables,
   now: ManifestTables,
@@ -152,7 +152,7 @@ export function findDifferences(
 ): Differences {
   const differences = new Differences(old, now, inodes.compare(0, 0) & ASPECT_BITS);
   const stack: Frame[] = [];
-  /** @param oldRow, newRow inodes with one name; NONE where the tree does not have it */
+  /** @param oldRow, newRow inodes with one name; NONE if the tree does not have it */
   const enter = (oldRow: number, newRow: number, row: number): void => {
     const isOld = oldRow !== NONE && isDirectory(old, oldRow);
     const isNew = newRow !== NONE && isDirectory(now, newRow);
@@ -172,7 +172,7 @@ export function findDifferences(
     enter(NONE, now.dirents.inode[dirent] as number, row);
     return row;
   };
-  /** A directory last: what is in it stands behind it. */
+  /** A directory last, so that its entries follow it. */
   const retyped = (oldDirent: number, newDirent: number): void => {
     const directoryWent = isDirectory(old, old.dirents.inode[oldDirent] as number);
     const first = directoryWent ? came(newDirent) : went(oldDirent);
@@ -208,7 +208,7 @@ export function findDifferences(
   return differences;
 }
 
-/** Compares the names of two directories at once: for most directories of most trees that is all that is needed. */
+/** Compares the names of two directories at once: sufficient for most directories of most trees. */
 function haveSameNames(
   old: ManifestTables,
   oldNext: number,
@@ -227,7 +227,10 @@ function haveSameNames(
   return Buffer.compare(oldNames, now.dirents.names.subarray(b[newNext], b[newEnd])) === 0;
 }
 
-/** Which of the next names sorts first: negative the old one, positive the new one, 0 the same; undefined at the end of both. */
+/**
+ * Compares the next names: negative if the old one sorts first, positive if the new one does, 0 if equal; undefined at
+ * the end of both.
+ */
 function orderOfNext(old: ManifestTables, now: ManifestTables, at: Frame): number | undefined {
   if (at.newNext === at.newEnd) return at.oldNext === at.oldEnd ? undefined : -1;
   if (at.sameNames) return 0;

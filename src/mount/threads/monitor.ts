@@ -1,8 +1,8 @@
 /**
- * What the main thread does for requests that take long: a repository may be slow, or not answer for ever. It takes the
- * turn from who waits, starts further threads where all wait, and answers who is being killed while it waits.
+ * The main thread's handling of slow requests: a repository may be slow, or never answer. It takes the turn from a
+ * blocked thread, starts another thread when all are blocked, and replies EINTR for callers that are being killed.
  *
- * It looks only while something is being worked on, some 20 times a second.
+ * It checks only while there is work in progress, some 20 times a second.
  */
 import { readFileSync } from 'node:fs';
 import { EINTR, type Errno } from '../../base/errno.ts';
@@ -10,17 +10,17 @@ import { type Work, WorkTable } from './requests-in-progress.ts';
 import { TurnWatch } from './serving-turn.ts';
 
 const LOOK_MS = 50;
-/** A request that takes longer is counted as slow. */
+/** A request that takes longer counts as slow. */
 const SLOW_MS = 1_000;
-/** Looks without any work after which it stops looking. */
+/** After this many checks without any work it stops. */
 const QUIET_LOOKS = 20;
 
 export interface MonitorActions {
-  /** Starts one more thread, where there may be more. */
+  /** Starts one more thread, if the limit allows. */
   startThread(): void;
   /** A request takes longer than a second. */
   countSlow(): void;
-  /** Answers a request in the place of thread `work.thread`. */
+  /** Answers a request instead of thread `work.thread`. */
   answer(work: Work, error: Errno): void;
 }
 
@@ -30,9 +30,9 @@ export class MountMonitor {
   readonly #actions: MonitorActions;
   #timer: NodeJS.Timeout | undefined;
   #quiet = 0;
-  /** The state word of the request of each thread that was counted as slow last. */
+  /** The state word of each thread's request that was last counted as slow. */
   readonly #slow: number[] = [];
-  /** Nobody waited for requests at the last look. */
+  /** No thread waited for requests at the last check. */
   #wasUnattended = false;
 
   constructor(table: SharedArrayBuffer, turn: SharedArrayBuffer, actions: MonitorActions) {
@@ -41,7 +41,7 @@ export class MountMonitor {
     this.#actions = actions;
   }
 
-  /** A thread has begun something that may take long, and nobody looks. */
+  /** A thread has begun something that may take long, and the monitor is not running. */
   wake(): void {
     this.#quiet = 0;
     this.#timer ??= setInterval(() => this.#look(), LOOK_MS);
@@ -82,8 +82,8 @@ export class MountMonitor {
 const SIGKILL_BIT = 1n << 8n;
 
 /**
- * Whether the process has been sent a signal that ends it: the kernel then has SIGKILL pending for each of its threads. A
- * signal that it only handles does not end its waiting: few programs expect EINTR from a file.
+ * Whether the process has been sent a fatal signal: the kernel then has SIGKILL pending for each of its threads. A
+ * signal with a handler does not end its waiting: few programs expect EINTR from a file.
  */
 function isBeingKilled(pid: number): boolean {
   if (pid <= 0) return false;

@@ -10,7 +10,10 @@ import { contentsOf } from '../contents.ts';
 import { repositoriesOf } from '../served-image.ts';
 import type { MountMessage } from './worker.ts';
 
-/** Larger objects are left to whoever reads them: the kernel reads them ahead by itself, and who reads only small files would wait for what nobody asked for. */
+/**
+ * Larger objects are left to the reader: the kernel reads them ahead by itself, and a reader of small files only would
+ * wait for unwanted data.
+ */
 const LARGEST = 262_144;
 
 parentPort?.once('message', (message: MountMessage) => {
@@ -21,7 +24,7 @@ parentPort?.once('message', (message: MountMessage) => {
 
 function fetchAhead(message: MountMessage): void {
   const tables = attachTables(message.tables);
-  // what is wrong with an object is told when somebody asks for it
+  // problems of an object are reported when a reader requests it
   const silent = (): void => undefined;
   const contents = contentsOf(tables, repositoriesOf(message, tables), message.verify, message.objectState, silent);
   const order = new ReadingOrder(tables, (index) => {

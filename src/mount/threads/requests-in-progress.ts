@@ -1,19 +1,20 @@
 /**
- * What each thread that serves requests is at: shared memory that the threads write and the main thread looks at. A
- * request that waits for a disk, or for a repository that does not answer, holds only its thread: others are started, and
- * a reader that is killed while it waits is answered by the main thread.
+ * The state of each thread that serves requests: shared memory that the threads write and the main thread reads. A
+ * request that waits for a disk, or for a repository that does not answer, blocks only its thread: others are started,
+ * and the main thread answers for a reader that is killed while it waits.
  *
- * Why no request is answered twice, or never. Each entry belongs to one thread. Its state is one word: the number of the
- * request among those of the thread, and one of three kinds. Only the thread makes new numbers, in `begin`. The main
- * thread changes the kind alone, from WORKING to ANSWERED, and only by a compare-and-exchange of the whole word that it
- * saw: where the thread went on to another request, the number differs and nothing changes. `end` exchanges the word, so
- * exactly one of both gets the answer: the thread, where it finds WORKING, or the main thread, where it put ANSWERED.
+ * Why no request is answered twice, or never. Each entry belongs to one thread. Its state is one word: the number of
+ * the request among those of the thread, and one of three kinds. Only the thread makes new numbers, in `begin`. The
+ * main thread changes the kind alone, from WORKING to ANSWERED, and only by a compare-and-exchange of the whole word
+ * that it saw: where the thread went on to another request, the number differs and nothing changes. `end` exchanges the
+ * word, so exactly one of both gets the answer: the thread, where it finds WORKING, or the main thread, where it put
+ * ANSWERED.
  *
- * The other words of an entry are written while it is IDLE. A reader takes the state before and after it reads them, and
- * drops what it read where the state differs. All accesses are atomic, hence in one total order. An INTERRUPT is noted as
- * the state word of the request that it is for, so it cannot mark a later one. It is written by compare-and-exchange with
- * the word seen before the state was checked, and checked again where that fails: of two at the same time, the one for
- * the request that is over gives up, and that for the next one stays. Numbers have 30 bits:
+ * The other words of an entry are written while it is IDLE. A reader takes the state before and after it reads them,
+ * and drops what it read where the state differs. All accesses are atomic, hence in one total order. An INTERRUPT is
+ * noted as the state word of the request that it is for, so it cannot mark a later one. It is written by
+ * compare-and-exchange with the word seen before the state was checked, and checked again where that fails: of two at
+ * the same time, the one for the request that is over gives up, and that for the next one stays. Numbers have 30 bits:
  * one comes again after 10^9 requests of a thread, and what compares them holds a number for milliseconds.
  * test/unit/mount/threads/requests-in-progress.test.ts explores the interleavings.
  */
@@ -37,24 +38,24 @@ const WORKING = 1;
 const ANSWERED = 2;
 const ONE_NUMBER = 4;
 
-/** Before the entries: whether the main thread looks. */
+/** Before the entries: whether the main thread is watching. */
 const WATCHED = 0;
 const HEADER = WORDS;
 
 export const allocateWorkTable = (): SharedArrayBuffer => new SharedArrayBuffer((HEADER + MOST_THREADS * WORDS) * 4);
 
-/** One request that is being worked on. */
+/** One request in progress. */
 export interface Work {
   readonly thread: number;
-  /** Which one of the thread's requests. */
+  /** The number of the request within its thread. */
   readonly state: number;
   /** Milliseconds since it began. */
   readonly age: number;
   readonly uniqueLow: number;
   readonly uniqueHigh: number;
-  /** The process that asked; 0 where that is not known. */
+  /** The calling process; 0 if unknown. */
   readonly pid: number;
-  /** The kernel has said that a signal came to the process that asked. */
+  /** The kernel has reported a signal for the calling process. */
   readonly isInterrupted: boolean;
 }
 
@@ -68,7 +69,7 @@ export class WorkTable {
     this.#now = now;
   }
 
-  /** Of a thread: it begins something that may have to wait. Returns true where the main thread must be told to look. */
+  /** For a thread: it begins something that may block. Returns true if the main thread must be notified. */
   begin(thread: number, uniqueLow: number, uniqueHigh: number, pid: number): boolean {
     const words = this.#words;
     const at = HEADER + thread * WORDS;
@@ -80,7 +81,10 @@ export class WorkTable {
     return Atomics.load(words, WATCHED) === 0 && Atomics.compareExchange(words, WATCHED, 0, 1) === 0;
   }
 
-  /** Of a thread: it is done. Returns false where the request was answered meanwhile: its own answer is not wanted. */
+  /**
+   * For a thread: it is done. Returns false if the request was answered in the meantime: then its own answer is
+   * dropped.
+   */
   end(thread: number): boolean {
     const words = this.#words;
     const at = HEADER + thread * WORDS + STATE;
@@ -96,7 +100,7 @@ export class WorkTable {
     }
   }
 
-  /** Returns false where another INTERRUPT was noted at the same time: then it is to be tried again. */
+  /** Returns false if another INTERRUPT was recorded at the same time: then try again. */
   #mark(at: number, uniqueLow: number, uniqueHigh: number): boolean {
     const words = this.#words;
     const before = Atomics.load(words, at + INTERRUPTED);
@@ -108,7 +112,7 @@ export class WorkTable {
     return Atomics.compareExchange(words, at + INTERRUPTED, before, state) === before;
   }
 
-  /** Of the main thread: all that is being worked on. */
+  /** For the main thread: all requests in progress. */
   working(): Work[] {
     const words = this.#words;
     const found: Work[] = [];
@@ -128,8 +132,8 @@ export class WorkTable {
   }
 
   /**
-   * Of the main thread: takes the answering of this request away from its thread.
-   * @returns false where that has ended meanwhile
+   * For the main thread: takes over the answer of this request from its thread.
+   * @returns false if the request has ended in the meantime
    */
   takeOver({ thread, state }: Work): boolean {
     const at = HEADER + thread * WORDS + STATE;
@@ -137,9 +141,9 @@ export class WorkTable {
   }
 
   /**
-   * Of the main thread: it looks no more, and wants to be told again. `begin` writes its state and then reads WATCHED;
-   * this writes WATCHED and then reads the states. So one of both sees the other.
-   * @returns false where something began meanwhile and nobody was told: the main thread is to go on looking
+   * For the main thread: it stops watching, and is to be notified again. `begin` writes its state and then reads
+   * WATCHED; this writes WATCHED and then reads the states. So one of both sees the other.
+   * @returns false if a request began in the meantime without a notification: the main thread must continue watching
    */
   unwatch(): boolean {
     const words = this.#words;

@@ -1,7 +1,7 @@
 /**
  * The worker threads of a mount. One serves requests at a time; the others stand by for when it has to wait for a disk
- * or to hash. So a mount is there as soon as the first of them is, and the others are started after that. One more
- * fetches files ahead, and is started when the first files are read.
+ * or to hash. So a mount is ready as soon as the first of them is, and the others are started after that. One more
+ * thread reads ahead, and is started when the first files are read.
  */
 
 import { readFileSync } from 'node:fs';
@@ -79,7 +79,8 @@ export class MountWorkers {
     const ownCounters = new Counters(message.counters, MOST_THREADS);
     const monitor = new MountMonitor(message.work, message.turn, {
       countSlow: () => ownCounters.slow(),
-      // one after another: where each takes seconds to start, on a machine that is very busy, sixty at once would make it worse
+      // one after another: where each takes seconds to start, on a machine that is very busy, sixty at once would make
+      // it worse
       startThread: () => this.#starting === 0 && this.#addThread(deviceFd, message, log),
       answer: ({ thread, uniqueLow, uniqueHigh }, error) => {
         sendError(this.#devices[thread] as number, uniqueLow, uniqueHigh, error);
@@ -116,7 +117,9 @@ export class MountWorkers {
     });
   }
 
-  /** The mount goes on with the threads that it has, where the process may open no more files or start no more threads. */
+  /**
+   * The mount goes on with the threads that it has, where the process may open no more files or start no more threads.
+   */
   #unlessShort(log: Log, start: () => unknown): void {
     try {
       start();

@@ -1,4 +1,4 @@
-/** Threads that check all objects of a repository. Each takes the next of the 256 directories when it has done one. */
+/** Threads that check all objects of a repository. Each takes the next of the 256 directories after finishing one. */
 
 import { Worker } from 'node:worker_threads';
 import { CfsError, type ErrorKind } from '../../base/error.ts';
@@ -10,15 +10,15 @@ import type { LocalRepository, Meta } from '../local-repository.ts';
 import type { Place } from '../store-directory.ts';
 import type { Damage, Oddity } from './check-directory.ts';
 
-/** What a thread is started with. */
+/** The startup data of a thread. */
 export interface CheckSettings {
   readonly path: string;
   readonly meta: Meta;
   readonly place: Place | undefined;
-  /** Names of good roots, whose objects must all be there. */
+  /** Names of good roots, whose objects must all exist. */
   readonly roots: readonly string[];
   readonly thread: number;
-  /** In shared memory: the next directory; 1 asks to stop. */
+  /** In shared memory: the next directory; 1 requests a stop. */
   readonly turn: Int32Array;
   /** In shared memory, for each thread: objects and bytes that it has checked. */
   readonly done: Float64Array;
@@ -32,7 +32,7 @@ export type CheckMessage =
 export interface CheckProgress {
   readonly objects: number;
   readonly bytes: number;
-  /** Of the 256 directories, those that were begun. */
+  /** The number of directories, of the 256, that were begun. */
   readonly directories: number;
 }
 
@@ -45,10 +45,10 @@ const PROGRESS_MS = 100;
 
 /**
  * Checks every object.
- * @param roots names of good roots, whose objects must all be there
+ * @param roots names of good roots, whose objects must all exist
  * @param threads 1 or more
  * @param signal ends the work; its reason is thrown
- * @throws CfsError (store) where a directory cannot be read
+ * @throws CfsError (store) if a directory cannot be read
  */
 export async function checkAll(
   repository: LocalRepository,
@@ -80,7 +80,7 @@ export async function checkAll(
   const { path, place, hash, uuid } = repository;
   const ends = startThreads(threadsFor(roots.length, threads), (thread) => {
     const workerData: CheckSettings = { path, place, meta: { hash, uuid }, roots, thread, turn, done };
-    // they end by themselves: a thread that is terminated inside a native call takes the process with it
+    // they end by themselves: terminating a thread inside a native call kills the process
     const worker = new Worker(programPath('cfs-check-worker.js'), { workerData, trackUnmanagedFds: false });
     worker.on('message', receive);
     worker.on('error', (error) => fail(threadError(error)));
@@ -99,11 +99,11 @@ export async function checkAll(
   return { ...progress(), damage, oddities };
 }
 
-/** What node and a thread have open beside lists: directories, an object, an event loop. */
+/** Files that node and a thread have open besides lists: directories, an object, an event loop. */
 const FIXED_FILES = 48;
 const THREAD_FILES = 12;
 
-/** Each thread has every list open: fewer threads where the process may not have so many files open. */
+/** Each thread has every list open: there are fewer threads if the process may not have so many files open. */
 function threadsFor(lists: number, threads: number): number {
   const room = Math.floor((openFilesLimit() - FIXED_FILES) / (lists + THREAD_FILES));
   return Math.max(1, Math.min(threads, room));

@@ -17,7 +17,7 @@ const { path, place, meta, roots, turn, done, thread } = settings;
 const OBJECTS = 2 * thread;
 const BYTES = OBJECTS + 1;
 
-/** Thrown where the main thread has asked to stop. */
+/** Thrown if the main thread has requested a stop. */
 class StoppedError extends Error {}
 
 const post = (message: CheckMessage): void => parentPort?.postMessage(message);
@@ -46,7 +46,7 @@ function failure(error: unknown): CheckMessage {
 
 const lists: KeepListFile[] = [];
 
-/** Tells of each object of the directory that a registered image needs and that is not there. */
+/** Reports each object of the directory that a registered image needs and that does not exist. */
 function reportMissing(prefix: number, names: readonly string[]): void {
   const there = digestsOfNames(prefix, names);
   const told = new Set<string>();
@@ -79,6 +79,6 @@ try {
 } catch (error) {
   if (!(error instanceof StoppedError)) post(failure(error));
 } finally {
-  // a thread's descriptors are the process's
+  // a thread's descriptors belong to the process
   for (const list of lists) list.close();
 }

@@ -1,4 +1,4 @@
-/** Damaged objects: moved to quarantine, and fetched again where another repository has a good copy. */
+/** Moves damaged objects to quarantine, and fetches good copies from other repositories. */
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
@@ -13,21 +13,21 @@ import { type FetchedObject, ObjectFetcher } from '../object-fetcher.ts';
 import { quarantine } from '../quarantine.ts';
 import { checkOne, type Damage } from './check-directory.ts';
 
-/** What became of a damaged object. */
+/** The result for a damaged object. */
 export interface Repaired extends Damage {
-  /** Where the bad file is now, from the repository's directory; undefined where it was left, or there was none. */
+  /** The new path of the bad file, from the repository's directory; undefined if it was left, or did not exist. */
   readonly quarantined?: string;
   /** The repository that a good copy came from. */
   readonly from?: string;
-  /** Why there is no good copy; undefined where there is one, or nobody was asked for one. */
+  /** Why there is no good copy; undefined if there is one, or no repository was searched for one. */
   readonly hindrance?: string;
 }
 
 /**
  * Moves damaged objects away and fetches good ones from the first of `sources` that has them. Killed at any point it
  * leaves each object bad, in quarantine, or good, and files in tmp/.
- * @returns what became of each; one that is good by now is left out
- * @throws what ends the waiting for the lock
+ * @returns the result for each; objects that have become good are left out
+ * @throws the reason that ended the waiting for the lock
  */
 export async function repairAll(
   repository: LocalRepository,
@@ -65,7 +65,7 @@ function repairOne(
   fetcher: ObjectFetcher | undefined,
 ): Repaired | undefined {
   const { object } = damage;
-  // nobody else changes it from here on; what was found before may be an error of the disk that does not come again
+  // nothing else changes it from here on; the earlier finding may have been a transient error of the disk
   const now = checkOne(repository, object);
   if (now === undefined) return undefined;
   let result: Repaired = now.kind === 'missing' ? damage : { object, ...now };
@@ -73,7 +73,7 @@ function repairOne(
   try {
     if (fetcher !== undefined) fetched = fetcher.fetch(fromHex(object));
     const isGood = typeof fetched !== 'string';
-    // what cannot be read now may be readable tomorrow
+    // a file that cannot be read now may be readable tomorrow
     if (now.kind !== 'missing' && (now.kind !== 'unreadable' || isGood)) {
       result = { ...result, quarantined: quarantine(repository, object) };
     }
@@ -88,9 +88,9 @@ function repairOne(
 }
 
 /**
- * Takes away what lets anybody write to an object's file.
+ * Removes write permission from an object's file.
  * @param path from the repository's directory
- * @throws what node:fs throws
+ * @throws errors of node:fs
  */
 export function mendMode(repository: LocalRepository, path: string): void {
   const directory = repository.directory(dirname(path));

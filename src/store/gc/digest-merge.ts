@@ -1,4 +1,4 @@
-/** Comparing lists of digests that ascend: no set of a million strings is needed for that. */
+/** Compares ascending lists of digests, which avoids a set of a million strings. */
 import { DIGEST_SIZE } from '../../base/digest.ts';
 import { prefixName } from '../layout.ts';
 
@@ -28,7 +28,7 @@ export function mergeDigests(
   }
 }
 
-/** The digests that objects in the directory of `prefix` have by their names, in the order of these. */
+/** The digests of objects in the directory of `prefix`, from their names, in the same order. */
 export function digestsOfNames(prefix: number, names: readonly string[]): Uint8Array {
   return Buffer.from(names.map((name) => prefixName(prefix) + name).join(''), 'hex');
 }

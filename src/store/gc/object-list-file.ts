@@ -1,4 +1,4 @@
-/** Keep lists as files: written in pieces, and checked as a whole before a digest of them is believed. */
+/** Keep lists as files: written in pieces, and verified completely before any digest is used. */
 import { closeSync, fstatSync } from 'node:fs';
 import { setImmediate as breathe } from 'node:timers/promises';
 import { equalBytes } from '../../base/bytes.ts';
@@ -25,15 +25,15 @@ const PREFIXES = 256;
 /** Header and the longest path. */
 const BEGINNING = KEEP_HEADER_SIZE + 4096;
 
-/** What an image needs, as a keep list is written of it. */
+/** The objects that an image needs, for writing a keep list. */
 export interface KeptImage extends Omit<KeepListHeader, 'objects' | 'time'> {
   /** 32 bytes each, ascending, none twice. */
   readonly digests: Uint8Array;
 }
 
 /**
- * Writes a keep list into an empty file. The header comes last: what is cut off is no keep list. Lets other work
- * through between the pieces.
+ * Writes a keep list into an empty file. The header is written last: a truncated file is not a keep list. Yields to
+ * other work between the pieces.
  * @throws a `systemError`
  */
 export async function writeKeepList(fd: number, { digests, ...rest }: KeptImage): Promise<void> {
@@ -43,7 +43,7 @@ export async function writeKeepList(fd: number, { digests, ...rest }: KeptImage)
   const body = createBlake3();
   body.update(path);
   writeAll(fd, path, KEEP_HEADER_SIZE);
-  // a copy of each piece: the digests may lie in shared memory, which native functions do not take
+  // a copy of each piece: the digests may be in shared memory, which native functions do not accept
   const piece = Buffer.allocUnsafe(Math.min(PIECE, digests.length));
   for (let at = 0; at < digests.length; at += piece.length) {
     const bytes = piece.subarray(0, Math.min(piece.length, digests.length - at));
@@ -56,7 +56,7 @@ export async function writeKeepList(fd: number, { digests, ...rest }: KeptImage)
   writeAll(fd, header, 0);
 }
 
-/** Seconds since 1970; 0 where the clock of the machine is before that, as where nothing has set it yet. */
+/** Seconds since 1970; 0 if the clock of the machine is before that, because it was not set yet. */
 const now = (): number => Math.max(0, Math.floor(Date.now() / 1000));
 
 function checksum(header: Uint8Array, body: Uint8Array): Uint8Array {
@@ -66,7 +66,7 @@ function checksum(header: Uint8Array, body: Uint8Array): Uint8Array {
   return hasher.digest();
 }
 
-/** What the open keep list says of itself, without a look at its digests; or what is wrong with it. */
+/** The header of an open keep list, without reading its digests; or its problem. */
 export function readKeepHeader(fd: number): KeepListHeader | string {
   const { size } = fstatSync(fd);
   const beginning = Buffer.alloc(BEGINNING);
@@ -74,11 +74,11 @@ export function readKeepHeader(fd: number): KeepListHeader | string {
   return decodeKeepHeader(beginning.subarray(0, length), size);
 }
 
-/** A keep list that was read once and found right; its digests are read again where they are needed, so it needs no memory. */
+/** A keep list that was verified once; its digests are read again when needed, so it needs no memory. */
 export class KeepListFile {
   readonly header: KeepListHeader;
   readonly #fd: number;
-  /** For each first byte of a digest the index of the first one, and their number at the end. */
+  /** For each first byte of a digest the index of its first one, and the total at the end. */
   readonly #first: Float64Array;
 
   private constructor(fd: number, header: KeepListHeader, first: Float64Array) {
@@ -90,7 +90,7 @@ export class KeepListFile {
   /**
    * Opens and checks the keep list `name` in `directory`.
    * @param hash of the repository
-   * @throws CfsError (store) that says what is wrong with it
+   * @throws CfsError (store) that describes the problem
    */
   static open(directory: StoreDirectory, name: string, hash: HashAlgorithm): KeepListFile {
     const path = `${directory.path}/${name}`;
@@ -124,7 +124,7 @@ export class KeepListFile {
     return new KeepListFile(fd, header, first);
   }
 
-  /** Fills `first`, and gives the BLAKE3 of all that follows the header. */
+  /** Fills `first`, and returns the BLAKE3 of everything after the header. */
   static #readBody(
     fd: number,
     header: KeepListHeader,

@@ -1,4 +1,4 @@
-/** Giving a root its name, where there may be one already that a mount holds its lock on. */
+/** Renaming a root into place, while a mount may hold its lock on the existing one. */
 import { EEXIST, EINVAL, ENOSYS, EPERM, type Errno, errnoOf } from '../../base/errno.ts';
 import { pathBytes } from '../../base/path-text.ts';
 import { renameExchangeAt, renameNoReplaceAt } from '../../system/file-calls.ts';
@@ -8,9 +8,9 @@ import type { StoreDirectory } from '../store-directory.ts';
 const cannot = (errno: Errno): boolean => errno === EINVAL || errno === ENOSYS;
 
 /**
- * Renames `written`, in tmp/, to `image` in roots/. What was there goes to leases/, where a mount may go on to hold its lock on it: in one step, and
- * without a right to the old file, which may be another user's.
- * @param newLease gives a new name in leases/
+ * Renames `written`, in tmp/, to `image` in roots/. The existing root goes to leases/, where a mount may keep its lock
+ * on it: in one step, and without permission on the old file, which may be another user's.
+ * @param newLease returns a new name in leases/
  * @throws a system error
  */
 export function replaceRoot(
@@ -28,7 +28,7 @@ export function replaceRoot(
     return;
   }
   const lease = newLease();
-  // nobody has locked the new one: killed here, it is a lease of nobody's
+  // the new one is not locked: killed here, it is a lease without a mount
   temporary.rename(written, leases, lease);
   const exchanged = renameExchangeAt(leases.fd, pathBytes(lease), roots.fd, pathBytes(image));
   if (exchanged === 0) return;
@@ -37,7 +37,8 @@ export function replaceRoot(
   try {
     roots.link(image, leases, old);
   } catch (error) {
-    // fs.protected_hardlinks: the file is another user's. Killed here, the image is registered the next time that it is packed
+    // fs.protected_hardlinks: the file is another user's. Killed here, the image is registered the next time that it is
+    // packed
     if (errnoOf(error) !== EPERM) throw error;
     roots.rename(image, leases, old);
   }
