@@ -45,7 +45,7 @@ describe('with few descriptors', () => {
   test('a deep tree is walked with fewer than were planned, since others of the process have some, too', async () => {
     let deep = scratch.directory('deep');
     const walk = `
-      import { openDirectorySource } from ${JSON.stringify(pathToFileURL('dist/src/pack/directory.js').href)};
+      import { openDirectorySource } from ${JSON.stringify(pathToFileURL('dist/src/pack/sources/directory.js').href)};
       const options = { warn: console.log, useEpoch: false, skipXattrs: false, skipDevices: false, oneFileSystem: false };
       const source = openDirectorySource(${JSON.stringify(deep)}, options);
       let entries = 0;
