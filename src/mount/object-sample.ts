@@ -78,7 +78,7 @@ export function requireObjects(image: string, tables: ManifestTables, repositori
   if (missing === 0) return;
   throw new CfsError(
     'store',
-    `Cannot mount ${image}: ${missing} of its ${count} objects are in none of the repositories, and all of them are required`,
+    `Cannot mount ${image}: ${missing} of its ${count} objects are missing from all repositories, and all of them are required`,
     { hint: '`missing` lists them.' },
   );
 }
