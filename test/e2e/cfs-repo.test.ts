@@ -151,7 +151,12 @@ describe('cfs-repo', () => {
     const { status, stdout } = await repo('stat', '--json', scratch.at('nowhere'));
     expect(status).toBe(5);
     expect(JSON.parse(stdout)).toEqual({
-      error: { kind: 'store', status: 5, message: expect.stringContaining('there is no such directory') },
+      error: {
+        kind: 'store',
+        status: 5,
+        message: expect.stringContaining('there is no such directory'),
+        hint: expect.stringContaining("'cfs-repo init DIR' makes a new, empty one"),
+      },
     });
   });
 
