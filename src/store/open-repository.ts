@@ -71,7 +71,8 @@ function readMeta(path: string): { readonly meta: Meta; readonly place: Place } 
       throw storeError(`Cannot use ${path} as a repository: it has no meta.json`, undefined, ADVICE);
     }
     if (errno === ENOENT) {
-      if (isUrl(path)) throw storeError(`Cannot open repository ${path}: URLs are not known`, undefined, DIRECTORIES);
+      if (isUrl(path))
+        throw storeError(`Cannot open repository ${path}: URLs are not supported`, undefined, DIRECTORIES);
       throw storeError(`Cannot open repository ${path}: there is no such directory`, undefined, ADVICE);
     }
     throw storeError(`Cannot open repository ${path}: meta.json: ${reasonOf(error)}`, error);
@@ -105,7 +106,7 @@ function readMeta(path: string): { readonly meta: Meta; readonly place: Place } 
 export function initRepository(dir: string, hash: HashAlgorithm, mode?: number): LocalRepository {
   const path = resolve(dir);
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(dir)) {
-    throw storeError(`Cannot make a repository in ${dir}: URLs are not known`, undefined, DIRECTORIES);
+    throw storeError(`Cannot make a repository in ${dir}: URLs are not supported`, undefined, DIRECTORIES);
   }
   try {
     makeDirectory(path);
