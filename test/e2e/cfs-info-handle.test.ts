@@ -223,7 +223,7 @@ describe('cfs-info', () => {
     test('what is no handle', async () => {
       for (const text of ['', '0x81', 'f8aa', '0x81:f8a', `0x81:${'00'.repeat(129)}`]) {
         const outcome = await info(['open-handle', mounted.path, text]);
-        expect(messageOf(outcome, EXIT.usage, 'cfs-info')).toContain(`"${text}" is no handle`);
+        expect(messageOf(outcome, EXIT.usage, 'cfs-info')).toContain(`"${text}" is not a handle`);
       }
     });
 
