@@ -64,7 +64,7 @@ test('a daemon that is killed at any moment before it answers is told, and leave
     expect([EXIT.ok, EXIT.mount], stderr()).toContain(status);
     if (status === EXIT.mount) {
       expect(stderr()).toMatch(
-        /^cfs-mount: the daemon ended before the mount was there \(SIGKILL\)\. Somebody has killed it.*\n$/,
+        /^cfs-mount: the daemon ended before the mount was there \(SIGKILL\)\. It was killed.*\n$/,
       );
     } else {
       // it had answered: another server goes on
