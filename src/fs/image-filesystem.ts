@@ -97,6 +97,12 @@ function hasXattrNamed(tables: ManifestTables, part: string): boolean {
 
 const startsWith = (name: Uint8Array, prefix: Buffer): boolean => prefix.equals(name.subarray(0, prefix.length));
 
+/** The features of the file system of an image, without one. @param openless of its content source */
+export const featuresOf = (tables: ManifestTables, openless: boolean): FilesystemFeatures => ({
+  acls: hasXattrNamed(tables, aclPrefix.toString('latin1')),
+  openless,
+});
+
 export class ImageFilesystem implements Filesystem {
   readonly features: FilesystemFeatures;
   readonly slots: number;
@@ -129,10 +135,7 @@ export class ImageFilesystem implements Filesystem {
     this.#changeTimes = new ChangeTimes(tables);
     this.#holes = new Holes(tables);
     this.slots = inodeCount(tables);
-    this.features = {
-      acls: hasXattrNamed(tables, aclPrefix.toString('latin1')),
-      openless: contents.openless,
-    };
+    this.features = featuresOf(tables, contents.openless);
     this.#hasLabels = hasXattrNamed(tables, selinuxName.toString('latin1'));
     let blocks = 0;
     for (let i = 0; i < objectCount(tables); i++) blocks += Math.ceil(u64(tables.objects.size, i) / BLOCK_SIZE);

@@ -23,10 +23,13 @@ export function contentsOf(
   count?: OutcomeCounter,
 ): ContentSource {
   const blocks = blocksOf(tables, repositories, state, log, count);
-  if (verify === 'read') return blocks;
+  if (isOpenless(verify)) return blocks;
   const options = { blocks, ...(count === undefined ? {} : { count }) };
   return new WholeObjects(repositories, wholeMode(verify, tables.header.hash), state, log, options);
 }
+
+/** Whether the content source is `openless`: every block is verified as it is read. */
+export const isOpenless = (verify: VerifyMode): verify is 'read' => verify === 'read';
 
 /** The source that verifies each block as it is read, and nothing else. */
 export const blocksOf = (

@@ -2,6 +2,7 @@
 import { closeSync } from 'node:fs';
 import type { Log } from '../base/log.ts';
 import { nativeModules } from '../base/native-package.ts';
+import { featuresOf } from '../fs/image-filesystem.ts';
 import { allocateReadingEvents } from '../fs/reading-events.ts';
 import { DEVICE, resendRequests } from '../fuse/device.ts';
 import { OpenFileJournal } from '../fuse/open-file-journal.ts';
@@ -10,6 +11,7 @@ import { keptImageOf } from '../image/objects-needed.ts';
 import { inodeCount } from '../manifest/tables.ts';
 import { letGoOfFiles } from '../system/let-go.ts';
 import { type Connection, connect, detach, disconnect } from './connection.ts';
+import { isOpenless } from './contents.ts';
 import { Counters } from './counters.ts';
 import { allocateMountEnd, type LeaseFile, tellParked, tellWritten } from './mount-end.ts';
 import { type MountLease, MountLeases } from './mount-leases.ts';
@@ -168,7 +170,7 @@ async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
 
 async function serveByKernel(prepared: Prepared, workers: MountWorkers, leases: MountLeases): Promise<MountedImage> {
   const { options, mountpoint, imagePath, served, tables } = prepared;
-  const { features } = servedFilesystem(served, tables, options.log, new Counters(served.counters, 0));
+  const features = featuresOf(tables, isOpenless(served.verify));
   const [image] = served.sources as [MountSource];
   const connection = await connect(options, mountpoint, options.source ?? imagePath, features, image.fd);
   try {
@@ -203,6 +205,10 @@ async function serveConnection(
     leaseFiles: leaseFilesOf(prepared, leases),
     natives: nativeModules(),
   };
+  // requests that are read through a clone fail when that closes: better than waiting forever if none can be resent
+  // the workers have remembered what they say
+  await workers.serve(fd, message, prepared.toLog, survives && resends);
+  // from here on, not before: where no thread serves, the caller closes the connection
   const ended = workers.ended.then((failures) => {
     for (const failure of failures) options.log(`a worker thread failed: ${failure}`, 'error');
     if (failures.length > 0) {
@@ -212,9 +218,6 @@ async function serveConnection(
     closeSync(fd);
     if (survives) closeSync(journal);
   });
-  // requests that are read through a clone fail when that closes: better than waiting forever if none can be resent
-  // the workers have remembered what they say
-  await workers.serve(fd, message, prepared.toLog, survives && resends);
   // after the mount has been announced
   if (keeper !== undefined) setTimeout(() => keeper.look(), 0);
   return {
