@@ -129,7 +129,7 @@ export class WholeObjects implements ContentSource {
   }
 
   prefetch(object: ObjectName): void {
-    if (this.current(object) >= 0 && this.#mode !== 'off') return;
+    if (this.#mode !== 'off' && this.current(object) >= 0) return;
     // a problem is logged when a reader meets it
     const { fd, isVerified } = this.#find(object, []);
     if (isErrno(fd)) return;
