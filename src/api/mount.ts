@@ -1,5 +1,5 @@
 /**
- * Mounting images, and what is mounted. Linux, with FUSE in the kernel.
+ * Mounting images, and listing mounts. Linux, with FUSE in the kernel.
  * @module
  */
 import { realpathSync } from 'node:fs';
@@ -35,8 +35,9 @@ export type VerifyMode = Verify;
  * @example
  * import { mount, type MountOptions } from 'cfs/mount';
  *
- * const options: MountOptions = { repositories: ['/srv/store'], onLog: (line, severity) => console.error(severity,
- * line) }; const { unmount } = await mount('/srv/rootfs.cfs', '/mnt', options);
+ * const onLog: MountOptions['onLog'] = (line, severity) => console.error(severity, line);
+ * const options: MountOptions = { repositories: ['/srv/store'], onLog };
+ * const { unmount } = await mount('/srv/rootfs.cfs', '/mnt', options);
  * await unmount();
  */
 export interface MountOptions {
@@ -127,8 +128,9 @@ export function mount(image: string, mountpoint: string, options: MountOptions =
  * @example
  * import { type BackgroundMount, mountInBackground, unmount } from 'cfs/mount';
  *
- * const { pid }: BackgroundMount = await mountInBackground('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store']
- * }); console.log(pid);
+ * const repositories = ['/srv/store'];
+ * const { pid }: BackgroundMount = await mountInBackground('/srv/rootfs.cfs', '/mnt', { repositories });
+ * console.log(pid);
  * await unmount('/mnt');
  */
 export interface BackgroundMount {

@@ -94,8 +94,8 @@ export interface PackResult {
 }
 
 /**
- * Packs a directory into an image file, which is replaced as a whole when all is done, or not touched. What was stored before
- * an error serves the next run.
+ * Packs a directory into an image file, which is replaced as a whole at the end, or not touched. Objects that were
+ * stored before an error serve the next run.
  * @throws CfsError: `source` where the directory cannot be read, or changes while it is packed; `store`; `system`; `usage` where no
  *   image can be written there; `interrupted`
  * @example
