@@ -3,12 +3,14 @@ import { withoutDebugger } from '../base/debugger-flags.ts';
 import { ANSWERED, DEATHS, LAST_STATUS, LOG_FILE, REHEARSAL, SUPERVISOR } from './handover.ts';
 
 /**
- * V8 without the memory that a server of cached answers never needs; gc() to release the memory for reading the image.
+ * V8 without the memory that a server of cached answers never needs; gc() to release the memory for reading the image;
+ * one thread for compiling: the four of node's default take the processors from the program that lists a mount just
+ * after mounting, which is when V8 compiles.
  */
-const MEMORY_FLAGS: readonly string[] = ['--max-semi-space-size=1', '--expose-gc'];
+const V8_FLAGS: readonly string[] = ['--max-semi-space-size=1', '--expose-gc', '--v8-pool-size=1'];
 
 /** Node's arguments for a server, before its program. */
-export const serverFlags = (): readonly string[] => [...MEMORY_FLAGS, ...withoutDebugger()];
+export const serverFlags = (): readonly string[] => [...V8_FLAGS, ...withoutDebugger()];
 
 /** The supervisor's variables for its servers must not come from a user. */
 const OWN: ReadonlySet<string> = new Set([ANSWERED, DEATHS, LAST_STATUS, LOG_FILE, REHEARSAL, SUPERVISOR]);
