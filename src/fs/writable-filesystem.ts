@@ -1,0 +1,190 @@
+/**
+ * The interface of a file system that can be written, for the kernel driver. Inode-based and free of any protocol, as
+ * `Filesystem`, whose reading half it shares. The portable driver does not know it.
+ *
+ * Methods return their result or an Errno; an exception is a bug, and the driver answers EIO. They are synchronous.
+ * Several threads call them, each on its own instance over shared state; those that change names are called by one
+ * thread at a time. Permissions were checked by the kernel (default_permissions) and are not checked again.
+ */
+import type { Errno } from '../base/errno.ts';
+import type { Caller } from './caller.ts';
+import { type Attributes, emptyAttributes, type Filesystem, type FilesystemStatistics } from './filesystem.ts';
+
+/** Attributes of an inode that may change. */
+export interface WritableAttributes extends Attributes {
+  /** Like mtime. */
+  atimeLow: number;
+  atimeHigh: number;
+  atimeNsec: number;
+  /** The time of creation, as mtime; all 0 if the file system below does not record one. */
+  btimeLow: number;
+  btimeHigh: number;
+  btimeNsec: number;
+  /** Seconds for which the kernel may keep the attributes: FOREVER, or less where it cannot see all changes. */
+  ttl: number;
+}
+
+/** The longest `ttl`: 68 years. */
+export const FOREVER = 0x7fffffff;
+
+/** A WritableAttributes to be filled. */
+export function emptyWritableAttributes(): WritableAttributes {
+  const times = { atimeLow: 0, atimeHigh: 0, atimeNsec: 0, btimeLow: 0, btimeHigh: 0, btimeNsec: 0 };
+  return { ...emptyAttributes(), ...times, ttl: FOREVER };
+}
+
+/** The process behind a request that changes something. */
+export interface Writer extends Caller {
+  readonly gid: number;
+  /** Of the process: bits that are not set in the mode of a new file, unless its directory has a default ACL. */
+  readonly umask: number;
+  /**
+   * An earlier server received this request, and may have carried it out: what it would leave behind counts as done.
+   */
+  readonly again: boolean;
+}
+
+/** A time to set: seconds as two words like mtime, or the present. */
+export type NewTime = { readonly low: number; readonly high: number; readonly nsec: number } | 'now';
+
+/** What SETATTR changes; what is undefined stays. */
+export interface Changes {
+  readonly mode?: number | undefined;
+  readonly uid?: number | undefined;
+  readonly gid?: number | undefined;
+  readonly size?: number | undefined;
+  readonly atime?: NewTime | undefined;
+  readonly mtime?: NewTime | undefined;
+  readonly ctime?: NewTime | undefined;
+  /** Set-id bits and file capabilities are removed, as by a write of a process without CAP_FSETID. */
+  readonly killPrivileges: boolean;
+}
+
+/** What an open of a regular file needs. */
+export interface OpenedContent {
+  /**
+   * A descriptor of a file of the upper layer, for reading and writing, that the kernel may read and write itself;
+   * -1 for content that only `read` returns: it is in the image. The caller closes it with `closeContent`.
+   */
+  readonly fd: number;
+}
+
+/** Flags of rename(2). */
+export const RENAME_NOREPLACE = 1;
+export const RENAME_EXCHANGE = 2;
+
+/** Flags of setxattr(2). */
+export const XATTR_CREATE = 1;
+export const XATTR_REPLACE = 2;
+
+export interface WritableFilesystem
+  extends Pick<Filesystem, 'features' | 'readlink' | 'seek' | 'getxattr' | 'listxattr' | 'ioctl'> {
+  /** As `Filesystem.lookup`. Each success counts as one more reference of the kernel to the inode; see `forget`. */
+  lookup(parent: number, name: Uint8Array, out: WritableAttributes): Errno | 0;
+
+  getattr(ino: number, out: WritableAttributes): Errno | 0;
+
+  /**
+   * As `Filesystem.readdir`. A cookie stays valid while entries are added and removed: an entry that exists all the
+   * time is returned once. Each entry but "." and ".." that `sink` takes counts as looked up if `plus`.
+   */
+  readdir(
+    ino: number,
+    from: number,
+    plus: boolean,
+    out: WritableAttributes,
+    sink: (name: Uint8Array, next: number) => boolean,
+  ): Errno | 0;
+
+  /** The directory is no longer open: what `readdir` kept for it may go. Only a hint. */
+  releaseDirectory(ino: number): void;
+
+  /**
+   * Makes a file of the type in `mode`: regular, FIFO, socket or device. Its umask and the parent's default ACL are
+   * applied here; in a set-group-ID directory it takes the group. `out` has its attributes; counts as a lookup.
+   * EPERM for a character device 0:0, which would be a whiteout.
+   */
+  mknod(
+    parent: number,
+    name: Uint8Array,
+    mode: number,
+    rdev: number,
+    writer: Writer,
+    out: WritableAttributes,
+  ): Errno | 0;
+
+  mkdir(parent: number, name: Uint8Array, mode: number, writer: Writer, out: WritableAttributes): Errno | 0;
+
+  symlink(parent: number, name: Uint8Array, target: Uint8Array, writer: Writer, out: WritableAttributes): Errno | 0;
+
+  /** A regular file without a name, as O_TMPFILE makes it; `link` may give it one. */
+  tmpfile(parent: number, mode: number, writer: Writer, out: WritableAttributes): Errno | 0;
+
+  link(ino: number, parent: number, name: Uint8Array, writer: Writer, out: WritableAttributes): Errno | 0;
+
+  /** An inode whose last name goes stays, with nlink 0, until the kernel forgets it. */
+  unlink(parent: number, name: Uint8Array, writer: Writer): Errno | 0;
+
+  rmdir(parent: number, name: Uint8Array, writer: Writer): Errno | 0;
+
+  /** @param flags 0, RENAME_NOREPLACE or RENAME_EXCHANGE; EINVAL for others */
+  rename(
+    parent: number,
+    name: Uint8Array,
+    newParent: number,
+    newName: Uint8Array,
+    flags: number,
+    writer: Writer,
+  ): Errno | 0;
+
+  setattr(ino: number, changes: Changes, writer: Writer, out: WritableAttributes): Errno | 0;
+
+  /** @param killSgid the set-group-ID bit is removed: an ACL was set by a process that may not keep it */
+  setxattr(
+    ino: number,
+    name: Uint8Array,
+    value: Uint8Array,
+    flags: number,
+    killSgid: boolean,
+    writer: Writer,
+  ): Errno | 0;
+
+  removexattr(ino: number, name: Uint8Array, writer: Writer): Errno | 0;
+
+  /**
+   * The content of a regular file, copied up first where `flags` of open(2) ask for writing; with O_TRUNC of size 0.
+   * Opens and releases are counted by the driver.
+   */
+  open(ino: number, flags: number, writer: Writer): OpenedContent | Errno;
+
+  closeContent(content: OpenedContent): void;
+
+  /** Reads at `offset` into `into`; returns the bytes read, fewer only at the end of the file. */
+  read(ino: number, offset: number, into: Uint8Array): number | Errno;
+
+  /** Writes all of `bytes` or fails. @param killPrivileges as in `Changes` */
+  write(ino: number, offset: number, bytes: Uint8Array, killPrivileges: boolean): number | Errno;
+
+  /** fallocate(2): all its modes that the file system of the upper layer has. */
+  fallocate(ino: number, mode: number, offset: number, length: number): Errno | 0;
+
+  /** copy_file_range(2); returns the bytes copied. */
+  copyRange(from: number, fromOffset: number, to: number, toOffset: number, length: number): number | Errno;
+
+  /** fsync(2) of a file or directory; fdatasync(2) with `dataOnly`. */
+  sync(ino: number, dataOnly: boolean): Errno | 0;
+
+  /** syncfs(2) */
+  syncAll(): Errno | 0;
+
+  /** The kernel gives up `count` references. An inode without names and references is deleted. */
+  forget(ino: number, count: number): void;
+
+  statfs(): WritableStatistics;
+}
+
+export interface WritableStatistics extends FilesystemStatistics {
+  readonly blocksFree: number;
+  readonly blocksAvailable: number;
+  readonly filesFree: number;
+}
