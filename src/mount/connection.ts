@@ -13,7 +13,7 @@ import { mountAt } from '../system/mount-table.ts';
 import { memfdCreate } from '../system/syscall.ts';
 import type { MountOptions } from './options.ts';
 
-/** The kernel's side of a mount, INIT answered. */
+/** The kernel's side of a mount, after INIT. */
 export interface Connection {
   readonly fd: number;
   readonly helper: boolean;
@@ -22,16 +22,16 @@ export interface Connection {
   readonly device: string | undefined;
   readonly passthrough: boolean;
   readonly resends: boolean;
-  /** The file of OpenFileJournal; -1 where nobody would read it. */
+  /** The file of OpenFileJournal; -1 if no later server would read it. */
   readonly journal: number;
-  /** How many processes served the mount before this one. */
+  /** The number of processes that served the mount before this one. */
   readonly epoch: number;
 }
 
 /**
  * Mounts, and answers INIT: the connection of a new mount.
  * @param mountpoint absolute, without symbolic links
- * @param source what mountinfo is to show
+ * @param source the source that mountinfo is to show
  * @param image the open image file
  * @throws CfsError (mount), with nothing mounted
  */
@@ -54,12 +54,12 @@ export async function connect(
   }
 }
 
-/** Takes a mount away that does not answer, and closes its connection. */
+/** Unmounts a mount that does not answer, and closes its connection. */
 export function disconnect(
   connection: Pick<Connection, 'fd' | 'mountpoint' | 'device' | 'helper' | 'journal'>,
   log: Log,
 ): void {
-  // where not even the table of mounts could be read: nothing has come on top since
+  // the table of mounts could not be read: nothing has been mounted on top since
   if (connection.device === undefined) unmountNew(connection.mountpoint, connection.helper);
   else detach(connection, log);
   closeSync(connection.fd);
@@ -93,7 +93,7 @@ function answerInit(
   const buffer = Buffer.alloc(REQUEST_BUFFER_SIZE);
   const queue = new RequestQueue(fd);
   const request = decodeInit(buffer.subarray(0, queue.next(buffer)));
-  // with blocks checked as they are read every page comes from here: none may come from the object itself
+  // if blocks are verified as they are read, every page comes from here: the kernel must not read the object itself
   const isWanted = process.geteuid?.() === 0 && !features.openless;
   const { flags, ...negotiated } = negotiate(request, { ...features, passthrough: isWanted });
   const reply = encodeInitReply(buffer, request, { flags, ...negotiated });

@@ -1,4 +1,4 @@
-/** Composition: the content source of a mount, as `verify=` asks. */
+/** Composition: the content source of a mount, as requested by `verify=`. */
 import { DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
 import type { Log } from '../base/log.ts';
 import { blockHashIndex } from '../manifest/lookup.ts';
@@ -40,7 +40,10 @@ export const blocksOf = (
   count?: OutcomeCounter,
 ): BlockObjects => new BlockObjects(repositories, blockHashesOf(tables), state, log, count);
 
-/** How an image's objects are verified as a whole: fs-verity knows nothing of those named by BLAKE3, so nobody asks it. */
+/**
+ * How an image's objects are verified as a whole: objects named by BLAKE3 are unknown to fs-verity, so their seals are
+ * not checked.
+ */
 export function wholeMode(verify: WholeMode, hash: HashAlgorithm): WholeMode {
   return verify === 'auto' && hash !== 'fsverity-sha256' ? 'open' : verify;
 }

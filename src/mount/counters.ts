@@ -1,7 +1,7 @@
 /**
- * What a mount has done since its server started: numbers that each thread counts for itself in shared memory, so that
- * counting costs an addition, and that are added up when somebody asks. Each number has one writer, and no two numbers
- * belong together, so plain stores do: who adds them up may miss what was counted just now, and no more.
+ * Counts what a mount has done since its server started. Each thread counts for itself in shared memory, so counting
+ * costs an addition; the numbers are added up on request. Each number has one writer, and no two numbers belong
+ * together. So plain stores suffice: a sum may lack the latest counts, but is never wrong otherwise.
  */
 import {
   EINVAL,
@@ -28,15 +28,15 @@ const ERRNOS = 256;
 const MISCELLANEOUS = 8;
 const BYTES_READ = 0;
 const SLOW = 1;
-/** Requests and errors whose numbers have no place of their own: of a kernel that is newer, or wrong. */
+/** Requests and errors without a number of their own: the kernel is newer, or wrong. */
 const OTHER_REQUESTS = 2;
 const OTHER_ERRORS = 3;
 /** In place of a name. */
 export const OTHER = 'other';
 
 /**
- * Answers that a healthy mount gives, too: that a name does not exist, is of another kind, cannot be changed, or that
- * an operation is not implemented, so that the kernel does without it. None of these counts as an error.
+ * Errors that a healthy mount returns, too: a name does not exist, is of another kind, or cannot be changed, or an
+ * operation is not implemented, so that the kernel does without it. None of these counts as an error.
  */
 const ANSWERS: ReadonlySet<Errno> = new Set([
   ENOSYS,
@@ -107,9 +107,9 @@ export class Counters {
 export interface CounterTotals {
   /** By opcode; only those that occurred. */
   readonly requests: ReadonlyMap<number, number>;
-  /** Those with an opcode that is not counted by itself. */
+  /** Requests whose opcodes are not counted individually. */
   readonly otherRequests: number;
-  /** By name: "EIO", or OTHER. Only what says that something is wrong. */
+  /** By name: "EIO", or OTHER. Only errors that indicate a problem. */
   readonly errors: Readonly<Record<string, number>>;
   readonly bytesRead: number;
   readonly slow: number;

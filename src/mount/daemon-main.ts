@@ -1,4 +1,6 @@
-/** The daemon's program: its settings come on standard input, as JSON; or it takes a mount over from one that died. */
+/**
+ * The daemon's program: it reads its settings from standard input, as JSON; or it takes over a mount whose server died.
+ */
 import '../base/no-debugger.ts';
 import '../system/exact-paths.ts';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
@@ -17,7 +19,7 @@ import { leftMount, resumeSession, runSession } from './session.ts';
 const STDIN = 0;
 const STDERR = 2;
 
-/** Mounts as the settings say, and tells the starter. */
+/** Mounts according to the settings, and reports to the starter. */
 async function runDaemon(settings: DaemonSettings): Promise<void> {
   const { logFile, ...options } = settings;
   const log = makeLog(logFile ?? 'syslog');
@@ -48,10 +50,10 @@ async function runDaemon(settings: DaemonSettings): Promise<void> {
   }
 }
 
-/** Goes on where an earlier server died. */
+/** Continues in place of a server that died. */
 async function takeOver(inRow: number): Promise<void> {
   const left = leftMount<DaemonSettings>(PARKED_ENDS, { status: process.env[LAST_STATUS] ?? '', inRow });
-  // the server before was killed after the mount had ended
+  // the earlier server was killed after the mount had ended
   if (left === undefined) return;
   const { settings, connection } = left.mount;
   const { mountpoint, device } = connection;
@@ -102,11 +104,12 @@ function tell(ready: Ready): boolean {
 }
 
 /**
- * Closes what the starter's starter left open: pipes of a build system, say, whose readers would wait for the
- * end of this daemon. node opens everything close-on-exec, so what is not came from outside.
+ * Closes the descriptors that the starter inherited and left open: pipes of a build system, for example, whose readers
+ * would wait for the end of this daemon. node opens everything close-on-exec, so any other descriptor came from
+ * outside.
  */
 function closeInherited(kept: readonly number[]): void {
-  // without /proc nothing is mounted, and whoever started this says so
+  // without /proc nothing is mounted, and the starter reports this
   if (!existsSync('/proc/self/fd')) return;
   for (const name of readdirSync('/proc/self/fd')) {
     const fd = Number(name);
@@ -131,8 +134,8 @@ if (rehearsal !== undefined) {
 } else if (deaths > 0) {
   await takeOver(deaths);
 } else {
-  // nothing: whoever started this has nothing to mount after all
+  // empty if the starter has nothing to mount after all
   const settings = readFileSync(STDIN, 'utf8');
-  const isWhole = settings.endsWith('}'); // else whoever wrote it was killed
+  const isWhole = settings.endsWith('}'); // otherwise the starter was killed while it wrote
   if (isWhole) await runDaemon(JSON.parse(settings) as DaemonSettings);
 }

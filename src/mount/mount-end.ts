@@ -1,12 +1,13 @@
 /**
- * The end of a mount, as the thread that sees it first takes part in it: it lets go of all files at once, for whoever
- * unmounts may want the file system of the store, or of the image, next. The main thread may be busy at that time.
+ * The end of a mount, as handled by the thread that sees it first. That thread closes all files at once: after
+ * unmounting, the file system of the store or of the image is often unmounted next. The main thread may be busy at that
+ * time.
  *
- * Each word has one writer, the main thread, and is told in one step, after what it tells of is done: a thread that sees
- * it sees a mount that is parked, or lists that are written. A thread that comes before that does nothing, and the main
- * thread, which learns of the end after it has told, does it itself: taking away what is parked (Supervisor.dismiss) and
- * deleting lists are done as well twice as once. The threads exchange the word with the socket for 0, so one of them
- * alone uses the number, while the socket is open: it stays so as long as the process.
+ * Each word has one writer, the main thread. It is stored in one step, after the event that it announces: a thread that
+ * sees it sees a mount that is parked, or lists that are written. A thread that comes earlier does nothing. The main
+ * thread learns of the end after it has stored the word, and then does the work itself: removing the parked mount
+ * (Supervisor.dismiss) and deleting lists may be done twice. The threads exchange the word with the socket for 0, so
+ * only one of them uses the number. The socket stays open as long as the process lives.
  */
 import { DEVICE } from '../fuse/device.ts';
 import { StoreDirectory } from '../store/store-directory.ts';
@@ -24,7 +25,7 @@ export const tellParked = (memory: SharedArrayBuffer, end: number): void => {
   Atomics.store(new Int32Array(memory), ENDS, end);
 };
 
-/** The lists are written: from now on nothing is written that a thread must not close. */
+/** The lists are written: from now on nothing is written to a file that a thread may close. */
 export const tellWritten = (memory: SharedArrayBuffer): void => {
   Atomics.store(new Int32Array(memory), WRITTEN, 1);
 };

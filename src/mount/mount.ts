@@ -45,7 +45,7 @@ export async function mountImage(given: MountOptions): Promise<MountedImage> {
   const remembered = remembering(given);
   const { options } = remembered;
   const mountpoint = checkMountpoint(options);
-  // a thread takes about as long to start as an image to read: both at the same time
+  // a thread takes about as long to start as an image takes to read: both at the same time
   const workers = options.driver === 'kernel' ? new MountWorkers(options.threads) : undefined;
   try {
     return await serve(prepare(remembered, mountpoint), workers);
@@ -56,9 +56,9 @@ export async function mountImage(given: MountOptions): Promise<MountedImage> {
 }
 
 /**
- * Goes on serving a mount whose server died. Resolves once it answers again.
- * @param parked what that one left. Its descriptors belong to this from now on: they are closed where it fails, and at
- *   the mount's end
+ * Continues to serve a mount whose server died. Resolves once it answers again.
+ * @param parked the files that the server left. This function takes over its descriptors: they are closed on failure,
+ *   and at the mount's end
  * @param given the options that the mount was made with
  * @throws CfsError: image
  */
@@ -73,7 +73,8 @@ export async function resumeMount(parked: ParkedFilesOfMount, given: MountOption
     const connection = { ...parked.connection, epoch };
     const mounted = await serveConnection(prepared, workers, connection, parked.leases ?? []);
     if (connection.resends) resendRequests(connection.fd);
-    // they are held all the time by their open files; looking at them may take long, where a repository does not answer
+    // the leases are held by their open files all the time; examining them may take long, if a repository does not
+    // answer
     const leases = MountLeases.resume(repositoriesOf(served, tables), parked.leases, image.id, log);
     return withLeases(closing(mounted, prepared), leases, prepared);
   } catch (error) {
@@ -114,7 +115,7 @@ function tellMissing(sample: ObjectSample, log: Log): void {
   if (warning !== undefined) log(warning);
 }
 
-/** How long a mount that is there waits for a repository that is slow to say what it has. */
+/** How long a new mount waits for a slow repository to report its objects. */
 const SAMPLE_MS = 1_000;
 
 async function inTime(sample: Promise<ObjectSample>): Promise<ObjectSample | undefined> {
@@ -153,7 +154,7 @@ function withLeases(
 async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
   const { options, mountpoint, tables, served, imagePath } = prepared;
   const fs = servedFilesystem(served, tables, options.log, new Counters(served.counters, 0));
-  // loaded only here: it brings libfuse with it
+  // loaded only here: it loads libfuse, too
   const { mountFuseNative } = await import('../fuse/portable/fuse-native.ts');
   const source = options.source ?? imagePath;
   const mount = await mountFuseNative(fs, { ...options, mountpoint, source });
@@ -205,10 +206,10 @@ async function serveConnection(
     leaseFiles: leaseFilesOf(prepared, leases),
     natives: nativeModules(),
   };
-  // requests that are read through a clone fail when that closes: better than waiting forever if none can be resent
-  // the workers have remembered what they say
+  // a clone that closes makes the requests read through it fail. That is better than waiting forever if none can be
+  // resent. The log without memory: the workers have remembered their lines
   await workers.serve(fd, message, prepared.toLog, survives && resends);
-  // from here on, not before: where no thread serves, the caller closes the connection
+  // only from here on: if no thread serves, the caller closes the connection
   const ended = workers.ended.then((failures) => {
     for (const failure of failures) options.log(`a worker thread failed: ${failure}`, 'error');
     if (failures.length > 0) {

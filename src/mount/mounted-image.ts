@@ -12,33 +12,36 @@ export interface MountedImage {
   readonly mountpoint: string;
   readonly driver: Driver;
   readonly verify: VerifyMode;
-  /** Repositories whose objects are verified block by block although `verify` says `auto` or `open`: their paths. */
+  /** Paths of repositories whose objects are verified block by block although `verify` says `auto` or `open`. */
   readonly readByBlocks: readonly string[];
   /** The kernel reads objects by itself, in their own page cache. */
   readonly passthrough: boolean;
   readonly inodes: number;
   readonly objects: number;
-  /** Whether its objects are there; undefined where that was not known in time, and in a server that took over. */
+  /** Whether its objects are there; undefined if that was not known in time, and in a server that took over. */
   readonly sample?: ObjectSample | undefined;
-  /** Images that repositories have registered at its path in its place; undefined in a server that took over. */
+  /** Other images that repositories have registered at its path; undefined in a server that took over. */
   readonly otherImages?: readonly OtherImage[];
-  /** Seen when the mount was made; undefined where none was asked for, and in a server that took over. */
+  /**
+   * The signature that was verified when the mount was made; undefined if none was required, and in a server that took
+   * over.
+   */
   readonly signature: ImageSignature | undefined;
-  /** What another process needs to go on serving; undefined where none could. */
+  /** The files that another process needs to continue serving; undefined if none could. */
   readonly parked: ParkedFilesOfMount | undefined;
-  /** To be called with the second end of the socket where the mount was parked. */
+  /** To be called with the second end of the socket in which the mount was parked. */
   readonly tellParked?: (end: number) => void;
   /** Called when the leases' lists are written. */
   readonly tellWritten?: () => void;
-  /** Takes the mount away; who still uses it keeps it until they are done. */
+  /** Unmounts; processes that use the mount keep it until they are done. */
   unmount(): Promise<void>;
-  /** Resolves when the mount has ended, as `ended`, as soon as anything tells. Nothing of its files is open any more. */
+  /** Resolves at the first sign that the mount has ended, before `ended`. Nothing of its files is open any more. */
   readonly ending: Promise<void>;
   /** Resolves when the mount has ended, by `unmount` or by umount(8), and nothing is left of it. */
   readonly ended: Promise<void>;
 }
 
-/** What was mounted, as `cfs-mount --json` prints it. */
+/** The description of a mount, as `cfs-mount --json` prints it. */
 export type MountSummary = Omit<
   MountedImage,
   'unmount' | 'tellParked' | 'tellWritten' | 'ending' | 'ended' | 'parked'

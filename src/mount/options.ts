@@ -1,13 +1,13 @@
-/** What a mount is made with. */
+/** Options of a mount. */
 import type { Log } from '../base/log.ts';
 import type { VerifyMode } from '../objects/repository.ts';
 import type { TrustedKey } from '../sign/keys.ts';
 
 export type Driver = 'kernel' | 'fuse-native';
 
-/** What a process does that serves one mount and nothing else. */
+/** The part of a process that serves one mount and does nothing else. */
 export interface OwnProcess {
-  /** Called where a thread failed, before the mount is taken away: another process may go on serving it. */
+  /** Called if a thread failed, before the mount is taken away: another process may continue to serve it. */
   failed(): void;
 }
 
@@ -33,8 +33,8 @@ export interface MountOptions {
   readonly exec: boolean;
   readonly noatime: boolean;
   /**
-   * Show inode numbers of 32 bits in place of stable ids; settings of an earlier version have none of this, nor of the
-   * next.
+   * Show inode numbers of 32 bits in place of stable ids. Settings of an earlier version lack this key and the next
+   * two.
    */
   readonly inode32?: boolean;
   /** Log one line for each request (kernel driver). */
@@ -43,20 +43,20 @@ export interface MountOptions {
   readonly hideOverlayXattrs?: boolean;
   /** Accept a mount point that is not empty, or already has something mounted on it. */
   readonly nonempty: boolean;
-  /** Refuse an image of which an object is in no repository. */
+  /** Refuse an image if one of its objects is in no repository. */
   readonly requireComplete?: boolean;
-  /** Keep all that another process needs to go on serving where this one dies (kernel driver). */
+  /** Keep all that another process needs to continue serving if this one dies (kernel driver). */
   readonly restart: boolean;
   /**
-   * Set by a process that serves this mount and does nothing else. At the mount's end it lets go of all files and
-   * directories that it has open, so that their file systems can be unmounted at once.
+   * Set by a process that serves this mount and does nothing else. At the mount's end it closes all its files and
+   * directories, so that their file systems can be unmounted at once.
    */
   readonly ownProcess?: OwnProcess;
-  /** What mountinfo shows as source; default: the image's path. */
+  /** The source that mountinfo shows; default: the image's path. */
   readonly source?: string;
-  /** Receives lines about objects that could not be served, and the like. */
+  /** Receives lines about objects that could not be served, and similar events. */
   readonly log: Log;
 }
 
-/** What a mount is made with, and made again with; plain data. All paths are absolute. */
+/** The settings of a mount, with which another server makes it again; plain data. All paths are absolute. */
 export type MountSettings = Omit<MountOptions, 'log' | 'ownProcess'>;

@@ -45,7 +45,7 @@ export const messageOfOther = ({ repository, id }: OtherImage, image: string, ow
 export const warningOfOther = (other: OtherImage, image: string, own: string): string =>
   `${messageOfOther(other, image, own)}. If the new one is right, register it there: that keeps its objects.`;
 
-/** What they can do about it; words in backquotes as in a CfsError. */
+/** The remedy for people; words in backquotes as in a CfsError. */
 export const hintOfOther = ({ repository }: OtherImage, image: string): string =>
   `If the new one is right, ${callText('registerImage', repository, image)} keeps its objects; ` +
   '`digest` refuses an image with another id.';

@@ -1,8 +1,8 @@
 /**
- * Everything of a mount that outlives the process which serves it: what it is, and its open files. It is parked as one JSON
- * message with descriptors (survival/parking.ts), which a server of another version may read: the next one, after an upgrade.
- * So keys are added, and never change their meaning; a reader passes over those that it does not know. VERSION is raised where
- * an older reader would go wrong.
+ * The part of a mount that outlives the process that serves it: its description, and its open files. It is parked as
+ * one JSON message with descriptors (survival/parking.ts). A server of another version may read the message: the next
+ * one, after an upgrade. So keys are added, and never change their meaning, and a reader ignores unknown keys. VERSION
+ * is raised if an older reader would misread the message.
  */
 import { closeSync } from 'node:fs';
 import { CfsError } from '../base/error.ts';
@@ -11,25 +11,25 @@ import type { Connection } from './connection.ts';
 import type { MountLease } from './mount-leases.ts';
 import { closeSource, type MountSource } from './mount-sources.ts';
 
-/** Of the message. Release 0.1.0 writes none, which is 1. */
+/** Of the message. Release 0.1.0 wrote no version, which means 1. */
 const VERSION = 1;
 
 /** Open files by their descriptors. */
 export interface ParkedMount<Settings> {
-  /** What the mount was made with. */
+  /** The settings that the mount was made with. */
   readonly settings: Settings;
   readonly connection: Omit<Connection, 'epoch'>;
   readonly sources: readonly MountSource[];
-  /** The file of ImageKeeper; undefined of a mount that a version without it made. */
+  /** The file of ImageKeeper; undefined if the mount was made by a version without it. */
   readonly imageCopy: number | undefined;
-  /** Undefined of a mount that a version without leases made. */
+  /** Undefined if the mount was made by a version without leases. */
   readonly leases: readonly MountLease[] | undefined;
 }
 
-/** A parked mount without what only its maker knows. */
+/** A parked mount without the part that only its maker knows. */
 export type ParkedFilesOfMount = Omit<ParkedMount<unknown>, 'settings'>;
 
-/** In place of a descriptor its index among those that go with the message; -1 for none. */
+/** Each descriptor is replaced by its index among those sent with the message; -1 for none. */
 interface Message {
   readonly version?: number;
   readonly settings: unknown;
@@ -40,7 +40,7 @@ interface Message {
   readonly resends: boolean;
   readonly connection: number;
   readonly journal: number;
-  /** `name` in base64: it is bytes, which JSON has not. */
+  /** `name` in base64: it is bytes, which JSON cannot express. */
   readonly sources: readonly (Omit<MountSource, 'name' | 'fsUuid'> & {
     readonly name: string;
     readonly fsUuid?: string;
@@ -49,11 +49,11 @@ interface Message {
   readonly leases?: readonly MountLease[];
 }
 
-/** @returns the ends of the socket, as `park` gives them */
+/** @returns the ends of the socket, as `park` returns them */
 export const parkMount = <Settings>(mount: ParkedMount<Settings>): readonly [number, number] =>
   park(encodeParked(mount));
 
-/** Undefined where nothing is parked at `socket`: the mount has ended. @throws CfsError (mount) as `decodeParked` */
+/** Undefined if nothing is parked at `socket`: the mount has ended. @throws CfsError (mount) as `decodeParked` */
 export function lookAtParkedMount<Settings>(socket: number): ParkedMount<Settings> | undefined {
   const parked = lookAtParked(socket);
   return parked === undefined ? undefined : decodeParked(parked);
@@ -121,7 +121,9 @@ export function decodeParked<Settings>({ value, fds }: ParkedFiles): ParkedMount
   };
 }
 
-/** Closes the open files of a mount that this process does not go on with; others that have them keep them. */
+/**
+ * Closes the open files of a mount that this process does not continue to serve. Copies in other processes stay open.
+ */
 export function closeParked({ connection, sources, imageCopy = -1, leases = [] }: ParkedFilesOfMount): void {
   for (const fd of [connection.fd, connection.journal, imageCopy, ...leases.map((lease) => lease.fd)]) {
     if (fd >= 0) closeSync(fd);

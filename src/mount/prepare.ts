@@ -1,4 +1,4 @@
-/** Everything of a mount that is done before anything is mounted, and may fail. */
+/** The steps of a mount that may fail, and come before anything is mounted. */
 import { closeSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { CfsError, reasonOf } from '../base/error.ts';
@@ -42,7 +42,7 @@ export interface Prepared {
   readonly shared: SharedTables;
   readonly served: ServedImage;
   readonly toLog: Log;
-  /** Undefined where no other server would take over. */
+  /** Undefined if no other server would take over. */
   readonly keeper: ImageKeeper | undefined;
 }
 
@@ -84,7 +84,7 @@ export function prepare({ options, problems, toLog }: Remembered, mountpoint: st
 }
 
 /**
- * The same for a mount that is there, from what its server left.
+ * The same for an existing mount, from the files that its server left.
  * @throws CfsError (image)
  */
 export function prepareAgain(
@@ -94,7 +94,7 @@ export function prepareAgain(
 ): Prepared {
   const [source] = sources as [MountSource];
   const keeper = ImageKeeper.resume(source.fd, imageCopy ?? -1, options.log);
-  // the id is that of the mount, whose signature was seen when it was made: it is not looked for again
+  // the id is that of the mount: its signature was verified when it was made, and is not required again
   const { shared, ...image } = loadTables(keeper.source, options.image, source.id);
   setTimeout(collectGarbage, SETTLED_MS).unref();
   const tables = attachTables(shared);
@@ -109,7 +109,7 @@ export function closePrepared({ keeper, served }: Prepared): void {
 }
 
 function openRepositories(options: MountOptions, tables: ManifestTables): readonly LocalRepository[] {
-  // an image whose contents all lie in itself needs no repository, not even a default one that exists
+  // an image without objects needs no repository, not even a default one that exists
   const needed = objectCount(tables) > 0 ? options.repositories : [];
   const repositories = needed.map((dir) => openRepository(dir, tables.header.hash));
   if (repositories.length === 0 && objectCount(tables) > 0) {
@@ -129,10 +129,13 @@ function loadTables(
   return { ...read, shared: shareTables(tables) };
 }
 
-/** When the mount has been made, and nothing of the decoding is on any stack. */
+/** By then the mount has been made, and nothing of the decoding is on any stack. */
 const SETTLED_MS = 250;
 
-/** Gives the memory of decoding back, where node runs with --expose-gc: a daemon makes so little garbage later that V8 would keep it. */
+/**
+ * Frees the memory of decoding, if node runs with --expose-gc: a daemon makes so little garbage later that V8 would
+ * keep it.
+ */
 function collectGarbage(): void {
   (globalThis as { gc?: () => void }).gc?.();
 }
@@ -162,7 +165,7 @@ export function checkMountpoint(options: MountOptions): string {
   }
 }
 
-/** What is said of the mount. */
+/** The description of the mount. */
 export function describe(
   prepared: Prepared,
 ): Omit<MountedImage, 'passthrough' | 'parked' | 'unmount' | 'ending' | 'ended'> {
@@ -188,7 +191,7 @@ export interface Remembered {
   readonly options: MountOptions;
   /** ProblemMemory */
   readonly problems: SharedArrayBuffer;
-  /** The log alone: for what the threads have remembered already. */
+  /** The log alone: for lines that the threads have remembered already. */
   readonly toLog: Log;
 }
 

@@ -1,4 +1,4 @@
-/** Where a process that serves a mount writes its log. */
+/** The log of a process that serves a mount. */
 import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs';
 import { oneLine } from '../base/bytes.ts';
 import type { Log, Severity } from '../base/log.ts';
@@ -14,9 +14,9 @@ const PRIORITIES: Readonly<Record<Severity, number>> = {
 };
 
 /**
- * Writes one line; `where` is a file's path, 'stderr' or 'syslog'. The file is kept open, for a server that may open no more files
- * has something to say; another one is made where it was renamed or deleted, as by logrotate(8). What cannot be written there
- * goes to syslog: a full disk is no reason to stop serving.
+ * Writes one line; `where` is a file's path, 'stderr' or 'syslog'. The file is kept open, because a server that may
+ * open no more files has something to log, too. If it was renamed or deleted, as by logrotate(8), a new one is made. A
+ * line that cannot be written there goes to syslog: a full disk is no reason to stop serving.
  */
 export function makeLog(where: string | 'stderr' | 'syslog'): Log {
   const limiter = new LineLimiter(writerOf(where));

@@ -14,39 +14,40 @@ import { lookAtParkedMount, type ParkedMount, parkMount } from './parked-mount.t
 /** Both ends of the socket in which a mount is parked. */
 export type ParkedEnds = readonly [number, number];
 
-/** How a server died, as far as anybody can tell. */
+/** How a server died, as far as that is known. */
 export interface Death {
-  /** Its exit status as a shell has it; empty where it is not known. */
+  /** Its exit status as a shell has it; empty if unknown. */
   readonly status: string;
-  /** How many died in a row, with it. */
+  /** The number of deaths in a row, including this one. */
   readonly inRow: number;
 }
 
-/** A mount that the server before left. */
+/** A mount that was left by the earlier server. */
 export interface LeftMount<Settings extends MountSettings> {
   readonly ends: ParkedEnds;
   readonly mount: ParkedMount<Settings>;
   readonly death?: Death;
 }
 
-/** What differs between the processes that serve mounts. */
+/** The differences between the processes that serve mounts. */
 export interface SessionHost {
   readonly log: Log;
 
   /**
-   * Has another server started if this one dies. Called when the mount answers and is parked, before it is announced.
+   * Arranges for another server to start if this one dies. Called when the mount answers and is parked, before it is
+   * announced.
    * @param isNew the mount was made by this process, not taken over
    * @returns undefined if no process succeeds this one after all
    */
   succeed(ends: ParkedEnds, mounted: MountedImage, isNew: boolean): Successor | undefined;
 
-  /** Reports that the mount answers. @returns false where nothing waits for it any more: it is unmounted then */
+  /** Reports that the mount answers. @returns false if nothing waits for it any more: it is then unmounted */
   report(mounted: MountedImage): boolean;
 }
 
 /**
- * @returns undefined where nothing is parked: the mount had ended before its server was killed. @throws CfsError
- * (mount)
+ * @returns undefined if nothing is parked: the mount had ended before its server was killed
+ * @throws CfsError (mount)
  */
 export function leftMount<Settings extends MountSettings>(
   ends: ParkedEnds,
@@ -58,7 +59,7 @@ export function leftMount<Settings extends MountSettings>(
 
 /**
  * Serves a new mount until it is unmounted or a signal comes.
- * @throws CfsError: image, store or mount, where it cannot be made
+ * @throws CfsError: image, store or mount, if it cannot be made
  */
 export async function runSession(settings: MountSettings, host: SessionHost): Promise<void> {
   const { log } = host;
@@ -73,8 +74,8 @@ export async function runSession(settings: MountSettings, host: SessionHost): Pr
 }
 
 /**
- * Goes on serving a mount whose server died, until it is unmounted or a signal comes.
- * @throws CfsError: image, where it cannot be served on
+ * Continues to serve a mount whose server died, until it is unmounted or a signal comes.
+ * @throws CfsError: image, if it cannot be served any longer
  */
 export async function resumeSession<Settings extends MountSettings>(
   { ends, mount, death }: LeftMount<Settings>,
@@ -90,22 +91,22 @@ export async function resumeSession<Settings extends MountSettings>(
   await keeper.serve(mounted, successor);
 }
 
-/** This process, where a thread of the mount failed. */
+/** The reaction of this process if a thread of the mount fails. */
 class ServingProcess implements OwnProcess {
-  /** Another server starts where this one dies. */
+  /** Another server starts if this one dies. */
   isFollowed: boolean;
 
   constructor(isFollowed = false) {
     this.isFollowed = isFollowed;
   }
 
-  /** Another process may do better; without one, the mount is taken away. */
+  /** Another process may succeed; without one, the mount is taken away. */
   failed(): void {
     if (this.isFollowed) process.kill(process.pid, 'SIGKILL');
   }
 }
 
-/** A mount whose server nobody follows is better than none. */
+/** A mount without a successor of its server is better than no mount. */
 function succeed(ends: ParkedEnds, mounted: MountedImage, isNew: boolean, host: SessionHost): Successor | undefined {
   try {
     return host.succeed(ends, mounted, isNew);

@@ -1,2 +1,2 @@
-/** Threads that serve one mount, at most: shared memory has room for as many. */
+/** The maximum number of threads that serve one mount: shared memory has room for as many. */
 export const MOST_THREADS = 64;

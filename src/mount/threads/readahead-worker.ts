@@ -1,4 +1,7 @@
-/** A worker thread that fetches files before they are asked for. Started by workers.ts where readers read in order. */
+/**
+ * A worker thread that fetches files before they are requested. Started by workers.ts once a few files have been
+ * opened.
+ */
 import '../../system/exact-paths.ts';
 import { parentPort } from 'node:worker_threads';
 import { useNativeModules } from '../../base/native-package.ts';

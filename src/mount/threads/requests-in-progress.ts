@@ -5,17 +5,17 @@
  *
  * Why no request is answered twice, or never. Each entry belongs to one thread. Its state is one word: the number of
  * the request among those of the thread, and one of three kinds. Only the thread makes new numbers, in `begin`. The
- * main thread changes the kind alone, from WORKING to ANSWERED, and only by a compare-and-exchange of the whole word
- * that it saw: where the thread went on to another request, the number differs and nothing changes. `end` exchanges the
- * word, so exactly one of both gets the answer: the thread, where it finds WORKING, or the main thread, where it put
+ * main thread only changes the kind, from WORKING to ANSWERED, and only by a compare-and-exchange of the whole word
+ * that it saw: if the thread has begun another request, the number differs and nothing changes. `end` exchanges the
+ * word, so exactly one of both has the answer: the thread, if it finds WORKING, or the main thread, if it stored
  * ANSWERED.
  *
- * The other words of an entry are written while it is IDLE. A reader takes the state before and after it reads them,
- * and drops what it read where the state differs. All accesses are atomic, hence in one total order. An INTERRUPT is
- * noted as the state word of the request that it is for, so it cannot mark a later one. It is written by
- * compare-and-exchange with the word seen before the state was checked, and checked again where that fails: of two at
- * the same time, the one for the request that is over gives up, and that for the next one stays. Numbers have 30 bits:
- * one comes again after 10^9 requests of a thread, and what compares them holds a number for milliseconds.
+ * The other words of an entry are written while it is IDLE. A reader loads the state before and after it reads them,
+ * and discards them if the state differs. All accesses are atomic, hence in one total order. An INTERRUPT is recorded
+ * as the state word of the request that it is for, so it cannot mark a later one. It is written by compare-and-exchange
+ * with the word seen before the state was checked, and checked again if that fails: of two at the same time, the one
+ * for the finished request gives up, and the one for the next request stays. Numbers have 30 bits: a number recurs
+ * after 10^9 requests of a thread, and a number is held for comparison only for milliseconds.
  * test/unit/mount/threads/requests-in-progress.test.ts explores the interleavings.
  */
 import { monotonicMs } from '../../base/clock.ts';

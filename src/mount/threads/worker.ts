@@ -60,7 +60,7 @@ export interface ServeMessage extends MountMessage {
 }
 
 /**
- * `ended`: the mount has; `working`: something may take long, and the main thread is to watch; `openings`: so many
+ * `ended`: the mount has ended; `working`: something may take long, and the main thread is to watch; `openings`: enough
  * files were opened for the first time that read-ahead may pay off.
  */
 export type WorkerReport =
@@ -83,9 +83,9 @@ parentPort?.once('message', (message: ServeMessage) => {
 });
 
 /**
- * Nothing of the program is read from its files once the mount answers: they may be moved, or replaced by another
- * version.
- * @returns false if a later thread cannot load what it needs, which the portable BLAKE3 reads from files each time
+ * Loads all the code of the thread. After the mount answers, nothing of the program is read from its files: they may be
+ * moved, or replaced by another version.
+ * @returns false if a later thread cannot load what it needs: the portable BLAKE3 is read from its files each time
  */
 function loadAll({ natives, thread }: ServeMessage, log: (line: string) => void): boolean {
   useNativeModules(natives);
@@ -167,8 +167,8 @@ function serve(message: ServeMessage): void {
 }
 
 /**
- * @param serveOne Dispatcher.serve, or what wraps it
- * @param end is told that the answer is there; false if somebody else has answered
+ * @param serveOne Dispatcher.serve, or a wrapper of it
+ * @param end called before the answer is sent; returns false if another thread has answered
  */
 function serveQueue(
   queue: RequestQueue,

@@ -1,7 +1,7 @@
 /**
- * The worker threads of a mount. One serves requests at a time; the others stand by for when it has to wait for a disk
- * or to hash. So a mount is ready as soon as the first of them is, and the others are started after that. One more
- * thread reads ahead, and is started when the first files are read.
+ * The worker threads of a mount. One serves requests at a time; the others take over when it has to wait for a disk or
+ * to hash. So a mount is ready as soon as the first thread is, and the others are started after that. One more thread
+ * reads ahead, and is started when the first files are read.
  */
 
 import { readFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ type Program = 'cfs-serve-worker.cjs' | 'cfs-readahead-worker.cjs';
 /** The program of a thread as text that is kept: its file may be moved or replaced before the thread is started. */
 function readProgram(program: Program): string {
   const file = programPath(program);
-  // by its name packages are found
+  // packages are found by this name
   return `'use strict'; globalThis.__filename = ${JSON.stringify(file)};\n${readFileSync(file, 'utf8')}`;
 }
 
@@ -32,11 +32,11 @@ export class MountWorkers {
   readonly #failures: string[] = [];
   #ahead: Worker | undefined;
   readonly #programs: Readonly<Record<Program, string>>;
-  /** What each thread reads. */
+  /** The descriptor that each thread reads. */
   readonly #devices: number[] = [];
   #monitor: MountMonitor | undefined;
   #servingNow = 0;
-  /** Threads that were started and do not serve yet, but for the first. */
+  /** Threads that were started and do not serve yet, except the first. */
   #starting = 0;
   #share = false;
   #running = 0;
@@ -45,12 +45,12 @@ export class MountWorkers {
   /** Resolves when the first thread sees that the mount has ended; the others may still be at work. */
   readonly ending: Promise<void>;
   #allEnded: () => void = () => undefined;
-  /** Resolves when the last thread has ended, with what those died of that failed. */
+  /** Resolves when the last thread has ended, with the errors of those that failed. */
   readonly ended: Promise<readonly string[]>;
 
   /**
-   * Starts the first thread: it takes as long to start as an image to read.
-   * @param count threads that serve; with one alone nothing is fetched ahead
+   * Starts the first thread: it takes as long to start as an image takes to read.
+   * @param count threads that serve; a single one has no thread to read ahead
    */
   constructor(count: number) {
     this.#count = count;
@@ -70,17 +70,16 @@ export class MountWorkers {
 
   /**
    * Hands the mount to the threads. Resolves when the first one serves.
-   * @param log receives what the threads have to say
-   * @param share all threads read `deviceFd` itself; else each a clone of it
+   * @param log receives the lines of the threads
+   * @param share all threads read `deviceFd` itself; otherwise each reads a clone of it
    */
   async serve(deviceFd: number, message: MountMessage, log: Log, share: boolean): Promise<void> {
     this.#share = share;
-    // the last row: no serving thread's
+    // the last row: it belongs to no serving thread
     const ownCounters = new Counters(message.counters, MOST_THREADS);
     const monitor = new MountMonitor(message.work, message.turn, {
       countSlow: () => ownCounters.slow(),
-      // one after another: where each takes seconds to start, on a machine that is very busy, sixty at once would make
-      // it worse
+      // one after another: if each takes seconds to start, on a very busy machine, sixty at once would make it worse
       startThread: () => this.#starting === 0 && this.#addThread(deviceFd, message, log),
       answer: ({ thread, uniqueLow, uniqueHigh }, error) => {
         sendError(this.#devices[thread] as number, uniqueLow, uniqueHigh, error);
@@ -91,7 +90,7 @@ export class MountWorkers {
       new ReadingEvents(message.events).end();
       monitor.stop();
     };
-    // one that could not be started may have ended already
+    // a thread that could not be started may have ended already
     const gone = this.ended.then((failures) => {
       throw new Error(failures[0] ?? 'the thread ended');
     });
@@ -118,7 +117,7 @@ export class MountWorkers {
   }
 
   /**
-   * The mount goes on with the threads that it has, where the process may open no more files or start no more threads.
+   * If the process may open no more files or start no more threads, the mount continues with the threads that it has.
    */
   #unlessShort(log: Log, start: () => unknown): void {
     try {
