@@ -59,11 +59,11 @@ export class OpenFileJournal {
     entry.writeInt32LE(opens, 4);
     entry.writeUInt32LE(identity, 8);
     const written = pwrite(this.#fd, entry, HEADER_SIZE + slot * ENTRY_SIZE);
-    // ENOMEM at worst: a server that goes on with it would answer wrongly, so none may
+    // ENOMEM at worst: a server that continued with it would answer wrongly, so none may
     if (written !== ENTRY_SIZE) throw new Error(`cannot record an open file: ${written}`);
   }
 
-  /** All entries that say something. */
+  /** All entries except the empty ones. */
   *entries(): Generator<RestoredFile> {
     const piece = Buffer.alloc(PIECE);
     for (let at = 0; ; ) {

@@ -1,15 +1,15 @@
 /**
- * Open files of a mount: with passthrough, where the kernel reads the object's file itself, or through this process.
- * Shared between the worker threads, because an OPEN and its RELEASE may reach different threads.
+ * Open files of a mount: with passthrough, the kernel reads the object's file itself; else it is read through this
+ * process. Shared between the worker threads, because an OPEN and its RELEASE may reach different threads.
  *
- * What the kernel demands of passthrough (fs/fuse/passthrough.c, fs/fuse/iomode.c): FOPEN_PASSTHROUGH comes
- * without FOPEN_KEEP_CACHE; while an inode has any file open, every further open uses the same backing id; an inode is
- * read either by passthrough or through the page cache, never both at once. The id outlives the descriptor.
+ * The kernel's rules for passthrough (fs/fuse/passthrough.c, fs/fuse/iomode.c): FOPEN_PASSTHROUGH comes without
+ * FOPEN_KEEP_CACHE; while an inode has any file open, every further open uses the same backing id; an inode is read
+ * either by passthrough or through the page cache, never both at once. The id outlives the descriptor.
  *
  * All shared data is read and written under one mutex, by plain accesses: releasing a mutex happens before it is taken
  * again, so each thread sees the writes of the previous one. The exception is the first check of `reopen`, which only
- * saves a look at the file: whatever it sees, the mutex is taken before anything is counted. Under the mutex no file
- * system is accessed except by the calls of the registry.
+ * saves a look at the file: in any case the mutex is taken before anything is counted. Under the mutex no file system
+ * is accessed except by the calls of the registry.
  */
 import { totalmem } from 'node:os';
 import { EIO, type Errno, isErrno } from '../base/errno.ts';

@@ -80,7 +80,7 @@ type Signals = { readonly [Name in PlainOperation as `fuse_native_signal_${Name}
   readonly fuse_native_signal_listxattr: Signal<[memory: ArrayBufferLike]>;
 };
 
-/** The exports of prebuilds/linux-x64/node.napi.node, as far as they are used. */
+/** The exports of prebuilds/linux-x64/node.napi.node that are used. */
 export type FuseNativeBinding = Signals & { readonly [Name in Operation as `op_${Name}`]: number } & {
   readonly sizeof_fuse_thread_t: number;
   /**
@@ -115,11 +115,11 @@ let loaded: FuseNativeBinding | undefined;
 /**
  * Loads the binding, and before it the libfuse that it needs.
  *
- * node.napi.node NEEDs libfuse.so.2 and has no RPATH, so alone it loads only where the system has libfuse 2.
- * The package carries one with this SONAME; once that is loaded, the dynamic linker takes it for the NEEDED
- * entry (glibc, elf/dl-load.c: _dl_map_object compares the DT_SONAME of what is loaded). It is preferred to the
- * system's: both are 2.9.9, the last release of that series, and it is the same bytes on every machine. It looks for
- * fusermount in /usr/local/bin and then in $PATH. Where the package carries none, the system's is used.
+ * node.napi.node NEEDs libfuse.so.2 and has no RPATH, so alone it loads only if the system has libfuse 2. The package
+ * carries one with this SONAME; once that is loaded, the dynamic linker takes it for the NEEDED entry (glibc,
+ * elf/dl-load.c: _dl_map_object compares the DT_SONAME of loaded libraries). It is preferred to the system's: both are
+ * 2.9.9, the last release of that series, and it is the same bytes on every machine. It looks for fusermount in
+ * /usr/local/bin and then in $PATH. If the package carries none, the system's is used.
  *
  * `log` receives a line if it could only be loaded unchanged; see `loadSingleThreaded`. Throws a CfsError of kind
  * `mount` if neither can be loaded.
