@@ -117,7 +117,7 @@ async function keepObjects(tables: ManifestTables, image: string, options: Build
   return () => undefined;
 }
 
-/** What stopped workers left: files of this run alone, other writers may be at work. */
+/** Temporary files that stopped workers left: only those of this run, because other writers may be working. */
 function removeTemporaries(repository: LocalRepository, prefix: string): void {
   try {
     repository.within('tmp', (directory) => {

@@ -43,7 +43,7 @@ export class FileCache {
   readonly #settledMs: number;
   /** The repository's directory, from the first look for an object on. */
   #root: StoreDirectory | undefined;
-  /** The objects that `#known` names, and what is known of each. */
+  /** The objects that `#known` names, and the known facts about each. */
   readonly objects: ObjectCheck | undefined;
 
   /** Loads the cache of the source. Hold the repository's lock. */
@@ -73,7 +73,7 @@ export class FileCache {
     return root !== undefined && this.#repository.sizeIn(root, content.digest) === content.size;
   }
 
-  /** Undefined where it cannot be opened now: files are read then. */
+  /** Undefined if it cannot be opened now: files are read then. */
   #openRoot(): StoreDirectory | undefined {
     try {
       this.#root ??= this.#repository.enter();

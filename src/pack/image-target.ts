@@ -1,13 +1,13 @@
-/** The two paths of packing, looked at before it begins. */
+/** Checks the two paths of packing before it begins. */
 import { accessSync, constants, lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { ELOOP, ENAMETOOLONG, ENOTDIR, type Errno, errnoOf } from '../base/errno.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../base/error.ts';
 
 /**
- * Where the image is written. Where `image` is a symbolic link, that is the file behind it, there or not, and the link
- * stays. A wrong one is found before an hour of packing, not after.
- * @throws CfsError: `usage` for a path to which no image can be written, `system` where it is not permitted
+ * The path that the image is written to. If `image` is a symbolic link, this is the path behind it, whether or not it
+ * exists, and the link stays. A wrong path is found before an hour of packing, not after.
+ * @throws CfsError: `usage` for a path to which no image can be written, `system` if it is not permitted
  */
 export function imageTarget(image: string): string {
   const fail = (reason: string, kind: ErrorKind = 'usage'): never => {
@@ -44,7 +44,7 @@ function behindLinks(image: string): string {
 /** Paths that no image can be written to, by any user. */
 const WRONG_PATH: ReadonlySet<Errno | undefined> = new Set([ENOTDIR, ENAMETOOLONG, ELOOP]);
 
-/** The source is looked at first: a mistyped SOURCE must not leave a new store behind. @throws CfsError (source) */
+/** The source is checked first: a mistyped SOURCE must not leave a new store behind. @throws CfsError (source) */
 export function checkSource(source: string): void {
   let reason: string | undefined;
   try {

@@ -6,7 +6,7 @@ import { DIGEST_SIZE } from '../base/digest.ts';
 
 export const ObjectState = { unknown: 0, stored: 1, missing: 2 } as const;
 
-/** All in shared memory, a row an object. */
+/** All in shared memory, one row per object. */
 export interface ObjectCheck {
   /** 32 bytes each. */
   readonly digests: Uint8Array;

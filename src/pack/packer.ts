@@ -1,4 +1,4 @@
-/** Entries of a source, one after another, into a manifest; their contents into objects. */
+/** Stores the entries of a source in a manifest, one after another, and their contents in objects. */
 import { printable } from '../base/bytes.ts';
 import { BLOCK_SIZE, blockCount, DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
 import { CfsError } from '../base/error.ts';
@@ -27,7 +27,7 @@ export interface PackCounts {
   scanned: boolean;
 }
 
-/** How many entries the main thread takes before it lets signals and messages through. */
+/** The main thread handles signals and messages after this many entries. */
 const BREATHE = 512;
 
 export interface Packed {
@@ -41,7 +41,7 @@ export interface Packed {
 export class Packer {
   readonly #source: Source;
   readonly #options: BuildOptions;
-  /** Begins the names of temporary files. */
+  /** The prefix of temporary files. */
   readonly #prefix: string;
   readonly #cache: FileCache;
   readonly #builder: ManifestBuilder;
@@ -86,7 +86,7 @@ export class Packer {
       if (this.#cache.objects !== undefined) this.#pool.check(this.#cache.objects);
       await this.#takeAll();
       const { written, writtenBytes } = await this.#pool.finish();
-      // the batches were synced before their renames; this one is for the names themselves
+      // the batches were synced before their renames; this syncs the names themselves
       if (durable && written > 0) syncNames(repository, this.#prefix);
       const tables = this.#builder.finish(repositories);
       return { tables, counts: this.#counts, newObjects: written, newBytes: writtenBytes };
@@ -96,7 +96,9 @@ export class Packer {
     }
   }
 
-  /** A source that need not be waited for is not: a turn of the event loop for each entry would take longer than the entry. */
+  /**
+   * Waits only for a source that needs it: a turn of the event loop for each entry would take longer than the entry.
+   */
   async #takeAll(): Promise<void> {
     const entries = this.#source.entries();
     if (Symbol.asyncIterator in entries) for await (const entry of entries) await this.#next(entry);
@@ -110,7 +112,7 @@ export class Packer {
     this.#report();
   }
 
-  /** @returns what to wait for before the next entry */
+  /** @returns a promise to wait for before the next entry, if any */
   #next(entry: SourceEntry): Promise<void> | undefined {
     throwIfAborted(this.#options.signal);
     const wait = this.#take(entry);
@@ -147,11 +149,11 @@ export class Packer {
     } catch (error) {
       if (!(error instanceof CfsError) || !isOutOfFiles(error.cause)) throw error;
     }
-    // others have opened files, too: those that wait to be read are the most of ours
+    // other parts of the process have opened files, too, but most of them are contents that wait to be read
     return this.#pool.drain().then(() => this.#pool.add(inode, content.open(), path));
   }
 
-  /** The content of a file is known, and lies in the repository or in memory. */
+  /** The content of a file is known, and is in the repository or in memory. */
   #stored(inode: BuilderInode, { content, inline }: ContentResult): void {
     const counts = this.#counts;
     counts.filesDone++;
@@ -183,7 +185,7 @@ function syncNames(repository: LocalRepository, prefix: string): void {
   }
 }
 
-/** What no image can describe is refused before it is read: 8 TiB of a sparse file take an hour. */
+/** A file that no image can describe is refused before it is read: 8 TiB of a sparse file take an hour. */
 function checkSize(size: number, path: Uint8Array, hash: HashAlgorithm): void {
   if (blockCount(hash, size) * DIGEST_SIZE <= BLOCK_HASHES_LIMIT) return;
   const most = Math.floor(BLOCK_HASHES_LIMIT / DIGEST_SIZE) * BLOCK_SIZE;

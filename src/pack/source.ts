@@ -1,4 +1,4 @@
-/** The input of packing: a stream of entries, wherever they come from. */
+/** The input of packing: a stream of entries from any origin. */
 import type { InodeMetadata } from '../manifest/builder.ts';
 import type { FileState } from './file-state.ts';
 
@@ -64,13 +64,13 @@ export interface Source {
   /** Identifies the source, in letters, digits and dashes; the same source has the same name in the next run. */
   readonly name: string;
   /**
-   * The entries but for the root. May be walked once; ending it early closes what it holds open. A source that waits for
-   * its entries, as for a network, is an AsyncIterable.
+   * The entries except the root. May be walked once; ending it early closes its open files. A source that waits for its
+   * entries, as for a network, is an AsyncIterable.
    */
   entries(): Iterable<SourceEntry> | AsyncIterable<SourceEntry>;
 }
 
-/** A source whose entries are there when they are asked for. */
+/** A source whose entries are available immediately. */
 export interface SyncSource extends Source {
   entries(): Iterable<SourceEntry>;
 }

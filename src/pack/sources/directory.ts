@@ -31,10 +31,7 @@ export interface DirectoryOptions {
   readonly oneFileSystem: boolean;
   /** Directories kept open on the way down; ancestors beyond are reopened through "..". Default: MAX_OPEN. */
   readonly openDirectories?: number;
-  /**
-   * Left out wherever they are found: the repository that is being written, the image that is being replaced, and its
-   * signature.
-   */
+  /** Left out wherever they are found: the repository to be written, the image to be replaced, and its signature. */
   readonly exclude?: { readonly store: string; readonly image: string; readonly signature?: string };
   /** Receives a line for each omission. */
   readonly warn: (line: string) => void;
@@ -85,7 +82,7 @@ function statOf(result: FileStat | Errno, path: Uint8Array): FileStat {
   return result;
 }
 
-/** @throws CfsError (source) where `path` is no directory that can be read */
+/** @throws CfsError (source) if `path` is not a readable directory */
 export function openDirectorySource(path: string, options: DirectoryOptions): SyncSource {
   requireProc();
   let fd: number;
