@@ -97,7 +97,7 @@ export class BlockObjects implements ContentSource {
         this.#touch(object.index, kept);
         return into.length;
       }
-      // another file may have its name now: a repaired one, or that of a file system that came back
+      // its name may belong to another file now: a repaired one, or that of a file system that came back
       this.#forget(object.index);
     }
     for (const repository of this.#repositories) {

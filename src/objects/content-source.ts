@@ -1,37 +1,42 @@
-/** Where the contents of a mount come from, whatever verifies them. */
+/** The source of the contents of a mount, with any kind of verification. */
 import type { Errno } from '../base/errno.ts';
 import type { FileVersion } from '../system/file-status.ts';
 import type { ObjectName, Proof } from './repository.ts';
 
 /**
- * In place of a descriptor: the object is there, but the owner of its file may serve other bytes each time, and report any
- * times. What was hashed says nothing of what is read later: only `read` verifies it.
+ * Returned in place of a descriptor: the object exists, but the owner of its file may serve other bytes each time, and
+ * report any times. So hashing it once proves nothing about later reads: only `read` verifies it.
  */
 export const BY_BLOCKS: unique symbol = Symbol('by blocks');
 
-/** One a thread. `path` returns the path of a file with this content, for the log. */
+/** One per thread. `path` returns the path of a file with this content, for the log. */
 export interface ContentSource {
   /** Every object is read by `read`: nothing is opened. */
   readonly openless: boolean;
 
-  /** `fileIdentity` of the file that `open` has returned last, as it was when it was looked at to be verified. */
+  /** `fileIdentity` of the file that `open` returned last, as of the check before its verification. */
   readonly openedIdentity: number;
 
-  /** A descriptor of the object, verified; EIO where no repository has a good copy; BY_BLOCKS where only `read` verifies it. */
+  /**
+   * A descriptor of the verified object; EIO if no repository has a good copy; BY_BLOCKS if only `read` verifies it.
+   */
   open(object: ObjectName, path: () => string): number | Errno | typeof BY_BLOCKS;
 
-  /** `fileIdentity` of the file that `open` would open now, where that is known without opening it; else -1. */
+  /** `fileIdentity` of the file that `open` would open now, if that is known without opening it; else -1. */
   current(object: ObjectName): number;
 
   /**
    * Reads at `offset` into all of `into`, which must not reach beyond the end of the object; every block is verified.
-   * @returns the bytes read, `into.length`; EIO where no repository has a good copy of every block
+   * @returns the bytes read, `into.length`; EIO if no repository has a good copy of every block
    */
   read(object: ObjectName, offset: number, into: Uint8Array, path: () => string): number | Errno;
 
-  /** How the file with this status was verified as this object; undefined where it was not, or has changed since. */
+  /** How the file with this status was verified as this object; undefined if it was not, or has changed since. */
   proofOf(object: ObjectName, status: FileVersion): Proof | undefined;
 
-  /** Makes the object quick to open and to read: has it verified where it is verified as a whole, and its pages in memory. */
+  /**
+   * Prepares for a fast open and fast reads: verifies the object, if it is verified as a whole, and loads its pages
+   * into memory.
+   */
   prefetch(object: ObjectName): void;
 }

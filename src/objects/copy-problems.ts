@@ -35,7 +35,7 @@ export function badCopy(repository: Repository, reason: string): CopyProblem {
 const SAID_EIO = 1;
 const SAID_PASSED_OVER = 2;
 
-/** Writes one line per object and outcome, whatever the thread: a program that retries must not fill the log. */
+/** Writes one line per object and outcome, in any thread: a program that retries must not fill the log. */
 export class ProblemLog {
   readonly #log: Log;
   /** SAID_* of each object. */

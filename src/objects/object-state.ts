@@ -1,7 +1,7 @@
-/** Shared memory in which the threads of a mount keep what they know of its objects. */
+/** Shared memory for the knowledge of a mount's threads about its objects. */
 import { VERIFIED_BYTES } from './verified-files.ts';
 
-/** What the threads of a mount know of its objects together. */
+/** The common knowledge of a mount's threads about its objects. */
 export interface ObjectState {
   readonly buffer: SharedArrayBuffer;
   readonly count: number;
@@ -12,6 +12,6 @@ export function allocateObjectState(count: number): ObjectState {
   return { buffer: new SharedArrayBuffer(count * (VERIFIED_BYTES + 1)), count };
 }
 
-/** What was said in the log of each object, for `ProblemLog`. */
+/** The lines already logged for each object, for `ProblemLog`. */
 export const saidOf = ({ buffer, count }: ObjectState): Uint8Array =>
   new Uint8Array(buffer, count * VERIFIED_BYTES, count);

@@ -42,7 +42,7 @@ export interface ObjectName {
  */
 export type VerifyMode = 'auto' | 'open' | 'read' | 'fsverity' | 'off';
 
-/** Those that verify whole objects, which is what `WholeObjects` does. */
+/** The modes that verify whole objects: those of `WholeObjects`. */
 export type WholeMode = Exclude<VerifyMode, 'read'>;
 
 /**

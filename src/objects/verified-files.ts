@@ -12,7 +12,7 @@
  * reader saw belong together. Plain stores in a careful order would not be enough: neither the engine nor the processor
  * has to keep that order, two verifying threads may mix their words, and a ctime of 64 bits may be torn.
  *
- * Numbers have 27 bits: one recurs after 10^8 records of an object, while a reader holds it for microseconds.
+ * Numbers have 28 bits: one recurs after 10^8 records of an object, while a reader holds it for microseconds.
  *
  * Why no thread waits in vain. The claim is a bit of the same word. It is taken by compare-and-exchange and released in
  * a `finally`, and the release wakes all waiting threads. A thread sleeps only on the very word in which it saw the
@@ -33,7 +33,7 @@ export const VERIFIED_BYTES = 16;
 // bits of a state
 /** A thread verifies a file of the object. */
 const CLAIMED = 1;
-/** It is writing down another one. */
+/** It is recording another file. */
 const WRITING = 2;
 /** How the file was verified: an index into PROOFS. */
 const PROOF_SHIFT = 2;
@@ -43,7 +43,7 @@ const ONE_RECORD = 1 << 4;
 
 const PROOFS: readonly (Proof | undefined)[] = [undefined, 'hashed', 'measured'];
 
-/** One a thread, over the memory that the threads of a mount share. */
+/** One per thread, over the memory that the threads of a mount share. */
 export class VerifiedFiles {
   readonly #states: Int32Array;
   /** `fileIdentity` of each. */
@@ -61,8 +61,8 @@ export class VerifiedFiles {
   }
 
   /**
-   * How the file, in this state, was verified as object `index`. Undefined where it was not, or where another file is
-   * being written down at this moment: then it is to be verified.
+   * How the file, in this state, was verified as object `index`. Undefined if it was not, or if another file is being
+   * recorded at this moment: then it must be verified.
    */
   proofOf(index: number, file: FileState): Proof | undefined {
     const before = Atomics.load(this.#states, index);
@@ -74,7 +74,7 @@ export class VerifiedFiles {
     return isWhole ? PROOFS[(before & PROOF) >> PROOF_SHIFT] : undefined;
   }
 
-  /** Takes the claim of the object, unless a thread has it. To be given back by `release`. */
+  /** Takes the claim of the object, unless a thread has it. Release it with `release`. */
   claim(index: number): boolean {
     const state = Atomics.load(this.#states, index);
     if ((state & CLAIMED) !== 0) return false;
@@ -83,7 +83,7 @@ export class VerifiedFiles {
 
   /**
    * Takes the claim of the object to hash this file; waits while another thread has it.
-   * @returns false, without the claim, where a thread has hashed the file meanwhile
+   * @returns false, without the claim, if a thread has hashed the file in the meantime
    */
   claimToHash(index: number, file: FileState): boolean {
     while (!this.claim(index)) {
@@ -97,9 +97,9 @@ export class VerifiedFiles {
     return false;
   }
 
-  /** Of the thread that has the claim: the file, in this state, is the object. */
+  /** For the thread that has the claim: records that the file, in this state, is the object. */
   record(index: number, file: FileState, proof: Proof): void {
-    const state = Atomics.load(this.#states, index); // nobody else changes it
+    const state = Atomics.load(this.#states, index); // only this thread changes it
     Atomics.store(this.#states, index, state | WRITING);
     this.#float[0] = file.ctimeMs;
     Atomics.store(this.#ctimes, index * 2, this.#halves[0] as number);
@@ -109,7 +109,7 @@ export class VerifiedFiles {
     Atomics.store(this.#states, index, (next + ONE_RECORD) | 0);
   }
 
-  /** Gives the claim back. */
+  /** Releases the claim. */
   release(index: number): void {
     Atomics.and(this.#states, index, ~CLAIMED);
     Atomics.notify(this.#states, index);

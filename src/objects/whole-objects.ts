@@ -20,27 +20,30 @@ import type { ObjectName, Proof, Repository, WholeMode } from './repository.ts';
 import { VerifiedFiles } from './verified-files.ts';
 import { checkMeasured, shapeProblem, UNSEALED, unlessUnreadable, verifyObject, versionOf } from './verify.ts';
 
-/** What WholeObjects may be given. */
+/** Optional parts of WholeObjects. */
 export interface WholeObjectsOptions {
-  /** Told what became of asking each repository. */
+  /** Receives the outcome at each repository. */
   readonly count?: OutcomeCounter;
-  /** Reads what `open` says BY_BLOCKS of, and takes over its descriptor; EIO without it. */
+  /**
+   * Reads the objects for which `open` returns BY_BLOCKS, and takes over their descriptors; without it, opening them
+   * fails with EIO.
+   */
   readonly blocks?: BlockObjects;
-  /** Stand-ins for what is asked of the kernel. */
+  /** Replacements for calls of the kernel, for tests. */
   readonly measure?: MeasureVerity;
   readonly isKernelsOwn?: IsKernelsOwn;
   readonly mostFiles?: number;
 }
 
-/** Of the files that this process may have open, the part that open files of the mount may take. */
+/** The part of the process's limit of open files that open files of the mount may use. */
 const SHARE = 3 / 4;
 
-/** Where an object was found. */
+/** An object that was found. */
 interface Found {
   /** The caller closes it. */
   readonly fd: number | Errno;
   readonly repository?: Repository;
-  /** False for what is to be read by blocks. */
+  /** False for an object that must be read by blocks. */
   readonly isVerified: boolean;
 }
 
@@ -56,7 +59,7 @@ export class WholeObjects implements ContentSource {
   readonly #status: FileVersion = emptyFileVersion();
   /** The kernel returns the lowest free number: if one is as high as this, descriptors are short. */
   readonly #highest: number;
-  /** Of the open file that is looked at, and again after that. */
+  /** The status of the open file before, and again after verification. */
   readonly #before: FileVersion = emptyFileVersion();
   readonly #after: FileVersion = emptyFileVersion();
 
@@ -82,9 +85,9 @@ export class WholeObjects implements ContentSource {
   }
 
   /**
-   * A descriptor of the object, verified, for reading; EIO where no repository has a good copy; BY_BLOCKS where it was
-   * not verified, and is to be read by a `BlockObjects`: also where this process has so many files open that it may run
-   * out of them, since a `BlockObjects` keeps a few only. Not with `fsverity`, for it does not look for seals.
+   * A descriptor of the verified object, for reading; EIO if no repository has a good copy; BY_BLOCKS if it was not
+   * verified, and must be read by a `BlockObjects`. That is also the result if this process may run out of descriptors:
+   * a `BlockObjects` keeps only a few. Not with `fsverity`, because a `BlockObjects` does not check seals.
    * @param path returns the path of a file with this content, for the log
    */
   open(object: ObjectName, path: () => string): number | Errno | typeof BY_BLOCKS {
@@ -100,9 +103,8 @@ export class WholeObjects implements ContentSource {
   }
 
   /**
-   * The first good copy of an object; EIO where there is none, EMFILE where it cannot be opened for want of
-   * descriptors.
-   * @param problems receives what is wrong with the copies before it
+   * The first good copy of an object; EIO if there is none, EMFILE if it cannot be opened for lack of descriptors.
+   * @param problems receives the problems of the copies before it
    */
   #find(object: ObjectName, problems: CopyProblem[]): Found {
     for (const repository of this.#repositories) {
@@ -130,10 +132,10 @@ export class WholeObjects implements ContentSource {
 
   prefetch(object: ObjectName): void {
     if (this.#mode !== 'off' && this.current(object) >= 0) return;
-    // a problem is logged when a reader meets it
+    // a problem is logged when a reader encounters it
     const { fd, isVerified } = this.#find(object, []);
     if (isErrno(fd)) return;
-    // what was hashed is in memory; what was measured, or will be read by blocks, need not be
+    // a hashed object is in memory; a measured one, or one to be read by blocks, may not be
     if (this.#mode !== 'open' || !isVerified) readahead(fd, 0, object.size);
     closeSync(fd);
   }
@@ -175,13 +177,13 @@ export class WholeObjects implements ContentSource {
     const stat = versionOf(fd, this.#before);
     if (fd >= this.#highest && this.#mode !== 'fsverity') return shapeProblem(stat, object.size) ?? BY_BLOCKS;
     if (this.#mode === 'off') return shapeProblem(stat, object.size);
-    // what was hashed is not measured, and what was measured is measured again: that costs less than to look whether it
-    // is needed, and the seal itself is what the mount relies on
+    // a hashed file is not measured. A measured one is measured again: that costs less than to check whether it is
+    // necessary, and the mount relies on the seal itself
     const proof = this.#verified.proofOf(object.index, stat);
     if (proof === 'hashed') return undefined;
-    // a file that was verified once is on a file system where that is reliable
+    // a file that was verified once is on a file system where its status is reliable
     if (proof === undefined && !this.#isKernelsOwn(fd, stat.dev)) {
-      if (!this.#mayReadByBlocks) return `${UNSEALED}: not this kernel answers for its file system`;
+      if (!this.#mayReadByBlocks) return `${UNSEALED}: its file system is not under the control of this kernel alone`;
       return shapeProblem(stat, object.size) ?? BY_BLOCKS;
     }
     if (this.#mode === 'open') return this.#checkHash(fd, object, repository, stat);
@@ -193,7 +195,7 @@ export class WholeObjects implements ContentSource {
   }
 
   #checkHash(fd: number, object: ObjectName, repository: Repository, stat: FileVersion): string | undefined {
-    // one thread hashes, and the others wait for it rather than do the same
+    // one thread hashes, and the others wait for it rather than do the same work
     if (!this.#verified.claimToHash(object.index, stat)) return undefined;
     const started = Date.now();
     try {

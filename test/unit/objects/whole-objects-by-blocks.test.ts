@@ -83,7 +83,7 @@ describe('an object whose file system is not believed', () => {
     const object: StoredObject = f.stored(f.first);
     note(object);
     expect(open(store, object)).toBe(EIO);
-    expect(f.log[0]).toContain('it is not sealed: not this kernel answers for its file system');
+    expect(f.log[0]).toContain('it is not sealed: its file system is not under the control of this kernel alone');
   });
 });
 
