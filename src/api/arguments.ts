@@ -1,16 +1,18 @@
-/** What all functions of the library do with paths, repositories and signals that they are given. */
+/** Treatment of paths, repositories and signals in all functions of the library. */
 import { CfsError, reasonOf } from '../base/error.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { openRepository } from '../store/open-repository.ts';
 import type { Repository } from './repository.ts';
 
-/** Half of a character: what base/path-text.ts makes of a byte that is not UTF-8, which node:fs would write as U+FFFD. */
+/**
+ * Half of a character: base/path-text.ts uses it for a byte that is not UTF-8, and node:fs would write it as U+FFFD.
+ */
 const SURROGATE = /\p{Surrogate}/u;
 
 /**
- * A path of this machine, as it was given.
+ * A path of this machine, unchanged.
  * @param what names it in the message
- * @throws CfsError (usage) where it is empty, or node:fs would take it for another one
+ * @throws CfsError (usage) if it is empty, or node:fs would take it for another one
  */
 export function pathGiven(what: string, path: string): string {
   const reason =
@@ -29,7 +31,7 @@ export function pathGiven(what: string, path: string): string {
 export const localOf = (repository: string | Repository): LocalRepository =>
   openRepository(pathGiven('repository', typeof repository === 'string' ? repository : repository.path));
 
-/** Runs `work`, which throws the reason of `signal` where it is aborted: that becomes a CfsError (interrupted). */
+/** Runs `work`, which throws the reason of `signal` if it is aborted: that becomes a CfsError (interrupted). */
 export async function abortable<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
   try {
     signal?.throwIfAborted();
@@ -40,7 +42,7 @@ export async function abortable<T>(signal: AbortSignal | undefined, work: () => 
   }
 }
 
-/** `options` without the keys that are undefined: for functions that tell them apart from those that are missing. */
+/** `options` without the keys that are undefined: for functions that distinguish them from missing keys. */
 export function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
     [K in keyof T]?: Exclude<T[K], undefined>;

@@ -1,5 +1,5 @@
 /**
- * What differs between two images.
+ * The differences between two images.
  * @module
  */
 import { CfsError } from '../base/error.ts';
@@ -10,7 +10,7 @@ import { type Image, openImage } from './image.ts';
 import { IMAGE_TABLES } from './image-tables.ts';
 
 /**
- * What changed of a file: its type, content, mode, owner, mtime, xattrs or links.
+ * The kinds of change of a file: in its type, content, mode, owner, mtime, xattrs or links.
  * @example
  * import { type Difference, diffImages } from 'cfs/diff';
  *
@@ -20,7 +20,7 @@ import { IMAGE_TABLES } from './image-tables.ts';
 export type Difference = Aspect;
 
 /**
- * One change. `docs/diff.md` says what each kind means.
+ * One change. `docs/diff.md` defines each kind.
  * @example
  * import { diffImages, type ImageChange } from 'cfs/diff';
  *
@@ -29,20 +29,20 @@ export type Difference = Aspect;
  */
 export interface ImageChange {
   readonly kind: 'added' | 'removed' | 'changed' | 'renamed';
-  /** Where it is now; where it was, if it was removed. */
+  /** The current path; if it was removed, the old one. */
   readonly path: string;
-  /** In the old image; undefined where it was added. */
+  /** In the old image; undefined if it was added. */
   readonly old?: ImageEntry;
-  /** In the new image; undefined where it was removed. */
+  /** In the new image; undefined if it was removed. */
   readonly new?: ImageEntry;
-  /** What changed of it; nothing where it was added or removed. */
+  /** The changes of the file; empty if it was added or removed. */
   readonly what: readonly Difference[];
   /** Entries that were renamed along with a directory. */
   readonly below: number;
 }
 
 /**
- * How to compare.
+ * Options of the comparison.
  * @example
  * import { type DiffOptions, diffImages } from 'cfs/diff';
  *
@@ -50,17 +50,17 @@ export interface ImageChange {
  * console.log([...diffImages('/srv/rootfs.cfs', '/srv/newer.cfs', options)].length);
  */
 export interface DiffOptions {
-  /** Looked at before each change. */
+  /** Checked before each change. */
   readonly signal?: AbortSignal;
   /** Called with the number of changes so far, before each of them. */
   readonly onProgress?: (changes: number) => void;
 }
 
 /**
- * The changes from one image to another, in path order. Needs no repository. Synchronous: most of the work is done before the
- * first change, a second for a million files.
+ * The changes from one image to another, in path order. Needs no repository. Synchronous: most of the work is done
+ * before the first change, a second for a million files.
  * @param from, to images, or their files
- * @throws CfsError (image) where a file is no image, `interrupted` where the signal was aborted
+ * @throws CfsError (image) if a file is not an image, `interrupted` if the signal was aborted
  * @example
  * import { diffImages } from 'cfs/diff';
  *

@@ -6,7 +6,7 @@ import { linkTarget, objectDigest, objectOf, xattrsOf } from '../manifest/lookup
 import * as tables from '../manifest/tables.ts';
 
 /**
- * What a name of an image is.
+ * The types of files in an image.
  * @example
  * import { type FileType, openImage } from 'cfs/image';
  *
@@ -26,7 +26,7 @@ const TYPES: Readonly<Record<number, FileType>> = {
 };
 
 /**
- * A name of an image, and what it is: as lstat(2) has it. Values are read when they are asked for.
+ * A name of an image and its file, with the data of lstat(2). Values are read on access.
  * @example
  * import { type ImageEntry, openImage } from 'cfs/image';
  *
@@ -47,7 +47,10 @@ export class ImageEntry {
     this.pathBytes = path;
   }
 
-  /** Its absolute path. A byte that is not UTF-8 is a lone surrogate, U+DC80 to U+DCFF: `pathBytes` has the exact ones. */
+  /**
+   * Its absolute path. A byte that is not UTF-8 becomes a lone surrogate, U+DC80 to U+DCFF: `pathBytes` has the exact
+   * bytes.
+   */
   get path(): string {
     return pathText(this.pathBytes);
   }
@@ -66,12 +69,12 @@ export class ImageEntry {
     return tables.u64(this.#tables.inodes.size, this.#row);
   }
 
-  /** The number that mounts show, and that other versions of the image have for the same file. */
+  /** The number that mounts show, and that the same file has in other versions of the image. */
   get inode(): number {
     return tables.u64(this.#tables.inodes.id, this.#row);
   }
 
-  /** Names of the same file, itself included. */
+  /** The number of names of the same file, including this one. */
   get links(): number {
     return this.#tables.inodes.nlink[this.#row] as number;
   }
@@ -90,7 +93,7 @@ export class ImageEntry {
     return tables.i64(mtime, this.#row) * 1_000_000_000n + BigInt(mtimeNsec[this.#row] as number);
   }
 
-  /** `st_rdev` of a device; 0 for all else. */
+  /** `st_rdev` of a device; 0 for other files. */
   get device(): number {
     return this.#tables.inodes.rdev[this.#row] as number;
   }
@@ -100,7 +103,10 @@ export class ImageEntry {
     return this.type === 'symlink' ? linkTarget(this.#tables, this.#row).slice() : undefined;
   }
 
-  /** The digest of the object that holds the content, hexadecimal; undefined where the image holds it, and for all but files. */
+  /**
+   * The digest of the object with the content, hexadecimal; undefined if the image itself has the content, and if the
+   * type is not `file`.
+   */
   get digest(): string | undefined {
     const object = objectOf(this.#tables, this.#row);
     return object < 0 ? undefined : toHex(objectDigest(this.#tables, object));

@@ -35,7 +35,7 @@ export type { FileType } from './entry.ts';
 export { ImageEntry } from './entry.ts';
 
 /**
- * How an image is opened.
+ * Options of opening an image.
  * @example
  * import { type ImageOptions, openImage } from 'cfs/image';
  *
@@ -43,11 +43,14 @@ export { ImageEntry } from './entry.ts';
  * console.log(openImage('/srv/rootfs.cfs', options).readFile('/etc/hostname').toString());
  */
 export interface ImageOptions {
-  /** Where contents are, asked in this order. Needed to read files whose content is not in the image itself. */
+  /**
+   * Repositories with the contents, searched in this order. Needed to read files whose content is not in the image
+   * itself.
+   */
   readonly repositories?: readonly (string | Repository)[];
   /** Refuse any other image than the one with this id, or this fs-verity digest. */
   readonly digest?: string;
-  /** Files of public keys in PEM: refuse an image that none of them has signed. */
+  /** Files of public keys in PEM: refuse an image that is signed by none of them. */
   readonly keys?: readonly string[];
 }
 
@@ -61,16 +64,16 @@ export interface ImageOptions {
  * console.log(image.readFile('/etc/hostname', head).length <= 16);
  */
 export interface FileRange {
-  /** Where it begins; default: 0. */
+  /** The offset of the first byte; default: 0. */
   readonly offset?: number;
-  /** How many bytes, fewer where the file ends before; default: all that follow. */
+  /** The number of bytes, fewer if the file ends before; default: all that follow. */
   readonly length?: number;
 }
 
 /**
  * Reads and validates an image file. Synchronous: an image of a million files takes about a second.
- * @throws CfsError: `image` where there is none at `path`, it is malformed, or not the one that was asked for; `store` where a
- *   repository cannot be used; `usage` where the digest or a key is none
+ * @throws CfsError: `image` if there is none at `path`, it is malformed, or not the requested one; `store` if a
+ *   repository cannot be used; `usage` if the digest or a key is invalid
  * @example
  * import { openImage } from 'cfs/image';
  *
@@ -84,8 +87,8 @@ export function openImage(path: string, options: ImageOptions = {}): Image {
 }
 
 /**
- * An image that was read. It is all in memory: the file may be deleted. Paths in it are absolute or relative to its root, as
- * text or bytes; symbolic links are not followed.
+ * An image in memory: its file may be deleted. Paths in it are absolute or relative to its root, as text or bytes;
+ * symbolic links are not followed.
  * @example
  * import { type Image, openImage } from 'cfs/image';
  *
@@ -93,13 +96,13 @@ export function openImage(path: string, options: ImageOptions = {}): Image {
  * console.log(describe(openImage('/srv/rootfs.cfs')));
  */
 export class Image {
-  /** As it was given. */
+  /** The path as given to `openImage`. */
   readonly path: string;
   /** The BLAKE3 of the manifest, 64 hexadecimal digits. */
   readonly id: string;
   /** Size of the image file. */
   readonly bytes: number;
-  /** The signature that was accepted; undefined where no keys were given. */
+  /** The signature that was accepted; undefined if no keys were given. */
   readonly signature: ImageSignature | undefined;
   readonly #tables: ManifestTables;
   readonly #repositories: readonly LocalRepository[];
@@ -123,41 +126,49 @@ export class Image {
     );
   }
 
-  /** How objects are named. */
+  /** The algorithm that names objects. */
   get hash(): HashAlgorithm {
     return this.#tables.header.hash;
   }
 
-  /** Files, directories and so on; those with several names once. */
+  /** The number of files, directories and so on; one with several names counts once. */
   get inodes(): number {
     return inodeCount(this.#tables);
   }
 
-  /** Different contents that lie in repositories. */
+  /** The number of different contents that are stored in repositories. */
   get objects(): number {
     return objectCount(this.#tables);
   }
 
-  /** The fs-verity digest of the image file, as `digest` takes it. Reads the file again, unless it is sealed. */
+  /**
+   * The fs-verity digest of the image file, as accepted by the option `digest`. Reads the file again, unless it is
+   * sealed.
+   */
   get verityDigest(): string {
     return formatImageDigest(imageVerityDigest(this.path));
   }
 
-  /** What is at `path`; undefined where there is nothing. */
+  /** The entry at `path`; undefined if there is none. */
   lookup(path: string | Uint8Array): ImageEntry | undefined {
     const bytes = bytesOf(path);
     const row = lookupPath(this.#tables, bytes);
     return row < 0 ? undefined : new ImageEntry(this.#tables, row, normalized(bytes));
   }
 
-  /** The entries of a directory, sorted by the bytes of their names. @throws CfsError (usage) where it is none */
+  /**
+   * The entries of a directory, sorted by the bytes of their names. @throws CfsError (usage) if it is not a directory
+   */
   *list(path: string | Uint8Array = '/'): Generator<ImageEntry, void, undefined> {
     const row = this.#rowOf(path, 'list');
     if (!isDirectory(this.#tables, row)) throw this.#cannot('list', path, 'it is not a directory');
     yield* this.#entriesOf(row, normalized(bytesOf(path)));
   }
 
-  /** `path` and all below it, in path order; a file with several names at each of them. @throws CfsError (usage) */
+  /**
+   * `path` and everything below it, in path order; a file with several names appears at each of them. @throws CfsError
+   * (usage)
+   */
   *walk(path: string | Uint8Array = '/'): Generator<ImageEntry, void, undefined> {
     const start = normalized(bytesOf(path));
     const row = this.#rowOf(path, 'walk');
@@ -177,9 +188,9 @@ export class Image {
   }
 
   /**
-   * The content of a file, or a part of it. Every 64 KiB block is checked against the image before a byte of it is returned; a
-   * bad or missing copy is passed over for that of the next repository. Synchronous.
-   * @throws CfsError: `usage` where there is no file at `path`; `store` where no repository has a good copy
+   * The content of a file, or a part of it. Every 64 KiB block is checked against the image before a byte of it is
+   * returned. If a copy is bad or missing, the next repository's is used. Synchronous.
+   * @throws CfsError: `usage` if there is no file at `path`; `store` if no repository has a good copy
    */
   readFile(path: string | Uint8Array, { offset = 0, length = Number.POSITIVE_INFINITY }: FileRange = {}): Buffer {
     const row = this.#rowOf(path, 'read');
@@ -194,7 +205,7 @@ export class Image {
     const object = objectName(this.#tables, index);
     const into = Buffer.alloc(Math.max(0, Math.min(length, object.size - offset)));
     const reader = this.#contents();
-    // a line is said once of each object, and each error needs it
+    // a problem is reported once per object, but each error needs its lines
     this.#said[index] = 0;
     this.#lines = [];
     const shown = shownText(typeof path === 'string' ? path : pathTextOf(path));
@@ -205,7 +216,7 @@ export class Image {
     return into;
   }
 
-  /** The objects that none of the repositories has: their digests, hexadecimal, and sizes. */
+  /** The objects that are in none of the repositories: their digests, hexadecimal, and sizes. */
   *missing(): Generator<{ readonly digest: string; readonly size: number }, void, undefined> {
     for (let index = 0; index < objectCount(this.#tables); index++) {
       const { digest, size } = objectName(this.#tables, index);

@@ -31,7 +31,7 @@ import type { Repository } from './repository.ts';
 export type VerifyMode = Verify;
 
 /**
- * How to mount.
+ * Options of mounting.
  * @example
  * import { mount, type MountOptions } from 'cfs/mount';
  *
@@ -41,30 +41,30 @@ export type VerifyMode = Verify;
  * await unmount();
  */
 export interface MountOptions {
-  /** Where contents are, asked in this order. */
+  /** Repositories with the contents, searched in this order. */
   readonly repositories?: readonly (string | Repository)[];
   /** Default: auto. */
   readonly verify?: VerifyMode;
   /** The mount refuses any other image than the one with this id, or this fs-verity digest. */
   readonly digest?: string;
-  /** Files of public keys in PEM: the mount refuses an image that none of them has signed. */
+  /** Files of public keys in PEM: the mount refuses an image that is signed by none of them. */
   readonly keys?: readonly string[];
-  /** Refuse an image of which an object is in no repository. */
+  /** Refuse an image if one of its objects is in no repository. */
   readonly requireComplete?: boolean;
-  /** Mount over a directory that is not empty, or has a mount already. */
+  /** Mount over a directory that is not empty, or already has a mount. */
   readonly nonempty?: boolean;
-  /** Let other users in; default: where root mounts. */
+  /** Let other users access the mount; default: yes if root mounts. */
   readonly allowOther?: boolean;
   /** Obey set-user-ID bits, and devices; default: no. Execute files; default: yes. */
   readonly suid?: boolean;
   readonly dev?: boolean;
   readonly exec?: boolean;
   readonly noatime?: boolean;
-  /** Threads that serve; default: two. */
+  /** The number of threads that serve; default: two. */
   readonly threads?: number;
-  /** Ends mounting: it rejects with a CfsError (interrupted). */
+  /** Aborts mounting, which then rejects with a CfsError (interrupted). */
   readonly signal?: AbortSignal;
-  /** Called with what goes wrong as long as the mount is there: a line for people. Not with `mountInBackground`. */
+  /** Called with a line for people about each problem of the mount. Not with `mountInBackground`. */
   readonly onLog?: (line: string, severity: 'error' | 'warning' | 'info' | 'debug') => void;
 }
 
@@ -82,20 +82,18 @@ export interface Mount {
   readonly id: string;
   /** Absolute, without symbolic links. */
   readonly mountpoint: string;
-  /** The kernel reads contents by itself, which is fastest: where root mounts, on Linux 6.9 and later. */
+  /** The kernel reads contents by itself, which is fastest: if root mounts, on Linux 6.9 and later. */
   readonly passthrough: boolean;
-  /**
-   * Takes the mount away, and waits until nothing is left of it: also for programs that still have files of it open.
-   */
+  /** Unmounts, and waits until nothing of the mount is left, including programs that still have files of it open. */
   unmount(): Promise<void>;
   /** Resolves when the mount has ended, by `unmount` or by umount(8). */
   readonly ended: Promise<void>;
 }
 
 /**
- * Mounts an image, and serves it from threads of this process: they keep it alive as long as the mount is there.
- * Unmount before the process ends; what it leaves else is a dead mount, which `unmount` takes away. No file of the
- * mount may be read with a synchronous function of this process before `mount` has resolved.
+ * Mounts an image, and serves it from threads of this process: they keep it alive as long as the mount exists. Unmount
+ * before the process ends: otherwise it leaves a dead mount, which `unmount` removes. No file of the mount may be read
+ * with a synchronous function of this process before `mount` has resolved.
  * @throws CfsError: `image`, `store`, `mount`, `usage`, `interrupted`
  * @example
  * import { readdir } from 'node:fs/promises';
@@ -124,7 +122,7 @@ export function mount(image: string, mountpoint: string, options: MountOptions =
 }
 
 /**
- * A mount that a process of its own serves.
+ * A mount that a separate process serves.
  * @example
  * import { type BackgroundMount, mountInBackground, unmount } from 'cfs/mount';
  *
@@ -137,15 +135,15 @@ export interface BackgroundMount {
   readonly id: string;
   readonly mountpoint: string;
   readonly passthrough: boolean;
-  /** Of the process that serves it now. */
+  /** The id of the process that serves it now. */
   readonly pid: number;
 }
 
 /**
- * Mounts an image, and starts a process that serves it and outlives this one, as `cfs-mount` does. Where that process
- * dies, another goes on.
- * @param options `logFile`: what goes wrong is appended to it; default: syslog. `restart`: false where no other process
- *   is to go on
+ * Mounts an image, and starts a process that serves it and outlives this one, as `cfs-mount` does. If that process
+ * dies, another continues.
+ * @param options `logFile`: problems are appended to it; default: syslog. `restart`: false if no other process is to
+ *   continue
  * @throws CfsError: `image`, `store`, `mount`, `usage`, `interrupted`
  * @example
  * import { mountInBackground, unmount } from 'cfs/mount';
@@ -171,7 +169,7 @@ export function mountInBackground(
   });
 }
 
-/** All that the words of a command line would have said. */
+/** All settings that a command line would contain. */
 function settingsOf(
   image: string,
   mountpoint: string,
@@ -206,7 +204,7 @@ function settingsOf(
  */
 export interface MountPlace {
   readonly mountpoint: string;
-  /** The image's path, mostly. */
+  /** Usually the image's path. */
   readonly source: string;
 }
 
@@ -214,7 +212,7 @@ const isImage = ({ type }: MountEntry): boolean => type === 'fuse.cfs';
 
 /**
  * The mounts of images that this process sees, by any server, including dead ones.
- * @throws CfsError (system) where /proc is not mounted
+ * @throws CfsError (system) if /proc is not mounted
  * @example
  * import { listMounts } from 'cfs/mount';
  *
@@ -229,7 +227,7 @@ export function listMounts(): MountPlace[] {
 /**
  * Unmounts a mount of an image, by any server: the one on top at this directory. Programs that have files of it open
  * keep them until they are done.
- * @throws CfsError (mount) where no image is mounted there, or this user may not unmount it
+ * @throws CfsError (mount) if no image is mounted there, or this user may not unmount it
  * @example
  * import { mountInBackground, unmount } from 'cfs/mount';
  *
@@ -248,7 +246,7 @@ export async function unmount(mountpoint: string): Promise<void> {
   if (isErrno(result)) fail(errnoName(result));
 }
 
-/** Without symbolic links; of a dead mount as it was given. */
+/** Without symbolic links; the path of a dead mount is only made absolute. */
 function placeOf(mountpoint: string): string {
   try {
     return realpathSync(mountpoint);

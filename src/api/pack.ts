@@ -18,7 +18,7 @@ import { abortable, given, pathGiven } from './arguments.ts';
 import type { Repository, WorkOptions } from './repository.ts';
 
 /**
- * How to pack.
+ * Options of packing.
  * @example
  * import { pack, type PackOptions } from 'cfs/pack';
  *
@@ -26,13 +26,13 @@ import type { Repository, WorkOptions } from './repository.ts';
  * await pack('/srv/rootfs', '/srv/packed.cfs', options);
  */
 export interface PackOptions extends WorkOptions {
-  /** Where contents go; made where it is missing or an empty directory. */
+  /** The repository for contents; created if it is missing or an empty directory. */
   readonly repository: string | Repository;
-  /** How objects are named; default: what the repository has, blake3 in a new one. */
+  /** The algorithm that names objects; default: that of the repository, blake3 in a new one. */
   readonly hash?: HashAlgorithm;
-  /** Threads that read and hash; default: one a processor, at most 8. */
+  /** The number of threads that read and hash; default: one per processor, at most 8. */
   readonly threads?: number;
-  /** Contents of at most so many bytes go into the image itself; default: 64. */
+  /** Contents of at most this many bytes are stored in the image itself; default: 64. */
   readonly inlineMax?: number;
   /** Set every time to 1970-01-01 00:00:00. */
   readonly useEpoch?: boolean;
@@ -42,7 +42,7 @@ export interface PackOptions extends WorkOptions {
   readonly skipDevices?: boolean;
   /** Do not enter other file systems: their mount points become empty directories. */
   readonly oneFileSystem?: boolean;
-  /** Read every file, also those that have not changed since they were packed into this repository before. */
+  /** Read every file, including files unchanged since they were packed into this repository before. */
   readonly rehash?: boolean;
   /** Wait until all is on the disk; default: true. */
   readonly durable?: boolean;
@@ -50,14 +50,14 @@ export interface PackOptions extends WorkOptions {
   readonly register?: boolean;
   /** Seal the objects and the image with fs-verity. */
   readonly seal?: boolean;
-  /** Called with a line for people: what was left out, and what could not be sealed. */
+  /** Called with a line for people about each omission, and about files that could not be sealed. */
   readonly onWarning?: (line: string) => void;
   /** Called often. */
   readonly onProgress?: (progress: PackProgress) => void;
 }
 
 /**
- * How far packing is. `entries` is the final number once `scanned` is true.
+ * The progress of packing. `entries` is the final number once `scanned` is true.
  * @example
  * import { pack, type PackProgress } from 'cfs/pack';
  *
@@ -68,7 +68,7 @@ export interface PackOptions extends WorkOptions {
 export type PackProgress = BuildProgress;
 
 /**
- * What was packed.
+ * The result of packing.
  * @example
  * import { pack, type PackResult } from 'cfs/pack';
  *
@@ -81,12 +81,12 @@ export interface PackResult {
   /** Size of the image file. */
   readonly imageBytes: number;
   readonly hash: HashAlgorithm;
-  /** Names in the tree, the root included. */
+  /** Names in the tree, including the root. */
   readonly entries: number;
-  /** Regular files, those with several names once, and their bytes. */
+  /** Regular files and their bytes; a file with several names counts once. */
   readonly files: number;
   readonly bytes: number;
-  /** Different contents in the repository, and their bytes; and those that it did not have. */
+  /** Different contents in the repository, and their bytes; and those that were new to it. */
   readonly objects: number;
   readonly objectBytes: number;
   readonly newObjects: number;
@@ -96,8 +96,8 @@ export interface PackResult {
 /**
  * Packs a directory into an image file, which is replaced as a whole at the end, or not touched. Objects that were
  * stored before an error serve the next run.
- * @throws CfsError: `source` where the directory cannot be read, or changes while it is packed; `store`; `system`; `usage` where no
- *   image can be written there; `interrupted`
+ * @throws CfsError: `source` if the directory cannot be read, or changes while it is packed; `store`; `system`; `usage`
+ *   if no image can be written there; `interrupted`
  * @example
  * import { pack } from 'cfs/pack';
  *

@@ -1,4 +1,4 @@
-/** What all functions that work on a repository take. */
+/** Repositories as arguments of functions. */
 import type { HashAlgorithm } from '../base/digest.ts';
 
 /**
@@ -13,12 +13,12 @@ export interface Repository {
   /** Absolute. */
   readonly path: string;
   readonly uuid: string;
-  /** How it names objects. */
+  /** The algorithm that names its objects. */
   readonly hash: HashAlgorithm;
 }
 
 /**
- * What all long work on a repository can be given.
+ * Options of all long work on a repository.
  * @example
  * import { collectGarbage, type WorkOptions } from 'cfs/store';
  *
@@ -26,8 +26,8 @@ export interface Repository {
  * await collectGarbage('/srv/store', { ...options, dryRun: true });
  */
 export interface WorkOptions {
-  /** Ends the work: it rejects with a CfsError (interrupted). What was done stays. */
+  /** Aborts the work, which then rejects with a CfsError (interrupted). Finished parts are kept. */
   readonly signal?: AbortSignal;
-  /** Called with a line for people where another program keeps the repository locked for more than a second. */
+  /** Called with a line for people if another program keeps the repository locked for more than a second. */
   readonly onWait?: (line: string) => void;
 }

@@ -1,5 +1,5 @@
 /**
- * Repositories: making them, what they keep, and looking after them.
+ * Repositories: creating and maintaining them, and the images that they keep.
  * @module
  */
 import { availableParallelism } from 'node:os';
@@ -20,7 +20,7 @@ export type { Repository, WorkOptions } from './repository.ts';
 
 /**
  * Opens a repository.
- * @throws CfsError (store) where there is none
+ * @throws CfsError (store) if there is none
  * @example
  * import { openRepository } from 'cfs/store';
  *
@@ -29,9 +29,9 @@ export type { Repository, WorkOptions } from './repository.ts';
 export const openRepository = (path: string): Repository => described(localOf(path));
 
 /**
- * Makes a repository in a directory that is missing or empty.
- * @param options `hash`: how it names objects; default: blake3. fsverity-sha256 is for stores that are to be sealed. `mode`: that of
- *   the directory of a store that several users share
+ * Creates a repository in a directory that is missing or empty.
+ * @param options `hash`: the algorithm that names its objects; default: blake3. fsverity-sha256 is for stores that are
+ *   to be sealed. `mode`: the mode of the directory of a store that several users share
  * @throws CfsError (store)
  * @example
  * import { initRepository } from 'cfs/store';
@@ -58,12 +58,12 @@ const described = ({ path, uuid, hash }: Repository): Repository => ({ path, uui
  */
 export interface RegisteredImage {
   readonly id: string;
-  /** Where it was when it was registered. */
+  /** The image's paths at the time of registration. */
   readonly paths: readonly string[];
-  /** How many objects it needs, and their bytes; undefined where the list of them cannot be read. */
+  /** The number of objects that it needs, and their bytes; undefined if the list of them cannot be read. */
   readonly objects: number | undefined;
   readonly bytes: number | undefined;
-  /** What is wrong with the list of its objects. */
+  /** The problem of the list of its objects. */
   readonly problem: string | undefined;
 }
 
@@ -86,9 +86,9 @@ export function listImages(repository: string | Repository): RegisteredImage[] {
 }
 
 /**
- * Registers an image, so that its objects are kept, also where its file is gone. Packing does so by itself.
- * @returns its id, and how many of its objects the repository does not have
- * @throws CfsError: `image` where the file is none, `store`
+ * Registers an image, so that its objects are kept even if its file is gone. Packing does so by itself.
+ * @returns its id, and the number of its objects that the repository does not have
+ * @throws CfsError: `image` if the file is not an image, `store`
  * @example
  * import { registerImage } from 'cfs/store';
  *
@@ -114,9 +114,9 @@ export function registerImage(
 }
 
 /**
- * Takes an image off the list: `collectGarbage` then deletes what only it needed. Mounts of it go on.
- * @param id as `listImages` and `openImage` have it
- * @returns false where it was not registered
+ * Unregisters an image: `collectGarbage` then deletes the objects that only it needed. Mounts of it continue to work.
+ * @param id as returned by `listImages` and `openImage`
+ * @returns false if it was not registered
  * @throws CfsError (store)
  * @example
  * import { openImage } from 'cfs/image';
@@ -130,9 +130,9 @@ export function unregisterImage(
   options: WorkOptions = {},
 ): Promise<boolean> {
   return abortable(options.signal, async () => {
-    if (!/^[0-9a-f]{64}$/.test(id)) throw new CfsError('usage', `Cannot unregister "${id}": it is no image id`);
+    if (!/^[0-9a-f]{64}$/.test(id)) throw new CfsError('usage', `Cannot unregister "${id}": it is not an image id`);
     const local = localOf(repository);
-    // alone: what is packed at the same time may be this image
+    // with an exclusive lock: another process may be packing this image
     const lock = await lockForDeleting(local, options);
     try {
       return unregister(local, id);
@@ -143,7 +143,7 @@ export function unregisterImage(
 }
 
 /**
- * What to delete.
+ * Options of garbage collection.
  * @example
  * import { collectGarbage, type GcOptions } from 'cfs/store';
  *
@@ -153,17 +153,17 @@ export function unregisterImage(
 export interface GcOptions extends WorkOptions {
   /** Files of images whose objects are kept, registered or not. */
   readonly keep?: readonly string[];
-  /** Objects that came later than so many milliseconds ago are kept; default: an hour. */
+  /** Objects that were stored less than this many milliseconds ago are kept; default: an hour. */
   readonly minAgeMs?: number;
-  /** Delete nothing, and say what would be deleted. */
+  /** Delete nothing, and report what would be deleted. */
   readonly dryRun?: boolean;
-  /** Go on where nothing keeps any object: all are deleted. */
+  /** Continue even if nothing keeps any object: all are deleted. */
   readonly keepNone?: boolean;
-  /** Delete the damaged files that `checkRepository` moved away, too. */
+  /** Also delete the damaged files that `checkRepository` moved away. */
   readonly emptyQuarantine?: boolean;
-  /** Called with the part that is done, up to 1. */
+  /** Called with the finished part of the work, up to 1. */
   readonly onProgress?: (done: number) => void;
-  /** Called for each object that is deleted, or would be: its digest, hexadecimal, and its size. */
+  /** Called for each object that is deleted, or would be, with its digest, hexadecimal, and its size. */
   readonly onFreed?: (digest: string, bytes: number) => void;
 }
 
@@ -182,7 +182,7 @@ export interface Amount {
 }
 
 /**
- * What was deleted, and what keeps the rest.
+ * The deleted objects, and the reasons for keeping the rest.
  * @example
  * import { collectGarbage, type GcResult } from 'cfs/store';
  *
@@ -192,17 +192,18 @@ export interface Amount {
 export interface GcResult {
   readonly freed: Amount;
   readonly kept: Amount;
-  /** Of the kept ones: those that are there only because they are new. */
+  /** The kept objects that are kept only because they are new. */
   readonly young: Amount;
-  /** Images that are registered, mounted, and packed a short while ago. */
+  /** The numbers of images that are registered, that are mounted, and that were packed a short while ago. */
   readonly registered: number;
   readonly mounted: number;
   readonly packed: number;
 }
 
 /**
- * Deletes all objects that no registered or mounted image needs. Packing and mounting go on at the same time.
- * @throws CfsError: `usage` where nothing keeps any object, `store` where it is not clear what is needed, `interrupted`
+ * Deletes all objects that no registered or mounted image needs. Packing and mounting may continue at the same time.
+ * @throws CfsError: `usage` if nothing keeps any object, `store` if it is unknown which objects are needed,
+ *   `interrupted`
  * @example
  * import { collectGarbage } from 'cfs/store';
  *
@@ -228,7 +229,7 @@ export function collectGarbage(repository: string | Repository, options: GcOptio
 }
 
 /**
- * How to check a repository.
+ * Options of checking a repository.
  * @example
  * import { type CheckOptions, checkRepository } from 'cfs/store';
  *
@@ -238,16 +239,16 @@ export function collectGarbage(repository: string | Repository, options: GcOptio
 export interface CheckOptions extends WorkOptions {
   /** Other repositories, from which good copies of damaged objects are fetched. */
   readonly repairFrom?: readonly (string | Repository)[];
-  /** Only look. */
+  /** Report problems, and change nothing. */
   readonly dryRun?: boolean;
-  /** Threads; default: one a processor, at most 8. */
+  /** The number of threads; default: one per processor, at most 8. */
   readonly jobs?: number;
-  /** Called ten times a second with what is done. */
+  /** Called ten times a second with the progress. */
   readonly onProgress?: (done: { readonly objects: number; readonly bytes: number }) => void;
 }
 
 /**
- * What was found.
+ * The result of a check.
  * @example
  * import { type CheckResult, checkRepository } from 'cfs/store';
  *
@@ -258,20 +259,23 @@ export interface CheckResult {
   /** Objects that were checked, and their bytes. */
   readonly objects: number;
   readonly bytes: number;
-  /** `object`: its digest. `quarantined`: where the bad file was moved to; `from`: the repository that a good copy came from. */
+  /**
+   * `object`: its digest. `quarantined`: the new path of the bad file; `from`: the repository that a good copy came
+   * from.
+   */
   readonly damaged: readonly {
     readonly object: string;
     readonly problem: string;
     readonly quarantined?: string;
     readonly from?: string;
   }[];
-  /** Registered images whose lists of objects are damaged: `registerImage` mends them. */
+  /** Registered images whose lists of objects are damaged: `registerImage` repairs them. */
   readonly badImages: readonly { readonly image: string; readonly problem: string }[];
 }
 
 /**
- * Checks every object: hashes it, moves a damaged one to quarantine, and fetches a good copy where there is one.
- * @throws CfsError: `store` where the repository cannot be read, `interrupted`
+ * Checks every object: hashes it, moves a damaged one to quarantine, and fetches a good copy if there is one.
+ * @throws CfsError: `store` if the repository cannot be read, `interrupted`
  * @example
  * import { checkRepository } from 'cfs/store';
  *
