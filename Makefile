@@ -42,4 +42,4 @@ fuzz: build ## coverage-guided fuzzing, an hour each (SECONDS=…, TARGETS=…);
 	@KEEP=1 scripts/fuzz $(or $(SECONDS),3600) $(TARGETS)
 
 clean: ## remove what was built
-	@rm -rf dist node_modules
+	@rm -rf dist dist.* node_modules

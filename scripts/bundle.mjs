@@ -1,10 +1,12 @@
 // Puts the programs that people wait for together, from what tsc wrote: node takes longer to find and read sixty small
-// modules than to run them. Packages with native modules stay outside.
+// modules than to run them. Packages with native modules stay outside. usage: node scripts/bundle.mjs DIR
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { rolldown } from 'rolldown';
 
-const dist = new URL('../dist/', import.meta.url).pathname;
+const dist = `${resolve(process.argv[2])}/`;
 const shared = {
+  cwd: dist,
   platform: 'node',
   external: /^(?!\.|\/|cbor-x|commander)/,
   // what node would get of it loads a native module for strings, of which an image has five
@@ -19,7 +21,7 @@ for (const [name, module] of Object.entries(PROGRAMS)) {
   await bundle.write({ file: `${dist}libexec/${name}`, format, sourcemap: format === 'esm', codeSplitting: false });
   for (const end of ['js', 'js.map']) rmSync(`${dist}${module}.${end}`);
 }
-writeFileSync(FORMER_SERVER, "import '../../libexec/cfs-serve.js';\n");
+writeFileSync(`${dist}${FORMER_SERVER}`, "import '../../libexec/cfs-serve.js';\n");
 
 // command-line tools: one file each, and what only some of its commands need in files of its own. They share none: to find and
 // read a file takes as long as to compile 50 KB of what was read and is not called

@@ -37,8 +37,8 @@ export const PROGRAMS = {
 /** The path of a built program. */
 export const programPath = (name: keyof typeof PROGRAMS): string => installedPath(`libexec/${name}`);
 
-/** The path where supervisors of mounts made by version 0.1.0 look for `cfs-serve.js`. */
-export const FORMER_SERVER: string = installedPath('src/mount/daemon-main.js');
+/** Where in `dist` supervisors of mounts made by version 0.1.0 look for `cfs-serve.js`. */
+export const FORMER_SERVER = 'src/mount/daemon-main.js';
 
 /** The version in package.json. */
 export function version(): string {

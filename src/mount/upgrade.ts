@@ -6,7 +6,7 @@ import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ESRCH, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { FORMER_SERVER, programPath } from '../base/installation.ts';
+import { FORMER_SERVER, installedPath, programPath } from '../base/installation.ts';
 import { pathText } from '../base/path-text.ts';
 import { makeDevice } from '../base/stat-bits.ts';
 import { askMountAt } from '../mount-info/ask-mount-at.ts';
@@ -19,6 +19,8 @@ import { isSealedMemfd } from '../system/syscall.ts';
 
 /** The program of the servers, which the supervisor starts again by its path. */
 const SERVER = programPath('cfs-serve.js');
+/** Its name for supervisors that version 0.1.0 started. */
+const FORMER = installedPath(FORMER_SERVER);
 const PATIENCE_MS = 30_000;
 const LOOK_MS = 20;
 
@@ -140,8 +142,8 @@ function requireSupervisor(mount: string, { pid }: MountRecord): void {
       `Cannot upgrade ${mount}: no supervisor of its server (process ${pid}) was found. A mount with restart=off, with the portable driver or in the foreground has none.`,
     );
   }
-  const program = supervisor.find((word) => [SERVER, FORMER_SERVER].some((path) => basename(word) === basename(path)));
-  if (program === SERVER || program === FORMER_SERVER) return;
+  const program = supervisor.find((word) => [SERVER, FORMER].some((path) => basename(word) === basename(path)));
+  if (program === SERVER || program === FORMER) return;
   throw new CfsError('usage', `Cannot upgrade ${mount}: it is served from ${program}`, {
     hint: 'Install the new version there, and upgrade with it.',
   });
