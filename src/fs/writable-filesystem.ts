@@ -3,8 +3,13 @@
  * `Filesystem`, whose reading half it shares. The portable driver does not know it.
  *
  * Methods return their result or an Errno; an exception is a bug, and the driver answers EIO. They are synchronous.
- * Several threads call them, each on its own instance over shared state; those that change names are called by one
- * thread at a time. Permissions were checked by the kernel (default_permissions) and are not checked again.
+ * Permissions were checked by the kernel (default_permissions) and are not checked again. Names and values are views,
+ * valid during the call. Names are not empty, not "." or "..", and contain no slash; `lookup` alone also gets those.
+ *
+ * Several threads call the methods, each on its own instance over shared state. One thread at a time calls those that
+ * may not take long. Those that read or write content, or wait for a disk, run beside them and beside each other:
+ * `open`, `read`, `write`, `fallocate`, `copyRange`, `sync`, `syncAll`, `seek`, `getxattr`, `ioctl`, and `setattr`
+ * with a size.
  */
 import type { Errno } from '../base/errno.ts';
 import type { Caller } from './caller.ts';
@@ -42,6 +47,13 @@ export interface Writer extends Caller {
    * An earlier server received this request, and may have carried it out: what it would leave behind counts as done.
    */
   readonly again: boolean;
+  /** Of a request that is served `again`: what the earlier server gave to `note`; 0 and 0 if it gave nothing. */
+  readonly noted: readonly [a: number, b: number];
+  /**
+   * Keeps two numbers below 2^53 for the server that may get this request again: what tells whether it was carried
+   * out, such as the inodes of an exchange. Called before the first system call that changes something.
+   */
+  note(a: number, b: number): void;
 }
 
 /** A time to set: seconds as two words like mtime, or the present. */
@@ -49,6 +61,7 @@ export type NewTime = { readonly low: number; readonly high: number; readonly ns
 
 /** What SETATTR changes; what is undefined stays. */
 export interface Changes {
+  /** Permission bits: 0o7777. */
   readonly mode?: number | undefined;
   readonly uid?: number | undefined;
   readonly gid?: number | undefined;
@@ -64,9 +77,20 @@ export interface Changes {
 export interface OpenedContent {
   /**
    * A descriptor of a file of the upper layer, for reading and writing, that the kernel may read and write itself;
-   * -1 for content that only `read` returns: it is in the image. The caller closes it with `closeContent`.
+   * -1 for content that only `read` returns: it is in the image. The caller closes it with `closeContent`, soon.
    */
   readonly fd: number;
+}
+
+/**
+ * What the file system tells the driver, which keeps upper files open in the kernel. It gets this when it is made.
+ * `forgotten` is called before the inode's data about opens goes. The driver calls nothing back.
+ */
+export interface InodeEvents {
+  /** The last name of the inode is gone. */
+  unnamed(ino: number): void;
+  /** The kernel has no reference to the inode any more, and so no open file. */
+  forgotten(ino: number): void;
 }
 
 /** Flags of rename(2). */
@@ -77,8 +101,7 @@ export const RENAME_EXCHANGE = 2;
 export const XATTR_CREATE = 1;
 export const XATTR_REPLACE = 2;
 
-export interface WritableFilesystem
-  extends Pick<Filesystem, 'features' | 'readlink' | 'seek' | 'getxattr' | 'listxattr' | 'ioctl'> {
+export interface WritableFilesystem extends Pick<Filesystem, 'readlink' | 'seek' | 'listxattr' | 'ioctl'> {
   /** As `Filesystem.lookup`. Each success counts as one more reference of the kernel to the inode; see `forget`. */
   lookup(parent: number, name: Uint8Array, out: WritableAttributes): Errno | 0;
 
@@ -100,6 +123,12 @@ export interface WritableFilesystem
   releaseDirectory(ino: number): void;
 
   /**
+   * As `Filesystem.getxattr`. An ACL that is not there is ENODATA, never EOPNOTSUPP: the kernel would pass that on to a
+   * process that opens the file.
+   */
+  getxattr(ino: number, name: Uint8Array, caller?: Caller): Uint8Array | Errno;
+
+  /**
    * Makes a file of the type in `mode`: regular, FIFO, socket or device. Its umask and the parent's default ACL are
    * applied here; in a set-group-ID directory it takes the group. `out` has its attributes; counts as a lookup.
    * EPERM for a character device 0:0, which would be a whiteout.
@@ -113,12 +142,25 @@ export interface WritableFilesystem
     out: WritableAttributes,
   ): Errno | 0;
 
+  /**
+   * Makes a regular file as `mknod` does, and opens it for reading and writing.
+   * @param mode permission bits
+   */
+  create(
+    parent: number,
+    name: Uint8Array,
+    mode: number,
+    writer: Writer,
+    out: WritableAttributes,
+  ): OpenedContent | Errno;
+
+  /** @param mode permission bits */
   mkdir(parent: number, name: Uint8Array, mode: number, writer: Writer, out: WritableAttributes): Errno | 0;
 
   symlink(parent: number, name: Uint8Array, target: Uint8Array, writer: Writer, out: WritableAttributes): Errno | 0;
 
-  /** A regular file without a name, as O_TMPFILE makes it; `link` may give it one. */
-  tmpfile(parent: number, mode: number, writer: Writer, out: WritableAttributes): Errno | 0;
+  /** A regular file without a name, as O_TMPFILE makes it, opened as by `create`; `link` may give it one. */
+  tmpfile(parent: number, mode: number, writer: Writer, out: WritableAttributes): OpenedContent | Errno;
 
   link(ino: number, parent: number, name: Uint8Array, writer: Writer, out: WritableAttributes): Errno | 0;
 
@@ -153,10 +195,13 @@ export interface WritableFilesystem
 
   /**
    * The content of a regular file, copied up first where `flags` of open(2) ask for writing; with O_TRUNC of size 0.
-   * Opens and releases are counted by the driver.
+   * Opens and releases are counted by the driver. It does not ask for an open that only reads a file which the kernel
+   * has open already.
+   * @param killPrivileges as in `Changes`, with O_TRUNC
    */
-  open(ino: number, flags: number, writer: Writer): OpenedContent | Errno;
+  open(ino: number, flags: number, killPrivileges: boolean, writer: Writer): OpenedContent | Errno;
 
+  /** The driver is done with it: `fd` is registered in the kernel, or is not needed. The file is open all the same. */
   closeContent(content: OpenedContent): void;
 
   /** Reads at `offset` into `into`; returns the bytes read, fewer only at the end of the file. */
@@ -165,7 +210,10 @@ export interface WritableFilesystem
   /** Writes all of `bytes` or fails. @param killPrivileges as in `Changes` */
   write(ino: number, offset: number, bytes: Uint8Array, killPrivileges: boolean): number | Errno;
 
-  /** fallocate(2): all its modes that the file system of the upper layer has. */
+  /**
+   * fallocate(2): all its modes that the file system of the upper layer has. Set-id bits are removed in any case, as by
+   * `copyRange`: the kernel does not say whether the process may keep them.
+   */
   fallocate(ino: number, mode: number, offset: number, length: number): Errno | 0;
 
   /** copy_file_range(2); returns the bytes copied. */
