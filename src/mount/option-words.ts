@@ -6,6 +6,7 @@ import { CfsError } from '../base/error.ts';
 import { formatImageDigest, parseImageDigest } from '../base/image-digest.ts';
 import { suggestion } from '../base/suggest.ts';
 import type { VerifyMode } from '../objects/repository.ts';
+import { escapedValue, splitList } from './option-list.ts';
 import type { Driver, MountOptions } from './options.ts';
 import { MOST_THREADS } from './threads/most-threads.ts';
 
@@ -243,16 +244,9 @@ export function formatMountWords(words: MountWords): string {
   if (words.nonempty) list.push('nonempty');
   if (words.requireComplete) list.push('require-complete');
   if (words.keys.length > 0) list.push('require-signature');
-  for (const key of words.keys) list.push(`key=${escaped(key)}`);
-  if (words.source !== undefined) list.push(`fsname=${escaped(words.source)}`);
+  for (const key of words.keys) list.push(`key=${escapedValue(key)}`);
+  if (words.source !== undefined) list.push(`fsname=${escapedValue(words.source)}`);
   return list.join(',');
-}
-
-const escaped = (value: string): string => value.replace(/[\\,]/g, '\\$&');
-
-/** The options of a list; `\,` is a comma in a value. */
-export function splitList(list: string): string[] {
-  return (list.match(/(?:\\.|[^,\\])+/g) ?? []).map((word) => word.replace(/\\(.)/g, '$1'));
 }
 
 /** Whether mount(8) requests changes of an existing mount. */

@@ -3,7 +3,8 @@ import { resolve } from 'node:path';
 import { ENOSYS, EPERM, isErrno } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
 import { pathText } from '../../src/base/path-text.ts';
-import { parseMountWords, splitList } from '../../src/mount/option-words.ts';
+import { splitList } from '../../src/mount/option-list.ts';
+import { parseMountWords } from '../../src/mount/option-words.ts';
 import { askMountAt, type MountAnswer } from '../../src/mount-info/ask-mount-at.ts';
 import { errnoText } from '../../src/system/libc.ts';
 import {
