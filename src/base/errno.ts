@@ -32,17 +32,21 @@ export const ENFILE: Errno = make(23);
 export const EMFILE: Errno = make(24);
 export const ENOTTY: Errno = make(25);
 export const ETXTBSY: Errno = make(26);
+export const EFBIG: Errno = make(27);
 export const ENOSPC: Errno = make(28);
 export const EROFS: Errno = make(30);
+export const EMLINK: Errno = make(31);
 export const ERANGE: Errno = make(34);
 export const ENAMETOOLONG: Errno = make(36);
 export const ENOSYS: Errno = make(38);
+export const ENOTEMPTY: Errno = make(39);
 export const ELOOP: Errno = make(40);
 export const ENODATA: Errno = make(61);
 export const EMSGSIZE: Errno = make(90);
 export const EOPNOTSUPP: Errno = make(95);
 export const ENOTCONN: Errno = make(107);
 export const ESTALE: Errno = make(116);
+export const EDQUOT: Errno = make(122);
 
 const names: ReadonlyMap<number, string> = new Map(
   Object.entries({
@@ -68,17 +72,21 @@ const names: ReadonlyMap<number, string> = new Map(
     EMFILE,
     ENOTTY,
     ETXTBSY,
+    EFBIG,
     ENOSPC,
     EROFS,
+    EMLINK,
     ERANGE,
     ENAMETOOLONG,
     ENOSYS,
+    ENOTEMPTY,
     ELOOP,
     ENODATA,
     EMSGSIZE,
     EOPNOTSUPP,
     ENOTCONN,
     ESTALE,
+    EDQUOT,
   }).map(([name, value]) => [value, name]),
 );
 

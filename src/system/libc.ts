@@ -55,13 +55,19 @@ export function errnoText(errno: Errno): string {
 let strerrorFn: ((n: number) => string) | undefined;
 
 /** A name for calls relative to a directory, NUL-terminated in a buffer of this thread that the next call reuses. */
-export function nameBuffer(name: Uint8Array): Buffer {
-  if (name.length >= nameSpace.length) nameSpace = Buffer.alloc(name.length * 2);
-  nameSpace.set(name);
-  nameSpace[name.length] = 0;
-  return nameSpace;
+export const nameBuffer: (name: Uint8Array) => Buffer = nameSpace();
+/** As `nameBuffer`, in a buffer of its own, for calls with two names. */
+export const otherNameBuffer: (name: Uint8Array) => Buffer = nameSpace();
+
+function nameSpace(): (name: Uint8Array) => Buffer {
+  let space: Buffer = Buffer.alloc(4096);
+  return (name) => {
+    if (name.length >= space.length) space = Buffer.alloc(name.length * 2);
+    space.set(name);
+    space[name.length] = 0;
+    return space;
+  };
 }
-let nameSpace: Buffer = Buffer.alloc(4096);
 
 export const asErrno = (result: number): Errno => result as Errno;
 export const AT_FDCWD = -100;
