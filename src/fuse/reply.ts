@@ -22,17 +22,20 @@ const S_IFMT_SHIFT = 12;
 const STATX_BASIC_STATS = 0x7ff;
 const BLKSIZE = 4096;
 
-/** A buffer that replies are made in. One per thread. Byte offsets count from the start of the header. */
-export class ReplyBuffer {
+/**
+ * A buffer that replies about inodes with attributes `A` are made in. One per thread. Byte offsets count from the start
+ * of the header.
+ */
+export class ReplyBuffer<A extends Attributes = Attributes> {
   readonly bytes: Buffer;
-  readonly #words: Uint32Array;
+  protected readonly words: Uint32Array;
   readonly #size: number;
 
   constructor(size: number) {
     this.#size = Math.ceil(size / 8) * 8;
     const memory = new ArrayBuffer(this.#size);
     this.bytes = Buffer.from(memory);
-    this.#words = new Uint32Array(memory);
+    this.words = new Uint32Array(memory);
   }
 
   /** Room for a payload, in bytes. */
@@ -47,7 +50,7 @@ export class ReplyBuffer {
 
   /** Writes fuse_out_header; returns the length of the whole reply. */
   header(uniqueLow: number, uniqueHigh: number, payloadLength: number, error: Errno | 0): number {
-    const words = this.#words;
+    const words = this.words;
     const length = OUT_HEADER_SIZE + payloadLength;
     words[0] = length;
     words[1] = error; // ToUint32 gives the two's complement
@@ -57,33 +60,33 @@ export class ReplyBuffer {
   }
 
   /** fuse_entry_out at the start of the payload. */
-  entry(attributes: Attributes): number {
-    this.#entryAt(OUT_HEADER_SIZE / 4, attributes);
+  entry(attributes: A): number {
+    this.entryAt(OUT_HEADER_SIZE / 4, attributes);
     return ENTRY_OUT_SIZE;
   }
 
   /** fuse_entry_out with nodeid 0: "there is no such name", to be remembered by the kernel. */
   negativeEntry(): number {
-    this.#words.fill(0, OUT_HEADER_SIZE / 4, (OUT_HEADER_SIZE + ENTRY_OUT_SIZE) / 4);
-    this.#words[OUT_HEADER_SIZE / 4 + 4] = FOREVER;
+    this.words.fill(0, OUT_HEADER_SIZE / 4, (OUT_HEADER_SIZE + ENTRY_OUT_SIZE) / 4);
+    this.words[OUT_HEADER_SIZE / 4 + 4] = FOREVER;
     return ENTRY_OUT_SIZE;
   }
 
   /** fuse_attr_out */
-  attr(attributes: Attributes): number {
+  attr(attributes: A): number {
     const at = OUT_HEADER_SIZE / 4;
-    const words = this.#words;
+    const words = this.words;
     words[at] = FOREVER;
     words[at + 1] = 0;
     words[at + 2] = 0;
     words[at + 3] = 0;
-    this.#attrAt(at + 4, attributes);
+    this.attrAt(at + 4, attributes);
     return ATTR_OUT_SIZE;
   }
 
   /** fuse_statx_out with the basic statistics; birth time and attributes are not stored in an image. */
-  statx(a: Attributes): number {
-    const words = this.#words;
+  statx(a: A): number {
+    const words = this.words;
     const at = OUT_HEADER_SIZE / 4;
     words.fill(0, at, at + STATX_OUT_SIZE / 4);
     words[at] = FOREVER;
@@ -94,9 +97,9 @@ export class ReplyBuffer {
     words[stat + 5] = a.uid;
     words[stat + 6] = a.gid;
     words[stat + 7] = a.mode & 0xffff;
-    this.#long(stat + 8, a.shownIno);
-    this.#long(stat + 10, a.size);
-    this.#long(stat + 12, a.blocks);
+    this.long(stat + 8, a.shownIno);
+    this.long(stat + 10, a.size);
+    this.long(stat + 12, a.blocks);
     for (const time of [stat + 16, stat + 28]) {
       words[time] = a.mtimeLow;
       words[time + 1] = a.mtimeHigh;
@@ -113,32 +116,32 @@ export class ReplyBuffer {
   /** fuse_open_out; the file handle as two words, low word first */
   open(low: number, high: number, openFlags: number, backingId: number): number {
     const at = OUT_HEADER_SIZE / 4;
-    this.#words[at] = low;
-    this.#words[at + 1] = high;
-    this.#words[at + 2] = openFlags;
-    this.#words[at + 3] = backingId;
+    this.words[at] = low;
+    this.words[at + 1] = high;
+    this.words[at + 2] = openFlags;
+    this.words[at + 3] = backingId;
     return OPEN_OUT_SIZE;
   }
 
   /** The two words of the file handle in a fuse_open_out. */
   get openedHandle(): readonly [low: number, high: number] {
     const at = OUT_HEADER_SIZE / 4;
-    return [this.#words[at] as number, this.#words[at + 1] as number];
+    return [this.words[at] as number, this.words[at + 1] as number];
   }
 
   /** fuse_lseek_out */
   seek(offset: number): number {
-    this.#long(OUT_HEADER_SIZE / 4, offset);
+    this.long(OUT_HEADER_SIZE / 4, offset);
     return LSEEK_OUT_SIZE;
   }
 
   /** fuse_statfs_out */
   statfs(statistics: FilesystemStatistics): number {
     const at = OUT_HEADER_SIZE / 4;
-    const words = this.#words;
+    const words = this.words;
     words.fill(0, at, at + STATFS_OUT_SIZE / 4);
-    this.#long(at, statistics.blocks);
-    this.#long(at + 6, statistics.files);
+    this.long(at, statistics.blocks);
+    this.long(at + 6, statistics.files);
     words[at + 10] = statistics.blockSize;
     words[at + 11] = statistics.nameMax;
     words[at + 12] = statistics.blockSize;
@@ -148,15 +151,15 @@ export class ReplyBuffer {
   /** fuse_getxattr_out: the length of a value or list. */
   xattrSize(size: number): number {
     const at = OUT_HEADER_SIZE / 4;
-    this.#words[at] = size;
-    this.#words[at + 1] = 0;
+    this.words[at] = size;
+    this.words[at + 1] = 0;
     return GETXATTR_OUT_SIZE;
   }
 
   /** fuse_ioctl_out with result 0, then the caller's bytes. */
   ioctl(bytes: Uint8Array): number {
     const at = OUT_HEADER_SIZE / 4;
-    this.#words.fill(0, at, at + IOCTL_OUT_SIZE / 4);
+    this.words.fill(0, at, at + IOCTL_OUT_SIZE / 4);
     this.bytes.set(bytes, OUT_HEADER_SIZE + IOCTL_OUT_SIZE);
     return IOCTL_OUT_SIZE + bytes.length;
   }
@@ -171,16 +174,16 @@ export class ReplyBuffer {
    * Appends fuse_dirent, or fuse_direntplus where `plus`, at payload offset `at`.
    * @returns the offset after it, or -1 if it would pass `limit`
    */
-  dirent(at: number, limit: number, name: Uint8Array, next: number, attributes: Attributes, plus: boolean): number {
+  dirent(at: number, limit: number, name: Uint8Array, next: number, attributes: A, plus: boolean): number {
     const base = at + (plus ? ENTRY_OUT_SIZE : 0);
     const end = base + Math.ceil((DIRENT_SIZE + name.length) / 8) * 8;
     if (end > limit) return -1;
     if (plus) this.#entryOrDot((OUT_HEADER_SIZE + at) / 4, name, attributes);
     const word = (OUT_HEADER_SIZE + base) / 4;
-    this.#long(word, attributes.shownIno);
-    this.#long(word + 2, next);
-    this.#words[word + 4] = name.length;
-    this.#words[word + 5] = attributes.mode >>> S_IFMT_SHIFT;
+    this.long(word, attributes.shownIno);
+    this.long(word + 2, next);
+    this.words[word + 4] = name.length;
+    this.words[word + 5] = attributes.mode >>> S_IFMT_SHIFT;
     const start = OUT_HEADER_SIZE + base + DIRENT_SIZE;
     this.bytes.set(name, start);
     this.bytes.fill(0, start + name.length, OUT_HEADER_SIZE + end);
@@ -190,15 +193,15 @@ export class ReplyBuffer {
   /**
    * "." and ".." carry nodeid 0: the kernel must not count them as looked up (fs/fuse/readdir.c, fuse_direntplus_link).
    */
-  #entryOrDot(word: number, name: Uint8Array, attributes: Attributes): void {
+  #entryOrDot(word: number, name: Uint8Array, attributes: A): void {
     const dots = name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
-    if (dots) this.#words.fill(0, word, word + ENTRY_OUT_SIZE / 4);
-    else this.#entryAt(word, attributes);
+    if (dots) this.words.fill(0, word, word + ENTRY_OUT_SIZE / 4);
+    else this.entryAt(word, attributes);
   }
 
-  #entryAt(word: number, attributes: Attributes): void {
-    const words = this.#words;
-    this.#long(word, attributes.ino);
+  protected entryAt(word: number, attributes: A): void {
+    const words = this.words;
+    this.long(word, attributes.ino);
     words[word + 2] = attributes.generation;
     words[word + 3] = 0;
     words[word + 4] = FOREVER;
@@ -207,15 +210,15 @@ export class ReplyBuffer {
     words[word + 7] = 0;
     words[word + 8] = 0;
     words[word + 9] = 0;
-    this.#attrAt(word + 10, attributes);
+    this.attrAt(word + 10, attributes);
   }
 
   /** fuse_attr. An image stores no time of the last access: mtime is shown. */
-  #attrAt(word: number, a: Attributes): void {
-    const words = this.#words;
-    this.#long(word, a.shownIno);
-    this.#long(word + 2, a.size);
-    this.#long(word + 4, a.blocks);
+  protected attrAt(word: number, a: A): void {
+    const words = this.words;
+    this.long(word, a.shownIno);
+    this.long(word + 2, a.size);
+    this.long(word + 4, a.blocks);
     words[word + 6] = a.mtimeLow;
     words[word + 7] = a.mtimeHigh;
     words[word + 8] = a.mtimeLow;
@@ -234,8 +237,8 @@ export class ReplyBuffer {
     words[word + 21] = 0;
   }
 
-  #long(word: number, value: number): void {
-    this.#words[word] = value;
-    this.#words[word + 1] = value / 0x1_0000_0000;
+  protected long(word: number, value: number): void {
+    this.words[word] = value;
+    this.words[word + 1] = value / 0x1_0000_0000;
   }
 }

@@ -8,7 +8,8 @@ import type { Log, Severity } from '../../base/log.ts';
 import { type NativeModules, useNativeModules } from '../../base/native-package.ts';
 import { ReadingEvents } from '../../fs/reading-events.ts';
 import { DeviceBackingRegistry } from '../../fuse/device.ts';
-import { Dispatcher } from '../../fuse/dispatch.ts';
+import { imageDispatcher } from '../../fuse/dispatch.ts';
+import type { RequestServer } from '../../fuse/dispatcher.ts';
 import { opcodeName } from '../../fuse/opcodes.ts';
 import { OpenFileJournal } from '../../fuse/open-file-journal.ts';
 import { OpenFiles } from '../../fuse/open-files.ts';
@@ -131,7 +132,7 @@ function serve(message: ServeMessage): void {
   const journal = message.journal < 0 ? undefined : new OpenFileJournal(message.journal);
   const openFiles = new OpenFiles(fs, message.openFileState, registry, journal, message.epoch);
   if (message.restores && journal !== undefined) openFiles.restore(journal.entries());
-  const dispatcher = new Dispatcher(
+  const dispatcher = imageDispatcher(
     fs,
     openFiles,
     log,
@@ -172,7 +173,7 @@ function serve(message: ServeMessage): void {
  */
 function serveQueue(
   queue: RequestQueue,
-  dispatcher: Dispatcher,
+  dispatcher: RequestServer,
   turn: ServingTurn,
   serveOne: (length: number) => number,
   end: () => boolean,

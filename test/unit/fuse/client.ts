@@ -1,7 +1,8 @@
 /** The kernel's side of a Dispatcher: sends request bytes, takes reply bytes apart. */
 import { expect } from 'vitest';
 import type { Filesystem } from '../../../src/fs/filesystem.ts';
-import { Dispatcher } from '../../../src/fuse/dispatch.ts';
+import { imageDispatcher } from '../../../src/fuse/dispatch.ts';
+import type { RequestServer } from '../../../src/fuse/dispatcher.ts';
 import { allocateOpenFileState, type BackingRegistry, OpenFiles } from '../../../src/fuse/open-files.ts';
 import { fuseReadIn, fuseRequest } from './kernel-structs.ts';
 
@@ -22,13 +23,13 @@ export interface DirectoryEntry {
 }
 
 export class Client {
-  readonly dispatcher: Dispatcher;
+  readonly dispatcher: RequestServer;
   readonly log: string[] = [];
   #unique = 2n;
 
   constructor(fs: Filesystem, registry?: BackingRegistry) {
     const openFiles = new OpenFiles(fs, allocateOpenFileState(fs.slots), registry);
-    this.dispatcher = new Dispatcher(fs, openFiles, (line) => void this.log.push(line));
+    this.dispatcher = imageDispatcher(fs, openFiles, (line) => void this.log.push(line));
   }
 
   /** Sends any bytes. Undefined where no reply is to be sent. */

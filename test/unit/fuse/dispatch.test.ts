@@ -164,6 +164,22 @@ describe('OPEN, READ and RELEASE', () => {
     client.ask(abi.FUSE_RELEASE, ino('/bin/tool'), releaseIn(fh));
   });
 
+  test('OPEN whose answer is not sent is undone, and nothing else is', () => {
+    const small = ino('/bin/small');
+    const fh = client.ask(abi.FUSE_OPEN, small, openIn(0)).readBigUInt64LE(0);
+    client.dispatcher.abandon();
+    expect(client.call(abi.FUSE_READ, small, k.fuseReadIn(fh, 0, 10)).error).toBe(EBADF);
+    const other = openFile('/bin/small');
+    for (const request of [k.fuseRequest(abi.FUSE_OPEN, NOWHERE, openIn(0)), k.fuseRequest(abi.FUSE_FORGET, 1)]) {
+      client.send(request);
+      client.dispatcher.abandon();
+    }
+    client.send(k.fuseRequest(abi.FUSE_OPEN, small, openIn(0)).subarray(0, 41));
+    client.dispatcher.abandon();
+    expect(read('/bin/small', other, 0, 100).equals(SMALL)).toBe(true);
+    client.ask(abi.FUSE_RELEASE, small, releaseIn(other));
+  });
+
   test('READ of what was released gives an error', () => {
     const fh = openFile('/bin/tool');
     client.ask(abi.FUSE_RELEASE, ino('/bin/tool'), releaseIn(fh));
