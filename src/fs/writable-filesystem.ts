@@ -83,13 +83,16 @@ export interface OpenedContent {
 }
 
 /**
- * What the file system tells the driver, which keeps upper files open in the kernel. It gets this when it is made.
- * `forgotten` is called before the inode's data about opens goes. The driver calls nothing back.
+ * What the file system tells the driver, which keeps upper files open in the kernel. It gets this when it is made. The
+ * driver calls nothing back.
  */
 export interface InodeEvents {
   /** The last name of the inode is gone. */
   unnamed(ino: number): void;
-  /** The kernel has no reference to the inode any more, and so no open file. */
+  /**
+   * The kernel has no reference to the inode any more, and so no open file. Called before anything of the inode goes:
+   * if its count of opens is not 0 afterwards, a release is still to come, and `closed` after it.
+   */
   forgotten(ino: number): void;
 }
 
@@ -162,6 +165,7 @@ export interface WritableFilesystem extends Pick<Filesystem, 'readlink' | 'seek'
   /** A regular file without a name, as O_TMPFILE makes it, opened as by `create`; `link` may give it one. */
   tmpfile(parent: number, mode: number, writer: Writer, out: WritableAttributes): OpenedContent | Errno;
 
+  /** Another name for the inode; counts as a lookup. */
   link(ino: number, parent: number, name: Uint8Array, writer: Writer, out: WritableAttributes): Errno | 0;
 
   /** An inode whose last name goes stays, with nlink 0, until the kernel forgets it. */
@@ -204,6 +208,9 @@ export interface WritableFilesystem extends Pick<Filesystem, 'readlink' | 'seek'
   /** The driver is done with it: `fd` is registered in the kernel, or is not needed. The file is open all the same. */
   closeContent(content: OpenedContent): void;
 
+  /** The last open of the inode was released. One without references and names is deleted. */
+  closed(ino: number): void;
+
   /** Reads at `offset` into `into`; returns the bytes read, fewer only at the end of the file. */
   read(ino: number, offset: number, into: Uint8Array): number | Errno;
 
@@ -225,7 +232,7 @@ export interface WritableFilesystem extends Pick<Filesystem, 'readlink' | 'seek'
   /** syncfs(2) */
   syncAll(): Errno | 0;
 
-  /** The kernel gives up `count` references. An inode without names and references is deleted. */
+  /** The kernel gives up `count` references. An inode without names, references and opens is deleted. */
   forget(ino: number, count: number): void;
 
   statfs(): WritableStatistics;
