@@ -39,11 +39,11 @@ export function encodeOverlayHandle({ uuid, isUpper, handle }: OverlayHandle): U
 }
 
 /**
- * The inverse. 'unknown': Linux takes the file for copied up from nobody knows where; nothing is wrong with it.
+ * The inverse. 'unknown': the file was copied up, and its origin is not known; nothing is wrong with it.
  * Undefined: malformed. Linux then logs "invalid origin", and goes on as with 'unknown'.
  */
 export function decodeOverlayHandle(bytes: Uint8Array): OverlayHandle | 'unknown' | undefined {
-  // written where the lower file system has no handles
+  // Linux writes this if the lower file system has no handles
   if (bytes.length === 0) return 'unknown';
   const [version = 0, magic, length = 0, flags = 0, type = 0] = bytes;
   if (bytes.length < OVERLAY_HANDLE_HEADER || bytes.length < length || magic !== MAGIC) return undefined;
@@ -57,7 +57,7 @@ export function decodeOverlayHandle(bytes: Uint8Array): OverlayHandle | 'unknown
   };
 }
 
-/** Where a file was copied up from: an inode of a FUSE mount, or what only its own file system can tell. */
+/** What a file was copied up from: an inode of a FUSE mount, or what only its own file system can tell. */
 export type Origin = InodeIdentity | { readonly other: Uint8Array };
 
 /** The `origin` of a copied-up file of a cfs image. */
@@ -118,13 +118,16 @@ export interface Metacopy {
 const METACOPY_HEADER = 4;
 export const PLAIN_METACOPY: Metacopy = { flags: 0, algorithm: 0, digest: new Uint8Array() };
 
-/** `struct ovl_metacopy`: empty where it would say nothing. */
+/** `struct ovl_metacopy`: empty if it would say nothing. */
 export function encodeMetacopy({ flags, algorithm, digest }: Metacopy): Uint8Array {
   if (flags === 0 && algorithm === 0) return new Uint8Array();
   return concatBytes(Uint8Array.of(0, METACOPY_HEADER + digest.length, flags, algorithm), digest);
 }
 
-/** Undefined for what Linux answers with EIO. */
+/**
+ * Undefined for what Linux answers with EIO. Without verity= Linux looks at nothing but a length below 4; a version that
+ * is not known, or another length than the value says, is refused here all the same.
+ */
 export function decodeMetacopy(value: Uint8Array): Metacopy | undefined {
   if (value.length === 0) return PLAIN_METACOPY;
   const [version, length, flags = 0, algorithm = 0] = value;
@@ -148,7 +151,7 @@ export function encodeNlink({ to, difference }: RelativeNlink): Uint8Array {
   return Buffer.from(`${to === 'upper' ? 'U' : 'L'}${difference < 0 ? '' : '+'}${difference}`, 'latin1');
 }
 
-/** Undefined where Linux logs "failed to get index nlink" and uses the links of the file itself. */
+/** Undefined if Linux would log "failed to get index nlink" and use st_nlink of the file itself. */
 export function decodeNlink(value: Uint8Array): RelativeNlink | undefined {
   if (value.length > MAX_NLINK_BYTES) return undefined;
   const [, layer, number] = /^([UL])([+-][0-9]+)\n?$/.exec(Buffer.from(value).toString('latin1')) ?? [];
@@ -158,7 +161,7 @@ export function decodeNlink(value: Uint8Array): RelativeNlink | undefined {
   return { to: layer === 'U' ? 'upper' : 'lower', difference: difference + 0 };
 }
 
-/** The links that a user sees. Undefined where that is not positive: Linux then takes its fallback, as for no value. */
+/** The links that a user sees. Undefined if that is not positive: Linux then uses st_nlink, as without a value. */
 export function applyNlink(
   { to, difference }: RelativeNlink,
   upperNlink: number,
@@ -168,7 +171,7 @@ export function applyNlink(
   return nlink > 0 && nlink <= S32_MAX ? nlink : undefined;
 }
 
-/** Where the lower file or directory of a moved one lies. */
+/** The place of the lower file or directory of one that was moved. */
 export interface Redirect {
   /** From the root of the layer; else in the lower directories of the upper file's own directory, by one name. */
   readonly isAbsolute: boolean;
@@ -195,8 +198,8 @@ export function decodeRedirect(value: Uint8Array): Redirect | undefined {
 }
 
 /**
- * The inverse. Undefined if it is longer than Linux would write: rename(2) of the directory fails with EXDEV then. Throws for
- * names that are none.
+ * The inverse. Undefined if it is longer than Linux would write: then rename(2) of the directory fails with EXDEV.
+ * Throws for names that are none.
  */
 export function encodeRedirect({ isAbsolute, names }: Redirect): Uint8Array | undefined {
   if (!names.every(isName) || (isAbsolute ? names.length < 1 : names.length !== 1)) throw new Error('not a redirect');

@@ -14,24 +14,23 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { release } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { isErrno } from '../../src/base/errno.ts';
 import { type FileHandle, formatHandle } from '../../src/base/handle-format.ts';
 import { O_PATH } from '../../src/system/libc.ts';
 import { getXattr } from '../../src/system/syscall.ts';
 import { mknod } from '../support/libc.ts';
-import { mountLoop, mountTmpfs, succeed } from './cli.ts';
-import { closeAfterEach, closeHandles, handleOf, openedHandle, refusalOf } from './handle-calls.ts';
+import { mountTmpfs } from './cli.ts';
+import { closeAfterEach, handleOf, openedHandle, refusalOf } from './handle-calls.ts';
 import { type Mounted, useScratch } from './harness.ts';
-import { dropCaches, mountedAt } from './system.ts';
+import { kernelBefore, type Overlay, UPPERS, useOverlays } from './overlay.ts';
+import { dropCaches } from './system.ts';
 
 const scratch = useScratch();
 
 /** index and nfs_export for handles, xino for inode numbers: Documentation/filesystems/overlayfs.rst. */
 const FEATURES = ['index=on', 'nfs_export=on', 'xino=on'];
-const UPPERS = { ext4: (path: string) => mountLoop(path, 'ext4', 64), tmpfs: (path: string) => mountTmpfs(path) };
 
 const FIFO = 0o010644;
 const images: string[] = [];
@@ -57,52 +56,6 @@ beforeAll(async () => {
   }
 });
 
-/** One overlay and the mounts that it lies on. */
-class Overlay {
-  readonly at = scratch.directory('overlay');
-  readonly lowers: readonly string[];
-  readonly #upper: string;
-  readonly #options: readonly string[];
-
-  constructor(lowers: readonly string[], upper: string, options: readonly string[]) {
-    this.lowers = lowers;
-    this.#upper = upper;
-    this.#options = options;
-    for (const name of ['upper', 'work']) mkdirSync(join(upper, name), { recursive: true });
-  }
-
-  async mount(): Promise<void> {
-    const { lowers } = this;
-    const layers = {
-      lowerdir: lowers.join(':'),
-      upperdir: join(this.#upper, 'upper'),
-      workdir: join(this.#upper, 'work'),
-    };
-    const words = [...Object.entries(layers).map(([key, value]) => `${key}=${value}`), ...this.#options];
-    await succeed(['mount', '-t', 'overlay', 'overlay', '-o', words.join(','), this.at]);
-  }
-
-  async unmount(): Promise<void> {
-    closeHandles();
-    if (mountedAt(this.at) !== undefined) await succeed(['umount', this.at]);
-  }
-
-  /** What is on of the features: the kernel turns off what it cannot have, and mounts all the same. */
-  features(): string[] {
-    const table = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
-    const options =
-      table
-        .find((line) => line.includes(` ${this.at} `))
-        ?.split(' ')
-        .at(-1) ?? '';
-    return FEATURES.filter((feature) => options.split(',').includes(feature));
-  }
-
-  path(...names: readonly string[]): string {
-    return join(this.at, ...names);
-  }
-}
-
 /** What a handle must lead to. */
 type Inode = Pick<BigIntStats, 'ino' | 'mode' | 'size'>;
 /** A directory's size is that of the layer that it lies in. */
@@ -112,24 +65,14 @@ const inodeOf = (stat: BigIntStats): Inode => ({
   size: stat.isDirectory() ? 0n : stat.size,
 });
 
-const overlays: Overlay[] = [];
-// the overlay goes before the mounts below it
-afterEach(async () => {
-  for (const overlay of overlays.splice(0)) await overlay.unmount();
-});
+const mountOverlay = useOverlays(scratch);
 closeAfterEach();
 
-async function overlayOver(lowers: readonly string[], upper: string, options = FEATURES): Promise<Overlay> {
-  const overlay = new Overlay(lowers, upper, options);
-  overlays.push(overlay);
-  await overlay.mount();
-  return overlay;
-}
+const overlayOver = (lowers: readonly string[], upper: string, options = FEATURES): Promise<Overlay> =>
+  mountOverlay(lowers, upper, options);
 
-function kernelBefore(major: number, minor: number): boolean {
-  const [first = 0, second = 0] = release().split('.').map(Number);
-  return first < major || (first === major && second < minor);
-}
+/** What is on of the features. */
+const featuresOf = ({ options }: Overlay): string[] => FEATURES.filter((feature) => options.includes(feature));
 
 const text = (path: string): string => readFileSync(path, 'utf8');
 
@@ -158,7 +101,7 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
   }
 
   test('has all that handles need', async () => {
-    expect((await start()).features()).toEqual(FEATURES);
+    expect(featuresOf(await start())).toEqual(FEATURES);
   });
 
   test('shows the image, and what is written, renamed and removed over it', async () => {
@@ -301,7 +244,7 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
       const handles = names.map((name) => handleOf(overlay.path(name)));
       await remountBoth(overlay, images[1]);
       // the root of every image has the same handle, so the overlay takes it for the layer that it knows
-      expect(overlay.features()).toEqual(FEATURES);
+      expect(featuresOf(overlay)).toEqual(FEATURES);
       const outcomes = handles.map((handle) => refusalOf(overlay.at, handle, O_PATH).replace(/ .*/, ''));
       expect(outcomes).toEqual(['opened', 'opened', 'opened', 'ESTALE']);
       expect(text(overlay.path('changed in the image'))).toBe('version 2');
@@ -310,7 +253,7 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
 
   test('without these options has no handles that open', async () => {
     const overlay = await start([]);
-    expect(overlay.features()).toEqual([]);
+    expect(featuresOf(overlay)).toEqual([]);
     const { status } = await scratch.tool('cfs-info', ['handle', overlay.path('kept')]);
     expect(status).toBe(2);
   });
@@ -320,7 +263,7 @@ test('two mounts of images below one overlay cannot be told apart, so it turns t
   const lowers = [];
   for (const image of images) lowers.push((await scratch.mount(image)).path);
   const overlay = await overlayOver(lowers, await mountTmpfs(scratch.at('upper-of-two')));
-  expect(overlay.features()).toEqual(['xino=on']);
+  expect(featuresOf(overlay)).toEqual(['xino=on']);
   expect(text(overlay.path('changed in the image'))).toBe('version 1');
   appendFileSync(overlay.path('appended'), '!');
   expect(text(overlay.path('appended'))).toBe('appended of the image!');

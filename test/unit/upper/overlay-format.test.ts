@@ -81,7 +81,7 @@ describe('origin', () => {
     expect(decodeOrigin(fromHex(hex))).toEqual({ id: 0x5d663_b8579c6f, generation: 0x5efdfe62 });
   });
 
-  test('does not mind the byte order where it says so, nor bytes after it', () => {
+  test('does not mind the byte order if it says so, nor bytes after it', () => {
     for (const flags of ['02', '03']) {
       expect(decodeOrigin(fromHex(`00fb21${flags}${ORIGIN.slice(8)}ffff`))).toMatchObject({ generation: 0x5efdfe62 });
     }
@@ -145,7 +145,7 @@ test('whiteouts', () => {
 describe('metacopy', () => {
   const digest = fc.uint8Array({ minLength: 1, maxLength: 64 });
 
-  test('is empty where it says nothing', () => {
+  test('is empty if it says nothing', () => {
     expect(encodeMetacopy(PLAIN_METACOPY)).toHaveLength(0);
     expect(decodeMetacopy(new Uint8Array())).toEqual(PLAIN_METACOPY);
     expect(decodeMetacopy(Uint8Array.of(0, 4, 0, 0))).toEqual(PLAIN_METACOPY);
@@ -163,7 +163,7 @@ describe('metacopy', () => {
     );
   });
 
-  test('is malformed where it is too short, of another version or of another length than it says', () => {
+  test('is malformed if it is too short, of another version or of another length than it says', () => {
     for (const hex of ['00', '000400', '01040000', '00050000', '0004000000', '00240001']) {
       expect(decodeMetacopy(fromHex(hex))).toBeUndefined();
     }
