@@ -16,14 +16,17 @@ let koffiModule: Koffi | undefined;
 
 let libc: ReturnType<Koffi['load']> | undefined;
 
+/** A libc function with what koffi makes of its result. */
+export function libcFunction(prototype: string): (...args: unknown[]) => unknown {
+  libc ??= koffi().load('libc.so.6');
+  return libc.func(prototype) as unknown as (...args: unknown[]) => unknown;
+}
+
 /** A libc function that is looked up at its first call: a tool that mounts nothing does not pay for it. */
 export function native(prototype: string): NativeFunction {
-  let fn: NativeFunction | undefined;
+  let fn: ((...args: unknown[]) => unknown) | undefined;
   return (...args) => {
-    if (fn === undefined) {
-      libc ??= koffi().load('libc.so.6');
-      fn = libc.func(prototype) as NativeFunction;
-    }
+    fn ??= libcFunction(prototype);
     const result = Number(fn(...args));
     return result === -1 ? -koffi().errno() : result;
   };
@@ -48,8 +51,7 @@ export function systemError(errno: Errno, call: string, subject: string): Error 
 
 /** "no such file or directory": strerror(3), as a part of a sentence. */
 export function errnoText(errno: Errno): string {
-  libc ??= koffi().load('libc.so.6');
-  strerrorFn ??= libc.func('const char *strerror(int errnum)') as unknown as (n: number) => string;
+  strerrorFn ??= libcFunction('const char *strerror(int errnum)') as (n: number) => string;
   return strerrorFn(-errno).toLowerCase();
 }
 let strerrorFn: ((n: number) => string) | undefined;

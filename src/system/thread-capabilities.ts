@@ -1,0 +1,39 @@
+/** Capabilities of the calling thread (capabilities(7)). Other threads of the process keep theirs. */
+import type { Errno } from '../base/errno.ts';
+import { native, systemError } from './libc.ts';
+
+const capgetFn = native('int capget(void *header, void *data)');
+const capsetFn = native('int capset(void *header, const void *data)');
+
+/** struct __user_cap_header_struct: _LINUX_CAPABILITY_VERSION_3, and 0 for the calling thread. */
+const header: Buffer = Buffer.alloc(8);
+header.writeUInt32LE(0x2008_0522, 0);
+/** Two struct __user_cap_data_struct: effective, permitted and inheritable, of the lower 32 capabilities first. */
+const data: Buffer = Buffer.alloc(24);
+const CAP_FSETID = 1 << 4;
+
+/**
+ * Runs `work`, which is synchronous, without CAP_FSETID: what the kernel writes in the name of the thread, also later
+ * for a file that was opened then, clears set-id bits.
+ */
+export function withoutFsetid<T>(work: () => T): T {
+  check('capget', capgetFn(header, data));
+  const effective = data.readUInt32LE(0);
+  // an ordinary user, or called by work that runs without it
+  if ((effective & CAP_FSETID) === 0) return work();
+  data.writeUInt32LE((effective & ~CAP_FSETID) >>> 0, 0);
+  check('capset', capsetFn(header, data));
+  try {
+    return work();
+  } finally {
+    // `work` may have changed others
+    check('capget', capgetFn(header, data));
+    data.writeUInt32LE((data.readUInt32LE(0) | CAP_FSETID) >>> 0, 0);
+    check('capset', capsetFn(header, data));
+  }
+}
+
+/** A filter of a container may refuse even this: then nothing may be done, as the thread has too many rights. */
+function check(call: string, result: number): void {
+  if (result < 0) throw systemError(result as Errno, call, 'CAP_FSETID');
+}

@@ -1,0 +1,63 @@
+import { chmodSync, closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { withoutFsetid } from '../../../src/system/thread-capabilities.ts';
+import { useScratch } from '../store/scratch.ts';
+
+const at = useScratch();
+const CAP_FSETID = 1n << 4n;
+
+const effective = (task: string): bigint =>
+  BigInt(`0x${/^CapEff:\s*(\w+)$/m.exec(readFileSync(`/proc/${task}/status`, 'latin1'))?.[1]}`);
+
+const has = (capabilities: bigint): boolean => (capabilities & CAP_FSETID) !== 0n;
+const own = (): bigint => effective('thread-self');
+/** root in a container may have none, either. */
+const hasCapability = has(own());
+
+test('gives what the work gives, and passes its errors on', () => {
+  const before = own();
+  expect(withoutFsetid(() => 'result')).toBe('result');
+  expect(() =>
+    withoutFsetid(() => {
+      throw new Error('of the work');
+    }),
+  ).toThrow('of the work');
+  expect(own()).toBe(before);
+});
+
+test('the thread does not have the capability meanwhile, and keeps all others', () => {
+  const before = own();
+  expect(withoutFsetid(own)).toBe(before & ~CAP_FSETID);
+  expect(own()).toBe(before);
+});
+
+test('can be nested', () => {
+  const before = own();
+  const [inner, outer] = withoutFsetid(() => [withoutFsetid(own), own()]);
+  expect([inner, outer]).toEqual([before & ~CAP_FSETID, before & ~CAP_FSETID]);
+  expect(own()).toBe(before);
+});
+
+describe.runIf(hasCapability)('with the capability', () => {
+  test('other threads keep it', () => {
+    const tasks = (): string[] => readdirSync('/proc/self/task').map((task) => `self/task/${task}`);
+    const without = withoutFsetid(() => tasks().filter((task) => !has(effective(task))).length);
+    expect(without).toBe(1);
+    expect(tasks().length).toBeGreaterThan(1);
+  });
+
+  test('a write clears set-id bits meanwhile, and not before or after', () => {
+    writeFileSync(at('program'), '');
+    chmodSync(at('program'), 0o6777);
+    const mode = (): number => statSync(at('program')).mode & 0o7777;
+    const fd = openSync(at('program'), 'r+');
+    writeSync(fd, 'as root');
+    expect(mode()).toBe(0o6777);
+    withoutFsetid(() => writeSync(fd, 'without'));
+    expect(mode()).toBe(0o777);
+    chmodSync(at('program'), 0o6777);
+    writeSync(fd, 'as root');
+    expect(mode()).toBe(0o6777);
+    closeSync(fd);
+  });
+});
