@@ -223,9 +223,17 @@ describe.each(Object.entries(UPPERS))('Linux writes to an upper directory on %s'
     await overlay.unmount();
     await overlay.mount(FEATURES);
     expect(decodeOrigin(stored(overlay.upper, 'origin') as Uint8Array)).toEqual(inodeOf(lower));
-    mkdirSync(overlay.path('new, of the kind that may be moved'));
-    expect(stored(join(overlay.upper, 'new, of the kind that may be moved'), 'opaque')).toEqual(Y);
   });
+
+  test.each(['redirect_dir=on', 'metacopy=on', 'index=on', 'xino=on'])(
+    'with %s: new directories are opaque, below a merged one',
+    async (option) => {
+      const overlay = await start([option]);
+      for (const name of ['new', 'new/below', 'other/new']) mkdirSync(overlay.path(name));
+      const values = ['new', 'new/below', 'other/new'].map((name) => stored(join(overlay.upper, name), 'opaque'));
+      expect(values).toEqual([Y, undefined, Y]);
+    },
+  );
 
   test('redirects: a name in the same directory, else the path in the lower layer', async () => {
     const overlay = await start();
@@ -314,6 +322,14 @@ describe.each(Object.entries(UPPERS))('Linux writes to an upper directory on %s'
     rmSync(overlay.path('gone'));
     const { mode, rdev } = lstatSync(join(index, textOf(indexName(originOf(join(lower, 'gone'))))));
     expect(isWhiteout(mode, rdev)).toBe(true);
+  });
+
+  test('no origin of a hard link without an index', async () => {
+    const overlay = await start(['index=off', 'redirect_dir=off', 'metacopy=off', 'xino=off']);
+    appendFileSync(overlay.path('linked'), '!');
+    expect([...xattrsOf(join(overlay.upper, 'linked')).keys()]).toEqual([]);
+    expect(lstatSync(overlay.path('linked')).nlink).toBe(1);
+    expect(text(overlay.path('other/linked too'))).toBe('linked of the image');
   });
 
   test.skipIf(kernelBefore(5, 15))('flags of chattr as letters', async () => {
