@@ -54,17 +54,24 @@ export const FUSE_COPY_FILE_RANGE = 47;
 export const FUSE_SYNCFS = 50;
 export const FUSE_TMPFILE = 51;
 export const FUSE_STATX = 52;
+export const FUSE_COPY_FILE_RANGE_64 = 53;
 
 // flags of fuse_init_in and fuse_init_out, as bit numbers: those from 32 up are in flags2
 export const ASYNC_READ = 0;
+export const ATOMIC_O_TRUNC = 3;
 export const EXPORT_SUPPORT = 4;
+export const BIG_WRITES = 5;
+export const DONT_MASK = 6;
 export const DO_READDIRPLUS = 13;
+export const WRITEBACK_CACHE = 16;
 export const NO_OPEN_SUPPORT = 17;
 export const PARALLEL_DIROPS = 18;
 export const POSIX_ACL = 20;
 export const MAX_PAGES = 22;
 export const CACHE_SYMLINKS = 23;
 export const NO_OPENDIR_SUPPORT = 24;
+export const HANDLE_KILLPRIV_V2 = 28;
+export const SETXATTR_EXT = 29;
 export const INIT_EXT = 30;
 export const PASSTHROUGH = 37;
 export const HAS_RESEND = 39;
@@ -75,6 +82,27 @@ export const FUSE_NOTIFY_RESEND = 7;
 export const FOPEN_KEEP_CACHE: number = 1 << 1;
 export const FOPEN_NOFLUSH: number = 1 << 5;
 export const FOPEN_PASSTHROUGH: number = 1 << 7;
+
+/** fuse_setattr_in.valid */
+export const FATTR_MODE: number = 1 << 0;
+export const FATTR_UID: number = 1 << 1;
+export const FATTR_GID: number = 1 << 2;
+export const FATTR_SIZE: number = 1 << 3;
+export const FATTR_ATIME: number = 1 << 4;
+export const FATTR_MTIME: number = 1 << 5;
+export const FATTR_ATIME_NOW: number = 1 << 7;
+export const FATTR_MTIME_NOW: number = 1 << 8;
+export const FATTR_CTIME: number = 1 << 10;
+export const FATTR_KILL_SUIDGID: number = 1 << 11;
+
+/** fuse_open_in.open_flags and fuse_create_in.open_flags */
+export const OPEN_KILL_SUIDGID: number = 1 << 0;
+/** fuse_write_in.write_flags */
+export const WRITE_KILL_SUIDGID: number = 1 << 2;
+/** fuse_setxattr_in.setxattr_flags */
+export const SETXATTR_ACL_KILL_SGID: number = 1 << 0;
+/** fuse_fsync_in.fsync_flags */
+export const FSYNC_FDATASYNC: number = 1 << 0;
 
 /** Bytes of fuse_in_header, fuse_out_header and the structures that follow them. */
 export const IN_HEADER_SIZE = 40;
@@ -89,6 +117,24 @@ export const IOCTL_OUT_SIZE = 16;
 export const LSEEK_OUT_SIZE = 8;
 export const DIRENT_SIZE = 24;
 export const STATX_OUT_SIZE = 288;
+export const WRITE_OUT_SIZE = 8;
+export const COPY_FILE_RANGE_OUT_SIZE = 8;
+
+/** Bytes of the structures that requests of a writable mount begin with. */
+export const SETATTR_IN_SIZE = 88;
+export const MKNOD_IN_SIZE = 16;
+export const MKDIR_IN_SIZE = 8;
+export const RENAME_IN_SIZE = 8;
+export const RENAME2_IN_SIZE = 16;
+export const LINK_IN_SIZE = 8;
+export const OPEN_IN_SIZE = 8;
+export const CREATE_IN_SIZE = 16;
+export const WRITE_IN_SIZE = 40;
+/** With SETXATTR_EXT; 8 without. */
+export const SETXATTR_IN_SIZE = 16;
+export const FSYNC_IN_SIZE = 16;
+export const FALLOCATE_IN_SIZE = 32;
+export const COPY_FILE_RANGE_IN_SIZE = 56;
 
 /**
  * A request's buffer must hold at least FUSE_MIN_READ_BUFFER and a write of max_write bytes (fs/fuse/dev.c,
@@ -96,6 +142,9 @@ export const STATX_OUT_SIZE = 288;
  */
 export const REQUEST_BUFFER_SIZE = 65536;
 export const MAX_WRITE = 4096;
+/** Those of a mount that can be written. */
+export const LARGE_MAX_WRITE: number = 1 << 20;
+export const LARGE_REQUEST_BUFFER_SIZE: number = IN_HEADER_SIZE + WRITE_IN_SIZE + LARGE_MAX_WRITE;
 /** Pages of the largest read, readdir and readlink reply: 1 MiB. */
 export const MAX_PAGES_PER_REQUEST = 256;
 export const REPLY_BUFFER_SIZE: number = OUT_HEADER_SIZE + MAX_PAGES_PER_REQUEST * 4096;

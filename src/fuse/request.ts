@@ -1,6 +1,9 @@
 /** Decodes requests. Pure: the buffer is read in place, nothing is kept. */
 import { IN_HEADER_SIZE } from './abi.ts';
 
+const DOT = 0x2e;
+const SLASH = 0x2f;
+
 /**
  * A buffer that requests are read into, with the views for decoding. One per thread: its results are valid until the
  * next request is read into it.
@@ -55,6 +58,11 @@ export class RequestBuffer {
     return this.#words[6] as number;
   }
 
+  /** The caller's gid, like uid. */
+  get gid(): number {
+    return this.#words[7] as number;
+  }
+
   /** The calling thread, in the server's pid namespace; 0 if it is not in that. */
   get pid(): number {
     return this.#words[8] as number;
@@ -88,5 +96,12 @@ export class RequestBuffer {
     const from = IN_HEADER_SIZE + offset;
     const to = this.bytes.indexOf(0, from);
     return to < 0 || to >= this.#length ? undefined : this.bytes.subarray(from, to);
+  }
+
+  /** As `name`, of an entry that is made, removed or renamed: undefined if no entry can be called that. */
+  entryName(offset: number): Uint8Array | undefined {
+    const name = this.name(offset);
+    if (name === undefined || name.length === 0 || name.includes(SLASH)) return undefined;
+    return name[0] === DOT && (name.length === 1 || (name.length === 2 && name[1] === DOT)) ? undefined : name;
   }
 }

@@ -17,12 +17,12 @@ function requestOf(
 
 describe('RequestBuffer', () => {
   test('reads a LOOKUP, byte by byte', () => {
-    // by hand: len 46, opcode 1, unique 0x1a, nodeid 1, uid 0, gid 0, pid 0x2b1, then "hello\0"
+    // by hand: len 46, opcode 1, unique 0x1a, nodeid 1, uid 3, gid 4, pid 0x2b1, then "hello\0"
     const bytes = Buffer.from(
       '2e00000001000000' +
         '1a00000000000000' +
         '0100000000000000' +
-        '0000000000000000' +
+        '0300000004000000' +
         'b102000000000000' +
         '68656c6c6f00',
       'hex',
@@ -32,6 +32,7 @@ describe('RequestBuffer', () => {
     expect(r.opcode).toBe(FUSE_LOOKUP);
     expect([r.uniqueLow, r.uniqueHigh]).toEqual([0x1a, 0]);
     expect(r.nodeid).toBe(1);
+    expect([r.uid, r.gid, r.pid]).toEqual([3, 4, 0x2b1]);
     expect(r.bodyLength).toBe(6);
     expect(Buffer.from(r.name(0) ?? []).toString()).toBe('hello');
   });
