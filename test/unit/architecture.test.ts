@@ -77,7 +77,7 @@ describe('the table of folders in docs/architecture.md', () => {
     expect(files.filter((file) => folderOf(file) === undefined)).toEqual([]);
   });
 
-  test('says what each folder may import, types and tests included', () => {
+  test('states the imports that each folder may have, including types and tests', () => {
     const violations: string[] = [];
     for (const [file, targets] of imports) {
       const from = folderOf(file);
@@ -92,7 +92,7 @@ describe('the table of folders in docs/architecture.md', () => {
     expect(violations).toEqual([]);
   });
 
-  test('allows nothing that is not needed', () => {
+  test('allows nothing unnecessary', () => {
     const needed = new Map(folders.map((folder) => [folder, new Set<string | undefined>(['all'])]));
     for (const [file, targets] of imports) {
       const from = folderOf(file);
@@ -111,7 +111,7 @@ describe('the table of folders in docs/architecture.md', () => {
 /** What changes the process that loads it, or is for a process of its own. */
 const PROCESS_WIDE = ['base/no-debugger', 'system/exact-paths', 'mount/mount-keeper', 'mount/process-log'];
 
-test('the library loads nothing that changes its process', () => {
+test('the library loads no module that changes its process', () => {
   const loaded = new Set(['src/index.ts']);
   for (const file of loaded) for (const target of loadedBy(file)) if (imports.has(target)) loaded.add(target);
   expect(loaded.size).toBeGreaterThan(50);

@@ -64,7 +64,7 @@ test.each([
   ['tsc', 'mkdir -p "$4"; echo after >"$4/file"; exit 2', 2],
   ['node', 'exit 1', 1],
   ['cp', 'exit 1', 1],
-])('dist/ stays as it was where %s fails', (name, text, status) => {
+])('dist/ is unchanged if %s fails', (name, text, status) => {
   program(`bin/${name}`, text);
   expect(build()).toBe(status);
   expect(readFileSync(at(file), 'utf8')).toBe('before\n');
@@ -81,7 +81,7 @@ test('a killed build leaves dist/, and nothing in the way of the next one', () =
   expect(directories()).toEqual(['dist']);
 });
 
-test('dist/ comes back where a build was killed between its two renames', () => {
+test('dist/ is restored if a build was killed between its two renames', () => {
   renameSync(at('dist'), at('dist.old'));
   program('bin/tsc', 'exit 2');
   expect(build()).toBe(2);

@@ -18,7 +18,7 @@ const files = ['src', 'tools', 'bench', 'libexec', 'scripts', 'test'].flatMap((t
 /** Names of include/cfs.h, or the beginnings of several. */
 const isOfHeader = (header: string, name: string): boolean => new RegExp(`\\b${name}`).test(header);
 
-test('the table of switches has all that the sources name, and no others', () => {
+test('the table of switches lists exactly the switches in the sources', () => {
   const header = read('include/cfs.h');
   const named = new Set(
     files.flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/\bCFS_[A-Z0-9_]+/g)].map(([name]) => name)),
@@ -30,7 +30,7 @@ test('the table of switches has all that the sources name, and no others', () =>
   expect([...new Set(rows)].sort()).toEqual([...named].filter((name) => !isOfHeader(header, name)).sort());
 });
 
-test('the files and folders that it names are there', () => {
+test('the files and folders that it names exist', () => {
   const words = [...PAGE.matchAll(/`([\w./-]+)`|\]\(([\w./-]+)/g)].map(([, code, link]) => code ?? link ?? '');
   // built, the kernel's, or a placeholder
   const isElsewhere = (word: string): boolean => /NAME|^dist(?:\.new)?\/|^fs\/fuse\//.test(word);

@@ -101,19 +101,19 @@ describe('a process in a later mount of the same image, with another device numb
     expect(first).not.toEqual(second);
   });
 
-  test.each(['root', 'own', 'evicted-own'])('goes on with all that it held: %s', (name) => {
+  test.each(['root', 'own', 'evicted-own'])('continues with all its files: %s', (name) => {
     expectRestored(name, 'again');
     const { [`fanotify-mount /mnt/cfs`]: ofMount, ...others } = seen(name, 'after-again');
     expect(others).toEqual({ ...FILES_AFTERWARDS, ...WATCHES });
     if (name !== 'evicted-own') expect(ofMount).toContain(`open:${at('data/inline')}`);
   });
 
-  test('has its watches where CRIU searched the mount for their names', () => {
+  test('has its watches if CRIU searched the mount for their names', () => {
     expectRestored('scanned', 'again');
     expect(seen('scanned', 'after-again')).toMatchObject(WATCHES);
   });
 
-  test("cannot be restored in the machine's mount namespace where a watched file had no name", () => {
+  test("cannot be restored in the machine's mount namespace if a watched file had no name", () => {
     expectRefused('evicted', 'again', 'fsnotify: Unable to open (null): No such file or directory');
   });
 });
@@ -122,7 +122,7 @@ describe('a process in a mount of the next version of the image', () => {
   test.each([
     ['root', 'v2-checked'],
     ['evicted-own', 'v2'],
-  ])('goes on where what it held is unchanged: %s', (name, when) => {
+  ])('continues if its files are unchanged: %s', (name, when) => {
     expectRestored(name, when);
     expect(seen(name, `after-${when}`)).toMatchObject({ ...FILES_AFTERWARDS, ...WATCHES });
   });
@@ -133,12 +133,12 @@ describe('a process in a mount of the next version of the image', () => {
     ['removed', "Can't open file mnt/cfs/changed/removed on restore: No such file or directory"],
     ['library', 'File mnt/cfs/lib/plugin.so has bad build-ID'],
     ['evicted-content', 'fsnotify: Unable to open (null): Stale file handle'],
-  ])('is not restored where that changed: %s', (name, reason) => {
+  ])('is not restored if a file changed: %s', (name, reason) => {
     expectRefused(name, 'v2', reason);
   });
 
   // CRIU finds files by their paths, and compares size and mode
-  test('is restored with other content of the same size, unless cfs-checkpoint check is asked', () => {
+  test('is restored with other content of the same size, unless cfs-checkpoint check is run', () => {
     expectRestored('content', 'v2');
     expect(seen('content', 'after-v2')).toMatchObject({ [`file ${at('changed/content')}`]: record('same-2', 0) });
     expectRestored('watched-content', 'v2');
@@ -148,12 +148,12 @@ describe('a process in a mount of the next version of the image', () => {
   });
 });
 
-describe('a process in a mount whose handles end with what the kernel has in memory', () => {
-  test('is not restored where CRIU needs them', () => {
+describe('a process in a mount whose handles are valid only while the kernel has the inode in memory', () => {
+  test('is not restored if CRIU needs them', () => {
     expectRefused('evicted-own', 'no-export', 'fsnotify: Unable to open (null): Stale file handle');
   });
 
-  test('is restored where it does not', () => {
+  test('is restored if CRIU does not need them', () => {
     expectRestored('root', 'no-export');
   });
 });

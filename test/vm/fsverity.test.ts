@@ -128,7 +128,7 @@ describe('cfs-repo seal', () => {
   const objects = Object.keys(CONTENTS).length;
   const bytes = Object.values(CONTENTS).reduce((sum, content) => sum + content.length, 0);
 
-  test('seals every object as what its name says', () => {
+  test('seals every object with the digest that its name says', () => {
     expect(seal('first')).toMatchObject({ status: 0, sealed: objects, sealedBytes: bytes, already: 0, problems: [] });
     expect(results.rows('measured', 'first')).toEqual([[String(objects), '0']]);
   });
@@ -159,19 +159,19 @@ describe('cfs-repo seal', () => {
     expect(seal('not-busy').problems).not.toContainEqual(expect.objectContaining(busy));
   });
 
-  test('says that a sealed object is not what its name says', () => {
+  test('reports that a sealed object does not match its name', () => {
     const { status, problems } = seal('not-busy');
     expect(status).toBe(EXIT.store);
     expect(problems).toMatchObject([{ outcome: 'damaged', count: 1 }]);
   });
 
-  test('seals what belongs to another user for that user, and leaves it read-only', () => {
+  test("seals another user's objects for that user, and leaves them read-only", () => {
     expect(seal('owner')).toMatchObject({ status: 0, sealed: 1, problems: [] });
     expect(results.value('modes')).toBe('444');
   });
 });
 
-test.each(['append', 'truncate', 'image'])('nobody writes to what is sealed, root neither: %s', (how) => {
+test.each(['append', 'truncate', 'image'])('sealed files cannot be written to, even by root: %s', (how) => {
   expect(results.rows('denied', how)).toEqual([['1', 'Operation not permitted']]);
 });
 
@@ -185,19 +185,19 @@ describe('verify=fsverity', () => {
     expect(logOf('sealed')).toBeUndefined();
   });
 
-  test('gives EIO for an object that is not sealed, and says what to do', () => {
+  test('returns EIO for an object that is not sealed, and says what to do', () => {
     expect(read('unsealed')).toEqual(EIO);
     expect(logOf('unsealed')).toMatch(/^error: /);
     expect(logOf('unsealed')).toContain('it is not sealed, and sealing repository /payload/mixed-store does it; ');
     expect(logOf('unsealed')).toMatch(/next-store: it is missing: EIO$/);
   });
 
-  test('gives EIO for an object that is sealed with another content', () => {
+  test('returns EIO for an object that is sealed with another content', () => {
     expect(read('other')).toEqual(EIO);
     expect(logOf('other')).toMatch(/^error: .*mixed-store: it is sealed with another content, .*: EIO$/);
   });
 
-  test('takes the sealed copy of a later repository', () => {
+  test('uses the sealed copy of a later repository', () => {
     expect(read('next')).toEqual(['ok', sha256(MIXED['next'] as Buffer)]);
     expect(logOf('next')).toMatch(/^\/next: .*mixed-store: it is not sealed.*served from .*next-store instead$/);
   });
@@ -214,20 +214,20 @@ describe('verify=auto', () => {
 describe('an open', () => {
   const sectors = (name: string): number => Number(results.value('sectors', name));
 
-  test('reads next to nothing where the object is measured, also after its pages were dropped', () => {
+  test('reads next to nothing if the object is measured, also after its pages were dropped', () => {
     expect(verified('auto')).toBe('fsverity');
     expect(sectors('measured')).toBeLessThan(200);
     expect(sectors('measured-again')).toBeLessThan(200);
   });
 
-  test('reads all of it where it is hashed', () => {
+  test('reads all of it if it is hashed', () => {
     expect(mounted('open').verify).toBe('open');
     expect(sectors('hashed')).toBeGreaterThanOrEqual((4 * MIB) / 512);
   });
 });
 
 describe('a bit that changes on the disk', () => {
-  test('is EIO for who reads a mounted file, from the kernel itself', () => {
+  test('returns EIO to a reader of a mounted file, from the kernel itself', () => {
     expect(mounted('digest')).toMatchObject({ verify: 'fsverity', passthrough: true });
     expect(read('before-flip')).toEqual(['ok', sha256(FLIPPED)]);
     expect(read('flipped')).toEqual(EIO);
@@ -236,11 +236,11 @@ describe('a bit that changes on the disk', () => {
     expect([verified('flipped'), log('flipped')]).toEqual(['fsverity', []]);
   });
 
-  test('leaves what was read before it right', () => {
+  test('leaves bytes that were read before it right', () => {
     expect(results.value('prefix')).toBe(sha256(FLIPPED.subarray(0, 4 * PAGE)));
   });
 
-  test('is seen by who reads a file that is not sealed, with verify=off', () => {
+  test('is visible to a reader of a file that is not sealed, with verify=off', () => {
     expect(mounted('unsealed-off')).toMatchObject({ verify: 'off', passthrough: true });
     const changed = Buffer.from(FLIPPED);
     const at = FLIPPED_BLOCK * PAGE + 77;
@@ -258,13 +258,13 @@ describe('an image', () => {
     expect(mounted('digest').mountpoint).toBe('/mnt/cfs');
   });
 
-  test('is refused where its digest is another', () => {
+  test('is refused if its digest differs', () => {
     const [status, message] = results.rows('mount', 'other-digest')[0] ?? [];
     expect(status).toBe(String(EXIT.mount));
     expect(message).toContain('Cannot read image /disk/disk.cfs: its fs-verity digest is ');
   });
 
-  test('is refused where a bit of it has changed on the disk, by the kernel', () => {
+  test('is refused by the kernel if a bit of it has changed on the disk', () => {
     const [status, message] = results.rows('mount', 'flipped-image')[0] ?? [];
     expect(status).toBe(String(EXIT.system));
     expect(message).toContain('Cannot read image /disk/disk.cfs: i/o error');

@@ -43,7 +43,7 @@ export function contentTests(subject: Subject): void {
 
   describe('a file', () => {
     test.each(BOUNDARY_SIZES)(
-      'of %d bytes gives nothing at and beyond its end, and less than asked before it',
+      'of %d bytes returns nothing at and beyond its end, and the bytes that remain before it',
       (size) => {
         const content = readFileSync(inSource(`odd/sizes/${size}`));
         withFile(inMount(`odd/sizes/${size}`), (fd) => {
@@ -58,7 +58,7 @@ export function contentTests(subject: Subject): void {
       },
     );
 
-    test('gives the right bytes at any offset and length', () => {
+    test('returns the right bytes at any offset and length', () => {
       const random = new Random(7);
       for (const size of [65, 4097, 65_537, (1 << 20) + 1]) {
         const content = readFileSync(inSource(`odd/sizes/${size}`));
@@ -90,12 +90,12 @@ export function contentTests(subject: Subject): void {
       expect(mapped.length).toBeGreaterThan(2 * BOUNDARY_SIZES.length);
     });
 
-    test('that is a program runs', () => {
+    test('runs if it is a program', () => {
       const output = execFileSync(join(subject.plain.mount, 'program'), ['from the mount'], { encoding: 'utf8' });
       expect(output).toBe('from the mount\n');
     });
 
-    test('can be open many times at once, with positions of their own', () => {
+    test('can be open many times at once, each with its own position', () => {
       const path = inMount('odd/sizes/65537');
       const content = readFileSync(inSource('odd/sizes/65537'));
       const fds = Array.from({ length: 50 }, () => openSync(path, 'r'));
@@ -113,12 +113,12 @@ export function contentTests(subject: Subject): void {
     });
   });
 
-  test('a directory cannot be read as a file, nor a file listed', () => {
+  test('a directory cannot be read as a file, and a file cannot be listed', () => {
     withFile(inMount('odd'), (fd) => expect(codeOf(() => readAt(fd, 0, 10))).toBe('EISDIR'));
     expect(codeOf(() => readdirSync(inMount('odd/types/regular')))).toBe('ENOTDIR');
   });
 
-  test(`${READERS} processes read everything at once, each right`, async () => {
+  test(`${READERS} processes read everything at once, each correctly`, async () => {
     const script =
       'cd "$1" && find tree odd/sizes odd/sparse -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum';
     const digest = async (directory: string): Promise<string> =>

@@ -36,7 +36,7 @@ export function metadataTests(subject: Subject): void {
   const inSource = (path: string): string => join(all.source, path);
   const inMount = (path: string): string => join(all.mount, path);
 
-  test('is the source, field by field and byte by byte', async () => {
+  test('equals the source, field by field and byte by byte', async () => {
     const result = await compare(all.source, all.mount, {
       ignore: driver.milliseconds ? ['mtimeNsec'] : [],
       skipNonUtf8: driver.utf8Only,
@@ -51,7 +51,7 @@ export function metadataTests(subject: Subject): void {
   });
 
   describe('a name', () => {
-    test('that is not there is ENOENT, every time and beside what is there', () => {
+    test('that does not exist is ENOENT, every time, also beside existing names', () => {
       for (const name of ['nothing', 'odd/nothing', 'odd/name', 'odd/namess', 'ODD', 'odd/names/\u0001']) {
         for (let i = 0; i < 3; i++)
           expect(
@@ -67,11 +67,11 @@ export function metadataTests(subject: Subject): void {
       expect(codeOf(() => lstatSync(inMount('odd/types/regular/')))).toBe('ENOTDIR');
     });
 
-    test('of more than 255 bytes, which statfs gives as the limit, is ENAMETOOLONG', () => {
+    test('of more than 255 bytes, the limit that statfs reports, is ENAMETOOLONG', () => {
       expect(codeOf(() => lstatSync(inMount(`odd/${'n'.repeat(256)}`)))).toBe('ENAMETOOLONG');
     });
 
-    test('can be every byte string, looked up without a listing before', () => {
+    test('can be every byte string, and is looked up without a listing before', () => {
       const names = readdirSync(inSource('odd/names'), { encoding: 'buffer' });
       expect(names.length).toBeGreaterThan(50);
       for (const name of names) {
@@ -86,7 +86,7 @@ export function metadataTests(subject: Subject): void {
   describe('a directory', () => {
     const sourceNames = (path: string): string[] => ['.', '..', ...readdirSync(inSource(path))].sort();
 
-    test.each([48, 280, 1024, 65_536])('gives each entry once when it is read in pieces of %d bytes', (size) => {
+    test.each([48, 280, 1024, 65_536])('lists each entry once when it is read in pieces of %d bytes', (size) => {
       withDirectory(inMount('huge'), (fd) => {
         // the second time the kernel may have it in its cache
         for (let pass = 0; pass < 2; pass++) {
@@ -98,7 +98,7 @@ export function metadataTests(subject: Subject): void {
       });
     });
 
-    test('goes on after any entry that is sought, as telldir and seekdir do', () => {
+    test('continues after any entry, as telldir and seekdir require', () => {
       withDirectory(inMount('huge'), (fd) => {
         const entries = readAllEntries(fd, 4096);
         for (const index of [0, 1, 2, 3, 77, 1500, HUGE_ENTRIES - 1, HUGE_ENTRIES, HUGE_ENTRIES + 1]) {
@@ -109,25 +109,28 @@ export function metadataTests(subject: Subject): void {
       });
     });
 
-    test('ends at its end, however often it is asked', () => {
+    test('stays at its end, however often it is read', () => {
       withDirectory(inMount('odd'), (fd) => {
         readAllEntries(fd, 4096);
         for (let i = 0; i < 3; i++) expect(readEntries(fd, 4096)).toEqual([]);
       });
     });
 
-    test.each(['', 'odd', 'odd/types', 'odd/links', 'tree'])('gives the inode and type of what is in /%s', (path) => {
-      const entries = withDirectory(inMount(path), (fd) => readAllEntries(fd, 65_536));
-      for (const { name, ino, type } of entries) {
-        const above = path === '' && name.toString() === '..';
-        // the mount's root is its own parent in its directory; for a path the kernel leads out of it
-        const stats = lstatSync(above ? all.mount : `${inMount(path)}/${name}`);
-        expect([name.toString(), ino]).toEqual([name.toString(), stats.ino]);
-        expect(type).toBe(stats.mode >>> 12);
-      }
-    });
+    test.each(['', 'odd', 'odd/types', 'odd/links', 'tree'])(
+      'reports the inode and type of each entry of /%s',
+      (path) => {
+        const entries = withDirectory(inMount(path), (fd) => readAllEntries(fd, 65_536));
+        for (const { name, ino, type } of entries) {
+          const above = path === '' && name.toString() === '..';
+          // the mount's root is its own parent in its directory; for a path the kernel leads out of it
+          const stats = lstatSync(above ? all.mount : `${inMount(path)}/${name}`);
+          expect([name.toString(), ino]).toEqual([name.toString(), stats.ino]);
+          expect(type).toBe(stats.mode >>> 12);
+        }
+      },
+    );
 
-    test('has the directory above as "..", down a path of 200', () => {
+    test('has the directory above as "..", down a path of 200 directories', () => {
       let path = inMount('deep');
       for (let level = 1; level <= 200; level++) {
         const { ino } = statSync(path);
@@ -149,7 +152,7 @@ export function metadataTests(subject: Subject): void {
   describe('a symbolic link', () => {
     const LINKS = ['symlink', 'dangling', 'self', 'absolute', 'up', 'directory', 'longest', 'a/symlink'];
 
-    test.each(LINKS)('gives its target exactly: odd/links/%s', (name) => {
+    test.each(LINKS)('returns its target exactly: odd/links/%s', (name) => {
       const target = readlinkSync(inSource(`odd/links/${name}`), { encoding: 'buffer' });
       expect(readlinkSync(inMount(`odd/links/${name}`), { encoding: 'buffer' })).toEqual(target);
       expect(lstatSync(inMount(`odd/links/${name}`)).size).toBe(target.length);
@@ -162,14 +165,14 @@ export function metadataTests(subject: Subject): void {
       expect(codeOf(() => statSync(inMount('odd/links/self')))).toBe('ELOOP');
     });
 
-    test('is nothing that a file or directory is', () => {
+    test('supports no operation of files or directories', () => {
       expect(codeOf(() => readlinkSync(inMount('odd/types/regular')))).toBe('EINVAL');
       expect(codeOf(() => readlinkSync(inMount('odd')))).toBe('EINVAL');
       expect(codeOf(() => openSync(inMount('odd/links/symlink'), constants.O_NOFOLLOW))).toBe('ELOOP');
     });
   });
 
-  test('hard links are one inode with the count of its names, other files are others', () => {
+  test('hard links are one inode with the number of its names, and other files are separate inodes', () => {
     const inode = (path: string): number[] => [lstatSync(inMount(path)).ino, lstatSync(inMount(path)).nlink];
     const first = inode('odd/links/b/first');
     expect(first[1]).toBe(3);
@@ -182,7 +185,7 @@ export function metadataTests(subject: Subject): void {
   });
 
   describe('extended attributes', () => {
-    test('are listed and read as getfattr has it', () => {
+    test('are listed and read as by getfattr', () => {
       const dump = (cwd: string): string =>
         execFileSync('getfattr', ['-hRd', '-m', '-', '-e', 'hex', 'odd/xattrs', 'odd/types'], {
           cwd,
@@ -192,13 +195,13 @@ export function metadataTests(subject: Subject): void {
       expect(sections(all.mount)).toEqual(sections(all.source));
     });
 
-    test('are ENODATA where there is none of the name', () => {
+    test('are ENODATA if there is no such name', () => {
       expect(getXattrInto(inMount('odd/xattrs/few'), 'user.none', 100)).toBe(ENODATA);
       expect(getXattrInto(inMount('odd/types/regular'), 'user.none', 0)).toBe(ENODATA);
       expect(listXattrsInto(inMount('odd/types/regular'), 0)).toBe(0);
     });
 
-    test('tell their length, and are ERANGE where the buffer is too small', () => {
+    test('report their length, and are ERANGE if the buffer is too small', () => {
       const large = inMount('odd/xattrs/large');
       expect(getXattrInto(large, 'user.large', 0)).toBe(1500);
       expect(getXattrInto(large, 'user.large', 1499)).toBe(ERANGE);
@@ -212,7 +215,7 @@ export function metadataTests(subject: Subject): void {
       expect(listXattrsInto(few, length)).toBe(length);
     });
 
-    test('are not there in an image without any', () => {
+    test('are absent in an image without any', () => {
       const file = join(plain.mount, 'file');
       for (let i = 0; i < 2; i++) {
         for (const name of ['user.none', 'security.capability']) expect(getXattrInto(file, name, 0)).toBe(ENODATA);
@@ -223,7 +226,7 @@ export function metadataTests(subject: Subject): void {
     });
   });
 
-  test('statfs tells a FUSE file system that is full', () => {
+  test('statfs reports a FUSE file system that is full', () => {
     const statistics = statfsSync(all.mount);
     expect(statistics.type).toBe(FUSE_SUPER_MAGIC);
     expect(statistics.bsize).toBe(4096);

@@ -54,7 +54,7 @@ export function permissionTests({ plain }: Subject): void {
   const read = (user: readonly string[], path: string): string => attempt(user, 'cat', at(path));
 
   describe('permissions', () => {
-    test.each(['for-nobody', 'for-root', 'for-owner', 'for-group'])('keep others from %s', (path) => {
+    test.each(['for-nobody', 'for-root', 'for-owner', 'for-group'])('deny other users %s', (path) => {
       expect(read(nobody, path)).toBe(DENIED);
     });
 
@@ -62,7 +62,7 @@ export function permissionTests({ plain }: Subject): void {
       expect(execFileSync('cat', [at('for-nobody')], { encoding: 'utf8' })).toBe('for-nobody\n');
     });
 
-    test('are those of the owner, the group or the others, and of the first that fits alone', () => {
+    test('are those of the owner, the group or the others: only the first class that matches counts', () => {
       expect(read(owner, 'for-owner')).toBe('ok: for-owner');
       expect(read(member, 'for-group')).toBe('ok: for-group');
       expect(read(nobody, 'for-others')).toBe('ok: for-others');
@@ -82,7 +82,7 @@ export function permissionTests({ plain }: Subject): void {
       expect(read(nobody, 'open/inside')).toBe('ok: open/inside');
     });
 
-    test('are what access(2) tells', () => {
+    test('are what access(2) reports', () => {
       const access = (user: readonly string[], flag: string, path: string): boolean =>
         attempt(user, 'test', flag, at(path)).startsWith('ok');
       expect(access(nobody, '-r', 'for-nobody')).toBe(false);
@@ -93,12 +93,12 @@ export function permissionTests({ plain }: Subject): void {
       expect(access(nobody, '-e', 'closed/inside')).toBe(false);
     });
 
-    test('let a program run, and nothing that is none', () => {
+    test('allow programs to run, and no other files', () => {
       expect(attempt(nobody, at('program'), 'ran')).toBe('ok: ran');
       expect(attempt(nobody, at('not-executable'))).toBe(DENIED);
     });
 
-    test('do not depend on who asked first', () => {
+    test('do not depend on the user that asks first', () => {
       // root's look into them is in the kernel's caches by now
       execFileSync('find', [plain.mount], { encoding: 'utf8' });
       execFileSync('cat', [at('closed/inside'), at('for-root')]);

@@ -80,12 +80,12 @@ export function readOnlyTests({ all, driver }: Subject): void {
   const EXPECTED = Object.fromEntries(Object.keys(writings(at, driver.opensUnasked)).map((name) => [name, 'EROFS']));
 
   describe('writing', () => {
-    test('is EROFS, whatever the way', () => {
+    test('fails with EROFS, by any call', () => {
       expect(refusals()).toEqual(EXPECTED);
       expect(['EROFS', 'EOPNOTSUPP']).toContain(codeOf(() => openSync(at('odd'), O_RDWR | O_TMPFILE)));
     });
 
-    test('is EROFS too when somebody remounts it writable', async () => {
+    test('fails with EROFS even if it was remounted writable', async () => {
       remount(all.mount, 'rw');
       try {
         expect(refusals()).toEqual(EXPECTED);

@@ -56,19 +56,19 @@ export function describeRepository(name: string, create: () => RepositoryFixture
       expect(HASH_ALGORITHMS).toContain(hash);
     });
 
-    test.each([1, 1000, 70_000, 3_000_000])('open() gives an object of %i bytes whole', (length) => {
+    test.each([1, 1000, 70_000, 3_000_000])('open() returns a whole object of %i bytes', (length) => {
       const { content, digest } = stored(length);
       expect(drain(fixture.repository.open(digest)).equals(content)).toBe(true);
       expect(fixture.repository.size(digest)).toBe(length);
     });
 
-    test('open() and size() give ENOENT for an object that is not there', () => {
+    test('open() and size() return ENOENT for a missing object', () => {
       const { digest } = fresh();
       expect(fixture.repository.open(digest)).toBe(ENOENT);
       expect(fixture.repository.size(digest)).toBe(ENOENT);
     });
 
-    test.each(['status', 'glance'] as const)('%s() gives what a stat of the open object gives', (method) => {
+    test.each(['status', 'glance'] as const)('%s() returns the same as fstat of the open object', (method) => {
       const { digest } = stored();
       const [there, open] = [emptyFileVersion(), emptyFileVersion()];
       expect(fixture.repository[method](digest, there)).toBe(0);
@@ -79,21 +79,21 @@ export function describeRepository(name: string, create: () => RepositoryFixture
       expect(there).toMatchObject({ isFile: true, size: 1000 });
     });
 
-    test.each(['status', 'glance'] as const)('%s() gives ENOENT for an object that is not there', (method) => {
+    test.each(['status', 'glance'] as const)('%s() returns ENOENT for a missing object', (method) => {
       expect(fixture.repository[method](fresh().digest, emptyFileVersion())).toBe(ENOENT);
       const { digest } = stored();
       fixture.remove(digest);
       expect(fixture.repository[method](digest, emptyFileVersion())).toBe(ENOENT);
     });
 
-    test('an object that comes after it was asked for in vain is found', () => {
+    test('an object that is added after a failed lookup is found', () => {
       const { content, digest } = fresh();
       expect(fixture.repository.open(digest)).toBe(ENOENT);
       fixture.put(digest, content);
       expect(drain(fixture.repository.open(digest)).equals(content)).toBe(true);
     });
 
-    test('a digest is compared whole: one that differs in its first or last byte only is another object', () => {
+    test('a digest is compared whole: one that differs only in its first or last byte is another object', () => {
       const { digest } = stored();
       for (const at of [0, digest.length - 1]) {
         const other = Uint8Array.from(digest, (byte, i) => (i === at ? byte ^ 1 : byte));
@@ -102,7 +102,7 @@ export function describeRepository(name: string, create: () => RepositoryFixture
       }
     });
 
-    test('open() gives a descriptor of its own each time', () => {
+    test('open() returns a new descriptor each time', () => {
       const { content, digest } = stored();
       const first = fixture.repository.open(digest);
       const second = fixture.repository.open(digest);
@@ -111,7 +111,7 @@ export function describeRepository(name: string, create: () => RepositoryFixture
       expect(drain(second).equals(content)).toBe(true);
     });
 
-    test('a descriptor cannot be written through', () => {
+    test('a descriptor is not writable', () => {
       const { content, digest } = stored();
       const fd = fixture.repository.open(digest);
       let errno: Errno | undefined;

@@ -17,13 +17,13 @@ const modules = Object.entries(exports).flatMap(([path, target]) =>
   typeof target === 'string' ? [] : [{ path, file: sourceOf(target.default), types: target.types }],
 );
 
-test('cfs exports what the modules below it export, and nothing else', () => {
+test('cfs exports everything that the modules below it export, and nothing else', () => {
   expect(modules.map(({ path }) => path)).toEqual(['.', './image', './store', './mount', './pack', './diff']);
   const below = modules.filter(({ path }) => path !== '.').flatMap(({ file }) => exportsOf(file));
   expect(exportsOf('src/index.ts')).toEqual([...below, 'CfsError', 'ErrorKind'].sort());
 });
 
-test('types lie beside what is loaded', () => {
+test('types are declared beside the code that is loaded', () => {
   for (const { file, types } of modules) expect(types).toBe(`./dist/${file.replace(/\.ts$/, '.d.ts')}`);
 });
 

@@ -16,7 +16,7 @@ const bytes = (text: string): Uint8Array => Buffer.from(text, 'latin1');
 const anyBytes = fc.uint8Array({ maxLength: 40 });
 
 describe('writeHex()', () => {
-  it('writes a part of the bytes, and nothing around it', () => {
+  it('writes a part of the bytes, and leaves the rest of the buffer', () => {
     const out = Buffer.from('..........');
     writeHex(out, 2, Uint8Array.of(0xff, 0x00, 0x1a, 0xb2), 1, 4);
     expect(out.toString()).toBe('..001ab2..');
@@ -24,7 +24,7 @@ describe('writeHex()', () => {
 });
 
 describe('toHex() and fromHex()', () => {
-  it('give the bytes back', () => {
+  it('are inverse to each other', () => {
     fc.assert(
       fc.property(anyBytes, (value) => {
         expect(toHex(value)).toBe(Buffer.from(value).toString('hex'));
@@ -34,7 +34,7 @@ describe('toHex() and fromHex()', () => {
     );
   });
 
-  it('refuse what is not hexadecimal', () => {
+  it('refuse text that is not hexadecimal', () => {
     for (const text of ['0', 'abc', 'zz', '0x', ' 00', '00\n', '00 11']) {
       expect(() => fromHex(text)).toThrow('is not hexadecimal');
     }
@@ -42,7 +42,7 @@ describe('toHex() and fromHex()', () => {
 });
 
 describe('compareBytes()', () => {
-  it('orders as memcmp does, a prefix first', () => {
+  it('orders like memcmp, with a prefix first', () => {
     fc.assert(
       fc.property(anyBytes, anyBytes, (a, b) => {
         expect(Math.sign(compareBytes(a, b))).toBe(Buffer.compare(a, b));
@@ -55,7 +55,7 @@ describe('compareBytes()', () => {
     expect(compareBytes(bytes(''), bytes(''))).toBe(0);
   });
 
-  it('orders UTF-8 by code points, which UTF-16 does not', () => {
+  it('orders UTF-8 by code points, unlike UTF-16', () => {
     expect(compareBytes(Buffer.from('\uff5e'), Buffer.from('\u{1f600}'))).toBeLessThan(0);
     expect('\uff5e' < '\u{1f600}').toBe(false);
   });
@@ -72,7 +72,7 @@ describe('concatBytes()', () => {
 });
 
 describe('exactUtf8()', () => {
-  it('gives text only where the text gives the bytes back', () => {
+  it('returns text only if the text decodes to the same bytes', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -95,13 +95,13 @@ describe('exactUtf8()', () => {
 });
 
 describe('printable()', () => {
-  it('leaves printable text as it is', () => {
+  it('does not change printable text', () => {
     for (const text of ['', 'a', 'plain name', 'ünïcödé', '日本語', '😀', 'it\'s "quoted" $x']) {
       expect(printable(Buffer.from(text))).toBe(text);
     }
   });
 
-  it('escapes every byte that is not, and the backslash, where there is one', () => {
+  it('escapes every other byte, and the backslash if there is one', () => {
     const cases: [string | Uint8Array, string][] = [
       ['a\nb', 'a\\x0ab'],
       ['\x1b[31m', '\\x1b[31m'],
@@ -117,7 +117,7 @@ describe('printable()', () => {
     for (const [value, text] of cases) expect(printable(Buffer.from(value as string))).toBe(text);
   });
 
-  it('never gives two byte strings one text, and never a control character', () => {
+  it('never returns the same text for two byte strings, and never a control character', () => {
     const decode = (text: string): Buffer => {
       if (!text.includes('\\')) return Buffer.from(text);
       const latin1 = text.replace(/\\(?:\\|x([0-9a-f]{2}))/g, (_, hex: string | undefined) =>
@@ -153,7 +153,7 @@ describe('oneLine()', () => {
     expect(oneLine(text)).toBe(expected);
   });
 
-  it('leaves what printable() has shown', () => {
+  it('does not change the output of printable()', () => {
     fc.assert(
       fc.property(fc.uint8Array(), (bytes) => {
         expect(oneLine(printable(bytes))).toBe(printable(bytes));

@@ -74,7 +74,7 @@ describe('BLAKE3', () => {
     ['portable', loadPortableBlake3],
   ];
   for (const [name, load] of implementations) {
-    it(`gives the official test vectors (${name})`, () => {
+    it(`matches the official test vectors (${name})`, () => {
       const implementation = load();
       for (const [length, hash] of VECTORS) {
         expect(toHex(implementation.hash(vectorInput(length)))).toBe(hash);
@@ -87,7 +87,7 @@ describe('BLAKE3', () => {
     });
   }
 
-  it('is the same natively and portably, in pieces and at once', () => {
+  it('has the same result natively and portably, in pieces and at once', () => {
     const [native, portable] = [loadNativeBlake3(), loadPortableBlake3()];
     fc.assert(
       fc.property(fc.oneof(fc.nat({ max: 5000 }), fc.nat({ max: 300_000 })), fc.nat(), (length, seed) => {
@@ -112,13 +112,13 @@ describe('BLAKE3', () => {
     }
   });
 
-  it('is the native one where there is one', () => {
+  it('is the native one if there is one', () => {
     expect(blake3Implementation().name).toBe('@napi-rs/blake-hash');
   });
 });
 
 describe('ContentHasher', () => {
-  it('gives in pieces what the content has at once', () => {
+  it('has the same result for pieces as for the whole content', () => {
     const size = fc.oneof(fc.nat({ max: 300_000 }), fc.constantFrom(...boundarySizes));
     fc.assert(
       fc.property(size, fc.nat(), fc.constantFrom(...HASH_ALGORITHMS), (length, seed, algorithm) => {
@@ -140,7 +140,7 @@ describe('ContentHasher', () => {
     );
   });
 
-  it('keeps no piece that its caller may overwrite', () => {
+  it('copies a piece that its caller may overwrite', () => {
     for (const algorithm of HASH_ALGORITHMS) {
       const content = new Random(1).bytes(200_000);
       const hasher = new ContentHasher(algorithm);
@@ -154,7 +154,7 @@ describe('ContentHasher', () => {
     }
   });
 
-  it('takes zeros by their number as it takes them one by one', () => {
+  it('has the same result for a number of zeros as for the zeros themselves', () => {
     const span = fc.record({
       zeros: fc.boolean(),
       length: fc.oneof(fc.nat({ max: 10 }), fc.nat({ max: 200_000 }), fc.constantFrom(...boundarySizes)),
@@ -175,7 +175,7 @@ describe('ContentHasher', () => {
     );
   });
 
-  it('has a block hash for each 64 KiB that began, and none where the digest is that hash', () => {
+  it('has a block hash for each full or partial 64 KiB, and none if the digest is that hash', () => {
     expect([0, 1, 65536].map((size) => blockCount('blake3', size))).toEqual([0, 0, 0]);
     expect([65537, 131072, 131073].map((size) => blockCount('blake3', size))).toEqual([2, 2, 3]);
     expect([0, 1, 65536, 65537].map((size) => blockCount('fsverity-sha256', size))).toEqual([0, 1, 1, 2]);
@@ -202,7 +202,7 @@ describe('FsVerityHasher', () => {
     return toHex(hasher.digest());
   };
 
-  it('gives the digests that are known', () => {
+  it('returns known digests', () => {
     const hello = '37061ef2ac4c21bec68489b56138c5780306a4ad7fe6676236ecdf2c9027cd92';
     expect(digestOf(Buffer.from('hello world\n'))).toBe(hello);
     expect(digestOf(new Uint8Array(0))).toBe('3d248ca542a24fc62d1c43b916eae5016878e2533c88238480b26128a1f1af95');
@@ -229,7 +229,7 @@ describe('FsVerityHasher', () => {
 
   const sizes = [0, 1, 2, 128, 129, 256].flatMap((blocks) => [-1, 0, 1].map((d) => Math.max(0, blocks * BLOCK + d)));
 
-  it('gives what the definition says, in pieces of any length', () => {
+  it('matches the definition, in pieces of any length', () => {
     fc.assert(
       fc.property(fc.oneof(fc.constantFrom(...sizes), fc.nat({ max: 2_000_000 })), fc.nat(), (length, seed) => {
         const random = new Random(seed);
@@ -244,28 +244,25 @@ describe('FsVerityHasher', () => {
 
   const tool = hasFsverity();
   // where CI says that everything is installed, a missing tool must not pass as a test
-  it.runIf(tool || process.env['CI'] !== undefined)(
-    'gives what fsverity(1) gives, at every boundary of the tree',
-    () => {
-      const path = `${directory}/content`;
-      const reference = (): string =>
-        execFileSync('fsverity', ['digest', '--compact', path], { encoding: 'utf8' }).trim();
-      for (const size of sizes) {
-        const content = new Random(size).bytes(size);
-        writeFileSync(path, content);
-        expect(digestOf(content), `${size} bytes`).toBe(reference());
-      }
-      // 64 MiB, where the tree gets a third level: a hole with a byte before its end
-      for (const size of [-1, 0, 1].map((d) => BLOCK * 128 * 128 + d)) {
-        const fd = openSync(path, 'w');
-        ftruncateSync(fd, size);
-        closeSync(fd);
-        const hasher = new ContentHasher('fsverity-sha256');
-        hasher.updateZeros(size);
-        expect(toHex(hasher.finish().digest), `${size} bytes`).toBe(reference());
-      }
-    },
-  );
+  it.runIf(tool || process.env['CI'] !== undefined)('matches fsverity(1), at every boundary of the tree', () => {
+    const path = `${directory}/content`;
+    const reference = (): string =>
+      execFileSync('fsverity', ['digest', '--compact', path], { encoding: 'utf8' }).trim();
+    for (const size of sizes) {
+      const content = new Random(size).bytes(size);
+      writeFileSync(path, content);
+      expect(digestOf(content), `${size} bytes`).toBe(reference());
+    }
+    // 64 MiB, where the tree gets a third level: a hole with a byte before its end
+    for (const size of [-1, 0, 1].map((d) => BLOCK * 128 * 128 + d)) {
+      const fd = openSync(path, 'w');
+      ftruncateSync(fd, size);
+      closeSync(fd);
+      const hasher = new ContentHasher('fsverity-sha256');
+      hasher.updateZeros(size);
+      expect(toHex(hasher.finish().digest), `${size} bytes`).toBe(reference());
+    }
+  });
 });
 
 function hasFsverity(): boolean {

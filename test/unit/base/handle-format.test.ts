@@ -22,18 +22,18 @@ const handle: fc.Arbitrary<FileHandle> = fc.record({
 });
 
 describe('fuseHandle()', () => {
-  it('writes the words that fs/fuse/inode.c writes', () => {
+  it('writes the same words as fs/fuse/inode.c', () => {
     expect(formatHandle(fuseHandle(FILE))).toBe('0x81:f8aa02003aa919227a05e036');
     expect(formatHandle(fuseHandle({ id: 1, generation: 0 }))).toBe('0x81:000000000100000000000000');
   });
 
-  it('writes the parent of what is no directory behind it, and the flags', () => {
+  it('for a file other than a directory, appends the parent, and sets the flags', () => {
     const file = fuseConnectableHandle(FILE, DIRECTORY);
     expect(formatHandle(file)).toBe('0x10082:f8aa02003aa919227a05e036bc8d0d00b2542cef00000000');
     expect(formatHandle(fuseConnectableHandle(DIRECTORY, undefined))).toBe('0x30081:bc8d0d00b2542cef00000000');
   });
 
-  it('is read back by fuseIdentity()', () => {
+  it('is decoded by fuseIdentity()', () => {
     fc.assert(
       fc.property(inode, inode, (file, parent) => {
         expect(fuseIdentity(fuseHandle(file))).toEqual(file);
@@ -55,7 +55,7 @@ describe('fuseIdentity()', () => {
 });
 
 describe('parseHandle()', () => {
-  it('reads what formatHandle() writes, and a struct file_handle', () => {
+  it('parses the output of formatHandle(), and a struct file_handle', () => {
     fc.assert(
       fc.property(handle, (any) => {
         expect(parseHandle(formatHandle(any))).toEqual(any);

@@ -21,7 +21,7 @@ test.each([
 });
 
 test.each(['', '/srv/store', 'é', '\ufeffmark', '\ufffd', '\u{1f480}\u{1f4e9}', 'line\nfeed'])(
-  'UTF-8 is itself: %j',
+  'UTF-8 is unchanged: %j',
   (text) => {
     expect(pathText(Buffer.from(text))).toBe(text);
     expect(pathBytes(text)).toEqual(Buffer.from(text));
@@ -30,7 +30,7 @@ test.each(['', '/srv/store', 'é', '\ufeffmark', '\ufffd', '\u{1f480}\u{1f4e9}',
   },
 );
 
-test('all bytes come back, also through JSON, and no two are one text', () => {
+test('all byte strings round-trip, also through JSON, and no two have the same text', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 30 }), fc.uint8Array({ maxLength: 30 }), (one, other) => {
       const text = pathText(one);

@@ -10,12 +10,12 @@ describe('startThreads()', () => {
     return thread;
   };
 
-  test('starts as many as there is room for', () => {
+  test('starts as many threads as possible', () => {
     expect(startThreads(4, startingAtMost(9))).toEqual([0, 1, 2, 3]);
     expect(startThreads(4, startingAtMost(2))).toEqual([0, 1]);
   });
 
-  test('says why not even one could be started', () => {
+  test('reports the reason if it cannot start any', () => {
     expect(() => startThreads(4, startingAtMost(0))).toThrow(/^Cannot start another thread: EAGAIN$/);
   });
 

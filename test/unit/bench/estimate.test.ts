@@ -4,13 +4,13 @@ import { WORKLOADS } from '../../../bench/workloads.ts';
 
 const extent = { kind: 'source', workloads: WORKLOADS, systems: 10, rounds: 3, timeLimit: 60 } as const;
 
-test('estimate() agrees with what a run of the committed results took: about half an hour', () => {
+test('estimate() agrees with the duration of the committed results: about half an hour', () => {
   const seconds = estimate({ ...extent, entries: 14_243, states: ['cold', 'dropped', 'warm'] });
   expect(seconds).toBeGreaterThan(15 * 60);
   expect(seconds).toBeLessThan(45 * 60);
 });
 
-test('estimate() counts the states that there are, and keeps to the time limit', () => {
+test('estimate() counts the existing states, and respects the time limit', () => {
   const warm = estimate({ ...extent, entries: 1000, states: ['warm'] });
   expect(warm).toBeLessThan(estimate({ ...extent, entries: 1000, states: ['cold', 'dropped', 'warm'] }) / 2);
   const limited = estimate({ ...extent, rounds: 100, entries: 14_243, states: ['warm'] });

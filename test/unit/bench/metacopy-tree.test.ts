@@ -9,7 +9,7 @@ const DUMP = `/ 0 40755 3 0 0 0 0.0 - - -
 /l 1 120777 1 0 0 0 0.0 f - -
 /a\\x20b\\\\\\xc3 7 100600 1 0 0 0 2.0 aa/bb - -`;
 
-test('parseDump() finds regular files, their objects, contents of the image and holes', () => {
+test('parseDump() finds regular files, their objects, contents in the image and holes', () => {
   expect([...parseDump(DUMP)]).toEqual([
     { path: 'f', size: 5000, mtime: 1.0005, object: '8e/2d1b' },
     { path: 'in', size: 4, mtime: 0, object: 'inline' },
@@ -18,7 +18,7 @@ test('parseDump() finds regular files, their objects, contents of the image and 
   ]);
 });
 
-test('xattrText() escapes paths as setfattr reads them', () => {
+test('xattrText() escapes paths for setfattr', () => {
   expect(xattrText('/d/a b\\\xc3', 'aa/bb')).toBe(
     '# file: /d/a\\040b\\134\\303\ntrusted.overlay.metacopy=""\ntrusted.overlay.redirect="/aa/bb"\n\n',
   );

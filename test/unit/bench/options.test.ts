@@ -12,12 +12,12 @@ describe('parseOptions()', () => {
     expect(parse('--source', '/usr')).toMatchObject(given);
   });
 
-  test('wants to be told what to measure', () => {
+  test('requires an argument that says what to measure', () => {
     expect(() => parse('--rounds', '3')).toThrow(/^--source DIR, --small-files N or --quick is missing\. /);
     expect(parse('--small-files', '10')).toMatchObject({ smallFiles: [10], rounds: 5 });
   });
 
-  test('takes a quick look, and what is given besides', () => {
+  test('accepts a quick run, with other options', () => {
     const quick = parse('--quick');
     expect(quick).toMatchObject({ rounds: 2, smallFiles: [1000], workloads: 'ls,open,tar' });
     expect(quick.source).toBeUndefined();
@@ -25,7 +25,7 @@ describe('parseOptions()', () => {
     expect(parse('--quick', '--source', '/srv', '--systems', 'cfs')).toMatchObject({ smallFiles: [], systems: 'cfs' });
   });
 
-  test('takes a list of small trees, each once, in the order of size', () => {
+  test('accepts a list of small trees, each once, in the order of size', () => {
     expect(parse('--small-files', '100000,10000,10000').smallFiles).toEqual([10_000, 100_000]);
     expect(parse('--source', '/usr', '--small-files', '0').smallFiles).toEqual([]);
   });
@@ -39,24 +39,24 @@ describe('makePlan()', () => {
   const systems = (list?: string): string[] =>
     makePlan(list === undefined ? {} : { systems: list }).systems.map(({ name }) => name);
 
-  test('leaves the portable driver out by default, and "all" takes everything', () => {
+  test('leaves out the portable driver by default; "all" includes it', () => {
     expect(systems()).toContain('cfs-read');
     expect(systems()).not.toContain('cfs-native');
     expect(systems('all')).toEqual(SYSTEMS.map(({ name }) => name));
   });
 
-  test('takes the rows that a list names, in the order of the table', () => {
+  test('selects the rows that a list names, in the order of the table', () => {
     expect(systems('cfs, source')).toEqual(['source', 'cfs']);
   });
 
-  test('tells workloads from experiments', () => {
+  test('distinguishes workloads and experiments', () => {
     const plan = makePlan({ workloads: 'pack,ls' });
     expect(plan.workloads.map(({ name }) => name)).toEqual(['ls']);
     expect(plan.experiments.map(({ name }) => name)).toEqual(['pack']);
   });
 });
 
-test('choose() names what there is where a name is not known', () => {
+test('choose() lists the known names if a name is unknown', () => {
   expect(() => choose('--systems', 'a,x', [{ name: 'a' }, { name: 'b' }])).toThrow(
     '--systems has no "x"; there are a, b',
   );

@@ -11,7 +11,7 @@ describe('parseCpuTime()', () => {
   });
 });
 
-test('parseKilobytes() gives bytes, and 0 for a field that is missing', () => {
+test('parseKilobytes() returns bytes, and 0 for a missing field', () => {
   const status = 'Name:\tx\nVmRSS:\t    1234 kB\nRssAnon:\t 5 kB\n';
   expect(parseKilobytes(status, 'VmRSS')).toBe(1234 * 1024);
   expect(parseKilobytes(status, 'Pss')).toBe(0);
@@ -24,14 +24,14 @@ describe('usageOf()', () => {
     expect(usage?.cpuNs).toBeGreaterThan(0);
   });
 
-  test('gives nothing for no process', () => {
+  test('returns nothing for no process', () => {
     expect(usageOf(undefined)).toBeUndefined();
     expect(usageOf(2 ** 22 + 1)).toBeUndefined();
   });
 });
 
 describe('memoryHierarchies()', () => {
-  test('finds cgroup v2, and v1 only where it accounts memory', () => {
+  test('finds cgroup v2, and v1 only if it accounts memory', () => {
     const mountinfo = [
       '25 30 0:22 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw',
       '26 30 0:23 / /sys/fs/cgroup/cpu rw,relatime shared:3 - cgroup cgroup rw,cpu',
@@ -45,7 +45,7 @@ describe('memoryHierarchies()', () => {
   });
 });
 
-test('cachedBytes() adds page cache, buffers, slabs that can be freed, and memory of programs', () => {
+test('cachedBytes() adds page cache, buffers, reclaimable slabs, and memory of programs', () => {
   const meminfo =
     'MemTotal: 100 kB\nBuffers: 1 kB\nCached:  20 kB\nSwapCached: 7 kB\nAnonPages: 300 kB\nSReclaimable: 4000 kB\n';
   expect(cachedBytes(meminfo)).toBe(4321 * 1024);

@@ -11,17 +11,17 @@ function shown(columns: number | undefined, ...texts: readonly string[]): string
   return all;
 }
 
-test('Progress writes one line for each step where there is no terminal', () => {
+test('Progress writes one line for each step if there is no terminal', () => {
   expect(shown(undefined, 'ls, cold: cfs, warm-up', 'ls, cold: cfs, round 1', 'ls, warm: cfs, warm-up')).toBe(
     '0:00 ls, cold\n0:00 ls, warm\n',
   );
 });
 
-test('Progress writes over its line on a terminal, no longer than it is wide', () => {
+test('Progress overwrites its line on a terminal, and is no longer than the terminal is wide', () => {
   expect(shown(12, 'a long text about it')).toBe('\r\x1b[K0:00 a long\r\x1b[K');
 });
 
-test('Progress shows that a long step goes on', () => {
+test('Progress shows that a long step continues', () => {
   vi.useFakeTimers({ now: 0 });
   try {
     for (const [columns, ms] of [

@@ -30,7 +30,7 @@ const circles = (svg: string): number[] =>
 describe('renderRatioChart()', () => {
   const svg = renderRatioChart(CHART);
 
-  test('is one closed element with a title and a description for who cannot see it', () => {
+  test('is one closed element with a title and a description for screen readers', () => {
     expect(svg.startsWith('<svg xmlns="http://www.w3.org/2000/svg"')).toBe(true);
     expect(svg).toContain('role="img" aria-labelledby="title description"');
     expect(svg).toContain('<title id="title">A &#60;tree&#62; &#38; more</title>');
@@ -39,7 +39,7 @@ describe('renderRatioChart()', () => {
     expect(svg.match(/<\/[a-z]+>/g)?.length).toBe(opened);
   });
 
-  test('has its own background in light and dark, and loads nothing', () => {
+  test('has its own background in light and dark mode, and loads nothing', () => {
     expect(svg).toContain('prefers-color-scheme: dark');
     expect(svg).toContain('class="page"');
     expect(svg).not.toMatch(/href|@import|url\(/);
@@ -51,7 +51,7 @@ describe('renderRatioChart()', () => {
     expect(svg).not.toContain('absent');
   });
 
-  test('puts ratios on a logarithmic scale', () => {
+  test('draws ratios on a logarithmic scale', () => {
     const at = (ratio: number): number => {
       const rows = [{ label: 'x', ratios: new Map([['cfs', ratio]]) }];
       const all = [
@@ -70,14 +70,14 @@ describe('renderRatioChart()', () => {
     expect(at(10)).toBeGreaterThan(at(1));
   });
 
-  test('has the same style for a system in every chart, another one for each', () => {
+  test('has the same style for a system in every chart, and another one for each system', () => {
     const styles = SYSTEMS.map(({ name }) => styleOf(name, 0).join());
     expect(new Set(styles).size).toBe(SYSTEMS.length);
   });
 });
 
 describe('ticksAround()', () => {
-  test('always has 1 within', () => {
+  test('always includes 1', () => {
     expect(ticksAround([])).toEqual([0.5, 1, 2]);
     expect(ticksAround([3, 400])).toEqual([0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500]);
     expect(ticksAround([0.15, 0.3]).map(tickLabel)).toEqual(['0.1×', '0.2×', '0.5×', '1×', '2×']);

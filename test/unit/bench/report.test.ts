@@ -61,7 +61,7 @@ describe('renderReport()', () => {
   const files = renderReport(resultsOf(MEASURED), 'rootfs', READINGS);
   const report = files.find(({ name }) => name === 'report.md')?.text ?? '';
 
-  test('gives report.md and the charts that it shows', () => {
+  test('returns report.md and the charts that it shows', () => {
     expect(files.map(({ name }) => name)).toEqual(['report.md', 'source.svg', 'mount.svg']);
     const shown = [...report.matchAll(/!\[[^\]]+\]\(([^)]+)\)/g)].map((match) => match[1]);
     expect(shown).toEqual(['source.svg', 'mount.svg']);
@@ -73,7 +73,7 @@ describe('renderReport()', () => {
     expect(report.indexOf('source.svg')).toBeLessThan(report.indexOf('| the ls | cold |'));
   });
 
-  test('has the daemons, the experiments, the notes, what is missing, and the command', () => {
+  test('has the daemons, the experiments, the notes, the missing parts, and the command', () => {
     expect(report).toContain('20.0 ms<br>90.0 MB<br>PSS 80.0 MB');
     expect(report).toContain('| the pack, source | first | tar | 1.00 ms |');
     expect(report).toContain('- A note.');
@@ -83,13 +83,13 @@ describe('renderReport()', () => {
     expect(report).toContain('the \\<usual\\> one');
   });
 
-  test('says that a run was interrupted', () => {
+  test('reports that a run was interrupted', () => {
     const interrupted = resultsOf(MEASURED, { complete: false, interrupted: 'interrupted by SIGINT' });
     const text = renderReport(interrupted, 'x', READINGS)[0]?.text;
     expect(text).toContain('**The run did not come to its end** (interrupted by SIGINT)');
   });
 
-  test('works without a reference, and with nothing', () => {
+  test('works without a reference, and without results', () => {
     const alone = renderReport(resultsOf([result('ls', 'cfs', [MS])]), 'x', READINGS);
     expect(alone.map(({ name }) => name)).toEqual(['report.md']);
     expect(renderReport(resultsOf([], { trees: [] }), 'x', READINGS)).toHaveLength(1);
@@ -97,7 +97,7 @@ describe('renderReport()', () => {
 });
 
 describe('renderTables()', () => {
-  test('keeps to 100 columns, whatever the number of systems', () => {
+  test('has at most 100 columns for any number of systems', () => {
     const systems = Array.from({ length: 13 }, (_, i) => `a-long-system-${i}`);
     const many = systems.map((system, i) => result('ls', system, [i * MS + MS]));
     const text = renderTables(resultsOf([...many, result('ls', 'overlayfs', [MS])]), READINGS, false);
@@ -106,7 +106,7 @@ describe('renderTables()', () => {
     expect(Math.max(...matrix.split('\n').map(({ length }) => length))).toBeLessThanOrEqual(100);
   });
 
-  test('says which cells have fewer samples, and what was not compared', () => {
+  test('lists cells with fewer samples, and systems that were not compared', () => {
     const text = renderTables(resultsOf(MEASURED), READINGS, true);
     expect(text).toContain('- the open, cold, cfs: only the warm-up turn');
     expect(text).toContain('- composefs: not installed');

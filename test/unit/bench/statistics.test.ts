@@ -24,7 +24,7 @@ describe('median()', () => {
 });
 
 describe('summarize()', () => {
-  test('gives the ratio to each reference that was measured in the same row', () => {
+  test('has the ratio to each reference that was measured in the same row', () => {
     const results = [result('overlayfs', [100, 200, 300]), result('cfs', [100, 100, 400]), result('cfs', [7], 'find')];
     const [reference, own, alone] = summarize(results, ['overlayfs', 'source']);
     expect(reference?.ratios).toEqual({ overlayfs: 1 });
@@ -37,12 +37,12 @@ describe('summarize()', () => {
   });
 });
 
-test('spread() is the distance of the extremes as a part of the median', () => {
+test('spread() is the distance of the extremes divided by the median', () => {
   const [one] = summarize([result('cfs', [90, 100, 150])], []);
   expect(one === undefined ? undefined : spread(one)).toBeCloseTo(0.6);
 });
 
-test('systemsIn() keeps the place of a system that the first row leaves out', () => {
+test('systemsIn() keeps the position of a system that is missing in the first row', () => {
   const rows = [
     result('overlayfs', [1], 'mount'),
     result('cfs', [1], 'mount'),

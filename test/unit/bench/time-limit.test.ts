@@ -9,16 +9,16 @@ describe('affordableRounds()', () => {
   const rounds = (turnSeconds: number): ReturnType<typeof affordableRounds> =>
     affordableRounds(turnSeconds * SECOND, { rounds: 3, timeLimit: 60 * SECOND });
 
-  test('gives every round to who is quick', () => {
+  test('gives a fast system every round', () => {
     expect(rounds(0.1)).toEqual({ rounds: 3 });
     expect(rounds(15)).toEqual({ rounds: 3 });
   });
 
-  test('gives fewer rounds to who is slow, and says so', () => {
+  test('gives a slow system fewer rounds, and reports that', () => {
     expect(rounds(20)).toEqual({ rounds: 2, limited: '2 of 3 rounds: a turn took 20.0 s' });
   });
 
-  test('takes the warm-up as the only sample where nothing else fits', () => {
+  test('uses the warm-up as the only sample if nothing else fits', () => {
     expect(rounds(61)).toEqual({ rounds: 0, limited: 'only the warm-up turn: a turn took 61.0 s' });
   });
 });
@@ -33,7 +33,7 @@ describe('withDeadline()', () => {
     await expect(turn).rejects.toThrow('it was ended after 0.01 s (5 times --time-limit)');
   });
 
-  test('hands an interruption down with its reason', async () => {
+  test('passes an interruption on with its reason', async () => {
     const controller = new AbortController();
     const turn = withDeadline({ ...benchWith(controller.signal), timeLimit: 60 * SECOND }, async ({ signal }) => {
       controller.abort(new Error('interrupted'));

@@ -35,13 +35,13 @@ describe('parseWatches()', () => {
     ]);
   });
 
-  it('reads those of fanotify, but not marks of a whole mount or file system', () => {
+  it('reads the inodes of fanotify, but not marks of a whole mount or file system', () => {
     expect(parseWatches(FANOTIFY)).toEqual([
       { kind: 'fanotify', device: { major: 0, minor: 0x28 }, handle: parseHandle('0x81:e36a010045d91c4000000000') },
     ]);
   });
 
-  it('reads none where there are none', () => {
+  it('returns nothing if there are no watches', () => {
     expect(parseWatches('')).toEqual([]);
     expect(parseWatches('pos:\t0\nflags:\t02100000\nmnt_id:\t30\n')).toEqual([]);
     // of a file system without handles

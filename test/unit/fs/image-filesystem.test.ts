@@ -87,7 +87,7 @@ describe('lookup()', () => {
     expect(attributesOf(fs, '/etc/current')).toMatchObject({ mode: 0o120644, size: 8 });
   });
 
-  test('gives the two names of a hard link one inode', () => {
+  test('returns the same inode for the two names of a hard link', () => {
     expect(attributesOf(fs, '/bin/also-tool')).toEqual(attributesOf(fs, '/bin/tool'));
   });
 
@@ -96,15 +96,15 @@ describe('lookup()', () => {
     expect(attributesOf(fs, '/empty-directory').nlink).toBe(2);
   });
 
-  test('has id 1 and generation 0 for the root, as file handles demand', () => {
+  test('has id 1 and generation 0 for the root, as file handles require', () => {
     expect(attributesOf(fs, '/')).toMatchObject({ ino: 1, generation: 0 });
   });
 
-  test.each(['nothing', 'bi', 'binn', 'BIN', '', 'bin/tool', 'n'.repeat(255)])('gives ENOENT for "%s"', (name) => {
+  test.each(['nothing', 'bi', 'binn', 'BIN', '', 'bin/tool', 'n'.repeat(255)])('returns ENOENT for "%s"', (name) => {
     expect(lookup('/', name)).toBe(ENOENT);
   });
 
-  test.each(['.', '/'])('resolves "%s" to the inode itself, whatever its type, for file handles', (name) => {
+  test.each(['.', '/'])('resolves "%s" to the inode itself, of any type, for file handles', (name) => {
     for (const path of ['/', '/bin', '/bin/tool', '/etc/current', '/null'])
       expect(lookup(path, name)).toBe(inoOf(fs, path));
   });
@@ -115,14 +115,14 @@ describe('lookup()', () => {
     expect(lookup('/', '..')).toBe(1);
   });
 
-  test('gives ENOTDIR below what is no directory, ".." included', () => {
+  test('returns ENOTDIR below a file that is not a directory, also for ".."', () => {
     for (const path of ['/bin/tool', '/etc/current', '/null']) {
       expect(lookup(path, 'x')).toBe(ENOTDIR);
       expect(lookup(path, '..')).toBe(ENOTDIR);
     }
   });
 
-  test.each([NOWHERE, 0, 2, 2 ** 52, 2 ** 64])('gives ENOENT for the unknown inode %i, in every method', (ino) => {
+  test.each([NOWHERE, 0, 2, 2 ** 52, 2 ** 64])('returns ENOENT for the unknown inode %i, in every method', (ino) => {
     expect(fs.lookup(ino, Buffer.from('.'), out)).toBe(ENOENT);
     expect(fs.getattr(ino, out)).toBe(ENOENT);
     expect(fs.readdir(ino, 0, out, () => true)).toBe(ENOENT);
@@ -147,7 +147,7 @@ describe('readdir()', () => {
     expect(entries(inoOf(fs, '/empty-directory')).map(({ name }) => name)).toEqual(['.', '..']);
   });
 
-  test('goes on from every cookie that it gave', () => {
+  test('continues from every cookie that it returned', () => {
     const all = entries(inoOf(fs, '/many'));
     expect(all).toHaveLength(302);
     all.forEach(({ next }, i) => {
@@ -155,7 +155,7 @@ describe('readdir()', () => {
     });
   });
 
-  test('gives cookies that ascend and are not 0', () => {
+  test('returns cookies that ascend and are not 0', () => {
     const cookies = entries(inoOf(fs, '/bin')).map(({ next }) => next);
     expect(cookies).toEqual([...cookies].sort((a, b) => a - b));
     expect(new Set([0, ...cookies]).size).toBe(6);
@@ -167,24 +167,27 @@ describe('readdir()', () => {
     expect(entries(inoOf(fs, '/many'), 5, 7)).toHaveLength(7);
   });
 
-  test.each([303, 1e6, 2 ** 32, 2 ** 53, 2 ** 64])('feeds nothing from cookie %i, which it never gave', (cookie) => {
-    expect(entries(inoOf(fs, '/many'), cookie)).toEqual([]);
-  });
+  test.each([303, 1e6, 2 ** 32, 2 ** 53, 2 ** 64])(
+    'returns nothing from cookie %i, which it never returned',
+    (cookie) => {
+      expect(entries(inoOf(fs, '/many'), cookie)).toEqual([]);
+    },
+  );
 
-  test('gives ENOTDIR for a file', () => {
+  test('returns ENOTDIR for a file', () => {
     expect(fs.readdir(inoOf(fs, '/bin/tool'), 0, out, () => true)).toBe(ENOTDIR);
   });
 });
 
 describe('readlink()', () => {
-  test('gives the target, and EINVAL for what is no symbolic link', () => {
+  test('returns the target, and EINVAL for a file that is not a symbolic link', () => {
     expect(Buffer.from(fs.readlink(inoOf(fs, '/etc/current')) as Uint8Array).toString()).toBe('conf.d/a');
     for (const path of ['/', '/bin/tool', '/null']) expect(fs.readlink(inoOf(fs, path))).toBe(EINVAL);
   });
 });
 
 describe('open()', () => {
-  test('gives a descriptor of the object, a slot, and names the path to the store', () => {
+  test('returns a descriptor of the object and a slot, and passes the path to the store', () => {
     asked.length = 0;
     const { fd, handle, slot } = opened(fs, '/bin/also-tool');
     expect(fstatSync(fd).size).toBe(LARGE.length);
@@ -194,7 +197,7 @@ describe('open()', () => {
     expect(() => fstatSync(fd)).toThrow('EBADF');
   });
 
-  test('gives each inode a slot of its own', () => {
+  test('returns a different slot for each inode', () => {
     const slots = ['/bin/tool', '/bin/small', '/empty', '/etc/conf.d/a'].map((path) => {
       const file = opened(fs, path);
       fs.release(file.handle);
@@ -209,13 +212,13 @@ describe('open()', () => {
     expect(asked).toEqual([]);
   });
 
-  test('gives EISDIR for a directory, EINVAL for what has no content', () => {
+  test('returns EISDIR for a directory, and EINVAL for an inode without content', () => {
     expect(fs.open(fs.slotOf(inoOf(fs, '/bin')))).toBe(EISDIR);
     for (const path of ['/etc/current', '/null', '/fifo', '/socket', '/disk'])
       expect(fs.open(fs.slotOf(inoOf(fs, path)))).toBe(EINVAL);
   });
 
-  test('passes on what the store says', () => {
+  test('passes on the error of the store', () => {
     const lost = imageFixture(treeOf({ '/f': file('lost') }), at('lost'));
     unlinkSync(lost.pathOf(Buffer.from('lost')));
     expect(lost.fs.open(lost.fs.slotOf(inoOf(lost.fs, '/f')))).toBe(ENOENT);
@@ -229,25 +232,25 @@ describe('read()', () => {
     [1, 65536],
     [199_999, 1],
     [131_072, 65536],
-  ])('gives the bytes of an object from %i, %i of them', (offset, length) => {
+  ])('returns the bytes of an object from %i, %i of them', (offset, length) => {
     expect(read('/bin/tool', offset, length)).toEqual(LARGE.subarray(offset, offset + length));
   });
 
-  test.each(['/bin/small', '/etc/conf.d/a'])('gives fewer bytes at the end of %s, and none beyond it', (path) => {
+  test.each(['/bin/small', '/etc/conf.d/a'])('returns fewer bytes at the end of %s, and none beyond it', (path) => {
     const { size } = attributesOf(fs, path);
     expect(read(path, size - 2, 100)).toHaveLength(2);
     expect(read(path, size, 100)).toHaveLength(0);
     expect(read(path, 2 ** 52, 100)).toHaveLength(0);
   });
 
-  test('gives inline contents and nothing of an empty file', () => {
+  test('returns inline contents, and nothing of an empty file', () => {
     expect(read('/etc/conf.d/a', 0, 100)).toEqual(Buffer.from('a = 1\n'));
     expect(read('/etc/conf.d/a', 2, 3)).toEqual(Buffer.from('= 1'));
     expect(read('/empty', 0, 100)).toHaveLength(0);
     expect(read('/bin/small', 0, 0)).toHaveLength(0);
   });
 
-  test('gives EIO, not zeros, where the object became shorter after it was opened', () => {
+  test('returns EIO, not zeros, if the object became shorter after it was opened', () => {
     const image = imageFixture(treeOf({ '/f': file(LARGE) }), at('cut'));
     const { handle } = opened(image.fs, '/f');
     truncateSync(image.pathOf(LARGE), 100_000);
@@ -258,7 +261,7 @@ describe('read()', () => {
     image.fs.release(handle);
   });
 
-  test('gives no byte beyond the size that the image has, where the object has grown', () => {
+  test('returns no byte beyond the size in the image, if the object has grown', () => {
     const image = imageFixture(treeOf({ '/f': file(SMALL) }), at('grown'));
     const { handle } = opened(image.fs, '/f');
     writeFileSync(image.pathOf(SMALL), Buffer.concat([SMALL, Buffer.from(' and more')]));
@@ -267,7 +270,7 @@ describe('read()', () => {
     image.fs.release(handle);
   });
 
-  test('gives an error, not another content, for a handle that is not open', () => {
+  test('returns an error, not another content, for a handle that is not open', () => {
     const { fd, handle } = opened(fs, '/bin/tool');
     closeSync(fd);
     expect(fs.read(inoOf(fs, '/bin/tool'), handle, 0, Buffer.alloc(10))).toBe(EBADF);
@@ -282,7 +285,7 @@ describe('xattrs', () => {
     return isErrno(value) ? value : Buffer.from(value).toString();
   };
 
-  test('getxattr() gives the value, ENODATA where there is none', () => {
+  test('getxattr() returns the value, ENODATA if there is none', () => {
     expect(get('/bin/tool', 'user.a')).toBe('1');
     expect(get('/bin/also-tool', 'security.capability')).toBe('xyz');
     expect(get('/etc', 'user.empty')).toBe('');
@@ -290,7 +293,7 @@ describe('xattrs', () => {
     expect(get('/empty', 'user.a')).toBe(ENODATA);
   });
 
-  test('getxattr() says of SELinux labels that there are none, where no file of the image has one; only of these', () => {
+  test('getxattr() reports SELinux labels as unsupported if no file of the image has one, and only these', () => {
     expect(get('/bin/tool', 'security.selinux')).toBe(EOPNOTSUPP);
     for (const name of ['security.capability', 'security.selinux2', 'security.ima', 'trusted.a']) {
       expect(get('/bin/small', name)).toBe(ENODATA);
@@ -300,7 +303,7 @@ describe('xattrs', () => {
     expect(labelled.getxattr(inoOf(labelled, '/b'), Buffer.from('security.selinux'))).toBe(ENODATA);
   });
 
-  test('those of overlayfs are neither listed nor given where the view hides them', () => {
+  test('those of overlayfs are neither listed nor returned if the view hides them', () => {
     const names = ['trusted.overlay.redirect', 'user.overlay.opaque', 'user.overlay', 'trusted.overlays'];
     const attributes = { '/a': { xattrs: names.map((name) => xattr(name, 'v')) } };
     const { tables } = imageFixture(treeOf({ '/a': file('x') }, attributes), at('overlay'));
@@ -316,7 +319,7 @@ describe('xattrs', () => {
     }
   });
 
-  test('listxattr() names trusted ones to administrators only', () => {
+  test('listxattr() lists trusted names only for administrators', () => {
     const attributes = { '/a': { xattrs: [xattr('trusted.a', '1'), xattr('user.a', '1')] } };
     const own = imageFixture(treeOf({ '/a': file('x') }, attributes), at('trusted')).fs;
     const list = (caller?: Caller): string =>
@@ -326,7 +329,7 @@ describe('xattrs', () => {
     expect(list({ uid: 1000, pid: 0 })).toBe('user.a\0');
   });
 
-  test('getxattr() says of an ACL that there are none, where no file of the image has one', () => {
+  test('getxattr() reports ACLs as unsupported if no file of the image has one', () => {
     for (const name of ['system.posix_acl_access', 'system.posix_acl_default']) {
       expect(get('/bin/tool', name)).toBe(fs.features.acls ? ENODATA : EOPNOTSUPP);
     }
@@ -338,14 +341,14 @@ describe('xattrs', () => {
     expect(withAcl.getxattr(inoOf(withAcl, '/b'), Buffer.from('system.posix_acl_access'))).toBe(ENODATA);
   });
 
-  test('listxattr() gives all names, each with its NUL', () => {
+  test('listxattr() returns all names, each with its NUL', () => {
     const list = (path: string): string => Buffer.from(fs.listxattr(inoOf(fs, path)) as Uint8Array).toString();
     expect(list('/bin/tool')).toBe('security.capability\0user.a\0');
     expect(list('/etc')).toBe('user.empty\0');
     expect(list('/empty')).toBe('');
   });
 
-  test('features tell whether there are any, and whether there are ACLs', () => {
+  test('features report whether there are any, and whether there are ACLs', () => {
     const featuresOf = (name: string, xattrs: readonly string[]): unknown =>
       imageFixture(treeOf({ '/d': directory }, { '/d': { xattrs: xattrs.map((x) => xattr(x, 'v')) } }), at(name)).fs
         .features;

@@ -15,7 +15,7 @@ function told(state: SharedArrayBuffer): [ReadingEvent, number][] {
 let LAST = 0;
 
 describe('ReadingEvents', () => {
-  test('gives what several threads told, in order', () => {
+  test('returns the events of several threads in order', () => {
     const state = allocateReadingEvents();
     const [one, other] = [new ReadingEvents(state), new ReadingEvents(state)];
     one.tell('listed', 7);
@@ -30,7 +30,7 @@ describe('ReadingEvents', () => {
     expect(one.openings).toBe(2); // the end counts as one, for who waits
   });
 
-  test('loses the oldest where nobody reads them', () => {
+  test('loses the oldest events if no thread reads them', () => {
     const state = allocateReadingEvents();
     const events = new ReadingEvents(state);
     for (let i = 0; i < 10_000; i++) events.tell('looked', i);
@@ -40,7 +40,7 @@ describe('ReadingEvents', () => {
     expect(got.at(-1)).toEqual(['looked', 9_999]);
   });
 
-  test('ends at once where it is over', () => {
+  test('ends at once if the mount has ended', () => {
     const state = allocateReadingEvents();
     new ReadingEvents(state).tell('opened', 1);
     new ReadingEvents(state).end();
@@ -78,7 +78,7 @@ describe('every interleaving of ReadingEvents', () => {
     return got;
   }
 
-  test('the one who follows does not sleep through the end', () => {
+  test('the reader does not sleep through the end', () => {
     const seen = new Set<string>();
     explore(() => {
       const state = module.allocateReadingEvents();
@@ -96,7 +96,7 @@ describe('every interleaving of ReadingEvents', () => {
     expect([...seen].sort()).toEqual(['', '6', '6,7']);
   });
 
-  test('the one who follows gets as many events as there were, though nothing wakes it after them', () => {
+  test('the reader gets all events, even if nothing wakes it after them', () => {
     explore(() => {
       const state = module.allocateReadingEvents();
       const thread = (): StepwiseEvents => new module.ReadingEvents(state);

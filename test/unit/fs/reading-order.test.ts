@@ -42,7 +42,7 @@ describe('ReadingOrder', () => {
     expect(fetched).toEqual([]);
   });
 
-  test('fetches the files that follow, each once, in order, and only what has an object', () => {
+  test('fetches the files that follow, each once, in order, and only files with an object', () => {
     readA(0, 3);
     expect(fetched).toEqual(Array.from({ length: 32 }, (_, i) => objectOf(inA(i + 3))));
     order.opened(row(inA(3)));
@@ -51,7 +51,7 @@ describe('ReadingOrder', () => {
     expect(fetched).toEqual(Array.from({ length: 97 }, (_, i) => objectOf(inA(i + 3))));
   });
 
-  test('goes on into the directory that is listed next, from its first file', () => {
+  test('continues with the directory that is listed next, from its first file', () => {
     readA(0, 5);
     fetched = [];
     order.listed(row('/b'));
@@ -61,7 +61,7 @@ describe('ReadingOrder', () => {
     expect(fetched.at(-1)).toBe(objectOf('/c/only'));
   });
 
-  test('comes back to the directory above', () => {
+  test('returns to the directory above', () => {
     readA(0, 5);
     order.listed(row('/b'));
     order.opened(row('/b/f0'));
@@ -70,7 +70,7 @@ describe('ReadingOrder', () => {
     expect(fetched).toEqual([objectOf(inA(37))]);
   });
 
-  test('follows names that are looked up in directories that nobody listed', () => {
+  test('follows names that are looked up in directories that were not listed', () => {
     for (let i = 0; i < 5; i++) {
       order.looked(direntOf('/b', `f${i}`));
       order.opened(row(`/b/f${i}`));
@@ -78,7 +78,7 @@ describe('ReadingOrder', () => {
     expect(fetched).toEqual([3, 4, 5, 6, 7, 8, 9].map((i) => objectOf(`/b/f${i}`)));
   });
 
-  test('fetches nothing for who opens files here and there', () => {
+  test('fetches nothing for a reader that opens files in random places', () => {
     order.listed(row('/a'));
     for (const i of [50, 3, 77, 12, 99, 41, 8, 60]) order.opened(row(inA(i)));
     order.opened(row('/c/only'));
@@ -95,7 +95,7 @@ describe('ReadingOrder', () => {
     expect(fetched).not.toEqual([]);
   });
 
-  test('takes whatever numbers it is told', () => {
+  test('accepts any numbers', () => {
     for (const number of [0, 1, 5_000, 0xffffffff, row('/a/f05-link'), direntOf('/a', 'f07-dir')]) {
       order.listed(number);
       order.looked(number);

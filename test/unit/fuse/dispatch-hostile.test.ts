@@ -42,7 +42,7 @@ describe('a resent request', () => {
     expect(again).toEqual({ ...first, unique: RESENT | 0x1234n });
   });
 
-  test('unique is copied, not computed: every bit of it comes back', () => {
+  test('unique is copied, not computed: every bit of it is returned', () => {
     for (const unique of [2n, 2n ** 32n, 2n ** 53n + 1n, 2n ** 64n - 1n, RESENT, 0xdeadbeef_fffffffen]) {
       expect(client.send(fuseRequest(abi.FUSE_GETATTR, ROOT_INO, zeros(16), unique))?.unique).toBe(unique);
     }
@@ -59,11 +59,11 @@ describe('a directory larger than a reply', () => {
     expect(expected.slice(0, 2)).toEqual(['.', '..']);
   });
 
-  test.each(sizes)('comes through READDIR with %i bytes with every entry once, in order', (size) => {
+  test.each(sizes)('is listed by READDIR with %i bytes, every entry once, in order', (size) => {
     expect(client.readDirectory(abi.FUSE_READDIR, many, false, size).map((entry) => entry.name)).toEqual(expected);
   });
 
-  test.each(sizes)('comes through READDIRPLUS with %i bytes with every entry once, in order', (size) => {
+  test.each(sizes)('is listed by READDIRPLUS with %i bytes, every entry once, in order', (size) => {
     const entries = client.readDirectory(abi.FUSE_READDIRPLUS, many, true, size);
     expect(entries.map((entry) => entry.name)).toEqual(expected);
     for (const { name: text, ino, entry } of entries) {
@@ -72,7 +72,7 @@ describe('a directory larger than a reply', () => {
     }
   });
 
-  test('READDIRPLUS gives the entry that LOOKUP gives', () => {
+  test('READDIRPLUS returns the same entry as LOOKUP', () => {
     for (const { name: text, entry } of client.readDirectory(abi.FUSE_READDIRPLUS, many, true, 4096).slice(2, 20)) {
       expect(entry?.equals(client.ask(abi.FUSE_LOOKUP, many, name(text)))).toBe(true);
     }
@@ -91,7 +91,7 @@ describe('a directory larger than a reply', () => {
     expect(client.call(abi.FUSE_READDIRPLUS, many, fuseReadIn(0, 0, 151)).error).toBe(EINVAL);
   });
 
-  test('a cookie beyond the end gives the end', () => {
+  test('a cookie beyond the end returns the end', () => {
     for (const cookie of [303n, 2n ** 32n, 2n ** 63n, 2n ** 64n - 1n]) {
       expect(client.ask(abi.FUSE_READDIR, many, fuseReadIn(0, cookie, 4096))).toHaveLength(0);
     }
@@ -115,7 +115,7 @@ describe('a malformed request', () => {
     expect(other.log[0]).toContain('a request of 56 bytes claims 40');
   });
 
-  test.each([abi.FUSE_LOOKUP, abi.FUSE_GETXATTR])('opcode %i without a NUL behind its name gives EINVAL', (opcode) => {
+  test.each([abi.FUSE_LOOKUP, abi.FUSE_GETXATTR])('opcode %i without a NUL after its name returns EINVAL', (opcode) => {
     client.ask(abi.FUSE_GETATTR, ROOT_INO, zeros(200)); // NULs that must not be found
     expect(client.call(opcode, ROOT_INO, Buffer.from('user.name without end')).error).toBe(EINVAL);
     expect(client.call(opcode, ROOT_INO).error).toBe(EINVAL);
@@ -127,7 +127,7 @@ describe('a malformed request', () => {
     expect(error).toBeLessThanOrEqual(0);
   });
 
-  test('that the file system fails at as no file system should gives EIO and a line with the place', () => {
+  test('that makes the file system throw returns EIO, and logs a line with the place', () => {
     const broken = new Client({
       slots: 1,
       features: { xattrs: true, acls: false },
@@ -197,7 +197,7 @@ describe('random requests', () => {
     fc.constantFrom(name('bin'), name('..'), name('tool'), struct(zeros(8), name('user.a'))),
   );
 
-  test('with a header are answered acceptably', () => {
+  test('with a header get valid answers', () => {
     fc.assert(
       fc.property(opcode, nodeid, body, fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), (op, id, bytes, unique) => {
         expectAcceptable(fuseRequest(op, id, bytes, unique));

@@ -44,14 +44,14 @@ describe('LOOKUP', () => {
     expect(hex(client.ask(abi.FUSE_LOOKUP, ROOT_INO, name(text)))).toBe(hex(k.fuseEntryOut(attributesOf(fs, text))));
   });
 
-  test('of a name that is not there is answered with an entry to remember, not with ENOENT', () => {
+  test('of a name that does not exist is answered with an entry to cache, not with ENOENT', () => {
     expect(hex(client.ask(abi.FUSE_LOOKUP, ROOT_INO, name('nothing')))).toBe(hex(k.negativeEntryOut));
     // after a positive one, so that nothing of it shows through
     client.ask(abi.FUSE_LOOKUP, ROOT_INO, name('bin'));
     expect(hex(client.ask(abi.FUSE_LOOKUP, ino('/bin'), name('x')))).toBe(hex(k.negativeEntryOut));
   });
 
-  test('of "." of an id that is not in the image gives no inode: the handle is stale', () => {
+  test('of "." of an id that is not in the image returns no inode: the handle is stale', () => {
     expect(client.ask(abi.FUSE_LOOKUP, NOWHERE, name('.')).readBigUInt64LE(0)).toBe(0n);
   });
 
@@ -64,7 +64,7 @@ describe('LOOKUP', () => {
     );
   });
 
-  test('below a file gives ENOTDIR', () => {
+  test('below a file returns ENOTDIR', () => {
     expect(client.call(abi.FUSE_LOOKUP, ino('/empty'), name('x')).error).toBe(ENOTDIR);
   });
 });
@@ -79,7 +79,7 @@ describe('GETATTR and STATX', () => {
     );
   });
 
-  test('of an unknown inode give an error, also one beyond 2^53', () => {
+  test('of an unknown inode return an error, also beyond 2^53', () => {
     for (const nodeid of [NOWHERE, 0, 2n ** 63n, 2n ** 64n - 1n]) {
       expect(client.call(abi.FUSE_GETATTR, nodeid, k.zeros(16)).error).toBe(ENOENT);
       expect(client.call(abi.FUSE_STATX, nodeid, k.zeros(24)).error).toBe(ENOENT);
@@ -110,7 +110,7 @@ describe('OPEN, READ and RELEASE', () => {
     expect(client.ask(abi.FUSE_RELEASE, ino(path), releaseIn(fh))).toHaveLength(0);
   });
 
-  test('OPEN for writing is refused, also where files are opened without asking', () => {
+  test('OPEN for writing is refused even if files are opened without a request', () => {
     const openless = new ImageFilesystem(tables, { openless: true, read: () => 0 } as unknown as ContentSource);
     for (const flags of [O_WRONLY, O_RDWR]) {
       expect(client.call(abi.FUSE_OPEN, ino('/bin/small'), openIn(flags)).error).toBe(EROFS);
@@ -119,7 +119,7 @@ describe('OPEN, READ and RELEASE', () => {
     expect(new Client(openless).call(abi.FUSE_OPEN, ino('/bin/small'), openIn(0)).error).toBe(ENOSYS);
   });
 
-  test('LSEEK tells data and holes, and is not needed where there are no holes', () => {
+  test('LSEEK reports data and holes, and is not needed if there are no holes', () => {
     const lseekIn = (offset: number, whence: number): Buffer =>
       k.struct(k.u64(0), k.u64(offset), k.u32(whence), k.u32(0));
     expect(client.call(abi.FUSE_LSEEK, ino('/bin/tool'), lseekIn(0, SEEK_DATA)).error).toBe(ENOSYS);
@@ -145,7 +145,7 @@ describe('OPEN, READ and RELEASE', () => {
     client.ask(abi.FUSE_RELEASE, ino('/bin/small'), releaseIn(reply.readBigUInt64LE(0)));
   });
 
-  test('OPEN for writing is refused, O_NOATIME and the like are not', () => {
+  test('OPEN for writing is refused; O_NOATIME and similar flags are accepted', () => {
     for (const flags of [1, 2, 0o101, 0o1002]) {
       expect(client.call(abi.FUSE_OPEN, ino('/bin/small'), openIn(flags)).error).toBe(EROFS);
     }
@@ -153,18 +153,18 @@ describe('OPEN, READ and RELEASE', () => {
     client.ask(abi.FUSE_RELEASE, ino('/bin/small'), releaseIn(fh));
   });
 
-  test('OPEN of a directory gives EISDIR, of an unknown inode ENOENT', () => {
+  test('OPEN of a directory returns EISDIR, of an unknown inode ENOENT', () => {
     expect(client.call(abi.FUSE_OPEN, ino('/bin'), openIn(0)).error).toBe(EISDIR);
     expect(client.call(abi.FUSE_OPEN, NOWHERE, openIn(0)).error).toBe(ENOENT);
   });
 
-  test('READ takes no more than fits into a reply', () => {
+  test('READ returns no more than fits into a reply', () => {
     const fh = openFile('/bin/tool');
     expect(read('/bin/tool', fh, 0, 0xffffffff)).toHaveLength(LARGE.length);
     client.ask(abi.FUSE_RELEASE, ino('/bin/tool'), releaseIn(fh));
   });
 
-  test('OPEN whose answer is not sent is undone, and nothing else is', () => {
+  test('an OPEN whose answer is not sent is undone, and nothing else is', () => {
     const small = ino('/bin/small');
     const fh = client.ask(abi.FUSE_OPEN, small, openIn(0)).readBigUInt64LE(0);
     client.dispatcher.abandon();
@@ -180,7 +180,7 @@ describe('OPEN, READ and RELEASE', () => {
     client.ask(abi.FUSE_RELEASE, small, releaseIn(other));
   });
 
-  test('READ of what was released gives an error', () => {
+  test('READ of a released file returns an error', () => {
     const fh = openFile('/bin/tool');
     client.ask(abi.FUSE_RELEASE, ino('/bin/tool'), releaseIn(fh));
     expect(client.call(abi.FUSE_READ, ino('/bin/tool'), k.fuseReadIn(fh, 0, 10)).error).toBe(EBADF);
@@ -188,18 +188,18 @@ describe('OPEN, READ and RELEASE', () => {
 });
 
 describe('READLINK, STATFS and extended attributes', () => {
-  test('READLINK gives the target without a NUL', () => {
+  test('READLINK returns the target without a NUL', () => {
     expect(client.ask(abi.FUSE_READLINK, ino('/etc/current')).toString()).toBe('conf.d/a');
   });
 
-  test('STATFS gives fuse_statfs_out', () => {
+  test('STATFS returns fuse_statfs_out', () => {
     const reply = client.ask(abi.FUSE_STATFS, ROOT_INO);
     expect(reply).toHaveLength(80);
     expect(reply.readBigUInt64LE(0)).toBe(50n);
     expect(reply.readBigUInt64LE(24)).toBe(BigInt(fs.slots));
   });
 
-  test('GETXATTR gives the length for size 0, the value, or ERANGE', () => {
+  test('GETXATTR returns the length for size 0, the value, or ERANGE', () => {
     const tool = ino('/bin/tool');
     expect(hex(client.ask(abi.FUSE_GETXATTR, tool, getxattrIn(0, 'security.capability')))).toBe('0300000000000000');
     expect(client.ask(abi.FUSE_GETXATTR, tool, getxattrIn(3, 'security.capability')).toString()).toBe('xyz');
@@ -209,7 +209,7 @@ describe('READLINK, STATFS and extended attributes', () => {
     expect(client.ask(abi.FUSE_GETXATTR, ino('/etc'), getxattrIn(10, 'user.empty'))).toHaveLength(0);
   });
 
-  test('LISTXATTR gives the length for size 0, the list, or ERANGE', () => {
+  test('LISTXATTR returns the length for size 0, the list, or ERANGE', () => {
     const tool = ino('/bin/tool');
     const list = 'security.capability\0user.a\0';
     expect(client.ask(abi.FUSE_LISTXATTR, tool, getxattrIn(0)).readUInt32LE(0)).toBe(list.length);
@@ -218,7 +218,7 @@ describe('READLINK, STATFS and extended attributes', () => {
     expect(client.ask(abi.FUSE_LISTXATTR, ino('/empty'), getxattrIn(10))).toHaveLength(0);
   });
 
-  test('are an empty list where no inode has any', () => {
+  test('are an empty list if no inode has any', () => {
     const without = new Client(imageFixture(treeOf({ '/f': file('x') }), at('without')).fs);
     expect(without.call(abi.FUSE_GETXATTR, ROOT_INO, getxattrIn(0, 'user.a')).error).toBe(ENODATA);
     expect(without.ask(abi.FUSE_LISTXATTR, ROOT_INO, getxattrIn(0)).readUInt32LE(0)).toBe(0);
@@ -226,7 +226,7 @@ describe('READLINK, STATFS and extended attributes', () => {
   });
 });
 
-describe('what has one answer', () => {
+describe('opcodes with a constant answer', () => {
   const rows: readonly (readonly [string, number, readonly number[]])[] = [
     ['ENOSYS', ENOSYS, [abi.FUSE_OPENDIR, abi.FUSE_ACCESS, abi.FUSE_FLUSH, abi.FUSE_POLL]],
     ['ENOSYS: unknown', ENOSYS, [0, 7, 19, 31, 32, 33, 37, 41, 48, 49, 53, 54, 1000, 4096, 0xffffffff]],

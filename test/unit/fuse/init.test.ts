@@ -56,7 +56,7 @@ describe('decodeInit()', () => {
     expect([...decodeInit(short).flags].every((bit) => bit < 32)).toBe(true);
   });
 
-  test('reads a request that lies anywhere in a larger buffer', () => {
+  test('reads a request at any offset in a larger buffer', () => {
     const buffer = Buffer.alloc(200, 0xff);
     initRequest(40, 1, 0).copy(buffer, 33);
     expect([...decodeInit(buffer.subarray(33, 33 + 104)).flags]).toEqual([0]);
@@ -75,7 +75,7 @@ describe('decodeInit()', () => {
     ['an older minor version', fuseInitIn(30, 0, 0), '7.30'],
     ['another major version', fuseInitIn(40, 0, 0, 8), '8.40'],
     ['an older major version', fuseInitIn(99, 0, 0, 6), '6.99'],
-  ])('refuses %s, and says which is needed', (_what, body, version) => {
+  ])('refuses %s, and names the one that is needed', (_what, body, version) => {
     const error = failure(fuseRequest(FUSE_INIT, 0, body));
     expect(error.kind).toBe('mount');
     expect(error.message).toContain(`the kernel speaks FUSE ${version}`);
@@ -87,19 +87,19 @@ describe('negotiate()', () => {
   const offer = (flags: number, flags2: number, minor = 45): ReturnType<typeof decodeInit> =>
     decodeInit(initRequest(minor, flags, flags2));
 
-  test('takes nothing that was not offered', () => {
+  test('requests nothing that was not offered', () => {
     expect([...negotiate(offer(0, 0), { passthrough: true, acls: true, openless: false }).flags]).toEqual([]);
     expect([...negotiate(offer(1 << EXPORT_SUPPORT, 0), plain).flags]).toEqual([EXPORT_SUPPORT]);
   });
 
-  test('wants what the design asks for', () => {
+  test('requests the features that the design needs', () => {
     const { flags } = negotiate(offer(ALL, ALL), plain);
     for (const bit of [EXPORT_SUPPORT, DO_READDIRPLUS, CACHE_SYMLINKS, NO_OPENDIR_SUPPORT, INIT_EXT, HAS_RESEND]) {
       expect(flags).toContain(bit);
     }
   });
 
-  test('does not want what would change semantics or cost speed', () => {
+  test('does not request features that would change semantics or cost speed', () => {
     const { flags } = negotiate(offer(ALL, ALL), { passthrough: true, acls: true, openless: false });
     const unwanted = [
       FUSE_POSIX_LOCKS,
@@ -111,7 +111,7 @@ describe('negotiate()', () => {
     for (const bit of unwanted) expect(flags).not.toContain(bit);
   });
 
-  test('wants passthrough and ACLs where they are wished for only', () => {
+  test('requests passthrough and ACLs only on demand', () => {
     for (const passthrough of [true, false]) {
       for (const acls of [true, false]) {
         const { flags } = negotiate(offer(ALL, ALL), { passthrough, acls, openless: false });
@@ -121,14 +121,14 @@ describe('negotiate()', () => {
     }
   });
 
-  test('speaks the older of both minor versions', () => {
+  test('uses the older of both minor versions', () => {
     expect(negotiate(offer(0, 0, 31), plain).minor).toBe(31);
     expect(negotiate(offer(0, 0, 1000), plain).minor).toBe(41);
   });
 });
 
 describe('encodeInitReply()', () => {
-  test('is fuse_init_out of what both know', () => {
+  test('is fuse_init_out of the common features', () => {
     expect(
       answerTo(initRequest(45, ALL, ALL), { passthrough: true, acls: true, openless: false }).toString('hex'),
     ).toBe(
@@ -151,14 +151,14 @@ describe('encodeInitReply()', () => {
     );
   });
 
-  test('sets max_stack_depth with passthrough only: the kernel refuses 0 with it, and ignores it without', () => {
+  test('sets max_stack_depth only with passthrough: the kernel refuses 0 with it, and ignores it without', () => {
     expect(answerTo(initRequest(45, ALL, ALL), plain).readUInt32LE(36)).toBe(0);
     expect(
       answerTo(initRequest(45, ALL, 0), { passthrough: true, acls: false, openless: false }).readUInt32LE(36),
     ).toBe(0);
   });
 
-  test('sets no flags2 for a kernel that has none', () => {
+  test('sets no flags2 for a kernel without them', () => {
     const request = fuseRequest(FUSE_INIT, 0, fuseInitIn(34, ALL & ~(1 << INIT_EXT), 0).subarray(0, 16), 0xabc);
     const reply = answerTo(request, { passthrough: true, acls: true, openless: false });
     expect(reply.readUInt32LE(32)).toBe(0);

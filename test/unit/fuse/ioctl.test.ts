@@ -23,16 +23,19 @@ const ioctlIn = (command: number, input: Uint8Array, room: number, inSize = inpu
   struct(u64(0), u32(0), u32(command), u64(0x7fff_0000_1000), u32(inSize), u32(room), Buffer.from(input));
 
 describe('IOCTL', () => {
-  test.each(['/', '/bin/tool', '/etc/conf.d/a', '/many'])('on %s gives fuse_ioctl_out, then the structure', (path) => {
-    const ino = inoOf(fs, path);
-    const body = ioctlIn(CFS_IOC_MOUNT, Buffer.alloc(MOUNT_SIZE), MOUNT_SIZE);
-    const reply = client.ask(abi.FUSE_IOCTL, ino, body);
-    expect(reply).toHaveLength(16 + MOUNT_SIZE);
-    expect(reply.subarray(0, 16).equals(Buffer.alloc(16))).toBe(true);
-    expect(decodeMount(reply.subarray(16))).toMatchObject({ pid: 77, sources: 1 });
-  });
+  test.each(['/', '/bin/tool', '/etc/conf.d/a', '/many'])(
+    'on %s returns fuse_ioctl_out, then the structure',
+    (path) => {
+      const ino = inoOf(fs, path);
+      const body = ioctlIn(CFS_IOC_MOUNT, Buffer.alloc(MOUNT_SIZE), MOUNT_SIZE);
+      const reply = client.ask(abi.FUSE_IOCTL, ino, body);
+      expect(reply).toHaveLength(16 + MOUNT_SIZE);
+      expect(reply.subarray(0, 16).equals(Buffer.alloc(16))).toBe(true);
+      expect(decodeMount(reply.subarray(16))).toMatchObject({ pid: 77, sources: 1 });
+    },
+  );
 
-  test('takes the index from the structure, and nothing of the reply before', () => {
+  test('reads the index from the structure, and nothing of the previous reply', () => {
     const input = Buffer.alloc(SOURCE_SIZE, 0xee);
     input.writeUInt32LE(0, 4);
     const reply = client.ask(abi.FUSE_IOCTL, ROOT_INO, ioctlIn(CFS_IOC_SOURCE, input, SOURCE_SIZE));
@@ -41,21 +44,21 @@ describe('IOCTL', () => {
     expect(client.call(abi.FUSE_IOCTL, ROOT_INO, ioctlIn(CFS_IOC_SOURCE, input, SOURCE_SIZE)).error).toBe(EINVAL);
   });
 
-  test('gives no byte more than there is room for', () => {
+  test('returns at most as many bytes as there is room for', () => {
     for (const room of [0, 4, 100, MOUNT_SIZE + 100]) {
       const reply = client.ask(abi.FUSE_IOCTL, ROOT_INO, ioctlIn(CFS_IOC_MOUNT, Buffer.alloc(8), room));
       expect(reply).toHaveLength(16 + room);
     }
   });
 
-  test('with less input than it says gives EINVAL', () => {
+  test('with less input than it claims returns EINVAL', () => {
     for (const inSize of [9, 4096, 0x8000_0000, 0xffff_ffff]) {
       const body = ioctlIn(CFS_IOC_SOURCE, Buffer.alloc(8), SOURCE_SIZE, inSize);
       expect(client.call(abi.FUSE_IOCTL, ROOT_INO, body).error).toBe(EINVAL);
     }
   });
 
-  test('of somebody else gives ENOTTY, and on an unknown inode ENOENT', () => {
+  test('of another program returns ENOTTY, and on an unknown inode ENOENT', () => {
     expect(client.call(abi.FUSE_IOCTL, ROOT_INO, ioctlIn(0x80086601, Buffer.alloc(8), 8)).error).toBe(ENOTTY);
     expect(client.call(abi.FUSE_IOCTL, NOWHERE, ioctlIn(CFS_IOC_FILE, Buffer.alloc(8), 8)).error).toBe(ENOENT);
     expect(client.log).toEqual([]);
@@ -65,7 +68,7 @@ describe('IOCTL', () => {
 describe('GETXATTR of a private name', () => {
   const getxattrIn = (size: number, name: string): Buffer => struct(u32(size), u32(0), Buffer.from(`${name}\0`));
 
-  test('gives its length, its value, or ERANGE', () => {
+  test('returns its length, its value, or ERANGE', () => {
     const ask = (size: number): Buffer =>
       client.ask(abi.FUSE_GETXATTR, ROOT_INO, getxattrIn(size, 'trusted.cfs.source.0.path'));
     expect(ask(0).readUInt32LE(0)).toBe(6);
@@ -74,7 +77,7 @@ describe('GETXATTR of a private name', () => {
     expect(client.call(abi.FUSE_GETXATTR, ROOT_INO, short).error).toBe(ERANGE);
   });
 
-  test('is of no name that LISTXATTR lists', () => {
+  test('has no name that LISTXATTR lists', () => {
     const listed = client.ask(abi.FUSE_LISTXATTR, ROOT_INO, struct(u32(4096), u32(0)));
     expect(listed.toString()).not.toContain('cfs');
   });

@@ -37,7 +37,7 @@ describe('the journal of open files', () => {
     expect(restored()).toEqual([]);
   });
 
-  test('tells the next server what was written last of each slot, the first and the last too', () => {
+  test('shows the next server the last record of each slot, including the first and the last slot', () => {
     const last = 3_000_000;
     journal.write(0, 7, 1, 0xffff_ffff);
     journal.write(last, 0x7fff_ffff, 0x7fff_ffff, 1);
@@ -55,7 +55,7 @@ describe('the journal of open files', () => {
     expect(fstatSync(fd).size).toBe(HEADER + (last + 1) * RECORD);
   });
 
-  test('keeps what versions before and after read of the page cache: -1', () => {
+  test('keeps the value of older and newer versions for the page cache: -1', () => {
     journal.write(0, THROUGH_CACHE, 1, 0);
     const written = Buffer.alloc(4);
     readSync(fd, written, 0, 4, HEADER);
@@ -68,15 +68,12 @@ describe('the journal of open files', () => {
     expect(restored()[1]).toEqual({ slot: 1, backing: THROUGH_CACHE, opens: 4, identity: 0 });
   });
 
-  test.each([8_190, 8_191, 8_192, 8_193])(
-    'is read whole where %i records are a piece of reading, or nearly',
-    (count) => {
-      for (const slot of [0, count - 1]) journal.write(slot, slot + 1, 1, 1);
-      expect(restored().map(({ slot }) => slot)).toEqual([0, count - 1]);
-    },
-  );
+  test.each([8_190, 8_191, 8_192, 8_193])('is read whole if %i records fill a piece of reading, or nearly', (count) => {
+    for (const slot of [0, count - 1]) journal.write(slot, slot + 1, 1, 1);
+    expect(restored().map(({ slot }) => slot)).toEqual([0, count - 1]);
+  });
 
-  test('that ends within a record is read as far as it goes', () => {
+  test('is read up to the last whole record if it ends within one', () => {
     journal.write(0, 7, 1, 3);
     journal.write(1, 8, 1, 3);
     for (const cut of [1, 4, 8, 11]) {
@@ -87,12 +84,12 @@ describe('the journal of open files', () => {
     expect(restored()).toEqual([]);
   });
 
-  test('takes no count below zero, whatever lies there', () => {
+  test('reads no count below zero, whatever was written', () => {
     journal.write(0, 7, -3, 3);
     expect(restored()).toEqual([{ slot: 0, backing: 7, opens: 0, identity: 3 }]);
   });
 
-  test('throws where it cannot be written or read: what a server cannot know it must not guess', () => {
+  test('throws if it cannot be written or read: a server must not guess', () => {
     const unwritable = openSync(at('journal'), 'r');
     const unreadable = openSync(at('journal'), 'w');
     try {
@@ -106,7 +103,7 @@ describe('the journal of open files', () => {
     }
   });
 
-  test('numbers the servers from 1, and goes on after the last number there is', () => {
+  test('numbers the servers from 1, and continues after the last number', () => {
     journal.write(0, 7, 1, 3);
     expect([1, 2, 3].map(() => new OpenFileJournal(fd).nextEpoch())).toEqual([1, 2, 3]);
     const header = Buffer.alloc(4);
@@ -167,7 +164,7 @@ function expectSafe(records: readonly Fields[], kernel: readonly KernelInode[], 
   }
 }
 
-test('what a server leaves that dies at any point is no count too low, and no id that the kernel does not have', () => {
+test('a server that dies at any point leaves no count too low, and no id that the kernel does not have', () => {
   const what = fc.constantFrom('open' as const, 'reopen' as const, 'close' as const, 'refuse' as const, 'die' as const);
   fc.assert(
     fc.property(fc.array(fc.record({ slot: fc.nat(SLOTS - 1), what }), { maxLength: 40 }), (steps) => {
@@ -251,7 +248,7 @@ describe('every interleaving of two threads that open and close one file', () =>
   test.each([
     ['ids are kept', 1],
     ['no id is kept', 0],
-  ])('and die at any point, where %s', (_name, kept) => {
+  ])('and die at any point, if %s', (_name, kept) => {
     const length = allocateOpenFileState(1, kept).byteLength;
     /** Behind the state of OpenFiles: the record; ids that are registered, as bits; the kernel's inode. */
     const RECORD = Math.ceil(length / 4);

@@ -106,7 +106,7 @@ describe('OpenFiles without passthrough', () => {
     expect(result).toEqual({ low: [...descriptors][0], high: 2, flags: CACHED, backingId: 0 });
   });
 
-  test('releases exactly what it opened', () => {
+  test('releases exactly the files that it opened', () => {
     const openFiles = cachedFiles();
     const [first, second] = [opened(openFiles, 3), opened(openFiles, 3)];
     expect(descriptors.size).toBe(2);
@@ -116,7 +116,7 @@ describe('OpenFiles without passthrough', () => {
     expect(descriptors.size).toBe(0);
   });
 
-  test('passes on why a file cannot be opened', () => {
+  test('passes on the error if a file cannot be opened', () => {
     expect(cachedFiles().open(-1)).toBe(EIO);
   });
 });
@@ -142,12 +142,12 @@ describe('OpenFiles with passthrough', () => {
     expect([...ids]).toEqual([1]);
   });
 
-  test('passes on why a file cannot be opened, and registers nothing', () => {
+  test('passes on the error if a file cannot be opened, and registers nothing', () => {
     expect(files().open(-1)).toBe(EIO);
     expect(asked).toBe(0);
   });
 
-  test('opens what lies in memory through the page cache', () => {
+  test('opens contents in memory through the page cache', () => {
     const openFiles = files();
     const result = opened(openFiles, 701);
     expect(result).toEqual({ low: 0, high: 700, flags: CACHED, backingId: 0 });
@@ -155,7 +155,7 @@ describe('OpenFiles with passthrough', () => {
     expect(asked).toBe(0);
   });
 
-  test('closes the id of a file that is to be read here from now on, once nobody reads it by the id', () => {
+  test('closes the id of a file that is to be read here from now on, as soon as it is no longer read by the id', () => {
     const openFiles = files();
     const through = opened(openFiles, 3);
     byBlocks.add(3);
@@ -171,7 +171,7 @@ describe('OpenFiles with passthrough', () => {
     expect(opened(openFiles, 3)).toMatchObject({ flags: THROUGH });
   });
 
-  test('knows what another thread opened', () => {
+  test('knows the files that another thread opened', () => {
     const [one, other] = [files(), files()];
     const first = opened(one, 3);
     const second = opened(other, 3);
@@ -183,7 +183,7 @@ describe('OpenFiles with passthrough', () => {
   });
 });
 
-describe('OpenFiles where the kernel takes no backing file', () => {
+describe('OpenFiles if the kernel refuses a backing file', () => {
   test.each([ELOOP, EPERM])('opens through the page cache after error %i', (errno) => {
     refusal = errno;
     const openFiles = files();
@@ -194,7 +194,7 @@ describe('OpenFiles where the kernel takes no backing file', () => {
     expect(descriptors.size).toBe(0);
   });
 
-  test('stays with the page cache as long as the inode is open: the kernel takes no mixture', () => {
+  test('keeps using the page cache as long as the inode is open: the kernel does not accept both', () => {
     refusal = ELOOP;
     const openFiles = files();
     const first = opened(openFiles, 3);
@@ -206,7 +206,7 @@ describe('OpenFiles where the kernel takes no backing file', () => {
     expect(asked).toBe(1);
   });
 
-  test('tries again once nobody has it open', () => {
+  test('tries again once the inode is no longer open', () => {
     refusal = ELOOP;
     const openFiles = files();
     release(openFiles, opened(openFiles, 3));
@@ -223,7 +223,7 @@ describe('OpenFiles where the kernel takes no backing file', () => {
   });
 });
 
-describe('OpenFiles where the file of an object is replaced', () => {
+describe('OpenFiles if the file of an object is replaced', () => {
   test('refuses a further open while the old file is read, and leaks nothing', () => {
     const openFiles = files();
     const old = opened(openFiles, 5);
@@ -234,7 +234,7 @@ describe('OpenFiles where the file of an object is replaced', () => {
     release(openFiles, old);
   });
 
-  test('takes the new file once the old one is closed, and gives the old id back', () => {
+  test('uses the new file once the old one is closed, and releases the old id', () => {
     const openFiles = files();
     const old = opened(openFiles, 6);
     replace(6);
@@ -247,7 +247,7 @@ describe('OpenFiles where the file of an object is replaced', () => {
 });
 
 describe('OpenFiles with counts of an earlier process', () => {
-  test('asks the kernel whether the file that was replaced is still open: the count may be too high', () => {
+  test('asks the kernel whether the replaced file is still open: the count may be too high', () => {
     const old = opened(files(), 5);
     replace(5);
     state = allocateOpenFileState(SLOTS);
@@ -263,7 +263,7 @@ describe('OpenFiles with counts of an earlier process', () => {
 });
 
 describe('OpenFiles that opens a file again', () => {
-  test('gives what `open` gave, without opening anything', () => {
+  test('returns the same as `open`, without opening anything', () => {
     const openFiles = files();
     const first = opened(openFiles, 3);
     for (const thread of [openFiles, files()]) expect(thread.reopen(2)).toEqual(first);
@@ -281,7 +281,7 @@ describe('OpenFiles that opens a file again', () => {
     expect(openFiles.reopen(2)).toBeUndefined();
   });
 
-  test('knows no file that was never opened, has its content in memory, or cannot be told by a look', () => {
+  test('does not know a file that was never opened, has its content in memory, or cannot be identified by a look', () => {
     const openFiles = files();
     expect(openFiles.reopen(2)).toBeUndefined();
     expect(openFiles.reopen(-1)).toBeUndefined();
@@ -293,21 +293,21 @@ describe('OpenFiles that opens a file again', () => {
     expect(openFiles.reopen(2)).toBeUndefined();
   });
 
-  test('knows no file whose object was replaced', () => {
+  test('does not know a file whose object was replaced', () => {
     const openFiles = files();
     opened(openFiles, 4);
     replace(4);
     expect(openFiles.reopen(3)).toBeUndefined();
   });
 
-  test('knows nothing without passthrough', () => {
+  test('knows no file without passthrough', () => {
     opened(files(), 3);
     expect(new OpenFiles(fs, state, undefined).reopen(2)).toBeUndefined();
   });
 });
 
 describe('OpenFiles with many inodes', () => {
-  test('keeps as many idle ids as it says, and gives the oldest back', () => {
+  test('keeps the given number of idle ids, and releases the oldest', () => {
     const openFiles = files();
     const count = KEPT + 10;
     for (let nodeid = 1; nodeid <= count; nodeid++) release(openFiles, opened(openFiles, nodeid));
@@ -318,7 +318,7 @@ describe('OpenFiles with many inodes', () => {
     expect(opened(openFiles, 10).backingId).toBe(count + 1);
   });
 
-  test('gives back last what was opened more than once', () => {
+  test('releases last the ids of files that were opened more than once', () => {
     const openFiles = files();
     for (let nodeid = 1; nodeid <= KEPT; nodeid++) release(openFiles, opened(openFiles, nodeid));
     for (let nodeid = 1; nodeid <= 10; nodeid++) release(openFiles, openFiles.reopen(nodeid - 1) as Opened);
@@ -326,7 +326,7 @@ describe('OpenFiles with many inodes', () => {
     expect([1, 10, 11, 20, 21].map((id) => ids.has(id))).toEqual([true, true, false, false, true]);
   });
 
-  test('keeps no id of a closed file where all places are taken by open ones', () => {
+  test('keeps no id of a closed file if all places belong to open ones', () => {
     const openFiles = files();
     const held = Array.from({ length: KEPT }, (_, i) => opened(openFiles, i + 1));
     const more = opened(openFiles, KEPT + 1);
@@ -336,7 +336,7 @@ describe('OpenFiles with many inodes', () => {
     expect(ids.size).toBe(KEPT);
   });
 
-  test('never gives an id back whose inode is open', () => {
+  test('never releases an id whose inode is open', () => {
     const openFiles = files();
     release(openFiles, opened(openFiles, 1));
     const held = opened(openFiles, 1);
@@ -345,14 +345,14 @@ describe('OpenFiles with many inodes', () => {
     expect(opened(openFiles, 1).backingId).toBe(held.backingId);
   });
 
-  test('holds few ids for an inode that is opened and closed for ever', () => {
+  test('holds few ids for an inode that is opened and closed forever', () => {
     const openFiles = files();
     for (let i = 0; i < 3 * KEPT; i++) release(openFiles, opened(openFiles, 7));
     expect(ids.size).toBe(1);
     expect(asked).toBe(1);
   });
 
-  test('gives the kernel what it demands, whatever comes in whatever order', () => {
+  test("follows the kernel's rules for any sequence of calls", () => {
     const action = fc.record({ nodeid: fc.integer({ min: 1, max: 6 }), what: fc.nat(9) });
     fc.assert(
       fc.property(fc.array(action, { maxLength: 60 }), (actions) => {

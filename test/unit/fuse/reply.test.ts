@@ -47,7 +47,7 @@ const expectBytes = (actual: Uint8Array, expected: Uint8Array): void =>
   expect(Buffer.from(actual).toString('hex')).toBe(Buffer.from(expected).toString('hex'));
 
 describe('ReplyBuffer.header()', () => {
-  test('is fuse_out_header: length of all, error, unique', () => {
+  test('is fuse_out_header: total length, error, unique', () => {
     const reply = new ReplyBuffer(4096);
     expect(reply.header(0x3456789a, 0x80000012, 100, 0)).toBe(116);
     expectBytes(reply.bytes.subarray(0, 16), Buffer.from('74000000' + '00000000' + '9a78563412000080', 'hex'));
@@ -178,7 +178,7 @@ describe('ReplyBuffer structures', () => {
     );
   });
 
-  test('data() is the bytes as they are', () => {
+  test('data() is the unchanged bytes', () => {
     const bytes = Buffer.from([0, 255, 10, 128]);
     expectBytes(
       payloadOf((reply) => reply.data(bytes)),
@@ -186,7 +186,7 @@ describe('ReplyBuffer structures', () => {
     );
   });
 
-  test('payload() is the room behind the header, as large as the largest read', () => {
+  test('payload() is the room after the header, as large as the largest read', () => {
     const reply = new ReplyBuffer(REPLY_BUFFER_SIZE);
     expect(reply.capacity).toBe(1 << 20);
     reply.payload(3).set([1, 2, 3]);
@@ -226,7 +226,7 @@ describe('ReplyBuffer.dirent()', () => {
     expect(bytes.readUInt32LE(20)).toBe(type);
   });
 
-  test.each(['.', '..'])('gives %s no nodeid: the kernel must not count it as looked up', (dots) => {
+  test.each(['.', '..'])('writes no nodeid for %s: the kernel must not count it as looked up', (dots) => {
     const name = Buffer.from(dots);
     expectBytes(
       payloadOf((reply) => reply.dirent(0, 4000, name, 1, directory, true)),
@@ -234,11 +234,11 @@ describe('ReplyBuffer.dirent()', () => {
     );
   });
 
-  test.each(['...', '..a', '.a', 'a.'])('gives %s its nodeid', (text) => {
+  test.each(['...', '..a', '.a', 'a.'])('writes the nodeid of %s', (text) => {
     expect(payloadOf((reply) => reply.dirent(0, 4000, Buffer.from(text), 1, directory, true)).readUInt32LE(0)).toBe(2);
   });
 
-  test('says where the next one goes, and -1 where this one has no room', () => {
+  test('returns the offset of the next entry, and -1 if this one has no room', () => {
     const reply = new ReplyBuffer(4096);
     const name = Buffer.from('name');
     expect(reply.dirent(0, 64, name, 1, regular, false)).toBe(32);
@@ -252,7 +252,7 @@ describe('ReplyBuffer.dirent()', () => {
     expect(reply.dirent(0, 160, name, 1, regular, true)).toBe(160);
   });
 
-  test('fills a page with whatever names without a byte beyond it', () => {
+  test('fills a page with any names, and writes no byte beyond it', () => {
     const reply = new ReplyBuffer(8192);
     fc.assert(
       fc.property(

@@ -34,7 +34,7 @@ function tracing() {
 }
 
 describe('traced()', () => {
-  test('says what was asked, of which inode, what was answered and how long it took', () => {
+  test('shows opcode, inode, answer and time', () => {
     const { lines, send } = tracing();
     send(abi.FUSE_LOOKUP, ROOT_INO, Buffer.from('bin\0'), 0x1_0000_0002n);
     send(abi.FUSE_LOOKUP, ROOT_INO, Buffer.from('none\0'));
@@ -48,13 +48,13 @@ describe('traced()', () => {
     ]);
   });
 
-  test('says which bytes were asked for', () => {
+  test('shows the bytes that were requested', () => {
     const { lines, send } = tracing();
     send(abi.FUSE_READ, inoOf(fs, '/bin/small'), k.fuseReadIn(0, 1, 4096));
     expect(lines[0]).toContain('4096 bytes at 1 -> ');
   });
 
-  test('shows a name in one line, and gives the reply as it is', () => {
+  test('shows a name in one line, and returns the reply unchanged', () => {
     const { dispatcher, lines, send } = tracing();
     const length = send(abi.FUSE_LOOKUP, ROOT_INO, Buffer.from('a\nb\0'));
     expect(length).toBe(dispatcher.reply.bytes.readUInt32LE(0));
@@ -62,7 +62,7 @@ describe('traced()', () => {
     expect(lines[0]).not.toContain('\n');
   });
 
-  test('has no line for what is no request', () => {
+  test('has no line for bytes that are not a request', () => {
     const { dispatcher, lines } = tracing();
     expect(traced(dispatcher, opcodeName, { log: (line) => lines.push(line), thread: 0, pathOf: () => '' })(3)).toBe(0);
     expect(lines).toEqual([]);

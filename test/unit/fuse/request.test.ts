@@ -37,7 +37,7 @@ describe('RequestBuffer', () => {
     expect(Buffer.from(r.name(0) ?? []).toString()).toBe('hello');
   });
 
-  test('keeps all 64 bits of unique, bit 63 of a resent request included', () => {
+  test('keeps all 64 bits of unique, including bit 63 of a resent request', () => {
     const { r } = requestOf(fuseRequest(3, 1, Buffer.alloc(16), (1n << 63n) | 0x123456789an));
     expect(r.uniqueLow).toBe(0x3456789a);
     expect(r.uniqueHigh).toBe(0x80000012);
@@ -47,7 +47,7 @@ describe('RequestBuffer', () => {
     expect(requestOf(fuseRequest(3, nodeid)).r.nodeid).toBe(nodeid);
   });
 
-  test('gives a nodeid beyond every id as a number beyond every id', () => {
+  test('reads a nodeid beyond every id as a number beyond every id', () => {
     for (const nodeid of [1n << 52n, (1n << 53n) + 1n, (1n << 64n) - 1n]) {
       expect(requestOf(fuseRequest(3, nodeid)).r.nodeid).toBeGreaterThanOrEqual(2 ** 52);
     }
@@ -60,12 +60,12 @@ describe('RequestBuffer', () => {
     expect(r.word(4)).toBe(0xfffffffe);
   });
 
-  test('finds a name behind a structure', () => {
+  test('finds a name after a structure', () => {
     const { r } = requestOf(fuseRequest(FUSE_GETXATTR, 1, struct(u32(100), u32(0), Buffer.from('user.a\0'))));
     expect(Buffer.from(r.name(8) ?? []).toString()).toBe('user.a');
   });
 
-  test('takes a name as bytes, also an empty one', () => {
+  test('reads a name as bytes, including an empty one', () => {
     const name = Buffer.from([0xff, 0x0a, 0x2f, 0x01]);
     expect(Buffer.from(requestOf(fuseRequest(1, 1, struct(name, Buffer.of(0)))).r.name(0) ?? []).equals(name)).toBe(
       true,
@@ -93,7 +93,7 @@ describe('RequestBuffer with too few bytes', () => {
     expect(r.bodyLength).toBe(0);
   });
 
-  test('gives 0 for what is beyond the end, not what the request before left there', () => {
+  test('returns 0 beyond the end, not bytes of the previous request', () => {
     const buffer = new RequestBuffer(SIZE);
     requestOf(fuseRequest(15, 1, Buffer.alloc(40, 0xff)), buffer);
     const { r } = requestOf(fuseRequest(15, 1, Buffer.alloc(6, 0xee)), buffer);
@@ -101,7 +101,7 @@ describe('RequestBuffer with too few bytes', () => {
     expect([r.word(1), r.word(2), r.long(4)]).toEqual([0, 0, 0]);
   });
 
-  test('finds no name without a NUL of its own', () => {
+  test('finds no name without its own NUL', () => {
     const buffer = new RequestBuffer(SIZE);
     requestOf(fuseRequest(1, 1, Buffer.alloc(40)), buffer); // leaves NULs behind
     expect(requestOf(fuseRequest(1, 1, Buffer.from('name')), buffer).r.name(0)).toBeUndefined();
@@ -109,12 +109,12 @@ describe('RequestBuffer with too few bytes', () => {
     expect(requestOf(fuseRequest(FUSE_GETXATTR, 1, u32(5)), buffer).r.name(8)).toBeUndefined();
   });
 
-  test('finds no name where the buffer is full and has no NUL', () => {
+  test('finds no name if the buffer is full and has no NUL', () => {
     const buffer = new RequestBuffer(64);
     expect(requestOf(fuseRequest(1, 1, Buffer.alloc(24, 0x61)), buffer).r.name(0)).toBeUndefined();
   });
 
-  test('never throws, whatever the bytes', () => {
+  test('never throws, for any bytes', () => {
     const buffer = new RequestBuffer(512);
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 512 }), fc.nat(600), (bytes, at) => {

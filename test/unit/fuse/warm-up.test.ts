@@ -35,13 +35,13 @@ describe('warmUp()', () => {
     expect(entries()).toBeLessThan(3_000);
   });
 
-  test('begins again at the end of a directory, and goes on in a large one', () => {
+  test('begins again at the end of a directory, and continues in a large one', () => {
     const small = rootOf(100);
     warmUp(small.fs, reply, () => false, LONG_MS);
     expect(small.asked.slice(0, 4).map(({ from }) => from)).toEqual([0, 64, 100, 0]);
   });
 
-  test('does nothing where a request waits, and stops where one comes', () => {
+  test('does nothing if a request waits, and stops when one comes', () => {
     const { fs, asked } = rootOf(1_000);
     warmUp(fs, reply, () => true, LONG_MS);
     expect(asked).toEqual([]);

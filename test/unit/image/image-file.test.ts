@@ -71,7 +71,7 @@ function failure(path: string, expectedId?: string, keys?: readonly TrustedKey[]
 }
 
 describe('readImage()', () => {
-  test('gives id, size and tables', () => {
+  test('returns id, size and tables', () => {
     for (const name of ['good.cfs', 'link.cfs']) {
       const { tables, ...rest } = readImage(at(name));
       expect(rest).toEqual({ id, bytes: image.length });
@@ -96,7 +96,7 @@ describe('readImage()', () => {
     expect(failure(at('text.cfs'), id).message).toContain(`its id is ${toHex(blake3(Buffer.from('no image\n')))}`);
   });
 
-  test('refuses an expected id that is none', () => {
+  test('refuses an invalid expected id', () => {
     expect(failure(at('good.cfs'), 'abc').kind).toBe('usage');
   });
 
@@ -108,13 +108,13 @@ describe('readImage()', () => {
     ['fifo.cfs', 'it is not a regular file'],
     ['cut.cfs', 'malformed manifest: cut off'],
     ['text.cfs', 'malformed manifest: it does not begin with the CBOR tag'],
-  ])('says why %s is no image', (name, reason) => {
+  ])('reports why %s is not an image', (name, reason) => {
     const error = failure(at(name));
     expect(error.kind).toBe('image');
     expect(error.message).toContain(`Cannot read image ${at(name)}: ${reason}`);
   });
 
-  test('refuses one and the same image with whatever is wrong with its trailer', () => {
+  test('refuses the same image with any damage to its trailer', () => {
     for (const file of [
       signedImage.subarray(0, -1),
       signedImage.subarray(1),
@@ -148,7 +148,7 @@ describe('readImage() of signed images', () => {
     writeFileSync(at('garbage.cfs'), 'no image\n');
   });
 
-  test('knows an image by its manifest, wherever its signature is', () => {
+  test('identifies an image by its manifest, with its signature in any place', () => {
     for (const [name, bytes, where] of [
       ['signed/embedded.cfs', signedImage.length, 'embedded'],
       ['signed/beside.cfs', image.length, at('signed/beside.cfs.sig')],
@@ -161,13 +161,13 @@ describe('readImage() of signed images', () => {
     }
   });
 
-  test('refuses an image that is not signed, and says where it looked', () => {
+  test('refuses an image that is not signed, and lists the places where it looked', () => {
     expect(refusal('good.cfs')).toBe(
       `Cannot read image ${at('good.cfs')}: it is not signed: it has no embedded signature, and there is no file ${at('good.cfs')}.sig`,
     );
   });
 
-  test('refuses every image where no key is trusted', () => {
+  test('refuses every image if no key is trusted', () => {
     expect(refusal('signed/embedded.cfs', [])).toContain('is not accepted');
   });
 
@@ -176,7 +176,7 @@ describe('readImage() of signed images', () => {
     expect(refusal('signed/beside.cfs', [other])).toContain('beside.cfs.sig is not accepted: it is by key');
   });
 
-  test('refuses the signature of another image, in it and beside it', () => {
+  test('refuses the signature of another image, embedded or beside it', () => {
     const foreign = signImageId(blake3(Buffer.from('another')), own.signing);
     writeFileSync(at('foreign.cfs'), Buffer.concat([image, asEmbedded(foreign)]));
     writeFileSync(at('foreign.cfs.sig'), foreign);
@@ -186,7 +186,7 @@ describe('readImage() of signed images', () => {
     );
   });
 
-  test('takes a good signature, whatever the other one is', () => {
+  test('accepts one good signature, whether or not the other is good', () => {
     const bad = signImageId(blake3(image), other.signing);
     for (const [name, embedded, beside] of [
       ['first.cfs', signature, Buffer.from('hostile')],
@@ -198,7 +198,7 @@ describe('readImage() of signed images', () => {
     }
   });
 
-  test('looks at nothing of an image that is not signed', () => {
+  test('examines nothing of an image that is not signed', () => {
     expect(refusal('garbage.cfs')).toContain('it is not signed');
     writeFileSync(at('garbage.cfs.sig'), signImageId(blake3(Buffer.from('no image\n')), other.signing));
     expect(refusal('garbage.cfs')).toContain('it is by key');
@@ -221,7 +221,7 @@ describe('readImage() of signed images', () => {
     expect(refusal(name)).toContain(reason);
   });
 
-  test('calls a wrong key a wrong key, not a wrong image', () => {
+  test('reports a wrong key, not a wrong image', () => {
     const error = failure(at('signed/embedded.cfs'), undefined, [{ path: 'k', pem: own.privatePem }]);
     expect([error.kind, error.message]).toEqual([
       'usage',
@@ -242,7 +242,7 @@ describe('signImageFile()', () => {
     expect(readFileSync(at('plain.cfs'))).toEqual(Buffer.from(image));
   });
 
-  test('puts a signature into the image, in the place of an earlier one; mode and link stay', () => {
+  test('embeds a signature in the image, in place of an earlier one, and keeps mode and link', () => {
     writeFileSync(at('private.cfs'), image);
     chmodSync(at('private.cfs'), 0o600);
     symlinkSync('private.cfs', at('private-link.cfs'));
@@ -257,7 +257,7 @@ describe('signImageFile()', () => {
     expect(lstatSync(at('private-link.cfs')).isSymbolicLink()).toBe(true);
   });
 
-  test('signs no file that is no image', () => {
+  test('signs no file that is not an image', () => {
     for (const embed of [false, true]) {
       expect(() => signImageFile(at('text.cfs'), own.signing, embed)).toThrow(
         `Cannot read image ${at('text.cfs')}: malformed manifest`,
@@ -282,13 +282,13 @@ describe('an image that is named by its fs-verity digest', () => {
     }
   }
 
-  test('is measured where it is sealed, and not hashed for it', () => {
+  test('is measured if it is sealed, without hashing', () => {
     // were it computed, it would be another one: the digest of a sealed file is the kernel's affair
     const measure: MeasureVerity = () => ({ algorithm: 'sha256', digest: new Uint8Array(32) });
     expect(readMeasured('good.cfs', `fsverity-sha256:${another}`, measure)).toBe(id);
   });
 
-  test('is refused before a byte of it is read where the measured digest is another', () => {
+  test('is refused before a byte of it is read if the measured digest differs', () => {
     const measure: MeasureVerity = () => ({ algorithm: 'sha256', digest: new Uint8Array(32) });
     const read = (): string => readMeasured('empty.cfs', `fsverity-sha256:${digest}`, measure);
     expect(read).toThrow(`its fs-verity digest is ${another}, not ${digest} as required`);
@@ -297,13 +297,13 @@ describe('an image that is named by its fs-verity digest', () => {
   test.each([
     ['is not sealed', () => EOPNOTSUPP],
     ['is sealed with another hash', () => ({ algorithm: 'sha512', digest: new Uint8Array(64) })],
-  ] as const)('is hashed where it %s', (_what, measure) => {
+  ] as const)('is hashed if it %s', (_what, measure) => {
     expect(readMeasured('good.cfs', `fsverity-sha256:${digest.toUpperCase()}`, measure)).toBe(id);
     const read = (): string => readMeasured('good.cfs', `fsverity-sha256:${another}`, measure);
     expect(read).toThrow(`its fs-verity digest is ${digest}, not ${another}`);
   });
 
-  test('is so by imageVerityDigest(), as fsverity-utils has it', () => {
+  test('is accepted by imageVerityDigest(), as with fsverity-utils', () => {
     expect(imageVerityDigest(at('good.cfs'))).toEqual({ kind: 'fsverity', hex: digest });
     expect(imageVerityDigest(at('good.cfs'), () => ({ algorithm: 'sha256', digest: new Uint8Array(32) })).hex).toBe(
       another,
@@ -312,7 +312,7 @@ describe('an image that is named by its fs-verity digest', () => {
     expect(printed.trim()).toBe(digest);
   });
 
-  test('is so with the signature that is embedded in it, though its id is without', () => {
+  test('includes the signature that is embedded in it, unlike its id', () => {
     writeFileSync(at('signed-verity.cfs'), signedImage);
     const { hex } = imageVerityDigest(at('signed-verity.cfs'));
     const printed = execFileSync('fsverity', ['digest', '--compact', at('signed-verity.cfs')], { encoding: 'utf8' });

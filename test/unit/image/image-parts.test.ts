@@ -57,7 +57,7 @@ function isRefused(file: Uint8Array): boolean {
 }
 
 describe('imageParts()', () => {
-  test('ends with the BLAKE3 of everything before it, which without a signature is the id', () => {
+  test('ends with the BLAKE3 of everything before it, which is the id if there is no signature', () => {
     expect(plain).toEqual(concatBytes(manifest, id, MAGIC));
     const body = concatBytes(manifest, asEmbedded(signature));
     expect(signed).toEqual(concatBytes(body, blake3(body), MAGIC));
@@ -65,7 +65,7 @@ describe('imageParts()', () => {
 });
 
 describe('splitImage()', () => {
-  test('gives what was put together, as views', () => {
+  test('returns the parts, as views', () => {
     for (const [file, expected] of [
       [plain, undefined],
       [signed, signature],
@@ -79,13 +79,13 @@ describe('splitImage()', () => {
     }
   });
 
-  test('takes images of versions that wrote no checksum', () => {
+  test('accepts images of versions that wrote no checksum', () => {
     const old = splitImage(manifest);
     expect([old.hasChecksum, Buffer.from(old.digest)]).toEqual([false, Buffer.from(id)]);
     expect(splitImage(concatBytes(manifest, asEmbedded(signature)))).toMatchObject({ signature, hasChecksum: false });
   });
 
-  test('calls a checksum that is not right damage', () => {
+  test('reports a wrong checksum as damage', () => {
     const damaged = plain.slice();
     damaged[5] = (damaged[5] as number) ^ 1;
     expect(() => splitImage(damaged)).toThrow(DamagedImageError);
@@ -94,7 +94,7 @@ describe('splitImage()', () => {
     expect(splitImage(MAGIC)).toMatchObject({ hasChecksum: false });
   });
 
-  test('takes one checksum, not two', () => {
+  test('removes one checksum, not two', () => {
     const twice = concatBytes(plain, blake3(plain), MAGIC);
     expect(failure(twice)?.message).toContain(`${CHECKSUM_SIZE} bytes follow the end of the manifest`);
   });
@@ -123,7 +123,7 @@ describe('readImage()', () => {
   test.each([
     ['an image', plain, [manifest.length]],
     ['an image with its signature in it', signed, [manifest.length, signed.length - CHECKSUM_SIZE]],
-  ])('refuses %s that is cut off, but where what remains is a whole image without a checksum', (_, file, whole) => {
+  ])('refuses a truncated %s, unless the rest is a whole image without a checksum', (_, file, whole) => {
     const accepted: number[] = [];
     for (let length = 1; length < file.length; length++)
       if (!isRefused(file.subarray(0, length))) accepted.push(length);
@@ -131,7 +131,7 @@ describe('readImage()', () => {
     expect(failure(file.subarray(0, -1))?.message).toContain('the file is damaged');
   });
 
-  test('refuses bytes behind the checksum', () => {
+  test('refuses bytes after the checksum', () => {
     expect(failure(concatBytes(plain, Uint8Array.of(0)))?.message).toContain('bytes follow the end of the manifest');
   });
 });

@@ -41,7 +41,7 @@ describe('whyMalformed()', () => {
     ['zstd', at(0, '\x28\xb5\x2f\xfd'), 'a zstd file'],
     ['a signature', Buffer.from('d28458', 'hex'), 'a signature (IMAGE.sig)'],
     ['zeros', Buffer.alloc(5000), 'a file that begins with zeros'],
-  ])('knows %s', (_, file, what) => {
+  ])('recognizes %s', (_, file, what) => {
     expect(why(file)).toContain(`it is not a cfs image, but ${what}`);
   });
 
@@ -50,7 +50,7 @@ describe('whyMalformed()', () => {
     ['mksquashfs', 'mksquashfs', ['tree', 'out', '-noappend'], 'a SquashFS image'],
     ['mkfs.erofs', 'mkfs.erofs', ['out', 'tree'], 'an EROFS image'],
     ['mke2fs', 'mke2fs', ['-q', '-t', 'ext4', 'out', '1M'], 'an ext2, ext3 or ext4 file system'],
-  ])('knows what %s makes', (_, program, args, what) => {
+  ])('recognizes the output of %s', (_, program, args, what) => {
     rmSync(join(directory, 'out'), { force: true });
     const file = made(program, args);
     if (file !== undefined) expect(why(file)).toContain(what);
@@ -61,7 +61,7 @@ describe('whyMalformed()', () => {
     expect(whyMalformed(refusal(zip), zip, false).hint).toBe('Unpack it, and pack the directory with `pack`.');
   });
 
-  test('says what may have happened to a manifest', () => {
+  test('explains how a manifest may have been damaged', () => {
     const cut = Buffer.from('d9d9f7ab', 'hex');
     expect(why(cut)).toMatch(/^malformed manifest: cut off.*; the file is damaged, or was not made by cfs$/);
     expect(why(Buffer.from('hello'))).toContain('tag 55799');

@@ -42,7 +42,7 @@ const one = (body: Body, attributes: Partial<Attributes> = {}): bigint =>
   timeOf(buildTables(treeOf({ '/it': body }, { '/it': attributes })), '/it');
 
 describe('the change time', () => {
-  test('is within 4,097 s from mtime on, in any tree, and the same however the tree was read', () => {
+  test('is within 4,097 s after mtime, in any tree, and independent of the order of reading', () => {
     fc.assert(
       fc.property(anyTree(), (tree) => {
         const tables = buildTables(tree);
@@ -66,7 +66,7 @@ describe('the change time', () => {
     ['the number of a character device', { type: 'character', device: 0x103 }, { type: 'character', device: 0x105 }],
     ['the number of a block device', { type: 'block', device: 0x103 }, { type: 'block', device: 0x105 }],
     ['the type', { type: 'fifo' }, { type: 'socket' }],
-  ])('is another one, also in whole seconds, when %s is another', (_what, before, after) => {
+  ])('changes, also in whole seconds, when %s changes', (_what, before, after) => {
     expect(one(before)).toBe(one(before));
     expect(one(before) / NSEC).not.toBe(one(after) / NSEC);
   });
@@ -78,24 +78,24 @@ describe('the change time', () => {
     ['an attribute', { xattrs: [xattr('user.a', '1')] }],
     ['the value of an attribute', { xattrs: [xattr('user.a', '2')] }],
     ['the name of an attribute', { xattrs: [xattr('user.b', '1')] }],
-  ])('is another one when %s is another', (_what, attributes) => {
+  ])('changes when %s changes', (_what, attributes) => {
     expect(one(file('x'), attributes)).not.toBe(one(file('x')));
     expect(one(file('x'), { xattrs: [xattr('user.a', '1')] })).not.toBe(
       one(file('x'), { xattrs: [xattr('user.a', '2')] }),
     );
   });
 
-  test('does not depend on whether content lies in the image', () => {
+  test('does not depend on whether the image contains the content', () => {
     expect(one(inline('x'))).toBe(one(file('x')));
   });
 
-  test('of a file is another one when it gets another name, and stays when its neighbours change', () => {
+  test('of a file changes when it gets another name, and stays when its neighbours change', () => {
     const alone = timeOf(buildTables(treeOf({ '/it': file('x') })), '/it');
     expect(timeOf(buildTables(treeOf({ '/it': file('x'), '/link': '/it' })), '/it')).not.toBe(alone);
     expect(timeOf(buildTables(treeOf({ '/it': file('x'), '/other': file('y') })), '/it')).toBe(alone);
   });
 
-  test('of a directory follows its names and what they are, not what is in the files', () => {
+  test('of a directory depends on its names and their types, not on the contents of the files', () => {
     const of = (paths: Record<string, Body | string>): bigint =>
       timeOf(buildTables(treeOf({ '/d': directory, ...paths })), '/d');
     const before = of({ '/d/a': file('1'), '/d/b': file('2') });
@@ -107,7 +107,7 @@ describe('the change time', () => {
     expect(of({ '/d/ab': file('1') })).not.toBe(of({ '/d/a': file('1') }));
   });
 
-  test('is what docs/handles.md says', () => {
+  test('matches docs/handles.md', () => {
     const times = { mtime: 1_700_000_000, mtimeNsec: 500_000_000 };
     expect(one(inline('hello\n'), { ...PLAIN, ...times })).toBe(1_700_000_857_707_296_630n);
     expect(one(symlink('../hello'), { ...PLAIN, ...times, mode: 0o777 })).toBe(1_700_003_453_996_294_879n);
@@ -117,7 +117,7 @@ describe('the change time', () => {
     expect(timeOf(tables, '/d')).toBe(1_700_002_365_848_896_400n);
   });
 
-  test('stops at the last second that there is', () => {
+  test('stops at the last possible second', () => {
     const tables = buildTables(treeOf({ '/it': file('x') }));
     const row = lookupPath(tables, Buffer.from('/it'));
     tables.inodes.mtime.set([0xffff_ffff, 0x7fff_ffff], row * 2);

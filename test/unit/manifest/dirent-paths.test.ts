@@ -6,7 +6,7 @@ import { Random } from '../../support/random.ts';
 import { anyTree } from './arbitrary.ts';
 import { buildTables, linksInOrder } from './model.ts';
 
-test('DirentPaths gives the path of every dirent, in whatever order they are asked for', () => {
+test('DirentPaths returns the path of every dirent, in any order of requests', () => {
   fc.assert(
     fc.property(anyTree(), fc.nat(), (tree, seed) => {
       const tables = buildTables(tree);

@@ -121,7 +121,7 @@ describe('writeDump()', () => {
     expect(dump, 'the first link among the given ones is the full line').toContain('1.1 /dir/z -');
   });
 
-  test('writes a given directory with all that is below it, also where a path below it is given too', () => {
+  test('writes a given directory with everything below it, even if a path below it is also given', () => {
     const all = EVERYTHING.split('\n').filter((line) => /^\/(dir(\/.*)?)? /.test(line));
     const paths = dumpOf(everything('blake3'), '/dir/z', '/dir').split('\n').slice(0, -1);
     expect(paths.map((line) => line.split(' ')[0])).toEqual(all.map((line) => line.split(' ')[0]));
@@ -133,7 +133,7 @@ describe('writeDump()', () => {
     expect(() => dumpOf(everything('blake3'), '/fifo/x')).toThrow('not in the image');
   });
 
-  test('ends with what emit throws', () => {
+  test('ends with the exception of emit', () => {
     const stop = new Error('enough');
     expect(() =>
       writeDump(everything('blake3'), () => {
@@ -295,7 +295,7 @@ function expectedLine(hash: HashAlgorithm, generated: Generated | undefined, nli
 }
 
 describe('the lines of writeDump()', () => {
-  test('parse back to the tree that was built', () => {
+  test('parse to the tree that was built', () => {
     fc.assert(
       fc.property(
         fc.constantFrom<HashAlgorithm>('blake3', 'fsverity-sha256'),

@@ -49,12 +49,12 @@ describe.each(['blake3', 'fsverity-sha256'] as const)('the holes of objects name
     expect([found(false), found(true)]).toEqual([data < 0 ? -1 : data * BLOCK_SIZE, hole * BLOCK_SIZE]);
   });
 
-  test('end where the last block, which is shorter, begins: that is data', () => {
+  test('end at the last block if that is shorter: it counts as data', () => {
     expect(holes.seek(object('/a'), 4 * BLOCK_SIZE, false)).toBe(5 * BLOCK_SIZE);
     expect(holes.seek(object('/a'), 5 * BLOCK_SIZE + 1, true)).toBe(5 * BLOCK_SIZE + 5);
   });
 
-  test('are not there in an image of data', () => {
+  test('do not exist in an image of data', () => {
     const [none, of] = holesOf({ '/data': file(content('xx', 7)), '/small': file('') }, hash);
     expect(none.any).toBe(false);
     expect(none.bytesOf(of('/data'))).toBe(0);

@@ -28,16 +28,16 @@ const hex = (digits: string): Uint8Array => Buffer.from(digits.replaceAll(' ', '
 const refusalWith = (overrides: Overrides): string => refusal(imageBytes(tables, overrides));
 
 describe('decodeManifest() and damage', () => {
-  it('accepts the sample image, on which every lookup works', () => {
+  it('accepts the sample image, and every lookup in it works', () => {
     expect(refusedOrServes(image)).toBe(true);
     exercise(tables);
   });
 
-  it('refuses an image that is cut off, at whatever byte', () => {
+  it('refuses an image that is cut off at any byte', () => {
     for (let length = 0; length < image.length; length++) refusal(image.subarray(0, length));
   });
 
-  it('refuses an image with any one bit flipped, or serves it without a fault', () => {
+  it('refuses an image with any bit flipped, or serves it without a crash', () => {
     const copy = Uint8Array.from(image);
     let accepted = 0;
     for (let i = 0; i < copy.length * 8; i++) {
@@ -51,7 +51,7 @@ describe('decodeManifest() and damage', () => {
     expect(accepted).toBeLessThan(copy.length * 7);
   });
 
-  it('refuses an image with random changes, or serves it without a fault', () => {
+  it('refuses an image with random changes, or serves it without a crash', () => {
     const change = fc.record({
       at: fc.nat({ max: image.length - 1 }),
       bytes: fc.oneof(fc.uint8Array({ minLength: 1, maxLength: 8 }), fc.constantFrom(hex('ffffffff'), hex('00000000'))),
@@ -142,7 +142,7 @@ describe('decodeManifest() and the form of the file', () => {
     it(`refuses ${what}`, () => expect(refusalWith(overrides)).toContain(message));
   }
 
-  it('refuses a repository whose names are no text', () => {
+  it('refuses a repository name that is not text', () => {
     const entry = map([
       ['uuid', uint(1)],
       ['hint', text('')],
@@ -150,7 +150,7 @@ describe('decodeManifest() and the form of the file', () => {
     expect(refusalWith({ repositories: array([entry]) })).toContain('repositories row 0 is not text');
   });
 
-  it('refuses keys in another order, missing, added, or of another type', () => {
+  it('refuses keys in another order, and missing, additional or mistyped keys', () => {
     const entries = topEntries(tables);
     const [first, second, ...rest] = entries as [[string, Uint8Array], [string, Uint8Array]];
     const keys = (list: readonly (readonly [string, Uint8Array])[]): string => refusal(selfDescribed(map(list)));
@@ -164,7 +164,7 @@ describe('decodeManifest() and the form of the file', () => {
     expect(refusal(selfDescribed(numbered))).toContain('its version is missing');
   });
 
-  it('refuses a key that is there twice', () => {
+  it('refuses a duplicate key', () => {
     const entries = topEntries(tables);
     const [version] = entries as [[string, Uint8Array]];
     refusal(selfDescribed(map([version, ...entries])));
@@ -184,7 +184,7 @@ describe('decodeManifest() and the form of the file', () => {
   });
 });
 
-describe('decodeManifest() and CBOR that has no place in an image', () => {
+describe('decodeManifest() and CBOR that is not allowed in an image', () => {
   const items: readonly (readonly [what: string, item: Uint8Array, message: string])[] = [
     ['an indefinite byte string', hex('5f 41 00 ff'), 'an indefinite or reserved length'],
     ['an indefinite text', hex('7f 61 61 ff'), 'an indefinite or reserved length'],
@@ -240,7 +240,7 @@ describe('decodeManifest() and CBOR that has no place in an image', () => {
   }
 });
 
-describe('decodeManifest() and sizes that are claimed', () => {
+describe('decodeManifest() and claimed sizes', () => {
   const billion = 1_000_000_000;
   const claims: readonly (readonly [what: string, item: Uint8Array])[] = [
     ['a byte string of a billion bytes', head(MAJOR.bytes, billion)],
@@ -252,7 +252,7 @@ describe('decodeManifest() and sizes that are claimed', () => {
     ['a column of a billion rows', tagged(70, head(MAJOR.bytes, 4 * billion))],
   ];
   for (const [what, item] of claims) {
-    it(`refuses ${what} at once and without the memory`, () => {
+    it(`refuses ${what} at once, without using the memory`, () => {
       const before = process.memoryUsage();
       const start = performance.now();
       for (let i = 0; i < 10; i++) {

@@ -72,7 +72,7 @@ describe('decodeManifest() refuses rows that are out of range', () => {
     }
   });
 
-  it('in the payload of anything else', () => {
+  it('in the payload of other types', () => {
     for (const path of ['/fifo', '/socket', '/null', '/disk']) {
       expect(refusalWith({ 'inodes.payload': set(rowOf(path), 0) })).toContain('a device, fifo or socket with content');
     }
@@ -98,7 +98,7 @@ describe('decodeManifest() refuses offsets', () => {
     'xattrs.first',
   ] as const;
   for (const name of offsets) {
-    it(`in ${name} that go back, do not begin at 0 or do not end at the end`, () => {
+    it(`in ${name} that decrease, do not begin at 0 or do not end at the end`, () => {
       const last = (column: Uint32Array): number => column.length - 1;
       const back = (column: Uint32Array): void => {
         column[1] = (column[last(column)] as number) + 1;
@@ -120,7 +120,7 @@ describe('decodeManifest() refuses offsets', () => {
   }
 
   for (const name of ['targets.bytes', 'inline.bytes', 'dirents.names', 'xattrs.names', 'xattrs.values']) {
-    it(`into ${name} where it has a byte more or less`, () => {
+    it(`into ${name} if it has a byte more or less`, () => {
       expect(refusalWith({ [name]: without(1) })).toContain('the column that it points into has');
       const more = (column: Uint32Array): Uint8Array => Buffer.concat([Uint8Array.from(column), Buffer.from('x')]);
       expect(refusalWith({ [name]: more })).toContain('points into has');
@@ -164,25 +164,25 @@ describe('decodeManifest() refuses objects', () => {
     expect(refusalWith({ 'objects.digest': digests(2, 1) })).toContain('objects row 1 is not sorted by digest');
     expect(refusalWith({ 'objects.digest': digests(255, 1) })).toContain('objects row 1 is not sorted by digest');
   });
-  it('that are there twice', () => {
+  it('that are duplicates', () => {
     expect(refusalWith({ 'objects.digest': digests(1, 1) })).toContain(
       'objects row 1 has the digest of the row before',
     );
   });
-  it('that no file has', () => {
+  it('without a file', () => {
     const tables = buildTables(treeOf({ '/a': file('same size'), '/b': file('size same') }));
     const [a, b] = [rowOf('/a', tables), rowOf('/b', tables)];
     const unused = tables.inodes.payload[b] as number;
     const changes = { 'inodes.payload': set(b, tables.inodes.payload[a] as number) };
     expect(refusalWith(changes, tables)).toContain(`objects row ${unused} belongs to no inode`);
   });
-  it('that are empty, or larger than a number can tell', () => {
+  it('that are empty, or larger than a number can express', () => {
     expect(refusalWith({ 'objects.size': setWide(0, 0, 0) })).toContain('objects row 0 is empty');
     expect(refusalWith({ 'objects.size': setWide(0, 0, 0x200000) })).toContain(
       'objects row 0: its size is 2^53 or more',
     );
   });
-  it('with block hashes too many or too few', () => {
+  it('with too many or too few block hashes', () => {
     expect(refusalWith({ 'objects.blockHashes': without(32) })).toContain('objects.blockHashes has 32 bytes');
     expect(refusalWith({ 'objects.blockHashes': without(1) })).toContain("the objects' sizes need 64");
     const more = (column: Uint32Array): Uint8Array => Buffer.concat([Uint8Array.from(column), new Uint8Array(32)]);
@@ -268,7 +268,7 @@ describe('decodeManifest() refuses inodes', () => {
 
 describe('decodeManifest() refuses targets and attributes', () => {
   const link = (target: string): Uint8Array => encodeManifest(buildTables(treeOf({ '/l': symlink(target) })));
-  it('where a target is empty, holds NUL or is longer than a path can be', () => {
+  it('that are empty, contain NUL or are longer than a path', () => {
     expect(refusal(link(''))).toContain('targets row 0 is empty');
     expect(refusal(link('a\0b'))).toContain('targets row 0 contains NUL');
     expect(refusedOrServes(link('t'.repeat(4095)))).toBe(true);
@@ -277,7 +277,7 @@ describe('decodeManifest() refuses targets and attributes', () => {
 
   const attributes = (...names: string[]): ManifestTables =>
     buildTables(treeOf({ '/f': file('') }, { '/f': { xattrs: names.map((name) => xattr(name, 'value')) } }));
-  it('where a name is of no namespace that an image carries', () => {
+  it('whose name is in a namespace that an image does not keep', () => {
     for (const name of [
       'a',
       'user.',
@@ -294,7 +294,7 @@ describe('decodeManifest() refuses targets and attributes', () => {
       expect(refusedOrServes(encodeManifest(attributes(name)))).toBe(true);
     }
   });
-  it('where a name or a value is too long, or the names together are', () => {
+  it('whose name or value is too long, or whose names together are', () => {
     expect(refusedOrServes(encodeManifest(attributes(`user.${'n'.repeat(250)}`)))).toBe(true);
     expect(refusalOf(attributes(`user.${'n'.repeat(251)}`))).toContain('is not an attribute name');
     const value = (length: number): Uint8Array =>
@@ -306,7 +306,7 @@ describe('decodeManifest() refuses targets and attributes', () => {
     const many = Array.from({ length: 300 }, (_, i) => `user.${'n'.repeat(240)}${i}`);
     expect(refusalOf(attributes(...many))).toContain('the names take more than 65536 bytes');
   });
-  it('where names are not sorted, there twice, or a set is empty', () => {
+  it('whose names are not sorted, duplicate, or an empty set', () => {
     const names = (text: string) => ({ 'xattrs.names': () => Buffer.from(text) });
     expect(refusalWith(names('user.buser.a'), attributes('user.a', 'user.b'))).toContain(
       'xattrs row 1 is not sorted by name',

@@ -36,13 +36,13 @@ describe('decodeManifest() refuses names', () => {
     expect(refusal(long(256))).toContain('a name of 256 bytes; 255 are allowed');
   });
 
-  it('that are there twice in one directory, but not in two', () => {
+  it('that are duplicates in one directory, but accepts them in two', () => {
     expect(renamed(named('a', 'b'), 'aa')).toContain('dirents row 1: "a" does not sort after the name before it');
     const paths = { '/d': directory, '/d/a': file(''), '/a': file(''), '/e': directory, '/e/a': file('') };
     expect(refusedOrServes(encodeManifest(buildTables(treeOf(paths))))).toBe(true);
   });
 
-  it('that are not sorted, or not bytewise', () => {
+  it('that are not sorted by their bytes', () => {
     expect(renamed(named('a', 'b'), 'ba')).toContain('dirents row 1: "a" does not sort after');
     expect(renamed(named('a', 'b'), '\xffa')).toContain('dirents row 1: "a" does not sort after');
     const prefix = { 'dirents.nameOffset': set(1, 2), 'dirents.names': () => Buffer.from('aaa') };
@@ -105,7 +105,7 @@ describe('decodeManifest() refuses trees', () => {
     expect(refusalWith(changes, nest)).toMatch(/dirents row \d points to the root: a directory cycle/);
   });
 
-  it('with an inode that no name leads to', () => {
+  it('with an inode without a name', () => {
     const fifo = rowOf('/fifo');
     const changes = { 'dirents.inode': set(sample.dirents.inode.indexOf(fifo), rowOf('/empty')) };
     expect(refusalWith(changes)).toContain(`inodes row ${fifo} is an orphan: no dirent points to it`);
@@ -128,7 +128,7 @@ describe('decodeManifest() refuses trees', () => {
     expect(refusalWith({ 'inodes.nlink': set(etc, 2) })).toContain(`inodes row ${etc}: nlink is 2, the tree has 3`);
   });
 
-  it('with a parent that does not hold the directory', () => {
+  it('with a parent that does not contain the directory', () => {
     const confd = payloadOf('/etc/conf.d');
     for (const parent of [0, rowOf('/bin'), rowOf('/etc/conf.d'), rowOf('/empty'), NONE]) {
       expect(refusalWith({ 'directories.parent': set(confd, parent) })).toContain(
@@ -139,7 +139,7 @@ describe('decodeManifest() refuses trees', () => {
   });
 });
 
-describe('decodeManifest() refuses rows that nothing names', () => {
+describe('decodeManifest() refuses unreferenced rows', () => {
   /** One offset more, and a byte for it to point to. */
   const moreOffsets = (column: Uint32Array): Uint32Array =>
     Uint32Array.from([...column, (column[column.length - 1] as number) + 1]);
@@ -162,7 +162,7 @@ describe('decodeManifest() refuses rows that nothing names', () => {
 });
 
 describe('decodeManifest() and random tables', () => {
-  it('refuses any column with any values changed, or serves it without a fault', () => {
+  it('refuses any column with any values changed, or serves it without a crash', () => {
     const values = fc.oneof(
       fc.constantFrom(0, 1, 2, 0xff, 0x7fffffff, PAYLOAD_INLINE, PAYLOAD_INLINE + 1, NONE - 1, NONE),
       fc.nat({ max: 40 }),
@@ -186,7 +186,7 @@ describe('decodeManifest() and random tables', () => {
     expect(accepted).toBeGreaterThan(200);
   });
 
-  it('refuses any two rows swapped, or serves them without a fault', () => {
+  it('refuses any two rows swapped, or serves them without a crash', () => {
     const swap = fc.record({
       column: fc.constantFrom(...columnNames()),
       a: fc.nat({ max: 40 }),

@@ -7,7 +7,7 @@ import { type ManifestTables, u64 } from '../../../src/manifest/tables.ts';
 import { buildTables, directory, file, treeOf } from './model.ts';
 
 describe('rowOfId()', () => {
-  it('finds no row for an id between, below and above those that there are', () => {
+  it('finds no row for an id between, below and above the existing ones', () => {
     const tables = buildTables(treeOf({ '/a': file('a'), '/b': file('b') }));
     const ids = Array.from({ length: 3 }, (_, row) => u64(tables.inodes.id, row));
     for (const id of ids.flatMap((n) => [n - 1, n + 1])) {
@@ -18,7 +18,7 @@ describe('rowOfId()', () => {
     expect(rowOfId(tables, Number.MAX_SAFE_INTEGER)).toBe(-1);
   });
 
-  it('finds every row in few steps where ids are anything but evenly spread', () => {
+  it('finds every row in few steps even if ids are very unevenly spread', () => {
     fc.assert(
       fc.property(
         fc.uniqueArray(fc.integer({ min: 2, max: 2 ** 52 - 1 }), { minLength: 1, maxLength: 200 }),
@@ -41,14 +41,14 @@ describe('lookupPath()', () => {
   const tables = buildTables(treeOf({ '/d': directory, '/d/e': directory, '/d/e/f': file('f') }));
   const look = (path: string): number => lookupPath(tables, Buffer.from(path));
 
-  it('takes paths with and without a leading slash, and slashes more than one', () => {
+  it('accepts paths with and without a leading slash, and repeated slashes', () => {
     const f = look('/d/e/f');
     expect(f).toBeGreaterThan(0);
     for (const path of ['d/e/f', '//d///e//f', '/d/e/f']) expect(look(path)).toBe(f);
     for (const path of ['', '/', '//']) expect(look(path)).toBe(0);
   });
 
-  it('finds nothing below a file, nor a file that is named as a directory', () => {
+  it('finds nothing below a file, and no file if the path ends with a slash', () => {
     for (const path of ['/d/e/f/g', '/d/e/f/', '/d/e/f//', '/d/x', '/x', '/x/']) expect(look(path)).toBe(-1);
     expect(look('/d/e/')).toBe(look('/d/e'));
   });
@@ -68,7 +68,7 @@ describe('walkTree()', () => {
     expect(seen).toEqual([1, ...paths.map((path) => path.length)]);
   });
 
-  it('visits what is below a directory, with its path as the prefix', () => {
+  it('visits everything below a directory, with its path as the prefix', () => {
     for (const from of [0, 3, 40]) {
       const prefix = Buffer.from(paths[from] as string);
       const seen: string[] = [];
@@ -77,7 +77,7 @@ describe('walkTree()', () => {
     }
   });
 
-  it('visits a file alone', () => {
+  it('visits a single file', () => {
     const one = buildTables(treeOf({ '/f': file('f') }));
     const seen: string[] = [];
     const f = Buffer.from('/f');
@@ -87,7 +87,7 @@ describe('walkTree()', () => {
 });
 
 describe('pathOfRow()', () => {
-  it('gives the first of the names in path order, which is not the order of the paths as bytes', () => {
+  it('returns the first of the names in path order, which is not the order of the paths as bytes', () => {
     const first = (paths: Record<string, ReturnType<typeof file> | string>, path: string): string => {
       const tables = buildTables(treeOf(paths));
       return Buffer.from(pathOfRow(tables, lookupPath(tables, Buffer.from(path)))).toString();

@@ -179,7 +179,7 @@ describe('an image of any tree', () => {
     );
   });
 
-  it('has the same bytes whatever the order of the calls to the builder', () => {
+  it('has the same bytes for any order of calls to the builder', () => {
     fc.assert(
       fc.property(anyTree(), fc.integer(), (tree, seed) => {
         const other = buildTables(tree, { order: new Random(seed) });
@@ -206,7 +206,7 @@ describe('an image of any tree', () => {
     );
   });
 
-  it('finds no row for a name that its directory has not', () => {
+  it('finds no row for a name that is not in the directory', () => {
     fc.assert(
       fc.property(anyTree(), anyName, fc.nat(), (tree, name, pick) => {
         const tables = buildTables(tree);
@@ -248,7 +248,7 @@ describe('ManifestBuilder', () => {
     expect(() => buildTables({ ...tree, inodes: [...tree.inodes, orphan] })).toThrow('has no link');
   });
 
-  it('sorts objects by all of their digests, of which many bytes may be alike', () => {
+  it('sorts objects by their whole digests, even if many bytes are equal', () => {
     const attributes = { mode: S_IFDIR | 0o755, uid: 0, gid: 0, mtime: 0, mtimeNsec: 0, rdev: 0, xattrs: [] };
     const builder = new ManifestBuilder('blake3', attributes);
     const digestOf = (last: number): Uint8Array => new Uint8Array(32).fill(9).fill(last, 31);

@@ -12,18 +12,18 @@ const tablesOf = (...ids: readonly (readonly [high: number, low: number])[]): Ma
     },
   }) as unknown as ManifestTables;
 
-test('is the low word of the id, where no other inode has it', () => {
+test('a short inode number is the low word of the id, if no other inode has it', () => {
   expect([...shortInodeNumbers(tablesOf([0, 1], [0, 7], [1, 5], [9, 0xffff_ffff]))]).toEqual([1, 7, 5, 0xffff_ffff]);
 });
 
-test('is the next number that no inode has for the later ones; never 0, nor that of the root', () => {
+test('a later inode with the same low word has the next free number; never 0, nor that of the root', () => {
   const numbers = shortInodeNumbers(
     tablesOf([0, 1], [1, 5], [2, 5], [2, 6], [3, 5], [4, 0], [5, 1], [6, 0xffff_ffff], [7, 0xffff_ffff]),
   );
   expect([...numbers]).toEqual([1, 5, 7, 6, 8, 2, 3, 0xffff_ffff, 4]);
 });
 
-test('are distinct, and the same each time', () => {
+test('short inode numbers are distinct, and the same each time', () => {
   const random = new Random(1);
   const ids = Array.from({ length: 5000 }, (_, i): [number, number] => [i, random.integer(0, 3000)]);
   const tables = tablesOf([0, 1], ...ids.slice(1));

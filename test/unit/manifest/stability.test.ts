@@ -58,7 +58,7 @@ describe('stable ids', () => {
     expect(handleOf(tables, '/b/y')).toEqual(handleOf(tables, '/c'));
   });
 
-  it('stay, with the generations, whatever is added or removed elsewhere', () => {
+  it('stay, with the generations, if other files are added or removed', () => {
     fc.assert(
       fc.property(anyTree(), fc.nat(), (tree, pick) => {
         const leaves = tree.inodes.filter(({ body }) => body.type !== 'directory');
@@ -73,7 +73,7 @@ describe('stable ids', () => {
     );
   });
 
-  it('and generations stay where owner, mode, time, attributes, storage or a further name change', () => {
+  it('and generations stay if owner, mode, time, attributes, storage or a further name changes', () => {
     const before = handleOf(builtOf({ '/m': file('content') }), '/m');
     const changes = { uid: 5, gid: 6, mode: 0o755, mtime: 1, mtimeNsec: 2, xattrs: [xattr('user.a', '1')] };
     expect(handleOf(builtOf({ '/m': file('content') }, { '/m': changes }), '/m')).toEqual(before);
@@ -81,7 +81,7 @@ describe('stable ids', () => {
     expect(handleOf(builtOf({ '/m': file('content'), '/n': '/m' }), '/m')).toEqual(before);
   });
 
-  it('change with the path, and with it only', () => {
+  it('change only with the path', () => {
     const before = handleOf(builtOf({ '/m': file('content') }), '/m');
     const after = handleOf(builtOf({ '/n': file('content') }), '/n');
     expect(after.id).not.toBe(before.id);
@@ -90,7 +90,7 @@ describe('stable ids', () => {
 });
 
 describe('generations', () => {
-  it('differ between any two files that are not the same', () => {
+  it('differ between any two files with different content', () => {
     const bodies = [
       file('content'),
       file('Content'),
@@ -111,7 +111,7 @@ describe('generations', () => {
     expect(new Set(handles.map(({ generation }) => generation)).size).toBe(bodies.length);
   });
 
-  it('are 0 for directories, whatever they hold', () => {
+  it('are 0 for directories, with any entries', () => {
     expect(handleOf(builtOf({ '/d': directory }), '/d').generation).toBe(0);
     expect(handleOf(builtOf({ '/d': directory, '/d/f': file('f') }, { '/d': { mode: 0 } }), '/d').generation).toBe(0);
     expect(handleOf(builtOf({}), '/').generation).toBe(0);
@@ -142,7 +142,7 @@ describe('stable ids that collide', () => {
     return ids;
   }
 
-  it('give way to the next free one in path order, and lookups find each inode', () => {
+  it('use the next free id in path order, and lookups find each inode', () => {
     let collisions = 0;
     fc.assert(
       fc.property(
@@ -171,7 +171,7 @@ describe('stable ids that collide', () => {
     expect(collisions).toBeGreaterThan(100);
   });
 
-  it('are the same whatever the order of the calls to the builder', () => {
+  it('are the same for any order of calls to the builder', () => {
     fc.assert(
       fc.property(anyTree({ leaves: 40, minLeaves: 30 }), fc.integer(), (tree: Tree, seed) => {
         const one = encodeManifest(buildTables(tree, { idBits: 6 }));
@@ -182,7 +182,7 @@ describe('stable ids that collide', () => {
     );
   });
 
-  it('are never 0 or 1, which are no ids of files, whatever the path and the width', () => {
+  it('are never 0 or 1, which are not ids of files, for any path and width', () => {
     fc.assert(
       fc.property(fc.uint8Array(), fc.integer({ min: 2, max: 52 }), (path, bits) => {
         const id = idOfPath(path, bits);
@@ -223,7 +223,7 @@ describe('stable ids that collide', () => {
   /** The same trees each time: both tests also want to have seen what they are about. */
   const SEED = 7;
 
-  it('depend on what comes before in path order alone', () => {
+  it('depend only on the ids that come before in path order', () => {
     let moved = 0;
     fc.assert(
       fc.property(versions, ({ all, rest }) => {
@@ -256,7 +256,7 @@ describe('stable ids that collide', () => {
     expect(elsewhere).toBeGreaterThan(0);
   });
 
-  it('fill the whole space, and go on from its end at 2', () => {
+  it('fill the whole space, and continue from its end at 2', () => {
     const names = Array.from({ length: 62 }, (_, i) => `/file${i}`);
     const tables = buildTables(treeOf(Object.fromEntries(names.map((name) => [name, file(name)]))), { idBits: 6 });
     const ids = Array.from({ length: 63 }, (_, row) => u64(tables.inodes.id, row));
@@ -272,7 +272,7 @@ describe('the bytes of an image', () => {
   const why =
     'The format changed: every image that exists has another id now. If that is meant, raise MANIFEST_VERSION.';
 
-  it('are what they always were', () => {
+  it('never change', () => {
     const bytes = encodeManifest(sampleTables());
     expect(bytes.length, why).toBe(GOLDEN.length);
     expect(sha256(bytes), why).toBe(GOLDEN.blake3);
@@ -280,7 +280,7 @@ describe('the bytes of an image', () => {
     expect(sha256(encodeManifest(verity)), why).toBe(GOLDEN.fsverity);
   });
 
-  it('of the empty tree are what they always were', () => {
+  it('of the empty tree never change', () => {
     expect(Buffer.from(encodeManifest(builtOf({}))).toString('hex'), why).toBe(GOLDEN.empty);
   });
 });

@@ -94,7 +94,7 @@ interface Struct<T> {
 
 function describeStruct<T>({ name, size, record, encode, decode }: Struct<T>): void {
   describe(`struct ${name}`, () => {
-    it('is read back as it was written, also from the middle of a buffer and from a newer, larger one', () => {
+    it('is decoded as it was encoded, also from the middle of a buffer and from a newer, larger one', () => {
       fc.assert(
         fc.property(record, fc.uint8Array({ maxLength: 64 }), (any, more) => {
           const bytes = encode(any);
@@ -107,7 +107,7 @@ function describeStruct<T>({ name, size, record, encode, decode }: Struct<T>): v
       );
     });
 
-    it('is not made of too few bytes, nor of zeros', () => {
+    it('is refused with too few bytes, or only zeros', () => {
       fc.assert(
         fc.property(record, fc.nat(size - 1), (any, length) => {
           expect(decode(encode(any).subarray(0, length))).toBeUndefined();
@@ -117,7 +117,7 @@ function describeStruct<T>({ name, size, record, encode, decode }: Struct<T>): v
       expect(decode(new Uint8Array(size))).toBeUndefined();
     });
 
-    it('can be read from any bytes without an error', () => {
+    it('is decoded from any bytes without an error', () => {
       fc.assert(
         fc.property(
           fc.uint8Array({ maxLength: 700 }),
@@ -160,10 +160,10 @@ describeStruct({
 });
 describeStruct({ name: 'cfs_file', size: FILE_SIZE, record: fileRecord, encode: encodeFile, decode: decodeFile });
 
-describe('texts without room', () => {
+describe('fields that do not fit', () => {
   const long = new Uint8Array(4096).fill(0x61);
 
-  it('are left empty, and what is beside them is not touched', () => {
+  it('are left empty, and the fields beside them are unchanged', () => {
     const source = fc.sample(sourceRecord, { numRuns: 1, seed: 1 })[0] as SourceRecord;
     const name = new Uint8Array(300).fill(0x62);
     const parent = { handle: { type: 1, bytes: new Uint8Array(128).fill(7) }, name };
@@ -182,7 +182,7 @@ describe('texts without room', () => {
     expect(decodeMount(encodeMount({ ...mount, options: long }))).toEqual({ ...mount, options: empty });
   });
 
-  it('of holders are those above 63', () => {
+  it('are left out, of the holders those above 63', () => {
     const content = { object: undefined, source: 70, holders: [0, 63, 64, 70], verified: 'no' } as const;
     const record = { imageId: '0'.repeat(64), ino: 1, generation: 0, size: 0, path: Buffer.from('/'), content };
     expect(decodeFile(encodeFile(record))?.content).toEqual({ ...content, holders: [0, 63] });
@@ -190,7 +190,7 @@ describe('texts without room', () => {
 });
 
 describe('commandNumber()', () => {
-  it('is that of the command, whatever size the caller knows', () => {
+  it('is that of the command, for any size that the caller knows', () => {
     const commands = [CFS_IOC_MOUNT, CFS_IOC_SOURCE, CFS_IOC_FILE] as const;
     expect(commands.map(commandNumber)).toEqual([NR_MOUNT, NR_SOURCE, NR_FILE]);
     for (const command of commands) {

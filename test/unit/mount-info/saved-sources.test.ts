@@ -87,7 +87,7 @@ function refusal(text: string): string {
 }
 
 describe('parseSavedSources()', () => {
-  it('reads what jsonOfSources() writes, byte for byte', () => {
+  it('reads the output of jsonOfSources(), byte for byte', () => {
     fc.assert(
       fc.property(source, fc.array(source, { maxLength: 3 }), path, (image, repositories, mountpoint) => {
         const record = {
@@ -108,7 +108,7 @@ describe('parseSavedSources()', () => {
     );
   });
 
-  it('has every digit of an inode number, as text where JSON readers may lose some', () => {
+  it('keeps every digit of an inode number, as text if JSON readers may lose some', () => {
     const record = {
       pid: 1,
       sources: 1,
@@ -127,12 +127,12 @@ describe('parseSavedSources()', () => {
     expect(list.sources.map(({ ino }) => ino)).toEqual([1, 2 ** 53 - 1, '9007199254740992', '18446744073709551615']);
   });
 
-  it('takes keys that it does not know', () => {
+  it('accepts unknown keys', () => {
     const list = { ...listed(), comment: 'for the night', extra: { a: [1] } };
     expect(parse(list)).toEqual(parse(listed()));
   });
 
-  it('takes the exact bytes where a path is not UTF-8', () => {
+  it('uses the exact bytes if a path is not UTF-8', () => {
     const list = listed();
     const [image] = list.sources as [Record<string, unknown>];
     image['path'] = '/srv/\\xff';
@@ -140,7 +140,7 @@ describe('parseSavedSources()', () => {
     expect(parse(list).image.path).toEqual(Buffer.from('/srv/\xff', 'latin1'));
   });
 
-  it('refuses a list that was cut off, at whatever byte', () => {
+  it('refuses a list that was cut off at any byte', () => {
     const text = JSON.stringify(listed());
     for (let length = 0; length < text.length; length++) expect(refusal(text.slice(0, length))).toBe('it is not JSON');
   });
@@ -210,13 +210,13 @@ describe('parseSavedSources()', () => {
     expect(refusal(JSON.stringify(list))).toBe('source 0 is malformed');
   });
 
-  it('refuses a second image, and says which source it is', () => {
+  it('refuses a second image, and names the source', () => {
     const list = listed();
     (list.sources[1] as Record<string, unknown>)['kind'] = 'image';
     expect(refusal(JSON.stringify(list))).toBe('source 1 is malformed');
   });
 
-  it('throws nothing but a CfsError for whatever JSON', () => {
+  it('throws only CfsErrors, for any JSON', () => {
     const key = fc.constantFrom(
       'format',
       'version',
@@ -254,7 +254,7 @@ describe('parseSavedSources()', () => {
     );
   });
 
-  it('refuses what is nested too deep to be read', () => {
+  it('refuses too deeply nested JSON', () => {
     expect(refusal('['.repeat(5_000_000))).toBe('it is not JSON');
   });
 });

@@ -3,7 +3,7 @@ import { EIO, ENOENT, type Errno } from '../../../src/base/errno.ts';
 import { allocateCounters, Counters, totalsOf } from '../../../src/mount/counters.ts';
 
 describe('Counters', () => {
-  test('adds up what all threads have counted', () => {
+  test('adds up the counts of all threads', () => {
     const memory = allocateCounters(3, 2);
     const [one, other] = [new Counters(memory, 0), new Counters(memory, 2)];
     for (const counters of [one, other]) {
@@ -34,7 +34,7 @@ describe('Counters', () => {
     expect(totalsOf(memory).errors).toEqual({});
   });
 
-  test('counts opcodes and errors that it has no place for under a name of their own', () => {
+  test('counts unknown opcodes and errors under one name', () => {
     const memory = allocateCounters(1, 1);
     const counters = new Counters(memory, 0);
     for (const opcode of [0, 64, 4_096, 0xffff_ffff]) counters.request(opcode);

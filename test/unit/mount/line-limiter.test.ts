@@ -18,7 +18,7 @@ const many = (count: number): void => {
   for (let i = 0; i < count; i++) limiter.line(`line ${i}`);
 };
 
-test('a hundred lines may come at once; of more, one line a second says how many there were', () => {
+test('a hundred lines may come at once; one line a second reports the number of the others', () => {
   many(1_334);
   expect(written).toHaveLength(100);
   vi.advanceTimersByTime(1_000);
@@ -28,7 +28,7 @@ test('a hundred lines may come at once; of more, one line a second says how many
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('however many there are, it stays at a few lines a second', () => {
+test('writes a few lines a second, for any number of lines', () => {
   many(200);
   for (let second = 0; second < 60; second++) {
     vi.advanceTimersByTime(1_000);
@@ -41,20 +41,20 @@ test('however many there are, it stays at a few lines a second', () => {
   expect(leftOut + written.length - told.length).toBe(60_200);
 });
 
-test('what was left out is said before the next line', () => {
+test('the number of omitted lines is reported before the next line', () => {
   many(101);
   vi.advanceTimersByTime(500);
   limiter.line('next', 'error');
   expect(written.slice(-2)).toEqual(['warning … 1 more like this', 'error next']);
 });
 
-test('a very long line loses its middle', () => {
+test('a very long line is cut in the middle', () => {
   limiter.line(`begin${'x'.repeat(500_000)}end`);
   expect(written[0]?.length).toBe(4_096 + 'warning '.length);
   expect(written[0]).toMatch(/^warning begin.*….*end$/);
 });
 
-test('a clock that is set back lets nothing more through', () => {
+test('a clock that is set back lets no more lines through', () => {
   many(150);
   vi.setSystemTime(Date.now() - 3_600_000);
   many(150);

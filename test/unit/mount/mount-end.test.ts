@@ -20,21 +20,21 @@ describe('letGoOfMount() before the lists are written', () => {
     return parked !== undefined;
   };
 
-  test('takes away what is parked', () => {
+  test('removes the parked mount', () => {
     const memory = allocateMountEnd();
     tellParked(memory, ends[1]);
     letGoOfMount(memory, []);
     expect(isParked()).toBe(false);
   });
 
-  test('does nothing where it has not been told, and leaves it to the main thread', () => {
+  test('does nothing before it is parked, and leaves that to the main thread', () => {
     const memory = allocateMountEnd();
     letGoOfMount(memory, []);
     tellParked(memory, ends[1]);
     expect(isParked()).toBe(true);
   });
 
-  test('uses the number once: it may be that of another socket later', () => {
+  test('uses the number once: another socket may have it later', () => {
     const memory = allocateMountEnd();
     tellParked(memory, ends[1]);
     letGoOfMount(memory, []);

@@ -29,39 +29,42 @@ function xattrOf(path: string, name: string): string | Errno {
 }
 
 describe('xattr() of a file', () => {
-  test.each(['trusted', 'user'])('tells the image, object and who has it, as %s.cfs.*', (prefix) => {
-    expect(xattrOf('/bin/tool', `${prefix}.cfs.image`)).toBe(IMAGE_ID);
-    expect(xattrOf('/bin/tool', `${prefix}.cfs.object`)).toBe(`blake3:${DIGEST}`);
-    expect(xattrOf('/bin/tool', `${prefix}.cfs.verified`)).toBe('no');
-    expect(xattrOf('/bin/tool', `${prefix}.cfs.served`)).toBe('2');
-    expect(xattrOf('/bin/tool', `${prefix}.cfs.holders`)).toBe('2');
-  });
+  test.each(['trusted', 'user'])(
+    'reports the image, the object and the sources that have it, as %s.cfs.*',
+    (prefix) => {
+      expect(xattrOf('/bin/tool', `${prefix}.cfs.image`)).toBe(IMAGE_ID);
+      expect(xattrOf('/bin/tool', `${prefix}.cfs.object`)).toBe(`blake3:${DIGEST}`);
+      expect(xattrOf('/bin/tool', `${prefix}.cfs.verified`)).toBe('no');
+      expect(xattrOf('/bin/tool', `${prefix}.cfs.served`)).toBe('2');
+      expect(xattrOf('/bin/tool', `${prefix}.cfs.holders`)).toBe('2');
+    },
+  );
 
-  test('tells of a file in the image itself that there is no object', () => {
+  test('reports no object for a file in the image itself', () => {
     expect(xattrOf('/etc/conf.d/a', 'user.cfs.object')).toBe(ENODATA);
     expect(xattrOf('/etc/conf.d/a', 'user.cfs.served')).toBe('0');
     expect(xattrOf('/etc/conf.d/a', 'user.cfs.verified')).toBe('yes');
   });
 
-  test('tells of an object that nobody has who has it: nobody', () => {
+  test('reports no source for an object that is in no repository', () => {
     expect(xattrOf('/bin/small', 'user.cfs.served')).toBe(ENODATA);
     expect(xattrOf('/bin/small', 'user.cfs.holders')).toBe('');
   });
 
-  test.each(['/', '/etc/current', '/null', '/fifo'])('tells of %s, which has no content, its image only', (path) => {
+  test.each(['/', '/etc/current', '/null', '/fifo'])('reports only the image for %s, which has no content', (path) => {
     expect(xattrOf(path, 'trusted.cfs.image')).toBe(IMAGE_ID);
     for (const key of ['object', 'verified', 'served', 'holders']) {
       expect(xattrOf(path, `trusted.cfs.${key}`)).toBe(ENODATA);
     }
   });
 
-  test('tells its path to root only, by its first name', () => {
+  test('reports its path only to root, by its first name', () => {
     expect(xattrOf('/bin/tool', 'trusted.cfs.path')).toBe('/bin/also-tool');
     expect(xattrOf('/', 'trusted.cfs.path')).toBe('/');
     expect(xattrOf('/bin/tool', 'user.cfs.path')).toBe(ENODATA);
   });
 
-  describe('tells the path in struct cfs_file', () => {
+  describe('the path in struct cfs_file', () => {
     const hidden = { mode: 0o700, uid: 7 };
     const tree = treeOf(
       { '/a': directory, '/a/secret': inline('x'), '/b': directory, '/b/shown': '/a/secret', '/b/own': inline('y') },
@@ -79,7 +82,7 @@ describe('xattr() of a file', () => {
       [{ uid: 7, pid: 0 }, '/a/secret'],
       [{ uid: 1000, pid: 0 }, ''],
       [undefined, ''],
-    ])('to %o only where the directories let it through', (caller, shown) => {
+    ])('is shown to mode %o only if the directories permit it', (caller, shown) => {
       expect(pathFor('/b/shown', 'user.cfs.file', caller)).toBe(shown);
       expect(pathFor('/b/shown', 'trusted.cfs.file', caller)).toBe('/a/secret');
       expect(pathFor('/b/own', 'user.cfs.file', caller)).toBe('/b/own');
@@ -89,7 +92,7 @@ describe('xattr() of a file', () => {
       expect(Buffer.from(struct as Uint8Array).includes('secret')).toBe(shown !== '');
     });
 
-    test('not through a directory with an ACL, nor one that is closed to a group', () => {
+    test('is not shown through a directory with an ACL, or one closed to a group', () => {
       for (const attributes of [{ mode: 0o755, xattrs: [xattr('system.posix_acl_access', 'x')] }, { mode: 0o705 }]) {
         const closed = tablesOf(
           treeOf({ '/d': directory, '/d/f': inline('x') }, { '/': { mode: 0o755 }, '/d': attributes }),
@@ -103,7 +106,7 @@ describe('xattr() of a file', () => {
     });
   });
 
-  test('gives struct cfs_file', () => {
+  test('returns struct cfs_file', () => {
     const row = rowOf(tables, '/bin/tool');
     const struct = identity.xattr(row, Buffer.from('user.cfs.file'), ROOT) as Uint8Array;
     expect(decodeFile(struct)).toMatchObject({
@@ -117,7 +120,7 @@ describe('xattr() of a file', () => {
 });
 
 describe('xattr() of the root', () => {
-  test('tells each source, field by field', () => {
+  test('reports each source, field by field', () => {
     expect(xattrOf('/', 'trusted.cfs.sources')).toBe('3');
     const fields = ['path', 'dev', 'given', 'kind', 'id', 'fstype', 'fsuuid', 'mnt_id'];
     expect(fields.map((field) => xattrOf('/', `trusted.cfs.source.2.${field}`))).toEqual([
@@ -133,13 +136,13 @@ describe('xattr() of the root', () => {
     expect(xattrOf('/', 'trusted.cfs.source.0.kind')).toBe('image');
   });
 
-  test('gives the handle as a struct file_handle', () => {
+  test('returns the handle as a struct file_handle', () => {
     expect(Buffer.from(xattrOf('/', 'trusted.cfs.source.1.fh') as string, 'latin1').toString('hex')).toBe(
       '08000000010000000102030405060708',
     );
   });
 
-  test('gives struct cfs_source and struct cfs_mount', () => {
+  test('returns struct cfs_source and struct cfs_mount', () => {
     const source = identity.xattr(0, Buffer.from('trusted.cfs.source.1')) as Uint8Array;
     expect(decodeSource(source)).toEqual({
       ...sourceRecord(1),
@@ -150,7 +153,7 @@ describe('xattr() of the root', () => {
     expect(decodeMount(mount)).toMatchObject({ pid: 77, sources: 3, imageId: IMAGE_ID });
   });
 
-  test('has no value for what a source does not have', () => {
+  test('has no value for a missing property of a source', () => {
     const gone = identityOver(tables, repositories, (index) =>
       sourceRecord(index, { path: undefined, handle: undefined, fsUuid: undefined }),
     );
@@ -195,7 +198,7 @@ describe('ioctl()', () => {
   const call = (request: number, input: Uint8Array, room = input.length): Uint8Array | Errno =>
     identity.ioctl(rowOf(tables, '/bin/tool'), request, input, room);
 
-  test('gives each structure', () => {
+  test('returns each structure', () => {
     expect(decodeMount(call(CFS_IOC_MOUNT, Buffer.alloc(MOUNT_SIZE)) as Uint8Array)).toMatchObject({ pid: 77 });
     expect(decodeFile(call(CFS_IOC_FILE, Buffer.alloc(FILE_SIZE)) as Uint8Array)).toMatchObject({ size: LARGE.length });
     for (const index of [0, 1, 2]) {
@@ -204,19 +207,19 @@ describe('ioctl()', () => {
     }
   });
 
-  test('gives EINVAL for a source that is not there, and where no index fits in', () => {
+  test('returns EINVAL for a source that does not exist, and if there is no room for an index', () => {
     for (const index of [3, 64, 2 ** 31, 2 ** 32 - 1]) expect(call(CFS_IOC_SOURCE, indexed(index))).toBe(EINVAL);
     for (const size of [0, 4, 7]) expect(call(CFS_IOC_SOURCE, new Uint8Array(size))).toBe(EINVAL);
   });
 
-  test('gives ENOTTY for the commands of others', () => {
+  test('returns ENOTTY for commands of other drivers', () => {
     // FS_IOC_GETFLAGS, FS_IOC_GETFSUUID, FS_IOC_ENABLE_VERITY, an unknown one of this type
     for (const request of [0x80086601, 0x80111500, 0x40806685, 0xc008c604]) {
       expect(call(request, new Uint8Array(8))).toBe(ENOTTY);
     }
   });
 
-  test('gives the beginning to who knows less of it, and zeros to who knows more', () => {
+  test('returns the beginning to a caller with a smaller structure, and zeros to one with a larger', () => {
     const whole = Buffer.from(call(CFS_IOC_SOURCE, indexed(1)) as Uint8Array);
     fc.assert(
       fc.property(fc.integer({ min: 8, max: 0x3fff }), (size) => {
@@ -229,7 +232,7 @@ describe('ioctl()', () => {
     );
   });
 
-  test('never gives more than a command can ask for', () => {
+  test('never returns more than a command can request', () => {
     expect((call(CFS_IOC_MOUNT, new Uint8Array(0), 0xffff_ffff) as Uint8Array).length).toBe(0x3fff);
   });
 });

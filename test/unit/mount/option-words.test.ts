@@ -24,7 +24,7 @@ function refusal(...lists: readonly string[]): string {
 }
 
 describe('parseMountWords() without words', () => {
-  test('gives the defaults: verified, by the kernel, no setuid, no devices', () => {
+  test('returns the defaults: verified, by the kernel, no setuid, no devices', () => {
     vi.spyOn(process, 'geteuid').mockReturnValue(0);
     const expected = {
       repositories: [],
@@ -49,25 +49,25 @@ describe('parseMountWords() without words', () => {
     expect(parse('', ',', ',,')).toEqual(expected);
   });
 
-  test('lets others in where root mounts only', () => {
+  test('allows other users only if root mounts', () => {
     vi.spyOn(process, 'geteuid').mockReturnValue(1000);
     expect(parse().allowOther).toBe(false);
     expect(parse('allow_other').allowOther).toBe(true);
   });
 
-  test('gives each caller a list of its own', () => {
+  test('returns a new list to each caller', () => {
     parse('repo=/a');
     expect(parse().repositories).toEqual([]);
   });
 });
 
 describe('parseMountWords() of words with a value', () => {
-  test('takes digest= in either case', () => {
+  test('accepts digest= in either case', () => {
     expect(parse(`digest=${ID}`).digest).toBe(ID);
     expect(parse(`digest=${ID.toUpperCase()}`).digest).toBe(ID);
   });
 
-  test('takes an fs-verity digest for digest=', () => {
+  test('accepts an fs-verity digest for digest=', () => {
     expect(parse(`digest=fsverity-sha256:${ID}`).digest).toBe(`fsverity-sha256:${ID}`);
     expect(parse(`digest=FSVERITY-SHA256:${ID.toUpperCase()}`).digest).toBe(`fsverity-sha256:${ID}`);
   });
@@ -79,21 +79,21 @@ describe('parseMountWords() of words with a value', () => {
     },
   );
 
-  test.each(['auto', 'open', 'read', 'fsverity', 'off'] as const)('takes verify=%s', (verify) => {
+  test.each(['auto', 'open', 'read', 'fsverity', 'off'] as const)('accepts verify=%s', (verify) => {
     expect(parse(`verify=${verify}`).verify).toBe(verify);
   });
 
-  test.each(['', 'Open', 'yes', 'none'])('refuses verify=%s, and names what it takes', (value) => {
+  test.each(['', 'Open', 'yes', 'none'])('refuses verify=%s, and lists the accepted values', (value) => {
     expect(refusal(`verify=${value}`)).toMatch(/verify= takes auto, open, read, fsverity, off; not/);
   });
 
-  test('takes both drivers', () => {
+  test('accepts both drivers', () => {
     expect(parse('driver=fuse-native').driver).toBe('fuse-native');
     expect(parse('driver=kernel').driver).toBe('kernel');
     expect(refusal('driver=fuse3')).toContain('driver= takes kernel, fuse-native; not "fuse3"');
   });
 
-  test('takes threads from 1 to 64', () => {
+  test('accepts threads from 1 to 64', () => {
     expect(parse('threads=1').threads).toBe(1);
     expect(parse('threads=64').threads).toBe(64);
     for (const value of ['0', '65', '-1', '1.5', '2x', '', '0x2', '1e1', ' 2']) {
@@ -107,21 +107,21 @@ describe('parseMountWords() of words with a value', () => {
     expect(parse('repo=/a:b').repositories).toEqual(['/a:b']);
   });
 
-  test('takes a comma and a backslash in a value behind a backslash', () => {
+  test('accepts a comma and a backslash in a value after a backslash', () => {
     expect(parse('repo=/a\\,b,fsname=x\\\\y').repositories).toEqual(['/a,b']);
     expect(parse('repo=/a\\,b,fsname=x\\\\y').source).toBe('x\\y');
   });
 
-  test('takes "=" in a value', () => {
+  test('accepts "=" in a value', () => {
     expect(parse('fsname=a=b').source).toBe('a=b');
   });
 
-  test('takes the last of several', () => {
+  test('uses the last of several', () => {
     expect(parse('verify=off,threads=3', 'verify=open,threads=4')).toMatchObject({ verify: 'open', threads: 4 });
   });
 
   test.each(['digest', 'verify', 'driver', 'threads', 'basedir', 'repo', 'key', 'fsname'])(
-    'refuses %s without one',
+    'refuses %s without a value',
     (word) => {
       expect(refusal(word)).toContain(`${word} needs a value`);
     },
@@ -129,7 +129,7 @@ describe('parseMountWords() of words with a value', () => {
 });
 
 describe('parseMountWords() of words without a value', () => {
-  test('takes each of them and its opposite', () => {
+  test('accepts each of them and its opposite', () => {
     expect(parse('suid,dev,noexec,noatime,nonempty,allow_other')).toMatchObject({
       suid: true,
       dev: true,
@@ -151,8 +151,8 @@ describe('parseMountWords() of words without a value', () => {
   });
 });
 
-describe('parseMountWords() of words for others', () => {
-  test('ignores what fstab, mount(8) and systemd add', () => {
+describe('parseMountWords() of words for other programs', () => {
+  test('ignores the words that fstab, mount(8) and systemd add', () => {
     const ignored =
       'ro,rw,defaults,auto,noauto,user,nouser,users,nofail,_netdev,relatime,x-systemd.automount,' +
       'x-systemd.requires=/srv,X-mount.mkdir=0755,comment=text,x-initrd.mount,async';
@@ -169,7 +169,7 @@ describe('parseMountWords() of words for others', () => {
 
   // names that every JavaScript object has
   test.each(['constructor', 'toString', 'hasOwnProperty', '__proto__', 'valueOf'])(
-    'refuses %s like any other',
+    'refuses %s like any other unknown word',
     (word) => {
       expect(refusal(word)).toContain(`unknown mount option "${word}"`);
       expect(refusal(`${word}=x`)).toContain(`unknown mount option "${word}=x"`);
@@ -178,12 +178,12 @@ describe('parseMountWords() of words for others', () => {
 });
 
 describe('parseMountWords() of signatures', () => {
-  test('takes key= several times, as absolute paths; require-signature beside it says the same', () => {
+  test('accepts key= several times, as absolute paths, with or without require-signature', () => {
     expect(parse('key=/a.pem', 'key=b.pem').keys).toEqual(['/a.pem', join(process.cwd(), 'b.pem')]);
     expect(parse('require-signature,key=/a.pem')).toEqual(parse('key=/a.pem'));
   });
 
-  test('refuses to require a signature of nobody', () => {
+  test('refuses to require a signature without keys', () => {
     expect(refusal('require-signature')).toBe(
       'mount option require-signature needs a key: key=PUB.pem, the public key of the signer',
     );
@@ -191,11 +191,11 @@ describe('parseMountWords() of signatures', () => {
     expect(refusal(Array(33).fill('key=/a').join(','))).toContain('32 times; not 33');
   });
 
-  test('says with key= alone that a signature is required', () => {
+  test('with key= alone, requires a signature', () => {
     expect(formatMountWords(parse('key=/a.pem'))).toContain('require-signature,key=/a.pem');
   });
 
-  test('keeps the keys of a saved list, unless others are given beside it', () => {
+  test('keeps the keys of a saved list, unless others are given', () => {
     const saved = formatMountWords(parse('key=/a.pem,key=/b.pem,verify=read'));
     expect(parseMountWords([], saved)).toMatchObject({ keys: ['/a.pem', '/b.pem'], verify: 'read' });
     expect(parseMountWords(['require-signature,verify=open'], saved)).toMatchObject({
@@ -214,7 +214,7 @@ describe('formatMountWords()', () => {
     ['driver=fuse-native,fsname=a\\,b\\\\c'],
     ['require-signature,key=/a\\,b.pem,key=/c\\\\d.pem'],
     ['key=/a=b.pem'],
-  ])('gives words that mean the same as "%s"', (list) => {
+  ])('returns words that mean the same as "%s"', (list) => {
     expect(parse(formatMountWords(parse(list)))).toEqual(parse(list));
   });
 });

@@ -101,7 +101,7 @@ describe('the message of a parked mount', () => {
     expect(Object.keys(value as object)).toEqual(expect.arrayContaining(keys));
   });
 
-  test('of today is read', () => {
+  test('of this version is read', () => {
     const { fds } = encodeParked(mount);
     expect(decodeParked({ value: JSON.parse(OF_TODAY), fds })).toEqual(mount);
   });
@@ -123,7 +123,7 @@ describe('the message of a parked mount', () => {
     expect(() => decodeParked({ value: later, fds })).toThrow(/a later version of cfs made this mount/);
   });
 
-  test('with keys that this version does not know is read', () => {
+  test('with unknown keys is read', () => {
     const { value, fds } = encodeParked(mount);
     expect(decodeParked({ value: { ...(value as object), later: true }, fds })).toMatchObject({ imageCopy: 25 });
   });
@@ -132,7 +132,7 @@ describe('the message of a parked mount', () => {
 const directory = mkdtempSync(join(tmpdir(), 'cfs-parked-'));
 afterAll(() => rmSync(directory, { recursive: true }));
 
-test('what is looked at are the same files under other numbers, and closing them leaves those that are parked', () => {
+test('the decoded mount has the same files under other numbers, and closing them keeps the parked ones', () => {
   const files = Array.from({ length: 7 }, (_, i) => {
     const path = join(directory, String(i));
     writeFileSync(path, '');

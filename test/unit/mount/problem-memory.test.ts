@@ -8,7 +8,7 @@ const about = (index: number, reason = 'it is missing') => ({
 });
 const all = (memory: ProblemMemory): Problem[] => JSON.parse(memory.json()) as Problem[];
 
-test('problems are known to all who share the memory, but not what is no problem', () => {
+test('problems are known to all threads that share the memory; other lines are not kept', () => {
   const buffer = allocateProblemMemory();
   const [one, other] = [new ProblemMemory(buffer), new ProblemMemory(buffer)];
   expect([one.json(), one.total, one.lastAbout(3)]).toEqual(['[]', 0, undefined]);
@@ -25,7 +25,7 @@ test('problems are known to all who share the memory, but not what is no problem
   expect(one.total).toBe(2);
 });
 
-test('the last hundred are kept, in no more room than an xattr has', () => {
+test('the last hundred are kept, within the size of an xattr', () => {
   const memory = new ProblemMemory(allocateProblemMemory());
   for (let i = 0; i < 250; i++) memory.record(`problem ${i}`, 'error', about(i));
   expect(all(memory).map(({ index }) => index)).toEqual(Array.from({ length: 100 }, (_, i) => 150 + i));
@@ -36,7 +36,7 @@ test('the last hundred are kept, in no more room than an xattr has', () => {
   expect(memory.total).toBe(500);
 });
 
-test('one problem is one line, whatever is in it', () => {
+test('one problem is one line, with any content', () => {
   const memory = new ProblemMemory(allocateProblemMemory());
   memory.record('a\nb\x1b[2Jc', 'error', about(1, 'x\ny'));
   expect(all(memory)).toHaveLength(1);

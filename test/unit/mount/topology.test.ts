@@ -34,7 +34,7 @@ describe('placeOf()', () => {
 
   const object = { hash: 'blake3', digest: Uint8Array.from(digestContent('blake3', LARGE).digest) };
 
-  test('names the object, and nobody where no repository has it', () => {
+  test('names the object, and no source if no repository has it', () => {
     expect(placeOf('/bin/tool')).toEqual({ object, source: -1, holders: [], verified: 'no' });
     expect(placeOf('/bin/tool', { mode: 'read' })).toMatchObject({ source: -1, holders: [], verified: 'reading' });
     expect(placeOf('/bin/tool', { mode: 'off' })).toMatchObject({ source: -1, holders: [], verified: 'off' });
@@ -45,7 +45,7 @@ describe('placeOf()', () => {
     expect(placeOf('/bin/also-tool')).toEqual(placeOf('/bin/tool'));
   });
 
-  test('names all who have it, and the first of them while nothing is verified', () => {
+  test('names all repositories that have it, and the first of them while nothing is verified', () => {
     second.put(LARGE);
     expect(placeOf('/bin/tool')).toMatchObject({ source: 2, holders: [2], verified: 'no' });
     first.put(LARGE);
@@ -54,7 +54,7 @@ describe('placeOf()', () => {
     expect(placeOf('/bin/tool', { mode: 'off' })).toMatchObject({ source: 1, holders: [1, 2], verified: 'off' });
   });
 
-  test('names him whose copy was verified, though another is asked first', () => {
+  test('names the repository whose copy was verified, even if another is searched first', () => {
     first.put(LARGE, { ino: 1 });
     second.put(LARGE, { ino: 2 });
     for (const [proof, verified] of [
@@ -70,7 +70,7 @@ describe('placeOf()', () => {
     }
   });
 
-  test('says of a copy that is read by blocks that each is verified when it is read', () => {
+  test('reports that each block of a copy that is read by blocks is verified when it is read', () => {
     second.put(LARGE);
     const verification: Verification = { ...NOT_YET, isReadByBlocks: (repository) => repository === 1 };
     expect(placeOf('/bin/tool', verification)).toMatchObject({ source: 2, holders: [2], verified: 'reading' });
@@ -78,7 +78,7 @@ describe('placeOf()', () => {
     expect(placeOf('/bin/tool', verification)).toMatchObject({ source: 1, holders: [1, 2], verified: 'no' });
   });
 
-  test('does not take another size, or what is no file, for a copy', () => {
+  test('does not accept another size, or a file that is not regular, as a copy', () => {
     first.put(LARGE, { size: LARGE.length - 1 });
     second.put(LARGE, { isFile: false });
     const verification: Verification = { ...NOT_YET, mode: 'whole', proofOf: () => 'hashed' };

@@ -13,23 +13,23 @@ function refusal(mount: VerityMount, mayHave: (directory: string) => boolean): C
   throw new Error('it was not refused');
 }
 
-test('requireVerity() accepts where one repository may have sealed objects', () => {
+test('requireVerity() succeeds if one repository may have sealed objects', () => {
   requireVerity(MOUNT, (directory) => directory === '/two/objects');
 });
 
-test('requireVerity() refuses where none can', () => {
+test('requireVerity() fails if none can', () => {
   const { kind, message, hint } = refusal(MOUNT, () => false);
   expect(kind).toBe('store');
   expect(message).toContain('/one, /two: the file system has no fs-verity');
   expect(hint).toContain('Take verify=auto');
 });
 
-test('requireVerity() refuses an image that names its objects by BLAKE3', () => {
+test('requireVerity() fails for an image that names its objects by BLAKE3', () => {
   const { kind, hint } = refusal({ ...MOUNT, hash: 'blake3' }, () => true);
   expect(kind).toBe('image');
   expect(hint).toContain('Pack it with `hash` fsverity-sha256');
 });
 
-test('requireVerity() accepts an image that needs no objects', () => {
+test('requireVerity() succeeds for an image that needs no objects', () => {
   requireVerity({ ...MOUNT, hash: 'blake3', repositories: [] }, () => false);
 });

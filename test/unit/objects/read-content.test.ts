@@ -47,12 +47,12 @@ function collector(): ContentSink & { content(): Buffer; zeros: number } {
 }
 
 describe('segmentsOf()', () => {
-  test('gives nothing for no bytes', () => {
+  test('returns nothing for no bytes', () => {
     expect([...segmentsOf(fileOf(0, []), 0)]).toEqual([]);
     expect([...segmentsOf(fileOf(5, [[0, Buffer.from('12345')]]), 0)]).toEqual([]);
   });
 
-  test('gives a file without holes as one run', () => {
+  test('returns a file without holes as one run', () => {
     const content = random.bytes(3 * MIB);
     expect([...segmentsOf(fileOf(3 * MIB, [[0, content]]), 3 * MIB)]).toEqual([
       { offset: 0, length: 3 * MIB, hole: false },
@@ -63,11 +63,11 @@ describe('segmentsOf()', () => {
     expect([...segmentsOf(fileOf(MIB - 1, []), MIB - 1)]).toEqual([{ offset: 0, length: MIB - 1, hole: false }]);
   });
 
-  test('gives a file without data as one hole', () => {
+  test('returns a file without data as one hole', () => {
     expect([...segmentsOf(fileOf(5 * MIB, []), 5 * MIB)]).toEqual([{ offset: 0, length: 5 * MIB, hole: true }]);
   });
 
-  test('gives holes at the beginning, between and at the end', () => {
+  test('returns holes at the beginning, between and at the end', () => {
     const data = random.bytes(4096);
     const fd = fileOf(8 * MIB, [
       [MIB, data],
@@ -82,7 +82,7 @@ describe('segmentsOf()', () => {
     ]);
   });
 
-  test('ends at the size that was asked for, in data as in a hole', () => {
+  test('ends at the requested size, in data and in a hole', () => {
     const fd = fileOf(8 * MIB, [[2 * MIB, random.bytes(MIB)]]);
     expect([...segmentsOf(fd, 2 * MIB + 100)].at(-1)).toEqual({ offset: 2 * MIB, length: 100, hole: false });
     expect([...segmentsOf(fd, MIB + 5)]).toEqual([{ offset: 0, length: MIB + 5, hole: true }]);
@@ -121,7 +121,7 @@ describe('readContent()', () => {
     expect(sink.content().equals(content)).toBe(true);
   });
 
-  test('feeds no more than it was asked for', () => {
+  test('feeds no more than requested', () => {
     const content = random.bytes(2 * MIB);
     const sink = collector();
     expect(readContent(fileOf(2 * MIB, [[0, content]]), MIB + 7, sink)).toBe(MIB + 7);
@@ -141,7 +141,7 @@ describe('readContent()', () => {
     ).toBe(true);
   });
 
-  test.each([1000, 2 * MIB])('says how many bytes there were in a file of %i that was cut meanwhile', (size) => {
+  test.each([1000, 2 * MIB])('returns the number of bytes of a file of %i that was cut in the meantime', (size) => {
     const fd = fileOf(size, [[0, random.bytes(size)]]);
     truncateSync(at('file'), size / 2);
     const sink = collector();
@@ -162,7 +162,7 @@ describe('readContent()', () => {
 });
 
 describe('sinkOf()', () => {
-  test.each([0, 1, 65535, 65536, 65537, 200_000])('hashes %i zeros that it is only told of', (length) => {
+  test.each([0, 1, 65535, 65536, 65537, 200_000])('hashes %i zeros from their number alone', (length) => {
     const hasher = createBlake3();
     const sink = sinkOf(hasher);
     sink.update(Buffer.from('before'));

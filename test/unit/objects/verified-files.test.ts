@@ -68,7 +68,7 @@ describe('VerifiedFiles', () => {
     }
   });
 
-  test('gives the claim of an object to one at a time; it is free again after each way to use it', () => {
+  test('lets one thread at a time claim an object; the claim is free again after each way to use it', () => {
     const files = filesOf(2);
     expect(files.claim(0)).toBe(true);
     expect(files.claim(0)).toBe(false);
@@ -83,7 +83,7 @@ describe('VerifiedFiles', () => {
     expect(files.proofOf(0, A)).toBe('hashed');
   });
 
-  test('goes on when the number of the record wraps', () => {
+  test('works when the number of the record wraps', () => {
     const buffer = new SharedArrayBuffer(VERIFIED_BYTES);
     new Int32Array(buffer)[STATE] = ~0b1111; // the last number, no proof, no claim
     const files = new VerifiedFiles(buffer, 1);
@@ -140,7 +140,7 @@ describe('every interleaving of VerifiedFiles', () => {
     ['the one file', A, [undefined, 'hashed']],
     ['the other file', B, [undefined, 'measured']],
     ...MIXED.map((file, i) => [`a mixture of both, ${i}`, file, [undefined]] as const),
-  ] as const)('a thread that asks for %s never gets the proof of another', (_name, asked, allowed) => {
+  ] as const)('a thread that asks for %s never gets the proof of another file', (_name, asked, allowed) => {
     const answers = new Set<unknown>();
     const { states } = explore(() => {
       const { words, thread } = setUp();
@@ -160,7 +160,7 @@ describe('every interleaving of VerifiedFiles', () => {
   test.each([
     ['the file that comes back', A, [undefined, 'measured']],
     ...MIXED.map((file, i) => [`a mixture of both, ${i}`, file, [undefined]] as const),
-  ] as const)('nor while a file is replaced and comes back, by one that asks for %s', (_name, asked, allowed) => {
+  ] as const)('nor while a file is replaced and comes back, for a thread that asks for %s', (_name, asked, allowed) => {
     const answers = new Set<unknown>();
     explore(() => {
       const { words, thread } = setUp(A);
@@ -176,7 +176,7 @@ describe('every interleaving of VerifiedFiles', () => {
     expect([...answers].sort()).toEqual([...allowed].sort());
   });
 
-  test('of two threads that hash one file, one does, and both go on', () => {
+  test('of two threads that hash one file, one does, and both continue', () => {
     explore(() => {
       const { words, thread } = setUp();
       return {
@@ -193,7 +193,7 @@ describe('every interleaving of VerifiedFiles', () => {
   test.each([
     ['is not the object', A, false, ['bad', 'bad']],
     ['is replaced by a good one', B, true, ['bad', 'hashed']],
-  ] as const)('where the file %s, no thread waits in vain', (_name, second, isGood, expected) => {
+  ] as const)('if the file %s, no thread waits in vain', (_name, second, isGood, expected) => {
     explore(() => {
       const { words, thread } = setUp();
       return {

@@ -36,8 +36,8 @@ function farStore(far: WatchedRepository, more: WholeObjectsOptions = {}, mode: 
 /** Stands in for what reads by blocks. */
 const adoptingBlocks = (adopt: BlockObjects['adopt']): BlockObjects => ({ adopt }) as unknown as BlockObjects;
 
-describe('an object whose file system is not believed', () => {
-  test.each(['open', 'auto'] as const)('is not hashed, with verify=%s, and its descriptor is handed on', (mode) => {
+describe('an object whose file system is not trusted', () => {
+  test.each(['open', 'auto'] as const)('is not hashed, with verify=%s, and its descriptor is passed on', (mode) => {
     const adopted: [ObjectName, number][] = [];
     const blocks = adoptingBlocks((...given) => void adopted.push(given));
     const { store, note } = farStore(f.first, { blocks }, mode);
@@ -51,7 +51,7 @@ describe('an object whose file system is not believed', () => {
     expect(f.log).toEqual([]);
   });
 
-  test('is not asked for where a repository before it has a good copy that is believed', () => {
+  test('is not opened if an earlier repository has a good copy on a trusted file system', () => {
     const { store, note } = farStore(f.second);
     const object = f.stored(f.first, f.second);
     note(object);
@@ -59,7 +59,7 @@ describe('an object whose file system is not believed', () => {
     expect(f.second.opens).toBe(0);
   });
 
-  test('serves in place of a bad copy that is believed, with a line in the log', () => {
+  test('serves in place of a bad copy on a trusted file system, with a line in the log', () => {
     const { store, note } = farStore(f.second);
     const object = f.stored(f.first, f.second);
     note(object);
@@ -69,7 +69,7 @@ describe('an object whose file system is not believed', () => {
     expect(f.log[0]).toContain(`served from ${f.second.path} instead`);
   });
 
-  test('is passed over where its size is wrong', () => {
+  test('is passed over if its size is wrong', () => {
     const { store, note } = farStore(f.first);
     const object = f.stored(f.first, f.second);
     note(object);
@@ -77,7 +77,7 @@ describe('an object whose file system is not believed', () => {
     expectGood(store, object);
   });
 
-  test('is refused by verify=fsverity, whatever is said of its seal', () => {
+  test('is refused by verify=fsverity, even if its seal is right', () => {
     const measure = (): { algorithm: string; digest: Uint8Array } => ({ algorithm: 'sha256', digest: object.digest });
     const { store, note } = farStore(f.first, { measure }, 'fsverity');
     const object: StoredObject = f.stored(f.first);
@@ -88,7 +88,7 @@ describe('an object whose file system is not believed', () => {
 });
 
 test.each(['open', 'auto', 'off'] as const)(
-  'where files are short, with verify=%s, no descriptor is held for each open file',
+  'if descriptors are short, with verify=%s, no descriptor is held for each open file',
   (mode) => {
     let adopted = 0;
     const adopt = (_: ObjectName, fd: number): void => {
@@ -105,12 +105,12 @@ test.each(['open', 'auto', 'off'] as const)(
   },
 );
 
-test('verify=fsverity does not read by blocks, for the seal would not be looked at', () => {
+test('verify=fsverity does not read by blocks, because the seal would not be checked', () => {
   const store = f.store('fsverity', undefined, { ...BELIEVED, mostFiles: 1, measure: () => EMFILE });
   expect(open(store, f.stored(f.first))).toBe(EIO);
 });
 
-test('a BlockObjects reads from the file that it took over, and from others where a block of it is bad', () => {
+test('a BlockObjects reads from the file that it took over, and from others if a block of it is bad', () => {
   const object = f.stored(f.second);
   const reader = new BlockObjects(
     [f.first, f.second],
@@ -138,7 +138,7 @@ test('a BlockObjects reads from the file that it took over, and from others wher
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 80));
 
 describe('prefetch()', () => {
-  test('verifies what is verified as a whole, once', async () => {
+  test('verifies an object once, if it is verified as a whole', async () => {
     const object = f.stored(f.first);
     await settle();
     const store = f.store('open');
@@ -150,7 +150,7 @@ describe('prefetch()', () => {
     expect(f.first.hashings).toBe(0);
   });
 
-  test('leaves no descriptor open, and says nothing of what is missing', () => {
+  test('leaves no descriptor open, and logs nothing about missing objects', () => {
     const [object, missing] = [f.stored(f.first), f.object()];
     const blocks = new BlockObjects(
       [f.first],

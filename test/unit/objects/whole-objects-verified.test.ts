@@ -28,7 +28,7 @@ describe('which file is current', () => {
   const identityOf = (object: StoredObject, repository = f.first): number =>
     fileIdentity(statSync(repository.pathOf(object)));
 
-  test('is known once it was verified, without hashing or opening it', async () => {
+  test('is known after verification, without hashing or opening it', async () => {
     const object = f.stored(f.first);
     await settle();
     const store = f.store();
@@ -39,14 +39,14 @@ describe('which file is current', () => {
     expect([f.first.hashings, f.first.opens, f.first.looks]).toEqual([0, 0, 1]);
   });
 
-  test('is known from a later repository where an earlier one does not have it', async () => {
+  test('is known from a later repository if an earlier one does not have it', async () => {
     const object = f.stored(f.second);
     await settle();
     expectGood(f.store(), object);
     expect(f.store().current(object)).toBe(identityOf(object, f.second));
   });
 
-  test('is not known once it was written to, replaced, or removed', async () => {
+  test('is not known after it was written to, replaced, or removed', async () => {
     const changes: ((path: string, content: Buffer) => void)[] = [
       (path, content) => writeFileSync(path, content),
       (path, content) => {
@@ -77,7 +77,7 @@ describe('which file is current', () => {
   });
 });
 
-describe('what was verified', () => {
+describe('a verified file', () => {
   test('is not hashed again', async () => {
     const object = f.stored(f.first);
     await settle();
@@ -94,7 +94,7 @@ describe('what was verified', () => {
     expect(f.first.hashings).toBe(1);
   });
 
-  test('is hashed again as long as a change could go unseen', () => {
+  test('is hashed again as long as a change could go unnoticed', () => {
     const object = f.stored(f.first);
     const { ctimeMs } = statSync(f.first.pathOf(object));
     const clock = vi.spyOn(Date, 'now').mockReturnValue(ctimeMs + 40);
@@ -107,7 +107,7 @@ describe('what was verified', () => {
     clock.mockRestore();
   });
 
-  test('is hashed again where its ctime changed', async () => {
+  test('is hashed again if its ctime changed', async () => {
     const object = f.stored(f.first);
     await settle();
     const store = f.store();
@@ -119,7 +119,7 @@ describe('what was verified', () => {
     expect(f.first.hashings).toBe(2);
   });
 
-  test.each(DAMAGES)('is given no more once it has %s', async (_what, damage) => {
+  test.each(DAMAGES)('is not returned any more once it has %s', async (_what, damage) => {
     const object = f.stored(f.first);
     await settle();
     const store = f.store();
@@ -130,7 +130,7 @@ describe('what was verified', () => {
     expect(open(store, object)).toBe(EIO);
   });
 
-  test('is hashed again where another file took its place, with an old mtime', async () => {
+  test('is hashed again if another file took its place, with an old mtime', async () => {
     const object = f.stored(f.first);
     await settle();
     const store = f.store();
@@ -140,7 +140,7 @@ describe('what was verified', () => {
     expect(open(store, object)).toBe(EIO);
   });
 
-  test('in one repository is not taken for verified in another', async () => {
+  test('in one repository does not count as verified in another', async () => {
     const object = f.stored(f.first, f.second);
     await settle();
     expectGood(f.store(), object);
@@ -149,14 +149,14 @@ describe('what was verified', () => {
     expect(open(f.store('open', [f.second]), object)).toBe(EIO);
   });
 
-  test('is told from another file with the same ctime', async () => {
+  test('is distinguished from another file with the same ctime', async () => {
     const object = storedAtOneTime();
     await settle();
     expectGood(f.store(), object);
     expect(open(f.store('open', [f.second]), object)).toBe(EIO);
   });
 
-  test('of one object says nothing of its neighbours', async () => {
+  test('of one object does not affect its neighbours', async () => {
     const objects = Array.from({ length: COUNT }, () => f.stored(f.first));
     await settle();
     const store = f.store();
@@ -166,7 +166,7 @@ describe('what was verified', () => {
     expect(f.first.hashings).toBe(COUNT);
   });
 
-  test('is found by ctime and inode, so a failed verification is not remembered', async () => {
+  test('is identified by ctime and inode, so a failed verification is not remembered', async () => {
     const object = f.stored(f.first);
     writeFileSync(f.first.pathOf(object), Buffer.alloc(object.size));
     await settle();
@@ -198,7 +198,7 @@ describe('a thread that asks for an object that another one hashes', () => {
     worker.unref();
   }
 
-  test('waits for it, then looks for itself', async () => {
+  test('waits for it, then checks the file itself', async () => {
     const object = f.stored(f.first);
     await settle();
     await busyFor(object.index, 200);
@@ -208,7 +208,7 @@ describe('a thread that asks for an object that another one hashes', () => {
     expect(f.first.hashings).toBe(1);
   });
 
-  test('does not wait for other objects, nor where nothing is verified', async () => {
+  test('does not wait for other objects, or if nothing is verified', async () => {
     const [busy, object] = [f.stored(f.first), f.stored(f.first)];
     await busyFor(busy.index, 400);
     const started = Date.now();
@@ -217,7 +217,7 @@ describe('a thread that asks for an object that another one hashes', () => {
     expect(Date.now() - started).toBeLessThan(300);
   });
 
-  test('is let through after a failed verification too', () => {
+  test('continues after a failed verification, too', () => {
     const object = f.stored(f.first);
     truncateSync(f.first.pathOf(object), 1);
     expect(open(f.store(), object)).toBe(EIO);
@@ -226,7 +226,7 @@ describe('a thread that asks for an object that another one hashes', () => {
   });
 });
 
-test('an object whose file cannot be read is let go of: the next open hashes it', async () => {
+test('an object whose file cannot be read is released: the next open hashes it', async () => {
   const object = f.stored(f.first);
   await settle();
   const failing: Repository = {

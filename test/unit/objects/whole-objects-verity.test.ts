@@ -70,7 +70,7 @@ describe.each(['auto', 'fsverity'] as const)('verify=%s, of a sealed object', (m
     expect(proofOf(store, object)).toBe('measured');
   });
 
-  test('remembers it for a look at its name, as long as it is the same file', async () => {
+  test('remembers the result for a look at its name, as long as it is the same file', async () => {
     const object = await stored(first);
     seal(object);
     const store = storeOf(mode);
@@ -99,7 +99,7 @@ describe.each(['auto', 'fsverity'] as const)('verify=%s, of a sealed object', (m
     expect(open(store, object)).toBe(EIO);
   });
 
-  test('does not rely on memory where the seal is gone', async () => {
+  test('does not rely on memory if the seal is gone', async () => {
     const object = await stored(first);
     seal(object);
     const store = storeOf(mode);
@@ -111,14 +111,14 @@ describe.each(['auto', 'fsverity'] as const)('verify=%s, of a sealed object', (m
     expect(first.hashings).toBe(mode === 'auto' ? 1 : 0);
   });
 
-  test('has its size compared, too: that of the image may be wrong', async () => {
+  test('also compares the size: that of the image may be wrong', async () => {
     const object = await stored(first);
     seal(object);
     expect(open(storeOf(mode), { ...object, size: object.size - 1 })).toBe(EIO);
     expect(log[0]).toContain('it is grown: 5000 bytes instead of 4999');
   });
 
-  test('is taken from a later repository where the first has none', async () => {
+  test('uses a later repository if the first has none', async () => {
     const object = await stored(second);
     seal(object, second);
     expectGood(storeOf(mode), object);
@@ -127,7 +127,7 @@ describe.each(['auto', 'fsverity'] as const)('verify=%s, of a sealed object', (m
 });
 
 describe('verify=fsverity', () => {
-  test('refuses what is not sealed, says what to do, and takes a sealed copy of the next repository', async () => {
+  test('refuses an unsealed object, says what to do, and uses a sealed copy of the next repository', async () => {
     const object = await stored(first, second);
     expect(open(storeOf('fsverity', [first]), object)).toBe(EIO);
     expect(log).toEqual([
@@ -139,14 +139,14 @@ describe('verify=fsverity', () => {
     expect([first.hashings, second.hashings]).toEqual([0, 0]);
   });
 
-  test.each([EOPNOTSUPP, ENOTTY])('says that the file system has no fs-verity (%i)', async (errno) => {
+  test.each([EOPNOTSUPP, ENOTTY])('reports that the file system has no fs-verity (%i)', async (errno) => {
     const object = await stored(first);
     verity.failing = errno;
     expect(open(storeOf('fsverity', [first]), object)).toBe(EIO);
     expect(log[0]).toContain(`${first.path}: it is not sealed: its file system has no fs-verity: EIO`);
   });
 
-  test('refuses what is sealed with another content', async () => {
+  test('refuses an object that is sealed with another content', async () => {
     const object = await stored(first, second);
     changeBelow(object);
     seal(object);
@@ -180,7 +180,7 @@ describe('verify=fsverity', () => {
 });
 
 describe('verify=auto', () => {
-  test('hashes what is not sealed, and remembers that', async () => {
+  test('hashes an unsealed object, and remembers that', async () => {
     const object = await stored(first);
     const store = storeOf('auto');
     for (let i = 0; i < 3; i++) expectGood(store, object);
@@ -188,14 +188,14 @@ describe('verify=auto', () => {
     expect(proofOf(store, object)).toBe('hashed');
   });
 
-  test('hashes where the file system has no fs-verity', async () => {
+  test('hashes if the file system has no fs-verity', async () => {
     const object = await stored(first);
     verity.failing = EOPNOTSUPP;
     expectGood(storeOf('auto'), object);
     expect([first.hashings, log]).toEqual([1, []]);
   });
 
-  test('goes on with the hash of what is sealed later, and measures it when it is looked at anew', async () => {
+  test('continues with the hash of an object that is sealed later, and measures it at the next full check', async () => {
     const object = await stored(first);
     const store = storeOf('auto');
     expectGood(store, object);
@@ -209,7 +209,7 @@ describe('verify=auto', () => {
     expect(first.hashings).toBe(1);
   });
 
-  test('hashes what is sealed with another salt, and refuses other content', async () => {
+  test('hashes an object that is sealed with another salt, and refuses other content', async () => {
     const salted = await stored(first);
     const measure = (): { algorithm: string; digest: Uint8Array } => ({
       algorithm: 'sha256',
@@ -226,7 +226,7 @@ describe('verify=auto', () => {
   test.each([
     ['shorter', (path: string) => truncateSync(path, 4999)],
     ['missing', unlinkSync],
-  ])('gives EIO for what is %s', async (_what, damage) => {
+  ])('returns EIO for an object that is %s', async (_what, damage) => {
     const object = await stored(first);
     damage(first.pathOf(object));
     expect(open(storeOf('auto'), object)).toBe(EIO);

@@ -10,13 +10,13 @@ const at = useScratch();
 const f = new StoreFixture(at);
 
 describe('WholeObjects.open()', () => {
-  test('asks the repositories in their order, and none after the one that has the object', () => {
+  test('searches the repositories in their order, and stops at the one that has the object', () => {
     expectGood(f.store(), f.stored(f.first, f.second));
     expect([f.first.opens, f.second.opens]).toEqual([1, 0]);
     expect(f.log).toEqual([]);
   });
 
-  test('takes an object that the first does not have from the next, and says nothing of it', () => {
+  test('takes an object that the first does not have from the next, and logs nothing', () => {
     const object = f.stored(f.second);
     const store = f.store();
     expectGood(store, object);
@@ -24,7 +24,7 @@ describe('WholeObjects.open()', () => {
     expect(f.log).toEqual([]);
   });
 
-  test.each(DAMAGES)('takes an object with %s from the next repository, and says so', (_what, damage, reason) => {
+  test.each(DAMAGES)('takes an object with %s from the next repository, and logs a line', (_what, damage, reason) => {
     const object = f.stored(f.first, f.second);
     damage(f.first.pathOf(object), object.content);
     expectGood(f.store(), object);
@@ -33,7 +33,7 @@ describe('WholeObjects.open()', () => {
     expect(f.log[0]).toContain(`served from ${f.second.path} instead`);
   });
 
-  test.each(DAMAGES)('gives EIO for an object with %s that nobody else has', (_what, damage, reason) => {
+  test.each(DAMAGES)('returns EIO for an object with %s that no other repository has', (_what, damage, reason) => {
     const object = f.stored(f.first);
     damage(f.first.pathOf(object), object.content);
     expect(open(f.store(), object)).toBe(EIO);
@@ -42,7 +42,7 @@ describe('WholeObjects.open()', () => {
     expect(f.log[0]).toContain(`${f.second.path}: it is missing: EIO`);
   });
 
-  test('logs the EIO too where the copy that was served goes bad later', () => {
+  test('also logs the EIO if the served copy goes bad later', () => {
     const object = f.stored(f.first);
     writeFileSync(f.second.pathOf(object), object.content);
     writeFileSync(f.first.pathOf(object), Buffer.alloc(object.size));
@@ -55,7 +55,7 @@ describe('WholeObjects.open()', () => {
     expect(f.log[1]).toMatch(/: EIO$/);
   });
 
-  test('gives EIO for an object that nobody has, and names all that were asked', () => {
+  test('returns EIO for an object that no repository has, and names all that were searched', () => {
     const object = f.stored();
     expect(open(f.store(), object)).toBe(EIO);
     expect(f.log).toEqual([
@@ -63,12 +63,12 @@ describe('WholeObjects.open()', () => {
     ]);
   });
 
-  test('gives EIO where there is no repository', () => {
+  test('returns EIO if there is no repository', () => {
     expect(open(f.store('open', []), f.stored())).toBe(EIO);
     expect(f.log[0]).toContain('no repository was given');
   });
 
-  test('reports another error than a missing object with its name, and goes on', () => {
+  test('reports any error except a missing object with its name, and continues', () => {
     const object = f.stored(f.second);
     f.first.failing = EACCES;
     expectGood(f.store(), object);
@@ -76,14 +76,14 @@ describe('WholeObjects.open()', () => {
     expect(f.log[0]).toContain(`served from ${f.second.path}`);
   });
 
-  test('reports an object once, however often it is asked for', () => {
+  test('reports an object once, for any number of opens', () => {
     const [one, other] = [f.stored(), f.stored()];
     const store = f.store();
     for (let i = 0; i < 3; i++) for (const object of [one, other]) expect(open(store, object)).toBe(EIO);
     expect(f.log).toHaveLength(2);
   });
 
-  test('leaves no descriptor open where it gives EIO', () => {
+  test('leaves no descriptor open if it returns EIO', () => {
     const object = f.stored(f.first, f.second);
     for (const repository of [f.first, f.second]) truncateSync(repository.pathOf(object), 1);
     const probe = (): number => {
@@ -96,7 +96,7 @@ describe('WholeObjects.open()', () => {
     expect(probe()).toBe(before);
   });
 
-  test('compares with the hash that the repository has', () => {
+  test('compares with the hash of the repository', () => {
     const verity = new WatchedRepository(at('verity'), 'fsverity-sha256');
     const object = f.object('fsverity-sha256');
     writeFileSync(verity.pathOf(object), object.content);
@@ -106,7 +106,7 @@ describe('WholeObjects.open()', () => {
     expect(f.log[0]).toContain('fsverity-sha256 is ');
   });
 
-  test('refuses a directory in the place of an object', () => {
+  test('refuses a directory in place of an object', () => {
     const object = f.stored(f.second);
     mkdirSync(f.first.pathOf(object));
     expectGood(f.store(), object);
@@ -123,7 +123,7 @@ describe('verify=off', () => {
     expect(f.log).toEqual([]);
   });
 
-  test.each([4999, 5001])('refuses a file of %i bytes all the same', (size) => {
+  test.each([4999, 5001])('refuses a file of %i bytes nevertheless', (size) => {
     const object = f.stored(f.first, f.second);
     truncateSync(f.first.pathOf(object), size);
     expectGood(f.store('off'), object);

@@ -63,7 +63,7 @@ function sampleTable(hash: HashAlgorithm = 'blake3'): { table: FileTable; entrie
 }
 
 describe('FileTable', () => {
-  test.each(['blake3', 'fsverity-sha256'] as const)('gives after decode() what was added, by %s', (hash) => {
+  test.each(['blake3', 'fsverity-sha256'] as const)('returns after decode() the added files, by %s', (hash) => {
     const { table, entries } = sampleTable(hash);
     const decoded = decodeFileCache(table.encode(), hash);
     expect(decoded?.length).toBe(entries.length);
@@ -87,7 +87,7 @@ describe('FileTable', () => {
     expect(table.find(stampOf(1, changes))).toBeUndefined();
   });
 
-  test('of nothing is a file too', () => {
+  test('without entries is a file, too', () => {
     expect(decodeFileCache(new FileTable('blake3').encode(), 'blake3')?.length).toBe(0);
   });
 });
@@ -95,21 +95,21 @@ describe('FileTable', () => {
 describe('decodeFileCache()', () => {
   const bytes = sampleTable().table.encode();
 
-  test('gives nothing for another algorithm, or a later version', () => {
+  test('returns nothing for another algorithm, or a later version', () => {
     expect(decodeFileCache(bytes, 'fsverity-sha256')).toBeUndefined();
     const later = bytes.slice();
     later[8] = 2;
     expect(decodeFileCache(later, 'blake3')).toBeUndefined();
   });
 
-  test('gives nothing for bytes that were cut off, or have more behind them', () => {
+  test('returns nothing for bytes that are truncated, or followed by others', () => {
     for (let length = 0; length < bytes.length; length++) {
       expect(decodeFileCache(bytes.subarray(0, length), 'blake3')).toBeUndefined();
     }
     expect(decodeFileCache(Buffer.concat([bytes, Buffer.alloc(32)]), 'blake3')).toBeUndefined();
   });
 
-  test('gives nothing where any bit is another', () => {
+  test('returns nothing if any bit differs', () => {
     fc.assert(
       fc.property(fc.nat(bytes.length * 8 - 1), (bit) => {
         const damaged = bytes.slice();
@@ -120,7 +120,7 @@ describe('decodeFileCache()', () => {
     );
   });
 
-  test('gives nothing for what is no cache', () => {
+  test('returns nothing for a file that is not a cache', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 300 }), fc.boolean(), (tail, withMagic) => {
         const input = withMagic ? Buffer.concat([bytes.subarray(0, 16), tail]) : tail;
@@ -129,7 +129,7 @@ describe('decodeFileCache()', () => {
     );
   });
 
-  test('takes bytes at any offset', () => {
+  test('accepts bytes at any offset', () => {
     const shifted = new Uint8Array(bytes.length + 3);
     shifted.set(bytes, 3);
     expect(decodeFileCache(shifted.subarray(3), 'blake3')?.length).toBe(10);
@@ -172,7 +172,7 @@ describe('FileCache', () => {
     expect(readdirSync(repository.temporaryDirectory)).toEqual([]);
   });
 
-  test('forgets what a run has not seen, and keeps what it has', () => {
+  test('forgets the files that a run has not seen, and keeps the others', () => {
     remember();
     const second = open();
     second.find(stampOf(1));
@@ -191,7 +191,7 @@ describe('FileCache', () => {
     expect(open(false, 'other').find(stampOf(1))).toBeUndefined();
   });
 
-  test('finds nothing where the object is gone, or has another size', () => {
+  test('finds nothing if the object is gone, or has another size', () => {
     const known = remember();
     const path = repository.objectPath(known.digest);
     unlinkSync(path);
@@ -202,7 +202,7 @@ describe('FileCache', () => {
     expect(open().find(stampOf(1))).toBeDefined();
   });
 
-  test('believes threads that looked for the objects', () => {
+  test('uses the results of threads that looked for the objects', () => {
     remember();
     for (const state of [ObjectState.missing, ObjectState.stored]) {
       const cache = open();
@@ -211,7 +211,7 @@ describe('FileCache', () => {
     }
   });
 
-  test('a file that changed within SETTLED_MS is not settled, nor one of the future', () => {
+  test('a file that changed within SETTLED_MS is not settled, and neither is one of the future', () => {
     const stampAgo = (ms: number): FileStamp => {
       const then = Date.now() - ms;
       return stampOf(1, { ctime: Math.floor(then / 1000), ctimeNsec: (then % 1000) * 1e6 });
@@ -231,32 +231,32 @@ describe('FileCache', () => {
         mkdirSync(path);
       },
     ],
-  ])('takes nothing from a file that is %s', (_what, damage) => {
+  ])('uses nothing from a file that is %s', (_what, damage) => {
     remember();
     damage(cacheFile());
     expect(open().find(stampOf(1))).toBeUndefined();
     open().save();
   });
 
-  test.runIf(isRoot)('takes nothing from a file that is of somebody else', () => {
+  test.runIf(isRoot)('uses nothing from a file of another user', () => {
     remember();
     chownSync(cacheFile(), 65_534, 65_534);
     expect(open().find(stampOf(1))).toBeUndefined();
     open().save();
   });
 
-  test('that cannot be written is no error', () => {
+  test('is no error if it cannot be written', () => {
     writeFileSync(repository.cacheDirectory, 'in the way');
     remember();
     expect(readFileSync(repository.cacheDirectory, 'utf8')).toBe('in the way');
   });
 
-  test('writes no file where there is nothing to remember', () => {
+  test('writes no file if there is nothing to remember', () => {
     open().save();
     expect(existsSync(repository.cacheDirectory)).toBe(false);
   });
 
-  test('keeps those of 32 sources', () => {
+  test('keeps the files of 32 sources', () => {
     for (let i = 0; i < 40; i++) {
       const cache = open(false, `s${i}`);
       cache.add(stampOf(1), content());
@@ -268,7 +268,7 @@ describe('FileCache', () => {
 });
 
 describe('checkObjects()', () => {
-  test.each([1, 2, 3])('looks at every object once, with %i threads', (threads) => {
+  test.each([1, 2, 3])('checks every object once, with %i threads', (threads) => {
     const n = 1000;
     const check = objectCheck(
       random.bytes(n * 32),

@@ -4,13 +4,13 @@ import { MOST_OPEN_FILES, planOpenFiles } from '../../../src/pack/open-files-pla
 const DEPTH = 3;
 
 describe('planOpenFiles()', () => {
-  test('takes what is fastest where there is room', () => {
+  test('uses the fastest settings if there is room', () => {
     for (const limit of [16_384, Number.POSITIVE_INFINITY]) {
       expect(planOpenFiles(limit, 8, DEPTH)).toEqual({ threads: 8, ...MOST_OPEN_FILES });
     }
   });
 
-  test('stays within the limit, and wastes no thread that has room', () => {
+  test('stays within the limit, and uses every thread that has room', () => {
     for (let limit = 70; limit < 6000; limit += 7) {
       for (const threads of [1, 2, 8, 64]) {
         const plan = planOpenFiles(limit, threads, DEPTH);
@@ -24,7 +24,7 @@ describe('planOpenFiles()', () => {
     }
   });
 
-  test('says what it needs where it is hopeless', () => {
+  test('reports the requirement if it cannot be met', () => {
     expect(() => planOpenFiles(60, 4, DEPTH)).toThrow(/may have 60 files open, and needs \d+$/);
   });
 });

@@ -67,20 +67,20 @@ describe('readCbor()', () => {
     expect(refusalOf(() => readCbor(hex(bytes)))).toContain(reason);
   });
 
-  test('takes a number and a text that look alike as two keys', () => {
+  test('treats a number and a text that look alike as two keys', () => {
     expect(readCbor(Buffer.concat([head(MAJOR.map, 2), uint(1), uint(0), text('1'), uint(0)]))).toHaveProperty(
       'size',
       2,
     );
   });
 
-  test('never allocates by what a head claims', () => {
+  test('never allocates a size that only a head claims', () => {
     const before = process.memoryUsage().arrayBuffers;
     for (const major of [2, 3, 4, 5]) refusalOf(() => readCbor(head(major, 0x7fff_ffff, 8)));
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1 << 20);
   });
 
-  test('reads what cbor-x writes', () => {
+  test('reads the output of cbor-x', () => {
     const encoder = new Encoder({ useRecords: false, mapsAsObjects: false, tagUint8Array: false });
     const leaf = fc.oneof(fc.integer(), fc.string({ unit: 'grapheme' }), fc.boolean(), fc.constant(null));
     const { item } = fc.letrec((tie) => ({
@@ -100,7 +100,7 @@ describe('readCbor()', () => {
     );
   });
 
-  test('reads any bytes, or refuses them, without a fault', () => {
+  test('reads or refuses any bytes without a crash', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
         try {
@@ -113,7 +113,7 @@ describe('readCbor()', () => {
     );
   });
 
-  test('gives views of byte strings, also of a part of a buffer', () => {
+  test('returns views of byte strings, also of a part of a buffer', () => {
     const buffer = Buffer.concat([Buffer.from('xx'), byteString(Buffer.from('abc')), Buffer.from('yy')]);
     expect(Buffer.from(readCbor(buffer.subarray(2, -2)) as Uint8Array).toString()).toBe('abc');
   });

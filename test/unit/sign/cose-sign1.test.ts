@@ -35,7 +35,7 @@ describe('signImageId()', () => {
 });
 
 describe('docs/manifest.md', () => {
-  test('has the signature of its example in it', () => {
+  test('contains the signature of its example', () => {
     const id = fromHex('68b7aa57916e4c713a9db7fe3232fa918d431b1f4ef452c62305dcda718af4ca');
     const page = readFileSync(new URL('../../../docs/manifest.md', import.meta.url), 'utf8');
     const dump = page.slice(page.indexOf('### An example of a signature')).match(/```\n(0000 .*?)```/s)?.[1] ?? '';
@@ -56,7 +56,7 @@ describe('signedBytes()', () => {
 });
 
 describe('decodeSign1()', () => {
-  test('takes a message with its tag and without', () => {
+  test('accepts a message with its tag and without', () => {
     for (const tag of [18, undefined]) {
       const { protectedBytes, signature, ...rest } = decodeSign1(messageOf({ tag }));
       expect(rest).toEqual({ algorithm: 'EdDSA', keyId: undefined, payload: undefined });
@@ -65,7 +65,7 @@ describe('decodeSign1()', () => {
     }
   });
 
-  test('takes the image id as payload, a key id in either header, and parameters that it does not know', () => {
+  test('accepts the image id as payload, a key id in either header, and unknown parameters', () => {
     const unknown: [Uint8Array, Uint8Array][] = [
       [uint(33), array([byteString(ID)])],
       [text('x'), header([[uint(1), Uint8Array.of(0xf5)]])],
@@ -153,7 +153,7 @@ describe('decodeSign1()', () => {
     expect(refusalOf(() => decodeSign1(bytes))).toContain(reason);
   });
 
-  test('refuses a message that is cut off, at whatever byte', () => {
+  test('refuses a message that is cut off at any byte', () => {
     const message = signImageId(ID, rfc8032Pair().signing);
     for (let length = 0; length < message.length; length++) refusalOf(() => decodeSign1(message.subarray(0, length)));
   });

@@ -26,7 +26,7 @@ describe('keys', () => {
   test.each([
     ['EdDSA', ed],
     ['ES256', es],
-  ] as const)('of %s have the same id on both sides, that of their SubjectPublicKeyInfo', (algorithm, pair) => {
+  ] as const)('of %s have the same id on both sides: that of their SubjectPublicKeyInfo', (algorithm, pair) => {
     const key = parsePublicKey(pair.publicPem, 'k');
     const der = Buffer.from(pair.publicPem.replace(/-----.*-----/g, ''), 'base64');
     expect(keyIdText(key)).toBe(createHash('sha256').update(der).digest('hex').slice(0, 16));
@@ -36,7 +36,7 @@ describe('keys', () => {
     expect(formatPublicKey(key)).toBe(pair.publicPem);
   });
 
-  test.each(others)('of type %s are refused, with what is accepted', (type, { publicKey, privateKey }) => {
+  test.each(others)('of type %s are refused, with a list of the accepted types', (type, { publicKey, privateKey }) => {
     const message = `Cannot use key k.pem: it is of type ${type}. Accepted are Ed25519 and ECDSA P-256`;
     expect(refusal(() => parsePublicKey(publicPem(publicKey), 'k.pem'))).toBe(message);
     expect(refusal(() => parsePrivateKey(privatePem(privateKey), 'k.pem', undefined))).toBe(message);
@@ -57,7 +57,7 @@ describe('parsePublicKey()', () => {
     expect(refusal(() => parsePublicKey(pem, 'k'))).toContain(reason);
   });
 
-  test('keeps nothing of a file but the key', () => {
+  test('keeps only the key of a file', () => {
     const key = parsePublicKey(`comment\n${ed.publicPem}more\n`, 'k');
     expect(formatPublicKey(key)).toBe(ed.publicPem);
   });
@@ -72,7 +72,7 @@ describe('parsePrivateKey()', () => {
     .export({ type: 'sec1', format: 'pem', cipher: 'aes-128-cbc', passphrase: 'secret' })
     .toString();
 
-  test('takes PKCS #8 and SEC 1, encrypted and not', () => {
+  test('accepts PKCS #8 and SEC 1, encrypted and unencrypted', () => {
     const parameters = '-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n';
     for (const pem of [sec1, parameters + sec1]) expect(parsePrivateKey(pem, 'k', undefined).algorithm).toBe('ES256');
     expect(parsePrivateKey(encrypted, 'k', 'secret').keyId).toEqual(ed.signing.keyId);
@@ -81,7 +81,7 @@ describe('parsePrivateKey()', () => {
     expect(parsePrivateKey(ed.privatePem, 'k', 'secret').keyId).toEqual(ed.signing.keyId);
   });
 
-  test.each([encrypted, sec1Encrypted])('says how to give a passphrase, and whether it is the wrong one', (pem) => {
+  test.each([encrypted, sec1Encrypted])('explains how to pass a passphrase, and reports a wrong one', (pem) => {
     expect(() => parsePrivateKey(pem, 'k', undefined)).toThrow(
       expect.objectContaining({ message: 'Cannot use key k: it is encrypted', hint: 'Give `passphrase`.' }),
     );
@@ -108,7 +108,7 @@ describe('key files', () => {
   afterAll(() => rmSync(directory, { recursive: true }));
   afterEach(() => void vi.unstubAllEnvs());
 
-  test('readTrustedKeys() gives absolute paths and the keys alone', () => {
+  test('readTrustedKeys() returns absolute paths and only the keys', () => {
     writeFileSync(at('pub'), `# mine\n${ed.publicPem}`);
     expect(readTrustedKeys([at('pub')])).toEqual([{ path: at('pub'), pem: ed.publicPem }]);
   });
@@ -126,7 +126,7 @@ describe('key files', () => {
     expect(refusal(() => readSigningKey(at('key'), at('passphrase')))).toContain('does not decrypt it');
   });
 
-  test('are refused where they are missing, directories or large', () => {
+  test('are refused if they are missing, directories or large', () => {
     expect(refusal(() => readTrustedKeys([at('none')]))).toBe(
       `Cannot read key ${at('none')}: no such file or directory`,
     );

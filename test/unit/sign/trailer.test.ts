@@ -26,7 +26,7 @@ const claiming = (length: number, ...parts: readonly Uint8Array[]): Uint8Array =
 const refusal = (file: Uint8Array): string => refusalOf(() => splitSignature(file));
 
 describe('splitSignature()', () => {
-  test('gives what was put together', () => {
+  test('returns the parts', () => {
     expect(signedImage.length).toBe(manifest.length + signature.length + TRAILER_SIZE);
     const parts = splitSignature(signedImage);
     expect(equalBytes(parts.manifest, manifest)).toBe(true);
@@ -36,7 +36,7 @@ describe('splitSignature()', () => {
     expect(equalBytes(splitSignature(inside).manifest, manifest)).toBe(true);
   });
 
-  test('gives views: nothing of a large image is copied', () => {
+  test('returns views: nothing of a large image is copied', () => {
     const { manifest: view } = splitSignature(signedImage);
     expect([view.buffer, view.byteOffset]).toEqual([signedImage.buffer, signedImage.byteOffset]);
   });
@@ -81,7 +81,7 @@ describe('splitSignature()', () => {
     expect(refusal(file)).toContain(reason);
   });
 
-  test('leaves a second trailer to the manifest, which is none then', () => {
+  test('leaves a second trailer in the manifest, which is then invalid', () => {
     const twice = concatBytes(signedImage, asEmbedded(signature));
     const { manifest: inner } = splitSignature(twice);
     expect(equalBytes(inner, signedImage)).toBe(true);
@@ -90,7 +90,7 @@ describe('splitSignature()', () => {
     );
   });
 
-  test('takes the largest signature', () => {
+  test('accepts the largest signature', () => {
     const filler = (size: number): Uint8Array =>
       messageOf({ open: header([[text('x'), byteString(new Uint8Array(size))]]) });
     const large = filler(MAX_SIGN1_BYTES - filler(10_000).length + 10_000);
@@ -98,7 +98,7 @@ describe('splitSignature()', () => {
     expect(splitSignature(concatBytes(manifest, asEmbedded(large))).signature).toEqual(large);
   });
 
-  test('splits any bytes, or refuses them, without a fault', () => {
+  test('splits or refuses any bytes without a crash', () => {
     const anyFile = fc.tuple(
       fc.uint8Array({ maxLength: 300 }),
       fc.oneof(fc.nat({ max: 400 }), fc.nat({ max: 0xffff_ffff })),
@@ -117,7 +117,7 @@ describe('splitSignature()', () => {
     );
   });
 
-  test('no image without a signature ends as one with a signature does', () => {
+  test('no image without a signature ends like one with a signature', () => {
     const tables = sampleTables();
     const header = { ...tables.header, repositories: [{ uuid: 'x', hint: MAGIC.toString('latin1') }] };
     const ending = encodeManifest({ ...tables, header });

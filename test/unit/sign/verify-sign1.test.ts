@@ -30,13 +30,13 @@ describe.each(ALGORITHM_NAMES)('findSigner() with %s', (algorithm) => {
   const otherKind = newPair(algorithm === 'EdDSA' ? 'ES256' : 'EdDSA', 'other-kind');
   const good = signImageId(ID, own.signing);
 
-  test('finds the key, wherever it stands among others', () => {
+  test('finds the key among others', () => {
     for (const pairs of [[own], [other, own], [own, other], [otherKind, other, own]]) {
       expect(check(good, ID, ...pairs).path).toBe('own.pub');
     }
   });
 
-  test('refuses another key, of the same kind and of the other, and names all', () => {
+  test('refuses another key, of the same type and of the other, and lists all', () => {
     expect(refusalOf(() => check(good, ID, other))).toMatch(
       /^it is by key [0-9a-f]{16}; trusted: other.pub \([0-9a-f]{16}\)$/,
     );
@@ -50,7 +50,7 @@ describe.each(ALGORITHM_NAMES)('findSigner() with %s', (algorithm) => {
     );
   });
 
-  test('does not care for the key id', () => {
+  test('ignores the key id', () => {
     const { protectedBytes, signature } = decodeSign1(good);
     const parts = { signed: protectedBytes, signature: byteString(signature) };
     for (const open of [header([]), header([[uint(4), byteString(other.trusted.key.keyId)]])]) {
@@ -58,7 +58,7 @@ describe.each(ALGORITHM_NAMES)('findSigner() with %s', (algorithm) => {
     }
   });
 
-  test('takes the id as payload; refuses another one before any key is tried', () => {
+  test('accepts the id as payload; refuses another one before any key is tried', () => {
     const { protectedBytes: signed, signature } = decodeSign1(good);
     const withPayload = (id: Uint8Array): Uint8Array =>
       messageOf({ signed, payload: byteString(id), signature: byteString(signature) });
@@ -90,7 +90,7 @@ describe.each(ALGORITHM_NAMES)('findSigner() with %s', (algorithm) => {
     return true;
   }
 
-  test('refuses a message with any one bit flipped, but in what is not signed', () => {
+  test('refuses a message with any bit flipped, except in unsigned parts', () => {
     const copy = Uint8Array.from(good);
     let accepted = 0;
     for (let i = 0; i < copy.length * 8; i++) {
@@ -103,7 +103,7 @@ describe.each(ALGORITHM_NAMES)('findSigner() with %s', (algorithm) => {
     expect(accepted).toBeLessThan(80);
   });
 
-  test('refuses a message with random changes, or it says the same', () => {
+  test('refuses a message with random changes, unless it means the same', () => {
     const change = fc.record({
       at: fc.nat({ max: good.length - 1 }),
       drop: fc.nat({ max: 12 }),
@@ -170,7 +170,7 @@ describe('openssl', () => {
     return out;
   }
 
-  test.each(ALGORITHM_NAMES)('verifies what is signed here with %s', (algorithm) => {
+  test.each(ALGORITHM_NAMES)('verifies signatures by %s made here', (algorithm) => {
     const { signing, publicPem } = newPair(algorithm);
     writeFileSync(at('pub'), publicPem);
     for (const id of [ID, OTHER_ID]) {
@@ -185,7 +185,7 @@ describe('openssl', () => {
     }
   });
 
-  test.each(ALGORITHM_NAMES)('signs with %s what is verified here', (algorithm) => {
+  test.each(ALGORITHM_NAMES)('signs with %s messages that are verified here', (algorithm) => {
     const kind =
       algorithm === 'EdDSA' ? ['-algorithm', 'ed25519'] : ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256'];
     openssl('genpkey', ...kind, '-out', at('key'));

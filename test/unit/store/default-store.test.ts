@@ -17,13 +17,13 @@ function storeOf(euid: number, env: { CFS_STORE?: string; XDG_DATA_HOME?: string
 }
 
 describe('defaultStore()', () => {
-  test('is $CFS_STORE for everybody', () => {
+  test('is $CFS_STORE for every user', () => {
     const env = { CFS_STORE: '/srv/store', XDG_DATA_HOME: '/data' };
     expect(storeOf(0, env)).toBe('/srv/store');
     expect(storeOf(1000, env)).toBe('/srv/store');
   });
 
-  test('is /var/lib/cfs for root, whatever XDG_DATA_HOME is', () => {
+  test('is /var/lib/cfs for root, with any XDG_DATA_HOME', () => {
     expect(storeOf(0)).toBe('/var/lib/cfs');
     expect(storeOf(0, { XDG_DATA_HOME: '/data' })).toBe('/var/lib/cfs');
   });
@@ -32,14 +32,14 @@ describe('defaultStore()', () => {
     expect(storeOf(1000, { XDG_DATA_HOME: '/data' })).toBe('/data/cfs');
   });
 
-  test('is ~/.local/share/cfs where XDG_DATA_HOME is unset, empty or relative', () => {
+  test('is ~/.local/share/cfs if XDG_DATA_HOME is unset, empty or relative', () => {
     const home = join(homedir(), '.local/share/cfs');
     expect(storeOf(1000)).toBe(home);
     expect(storeOf(1000, { XDG_DATA_HOME: '' })).toBe(home);
     expect(storeOf(1000, { XDG_DATA_HOME: 'data' })).toBe(home);
   });
 
-  test('takes an empty $CFS_STORE for none', () => {
+  test('treats an empty $CFS_STORE as unset', () => {
     expect(storeOf(0, { CFS_STORE: '' })).toBe('/var/lib/cfs');
   });
 });

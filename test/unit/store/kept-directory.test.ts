@@ -61,13 +61,13 @@ function served(): string | Errno {
 const RIGHT = CONTENT.toString('latin1');
 
 describe('a repository whose directory is kept open', () => {
-  test('serves where it is', () => {
+  test('serves at its path', () => {
     expect(served()).toBe(RIGHT);
     expect(kept.open(MISSING)).toBe(ENOENT);
     expect(kept.status(MISSING, emptyFileVersion())).toBe(ENOENT);
   });
 
-  test('serves on after it was renamed', () => {
+  test('still serves after it was renamed', () => {
     renameSync(path, `${path} elsewhere`);
     expect(served()).toBe(RIGHT);
     expect(kept.open(MISSING)).toBe(ENOENT);
@@ -92,13 +92,13 @@ describe('a repository whose directory is kept open', () => {
     ],
   ];
 
-  test.each(TAKEN)('serves on while %s is at its old path', (_, take) => {
+  test.each(TAKEN)('still serves while %s is at its old path', (_, take) => {
     renameSync(path, `${path} elsewhere`);
     take();
     expect(served()).toBe(RIGHT);
   });
 
-  test('serves from its path what was put there anew after it was deleted', () => {
+  test('serves a new one at its path after it was deleted', () => {
     cpSync(path, `${path} copy`, { recursive: true });
     rmSync(path, { recursive: true });
     expect(served()).toBe(ENOENT);
@@ -107,7 +107,7 @@ describe('a repository whose directory is kept open', () => {
     expect(statSync(path).ino).not.toBe(fstatSync(fd).ino);
   });
 
-  test('says what is wrong in itself, not that there is nothing at its old path', () => {
+  test('reports its own problem, not that nothing is at its old path', () => {
     const object = kept.objectPath(digest);
     unlinkSync(object);
     symlinkSync('/dev/null', object);

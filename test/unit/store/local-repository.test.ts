@@ -50,14 +50,14 @@ describe('LocalRepository', () => {
     );
   });
 
-  test('open() does not follow a symbolic link in the place of an object', () => {
+  test('open() does not follow a symbolic link in place of an object', () => {
     const digest = digestOf('symlink');
     writeFileSync(at('elsewhere'), 'symlink');
     symlinkSync(at('elsewhere'), repository.objectPath(digest));
     expect(repository.open(digest)).toBe(ELOOP);
   });
 
-  test('no object is found behind a symbolic link in the place of its directory', () => {
+  test('no object is found behind a symbolic link in place of its directory', () => {
     const digest = digestOf('behind a link');
     const path = repository.objectPath(digest);
     const elsewhere = at('objects-elsewhere');
@@ -71,7 +71,7 @@ describe('LocalRepository', () => {
     expect(looked).toEqual([ELOOP, ELOOP, 0]);
   });
 
-  test('status() says the same as fstat(2), and follows no link', () => {
+  test('status() returns the same as fstat(2), and follows no link', () => {
     const digest = digestOf('status');
     writeFileSync(repository.objectPath(digest), 'status');
     const { dev, ino, size, ctimeMs } = statSync(repository.objectPath(digest));
@@ -86,7 +86,7 @@ describe('LocalRepository', () => {
     expect([repository.status(link, version), version.isFile]).toEqual([0, false]);
   });
 
-  test('open() does not wait for a writer where a fifo is in the place of an object, and what it gives fails verification', () => {
+  test('open() does not wait for a writer of a fifo in place of an object, and its descriptor fails verification', () => {
     const digest = digestOf('fifo');
     const path = repository.objectPath(digest);
     execFileSync('mkfifo', [path]);
@@ -101,7 +101,7 @@ describe('LocalRepository', () => {
     writer.kill();
   });
 
-  test('open() and size() name what is wrong where a file is in the place of a directory', () => {
+  test('open() and size() report a file in place of a directory', () => {
     const digest = digestOf('notdir');
     const directory = dirname(repository.objectPath(digest));
     rmSync(directory, { recursive: true });
@@ -112,7 +112,7 @@ describe('LocalRepository', () => {
 });
 
 describe('initRepository()', () => {
-  test('makes the layout, meta.json with a uuid of its own', () => {
+  test('makes the layout, and meta.json with a new uuid', () => {
     const path = freshPath();
     const made = initRepository(join(path, 'deeper', 'store'), 'fsverity-sha256');
     expect(made.path).toBe(join(path, 'deeper', 'store'));
@@ -124,7 +124,7 @@ describe('initRepository()', () => {
     expect(made.uuid).not.toBe(initRepository(freshPath(), 'blake3').uuid);
   });
 
-  test('takes an empty directory, and the root of a fresh ext4', () => {
+  test('accepts an empty directory, and the root of a fresh ext4', () => {
     const path = freshPath();
     mkdirSync(join(path, 'lost+found'), { recursive: true });
     expect(initRepository(path, 'blake3').hash).toBe('blake3');
@@ -142,7 +142,7 @@ describe('initRepository()', () => {
     expect(openRepository(path).hash).toBe('blake3');
   });
 
-  test('refuses a directory with something in it, and leaves it as it was', () => {
+  test('refuses a directory that is not empty, and leaves it unchanged', () => {
     const path = freshPath();
     mkdirSync(path);
     writeFileSync(join(path, 'precious'), 'x');
@@ -159,7 +159,7 @@ describe('initRepository()', () => {
     expect(openRepository(path).uuid).toBe(uuid);
   });
 
-  test('does not give the objects of a repository that lost its meta.json another name for their hash', () => {
+  test('does not change the hash of the objects of a repository that lost its meta.json', () => {
     const path = freshPath();
     const lost = initRepository(path, 'fsverity-sha256');
     writeFileSync(lost.objectPath(blake3(Buffer.from('x'))), 'x');
@@ -167,7 +167,7 @@ describe('initRepository()', () => {
     expect(failureOf(() => initRepository(path, 'blake3')).kind).toBe('store');
   });
 
-  test('names the path and the reason where it cannot write', () => {
+  test('names the path and the reason if it cannot write', () => {
     writeFileSync(at('plain'), '');
     const error = failureOf(() => initRepository(at('plain', 'store'), 'blake3'));
     expect(error.kind).toBe('store');
@@ -178,23 +178,23 @@ describe('initRepository()', () => {
 describe('openRepository()', () => {
   const made = initRepository(at('good'), 'blake3');
 
-  test('gives path, uuid and hash', () => {
+  test('returns path, uuid and hash', () => {
     const { path, uuid, hash } = openRepository(at('good'));
     expect({ path, uuid, hash }).toEqual({ path: at('good'), uuid: made.uuid, hash: 'blake3' });
     expect(openRepository(at('good'), 'blake3').uuid).toBe(made.uuid);
   });
 
-  test('takes the objects directory, as composefs names it', () => {
+  test('accepts the objects directory, as composefs names it', () => {
     expect(openRepository(at('good', 'objects')).path).toBe(at('good'));
   });
 
-  test('takes a repository whose directory is called objects', () => {
+  test('accepts a repository whose directory is called objects', () => {
     const inner = initRepository(at('objects'), 'blake3');
     expect(openRepository(at('objects')).uuid).toBe(inner.uuid);
     expect(openRepository(at('objects', 'objects')).uuid).toBe(inner.uuid);
   });
 
-  test('refuses another hash than the image has, and says what would do', () => {
+  test('refuses another hash than that of the image, and names the remedy', () => {
     const error = failureOf(() => openRepository(at('good'), 'fsverity-sha256'));
     expect(error.kind).toBe('store');
     expect(error.message).toContain('it names objects by blake3, the image by fsverity-sha256');
@@ -226,13 +226,13 @@ describe('openRepository()', () => {
     expect(error.message).toContain(reason);
   });
 
-  test('says that there is no such directory, and how to make one', () => {
+  test('reports that there is no such directory, and how to make one', () => {
     const error = failureOf(() => openRepository(at('nowhere')));
     expect(error.message).toContain('there is no such directory');
     expect(error.hint).toContain('`initRepository("DIR")` makes a new, empty one');
   });
 
-  test('names the reason where meta.json cannot be read', () => {
+  test('names the reason if meta.json cannot be read', () => {
     const path = freshPath();
     mkdirSync(join(path, 'meta.json'), { recursive: true });
     expect(failureOf(() => openRepository(path)).message).toContain('meta.json: it is not a regular file');
@@ -240,7 +240,7 @@ describe('openRepository()', () => {
 });
 
 describe('openOrInitRepository()', () => {
-  test('makes one where there is none, and opens it the second time', () => {
+  test('makes one if there is none, and opens it the second time', () => {
     const path = freshPath();
     const { uuid } = openOrInitRepository(path, 'blake3');
     expect(openOrInitRepository(path, 'blake3').uuid).toBe(uuid);

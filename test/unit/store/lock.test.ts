@@ -41,7 +41,7 @@ async function release(child: ChildProcess): Promise<void> {
 }
 
 describe('lockForWriting()', () => {
-  test('keeps out who deletes, not who writes, until it is released', async () => {
+  test('keeps out deleters, not writers, until it is released', async () => {
     const lock = await lockForWriting(repository);
     expect(available('--exclusive')).toBe(false);
     expect(available('--shared')).toBe(true);
@@ -58,14 +58,14 @@ describe('lockForWriting()', () => {
     expect(available('--exclusive')).toBe(true);
   });
 
-  test('removes what killed writers left, where nobody else writes', async () => {
+  test('removes the files of killed writers if no other process writes', async () => {
     leave('0123456789abcdef-0-1');
     leave('456789abcdef0123-1-0');
     (await lockForWriting(repository)).release();
     expect(temporaries()).toEqual([]);
   });
 
-  test('leaves the files of a writer who is at work', async () => {
+  test('keeps the files of an active writer', async () => {
     const other = await holder('--shared');
     leave('0123456789abcdef-0-1');
     (await lockForWriting(repository)).release();
@@ -75,7 +75,7 @@ describe('lockForWriting()', () => {
     expect(temporaries()).toEqual([]);
   });
 
-  test('leaves the files of another writer of this process', async () => {
+  test('keeps the files of another writer of this process', async () => {
     const first = await lockForWriting(repository);
     leave('0123456789abcdef-0-1');
     (await lockForWriting(repository)).release();
@@ -83,7 +83,7 @@ describe('lockForWriting()', () => {
     first.release();
   });
 
-  test('waits while somebody deletes', async () => {
+  test('waits while another process deletes', async () => {
     const other = await holder('--exclusive');
     let done = false;
     const waiting = lockForWriting(repository).finally(() => {
@@ -95,7 +95,7 @@ describe('lockForWriting()', () => {
     (await waiting).release();
   });
 
-  test('tells after a second, once, who is waited for', async () => {
+  test('reports after a second, once, the process that it waits for', async () => {
     const other = await holder('--exclusive');
     const lines: string[] = [];
     const waiting = lockForWriting(repository, undefined, (line) => void lines.push(line));
@@ -107,7 +107,7 @@ describe('lockForWriting()', () => {
     (await waiting).release();
   });
 
-  test('stops waiting where it is told to, and holds no lock then', async () => {
+  test('stops waiting on request, and holds no lock then', async () => {
     const other = await holder('--exclusive');
     const stop = new AbortController();
     const waiting = lockForWriting(repository, stop.signal);
@@ -117,14 +117,14 @@ describe('lockForWriting()', () => {
     expect(available('--exclusive')).toBe(true);
   });
 
-  test('makes the lock file where it is missing', async () => {
+  test('makes the lock file if it is missing', async () => {
     unlinkSync(repository.lockPath);
     const lock = await lockForWriting(repository);
     expect(available('--exclusive')).toBe(false);
     lock.release();
   });
 
-  test('names repository and reason where the lock cannot be opened', async () => {
+  test('names repository and reason if the lock cannot be opened', async () => {
     unlinkSync(repository.lockPath);
     mkdirSync(repository.lockPath);
     const error = await lockForWriting(repository).then(
@@ -137,7 +137,7 @@ describe('lockForWriting()', () => {
     expect(error.message).toBe(`Cannot write to repository ${repository.path}: lock: is a directory`);
   });
 
-  test('names tmp/ where that is missing, and holds no lock then', async () => {
+  test('names tmp/ if that is missing, and holds no lock then', async () => {
     rmSync(repository.temporaryDirectory, { recursive: true });
     const error = await lockForWriting(repository).then(
       () => {

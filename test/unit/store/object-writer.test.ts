@@ -70,15 +70,18 @@ const ways: readonly (readonly [string, typeof putFile])[] = [
 ];
 
 describe.each(ways)('%s()', (_name, put) => {
-  test.each([1, 65536, 65537, MIB, 3 * MIB + 1])('stores %i bytes under their digest and gives all hashes', (size) => {
-    const content = random.bytes(size);
-    const digest = put(writerOf(), content);
-    expect(digest).toEqual(digestContent('blake3', content));
-    expect(readFileSync(repository.objectPath(digest.digest)).equals(content)).toBe(true);
-    expect(temporaries()).toEqual([]);
-  });
+  test.each([1, 65536, 65537, MIB, 3 * MIB + 1])(
+    'stores %i bytes under their digest and returns all hashes',
+    (size) => {
+      const content = random.bytes(size);
+      const digest = put(writerOf(), content);
+      expect(digest).toEqual(digestContent('blake3', content));
+      expect(readFileSync(repository.objectPath(digest.digest)).equals(content)).toBe(true);
+      expect(temporaries()).toEqual([]);
+    },
+  );
 
-  test('makes a regular file that nobody may write', () => {
+  test('makes a regular file that no user may write', () => {
     const content = random.bytes(100);
     put(writerOf(), content);
     const stat = statSync(objectFile(content));
@@ -87,7 +90,7 @@ describe.each(ways)('%s()', (_name, put) => {
     expect(stat.nlink).toBe(1);
   });
 
-  test('never writes an object again that is there', () => {
+  test('never writes an existing object again', () => {
     const content = random.bytes(2 * MIB);
     put(writerOf(), content);
     const before = statSync(objectFile(content), { bigint: true });
@@ -100,14 +103,14 @@ describe.each(ways)('%s()', (_name, put) => {
     expect(temporaries()).toEqual([]);
   });
 
-  test('counts what was new and what was there', () => {
+  test('counts new and existing objects', () => {
     const writer = writerOf();
     const again = random.bytes(25);
     for (const content of [random.bytes(10), again, again]) put(writer, content);
     expect(writer.statistics).toEqual({ written: 2, writtenBytes: 35, existing: 1 });
   });
 
-  test('brings a durable object under its name in flush(), not before', () => {
+  test('publishes a durable object in flush(), not before', () => {
     const content = random.bytes(100);
     const writer = writerOf(true);
     put(writer, content);
@@ -130,7 +133,7 @@ describe.each(ways)('%s()', (_name, put) => {
     expect(writer.statistics).toEqual({ written: 1, writtenBytes: 100, existing: 1 });
   });
 
-  test('leaves the object of another writer who was first', () => {
+  test('keeps the object of another writer that was first', () => {
     const content = random.bytes(1000);
     const [slow, fast] = [writerOf(true), new ObjectWriter(repository, { durable: false, prefix: 'fast-' })];
     put(slow, content);
@@ -142,7 +145,7 @@ describe.each(ways)('%s()', (_name, put) => {
     expect(temporaries()).toEqual([]);
   });
 
-  test('refuses an object of another size under the name, says what to do, and does not touch it', () => {
+  test('refuses an object of another size under the name, names the remedy, and does not touch it', () => {
     const content = random.bytes(1000);
     writeFileSync(objectFile(content), content.subarray(0, 999));
     const error = failureOf(() => put(writerOf(), content));
@@ -155,7 +158,7 @@ describe.each(ways)('%s()', (_name, put) => {
     expect(temporaries()).toEqual([]);
   });
 
-  test('names the repository and the reason where it cannot write', () => {
+  test('names the repository and the reason if it cannot write', () => {
     repository = initRepository(at(`broken${serial++}`), 'blake3');
     rmSync(repository.temporaryDirectory, { recursive: true });
     const error = failureOf(() => put(writerOf(), random.bytes(10)));
@@ -163,7 +166,7 @@ describe.each(ways)('%s()', (_name, put) => {
     expect(error.message).toContain(`Cannot write to repository ${repository.path}: no such file or directory`);
   });
 
-  test('leaves nothing in tmp/ where the object cannot get its name', () => {
+  test('leaves nothing in tmp/ if the object cannot get its name', () => {
     repository = initRepository(at(`broken${serial++}`), 'blake3');
     const content = random.bytes(10);
     rmSync(dirname(objectFile(content)), { recursive: true });
@@ -171,7 +174,7 @@ describe.each(ways)('%s()', (_name, put) => {
     expect(temporaries()).toEqual([]);
   });
 
-  test('reports what is in the way of the name', () => {
+  test('reports an obstacle at the name', () => {
     repository = initRepository(at(`broken${serial++}`), 'blake3');
     const content = random.bytes(10);
     rmSync(dirname(objectFile(content)), { recursive: true });
@@ -181,7 +184,7 @@ describe.each(ways)('%s()', (_name, put) => {
 });
 
 describe('ObjectWriter', () => {
-  test('never leaves an incomplete object under a name, whoever looks when', () => {
+  test('never leaves an incomplete object under a name, at any moment', () => {
     // a durable write is invisible until it is whole: another reader sees ENOENT or the full size
     const content = random.bytes(4 * MIB);
     const writer = writerOf(true);
@@ -191,7 +194,7 @@ describe('ObjectWriter', () => {
     expect(repository.size(digest)).toBe(content.length);
   });
 
-  test.each(HASH_ALGORITHMS)('names objects by %s as the repository has it', (hash) => {
+  test.each(HASH_ALGORITHMS)('names objects by %s, the hash of the repository', (hash) => {
     const other = initRepository(at(`h${serial++}`), hash);
     const content = random.bytes(5000);
     const writer = writerOf(false, other);
@@ -209,7 +212,7 @@ describe('ObjectWriter', () => {
     expect(writer.statistics.written).toBe(8193);
   });
 
-  test('sync() succeeds on an idle repository, and flush() with nothing to do', () => {
+  test('sync() succeeds on an idle repository, and flush() with no work', () => {
     const writer = writerOf(true);
     writer.sync();
     writer.flush();
@@ -250,7 +253,7 @@ describe('putFile()', () => {
     expect(readFileSync(repository.objectPath(digest)).equals(readFileSync(path))).toBe(true);
   });
 
-  test('stores the bytes up to the size it was told, where the file has grown', () => {
+  test('stores the bytes up to the given size, if the file has grown', () => {
     const content = random.bytes(2 * MIB);
     const fd = inputOf(content);
     const result = writerOf().putFile(fd, MIB + 3, fstatSync(fd).dev);
@@ -258,7 +261,7 @@ describe('putFile()', () => {
     expect(repository.size(result.digest)).toBe(MIB + 3);
   });
 
-  test('says how many bytes there were where the file has become shorter', () => {
+  test('returns the number of bytes if the file has become shorter', () => {
     const path = at('cut');
     writeFileSync(path, random.bytes(3 * MIB));
     const fd = openInput(path);
@@ -266,7 +269,7 @@ describe('putFile()', () => {
     expect(writerOf().putFile(fd, 3 * MIB, fstatSync(fd).dev).size).toBe(MIB);
   });
 
-  test('every object under a name has its content, also of a file that changed meanwhile', () => {
+  test('every object under a name has its content, even if the file changed in the meantime', () => {
     const path = at('cut-object');
     writeFileSync(path, random.bytes(3 * MIB));
     const fd = openInput(path);
@@ -276,14 +279,14 @@ describe('putFile()', () => {
     expect(toHex(digestContent('blake3', content).digest)).toBe(toHex(digest));
   });
 
-  test('throws InputError where the file cannot be read: no fault of the repository', () => {
+  test('throws InputError if the file cannot be read: not an error of the repository', () => {
     mkdirSync(at('directory'));
     const fd = openInput(at('directory'));
     expect(() => writerOf().putFile(fd, 4096, fstatSync(fd).dev)).toThrow(InputError);
     expect(temporaries()).toEqual([]);
   });
 
-  test('leaves the input as it was', () => {
+  test('leaves the input unchanged', () => {
     const content = random.bytes(2 * MIB);
     const path = at('kept');
     writeFileSync(path, content);

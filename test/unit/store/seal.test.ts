@@ -57,14 +57,14 @@ describe('sealObjects()', () => {
     expect(await sealAll()).toMatchObject({ sealed: 0, sealedBytes: 0, already: 5, problems: [] });
   });
 
-  test('seals those that are named, and passes over what is gone', async () => {
+  test('seals the named objects, and passes over missing ones', async () => {
     const [one, two] = digests as [Uint8Array, Uint8Array];
     rmSync(pathOf(1));
     expect(await sealAll(repository, [one, two])).toMatchObject({ sealed: 1, already: 0, problems: [] });
     expect(await sealAll()).toMatchObject({ sealed: 3, already: 1 });
   });
 
-  test('tells an object whose content is not what its name says', async () => {
+  test('reports an object whose content does not match its name', async () => {
     chmodSync(pathOf(2), 0o644);
     writeFileSync(pathOf(2), Buffer.alloc(4096));
     const { sealed, problems } = await sealAll();
@@ -79,7 +79,7 @@ describe('sealObjects()', () => {
     ]);
   });
 
-  test('takes away the right to write that a killed run gave the owner, before or after the file was sealed', async () => {
+  test("removes the owner's write permission that a killed run left, before or after the file was sealed", async () => {
     chmodSync(pathOf(0), 0o644);
     await sealAll(repository, [digests[1] as Uint8Array]);
     chmodSync(pathOf(1), 0o644);
@@ -97,7 +97,7 @@ describe('sealObjects()', () => {
     [EOPNOTSUPP, 'unsupported', 'has no fs-verity'],
     [ENOTTY, 'unsupported', 'has no fs-verity'],
     [EIO, 'failed', 'input/output error'],
-  ] as const)('tells once why none can be sealed (%i)', async (errno, outcome, reason) => {
+  ] as const)('reports once why none can be sealed (%i)', async (errno, outcome, reason) => {
     verity.failing = errno;
     const { sealed, already, problems } = await sealAll();
     expect([sealed, already]).toEqual([0, 0]);
@@ -107,13 +107,13 @@ describe('sealObjects()', () => {
     expect(problems[0]?.objects).toHaveLength(outcome === 'unsupported' ? 1 : 5);
   });
 
-  test('passes over what is no object', async () => {
+  test('passes over files that are not objects', async () => {
     mkdirSync(`${repository.path}/objects/strange`);
     writeFileSync(`${repository.path}/objects/00/short`, 'x');
     expect(await sealAll()).toMatchObject({ sealed: 5, problems: [] });
   });
 
-  test('lets itself be stopped, and goes on where it was', async () => {
+  test('stops on request, and continues from there', async () => {
     const many = Array.from({ length: 200 }, (_, i) => digests[i % 5] as Uint8Array);
     const controller = new AbortController();
     const stopped = new Error('stopped');
@@ -142,7 +142,7 @@ describe('sealFile()', () => {
     [EBUSY, 'busy', 'another program'],
     [EINVAL, 'unsupported', '4096'],
     [EIO, 'failed', 'input/output error'],
-  ] as const)('says why a file is not sealed (%i)', (errno, outcome, reason) => {
+  ] as const)('reports why a file is not sealed (%i)', (errno, outcome, reason) => {
     expect(sealFile(pathOf(0), refusing(errno))).toEqual({ outcome, reason: expect.stringContaining(reason) });
   });
 
@@ -153,7 +153,7 @@ describe('sealFile()', () => {
     expect(sealFile(pathOf(0), meanwhile)).toEqual({ outcome: 'already', digest, size: 1, treeBytes: 0 });
   });
 
-  test('gives the owner the right to write for as long as the kernel demands it', () => {
+  test('lets the owner write for as long as the kernel requires it', () => {
     const modes: number[] = [];
     const strict: Verity = {
       measure: verity.measure,
@@ -168,20 +168,20 @@ describe('sealFile()', () => {
     expect(statSync(pathOf(0)).mode & 0o777).toBe(0o444);
   });
 
-  test('leaves the mode alone of what belongs to somebody else', () => {
+  test("leaves the mode of another user's file", () => {
     const geteuid = vi.spyOn(process, 'geteuid').mockReturnValue(12345);
     expect(sealFile(pathOf(0), refusing(EACCES))).toMatchObject({ outcome: 'failed' });
     geteuid.mockRestore();
     expect(statSync(pathOf(0)).mode & 0o777).toBe(0o444);
   });
 
-  test('leaves the mode of a file that is no object as it was', () => {
+  test('leaves the mode of a file that is not an object', () => {
     chmodSync(pathOf(0), 0o644);
     expect(sealFile(pathOf(0), verity)).toMatchObject({ outcome: 'sealed' });
     expect(statSync(pathOf(0)).mode & 0o777).toBe(0o644);
   });
 
-  test('follows no link, and takes no directory', () => {
+  test('follows no link, and accepts no directory', () => {
     symlinkSync(pathOf(0), at('link'));
     expect(sealFile(at('link'), verity)).toMatchObject({ outcome: 'failed' });
     expect(sealFile(repository.path, verity)).toEqual({ outcome: 'failed', reason: 'it is not a regular file' });

@@ -56,7 +56,7 @@ describe.each([
   ['openat2(2)', (name: string) => openBeneath(directory.fd, Buffer.from(`${name}\0`), FILE)],
   ['one component after another', (name: string) => openStepByStep(directory.fd, Buffer.from(name), FILE)],
 ])('opening below a directory by %s', (_, open) => {
-  test('opens what is there, and says ENOENT of what is not', () => {
+  test('opens existing files, and returns ENOENT for missing ones', () => {
     const fd = open('objects/ab/object') as number;
     expect(readFileSync(fd, 'utf8')).toBe('content');
     closeFd(fd);
@@ -82,7 +82,7 @@ describe.each([
   });
 });
 
-test('namesAt() gives all names of a large directory, each time from the beginning', () => {
+test('namesAt() returns all names of a large directory, each time from the beginning', () => {
   const names = Array.from({ length: 5000 }, (_, i) => `${i}-ü`);
   for (const name of names) writeFileSync(`${path}/objects/ab/${name}`, '');
   const large = directory.open('objects/ab');
@@ -91,7 +91,7 @@ test('namesAt() gives all names of a large directory, each time from the beginni
 });
 
 describe('StoreDirectory', () => {
-  test('opens no directory behind a link, and says so', () => {
+  test('opens no directory behind a link, and reports that', () => {
     symlinkSync(outside, `${path}/tmp`);
     symlinkSync('objects', `${path}/again`);
     const text = 'is a symbolic link (links in a repository are not followed; use a bind mount instead)';
@@ -102,14 +102,14 @@ describe('StoreDirectory', () => {
     expect(directory.openIfThere('nothing')).toBeUndefined();
   });
 
-  test('makes a directory, or opens the one that is there', () => {
+  test('makes a directory, or opens an existing one', () => {
     for (let i = 0; i < 2; i++) directory.make('tmp', 0o700).close();
     expect(lstatSync(`${path}/tmp`).mode & 0o777).toBe(0o700);
     writeFileSync(`${path}/plain`, '');
     expect(reason(() => directory.make('plain'))).toBe('not a directory');
   });
 
-  test('opens regular files alone, without waiting', () => {
+  test('opens only regular files, without waiting', () => {
     expect(spawnSync('mkfifo', [`${path}/fifo`]).status).toBe(0);
     mkdirSync(`${path}/inner`);
     symlinkSync(`${outside}/file`, `${path}/link`);
@@ -126,7 +126,7 @@ describe('StoreDirectory', () => {
     untouched();
   });
 
-  test('renames, links and deletes names of its own', () => {
+  test('renames, links and deletes its names', () => {
     const inner = directory.make('inner');
     closeSync(directory.create('new', 0o600));
     directory.link('new', inner, 'linked');
@@ -141,7 +141,7 @@ describe('StoreDirectory', () => {
     untouched();
   });
 
-  test('goes on in the directory that it has opened, whatever takes its name', () => {
+  test('continues in the directory that it has opened, if another takes its name', () => {
     const inner = directory.make('inner');
     spawnSync('mv', [`${path}/inner`, `${path}/moved`]);
     symlinkSync(outside, `${path}/inner`);
@@ -151,7 +151,7 @@ describe('StoreDirectory', () => {
     untouched();
   });
 
-  test('deletes a tree, and nothing that a link in it points to', () => {
+  test('deletes a tree, but no target of a link in it', () => {
     mkdirSync(`${path}/tree/deeper`, { recursive: true });
     symlinkSync(outside, `${path}/tree/deeper/link`);
     symlinkSync(outside, `${path}/link`);
@@ -160,13 +160,13 @@ describe('StoreDirectory', () => {
     untouched();
   });
 
-  test('does not delete a tree deeper than any that is ours', () => {
+  test('does not delete a tree deeper than any of cfs', () => {
     mkdirSync(`${path}/tree${'/d'.repeat(100)}`, { recursive: true });
     expect(reason(() => directory.removeTree('tree'))).toBe('it is too deep');
     expect(existsSync(`${path}/tree`)).toBe(true);
   });
 
-  test('knows its place, wherever its name is', () => {
+  test('knows its place under any name', () => {
     const before = directory.place;
     spawnSync('mv', [path, `${path}-moved`]);
     expect(directory.place).toEqual(before);

@@ -122,7 +122,7 @@ const pauses = (): string[] => readLines('calls').flatMap((line) => /^sleep (.*)
 const unmounts = (): string[] => readLines('calls').filter((line) => /mount/.test(line));
 
 describe('cfs-supervisor', () => {
-  test.each(['at once', 'when the script reads'])('ends where the server says "end", %s', async (when) => {
+  test.each(['at once', 'when the script reads'])('ends if the server says "end", %s', async (when) => {
     const pipe = start(['exit 0']);
     if (when !== 'at once') await once(supervisor as ChildProcess, 'spawn');
     pipe.end('end\n');
@@ -131,7 +131,7 @@ describe('cfs-supervisor', () => {
     expect(unmounts()).toEqual([]);
   });
 
-  test('starts a server where the first one dies without that, and ends with the last that ends well', async () => {
+  test('starts a server if the first one dies without that, and ends with the last that ends normally', async () => {
     const pipe = start(['exit 3', 'kill -9 $$', 'exit 0']);
     pipe.end('en');
     expect(await end()).toBe(0);
@@ -154,7 +154,7 @@ describe('cfs-supervisor', () => {
     ]);
   });
 
-  test('begins to count anew after a server that answered and lived for a second', async () => {
+  test('resets the count after a server that answered and lived for a second', async () => {
     const lived = 'answer; PATH=/usr/bin:/bin sleep 1.1; exit 4';
     startAfterDeath(['exit 1', 'exit 2', lived, 'exit 0']);
     expect(await end()).toBe(0);
@@ -182,7 +182,7 @@ describe('cfs-supervisor', () => {
     expect(handedOver()).toHaveLength(1);
   });
 
-  test('waits for a server that goes on after SIGTERM, and after it has answered again and again', async () => {
+  test('waits for a server that continues after SIGTERM, and after it has answered again and again', async () => {
     startAfterDeath(['answer; serve stay']);
     await until('it serves', () => readLines('serving.1').length > 0);
     supervisor?.kill('SIGTERM');
@@ -206,13 +206,13 @@ describe('cfs-supervisor', () => {
     }
   });
 
-  test('does not give up before its time, however many servers die', async () => {
+  test('does not give up before its time, for any number of deaths', async () => {
     startAfterDeath([...Array(20).fill('exit 1'), 'exit 0']);
     expect(await end()).toBe(0);
     expect(handedOver()).toHaveLength(21);
   });
 
-  test('gives up after its time when eight servers in a row died before they answered', async () => {
+  test('gives up after its time if eight servers in a row died before they answered', async () => {
     startAfterDeath(['exit 1', 'exit 1', 'answer; exit 2', 'exit 1'], { CFS_GIVE_UP_SECONDS: '0' });
     expect(await end()).toBe(1);
     expect(handedOver()).toHaveLength(3 + 8);
@@ -221,7 +221,7 @@ describe('cfs-supervisor', () => {
     );
   });
 
-  test('writes to syslog where there is no file for its log', async () => {
+  test('writes to syslog if there is no file for its log', async () => {
     startAfterDeath(['exit 1'], { CFS_GIVE_UP_SECONDS: '0', CFS_LOG: '' });
     expect(await end()).toBe(1);
     const lines = readLines('calls').filter((line) => line.startsWith('logger'));
@@ -229,7 +229,7 @@ describe('cfs-supervisor', () => {
   });
 });
 
-describe('the mount that cfs-supervisor takes away when it gives up', () => {
+describe('the mount that cfs-supervisor unmounts when it gives up', () => {
   const ROOT = '1 2 0:1 / / rw - tmpfs none rw';
   const giveUp = async (mountpoint?: string): Promise<string[]> => {
     startAfterDeath(['exit 1'], { CFS_GIVE_UP_SECONDS: '0' }, mountpoint);
@@ -237,30 +237,30 @@ describe('the mount that cfs-supervisor takes away when it gives up', () => {
     return unmounts();
   };
 
-  test('is the one that it looked after', async () => {
+  test('is the one that it supervised', async () => {
     mounts(ROOT, `3 1 ${DEVICE} / /mnt/a\\040b ro - fuse.cfs x ro`);
     expect(await giveUp()).toEqual(['umount -l /mnt/a b']);
   });
 
-  test('is taken away by fusermount3 where umount may not', async () => {
+  test('is unmounted by fusermount3 if umount may not', async () => {
     stub('umount', 1);
     mounts(ROOT, `3 1 ${DEVICE} / /mnt/a\\040b ro - fuse.cfs x ro`);
     expect(await giveUp()).toEqual(['umount -l /mnt/a b', 'fusermount3 -uz -- /mnt/a b']);
   });
 
-  test('is left alone where another lies on top of it, or it has gone', async () => {
+  test('is left alone if another covers it, or it is gone', async () => {
     mounts(ROOT, `3 1 ${DEVICE} / /mnt/a\\040b ro - fuse.cfs x ro`, '4 3 0:78 / /mnt/a\\040b rw - tmpfs none rw');
     expect(await giveUp()).toEqual([]);
     mounts(ROOT, '4 1 0:78 / /mnt/a\\040b rw - tmpfs none rw');
     expect(await giveUp()).toEqual([]);
   });
 
-  test('is found where a directory above it was renamed', async () => {
+  test('is found if a directory above it was renamed', async () => {
     mounts(ROOT, `3 1 ${DEVICE} / /new\\134name/a\\040b ro - fuse.cfs x ro`);
     expect(await giveUp()).toEqual(['umount -l /new\\name/a b']);
   });
 
-  test('is the one at its place where it is bound to others, too', async () => {
+  test('is the one at its place if it is bound to others, too', async () => {
     const bound = (point: string): string => `3 1 ${DEVICE} / ${point} ro - fuse.cfs x ro`;
     mounts(ROOT, bound('/before'), bound('/mnt/a\\040b'), bound('/after'));
     expect(await giveUp()).toEqual(['umount -l /mnt/a b']);

@@ -55,7 +55,7 @@ const hasLeases = (): boolean => {
 };
 
 describe('ImageKeeper', () => {
-  test('makes no copy while nobody writes, and has a writer wait until there is one', async ({ skip }) => {
+  test('makes no copy until a process opens the image for writing, which waits for the copy', async ({ skip }) => {
     if (!hasLeases()) skip();
     const own = begin();
     own.look();
@@ -69,7 +69,7 @@ describe('ImageKeeper', () => {
     expect(log).toEqual([]);
   });
 
-  test('makes a copy at once where somebody has the file open for writing', async () => {
+  test('makes a copy at once if a process has the file open for writing', async () => {
     open('r+');
     const own = begin();
     own.look();
@@ -78,7 +78,7 @@ describe('ImageKeeper', () => {
     expect(() => writeSync(own.copy, 'x')).toThrow('EPERM');
   });
 
-  test('keeps no copy of a file that was written to before it was whole, and says so', async () => {
+  test('keeps no copy of a file that was written to before the copy was complete, and reports that', async () => {
     const writing = open('r+');
     const own = begin();
     writeSync(writing, 'more', CONTENT.length);
@@ -88,7 +88,7 @@ describe('ImageKeeper', () => {
     expect(own.source).toBe(image);
   });
 
-  test('of the next server makes a copy that the one before it had begun', async () => {
+  test('of the next server completes a copy that the earlier one had begun', async () => {
     open('r+');
     const copy = memfdCreate(COPY_NAME);
     if (isErrno(copy)) throw new Error(`memfd_create() gave ${copy}`);
@@ -103,20 +103,20 @@ describe('ImageKeeper', () => {
     expect(isSealedMemfd(copy)).toBe(true);
   });
 
-  test('of the next server goes on with the copy that is there', () => {
+  test('of the next server continues with the existing copy', () => {
     const copy = memfdCreate(COPY_NAME);
     keeper = ImageKeeper.resume(image, copy as number, say);
     keeper.look();
     expect(log).toEqual([]);
   });
 
-  test('does without a copy where the version before made none', () => {
+  test('works without a copy if the earlier version made none', () => {
     keeper = ImageKeeper.resume(image, -1, say);
     keeper.look();
     expect([keeper.source, keeper.copy]).toEqual([image, -1]);
   });
 
-  test('lets writers go on when the mount ends', async () => {
+  test('lets writers continue when the mount ends', async () => {
     begin().end();
     keeper = undefined;
     const [status] = await once(spawn('/bin/sh', ['-c', 'printf new >"$1"', 'sh', path]), 'exit');

@@ -77,7 +77,7 @@ const isCloseOnExec = (fd: number): boolean =>
   0;
 
 describe('parked files', () => {
-  test('are seen again and again, though those who parked and who looked before have closed them', () => {
+  test('can be read again and again, after their parker and earlier readers have closed them', () => {
     const [one, two] = [fileOf('one'), fileOf('two')];
     const end = parked({ value: { name: 'ü', list: [1, null] }, fds: [one, two, one] });
     for (const fd of opened.splice(0)) closeSync(fd);
@@ -85,7 +85,7 @@ describe('parked files', () => {
     expect([look(end), look(end), look(end)]).toEqual([found, found, found]);
   });
 
-  test('are seen by several that look at the same time', () => {
+  test('can be read by several processes at the same time', () => {
     const end = parked({ value: 1, fds: [fileOf('one')] });
     const [first, second] = [lookAtParked(end), lookAtParked(end)] as [ParkedFiles, ParkedFiles];
     expect(first.fds).not.toEqual(second.fds);
@@ -95,7 +95,7 @@ describe('parked files', () => {
     }
   });
 
-  test('are not there any more when they were taken away, and taking away twice does nothing', () => {
+  test('are gone after they were removed, and removing them twice does nothing', () => {
     const end = parked({ value: 1, fds: [fileOf('one')] });
     unpark(end);
     expect(lookAtParked(end)).toBeUndefined();
@@ -107,7 +107,7 @@ describe('parked files', () => {
     expect(look(parked({ value: [], fds: [] }))).toEqual({ value: [], contents: [] });
   });
 
-  test('and the ends of their socket are closed where this process starts another', () => {
+  test('and the ends of their socket are closed when this process starts another', () => {
     const end = parked({ value: 1, fds: [fileOf('one')] });
     const { fds } = lookAtParked(end) as ParkedFiles;
     expect([...fds, ...(parkedEnds[0] as readonly number[])].map(isCloseOnExec)).toEqual([true, true, true]);
@@ -123,7 +123,7 @@ describe('parked files', () => {
     expect(() => park({ value: 1, fds: [...all, fd] })).toThrow(`a mount of ${MOST_DESCRIPTORS + 1} open files`);
   });
 
-  test('may have much to say of them, and not too much', () => {
+  test('may have a long description, up to a limit', () => {
     const value = 'x'.repeat(149_998);
     expect(look(parked({ value, fds: [fileOf('one')] }))).toEqual({ value, contents: ['one'] });
     expect(() => park({ value: `${value}x`, fds: [] })).toThrow('150001 bytes of settings is too much');
@@ -133,7 +133,7 @@ describe('parked files', () => {
     expect(() => park({ value: 1, fds: [fileOf('one'), 1_000_000] })).toThrow('open files cannot be kept');
   });
 
-  test('of a message that is not theirs are closed', () => {
+  test("of another program's message are closed", () => {
     const pair = socketpair(SOCK_DGRAM);
     if (isErrno(pair)) throw new Error(`socketpair() gave ${pair}`);
     parkedEnds.push(pair);
@@ -141,7 +141,7 @@ describe('parked files', () => {
     expect(() => lookAtParked(pair[1])).toThrow("the mount's open files are missing");
   });
 
-  test('of a message that is longer than the room for it are closed', () => {
+  test('of a message that is longer than the buffer are closed', () => {
     const end = parked({ value: 'long', fds: [fileOf('one')] });
     expect(receiveDescriptors(end, 3, { peek: true })).toBe(-90);
     expect(look(end)).toEqual({ value: 'long', contents: ['one'] });
@@ -182,14 +182,14 @@ describe('parked files in several processes', () => {
     };
   }
 
-  test('are seen whole by each, at the same time', async () => {
+  test('are read whole by each, at the same time', async () => {
     const end = parked({ value: ['one', 'two'], fds: [fileOf('one'), fileOf('two')] });
     const lookers = await Promise.all([looker(end), looker(end)]);
     for (let i = 0; i < 200; i++) expect(look(end)).toEqual({ value: ['one', 'two'], contents: ['one', 'two'] });
     for (const each of lookers) expect(await each.end()).toBeGreaterThan(0);
   });
 
-  test('that are taken away while others look are seen whole or not at all', async () => {
+  test('that are removed while others read are read whole or not at all', async () => {
     const end = parked({ value: ['one'], fds: [fileOf('one')] });
     const lookers = await Promise.all([looker(end), looker(end)]);
     unpark(end);
@@ -197,7 +197,7 @@ describe('parked files in several processes', () => {
     expect(lookAtParked(end)).toBeUndefined();
   });
 
-  test('are not seen in part where a process may not open as many', async () => {
+  test('are not read in part if a process may not open as many', async () => {
     const fds = Array.from({ length: 100 }, () => fileOf('one'));
     const end = parked({ value: fds.map(() => 'one'), fds });
     const short = await looker(end, ['sh', '-c', 'ulimit -n 60; exec "$@"', 'sh']);

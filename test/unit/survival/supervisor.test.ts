@@ -86,7 +86,7 @@ describe('Supervisor', () => {
     expect(lookAtParked(ends[1])?.fds.map(closeSync)).toHaveLength(1);
   });
 
-  test('tells it the end, and takes the parked files away, once', async () => {
+  test('reports the end to it, and removes the parked files, once', async () => {
     const own = start();
     await until('the script runs', () => started().length === 1);
     own.dismiss();
@@ -97,13 +97,13 @@ describe('Supervisor', () => {
     expect(log).toEqual([]);
   });
 
-  test('that is dismissed before the script reads has the word read by it nevertheless', async () => {
+  test('lets the script read the word even if it is dismissed before', async () => {
     start().dismiss();
     await until('it knows', () => lines('said').length === 1);
     expect(lines('said')).toEqual(['said end']);
   });
 
-  test('starts another where the script dies, and dismisses that one', async () => {
+  test('starts another if the script dies, and dismisses that one', async () => {
     const own = start();
     for (let i = 1; i <= 5; i++) {
       await until('the script runs', () => started().length === i);
@@ -115,7 +115,7 @@ describe('Supervisor', () => {
     await until('it knows', () => lines('said').length === 1);
   });
 
-  test('makes pauses where several die at once, says so once, and goes on until one survives', async () => {
+  test('makes pauses if several die at once, reports it once, and continues until one survives', async () => {
     script('exit 1');
     start(ALWAYS_SHORT);
     await until('it was tried again and again', () => started().length >= 8);
@@ -129,7 +129,7 @@ describe('Supervisor', () => {
     ]);
   });
 
-  test('starts none any more where it is dismissed in a pause', async () => {
+  test('starts no other if it is dismissed in a pause', async () => {
     script('exit 1');
     onLog = (line) => {
       if (line.includes('died at once')) supervisor?.dismiss();
@@ -141,7 +141,7 @@ describe('Supervisor', () => {
     expect(started()).toHaveLength(4);
   });
 
-  test('tries again where the script is not there', async () => {
+  test('tries again if the script is missing', async () => {
     renameSync(scriptPath(), join(place, 'away'));
     start(ALWAYS_SHORT);
     await until('there is a pause', () => log.length === 4);
@@ -178,7 +178,7 @@ describe('Supervisor of a server that the script has started', () => {
     await parentEnded;
   };
 
-  test('kills the script where it is dismissed', async () => {
+  test('kills the script when it is dismissed', async () => {
     await startServer();
     await dismissed();
     expect((await parentEnded)[1]).toBe('SIGKILL');
@@ -186,7 +186,7 @@ describe('Supervisor of a server that the script has started', () => {
     expect(started()).toEqual([]);
   });
 
-  test('starts another where the script ends', async () => {
+  test('starts another if the script ends', async () => {
     await startServer();
     parent?.kill('SIGKILL');
     await parentEnded;
@@ -197,7 +197,7 @@ describe('Supervisor of a server that the script has started', () => {
     expect(lines('log')).toEqual([expect.stringMatching(/^ready/), ANOTHER]);
   });
 
-  test('starts another, and only one, where the script had ended before it was watched', async () => {
+  test('starts another, and only one, if the script had ended before it was watched', async () => {
     await startServer({ SUPERVISOR: '1' });
     await until('the script runs', () => started().length === 1);
     await dismissed();
@@ -208,7 +208,7 @@ describe('Supervisor of a server that the script has started', () => {
   test.each([
     ['as it says', 'USR1', ['answered']],
     ['not where it is of a version that does not say how', undefined, []],
-  ])('tells the script that the mount answers, %s', async (_name, signal, expected) => {
+  ])('reports to the script that the mount answers, %s', async (_name, signal, expected) => {
     await startServer(signal === undefined ? {} : { CFS_ANSWERED: signal });
     await until('the script knows', () => lines('answered').length === expected.length);
     expect(lines('answered')).toEqual(expected);

@@ -38,7 +38,7 @@ describe('replaceFile()', () => {
     expect(readdirSync(directory)).toEqual(['file']);
   });
 
-  test('gives the file another inode, so that whoever reads the old one keeps it', () => {
+  test('gives the file another inode, so that readers of the old one keep it', () => {
     const path = freshPath();
     writeFileSync(path, 'old');
     const { ino } = statSync(path);
@@ -46,7 +46,7 @@ describe('replaceFile()', () => {
     expect(statSync(path).ino).not.toBe(ino);
   });
 
-  test('leaves nothing behind where it fails', () => {
+  test('leaves nothing behind if it fails', () => {
     const directory = freshPath();
     mkdirSync(join(directory, 'taken', 'x'), { recursive: true });
     let thrown: unknown;
@@ -59,7 +59,7 @@ describe('replaceFile()', () => {
     expect(readdirSync(directory)).toEqual(['taken']);
   });
 
-  test.runIf(isRoot)('keeps mode, owner and group of what was there', () => {
+  test.runIf(isRoot)('keeps mode, owner and group of the old file', () => {
     const path = freshPath();
     writeFileSync(path, 'old');
     chownSync(path, 61001, 61000);
@@ -68,7 +68,7 @@ describe('replaceFile()', () => {
     expect(access(path)).toBe('640 61001 61000');
   });
 
-  test('keeps an ACL, and takes none from the directory', () => {
+  test('keeps an ACL, and inherits none from the directory', () => {
     const directory = freshPath();
     mkdirSync(directory);
     const [listed, plain] = [join(directory, 'listed'), join(directory, 'plain')];
@@ -81,7 +81,7 @@ describe('replaceFile()', () => {
     expect(before[0]).toContain('user:61001:r--');
   });
 
-  test.runIf(isRoot)('gives another group no more than everybody has, where a user cannot keep the group', () => {
+  test.runIf(isRoot)('gives another group no more than all users have, if a user cannot keep the group', () => {
     const directory = freshPath();
     mkdirSync(directory);
     chmodSync(directory, 0o777);

@@ -30,7 +30,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(scratch, { recursive: true }));
 
-test('files are made, found and removed under the names that are meant', () => {
+test('files are made, found and removed under their exact names', () => {
   const directory = join(scratch, CAFE);
   mkdirSync(directory);
   writeFileSync(join(directory, 'a\udcff'), 'content');
@@ -47,7 +47,7 @@ test('files are made, found and removed under the names that are meant', () => {
   expect(names()).toEqual([]);
 });
 
-test('names and links are read as they are', () => {
+test('names and links are read exactly', () => {
   const directory = mkdtempSync(join(scratch, `${CAFE}-`));
   writeFileSync(join(directory, 'x\udce9'), '');
   writeFileSync(join(directory, 'x\ufffd'), '');
@@ -96,7 +96,7 @@ describe('arguments of other programs', () => {
     expect(outputOf(args)).toEqual(args);
   });
 
-  test('go there without a shell where all of them are UTF-8', () => {
+  test('are passed without a shell if all of them are UTF-8', () => {
     expect(exactCommand('program', odd)).toEqual(['program', odd]);
   });
 });

@@ -16,7 +16,7 @@ describe('fileVersion()', () => {
   utimesSync(at('file'), 1, 1);
 
   test.each(['file', 'empty', 'directory', 'link', '/', '/dev/null', '/proc/self/stat'])(
-    'gives for %s what lstat gives, so that both can be compared',
+    'returns for %s the same as lstat, so that both can be compared',
     (name) => {
       const path = name.startsWith('/') ? name : at(name);
       const out = emptyFileVersion();
@@ -29,7 +29,7 @@ describe('fileVersion()', () => {
     },
   );
 
-  test.each(['file', 'directory', '/dev/null'])('gives the same for an open descriptor of %s', (name) => {
+  test.each(['file', 'directory', '/dev/null'])('returns the same for an open descriptor of %s', (name) => {
     const path = name.startsWith('/') ? name : at(name);
     const [named, opened] = [emptyFileVersion(), emptyFileVersion()];
     const fd = openSync(path, 'r');
@@ -39,7 +39,7 @@ describe('fileVersion()', () => {
     expect(fileVersionOf(-1, opened)).toBe(EBADF);
   });
 
-  test('gives the error of what is not there', () => {
+  test('returns the error for a missing file', () => {
     expect(fileVersion(native(at('missing')), emptyFileVersion())).toBe(ENOENT);
     expect(fileVersion(native(at('file/in')), emptyFileVersion())).toBe(ENOTDIR);
   });

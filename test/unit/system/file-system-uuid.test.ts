@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { parseUuid, uuidText } from '../../../src/system/file-system-uuid.ts';
 
 describe('parseUuid()', () => {
-  it('reads what uuidText() writes, in either case', () => {
+  it('reads the output of uuidText(), in either case', () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 16, maxLength: 16 }), (uuid) => {
         expect(parseUuid(uuidText(uuid))).toEqual(uuid);

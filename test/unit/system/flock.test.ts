@@ -45,14 +45,14 @@ describe.each([
   { by: 'fs-ext', flock: flockOf() },
   { by: 'libc', flock: flockOf(doesNotLoad) },
 ])('flock(2) by $by', ({ flock }) => {
-  test('shares a lock, and refuses others that want it alone', () => {
+  test('shares a lock, and refuses an exclusive one', () => {
     flock(open(), 'shnb');
     flock(open(), 'shnb');
     expect([available('shared'), available('exclusive')]).toEqual([true, false]);
     expect(refusal(flock, open(), 'exnb')).toBe('EAGAIN');
   });
 
-  test('holds a lock alone, until its last descriptor is closed', () => {
+  test('holds an exclusive lock until its last descriptor is closed', () => {
     const fd = openSync(path, 'r');
     flock(fd, 'exnb');
     expect([available('shared'), available('exclusive')]).toEqual([false, false]);
@@ -61,7 +61,7 @@ describe.each([
     expect(available('exclusive')).toBe(true);
   });
 
-  test('changes the lock that a descriptor has', () => {
+  test('changes the lock of a descriptor', () => {
     const fd = open();
     flock(fd, 'exnb');
     flock(fd, 'shnb');
@@ -70,7 +70,7 @@ describe.each([
     expect(available('shared')).toBe(false);
   });
 
-  test('says what is wrong', () => {
+  test('reports the error', () => {
     const fd = openSync(path, 'r');
     closeSync(fd);
     expect(refusal(flock, fd, 'shnb')).toBe('EBADF');

@@ -39,7 +39,7 @@ describe('placeIn()', () => {
     ['/a', '/m', '/a', '/m'],
     ['/a', '/m', '/a/b', '/m/b'],
     ['/a', '/', '/a/b', '/b'],
-  ])('where %s is mounted on %s, shows %s as %s', (root, mountpoint, path, expected) => {
+  ])('if %s is mounted on %s, shows %s as %s', (root, mountpoint, path, expected) => {
     expect(place(root, mountpoint, path)).toBe(expected);
   });
 
@@ -48,7 +48,7 @@ describe('placeIn()', () => {
     ['/a', '/b'],
     ['/a', '/ab'],
     ['/a/b', '/a'],
-  ])('where %s is mounted, does not show %s', (root, path) => {
+  ])('if %s is mounted, does not show %s', (root, path) => {
     expect(place(root, '/m', path)).toBeUndefined();
   });
 });

@@ -10,7 +10,7 @@ function mutexAt(index: number): { words: Int32Array; mutex: SharedMutex } {
 }
 
 describe('SharedMutex.hold()', () => {
-  test('gives what the section gives', () => {
+  test('returns the result of the section', () => {
     expect(mutexAt(0).mutex.hold(() => 'result')).toBe('result');
   });
 
@@ -40,7 +40,7 @@ describe('SharedMutex.hold()', () => {
     expect(sum).toBe(499_500);
   });
 
-  test('is free after a section during which somebody began to wait', () => {
+  test('is free after a section during which another thread began to wait', () => {
     const { words, mutex } = mutexAt(0);
     mutex.hold(() => Atomics.store(words, 0, 2)); // what a waiter leaves in the word
     expect(words[0]).toBe(0);

@@ -76,7 +76,7 @@ function compareChanged(
 const short = (differences: readonly Difference[]): string[] => differences.map((d) => `${d.field} ${d.path}`);
 
 describe('compareTrees() finds nothing', () => {
-  it('where two trees are the same', () => {
+  it('if two trees are the same', () => {
     const result = compareTrees(smallTree(), smallTree());
     expect(result.differences).toEqual([]);
     expect(result.entries).toBe(root ? 10 : 9);
@@ -84,7 +84,7 @@ describe('compareTrees() finds nothing', () => {
     expect(result.bytes).toBe('some content\nother content\nlinked content\n'.length);
   });
 
-  it('where links of a file lie outside of the left tree', () => {
+  it('if links of a file are outside of the left tree', () => {
     const left = smallTree();
     linkSync(`${left}/other`, `${base}/outside-${counter++}`);
     expect(compareTrees(left, smallTree()).differences).toEqual([]);
@@ -175,7 +175,7 @@ describe('compareTrees() finds', () => {
     expect(short(compareTrees(smallTree(), right).differences)).toEqual(['nlink /other']);
   });
 
-  it('another byte after the first chunk, and where', () => {
+  it('another byte after the first chunk, and its place', () => {
     const [left, right] = [smallTree(), smallTree()];
     for (const tree of [left, right]) truncateSync(`${tree}/other`, 5_000_000);
     const bytes = readFileSync(`${right}/other`);
@@ -196,7 +196,7 @@ describe('compareTrees() finds', () => {
     expect(result.differences).toHaveLength(100);
   });
 
-  it('a directory in place of a file without entering it, and subdirectories too many', () => {
+  it('a directory in place of a file without entering it, and extra subdirectories', () => {
     const change = (t: string): void => replace(`${t}/other`, (p) => mkdirSync(`${p}/inside`, { recursive: true }));
     expect(short(compareChanged(change, { ignore: new Set(['mode']) }))).toEqual(['type /other']);
     const more = (t: string): void => void mkdirSync(`${t}/directory/empty/more`);
@@ -226,7 +226,7 @@ describe('compareTrees() with options', () => {
     }
   });
 
-  it('compares milliseconds where nanoseconds are ignored, and no time where times are', () => {
+  it('compares milliseconds if nanoseconds are ignored, and no time if times are', () => {
     const nanosecond = (t: string): void => setTime(`${t}/other`, 1_700_000_000, 123_000_001);
     const millisecond = (t: string): void => setTime(`${t}/other`, 1_700_000_000, 122_999_999);
     const ignore = new Set<ComparedField>(['mtimeNsec']);
@@ -235,7 +235,7 @@ describe('compareTrees() with options', () => {
     expect(compareChanged(millisecond, { ignore: new Set(['mtime']) }, false)).toEqual([]);
   });
 
-  it('passes over what is not UTF-8, and counts it', () => {
+  it('passes over names that are not UTF-8, and counts them', () => {
     const left = smallTree();
     const name = (text: string): Buffer => Buffer.from(`${left}/${text}`, 'latin1');
     writeFileSync(name('file-\xff'), '');
@@ -262,7 +262,7 @@ describe('compareTrees() with options', () => {
     ]);
   });
 
-  it('throws where a root does not exist', () => {
+  it('throws if a root does not exist', () => {
     expect(() => compareTrees(`${base}/nowhere`, base)).toThrow('ENOENT');
     expect(() => compareTrees(base, `${base}/nowhere`)).toThrow('ENOENT');
   });

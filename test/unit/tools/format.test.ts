@@ -21,7 +21,7 @@ describe('formatBytes()', () => {
     expect(formatBytes(bytes)).toBe(text);
   });
 
-  test('never shows more than four digits, nor 1000 of a unit that has a larger one', () => {
+  test('never shows more than four digits, or 1000 of a unit that has a larger one', () => {
     for (let bytes = 1; bytes < 9e14; bytes = Math.ceil(bytes * 1.0007)) {
       expect(formatBytes(bytes)).toMatch(/^(\d{1,3}|\d{1,2}\.\d) (B|kB|MB|GB|TB)$/);
     }

@@ -3,7 +3,7 @@ import { CfsError, callText } from '../../../src/base/error.ts';
 import { hintOf, inToolWords, textOf } from '../../../tools/hint-words.ts';
 
 describe('inToolWords()', () => {
-  test('puts options and commands in the place of options and functions', () => {
+  test("replaces options and functions by the tools' options and commands", () => {
     expect(inToolWords('`nonempty` mounts over it.')).toBe('-o nonempty mounts over it.');
     expect(inToolWords('`missing` lists them.')).toBe("'cfs-info missing' lists them.");
   });

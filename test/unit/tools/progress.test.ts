@@ -19,13 +19,13 @@ describe('progressText()', () => {
     );
   });
 
-  test('shows what was found so far while the tree is being read', () => {
+  test('shows the entries found so far while the tree is being read', () => {
     expect(progressText(progress({ scanned: false, entries: 12_345, filesDone: 6_000, bytesDone: 5e9 }), 2000)).toBe(
       '12,345 entries found, 6,000 files (5.0 GB) packed  3,000 files/s  2.5 GB/s',
     );
   });
 
-  test('counts many small files and one large file by what they cost', () => {
+  test('weights many small files and one large file by their cost', () => {
     // one file of 1 GB beside 99 empty ones: most is still to be done when only the small ones are
     const text = progressText(progress({ filesDone: 99, bytes: 1e9, bytesDone: 0 }), 1000);
     expect(text).toContain('] 0%');
@@ -37,14 +37,14 @@ describe('progressText()', () => {
     expect(text.trimEnd()).toBe('[........................] 0%  0 files/s  0 B/s');
   });
 
-  test('is full at the end, also of a tree without files', () => {
+  test('is full at the end, also for a tree without files', () => {
     const full = '[########################] 100%';
     expect(progressText(progress({ filesDone: 100 }), 5000)).toContain(full);
     expect(progressText(progress({ filesDone: 100 }), 5000)).toContain('0.00 s left');
     expect(progressText(progress({ files: 0 }), 5000)).toContain(full);
   });
 
-  test('shows no infinity where no time has passed', () => {
+  test('shows no infinity if no time has passed', () => {
     expect(progressText(progress({ filesDone: 1 }), 0)).not.toMatch(/Infinity|NaN/);
   });
 });
@@ -73,7 +73,7 @@ describe('ProgressLine', () => {
     Object.defineProperty(process.stderr, 'columns', { value: columns, configurable: true });
   }
 
-  test('writes nothing where stderr is no terminal', () => {
+  test('writes nothing if stderr is not a terminal', () => {
     setTerminal(undefined);
     const line = new ProgressLine(true);
     vi.advanceTimersByTime(5000);
@@ -82,7 +82,7 @@ describe('ProgressLine', () => {
     expect(written).toBe('');
   });
 
-  test('writes nothing where it is not wanted', () => {
+  test('writes nothing if it is not wanted', () => {
     setTerminal(true);
     const line = new ProgressLine(false);
     vi.advanceTimersByTime(5000);
@@ -100,7 +100,7 @@ describe('ProgressLine', () => {
     expect(written).toBe('');
   });
 
-  test('draws over itself, at most ten times a second, and clears the line at the end', () => {
+  test('overwrites itself, at most ten times a second, and clears the line at the end', () => {
     setTerminal(true);
     const line = new ProgressLine(true);
     vi.advanceTimersByTime(1000);
@@ -116,7 +116,7 @@ describe('ProgressLine', () => {
     expect(written).not.toContain('\n');
   });
 
-  test('clears nothing that it did not draw, and clears once', () => {
+  test('clears only its own output, and only once', () => {
     setTerminal(true);
     const line = new ProgressLine(true);
     line.end();

@@ -35,7 +35,7 @@ function diff(old: ManifestTables, now: ManifestTables): NaiveChange[] {
 describe('diffTables()', () => {
   const idBits = fc.constantFrom(52, 52, 8);
 
-  test('gives what a naive comparison of all paths gives, for versions of a tree', () => {
+  test('matches a naive comparison of all paths, for versions of a tree', () => {
     fc.assert(
       fc.property(versions, idBits, idBits, ([old, now], oldBits, newBits) => {
         const changes = diff(buildTables(old, { idBits: oldBits }), buildTables(now, { idBits: newBits }));
@@ -45,7 +45,7 @@ describe('diffTables()', () => {
     );
   });
 
-  test('and for trees that have nothing to do with each other', () => {
+  test('and for unrelated trees', () => {
     fc.assert(
       fc.property(anyTree(), anyTree(), (old, now) => {
         expect(diff(buildTables(old), buildTables(now))).toEqual(naiveDiff(old, now));
@@ -81,8 +81,8 @@ function lines(old: [Paths, Metadata?], now: [Paths, Metadata?]): string[] {
   });
 }
 
-describe('what diffTables() says of one name', () => {
-  test('each field that changes has its aspect', () => {
+describe('diffTables() for one name', () => {
+  test('reports each changed field with its aspect', () => {
     const one = (from: Partial<Attributes>, to: Partial<Attributes>): string[] =>
       lines([{ '/f': file('a') }, { '/f': from }], [{ '/f': file('a') }, { '/f': to }]);
     expect(one({ mode: 0o644 }, { mode: 0o4644 })).toEqual(['M /f mode']);
@@ -96,7 +96,7 @@ describe('what diffTables() says of one name', () => {
     expect(one({ mode: 0o600, uid: 1, mtime: 1 }, {})).toEqual(['M /f mode,owner,mtime']);
   });
 
-  test('content is the bytes of a file, the target of a link, the number of a device', () => {
+  test('compares content as the bytes of a file, the target of a link, the number of a device', () => {
     const one = (from: Body, to: Body): string[] => lines([{ '/f': from }], [{ '/f': to }]);
     expect(one(file('a'), file('b'))).toEqual(['M /f content']);
     expect(one(file('a'), file('aa'))).toEqual(['M /f content']);
@@ -110,11 +110,11 @@ describe('what diffTables() says of one name', () => {
     expect(one({ type: 'fifo' }, { type: 'socket' })).toEqual(['M /f type']);
   });
 
-  test('where a content lies makes no difference', () => {
+  test('ignores the place of a content', () => {
     expect(lines([{ '/f': file('a'), '/g': inline('b') }], [{ '/f': inline('a'), '/g': file('b') }])).toEqual([]);
   });
 
-  test('a directory that becomes a file takes its entries along', () => {
+  test('reports the entries of a directory that becomes a file as removed', () => {
     const old: Paths = { '/d': directory, '/d/x': file('x'), '/e': file('e') };
     expect(lines([old], [{ '/d': file('d'), '/e': directory, '/e/y': file('y') }])).toEqual([
       'M /d type',
@@ -124,11 +124,11 @@ describe('what diffTables() says of one name', () => {
     ]);
   });
 
-  test('the root can change too', () => {
+  test('can report a changed root', () => {
     expect(lines([{}, { '/': { mode: 0o700 } }], [{}, { '/': { mode: 0o755 } }])).toEqual(['M / mode']);
   });
 
-  test('what was added and removed is told entry by entry, in path order, with exact names', () => {
+  test('lists added and removed entries one by one, in path order, with exact names', () => {
     const old: Paths = { '/b': directory, '/b/x': file('1'), '/b!': file('2') };
     const bytes = (name: string): Buffer => Buffer.from(name, 'latin1');
     const build = (name: Buffer, content: string): ManifestTables => {
@@ -145,7 +145,7 @@ describe('what diffTables() says of one name', () => {
   });
 });
 
-describe('what diffTables() says of hard links', () => {
+describe('diffTables() for hard links', () => {
   test('names that are one inode on one side only have other links', () => {
     expect(lines([{ '/a': file('x'), '/b': '/a' }], [{ '/a': file('x'), '/b': file('x') }])).toEqual([
       'M /a links',
@@ -153,18 +153,18 @@ describe('what diffTables() says of hard links', () => {
     ]);
   });
 
-  test('a new name of an inode changes the links of its others', () => {
+  test('a new name of an inode changes the links of its other names', () => {
     expect(lines([{ '/a': file('x') }], [{ '/a': file('x'), '/b': '/a' }])).toEqual(['M /a links', 'A /b']);
     expect(lines([{ '/a': file('x'), '/b': '/a' }], [{ '/b': file('x') }])).toEqual(['D /a', 'M /b links']);
   });
 
-  test('names that belong together in another way are seen where every link count is the same', () => {
+  test('detects a different grouping of names even if every link count is the same', () => {
     const old: Paths = { '/a': file('x'), '/b': '/a', '/c': file('x'), '/d': '/c' };
     const now: Paths = { '/a': file('x'), '/c': '/a', '/b': file('x'), '/d': '/b' };
     expect(lines([old], [now])).toEqual(['M /a links', 'M /b links', 'M /c links', 'M /d links']);
   });
 
-  test('a name that was renamed is still one of the same', () => {
+  test('a renamed name still counts as the same', () => {
     expect(lines([{ '/a': file('x'), '/b': '/a' }], [{ '/a': file('x'), '/c': '/a' }])).toEqual(['R /b /c  0']);
     expect(lines([{ '/a': file('x'), '/b': '/a' }], [{ '/a': file('x'), '/c': file('x') }])).toEqual([
       'M /a links',
@@ -173,11 +173,11 @@ describe('what diffTables() says of hard links', () => {
   });
 });
 
-describe('what diffTables() takes for renamed', () => {
+describe('diffTables() reports as renamed', () => {
   const x = file('content x');
   const y = file('content y');
 
-  test('what is the same in everything but its path, if nothing else is', () => {
+  test('a file that is the same except for its path, if no other file is', () => {
     expect(lines([{ '/a': x }], [{ '/b': x }])).toEqual(['R /a /b  0']);
     expect(lines([{ '/a': x }], [{ '/d': directory, '/d/b': x }])).toEqual(['A /d', 'R /a /d/b  0']);
     expect(lines([{ '/l': symlink('t') }], [{ '/m': symlink('t') }])).toEqual(['R /l /m  0']);
@@ -190,7 +190,7 @@ describe('what diffTables() takes for renamed', () => {
     ]);
   });
 
-  test('of several that are the same, those with one last name', () => {
+  test('the one with the same last name, among several that are the same', () => {
     const old: Paths = { '/d': directory, '/d/a': x, '/d/b': x, '/d/c': y, '/d/e': y };
     const now: Paths = { '/q': directory, '/q/a': x, '/q/z': directory, '/q/z/b': x };
     expect(lines([old], [now])).toEqual([
@@ -204,7 +204,7 @@ describe('what diffTables() takes for renamed', () => {
     ]);
   });
 
-  test('a directory with all that is in it', () => {
+  test('a directory with its whole content', () => {
     const inside = (top: string): Paths => ({
       [top]: directory,
       [`${top}/a`]: x,
@@ -216,7 +216,7 @@ describe('what diffTables() takes for renamed', () => {
     expect(lines([inside('/old')], [inside('/same-name')])).toEqual(['R /old /same-name  4']);
   });
 
-  test('a directory with most of what is in it, and then what differs there', () => {
+  test('a directory with most of its content, and then the differences in it', () => {
     const old: Paths = { '/old': directory, '/old/a': x, '/old/b': y, '/old/c': file('c'), '/old/gone': file('gone') };
     const now: Paths = { '/new': directory, '/new/a': x, '/new/b': y, '/new/c': file('C'), '/new/came': file('came') };
     const more: Paths = { '/old/d': file('d') };
@@ -266,13 +266,13 @@ describe('what diffTables() takes for renamed', () => {
     ).toEqual(['R /1 /2  8', 'M /1/bin/version /2/bin/version content', 'M /1/etc/version /2/etc/version content']);
   });
 
-  test('what left a directory that was renamed, and what is equal to something in it', () => {
+  test('a file that left a renamed directory, and a file that is equal to another in it', () => {
     const old: Paths = { '/old': directory, '/old/a': x, '/old/b': y, '/old/c': file('c'), '/g': x };
     const now: Paths = { '/new': directory, '/new/a': x, '/new/b': y, '/moved': file('c'), '/h': x };
     expect(lines([old], [now])).toEqual(['R /g /h  0', 'R /old/c /moved  0', 'R /old /new  2']);
   });
 
-  test('what gave its name to something of another type', () => {
+  test('a file whose old name now belongs to a file of another type', () => {
     const old: Paths = { '/bash': directory, '/bash/a': x, '/bash/b': y, '/tool': x };
     const now: Paths = { '/bash-5': directory, '/bash-5/a': x, '/bash-5/b': y, '/bash': symlink('bash-5') };
     expect(lines([old], [{ ...now, '/tool': symlink('/bin/wrap'), '/tool.real': x }])).toEqual([
@@ -292,7 +292,7 @@ describe('what diffTables() takes for renamed', () => {
     expect(retyped).toEqual(['R /old /new  2', 'M /old/c /new/c type', 'D /old/c/d']);
   });
 
-  test('one name in both directories is another thing where one of the two went elsewhere or came from there', () => {
+  test('a file that moved out of a renamed directory or into it, though the other directory has a file of its name', () => {
     const old: Paths = { '/old': directory, '/old/a': x, '/old/b': y, '/old/c': file('c') };
     const now: Paths = { '/new': directory, '/new/a': x, '/new/b': y, '/new/c': file('C') };
     expect(lines([old], [{ ...now, '/moved': file('c') }])).toEqual([
@@ -303,7 +303,7 @@ describe('what diffTables() takes for renamed', () => {
     expect(lines([{ ...old, '/g': file('C') }], [now])).toEqual(['R /old /new  2', 'R /g /new/c  0', 'D /old/c']);
   });
 
-  test('a directory that is equal to one in a directory that was renamed', () => {
+  test('a directory that is equal to one in a renamed directory', () => {
     const both = (top: string, other: string): Paths => ({
       [top]: directory,
       [`${top}/a`]: file('a'),
@@ -315,7 +315,7 @@ describe('what diffTables() takes for renamed', () => {
     expect(lines([both('/old', '/one')], [both('/new', '/two')])).toEqual(['R /old /new  3', 'R /one /two  1']);
   });
 
-  test('changed links in a directory that was renamed are told', () => {
+  test('a directory with changed links, which it lists', () => {
     const old: Paths = { '/old': directory, '/old/a': x, '/old/b': '/old/a', '/old/c': y };
     const now: Paths = { '/new': directory, '/new/a': x, '/new/b': x, '/new/c': y };
     expect(lines([old], [now])).toEqual(['R /old /new  3', 'M /old/a /new/a links', 'M /old/b /new/b links']);
@@ -351,7 +351,7 @@ describe('diffTables() for images of different hash', () => {
     expect(diff(now, old)).toEqual([last]);
   });
 
-  test('finds what was renamed', () => {
+  test('finds renamed files', () => {
     const moved = Object.fromEntries(Object.entries(paths).map(([path, body]) => [`/d${path}`, body]));
     const old = buildTables(treeOf(paths, {}, 'fsverity-sha256'));
     const now = buildTables(treeOf({ '/d': directory, ...moved }, {}, 'blake3'));
@@ -391,7 +391,7 @@ describe('diffTables() at the limits', () => {
     expect([...diffTables(deep('a', '1', 1), deep('a', '1', 500))], 'the file is renamed').toHaveLength(500);
   });
 
-  test('30,000 equal entries that went and came, and 15,000 directories that ask for one counterpart', () => {
+  test('30,000 equal entries that went and came, and 15,000 directories with one counterpart', () => {
     const COUNT = 30_000;
     const many = (prefix: string): ManifestTables => {
       const builder = new ManifestBuilder('blake3', metadata);

@@ -45,7 +45,7 @@ describe('MountMonitor', () => {
     expect(done).not.toContain('slow');
   });
 
-  test('starts a thread where all wait, and none where one has the turn', () => {
+  test('starts a thread if all wait, and none if one has the turn', () => {
     const { turn, begin, done } = monitored();
     const waiting = turn(0);
     waiting.take();
@@ -59,7 +59,7 @@ describe('MountMonitor', () => {
     expect(done).toEqual([]);
   });
 
-  test('counts a request as slow once, and each request for itself', () => {
+  test('counts a slow request once, and each request separately', () => {
     const { turn, begin, done, work } = monitored();
     turn(5).take();
     begin(0, 7);
@@ -87,7 +87,7 @@ describe('MountMonitor', () => {
     expect([work.end(0), work.end(1), work.end(2)]).toEqual([false, true, true]);
   });
 
-  test('stops looking when there is nothing to do, and looks again when told', () => {
+  test('stops looking when there is nothing to do, and looks again when notified', () => {
     const { turn, begin, done, work } = monitored();
     turn(5).take();
     begin(0, 7);

@@ -12,7 +12,7 @@ function tableWithClock(ms = 1_000) {
 }
 
 describe('WorkTable', () => {
-  test('tells what is being worked on, and how long', () => {
+  test('reports the requests in progress, and their age', () => {
     const { clock, table } = tableWithClock();
     table.begin(3, 0xffff_fffe, 0x8000_0001, 42);
     clock.ms += 120;
@@ -23,14 +23,17 @@ describe('WorkTable', () => {
     expect(table.working()).toEqual([]);
   });
 
-  test.each([0x7fff_ffff, 0xffff_ffff])('tells the age of what began before the clock wrapped at %i', (wrap) => {
-    const { clock, table } = tableWithClock(wrap - 10);
-    table.begin(0, A, 0, 42);
-    clock.ms += 60_000;
-    expect(table.working()).toMatchObject([{ age: 60_000 }]);
-  });
+  test.each([0x7fff_ffff, 0xffff_ffff])(
+    'reports the age of a request that began before the clock wrapped at %i',
+    (wrap) => {
+      const { clock, table } = tableWithClock(wrap - 10);
+      table.begin(0, A, 0, 42);
+      clock.ms += 60_000;
+      expect(table.working()).toMatchObject([{ age: 60_000 }]);
+    },
+  );
 
-  test('takes the turn from a request once, and its thread learns of it', () => {
+  test('takes over the answer of a request once, and its thread learns of it', () => {
     const { table } = tableWithClock();
     table.begin(0, A, 0, 42);
     const [work] = table.working() as [Work];
@@ -61,7 +64,7 @@ describe('WorkTable', () => {
     expect(table.working().map(({ isInterrupted }) => isInterrupted)).toEqual([false, false]);
   });
 
-  test('wants to be looked at once, until the looking has ended', () => {
+  test('must be looked at once, until the looking has ended', () => {
     const { table } = tableWithClock();
     expect(table.begin(0, A, 0, 42)).toBe(true);
     expect(table.begin(1, B, 0, 42)).toBe(false);
@@ -81,7 +84,7 @@ interface Model {
   isAnswered: boolean;
 }
 
-test('WorkTable does what a plain model does, for any order of calls', () => {
+test('WorkTable behaves like a plain model, for any order of calls', () => {
   const threads = fc.integer({ min: 0, max: 2 });
   const uniques = fc.integer({ min: 1, max: 4 });
   const call = fc.oneof(

@@ -34,7 +34,7 @@ describe('ServingTurn', () => {
     expect(isTaken()).toBe(false);
   });
 
-  test('does not let go what another thread has taken meanwhile', () => {
+  test('does not release a turn that another thread has taken in the meantime', () => {
     const state = allocateServingTurn();
     const [one, other] = [new ServingTurn(state), new ServingTurn(state)];
     one.take();
@@ -44,7 +44,7 @@ describe('ServingTurn', () => {
     expect(new Int32Array(state)[0]).toBe(HELD);
   });
 
-  test('is passed on before little work, until that proves to be quick, and again once it is slow', () => {
+  test('is passed on before little work, until that proves to be quick, and again when it is slow', () => {
     const { work } = turnWithClock();
     expect([work(5), work(0.1), work(0.1), work(0.1), work(2), work(0.1), work(0.1)]).toEqual([
       true, // unknown
@@ -57,7 +57,7 @@ describe('ServingTurn', () => {
     ]);
   });
 
-  test('is passed on before much work, always', () => {
+  test('is always passed on before much work', () => {
     const { work } = turnWithClock();
     work(0.1);
     expect([work(0.1), work(0.1, 131_072), work(0.1, 1e12)]).toEqual([false, true, true]);
@@ -77,7 +77,7 @@ describe('every interleaving of ServingTurn', () => {
     TurnWatch: new (state: SharedArrayBuffer) => StepwiseWatch;
   }
 
-  test('with the main thread taking turns away: no thread waits without end, and the turn ends free', async () => {
+  test('with the main thread taking turns away: no thread waits forever, and the turn is free at the end', async () => {
     const path = new URL('../../../../src/mount/threads/serving-turn.ts', import.meta.url).pathname;
     const { ServingTurn: Turn, TurnWatch: Watch } = await loadStepwise<StepwiseModule>(path);
 

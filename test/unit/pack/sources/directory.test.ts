@@ -88,7 +88,7 @@ const failureOfWalk = (when: Readonly<Record<string, () => void>>, options?: Par
   failureOf(() => walk(sourceOf(options), when));
 
 describe('DirectorySource', () => {
-  test('gives directories before what is in them, names in bytewise order', () => {
+  test('returns directories before their entries, names in bytewise order', () => {
     for (const path of ['b', 'a/z', 'a/y/x', 'a.b']) makeDirectory(path);
     for (const path of ['a/y/file', 'é', 'Z', 'a-']) put(path);
     const paths = walk(sourceOf()).map(below);
@@ -108,7 +108,7 @@ describe('DirectorySource', () => {
     ]);
   });
 
-  test('gives a hard link as a link to the entry that came first', () => {
+  test('returns a hard link as a link to the entry that came first', () => {
     put('first');
     linkSync(join(root, 'first'), join(root, 'second'));
     symlinkSync('first', join(root, 'symlink'));
@@ -117,7 +117,7 @@ describe('DirectorySource', () => {
     expect(kinds).toEqual(['regular', 'link 1', 'symlink', 'link 3']);
   });
 
-  test('gives names that are not UTF-8, and every other oddity, as the bytes they are', () => {
+  test('returns names that are not UTF-8, and every other oddity, as exact bytes', () => {
     generateTree(join(root, 'tree'), { seed: 3, oddities: true });
     if (!isRoot) execFileSync('chmod', ['-R', 'u+rwX', '--', join(root, 'tree')]);
     const entries = walk(sourceOf());
@@ -128,7 +128,7 @@ describe('DirectorySource', () => {
     expect(given).toEqual(names);
   });
 
-  test('does not follow symbolic links, but for the source itself', () => {
+  test('follows no symbolic links, except the source itself', () => {
     makeDirectory('directory');
     put('directory/file');
     symlinkSync('directory', join(root, 'link'));
@@ -146,7 +146,7 @@ describe('DirectorySource', () => {
     expect(modes).toEqual([0o10000, 0o140000]);
   });
 
-  test('holds few descriptors however deep the tree is, and longer paths than a system call takes', () => {
+  test('holds few descriptors in a deep tree, with paths longer than a system call accepts', () => {
     generateTree(join(root, 'tree'), { seed: 3, deep: 2000 });
     let most = 0;
     for (const entry of sourceOf().entries()) {
@@ -184,7 +184,7 @@ describe('DirectorySource metadata', () => {
     expect(metadata('file', { useEpoch: true })).toMatchObject({ mtime: 0, mtimeNsec: 0 });
   });
 
-  test('useEpoch sets the time of the root too', () => {
+  test('useEpoch also sets the time of the root', () => {
     setTime(root, 12345, 6);
     const [plain, epoch] = [sourceOf(), sourceOf({ useEpoch: true })];
     expect([plain.root.mtime, plain.root.mtimeNsec]).toEqual([12345, 6]);
@@ -193,7 +193,7 @@ describe('DirectorySource metadata', () => {
     walk(epoch);
   });
 
-  test('leaves out xattrs whose names mounts answer themselves, and says so', () => {
+  test('leaves out xattrs whose names mounts answer themselves, and reports that', () => {
     put('file');
     makeDirectory('directory');
     const own = ['user.cfs.object', ...(isRoot ? ['trusted.cfs.path'] : [])];
@@ -223,7 +223,7 @@ describe('DirectorySource metadata', () => {
     expect(metadata('file', { skipXattrs: true })['xattrs']).toEqual([]);
   });
 
-  test.runIf(isRoot)('skipDevices leaves out devices only', () => {
+  test.runIf(isRoot)('skipDevices leaves out only devices', () => {
     mknod(join(root, 'null'), 0o20666, 0x103);
     mknod(join(root, 'disk'), 0o60660, 0x811);
     mknod(join(root, 'fifo'), 0o10644);
@@ -231,7 +231,7 @@ describe('DirectorySource metadata', () => {
     expect(walk(sourceOf({ skipDevices: true })).map(below)).toEqual(['fifo']);
   });
 
-  test('leaves out the store, wherever it lies, and says so', () => {
+  test('leaves out the store, in any place, and reports that', () => {
     makeDirectory('var/store/objects');
     put('var/file');
     const exclude = (store: string): { store: string; image: string } => ({ store, image: at('nowhere') });
@@ -240,7 +240,7 @@ describe('DirectorySource metadata', () => {
     expect(walk(sourceOf({ exclude: exclude(at('nowhere')) }))).toHaveLength(4);
   });
 
-  test('leaves out the image that is being replaced, under each of its names, and says so', () => {
+  test('leaves out the image that is being replaced, under each of its names, and reports that', () => {
     for (const path of ['image.cfs', 'other.cfs']) put(path);
     linkSync(join(root, 'image.cfs'), join(root, 'second'));
     const exclude = { store: at('nowhere'), image: join(root, 'image.cfs') };
@@ -263,7 +263,7 @@ describe('DirectorySource of a tree that changes', () => {
 
   const remove = (path: string) => (): void => rmSync(join(root, path), { recursive: true });
 
-  test('is whole where nothing happens', () => {
+  test('is whole if nothing changes', () => {
     expect(walk(sourceOf())).toHaveLength(7);
   });
 
@@ -278,7 +278,7 @@ describe('DirectorySource of a tree that changes', () => {
     makeDirectory('a/deep');
   });
 
-  test('notices that the directory it is in was removed', () => {
+  test('notices that the directory of the walk was removed', () => {
     expect(failureOfWalk({ 'a/deep/3': remove('a/deep') }).message).toContain(`${root}/a/deep: it changed`);
   });
 
@@ -300,11 +300,11 @@ describe('DirectorySource of a tree that changes', () => {
     expect(error.hint).toBe('Pack a snapshot, or stop the program that writes to it.');
   });
 
-  test('names the root where something was added to it', () => {
+  test('names the root if a file was added to it', () => {
     expect(failureOfWalk({ 'z/4': () => put('new') }).message).toContain(`Cannot pack ${root}: it changed`);
   });
 
-  test('is not led out of the tree by a directory that was moved away while it was in it', () => {
+  test('is not led out of the tree by a directory that was moved away during the walk', () => {
     const deep = Array.from({ length: 200 }, (_, i) => `d${i}`).join('/');
     makeDirectory(`a/${deep}`);
     const bottom = `a/${deep}`;
@@ -313,7 +313,7 @@ describe('DirectorySource of a tree that changes', () => {
     expect(error.message).toContain('it changed while it was packed');
   });
 
-  test('opens a file as it is when its turn comes, and tells whoever reads it how it was then', () => {
+  test('opens a file in its current state, and passes on its state at the time of the listing', () => {
     const sizes: number[] = [];
     for (const entry of sourceOf().entries()) {
       if (below(entry) === 'a/1') truncateSync(join(root, 'a/2'), 1);

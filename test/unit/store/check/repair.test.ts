@@ -70,7 +70,7 @@ function check(repository: LocalRepository): Checked {
 }
 
 describe.each(HASH_ALGORITHMS)('checkPrefix() of %s', (hash) => {
-  test('finds nothing in a good repository, and counts what it has read', () => {
+  test('finds nothing in a good repository, and counts the bytes that it has read', () => {
     const repository = fresh(hash);
     const sizes = [1, 5000, 1 << 20, 3_000_000];
     for (const size of sizes) put(repository, random.bytes(size));
@@ -92,7 +92,7 @@ describe.each(HASH_ALGORITHMS)('checkPrefix() of %s', (hash) => {
 });
 
 describe('checkPrefix()', () => {
-  test('finds what is no regular file, and opens no fifo', () => {
+  test('finds files that are not regular, and opens no fifo', () => {
     const repository = fresh();
     const [fifo, directory] = [put(repository, random.bytes(10)), put(repository, random.bytes(10))];
     for (const { object } of [fifo, directory]) rmSync(fileOf(repository, object));
@@ -103,7 +103,7 @@ describe('checkPrefix()', () => {
     for (const { kind, problem } of damage) expect({ kind, problem }).toMatchObject({ kind: 'shape' });
   });
 
-  test('finds names that are no digests, and files that may be written to', () => {
+  test('finds names that are not digests, and writable files', () => {
     const repository = fresh();
     const { object } = put(repository, random.bytes(10));
     chmodSync(fileOf(repository, object), 0o664);
@@ -116,13 +116,13 @@ describe('checkPrefix()', () => {
     expect(oddities.filter(({ kind }) => kind === 'mode')).toMatchObject([{ problem: 'its mode is 0664' }]);
   });
 
-  test('accepts less than 0444, as a umask leaves it', () => {
+  test('accepts modes below 0444, which a umask leaves', () => {
     const repository = fresh();
     chmodSync(fileOf(repository, put(repository, random.bytes(10)).object), 0o400);
     expect(check(repository).oddities).toEqual([]);
   });
 
-  test('stops where it is told to', () => {
+  test('stops on request', () => {
     const repository = fresh();
     const { object } = put(repository, random.bytes(10));
     const report = {
@@ -153,7 +153,7 @@ describe('repairAll()', () => {
   const repair = (...sources: readonly LocalRepository[]): Promise<readonly Repaired[]> =>
     repairAll(repository, check(repository).damage, sources);
 
-  test('moves a damaged object to quarantine, as it is', async () => {
+  test('moves a damaged object to quarantine, unchanged', async () => {
     const { object } = damaged(random.bytes(100));
     expect(await repair()).toEqual([
       { object, kind: 'corrupt', problem: expect.any(String), quarantined: `quarantine/${object}` },
@@ -172,7 +172,7 @@ describe('repairAll()', () => {
     expect(check(repository).damage).toEqual([]);
   });
 
-  test('passes over sources that have a bad copy or none', async () => {
+  test('passes over sources with a bad copy or none', async () => {
     const { object, content } = damaged(random.bytes(5000));
     const bad = fresh();
     put(bad, content);
@@ -181,7 +181,7 @@ describe('repairAll()', () => {
     expect(await repair(fresh(), bad, source)).toMatchObject([{ object, from: source.path }]);
   });
 
-  test('says what each source answered where none has a good copy', async () => {
+  test('reports the answer of each source if none has a good copy', async () => {
     const { object, content } = damaged(random.bytes(5000));
     put(source, content);
     overwrite(source, object, 'bad too');
@@ -203,14 +203,14 @@ describe('repairAll()', () => {
     expect(listQuarantine(repository).objects).toEqual(new Set([object]));
   });
 
-  test('moves a directory away, too', async () => {
+  test('also moves a directory away', async () => {
     const { object, content } = put(source, random.bytes(50));
     mkdirSync(fileOf(repository, object));
     await repair(source);
     expect(readFileSync(fileOf(repository, object)).equals(content)).toBe(true);
   });
 
-  test('leaves what became good meanwhile', async () => {
+  test('leaves an object that became good in the meantime', async () => {
     const { object, content } = damaged(random.bytes(50));
     const { damage } = check(repository);
     overwrite(repository, object, content);
@@ -224,7 +224,7 @@ describe('repairAll()', () => {
     expect(checkOne(repository, object)).toBeUndefined();
   });
 
-  test('says why a repository cannot be written to, and leaves it as it is', async () => {
+  test('reports why a repository cannot be written to, and leaves it unchanged', async () => {
     const { object } = damaged(random.bytes(50));
     renameSync(repository.lockPath, `${repository.lockPath}.away`);
     mkdirSync(repository.lockPath);
@@ -238,7 +238,7 @@ describe('repairAll()', () => {
   });
 });
 
-test('mendMode() takes the right to write away', () => {
+test('mendMode() removes write permission', () => {
   const repository = fresh();
   const { object } = put(repository, random.bytes(10));
   chmodSync(fileOf(repository, object), 0o644);

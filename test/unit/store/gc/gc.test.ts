@@ -94,7 +94,7 @@ const objects = (): string[] =>
 const sorted = (...lists: readonly (readonly string[])[]): string[] => [...new Set(lists.flat())].sort();
 
 describe('collectGarbage()', () => {
-  test('keeps what registered, named and mounted images need, and deletes the rest', async () => {
+  test('keeps the objects of registered, named and mounted images, and deletes the rest', async () => {
     const [registered, named, mounted, none] = [image(50), image(40), image(30), image(20)];
     await registerImage(repository, registered, false);
     const lease = await takeLease(repository, mounted.image);
@@ -125,7 +125,7 @@ describe('collectGarbage()', () => {
     expect(objects()).toEqual(sorted(second.objects, shared.map(toHex)));
   });
 
-  test('deletes nothing with dryRun, and says the same', async () => {
+  test('deletes nothing with dryRun, and reports the same', async () => {
     await registerImage(repository, image(5), false);
     image(7);
     writeFileSync(join(repository.temporaryDirectory, '0123456789abcdef-left'), '');
@@ -137,7 +137,7 @@ describe('collectGarbage()', () => {
     expect(dry).toMatchObject({ freed: { objects: 7 }, leftovers: 1 });
   });
 
-  test('keeps what has come a short while ago', async () => {
+  test('keeps recent objects', async () => {
     await registerImage(repository, image(5), false);
     const young = image(7);
     expect(await gc({ minAgeMs: 60_000 })).toMatchObject({ freed: { objects: 0 }, young: { objects: 7 } });
@@ -148,7 +148,7 @@ describe('collectGarbage()', () => {
     expect(await gc({ minAgeMs: 10 })).toMatchObject({ freed: { objects: 7 } });
   });
 
-  test('refuses where nothing keeps anything, but for keepNone', async () => {
+  test('refuses if nothing keeps any object, unless keepNone is set', async () => {
     image(3);
     expect(await refused()).toMatchObject({ kind: 'usage', hint: '`keepNone` deletes all objects.' });
     expect(objects()).toHaveLength(3);
@@ -180,7 +180,7 @@ describe('collectGarbage()', () => {
         mkdirSync(path);
       },
     ],
-  ])('refuses, and deletes nothing, where a root is %s', async (_what, damage) => {
+  ])('refuses, and deletes nothing, if a root is %s', async (_what, damage) => {
     const registered = image(3);
     await registerImage(repository, registered, false);
     image(4);
@@ -192,7 +192,7 @@ describe('collectGarbage()', () => {
     expect(objects()).toHaveLength(7);
   });
 
-  test('refuses where a name in roots/ is no image id', async () => {
+  test('refuses if a name in roots/ is not an image id', async () => {
     await registerImage(repository, image(3), false);
     writeFileSync(join(repository.rootsDirectory, 'backup~'), '');
     expect((await refused()).message).toContain('its name is not an image id');
@@ -219,7 +219,7 @@ describe('collectGarbage()', () => {
     endLease(repository, lease);
   });
 
-  test('waits for a writer, and knows what that one registered', async () => {
+  test('waits for a writer, and knows the image that it registered', async () => {
     const other = image(2);
     await registerImage(repository, other, false);
     const packed = image(4);
@@ -241,7 +241,7 @@ describe('collectGarbage()', () => {
     expect(readdirSync(repository.leasesDirectory)).toEqual([]);
   });
 
-  test('empties quarantine only where it is asked to', async () => {
+  test('empties quarantine only on request', async () => {
     await registerImage(repository, image(1), false);
     mkdirSync(repository.quarantineDirectory);
     const name = join(repository.quarantineDirectory, 'cd'.repeat(32));
@@ -252,7 +252,7 @@ describe('collectGarbage()', () => {
     expect(existsSync(name)).toBe(false);
   });
 
-  test('leaves what is no object', async () => {
+  test('keeps files that are not objects', async () => {
     await registerImage(repository, image(1), false);
     writeFileSync(join(repository.path, 'objects/00/notes'), '');
     mkdirSync(join(repository.path, 'objects/00', 'a'.repeat(62)));
@@ -278,7 +278,7 @@ describe('a lease', () => {
     expect(await gc({ keepNone: true })).toMatchObject({ dead: 1, freed: { objects: 5 } });
   });
 
-  test('of each mount is its own', async () => {
+  test('is separate for each mount', async () => {
     const packed = image(5);
     const leases = [await takeLease(repository, packed.image), await takeLease(repository, packed.image)];
     for (const lease of leases) {
@@ -292,7 +292,7 @@ describe('a lease', () => {
     expect(readdirSync(repository.leasesDirectory)).toEqual([]);
   });
 
-  test('that is not closed but whose process ended is dead: so it is with the last descriptor', async () => {
+  test('is dead if its process ended without closing it, as with the last descriptor', async () => {
     const packed = image(5);
     const lease = await takeLease(repository, packed.image);
     await writeLease(lease, packed);
@@ -301,7 +301,7 @@ describe('a lease', () => {
     expect(await gc({ keepNone: true })).toMatchObject({ mounted: 0, dead: 1, freed: { objects: 5 } });
   });
 
-  test('says why it cannot be had', async () => {
+  test('reports why it cannot be taken', async () => {
     writeFileSync(repository.leasesDirectory, '');
     const failure = await takeLease(repository, 'ef'.repeat(32)).catch((error: CfsError) => error);
     expect((failure as CfsError).message).toContain('Cannot keep objects of repository');
@@ -314,7 +314,7 @@ describe('a lease', () => {
 describe('registering', () => {
   const pathsOf = (): readonly string[][] => listRoots(repository).map(({ paths }) => paths.map(({ path }) => path));
 
-  test('is done once, and adds a path for each place where the image is', async () => {
+  test('is done once, and adds a path for each place of the image', async () => {
     const one = { ...image(3), path: '/b.cfs' };
     expect(await registerImage(repository, one, true)).toEqual({ isNew: true, isNewPath: true });
     const root = statSync(join(repository.rootsDirectory, one.image)).ino;
@@ -337,7 +337,7 @@ describe('registering', () => {
     expect(pathsOf()).toEqual([paths]);
   });
 
-  test('reads what an earlier version has registered, with a path in the root', async () => {
+  test('reads the registration of an earlier version, with a path in the root', async () => {
     const one = image(3);
     mkdirSync(repository.rootsDirectory);
     const fd = openSync(join(repository.rootsDirectory, one.image), 'wx+');
@@ -356,7 +356,7 @@ describe('registering', () => {
     closeSync(lease.fd);
   });
 
-  test('that is taken back leaves what others have registered', async () => {
+  test('keeps the registrations of others when it is undone', async () => {
     const one = { ...image(3), path: '/a.cfs' };
     const other = { ...one, path: '/b.cfs' };
     const done = await registerImage(repository, one, false);
@@ -368,7 +368,7 @@ describe('registering', () => {
     expect(readdirSync(repository.pathsDirectory)).toEqual([]);
   });
 
-  test('leaves records of paths to gc where the image is not registered', async () => {
+  test('leaves records of paths to gc if the image is not registered', async () => {
     const one = { ...image(3), path: '/a.cfs' };
     await registerImage(repository, one, false);
     await registerImage(repository, image(3), false);
@@ -384,7 +384,7 @@ describe('registering', () => {
     ['of another path', Buffer.from('cfs-path 1\npath /b.cfs')],
     ['of another version', Buffer.from('cfs-path 2\npath /a.cfs')],
     ['huge', Buffer.alloc(100_000, 'x')],
-  ])('tells of a record that is %s, and keeps the image', async (_what, bytes) => {
+  ])('reports a record that is %s, and keeps the image', async (_what, bytes) => {
     const one = { ...image(3), path: '/a.cfs' };
     await registerImage(repository, one, false);
     const record = join(repository.pathsDirectory, readdirSync(repository.pathsDirectory)[0] as string);

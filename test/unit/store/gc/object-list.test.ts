@@ -48,7 +48,7 @@ function digestsIn(list: KeepListFile): Uint8Array {
 }
 
 describe('a keep list', () => {
-  test.each([0, 1, 2, 1000, 70_000])('of %i digests gives what was written', async (count) => {
+  test.each([0, 1, 2, 1000, 70_000])('of %i digests returns the digests that were written', async (count) => {
     const digests = digestsOf(count);
     const list = openList(await written(digests), 'blake3');
     expect(list.header).toMatchObject({
@@ -107,7 +107,7 @@ describe('a keep list', () => {
   test.each([
     ['that do not ascend', (digests: Buffer) => Buffer.concat([digests.subarray(32), digests.subarray(0, 32)])],
     ['of which one comes twice', (digests: Buffer) => Buffer.concat([digests.subarray(0, 32), digests])],
-  ])('with digests %s is refused, whatever its checksum', async (_what, change) => {
+  ])('with digests %s is refused, with any checksum', async (_what, change) => {
     const path = await written(change(Buffer.from(digestsOf(3))));
     expect(failureOf(() => openList(path, 'blake3')).message).toContain('its digests do not ascend');
   });
@@ -115,7 +115,7 @@ describe('a keep list', () => {
   test.each([
     ['size', 32, 2n ** 53n],
     ['time', 40, 8_640_000_000_001n],
-  ])('with a %s that no number here can hold is refused', async (_what, offset, value) => {
+  ])('with a %s that is too large for a number is refused', async (_what, offset, value) => {
     const bytes = readFileSync(await written(digestsOf(1)));
     bytes.writeBigUInt64LE(value - 1n, offset);
     expect(decodeKeepHeader(bytes, bytes.length)).toMatchObject({ objects: 1 });
@@ -128,7 +128,7 @@ describe('a keep list', () => {
     expect(failureOf(() => openList(path, 'blake3')).message).toContain('names objects by fsverity-sha256');
   });
 
-  test('says 1970 where the clock is before that', async () => {
+  test('has the date 1970 if the clock is before that', async () => {
     const clock = vi.spyOn(Date, 'now').mockReturnValue(-86_400_000);
     try {
       const list = openList(await written(digestsOf(1)), 'blake3');
@@ -139,13 +139,13 @@ describe('a keep list', () => {
     }
   });
 
-  test('whose writer was killed is none', async () => {
+  test('whose writer was killed is invalid', async () => {
     const path = await written(digestsOf(10));
     const bytes = readFileSync(path).fill(0, 0, KEEP_HEADER_SIZE);
     expect(decodeKeepHeader(bytes, bytes.length)).toBe('it is not a keep list, or was not written completely');
   });
 
-  test('that is a directory, a fifo or not there is refused', () => {
+  test('that is a directory, a fifo or missing is refused', () => {
     const directory = mkdtempSync(at('d'));
     expect(failureOf(() => openList(directory, 'blake3')).message).toContain('not a regular file');
     expect(failureOf(() => openList(join(directory, 'none'), 'blake3')).message).toContain('no such file');
