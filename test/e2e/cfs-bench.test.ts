@@ -75,7 +75,7 @@ beforeAll(async () => {
 });
 
 describe('cfs-bench', () => {
-  test('measures every system that this machine has, and says what is missing', async () => {
+  test('measures every system of this machine, and lists the missing ones', async () => {
     const output = scratch.at('systems.json');
     const args = benchOptions(output, '--systems', 'all', '--workloads', 'tar');
     const { status, stdout, stderr } = await run(HERE.tool('cfs-bench', args), { timeoutMs: 300_000 });
@@ -118,7 +118,7 @@ describe('cfs-bench', () => {
     expectClean();
   });
 
-  test('writes what it has when it is interrupted, and cleans up', async () => {
+  test('writes the results so far when it is interrupted, and cleans up', async () => {
     const output = scratch.at('interrupted.json');
     const args = benchOptions(output, '--systems', 'overlayfs,cfs', '--workloads', 'find,stat');
     const [program, ...rest] = HERE.tool('cfs-bench', args) as [string, ...string[]];
@@ -138,7 +138,7 @@ describe('cfs-bench', () => {
     expectClean();
   });
 
-  test('goes on with other systems and trees where a system fails, and ends with status 2', async () => {
+  test('continues with other systems and trees if a system fails, and ends with status 2', async () => {
     const output = scratch.at('failed.json');
     // overlayfs takes no lower layer with a colon in its path
     const odd = scratch.at('odd:scratch');
@@ -154,7 +154,7 @@ describe('cfs-bench', () => {
     expectClean();
   });
 
-  test('measures what an ordinary user can mount, and takes all of it away', async () => {
+  test('measures the systems that an ordinary user can mount, and unmounts all of them', async () => {
     const output = join(scratch.temporary, 'user.json');
     const own = ['--systems', 'source,overlayfs,fuse-overlayfs,squashfuse,cfs,cfs-read', '--workloads', 'find'];
     const args = [...benchOptions(output, ...own)];
@@ -170,7 +170,7 @@ describe('cfs-bench', () => {
     for (const made of [output, join(scratch.temporary, 'user')]) rmSync(made, { recursive: true });
   });
 
-  test('ends with status 2 where nothing could be measured', async () => {
+  test('ends with status 2 if nothing could be measured', async () => {
     const output = join(scratch.temporary, 'nothing.json');
     const args = benchOptions(output, '--systems', 'overlayfs', '--workloads', 'find');
     const { status, stdout, stderr } = await run(scratch.nobody().tool('cfs-bench', args));
@@ -181,14 +181,14 @@ describe('cfs-bench', () => {
     for (const made of [output, join(scratch.temporary, 'nothing')]) rmSync(made, { recursive: true });
   });
 
-  test('measures nothing unless it is said what', async () => {
+  test('measures nothing without an argument that says what to measure', async () => {
     const { status, stdout, stderr } = await run(HERE.tool('cfs-bench', []));
     expect(status).toBe(1);
     expect(stdout).toContain('Usage: cfs-bench');
     expect(stderr).toMatch(/^cfs-bench: --source DIR, .* takes about \d+ minutes for .*\n$/);
   });
 
-  test('says of a wrong source nothing else', async () => {
+  test('reports only the error of a wrong source', async () => {
     const { status, stdout, stderr } = await run(HERE.tool('cfs-bench', ['--source', '/nosuch']));
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toBe(
@@ -196,7 +196,7 @@ describe('cfs-bench', () => {
     );
   });
 
-  test('takes a quick look at generated files', async () => {
+  test('runs quickly with generated files', async () => {
     const output = scratch.at('quick.json');
     const few = ['--small-files', '20', '--rounds', '1', '--systems', 'source', '--workloads', 'ls'];
     const args = ['--quick', ...few, '--scratch', scratch.temporary, '--output', output];

@@ -138,7 +138,7 @@ function shownPaths(mounted: Mounted, watches: readonly Watch[]): string[] {
 const watchesOf = (fd: number): Watch[] => parseWatches(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'));
 
 describe('cfs-checkpoint prepare', () => {
-  test('gives files that inotify and fanotify watch their paths back after they were evicted', async () => {
+  test('restores the paths of files watched by inotify and fanotify after they were evicted', async () => {
     const mounted = await scratch.mount(packed.image);
     const paths = WATCHED.map((name) => mounted.at(name));
     const inotify = watchByInotify(paths);
@@ -163,7 +163,7 @@ describe('cfs-checkpoint prepare', () => {
     }
   });
 
-  test('finds what a process and its descendants use: cwd, exe, mappings, descriptors', async () => {
+  test('finds the files that a process and its descendants use: cwd, exe, mappings, descriptors', async () => {
     const mounted = await scratch.mount(packed.image);
     // this process and the tool itself are above and beside it; the shell has the directory as its cwd and a file as fd 3, its child the program too
     const script = 'exec 3< small; ../program 600 & echo ready; wait';
@@ -195,7 +195,7 @@ describe('cfs-checkpoint prepare', () => {
     expect(readdirSync(dump).sort()).toEqual(['cfs-files.json', 'cfs-sources.json']);
   });
 
-  test('sees nothing of other mounts, and takes processes that use nothing', async () => {
+  test('ignores other mounts, and accepts processes that use nothing', async () => {
     const mounted = await scratch.mount(packed.image);
     const other = await scratch.mount(packed.image);
     kept(openSync(other.at('large'), 'r'));
@@ -206,7 +206,7 @@ describe('cfs-checkpoint prepare', () => {
     expect({ status, stdout }).toEqual({ status: 0, stdout: '0 files are as they were\n' });
   });
 
-  test('says what is wrong with its arguments', async () => {
+  test('reports errors of its arguments', async () => {
     const mounted = await scratch.mount(packed.image);
     const pid = String(process.pid);
     const dump = scratch.directory('dump');
@@ -248,7 +248,7 @@ describe('cfs-checkpoint prepare', () => {
     expect(messageOf(await checkpoint('check', '-D', dump, mounted.path), EXIT.usage, 'cfs-checkpoint')).toBe(message);
   });
 
-  test('leaves the list that was there where it cannot write another', async () => {
+  test('keeps the existing list if it cannot write another', async () => {
     const mounted = await scratch.mount(packed.image);
     const dump = scratch.directory('dump');
     await prepared(dump, mounted, process.pid);
@@ -276,7 +276,7 @@ describe('the names of watched files', () => {
       parseWatches(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1')),
     );
 
-  test('are held until the process ends, where memory gets scarce, and do not keep the mount busy', async () => {
+  test('are held until the process ends, even if memory is scarce, and do not keep the mount busy', async () => {
     const mounted = await scratch.mount(packed.image);
     const pid = await watching(mounted);
     const dump = scratch.directory('dump');
@@ -307,7 +307,7 @@ describe('the names of watched files', () => {
     await mounted.expectGone();
   });
 
-  test('are said to be lost where the process that held them was killed, or none was wanted', async () => {
+  test('are reported as lost if the process that held them was killed, or none was requested', async () => {
     const mounted = await scratch.mount(packed.image);
     watchByInotify([mounted.at('large')]);
     const dump = scratch.directory('dump');
@@ -324,7 +324,7 @@ describe('the names of watched files', () => {
     expect((await check()).stderr).toMatch(warning);
   });
 
-  test('of files deeper than PATH_MAX are no reason to give up', async () => {
+  test('of files deeper than PATH_MAX do not make it fail', async () => {
     const deep = scratch.directory('deep');
     await succeed([
       'python3',
@@ -351,7 +351,7 @@ describe('the names of watched files', () => {
 });
 
 describe('cfs-checkpoint check', () => {
-  test('finds in another version of the image what is not as it was', async () => {
+  test('finds the files that differ in another version of the image', async () => {
     const mounted = await scratch.mount(packed.image);
     watchByInotify(WATCHED.map((name) => mounted.at(name)));
     kept(openSync(mounted.at('program'), 'r'));
@@ -394,7 +394,7 @@ describe('cfs-checkpoint check', () => {
     ).toEqual(['/a\nname', '/directory', '/directory/small', '/program']);
   });
 
-  test('says what is wrong with its arguments', async () => {
+  test('reports errors of its arguments', async () => {
     const mounted = await scratch.mount(packed.image);
     const dump = scratch.directory('dump');
     const list = join(dump, 'cfs-files.json');
@@ -409,7 +409,7 @@ describe('cfs-checkpoint check', () => {
   });
 });
 
-test('cfs-checkpoint names its commands where there is none of the name', async () => {
+test('cfs-checkpoint lists its commands if there is no such command', async () => {
   for (const args of [[], ['dump']]) {
     const { status, stderr } = await checkpoint(...args);
     expect(status).toBe(EXIT.usage);

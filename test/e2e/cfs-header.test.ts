@@ -39,7 +39,7 @@ const shownByC = (what: string, bytes: Uint8Array): Record<string, string> =>
   fieldsOf(execFileSync(program, [what], { input: bytes, encoding: 'latin1' }));
 
 describe('include/cfs.h', () => {
-  test('is C and C++ without a warning', async () => {
+  test('compiles as C and C++ without a warning', async () => {
     const source = scratch.at('empty.c');
     writeFileSync(
       source,
@@ -49,7 +49,7 @@ describe('include/cfs.h', () => {
     await succeed(['g++', '-std=c++11', ...STRICT, '-x', 'c++', '-fsyntax-only', source]);
   });
 
-  test('has every field of struct cfs_mount where TypeScript writes it', () => {
+  test('has every field of struct cfs_mount at the offset that TypeScript uses', () => {
     const record = {
       pid: 0x01020304,
       sources: 0x05060708,
@@ -70,7 +70,7 @@ describe('include/cfs.h', () => {
     });
   });
 
-  test('has every field of struct cfs_source where TypeScript writes it', () => {
+  test('has every field of struct cfs_source at the offset that TypeScript uses', () => {
     const bytes = (length: number, from: number): Uint8Array => Uint8Array.from({ length }, (_, i) => i + from);
     const source = {
       kind: 'repository',
@@ -125,7 +125,7 @@ describe('include/cfs.h', () => {
     });
   });
 
-  test('has every field of struct cfs_file where TypeScript writes it', () => {
+  test('has every field of struct cfs_file at the offset that TypeScript uses', () => {
     const digest = Uint8Array.from({ length: 32 }, (_, i) => 255 - i);
     const file = {
       imageId: 'fedcba9876543210'.repeat(4),
@@ -213,26 +213,26 @@ describe('ioctl(2) by a C program', () => {
     }
   }
 
-  test('on files that are passed through, and directories', async () => {
+  test('works on passed-through files, and directories', async () => {
     const mounted = await scratch.mount(packed.image);
     expect(mounted.report.passthrough).toBe(true);
     await expectAnswers(mounted, mounted.place, '1'); // it opens the file
   });
 
-  test('with verify=read and off', async () => {
+  test('works with verify=read and off', async () => {
     const reading = await scratch.mount(packed.image, { words: ['verify=read'] });
     await expectAnswers(reading, reading.place, '2');
     const off = await scratch.mount(packed.image, { words: ['verify=off', 'threads=1'] });
     await expectAnswers(off, off.place, '4');
   });
 
-  test('in a user namespace', async () => {
+  test('works in a user namespace', async () => {
     const place = await scratch.namespace('user namespace');
     const mounted = await scratch.mount(packed.image, { place });
     await expectAnswers(mounted, place, '1');
   });
 
-  test('with smaller and larger structures than those of today', async () => {
+  test('works with smaller and larger structures than the current ones', async () => {
     const mounted = await scratch.mount(packed.image);
     const lines = (await succeed([program, 'sizes', mounted.at('large')])).trimEnd().split('\n');
     const expected = [MOUNT_SIZE, SOURCE_SIZE, FILE_SIZE].flatMap((today, i) =>
@@ -244,7 +244,7 @@ describe('ioctl(2) by a C program', () => {
     expect(lines).toEqual(expected);
   });
 
-  test('gives ENOTTY where no mount of cfs is, and where the driver knows no ioctls', async () => {
+  test('fails with ENOTTY outside of a mount of cfs, and if the driver supports no ioctls', async () => {
     const here = await run([program, 'ask', scratch.path]);
     expect(here).toMatchObject({ status: 1, stdout: `${scratch.path}: Inappropriate ioctl for device\n` });
     const native = await scratch.mount(packed.image, { words: ['driver=fuse-native'] });

@@ -101,17 +101,17 @@ const found = (...args: string[]): string => {
 const linesOf = (stdout: string): string[] => stdout.split('\n').slice(0, -1);
 
 describe('cfs-info diff', () => {
-  test('tells what was added, removed, changed and renamed, in path order', () => {
+  test('lists added, removed, changed and renamed files, in path order', () => {
     expect(linesOf(found(oldImage, newImage))).toEqual(LINES);
   });
 
-  test('tells nothing of an image and itself', () => {
+  test('prints nothing for an image and itself', () => {
     expect(diff(oldImage, oldImage)).toEqual({ status: EXIT.ok, signal: null, stdout: '', stderr: '' });
     expect(diff('--json', newImage, newImage).stdout).toBe('[]\n');
     expect(diff('-0', newImage, newImage).stdout).toBe('');
   });
 
-  test('tells of the given paths only', () => {
+  test('lists only the given paths', () => {
     const below = (...paths: string[]): string[] => linesOf(found(oldImage, newImage, ...paths));
     expect(below('etc')).toEqual(LINES.filter((line) => line.includes('/etc/')));
     expect(below('/etc/mode', '\\xff')).toEqual(['M /etc/mode  mode', 'D /\\xff']);
@@ -126,7 +126,7 @@ describe('cfs-info diff', () => {
     );
   });
 
-  test('-0 gives four fields a change, with names as they are', () => {
+  test('-0 prints four fields per change, with exact names', () => {
     const fields = found('-0', oldImage, newImage).split('\0');
     expect(fields).toHaveLength(LINES.length * 4 + 1);
     expect(fields.slice(0, 8)).toEqual(['A', '', '', '/came\n', 'A', '', '', '/etc/came']);
@@ -135,7 +135,7 @@ describe('cfs-info diff', () => {
     expect(diff('-0', '--stat', oldImage, newImage).status).toBe(EXIT.usage);
   });
 
-  test('--json gives both inodes of each change', () => {
+  test('--json has both inodes of each change', () => {
     const changes = JSON.parse(found('--json', oldImage, newImage)) as {
       change: string;
       what?: string[];
@@ -155,7 +155,7 @@ describe('cfs-info diff', () => {
     expect(changes[11]?.old).toMatchObject({ path: '/\\xff', pathBase64: 'L/8=' });
   });
 
-  test('--stat counts', () => {
+  test('--stat counts the changes', () => {
     expect(linesOf(found('--stat', oldImage, newImage))).toEqual([
       'added    2 entries, 2 files, 1.4 kB',
       'removed  3 entries, 3 files, 1.8 kB',
@@ -178,7 +178,7 @@ describe('cfs-info diff', () => {
     expect(stdout).toContain('changed  0 entries, 0 files\n');
   });
 
-  test('takes a mount for the image that is mounted', async () => {
+  test('accepts a mount in place of the mounted image', async () => {
     const mounted = await scratch.mount(newImage);
     expect(linesOf(found(oldImage, mounted.path))).toEqual(LINES);
     expect(diff(mounted.path, newImage)).toMatchObject({ status: EXIT.ok, stdout: '' });
@@ -192,7 +192,7 @@ describe('cfs-info diff', () => {
     });
   });
 
-  test('finds the image of a mount where it was moved, and takes no other one for it', async () => {
+  test('finds the image of a mount after it was moved, and takes no other image for it', async () => {
     const image = scratch.at('to-move.cfs');
     copyFileSync(newImage, image);
     const mounted = await scratch.mount(image, { words: ['fsname=named'] });
@@ -207,7 +207,7 @@ describe('cfs-info diff', () => {
     });
   });
 
-  test('compares images of different hash by their blocks, and says so', async () => {
+  test('compares images of different hash by their blocks, and reports that', async () => {
     const source = scratch.directory('source');
     writeFileSync(join(source, 'large'), Buffer.alloc(200_000, 1));
     writeFileSync(join(source, 'small'), text('small'));
@@ -220,7 +220,7 @@ describe('cfs-info diff', () => {
     expect({ stdout, stderr }).toEqual({ stdout: expect.stringContaining('of these new 2 (201 kB)'), stderr: note });
   });
 
-  test('says which image cannot be read', () => {
+  test('names the image that cannot be read', () => {
     const none = scratch.at('none.cfs');
     for (const args of [
       [none, newImage],
@@ -264,7 +264,7 @@ describe('cfs-info diff of images of 250,000 files', () => {
     writeFileSync(two(), manyFiles('new', 7));
   });
 
-  test('reads large images at once, and ends quietly when the reader has seen enough', () => {
+  test('reads large images at once, and ends quietly when the reader stops', () => {
     const args = ['-c', 'set -o pipefail; "$0" "$1" diff "$2" "$3" | head -n 1', process.execPath, TOOL, one(), two()];
     const { status, stdout, stderr } = spawnSync('bash', args, { encoding: 'utf8' });
     expect({ status, stdout, stderr }).toEqual({
@@ -274,7 +274,7 @@ describe('cfs-info diff of images of 250,000 files', () => {
     });
   });
 
-  test('finds all', () => {
+  test('finds all changes', () => {
     const { renamed, changed } = JSON.parse(found('--stat', '--json', one(), two())) as {
       renamed: object;
       changed: object;
@@ -283,7 +283,7 @@ describe('cfs-info diff of images of 250,000 files', () => {
     expect(renamed).toEqual({ entries: 1, files: 0, below: 1000 });
   });
 
-  test('says of either image why it cannot be read', () => {
+  test('reports for either image why it cannot be read', () => {
     writeFileSync(scratch.at('broken.cfs'), Buffer.alloc(20_000_000, 1));
     const message = `cfs-info: Cannot read image ${scratch.at('broken.cfs')}: malformed manifest: `;
     expect(diff(one(), scratch.at('broken.cfs')).stderr).toContain(message);

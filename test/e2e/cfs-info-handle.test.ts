@@ -82,7 +82,7 @@ describe('cfs-info', () => {
   test.each([
     ['handle', 0],
     ['handle --connectable', AT_HANDLE_CONNECTABLE],
-  ] as const)('%s --image computes what the kernel gives, for every name of the tree', async (words, flags) => {
+  ] as const)("%s --image computes the kernel's handle, for every name of the tree", async (words, flags) => {
     const [command = '', ...options] = words.split(' ');
     const known = JSON.parse(
       await output(command, ...options, '--json', '--image', image, ...paths.map(printable)),
@@ -104,7 +104,7 @@ describe('cfs-info', () => {
     }
   });
 
-  test('handle takes the same from the mount, and the directory with the name', async () => {
+  test('handle reads the same from the mount, and the directory with the name', async () => {
     const known = await handles('--image', image, ...paths.map(printable));
     const taken = await handles(...paths.map((path) => printable(inMount(path))));
     for (const [i, { path: _, pathBase64: __, mountId, ...named }] of taken.entries()) {
@@ -129,7 +129,7 @@ describe('cfs-info', () => {
     expect(await output('handle', '--connectable', file)).toMatch(/^0x10082:[0-9a-f]{48}\n$/);
   });
 
-  test('handle names the entry of paths that end in no name', async () => {
+  test('handle accepts paths that do not end in a name', async () => {
     const link = scratch.at('link-into-mount');
     symlinkSync(mounted.at('odd/types/directory'), link);
     const [expected] = await handles(mounted.at('odd/types/directory'));
@@ -164,7 +164,7 @@ describe('cfs-info', () => {
     'odd/links/longest',
   ];
 
-  test.each(TYPES)('open-handle opens %s in a mount where nobody looked it up', async (name) => {
+  test.each(TYPES)('open-handle opens %s in a mount where it was never looked up', async (name) => {
     const [{ handle, id, generation }] = (await handles('--image', image, name)) as [Named];
     const known = await opened(other.path, handle);
     const stat = lstatSync(other.at(name), { bigint: true });
@@ -194,7 +194,7 @@ describe('cfs-info', () => {
     expect(text).toContain(`parent:       ${known.parent?.handle} ${known.parent?.name}\n`);
   });
 
-  test('open-handle takes a struct file_handle, too', async () => {
+  test('open-handle also accepts a struct file_handle', async () => {
     const path = mounted.at('odd/types/fifo');
     const { type, bytes } = handleOf(path);
     const struct = Buffer.concat([Buffer.alloc(8), bytes]);
@@ -203,7 +203,7 @@ describe('cfs-info', () => {
     expect((await opened(mounted.path, toHex(struct))).stat['ino']).toBe(lstatSync(path).ino);
   });
 
-  describe('explains', () => {
+  describe('cfs-info explains', () => {
     const open = async (handle: string, place: string = mounted.path): Promise<string> =>
       messageOf(await info(['open-handle', place, handle]), EXIT.system, 'cfs-info');
 
@@ -220,14 +220,14 @@ describe('cfs-info', () => {
       expect(await open('0x1000081:000000000100000000000000')).toContain('invalid argument: a handle has');
     });
 
-    test('what is no handle', async () => {
+    test('text that is not a handle', async () => {
       for (const text of ['', '0x81', 'f8aa', '0x81:f8a', `0x81:${'00'.repeat(129)}`]) {
         const outcome = await info(['open-handle', mounted.path, text]);
         expect(messageOf(outcome, EXIT.usage, 'cfs-info')).toContain(`"${text}" is not a handle`);
       }
     });
 
-    test('a place that is not there, and one without handles', async () => {
+    test('a missing path, and one without handles', async () => {
       expect(await open('0x81:00', mounted.at('none'))).toContain('no such file or directory');
       expect(await open('0x81:00', '/proc')).toContain('the file system of /proc has no handles');
       const outcome = await info(['handle', '/proc/self/status']);
@@ -241,7 +241,7 @@ describe('cfs-info', () => {
       }
     });
 
-    test('that it may not open handles, which it may take', async () => {
+    test('a user without permission to open handles, who may compute them', async () => {
       const place = new Place('no CAP_DAC_READ_SEARCH', ['setpriv', '--bounding-set=-dac_read_search']);
       const path = mounted.at('odd/types/regular');
       const taken = await info(['handle', path], place);
@@ -275,13 +275,13 @@ describe('the path that open-handle shows', () => {
     return handle;
   }
 
-  test.each(['a b/c/file', 'a b/c/link'])('comes from what the file system says: %s', async (name) => {
+  test.each(['a b/c/file', 'a b/c/link'])('comes from the file system: %s', async (name) => {
     const known = await opened(disk, forgotten(name));
     expect(known).toMatchObject({ path: join(disk, name), imagePath: `/${name}` });
     expect(known.parent).toEqual({ handle: formatHandle(handleOf(join(disk, 'a b/c'))), name: name.slice(6) });
   });
 
-  test('is that of the mount which the handle was opened in', async () => {
+  test('is that of the mount in which the handle was opened', async () => {
     const bound = scratch.directory('bound directory');
     const file = join(scratch.directory('bound'), 'file');
     writeFileSync(file, '');
@@ -300,7 +300,7 @@ describe('the path that open-handle shows', () => {
     }
   });
 
-  test('is none where something else is mounted over it', async () => {
+  test('is missing if another file system is mounted over it', async () => {
     const handle = forgotten('a b/c/file');
     await succeed(['mount', '-t', 'tmpfs', 'cfs-test', join(disk, 'a b')]);
     try {
@@ -312,7 +312,7 @@ describe('the path that open-handle shows', () => {
     }
   });
 
-  test.each(['wrong', 'gone'])('is never one that leads elsewhere: %s', async (name) => {
+  test.each(['wrong', 'gone'])('never leads to another file: %s', async (name) => {
     const handle = forgotten(name);
     expect([undefined, join(disk, name)]).toContain((await opened(disk, handle)).path);
     // the kernel knows the name while it is open

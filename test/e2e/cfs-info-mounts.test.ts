@@ -78,12 +78,12 @@ describe('cfs-info mounts', () => {
     });
   });
 
-  test('lists nothing where nothing is mounted, and no mount of another kind', async () => {
+  test('lists nothing if nothing is mounted, and no mount of another type', async () => {
     expect(await listed()).toEqual([]);
     expect(await shown()).toEqual([]);
   });
 
-  test('lists a mount of fuse-native, and one that was moved, bound elsewhere, or is named oddly', async () => {
+  test('lists a mount of fuse-native, and one that was moved, bound elsewhere, or has an odd name', async () => {
     const native = await scratch.mount(packed.image, { words: ['driver=fuse-native'] });
     const odd = scratch.at('odd\n name\\');
     mkdirSync(odd);
@@ -105,7 +105,7 @@ describe('cfs-info mounts', () => {
     }
   });
 
-  test('shows which sources are gone', async () => {
+  test('shows the sources that are gone', async () => {
     const directory = scratch.directory('going');
     const image = join(directory, 'image.cfs');
     await succeed(['cp', packed.image, image]);
@@ -115,7 +115,7 @@ describe('cfs-info mounts', () => {
     expect((await shown())[0]?.['image']).toBe(`gone; it was given as ${image}`);
   });
 
-  test('does not list what a dead daemon left behind', async () => {
+  test('does not list dead mounts', async () => {
     const dying = await scratch.mount(packed.image, { words: ['restart=off'] });
     const other = await scratch.mount(packed.image);
     process.kill(dying.pid, 'SIGKILL');
@@ -128,7 +128,7 @@ describe('cfs-info mounts', () => {
     );
   });
 
-  test('shows why a stopped daemon is not asked, and the others', async () => {
+  test('shows why a stopped daemon is not queried, and the other mounts', async () => {
     const mounts: Mounted[] = [];
     for (let i = 0; i < 3; i++) mounts.push(await scratch.mount(packed.image));
     const [, stopped] = mounts as [Mounted, Mounted];
@@ -146,7 +146,7 @@ describe('cfs-info mounts', () => {
     expect((await listed()).map(({ state }) => state)).toEqual(['mounted', 'mounted', 'mounted']);
   });
 
-  test('tells a mount that is hidden by another one', async () => {
+  test('distinguishes a mount that is hidden by another one', async () => {
     const lower = await scratch.mount(packed.image);
     const empty = (await scratch.pack(scratch.directory('empty'))).image;
     const upper = await scratch.mount(empty, { at: lower.path, words: ['nonempty'] });
@@ -160,14 +160,14 @@ describe('cfs-info mounts', () => {
     expect((await entryOf(lower))?.imageId).toBe(lower.report.id);
   });
 
-  test('lists in a user namespace what is mounted there', async () => {
+  test('lists in a user namespace the mounts of that namespace', async () => {
     const place = await scratch.namespace('user namespace');
     const mounted = await scratch.mount(packed.image, { place });
     expect((await listed()).map(({ mountpoint }) => mountpoint)).not.toContain(mounted.path);
     expect(await entryOf(mounted)).toMatchObject({ state: 'mounted', imageId: mounted.report.id });
   });
 
-  test('tells an ordinary user of his mounts, and of those of root that let him in', async () => {
+  test("shows an ordinary user his mounts, and root's mounts that are open to him", async () => {
     const nobody = scratch.nobody();
     const open = await scratch.mount(packed.image);
     const closed = await scratch.mount(packed.image, { words: ['noallow_other'] });
@@ -179,7 +179,7 @@ describe('cfs-info mounts', () => {
     expect(found[1]?.reason).toBe('permission denied');
   });
 
-  test('ends although who reads its output has gone', async () => {
+  test('ends even if the reader of its output is gone', async () => {
     await scratch.mount(packed.image);
     const [program = '', ...args] = HERE.tool('cfs-info', ['mounts'], scratch.environment);
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -190,7 +190,7 @@ describe('cfs-info mounts', () => {
 });
 
 describe('cfs-info sources', () => {
-  test('tells the same for every path of a mount, and where the mount is now', async () => {
+  test('shows the same for every path of a mount, and the current place of the mount', async () => {
     const directory = scratch.directory('parent');
     const at = join(directory, 'mnt');
     mkdirSync(at);
@@ -205,7 +205,7 @@ describe('cfs-info sources', () => {
     renameSync(`${directory} renamed`, directory);
   });
 
-  test('shows them for people, one paragraph each', async () => {
+  test('prints one paragraph for each', async () => {
     const mounted = await scratch.mount(packed.image);
     const [image, repository] = (await info(scratch, ['sources', mounted.path])).split('\n\n').map(linesOf);
     expect(image).toMatchObject({ image: packed.image, id: mounted.report.id, 'given as': packed.image });

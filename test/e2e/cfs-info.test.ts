@@ -123,14 +123,14 @@ describe('cfs-info id', () => {
 describe('cfs-info ls', () => {
   const NAMES = ['copy', 'dir', 'hard', 'in\\x0aline', 'link', 'null', '\\xff'];
 
-  test('lists a directory by name, with what cannot be shown escaped', () => {
+  test('lists a directory by name, and escapes unprintable bytes', () => {
     expect(info('ls', image)).toBe(NAMES.map((name) => `${name}\n`).join(''));
     expect(info('ls', image, 'dir')).toBe('file\nlarge\n');
     expect(info('ls', image, '/dir/./../dir/')).toBe('file\nlarge\n');
     expect(info('ls', image, 'hard')).toBe('/hard\n');
   });
 
-  test('-0 gives names as they are', () => {
+  test('-0 prints exact names', () => {
     expect(info('ls', '-0', image)).toBe('copy\0dir\0hard\0in\nline\0link\0null\0\xff\0');
   });
 
@@ -156,19 +156,19 @@ describe('cfs-info ls', () => {
     );
   });
 
-  test('finds a name as it shows it', () => {
+  test('finds a name as it prints it', () => {
     expect(info('ls', image, '\\xff')).toBe('/\\xff\n');
     expect(info('ls', image, '/in\\x0aline')).toBe('/in\\x0aline\n');
   });
 
-  test('--json gives each entry, and exact bytes where a name is not UTF-8', () => {
+  test('--json has each entry, and exact bytes if a name is not UTF-8', () => {
     const entries = json('ls', '-R', image) as { path: string; pathBase64?: string }[];
     expect(entries.map(({ path }) => path)).toContain('/in\nline');
     expect(entries.at(-1)).toMatchObject({ path: '/\\xff', pathBase64: 'L/8=', type: 'fifo', mtime: -1, mtimeNsec: 5 });
     expect(entries.filter((entry) => entry.pathBase64 !== undefined)).toHaveLength(1);
   });
 
-  test('says where a path ends', () => {
+  test('reports which part of a path is missing', () => {
     const cannot = (path: string): string => `Cannot find ${path} in image ${image}: `;
     expect(failure(EXIT.usage, 'ls', image, 'dir/none/x')).toBe(`${cannot('dir/none/x')}/dir has no entry none\n`);
     expect(failure(EXIT.usage, 'ls', image, 'hard/x')).toBe(`${cannot('hard/x')}/hard is not a directory\n`);
@@ -204,7 +204,7 @@ describe('cfs-info stat', () => {
     ]);
   });
 
-  test('shows what only some types have', () => {
+  test('shows fields that only some types have', () => {
     expect(info('stat', image, 'null')).toContain('\nrdev:         1,3\n');
     expect(info('stat', image, 'link')).toContain('\ntarget:       dir\n');
     expect(info('stat', image, 'in\\x0aline')).toContain('\ninline:       hi\\x0a\n');
@@ -212,7 +212,7 @@ describe('cfs-info stat', () => {
     expect(info('stat', image, '/')).toContain('\nid:           1\ngeneration:   0\n');
   });
 
-  test('--json gives an array, one element for each path', () => {
+  test('--json prints an array, one element for each path', () => {
     expect(json('stat', image, 'hard', 'null')).toEqual([
       {
         path: '/hard',
@@ -256,12 +256,12 @@ describe('cfs-info missing', () => {
   const repo = (...numbers: number[]): string[] =>
     numbers.flatMap((n) => ['--repo', (stores[n] as LocalRepository).path]);
 
-  test('lists nothing where the repositories together have every object', () => {
+  test('lists nothing if the repositories together have every object', () => {
     expect(info('missing', ...repo(0, 1), image)).toBe('');
     expect(json('missing', ...repo(0, 1), image)).toEqual([]);
   });
 
-  test('lists what none of them has, with a status of its own', () => {
+  test('lists the objects that none of them has, and has a special status', () => {
     const { status, stdout, stderr } = run(['missing', ...repo(0), image]);
     expect({ status, stdout }).toEqual({ status: EXIT.found, stdout: `${LARGE} 200000\n` });
     expect(stderr).toContain(`1 of 2 objects (200,000 bytes) of ${image} is missing from ${stores[0]?.path}`);
@@ -270,17 +270,17 @@ describe('cfs-info missing', () => {
     expect(JSON.parse(asJson.stdout)).toEqual([{ digest: LARGE, size: 200_000 }]);
   });
 
-  test("takes a file of another size than the object's for damaged", () => {
+  test("reports a file of another size than the object's as damaged", () => {
     const { status, stdout } = run(['missing', ...repo(2), image]);
     expect({ status, stdout }).toEqual({ status: EXIT.found, stdout: `${SMALL} 5000\n` });
   });
 
-  test('looks in the default store where none is given', () => {
+  test('searches the default store if none is given', () => {
     const { status, stdout } = run(['missing', image], { CFS_STORE: (stores[1] as LocalRepository).path });
     expect({ status, stdout }).toEqual({ status: EXIT.found, stdout: `${SMALL} 5000\n` });
   });
 
-  test('refuses what is no repository', () => {
+  test('refuses a directory that is not a repository', () => {
     expect(failure(EXIT.store, 'missing', '--repo', directory, image)).toContain('meta.json');
   });
 });
@@ -313,7 +313,7 @@ describe('cfs-info dump', () => {
 });
 
 describe('cfs-info', () => {
-  test('names its commands where there is none of the name', () => {
+  test('lists its commands if there is no such command', () => {
     expect(failure(EXIT.usage, 'image.cfs')).toContain(
       'there is no command "image.cfs"; the commands are id, ls, stat, objects, missing, dump, diff, sign, verify, handle, open-handle, mounts, sources, log, stats, where.',
     );
@@ -334,7 +334,7 @@ describe('cfs-info', () => {
     expect(info('ls', '--help')).toBe(info('help', 'ls'));
   });
 
-  test('says why an image cannot be read, with --json also as an object', () => {
+  test('reports why an image cannot be read, with --json also as an object', () => {
     const none = join(directory, 'none.cfs');
     const message = `Cannot read image ${none}: no such file or directory`;
     expect(failure(EXIT.image, 'ls', none)).toBe(`${message}\n`);
@@ -366,7 +366,7 @@ describe('a listing of 100,000 files', () => {
   }
 
   test.each(['ls "$2"', 'ls -lR "$2"', 'ls --json "$2"', 'dump "$2"', 'dump --json "$2"'])(
-    'cfs-info %s ends quietly when the reader has seen enough',
+    'cfs-info %s ends quietly when the reader stops',
     (args) => {
       const { status, stdout, stderr } = piped(args, 'head -n 1');
       expect({ status, stderr }).toEqual({ status: EXIT.ok, stderr: '' });
@@ -374,7 +374,7 @@ describe('a listing of 100,000 files', () => {
     },
   );
 
-  test('is complete where the reader is slow and the pipe does not block', async () => {
+  test('is complete if the reader is slow and the pipe does not block', async () => {
     const fifo = join(directory, 'pipe');
     spawnSync('mkfifo', [fifo]);
     // O_NONBLOCK belongs to the open file, which the tool inherits

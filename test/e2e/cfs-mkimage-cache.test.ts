@@ -65,13 +65,13 @@ async function remembered(files = 20): Promise<{ source: string; store: string; 
 }
 
 describe('packing again', () => {
-  test('reads nothing where nothing changed, and gives the same image', async () => {
+  test('reads nothing if nothing changed, and makes the same image', async () => {
     const { source, store, id } = await remembered();
     expect(await pack(source, store, true)).toMatchObject({ id, unchangedFiles: 0, newObjects: 0 });
     expect(temporariesIn(store)).toEqual([]);
   });
 
-  test('reads what has another size, time or inode, and only that', async () => {
+  test('reads only the files with another size, time or inode', async () => {
     const { source, store } = await remembered();
     const [grown, rewritten, replaced] = readdirSync(source).map((name) => `${source}/${name}`) as [
       string,
@@ -91,7 +91,7 @@ describe('packing again', () => {
     expect((await pack(source, scratch.directory('fresh'))).id).toBe(again.id);
   });
 
-  test('reads a file again that changed in the moment it was read, though size and mtime are as before', async () => {
+  test('reads a file again that changed while it was read, even if size and mtime are the same', async () => {
     const source = scratch.directory('racy');
     const store = scratch.directory('racy-store');
     for (let i = 0; i < 10; i++) {
@@ -112,7 +112,7 @@ describe('packing again', () => {
     expectWhole(store);
   });
 
-  test('names an object that has another size', async () => {
+  test('reports an object of another size', async () => {
     const { source, store } = await remembered();
     truncateSync(`${store}/objects/${objectsIn(store)[0]}`, 1);
     await expect(pack(source, store)).rejects.toThrow(/is damaged: object .* has 1 bytes instead of/);
@@ -145,7 +145,7 @@ describe('packing again', () => {
     }
   });
 
-  test('by several at once gives one image', async () => {
+  test('by several processes at once makes one image', async () => {
     const { source, store, id } = await remembered(500);
     const results = await Promise.all([1, 2, 3].map((n) => pack(source, store, n === 2)));
     expect(results.map((result) => result.id)).toEqual([id, id, id]);
@@ -154,8 +154,8 @@ describe('packing again', () => {
   });
 });
 
-describe('whatever happens between two runs', () => {
-  test.each([1, 2, 3])('the image is the one that is made without a cache (seed %i)', async (seed) => {
+describe('after any changes between two runs', () => {
+  test.each([1, 2, 3])('the image is the same as without a cache (seed %i)', async (seed) => {
     const random = new Random(seed);
     const source = manyFiles(scratch.directory('edited'), 12);
     const store = scratch.directory('edited-store');
@@ -202,7 +202,7 @@ describe('whatever happens between two runs', () => {
 });
 
 describe('cfs-mkimage', () => {
-  test('says how many files it did not read; --rehash reads all; cfs-repo counts no cache', async () => {
+  test('prints the number of files that it did not read; --rehash reads all; cfs-repo does not count the cache', async () => {
     const source = manyFiles(scratch.directory('source'), 10);
     const store = scratch.directory('store');
     const args = ['--store', store, source, scratch.at('again.cfs')];
@@ -215,7 +215,7 @@ describe('cfs-mkimage', () => {
     expect(counts).toMatchObject({ objects: 10, temporaries: 0 });
   });
 
-  test('says after a second what it waits for', async () => {
+  test('reports after a second what it waits for', async () => {
     const source = manyFiles(scratch.directory('source'), 1);
     const store = scratch.directory('store');
     await packed(scratch, ['--store', store, source, scratch.at('waits.cfs')]);

@@ -42,7 +42,7 @@ describe('with few descriptors', () => {
     }
   });
 
-  test('a deep tree is walked with fewer than were planned, since others of the process have some, too', async () => {
+  test('a deep tree is walked with fewer than planned, because other parts of the process have some, too', async () => {
     let deep = scratch.directory('deep');
     const walk = `
       import { openDirectorySource } from ${JSON.stringify(pathToFileURL('dist/src/pack/sources/directory.js').href)};
@@ -61,7 +61,7 @@ describe('with few descriptors', () => {
     expect({ status, stderr, stdout }).toEqual({ status: 0, stderr: '', stdout: '200\n' });
   });
 
-  test('says which limit is too low, and does not blame the source', async () => {
+  test('names the limit that is too low, and does not blame the source', async () => {
     const args = ['--store', scratch.at('hopeless'), manyFiles(scratch.at('few'), 3, 3), scratch.at('h.cfs')];
     const outcome = await limited('ulimit -n 50', args);
     expect(messageOf(outcome, EXIT.system)).toMatch(/this process may have 50 files open, and needs \d+\. Raise/);
@@ -72,7 +72,7 @@ describe('a file whose size is made up', () => {
   test.each([
     ['0, of procfs', '/proc/version', 'it reports 0 bytes, and more can be read'],
     ['a page, of sysfs', '/sys/kernel/uevent_seqnum', 'it reports 4096 bytes, and'],
-  ])('of %s is no empty file, and did not change', async (what, file, reason) => {
+  ])('of %s is packed with its content, and does not count as changed', async (what, file, reason) => {
     if (!existsSync(file)) return;
     const source = scratch.directory(`made-up-${what.length}`);
     writeFileSync(`${source}/file`, '');
@@ -89,7 +89,7 @@ describe('a file whose size is made up', () => {
 });
 
 describe('sparse files', () => {
-  test('beyond what an image can describe are refused by their size', async () => {
+  test('beyond the limits of an image are refused by their size', async () => {
     const source = await mountTmpfs(scratch.at('huge'));
     writeFileSync(`${source}/lastlog`, '');
     truncateSync(`${source}/lastlog`, 9 * 2 ** 40);
@@ -115,7 +115,7 @@ describe('sparse files', () => {
   });
 });
 
-test('a file with more names of xattrs than can be listed is told with what helps', async () => {
+test('a file with too many names of xattrs to list is reported with the remedy', async () => {
   const source = await mountTmpfs(scratch.at('xattrs'));
   const program = `import os, sys
 open(sys.argv[1], 'w').write('x' * 100)
@@ -129,7 +129,7 @@ for i in range(5000): os.setxattr(sys.argv[1], 'user.name%05d' % i, b'1')`;
   await packed(scratch, ['--skip-xattrs', ...args]);
 });
 
-test('IMAGE "-" is no file of that name, and none is made', async () => {
+test('IMAGE "-" is not a file of that name, and none is made', async () => {
   const source = manyFiles(scratch.at('dash'), 1);
   const outcome = await mkimage(scratch, ['--store', scratch.at('dash-store'), source, '-']);
   expect(messageOf(outcome, EXIT.usage)).toBe(
@@ -137,7 +137,7 @@ test('IMAGE "-" is no file of that name, and none is made', async () => {
   );
 });
 
-test('without /proc both programs say so', async () => {
+test('without /proc both programs report that', async () => {
   const image = scratch.at('proc.cfs');
   const store = scratch.at('proc-store');
   const source = manyFiles(scratch.at('proc'), 1);

@@ -60,7 +60,7 @@ describe('--inline-max', () => {
     expectWhole(store);
   });
 
-  test('is 64 where it is not given', async () => {
+  test('is 64 by default', async () => {
     const root = tree({ a: 'x'.repeat(64), b: 'x'.repeat(65) });
     expect(await idOf(root)).toBe(await idOf(root, '--inline-max', '64'));
     expect(await idOf(root)).not.toBe(await idOf(root, '--inline-max', '65'));
@@ -68,7 +68,7 @@ describe('--inline-max', () => {
 });
 
 describe('--use-epoch', () => {
-  test('gives trees that differ in times only one id', async () => {
+  test('makes the same id for trees that differ only in times', async () => {
     const [one, other] = [tree(), tree()];
     setTime(`${other}/file`, 5, 5);
     setTime(other, 6, 6);
@@ -78,7 +78,7 @@ describe('--use-epoch', () => {
 });
 
 describe('--skip-xattrs', () => {
-  test('gives trees that differ in xattrs only one id', async () => {
+  test('makes the same id for trees that differ only in xattrs', async () => {
     const [one, other] = [tree(), tree()];
     setXattr(`${other}/file`, 'user.a', Buffer.from('1'));
     setXattr(other, 'trusted.b', Buffer.from('2'));
@@ -104,7 +104,7 @@ describe('--skip-devices', () => {
 });
 
 describe('--one-file-system', () => {
-  test('makes mount points empty directories, of other file systems and not of the same', async () => {
+  test('makes empty directories of mount points of other file systems, not of the same one', async () => {
     const root = tree();
     for (const name of ['other', 'same', 'plain']) mkdirSync(`${root}/${name}`);
     await mountTmpfs(`${root}/other`);
@@ -116,7 +116,7 @@ describe('--one-file-system', () => {
     expect(await pathsOf(root, '--one-file-system')).toEqual(all.filter((path) => path !== '/other/inside'));
   });
 
-  test('takes the file system of the source, where the source itself is a mount point', async () => {
+  test('uses the file system of the source, even if the source itself is a mount point', async () => {
     const root = await mountTmpfs(scratch.at('mounted-source'));
     writeFileSync(`${root}/inside`, 'x');
     expect(await pathsOf(root, '--one-file-system')).toEqual(['/inside']);
@@ -148,7 +148,7 @@ describe('wrong options', () => {
     ['--inline-max', '-1', '--inline-max takes a whole number from 0 to 65536, not "-1"'],
     ['--inline-max', '65537', 'not "65537"'],
     ['--hash', 'md5', '--hash takes blake3 or fsverity-sha256, not "md5"'],
-  ])('%s "%s" is told', async (option, value, message) => {
+  ])('%s "%s" is reported', async (option, value, message) => {
     expect(messageOf(await mkimage(scratch, [option, value, source, image]), 1)).toContain(message);
   });
 
@@ -157,7 +157,7 @@ describe('wrong options', () => {
     ['--store', ['--store', '', source, image]],
     ['SOURCE', ['', image]],
     ['IMAGE', [source, '']],
-  ])('an empty %s is told, before anything is made', async (what, args) => {
+  ])('an empty %s is reported, before anything is made', async (what, args) => {
     const cwd = scratch.directory('empty');
     const outcome = await run(HERE.tool('cfs-mkimage', args, scratch.environment), { cwd });
     expect(messageOf(outcome, 1)).toContain(what);
@@ -170,14 +170,14 @@ describe('wrong options', () => {
     ['three arguments', [source, image, 'more'], 'too many arguments'],
     ['an unknown option', ['--frobnicate', source, image], "unknown option '--frobnicate'"],
     ['an option without its value', ['--store'], "option '--store <DIR>' argument missing"],
-  ])('%s is told, with where to look', async (_what, args, message) => {
+  ])('%s is reported, with a pointer to the help', async (_what, args, message) => {
     const { status, stdout, stderr } = await mkimage(scratch, args);
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toContain(message);
     expect(stderr).toContain("Try 'cfs-mkimage --help'.");
   });
 
-  test('with --json are one object on stdout too', async () => {
+  test('with --json are also one object on stdout', async () => {
     const { status, stdout } = await mkimage(scratch, ['--json', '--threads', '0', source, image]);
     expect(status).toBe(1);
     expect(JSON.parse(stdout)).toEqual({
@@ -185,7 +185,7 @@ describe('wrong options', () => {
     });
   });
 
-  test('--help has examples, --version a version', async () => {
+  test('--help has examples, --version prints a version', async () => {
     const help = await mkimage(scratch, ['--help']);
     expect(help).toMatchObject({ status: 0, stderr: '' });
     expect(help.stdout).toMatch(/^Usage: cfs-mkimage .*\n\n.*[\s\S]*\nExamples:\n {2}cfs-mkimage /);
@@ -238,7 +238,7 @@ describe('the default repository', () => {
     expect(listed).toBe('/var/lib:\ncfs\n\n/var/lib/cfs:\nleases\nlock\nmeta.json\nobjects\npaths\nroots\ntmp\n');
   });
 
-  test('that cannot be made is named, with the reason', async () => {
+  test('is named with the reason if it cannot be made', async () => {
     const outcome = await asNobody({ HOME: '/root/nowhere' });
     expect(messageOf(outcome, 5)).toContain(
       'Cannot make a repository in /root/nowhere/.local/share/cfs: permission denied',
@@ -274,7 +274,7 @@ describe('IMAGE', () => {
     }
   });
 
-  test('that is a link is written where the link leads, whether there is a file or not', async () => {
+  test("that is a link is written at the link's target, whether or not it exists", async () => {
     const source = scratch.directory();
     const directory = scratch.directory();
     mkdirSync(join(directory, 'versions'));

@@ -50,7 +50,7 @@ describe.each(SIGNALS)('%s', (signal, status) => {
 });
 
 describe('SIGINT', () => {
-  test('leaves an image that was there, and the objects that have their names', async () => {
+  test('keeps an existing image, and the objects that have their names', async () => {
     const store = scratch.directory('store');
     const image = scratch.at('kept.cfs');
     writeFileSync(image, 'the image before');
@@ -131,7 +131,7 @@ describe('SIGINT', () => {
 });
 
 describe('SIGKILL', () => {
-  test('leaves what the next run cleans up, which gives the same image', async () => {
+  test('leaves files that the next run cleans up, and that run makes the same image', async () => {
     const store = scratch.directory('store');
     const image = scratch.at('killed.cfs');
     const outcome = await packInterrupted(scratch, store, ['--store', store, source, image], (pid) => {
@@ -145,7 +145,7 @@ describe('SIGKILL', () => {
     expect(expectWhole(store)).toHaveLength(3000);
   });
 
-  test('during the making of a store leaves one that the next run completes', async () => {
+  test('during the creation of a store leaves one that the next run completes', async () => {
     const store = scratch.at('half-made');
     mkdirSync(`${store}/objects/00`, { recursive: true });
     mkdirSync(`${store}/tmp`);

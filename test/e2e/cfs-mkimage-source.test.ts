@@ -40,15 +40,15 @@ async function refusal(source: string, ...options: readonly string[]): Promise<s
   return message;
 }
 
-describe('a source that is no directory', () => {
-  test('and does not exist is named; no store is made for it', async () => {
+describe('a source that is not a directory', () => {
+  test('and does not exist is reported; no store is made for it', async () => {
     const message = await refusal(scratch.at('nowhere'), '--store', scratch.at('needless'));
     expect(message).toContain(`Cannot pack ${scratch.at('nowhere')}: `);
     expect(message).toContain('no such file or directory');
     expect(existsSync(scratch.at('needless'))).toBe(false);
   });
 
-  test.each(['file', 'fifo', 'dangling', 'file/below', 'loop'])('but %s is named, with the reason', async (name) => {
+  test.each(['file', 'fifo', 'dangling', 'file/below', 'loop'])('but %s is reported, with the reason', async (name) => {
     const root = scratch.directory('no-directory');
     writeFileSync(`${root}/file`, '');
     mknod(`${root}/fifo`, 0o10644);
@@ -68,13 +68,13 @@ describe('a source that is no directory', () => {
 });
 
 describe('the store and the source', () => {
-  test('cannot be the same', async () => {
+  test('cannot be the same directory', async () => {
     const own = scratch.at('own-store');
     await packed(scratch, ['--store', own, scratch.directory('empty'), scratch.at('empty.cfs')]);
     expect(await refusal(own, '--store', own)).toContain('it is the repository that the objects go to');
   });
 
-  test('may lie in one another: the store is left out, with a line on stderr', async () => {
+  test('may contain each other: the store is left out, with a line on stderr', async () => {
     const root = scratch.directory('with-store');
     writeFileSync(`${root}/file`, 'x'.repeat(1000));
     const inner = `${root}/store`;
@@ -97,7 +97,7 @@ describe('the store and the source', () => {
   });
 });
 
-describe('what blocks a careless reader', () => {
+describe('files that block a careless reader', () => {
   test('fifos, sockets and devices are packed without opening them', async () => {
     const root = scratch.directory('special');
     mknod(`${root}/fifo`, 0o10644);
@@ -111,7 +111,7 @@ describe('what blocks a careless reader', () => {
     });
   });
 
-  test('a file of /proc, which has no size, is packed as it says it is, or refused', async () => {
+  test('a file of /proc, which has no size, is packed with its content, or refused', async () => {
     const root = scratch.directory('proc');
     mkdirSync(`${root}/kernel`);
     await run(['mount', '--bind', '/proc/sys/kernel/random', `${root}/kernel`]);
@@ -120,7 +120,7 @@ describe('what blocks a careless reader', () => {
   });
 });
 
-describe('what this user may not read', () => {
+describe('files that this user may not read', () => {
   /** Packs as nobody, into a store of his own, over an image that exists. */
   async function refusalOfNobody(source: string): Promise<string> {
     const home = scratch.directory('nobody');
@@ -135,19 +135,19 @@ describe('what this user may not read', () => {
     return message;
   }
 
-  test('is named: a file', async () => {
+  test('are reported: a file', async () => {
     const root = manyFiles(scratch.directory('unreadable'), 100);
     chmodSync(`${root}/file000050`, 0o600);
     expect(await refusalOfNobody(root)).toBe(`Cannot read ${root}/file000050: permission denied.`);
   });
 
-  test('is named: a directory', async () => {
+  test('are reported: a directory', async () => {
     const root = scratch.directory('unreadable');
     mkdirSync(`${root}/closed`, { mode: 0o700 });
     expect(await refusalOfNobody(root)).toBe(`Cannot read ${root}/closed: permission denied.`);
   });
 
-  test('is named: a directory that can be listed, not searched', async () => {
+  test('are reported: a directory that can be listed, not searched', async () => {
     const root = scratch.directory('unreadable');
     mkdirSync(`${root}/listed`);
     writeFileSync(`${root}/listed/file`, '');
@@ -155,7 +155,7 @@ describe('what this user may not read', () => {
     expect(await refusalOfNobody(root)).toBe(`Cannot read ${root}/listed/file: permission denied.`);
   });
 
-  test('is named: the source itself, and what is above it', async () => {
+  test('are reported: the source itself, and the directory above it', async () => {
     const root = scratch.directory('unreadable');
     mkdirSync(`${root}/source`, { mode: 0o755 });
     chmodSync(root, 0o700);
@@ -184,19 +184,19 @@ describe('a source that changes while it is packed', () => {
 
   const LAST = `file${String(FILES - 1).padStart(6, '0')}`;
 
-  test('so that a file vanishes is told', async () => {
+  test('is reported if a file vanishes', async () => {
     expect(await refusalAfter((root) => unlinkSync(`${root}/${LAST}`))).toBe(
       `Cannot read SOURCE/${LAST}: no such file or directory. It vanished while it was packed.`,
     );
   });
 
-  test('so that a file is added is told', async () => {
+  test('is reported if a file is added', async () => {
     expect(await refusalAfter((root) => writeFileSync(`${root}/added`, ''))).toContain(
       'Cannot pack SOURCE: it changed',
     );
   });
 
-  test('so that a directory is replaced is told, and nothing outside is packed', async () => {
+  test('is reported if a directory is replaced, and nothing outside is packed', async () => {
     const outside = scratch.directory('outside');
     writeFileSync(`${outside}/secret`, 'a secret that must not be in the store '.repeat(10));
     const replace = (root: string): void => {
@@ -206,7 +206,7 @@ describe('a source that changes while it is packed', () => {
     expect(await refusalAfter(replace)).toContain('Cannot pack SOURCE: it changed while it was packed');
   });
 
-  test('by a program that appends all the time is told, with the name of the file', async () => {
+  test('is reported if a program appends all the time, with the name of the file', async () => {
     const root = scratch.directory('appended');
     const file = `${root}/log`;
     writeFileSync(file, Buffer.alloc(32 << 20, 'line\n'));
@@ -227,7 +227,7 @@ describe('a source that changes while it is packed', () => {
     expect((await packed(scratch, [root, scratch.at('appended.cfs')])).bytes).toBe(statSync(file).size);
   });
 
-  test('by a program that cuts and writes again all the time is told, and no object is wrong', async () => {
+  test('is reported if a program truncates and writes all the time, and no object is wrong', async () => {
     const root = scratch.directory('rewritten');
     const script = `echo ready; while :; do head -c 3000000 /dev/urandom > "$0"; done`;
     const writer = spawn('sh', ['-c', script, `${root}/file`], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -246,7 +246,7 @@ describe('a source that changes while it is packed', () => {
     expectWhole(store);
   });
 
-  test('leaves the objects that were stored, and the next run uses them', async () => {
+  test('keeps the objects that were stored, and the next run uses them', async () => {
     const root = manyFiles(scratch.directory('resumed'), FILES);
     const resumed = scratch.directory('resumed-store');
     // without fsync each object has its name at once

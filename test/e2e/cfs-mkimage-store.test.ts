@@ -59,8 +59,8 @@ async function refusal(store: string, status = 5, from = source): Promise<string
   return message;
 }
 
-describe('what is no store', () => {
-  test('is named: a directory with other things in it, which stays as it was', async () => {
+describe('an invalid store is reported:', () => {
+  test('a directory with other files in it, which is unchanged', async () => {
     const directory = scratch.directory('precious');
     writeFileSync(`${directory}/thesis.tex`, '');
     expect(await refusal(directory)).toContain(
@@ -69,7 +69,7 @@ describe('what is no store', () => {
     expect(readdirSync(directory)).toEqual(['thesis.tex']);
   });
 
-  test.each(['file', 'file/below'])('is named: %s', async (name) => {
+  test.each(['file', 'file/below'])('%s', async (name) => {
     const root = scratch.directory('no-store');
     writeFileSync(`${root}/file`, '');
     expect(await refusal(`${root}/${name}`)).toMatch(
@@ -77,7 +77,7 @@ describe('what is no store', () => {
     );
   });
 
-  test('is named, and not tried for ever: where no directory can be made', async () => {
+  test('one whose directory cannot be made, without trying forever', async () => {
     expect(await refusal('/proc/cfs')).toContain('/proc/cfs');
   });
 
@@ -86,7 +86,7 @@ describe('what is no store', () => {
     ['empty', '', 'meta.json is not JSON'],
     ['of another program', '{"format":"ostree"}', 'meta.json is not one of cfs'],
     ['of a later version', '{"format":"cfs-repository","version":2}', 'format version 2; this program knows version 1'],
-  ])('is named: meta.json is %s, and stays so', async (_what, text, reason) => {
+  ])('meta.json is %s, and is unchanged', async (_what, text, reason) => {
     const store = await filledStore();
     writeFileSync(`${store}/meta.json`, text);
     const message = await refusal(store);
@@ -95,7 +95,7 @@ describe('what is no store', () => {
     expect(readFileSync(`${store}/meta.json`, 'utf8')).toBe(text);
   });
 
-  test('is named: meta.json is lost, and objects are there whose names nobody knows how to check', async () => {
+  test('meta.json is lost, and there are objects of an unknown hash', async () => {
     const store = await filledStore();
     unlinkSync(`${store}/meta.json`);
     const before = objectsIn(store);
@@ -105,7 +105,7 @@ describe('what is no store', () => {
 });
 
 describe('a store that cannot be written', () => {
-  test('because of permissions is named, with what is in the way', async () => {
+  test('because of permissions is reported, with the path in the way', async () => {
     const store = await filledStore();
     const nobody = scratch.nobody();
     const ask = (): Promise<string> =>
@@ -120,7 +120,7 @@ describe('a store that cannot be written', () => {
     expect(await ask()).toContain(`${store}: `);
   });
 
-  test('because it is mounted read-only is named', async () => {
+  test('because it is mounted read-only is reported', async () => {
     const mounted = await mountTmpfs(scratch.at('read-only'));
     await packed(scratch, ['--store', `${mounted}/store`, source, image]);
     await succeed(['mount', '-o', 'remount,ro', mounted]);
@@ -132,7 +132,7 @@ describe('a store that cannot be written', () => {
     );
   });
 
-  test('because a directory of it is immutable is named', async () => {
+  test('because a directory of it is immutable is reported', async () => {
     const store = scratch.directory('immutable');
     await succeed(HERE.tool('cfs-repo', ['init', store]));
     await succeed(['chattr', '+i', `${store}/tmp`]);
@@ -145,7 +145,7 @@ describe('a store that cannot be written', () => {
     expect((await packed(scratch, ['--store', store, source, image])).id).toBe(id);
   });
 
-  test('because directories of it are missing is told, with their names', async () => {
+  test('because directories of it are missing is reported, with their names', async () => {
     const store = await filledStore();
     rmSync(`${store}/tmp`, { recursive: true });
     expect(await refusal(store)).toContain(`${store}/tmp: no such file or directory`);
@@ -158,7 +158,7 @@ describe('a store that cannot be written', () => {
 });
 
 describe('a damaged store', () => {
-  test('with an object of another size is named with the object, and what to do helps', async () => {
+  test('with an object of another size is reported with the object, and the remedy works', async () => {
     const store = await filledStore();
     const path = `${store}/objects/${objectsIn(store)[0]}`;
     const size = statSync(path).size;
@@ -190,26 +190,29 @@ describe('a full file system', () => {
     bigId = (await packed(scratch, ['--store', scratch.at('roomy'), big, image])).id;
   });
 
-  test.each(['tmpfs', 'ext4'] as const)('(%s) is told; whole objects stay, and room makes it go on', async (type) => {
-    const path = scratch.at(`full-${type}`);
-    await (type === 'tmpfs' ? mountTmpfs(path, '10m') : mountLoop(path, 'ext4', 12));
-    const ballast = `${path}/ballast`;
-    writeFileSync(ballast, Buffer.alloc(4 << 20));
-    const store = `${path}/store`;
-    const message = await refusal(store, 5, big);
-    expect(message).toContain(`Cannot write to repository ${store}: no space left on device`);
-    expect(message).toContain('The objects that were stored before are complete, and the next run uses them');
-    expectWhole(store);
-    unlinkSync(ballast);
-    rmSync(`${big}/large`);
-    const elsewhere = await packed(scratch, ['--store', scratch.at('roomy'), big, image]);
-    expect(elsewhere.id).not.toBe(bigId);
-    expect((await packed(scratch, ['--store', store, big, image])).id).toBe(elsewhere.id);
-    expect(expectWhole(store)).toHaveLength(400);
-    writeFileSync(`${big}/large`, Buffer.alloc(6 << 20, 'large '));
-  });
+  test.each(['tmpfs', 'ext4'] as const)(
+    '(%s) is reported; whole objects stay, and with room it continues',
+    async (type) => {
+      const path = scratch.at(`full-${type}`);
+      await (type === 'tmpfs' ? mountTmpfs(path, '10m') : mountLoop(path, 'ext4', 12));
+      const ballast = `${path}/ballast`;
+      writeFileSync(ballast, Buffer.alloc(4 << 20));
+      const store = `${path}/store`;
+      const message = await refusal(store, 5, big);
+      expect(message).toContain(`Cannot write to repository ${store}: no space left on device`);
+      expect(message).toContain('The objects that were stored before are complete, and the next run uses them');
+      expectWhole(store);
+      unlinkSync(ballast);
+      rmSync(`${big}/large`);
+      const elsewhere = await packed(scratch, ['--store', scratch.at('roomy'), big, image]);
+      expect(elsewhere.id).not.toBe(bigId);
+      expect((await packed(scratch, ['--store', store, big, image])).id).toBe(elsewhere.id);
+      expect(expectWhole(store)).toHaveLength(400);
+      writeFileSync(`${big}/large`, Buffer.alloc(6 << 20, 'large '));
+    },
+  );
 
-  test('of no free inodes is told', async () => {
+  test('without free inodes is reported', async () => {
     const path = scratch.at('few-inodes');
     mkdirSync(path);
     await succeed(['mount', '-t', 'tmpfs', '-o', 'nr_inodes=400', 'cfs-test', path]);
@@ -217,14 +220,14 @@ describe('a full file system', () => {
     expectWhole(`${path}/store`);
   });
 
-  test('without room for the store itself is told', async () => {
+  test('without room for the store itself is reported', async () => {
     const path = scratch.at('no-room');
     mkdirSync(path);
     await succeed(['mount', '-t', 'tmpfs', '-o', 'nr_inodes=100', 'cfs-test', path]);
     expect(await refusal(`${path}/store`)).toContain(`Cannot make a repository in ${path}/store: no space left`);
   });
 
-  test('for the image is told; the image that was there stays', async () => {
+  test('without room for the image is reported; the existing image stays', async () => {
     const path = await mountTmpfs(scratch.at('full-image'), '64k');
     writeFileSync(`${path}/image.cfs`, 'the image before');
     writeFileSync(`${path}/ballast`, Buffer.alloc(48 << 10));
@@ -254,7 +257,7 @@ describe('an image that cannot be written', () => {
     expect(readdirSync(directory)).toEqual(['file']);
   });
 
-  test('for lack of permission is told', async () => {
+  test('for lack of permission is reported', async () => {
     const [home, own] = [scratch.directory('home'), scratch.directory('own')];
     chownSync(own, NOBODY, NOBODY);
     mkdirSync(`${home}/closed`, { mode: 0o700 });
@@ -266,7 +269,7 @@ describe('an image that cannot be written', () => {
 });
 
 describe('several packers at once', () => {
-  test('of the same tree into one new store give one image and each object once', async () => {
+  test('of the same tree into one new store make one image and each object once', async () => {
     const store = scratch.at('shared-store');
     const runs = [1, 2, 3].map((n) =>
       start(scratch, 'cfs-mkimage', ['--json', '--store', store, source, scratch.at(`shared-${n}.cfs`)]),
@@ -284,7 +287,7 @@ describe('several packers at once', () => {
 });
 
 describe('an error while threads are at work', () => {
-  test('never ends in a crash: it is told, again and again', async () => {
+  test('never ends in a crash: it is reported, again and again', async () => {
     const store = await filledStore();
     rmSync(`${store}/objects`, { recursive: true });
     // worker threads that are stopped in the middle of a native call took the process with them, one time in five

@@ -44,8 +44,8 @@ beforeAll(async () => {
   oddId = await idOf(odd);
 });
 
-describe('the same tree gives the same image', () => {
-  test('again, and needs no space', async () => {
+describe('the same tree makes the same image', () => {
+  test('again, without more space', async () => {
     expect(await pack(odd)).toMatchObject({ id: oddId, newObjects: 0, newBytes: 0 });
   });
 
@@ -55,7 +55,7 @@ describe('the same tree gives the same image', () => {
     expectWhole(store);
   });
 
-  test('from a copy on another file system, which gives names in another order', async () => {
+  test('from a copy on another file system, which lists names in another order', async () => {
     const other = await mountTmpfs(scratch.at('tmpfs'));
     await succeed(['cp', '-a', odd, `${other}/copy`]);
     const namesIn = (root: string): string => execFileSync('ls', ['-U', `${root}/odd/names`], { encoding: 'latin1' });
@@ -69,7 +69,7 @@ describe('the same tree gives the same image', () => {
     expect(await succeed(command)).toBe(`${oddId}\n`);
   });
 
-  test('however the source is named, also by a symbolic link', async () => {
+  test('for any path of the source, also a symbolic link', async () => {
     symlinkSync('small', scratch.at('link'));
     const id = await idOf(small);
     for (const name of [`${small}/`, `${small}/.`, `${small}/directory/..`, scratch.at('link'), scratch.at('link/')]) {
@@ -81,14 +81,14 @@ describe('the same tree gives the same image', () => {
     expect(stdout).toBe(`${id}\n`);
   });
 
-  test('whatever is packed by reflink, copied, or in memory: files around 1 MiB', async () => {
+  test('whether files around 1 MiB are packed by reflink, copied, or in memory', async () => {
     const { objects } = await pack(odd);
     expect(objects).toBeGreaterThan(100);
     expectWhole(scratch.store);
   });
 });
 
-describe('another tree gives another image', () => {
+describe('another tree makes another image', () => {
   test.each([
     ['a byte', (root: string) => writeFileSync(`${root}/file`, 'A', { flag: 'r+' })],
     ['a nanosecond', (root: string) => setTime(`${root}/file`, TIME, 8)],
@@ -105,7 +105,7 @@ describe('another tree gives another image', () => {
 });
 
 describe('output', () => {
-  test('--print-id prints the BLAKE3 of the manifest alone', async () => {
+  test('--print-id prints only the BLAKE3 of the manifest', async () => {
     const image = newImage();
     const { stdout, stderr, status } = await mkimage(scratch, ['--print-id', small, image]);
     expect({ stdout, stderr, status }).toEqual({
@@ -120,7 +120,7 @@ describe('output', () => {
     expect({ stdout, stderr, status }).toEqual({ stdout: '', stderr: '', status: 0 });
   });
 
-  test('--json prints one object that says what was done', async () => {
+  test('--json prints one object with the result', async () => {
     const image = newImage();
     const store = scratch.at('store-json');
     writeFileSync(scratch.at('json-image'), '');
@@ -148,7 +148,7 @@ describe('output', () => {
     expect(again).toMatchObject({ id: result.id, newObjects: 0, newBytes: 0, sharedBytes: CONTENT.length });
   });
 
-  test('without any of them is a summary for people; no progress where stderr is no terminal', async () => {
+  test('without any of them is a summary for people; no progress if stderr is not a terminal', async () => {
     const image = newImage();
     const { stdout, stderr } = await mkimage(scratch, [small, image]);
     expect(stderr).toBe('');
@@ -167,7 +167,7 @@ describe('output', () => {
     expect(existsSync(`${cwd}/here.cfs`)).toBe(true);
   });
 
-  test('replaces an image as a whole: who has the old one open keeps it', async () => {
+  test('replaces an image as a whole: a reader that has the old one open keeps it', async () => {
     const image = newImage();
     await packed(scratch, [odd, image]);
     const old = statSync(image);
@@ -178,14 +178,14 @@ describe('output', () => {
     expect(now.mode & 0o777).toBe(0o644 & ~process.umask());
   });
 
-  test('may lie in the source, of which it is no part yet', async () => {
+  test('may be in the source, and is not part of itself', async () => {
     const root = writeSmallTree(scratch.directory('with-image'));
     const { id, entries } = await packed(scratch, [root, `${root}/image.cfs`]);
     expect({ id, entries }).toEqual({ id: await idOf(small), entries: 4 });
     expect((await packed(scratch, [root, newImage()])).entries).toBe(5);
   });
 
-  test('is left out of the source where it is replaced, with a line on stderr', async () => {
+  test('is left out of the source if it is replaced, with a line on stderr', async () => {
     const root = writeSmallTree(scratch.directory('with-image'));
     const image = `${root}/directory/image.cfs`;
     await packed(scratch, [root, image]);
@@ -207,7 +207,7 @@ describe('names and links', () => {
     expect(inodes.map(({ nlink }) => nlink)).toEqual([3, 3, 3]);
   });
 
-  test('names are bytes: every one of the source is in the image, in bytewise order', async () => {
+  test('names are bytes: all names of the source are in the image, in bytewise order', async () => {
     const { image } = await pack(odd);
     const sorted = execFileSync('sh', ['-c', 'ls -A --zero -U "$0" | LC_ALL=C sort -z', `${odd}/odd/names`]);
     const expected = sorted.toString('latin1').split('\0').slice(0, -1);
@@ -221,7 +221,7 @@ describe('names and links', () => {
 });
 
 describe('sparse files', () => {
-  test('stay sparse in the store, and 5 GiB of nothing take no time', async () => {
+  test('stay sparse in the store, and 5 GiB of zeros take no time', async () => {
     const root = scratch.directory('sparse');
     generateTree(root, { seed: 2, sparse: 5 * 2 ** 30 });
     const store = scratch.at('store-sparse');
@@ -234,7 +234,7 @@ describe('sparse files', () => {
 });
 
 describe('names of objects', () => {
-  test('by fsverity-sha256 are what the fsverity tool says', async () => {
+  test('by fsverity-sha256 match the fsverity tool', async () => {
     const root = scratch.directory('verity');
     const sizes = [1, 4095, 4096, 4097, 128 * 4096 - 1, 128 * 4096, 128 * 4096 + 1, 128 * 128 * 4096 + 1];
     for (const size of sizes) writeFileSync(`${root}/${size}`, Buffer.alloc(size, `${size} `));
@@ -248,7 +248,7 @@ describe('names of objects', () => {
     expectWhole(store);
   });
 
-  test('a store keeps its kind: the next image needs no --hash, and another one is refused', async () => {
+  test('a store keeps its hash: the next image needs no --hash, and another one is refused', async () => {
     const store = scratch.at('store-kind');
     expect((await pack(small, '--store', store, '--hash', 'fsverity-sha256')).hash).toBe('fsverity-sha256');
     expect((await pack(small, '--store', store)).hash).toBe('fsverity-sha256');

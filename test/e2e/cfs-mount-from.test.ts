@@ -98,7 +98,7 @@ describe('cfs-mount --from', () => {
     expect(await succeed(['findmnt', '-no', 'SOURCE', at])).toBe('a,name\n');
   });
 
-  test('takes a directory with the list in it, and what is said beside it', async () => {
+  test('accepts a directory with the list in it, and further options', async () => {
     const at = await savedHere();
     const dump = scratch.directory('dump');
     renameSync(LIST, join(dump, 'cfs-sources.json'));
@@ -118,7 +118,7 @@ describe('cfs-mount --from', () => {
     expect(at).not.toBe(away);
   });
 
-  test('takes a newer image, which need not have the saved id', async () => {
+  test('accepts a newer image, which need not have the saved id', async () => {
     const at = await savedHere();
     const newer = scratch.directory('newer');
     cpSync(source, newer, { recursive: true });
@@ -150,7 +150,7 @@ describe('cfs-mount --from', () => {
     expect([status, stderr]).toEqual([EXIT.usage, expect.stringContaining('too many arguments')]);
   });
 
-  test('works in a user namespace, where no handle opens', async () => {
+  test('works in a user namespace, which cannot open handles', async () => {
     const place = await scratch.namespace('user namespace');
     mkdirSync(directory);
     packed = await pack();
@@ -159,7 +159,7 @@ describe('cfs-mount --from', () => {
   });
 });
 
-describe('cfs-mount --from, after things were moved,', () => {
+describe('cfs-mount --from, after the sources were moved,', () => {
   const moves: readonly (readonly [string, () => readonly string[]])[] = [
     [
       'the repository',
@@ -210,7 +210,7 @@ describe('cfs-mount --from, after things were moved,', () => {
     expect(pathsOf((await from()).path)).toEqual([moved, store]);
   });
 
-  test('says what it cannot find', async () => {
+  test('names the source that it cannot find', async () => {
     await savedHere();
     renameSync(packed.image, `${packed.image}.gone`);
     const copy = readFileSync(`${packed.image}.gone`);
@@ -231,7 +231,7 @@ describe('cfs-mount --from, after things were moved,', () => {
 });
 
 describe('uuids', () => {
-  test('of another repository are refused, both named; uuid=off takes it', async () => {
+  test('of another repository are refused, both named; uuid=off accepts it', async () => {
     await savedHere();
     const old = uuidOf(store);
     const objects = objectsIn(store).map((name) => [name, readFileSync(join(store, 'objects', name))] as const);
@@ -266,7 +266,7 @@ describe('uuids', () => {
   ];
 
   test.each(disks)(
-    'of a copied disk of $type are refused, both named; uuid=off takes it',
+    'of a copied disk of $type are refused, both named; uuid=off accepts it',
     async ({ type, mib, renew }) => {
       await mountLoop(directory, type, mib);
       await savedHere();
@@ -299,7 +299,7 @@ describe('uuids', () => {
     },
   );
 
-  test('off is refused where repositories lie on different file systems, saved or named', async () => {
+  test('off is refused if repositories are on different file systems, saved or named', async () => {
     const other = await mountTmpfs(scratch.at('another'));
     mkdirSync(directory);
     packed = await pack();
@@ -319,7 +319,7 @@ describe('uuids', () => {
     await succeed(['umount', bound]);
   });
 
-  test('off does not take what is no repository', async () => {
+  test('off accepts no directory that is not a repository', async () => {
     await savedHere();
     rmSync(join(store, 'meta.json'));
     expect(await refused(['-o', 'uuid=off'])).toMatch(/it has no meta\.json/);
@@ -406,7 +406,7 @@ describe('a list', () => {
     }
   });
 
-  test('with long paths is refused as one of what is not there', async () => {
+  test('with long paths is refused because its sources are missing', async () => {
     writeFileSync(
       LIST,
       change(({ sources }) => Object.assign(sources[1] ?? {}, { path: `/${'x'.repeat(4000)}`, handle: undefined })),

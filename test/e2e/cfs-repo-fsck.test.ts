@@ -72,7 +72,7 @@ function store(): string {
 }
 
 describe('cfs-repo fsck', () => {
-  test('finds a good store good, says how much it checked, and changes nothing', async () => {
+  test('finds a good store good, reports the checked amount, and changes nothing', async () => {
     const { status, stdout, stderr } = await fsck(good);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(stdout).toMatch(/^checked {5}51 objects, 5\.\d MB \(.*\)\ndamaged {5}0\n$/);
@@ -96,7 +96,7 @@ describe('cfs-repo fsck', () => {
     expect(await report(path)).toMatchObject({ status: 0, damaged: [] });
   });
 
-  test('only looks with --dry-run', async () => {
+  test('only reports with --dry-run', async () => {
     const path = store();
     corrupt(path, object(path, 3));
     const before = statSync(objectPath(path, object(path, 3)), { bigint: true }).ctimeNs;
@@ -106,7 +106,7 @@ describe('cfs-repo fsck', () => {
     expect(statSync(objectPath(path, object(path, 3)), { bigint: true }).ctimeNs).toBe(before);
   });
 
-  test('does not forget what is in quarantine until there is a good copy', async () => {
+  test('remembers objects in quarantine until there is a good copy', async () => {
     const path = store();
     const digest = object(path, 7);
     corrupt(path, digest);
@@ -117,7 +117,7 @@ describe('cfs-repo fsck', () => {
     expectWhole(path);
   });
 
-  test('packing again repairs, too', async () => {
+  test('packing again also repairs', async () => {
     const path = store();
     corrupt(path, object(path, 9));
     expect((await report(path)).status).toBe(10);
@@ -136,7 +136,7 @@ describe('cfs-repo fsck', () => {
     await mounted.unmount();
   });
 
-  test('takes nothing for damage that was unregistered and deleted meanwhile', async () => {
+  test('does not report objects as damaged that were unregistered and deleted in the meantime', async () => {
     const source = manyFiles(scratch.at('given up'), 300, 300);
     const damaged: unknown[] = [];
     for (let milliseconds = 0; milliseconds < 120; milliseconds += 20) {
@@ -160,7 +160,7 @@ describe('cfs-repo fsck', () => {
     expect(damaged).toEqual([]);
   });
 
-  test('tells the table, and says what is odd', async () => {
+  test('prints the table, and reports oddities', async () => {
     const path = store();
     const digest = object(path, 5);
     corrupt(path, digest);
@@ -183,7 +183,7 @@ describe('cfs-repo fsck', () => {
     expect(stdout).toMatch(/^tmp +it is missing +mended$/m);
   });
 
-  test('checks a store that may only be read, and says why it repairs nothing', async () => {
+  test('checks a store that is only readable, and reports why it repairs nothing', async () => {
     const path = store();
     corrupt(path, object(path, 2));
     const args = ['fsck', '--json', path];
@@ -195,7 +195,7 @@ describe('cfs-repo fsck', () => {
     expect(readFileSync(objectPath(path, object(path, 2))).length).toBeGreaterThan(0);
   });
 
-  test('says which objects it may not read', async () => {
+  test('names the objects that it may not read', async () => {
     const path = store();
     chmodSync(objectPath(path, object(path, 2)), 0o400);
     const { status, stdout } = await run(scratch.nobody().tool('cfs-repo', ['fsck', '--json', path]));
@@ -205,7 +205,7 @@ describe('cfs-repo fsck', () => {
     });
   });
 
-  test('loses nothing where the disk is full, and repairs when there is room', async () => {
+  test('loses nothing if the disk is full, and repairs when there is room', async () => {
     const path = await mountLoop(scratch.at('full'), 'ext4', 24);
     await succeed(['cp', '-a', `${good}/.`, path]);
     const digest = (await succeed(['sh', '-c', `cd ${path}/objects; find . -type f -size +1M`]))

@@ -45,7 +45,7 @@ beforeEach(() => {
 });
 
 describe('cfs-repo gc', () => {
-  test('deletes what only an unregistered image needs, and says what it freed', async () => {
+  test('deletes the objects that only an unregistered image needs, and reports the freed space', async () => {
     const [{ id }] = [await pack(30), await pack(40)];
     expect(await done('gc', ...now, store)).toMatch(
       /^images {6}2 registered, 0 mounted\nkept .*70 objects.*\nfreed {7}0 objects \(0 B/,
@@ -59,14 +59,14 @@ describe('cfs-repo gc', () => {
     expect(expectWhole(store)).toHaveLength(40);
   });
 
-  test('keeps what has come within the last hour, and says so', async () => {
+  test('keeps objects of the last hour, and reports that', async () => {
     const [{ id }] = [await pack(30), await pack(40)];
     await done('unregister', store, id);
     expect(await done('gc', store)).toMatch(/^of these {4}30 objects .* only because they are new \(--min-age\)$/m);
     expect(await done('gc', '--min-age', '1s', store)).toContain('objects');
   });
 
-  test('keeps what images need that are given, registered or not', async () => {
+  test('keeps the objects of given images, registered or not', async () => {
     await pack(30, '--no-register');
     expect(await done('gc', ...now, '--keep', image(30), store)).toContain('1 by --keep');
     expect(objectsIn(store)).toHaveLength(30);
@@ -92,7 +92,7 @@ describe('cfs-repo gc', () => {
     });
   });
 
-  test('-v names the images that keep objects, and each object that goes', async () => {
+  test('-v lists the images that keep objects, and each deleted object', async () => {
     const [one, two] = [await pack(6), await pack(3)];
     await pack(4, '--no-register');
     await done('unregister', store, two.id);
@@ -112,7 +112,7 @@ describe('cfs-repo gc', () => {
     });
   });
 
-  test('says which registered images are gone, and so keep objects for nobody', async () => {
+  test('reports registered images that are gone, and so keep objects for no use', async () => {
     const { id } = await pack(6);
     await pack(3);
     expect(await done('gc', ...now, store)).not.toContain('gone');
@@ -124,7 +124,7 @@ describe('cfs-repo gc', () => {
     expect(await done('gc', ...now, store)).toMatch(/^freed {7}6 objects/m);
   });
 
-  test('waits for who packs, deletes nothing of it, and cleans up after one that was killed', async () => {
+  test('waits for a packer, deletes nothing of it, and cleans up after a killed one', async () => {
     await pack(5);
     const large = source(3000);
     const packing = start(scratch, 'cfs-mkimage', ['--store', store, large, image(3000)]);
@@ -149,7 +149,7 @@ describe('cfs-repo gc', () => {
     expect(expectWhole(store)).toHaveLength(5);
   });
 
-  test('is run again and again beside packing, and each image is whole', async () => {
+  test('can run again and again beside packing, and each image is whole', async () => {
     await pack(10);
     const images = [11, 12, 13, 14];
     let isPacking = true;
@@ -165,7 +165,7 @@ describe('cfs-repo gc', () => {
     expect((await repo('fsck', store)).status).toBe(0);
   });
 
-  test('refuses where a root is damaged, says what to do, and that helps', async () => {
+  test('refuses if a root is damaged, and names a remedy that works', async () => {
     const { id } = await pack(10);
     await pack(12, '--no-register');
     truncateSync(join(store, 'roots', id), 300);
@@ -184,7 +184,7 @@ describe('cfs-repo gc', () => {
     expect(objectsIn(store)).toHaveLength(10);
   });
 
-  test('says who may not delete, and where', async () => {
+  test('reports which user may not delete, and where', async () => {
     const { id } = await pack(10);
     await pack(12);
     await done('unregister', store, id);
@@ -198,7 +198,7 @@ describe('cfs-repo gc', () => {
     await unmountBy(['umount', mounted]);
   });
 
-  test('deletes what it may, and goes on where it was stopped', async () => {
+  test('deletes what it can, and continues where it was stopped', async () => {
     const { id } = await pack(40);
     await pack(3);
     await done('unregister', store, id);
@@ -243,7 +243,7 @@ describe('cfs-repo gc', () => {
 });
 
 describe('cfs-repo images', () => {
-  test('lists what packing registered, with path, and what is gone', async () => {
+  test('lists the images that packing registered, with path, and those that are gone', async () => {
     const [one, two] = [await pack(10), await pack(12)];
     rmSync(image(12));
     const lines = (await done('images', store)).trimEnd().split('\n');
@@ -263,7 +263,7 @@ describe('cfs-repo images', () => {
     expect(await done('images', store)).not.toContain(two.id);
   });
 
-  test('an image that took the place of another one is not gone, but that one is', async () => {
+  test('an image that replaced another one is not gone, but the other is', async () => {
     const first = await pack(10);
     await packed(scratch, ['--store', store, source(12), image(10)]);
     await done('unregister', '--gone', store);
@@ -271,7 +271,7 @@ describe('cfs-repo images', () => {
     expect((await done('images', store)).trimEnd().split('\n')).toHaveLength(2);
   });
 
-  test('holds every path of an image, and takes it off the list with the last one', async () => {
+  test('keeps every path of an image, and unregisters it with the last one', async () => {
     const [release, nightly] = [
       scratch.at(`images-${serial}`, 'release.cfs'),
       scratch.at(`images-${serial}`, 'nightly.cfs'),
@@ -292,7 +292,7 @@ describe('cfs-repo images', () => {
     expect(readdirSync(join(store, 'paths'))).toEqual([]);
   });
 
-  test('finds an image again that was moved in its directory, as it is when it is published', async () => {
+  test('finds an image again that was moved in its directory, as when it is published', async () => {
     const directory = scratch.directory(`published-${serial}`);
     const { id } = await packed(scratch, ['--store', store, source(10), join(directory, 'x.tmp')]);
     renameSync(join(directory, 'x.tmp'), join(directory, 'x.cfs'));
@@ -311,7 +311,7 @@ describe('cfs-repo images', () => {
     expect((await done('images', store)).trimEnd().split('\n')).toHaveLength(3);
   });
 
-  test('takes nothing off that cannot be looked at', async () => {
+  test('unregisters nothing that cannot be examined', async () => {
     const disk = await mountTmpfs(scratch.at(`disk-${serial}`));
     const { id } = await packed(scratch, ['--store', store, source(10), join(disk, 'x.cfs')]);
     await succeed(['umount', disk]);
@@ -326,7 +326,7 @@ describe('cfs-repo images', () => {
     expect((await done('images', store)).trimEnd().split('\n')).toHaveLength(3);
   });
 
-  test('keeps an image that is not where it was as long as it is mounted', async () => {
+  test('keeps an image that is not at its path as long as it is mounted', async () => {
     const { id } = await pack(10);
     const mounted = await scratch.mount(image(10), { repos: [store] });
     expect(await done('gc', store)).toContain('images      1 registered, 1 mounted\n');
@@ -336,7 +336,7 @@ describe('cfs-repo images', () => {
     expect(await done('unregister', '--gone', store)).toBe(`${id}  unregistered\n`);
   });
 
-  test('never holds the path of a descriptor, which may be another file tomorrow', async () => {
+  test('never records the path of a descriptor, which may be another file tomorrow', async () => {
     await pack(10, '--no-register');
     await succeed([
       'sh',
@@ -361,7 +361,7 @@ describe('cfs-repo images', () => {
     expect(readdirSync(join(store, 'paths'))).toHaveLength(1);
   });
 
-  test('unregister by a path leaves the image at others; by an id or its beginning it takes all', async () => {
+  test('unregister by a path leaves the image at others; by an id or its beginning it removes all', async () => {
     const [one, two] = [scratch.at(`one-${serial}.cfs`), scratch.at(`two-${serial}.cfs`)];
     const { id } = await packed(scratch, ['--store', store, source(10), one]);
     await packed(scratch, ['--store', store, source(10), two]);
@@ -377,7 +377,7 @@ describe('cfs-repo images', () => {
     expect(await done('images', store)).toBe('');
   });
 
-  test('unregister takes the path of an image that was deleted, and tells ids that begin alike', async () => {
+  test('unregister accepts the path of an image that was deleted, and distinguishes ids that begin alike', async () => {
     const { id } = await pack(10);
     const other = `${id.slice(0, 20)}${'0'.repeat(44)}`;
     rmSync(image(10));
@@ -393,7 +393,7 @@ describe('cfs-repo images', () => {
     expect(await done('unregister', store, other.slice(0, 24).toUpperCase())).toBe(`${other}  unregistered\n`);
   });
 
-  test('shows a path that would break the line with escapes', async () => {
+  test('escapes a path that would break the line', async () => {
     const path = scratch.at('two\nlines.cfs');
     await packed(scratch, ['--store', store, source(10), path]);
     expect((await done('images', store)).trimEnd().split('\n')[1]).toContain('two\\x0alines.cfs');
@@ -409,7 +409,7 @@ describe('cfs-repo images', () => {
     expect(readdirSync(join(store, 'leases'))).toEqual([]);
   });
 
-  test('register says what is missing; unregister what is not registered', async () => {
+  test('register reports missing objects; unregister reports an image that is not registered', async () => {
     await pack(10, '--no-register');
     rmSync(join(store, 'objects', objectsIn(store)[0] as string));
     const { status, stderr } = await repo('register', store, image(10));
@@ -447,7 +447,7 @@ describe('cfs-repo images', () => {
     );
   });
 
-  test('fsck tells of an object of a registered image that is missing, and fetches it', async () => {
+  test('fsck reports a missing object of a registered image, and fetches it', async () => {
     await pack(10);
     await succeed(['cp', '-a', store, `${store}.good`]);
     const object = objectsIn(store)[4] as string;

@@ -19,7 +19,7 @@ const refusal = async (status: number, ...args: readonly string[]): Promise<stri
   messageOf(await repo(...args), status, 'cfs-repo');
 
 describe('cfs-repo init', () => {
-  test('makes a repository, also below directories that are missing', async () => {
+  test('makes a repository, and the missing directories above it', async () => {
     const path = scratch.at('deep/er/store');
     const { status, stdout, stderr } = await repo('init', path);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -30,21 +30,21 @@ describe('cfs-repo init', () => {
     expectUnlocked(path);
   });
 
-  test('takes --hash, and prints one JSON object', async () => {
+  test('accepts --hash, and prints one JSON object', async () => {
     const path = scratch.at('verity');
     const { uuid, ...rest } = await json('init', '--hash', 'fsverity-sha256', path);
     expect(rest).toEqual({ path, hash: 'fsverity-sha256' });
     expect(await json('stat', path)).toMatchObject({ uuid, hash: 'fsverity-sha256' });
   });
 
-  test('makes a repository that packing takes', async () => {
+  test('makes a repository that packing accepts', async () => {
     const path = scratch.at('for-packing');
     await repo('init', '--hash', 'fsverity-sha256', path);
     const source = manyFiles(scratch.at('source'), 3);
     expect((await packed(scratch, ['--store', path, source, scratch.at('i.cfs')])).hash).toBe('fsverity-sha256');
   });
 
-  test('is made for its user alone to write, for others to read', async () => {
+  test('is writable for its user only, and readable for others', async () => {
     const home = scratch.directory('home');
     chownSync(home, NOBODY, NOBODY);
     await succeed(scratch.nobody().tool('cfs-repo', ['init', `${home}/store`]));
@@ -71,7 +71,7 @@ describe('cfs-repo init', () => {
     expect(statSync(path, { bigint: true }).ctimeNs).toBe(before);
   });
 
-  test('names what is in the way', async () => {
+  test('names an obstacle', async () => {
     const mounted = await mountTmpfs(scratch.at('read-only'));
     await succeed(['mount', '-o', 'remount,ro', mounted]);
     expect(await refusal(5, 'init', `${mounted}/store`)).toBe(
@@ -89,7 +89,7 @@ describe('cfs-repo init', () => {
 describe('cfs-repo stat', () => {
   const store = scratch.at('counted');
 
-  test('counts objects, bytes, and what is unfinished', async () => {
+  test('counts objects, bytes, and unfinished files', async () => {
     const source = manyFiles(scratch.at('counted-source'), 20, 5000);
     await packed(scratch, ['--store', store, source, scratch.at('counted.cfs')]);
     writeFileSync(`${store}/tmp/left-over`, '');
@@ -104,11 +104,11 @@ describe('cfs-repo stat', () => {
     expect(lines[4]).toContain('1 file');
   });
 
-  test('takes the objects directory too', async () => {
+  test('also accepts the objects directory', async () => {
     expect(await json('stat', `${store}/objects`)).toMatchObject({ path: store, objects: 20 });
   });
 
-  test('needs no right to write', async () => {
+  test('needs no write permission', async () => {
     const outcome = await run(scratch.nobody().tool('cfs-repo', ['stat', store]));
     expect(outcome).toMatchObject({ status: 0, stderr: '' });
   });
@@ -125,7 +125,7 @@ describe('cfs-repo stat', () => {
     expect(message).toContain(reason);
   });
 
-  test.each(['objects', 'tmp'])('names the repository where its %s is missing', async (name) => {
+  test.each(['objects', 'tmp'])('names the repository if its %s is missing', async (name) => {
     const path = scratch.at(`without-${name}`);
     await repo('init', path);
     rmSync(`${path}/${name}`, { recursive: true });
@@ -140,14 +140,14 @@ describe('cfs-repo', () => {
     ['no DIR', ['init'], "missing required argument 'DIR'"],
     ['an unknown hash', ['init', '--hash', 'md5', 'x'], '--hash takes blake3 or fsverity-sha256, not "md5"'],
     ['an empty DIR', ['init', ''], 'DIR'],
-  ])('with %s says what is wrong', async (_what, args, message) => {
+  ])('with %s reports the error', async (_what, args, message) => {
     const { status, stdout, stderr } = await repo(...args);
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toMatch(/^cfs-repo: /);
     expect(stderr).toContain(message);
   });
 
-  test('gives an error as JSON too', async () => {
+  test('also prints an error as JSON', async () => {
     const { status, stdout } = await repo('stat', '--json', scratch.at('nowhere'));
     expect(status).toBe(5);
     expect(JSON.parse(stdout)).toEqual({

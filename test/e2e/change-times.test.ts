@@ -65,7 +65,7 @@ describe.each([
   ['verify=read', ['verify=read']],
   ['fuse-native', ['driver=fuse-native']],
 ])('ctime with %s', (_name, words) => {
-  test('is another one where content, target, device or names are, and only there', async () => {
+  test('differs exactly for inodes whose content, target, device or names differ', async () => {
     const [first, again, second] = [
       await knownIn(images[0], words),
       await knownIn(images[0], words),
@@ -82,7 +82,7 @@ describe.each([
   });
 });
 
-test('ctime is the same when another server goes on, and when the kernel has forgotten it', async () => {
+test('ctime is the same after another server takes over, and after the kernel has forgotten it', async () => {
   const mounted = await scratch.mount(images[0]);
   const before = [...CHANGED, ...SAME].map((name) => known(mounted.path, name));
   process.kill(mounted.pid, 'SIGKILL');
@@ -91,7 +91,7 @@ test('ctime is the same when another server goes on, and when the kernel has for
   expect([...CHANGED, ...SAME].map((name) => known(mounted.path, name))).toEqual(before);
 });
 
-test('cfs-info stat says the ctime that a mount shows', async () => {
+test('cfs-info stat shows the same ctime as a mount', async () => {
   const mounted = await scratch.mount(images[0]);
   const names = [...CHANGED, ...SAME];
   const { stdout } = await scratch.tool('cfs-info', ['stat', '--json', images[0] as string, ...names]);
@@ -101,7 +101,7 @@ test('cfs-info stat says the ctime that a mount shows', async () => {
   );
 });
 
-test('restic saves what has changed', async () => {
+test('restic saves the changed files', async () => {
   const env = { ...process.env, RESTIC_PASSWORD: 'x', RESTIC_REPOSITORY: scratch.at('restic'), HOME: scratch.path };
   await succeed(['restic', 'init', '--no-cache'], { env });
   const at = scratch.directory('mnt');
@@ -116,7 +116,7 @@ test('restic saves what has changed', async () => {
   expect(readFileSync(join(out, at, 'object'))).toEqual(readFileSync(join(source, 'object')));
 });
 
-test('packing a mount again reads what has changed', async () => {
+test('packing a mount again reads the changed files', async () => {
   const at = scratch.directory('mnt');
   const store = scratch.at('second-store');
   const copy = scratch.at('copy.cfs');

@@ -109,7 +109,7 @@ describe.each(PLACES)('cfs-mount for $title', ({ title, words, place: placeOf })
     expect(await read(victim('replaced'))).toBe(EIO);
   });
 
-  test('serves an object again that was missing when it was first asked for', async () => {
+  test('serves an object again that was missing at first', async () => {
     const { object, content, digest } = victim('missing');
     renameSync(object, `${object}.away`);
     expect(await read(victim('missing'))).toBe(EIO);
@@ -119,7 +119,7 @@ describe.each(PLACES)('cfs-mount for $title', ({ title, words, place: placeOf })
     expect(await read(victim('missing'))).toBe(sha256(content));
   });
 
-  test('goes on reading a file that is open when its object is removed', async () => {
+  test('continues to read an open file after its object is removed', async () => {
     const { name, object, content } = victim('removed');
     const script = 'exec 3< "$1" && rm "$2" && cat <&3 | sha256sum; exec 3<&-; cat "$1"';
     const { status, stdout, stderr } = await run(place.command('sh', '-c', script, 'sh', mounted.at(name), object));
@@ -128,7 +128,7 @@ describe.each(PLACES)('cfs-mount for $title', ({ title, words, place: placeOf })
     expect(stderr).toContain(EIO);
   });
 
-  test('gives each of many readers at once EIO, or all the right bytes', async () => {
+  test('returns EIO to each of many readers at once, or all the right bytes', async () => {
     const readers = (file: Victim): Promise<string[]> => Promise.all(Array.from({ length: 8 }, () => read(file)));
     flipBit(victim('bad').object, 2_999_999);
     expect(await readers(victim('bad'))).toEqual(Array(8).fill(EIO));
@@ -137,7 +137,7 @@ describe.each(PLACES)('cfs-mount for $title', ({ title, words, place: placeOf })
 });
 
 describe('cfs-mount for an ordinary user', () => {
-  test('gives EIO for an object that he may not read, and takes a later repository that he may', async () => {
+  test('returns EIO for an object that he may not read, and uses a later repository that he may read', async () => {
     const { image, store, victims } = await packFiles({ file: 10_000 });
     const { object, content, digest } = victims.get('file') as Victim;
     const copy = scratch.directory('copy');

@@ -12,7 +12,7 @@ const scratch = useScratch();
 const ENOUGH = 3;
 
 test.each(['auto', 'open'])(
-  'an object that changes in the second in which it was verified is found, verify=%s',
+  'a change of an object in the second in which it was verified is found, verify=%s',
   async (verify) => {
     // inodes of 128 bytes have no room for nanoseconds
     const disk = await mountLoop(scratch.at(`disk-${verify}`), 'ext4', 16, ['-I', '128']);

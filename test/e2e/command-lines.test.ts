@@ -82,7 +82,7 @@ test.each(SAID)('%s: case %#', async (tool, args, status, stderr) => {
   expect(existsSync('http:')).toBe(false);
 });
 
-test('--store and --repo are one option', async () => {
+test('--store and --repo are the same option', async () => {
   const place = ['--no-fsync', '--quiet', '--repo', scratch.at('by-repo')];
   const other = scratch.at('other.cfs');
   expect((await scratch.tool('cfs-mkimage', [...place, scratch.at('source'), other])).status).toBe(EXIT.ok);

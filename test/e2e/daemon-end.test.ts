@@ -72,7 +72,7 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
     },
   );
 
-  test('in the foreground ends with status 0 when somebody unmounts', async () => {
+  test('in the foreground ends with status 0 when the mount is unmounted by others', async () => {
     const { mounted, ended, log } = await scratch.mountInForeground(image, { words });
     execFileSync('umount', [mounted.path]);
     expect(await ended).toEqual([0, null]);
@@ -90,7 +90,7 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
     expect(await ended).toEqual([0, null]);
   });
 
-  test('unmounts on a signal that comes as soon as it says that it mounted', async () => {
+  test('unmounts on a signal that arrives as soon as it reports that it mounted', async () => {
     const at = scratch.directory('mnt');
     for (let i = 0; i < 8; i++) {
       const { child, ended } = startForeground(at, words);
@@ -103,7 +103,7 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
     }
   });
 
-  test('leaves no mount when a signal comes while it starts', async () => {
+  test('leaves no mount when a signal arrives while it starts', async () => {
     const at = scratch.directory('mnt');
     for (let delay = 20; delay <= 400; delay += 20) {
       const { child, ended } = startForeground(at, words);

@@ -53,7 +53,7 @@ async function expectNothing(at: string): Promise<void> {
   expect(mountedAt(at)).toBeUndefined();
 }
 
-test('a daemon that is killed at any moment before it answers is told, and leaves no dead mount', async () => {
+test('a daemon that is killed at any moment before it answers is reported, and leaves no dead mount', async () => {
   const at = scratch.directory('mnt');
   for (let delay = 0; delay < 600; delay += 60) {
     const { child, ended, stderr } = start(at);
@@ -76,7 +76,7 @@ test('a daemon that is killed at any moment before it answers is told, and leave
 });
 
 test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
-  'cfs-mount that gets %s takes a daemon with it that hears no signal',
+  'cfs-mount that gets %s also ends a daemon that receives no signal',
   async (signal) => {
     const at = scratch.directory('mnt');
     const { child, ended } = start(at);
@@ -96,7 +96,7 @@ test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
 const ONE_LINE = /^cfs-mount: [^\n]*\n$/;
 
 describe.each([20, 22, 24, 26, 28, 30, 34, 40])('with %d descriptors', (limit) => {
-  test('cfs-mount mounts, or says which limit it met', async () => {
+  test('cfs-mount mounts, or names the limit that it reached', async () => {
     const at = scratch.directory('mnt');
     const command = HERE.tool('cfs-mount', ['--json', '--repo', scratch.store, image, at], scratch.environment);
     const { status, stdout, stderr } = await run(['prlimit', `--nofile=${limit}`, ...command]);
@@ -119,7 +119,7 @@ describe.each([20, 22, 24, 26, 28, 30, 34, 40])('with %d descriptors', (limit) =
   });
 });
 
-test('SIGTERM unmounts where a directory above the mount point was renamed', async () => {
+test('SIGTERM unmounts if a directory above the mount point was renamed', async () => {
   const above = scratch.directory('above');
   mkdirSync(join(above, 'm'));
   const { stdout } = await scratch.tryMount(image, { at: join(above, 'm') });
@@ -130,7 +130,7 @@ test('SIGTERM unmounts where a directory above the mount point was renamed', asy
   expect(mountedAt(join(`${above} with blanks`, 'm'))).toBeUndefined();
 });
 
-test('a supervisor that gives up, too, finds a mount whose place was renamed', async () => {
+test('a supervisor that gives up also finds a mount whose path was renamed', async () => {
   const above = scratch.directory('above');
   mkdirSync(join(above, 'm'));
   const { stdout } = await scratch.tryMount(image, { at: join(above, 'm') });

@@ -42,7 +42,7 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
     }
   });
 
-  test('leads a session of its own, with nothing of its starter: no directory, no pipe, no terminal', async () => {
+  test('leads its own session, and keeps nothing of its starter: no directory, no pipe, no terminal', async () => {
     const directory = scratch.directory('starter');
     const at = scratch.directory('mnt');
     const command = HERE.tool(
@@ -67,7 +67,7 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
     scratch.adopt(JSON.parse(piped));
   });
 
-  test('goes on when the image and the log are removed or replaced', async () => {
+  test('continues when the image and the log are removed or replaced', async () => {
     const copy = scratch.at(`copy-${driver}.cfs`);
     copyFileSync(image, copy);
     const log = scratch.at(`log-${driver}`);
@@ -110,7 +110,7 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
     await until('the descriptors are closed', () => descriptors(mounted.pid).length <= before + 5);
   });
 
-  test('serves who still has it open after umount -l, then ends', async () => {
+  test('serves processes that still have it open after umount -l, then ends', async () => {
     const mounted = await scratch.mount(image, { words });
     const file = await open(mounted.at('large'), 'r');
     const directory = openSync(mounted.path, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -131,7 +131,7 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
     await mounted.expectGone();
   });
 
-  test('goes on when umount finds it busy', async () => {
+  test('continues when umount reports it busy', async () => {
     const mounted = await scratch.mount(image, { words });
     const fd = openSync(mounted.at('file-1'), 'r');
     try {
@@ -144,7 +144,7 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
   });
 });
 
-test('the daemon of a user namespace holds no descriptor of closed files either', async () => {
+test('the daemon of a user namespace holds no descriptor of closed files, either', async () => {
   const place: Place = await scratch.namespace('user namespace');
   const mounted = await scratch.mount(image, { place });
   const readAll = (): Promise<string> =>

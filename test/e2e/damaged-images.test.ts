@@ -30,7 +30,7 @@ beforeAll(async () => {
   writeFileSync(damaged, bytes);
 });
 
-describe('an image of which one bit has changed', () => {
+describe('an image with one changed bit', () => {
   test('is not mounted', async () => {
     const { status, stderr } = await scratch.tryMount(damaged, { repos: [store] });
     expect(status).toBe(EXIT.mount);
@@ -49,7 +49,7 @@ describe('an image of which one bit has changed', () => {
     expect(messageOf(outcome, EXIT.image, tool)).toContain(`Cannot read image ${damaged}: the file is damaged`);
   });
 
-  test('is refused by diff, wherever it is named', async () => {
+  test('is refused by diff, as either operand', async () => {
     for (const pair of [
       [image, damaged],
       [damaged, image],
@@ -67,7 +67,7 @@ describe('an image of which one bit has changed', () => {
     }
   });
 
-  test('is found by fsck at the path where it was registered, and is not "gone"', async () => {
+  test('is found by fsck at its registered path, and does not count as gone', async () => {
     const path = scratch.at('registered.cfs');
     const other = scratch.at('other-store');
     await packed(scratch, ['--no-fsync', '--store', other, scratch.at('source'), path]);

@@ -47,7 +47,7 @@ async function expectNoDebugger(pid: number): Promise<void> {
   }
 }
 
-test('SIGUSR1 opens no debugger in the server of a mount, nor in one that takes over', async () => {
+test('SIGUSR1 opens no debugger in the server of a mount, or in one that takes over', async () => {
   const mounted = await scratch.mount(image);
   await expectNoDebugger(mounted.pid);
   expect(readFileSync(mounted.at('file'), 'utf8')).toHaveLength(1000);
@@ -67,7 +67,7 @@ test('SIGUSR1 opens no debugger in a foreground mount', async () => {
   await mounted.unmount();
 });
 
-test('SIGUSR1 opens no debugger in a tool that works', async () => {
+test('SIGUSR1 opens no debugger in a running tool', async () => {
   // one that waits for a lock of the repository
   const lock = spawn('flock', ['--no-fork', '-x', join(scratch.store, 'lock'), 'sleep', '60'], { stdio: 'ignore' });
   let tool: ChildProcess | undefined;
@@ -93,7 +93,7 @@ test('SIGUSR1 opens no debugger in a tool that works', async () => {
   }
 });
 
-test('a server that has not read its program yet opens none either', async () => {
+test('a server that has not read its program yet opens none, either', async () => {
   const child = spawn(process.execPath, [...serverFlags(), '-e', 'setTimeout(() => {}, 60000)'], { stdio: 'ignore' });
   const pid = child.pid as number;
   // node itself catches the signal from some moment on; before that it would end the process
@@ -110,7 +110,7 @@ test('a server that has not read its program yet opens none either', async () =>
   }
 });
 
-test('what is set for node where somebody mounts does not reach the server', async () => {
+test('variables for node in the environment of a mount command do not reach the server', async () => {
   const at = scratch.directory('mnt');
   const preload = scratch.at('preload.cjs');
   writeFileSync(preload, '');

@@ -87,7 +87,7 @@ test('an IMAGE that is a link to such a path is replaced there', async () => {
   expect(readFileSync(at('image')).length).toBeGreaterThan(0);
 });
 
-test('mounting, listing, going on after a death, upgrading, mounting again from the list', async () => {
+test('mounting, listing, continuing after a death, upgrading, mounting again from the list', async () => {
   const { at, names } = work();
   execFileSync('openssl', ['genpkey', '-algorithm', 'ed25519', '-out', scratch.at('key-2.pem')]);
   writeFileSync(at('private'), readFileSync(scratch.at('key-2.pem')));
@@ -142,7 +142,7 @@ const exactCommandOf = (program: string, args: readonly string[]): [string, stri
   return [exactProgram, [...exactArgs]];
 };
 
-test('what a driver cannot, is refused', async () => {
+test('arguments that a driver does not support are refused', async () => {
   const { at } = work();
   await json('cfs-mkimage', ['--json', '--store', at('store'), at('source'), at('image')]);
   mkdirSync(at('mnt'));

@@ -114,7 +114,7 @@ test.each(TOOLS)('the examples of %s --help work', async (tool) => {
   await unmountAll(mnt);
 });
 
-test.each(TOOLS)('the help of each command of %s has an example of it', async (tool) => {
+test.each(TOOLS)('the help of each command of %s has an example of the command', async (tool) => {
   const { stdout } = await scratch.tool(tool, ['--help']);
   const list = /^Commands:\n((?: .*\n)+)/m.exec(stdout)?.[1] ?? '';
   const commands = [...list.matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => name as string);

@@ -72,7 +72,7 @@ async function countedBy(
 }
 
 describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
-  test('a repository whose file system died gives EIO, and serves again when it is mounted anew', async () => {
+  test('a repository whose file system died returns EIO, and serves again when it is mounted anew', async () => {
     const at = scratch.directory('far');
     const far = await mountFar(scratch, stores, at);
     const mounted = await scratch.mount(stores.image, { repos: [scratch.store, far.path], words: [word] });
@@ -99,7 +99,7 @@ describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
     await mounted.unmount();
   });
 
-  test('read errors are EIO for the readers of that object only, until the disk reads it again', async () => {
+  test('read errors are EIO only for the readers of that object, until the disk reads it again', async () => {
     const far = await mountFar(scratch, stores);
     const mounted = await scratch.mount(stores.image, { repos: [scratch.store, far.path], words: [word] });
     const [victim, other] = [unread(mounted), unread(mounted)];
@@ -122,7 +122,7 @@ describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
     await expectRead(victim);
   });
 
-  test('a server that may open no more files gives EIO, says why, and goes on when it may', async () => {
+  test('a server that may open no more files returns EIO, logs the reason, and continues when it may', async () => {
     const log = scratch.at(`emfile ${word}`);
     const mounted = await scratch.mount(stores.image, {
       repos: [scratch.store, stores.far],
@@ -173,7 +173,7 @@ describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
     await expectRead(unread(mounted), place);
   });
 
-  test('a slow repository is waited for, by its readers alone, and is counted as slow', async () => {
+  test('a slow repository blocks only its readers, and is counted as slow', async () => {
     const far = await mountFar(scratch, stores);
     const mounted = await scratch.mount(stores.image, { repos: [scratch.store, far.path], words: [word] });
     dropCaches();

@@ -40,7 +40,7 @@ const HOLDER = `
   console.log(JSON.stringify({ files: files.length, wrong }));`;
 
 test.each(['open', 'auto', 'off'])(
-  'with verify=%s a user has more files open at once than the server may have',
+  'with verify=%s a user may have more files open at once than the server',
   async (verify) => {
     const place = scratch.nobody();
     const at = scratch.directory('mnt');

@@ -130,7 +130,7 @@ describe('a handle', () => {
     expect(outcomes(handles, unseen.path)).toEqual({ ESTALE: 96 });
   });
 
-  test('of each type from 0 to 0x100: both of FUSE open, with and without a parent behind the inode', () => {
+  test('of each type from 0 to 0x100: both types of FUSE open, with and without a parent after the inode', () => {
     const [file, parent] = [handleOf(mounted.at('odd/types/regular')), handleOf(mounted.at('odd/types'))];
     const types = Array.from({ length: 0x101 }, (_, type) => type);
     for (const bytes of [file.bytes, concatBytes(file.bytes, parent.bytes)]) {
@@ -159,7 +159,7 @@ describe('a handle', () => {
     }
   });
 
-  test('of every length', () => {
+  test('of every length opens if it holds an identity, and is at most 128 bytes long', () => {
     for (const whole of [handleOf(mounted.at('odd/types/regular')), handleOf(mounted.at('odd'))]) {
       const lengths = Array.from({ length: 140 }, (_, length) => {
         const bytes = new Uint8Array(length);
@@ -185,7 +185,7 @@ describe('a handle', () => {
     expect(outcomes(handles)).toEqual({ ESTALE: handles.length });
   });
 
-  test('with ids that no inode has: 0, beyond 52 bits, beside those that are', () => {
+  test('with ids of no inode: 0, beyond 52 bits, next to existing ids', () => {
     const odd = [0, 0x8000_0000, 0xffff_ffff, 0x0010_0000, 0x0020_0000, 0x0100_0000];
     const handles = valid.flatMap(({ bytes }) => {
       const view = new DataView(bytes.buffer, bytes.byteOffset);
@@ -216,7 +216,7 @@ describe('a handle', () => {
     expect(ESTALE).toBeGreaterThan(1000);
   });
 
-  test('of random pieces of handles that are valid is refused, or is the inode that it names', () => {
+  test('of random pieces of valid handles is refused, or is the inode that it names', () => {
     const random = new Random(4);
     const words = valid.flatMap(({ bytes }) =>
       Array.from({ length: bytes.length / 4 }, (_, i) => bytes.subarray(i * 4, i * 4 + 4)),
@@ -233,7 +233,7 @@ describe('a handle', () => {
     expect(Object.keys(others).sort()).toEqual(['ESTALE', 'opened']);
   });
 
-  test('of another image opens where that has the same thing at the same path only', async () => {
+  test('of another image opens only if that has the same file at the same path', async () => {
     const otherSource = scratch.at('other');
     generateTree(otherSource, { seed: 7, oddities: true, files: 300, directories: 20 });
     const other = await scratch.mount((await scratch.pack(otherSource)).image);
@@ -247,7 +247,7 @@ describe('a handle', () => {
   });
 });
 
-test('after all this the daemon serves the whole tree, and had nothing to say', async () => {
+test('after all this the daemon serves the whole tree, and has logged nothing', async () => {
   expect(tried).toBeGreaterThan(25_000);
   expect(isAlive(mounted.pid)).toBe(true);
   await expectEqual(source, mounted.path);

@@ -58,7 +58,7 @@ describe('open_by_handle_at', () => {
     expect(await read(without('dac_read_search'), path)).toBe('EPERM');
   });
 
-  test('with that alone opens and reads what nobody else may: it overrides reading and searching', async () => {
+  test('with that alone opens and reads files closed to all others: it overrides reading and searching', async () => {
     const place = withCapability('dac_read_search');
     expect(lstatSync(mounted.at(CLOSED)).mode & 0o777).toBe(0);
     expect(await read(place, CLOSED)).toBe('mode 0000');
@@ -72,7 +72,7 @@ describe('open_by_handle_at', () => {
     expect(await read(HERE, CLOSED, O_RDWR)).toBe('EROFS');
   });
 
-  test('is refused to others where the mount is for its user alone', async () => {
+  test('is refused to other users if the mount is for its user alone', async () => {
     const own = await scratch.mount(image, { words: ['noallow_other'] });
     expect(await read(HERE, CLOSED, 0, own.path)).toBe('mode 0000');
     // not even the open file of the mount can be had

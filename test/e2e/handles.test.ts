@@ -98,7 +98,7 @@ describe('a file handle', () => {
     });
   });
 
-  test('of what is neither names it, after unmount, remount and drop_caches', async () => {
+  test('of other file types names the inode, after unmount, remount and drop_caches', async () => {
     await afterRemount(OTHERS, (handle, path) => {
       const stats = fstatSync(openedHandle(at, handle, O_PATH));
       const expected = lstatSync(join(source, path));
@@ -121,7 +121,7 @@ describe('a file handle', () => {
     expect(readFileSync(openedHandle(away.path, first as FileHandle, O_RDONLY), 'utf8')).toBe('three names\n');
   });
 
-  test('that no image gave is ESTALE', async () => {
+  test('that no image returned is ESTALE', async () => {
     const { path } = await scratch.mount(image, { at });
     const { type, bytes } = handleOf(join(path, 'odd/types/regular'));
     for (let i = 0; i < bytes.length; i++) {
@@ -156,7 +156,7 @@ describe('a file handle', () => {
   });
 
   describe.runIf(hasConnectableHandles)('that is connectable', () => {
-    test('opens every name of the tree with a path, which nobody looked up since the mount', async () => {
+    test('opens every name of the tree with a path, without a lookup since the mount', async () => {
       const first = await scratch.mount(image, { at });
       const entries = [...entriesBelow(first.path)];
       const handles = entries.map(({ path }) => handleOf(inMount(path), AT_HANDLE_CONNECTABLE));
@@ -189,7 +189,7 @@ describe('a file handle', () => {
       }
     });
 
-    test('opens below the open directory only', async () => {
+    test('opens only below the open directory', async () => {
       await scratch.mount(image, { at });
       const handle = handleOf(join(at, 'odd/types/regular'), AT_HANDLE_CONNECTABLE);
       expect(refusalOf(join(at, 'odd/links'), handle, O_PATH)).toBe('ESTALE');
@@ -306,7 +306,7 @@ describe('a file handle in the next version of an image', () => {
     expect(readFileSync(fd)).toEqual(readFileSync(path));
   });
 
-  test('opens a directory, whatever is new in it', () => {
+  test('opens a directory, even with new entries', () => {
     const fd = open('directory', O_RDONLY | O_DIRECTORY);
     expect(readdirSync(`/proc/self/fd/${fd}`).sort()).toEqual(['new', 'same']);
   });

@@ -52,7 +52,7 @@ const isWaiting = (pid: number): boolean =>
 describe.each(['verify=open', 'verify=read', 'verify=off', 'threads=1'])(
   'with %s and a repository that does not answer',
   (word) => {
-    test('who reads other files is served, and who waited is served when it answers again', async () => {
+    test('readers of other files are served, and waiting readers are served when it answers again', async () => {
       const mounted = await mountOverStopped([word]);
       const waiting = Array.from({ length: 6 }, (_, i) => ({ i, ...startReader(mounted.at(farFile(i))) }));
       await until('all wait', () => waiting.every(({ child }) => isWaiting(child.pid as number)));
@@ -64,7 +64,7 @@ describe.each(['verify=open', 'verify=read', 'verify=off', 'threads=1'])(
       for (const { i, text } of waiting) expect(text()).toBe(contentOf(farFile(i)));
     });
 
-    test('a server that takes over serves other files, whether it answers or is dead', async () => {
+    test('a server that takes over serves other files, whether the repository answers or is dead', async () => {
       const mounted = await mountOverStopped([word]);
       process.kill(mounted.pid, 'SIGKILL');
       expect(await succeed(HERE.command('timeout', '20', 'cat', mounted.at('near')))).toBe(contentOf('near'));
@@ -78,7 +78,7 @@ describe.each(['verify=open', 'verify=read', 'verify=off', 'threads=1'])(
       await mounted.end();
     });
 
-    test('who waits for it can be killed, and nothing stays behind', async () => {
+    test('waiting readers can be killed, and leave nothing behind', async () => {
       const mounted = await mountOverStopped([word]);
       const { child } = startReader(mounted.at(farFile(7)));
       await until('it waits', () => isWaiting(child.pid as number));

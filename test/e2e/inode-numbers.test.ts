@@ -32,7 +32,7 @@ const listed = async (path: string): Promise<Record<string, number>> =>
   ) as Record<string, number>;
 
 test.each(['verify=open', 'verify=read'])(
-  'numbers have 32 bits, and all else goes on as before, with %s',
+  'numbers have 32 bits, and everything else works as before, with %s',
   async (word) => {
     const mounted = await scratch.mount(image, { words: ['inode32', word] });
     const shown = numbers(mounted.path);

@@ -143,7 +143,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   'compare-trees': () => output('compare-trees', [source, source]),
 };
 
-test('the table has the commands that are run here, and no others', () => {
+test('the table has exactly the commands that are run here', () => {
   expect(ROWS.map((row) => row.command)).toEqual(Object.keys(RUNS));
 });
 
@@ -164,7 +164,7 @@ test.each(ROWS)('$command prints one $value with the keys of the table', async (
   for (const object of objects) expect(Object.keys(object)).toEqual(expect.arrayContaining([...keys]));
 });
 
-test('an error has a hint where there is something to do about it', async () => {
+test('an error has a hint if there is a remedy', async () => {
   const { status, stdout, stderr } = await scratch.tool('cfs-repo', ['stat', '--json', scratch.at('nothing')]);
   const { error } = JSON.parse(stdout) as { error: Record<string, unknown> };
   expect(error).toMatchObject({ kind: 'store', status, message: expect.stringContaining('no such directory') });

@@ -60,8 +60,8 @@ const MODES: readonly (readonly [string, readonly string[], boolean])[] = [
   ['verify=off through fuse-native', ['verify=off', 'driver=fuse-native'], false],
 ];
 
-describe.each(MODES)('with %s a mount serves on', (title, words, inNamespace) => {
-  test('when its repository was renamed, and another with other bytes is at the old path', async () => {
+describe.each(MODES)('with %s a mount still serves', (title, words, inNamespace) => {
+  test('after its repository was renamed, and another with other bytes is at the old path', async () => {
     const [mounted, store] = await mountFrom(scratch.directory(title), words, inNamespace);
     renameSync(store, `${store}.moved`);
     await expectServed(mounted);
@@ -72,7 +72,7 @@ describe.each(MODES)('with %s a mount serves on', (title, words, inNamespace) =>
     await expectServed(mounted);
   });
 
-  test('when the file system of its repository was lazily unmounted', async () => {
+  test('after the file system of its repository was lazily unmounted', async () => {
     const directory = await mountTmpfs(scratch.at(`${title} detached`));
     const [mounted, store] = await mountFrom(directory, words, inNamespace);
     await succeed(mounted.place.command('umount', '-l', directory)).catch(() => undefined);
@@ -88,7 +88,7 @@ function pretendNothing(store: string): void {
   mkdirSync(join(store, 'objects'), { recursive: true });
 }
 
-test('what was put anew at the path of a deleted repository serves, and cfs-info where says so', async () => {
+test('a new repository at the path of a deleted one serves, and cfs-info where reports that', async () => {
   const [mounted, store] = await mountFrom(scratch.directory('anew'), ['verify=open'], false);
   cpSync(store, `${store}.copy`, { recursive: true });
   rmSync(store, { recursive: true });

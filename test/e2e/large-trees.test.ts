@@ -13,7 +13,7 @@ const DEPTH = 4_000;
 const GIB = 1 << 30;
 const SPARSE = 5 * GIB;
 
-describe('a tree with everything in it', () => {
+describe('a tree with all types of files', () => {
   const source = scratch.at('everything');
   let packed: Packed;
 
@@ -46,7 +46,7 @@ describe('a tree with everything in it', () => {
     expect(result.entries).toBeGreaterThan(HUGE + DEPTH);
   });
 
-  test('is equal to its source in what fuse-native carries', async () => {
+  test('equals its source through fuse-native, as far as that supports it', async () => {
     // part by part: a path of 4,000 levels is longer than the paths that libfuse speaks
     const mounted = await scratch.mount(packed.image, { words: ['driver=fuse-native', 'noallow_other'] });
     await expectEqual(join(source, 'tree'), mounted.at('tree'), { ignore: ['mtimeNsec'] });
@@ -55,7 +55,7 @@ describe('a tree with everything in it', () => {
     expect(statSync(mounted.at('sparse')).size).toBe(SPARSE);
   });
 
-  test('lists a directory of 30,000 entries each time the same, by several readers at once', async () => {
+  test('lists a directory of 30,000 entries the same each time, by several readers at once', async () => {
     const mounted = await scratch.mount(packed.image);
     const list = async (path: string): Promise<string> =>
       await succeed(['sh', '-c', 'ls -1U "$1" | LC_ALL=C sort | sha256sum', 'sh', join(path, 'huge')]);
@@ -63,7 +63,7 @@ describe('a tree with everything in it', () => {
     expect(new Set(lists)).toEqual(new Set([await list(source)]));
   });
 
-  test('lets cp copy a sparse file, whatever it is told of its holes', async () => {
+  test('lets cp copy a sparse file, whether or not it sees the holes', async () => {
     const mounted = await scratch.mount(packed.image);
     const copy = scratch.at('copy');
     await succeed(['cp', '--sparse=auto', mounted.at('odd/sparse/holes'), copy]);
@@ -106,7 +106,7 @@ describe('a tree of 20,000 files', () => {
     expect([entries, files]).toEqual([packed.entries, packed.files]);
   });
 
-  test('differs from its next version where a file changed, and nowhere else', async () => {
+  test('differs from its next version only at changed files', async () => {
     const changed = join(source, 'directory-7');
     writeFileSync(join(changed, 'file-0'), 'changed '.repeat(100));
     chmodSync(join(changed, 'file-1'), 0o600);

@@ -66,7 +66,7 @@ test('the image is that of the same entries at once', async () => {
   expect(slow).toEqual(quick);
 });
 
-test('a source that fails fails the packing, and closes what it holds open', async () => {
+test('a source that fails makes the packing fail, and closes its open files', async () => {
   const source = directorySource(manyFiles(scratch.directory('failing'), 50));
   const open = readdirSync('/proc/self/fd').length;
   const failing = (number: number): void => {

@@ -63,7 +63,7 @@ const kinds: readonly (readonly [string, readonly string[]])[] = [
 ];
 
 describe.each(kinds)('a mount %s', (_name, words) => {
-  test('keeps its objects from gc, and no longer than it is there', async () => {
+  test('keeps its objects from gc as long as it exists', async () => {
     const mounted = await mount({ words });
     await expectKept(mounted);
     await mounted.unmount();
@@ -165,7 +165,7 @@ describe('an ordinary user with the store of root', () => {
     await mounted.end();
   });
 
-  test('has none on an image that is registered either: a lock would keep garbage from being deleted', async () => {
+  test('has none on a registered image, either: a lock would keep garbage from being deleted', async () => {
     await succeed(tool('register', store, image));
     const log = scratch.at(`log-${serial}`);
     const mounted = await nobodys(log);
@@ -177,7 +177,7 @@ describe('an ordinary user with the store of root', () => {
   });
 });
 
-test('a store that was moved away meanwhile still has the lease, and is free of it at the end', async () => {
+test('a store that was moved away in the meantime still has the lease, and is free of it at the end', async () => {
   const mounted = await mount();
   await expectKept(mounted);
   const moved = `${store}-moved`;

@@ -25,7 +25,7 @@ async function busyFor(path: string): Promise<number> {
 const words = ['verify=auto', 'verify=read', 'verify=off', 'driver=fuse-native'];
 
 describe.each(words)('a mount with %s', (word) => {
-  test('lets go of store, image and log as soon as it is unmounted', async () => {
+  test('closes store, image and log as soon as it is unmounted', async () => {
     const disk = scratch.directory('disk');
     const times: number[] = [];
     for (let round = 0; round < 3; round++) {
@@ -59,7 +59,7 @@ test('the outer one of two nested mounts can be unmounted after the inner one', 
   await outer.expectGone();
 });
 
-test('a mount that is unmounted at once is none for its store either', async () => {
+test('a mount that is unmounted at once no longer uses its store, either', async () => {
   const disk = scratch.directory('disk');
   await succeed(['mount', '-t', 'tmpfs', '-o', 'size=32m', 'cfs-test', disk]);
   const store = join(disk, 'store');
@@ -75,7 +75,7 @@ test('a mount that is unmounted at once is none for its store either', async () 
   await busyFor(disk);
 });
 
-test('files become /dev/null, but for those of procfs: another thread may be listing descriptors, too', async () => {
+test('descriptors become /dev/null, except those of procfs: another thread may be listing descriptors, too', async () => {
   const file = join(source, 'file-0');
   const program = `
     import { fstatSync, opendirSync, openSync } from 'node:fs';

@@ -56,7 +56,7 @@ beforeAll(async () => {
   await succeed([process.execPath, join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', program]);
 });
 
-test('are all there', () => {
+test('every example exists, and is compiled', () => {
   expect(examples.filter(({ text }) => text === '')).toEqual([]);
   expect(examples.filter(({ name }) => name.startsWith('docs-')).length).toBeGreaterThan(5);
   expect(readdirSync(join(program, 'out')).sort()).toEqual(examples.map(({ file }) => `${file}.js`).sort());

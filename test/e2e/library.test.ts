@@ -49,7 +49,7 @@ beforeAll(async () => {
 });
 
 describe('an image', () => {
-  test('is walked in path order, all of it or a part', () => {
+  test('is walked in path order, as a whole or in part', () => {
     const opened = openImage(image);
     const paths = (entries: Iterable<ImageEntry>): string[] => [...entries].map(({ path }) => path);
     const dir = ['/dir/deep', '/dir/empty', '/dir/link', '/dir/small', '/dir/\udcff'];
@@ -60,7 +60,7 @@ describe('an image', () => {
     expect(paths(opened.list('/dir/deep'))).toEqual([]);
   });
 
-  test('says of each name what lstat(2) would', () => {
+  test('has the data of lstat(2) for each name', () => {
     const opened = openImage(image);
     const link = opened.lookup('/dir/link') as ImageEntry;
     expect([link.type, Buffer.from(link.target ?? []).toString(), link.digest]).toEqual([
@@ -75,7 +75,7 @@ describe('an image', () => {
     for (const path of ['/nothing', '/big/', '/big/x', '/dir/small/..']) expect(opened.lookup(path)).toBeUndefined();
   });
 
-  test('is refused where it is another one than was asked for', async () => {
+  test('is refused if it is not the requested one', async () => {
     const { id, verityDigest } = openImage(image);
     expect(openImage(image, { digest: verityDigest }).id).toBe(id);
     expect((await failureOf(() => openImage(image, { digest: '0'.repeat(64) }))).kind).toBe('image');
@@ -110,7 +110,7 @@ describe('readFile()', () => {
     tree.close();
   });
 
-  test('refuses what is no file, and ranges that are none', async () => {
+  test('refuses paths that are not files, and invalid ranges', async () => {
     const tree = opened();
     expect((await failureOf(() => tree.readFile('/dir'))).message).toMatch(
       /Cannot read \/dir of image .*not a regular/,
@@ -120,7 +120,7 @@ describe('readFile()', () => {
       expect((await failureOf(() => tree.readFile('/big', range))).kind).toBe('usage');
   });
 
-  test('says each time why there is no good copy, and returns none of a bad one', async () => {
+  test('reports each time why there is no good copy, and returns nothing of a bad one', async () => {
     const bare = openImage(image);
     for (let i = 0; i < 2; i++) {
       const error = await failureOf(() => bare.readFile('/big'));
@@ -162,7 +162,7 @@ describe('diffImages()', () => {
 });
 
 describe('work on a repository', () => {
-  test('ends where its signal is aborted, and leaves no image', async () => {
+  test('ends when its signal is aborted, and leaves no image', async () => {
     const signal = AbortSignal.abort();
     const never = scratch.at('never.cfs');
     const work = [
@@ -182,7 +182,7 @@ describe('work on a repository', () => {
     expect(readdirSync(scratch.at('.'))).not.toContain('never.cfs');
   });
 
-  test('is refused, with words for a program, where nothing keeps an object', async () => {
+  test('is refused, with words for a program, if nothing keeps an object', async () => {
     for (const { id } of listImages(store)) expect(await unregisterImage(store, id)).toBe(true);
     expect(await failureOf(() => collectGarbage(store, { minAgeMs: 0 }))).toMatchObject({
       kind: 'usage',
@@ -238,7 +238,7 @@ if (before.cwd[0] !== after.cwd[0]) changed.push('process.cwd');
 process.stdout.write(JSON.stringify(changed));
 `;
 
-test('nothing of the process is changed, and nothing is left open', async () => {
+test('the process is unchanged, and no descriptor is left open', async () => {
   const program = scratch.directory('effects');
   const mnt = scratch.directory('effects-mnt');
   mkdirSync(join(program, 'node_modules'));

@@ -74,7 +74,7 @@ afterEach(async () => {
 const read = (path: string): Promise<string> => readBy(HERE, path);
 
 describe.each(['verify=auto', 'verify=open', 'verify=read', 'driver=fuse-native'])('with %s', (word) => {
-  test('no reader gets other bytes than those that were packed', async () => {
+  test('no reader gets bytes other than those that were packed', async () => {
     const mounted = await scratch.mount(image, { repos: [far.path], words: [word] });
     for (const name of NAMES) expect(await read(mounted.at(name))).toBe(right(name));
     far.lies(true);
@@ -92,7 +92,7 @@ describe.each(['verify=auto', 'verify=open', 'verify=read', 'driver=fuse-native'
   });
 });
 
-test('what is near is served as before, and the mount tells which repository is not', async () => {
+test('local repositories are served as before, and the mount reports the ones that are not', async () => {
   const mounted = await scratch.mount(image, { repos: [store, far.path] });
   expect(mounted.report).toMatchObject({ verify: 'auto', passthrough: true, readByBlocks: [far.path] });
   expect((await statsOf(scratch, mounted)).repositories.map(({ verify }) => verify)).toEqual(['auto', 'read']);
@@ -102,7 +102,7 @@ test('what is near is served as before, and the mount tells which repository is 
   });
 });
 
-test('a file of the far repository alone is verified block by block, and told so', async () => {
+test('a file that is only in the remote repository is verified block by block, and reported so', async () => {
   const mounted = await scratch.mount(image, { repos: [far.path] });
   expect(mounted.report.readByBlocks).toEqual([far.path]);
   expect(linesOf(await info(scratch, ['where', mounted.at('large')]))).toMatchObject({
@@ -111,7 +111,7 @@ test('a file of the far repository alone is verified block by block, and told so
   });
 });
 
-test.each(['read', 'off'])('verify=%s is what it says, for every repository', async (verify) => {
+test.each(['read', 'off'])('verify=%s works as documented, for every repository', async (verify) => {
   const mounted = await scratch.mount(image, { repos: [far.path], words: [`verify=${verify}`] });
   expect(mounted.report).toMatchObject({ verify, readByBlocks: [] });
 });

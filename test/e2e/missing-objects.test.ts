@@ -47,19 +47,19 @@ test('with none of the objects a mount is made, with a warning that names the co
   expect(readFileSync(scratch.at('log'), 'utf8')).toContain('64 of 64 sampled objects');
 });
 
-test('with all of them, in whichever repository, nothing is said', async () => {
+test('with all of them, in any repository, nothing is reported', async () => {
   expect(await mounting([empty, scratch.store])).toMatchObject({ status: 0, stderr: '' });
 });
 
 test.each(['kernel', 'fuse-native'])(
-  '--json says how many were looked for, and how many are missing (%s)',
+  '--json has the number of objects that were looked for, and that are missing (%s)',
   async (driver) => {
     const { report } = await scratch.mount(image, { repos: [empty], words: [`driver=${driver}`] });
     expect(report).toMatchObject({ sample: { lookedFor: 64, missing: 64 } });
   },
 );
 
-test('-o require-complete refuses an image of which one object is missing, and takes a whole one', async () => {
+test('-o require-complete refuses an image if one object is missing, and accepts a whole one', async () => {
   const words = ['require-complete'];
   expect(await mounting([empty, scratch.store], words)).toMatchObject({ status: 0, stderr: '' });
   const { stdout } = await scratch.tool('cfs-info', ['objects', '--json', image]);

@@ -62,7 +62,7 @@ describe('cfs-mount refuses a mount point', () => {
     expect(await failure(MOUNT, image, { at: scratch.at('dangling') })).toContain('no such file or directory');
   });
 
-  test('that is not empty, unless it is told to', async () => {
+  test('that is not empty, without nonempty', async () => {
     const at = scratch.directory('full');
     writeFileSync(join(at, '.hidden'), '');
     expect(await failure(MOUNT, image, { at })).toMatch(/not empty.*nonempty/);
@@ -72,7 +72,7 @@ describe('cfs-mount refuses a mount point', () => {
     expect(readFileSync(join(at, '.hidden'), 'utf8')).toBe('');
   });
 
-  test('that has a mount already, unless it is told to', async () => {
+  test('that has a mount already, without nonempty', async () => {
     const first = await scratch.mount(image);
     const message = await failure(MOUNT, image, { at: first.path });
     expect(message).toContain(`${image} (fuse.cfs) is mounted there already`);
@@ -81,7 +81,7 @@ describe('cfs-mount refuses a mount point', () => {
     expect(readFileSync(first.at('file-1'), 'utf8')).toBe('1');
   });
 
-  test('with a dead mount, and says what to do', async () => {
+  test('with a dead mount, and names the remedy', async () => {
     const dead = await scratch.mount(image, { words: ['restart=off'] });
     process.kill(dead.pid, 'SIGKILL');
     await until('the mount is dead', () => {
@@ -108,28 +108,28 @@ describe('cfs-mount refuses an image', () => {
     expect(await failure(MOUNT, path)).toBe(`Cannot read image ${path}: no such file or directory`);
   });
 
-  test('that is no file', async () => {
+  test('that is not a file', async () => {
     expect(await failure(MOUNT, scratch.directory('a directory'))).toContain('is a directory');
     mknod(scratch.at('fifo'), 0o010644);
     expect(await failure(MOUNT, scratch.at('fifo'))).toContain('not a regular file');
     expect(await failure(MOUNT, '/dev/zero')).toContain('not a regular file');
   });
 
-  test('that is something else', async () => {
+  test('that has another format', async () => {
     expect(await failure(MOUNT, make('empty.cfs', ''))).toContain('empty');
     for (const content of ['#!/bin/sh\n', '{"a": 1}', Buffer.alloc(100_000), readFileSync('/bin/true')]) {
       expect(await failure(MOUNT, make('garbage.cfs', content))).toMatch(/^Cannot read image .*garbage\.cfs: ./);
     }
   });
 
-  test('that is cut off, wherever', async () => {
+  test('that is cut off at any place', async () => {
     const whole = readFileSync(image);
     const lengths = [1, 3, 4, 100, whole.length >> 1, whole.length - 1];
     const messages = lengths.map((length) => failure(MOUNT, make(`cut-${length}.cfs`, whole.subarray(0, length))));
     for (const message of await Promise.all(messages)) expect(message).toMatch(/^Cannot read image .*cut-/);
   });
 
-  test('that has more behind its end', async () => {
+  test('that is followed by more bytes', async () => {
     const longer = make('longer.cfs', Buffer.concat([readFileSync(image), Buffer.from([0])]));
     expect(await failure(MOUNT, longer)).toMatch(/^Cannot read image /);
   });
@@ -137,7 +137,7 @@ describe('cfs-mount refuses an image', () => {
   test.each([
     ['is given', true],
     ['is not', false],
-  ])('with a flipped bit, wherever, where its id %s', async (_, isGiven) => {
+  ])('with a flipped bit at any place, if its id %s', async (_, isGiven) => {
     const { length } = readFileSync(image);
     const attempts = [0, 10, length >> 1, length - CHECKSUM_SIZE - 1, length - CHECKSUM_SIZE].map((offset) => {
       const path = make(`flipped-${offset}.cfs`, readFileSync(image));
@@ -187,7 +187,7 @@ describe('cfs-mount refuses a store', () => {
     }
   });
 
-  test('with a meta.json that is no JSON, or cut off', async () => {
+  test('with a meta.json that is not JSON, or cut off', async () => {
     const store = withMeta('no json', () => null);
     expect(await failure(MOUNT, image, { repos: [store] })).toContain('meta.json');
     truncateSync(join(store, 'meta.json'), 2);
@@ -199,7 +199,7 @@ describe('cfs-mount refuses a store', () => {
     expect(await failure(MOUNT, image, { repos: [store] })).toMatch(/version 2.*version 1/);
   });
 
-  test('of another hash, wherever it stands in the list', async () => {
+  test('of another hash, at any place in the list', async () => {
     const store = withMeta('other hash', (meta) => ({ ...meta, hash: 'fsverity-sha256' }));
     const message = await failure(MOUNT, image, { repos: [scratch.store, store] });
     expect(message).toContain(store);
@@ -229,7 +229,7 @@ describe('cfs-mount refuses a command line', () => {
     expect(await failure(USAGE, image, { words: ['ro', word] })).toMatch(message);
   });
 
-  test('with an option that it does not know, and with too few or too many arguments', async () => {
+  test('with an unknown option, and with too few or too many arguments', async () => {
     const mnt = scratch.directory('mnt');
     for (const args of [['--frobnicate', image, mnt], [image], [], [image, mnt, 'third']]) {
       const { status, stdout, stderr } = await scratch.tool('cfs-mount', args);
@@ -239,7 +239,7 @@ describe('cfs-mount refuses a command line', () => {
     }
   });
 
-  test('and helps whoever asks', async () => {
+  test('and shows help on request', async () => {
     const help = await scratch.tool('cfs-mount', ['--help']);
     expect([help.status, help.stderr]).toEqual([0, '']);
     expect(help.stdout).toMatch(/Examples:.*digest=ID/s);
@@ -248,14 +248,14 @@ describe('cfs-mount refuses a command line', () => {
   });
 });
 
-describe('cfs-mount says what to do', () => {
+describe('cfs-mount names the remedy', () => {
   /** Mounts in a namespace, after a shell script in it that is given `argument`. */
   async function failureAfter(place: Place, script: string, argument: string): Promise<string> {
     const prefix = [...place.prefix, 'sh', '-ec', `${script}\nshift; exec "$@"`, 'sh', argument];
     return await failure(MOUNT, image, { place: new Place(place.name, prefix, place.tools, place.witness) });
   }
 
-  test('where there is no /dev/fuse', async () => {
+  test('if there is no /dev/fuse', async () => {
     const script =
       'mount -t tmpfs dev "$1"; touch "$1/null"; mount --bind /dev/null "$1/null"; mount --rbind "$1" /dev';
     const place = await scratch.namespace('without /dev/fuse');
@@ -264,7 +264,7 @@ describe('cfs-mount says what to do', () => {
     );
   });
 
-  test('where /dev/fuse is not for this user', async () => {
+  test('if this user may not open /dev/fuse', async () => {
     const closed = scratch.at('closed-device');
     writeFileSync(closed, '', { mode: 0o600 });
     const place = await scratch.namespaceOfNobody();

@@ -63,7 +63,7 @@ function firstByte(path: string): number | undefined {
 }
 
 describe('cfs-mount', () => {
-  test('tells with --json what it mounted', async () => {
+  test('prints with --json what it mounted', async () => {
     const at = scratch.directory('mnt');
     const { report } = await scratch.mount(image, { at });
     expect(report).toMatchObject({
@@ -79,7 +79,7 @@ describe('cfs-mount', () => {
     expect(stdout.trim()).toBe(report.id);
   });
 
-  test('is silent without --json, and mounts from the default store where no other is named', async () => {
+  test('is silent without --json, and mounts from the default store if no other is given', async () => {
     const at = scratch.directory('mnt');
     const { status, stdout, stderr } = await scratch.tool('cfs-mount', [image, at]);
     const hint = existsSync('/dev/log') ? /^$/ : /^cfs-mount: no syslog here: .*--log FILE.*\n$/;
@@ -103,7 +103,7 @@ describe('cfs-mount', () => {
     expect(asNobody(mounted.at('setuid-id'), '-u').stdout).toBe(`${OWNER}\n`);
   });
 
-  test('takes the last of two words that contradict each other', async () => {
+  test('uses the last of two words that contradict each other', async () => {
     const mounted = await scratch.mount(image, { words: ['suid', 'dev', 'noexec', 'nosuid', 'nodev', 'exec'] });
     expect(mountedAt(mounted.path)?.options.split(',')).toEqual(expect.arrayContaining(['nosuid', 'nodev']));
     expect(asNobody(mounted.at('setuid-id'), '-u').status).toBe(0);
@@ -115,7 +115,7 @@ describe('cfs-mount', () => {
     expect(codeOf(() => execFileSync(mounted.at('setuid-id')))).toBe('EACCES');
   });
 
-  test('is for everybody where root mounts, and for root alone with noallow_other', async () => {
+  test('is for all users if root mounts, and for root alone with noallow_other', async () => {
     const everybody = await scratch.mount(image);
     expect(asNobody('cat', everybody.at('file-1')).stdout).toBe('1'.repeat(1001));
     const own = await scratch.mount(image, { words: ['noallow_other'] });
@@ -123,7 +123,7 @@ describe('cfs-mount', () => {
     expect(readFileSync(own.at('file-1'), 'utf8')).toBe('1'.repeat(1001));
   });
 
-  test('passes over what fstab, mount(8) and systemd add', async () => {
+  test('ignores the words that fstab, mount(8) and systemd add', async () => {
     const words =
       'rw,defaults,noauto,nofail,_netdev,user,relatime,x-systemd.automount,x-systemd.requires=/srv,X-mount.mkdir,comment=a b,default_permissions';
     const mounted = await scratch.mount(image, { words: words.split(',') });
@@ -144,7 +144,7 @@ describe('cfs-mount', () => {
     for (const outcome of await Promise.all(readers)) expect(outcome.stdout).toBe(stdout);
   });
 
-  test('takes repositories from basedir=A:B, --repo first', async () => {
+  test('uses repositories from basedir=A:B, --repo first', async () => {
     const stores = [scratch.directory('half'), scratch.directory('other-half')] as const;
     for (const store of stores) cpSync(scratch.store, store, { recursive: true });
     stores.forEach((store, half) => {
@@ -165,7 +165,7 @@ describe('cfs-mount', () => {
     }
   });
 
-  test('mounts one image twice, each mount for itself', async () => {
+  test('mounts one image twice, independently', async () => {
     const one = await scratch.mount(image);
     const two = await scratch.mount(image);
     expect(one.pid).not.toBe(two.pid);
@@ -185,7 +185,7 @@ describe('cfs-mount', () => {
     await outer.unmount();
   });
 
-  test('takes relative paths, links, and names with every odd character', async () => {
+  test('accepts relative paths, links, and names with every odd character', async () => {
     const odd = ['a space', 'comma,here', 'back\\slash', 'new\nline', 'ünïcödé', '-o', 'tab\t', '\\040', '#'];
     const directory = scratch.directory('odd');
     for (const name of odd) {
@@ -204,7 +204,7 @@ describe('cfs-mount', () => {
     expect(report.mountpoint).toBe(real);
   });
 
-  test('takes paths relative to where it is started', async () => {
+  test('resolves paths against its working directory', async () => {
     const directory = scratch.directory('relative');
     mkdirSync(join(directory, 'mnt'));
     copyFileSync(image, join(directory, 'i.cfs'));

@@ -136,7 +136,7 @@ test('a handle opens an unchanged file of the next version of the image; else it
   await expectLead(after, new Map([['directory/new', added]]), second);
 });
 
-test('clients read on when the server of the mount is killed', async () => {
+test('clients continue to read when the server of the mount is killed', async () => {
   const mounted = await scratch.mount(images[0] as string);
   const client = await serve(mounted.path);
   const handles = await handlesOf(client, ['directory/below/file', 'directory']);
@@ -146,7 +146,7 @@ test('clients read on when the server of the mount is killed', async () => {
   await expectLead(client, await handlesOf(client, FILES), mounted);
 });
 
-test('with the fsid_type that the server takes by itself, a handle is stale once st_dev is another', async () => {
+test('with the default fsid_type of the server, a handle is stale once st_dev differs', async () => {
   const first = await scratch.mount(images[0] as string);
   const handle = await lookup(await serve(first.path, {}), 'small');
   await endServers();

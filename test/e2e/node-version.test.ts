@@ -19,7 +19,7 @@ const message = (version: string): string => `cfs needs Node 20.19 or later; thi
 /** A name in `bin` may be another tool's program. */
 const tools = new Set(Object.values(bin).map((path) => basename(path, '.js')));
 
-test.each([...tools])('%s says in one line that node is too old', async (tool) => {
+test.each([...tools])('%s reports in one line that node is too old', async (tool) => {
   accessSync(`${OWN_TOOLS.dist}/tools/${tool}.js`, constants.X_OK);
   const outcome = await run([...claiming('18.9.1'), `${OWN_TOOLS.dist}/tools/${tool}.js`, '--json', 'a', 'b']);
   const error = { kind: 'system', message: message('18.9.1'), status: 2 };

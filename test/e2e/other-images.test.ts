@@ -53,7 +53,7 @@ async function mounting(image: string): Promise<{ stderr: string; log: string }>
   return { stderr, log: shown.stdout };
 }
 
-test('it is said at the mount, and in its log, until it is registered', async () => {
+test('another image is reported at the mount, and in its log, until it is registered', async () => {
   const place = scratch.at('place.cfs');
   copyFileSync(old.image, place);
   expect((await scratch.tool('cfs-repo', ['register', scratch.store, place])).status).toBe(0);
@@ -78,7 +78,7 @@ test('it is said at the mount, and in its log, until it is registered', async ()
   expect((await mounting(link)).stderr).toBe('');
 });
 
-test('nothing is said where an image was packed again', async () => {
+test('nothing is reported if an image was packed again', async () => {
   const { image } = await packed('before ');
   const source = image.replace(/\.cfs$/, '');
   writeFileSync(join(source, 'file'), 'after '.repeat(100));

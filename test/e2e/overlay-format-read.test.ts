@@ -109,7 +109,7 @@ describe('Linux reads in an upper directory that is made here', () => {
     expect(readdirSync(overlay.path('removed'))).toEqual(['below']);
   });
 
-  test('a root that says it is opaque, and is not', async () => {
+  test('a root that is marked opaque, and is not', async () => {
     store(upper, 'opaque', Y);
     expect(readdirSync((await show()).at)).toContain('file');
   });
@@ -134,7 +134,7 @@ describe('Linux reads in an upper directory that is made here', () => {
     expect(existsSync(overlay.path('moved/file'))).toBe(false);
   });
 
-  test('redirects, and refuses those that are refused here', async () => {
+  test('redirects, and refuses redirects that are refused here', async () => {
     const values = [
       'moved',
       '/moved/sub',
@@ -162,7 +162,7 @@ describe('Linux reads in an upper directory that is made here', () => {
     expect(readdirSync(overlay.path('d1')).sort()).toEqual(['deep', 'file']);
   });
 
-  test('redirects from the root, though a directory above is opaque; none of one that is opaque itself', async () => {
+  test('redirects from the root, even if a directory above is opaque; none of one that is opaque itself', async () => {
     store(makeDirectory('other'), 'opaque', Y);
     store(makeDirectory('other/absolute'), 'redirect', bytes('/moved'));
     store(makeDirectory('other/relative'), 'redirect', bytes('file'));
@@ -255,7 +255,7 @@ describe('Linux reads in an upper directory that is made here', () => {
     }
   });
 
-  test('origins, and goes on without those that are malformed', async () => {
+  test('origins, and continues without malformed ones', async () => {
     const origin = originOf(join(lower, 'file'));
     const values = {
       moved: origin,

@@ -100,11 +100,11 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
     await overlay.mount();
   }
 
-  test('has all that handles need', async () => {
+  test('has all that handles require', async () => {
     expect(featuresOf(await start())).toEqual(FEATURES);
   });
 
-  test('shows the image, and what is written, renamed and removed over it', async () => {
+  test('shows the image, and files that are written, renamed and removed over it', async () => {
     const overlay = await start();
     appendFileSync(overlay.path('appended'), ', and more');
     rmSync(overlay.path('removed'));
@@ -162,7 +162,7 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
     }
   });
 
-  test('has inode numbers that are the stable ids, with its own mark in the highest bits', async () => {
+  test('has the stable ids as inode numbers, with its own mark in the highest bits', async () => {
     const overlay = await start();
     for (const name of ['kept', 'directory', 'link', 'fifo']) {
       const { ino } = lstatSync(overlay.path(name), { bigint: true });
@@ -238,7 +238,7 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
       expect(readFileSync(fd, 'utf8')).toBe('kept of the image');
     });
 
-    test('that open over the next version of the image where that has the same file', async () => {
+    test('that open over the next version of the image if that has the same file', async () => {
       const overlay = await start();
       const names = ['kept', 'directory', 'link', 'changed in the image'];
       const handles = names.map((name) => handleOf(overlay.path(name)));
@@ -259,7 +259,7 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
   });
 });
 
-test('two mounts of images below one overlay cannot be told apart, so it turns the features off', async () => {
+test('two mounts of images below one overlay cannot be distinguished, so it turns the features off', async () => {
   const lowers = [];
   for (const image of images) lowers.push((await scratch.mount(image)).path);
   const overlay = await overlayOver(lowers, await mountTmpfs(scratch.at('upper-of-two')));
@@ -269,7 +269,7 @@ test('two mounts of images below one overlay cannot be told apart, so it turns t
   expect(text(overlay.path('appended'))).toBe('appended of the image!');
 });
 
-test('what is copied up keeps the handle of the image as its origin', async () => {
+test('a copied-up file keeps the handle of the image as its origin', async () => {
   const lower = await scratch.mount(images[0] as string);
   const upper = await mountTmpfs(scratch.at('upper-with-origin'));
   const overlay = await overlayOver([lower.path], upper);

@@ -38,7 +38,7 @@ beforeAll(async () => {
   writeFileSync(join(srv, 'tree/file'), 'content '.repeat(1000));
 });
 
-test('the package has programs, library, documents and units, and nothing of its making', () => {
+test('the package has programs, library, documents and units, and no files for building them', () => {
   const paths = files.map(({ path }) => path);
   for (const path of [
     'LICENSE',
@@ -57,7 +57,7 @@ test('the package has programs, library, documents and units, and nothing of its
   expect(files.find(({ path }) => path === 'dist/libexec/cfs-supervisor')?.mode).toBe(0o755);
 });
 
-test('everything that README and docs link to is in it, but for tests and results of the benchmark', () => {
+test('contains all targets of links in README and docs, except tests and results of the benchmark', () => {
   for (const { path } of files.filter(({ path: name }) => name.endsWith('.md'))) {
     const text = readFileSync(join(unpacked, path), 'utf8');
     const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, link = '']) =>
@@ -98,7 +98,7 @@ console.log(read.equals(await readFile(\`\${mnt}/file\`)));
 await mounted.unmount();
 `;
 
-test('a program of ten lines that imports it type-checks and runs', async () => {
+test('a program of ten lines that imports it passes the type check and runs', async () => {
   const program = scratch.directory('program');
   mkdirSync(join(program, 'node_modules'));
   symlinkSync(join(prefix, 'lib/node_modules/cfs'), join(program, 'node_modules/cfs'));

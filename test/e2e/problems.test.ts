@@ -11,7 +11,7 @@ import { HERE } from './run.ts';
 const scratch = useScratch();
 const EIO = 'Input/output error';
 
-test('cfs-info tells what was refused, where and why, until the copy is another', async () => {
+test('cfs-info shows which copies were refused, where and why, until the copy is another', async () => {
   const source = scratch.directory('source');
   const content = Buffer.from('a content '.repeat(1_000));
   writeFileSync(join(source, 'file'), content);
@@ -60,7 +60,7 @@ test('cfs-info tells what was refused, where and why, until the copy is another'
   expect((await where())['damaged']).toBeUndefined();
 });
 
-test('others than root do not see the names in the log of a mount that is for everybody', async () => {
+test('users other than root do not see names in the log of a mount that is for all users', async () => {
   const source = scratch.directory('source');
   writeFileSync(join(source, 'file'), 'x'.repeat(1_000));
   const mounted = await scratch.mount((await scratch.pack(source)).image);
@@ -68,7 +68,7 @@ test('others than root do not see the names in the log of a mount that is for ev
   expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('only root may query its log') });
 });
 
-test('cfs-mount says where the log goes', async () => {
+test('cfs-mount reports where the log goes', async () => {
   const source = scratch.directory('source');
   writeFileSync(join(source, 'file'), 'y'.repeat(1_000));
   const { image } = await scratch.pack(source);

@@ -60,7 +60,7 @@ describe.each(['open', 'read', 'off'])('a mount with verify=%s', (verify) => {
   });
 });
 
-test('a mount with the portable BLAKE3 reads on where its program was moved', async () => {
+test('a mount with the portable BLAKE3 continues if its program was moved', async () => {
   const { root, place } = install('moved-portable');
   const mounted = await mount(place, 'verify=open', scratch.at('portable.log'), { CFS_BLAKE3: 'portable' });
   renameSync(root, `${root} away`);
@@ -88,7 +88,7 @@ test('the portable driver, too, needs no file of its program', async () => {
   await mounted.unmount();
 });
 
-test('a server that dies while its program is missing is followed by another one when that is there again', async () => {
+test('a server that dies while its program is missing is replaced when the program is there again', async () => {
   const { root, place } = install('missing');
   const log = scratch.at('missing.log');
   const mounted = await mount(place, 'verify=open', log);

@@ -43,7 +43,7 @@ test('flags are changed, one by one and back', async () => {
   expect(readFileSync(mounted.at('file')).length).toBe(5000);
 });
 
-test('what fstab and the kernel repeat is taken, what would be another mount is refused', async () => {
+test('words that fstab and the kernel repeat are accepted; words for another mount are refused', async () => {
   const mounted = await scratch.mount(image);
   const same = `rw,remount,noexec,repo=${scratch.store},verify=auto,user_id=0,group_id=0,allow_other,x-systemd.automount,_netdev`;
   expect(await remount(mounted, same)).toMatchObject({ status: EXIT.ok, stderr: '' });

@@ -13,7 +13,7 @@ async function packed(): Promise<string> {
   return (await scratch.pack(source)).image;
 }
 
-test.each(['verify=open', 'verify=read'])('-o debug logs each request, with %s, however many', async (verify) => {
+test.each(['verify=open', 'verify=read'])('-o debug logs each request, with %s, for any number', async (verify) => {
   const log = scratch.at(`log-${verify}`);
   const mounted = await scratch.mount(await packed(), { words: ['debug', verify], args: ['--log', log] });
   readFileSync(mounted.at('file'));

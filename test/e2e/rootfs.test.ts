@@ -46,7 +46,7 @@ describe('a root file system', () => {
     expect(packed.bytes).toBeGreaterThan(400_000_000);
   });
 
-  test('gives the same image id from a copy elsewhere, and needs no new object', async () => {
+  test('makes the same image id from a copy elsewhere, and needs no new object', async () => {
     const copy = scratch.directory('copy');
     await succeed(['cp', '-a', `${source}/.`, copy], { timeoutMs: 5 * MINUTES });
     const again = await scratch.pack(copy);
@@ -59,20 +59,20 @@ describe('a root file system', () => {
     rmSync(copy, { recursive: true });
   });
 
-  test('is equal to its source field by field, through the kernel driver', async () => {
+  test('equals its source field by field, through the kernel driver', async () => {
     const mounted = await scratch.mount(packed.image);
     const result = await expectEqual(source, mounted.path);
     expect([result.entries, result.files, result.bytes]).toEqual([packed.entries, packed.files, packed.bytes]);
   });
 
-  test('is equal to its source in what fuse-native carries', async () => {
+  test('equals its source through fuse-native, as far as that supports it', async () => {
     const mounted = await scratch.mount(packed.image, { words: ['driver=fuse-native'] });
     const result = await expectEqual(source, mounted.path, { ignore: ['mtimeNsec'] });
     expect([result.entries, result.files, result.skipped]).toEqual([packed.entries, packed.files, 0]);
   });
 
   test.each(['kernel', 'fuse-native'])(
-    'can be lived in: chroot, python3 with ssl, gcc, git; driver=%s',
+    'works as a system: chroot, python3 with ssl, gcc, git; driver=%s',
     async (driver) => {
       const mounted = await scratch.mount(packed.image, { words: [`driver=${driver}`, 'suid', 'dev'] });
       const script = `

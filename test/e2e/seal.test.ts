@@ -36,7 +36,7 @@ describe.each(PLACES)('on %s', (_name, make, reason) => {
     cpSync(scratch.store, store, { recursive: true });
   });
 
-  test('cfs-repo seal says that it cannot, why, and how many', async () => {
+  test('cfs-repo seal reports that it cannot, why, and how many', async () => {
     const { status, stdout, stderr } = await repo('seal', store);
     expect({ status, stderr }).toEqual({ status: EXIT.system, stderr: '' });
     expect(stdout).toMatch(/^sealed {3}0 objects, 0 B \(.*\)\nbefore {3}0\n\nproblem +objects +why\nunsupported +3 /);
@@ -45,7 +45,7 @@ describe.each(PLACES)('on %s', (_name, make, reason) => {
     expectUnlocked(store);
   });
 
-  test('cfs-repo seal --json says the same', async () => {
+  test('cfs-repo seal --json reports the same', async () => {
     const { status, stdout } = await repo('seal', '--json', store);
     expect(status).toBe(EXIT.system);
     expect(JSON.parse(stdout)).toEqual({
@@ -69,7 +69,7 @@ describe.each(PLACES)('on %s', (_name, make, reason) => {
     });
   });
 
-  test('cfs-repo seal --image leaves the image as it is', async () => {
+  test('cfs-repo seal --image leaves the image unchanged', async () => {
     const path = join(place, 'image.cfs');
     cpSync(image.image, path);
     const { status, stdout } = await repo('seal', '--image', path);
@@ -78,7 +78,7 @@ describe.each(PLACES)('on %s', (_name, make, reason) => {
     writeFileSync(path, 'still mine');
   });
 
-  test('cfs-mkimage --seal says so before it packs', async () => {
+  test('cfs-mkimage --seal reports it before it packs', async () => {
     const path = scratch.at(`unsealed-${place.length}.cfs`);
     const outcome = await mkimage(scratch, ['--seal', '--store', store, source, path]);
     expect(messageOf(outcome, EXIT.system)).toContain(`Cannot seal files in ${store}/objects: `);
@@ -138,7 +138,7 @@ describe('an fs-verity digest', () => {
     }
   });
 
-  test('of an image is shown by cfs-info, as fsverity(1) has it', async () => {
+  test('of an image is shown by cfs-info, as by fsverity(1)', async () => {
     const digest = (await succeed(['fsverity', 'digest', '--compact', image.image])).trim();
     expect(await output('cfs-info', 'id', '--fsverity', image.image)).toBe(`fsverity-sha256:${digest}`);
     expect(JSON.parse(await output('cfs-info', 'id', '--fsverity', '--json', image.image))).toEqual([
@@ -146,7 +146,7 @@ describe('an fs-verity digest', () => {
     ]);
   });
 
-  test('is taken by -o digest=, computed where the image is not sealed', async () => {
+  test('is accepted by -o digest=, and computed if the image is not sealed', async () => {
     const digest = await output('cfs-info', 'id', '--fsverity', image.image);
     const mounted = await scratch.mount(image.image, { words: [`digest=${digest}`] });
     expect(mounted.report.id).toBe(image.id);
@@ -161,11 +161,11 @@ describe('cfs-repo seal', () => {
   test.each([
     ['nothing', [], 'DIR, or --image IMAGE, or both are required'],
     ['an empty DIR', [''], 'DIR is empty'],
-  ])('with %s says what is wrong', async (_what, args, message) => {
+  ])('with %s reports the error', async (_what, args, message) => {
     expect(messageOf(await repo('seal', ...args), EXIT.usage, 'cfs-repo')).toContain(message);
   });
 
-  test('leaves a file alone that is no image', async () => {
+  test('does not change a file that is not an image', async () => {
     const path = scratch.at('thesis.tex');
     writeFileSync(path, 'words');
     const before = statSync(path, { bigint: true }).ctimeNs;

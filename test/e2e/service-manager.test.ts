@@ -36,7 +36,7 @@ const LINES = [
 ];
 
 test.each(['nothing', 'the image', 'the store'])(
-  'cfs-mount -f tells a service manager, which keeps the mount where the server is killed and %s is hidden',
+  'cfs-mount -f notifies a service manager, which keeps the mount if the server is killed and %s is hidden',
   async (what) => {
     const mnt = scratch.directory('mnt');
     const [ownImage, store] = [scratch.at(`${what}.cfs`), scratch.at(`store of ${what}`)];
@@ -50,7 +50,7 @@ test.each(['nothing', 'the image', 'the store'])(
   },
 );
 
-test('cfs-mount -f goes on with a mount that a server of release 0.1.0 left, and logs that it does', async () => {
+test('cfs-mount -f continues with a mount that a server of release 0.1.0 left, and logs that', async () => {
   const [mnt, log] = [scratch.directory('mnt'), scratch.at('former.log')];
   const words = ['-f', '--log', log, '--repo', scratch.store, image, mnt];
   const mount = HERE.tool('cfs-mount', words, scratch.environment);
@@ -61,7 +61,7 @@ test('cfs-mount -f goes on with a mount that a server of release 0.1.0 left, and
   expect(logged).toEqual([1, 2].map(() => expect.stringContaining(`${mnt}: the server died; this one continues`)));
 });
 
-test('cfs-mount -f says where nobody keeps the mount, and takes away what such a start left dead', async () => {
+test('cfs-mount -f reports if no service manager keeps the mount, and removes a dead mount of such a start', async () => {
   const mnt = scratch.directory('mnt');
   const start = async (): Promise<{ readonly child: ChildProcess; readonly log: () => string }> => {
     const [program = '', ...args] = HERE.tool('cfs-mount', ['-f', '--repo', scratch.store, image, mnt], {

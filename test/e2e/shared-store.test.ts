@@ -67,7 +67,7 @@ describe.each([
     },
   ],
 ])('a store by %s', (_title, make) => {
-  test('is packed to, cleaned, checked and unregistered by each of the group, in any order', async () => {
+  test('can be packed to, cleaned, checked and unregistered from by each user of the group, in any order', async () => {
     const store = newStore();
     await make(store);
     const name = (what: string): string => `${serial}-${what}.cfs`;
@@ -99,7 +99,7 @@ describe.each([
     expect(expectWhole(store)).toHaveLength(3);
   });
 
-  test('is repaired by one of the group where another has written', async () => {
+  test('can be repaired by one user of the group after another has written', async () => {
     const store = newStore();
     await make(store);
     await pack(first, store, 'one', `${serial}-a.cfs`);
@@ -111,7 +111,7 @@ describe.each([
     expect(expectWhole(store)).toHaveLength(3);
   });
 
-  test('is not written to by others', async () => {
+  test('is not writable for others', async () => {
     const store = newStore();
     await make(store);
     const args = ['--store', store, trees['one'] as string, join('/tmp', `cfs-other-${process.pid}.cfs`)];
@@ -121,7 +121,7 @@ describe.each([
   });
 });
 
-test('a store that is no shared one follows the umask', async () => {
+test('a store that is not shared follows the umask', async () => {
   const store = newStore();
   await done(first, 'init', store);
   await pack(first, store, 'one', `${serial}-own.cfs`);

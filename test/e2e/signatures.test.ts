@@ -74,7 +74,7 @@ describe.each(KINDS)('with a key of %s', (kind) => {
   test.each([
     ['beside the image', []],
     ['in the image', ['--embed-signature']],
-  ])('what cfs-mkimage signs %s is verified and mounted', async (_, more) => {
+  ])('an image that cfs-mkimage signs %s is verified and mounted', async (_, more) => {
     const isEmbedded = more.length > 0;
     const target = scratch.at(`${kind}-${more.length}.cfs`);
     const args = ['--store', scratch.store, '--sign', key(kind), ...more, source, target];
@@ -129,7 +129,7 @@ describe('cfs-mount -o require-signature', () => {
     );
   });
 
-  test('refuses a signed image that was changed, before it looks at what it says', async () => {
+  test('refuses a signed image that was changed, before it examines its contents', async () => {
     const copy = await signedCopy('changed.cfs', 'ed25519', '--embed-signature');
     // whoever changes it on purpose leaves the checksum out, or makes another
     const bytes = readFileSync(copy).subarray(0, -CHECKSUM_SIZE);
@@ -139,7 +139,7 @@ describe('cfs-mount -o require-signature', () => {
     expect(await refusedMount(copy, [`key=${pub('ed25519')}`])).toContain('is not over this image');
   });
 
-  test('refuses hostile trailers, whether a signature is asked for or not', async () => {
+  test('refuses hostile trailers, with and without a required signature', async () => {
     const file = readFileSync(await signedCopy('hostile.cfs', 'p256', '--embed-signature'));
     const bytes = file.subarray(0, -CHECKSUM_SIZE);
     for (const length of [0, bytes.length - 12, 0xffff_ffff]) {
@@ -154,7 +154,7 @@ describe('cfs-mount -o require-signature', () => {
     }
   });
 
-  test('refuses words and keys that ask for nothing', async () => {
+  test('refuses options without keys, and empty keys', async () => {
     const refused = (...words: readonly string[]): Promise<string> => refusedMount(image, words, EXIT.usage);
     expect(await refused('require-signature')).toContain('require-signature needs a key: key=PUB.pem');
     expect(await refused('key=')).toContain('key= needs the file');
@@ -167,7 +167,7 @@ describe('cfs-mount -o require-signature', () => {
     expect(await refused(`key=${image}`)).toContain('it is not a key in PEM');
   });
 
-  test('tells with --json what is wrong', async () => {
+  test('reports with --json the reason', async () => {
     const { status, stdout } = await scratch.tryMount(image, { words: [`key=${pub('p256')}`] });
     expect([status, JSON.parse(stdout)]).toEqual([
       EXIT.mount,
@@ -175,7 +175,7 @@ describe('cfs-mount -o require-signature', () => {
     ]);
   });
 
-  test('finds the signature behind a link, and takes keys relative to where it is started', async () => {
+  test('finds the signature behind a link, and resolves key paths against its working directory', async () => {
     const copy = await signedCopy('v2.cfs', 'ed25519');
     symlinkSync(copy, scratch.at('latest.cfs'));
     const words = ['--json', '-o', 'key=ed25519.pub', 'latest.cfs', scratch.directory('mnt')];
@@ -184,7 +184,7 @@ describe('cfs-mount -o require-signature', () => {
     expect(mounted.report.signature).toMatchObject({ where: `${copy}.sig`, key: pub('ed25519') });
   });
 
-  test('holds for an ordinary user', async () => {
+  test('applies to ordinary users', async () => {
     const copy = await signedCopy('for-nobody.cfs', 'p256');
     const at = scratch.directory('mnt of nobody');
     await succeed(['chown', `${NOBODY}`, at]);
@@ -209,7 +209,7 @@ describe('a mount that requires a signature', () => {
   const from = (list: string, ...args: readonly string[]): Promise<Outcome> =>
     scratch.tool('cfs-mount', ['--json', '--from', list, ...args]);
 
-  test('requires it when it is made again from its list, of another image too', async () => {
+  test('requires it when it is made again from its list, even with another image', async () => {
     const copy = await signedCopy('saved.cfs', 'ed25519');
     const list = await savedList(copy);
     const again = await from(list);
@@ -243,7 +243,7 @@ describe('a mount that requires a signature', () => {
     rmSync(list);
   });
 
-  test('takes another key that is given beside the list', async () => {
+  test('accepts another key that is given beside the list', async () => {
     const list = await savedList(await signedCopy('rotated.cfs', 'ed25519'));
     await signedCopy('rotated.cfs', 'p256');
     expect(await from(list)).toMatchObject({ status: EXIT.mount });
@@ -256,7 +256,7 @@ describe('a mount that requires a signature', () => {
     await mounted.unmount();
   });
 
-  test('is not made where its list would have no room for the keys', async () => {
+  test('is not made if its list would have no room for the keys', async () => {
     const far = join(scratch.path, ...Array(20).fill('x'.repeat(200)));
     await succeed(['mkdir', '-p', far]);
     copyFileSync(pub('ed25519'), join(far, 'key'));
@@ -265,7 +265,7 @@ describe('a mount that requires a signature', () => {
     rmSync(scratch.at('x'.repeat(200)), { recursive: true });
   });
 
-  test('goes on in another server, without key and signature', async () => {
+  test('continues in another server, without key and signature', async () => {
     const copy = await signedCopy('goes.cfs', 'ed25519');
     copyFileSync(pub('ed25519'), pub('goes'));
     const mounted = await scratch.mount(copy, { words: [`key=${pub('goes')}`] });
@@ -275,7 +275,7 @@ describe('a mount that requires a signature', () => {
     await mounted.unmount();
   });
 
-  test('goes on under a service manager, without key and signature', async () => {
+  test('continues under a service manager, without key and signature', async () => {
     const file = join(scratch.directory('long'), 'file');
     writeFileSync(file, 'first second third fourth fifth '.repeat(10));
     const target = scratch.at('long.cfs');
@@ -299,7 +299,7 @@ describe('a mount that requires a signature', () => {
 });
 
 describe('cfs-info sign and verify', () => {
-  test('show what was signed, by whom, and where', async () => {
+  test('show the signed image, the signer, and the place of the signature', async () => {
     const copy = copyOf('shown.cfs');
     const signed = await info('sign', '--json', '--key', key('p256'), copy);
     const { signature, ...rest } = JSON.parse(signed.stdout) as Signed;
@@ -316,7 +316,7 @@ describe('cfs-info sign and verify', () => {
     ]);
   });
 
-  test('replace a signature that is there, beside the image and in it', async () => {
+  test('replace an existing signature, beside the image and in it', async () => {
     for (const more of [[], ['--embed-signature']]) {
       const copy = await signedCopy('again.cfs', 'other', ...more);
       chownSync(copy, NOBODY, NOBODY);
@@ -376,7 +376,7 @@ describe('cfs-mkimage --sign', () => {
     expect(existsSync(target)).toBe(false);
   });
 
-  test('leaves the signature out where it lies in the source, so that the next image is the same', async () => {
+  test('leaves the signature out if it is in the source, so that the next image is the same', async () => {
     const tree = scratch.directory('with image');
     writeFileSync(join(tree, 'file'), 'a file');
     const target = join(tree, 'own.cfs');
@@ -389,7 +389,7 @@ describe('cfs-mkimage --sign', () => {
     expect(await info('verify', '--key', pub('ed25519'), target)).toMatchObject({ status: 0 });
   });
 
-  test('registers an image with its signature in it as one that is there', async () => {
+  test('registers an image with its signature in it as an existing one', async () => {
     const store = scratch.at('store-of-signed');
     const target = scratch.at('registered.cfs');
     await packed(scratch, ['--store', store, '--sign', key('ed25519'), '--embed-signature', source, target]);
@@ -399,7 +399,7 @@ describe('cfs-mkimage --sign', () => {
     expect(await repo('unregister', store, target)).toMatchObject({ status: 0, stderr: '' });
   });
 
-  test('tells of a signature that is left from before', async () => {
+  test('reports a signature that is left from before', async () => {
     const target = scratch.at('left.cfs');
     expect(await make('--quiet', '--sign', key('ed25519'), source, target)).toMatchObject({ status: 0, stderr: '' });
     for (const more of [[], ['--sign', key('ed25519'), '--embed-signature']]) {

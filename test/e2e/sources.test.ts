@@ -92,7 +92,7 @@ describe.each(FILE_SYSTEMS)('sources on %s', (name, make) => {
     mounted = await scratch.mount(packed.image, { repos: [packed.store] });
   });
 
-  test('are told with device, inode, type and uuid of their file system, and how they were given', async () => {
+  test('are reported with device, inode, type and uuid of their file system, and the given path', async () => {
     const [type, uuid] = (await outputOf('findmnt', '-no', 'FSTYPE,UUID', '-T', directory)).split(/\s+/);
     const { sources } = ask(mounted.path);
     const meta = JSON.parse(readFileSync(join(packed.store, 'meta.json'), 'utf8')) as { uuid: string };
@@ -142,7 +142,7 @@ describe.each(FILE_SYSTEMS)('sources on %s', (name, make) => {
     expect(sources[1]?.parent).toBeUndefined();
   });
 
-  test('are gone when their files and directories were deleted, and told from what took their place', async () => {
+  test('are gone after their files and directories were deleted, and distinguished from their replacements', async () => {
     const moved = `${directory}/other`;
     const other = await packIn(moved);
     const second = await scratch.mount(other.image, { repos: [other.store] });
@@ -160,7 +160,7 @@ describe.each(FILE_SYSTEMS)('sources on %s', (name, make) => {
 });
 
 describe('sources', () => {
-  test('have absolute paths where they were given by relative ones, and by symbolic links', async () => {
+  test('have absolute paths if they were given by relative ones, and by symbolic links', async () => {
     const directory = scratch.at('given');
     const packed = await packIn(directory);
     const links = scratch.directory('links');
@@ -183,7 +183,7 @@ describe('sources', () => {
     expect(opened(directory, parent.handle).ino).toBe(statSync(directory).ino);
   });
 
-  test('are shown where they are now after they were renamed and moved', async () => {
+  test('are shown at their current paths after they were renamed and moved', async () => {
     const directory = scratch.at('moving');
     const packed = await packIn(directory);
     const mounted = await scratch.mount(packed.image, { repos: [packed.store] });
@@ -208,7 +208,7 @@ describe('sources', () => {
     ]);
   });
 
-  test('are gone after they were deleted on an overlayfs, and not for being named as if', async () => {
+  test('are gone after they were deleted on an overlayfs, and not because of an odd name', async () => {
     const layers = scratch.directory('layers');
     for (const name of ['lower', 'upper', 'work', 'merged']) mkdirSync(join(layers, name));
     await packIn(join(layers, 'lower/a (deleted)'));
@@ -225,7 +225,7 @@ describe('sources', () => {
     expect(pathsOf(mounted.path)).toEqual(['gone', 'gone']);
   });
 
-  test('are shown by the other name where one of two was deleted', async () => {
+  test('are shown by the other name if one of two was deleted', async () => {
     const packed = await packIn(scratch.at('linked'));
     linkSync(packed.image, `${packed.image}.link`);
     const mounted = await scratch.mount(packed.image, { repos: [packed.store] });
@@ -233,7 +233,7 @@ describe('sources', () => {
     expect(pathsOf(mounted.path)).toEqual([packed.image, packed.store]);
   });
 
-  test('are gone after their file system was lazily unmounted, and serve on', async () => {
+  test('are gone after their file system was lazily unmounted, and still serve', async () => {
     const directory = await mountTmpfs(scratch.at('detached'));
     const packed = await packIn(directory);
     const mounted = await scratch.mount(packed.image, { repos: [packed.store] });
@@ -246,7 +246,7 @@ describe('sources', () => {
     expect(readFileSync(mounted.at('object')).length).toBe(5000);
   });
 
-  test('are the image alone where it needs no repository', async () => {
+  test('are the image alone if it needs no repository', async () => {
     const small = scratch.directory('small');
     writeFileSync(join(small, 'a'), 'in the image');
     const { image } = await scratch.pack(small);
@@ -255,7 +255,7 @@ describe('sources', () => {
     expect(xattrText(mounted.path, 'trusted.cfs.sources')).toBe('1');
   });
 
-  test('of 70 repositories are all told, in their order', async () => {
+  test('of 70 repositories are all reported, in their order', async () => {
     const { image, store } = await packIn(scratch.at('many'));
     const repos = Array.from({ length: 70 }, (_, i) => `${store}-${i}`);
     for (const repo of repos) symlinkSync(store, repo);
@@ -287,7 +287,7 @@ describe('private xattrs', () => {
 
   const PATHS = ['.', 'object', 'directory', 'directory/inline', 'link'];
 
-  test('are given, and never listed', () => {
+  test('are returned, and never listed', () => {
     for (const mounted of mounts) {
       for (const path of PATHS) {
         expect(xattrText(mounted.at(path), 'trusted.cfs.image')).toBe(mounted.report.id);
@@ -346,7 +346,7 @@ describe('private xattrs', () => {
     expect((await run(['getfattr', '-d', '-m', '-', mounted.at('object')])).stdout).toBe('');
   });
 
-  test('of an image that was made by hand are neither listed nor given', async () => {
+  test('of a hand-made image are neither listed nor returned', async () => {
     const names = ['user.cfs.object', 'user.cfs.made-up', 'trusted.cfs.source.0.path', 'trusted.cfs.path', 'user.own'];
     const xattrs = names.map((name) => xattr(name, 'pretended'));
     const tree = treeOf({ '/file': inline('text') }, { '/': { mode: 0o755, xattrs }, '/file': { xattrs } });
@@ -362,7 +362,7 @@ describe('private xattrs', () => {
     expect(xattrText(mounted.at('file'), 'trusted.cfs.path')).toBe('/file');
   });
 
-  test('with trusted. names are for root alone, the others for who may read the file', async () => {
+  test('with trusted. names are for root alone, the others for users that may read the file', async () => {
     const [mounted] = mounts as [Mounted];
     const nobody = scratch.nobody();
     const get = async (place: Place, name: string, path: string): Promise<string> => {
@@ -390,7 +390,7 @@ describe('private xattrs', () => {
 });
 
 describe('a mount in a user namespace', () => {
-  test('is told of by ioctl and by cfs-info, sources included', async () => {
+  test('is reported by ioctl and by cfs-info, sources included', async () => {
     const packed = await packIn(scratch.at('namespace'));
     const place = await scratch.namespace('user namespace');
     const mounted = await scratch.mount(packed.image, { place, repos: [packed.store] });
@@ -405,7 +405,7 @@ describe('a mount in a user namespace', () => {
   });
 });
 
-test('an image is mounted though its directory cannot be found by its path', async () => {
+test('an image is mounted even if its directory cannot be found by its path', async () => {
   const directory = scratch.directory('unlinked');
   const { image } = await scratch.pack(source);
   const path = join(directory, 'image.cfs');

@@ -56,7 +56,7 @@ describe.each([
   ['blake3', 'verify=read'],
   ['verity', 'verify=open'],
 ])('of an image of %s with %s', (name, word) => {
-  test('copies take as little as the source', async () => {
+  test('copies take as little space as the source', async () => {
     const repos = [scratch.store, scratch.at('verity-store')].slice(name === 'verity' ? 1 : 0).slice(0, 1);
     const mounted = await scratch.mount(images[name] as string, { words: [word], repos });
     const file = mounted.at('sparse');
@@ -80,7 +80,7 @@ describe.each([
   });
 });
 
-test('the portable driver counts holes, and has them read as zeros', async () => {
+test('the portable driver counts holes, and they read as zeros', async () => {
   const mounted = await scratch.mount(images['blake3'] as string, { words: ['driver=fuse-native'] });
   expect(bytesOn(mounted.at('sparse'))).toBeLessThan(FEW);
   const out = scratch.directory('out');

@@ -24,7 +24,7 @@ beforeAll(async () => {
 });
 
 test.each(['verify=open', 'verify=read', 'driver=fuse-native'])(
-  'counts requests and what repositories gave, with %s',
+  'counts requests and outcomes of repositories, with %s',
   async (word) => {
     const mounted = await scratch.mount(image, { repos: [empty, scratch.store], words: [word] });
     for (const name of readdirSync(mounted.path)) readFileSync(mounted.at(name));
@@ -36,7 +36,7 @@ test.each(['verify=open', 'verify=read', 'driver=fuse-native'])(
   },
 );
 
-test('counts by name what the kernel asked, and what it was told', async () => {
+test('counts by name the requests of the kernel, and the replies', async () => {
   const mounted = await scratch.mount(image);
   dropCaches();
   readdirSync(mounted.path);
@@ -54,13 +54,13 @@ test('counts by name what the kernel asked, and what it was told', async () => {
   expect(errors).toEqual({});
 });
 
-test('counts what a reader sees fail as an error', async () => {
+test('counts failures that a reader sees as errors', async () => {
   const mounted = await scratch.mount(image, { repos: [empty] });
   expect(codeOf(() => readFileSync(mounted.at(nameOf(0))))).toBe('EIO');
   expect((await statsOf(scratch, mounted)).errors).toEqual({ EIO: 1 });
 });
 
-test('counts servers that died, and begins anew with each', async () => {
+test('counts servers that died, and starts again at zero with each', async () => {
   const mounted = await scratch.mount(image);
   for (let i = 0; i < FILES; i++) readFileSync(mounted.at(nameOf(i)));
   process.kill(mounted.pid, 'SIGKILL');
@@ -70,7 +70,7 @@ test('counts servers that died, and begins anew with each', async () => {
   expect(requests['OPEN'] ?? 0).toBe(0);
 });
 
-test('is what Prometheus reads', async () => {
+test('is valid for Prometheus', async () => {
   const mounted = await scratch.mount(image);
   const { stdout } = await scratch.tool('cfs-info', ['stats', '--prometheus', mounted.path]);
   for (const line of stdout.trim().split('\n')) {
@@ -81,7 +81,7 @@ test('is what Prometheus reads', async () => {
   expect(stdout).toContain(`outcome="served"`);
 });
 
-test('says that a directory is in no mount', async () => {
+test('reports that a directory is in no mount', async () => {
   const { status, stderr } = await scratch.tool('cfs-info', ['stats', scratch.path]);
   expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('is not in a mount of cfs') });
 });

@@ -80,7 +80,7 @@ describe.each(['tmp', 'quarantine', 'leases', 'cache', 'roots', 'objects'])('%s 
   });
 });
 
-test.each([[], ['--no-fsync']])('objects/xx as a link has no object made outside (%s)', async (...how) => {
+test.each([[], ['--no-fsync']])('objects/xx as a link causes no object outside (%s)', async (...how) => {
   await succeed(repo('unregister', store, image));
   await succeed(repo('gc', '--min-age', '0', '--keep-none', store));
   await giveAway();
@@ -113,7 +113,7 @@ test('objects behind a link are not served, and fsck checks the others', async (
   expect(stdout).toContain('it is missing');
 });
 
-test.each(['meta.json', 'lock', 'roots'])('%s as a fifo, a device or a link holds up nobody', async (name) => {
+test.each(['meta.json', 'lock', 'roots'])('%s as a fifo, a device or a link blocks no program', async (name) => {
   const path = (): string =>
     name === 'roots' ? join(store, name, readdirSync(join(store, 'roots'))[0] as string) : join(store, name);
   const at = path();
@@ -136,8 +136,8 @@ test.each(['meta.json', 'lock', 'roots'])('%s as a fifo, a device or a link hold
   expectUntouched();
 });
 
-describe('a store of somebody else', () => {
-  test('is written to by root where it is named as safe, and only there', async () => {
+describe('a store of another user', () => {
+  test('is written to by root only if it is named as safe', async () => {
     await giveAway();
     for (const work of works().filter((words) => !words.includes('fsck') && !words.includes('stat'))) {
       const { status, stderr } = await run(work);
@@ -153,7 +153,7 @@ describe('a store of somebody else', () => {
     rmSync(scratch.at('other.cfs'), { force: true });
   });
 
-  test('that everybody may write to is one; that of a group is not', async () => {
+  test('a store that all users may write to counts as such; one of a group does not', async () => {
     chmodSync(store, 0o777);
     expect((await run(repo('register', store, image))).stderr).toContain('everybody may write to it');
     chmodSync(store, 0o2775);
@@ -187,7 +187,7 @@ describe('a user that may only read a store of root', () => {
     expect(canRead(join(store, 'roots', root))).toBe(false);
   });
 
-  test('can lock nothing either where an older version made the store, once its owner has written to it', async () => {
+  test('cannot lock anything if an older version made the store, once its owner has written to it', async () => {
     const [root] = readdirSync(join(store, 'roots')) as [string];
     for (const path of [join(store, 'lock'), join(store, 'roots', root)]) chmodSync(path, 0o644);
     await succeed(repo('gc', store));
@@ -195,7 +195,7 @@ describe('a user that may only read a store of root', () => {
     expect(canRead(join(store, 'roots', root))).toBe(false);
   });
 
-  test('that has locked the lock of an old store does not keep a mount from being made', async () => {
+  test('that has locked the lock of an old store does not prevent a mount', async () => {
     chmodSync(join(store, 'lock'), 0o644);
     const holder = spawn('setpriv', [
       ...asUser(NOBODY).slice(1),

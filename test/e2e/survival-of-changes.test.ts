@@ -61,7 +61,7 @@ const overwriting: readonly (readonly [string, (path: string) => unknown])[] = [
 ];
 
 describe.each(overwriting)('an image that is overwritten by %s', (name, overwrite) => {
-  test('is not needed to go on, by an upgrade or another server', async () => {
+  test('is not needed to continue, by an upgrade or another server', async () => {
     const own = scratch.at(`${name}.cfs`);
     copyFileSync(image, own);
     const log = scratch.at(`${name}.log`);
@@ -80,7 +80,7 @@ describe.each(overwriting)('an image that is overwritten by %s', (name, overwrit
   });
 });
 
-test('an image is overwritten while its server is being replaced, and a writer waits for no longer than that', async () => {
+test('an image is overwritten while its server is being replaced, and a writer waits no longer than that', async () => {
   const own = scratch.at('replaced.cfs');
   copyFileSync(image, own);
   const mounted = await scratch.mount(own);
@@ -91,7 +91,7 @@ test('an image is overwritten while its server is being replaced, and a writer w
   await expectSuccessor(mounted);
 });
 
-test('an image that somebody has open for writing is copied at once', async () => {
+test('an image that another process has open for writing is copied at once', async () => {
   const own = scratch.at('open for writing.cfs');
   copyFileSync(image, own);
   const fd = openSync(own, 'r+');
@@ -131,7 +131,7 @@ function throws(work: () => unknown): boolean {
   }
 }
 
-test('cfs-mount --upgrade leaves the server that runs where the image cannot be read any more', async () => {
+test('cfs-mount --upgrade keeps the current server if the image cannot be read any more', async () => {
   const own = scratch.at('lost.cfs');
   copyFileSync(image, own);
   const mounted = await scratch.mount(own);
@@ -156,7 +156,7 @@ test('cfs-mount --upgrade leaves the server that runs where the image cannot be 
   expectServed(mounted);
 });
 
-test('two upgrades at once both say which server goes on', async () => {
+test('two upgrades at once both report the server that continues', async () => {
   const mounted = await scratch.mount(image);
   const outcomes = await Promise.all([1, 2, 3].map(() => scratch.tool('cfs-mount', ['--upgrade', mounted.path])));
   for (const { status, stdout, stderr } of outcomes) {
@@ -189,7 +189,7 @@ test('a mount is never given up because servers that answered are killed', async
   await mounted.unmount();
 });
 
-test('a mount is given up where no server answers for long, and its log says so', async () => {
+test('a mount is given up if no server answers for long, and its log says so', async () => {
   const log = scratch.at('given up.log');
   const mounted = await mountWithPatience(1, { log });
   for (const end = Date.now() + 90_000; mounted.isMounted && Date.now() < end; ) {

@@ -48,7 +48,7 @@ const modes: readonly (readonly [string, MountSettings])[] = [
 ];
 
 describe.each(modes)('a mount with %s whose server is killed', (_name, settings) => {
-  test('answers again, with the same files and inode numbers, and open files are read on', async () => {
+  test('answers again, with the same files and inode numbers, and open files remain readable', async () => {
     const mounted = await scratch.mount(image, settings);
     const before = readdirSync(mounted.path).length;
     const fd = openSync(mounted.at('large'), 'r');
@@ -69,7 +69,7 @@ describe.each(modes)('a mount with %s whose server is killed', (_name, settings)
     await mounted.unmount();
   });
 
-  test('ends by umount as ever, and by SIGTERM to the server that took over', async () => {
+  test('ends by umount as before, and by SIGTERM to the server that took over', async () => {
     for (const end of ['umount', 'SIGTERM'] as const) {
       const mounted = await scratch.mount(image, settings);
       const server = await killServer(mounted, mounted.pid);
@@ -83,7 +83,7 @@ describe.each(modes)('a mount with %s whose server is killed', (_name, settings)
   });
 });
 
-test('the mount of an ordinary user, without passthrough, is read on through files that were open', async () => {
+test('the mount of an ordinary user, without passthrough, continues to serve open files', async () => {
   const mounted = await scratch.mount(image, { place: scratch.nobody(), helper: true, at: directoryOfNobody() });
   // only he may look
   const reader = scratch
@@ -97,7 +97,7 @@ test('the mount of an ordinary user, without passthrough, is read on through fil
   await mounted.end();
 });
 
-test('an image and a store that are not at their paths any more are not needed to go on', async () => {
+test('an image and a store that are no longer at their paths are not needed to continue', async () => {
   const store = scratch.at('store that goes');
   const own = await scratch.pack(source, { store, image: scratch.at('goes.cfs') });
   const mounted = await scratch.mount(own.image, { repos: [store] });
@@ -133,7 +133,7 @@ test('a supervisor that is killed is replaced by the server, so that both can be
   await mounted.unmount();
 });
 
-test('a second SIGTERM ends a server that took over, too, though a file is open', async () => {
+test('a second SIGTERM also ends a server that took over, even if a file is open', async () => {
   const mounted = await scratch.mount(image);
   const server = await killServer(mounted, mounted.pid);
   const fd = openSync(mounted.at('large'), 'r');
@@ -148,7 +148,7 @@ test('a second SIGTERM ends a server that took over, too, though a file is open'
   }
 });
 
-test('a supervisor that gives up leaves alone what is mounted there by now', async () => {
+test('a supervisor that gives up leaves alone another mount at the same place', async () => {
   const mounted = await scratch.mount(image);
   const server = await killServer(mounted, mounted.pid);
   const fd = openSync(mounted.at('large'), 'r');
@@ -167,7 +167,7 @@ test('a supervisor that gives up leaves alone what is mounted there by now', asy
   }
 });
 
-test('cfs-mount --upgrade to a version that does not start leaves the server that runs', async () => {
+test('cfs-mount --upgrade to a version that does not start keeps the current server', async () => {
   const mounted = await scratch.mount(image);
   const program = join(OWN_TOOLS.dist, 'libexec/cfs-serve.js');
   const whole = readFileSync(program);
@@ -181,7 +181,7 @@ test('cfs-mount --upgrade to a version that does not start leaves the server tha
   expect(isAlive(mounted.pid)).toBe(true);
 });
 
-test('cfs-mount --upgrade has another server go on, and says which', async () => {
+test('cfs-mount --upgrade makes another server continue, and reports which', async () => {
   const mounted = await scratch.mount(image);
   const fd = openSync(mounted.at('large'), 'r');
   try {
@@ -223,7 +223,7 @@ interface Load {
 
 const LEAST_KILLS = 3;
 
-test('readers of every kind see no error and no other byte while the server is killed again and again', async () => {
+test('readers of every kind see no error and no wrong byte while the server is killed again and again', async () => {
   const mounted = await scratch.mount(image);
   const end = Date.now() + Number(process.env['CFS_KILL_SECONDS'] ?? 14) * 1000;
   const stop = scratch.at('stop-reading');

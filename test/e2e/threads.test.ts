@@ -48,7 +48,7 @@ async function inThreads<T>(body: string, data: Readonly<Record<string, unknown>
 }
 
 describe('SharedMutex', () => {
-  test('lets one thread in at a time, and wakes everyone who waits', async () => {
+  test('lets one thread in at a time, and wakes every waiting thread', async () => {
     const words = new Int32Array(new SharedArrayBuffer(16));
     const rounds = 20_000;
     // a read and a write that another thread could come between
@@ -110,7 +110,7 @@ describe('WholeObjects', () => {
     };
   }
 
-  test('hashes an object once, though all threads open it at the same time', async () => {
+  test('hashes an object once, even if all threads open it at the same time', async () => {
     const { hashings, results, log } = await openTogether(false);
     expect(hashings).toBe(1);
     expect(results.every((fd) => fd > 0)).toBe(true);
@@ -118,7 +118,7 @@ describe('WholeObjects', () => {
     expect(log).toEqual([]);
   });
 
-  test('gives EIO to all of them where it is damaged, and none waits for ever', async () => {
+  test('returns EIO to all of them if it is damaged, and none waits forever', async () => {
     const { results, log } = await openTogether(true);
     expect(results).toEqual(Array(THREADS).fill(-5));
     // the threads of a mount say it once for all

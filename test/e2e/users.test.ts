@@ -45,7 +45,7 @@ describe.each([
     mounted = await scratch.mount(image, { place });
   });
 
-  test('mounts without passthrough, in that namespace only', () => {
+  test('mounts without passthrough, only in that namespace', () => {
     expect(mounted.report).toMatchObject({ driver: 'kernel', passthrough: false });
     expect(mountedAt(mounted.path, place.witness)).toMatchObject({ type: 'fuse.cfs', source: image });
     expect(mountedAt(mounted.path)).toBeUndefined();
@@ -67,7 +67,7 @@ describe.each([
   });
 });
 
-test('a mount of root in a user namespace is equal to its source, field by field', async () => {
+test('a mount of root in a user namespace equals its source, field by field', async () => {
   const place = await scratch.namespace('another namespace of root');
   const mounted = await scratch.mount(image, { place });
   for (const part of ['huge', 'tree']) await expectEqual(join(source, part), mounted.at(part), { place });
@@ -131,7 +131,7 @@ describe.each(['kernel', 'fuse-native'])('cfs-mount as an ordinary user through 
     await mounted.expectGone();
   });
 
-  test('says why where fusermount3 refuses', async () => {
+  test('reports the reason if fusermount3 refuses', async () => {
     const place = scratch.nobody();
     const at = scratch.directory('mnt of root');
     const refused = await scratch.tryMount(image, { place, words, at });
@@ -146,7 +146,7 @@ describe.each(['kernel', 'fuse-native'])('cfs-mount as an ordinary user through 
     expect(mountedAt(other)).toBeUndefined();
   });
 
-  test('refuses suid and dev quietly: fusermount3 never gives them to a user', async () => {
+  test('silently refuses suid and dev: fusermount3 never allows them to a user', async () => {
     const place = scratch.nobody();
     const outcome = await scratch.tryMount(image, { place, words: [...words, 'suid', 'dev'], at: ownMountpoint() });
     if (outcome.status === 0) {
@@ -174,7 +174,7 @@ test('an ordinary user’s default store is in $XDG_DATA_HOME', async () => {
   expect(await succeed(place.command('cat', mounted.at('file')))).toBe('of nobody\n'.repeat(100));
 });
 
-test('a user who is root in a namespace has the store that he has outside of it', async () => {
+test('a user who is root in a namespace has the same store as outside of it', async () => {
   const place = scratch.nobody();
   const home = scratch.directory('home');
   chownSync(home, NOBODY, NOBODY);

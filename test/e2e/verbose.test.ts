@@ -36,7 +36,7 @@ test.each([
   expect(verbose.stderr).toMatch(/: version \S+, node \S+, process \d+, user \d+\n[\s\S]*: status 0 after \d+ ms\n$/);
 });
 
-test('cfs-mount says what it mounts, from where, and which process serves it', async () => {
+test('cfs-mount reports what it mounts, from where, and the process that serves it', async () => {
   const { status, stdout, stderr } = await scratch.tryMount(image, { args: ['--verbose'] });
   expect(status, stderr).toBe(0);
   const report = JSON.parse(stdout) as MountReport;
@@ -46,7 +46,7 @@ test('cfs-mount says what it mounts, from where, and which process serves it', a
   expect(stderr).toContain(`\ncfs-mount: process ${report.pid} serves image ${id}: 2 inodes, 1 objects, `);
 });
 
-test('an error is said as without it', async () => {
+test('an error is the same as without it', async () => {
   const { status, stderr } = await scratch.tool('cfs-info', ['id', '-v', scratch.at('nothing.cfs')]);
   expect(status).toBe(3);
   expect(stderr).toMatch(/\ncfs-info: Cannot read image \S+: no such file or directory\ncfs-info: status 3 after/);

@@ -89,7 +89,7 @@ describe.each(SETTINGS)('cfs-mount for $title', ({ title, hash, words, passthrou
     expect(mounted.report.passthrough).toBe(passthrough);
   });
 
-  test('gives EIO and no byte of a damaged object, whenever it is read', async () => {
+  test('returns EIO and no byte of a damaged object, at any time of reading', async () => {
     expect(victims.damaged.length).toBe(18);
     for (let pass = 0; pass < 2; pass++) {
       const results = await Promise.all(victims.damaged.map(({ name }) => readBy(place, mounted.at(name))));
@@ -103,7 +103,7 @@ describe.each(SETTINGS)('cfs-mount for $title', ({ title, hash, words, passthrou
     }
   });
 
-  test('serves what is whole beside it, and the metadata of all', async () => {
+  test('serves intact objects beside it, and the metadata of all', async () => {
     for (const { name, content } of victims.whole) expect(await readBy(place, mounted.at(name))).toBe(sha256(content));
     const paths = victims.damaged.map(({ name }) => mounted.at(name));
     const sizes = await succeed(place.command('stat', '--format=%s', ...paths));
@@ -121,7 +121,7 @@ describe.each(SETTINGS)('cfs-mount for $title', ({ title, hash, words, passthrou
     expect(readFileSync(log, 'utf8')).not.toContain('whole');
   });
 
-  test('takes the good copy of a later repository, and says where it found a bad one', async () => {
+  test('uses the good copy of a later repository, and reports the place of the bad one', async () => {
     const secondLog = scratch.at(`second ${title}.log`);
     const repos = [victims.store, whole];
     const second = await scratch.mount(victims.image, { place, words, repos, args: ['--log', secondLog] });
@@ -136,7 +136,7 @@ describe.each(SETTINGS)('cfs-mount for $title', ({ title, hash, words, passthrou
     expect(readFileSync(secondLog, 'utf8')).not.toMatch(/missing|EIO/);
   });
 
-  test('never looks into a later repository while the first is good', async () => {
+  test('never searches a later repository while the first is good', async () => {
     const quietLog = scratch.at(`quiet ${title}.log`);
     const repos = [whole, victims.store];
     const quiet = await scratch.mount(victims.image, { place, words, repos, args: ['--log', quietLog] });
@@ -145,7 +145,7 @@ describe.each(SETTINGS)('cfs-mount for $title', ({ title, hash, words, passthrou
     expect(existsSync(quietLog) ? readFileSync(quietLog, 'utf8') : '').toBe('');
   });
 
-  test('with verify=off serves what is there, but nothing of another size', async () => {
+  test('with verify=off serves any content, but nothing of another size', async () => {
     const off = await scratch.mount(victims.image, {
       place,
       words: [...words.filter((word) => !word.startsWith('verify=')), 'verify=off'],

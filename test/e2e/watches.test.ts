@@ -86,7 +86,7 @@ describe.each(['verify=open', 'verify=read'])('in a mount with %s', (word) => {
   }
 
   describe('inotify', () => {
-    test('tells what happens to a file and in a directory', () => {
+    test('reports events of a file and in a directory', () => {
       const inotify = closed(new Inotify());
       const file = inotify.watch(mounted.at('file'), ALL);
       const directory = inotify.watch(mounted.at('directory'), ALL);
@@ -109,7 +109,7 @@ describe.each(['verify=open', 'verify=read'])('in a mount with %s', (word) => {
       expectOpens(handle, name);
     });
 
-    test('goes on after caches are dropped, also for what is opened by its handle', () => {
+    test('continues after caches are dropped, also for files opened by handle', () => {
       const inotify = closed(new Inotify());
       const handle = handleOf(mounted.at('file'));
       inotify.watch(mounted.at('file'), IN_OPEN);
@@ -152,7 +152,7 @@ describe.each(['verify=open', 'verify=read'])('in a mount with %s', (word) => {
       return fanotify;
     }
 
-    test('gives the handle of the file that an event is about', () => {
+    test('reports the handle of the file that an event is about', () => {
       const fanotify = markedDirectory(FAN_REPORT_FID);
       readFileSync(mounted.at('directory/below'));
       const events = fanotify.events();
@@ -165,7 +165,7 @@ describe.each(['verify=open', 'verify=read'])('in a mount with %s', (word) => {
       expectOpens(events[0]?.handle as FileHandle, 'directory/below');
     });
 
-    test('gives the handle of the directory and the name in it', () => {
+    test('reports the handle of the directory and the name in it', () => {
       const fanotify = markedDirectory(FAN_REPORT_FID | FAN_REPORT_DFID_NAME);
       readFileSync(mounted.at('directory/below'));
       const { handle, directory } = fanotify.events()[0] as FanotifyEvent;
@@ -178,7 +178,7 @@ describe.each(['verify=open', 'verify=read'])('in a mount with %s', (word) => {
       expect(readFileSync(`/proc/self/fd/${fd}/below`, 'utf8')).toBe('below');
     });
 
-    test('tells of a directory that is listed', () => {
+    test('reports the listing of a directory', () => {
       const fanotify = markedDirectory(FAN_REPORT_FID);
       readdirSync(mounted.at('directory'));
       const [first] = fanotify.events();
@@ -193,7 +193,7 @@ describe.each(['verify=open', 'verify=read'])('in a mount with %s', (word) => {
       expectOpens(handle, 'directory');
     });
 
-    test('of one descriptor gives handles of one mount', () => {
+    test('of one descriptor reports handles of one mount', () => {
       const fanotify = markedDirectory(FAN_REPORT_FID);
       expect(fanotify.mark(mounted.at('file'), FAN_MARK_INODE, FAN_OPEN)).toBe('ok');
       expect(fanotify.mark(other.at('file'), FAN_MARK_INODE, FAN_OPEN)).toBe('EXDEV');
@@ -202,7 +202,7 @@ describe.each(['verify=open', 'verify=read'])('in a mount with %s', (word) => {
     test.each([
       ['mount', FAN_MARK_MOUNT],
       ['file system', FAN_MARK_FILESYSTEM],
-    ])('on the whole %s gives open files, not handles', (_, what) => {
+    ])('on the whole %s reports open files, not handles', (_, what) => {
       // FUSE has no f_fsid, by which an event of several file systems would say which one it means (fanotify_test_fsid)
       const withHandles = closed(new Fanotify(FAN_REPORT_FID));
       expect(withHandles.mark(mounted.path, what, FAN_OPEN)).toBe('ENODEV');

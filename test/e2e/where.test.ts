@@ -90,7 +90,7 @@ describe('cfs-info where, with three repositories', () => {
     mounted = await scratch.mount(image, { repos: [first, second, third] });
   });
 
-  test('tells before and after the first open who serves an object, and who else has it', async () => {
+  test('reports before and after the first open which repository serves an object, and which others have it', async () => {
     expect(await placeOf(mounted, 'large')).toEqual(['no', 1, [1, 2, 3]]);
     expect(await placeOf(mounted, 'large')).toEqual(['no', 1, [1, 2, 3]]); // asking opens nothing
     readFileSync(mounted.at('large'));
@@ -98,21 +98,21 @@ describe('cfs-info where, with three repositories', () => {
     expect(await placeOf(mounted, 'a-link')).toEqual(['yes', 1, [1, 2, 3]]);
   });
 
-  test('tells of a bad copy that is asked first only after the open that found it', async () => {
+  test('reports a bad copy in an earlier repository only after the open that found it', async () => {
     // of the right size: who does not read it cannot know
     expect(await placeOf(mounted, 'damaged')).toEqual(['no', 1, [1, 2, 3]]);
     expect(readFileSync(mounted.at('damaged'), 'latin1')).toBe(readFileSync(join(source, 'damaged'), 'latin1'));
     expect(await placeOf(mounted, 'damaged')).toEqual(['yes', 2, [1, 2, 3]]);
   });
 
-  test('does not take a missing file or one of another size for a copy', async () => {
+  test('does not count a missing file or one of another size as a copy', async () => {
     expect(await placeOf(mounted, 'only-second')).toEqual(['no', 2, [2]]);
     readFileSync(mounted.at('only-second'));
     expect(await placeOf(mounted, 'only-second')).toEqual(['yes', 2, [2]]);
     expect(await placeOf(mounted, 'small')).toEqual(['no', 1, expect.not.arrayContaining([3])]);
   });
 
-  test('says that nobody has what is missing everywhere', async () => {
+  test('reports that no repository has an object that is missing everywhere', async () => {
     expect(await placeOf(mounted, 'missing')).toEqual(['no', undefined, []]);
     expect(linesOf(await info(scratch, ['where', mounted.at('missing')]))['served by']).toBe(
       'none: no repository has it',
@@ -121,7 +121,7 @@ describe('cfs-info where, with three repositories', () => {
     expect(await placeOf(mounted, 'missing')).toEqual(['no', undefined, []]);
   });
 
-  test('does not call a copy verified that was changed since', async () => {
+  test('does not call a copy verified that has changed since', async () => {
     const { object = '' } = (await where(mounted.at('latin1-\\xe9')))[0] as Place;
     await succeed(['sh', '-c', `cat ${mounted.path}/latin1-* > /dev/null`]);
     expect((await where(mounted.at('latin1-\\xe9')))[0]?.verified).toBe('yes');
@@ -132,7 +132,7 @@ describe('cfs-info where, with three repositories', () => {
     expect((await where(mounted.at('latin1-\\xe9')))[0]?.verified).toBe('no');
   });
 
-  test('shows for people what --json and the xattrs say', async () => {
+  test('prints the same data as --json and the xattrs', async () => {
     const path = mounted.at('a-link');
     const lines = linesOf(await info(scratch, ['where', path]));
     expect(lines).toMatchObject({
@@ -160,7 +160,7 @@ describe('cfs-info where, with three repositories', () => {
     expect(xattrText(path, 'user.cfs.holders')).toBe('1 2 3');
   });
 
-  test('tells of contents in the image, and of each type of file', async () => {
+  test('reports contents in the image, and each type of file', async () => {
     const [inline, empty] = await where(mounted.at('inline'), mounted.at('empty'));
     expect(inline).toMatchObject({ content: 'image', verified: 'yes', source: { number: 0, path: image } });
     expect(empty).toMatchObject({ content: 'empty', verified: 'yes' });
@@ -177,7 +177,7 @@ describe('cfs-info where, with three repositories', () => {
     );
   });
 
-  test('takes names that are not UTF-8 as it shows them, and shows them safely', async () => {
+  test('accepts names that are not UTF-8 as it prints them, and prints them safely', async () => {
     const [odd, lines] = await where(mounted.at('latin1-\\xe9'), mounted.at('new\nline\\x41'));
     expect(odd).toMatchObject({ path: `${mounted.path}/latin1-\\xe9`, imagePath: '/latin1-\\xe9' });
     expect(odd).toMatchObject({ imagePathBase64: Buffer.from('/latin1-\xe9', 'latin1').toString('base64') });
@@ -186,7 +186,7 @@ describe('cfs-info where, with three repositories', () => {
     expect(text).toContain('in the image: /new\\x0aline\\\\x41\n');
   });
 
-  test('takes a relative path, and one below a bind mount, also of one file', async () => {
+  test('accepts a relative path, and one below a bind mount, also of one file', async () => {
     const bound = scratch.directory('bound');
     await succeed(['mount', '--bind', mounted.at('types'), bound]);
     const file = scratch.at('bound-file');
@@ -202,7 +202,7 @@ describe('cfs-info where, with three repositories', () => {
     }
   });
 
-  test('asks the mount that the file is in, not the one that hides it', async () => {
+  test('queries the mount that the file is in, not the one that hides it', async () => {
     const other = (await scratch.pack(scratch.directory('other-source'))).image;
     // a process that stays in the lower mount
     const inside = spawn('sleep', ['600'], { cwd: mounted.at('types'), stdio: 'ignore' });
@@ -218,7 +218,7 @@ describe('cfs-info where, with three repositories', () => {
     }
   });
 
-  test('says what it cannot find, and what is in no mount', async () => {
+  test('reports paths that it cannot find, and paths in no mount', async () => {
     const none = mounted.at('none');
     const missing = await scratch.tool('cfs-info', ['where', none]);
     expect(messageOf(missing, EXIT.usage, 'cfs-info')).toBe(`Cannot find ${none}: no such file or directory`);
@@ -226,7 +226,7 @@ describe('cfs-info where, with three repositories', () => {
     expect(messageOf(outside, EXIT.usage, 'cfs-info')).toContain(`${source} is not in a mount of cfs`);
   });
 
-  test('tells an ordinary user what he may know', async () => {
+  test('tells an ordinary user only what he may know', async () => {
     const nobody = scratch.nobody();
     const ask = (name: string) => scratch.tool('cfs-info', ['where', '--json', mounted.at(name)], nobody);
     const { status, stdout } = await ask('large');
@@ -237,7 +237,7 @@ describe('cfs-info where, with three repositories', () => {
     expect(link.stderr).toContain('only root may query');
   });
 
-  test('says that the daemon is dead where it is', async () => {
+  test('reports that the daemon is dead if it is', async () => {
     const dying = await scratch.mount(image, { repos: [first], words: ['restart=off'] });
     process.kill(dying.pid, 'SIGKILL');
     await until('the mount is dead', async () => (await run(['stat', '-f', dying.path])).status !== 0);
@@ -250,7 +250,7 @@ describe('cfs-info where with another verification', () => {
   test.each([
     ['verify=read', 'reading', 'each block when it is read'],
     ['verify=off', 'off', 'no: the mount has verify=off'],
-  ])('tells of %s', async (word, verified, text) => {
+  ])('reports %s', async (word, verified, text) => {
     const mounted = await scratch.mount(image, { repos: [first, second], words: [word] });
     for (let pass = 0; pass < 2; pass++) {
       expect(await placesOf(mounted, 'large', 'only-second', 'missing', 'inline')).toEqual([

@@ -34,7 +34,7 @@ const namesFor = async (path: string, prefix: readonly string[] = []): Promise<s
 };
 
 describe.each(['driver=kernel', 'verify=read', 'driver=fuse-native'])('with %s', (word) => {
-  test('tools find no attribute where there is none, and say nothing', async () => {
+  test('tools find no attribute if there is none, and print nothing', async () => {
     const mounted = await scratch.mount(plain, { words: [word] });
     const file = mounted.at('file');
     const out = scratch.directory('out');
@@ -52,7 +52,7 @@ describe.each(['driver=kernel', 'verify=read', 'driver=fuse-native'])('with %s',
     expect(await namesFor(file)).toEqual([]);
   });
 
-  test('nooverlayxattr hides what would be an order to an overlayfs', async () => {
+  test('nooverlayxattr hides attributes that an overlayfs would obey', async () => {
     const open = await scratch.mount(attributed, { words: [word] });
     expect(await namesFor(open.at('file'))).toContain('trusted.overlay.redirect');
     const mounted = await scratch.mount(attributed, { words: [word, 'nooverlayxattr'] });
@@ -74,7 +74,7 @@ describe.each(['driver=kernel', 'verify=read', 'driver=fuse-native'])('with %s',
   });
 });
 
-test('trusted names are listed to those who may read them', async () => {
+test('trusted names are listed only for users that may read them', async () => {
   const mounted = await scratch.mount(attributed);
   expect(await namesFor(mounted.at('file'))).toEqual([
     'trusted.a',
