@@ -34,6 +34,35 @@ const KERNELS_OWN: ReadonlySet<number> = new Set([
   0x7275, // romfs
 ]);
 
+/**
+ * File systems that answer for the files of others: a server, a process, or the file system below. All have a way to
+ * change a file behind the back of this kernel.
+ */
+const NOT_OF_THIS_KERNEL: ReadonlyMap<number, string> = new Map([
+  [0x794c7630, 'overlay'],
+  [0x61756673, 'aufs'],
+  [0xf15f, 'ecryptfs'],
+  [0x65735546, 'fuse'],
+  [0x6969, 'nfs'],
+  [0xff534d42, 'cifs'],
+  [0xfe534d42, 'smb3'],
+  [0x517b, 'smb'],
+  [0x01021997, '9p'],
+  [0x00c36400, 'ceph'],
+  [0x5346414f, 'afs'],
+  [0x6b414653, 'afs'],
+  [0x73757245, 'coda'],
+  [0x564c, 'ncpfs'],
+  [0x01161970, 'gfs2'],
+  [0x7461636f, 'ocfs2'],
+  [0x0bd00bd0, 'lustre'],
+  [0x47504653, 'gpfs'],
+  [0x786f4256, 'vboxsf'],
+]);
+
+/** The name of a stacked, network or FUSE file system; undefined for any other. `type` is that of statfs(2). */
+export const nameIfNotOfThisKernel = (type: number): string | undefined => NOT_OF_THIS_KERNEL.get(type);
+
 /** Whether a changed file has another ctime, whatever was done to it, today or in another mount. */
 export const setsCtime = (type: number): boolean => SET_CTIME.has(type);
 

@@ -4,6 +4,8 @@ import { pathText } from '../base/path-text.ts';
 
 export interface MountEntry {
   readonly mountId: number;
+  /** The mount that this one is mounted on. */
+  readonly parentId: number;
   /** major:minor of the file system. */
   readonly device: string;
   /**
@@ -15,6 +17,8 @@ export interface MountEntry {
   readonly mountpointBytes: Uint8Array;
   readonly type: string;
   readonly source: string;
+  /** Options of the file system, as they are written there: see `mountOptionBytes`. */
+  readonly options: string;
 }
 
 /** Blanks, line feeds and backslashes are written in octal there; all others are bytes, here one character each. */
@@ -23,6 +27,12 @@ const unescapeField = (text: string): Buffer =>
     text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))),
     'latin1',
   );
+
+/** The value of an option in `MountEntry.options`; undefined if it is not there. */
+export function mountOptionBytes(options: string, name: string): Uint8Array | undefined {
+  const option = options.split(',').find((word) => word.startsWith(`${name}=`));
+  return option === undefined ? undefined : unescapeField(option.slice(name.length + 1));
+}
 
 /** How mountinfo writes a mount point. */
 export const escapedMountpoint = (mountpoint: string): string =>
@@ -36,16 +46,18 @@ export function parseMountTable(text: string): MountEntry[] {
     .map((line) => {
       const [before, after] = line.split(' - ') as [string, string];
       const fields = before.split(' ');
-      const [type, source] = after.split(' ') as [string, string];
+      const [type, source, options] = after.split(' ') as [string, string, string | undefined];
       const mountpointBytes = unescapeField(fields[4] as string);
       return {
         mountId: Number(fields[0]),
+        parentId: Number(fields[1]),
         device: fields[2] as string,
         root: unescapeField(fields[3] as string),
         mountpoint: pathText(mountpointBytes),
         mountpointBytes,
         type,
         source: pathText(unescapeField(source)),
+        options: options ?? '',
       };
     });
 }

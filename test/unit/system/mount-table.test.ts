@@ -1,7 +1,7 @@
 /** Mountinfo, and where a mount shows a path of its file system. */
 import { describe, expect, it } from 'vitest';
 import { placeIn } from '../../../src/mount-info/open-path.ts';
-import { parseMountTable } from '../../../src/system/mount-table.ts';
+import { mountOptionBytes, parseMountTable } from '../../../src/system/mount-table.ts';
 
 describe('parseMountTable()', () => {
   it('reads ids, the root of a bind mount, and names with blanks', () => {
@@ -13,6 +13,8 @@ describe('parseMountTable()', () => {
     const [first, second] = parseMountTable(text);
     expect(first).toMatchObject({
       mountId: 36,
+      parentId: 35,
+      options: 'rw,errors=continue',
       device: '98:0',
       mountpoint: '/mnt2',
       type: 'ext3',
@@ -22,6 +24,23 @@ describe('parseMountTable()', () => {
     expect(second).toMatchObject({ mountId: 44, type: 'fuse.cfs', source: '/i j.cfs' });
     expect(Buffer.from(second?.root ?? []).toString()).toBe('/a b');
     expect(Buffer.from(second?.mountpointBytes ?? []).toString('latin1')).toBe('/m\\n\n\xff');
+  });
+});
+
+describe('mountOptionBytes()', () => {
+  const line =
+    '7 1 0:9 / /m rw - overlay  rw,lowerdir=/l,upperdir=/a\\040b\\054c\\134\\054\\075\xff,workdir=/w,index=on';
+  const options = parseMountTable(line)[0]?.options ?? '';
+
+  it.each([
+    ['upperdir', '/a b,c\\,=\xff'],
+    ['workdir', '/w'],
+    ['index', 'on'],
+    ['rw', undefined],
+    ['dir', undefined],
+  ])('reads %s', (name, expected) => {
+    const bytes = mountOptionBytes(options, name);
+    expect(bytes && Buffer.from(bytes).toString('latin1')).toBe(expected);
   });
 });
 
