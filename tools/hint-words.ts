@@ -33,9 +33,11 @@ export const HINT_WORDS: Readonly<Record<string, Words>> = {
   repository: '--repo DIR, or CFS_STORE',
   seal: '--seal',
   skipXattrs: '--skip-xattrs',
+  ro: '-o ro',
   saveSources: "'cfs-info sources --json MOUNT'",
   threads: '--threads',
   unregisterImage: "'cfs-repo unregister'",
+  userxattr: '-o userxattr',
   'uuid=off': '-o uuid=off',
 };
 

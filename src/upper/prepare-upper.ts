@@ -1,0 +1,249 @@
+/**
+ * The directories of an upper layer before a mount: checked, locked, cleaned up and tried. docs/writable.md,
+ * "Directories of the upper layer", has the rules. Nothing is changed unless both directories are this mount's alone.
+ */
+import { constants } from 'node:fs';
+import { EAGAIN, EBUSY, type Errno, isErrno } from '../base/errno.ts';
+import type { CfsError } from '../base/error.ts';
+import { pathBytes } from '../base/path-text.ts';
+import { AT_FDCWD, errnoText, O_PATH } from '../system/libc.ts';
+import { closeFd, flock, LOCK_EX, LOCK_NB, LOCK_SH, openAt } from '../system/syscall.ts';
+import { markAsUpper, type OverlayUse, overlayElsewhere, overlayHere, type Place, placeOf } from './in-use.ts';
+import { failed, type NamedDirectory, refusal } from './refusal.ts';
+import { checkDirectory, checkRelation, isInside, openDirectory } from './upper-place.ts';
+import { type ProbeResult, probeUpper, type UpperFeatures } from './upper-probe.ts';
+import {
+  checkIncompatible,
+  closeToOthers,
+  directoryIn,
+  emptyWork,
+  lockFile,
+  markVolatile,
+  privateDirectoryIn,
+  unmarkVolatile,
+} from './work-directory.ts';
+
+/** What an upper layer is made of; a part of the options of the mount. */
+export interface UpperSettings {
+  /** Absolute paths. */
+  readonly upperdir: string;
+  readonly workdir: string;
+  readonly userxattr: boolean;
+  readonly volatile: boolean;
+  readonly readOnly: boolean;
+  /** Where the mount will be: absolute, without symbolic links. */
+  readonly mountpoint: string;
+}
+
+/** Descriptors that outlive a server: the next one gets them, and no other. -1: there is none. */
+export interface KeptUpper {
+  /** upperdir, with a lock. */
+  readonly upper: number;
+  /** workdir; -1 in a read-only mount, which changes nothing. */
+  readonly base: number;
+  /** W/cfs/lock, locked. */
+  readonly lock: number;
+  /** The mark of `markAsUpper`. */
+  readonly mark: number;
+}
+
+/** An upper layer that is this mount's. All descriptors but `lock` and `mark` are open directories. */
+export interface PreparedUpper extends KeptUpper {
+  /** W/work, W/index and W/cfs/orphans; -1 in a read-only mount. */
+  readonly work: number;
+  readonly index: number;
+  readonly orphans: number;
+  readonly features: UpperFeatures;
+  /** Sentences for the log. */
+  readonly warnings: readonly string[];
+}
+
+const [INDEX, CFS, ORPHANS, MARK] = ['index', 'cfs', 'orphans', 'mark'].map((name) => Buffer.from(name)) as [
+  Buffer,
+  Buffer,
+  Buffer,
+  Buffer,
+];
+
+/** Descriptors that are closed together if something fails. */
+class Opened {
+  readonly #fds: number[] = [];
+
+  add(fd: number): number {
+    this.#fds.push(fd);
+    return fd;
+  }
+
+  close(): void {
+    for (const fd of this.#fds.reverse()) closeFd(fd);
+  }
+}
+
+/**
+ * Opens and prepares the directories of an upper layer.
+ * @throws CfsError (mount) that says why they cannot be used; nothing is left open then
+ */
+export function prepareUpper(settings: UpperSettings): PreparedUpper {
+  const opened = new Opened();
+  try {
+    return settings.readOnly ? prepareReadOnly(settings, opened) : prepareWritable(settings, opened);
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
+/** Closes all descriptors, and so gives up the locks. */
+export function closeUpper({ upper, base, lock, mark, work, index, orphans }: PreparedUpper): void {
+  for (const fd of [orphans, index, work, mark, lock, base, upper]) if (fd >= 0) closeFd(fd);
+}
+
+/**
+ * To be called at the end of a volatile mount, before `closeUpper`: writes everything to the disk, so that the layer can
+ * be mounted again. After an error the next mount is refused.
+ */
+export const endVolatile = ({ work }: PreparedUpper): 0 | Errno => unmarkVolatile(work);
+
+/**
+ * The directories of a mount whose server has died, for the next one. Nothing is emptied or tried.
+ * @throws CfsError (mount)
+ */
+export function reopenUpper(kept: KeptUpper, features: UpperFeatures): PreparedUpper {
+  const none = { ...kept, work: -1, index: -1, orphans: -1, features, warnings: [] };
+  if (kept.base < 0) return none;
+  const named: NamedDirectory = { option: 'workdir', path: 'the work directory' };
+  const opened = new Opened();
+  try {
+    const cfs = opened.add(directoryIn(named, kept.base, CFS, 0o700));
+    const work = opened.add(directoryIn(named, kept.base, Buffer.from('work'), 0o700));
+    const index = opened.add(directoryIn(named, kept.base, INDEX, 0o700));
+    const orphans = directoryIn(named, cfs, ORPHANS, 0o700);
+    closeFd(cfs);
+    return { ...none, work, index, orphans };
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
+function prepareReadOnly(settings: UpperSettings, opened: Opened): PreparedUpper {
+  const named: NamedDirectory = { option: 'upperdir', path: settings.upperdir };
+  const upper = opened.add(openDirectory(named));
+  checkDirectory(named, upper);
+  checkMountpoint(settings.mountpoint, named, upper);
+  checkOfReader({ option: 'workdir', path: settings.workdir });
+  refuseUse(overlayHere([placed(named, upper)]), named);
+  lockUpper(named, upper, LOCK_SH);
+  const features = { nameless: false, types: true, handles: false };
+  return { upper, base: -1, lock: -1, mark: -1, work: -1, index: -1, orphans: -1, features, warnings: [] };
+}
+
+/** A read-only mount needs no workdir, but must not show what a crash has damaged. */
+function checkOfReader(named: NamedDirectory): void {
+  const base = openAt(AT_FDCWD, pathBytes(named.path), constants.O_RDONLY | constants.O_DIRECTORY);
+  if (isErrno(base)) return;
+  try {
+    checkIncompatible(named, base);
+  } finally {
+    closeFd(base);
+  }
+}
+
+function prepareWritable(settings: UpperSettings, opened: Opened): PreparedUpper {
+  const { mountpoint, userxattr } = settings;
+  const [ofUpper, ofWork] = [
+    { option: 'upperdir', path: settings.upperdir },
+    { option: 'workdir', path: settings.workdir },
+  ] as const satisfies NamedDirectory[];
+  const upper = opened.add(openDirectory(ofUpper));
+  const base = opened.add(openDirectory(ofWork));
+  checkRelation(ofUpper, upper, ofWork, base);
+  checkDirectory(ofUpper, upper);
+  checkDirectory(ofWork, base);
+  checkMountpoint(mountpoint, ofUpper, upper);
+  checkMountpoint(mountpoint, ofWork, base);
+  const [upperPlace, workPlace] = [placed(ofUpper, upper), placed(ofWork, base)];
+  refuseUse(overlayHere([upperPlace]), ofUpper);
+  refuseUse(overlayHere([workPlace]), ofWork);
+
+  const cfs = opened.add(privateDirectoryIn(ofWork, base, CFS));
+  const locked = lockFile(ofWork, cfs, pathBytes(mountpoint));
+  if ('by' in locked) throw usedBy(ofWork, locked.by);
+  const lock = opened.add(locked.fd);
+  lockUpper(ofUpper, upper, LOCK_EX);
+  const mark = takeMark(ofUpper, upper, ofWork, cfs, userxattr, [upperPlace, workPlace]);
+  if (mark >= 0) opened.add(mark);
+
+  // after the lock: before, another mount may be at its end
+  checkIncompatible(ofWork, base);
+  const work = opened.add(emptyWork(ofWork, base));
+  const { features, warnings }: ProbeResult = probeUpper(ofUpper, { upper, work }, userxattr);
+  const index = opened.add(directoryIn(ofWork, base, INDEX, 0o700));
+  const orphans = opened.add(privateDirectoryIn(ofWork, cfs, ORPHANS));
+  if (settings.volatile) markVolatile(ofWork, work);
+  closeToOthers(work);
+  closeToOthers(index);
+  closeFd(cfs);
+  return { upper, base, lock, mark, work, index, orphans, features, warnings };
+}
+
+function placed(named: NamedDirectory, fd: number): Place {
+  const place = placeOf(fd);
+  if (isErrno(place)) throw failed(named, 'cannot examine it', place);
+  return place;
+}
+
+/** A mount inside of its own layer would hide a part of it, and wait for itself. */
+function checkMountpoint(mountpoint: string, named: NamedDirectory, fd: number): void {
+  const at = openAt(AT_FDCWD, pathBytes(mountpoint), O_PATH | constants.O_DIRECTORY);
+  // the mount itself reports that
+  if (isErrno(at)) return;
+  const inside = isInside(at, placed(named, fd));
+  closeFd(at);
+  if (inside === true) {
+    throw refusal(named, `the mount point ${mountpoint} is inside of it`, 'Mount somewhere else.');
+  }
+}
+
+const usedBy = (named: NamedDirectory, mountpoint: string): CfsError =>
+  refusal(
+    named,
+    mountpoint === '' ? 'another mount of cfs uses it' : `another mount of cfs uses it, at ${mountpoint}`,
+    'Each mount needs directories of its own. `listMounts` shows the mounts.',
+  );
+
+function lockUpper(named: NamedDirectory, upper: number, mode: typeof LOCK_EX | typeof LOCK_SH): void {
+  const result = flock(upper, mode | LOCK_NB);
+  if (result === EAGAIN) throw usedBy(named, '');
+  if (isErrno(result)) throw refusal(named, `cannot lock it: ${errnoText(result)}`);
+}
+
+function refuseUse(use: OverlayUse | undefined, named: NamedDirectory): void {
+  if (use === undefined) return;
+  const { mountpoint, option, pid } = use;
+  const where = pid === undefined ? '' : ` in the mount namespace of process ${pid}`;
+  const unmount = pid === undefined ? `'umount ${mountpoint}' unmounts it.` : 'Unmount it there.';
+  throw refusal(named, `it is the ${option} of an overlayfs on ${mountpoint}${where}`, unmount);
+}
+
+/** @returns -1 if the kernel cannot be told */
+function takeMark(
+  ofUpper: NamedDirectory,
+  upper: number,
+  ofWork: NamedDirectory,
+  cfs: number,
+  userxattr: boolean,
+  places: readonly [Place, Place],
+): number {
+  const own = privateDirectoryIn(ofWork, cfs, MARK);
+  const mark = markAsUpper(upper, own, userxattr);
+  closeFd(own);
+  if (mark !== undefined && mark !== EBUSY) return mark;
+  for (const [i, named] of [ofUpper, ofWork].entries()) refuseUse(overlayElsewhere([places[i] as Place]), named);
+  if (mark === undefined) return -1;
+  throw refusal(
+    ofUpper,
+    'it is the upperdir or workdir of an overlayfs in another mount namespace',
+    'Unmount it there, or end the container that has it.',
+  );
+}

@@ -1,0 +1,25 @@
+/** Errors about the directories of the upper layer. */
+import { EDQUOT, ENOSPC, EROFS, type Errno } from '../base/errno.ts';
+import { CfsError } from '../base/error.ts';
+import { errnoText } from '../system/libc.ts';
+
+/** One of the two directories, as its user named it. */
+export interface NamedDirectory {
+  readonly option: 'upperdir' | 'workdir';
+  readonly path: string;
+}
+
+/** An error that says why a directory cannot be used. */
+export const refusal = ({ option, path }: NamedDirectory, reason: string, hint?: string): CfsError =>
+  new CfsError('mount', `Cannot use ${path} as ${option}: ${reason}`, { hint });
+
+/** The same for a system call that failed. `what`: "cannot make index in it". */
+export function failed(directory: NamedDirectory, what: string, errno: Errno, hint?: string): CfsError {
+  return refusal(directory, `${what}: ${errnoText(errno)}`, hint ?? hintOf(errno));
+}
+
+function hintOf(errno: Errno): string | undefined {
+  if (errno === EROFS) return 'Its file system is mounted read-only. With `ro`, the mount shows the changes in it.';
+  if (errno === ENOSPC || errno === EDQUOT) return 'Make room on its file system.';
+  return undefined;
+}

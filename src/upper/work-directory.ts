@@ -1,0 +1,259 @@
+/**
+ * The directories in workdir, W. Two are overlayfs's own:
+ *
+ *     W/work       mode 0; files that are not complete; emptied by each mount, of cfs or of the kernel
+ *     W/index      hard links of copied-up files; kept
+ *     W/cfs        0700; of cfs alone, and overlayfs leaves it alone
+ *     W/cfs/lock, W/cfs/orphans, W/cfs/mark
+ *
+ * The table of identities, W/work/cfs-ids, is kept by mounts of cfs: so it survives until a mount of the kernel makes it
+ * out of date. W/work/incompat/volatile says that changes may not have reached the disk.
+ *
+ * Whoever owns W may have put anything there: no link is followed.
+ */
+import { constants, ftruncateSync } from 'node:fs';
+import { printable } from '../base/bytes.ts';
+import { EACCES, EAGAIN, EBUSY, EEXIST, ELOOP, ENOENT, ENOTDIR, type Errno, isErrno } from '../base/errno.ts';
+import { S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import {
+  chmodAt,
+  chownAt,
+  emptyFileStatus,
+  makeDirectoryAt,
+  readDirectory,
+  removeDirectoryAt,
+  statusAt,
+  statusOf,
+} from '../system/directory-calls.ts';
+import {
+  closeFd,
+  flock,
+  LOCK_EX,
+  LOCK_NB,
+  openAt,
+  pread,
+  pwrite,
+  removeXattrOfFd,
+  syncfs,
+  unlinkAt,
+} from '../system/syscall.ts';
+import { emptyDirectory } from './empty-directory.ts';
+import { failed, type NamedDirectory, refusal } from './refusal.ts';
+
+const text = (name: string): Uint8Array => Buffer.from(name);
+const WORK: Uint8Array = text('work');
+const INCOMPAT: Uint8Array = text('incompat');
+const VOLATILE: Uint8Array = text('volatile');
+const DIRTY: Uint8Array = text('dirty');
+const LOCK: Uint8Array = text('lock');
+const EMPTY: Uint8Array = Uint8Array.of();
+/** The table of identities in W/work. */
+export const TABLE_NAME: Uint8Array = text('cfs-ids');
+
+const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const status = emptyFileStatus();
+
+const own = (): number => process.geteuid?.() ?? 0;
+
+/**
+ * Opens the directory `name` in `dir`, made with `mode` if it is missing; without the default ACL that it would pass on
+ * to what is made in it.
+ * @throws CfsError (mount)
+ */
+export function directoryIn(named: NamedDirectory, dir: number, name: Uint8Array, mode: number): number {
+  const made = makeDirectoryAt(dir, name, mode);
+  if (isErrno(made) && made !== EEXIST) throw failed(named, `cannot make ${printable(name)} in it`, made);
+  // umask may have left no permission to open it
+  if (made === 0) chmodAt(dir, name, mode);
+  const fd = openAt(dir, name, DIRECTORY);
+  if (fd === ENOTDIR || fd === ELOOP) {
+    throw refusal(named, `${printable(name)} in it is not a directory`, 'Choose an empty directory.');
+  }
+  if (isErrno(fd)) throw failed(named, `cannot open ${printable(name)} in it`, fd);
+  if (made === 0) clearInherited(fd, mode);
+  return fd;
+}
+
+/** As ovl_workdir_create: a new directory inherits ACLs and the set-group-ID bit. */
+function clearInherited(fd: number, mode: number): void {
+  removeXattrOfFd(fd, 'system.posix_acl_default');
+  removeXattrOfFd(fd, 'system.posix_acl_access');
+  chmodAt(fd, EMPTY, mode);
+}
+
+/** A directory in which others can change nothing; `directoryIn` besides. */
+export function privateDirectoryIn(named: NamedDirectory, dir: number, name: Uint8Array): number {
+  const fd = directoryIn(named, dir, name, 0o700);
+  const result = statusOf(fd, status);
+  if (!isErrno(result) && status.uid === own() && (status.mode & 0o022) === 0) return fd;
+  closeFd(fd);
+  throw refusal(
+    named,
+    `${printable(name)} in it belongs to another user, or others may write to it`,
+    'Choose an empty directory; or remove it if it is not needed.',
+  );
+}
+
+/**
+ * Opens and locks W/cfs/lock.
+ * @param mountpoint is written into it, for messages
+ * @returns undefined, if another mount has the lock; `by` is what that wrote
+ */
+export function lockFile(
+  named: NamedDirectory,
+  cfs: number,
+  mountpoint: Uint8Array,
+): { readonly fd: number } | { readonly by: string } {
+  const fd = openAt(cfs, LOCK, NEW_FILE, 0o600);
+  if (isErrno(fd)) throw failed(named, 'cannot open cfs/lock in it', fd);
+  chmodAt(fd, EMPTY, 0o600);
+  const result = flock(fd, LOCK_EX | LOCK_NB);
+  if (isErrno(result)) {
+    const by = printable(readStart(fd));
+    closeFd(fd);
+    if (result !== EAGAIN) throw failed(named, 'cannot lock cfs/lock in it', result);
+    return { by };
+  }
+  // a file with another name somewhere is not written to
+  const looked = statusOf(fd, status);
+  if (!isErrno(looked) && status.nlink === 1 && (status.mode & S_IFMT) === S_IFREG) rewrite(fd, mountpoint);
+  return { fd };
+}
+
+const MOST_OF_LOCK = 4096;
+
+function readStart(fd: number): Uint8Array {
+  const buffer = Buffer.alloc(MOST_OF_LOCK);
+  const length = pread(fd, buffer, buffer.length, 0);
+  return isErrno(length) ? EMPTY : buffer.subarray(0, length);
+}
+
+/** Only for messages: on a full disk the file stays empty. */
+function rewrite(fd: number, bytes: Uint8Array): void {
+  try {
+    ftruncateSync(fd, 0);
+    pwrite(fd, bytes.subarray(0, MOST_OF_LOCK), 0);
+  } catch {
+    // as above
+  }
+}
+
+/**
+ * Refuses a work directory that a mount with features unknown here has left.
+ * @param base W, an open directory
+ * @throws CfsError (mount)
+ */
+export function checkIncompatible(named: NamedDirectory, base: number): void {
+  const names = incompatibleIn(base);
+  if (isErrno(names)) {
+    throw failed(named, 'cannot read work/incompat in it', names, names === EACCES ? OF_ANOTHER : undefined);
+  }
+  if (names.length === 0) return;
+  const marker = `${named.path}/work/incompat/${names[0]}`;
+  if (!names.includes('volatile')) {
+    throw refusal(named, `${marker} says that it has a feature that is not supported`, 'Choose an empty directory.');
+  }
+  throw refusal(
+    named,
+    'its last mount was volatile and did not end cleanly: files in upperdir may be damaged or lost',
+    `Begin with empty directories. If the machine has not crashed since, remove ${named.path}/work/incompat/volatile.`,
+  );
+}
+
+/** The names in W/work/incompat. What is no directory is nothing, and removed later. */
+function incompatibleIn(base: number): readonly string[] | Errno {
+  const work = openAt(base, WORK, DIRECTORY);
+  if (isErrno(work)) return isNone(work) ? [] : work;
+  const incompat = openAt(work, INCOMPAT, DIRECTORY);
+  closeFd(work);
+  if (isErrno(incompat)) return isNone(incompat) ? [] : incompat;
+  const names: string[] = [];
+  const listed = readDirectory(incompat, (name) => names.push(printable(name)));
+  closeFd(incompat);
+  return isErrno(listed) ? listed : names;
+}
+
+const isNone = (errno: Errno): boolean => errno === ENOENT || errno === ENOTDIR || errno === ELOOP;
+
+const OF_ANOTHER = 'A mount of another user has made it: choose an empty directory.';
+
+/**
+ * Empties W/work, or makes it; the table of identities stays if no one else can have written it. Its mode is 0700, until
+ * `closeToOthers`.
+ * @throws CfsError (mount)
+ */
+export function emptyWork(named: NamedDirectory, base: number): number {
+  removeIfNoDirectory(named, base);
+  const work = directoryIn(named, base, WORK, 0o700);
+  try {
+    const leftover = emptyDirectory(work, (name) => isTable(work, name));
+    if (leftover !== undefined) {
+      const reason = `cannot remove work/${printable(leftover.name)} in it`;
+      const hint = leftover.errno === EBUSY ? `Unmount what is mounted in ${named.path}/work.` : undefined;
+      throw failed(named, reason, leftover.errno, hint);
+    }
+    chownAt(work, EMPTY, own(), -1);
+    clearInherited(work, 0o700);
+    return work;
+  } catch (error) {
+    closeFd(work);
+    throw error;
+  }
+}
+
+function removeIfNoDirectory(named: NamedDirectory, base: number): void {
+  const fd = openAt(base, WORK, DIRECTORY);
+  if (!isErrno(fd)) closeFd(fd);
+  else if (fd === ENOTDIR || fd === ELOOP) {
+    const result = unlinkAt(base, WORK);
+    if (isErrno(result)) throw failed(named, 'cannot remove work in it, which is not a directory', result);
+  }
+}
+
+function isTable(work: number, name: Uint8Array): boolean {
+  return (
+    Buffer.from(name).equals(TABLE_NAME) &&
+    statusAt(work, name, status) === 0 &&
+    (status.mode & S_IFMT) === S_IFREG &&
+    (status.mode & 0o022) === 0 &&
+    status.nlink === 1 &&
+    status.uid === own()
+  );
+}
+
+/** Takes all permissions of W/work away, as overlayfs does; not from an ordinary user, who needs them himself. */
+export function closeToOthers(work: number): void {
+  chmodAt(work, EMPTY, 0);
+  const fd = openAt(work, text('.'), DIRECTORY);
+  if (isErrno(fd)) chmodAt(work, EMPTY, 0o700);
+  else closeFd(fd);
+}
+
+/**
+ * Makes W/work/incompat/volatile/dirty: a mount after a crash is refused.
+ * @throws CfsError (mount)
+ */
+export function markVolatile(named: NamedDirectory, work: number): void {
+  const incompat = directoryIn(named, work, INCOMPAT, 0o700);
+  try {
+    const marker = directoryIn(named, incompat, VOLATILE, 0o700);
+    const dirty = openAt(marker, DIRTY, NEW_FILE, 0o600);
+    closeFd(marker);
+    if (isErrno(dirty)) throw failed(named, 'cannot make work/incompat/volatile/dirty in it', dirty);
+    closeFd(dirty);
+  } finally {
+    closeFd(incompat);
+  }
+}
+
+/** Writes everything to the disk, and only then removes the marker of `markVolatile`. */
+export function unmarkVolatile(work: number): 0 | Errno {
+  const synced = syncfs(work);
+  if (isErrno(synced)) return synced;
+  const incompat = openAt(work, INCOMPAT, DIRECTORY);
+  if (isErrno(incompat)) return incompat === ENOENT ? 0 : incompat;
+  const leftover = emptyDirectory(incompat, () => false);
+  closeFd(incompat);
+  return leftover === undefined ? removeDirectoryAt(work, INCOMPAT) : leftover.errno;
+}
