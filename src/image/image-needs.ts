@@ -2,7 +2,7 @@
 import { CfsError } from '../base/error.ts';
 import { objectName } from '../manifest/lookup.ts';
 import { type ManifestTables, objectCount } from '../manifest/tables.ts';
-import type { ImageToRegister } from '../store/gc/roots.ts';
+import type { ImageToRegister } from '../store/gc/register.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { readImage } from './image-file.ts';
 import { keptImageOf } from './objects-needed.ts';

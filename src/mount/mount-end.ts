@@ -10,7 +10,7 @@
  * only one of them uses the number. The socket stays open as long as the process lives.
  */
 import { DEVICE } from '../fuse/device.ts';
-import { StoreDirectory } from '../store/store-directory.ts';
+import { deleteLeaseIn } from '../store/gc/leases.ts';
 import { unpark } from '../survival/parking.ts';
 import { letGoOfFiles } from '../system/let-go.ts';
 
@@ -45,25 +45,10 @@ export function letGoOfMount(memory: SharedArrayBuffer, leases: readonly LeaseFi
   if (Atomics.load(words, WRITTEN) === 0) return;
   for (const { directory, name } of leases) {
     try {
-      deleteLease(directory, name);
+      deleteLeaseIn(directory, name);
     } catch {
       // the main thread was faster, or the repository has become read-only
     }
   }
   letGoOfFiles([DEVICE]);
-}
-
-/** `leases` may have become a symbolic link. */
-function deleteLease(directory: number, name: string): void {
-  const root = StoreDirectory.of(directory, '');
-  try {
-    const leases = root.open('leases');
-    try {
-      leases.unlink(name);
-    } finally {
-      leases.close();
-    }
-  } finally {
-    root.close();
-  }
 }

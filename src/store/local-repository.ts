@@ -2,8 +2,8 @@ import { constants } from 'node:fs';
 import { join } from 'node:path';
 import { toHex, writeHex } from '../base/bytes.ts';
 import { DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
-import { ELOOP, ENOENT, type Errno, isErrno } from '../base/errno.ts';
-import { CfsError } from '../base/error.ts';
+import { ELOOP, ENOENT, type Errno, errnoOf, isErrno } from '../base/errno.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import { pathBytes } from '../base/path-text.ts';
 import type { Repository } from '../objects/repository.ts';
 import { openBeneath, openHow } from '../system/beneath.ts';
@@ -75,10 +75,6 @@ export class LocalRepository implements Repository {
     return join(this.path, 'paths');
   }
 
-  get leasesDirectory(): string {
-    return join(this.path, 'leases');
-  }
-
   get quarantineDirectory(): string {
     return join(this.path, 'quarantine');
   }
@@ -134,6 +130,34 @@ export class LocalRepository implements Repository {
     } finally {
       root.close();
     }
+  }
+
+  /**
+   * Runs `work` in a directory of the repository, with the names in it, sorted; does nothing if it is missing.
+   * @throws CfsError (store)
+   */
+  withNames(name: string, work: (directory: StoreDirectory, names: readonly string[]) => void): void {
+    try {
+      this.within(name, (directory) => work(directory, directory.names().sort()));
+    } catch (error) {
+      if (error instanceof CfsError || errnoOf(error) === undefined) throw error;
+      throw storeError(`Cannot read ${this.path}/${name}: ${reasonOf(error)}`, error);
+    }
+  }
+
+  /** The names in a directory of the repository, sorted; none if it is missing. @throws CfsError (store) */
+  names(name: string): readonly string[] {
+    let all: readonly string[] = [];
+    this.withNames(name, (_, names) => {
+      all = names;
+    });
+    return all;
+  }
+
+  /** The error to report if the file system refused "Cannot …"; other errors as they are. */
+  failure(what: string, error: unknown): unknown {
+    if (error instanceof CfsError || errnoOf(error) === undefined) return error;
+    return storeError(`Cannot ${what} in repository ${this.path}: ${reasonOf(error)}`, error);
   }
 
   /** The users that may write to it. */

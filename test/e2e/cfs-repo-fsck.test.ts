@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { checkRepository } from '../../src/store/check/fsck.ts';
 import { collectGarbage } from '../../src/store/gc/gc.ts';
-import { unregisterImage } from '../../src/store/gc/roots.ts';
+import { unregisterImage } from '../../src/store/gc/register.ts';
 import { openRepository } from '../../src/store/open-repository.ts';
 import { expectUnlocked, expectWhole, manyFiles, messageOf, mountLoop, mountTmpfs, packed } from './cli.ts';
 import { flipBit, inflict, objectPath, packVictims } from './damage.ts';

@@ -66,7 +66,7 @@ const works = {
   },
   unregister: async (repository, [id]) => {
     const { lockForWriting } = await dist('store/lock');
-    const { unregisterImage } = await dist('store/gc/roots');
+    const { unregisterImage } = await dist('store/gc/register');
     const lock = await lockForWriting(repository);
     try {
       return { unregistered: unregisterImage(repository, id) };

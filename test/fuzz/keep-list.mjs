@@ -19,8 +19,9 @@ const directory = mkdtempSync(join(tmpdir(), 'cfs-fuzz.'));
 process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
 const repository = initRepository(join(directory, 'store'), 'blake3');
 const root = join(repository.rootsDirectory, IMAGE);
-const lease = join(repository.leasesDirectory, `${IMAGE}.packed`);
-for (const path of [repository.rootsDirectory, repository.leasesDirectory]) mkdirSync(path);
+const LEASES = join(repository.path, 'leases');
+const lease = join(LEASES, `${IMAGE}.packed`);
+for (const path of [repository.rootsDirectory, LEASES]) mkdirSync(path);
 writeFileSync(root, '');
 linkSync(root, lease);
 

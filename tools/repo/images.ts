@@ -3,7 +3,8 @@
 import { readKeptImage } from '../../src/image/image-needs.ts';
 import { type FoundPath, ImageFinder } from '../../src/image/registered-image.ts';
 import type { KeepListHeader } from '../../src/store/gc/object-list.ts';
-import { listRoots, type Root, registerImage } from '../../src/store/gc/roots.ts';
+import { registerImage } from '../../src/store/gc/register.ts';
+import { listRoots, type Root } from '../../src/store/gc/roots.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { lockForWriting } from '../../src/store/lock.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';

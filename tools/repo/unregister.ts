@@ -1,14 +1,8 @@
 /** `cfs-repo unregister`: removes paths of registered images, and images with their last path. */
 import { CfsError } from '../../src/base/error.ts';
 import { type FoundPath, ImageFinder, isGone, placeToRegister } from '../../src/image/registered-image.ts';
-import {
-  addPath,
-  forgetPaths,
-  isRootLocked,
-  listRoots,
-  registeredPaths,
-  unregisterImage,
-} from '../../src/store/gc/roots.ts';
+import { addPath, forgetPaths, unregisterImage } from '../../src/store/gc/register.ts';
+import { isRootLocked, listRoots, registeredPaths } from '../../src/store/gc/roots.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { lockForDeleting } from '../../src/store/lock.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';

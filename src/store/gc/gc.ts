@@ -10,7 +10,7 @@ import { emptyQuarantine } from '../quarantine.ts';
 import { isRegular, type StoreDirectory } from '../store-directory.ts';
 import { digestsOfNames, mergeDigests } from './digest-merge.ts';
 import { type Keeper, type KeeperCounts, Keepers, type KeptDigests } from './live-set.ts';
-import { removeStrayRecords } from './roots.ts';
+import { removeStrayRecords } from './register.ts';
 
 export interface GcOptions extends LockWait {
   /** What to keep in addition to registered images and mounts. */

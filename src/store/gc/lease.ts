@@ -10,10 +10,9 @@ import { tryLock } from '../../system/flock.ts';
 import type { LocalRepository } from '../local-repository.ts';
 import { type LockWait, lockAgainstDeleting, type RepositoryLock } from '../lock.ts';
 import { giveTo } from '../lockable.ts';
-import type { StoreDirectory } from '../store-directory.ts';
-import { requireTrust } from '../trust.ts';
+import { deleteLease, leaseName, makeLeasesIfTrusted } from './leases.ts';
+import { LIST_MODE } from './new-object-list.ts';
 import { type KeptImage, readKeepHeader, writeKeepList } from './object-list-file.ts';
-import { LIST_MODE, leaseName } from './roots.ts';
 
 export interface Lease {
   /** The open file that has the lock. */
@@ -73,7 +72,7 @@ function ofRoot(repository: LocalRepository, image: string): Lease | undefined {
 
 function ofItsOwn(repository: LocalRepository, image: string): Lease {
   const { lockers } = repository;
-  const leases = makeLeases(repository);
+  const leases = makeLeasesIfTrusted(repository);
   try {
     const name = leaseName(image);
     const fd = leases.create(name, 0o600);
@@ -88,17 +87,6 @@ function ofItsOwn(repository: LocalRepository, image: string): Lease {
     throw new CfsError('store', `Cannot lock ${leases.path}/${name}: another process has it locked`);
   } finally {
     leases.close();
-  }
-}
-
-/** @throws CfsError (store) if root must not write there */
-function makeLeases(repository: LocalRepository): StoreDirectory {
-  const root = repository.enter();
-  try {
-    requireTrust(root);
-    return root.make('leases');
-  } finally {
-    root.close();
   }
 }
 
@@ -118,7 +106,7 @@ export async function writeLease(lease: Lease, image: KeptImage): Promise<void> 
 export function endLease(repository: LocalRepository, { fd, name }: Lease): void {
   if (name !== undefined) {
     try {
-      repository.within('leases', (leases) => leases.unlink(name));
+      deleteLease(repository, name);
     } catch {
       // the repository was moved, or has become read-only
     }

@@ -2,14 +2,14 @@
  * The live set, which keeps objects from being deleted: registered images, leases of mounts, and images that the caller
  * names.
  */
-import { closeSync, fstatSync } from 'node:fs';
 import { DIGEST_SIZE } from '../../base/digest.ts';
 import { CfsError, callText, reasonOf } from '../../base/error.ts';
-import { tryLock } from '../../system/flock.ts';
 import type { LocalRepository } from '../local-repository.ts';
 import type { StoreDirectory } from '../store-directory.ts';
+import { isLive, type LeaseKind, leaseKind, withLeases } from './leases.ts';
+import { narrowList } from './new-object-list.ts';
 import { KeepListFile } from './object-list-file.ts';
-import { isLeaseName, isRootLocked, narrowList, openRootIn, PACKED, registeredPaths, withNamesIn } from './roots.ts';
+import { isRootLocked, openRootIn, registeredPaths } from './roots.ts';
 
 /** Digests in ascending order, without duplicates, by first byte. */
 export interface KeptDigests {
@@ -68,7 +68,7 @@ export interface Keeper {
 
 interface Kept {
   readonly list: KeepListFile;
-  readonly kind: 'registered' | 'mounted' | 'packed';
+  readonly kind: 'registered' | LeaseKind;
 }
 
 export class Keepers {
@@ -99,7 +99,7 @@ export class Keepers {
    */
   refresh(): void {
     const { hash, lockers } = this.#repository;
-    withNamesIn(this.#repository, 'roots', (directory, names) => {
+    this.#repository.withNames('roots', (directory, names) => {
       for (const name of names) {
         if (!this.#dryRun) narrowList(directory, name, lockers);
         this.#refresh(directory, name, true, () => ({
@@ -108,11 +108,8 @@ export class Keepers {
         }));
       }
     });
-    withNamesIn(this.#repository, 'leases', (directory, names) => {
-      // other names are not leases, and must not be deleted
-      for (const name of names.filter(isLeaseName)) {
-        this.#refresh(directory, name, false, () => this.#openLease(directory, name));
-      }
+    withLeases(this.#repository, (directory, names) => {
+      for (const name of names) this.#refresh(directory, name, false, () => this.#openLease(directory, name));
     });
   }
 
@@ -131,24 +128,13 @@ export class Keepers {
 
   /** Undefined if no mount holds the lease any more. */
   #openLease(directory: StoreDirectory, name: string): Kept | undefined {
-    if (this.#isLive(directory, name)) {
+    if (isLive(directory, name, this.#minAgeMs)) {
       const list = KeepListFile.open(directory, name, this.#repository.hash);
-      return { list, kind: name.endsWith(PACKED) ? 'packed' : 'mounted' };
+      return { list, kind: leaseKind(name) };
     }
     this.#dead.add(name);
     if (!this.#dryRun) directory.unlink(name);
     return undefined;
-  }
-
-  #isLive(directory: StoreDirectory, name: string): boolean {
-    const fd = directory.openFile(name);
-    try {
-      const stat = fstatSync(fd);
-      if (name.endsWith(PACKED)) return Date.now() - stat.ctimeMs < this.#minAgeMs;
-      return !tryLock(fd, 'exnb');
-    } finally {
-      closeSync(fd);
-    }
   }
 
   /** Hold the exclusive lock. */
