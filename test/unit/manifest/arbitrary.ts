@@ -1,7 +1,7 @@
 /** Arbitrary trees for fast-check. */
 import fc from 'fast-check';
 import { HASH_ALGORITHMS } from '../../../src/base/digest.ts';
-import type { Xattr } from '../../../src/manifest/builder.ts';
+import type { Xattr } from '../../../src/manifest/xattr-sets.ts';
 import type { Attributes, Body, Inode, Link, Tree } from './model.ts';
 
 const NUL = 0;

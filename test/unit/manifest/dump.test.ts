@@ -3,11 +3,12 @@ import { describe, expect, test } from 'vitest';
 import { compareBytes, toHex } from '../../../src/base/bytes.ts';
 import { digestContent, type HashAlgorithm } from '../../../src/base/digest.ts';
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../../src/base/stat-bits.ts';
-import { type InodeMetadata, ManifestBuilder, type Xattr } from '../../../src/manifest/builder.ts';
+import { type InodeMetadata, ManifestBuilder } from '../../../src/manifest/builder.ts';
 import { decodeManifest } from '../../../src/manifest/decode.ts';
 import { writeDump } from '../../../src/manifest/dump.ts';
 import { encodeManifest } from '../../../src/manifest/encode.ts';
 import type { ManifestTables } from '../../../src/manifest/tables.ts';
+import type { Xattr } from '../../../src/manifest/xattr-sets.ts';
 
 /** One byte for each character, so that a literal can hold any name. */
 const bytes = (text: string): Uint8Array => Buffer.from(text, 'latin1');

@@ -2,8 +2,9 @@
 import { compareBytes } from '../../../src/base/bytes.ts';
 import { digestContent, type HashAlgorithm } from '../../../src/base/digest.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK } from '../../../src/base/stat-bits.ts';
-import { type InodeMetadata, ManifestBuilder, type Xattr } from '../../../src/manifest/builder.ts';
+import { type InodeMetadata, ManifestBuilder } from '../../../src/manifest/builder.ts';
 import type { ManifestTables, RepositoryHint } from '../../../src/manifest/tables.ts';
+import type { Xattr } from '../../../src/manifest/xattr-sets.ts';
 import type { Random } from '../../support/random.ts';
 
 export type Body =
