@@ -1,6 +1,6 @@
 /** The file system of an image: tables for names and inodes, an object store for contents. */
 import { readSync } from 'node:fs';
-import { equalBytes, printable } from '../base/bytes.ts';
+import { printable } from '../base/bytes.ts';
 import { BLOCK_SIZE as HASHED_BLOCK } from '../base/digest.ts';
 import {
   EINVAL,
@@ -13,13 +13,12 @@ import {
   ENOTDIR,
   ENOTTY,
   ENXIO,
-  EOPNOTSUPP,
   type Errno,
   errnoOf,
   isErrno,
 } from '../base/errno.ts';
 import { shortened } from '../base/log.ts';
-import { isOverlayXattr, isPrivateXattr } from '../base/private-xattrs.ts';
+import { isPrivateXattr } from '../base/private-xattrs.ts';
 import { S_IFLNK, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { ChangeTimes } from '../manifest/change-time.ts';
 import { Holes } from '../manifest/holes.ts';
@@ -35,12 +34,11 @@ import {
   parentOfDirectory,
   pathOfRow,
   rowOfId,
-  xattrsOf,
 } from '../manifest/lookup.ts';
-import { inodeCount, type ManifestTables, NONE, objectCount, u64 } from '../manifest/tables.ts';
+import { inodeCount, type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
 import { BY_BLOCKS, type ContentSource } from '../objects/content-source.ts';
 import { closeFd } from '../system/syscall.ts';
-import { type Caller, mayListTrusted, UNKNOWN_CALLER } from './caller.ts';
+import { type Caller, UNKNOWN_CALLER } from './caller.ts';
 import type {
   Attributes,
   DirentSink,
@@ -49,6 +47,7 @@ import type {
   FilesystemStatistics,
   OpenFile,
 } from './filesystem.ts';
+import { hasAcls, ImageXattrs } from './image-xattrs.ts';
 import type { ReadingEvents } from './reading-events.ts';
 
 /** What a mount tells of itself and of its files: private xattrs and ioctls. */
@@ -80,26 +79,12 @@ const NAME_MAX = 255;
 const LOGGED_PATH = 1_024;
 /** The handle of content that needs no descriptor; 0 is stdin's and never an object's. */
 const NO_DESCRIPTOR = 0;
-const NUL = Uint8Array.of(0);
-const NO_NAMES = new Uint8Array();
 const DOT_NAME = Uint8Array.of(DOT);
 const DOTDOT_NAME = Uint8Array.of(DOT, DOT);
 
-const aclPrefix = Buffer.from('system.posix_acl_');
-const trustedPrefix = Buffer.from('trusted.');
-const selinuxName = Buffer.from('security.selinux');
-
-/** Whether the name of some xattr contains `part`, in latin1. */
-function hasXattrNamed(tables: ManifestTables, part: string): boolean {
-  const { names } = tables.xattrs;
-  return Buffer.from(names.buffer, names.byteOffset, names.length).includes(part, 0, 'latin1');
-}
-
-const startsWith = (name: Uint8Array, prefix: Buffer): boolean => prefix.equals(name.subarray(0, prefix.length));
-
 /** The features of the file system of an image, without one. @param openless of its content source */
 export const featuresOf = (tables: ManifestTables, openless: boolean): FilesystemFeatures => ({
-  acls: hasXattrNamed(tables, aclPrefix.toString('latin1')),
+  acls: hasAcls(tables),
   openless,
 });
 
@@ -113,7 +98,7 @@ export class ImageFilesystem implements Filesystem {
   readonly #answers: PrivateAnswers | undefined;
   readonly #changeTimes: ChangeTimes;
   readonly #holes: Holes;
-  readonly #hasLabels: boolean;
+  readonly #xattrs: ImageXattrs;
   readonly #view: View;
 
   /**
@@ -136,7 +121,7 @@ export class ImageFilesystem implements Filesystem {
     this.#holes = new Holes(tables);
     this.slots = inodeCount(tables);
     this.features = featuresOf(tables, contents.openless);
-    this.#hasLabels = hasXattrNamed(tables, selinuxName.toString('latin1'));
+    this.#xattrs = new ImageXattrs(tables, this.features.acls, view.hideOverlayXattrs === true);
     let blocks = 0;
     for (let i = 0; i < objectCount(tables); i++) blocks += Math.ceil(u64(tables.objects.size, i) / BLOCK_SIZE);
     this.#statistics = { blockSize: BLOCK_SIZE, blocks, files: this.slots, nameMax: NAME_MAX };
@@ -282,36 +267,13 @@ export class ImageFilesystem implements Filesystem {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
     if (isPrivateXattr(name)) return this.#answers?.xattr(row, name, caller) ?? ENODATA;
-    if (this.#view.hideOverlayXattrs === true && isOverlayXattr(name)) return ENODATA;
-    for (const [key, value] of xattrsOf(this.#tables, row)) if (equalBytes(key, name)) return value;
-    return this.#isUnsupported(name) ? EOPNOTSUPP : ENODATA;
-  }
-
-  /**
-   * Whether no inode has an ACL, or an SELinux label. The answer is then that of a file system without them: ls(1) asks
-   * for no other file's, while it would otherwise ask for each. This does not work for other attributes: getcap(8)
-   * would complain about each file.
-   */
-  #isUnsupported(name: Uint8Array): boolean {
-    return (!this.features.acls && startsWith(name, aclPrefix)) || (!this.#hasLabels && selinuxName.equals(name));
+    return this.#xattrs.get(row, name);
   }
 
   listxattr(ino: number, caller: Caller = UNKNOWN_CALLER): Uint8Array | Errno {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
-    // as nearly every inode: copying a tree asks for each
-    if (this.#tables.inodes.xattrs[row] === NONE) return NO_NAMES;
-    const parts: Uint8Array[] = [];
-    let listsTrusted: boolean | undefined;
-    for (const [key] of xattrsOf(this.#tables, row)) {
-      if (isPrivateXattr(key) || (this.#view.hideOverlayXattrs === true && isOverlayXattr(key))) continue;
-      if (startsWith(key, trustedPrefix)) {
-        listsTrusted ??= mayListTrusted(caller);
-        if (!listsTrusted) continue;
-      }
-      parts.push(key, NUL);
-    }
-    return Buffer.concat(parts);
+    return this.#xattrs.list(row, caller);
   }
 
   ioctl(
