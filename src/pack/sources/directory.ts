@@ -6,7 +6,7 @@
  */
 import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { compareBytes, concatBytes, printable } from '../../base/bytes.ts';
-import { E2BIG, ENODATA, ENOENT, EOPNOTSUPP, type Errno, errnoOf, isErrno } from '../../base/errno.ts';
+import { type Errno, isErrno } from '../../base/errno.ts';
 import { CfsError, reasonOf } from '../../base/error.ts';
 import { pathBytes } from '../../base/path-text.ts';
 import { isPrivateXattr } from '../../base/private-xattrs.ts';
@@ -16,11 +16,13 @@ import type { Xattr } from '../../manifest/xattr-sets.ts';
 import { type FileStat, statAt, statFd } from '../../system/file-status.ts';
 import { O_PATH, systemError } from '../../system/libc.ts';
 import { requireProc } from '../../system/proc.ts';
-import { isOutOfFiles, openFilesAdvice } from '../../system/resource-limits.ts';
-import { getXattr, hasNoXattrsAt, listXattrs, openAt } from '../../system/syscall.ts';
+import { isOutOfFiles } from '../../system/resource-limits.ts';
+import { hasNoXattrsAt, openAt } from '../../system/syscall.ts';
 import { isSameInode } from '../file-state.ts';
 import { FileSystems } from '../file-systems.ts';
 import type { EntryNumber, FileContent, FileStamp, OpenContent, SourceEntry, SyncSource } from '../source.ts';
+import { changed, sourceError } from './source-error.ts';
+import { xattrsAt } from './xattrs.ts';
 
 export interface DirectoryOptions {
   /** All times become 1970-01-01 00:00:00. */
@@ -57,20 +59,6 @@ interface OpenDirectory {
   readonly names: readonly Uint8Array[];
   next: number;
 }
-
-function sourceError(action: string, path: Uint8Array, error: unknown): CfsError {
-  if (isOutOfFiles(error)) {
-    const text = `Cannot ${action} ${printable(path)}: ${reasonOf(error)}`;
-    return new CfsError('system', text, { hint: openFilesAdvice(error), cause: error });
-  }
-  const gone = errnoOf(error) === ENOENT ? ' It vanished while it was packed.' : '';
-  return new CfsError('source', `Cannot ${action} ${printable(path)}: ${reasonOf(error)}.${gone}`, { cause: error });
-}
-
-const changed = (path: Uint8Array): CfsError =>
-  new CfsError('source', `Cannot pack ${printable(path)}: it changed while it was packed`, {
-    hint: 'Pack a snapshot, or stop the program that writes to it.',
-  });
 
 /** The inode of a stat. */
 const identity = (stat: FileStat): string => `${stat.device}-${stat.inodeHigh}-${stat.inodeLow}`;
@@ -322,32 +310,4 @@ function targetOf(at: Buffer, path: Uint8Array): Uint8Array {
   } catch (error) {
     throw sourceError('read', path, error);
   }
-}
-
-const isKept = (name: Uint8Array): boolean =>
-  /^(?:user|trusted|security)\.|^system\.posix_acl_(?:access|default)$/.test(Buffer.from(name).toString('latin1'));
-
-/**
- * The attributes of the namespaces that an image keeps; others (system.nfs4_acl, btrfs.*) belong to their file system.
- */
-function xattrsAt(at: Buffer, path: Uint8Array): Xattr[] {
-  const fail = (errno: Errno): CfsError =>
-    errno === E2BIG
-      ? new CfsError(
-          'source',
-          `Cannot read the xattrs of ${printable(path)}: their names have more than 64 KiB together, which Linux does not list`,
-          { hint: 'Remove some, or pack with `skipXattrs`.' },
-        )
-      : sourceError('read the xattrs of', path, systemError(errno, 'getxattr', ''));
-  const names = listXattrs(at);
-  if (isErrno(names)) {
-    if (names === EOPNOTSUPP) return [];
-    throw fail(names);
-  }
-  return names.filter(isKept).flatMap((name): Xattr[] => {
-    const value = getXattr(at, name);
-    if (!isErrno(value)) return [[name, value]];
-    if (value === ENODATA) return []; // listed, but not visible to this process, or gone: ctime shows that
-    throw fail(value);
-  });
 }
