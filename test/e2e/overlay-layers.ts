@@ -1,10 +1,30 @@
 /** The image and the xattrs of the tests of overlayfs' format: what lies below, and what is in the layers. */
 import { linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { expect } from 'vitest';
+import { toHex } from '../../src/base/bytes.ts';
 import { errnoName, isErrno } from '../../src/base/errno.ts';
 import { fuseIdentity, type InodeIdentity } from '../../src/base/handle-format.ts';
 import { getXattr, listXattrs } from '../../src/system/syscall.ts';
-import { encodeOrigin } from '../../src/upper/overlay-format.ts';
+import {
+  decodeImpure,
+  decodeMetacopy,
+  decodeNlink,
+  decodeOpaque,
+  decodeOrigin,
+  decodeOverlayHandle,
+  decodeProtectedAttributes,
+  decodeRedirect,
+  decodeUuid,
+  encodeMetacopy,
+  encodeNlink,
+  encodeOrigin,
+  encodeOverlayHandle,
+  encodeProtectedAttributes,
+  encodeRedirect,
+  X,
+  Y,
+} from '../../src/upper/overlay-format.ts';
 import { type OverlayXattr, OverlayXattrNames } from '../../src/upper/overlay-names.ts';
 import { makeDevice, mknod, setXattr } from '../support/libc.ts';
 import { handleOf } from './handle-calls.ts';
@@ -50,6 +70,8 @@ export async function mountLower(scratch: Scratch): Promise<string> {
     linkSync(join(source, 'pairs', pair), join(source, 'pairs', `${pair} too`));
   }
   symlinkSync('file', join(source, 'link'));
+  symlinkSync('file', join(source, 'linked link'));
+  linkSync(join(source, 'linked link'), join(source, 'other/linked link'));
   mknod(join(source, 'fifo'), 0o010644);
   mknod(join(source, 'device'), 0o020644, makeDevice(1, 3));
   return (await scratch.mount((await scratch.pack(source)).image)).path;
@@ -93,3 +115,56 @@ export const originOf = (path: string): Uint8Array => {
   const { id, generation } = inodeOf(path);
   return encodeOrigin(id, generation);
 };
+
+/** Decodes a value and encodes what it means. */
+const RECODE: Readonly<Record<OverlayXattr, (value: Uint8Array) => Uint8Array | undefined>> = {
+  opaque: (value) => ({ opaque: Y, 'xattr-whiteouts': X, merged: undefined })[decodeOpaque(value)],
+  impure: (value) => (decodeImpure(value) ? Y : undefined),
+  origin: (value) => {
+    const origin = decodeOrigin(value);
+    return origin !== undefined && 'id' in origin ? encodeOrigin(origin.id, origin.generation) : undefined;
+  },
+  upper: (value) => {
+    const handle = decodeOverlayHandle(value);
+    return typeof handle === 'object' ? encodeOverlayHandle(handle) : undefined;
+  },
+  redirect: (value) => {
+    const redirect = decodeRedirect(value);
+    return redirect && encodeRedirect(redirect);
+  },
+  metacopy: (value) => {
+    const metacopy = decodeMetacopy(value);
+    return metacopy && encodeMetacopy(metacopy);
+  },
+  nlink: (value) => {
+    const nlink = decodeNlink(value);
+    return nlink && encodeNlink(nlink);
+  },
+  protattr: (value) => {
+    const attributes = decodeProtectedAttributes(value);
+    return attributes && encodeProtectedAttributes(attributes);
+  },
+  uuid: decodeUuid,
+  whiteout: () => undefined,
+};
+
+export interface StoredXattr {
+  readonly path: string;
+  readonly name: string;
+  readonly value: Uint8Array;
+}
+
+/** Expects that those of the layer are decoded, and encoded again in the same bytes. Returns which there are. */
+export function expectRecoded(xattrs: readonly StoredXattr[], layer: OverlayXattrNames): Set<string> {
+  const known = new Map(Object.entries(layer.names).map(([xattr, name]) => [textOf(name), xattr as OverlayXattr]));
+  const seen = new Set<string>();
+  for (const { path, name, value } of xattrs) {
+    if (!layer.isOwn(bytes(name))) continue;
+    const xattr = known.get(name);
+    if (xattr === undefined) throw new Error(`${path} has ${name}`);
+    const recoded = toHex(RECODE[xattr](value) ?? bytes('?'));
+    expect({ path, xattr, value: recoded }).toEqual({ path, xattr, value: toHex(value) });
+    seen.add(xattr);
+  }
+  return seen;
+}
