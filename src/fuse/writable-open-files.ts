@@ -21,12 +21,16 @@ import { SharedMutex } from '../system/shared-mutex.ts';
 import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FOPEN_PASSTHROUGH } from './abi.ts';
 import { type BackingRegistry, type Opened, THROUGH_CACHE } from './open-files.ts';
 
-/** Opens and backing ids of inodes, by rows: a part of the table of identities. */
+/**
+ * Opens and backing ids of inodes, by rows: a part of the table of identities. Threads call it beside the methods of
+ * the file system. Only `find` may wait for another thread. A row stays while the inode is open or has an id: before it
+ * goes, `forgotten` is called.
+ */
 export interface OpenTable {
-  /** The row of an inode that the kernel knows; -1 if there is none. */
+  /** The row of an inode that the kernel knows, also of one that is only in the image; -1 if there is none. */
   find(ino: number): number;
   opens(row: number): number;
-  addOpens(row: number, change: number): void;
+  addOpens(row: number, change: number): unknown;
   /** A positive id, 0, or THROUGH_CACHE. */
   backing(row: number): number;
   setBacking(row: number, backing: number): void;
@@ -93,9 +97,8 @@ export class WritableOpenFiles implements InodeEvents {
    */
   reopen(ino: number): Opened | undefined {
     if (this.#registry === undefined) return undefined;
-    return this.#mutex.hold(() => {
-      const row = this.#table.find(ino);
-      const backing = row < 0 ? 0 : this.#table.backing(row);
+    return this.#withRow(ino, undefined, (row) => {
+      const backing = this.#table.backing(row);
       return backing > 0 ? this.#count(row, backing) : undefined;
     });
   }
@@ -105,9 +108,7 @@ export class WritableOpenFiles implements InodeEvents {
    * @param fd of its file in the upper layer; -1 if its content is in the image. Not needed afterwards
    */
   add(ino: number, fd: number): Opened | Errno {
-    return this.#mutex.hold(() => {
-      const row = this.#table.find(ino);
-      if (row < 0) return ENFILE;
+    return this.#withRow<Opened | Errno>(ino, ENFILE, (row) => {
       const known = this.#table.backing(row);
       // an id without an open is a kept one; THROUGH_CACHE without is none
       if (known > 0 || (known < 0 && this.#table.opens(row) > 0)) return this.#count(row, known);
@@ -126,31 +127,26 @@ export class WritableOpenFiles implements InodeEvents {
    */
   release(ino: number, again = false): boolean {
     if (again) return false;
-    return this.#mutex.hold(() => {
+    return this.#withRow(ino, false, (row) => {
       const table = this.#table;
-      const row = table.find(ino);
-      if (row < 0 || table.opens(row) <= 0) return false;
+      if (table.opens(row) <= 0) return false;
       table.addOpens(row, -1);
       if (table.opens(row) > 0) return false;
       if (table.mark(row) === INHERITED) table.setMark(row, 0);
-      const isKept = table.backing(row) > 0 && table.isNamed(row) && this.#keep(row);
-      if (!isKept) this.#drop(row);
+      if (!this.#tryToKeep(row)) this.#drop(row);
       return true;
     });
   }
 
   unnamed(ino: number): void {
-    this.#mutex.hold(() => {
-      const row = this.#table.find(ino);
-      if (row >= 0 && this.#table.opens(row) <= 0) this.#drop(row);
+    this.#withRow(ino, undefined, (row) => {
+      if (this.#table.opens(row) <= 0) this.#drop(row);
     });
   }
 
   forgotten(ino: number): void {
-    this.#mutex.hold(() => {
+    this.#withRow(ino, undefined, (row) => {
       const table = this.#table;
-      const row = table.find(ino);
-      if (row < 0) return;
       const opens = table.opens(row);
       // counted here, so its RELEASE comes; it may be read after the FORGET
       if (opens > 0 && table.mark(row) !== INHERITED) return;
@@ -159,16 +155,31 @@ export class WritableOpenFiles implements InodeEvents {
     });
   }
 
-  /** Takes over the table of an earlier server, before the first request. @param rows all of them */
+  /** For the first server of a mount, whose table is of an earlier one: nothing is open. @param rows all of them */
+  begin(rows: Iterable<number>): void {
+    const table = this.#table;
+    for (const row of rows) {
+      table.addOpens(row, -table.opens(row));
+      table.setBacking(row, 0);
+      table.setMark(row, 0);
+    }
+  }
+
+  /** Takes over the table of an earlier server of the mount, before the first request. @param rows all of them */
   restore(rows: Iterable<number>): void {
     const table = this.#table;
     for (const row of rows) {
       // the places of the earlier server are not these
       table.setMark(row, table.opens(row) > 0 ? INHERITED : 0);
       if (table.opens(row) > 0 || table.backing(row) === 0) continue;
-      const isKept = table.backing(row) > 0 && table.isNamed(row) && this.#keep(row);
-      if (!isKept) this.#drop(row);
+      if (!this.#tryToKeep(row)) this.#drop(row);
     }
+  }
+
+  /** Finds the row first: the table may wait for a lock that the file system holds as it calls `unnamed`. */
+  #withRow<T>(ino: number, otherwise: T, work: (row: number) => T): T {
+    const row = this.#table.find(ino);
+    return row < 0 ? otherwise : this.#mutex.hold(() => work(row));
   }
 
   #register(fd: number): number {
@@ -193,8 +204,9 @@ export class WritableOpenFiles implements InodeEvents {
     return place >= 0 && ((this.#clock[place] ?? 0) & ROW) === row + 1 ? place : -1;
   }
 
-  /** Gives a closed file a place on the clock; false if all places belong to open files. */
-  #keep(row: number): boolean {
+  /** Gives a closed file a place on the clock; false if there is nothing to keep, or all belong to open files. */
+  #tryToKeep(row: number): boolean {
+    if (this.#table.backing(row) <= 0 || !this.#table.isNamed(row)) return false;
     if (this.#placeOf(row) >= 0) return true;
     const place = this.#freePlace();
     if (place < 0) return false;
