@@ -18,11 +18,15 @@ export interface Wishes {
   readonly acls: boolean;
   /** OPEN will be answered with ENOSYS. */
   readonly openless: boolean;
+  /** The mount can be written: requests are larger, and the kernel must be able to say what else is to change. */
+  readonly writable?: boolean;
 }
 
 export interface Negotiated {
   readonly minor: number;
   readonly flags: InitFlags;
+  /** Bytes of the largest WRITE; the buffer for requests has as much, and room for the headers. */
+  readonly maxWrite: number;
 }
 
 /** READDIRPLUS_AUTO is left out on purpose: it costs the first lookup of each name its RCU walk. */
@@ -36,6 +40,21 @@ const ALWAYS_WANTED: readonly number[] = [
   abi.NO_OPENDIR_SUPPORT,
   abi.INIT_EXT,
   abi.HAS_RESEND,
+];
+
+/**
+ * What a mount that can be written cannot do without; the youngest is of Linux 5.13. Set-id bits: the file system
+ * removes them, so that the kernel need not ask before each write whether a file has capabilities. ACLs: inherited from
+ * the directory, so the kernel leaves the umask to the file system, and says when an ACL costs the set-group-ID bit.
+ * Open with O_TRUNC: one request, not two.
+ */
+const NEEDED_FOR_WRITING: readonly number[] = [
+  abi.ATOMIC_O_TRUNC,
+  abi.BIG_WRITES,
+  abi.HANDLE_KILLPRIV_V2,
+  abi.POSIX_ACL,
+  abi.DONT_MASK,
+  abi.SETXATTR_EXT,
 ];
 
 /**
@@ -79,15 +98,33 @@ export function decodeInit(bytes: Uint8Array): InitRequest {
   return request;
 }
 
+/** @throws CfsError (mount) if the mount is to be writable, and the kernel is too old for that */
 export function negotiate(request: InitRequest, wishes: Wishes): Negotiated {
   const wanted = new Set(ALWAYS_WANTED);
   if (wishes.passthrough) wanted.add(abi.PASSTHROUGH);
   if (wishes.acls) wanted.add(abi.POSIX_ACL);
   if (wishes.openless) wanted.add(abi.NO_OPEN_SUPPORT);
+  if (wishes.writable) wantForWriting(request, wishes, wanted);
   return {
     minor: Math.min(request.minor, abi.FUSE_KERNEL_MINOR_VERSION),
     flags: new Set([...wanted].filter((bit) => request.flags.has(bit))),
+    maxWrite: wishes.writable ? abi.LARGE_MAX_WRITE : abi.MAX_WRITE,
   };
+}
+
+function wantForWriting(request: InitRequest, wishes: Wishes, wanted: Set<number>): void {
+  const missing = NEEDED_FOR_WRITING.filter((bit) => !request.flags.has(bit));
+  if (missing.length > 0) {
+    throw new CfsError(
+      'mount',
+      `the kernel lacks features of FUSE that a writable mount needs (bits ${missing.join(', ')} of INIT)`,
+      { hint: 'Linux 5.13 or later has them. Without an upper directory the image can be mounted read-only.' },
+    );
+  }
+  for (const bit of NEEDED_FOR_WRITING) wanted.add(bit);
+  // small writes are collected in the kernel. With passthrough they do not come here, and the kernel refuses both: times
+  // would then be its own, at the cost of a SETATTR for each change of a name
+  if (!wishes.passthrough || !request.flags.has(abi.PASSTHROUGH)) wanted.add(abi.WRITEBACK_CACHE);
 }
 
 /** The whole reply to the INIT request in `bytes`. */
@@ -104,7 +141,7 @@ export function encodeInitReply(bytes: Uint8Array, request: InitRequest, negotia
   view.setUint32(out + 12, flagWord(negotiated.flags, 0), true);
   view.setUint16(out + 16, MAX_BACKGROUND, true);
   view.setUint16(out + 18, (MAX_BACKGROUND * 3) / 4, true); // congestion_threshold
-  view.setUint32(out + 20, abi.MAX_WRITE, true);
+  view.setUint32(out + 20, negotiated.maxWrite, true);
   view.setUint32(out + 24, 1, true); // time_gran: nanoseconds
   view.setUint16(out + 28, abi.MAX_PAGES_PER_REQUEST, true);
   view.setUint32(out + 32, flagWord(negotiated.flags, 32), true);

@@ -32,7 +32,10 @@ export interface KernelMountOptions {
   readonly dev: boolean;
   readonly exec: boolean;
   readonly noatime: boolean;
+  readonly writable?: boolean;
 }
+
+type MountFlag = 'writable' | 'suid' | 'dev' | 'exec' | 'noatime';
 
 const SUBTYPE = 'cfs';
 const FUSERMOUNT = 'fusermount3';
@@ -67,9 +70,10 @@ function mountReason(errno: Errno): string {
   return errnoName(errno);
 }
 
-function flagsOf(options: KernelMountOptions): number {
+/** The flags of mount(2). */
+export function flagsOf(options: Pick<KernelMountOptions, MountFlag>): number {
   return (
-    MS_RDONLY |
+    (options.writable ? 0 : MS_RDONLY) |
     (options.suid ? 0 : MS_NOSUID) |
     (options.dev ? 0 : MS_NODEV) |
     (options.exec ? 0 : MS_NOEXEC) |
@@ -94,8 +98,14 @@ function dataOf(options: KernelMountOptions, fd: number): string {
 /** In fusermount3's option list a comma or backslash of the source needs a backslash. */
 const escapeOption = (text: string): string => text.replace(/[\\,]/g, '\\$&');
 
-function helperOptions(options: KernelMountOptions): string {
-  const words = ['ro', 'default_permissions', `subtype=${SUBTYPE}`, `fsname=${escapeOption(options.source)}`];
+/** The option list of fusermount3. */
+export function helperOptions(options: Omit<KernelMountOptions, 'mountpoint'>): string {
+  const words = [
+    options.writable ? 'rw' : 'ro',
+    'default_permissions',
+    `subtype=${SUBTYPE}`,
+    `fsname=${escapeOption(options.source)}`,
+  ];
   words.push(options.suid ? 'suid' : 'nosuid', options.dev ? 'dev' : 'nodev');
   if (!options.exec) words.push('noexec');
   if (options.noatime) words.push('noatime');

@@ -7,6 +7,7 @@ import {
   FUSE_INIT,
   HAS_RESEND,
   INIT_EXT,
+  LARGE_REQUEST_BUFFER_SIZE,
   NO_OPENDIR_SUPPORT,
   PASSTHROUGH,
   POSIX_ACL,
@@ -124,6 +125,53 @@ describe('negotiate()', () => {
   test('uses the older of both minor versions', () => {
     expect(negotiate(offer(0, 0, 31), plain).minor).toBe(31);
     expect(negotiate(offer(0, 0, 1000), plain).minor).toBe(41);
+  });
+});
+
+describe('negotiate() of a mount that can be written', () => {
+  const writable = { ...plain, writable: true };
+  const take = (flags: number, flags2: number, wishes = writable): ReturnType<typeof negotiate> =>
+    negotiate(decodeInit(initRequest(45, flags, flags2)), wishes);
+  // bits of include/uapi/linux/fuse.h
+  const needed = [
+    ['ATOMIC_O_TRUNC', 3],
+    ['BIG_WRITES', 5],
+    ['DONT_MASK', 6],
+    ['POSIX_ACL', 20],
+    ['HANDLE_KILLPRIV_V2', 28],
+    ['SETXATTR_EXT', 29],
+  ] as const;
+
+  test.each(needed)('wants %s, and does not do without', (_what, bit) => {
+    expect(take(ALL, ALL).flags).toContain(bit);
+    expect(() => take(ALL & ~(1 << bit), ALL)).toThrow(`needs (bits ${bit} of INIT)`);
+    expect(negotiate(decodeInit(initRequest(45, ALL, ALL)), plain).flags).not.toContain(bit);
+  });
+
+  test('collects small writes in the kernel only where it does not write the files itself', () => {
+    const passthrough = { ...writable, passthrough: true };
+    expect(take(ALL, ALL, passthrough).flags).not.toContain(FUSE_WRITEBACK_CACHE);
+    expect(take(ALL, ALL, passthrough).flags).toContain(PASSTHROUGH);
+    // an older kernel, which has no passthrough
+    expect(take(ALL, 0, passthrough).flags).toContain(FUSE_WRITEBACK_CACHE);
+    expect(take(ALL, ALL).flags).toContain(FUSE_WRITEBACK_CACHE);
+    expect(negotiate(decodeInit(initRequest(45, ALL, ALL)), plain).flags).not.toContain(FUSE_WRITEBACK_CACHE);
+  });
+
+  test('leaves locks to the kernel, and asks for every open', () => {
+    const { flags } = take(ALL, ALL);
+    const FUSE_FLOCK_LOCKS = 10;
+    for (const bit of [FUSE_POSIX_LOCKS, FUSE_FLOCK_LOCKS, FUSE_NO_OPEN_SUPPORT, FUSE_READDIRPLUS_AUTO]) {
+      expect(flags).not.toContain(bit);
+    }
+  });
+
+  test('takes writes of a MiB', () => {
+    const request = initRequest(45, ALL, ALL);
+    expect(answerTo(request, writable).readUInt32LE(20)).toBe(1 << 20);
+    expect(answerTo(request, plain).readUInt32LE(20)).toBe(4096);
+    // fuse_in_header, fuse_write_in and the bytes (fs/fuse/dev.c, fuse_dev_do_read)
+    expect(LARGE_REQUEST_BUFFER_SIZE).toBe(40 + 40 + (1 << 20));
   });
 });
 

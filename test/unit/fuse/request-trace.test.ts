@@ -7,6 +7,7 @@ import { imageFixture, inoOf, smallTree } from '../fs/image-fixture.ts';
 import { useScratch } from '../store/scratch.ts';
 import { Client } from './client.ts';
 import * as k from './kernel-structs.ts';
+import { ATTRIBUTES, WritableClient } from './writable-client.ts';
 
 const at = useScratch();
 const { fs } = imageFixture(smallTree, at('small'));
@@ -52,6 +53,30 @@ describe('traced()', () => {
     const { lines, send } = tracing();
     send(abi.FUSE_READ, inoOf(fs, '/bin/small'), k.fuseReadIn(0, 1, 4096));
     expect(lines[0]).toContain('4096 bytes at 1 -> ');
+  });
+
+  test('says what is written and renamed, and which inode is made', () => {
+    const client = new WritableClient();
+    const lines: string[] = [];
+    const log = (line: string): void => void lines.push(line.replace(/, \d+ µs, thread 1$/, ''));
+    const serve = traced(client.dispatcher, opcodeName, { log, thread: 1, pathOf: () => undefined, writable: true });
+    client.answers['write'] = 3;
+    for (const [opcode, body] of [
+      [abi.FUSE_MKDIR, k.struct(k.zeros(8), Buffer.from('d\0'))],
+      [abi.FUSE_RENAME2, k.struct(k.u64(8), k.zeros(8), Buffer.from('a\0b\0'))],
+      [abi.FUSE_SETXATTR, k.struct(k.u32(0), k.zeros(12), Buffer.from('user.a\0'))],
+      [abi.FUSE_WRITE, k.struct(k.u64(0), k.u64(9), k.u32(3), k.zeros(20), Buffer.from('abc'))],
+    ] as const) {
+      const bytes = k.fuseRequest(opcode, 7, body);
+      client.dispatcher.request.bytes.set(bytes);
+      serve(bytes.length);
+    }
+    expect(lines).toEqual([
+      `debug: MKDIR unique 2 inode 7 "d" -> inode ${ATTRIBUTES.ino}`,
+      'debug: RENAME2 unique 2 inode 7 "a" to inode 8 "b" -> 0 bytes',
+      'debug: SETXATTR unique 2 inode 7 "user.a" -> 0 bytes',
+      'debug: WRITE unique 2 inode 7 3 bytes at 9 -> 8 bytes',
+    ]);
   });
 
   test('shows a name in one line, and returns the reply unchanged', () => {
