@@ -295,7 +295,7 @@ describe('cfs-info dump', () => {
     expect(info('dump', image, '\\xff', 'link')).toBe([lines[0], lines[7], lines[9], ''].join('\n'));
   });
 
-  test('--json gives every link', () => {
+  test('--json prints every link', () => {
     const paths = (json('dump', image) as { path: string }[]).map(({ path }) => path);
     expect(paths).toEqual([
       '/',

@@ -50,7 +50,7 @@ describe.each([
     expect(sharedBytes(`${inside}/large`)).toBe(8 * MIB);
   });
 
-  test.runIf(hasProgram(`mkfs.${type}`))('takes a source from elsewhere by copying', async () => {
+  test.runIf(hasProgram(`mkfs.${type}`))('copies a source from another file system', async () => {
     const store = `${scratch.at(type)}/from-elsewhere`;
     expect((await packed(scratch, ['--use-epoch', '--store', store, source, scratch.at(`${type}.cfs`)])).id).toBe(id);
     expect(expectWhole(store)).toHaveLength(objectsIn(scratch.store).length);

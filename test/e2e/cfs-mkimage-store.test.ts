@@ -246,7 +246,7 @@ describe('an image that cannot be written', () => {
     ['in a directory that is missing', 'missing/image.cfs', 'there is no directory'],
     ['below a file', 'file/image.cfs', 'file'],
     ['of a name that is too long', `${'n'.repeat(256)}.cfs`, 'name too long'],
-  ])('is told before anything is packed: %s', async (_what, name, reason) => {
+  ])('is reported before anything is packed: %s', async (_what, name, reason) => {
     const directory = scratch.directory('unwritable');
     writeFileSync(`${directory}/file`, '');
     const path = name.startsWith('/') ? name : `${directory}/${name}`;

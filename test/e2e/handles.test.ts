@@ -281,7 +281,7 @@ describe('a file handle in the next version of an image', () => {
 
   const open = (name: string, flags: number): number | Errno => openHandle(at, handles.get(name) as FileHandle, flags);
 
-  test.each(Object.keys(GONE))('is ESTALE where the thing changed: %s', (name) => {
+  test.each(Object.keys(GONE))('is ESTALE if the inode changed: %s', (name) => {
     for (let i = 0; i < 2; i++) {
       expect(errnoName(open(name, O_PATH) as Errno)).toBe('ESTALE');
       // seen by its name, the new file is another one than the handle's still
@@ -290,7 +290,7 @@ describe('a file handle in the next version of an image', () => {
     expect(errnoName(open(name, O_RDONLY) as Errno)).toBe('ESTALE');
   });
 
-  test.each([...Object.keys(KEPT), 'directory/same', '.'])('opens what is at the same path: %s', (name) => {
+  test.each([...Object.keys(KEPT), 'directory/same', '.'])('opens the file at the same path: %s', (name) => {
     for (const look of [() => {}, dropCaches]) {
       look();
       const fd = open(name, O_PATH);
