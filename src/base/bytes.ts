@@ -44,8 +44,8 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * A name or path for a person to read: UTF-8 where it is printable UTF-8, `\xHH` for each byte that is not,
- * so that no name can move the cursor or break a log line in two.
+ * A name or path for people: printable UTF-8 is unchanged, and every other byte becomes `\xHH`, so that no name can
+ * move the cursor or break a log line in two.
  */
 export function printable(bytes: Uint8Array): string {
   try {

@@ -23,7 +23,7 @@
  */
 export type ErrorKind = 'usage' | 'source' | 'image' | 'store' | 'mount' | 'system' | 'interrupted';
 
-/** What a CfsError may have besides its message. */
+/** Optional parts of a CfsError. */
 export interface ErrorDetails {
   readonly cause?: unknown;
   readonly hint?: string | undefined;
@@ -45,8 +45,8 @@ export interface ErrorDetails {
 export class CfsError extends Error {
   readonly kind: ErrorKind;
   /**
-   * What to do about it: sentences. A word in backquotes is a function or an option of the library; the tools put
-   * their own commands and options in its place (tools/hint-words.ts).
+   * The remedy: sentences. A word in backquotes is a function or an option of the library; the tools replace it by
+   * their own commands and options (tools/hint-words.ts).
    */
   readonly hint: string | undefined;
 
@@ -58,7 +58,7 @@ export class CfsError extends Error {
   }
 }
 
-/** A message and what to do about it, as one text. */
+/** A message and its hint, as one text. */
 export function withHint(message: string, hint: string | undefined): string {
   if (hint === undefined) return message;
   return `${message}${/[.!?]$/.test(message) ? '' : '.'} ${hint}`;

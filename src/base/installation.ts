@@ -1,4 +1,4 @@
-/** Where this program is installed, and its version. */
+/** The directory of this program, and its version. */
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -37,7 +37,7 @@ export const PROGRAMS = {
 /** The path of a built program. */
 export const programPath = (name: keyof typeof PROGRAMS): string => installedPath(`libexec/${name}`);
 
-/** Where in `dist` supervisors of mounts made by version 0.1.0 look for `cfs-serve.js`. */
+/** The path in `dist` at which supervisors of mounts made by version 0.1.0 look for `cfs-serve.js`. */
 export const FORMER_SERVER = 'src/mount/daemon-main.js';
 
 /** The version in package.json. */

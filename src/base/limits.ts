@@ -1,4 +1,4 @@
-/** Errors that are caused by a limit, and what to do about them. */
+/** Errors that are caused by a limit, and their remedies. */
 
 const ADVICE: Readonly<Record<string, string>> = {
   EMFILE: "this process may open no more files. Raise the limit ('ulimit -n', RLIMIT_NOFILE; LimitNOFILE= of systemd).",

@@ -1,6 +1,6 @@
 /**
- * Imported for its effect, before all else: SIGUSR1 starts no debugger in this process. Node by itself listens on
- * 127.0.0.1:9229 then, where every user of the machine can have this process run his code, as root where it is root's.
- * A listener of our own takes the place of Node's; see debugger-flags.ts for the time before this module is there.
+ * Imported for its effect, before everything else: SIGUSR1 starts no debugger in this process. Node would listen on
+ * 127.0.0.1:9229, and every user of the machine could run code in this process, as root if root runs it. A listener of
+ * our own replaces Node's; see debugger-flags.ts for the time before this module is loaded.
  */
 process.on('SIGUSR1', () => undefined);

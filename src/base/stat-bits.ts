@@ -15,7 +15,10 @@ export interface DeviceNumbers {
   readonly minor: number;
 }
 
-/** The kernel's 32 bits of a device (new_encode_dev, include/linux/kdev_t.h): the low ones of what `makeDevice` makes. */
+/**
+ * The kernel's 32 bits of a device (new_encode_dev, include/linux/kdev_t.h): the low 32 bits of the result of
+ * `makeDevice`.
+ */
 export const encodeDevice = (major: number, minor: number): number =>
   ((minor & 0xff) | (major << 8) | ((minor & 0xfff00) << 12)) >>> 0;
 

@@ -1,4 +1,4 @@
-/** Which files of a mount processes use, and by what: the file of each is named by its handle. */
+/** The files of a mount that processes use, with the kind of use; each file is named by its handle. */
 
 import { type BigIntStats, readdirSync, readFileSync, statSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';

@@ -19,7 +19,7 @@ export const NAMES_FILE = 'cfs-names.json';
 const FORMAT = 'cfs-checkpoint-names';
 const FORMAT_VERSION = 1;
 
-/** Names are held no longer than this, whatever happens to the dump. */
+/** Names are held no longer than this, even if the dump does not end. */
 export const LONGEST_HOLD_MS = 3_600_000;
 const LOOK_MS = 10;
 const PATIENCE_MS = 10_000;

@@ -78,9 +78,9 @@ export interface FilesystemStatistics {
  */
 export interface OpenFile {
   readonly fd: number;
-  /** `fileIdentity` of the file that `fd` is of, as it was when it was verified; 0 where `fd` is -1. */
+  /** `fileIdentity` of the file of `fd` at the time of its verification; 0 if `fd` is -1. */
   readonly identity: number;
-  /** What `read` and `release` take; below 2^31. */
+  /** The handle that `read` and `release` take; below 2^31. */
   readonly handle: number;
   /** The inode as a number below `Filesystem.slots`: an index for a driver's data about each inode. */
   readonly slot: number;
@@ -124,7 +124,7 @@ export interface Filesystem {
   /** The target; a view, not a copy. */
   readlink(ino: number): Uint8Array | Errno;
 
-  /** The slot of an inode, -1 where there is none. */
+  /** The slot of an inode, -1 if there is none. */
   slotOf(ino: number): number;
 
   /** Bytes of the content of the inode in `slot`. */

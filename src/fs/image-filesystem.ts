@@ -50,7 +50,7 @@ import type {
 import { hasAcls, ImageXattrs } from './image-xattrs.ts';
 import type { ReadingEvents } from './reading-events.ts';
 
-/** What a mount tells of itself and of its files: private xattrs and ioctls. */
+/** The data of a mount about itself and its files: private xattrs and ioctls. */
 export interface PrivateAnswers {
   /** The value of a private xattr of inode `row`; ENODATA if there is no such name. */
   xattr(row: number, name: Uint8Array, caller?: Caller): Uint8Array | Errno;

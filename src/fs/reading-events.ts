@@ -1,12 +1,14 @@
 /**
- * What the threads of a mount tell of its readers: a ring in shared memory. Telling costs next to nothing; who does
- * not keep up loses the oldest events, and who reads while one is written gets an old one. Both only make a guess worse.
+ * Events of a mount's readers, from all threads: a ring in shared memory. Writing an event costs next to nothing. A
+ * follower that does not keep up loses the oldest events, and one that reads an event while it is written gets an old
+ * one. Both only make a guess worse.
  *
- * Why the one who follows sleeps through no opening but the few that `WAKE_EVERY` allows, nor through the end. It reads
- * OPENED before it looks for events, and sleeps only while OPENED is what it read. An opening is written before it is
- * counted: one that the look has missed is counted after the reading, so there is no sleep, or a notification follows.
- * The end is written to OVER before it is counted, in the same way. That the value and the kind of an event are plain
- * stores costs nothing but an old event, since neither is an address. test/unit/fs/reading-events.test.ts explores it.
+ * Why the follower sleeps through no opening except the few that `WAKE_EVERY` allows, and not through the end. It reads
+ * OPENED before it looks for events, and sleeps only while OPENED has the value that it read. An opening is written
+ * before it is counted: one that the look has missed is counted after the reading, so there is no sleep, or a
+ * notification follows. The end is written to OVER before it is counted, in the same way. The value and the kind of an
+ * event are plain stores: this costs only an old event, because neither is an address.
+ * test/unit/fs/reading-events.test.ts explores the interleavings.
  */
 
 /**

@@ -135,7 +135,7 @@ function explain<T>(path: string, read: () => T): T {
   } catch (error) {
     if (error instanceof DamagedImageError)
       throw new DamagedImageError(cannotReadText(path, error.message), { hint: error.hint, cause: error });
-    // a wrong key is no matter of the image
+    // a wrong key is not an error of the image
     if (error instanceof CfsError && error.kind !== 'usage') throw cannotRead(path, error.message, error.kind, error);
     throw error;
   }

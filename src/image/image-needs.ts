@@ -1,4 +1,4 @@
-/** What an image needs of a repository, read from its file. */
+/** The objects that an image needs from a repository, read from its file. */
 import { CfsError } from '../base/error.ts';
 import { objectName } from '../manifest/lookup.ts';
 import { type ManifestTables, objectCount } from '../manifest/tables.ts';

@@ -1,6 +1,5 @@
 /**
- * The parts of an image file: manifest, a signature where there is one, and a checksum of both (docs/manifest.md).
- * Pure.
+ * The parts of an image file: manifest, an optional signature, and a checksum of both (docs/manifest.md). Pure.
  *
  * No manifest ends with the magic of the checksum: its last byte is 0x80, an empty array, or the end of a text, and
  * UTF-8 has no byte 0xff.

@@ -7,7 +7,7 @@ interface Mark {
   readonly bytes: Uint8Array;
   /** A sentence's end: "it is …". */
   readonly what: string;
-  /** What to do with it. */
+  /** The remedy. */
   readonly hint: string | undefined;
 }
 
@@ -48,7 +48,7 @@ const MARKS: readonly Mark[] = [
   text(0, 'version https://git-lfs', "a pointer of Git LFS; 'git lfs pull' fetches the file"),
 ];
 
-/** What the file is, where it is of a kind that people take for an image. */
+/** The type of the file, if it is one that people mistake for an image. */
 export function foreignFormat(file: Uint8Array): Pick<Mark, 'what' | 'hint'> | undefined {
   const mark = MARKS.find(({ at, bytes }) => equalBytes(file.subarray(at, at + bytes.length), bytes));
   if (mark !== undefined) return mark;

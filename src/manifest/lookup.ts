@@ -219,7 +219,7 @@ export function linkTarget(tables: ManifestTables, row: number): Uint8Array {
   );
 }
 
-/** The object that holds the content of inode `row`; -1 where it is no regular file, or its content lies in the image. */
+/** The object with the content of inode `row`; -1 if it is not a regular file, or the image itself has its content. */
 export function objectOf(tables: ManifestTables, row: number): number {
   const payload = tables.inodes.payload[row] as number;
   const isRegular = ((tables.inodes.mode[row] as number) & S_IFMT) === S_IFREG;
@@ -227,8 +227,8 @@ export function objectOf(tables: ManifestTables, row: number): number {
 }
 
 /**
- * The content of inode `row` where it lies in the image, as empty content does: a view, not a copy. Undefined where an object
- * holds it, or the inode is no regular file.
+ * The content of inode `row` if the image itself has it, which includes empty content: a view, not a copy. Undefined if
+ * an object has the content, or the inode is not a regular file.
  */
 export function inlineOf(tables: ManifestTables, row: number): Uint8Array | undefined {
   const payload = tables.inodes.payload[row] as number;

@@ -12,7 +12,7 @@ export type Verified = 'yes' | 'reading' | 'no' | 'off' | 'fsverity';
 /** In the order of CFS_VERIFIED_*, from 1. */
 const VERIFIED: readonly Verified[] = ['yes', 'reading', 'no', 'off', 'fsverity'];
 
-/** Where the content of a regular file is. */
+/** The place of a regular file's content. */
 export interface ContentPlace {
   /** Undefined if the content is in the image itself, or is empty. */
   readonly object: { readonly hash: HashAlgorithm; readonly digest: Uint8Array } | undefined;

@@ -9,7 +9,7 @@ export interface MountRecord {
   readonly sources: number;
   /** 64 hexadecimal digits. */
   readonly imageId: string;
-  /** The path where it was mounted, absolute; it may have been moved since. */
+  /** The path of the mount when it was made, absolute; it may have been moved since. */
   readonly mountpoint: Uint8Array;
   /** In the syntax of cfs-mount -o. */
   readonly options: Uint8Array;

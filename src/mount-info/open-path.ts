@@ -27,7 +27,7 @@ export function mountOfFd(fd: number, mounts: readonly MountEntry[]): MountEntry
 export interface OpenPath {
   /** Leads to the open file now. */
   readonly path: Buffer | undefined;
-  /** Why there is no path. */
+  /** The reason why there is no path. */
   readonly problem: string | undefined;
   /** There is a path, but it is too long for system calls. */
   readonly isTooLong: boolean;
@@ -68,14 +68,14 @@ function problemOf(imagePath: Buffer | undefined, isTooLong: boolean): string {
     : `no mount here shows ${printable(imagePath)} of the image`;
 }
 
-/** The paths where the mounts of one file system show a path of it; `first` before the others. */
+/** The paths at which the mounts of one file system show a path of it; `first` before the others. */
 function placesOf(path: Buffer, first: MountEntry | undefined, mounts: readonly MountEntry[]): Buffer[] {
   if (first === undefined) return [];
   const others = mounts.filter((mount) => mount !== first && mount.device === first.device);
   return [first, ...others].flatMap((mount) => placeIn(mount, path) ?? []);
 }
 
-/** The path where `mount` shows the path of its file system; undefined if it is not below the mount's root. */
+/** The path at which `mount` shows the path of its file system; undefined if it is not below the mount's root. */
 export function placeIn({ root, mountpointBytes }: MountEntry, path: Buffer): Buffer | undefined {
   const above = withoutSlash(root);
   if (path.equals(root)) return Buffer.from(mountpointBytes);

@@ -26,7 +26,7 @@ export interface SourceJson {
   readonly givenBase64: string | undefined;
   /** st_dev, "major:minor". */
   readonly dev: string;
-  /** A string beyond 2^53, where a JSON reader may lose digits. */
+  /** A string beyond 2^53, because a JSON reader may lose digits. */
   readonly ino: number | string;
   readonly fsType: string;
   readonly fsUuid: string | undefined;

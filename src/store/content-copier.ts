@@ -1,6 +1,6 @@
 /**
  * Copies a file's content into a file of a repository and hashes it: by reflink, by copy_file_range(2), else by reading
- * and writing. The copy is hashed, to which nothing else writes.
+ * and writing. The hash is that of the copy, because no other program writes to it.
  */
 import { fstatSync } from 'node:fs';
 import { type ContentDigest, ContentHasher, type HashAlgorithm } from '../base/digest.ts';
@@ -12,7 +12,7 @@ import { systemError } from '../system/libc.ts';
 
 /** The file that was to be stored cannot be read: no fault of the repository. */
 export class InputError extends Error {
-  /** What to do about it: sentences. */
+  /** The remedy: sentences. */
   readonly hint: string | undefined;
 
   constructor(message: string, { hint, ...options }: ErrorDetails = {}) {

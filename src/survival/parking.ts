@@ -1,10 +1,10 @@
 /**
- * Where a mount's open files stay when the process that serves it is killed: as a message that nobody takes, in a socket
- * whose both ends another process holds. Whoever serves next looks at the message, which gives it the same open files,
- * and leaves it there. The holder needs to know nothing of that: it is a shell script.
+ * Keeps a mount's open files when the process that serves it is killed: as a message that is never received, in a
+ * socket whose both ends another process holds. The next server peeks at the message, which gives it the same open
+ * files, and leaves it there. The holder needs to know nothing about it: it is a shell script.
  *
- * Several may look at the same time, and one may take the message away meanwhile: the kernel does each in one step, so a
- * look gives all of the open files, or says that nothing is there.
+ * Several processes may peek at the same time, and one may remove the message in the meantime: the kernel does each in
+ * one step. So a peek returns all of the open files, or reports that nothing is there.
  */
 
 import { EAGAIN, isErrno } from '../base/errno.ts';
@@ -49,7 +49,10 @@ export function park({ value, fds }: ParkedFiles): readonly [number, number] {
   throw new CfsError('system', `open files cannot be kept: ${errnoText(sent)}`);
 }
 
-/** Discards the message at `socket`, the second end: it keeps nothing open any more, whatever process has the ends. */
+/**
+ * Discards the message at `socket`, the second end: then it keeps nothing open any more, in any process that has the
+ * ends.
+ */
 export function unpark(socket: number): void {
   const received = receiveDescriptors(socket, MOST_BYTES, { dontWait: true });
   if (!isErrno(received)) for (const fd of received.fds) closeFd(fd);

@@ -18,7 +18,7 @@ import { setInherit, signalAtParentsEnd, write } from '../system/syscall.ts';
 import { ANSWERED, LOG_FILE, PARKED_ENDS, SUPERVISOR } from './handover.ts';
 import { unpark } from './parking.ts';
 
-/** Ignored by who does not know of it. */
+/** Older scripts ignore it. */
 const PARENT_ENDED = 'SIGURG';
 const PARENT_ENDED_NUMBER = 23;
 const MOST_SHORT = 3;
@@ -28,7 +28,7 @@ export interface SupervisorProgram {
   readonly script: string;
   /** One that lives shorter dies of something that the next one will die of, too. */
   readonly longMs: number;
-  /** Before the next one, where several lived shorter. */
+  /** The pause before the next one, if several lived shorter. */
   readonly pauseMs: number;
 }
 const PROGRAM: SupervisorProgram = {
@@ -42,7 +42,7 @@ export interface SupervisedMount {
   readonly mountpoint: string;
   /** major:minor. */
   readonly device: string | undefined;
-  /** Where the script writes its messages; syslog if undefined. */
+  /** The file for the messages of the script; syslog if undefined. */
   readonly logFile: string | undefined;
 }
 
@@ -51,7 +51,10 @@ export class Supervisor {
   readonly #mount: SupervisedMount;
   readonly #log: (line: string) => void;
   readonly #program: SupervisorProgram;
-  /** Our end of the pipe to the script, where this server started it; the exit status says as much to one that is our parent. */
+  /**
+   * Our end of the pipe to the script, if this server started it; a script that is our parent learns the same from the
+   * exit status.
+   */
   #pipe = -1;
   /** Process id of the script if it started this process. */
   #parent = -1;
@@ -131,7 +134,7 @@ export class Supervisor {
       write(this.#pipe, word, word.length);
       this.#closePipe();
     } else if (this.#parent === process.ppid) {
-      // whatever status this process ends with
+      // with any exit status of this process
       this.#signalParent('SIGKILL');
     }
   }
@@ -145,7 +148,7 @@ export class Supervisor {
     try {
       process.kill(this.#parent, signal);
     } catch {
-      // it has just been killed: where the mount goes on, this process starts the next one
+      // it has just been killed: if the mount continues, this process starts the next one
     }
   }
 

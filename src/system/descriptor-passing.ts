@@ -72,7 +72,7 @@ function sendMessage(socket: number, data: Uint8Array, control: Uint8Array): 0 |
 
 const MSG_PEEK = 2;
 const MSG_DONTWAIT = 0x40;
-/** What the kernel says in the header: control data did not fit, or a descriptor could not be made; data did not fit. */
+/** Flags of the kernel in the header: control data did not fit, or a descriptor could not be made; data did not fit. */
 const MSG_CTRUNC = 8;
 const MSG_TRUNC = 0x20;
 const MSG_CMSG_CLOEXEC = 0x40000000;
@@ -86,8 +86,8 @@ export interface Receiving {
 }
 
 /**
- * Receives one message of at most `size` bytes and its open files, close-on-exec. EMSGSIZE where it is longer, and EMFILE
- * where this process may not open as many files: nothing is left open then.
+ * Receives one message of at most `size` bytes and its open files, close-on-exec. EMSGSIZE if it is longer, and EMFILE
+ * if this process may not open as many files: nothing is left open then.
  */
 export function receiveDescriptors(
   socket: number,

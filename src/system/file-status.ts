@@ -1,4 +1,4 @@
-/** What the kernel says of a file, by statx(2) and statfs(2): at a third to half of the price of node's stat. */
+/** The kernel's data about a file, by statx(2) and statfs(2): at a third to half of the price of node's stat. */
 
 import type { Errno } from '../base/errno.ts';
 import { encodeDevice, S_IFMT, S_IFREG } from '../base/stat-bits.ts';

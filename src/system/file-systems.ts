@@ -63,7 +63,7 @@ const NOT_OF_THIS_KERNEL: ReadonlyMap<number, string> = new Map([
 /** The name of a stacked, network or FUSE file system; undefined for any other. `type` is that of statfs(2). */
 export const nameIfNotOfThisKernel = (type: number): string | undefined => NOT_OF_THIS_KERNEL.get(type);
 
-/** Whether a changed file has another ctime, whatever was done to it, today or in another mount. */
+/** Whether a changed file has another ctime after any kind of change, today or in another mount. */
 export const setsCtime = (type: number): boolean => SET_CTIME.has(type);
 
 /**

@@ -11,7 +11,7 @@ import { flock, LOCK_EX, LOCK_NB, LOCK_SH } from './syscall.ts';
 /** Shared or exclusive, without waiting. */
 export type FlockMode = 'shnb' | 'exnb';
 
-/** Takes the lock, or throws what node:fs would throw. */
+/** Takes the lock, or throws the error of node:fs. */
 export type FlockSync = (fd: number, mode: FlockMode) => void;
 
 const OPERATIONS: Readonly<Record<FlockMode, number>> = { shnb: LOCK_SH | LOCK_NB, exnb: LOCK_EX | LOCK_NB };
@@ -25,7 +25,7 @@ const libcFlock: FlockSync = (fd, mode) => {
 /** The native module; it is compiled for one major version of node, and loads in no other. */
 const loadFsExt = (): FlockSync => (createRequire(import.meta.url)('fs-ext') as { flockSync: FlockSync }).flockSync;
 
-/** That of fs-ext, or libc's where `load` cannot load it. */
+/** The function of fs-ext, or that of libc if `load` cannot load it. */
 export function flockOf(load: () => FlockSync = loadFsExt): FlockSync {
   let flockSync: FlockSync;
   try {
@@ -55,7 +55,7 @@ const takeLock = throwing('flock', (fd: number, mode: FlockMode): void => {
 /**
  * Takes the lock, or changes the one that `fd` has.
  * @returns false if another process holds it
- * @throws what node:fs would throw, e.g. ENOLCK on a file system without locks
+ * @throws the error of node:fs, e.g. ENOLCK on a file system without locks
  */
 export function tryLock(fd: number, mode: FlockMode): boolean {
   try {

@@ -16,7 +16,7 @@ let koffiModule: Koffi | undefined;
 
 let libc: ReturnType<Koffi['load']> | undefined;
 
-/** A libc function with what koffi makes of its result. */
+/** A libc function with koffi's conversion of its result. */
 export function libcFunction(prototype: string): (...args: unknown[]) => unknown {
   libc ??= koffi().load('libc.so.6');
   return libc.func(prototype) as unknown as (...args: unknown[]) => unknown;

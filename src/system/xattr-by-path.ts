@@ -7,7 +7,7 @@ import { asErrno, native, otherNameBuffer } from './libc.ts';
 
 /** The largest value, and the largest list of names. */
 export const XATTR_SIZE_MAX = 65536;
-/** Few are larger. The kernel allocates and clears as much as it is asked for, each time. */
+/** Few are larger. The kernel allocates and clears the requested size each time. */
 export const USUAL_SIZE = 1024;
 
 const getxattrFn = native('int64_t getxattr(const void *path, const void *name, void *value, size_t size)');
