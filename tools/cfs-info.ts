@@ -276,7 +276,7 @@ function showMissing(image: string, dirs: readonly string[], json: boolean, out:
   const repositories = asked.map((dir) => openRepository(dir, tables.header.hash));
   const { objects, bytes } = listMissing(tables, repositories, json, out);
   if (objects === 0) return EXIT.ok;
-  out.flush(); // the list before the sum, where both go to one terminal
+  out.flush(); // the list before the sum, if both go to one terminal
   const where = repositories.map(({ path }) => path).join(', ');
   const all = objectCount(tables);
   printError(

@@ -2,9 +2,9 @@
 import { version } from '../src/base/installation.ts';
 import { isRemount } from '../src/mount/option-words.ts';
 /**
- * The helper of mount(8) for `mount -t cfs` and /etc/fstab: /sbin/mount.cfs. It is called as
- * `mount.cfs SOURCE DIRECTORY [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`, and does what cfs-mount does. A mount
- * that is there is of type fuse.cfs, so `mount -o remount` wants the same as /sbin/mount.fuse.cfs.
+ * The helper of mount(8) for `mount -t cfs` and /etc/fstab: /sbin/mount.cfs. It is called as `mount.cfs SOURCE
+ * DIRECTORY [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`, and does the same as cfs-mount. An existing mount has the
+ * type fuse.cfs, so `mount -o remount` needs the same program as /sbin/mount.fuse.cfs.
  */
 import { makeArgumentsExact } from '../src/system/exact-words.ts';
 import { EXIT, runTool } from './cli.ts';

@@ -1,4 +1,4 @@
-/** What sealing has come to, for people; cfs-repo and cfs-mkimage share it. */
+/** The result of sealing, for people; cfs-repo and cfs-mkimage share it. */
 import { oneLine } from '../src/base/bytes.ts';
 import type { SealedImage } from '../src/image/seal-image.ts';
 import type { SealProblem, SealResult } from '../src/store/seal.ts';
@@ -6,7 +6,7 @@ import { EXIT, type ExitStatus } from './cli.ts';
 import { formatBytes, formatCount, formatCounted } from './format.ts';
 import { formatTable } from './table.ts';
 
-/** 0 if everything is sealed; 2 where the rest cannot be, because of file system or kernel; 5 for all other reasons. */
+/** 0 if everything is sealed; 2 if the rest cannot be, because of file system or kernel; 5 for all other reasons. */
 export function sealStatus(problems: readonly SealProblem[], images: readonly SealedImage[]): ExitStatus {
   const outcomes = [...problems, ...images.filter(({ reason }) => reason !== undefined)].map(({ outcome }) => outcome);
   if (outcomes.length === 0) return EXIT.ok;

@@ -1,10 +1,10 @@
-/** `-v`: what is done, and with what, as lines on stderr. */
+/** `-v`: reports each step, with its data, as lines on stderr. */
 import { type Command, Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
 
 const FLAGS = '-v, --verbose';
 
-/** The name of the tool that says what it does; undefined where it was not asked to. */
+/** The name of the tool that reports its steps; undefined without -v. */
 let tool: string | undefined;
 
 /**
@@ -24,7 +24,7 @@ export function takeVerbose(command: Command): Command {
   return command.addOption(new Option(FLAGS, 'say on standard error what is done, and with what').default(false));
 }
 
-/** Writes a line; `line` is called only where somebody wants to read it. */
+/** Writes a line; `line` is called only if the line is wanted. */
 export function say(line: () => string): void {
   if (tool !== undefined) process.stderr.write(`${tool}: ${oneLine(line())}\n`);
 }

@@ -83,13 +83,13 @@ export class Report {
     return `/${parts.map(printable).join('/')}`;
   }
 
-  /** A difference where the texts are not the same. */
+  /** A difference, if the texts differ. */
   compare(field: ComparedField, name: Name, left: string, right: string): void {
     if (left !== right) this.differ(field, name, left, right);
   }
 
   differ(field: ComparedField, name: Name, left: string, right: string): void {
-    // the path of what is only counted may be long, and is not needed
+    // the path of an entry that is only counted may be long, and is not needed
     this.keep({ path: this.#count < KEPT_DIFFERENCES ? this.pathText(name) : '', field, left, right });
   }
 

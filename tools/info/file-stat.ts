@@ -15,7 +15,7 @@ export interface StatJson {
   readonly mtimeNsec: number;
   readonly ctime: number;
   readonly ctimeNsec: number;
-  /** A string beyond 2^53, where a JSON reader may lose digits; stacked file systems have such. */
+  /** A string beyond 2^53, because a JSON reader may lose digits; stacked file systems have such numbers. */
   readonly ino: number | string;
   readonly dev: string;
   readonly rdev: string | undefined;

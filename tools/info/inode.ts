@@ -121,8 +121,8 @@ function contentOf(tables: ManifestTables, row: number): Content {
 /** An inode in --json. Keys without a value are omitted. */
 export interface InodeJson {
   /**
-   * The bytes as text where they are UTF-8; else escaped as `printable` does, with the exact bytes under
-   * the same key with "Base64". So it is with `target`, `inline` and the xattrs.
+   * The bytes as text if they are UTF-8; else escaped as `printable` does, with the exact bytes under the same key with
+   * "Base64". This applies to `target`, `inline` and the xattrs.
    */
   readonly path: string;
   readonly pathBase64: string | undefined;

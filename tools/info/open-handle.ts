@@ -120,7 +120,7 @@ interface OpenedJson extends HandleJson {
   /** Leads to the file now. */
   readonly path: string | undefined;
   readonly pathBase64: string | undefined;
-  /** Why there is no path. */
+  /** The reason why there is no path. */
   readonly pathProblem: string | undefined;
   /** Of its first name, from the root of the image. */
   readonly imagePath: string | undefined;

@@ -3,7 +3,7 @@ import { type ImageFile, readImage as read } from '../../src/image/image-file.ts
 import { inodeCount, objectCount } from '../../src/manifest/tables.ts';
 import { say } from '../verbose.ts';
 
-/** As `readImage` of src; says with -v what was read. */
+/** As `readImage` of src; with -v reports the image. */
 export function readImage(...args: Parameters<typeof read>): ImageFile {
   const started = performance.now();
   const image = read(...args);

@@ -144,7 +144,7 @@ function sayPlan({ settings: { image, mountpoint, repositories, words } }: Plan)
   for (const [i, path] of repositories.entries()) say(() => `repository ${i + 1}: ${path}`);
 }
 
-/** Where syslog(3) sends; it says nothing where nobody listens. */
+/** The destination of syslog(3), which reports nothing if nothing listens there. */
 const SYSLOG = '/dev/log';
 
 async function upgradeMount([mount, ...more]: readonly string[], { json }: Options): Promise<ExitStatus> {
@@ -286,7 +286,7 @@ async function foreground(planned: () => Plan, logFile: string | undefined, json
   // nothing is parked there if the mount had ended before the server was killed
   const left = ends && session.leftMount(ends);
   if (left !== undefined) {
-    // with its original settings, whatever the command line is now: keys, for example, were checked then
+    // with its original settings, not those of the command line: keys, for example, were checked then
     await session.resumeSession(left, host);
     return EXIT.ok;
   }

@@ -8,7 +8,7 @@ import { type ExitStatus, printError, statusOfKind } from '../cli.ts';
 import { hintOf, textOf } from '../hint-words.ts';
 import { say } from '../verbose.ts';
 
-/** Adds a command to cfs-repo. Its status is what `cfs-repo` exits with. */
+/** Adds a command to cfs-repo. Its status becomes the exit status of `cfs-repo`. */
 export interface Commands {
   readonly program: Command;
   setStatus(status: ExitStatus): void;
