@@ -1,10 +1,10 @@
-/** Making the machine forget what it has read. */
+/** Dropping the machine's caches. */
 import { accessSync, constants, writeFileSync } from 'node:fs';
 import { run } from './process.ts';
 
 const DROP_CACHES = '/proc/sys/vm/drop_caches';
 
-/** Why cold samples cannot be taken; undefined where they can. */
+/** The reason why cold samples cannot be taken; undefined if they can. */
 export function coldUnavailable(): string | undefined {
   try {
     accessSync(DROP_CACHES, constants.W_OK);
@@ -14,7 +14,7 @@ export function coldUnavailable(): string | undefined {
   }
 }
 
-/** Writes everything that is dirty. */
+/** Writes all dirty data. */
 export async function sync(signal: AbortSignal): Promise<void> {
   await run(['sync'], signal);
 }

@@ -1,10 +1,10 @@
-/** From the samples of a cell to its result. */
+/** Computes the result of a cell from its samples. */
 import type { CacheState, Result, Tree, Workload } from './contract.ts';
 import type { Usage } from './processes.ts';
 
 export interface Sample {
   readonly ns: number;
-  /** What the daemon took: CPU time in the sample, memory after it. */
+  /** The cost of the daemon: CPU time in the sample, memory after it. */
   readonly daemon?: Usage;
 }
 

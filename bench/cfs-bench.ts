@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** cfs-bench: measures reading, packing and mounting against other file systems. docs/benchmark.md says how. */
+/** cfs-bench: measures reading, packing and mounting against other file systems. See docs/benchmark.md. */
 import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { CfsError, reasonOf } from '../src/base/error.ts';
@@ -18,10 +18,10 @@ import { checkSource, findSource } from './trees.ts';
 import { WORKLOADS } from './workloads.ts';
 import { largeFileReader } from './workloads-content.ts';
 
-/** What reads a tree, and is compared in the matrix and in the charts. */
+/** The workloads that read a tree, and are compared in the matrix and in the charts. */
 const READINGS = WORKLOADS.map(({ name }) => name);
 
-/** Aborted by SIGINT, SIGTERM and SIGHUP, with what ends the tool with the signal's status. */
+/** Aborted by SIGINT, SIGTERM and SIGHUP, with an error that ends the tool with the signal's status. */
 function interruption(): AbortSignal {
   const controller = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -30,7 +30,7 @@ function interruption(): AbortSignal {
   return controller.signal;
 }
 
-/** Each omission once: an unavailable system is met again with every tree. */
+/** Each omission once: an unavailable system is encountered again with every tree. */
 function omissionList(): { omissions: Omission[]; omit: (omission: Omission) => void } {
   const omissions: Omission[] = [];
   const omit = (omission: Omission): void => {
@@ -48,7 +48,9 @@ function onceMap(): Bench['once'] {
   };
 }
 
-/** Makes the directory of the results file. @throws CfsError (usage) where the file cannot be written at the end of the run */
+/**
+ * Makes the directory of the results file. @throws CfsError (usage) if the file cannot be written at the end of the run
+ */
 function checkOutput(file: string): void {
   try {
     mkdirSync(dirname(file), { recursive: true });
@@ -62,7 +64,7 @@ function checkOutput(file: string): void {
   }
 }
 
-/** The command line that does the same again, for a shell. */
+/** The command line that measures the same again, for a shell. */
 function commandLine(argv: readonly string[]): string {
   const quote = (word: string): string => (/^[\w./,:=@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
   return ['node', 'dist/tools/cfs-bench.js', ...argv.slice(2).map(quote)].join(' ');
@@ -85,7 +87,7 @@ function makeBench(options: Options, scratch: Scratch, progress: Progress, omit:
   };
 }
 
-/** Measures, cleans up, and writes the results whatever happened. @throws what ended the run too early */
+/** Measures, cleans up, and writes the results in any case. @throws the error that ended the run too early */
 async function measure(
   argv: readonly string[],
   options: Options,

@@ -1,20 +1,20 @@
-/** Mounting an image with cfs-mount, and knowing when its daemon is gone. */
+/** Mounts an image with cfs-mount, and detects when its daemon is gone. */
 import { fuseUnavailable, unmountDaemon } from './fuse-daemon.ts';
 import { missingTools, run, toolCommand } from './process.ts';
 
 export interface MountedImage {
-  /** The daemon's process id; undefined where cfs-mount did not say. */
+  /** The daemon's process id; undefined if cfs-mount did not report it. */
   readonly pid: number | undefined;
   /** From the start of cfs-mount until it returned. */
   readonly ns: number;
 }
 
-/** Why images cannot be packed and mounted here; undefined where they can. */
+/** The reason why images cannot be packed and mounted here; undefined if they can. */
 export function cfsUnavailable(): string | undefined {
   return missingTools('cfs-mkimage', 'cfs-mount') ?? fuseUnavailable();
 }
 
-/** Mounts `image` at `mountpoint`; `options` are what follows -o. */
+/** Mounts `image` at `mountpoint`; `options` are the words of -o. */
 export async function mountImage(
   repository: string,
   image: string,
@@ -37,7 +37,7 @@ function pidIn(stdout: string): number | undefined {
   }
 }
 
-/** Unmounts, and waits until the daemon is gone. One that stays is killed, and an error says so. */
+/** Unmounts, and waits until the daemon is gone. One that stays is killed, and an error reports that. */
 export function unmountImage(mountpoint: string, pid: number | undefined): Promise<void> {
   return unmountDaemon(mountpoint, pid, 'cfs-mount');
 }

@@ -1,4 +1,4 @@
-/** Which charts a report has: one for each tree, and one of mounting. No I/O. */
+/** Selects the charts of a report: one for each tree, and one of mounting. No I/O. */
 import type { Results } from './collected.ts';
 import { formatBytes } from './figures.ts';
 import type { RatioChart, RatioRow } from './ratio-chart.ts';
@@ -9,11 +9,11 @@ export interface Section {
   readonly name: string;
   readonly heading: string;
   readonly summaries: readonly Summary[];
-  /** Undefined where there is nothing to compare with. */
+  /** Undefined if there is nothing to compare with. */
   readonly chart: RatioChart | undefined;
 }
 
-/** The workloads whose time is that of a mount: their ratios are so large that no others can be seen beside them. */
+/** The workloads whose time is that of a mount: their ratios are so large that no others could be seen beside them. */
 const MOUNTING = 'mount';
 
 const STATES: Readonly<Record<string, string>> = {
@@ -22,7 +22,7 @@ const STATES: Readonly<Record<string, string>> = {
   warm: 'warm',
 };
 
-/** @param readings names of the workloads that read a tree @param reference the system that ratios are to */
+/** @param readings names of the workloads that read a tree @param reference the system of the ratios' denominator */
 export function sectionsOf(results: Results, readings: readonly string[], reference: string): Section[] {
   const readingsOnly = results.results.filter(({ workload }) => readings.includes(workload));
   const sections = results.trees.map(({ name, kind, path, entries, bytes }): Section => {

@@ -1,11 +1,11 @@
-/** What a run has so far, and the results file that is written of it again and again. */
+/** The results of a run so far, and the results file, which is written repeatedly. */
 import { renameSync, writeFileSync } from 'node:fs';
 import type { Omission, Outcome, Result, Tree } from './contract.ts';
 import type { Machine } from './machine.ts';
 import { type Summary, summarize } from './statistics.ts';
 import { REFERENCES } from './systems.ts';
 
-/** Of Results: it changes where a reader of the file must. */
+/** Of Results: it changes if a reader of the file must change. */
 const VERSION = 2;
 
 /** The results file. Times are nanoseconds. */
@@ -18,15 +18,15 @@ export interface Results {
   readonly finished: string;
   /** The run is over, with or without failures. */
   readonly complete: boolean;
-  /** What ended it before. */
+  /** The cause of an early end. */
   readonly interrupted?: string;
   readonly machine: Machine;
   readonly rounds: number;
   readonly time_limit_seconds: number;
   readonly trees: readonly Pick<Tree, 'kind' | 'name' | 'path' | 'entries' | 'files' | 'bytes'>[];
-  /** What reads the large file: fio(1), or the loop of the benchmark itself. */
+  /** The program that reads the large file: fio(1), or the loop of the benchmark itself. */
   readonly large_file_reader: 'fio' | 'probe';
-  /** Names and descriptions of the systems that were asked for. */
+  /** Names and descriptions of the requested systems. */
   readonly systems: Readonly<Record<string, string>>;
   readonly results: readonly Summary[];
   readonly figures: Readonly<Record<string, number>>;
@@ -34,13 +34,13 @@ export interface Results {
   readonly omissions: readonly Omission[];
 }
 
-/** What is known when a run begins. */
+/** The data that is known when a run begins. */
 export type Heading = Pick<
   Results,
   'command' | 'started' | 'machine' | 'rounds' | 'time_limit_seconds' | 'large_file_reader' | 'systems'
 >;
 
-/** Takes what is measured. The results file has it a moment later. */
+/** Collects measurements. The results file has them a moment later. */
 export class Collected {
   readonly #heading: Heading;
   readonly #file: string;
@@ -68,7 +68,7 @@ export class Collected {
     this.save(false);
   }
 
-  /** @param interrupted what ended the run too early */
+  /** @param interrupted the cause of an early end */
   results(complete: boolean, interrupted?: string): Results {
     const trees = this.#trees.map(({ kind, name, path, entries, files, bytes }) => {
       return { kind, name, path, entries, files, bytes };
@@ -91,7 +91,7 @@ export class Collected {
     };
   }
 
-  /** Writes the results file; at every moment there is a whole one. */
+  /** Writes the results file; at every moment there is a complete one. */
   save(complete: boolean, interrupted?: string): Results {
     const results = this.results(complete, interrupted);
     const temporary = `${this.#file}.tmp`;

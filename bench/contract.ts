@@ -1,7 +1,7 @@
 /**
- * The words of the benchmark. A *tree* is what is read; a *system* shows a tree at some path; a
- * *workload* reads a tree there; an *experiment* measures something that is no reading of a tree. A
- * *result* is one row of figures: the samples of one workload on one system in one state.
+ * The terms of the benchmark. A *tree* is a directory to read; a *system* shows a tree at some path; a *workload* reads
+ * a tree there; an *experiment* measures something other than reading a tree. A *result* is one row of figures: the
+ * samples of one workload on one system in one state.
  */
 import type { Scratch } from './scratch.ts';
 
@@ -25,11 +25,14 @@ export interface Tree {
   readonly name: string;
   /** Absolute path of the directory itself. */
   readonly path: string;
-  /** Absolute path of a directory for what systems make of the tree: images, stores. It goes with the tree. */
+  /**
+   * Absolute path of a directory for the files that systems make of the tree: images, stores. It is removed with the
+   * tree.
+   */
   readonly work: string;
-  /** Everything below the root, directories and the root too. */
+  /** Everything below the root, including directories and the root. */
   readonly entries: number;
-  /** Regular files, and the bytes in them; a file with two names counts twice, as for who reads it. */
+  /** Regular files, and the bytes in them; a file with two names counts twice, as for a reader. */
   readonly files: number;
   readonly bytes: number;
   /** Every entry. */
@@ -39,24 +42,24 @@ export interface Tree {
 }
 
 /**
- * `cold`: just mounted, by a new daemon, and nothing cached anywhere in this machine; `dropped`: mount and daemon go
- * on, the kernel's caches were dropped; `warm`: the same was just done once.
+ * `cold`: just mounted, by a new daemon, and nothing cached anywhere in this machine; `dropped`: mount and daemon
+ * continue, the kernel's caches were dropped; `warm`: the same was just done once.
  */
 export type CacheState = 'cold' | 'dropped' | 'warm';
 
 /** Shows one tree at some path. Everything but `available` may throw; `stop` may be called at any time, and twice. */
 export interface System {
   readonly name: string;
-  /** It has a mount to make, so that the time of it can be measured. */
+  /** It has a mount to make, so that its time can be measured. */
   readonly mounts: boolean;
-  /** Why it cannot be measured on this machine; undefined where it can. */
+  /** The reason why it cannot be measured on this machine; undefined if it can. */
   available(): string | undefined;
-  /** Makes what it mounts, once: an image, a store. */
+  /** Makes the file that it mounts, once: an image, a store. */
   prepare(): Promise<void>;
-  /** Mounts, and gives the path where the tree is now. The mount and its daemon remember nothing. */
+  /** Mounts, and returns the path of the tree. The mount and its daemon remember nothing. */
   start(): Promise<string>;
   stop(): Promise<void>;
-  /** Process id of the daemon that serves the mount; undefined where the kernel does, or where it is not known. */
+  /** Process id of the daemon that serves the mount; undefined if the kernel does, or if it is not known. */
   daemon(): number | undefined;
 }
 
@@ -64,26 +67,26 @@ export interface System {
 export interface SystemRow {
   readonly name: string;
   readonly description: string;
-  /** It is measured without --systems, too. */
+  /** It is also measured without --systems. */
   readonly byDefault: boolean;
   create(tree: Tree, bench: Bench): System;
 }
 
-/** How much one sample does. */
+/** The amount of work in one sample. */
 export interface Work {
   readonly count: number;
-  /** What is counted, in the plural. */
+  /** The counted things, in the plural. */
   readonly unit: string;
-  /** Bytes of content that are read or packed; 0 where only metadata is. */
+  /** Bytes of content that are read or packed; 0 if only metadata is. */
   readonly bytes: number;
 }
 
-/** Work.bytes or Work.count in a second. */
+/** Work.bytes or Work.count per second. */
 export type Rate = 'bytes' | 'count';
 
 /** One turn of a system in a cell. */
 export interface Turn {
-  /** Where the tree is. */
+  /** The path of the tree. */
   readonly root: string;
   readonly tree: Tree;
   readonly state: CacheState;
@@ -95,47 +98,52 @@ export interface Turn {
 export interface Workload {
   readonly name: string;
   readonly title: string;
-  /** The kinds of trees that it is measured on, where the run has them. */
+  /** The kinds of trees that it is measured on, if the run has them. */
   readonly trees: readonly TreeKind[];
   readonly states: readonly CacheState[];
-  /** What is shown beside the time, where a time alone says little. */
+  /** The figure beside the time, if a time alone says little. */
   readonly rates?: readonly Rate[];
   /** The time to mount is part of the figure. Only cold, and only for systems that mount. */
   readonly mounting?: true;
-  /** Why it cannot be measured on this tree here; undefined where it can. May try it on the directory itself. */
+  /**
+   * The reason why it cannot be measured on this tree here; undefined if it can. May try it on the directory itself.
+   */
   unavailable?(tree: Tree, bench: Bench): Promise<string | undefined>;
   work(tree: Tree, state: CacheState): Work;
-  /** Does it once, and gives the nanoseconds that it took. */
+  /** Does it once, and returns its nanoseconds. */
   run(turn: Turn): Promise<number>;
 }
 
-/** A measurement that brings its own method: packing, mounting. */
+/** A measurement with its own method: packing, mounting. */
 export interface Experiment {
   readonly name: string;
   readonly title: string;
-  /** It measures these systems, and is left out where --systems names none of them. */
+  /** It measures these systems, and is left out if --systems names none of them. */
   readonly systems: readonly string[];
-  /** The kinds of trees that it is run on, one after the other; empty where it makes its own. */
+  /** The kinds of trees that it is run on, one after the other; empty if it makes its own. */
   readonly trees: readonly TreeKind[];
-  /** Why it cannot be measured on this machine; undefined where it can. */
+  /** The reason why it cannot be measured on this machine; undefined if it can. */
   available(): string | undefined;
-  /** @param tree one of its kinds; undefined where it names none @param systems the rows that were chosen */
+  /** @param tree one of its kinds; undefined if it names none @param systems the rows that were chosen */
   run(bench: Bench, systems: readonly SystemRow[], tree: Tree | undefined): Promise<Outcome>;
 }
 
 export interface Outcome {
   readonly results: readonly Result[];
-  /** Figures that are no times, by name, with their unit in the name; for the results file. */
+  /** Figures that are not times, by name, with their unit in the name; for the results file. */
   readonly figures?: Readonly<Record<string, number>>;
   /** The same as sentences. */
   readonly notes?: readonly string[];
 }
 
-/** What the daemon of a FUSE system took in each sample, with the processes that it started. */
+/** The cost of the daemon of a FUSE system in each sample, with the processes that it started. */
 export interface DaemonUsage {
   /** User and system time during the sample, in nanoseconds; the kernel counts it in steps of 10 ms. */
   readonly cpu_ns: readonly number[];
-  /** Resident bytes after the sample: of all mapped pages, and with shared pages divided among who maps them. */
+  /**
+   * Resident bytes after the sample: of all mapped pages, and with shared pages divided among the processes that map
+   * them.
+   */
   readonly rss_bytes: readonly number[];
   readonly pss_bytes: readonly number[];
 }
@@ -144,7 +152,7 @@ export interface Result {
   readonly workload: string;
   readonly title: string;
   readonly tree: string;
-  /** A CacheState, or what an experiment distinguishes. */
+  /** A CacheState, or a state that an experiment defines. */
   readonly state: string;
   readonly system: string;
   readonly work: Work;
@@ -152,36 +160,36 @@ export interface Result {
   /** Nanoseconds, in the order in which they were taken. */
   readonly samples: readonly number[];
   readonly daemon?: DaemonUsage;
-  /** Why there are fewer samples than rounds. */
+  /** The reason why there are fewer samples than rounds. */
   readonly limited?: string;
 }
 
-/** Something that was asked for and is not in the results. */
+/** Something that was requested and is not in the results. */
 export interface Omission {
   readonly what: string;
   readonly why: string;
-  /** It was tried, and did not work: the exit status says so. */
+  /** It was tried, and did not work: the exit status reflects that. */
   readonly failed: boolean;
 }
 
-/** What every part of a run shares. */
+/** The common data of all parts of a run. */
 export interface Bench {
   readonly scratch: Scratch;
   /** Aborted by a signal, with an InterruptedError as its reason. */
   readonly signal: AbortSignal;
-  /** Samples of each cell of the table, after one that is thrown away. */
+  /** Samples of each cell of the table, after one that is discarded. */
   readonly rounds: number;
-  /** What one system may take in one cell, in nanoseconds, before it gets fewer rounds. */
+  /** The time of one system in one cell, in nanoseconds, after which it gets fewer rounds. */
   readonly timeLimit: number;
   /** Regular files in the image of the experiment `scale`. */
   readonly scaleFiles: number;
   /** Bytes in each of the two directories of the experiment `shared`. */
   readonly sharedSize: number;
-  /** The time that the whole run may take is over: what is not begun yet is left out. */
+  /** The time limit of the whole run is over: work that has not begun is left out. */
   outOfTime(): boolean;
-  /** Tells who watches what is going on. */
+  /** Shows the progress to people. */
   progress(text: string): void;
-  /** Tells a thing that is to remain on the screen. */
+  /** Shows a line that remains on the screen. */
   say(text: string): void;
   omit(omission: Omission): void;
   /** The one value of `key` in this run, made at the first call: images that several systems share. */

@@ -1,21 +1,21 @@
-/** How long measuring a tree takes, roughly: for a person who decides whether to wait for it. No I/O. */
+/** Estimates how long measuring a tree takes: for people who decide whether to wait for it. No I/O. */
 import type { CacheState, Tree, Workload } from './contract.ts';
 
-/** A turn costs as much before any work: caches are dropped, programs are read again, daemons start. */
+/** The cost of a turn before any work: caches are dropped, programs are read again, daemons start. */
 const TURN_SECONDS = 0.8;
-/** What an entry of the tree adds to a turn, over all workloads. Both: two virtual processors, 14,243 entries. */
+/** The cost of an entry of the tree in a turn, over all workloads. Both: two virtual processors, 14,243 entries. */
 const ENTRY_SECONDS = 50e-6;
 
-/** What the time depends on. */
+/** The quantities that the time depends on. */
 export interface Extent {
   readonly kind: Tree['kind'];
   readonly entries: number;
   readonly workloads: readonly Pick<Workload, 'trees' | 'states'>[];
   readonly states: readonly CacheState[];
-  /** How many systems take turns. */
+  /** The number of systems that take turns. */
   readonly systems: number;
   readonly rounds: number;
-  /** Seconds that one system may take in one cell. */
+  /** The time limit of one system in one cell, in seconds. */
   readonly timeLimit: number;
 }
 

@@ -1,4 +1,4 @@
-/** Figures and what they are of, as text. No I/O. */
+/** Figures and their subjects, as text. No I/O. */
 import { formatCounted } from '../tools/format.ts';
 import type { Results } from './collected.ts';
 import type { Rate } from './contract.ts';
@@ -39,7 +39,7 @@ export function formatRate({ work, median }: Summary, rate: Rate): string {
     : `${threeDigits(work.count / seconds)} ${work.unit}/s`;
 }
 
-/** What names a row: workload, tree where a workload has several of them, state. */
+/** The name of a row: workload, tree if a workload has several of them, state. */
 export function labels(summaries: readonly Summary[]): (one: Summary) => string {
   const trees = new Map<string, Set<string>>();
   for (const { title, tree } of summaries) trees.set(title, (trees.get(title) ?? new Set()).add(tree));
@@ -49,7 +49,7 @@ export function labels(summaries: readonly Summary[]): (one: Summary) => string 
 /** "0.56×", "12.3×" */
 export const formatRatio = (ratio: number): string => `${ratio < 10 ? ratio.toFixed(2) : threeDigits(ratio)}×`;
 
-/** Whether the samples lie so far apart that the median says little. */
+/** Whether the samples are so far apart that the median says little. */
 export const isNoisy = (one: Summary): boolean => spread(one) > NOISY;
 
 /** Cells that have fewer samples than rounds, as sentences. */
@@ -60,7 +60,7 @@ export function limitedCells(summaries: readonly Summary[]): string[] {
   );
 }
 
-/** What was measured, and on what. */
+/** The subject of the measurement, and the machine. */
 export function renderSubject({ machine, trees, rounds }: Results): string {
   const { cpu, cores, kernel, node, distribution, source_file_system, scratch_file_system } = machine;
   return [

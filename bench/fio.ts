@@ -1,4 +1,4 @@
-/** Reading a large file with fio(1), which many use for it. */
+/** Reads a large file with fio(1), which many people use for that. */
 import { CfsError } from '../src/base/error.ts';
 import type { Bench } from './contract.ts';
 import { run } from './process.ts';
@@ -14,7 +14,7 @@ export interface FioJob {
 }
 
 export interface FioTime {
-  /** From before the file is opened until the last byte is there; fio gives milliseconds. */
+  /** From before the file is opened until the last byte is read; fio reports milliseconds. */
   readonly ns: number;
   readonly reads: number;
   readonly bytes: number;
@@ -38,9 +38,9 @@ export function fioArguments(file: string, { engine, pattern, block, bytes }: Fi
   ];
 }
 
-/** @param output what fio printed with --output-format=json. @throws CfsError (system) where it is something else, or fio failed */
+/** @param output the output of fio --output-format=json. @throws CfsError (system) if it is invalid, or fio failed */
 export function parseFio(output: string): FioTime {
-  // messages of fio may stand before the object
+  // messages of fio may come before the object
   const text = output.slice(Math.max(0, output.search(/^\{/m)));
   try {
     const { jobs } = JSON.parse(text) as {
@@ -49,14 +49,14 @@ export function parseFio(output: string): FioTime {
     const [job] = jobs;
     if (job === undefined || job.error !== 0) throw new Error(`error ${job?.error}`);
     const { runtime, total_ios, io_bytes } = job.read;
-    // less than a millisecond is 0 there, and no time to divide by
+    // less than a millisecond is reported as 0, and dividing by it is impossible
     return { ns: Math.max(runtime, 1) * 1e6, reads: total_ios, bytes: io_bytes };
   } catch (error) {
     throw new CfsError('system', `Cannot understand what fio printed: ${(error as Error).message}`);
   }
 }
 
-/** Runs one job. @throws CfsError (system) where it read less than it should */
+/** Runs one job. @throws CfsError (system) if it read less than it should */
 export async function runFio(file: string, job: FioJob, bench: Bench): Promise<FioTime> {
   const { stdout } = await run(['fio', ...fioArguments(file, job)], bench.signal, 'collect');
   const time = parseFio(stdout.toString());

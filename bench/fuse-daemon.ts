@@ -1,15 +1,15 @@
-/** The daemon behind a FUSE mount: where it is, and when it is gone. */
+/** The daemon behind a FUSE mount: its process, and its end. */
 import { accessSync, constants } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CfsError, reasonOf } from '../src/base/error.ts';
 import { unmount } from './mounts.ts';
 import { commandLine } from './processes.ts';
 
-/** How long a daemon may live on after its mount is gone, before it is killed: it would disturb the next sample. */
+/** How long a daemon may live after its mount is gone, before it is killed: it would disturb the next sample. */
 const END_TRIES = 400;
 const END_WAIT_MS = 50;
 
-/** Why nothing can be mounted through FUSE here; undefined where it can. */
+/** The reason why nothing can be mounted through FUSE here; undefined if it can. */
 export function fuseUnavailable(): string | undefined {
   try {
     accessSync('/dev/fuse', constants.R_OK | constants.W_OK);
@@ -20,7 +20,7 @@ export function fuseUnavailable(): string | undefined {
 }
 
 /**
- * Unmounts, and waits until the daemon is gone. One that stays is killed, and an error says so.
+ * Unmounts, and waits until the daemon is gone. One that stays is killed, and an error reports that.
  * @param program a part of its command line: the number may belong to another process by then
  */
 export async function unmountDaemon(mountpoint: string, pid: number | undefined, program: string): Promise<void> {

@@ -77,10 +77,10 @@ export async function makeLargeTree(size: number, bench: Bench): Promise<Tree> {
   return surveyTree('large', 'large', directory, bench);
 }
 
-/** Of every file of the checkout, so that the index is younger than all of them: git then trusts what it says. */
+/** Of every file of the checkout, so that the index is younger than all of them: git then trusts the index. */
 const CHECKOUT_TIME = '2020-01-01 00:00:00 UTC';
 
-/** A git checkout of `count` files of 1 to 8 KiB, nothing of which is changed. */
+/** A git checkout of `count` files of 1 to 8 KiB, all unchanged. */
 export async function makeCheckout(count: number, bench: Bench): Promise<Tree> {
   bench.progress(`making a git checkout of ${count} files`);
   const path = bench.scratch.directory('checkout');

@@ -1,4 +1,4 @@
-/** On what a run was made: figures of different machines are not comparable, and a reader must see it. */
+/** The machine of a run: figures of different machines are not comparable, and a reader must see it. */
 import { readFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { mountOf } from './mounts.ts';
@@ -13,7 +13,7 @@ export interface Machine {
   /** Of the source and of the scratch directory. */
   readonly source_file_system: string;
   readonly scratch_file_system: string;
-  /** Of the last minute, as the run began: above 0 something else was running. */
+  /** Of the last minute, when the run began: above 0, other programs were running. */
   readonly load: number;
 }
 

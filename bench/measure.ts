@@ -1,6 +1,6 @@
 /**
- * The method: all systems show the same tree at the same time and take turns, so that whatever else the
- * machine does falls on all of them; one turn is thrown away, then the rounds count.
+ * The method: all systems show the same tree at the same time and take turns, so that other work of the machine affects
+ * all of them. One turn is discarded, then the rounds count.
  */
 import { reasonOf } from '../src/base/error.ts';
 import { formatCounted } from '../tools/format.ts';
@@ -16,7 +16,7 @@ export const OUT_OF_TIME = 'the time of --minutes was over';
 
 interface Running {
   readonly system: System;
-  /** Where its tree is; undefined after a failure, until it is mounted again. */
+  /** The path of its tree; undefined after a failure, until it is mounted again. */
   root: string | undefined;
 }
 
@@ -57,7 +57,7 @@ export async function measureTree(
   }
 }
 
-/** The large tree is one entry, of which the time says nothing. */
+/** The large tree has one entry, whose time says nothing. */
 function tellTime(
   tree: Tree,
   workloads: readonly Workload[],
@@ -168,7 +168,7 @@ async function measureCell(
   );
 }
 
-/** Makes the caches as they should be, and does the work. What mounting read is dropped with everything else. */
+/** Prepares the caches, and does the work. The data that mounting read is dropped with everything else. */
 async function takeTurn(
   workload: Workload,
   tree: Tree,
@@ -184,7 +184,7 @@ async function takeTurn(
     one.root = await one.system.start();
     mountNs = Number(process.hrtime.bigint() - begin);
   } else {
-    // after a failure there may be a mount still
+    // after a failure a mount may remain
     if (state === 'cold' || one.root === undefined) await stop(one);
     one.root ??= await one.system.start();
     if (state !== 'warm') await dropCaches(bench.signal);

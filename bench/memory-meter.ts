@@ -1,30 +1,30 @@
 /**
- * How much memory some processes take, page cache and kernel objects included. A memory cgroup of their own counts
- * exactly that (cgroup v2, or v1 as it is on older systems); without one the growth of the whole machine is taken, in
- * which others have a part.
+ * Measures the memory of some processes, including page cache and kernel objects. A separate memory cgroup counts
+ * exactly that (cgroup v2, or v1 on older systems). Without one, the growth of the whole machine is used, which
+ * includes other processes.
  */
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { reasonOf } from '../src/base/error.ts';
 
 export interface MemoryMeter {
-  /** How it measures, for the report. */
+  /** The method, for the report. */
   readonly method: string;
-  /** Bytes that are taken now. */
+  /** The bytes in use now. */
   read(): number;
-  /** Puts everything back. What was measured must have ended. */
+  /** Restores everything. The measured processes must have ended. */
   end(): void;
 }
 
 interface Hierarchy {
   readonly version: 1 | 2;
-  /** Where memory cgroups are made. */
+  /** The directory in which memory cgroups are made. */
   readonly root: string;
-  /** The file that has the bytes taken. */
+  /** The file with the bytes in use. */
   readonly usage: string;
 }
 
-/** From the text of proc_pid_mountinfo(5): where memory is accounted. */
+/** From the text of proc_pid_mountinfo(5): the hierarchies that account memory. */
 export function memoryHierarchies(mountinfo: string): Hierarchy[] {
   return mountinfo.split('\n').flatMap((line): Hierarchy[] => {
     const [mount = '', fileSystem = ''] = line.split(' - ');
@@ -48,7 +48,7 @@ export function startMemoryMeter(): MemoryMeter {
     try {
       return cgroupMeter(hierarchy);
     } catch {
-      // not allowed, or no memory controller there: the next one, or the whole machine
+      // not permitted, or no memory controller there: the next one, or the whole machine
     }
   }
   const read = (): number => cachedBytes(readFileSync('/proc/meminfo', 'utf8'));
@@ -65,7 +65,7 @@ function cgroupMeter({ version, root, usage }: Hierarchy): MemoryMeter {
     rmdirSync(group);
   };
   try {
-    read(); // not there where the parent does not hand the controller down
+    read(); // it is missing if the parent does not delegate the controller
     writeFileSync(join(group, 'cgroup.procs'), String(process.pid));
     return { method: `memory cgroup (version ${version})`, read, end };
   } catch (error) {

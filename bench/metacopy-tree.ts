@@ -1,4 +1,4 @@
-/** A directory that has the metadata of a tree, and says to overlayfs where its contents are. */
+/** A directory with the metadata of a tree, which tells overlayfs the places of its contents. */
 
 import { closeSync, copyFileSync, openSync, truncateSync, utimesSync, writeSync } from 'node:fs';
 import { S_IFMT, S_IFREG } from '../src/base/stat-bits.ts';
@@ -12,7 +12,7 @@ export interface DumpedFile {
   readonly size: number;
   /** In seconds, with a fraction. */
   readonly mtime: number;
-  /** Path of the object in the store; `inline` where the image has the content, `hole` where there is none. */
+  /** Path of the object in the store; `inline` if the image has the content, `hole` if there is none. */
   readonly object: string;
 }
 
@@ -26,7 +26,7 @@ export function* parseDump(dump: string): Generator<DumpedFile> {
   }
 }
 
-/** "SECONDS.NANOSECONDS", where "1.1" is one second and one nanosecond. */
+/** "SECONDS.NANOSECONDS"; "1.1" is one second and one nanosecond. */
 function parseTime(text: string): number {
   const [seconds, nanoseconds = '0'] = text.split('.');
   return Number(seconds) + Number(nanoseconds) / 1e9;
@@ -40,15 +40,15 @@ function unescapeDump(text: string): string {
   );
 }
 
-/** What `setfattr --restore` reads for one file: bytes that are not plain are octal in a path. */
+/** The input of `setfattr --restore` for one file: bytes that are not plain are octal in a path. */
 export function xattrText(path: string, object: string): string {
   const quoted = path.replace(/[^!-[\]-~]/g, (byte) => `\\${byte.charCodeAt(0).toString(8).padStart(3, '0')}`);
   return `# file: ${quoted}\ntrusted.overlay.metacopy=""\ntrusted.overlay.redirect="/${object}"\n\n`;
 }
 
 /**
- * Makes `directory` a copy of `source` without contents: files are holes of the right size whose xattrs name the object.
- * Where the image of cfs has the content itself, it is copied, as mkcomposefs does with up to 64 bytes.
+ * Makes `directory` a copy of `source` without contents: files are holes of the right size whose xattrs name the
+ * object. If the image of cfs itself has the content, it is copied, as mkcomposefs does with up to 64 bytes.
  * @param dump the text of composefs-dump(5) of the image, its bytes as latin1
  */
 export async function writeMetacopyTree(source: string, dump: string, directory: string, bench: Bench): Promise<void> {

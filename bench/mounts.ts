@@ -1,4 +1,4 @@
-/** What is mounted where, and its end. */
+/** The mounts of this namespace, and unmounting. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,7 +26,7 @@ export function mounts(): Mount[] {
 export const isBelow = (path: string, directory: string): boolean =>
   path.startsWith(directory === '/' ? '/' : `${directory}/`);
 
-/** The mount that `path` (absolute, without symbolic links) lies in. */
+/** The mount that contains `path` (absolute, without symbolic links). */
 export function mountOf(path: string): Mount | undefined {
   const over = mounts().filter((mount) => mount.path === path || isBelow(path, mount.path));
   return over.reduce<Mount | undefined>(
@@ -35,7 +35,7 @@ export function mountOf(path: string): Mount | undefined {
   );
 }
 
-/** Why this kernel cannot mount file systems of `type`; undefined where it can. Loads its module. */
+/** The reason why this kernel cannot mount file systems of `type`; undefined if it can. Loads its module. */
 export function fileSystemUnavailable(type: string): string | undefined {
   if (process.geteuid?.() !== 0) return `only root mounts ${type}`;
   const known = (): boolean => new RegExp(`^(nodev)?\\t${type}$`, 'm').test(readFileSync('/proc/filesystems', 'utf8'));
@@ -55,7 +55,10 @@ export function mountKernel(type: string, source: string, path: string, options:
 const BUSY_TRIES = 50;
 const BUSY_WAIT_MS = 100;
 
-/** Unmounts `path`; nothing where nothing is mounted there. A mount that stays busy is detached, and an error says so. */
+/**
+ * Unmounts `path`; does nothing if it is not a mount point. A mount that stays busy is detached, and an error reports
+ * that.
+ */
 export async function unmount(path: string): Promise<void> {
   if (!mounts().some((mount) => mount.path === path)) return;
   for (let attempt = 0; attempt < BUSY_TRIES; attempt++) {
@@ -71,7 +74,7 @@ export async function unmount(path: string): Promise<void> {
 /** The helper that mounted for an ordinary user; only it may unmount that. */
 const FUSERMOUNT = 'fusermount3';
 
-/** Unmounts once. @returns why it did not work, with one word for what passes; undefined where it did */
+/** Unmounts once. @returns the reason of a failure, with one word for transient ones; undefined on success */
 function takeAway(path: string, lazily: boolean): string | undefined {
   const result = umount2(path, UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0));
   if (result === 0 || result === EINVAL) return undefined;

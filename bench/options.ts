@@ -16,7 +16,7 @@ const EXAMPLES = `  cfs-bench --quick                                   a first 
 `;
 
 export interface Options {
-  /** Undefined: nothing but generated trees. */
+  /** Undefined: only generated trees. */
   readonly source?: string;
   readonly quick?: true;
   readonly rounds: number;
@@ -36,7 +36,7 @@ export interface Options {
   readonly json?: true;
 }
 
-/** What a run measures. */
+/** The settings of a run. */
 export interface Plan {
   readonly systems: readonly SystemRow[];
   readonly workloads: readonly Workload[];
@@ -109,10 +109,10 @@ export function parseOptions(argv: readonly string[]): Options {
 
 type Given = Omit<Options, 'rounds' | 'smallFiles'> & Partial<Pick<Options, 'rounds' | 'smallFiles'>>;
 
-/** What --quick means where nothing else is asked for. */
+/** The values of --quick for options that are not given. */
 const QUICK = { rounds: 2, smallFiles: [1000], systems: 'source,overlayfs,cfs,cfs-read', workloads: 'ls,open,tar' };
 
-/** @throws CfsError (usage) where nothing says what to measure: it would take the machine for hours */
+/** @throws CfsError (usage) if nothing says what to measure: a full run takes hours */
 function complete(given: Given): Options {
   const { source, quick } = given;
   if (quick === true) return { ...QUICK, ...(source === undefined ? {} : { smallFiles: [] }), ...given };
@@ -126,7 +126,7 @@ function complete(given: Given): Options {
   return { rounds: DEFAULT_ROUNDS, ...given, smallFiles };
 }
 
-/** Of all workloads on all systems that are there by default, as root. */
+/** All workloads on all systems that are measured by default, as root. */
 function timeOf(entries: number): string {
   const systems = chooseSystems(undefined).length;
   const states = ['cold', 'dropped', 'warm'] as const;
@@ -169,7 +169,7 @@ function chooseSystems(list: string | undefined): SystemRow[] {
   return choose('--systems', list === 'all' ? undefined : list, SYSTEMS);
 }
 
-/** @throws CfsError (usage) for a name that is not known */
+/** @throws CfsError (usage) for an unknown name */
 export function makePlan(options: Pick<Options, 'systems' | 'workloads'>): Plan {
   const names = choose('--workloads', options.workloads, [...WORKLOADS, ...EXPERIMENTS]).map(({ name }) => name);
   return {

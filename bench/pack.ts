@@ -1,6 +1,6 @@
 /**
- * How long packing a tree takes, and how much it fills: into an empty directory, and again where the result of the first
- * time is there.
+ * Measures the time of packing a tree, and the space of the result: into an empty directory, and again with the result
+ * of the first time.
  */
 import { reasonOf } from '../src/base/error.ts';
 import { sync } from './caches.ts';
@@ -14,7 +14,7 @@ const DIRECTORY = 'pack';
 const STATES = ['first', 'again'] as const;
 type State = (typeof STATES)[number];
 
-/** Nanoseconds, and bytes that the file system gave to what was made. */
+/** Nanoseconds, and bytes that the file system allocated for the result. */
 interface Packed {
   readonly ns: number;
   readonly bytes: number;
@@ -37,7 +37,7 @@ export const PACK: Experiment = {
   run: (bench, _systems, tree) => (tree === undefined ? Promise.resolve({ results: [] }) : packTree(tree, bench)),
 };
 
-/** The packers take turns; the first turn is thrown away, and leaves the tree in the page cache. */
+/** The packers take turns; the first turn is discarded, and leaves the tree in the page cache. */
 async function packTree(tree: Tree, bench: Bench): Promise<Outcome> {
   const taken = new Map(
     availablePackers(bench).map((one): [Packer, Taken] => [one, { samples: [], rounds: bench.rounds }]),
@@ -77,7 +77,7 @@ async function packTwice(packer: Packer, tree: Tree, bench: Bench): Promise<Pack
   bench.scratch.remove(DIRECTORY);
   const directory = bench.scratch.directory(DIRECTORY);
   const once = async (): Promise<Packed> => {
-    await sync(bench.signal); // what the sample before it left dirty is not its work
+    await sync(bench.signal); // dirty data of the previous sample is not part of this one
     const { ns } = await run(packer.command(tree, directory), bench.signal);
     const { stdout } = await run(['du', '--summarize', '--block-size=1', directory], bench.signal, 'collect');
     return { ns, bytes: parseInt(stdout.toString(), 10) };

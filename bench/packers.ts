@@ -5,9 +5,9 @@ import { composefsUnavailable } from './system-composefs.ts';
 
 export interface Packer {
   readonly name: string;
-  /** Why it cannot be run on this machine; undefined where it can. */
+  /** The reason why it cannot be run on this machine; undefined if it can. */
   unavailable(): string | undefined;
-  /** The command that packs `tree` into `directory`, whatever is there already. */
+  /** The command that packs `tree` into `directory`, with any content in it. */
   command(tree: Tree, directory: string): [string, ...string[]];
 }
 

@@ -23,7 +23,7 @@ function readFiles(paths: readonly Buffer[], buffer: Buffer): Done {
   return { count: paths.length, bytes };
 }
 
-/** Gets the threads ready; what it gives lets them begin, and waits for all of them. */
+/** Prepares the threads; the returned function lets them begin, and waits for all of them. */
 export async function readInThreads(
   paths: readonly Buffer[],
   size: number,
@@ -46,7 +46,7 @@ export async function readInThreads(
   };
 }
 
-/** The next message of a worker. @throws what ended it */
+/** The next message of a worker. @throws the error that ended it */
 function answer(worker: Worker): Promise<unknown> {
   return new Promise((resolve, reject) => {
     worker.once('message', resolve);

@@ -1,10 +1,10 @@
 /**
- * The reading loops, run as a process of their own so that they are the same for every system:
+ * The reading loops, run as a separate process so that they are the same for every system:
  *
  *     node probe.js LOOP ROOT ARGUMENTS…
  *
- * Prints {"ns", "count", "bytes"}: the time of the loop alone, without the start of node or what is
- * read to prepare it.
+ * Prints {"ns", "count", "bytes"}: the time of the loop alone, without the start of node and the reading that prepares
+ * it.
  */
 import { closeSync, fstatSync, lstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { readInThreads } from './probe-threads.ts';
@@ -38,7 +38,9 @@ function statEach(root: string, list: string): Loop {
   };
 }
 
-/** `missing ROOT LIST`: lstat(2) of a name that is not there, beside each path; counts what is not found. */
+/**
+ * `missing ROOT LIST`: lstat(2) of a name that does not exist, beside each path; counts the names that are not found.
+ */
 function statMissing(root: string, list: string): Loop {
   const paths = shuffle(pathsIn(root, list), seeded(SEED));
   const missing = paths.map((path, i) => {

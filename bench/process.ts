@@ -5,24 +5,24 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CfsError } from '../src/base/error.ts';
 
-/** How long a child that was told to end may take before it is killed. */
+/** How long a child that was asked to end may take before it is killed. */
 const KILL_AFTER_MS = 10_000;
-/** A daemon that kept its parent's pipes must not hold the reader of them for ever. */
+/** A daemon that kept its parent's pipes must not block their reader forever. */
 const PIPE_GRACE_MS = 500;
 const STDERR_LIMIT = 16_384;
 
 export interface Ended {
   /** From the spawn until the process had ended. */
   readonly ns: number;
-  /** Empty where it was not collected. */
+  /** Empty if it was not collected. */
   readonly stdout: Buffer;
 }
 
 /**
- * Runs a program to its end. Its output goes to /dev/null, or is collected. In its own session: a ^C at
- * the terminal reaches only the benchmark, which then ends the child and cleans up.
- * @param input what the program reads from stdin; without it stdin is /dev/null
- * @throws CfsError (system) where it cannot start or ends with another status than 0; the signal's reason
+ * Runs a program to its end. Its output goes to /dev/null, or is collected. In its own session: a ^C at the terminal
+ * reaches only the benchmark, which then ends the child and cleans up.
+ * @param input the program's stdin; without it stdin is /dev/null
+ * @throws CfsError (system) if it cannot start or ends with another status than 0; the signal's reason
  */
 export async function run(
   argv: readonly [string, ...string[]],
@@ -35,11 +35,11 @@ export async function run(
   const begin = process.hrtime.bigint();
   const child = spawn(program, args, {
     stdio: [input === undefined ? 'ignore' : 'pipe', output === 'collect' ? 'pipe' : 'ignore', 'pipe'],
-    // the same words and the same work everywhere: without TZ every local time looks at /etc/localtime
+    // the same language and the same work everywhere: without TZ every local time looks at /etc/localtime
     env: { ...process.env, LC_ALL: 'C', TZ: 'UTC0' },
     detached: true,
   });
-  // a program that ends without reading all of it is no error of ours
+  // a program that ends without reading all of it is not an error here
   child.stdin?.on('error', () => undefined).end(input);
   const stop = (): void => terminate(child);
   signal.addEventListener('abort', stop, { once: true });
@@ -104,7 +104,7 @@ function ended(child: ChildProcess, begin: bigint): Promise<Exit> {
 
 const firstLines = (stderr: string): string => stderr.trim().split('\n').slice(0, 3).join('; ');
 
-/** Where the built file `name` of tools/ lies. */
+/** The path of the built file `name` of tools/. */
 export function toolPath(name: string): string {
   return fileURLToPath(new URL(`../tools/${name}`, import.meta.url));
 }
@@ -114,7 +114,7 @@ export function toolCommand(name: string, ...args: readonly string[]): [string, 
   return [process.execPath, toolPath(`${name}.js`), ...args];
 }
 
-/** Why these tools cannot be run; undefined where they can. */
+/** The reason why these tools cannot be run; undefined if they can. */
 export function missingTools(...names: readonly string[]): string | undefined {
   const missing = names.filter((name) => !existsSync(toolPath(`${name}.js`)));
   if (missing.length === 0) return undefined;
@@ -138,7 +138,7 @@ export function findProgram(...names: readonly string[]): string | undefined {
     });
 }
 
-/** Why a program of this machine cannot be run; undefined where it can. `from` says where to get it. */
+/** The reason why a program of this machine cannot be run; undefined if it can. `from` names its package. */
 export function missingProgram(name: string, from: string): string | undefined {
   return findProgram(name) === undefined ? `${name} is not installed (${from})` : undefined;
 }

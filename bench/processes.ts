@@ -1,4 +1,4 @@
-/** What other processes take: CPU time and memory, from proc(5). */
+/** The cost of other processes: CPU time and memory, from proc(5). */
 import { readdirSync, readFileSync } from 'node:fs';
 import { reasonOf } from '../src/base/error.ts';
 
@@ -19,14 +19,14 @@ export function parseCpuTime(stat: string): number {
   return (Number(fields[11]) + Number(fields[12])) * TICK_NS;
 }
 
-/** A field of proc_pid_status(5) or proc_pid_smaps(5) that is given in kB, in bytes; 0 where it is missing. */
+/** A field of proc_pid_status(5) or proc_pid_smaps(5) in kB, in bytes; 0 if it is missing. */
 export function parseKilobytes(text: string, field: string): number {
   return Number(new RegExp(`^${field}:\\s*(\\d+)`, 'm').exec(text)?.[1] ?? 0) * 1024;
 }
 
 /**
- * What `pid` and everything that it started take; undefined where it is gone or not known. The CPU time of children
- * that ended is not in it.
+ * The cost of `pid` and of everything that it started; undefined if it is gone or not known. The CPU time of children
+ * that ended is not included.
  */
 export function usageOf(pid: number | undefined): Usage | undefined {
   if (pid === undefined) return undefined;
@@ -47,7 +47,7 @@ export function usageOf(pid: number | undefined): Usage | undefined {
 function familyOf(pid: number): Set<number> {
   const parents = new Map(processes().map((one) => [one, parentOf(one)]));
   const family = new Set([pid]);
-  // a child may have a lower number than its parent: go on until nothing is added
+  // a child may have a lower number than its parent: continue until nothing is added
   for (let before = 0; before < family.size; ) {
     before = family.size;
     for (const [one, parent] of parents) if (parent !== undefined && family.has(parent)) family.add(one);
@@ -60,7 +60,10 @@ function parentOf(pid: number): number | undefined {
   return parent === undefined ? undefined : Number(parent);
 }
 
-/** The process of program `name` that has `argument` in its command line, e.g. a mount point; undefined where there is none. */
+/**
+ * The process of program `name` that has `argument` in its command line, e.g. a mount point; undefined if there is
+ * none.
+ */
 export function processWith(name: string, argument: string): number | undefined {
   return processes().find((pid) => {
     const words = (procFile(pid, 'cmdline') ?? '').split('\0');
@@ -68,7 +71,7 @@ export function processWith(name: string, argument: string): number | undefined 
   });
 }
 
-/** The command line of a process, its words separated by NUL; empty where it is gone or a zombie. */
+/** The command line of a process, its words separated by NUL; empty if it is gone or a zombie. */
 export const commandLine = (pid: number): string => procFile(pid, 'cmdline') ?? '';
 
 const processes = (): number[] =>
@@ -76,7 +79,7 @@ const processes = (): number[] =>
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
 
-/** A file of proc(5); undefined where the process is gone, or is not ours to look at. */
+/** A file of proc(5); undefined if the process is gone, or this user may not read it. */
 function procFile(pid: number, name: string): string | undefined {
   try {
     return readFileSync(`/proc/${pid}/${name}`, 'latin1');

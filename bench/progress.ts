@@ -1,13 +1,13 @@
-/** What is going on, on stderr: a line that is written over on a terminal, else a line for each new step. */
+/** The current work, on stderr: a line that is overwritten on a terminal, else a line for each new step. */
 
-/** The part of a text that names a step: what follows is turns of it. */
+/** The part of a text that names a step: the rest is turns of it. */
 const stepOf = (text: string): string => text.split(': ', 1)[0] as string;
 
 const TICK_MS = 1000;
-/** After so long without a line there is another one. */
+/** After this time without a line there is another one. */
 const SILENT_MS = 20_000;
 
-/** @param columns width of the terminal; undefined where there is none */
+/** @param columns width of the terminal; undefined if there is none */
 export class Progress {
   readonly #write: (text: string) => void;
   readonly #columns: number | undefined;
@@ -15,7 +15,7 @@ export class Progress {
   readonly #timer: NodeJS.Timeout;
   #step = '';
   #text = '';
-  /** When a line was last written, where there is no terminal. */
+  /** The time of the last line, if there is no terminal. */
   #written = 0;
 
   constructor(write: (text: string) => void, columns: number | undefined) {
@@ -41,7 +41,7 @@ export class Progress {
     this.#line(text);
   }
 
-  /** A long step shows that it goes on: its clock runs on a terminal; elsewhere there is a line now and then. */
+  /** A long step shows that it continues: its clock runs on a terminal; elsewhere there is a line now and then. */
   #remind(): void {
     if (this.#text === '') return;
     if (this.#columns !== undefined) this.show(this.#text);
@@ -57,7 +57,7 @@ export class Progress {
     return clock(Date.now() - this.#began);
   }
 
-  /** Takes the line away. */
+  /** Removes the line. */
   end(): void {
     clearInterval(this.#timer);
     if (this.#columns !== undefined) this.#write('\r\x1b[K');

@@ -19,7 +19,7 @@ export function seeded(seed: number): Random {
   return { next, below: (limit) => Math.floor((next() / 0x1_0000_0000) * limit) };
 }
 
-/** Puts `values` into an order that `random` chooses (Fisher and Yates). Gives the same array. */
+/** Shuffles `values` (Fisher and Yates). Returns the same array. */
 export function shuffle<T>(values: T[], random: Random): T[] {
   for (let last = values.length - 1; last > 0; last--) {
     const other = random.below(last + 1);

@@ -1,19 +1,19 @@
 /**
- * A chart of ratios: a line for each workload, a mark for each system, on a logarithmic scale around 1. One SVG that needs
- * nothing else. Its colours follow the reader's light or dark scheme, and it has its own background, so that it can be
- * read on any page. No I/O.
+ * A chart of ratios: a line for each workload, a mark for each system, on a logarithmic scale around 1. One SVG that
+ * needs no other file. Its colours follow the reader's light or dark scheme, and it has its own background, so that it
+ * can be read on any page. No I/O.
  */
 import { element, escapeXml, marker, SHAPES, type Shape, textElement } from './svg.ts';
 
 export interface RatioRow {
   readonly label: string;
-  /** System → ratio; those that were not measured are not in it. */
+  /** System → ratio; systems that were not measured are not in it. */
   readonly ratios: ReadonlyMap<string, number>;
 }
 
 export interface RatioChart {
   readonly title: string;
-  /** What every ratio is to. */
+  /** The denominator of every ratio. */
   readonly reference: string;
   readonly systems: readonly string[];
   /** Rows under a heading each. */
@@ -32,7 +32,7 @@ const RADIUS = 4.6;
 const DODGE = 4.5;
 const FONT = 13;
 
-/** A colour and a shape for each system, the same in every chart: told apart without colours, too. */
+/** A colour and a shape for each system, the same in every chart: distinguishable without colours, too. */
 const STYLES: Readonly<Record<string, readonly [colour: string, shape: Shape]>> = {
   source: ['#8a8f98', 'square'],
   overlayfs: ['#444c56', 'square'],
@@ -50,7 +50,7 @@ const STYLES: Readonly<Record<string, readonly [colour: string, shape: Shape]>> 
 };
 const OTHERS = ['#7a7f00', '#00838f', '#6d4c41', '#5c6bc0'];
 
-/** The colour and shape of a system; one that is not known gets those of its place in the list. */
+/** The colour and shape of a system; an unknown one gets those of its place in the list. */
 export function styleOf(system: string, place: number): readonly [colour: string, shape: Shape] {
   return STYLES[system] ?? [OTHERS[place % OTHERS.length] as string, SHAPES[place % SHAPES.length] as Shape];
 }
@@ -130,7 +130,7 @@ function legend(systems: readonly string[], top: number): string {
   return element('g', {}, entries.join('\n'));
 }
 
-/** Lines of the scale, labelled above and below where there is room. */
+/** Lines of the scale, labelled above and below if there is room. */
 function axis(
   ticks: readonly number[],
   x: (ratio: number) => number,

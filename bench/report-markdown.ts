@@ -146,7 +146,7 @@ function daemonCell(one: Summary | undefined): string {
   return `${formatTime(median(cpu_ns))}<br>${megabytes(rss_bytes)}<br>PSS ${megabytes(pss_bytes)}`;
 }
 
-/** What experiments measured: a line for each result. */
+/** The results of experiments, one line each. */
 function renderOthers(summaries: readonly Summary[]): string {
   if (summaries.length === 0) return '';
   const rows = summaries.map((one) => [

@@ -36,8 +36,8 @@ function alignColumns(rows: readonly (readonly string[])[], left = 1): string[] 
 const heading = (text: string): string => `${text}\n${'─'.repeat(Math.min(text.length, WIDTH))}`;
 
 /**
- * System × workload: in each cell the median and its ratio to that of `reference`, where there is one, a rate below it where
- * the workload has one. As many systems side by side as fit, the rest in a second table.
+ * System × workload: in each cell the median, its ratio to that of `reference`, if there is one, and below it a rate,
+ * if the workload has one. As many systems side by side as fit, the rest in a second table.
  */
 export function renderMatrix(summaries: readonly Summary[], reference: string | undefined): string {
   if (summaries.length === 0) return '';
@@ -92,7 +92,7 @@ function matrixRows(
   return [times, ['', ...cells((one) => formatRate(one, rate), '')]];
 }
 
-/** The room of what timeCell puts behind the time: "  0.56×" and a mark. */
+/** The room for the text that timeCell adds to the time: "  0.56×" and a mark. */
 const BEHIND_TIME = ' '.repeat(8);
 
 function timeCell(one: Summary, reference: string | undefined): string {
@@ -128,7 +128,7 @@ export function renderOmissions(omissions: readonly Omission[]): string {
   return [heading('Not compared'), ...lines].join('\n');
 }
 
-/** Everything that a run shows on the terminal. @param readings names of the workloads, which make the matrix */
+/** The whole output of a run on the terminal. @param readings names of the workloads of the matrix */
 export function renderTables(results: Results, readings: readonly string[], details: boolean): string {
   const inMatrix = (one: Summary): boolean => readings.includes(one.workload);
   const matrix = results.results.filter(inMatrix);

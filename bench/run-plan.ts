@@ -1,4 +1,7 @@
-/** Carrying out a plan: tree after tree, then what needs no tree. What fails is reported, and the rest goes on. */
+/**
+ * Carries out a plan: tree after tree, then the experiments without a tree. A failure is reported, and the rest
+ * continues.
+ */
 import { reasonOf } from '../src/base/error.ts';
 import type { Collected } from './collected.ts';
 import type { Bench, Experiment, Tree, TreeKind } from './contract.ts';
@@ -11,12 +14,12 @@ import { checkoutUnavailable } from './workloads-programs.ts';
 interface TreeToMake {
   readonly kind: TreeKind;
   readonly name: string;
-  /** Why it cannot be made here. */
+  /** The reason why it cannot be made here. */
   readonly unavailable?: string | undefined;
   make(bench: Bench): Promise<Tree>;
 }
 
-/** @param source its real path; undefined where only generated trees are read */
+/** @param source its real path; undefined if only generated trees are read */
 function treesToMake(source: string | undefined, options: Options, { workloads, experiments }: Plan): TreeToMake[] {
   const { smallFiles, checkoutFiles, largeSize } = options;
   const given: TreeToMake[] =
@@ -92,7 +95,7 @@ async function runExperiment(
   await attempt(what, bench, async () => collected.add(await experiment.run(bench, rows, tree)));
 }
 
-/** Does `act`; where it fails the report says so. */
+/** Does `act`; if it fails, the report shows that. */
 async function attempt(what: string, bench: Bench, act: () => void | Promise<void>): Promise<void> {
   try {
     await act();

@@ -1,4 +1,4 @@
-/** Timing a program, or a loop of the probe. */
+/** Times a program, or a loop of the probe. */
 import { fileURLToPath } from 'node:url';
 import { CfsError } from '../src/base/error.ts';
 import type { Bench, Work } from './contract.ts';
@@ -14,7 +14,7 @@ export async function timeProgram(argv: readonly [string, ...string[]], bench: B
   return (await run(argv, bench.signal)).ns;
 }
 
-/** Time of a loop of probe.ts. @throws CfsError (system) where it did not do the whole work */
+/** Time of a loop of probe.ts. @throws CfsError (system) if it did not do the whole work */
 export async function timeProbe(loop: string, work: Work, args: readonly string[], bench: Bench): Promise<number> {
   const command: [string, ...string[]] = [process.execPath, PROBE, loop, ...args];
   const { stdout } = await run(command, bench.signal, 'collect');

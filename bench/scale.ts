@@ -1,6 +1,6 @@
 /**
- * An image of a million files: how long mounting it takes, and how much memory its daemon needs. The
- * image is built from numbers; no file of it exists, so only its metadata can be read.
+ * An image of a million files: the time of mounting it, and the memory of its daemon. The image is built from numbers;
+ * no file of it exists, so only its metadata can be read.
  */
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,7 +14,7 @@ import { run, toolCommand } from './process.ts';
 import { usageOf } from './processes.ts';
 import { median } from './statistics.ts';
 
-/** What a daemon of any image is allowed, in bytes: node itself, its threads and the program. */
+/** The limit for the daemon of any image, in bytes: node itself, its threads and the program. */
 const DAEMON_ALLOWANCE = 60_000_000;
 /** Longer than the daemon's own wait before it gives back what reading the image took (250 ms in src/mount/mount.ts). */
 const SETTLE_MS = 1_000;
@@ -60,14 +60,14 @@ async function measureScale(files: number, bench: Bench): Promise<Outcome> {
 interface Memory {
   /** Right after cfs-mount returned. */
   readonly atReturn: number;
-  /** SETTLE_MS later: what reading the image took is given back. */
+  /** SETTLE_MS later: the memory for reading the image has been freed. */
   readonly settled: number;
 }
 
 interface Mounted {
   /** From the start of cfs-mount until it returned. */
   readonly ns: number;
-  /** Undefined where the daemon's pid is not known. */
+  /** Undefined if the daemon's pid is not known. */
   readonly memory: Memory | undefined;
   /** Resident bytes after everything in the mount was looked at once. */
   readonly walked: number | undefined;

@@ -1,4 +1,4 @@
-/** The directory that a run works in, and what must be undone at its end. */
+/** The directory of a run, and the actions at its end. */
 import { mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CfsError, reasonOf } from '../src/base/error.ts';
@@ -21,7 +21,7 @@ export class Scratch {
     }
   }
 
-  /** An empty directory of this name; it is made where it does not exist. */
+  /** An empty directory of this name; it is made if it does not exist. */
   directory(name: string): string {
     const path = join(this.path, name);
     mkdirSync(path, { recursive: true });
@@ -43,7 +43,7 @@ export class Scratch {
     this.#undo.push(undo);
   }
 
-  /** Undoes everything, unmounts what is left and removes the directory. Gives what could not be done; never throws. */
+  /** Undoes everything, unmounts the remaining mounts and removes the directory. Returns the failures; never throws. */
   async dispose(): Promise<string[]> {
     const problems: string[] = [];
     const attempt = async (act: () => void | Promise<void>): Promise<void> => {

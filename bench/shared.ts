@@ -1,6 +1,6 @@
 /**
- * Two directories that share nine files in ten: how much memory reading both takes, against reading one. Where the page
- * cache is shared, the second one costs only what is new in it.
+ * Two directories that share nine files in ten: the memory for reading both, against reading one. If the page cache is
+ * shared, the second one costs only its own files.
  */
 import { CfsError, reasonOf } from '../src/base/error.ts';
 import { coldUnavailable, dropCaches } from './caches.ts';
@@ -12,7 +12,7 @@ import { median } from './statistics.ts';
 import { surveyTree, workDirectory } from './trees.ts';
 
 const FILE_SIZE = 131_072;
-/** Of the files, the part that both have. */
+/** The part of the files that both have. */
 const SHARED = 0.9;
 const SEED = 7;
 const ATTEMPTS = 4;
@@ -101,7 +101,9 @@ async function preparePairs(
   return pairs;
 }
 
-/** Where somebody else drops the machine's caches meanwhile, memory shrinks by reading: then it is measured again. */
+/**
+ * If another program drops the machine's caches in the meantime, memory shrinks by reading: then it is measured again.
+ */
 async function undisturbed(
   pair: Pair,
   bytes: number,
@@ -115,7 +117,10 @@ async function undisturbed(
   throw new CfsError('system', `something else dropped the caches of this machine in each of ${ATTEMPTS} attempts`);
 }
 
-/** What was read is in the page cache once at least, and reading more takes no memory away. @param bytes of one directory */
+/**
+ * The bytes that were read are in the page cache at least once, and reading more frees no memory. @param bytes of one
+ * directory
+ */
 export const isPlausible = ({ one, both }: MemorySample, bytes: number): boolean =>
   one >= bytes * SHARED && both >= one;
 
@@ -135,7 +140,7 @@ async function measurePair(pair: Pair, bytes: number, meter: MemoryMeter, bench:
   }
 }
 
-/** Reads every file. @throws CfsError (system) where it is not everything */
+/** Reads every file. @throws CfsError (system) if it did not read everything */
 async function readAll(root: string, bytes: number, bench: Bench): Promise<void> {
   const command = 'set -o pipefail; find "$1" -type f -exec cat {} + | wc --bytes';
   const { stdout } = await run(['bash', '-c', command, 'bash', root], bench.signal, 'collect');

@@ -1,4 +1,4 @@
-/** From samples to figures. */
+/** Computes figures from samples. */
 import type { Result } from './contract.ts';
 
 /** The middle value; the mean of the two in the middle of an even number. `values` is not empty. */
@@ -9,7 +9,7 @@ export function median(values: readonly number[]): number {
   return (low + high) / 2;
 }
 
-/** A result with what follows from its samples. Times in nanoseconds. */
+/** A result with the figures computed from its samples. Times in nanoseconds. */
 export interface Summary extends Result {
   readonly median: number;
   readonly min: number;
@@ -18,7 +18,7 @@ export interface Summary extends Result {
   readonly ratios: Readonly<Record<string, number>>;
 }
 
-/** What is in one row of the table: the same work in the same state, on all systems. */
+/** The content of one row of the table: the same work in the same state, on all systems. */
 export const rowKey = ({ workload, tree, state }: Result): string => `${workload}\0${tree}\0${state}`;
 
 /** @param references names of the systems that every other one is compared with */
@@ -43,7 +43,7 @@ export function summarize(results: readonly Result[], references: readonly strin
 /** A figure with more spread than this part of its median is marked. */
 export const NOISY = 0.3;
 
-/** The systems in the order in which most of them are measured: one that one workload leaves out keeps its place. */
+/** The systems in the order in which most of them are measured: one that is missing in one workload keeps its place. */
 export function systemsIn(results: readonly Result[]): string[] {
   const rows = new Map<string, string[]>();
   for (const result of results) rows.set(rowKey(result), [...(rows.get(rowKey(result)) ?? []), result.system]);

@@ -1,4 +1,4 @@
-/** composefs itself, where its tools are installed: mkcomposefs(1) and mount.composefs(1). */
+/** composefs itself, if its tools are installed: mkcomposefs(1) and mount.composefs(1). */
 import { join } from 'node:path';
 import type { SystemRow } from './contract.ts';
 import { fileSystemUnavailable } from './mounts.ts';

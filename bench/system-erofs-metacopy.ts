@@ -1,8 +1,8 @@
 /**
- * How composefs works, without its tools: an EROFS image of metadata, overlayfs with metacopy over it, and contents from a
- * data-only layer, which is the store of cfs. It is not mkcomposefs and mount.composefs: the image is laid
- * out by mkfs.erofs, objects are named by BLAKE3, and nothing verifies them.
- * Documentation/filesystems/overlayfs.rst, "Data-only lower layers", says what the kernel does.
+ * The method of composefs, without its tools: an EROFS image of metadata, overlayfs with metacopy over it, and contents
+ * from a data-only layer, which is the store of cfs. It differs from mkcomposefs and mount.composefs: the image is laid
+ * out by mkfs.erofs, objects are named by BLAKE3, and nothing verifies them. Documentation/filesystems/overlayfs.rst,
+ * "Data-only lower layers", describes the kernel's part.
  */
 import { release } from 'node:os';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ const KERNEL = [6, 5] as const;
 class ErofsMetacopy extends MountedSystem {
   #image = '';
 
-  /** Where the EROFS image is mounted, under the overlayfs. */
+  /** The path at which the EROFS image is mounted, under the overlayfs. */
   get #metadata(): string {
     return this.bench.scratch.directory(`mnt-${this.name}-metadata-${this.tree.name}`);
   }

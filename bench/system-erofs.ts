@@ -11,7 +11,7 @@ import { MountedSystem } from './system-mounted.ts';
 export const erofsUnavailable = (): string | undefined =>
   fileSystemUnavailable('erofs') ?? missingProgram('mkfs.erofs', 'Debian: erofs-utils');
 
-/** Mounts an EROFS image: the file itself where the kernel can (Linux 6.12), else through a loop device. */
+/** Mounts an EROFS image: the file itself if the kernel can (Linux 6.12), else through a loop device. */
 export async function mountErofs(image: string, mountpoint: string, bench: Bench): Promise<void> {
   const direct = mount(image, mountpoint, 'erofs', MS_RDONLY, '');
   if (!isErrno(direct)) return;

@@ -1,4 +1,4 @@
-/** What all systems that mount something have in common. */
+/** The common part of all systems that mount something. */
 import type { Bench, System, Tree } from './contract.ts';
 import { unmountDaemon } from './fuse-daemon.ts';
 import { unmount } from './mounts.ts';
@@ -42,9 +42,9 @@ export abstract class MountedSystem implements System {
   }
 }
 
-/** A system that is served by a daemon of somebody else, which goes to the background by itself. */
+/** A system that is served by a daemon of another project, which goes to the background by itself. */
 export abstract class ForeignFuseSystem extends MountedSystem {
-  /** Programs that serve it; the first that is installed does. */
+  /** Programs that serve it; the first installed one is used. */
   protected abstract readonly programs: readonly string[];
   #pid: number | undefined;
 

@@ -1,4 +1,4 @@
-/** overlayfs over the directory, read-only: what containers use. In the kernel, and as fuse-overlayfs. */
+/** overlayfs over the directory, read-only: the form that containers use. In the kernel, and as fuse-overlayfs. */
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Bench, SystemRow, Tree } from './contract.ts';

@@ -1,4 +1,4 @@
-/** The directory itself: what the file system below costs. */
+/** The directory itself: the cost of the file system below. */
 import type { System, SystemRow, Tree } from './contract.ts';
 
 export const SOURCE: SystemRow = {

@@ -5,8 +5,8 @@ import type { Bench } from './contract.ts';
 const DEADLINE_FACTOR = 5;
 
 /**
- * How many rounds after a warm-up turn that took `turnNs` fit into the time limit. With 0 the warm-up is
- * itself the only sample.
+ * The number of rounds that fit into the time limit after a warm-up turn that took `turnNs`. With 0 the warm-up itself
+ * is the only sample.
  */
 export function affordableRounds(
   turnNs: number,

@@ -1,4 +1,4 @@
-/** Looking at the trees that are read. */
+/** Examines the trees that are read. */
 import { realpathSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CfsError, reasonOf } from '../src/base/error.ts';
@@ -10,7 +10,7 @@ import type { Scratch } from './scratch.ts';
 /** The largest file of the small-file workload, in bytes. */
 export const SMALL_FILE_LIMIT = 65_536;
 
-/** The real path of the source. @throws CfsError (usage) where it is no directory */
+/** The real path of the source. @throws CfsError (usage) if it is not a directory */
 export function findSource(source: string): string {
   try {
     const path = realpathSync(source);
@@ -21,7 +21,7 @@ export function findSource(source: string): string {
   }
 }
 
-/** @param path as `findSource` gave it @throws CfsError (usage) where it cannot be compared fairly */
+/** @param path the result of `findSource` @throws CfsError (usage) if it cannot be compared fairly */
 export function checkSource(path: string, scratch: Scratch): void {
   if (isBelow(scratch.path, path)) {
     throw new CfsError(
@@ -38,19 +38,19 @@ export function checkSource(path: string, scratch: Scratch): void {
   }
 }
 
-/** The directory for what systems make of the tree `name`. */
+/** The directory for the files that systems make of the tree `name`. */
 export const workDirectory = (name: string, bench: Bench): string => bench.scratch.directory(workName(name));
 
 const workName = (name: string): string => `work-${name}`;
 
-/** Removes what was made of a tree, and its directory where it was generated in the scratch directory. Unmount before. */
+/** Removes the files made of a tree, and its directory if it was generated in the scratch directory. Unmount before. */
 export function removeTree(tree: Tree, bench: Bench): void {
   bench.progress(`removing what was made for the ${tree.name} tree`);
   bench.scratch.remove(workName(tree.name));
   if (tree.kind !== 'source') bench.scratch.remove(tree.name);
 }
 
-/** Looks at everything in `path` once, and writes the path lists of the probe. @param work its work directory */
+/** Examines everything in `path` once, and writes the path lists of the probe. @param work its work directory */
 export async function surveyTree(
   kind: TreeKind,
   name: string,
@@ -97,7 +97,7 @@ async function entriesOf(path: string, signal: AbortSignal): Promise<Entry[]> {
     });
 }
 
-/** How many entries a system shows: one that lost some would look fast. */
+/** The number of entries that a system shows: one that lost some would look fast. */
 export async function countEntries(path: string, signal: AbortSignal): Promise<number> {
   return (await run(['find', path, '-printf', '.'], signal, 'collect')).stdout.length;
 }

@@ -72,7 +72,7 @@ export const TAR_ALL: Workload = {
   },
 };
 
-/** Which program reads the large file. */
+/** The program that reads the large file. */
 export const largeFileReader = (): 'fio' | 'probe' => (findProgram('fio') === undefined ? 'probe' : 'fio');
 
 const wholeFile = (tree: Tree): Work => ({ count: 1, unit: 'files', bytes: tree.bytes });
@@ -114,7 +114,7 @@ export const RANDOM: Workload = {
   run: async (turn) => {
     const { root, state, bench } = turn;
     const work = randomWork(state);
-    // warm means here that the whole file was read, not only the blocks that the turn before chose
+    // warm means here that the whole file was read, not only the blocks that the previous turn chose
     if (state === 'warm') await run(['cat', join(root, LARGE_FILE_NAME)], bench.signal);
     if (largeFileReader() === 'probe') {
       return timeProbe('random', work, [root, LARGE_FILE_NAME, String(work.count)], bench);

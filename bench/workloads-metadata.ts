@@ -10,7 +10,7 @@ const everyEntry = (tree: Tree): Work => ({ count: tree.entries, unit: 'entries'
 const everyPath = (tree: Tree): Work => ({ count: tree.all.count, unit: 'entries', bytes: 0 });
 const nothing = (): Work => ({ count: 1, unit: 'mounts', bytes: 0 });
 
-/** Mounting. The daemon's start counts, and what it reads from the disk for that. */
+/** Mounting. The daemon's start counts, including the data that it reads from the disk for that. */
 export const MOUNT: Workload = {
   name: 'mount',
   title: 'mount and stat',

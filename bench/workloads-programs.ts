@@ -1,11 +1,11 @@
-/** Programs that work with the tree as people do: Python, gcc, git. */
+/** Programs that work with the tree like people: Python, gcc, git. */
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { CfsError, reasonOf } from '../src/base/error.ts';
 import type { Bench, Tree, Turn, Work, Workload } from './contract.ts';
 import { missingProgram, run } from './process.ts';
 
-/** Modules of Python's library; one that is not there is left out, on every system alike. */
+/** Modules of Python's library; a missing one is left out, on every system alike. */
 const MODULES = `argparse asyncio ast base64 bz2 calendar cmd codeop collections concurrent.futures configparser csv ctypes
   curses datetime dbm decimal difflib dis doctest email.mime.text encodings.idna filecmp fractions ftplib getopt gettext
   glob gzip hashlib heapq html.parser http.client http.server imaplib inspect ipaddress json logging.handlers lzma mailbox
@@ -53,7 +53,7 @@ async function runIn(root: string, { path, args, input }: Program, bench: Bench)
   return { ns, out: stdout.toString('latin1') };
 }
 
-/** What the program prints in the directory itself: on every system it must be the same. */
+/** The output of the program in the directory itself: on every system it must be the same. */
 const expectedOutput = (program: Program, tree: Tree, bench: Bench): Promise<string> =>
   bench.once(`${program.name} ${tree.name}`, async () => (await runIn(tree.path, program, bench)).out);
 
@@ -105,8 +105,8 @@ export const GCC: Workload = chrooted({
 });
 
 /**
- * Whether a file is as it was is seen by size and mtime: inode numbers and ctimes are others in every copy, and git
- * would read all contents again where they are compared.
+ * git detects changes by size and mtime here: inode numbers and ctimes differ in every copy, and git would read all
+ * contents again if they were compared.
  */
 const GIT = ['-c', 'safe.directory=*', '-c', 'core.checkStat=minimal', '-c', 'core.trustctime=false'];
 const GIT_STATUS = ['-c', 'core.untrackedCache=false', '-c', 'core.fsmonitor=false', '--no-optional-locks', 'status'];
@@ -128,5 +128,5 @@ export const GIT_STATUS_WORKLOAD: Workload = {
   },
 };
 
-/** Why there is no checkout to measure; undefined where one can be made. */
+/** The reason why there is no checkout to measure; undefined if one can be made. */
 export const checkoutUnavailable = (): string | undefined => missingProgram('git', 'Debian: git');
