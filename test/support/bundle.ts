@@ -1,4 +1,4 @@
-/** A module of the sources with all that it imports, as one text: for processes of its own, and for what rewrites it. */
+/** A module of the sources with all its imports, as one text: for separate processes, and for code that rewrites it. */
 import { pathToFileURL } from 'node:url';
 import { rolldown } from 'rolldown';
 

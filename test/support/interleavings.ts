@@ -4,20 +4,20 @@
  * `loadStepwise` bundles a module and rewrites it: a function that uses Atomics, or calls one that does, becomes a
  * generator that yields before each operation. `explore` then runs the operations of several such programs in every
  * order that leads to another state. A state is the shared words and, for each program, the results that it has seen:
- * programs that saw the same go on the same way, so an order that leads to a known state is not followed twice. Of a
- * program that has ended only what it returned counts.
+ * programs that saw the same results continue in the same way, so an order that leads to a known state is not followed
+ * twice. For a program that has ended only its return value counts.
  *
- * Atomics are sequentially consistent, so orders are all that there is. Plain accesses of shared memory are not seen:
- * they happen together with the operation before them. Arrow functions are rewritten only where they are handed to such
- * a generator; getters are not.
+ * Atomics are sequentially consistent, so the orders are all that can happen. Plain accesses of shared memory are not
+ * seen: they happen together with the operation before them. Arrow functions are rewritten only if they are passed to
+ * such a generator; getters are not.
  */
 
 import { parseAst } from 'rolldown/parseAst';
 import { bundleOf } from './bundle.ts';
 
-/** One operation that a program is about to make: the name in Atomics, and its arguments. */
+/** An operation that a program is about to make: the name in Atomics, and its arguments. */
 type Operation = readonly [name: string, words: Int32Array, index: number, ...values: number[]];
-/** A program: yields its operations, receives their results, returns what it found. */
+/** A program: yields its operations, receives their results, returns its result. */
 export type Program<T = unknown> = Generator<Operation, T, unknown>;
 
 /** A method as `loadStepwise` made it of one that returns `R`. */
@@ -47,9 +47,9 @@ function* calls(node: Node): Generator<Node> {
 /** A function or method that can become a generator. */
 interface Callable {
   readonly name: string;
-  /** Where its body's statements are. */
+  /** The position of its body's statements. */
   readonly node: Node;
-  /** Before which character an asterisk goes. */
+  /** The position of the asterisk. */
   readonly star: number;
 }
 
@@ -135,7 +135,7 @@ function rewrite(code: string, constants: Readonly<Record<string, number>>, give
   }
   let result = '';
   let from = 0;
-  // where several begin at one place, the outer call's text comes first, as it was found first
+  // if several begin at one place, the outer call's text comes first, because it was found first
   for (const { at, text, remove = 0 } of inserts.sort((a, b) => a.at - b.at)) {
     result += code.slice(from, at) + text;
     from = at + remove;
@@ -158,14 +158,14 @@ export async function loadStepwise<T>(
   return (await import(`data:text/javascript;base64,${Buffer.from(code).toString('base64')}`)) as T;
 }
 
-/** What a run starts with. */
+/** The start of a run. */
 export interface Setting {
   /** All memory that the programs share. */
   readonly words: Int32Array;
   readonly programs: readonly Program[];
-  /** Called where all programs have ended, with what they returned; throws where that must not be. */
+  /** Called when all programs have ended, with their return values; throws if these are wrong. */
   readonly check: (results: readonly unknown[]) => void;
-  /** Called in every state: throws where all may not die at that point. */
+  /** Called in every state: throws if the programs must not all die at that point. */
   readonly checkDeath?: () => void;
 }
 
@@ -173,9 +173,9 @@ export interface Setting {
 class Run {
   readonly #setting: Setting;
   readonly #pending: IteratorResult<Operation, unknown>[];
-  /** What each has seen, as text; of one that has ended only what it returned matters. */
+  /** The results that each has seen, as text; of one that has ended only its return value matters. */
   readonly #seen: string[];
-  /** Where a program sleeps in Atomics.wait. */
+  /** The address at which a program sleeps in Atomics.wait. */
   readonly #asleep = new Map<number, number>();
 
   /** @param order does these steps, each by the program of that number */
@@ -186,12 +186,12 @@ class Run {
     for (const actor of order) this.step(actor);
   }
 
-  /** The same for two runs that go on the same way. */
+  /** The same for two runs that continue in the same way. */
   get key(): string {
     return `${this.#setting.words.join()}|${this.#seen.join('|')}|${[...this.#asleep].join()}`;
   }
 
-  /** The programs that can go on. */
+  /** The programs that can continue. */
   get ready(): readonly number[] {
     const actors = this.#pending.map((_, actor) => actor);
     return actors.filter((actor) => !this.#pending[actor]?.done && !this.#asleep.has(actor));
@@ -237,9 +237,9 @@ class Run {
 }
 
 /**
- * Runs the programs in every order. Throws, with the order, where a check fails or programs sleep that nobody wakes.
+ * Runs the programs in every order. Throws, with the order, if a check fails or programs sleep that nothing wakes.
  * @param make makes the same setting each time
- * @returns how many states there were
+ * @returns the number of states
  */
 export function explore(make: () => Setting): { readonly states: number } {
   const seen = new Set<string>();

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '../..');
 
-/** Where declarations of the library are. */
+/** The files with declarations of the library. */
 const FILES: readonly string[] = [
   ...readdirSync(join(ROOT, 'src/api')).map((name) => `src/api/${name}`),
   'src/base/error.ts',
@@ -14,7 +14,7 @@ export interface Declaration {
   readonly name: string;
   /** Without the comment's stars. */
   readonly docstring: string;
-  /** The program after `@example`; empty where there is none. */
+  /** The program after `@example`; empty if there is none. */
   readonly example: string;
 }
 

@@ -5,7 +5,7 @@
  */
 import { connect } from 'node:net';
 
-/** What calls end with: nfsstat4. */
+/** The status of calls: nfsstat4. */
 export const NFS_STATUS = { ok: 0, noent: 2, stale: 70 } as const;
 
 /** An answer other than NFS4_OK. */
@@ -154,7 +154,7 @@ export class NfsClient {
     return { type: values.u32(), fileid: values.u64() };
   }
 
-  /** All that a regular file holds. */
+  /** The whole content of a regular file. */
   async read(handle: Uint8Array): Promise<Buffer> {
     const parts: Buffer[] = [];
     for (let offset = 0; ; ) {
@@ -178,7 +178,7 @@ export class NfsClient {
     answer.expect('status', NFS_STATUS.ok);
   }
 
-  /** Makes operations one after another; their results, where all succeed. */
+  /** Makes operations one after another; their results, if all succeed. */
   async #compound(operations: readonly Buffer[]): Promise<XdrReader> {
     const id = 1;
     const machine = Buffer.concat([u32(0), opaque('cfs-test')]); // a time stamp that nobody reads, the name

@@ -1,4 +1,4 @@
-/** Makes directory trees for tests: the same options give the same tree. */
+/** Makes directory trees for tests: the same options make the same tree. */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, closeSync, constants, lstatSync, mkdirSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
 import { setTime } from './libc.ts';
@@ -24,7 +24,7 @@ export interface TreeOptions {
 
 export interface GeneratedTree {
   readonly root: string;
-  /** What was left out, because this user or file system does not allow it. Empty for root on ext4. */
+  /** The omissions, because this user or file system does not allow them. Empty for root on ext4. */
   readonly skipped: readonly string[];
 }
 
@@ -42,10 +42,10 @@ export function generateTree(root: string, options: TreeOptions): GeneratedTree 
   return { root, skipped: tree.skipped };
 }
 
-/** Removes a tree, however deep it is, and whatever its modes are. */
+/** Removes a tree of any depth and with any modes. */
 export function removeTree(root: string): void {
   if (lstatSync(root, { throwIfNoEntry: false }) === undefined) return;
-  // only root may remove what is in a directory of mode 0
+  // only root may remove the entries of a directory of mode 0
   if (process.getuid?.() !== 0) execFileSync('chmod', ['-R', 'u+rwx', '--', root]);
   execFileSync('rm', ['-rf', '--', root]);
 }
@@ -95,7 +95,7 @@ function writeHugeDirectory(tree: TreeWriter, entries: number): void {
 
 const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
 
-/** A path that no single system call can take: each directory is made relative to the open one above it. */
+/** A path that no single system call accepts: each directory is made relative to the open one above it. */
 function writeDeepPath(tree: TreeWriter, levels: number): void {
   tree.directory('deep');
   let fd = openSync(tree.absolute('deep'), OPEN_DIRECTORY);
@@ -103,7 +103,7 @@ function writeDeepPath(tree: TreeWriter, levels: number): void {
     const here = `/proc/self/fd/${fd}`;
     const below = `${here}/l${level % 10}`;
     mkdirSync(below);
-    chmodSync(below, 0o755); // whatever the umask is
+    chmodSync(below, 0o755); // with any umask
     if (level % 1000 === 0) writeDated(tree, `${here}/file`, `at level ${level}\n`);
     const next = openSync(below, OPEN_DIRECTORY);
     // the directory above is complete now; of `deep` itself the writer sets the time

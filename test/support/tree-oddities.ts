@@ -1,8 +1,8 @@
-/** One of everything that a file system can hold and a careless program gets wrong. */
+/** One of every kind of file that a careless program handles wrong. */
 import { makeDevice } from './libc.ts';
 import { join, type TreeWriter } from './tree-writer.ts';
 
-/** Names that are text for the kernel only. None is longer than NAME_MAX, none contains a slash or NUL. */
+/** Names that are text only for the kernel. None is longer than NAME_MAX, none contains a slash or NUL. */
 export const ODD_NAMES: readonly Uint8Array[] = [
   ...[' ', '  two  spaces  ', '-rf', '--help', '...', '..a', '.hidden', '~', '*', '?', '$HOME', '`id`', '"', "'"],
   ...['back\\slash', 'new\nline', 'tab\tname', 'carriage\rreturn', '\x1b[31mred', '%s%n', '\\x41', 'a:b', '#', '\x7f'],
@@ -110,7 +110,7 @@ function writeOwners(tree: TreeWriter): void {
   tree.owner('odd/owners/symlink', 1000, 1001);
 }
 
-/** From 1901 to 2446, what ext4 can hold. */
+/** From 1901 to 2446, the range of ext4. */
 function writeTimes(tree: TreeWriter): void {
   tree.directory('odd/times');
   const times = [0, 1, -1, -1_000_000, -(2 ** 31), 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 33 + 12_345, 15_032_385_535];

@@ -1,4 +1,4 @@
-/** Writes a directory tree on disk so that a seed gives the same tree, down to the times, on every run. */
+/** Writes a directory tree on disk so that a seed results in the same tree, down to the times, on every run. */
 import {
   chmodSync,
   closeSync,
@@ -27,7 +27,7 @@ interface PendingDirectory {
   readonly time: Time;
 }
 
-/** What a test sets where it does not leave it to the seed. */
+/** Settings of a test that replace values of the seed. */
 export interface NodeOptions {
   /** Permission bits; 0644 for files, 0755 for directories. */
   readonly mode?: number;
@@ -42,10 +42,12 @@ export const join = (...parts: readonly Bytes[]): Buffer =>
 
 export class TreeWriter {
   readonly random: Random;
-  /** What this user or file system does not allow: "trusted.cfs: EPERM". */
+  /** The omissions because of this user or file system: "trusted.cfs: EPERM". */
   readonly skipped: string[] = [];
   readonly #root: Buffer;
-  /** A directory's mode and time are set last: what is made in it would change its time, or need its permission. */
+  /**
+   * A directory's mode and time are set last: creating an entry in it would change its time, or need its permission.
+   */
   readonly #directories: PendingDirectory[] = [];
 
   constructor(root: string, random: Random) {
@@ -88,7 +90,7 @@ export class TreeWriter {
     this.#setTime(absolute, {});
   }
 
-  /** A further name for what `existing` names. */
+  /** A further name for the file `existing`. */
   link(path: Bytes, existing: Bytes): void {
     linkSync(this.absolute(existing), this.absolute(path));
   }
@@ -101,23 +103,23 @@ export class TreeWriter {
     this.#node(path, constants.S_IFSOCK, 0, options);
   }
 
-  /** `device` as `makeDevice` gives it; skipped where it is not allowed. */
+  /** `device` is the result of `makeDevice`; skipped if it is not permitted. */
   device(path: Bytes, type: 'character' | 'block', device: number): void {
     const mode = type === 'character' ? constants.S_IFCHR : constants.S_IFBLK;
     this.#tryTo(`device ${path}`, () => this.#node(path, mode, device, {}));
   }
 
-  /** Skipped where it is not allowed. chown takes the setuid bits from a file that has them. */
+  /** Skipped if it is not permitted. chown removes the setuid bits of a file. */
   owner(path: Bytes, uid: number, gid: number): void {
     this.#tryTo(`owner ${uid}:${gid}`, () => lchownSync(this.absolute(path), uid, gid));
   }
 
-  /** Skipped where it is not allowed. */
+  /** Skipped if it is not permitted. */
   xattr(path: Bytes, name: string, value: Uint8Array): void {
     this.#tryTo(name, () => setXattr(this.absolute(path), name, value));
   }
 
-  /** Gives the directories their modes and times; nothing may be written afterwards. */
+  /** Sets the modes and times of the directories; nothing may be written afterwards. */
   finish(): void {
     for (const { path, mode, time } of this.#directories.splice(0).reverse()) {
       setTime(path, time.seconds, time.nanoseconds);

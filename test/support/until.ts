@@ -1,10 +1,10 @@
-/** Waiting for a state, with a limit that says only that it will not come. */
+/** Waits for a state, with a limit that only means that it will not come. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Generous: it is no measurement, and the machine may be busy. */
+/** Generous: it is not a measurement, and the machine may be busy. */
 const PATIENCE_MS = 60_000;
 
-/** Waits until `condition` holds; rejects, naming `what`, when it does not for long. */
+/** Waits until `condition` holds; rejects, naming `what`, if it does not for long. */
 export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
   const limit = performance.now() + PATIENCE_MS;
   while (!(await condition())) {

@@ -1,4 +1,6 @@
-/** System calls whose details only these suites look at: pieces of a directory, buffers that are too small, remounting. */
+/**
+ * System calls whose details only these suites examine: pieces of a directory, buffers that are too small, remounting.
+ */
 import koffi from 'koffi';
 import type { Errno } from '../../../src/base/errno.ts';
 import { systemError } from '../../../src/system/libc.ts';
@@ -25,10 +27,10 @@ export function listXattrsInto(path: string, size: number): number {
   return outcome(llistxattrFn(path, size === 0 ? null : Buffer.alloc(size), size));
 }
 
-/** An entry as getdents64(2) gives it. */
+/** An entry as getdents64(2) returns it. */
 export interface Dirent {
   readonly ino: number;
-  /** Where the next entry is, for lseek(2). */
+  /** The position of the next entry, for lseek(2). */
   readonly offset: bigint;
   /** DT_*: the type bits of st_mode, shifted. */
   readonly type: number;
@@ -55,7 +57,7 @@ export function readEntries(fd: number, size: number): Dirent[] {
   return entries;
 }
 
-/** All entries from where the directory stands, read in pieces of `size` bytes. */
+/** All entries from the current position of the directory, read in pieces of `size` bytes. */
 export function readAllEntries(fd: number, size: number): Dirent[] {
   const all: Dirent[] = [];
   for (;;) {
@@ -74,7 +76,7 @@ export function seekTo(fd: number, offset: bigint): void {
 const MS_REMOUNT = 32;
 const MS_RDONLY = 1;
 
-/** Makes a mount writable as far as the kernel cares, or read-only again. */
+/** Makes a mount writable for the kernel, or read-only again. */
 export function remount(mountpoint: string, how: 'rw' | 'ro'): void {
   const result = mount('none', mountpoint, 'none', MS_REMOUNT | (how === 'ro' ? MS_RDONLY : 0), '');
   if (result !== 0) throw systemError(result, 'mount', mountpoint);

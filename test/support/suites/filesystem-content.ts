@@ -1,4 +1,4 @@
-/** The contract's part on what is in the files. */
+/** The contract's part on the contents of files. */
 import { execFile, execFileSync } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';

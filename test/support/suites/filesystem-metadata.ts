@@ -1,4 +1,4 @@
-/** The contract's part on what is where: names, directories, links, attributes. */
+/** The contract's part on the tree: names, directories, links, attributes. */
 import { execFileSync } from 'node:child_process';
 import {
   closeSync,

@@ -1,4 +1,4 @@
-/** The contract's part on who may do what: the kernel checks, with the image's modes, owners and groups. */
+/** The contract's part on permissions: the kernel checks them, with the image's modes, owners and groups. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import type { Subject } from './filesystem-subject.ts';
 const OWNER = 1000;
 const GROUP = 2000;
 
-/** Files of all kinds of permission, without extended attributes; also a program. */
+/** Files with all kinds of permissions, without extended attributes; also a program. */
 export function preparePermissions(root: string): void {
   const file = (path: string, mode: number, uid = 0, gid = 0): void => {
     writeFileSync(join(root, path), `${path}\n`);
@@ -37,7 +37,7 @@ export function preparePermissions(root: string): void {
   chmodSync(join(root, 'program'), 0o755);
 }
 
-/** Runs as a user and gives "ok" with the output, or the message of the error. */
+/** Runs as a user and returns "ok" with the output, or the message of the error. */
 function attempt(user: readonly string[], ...command: readonly string[]): string {
   const [program, ...args] = [...user, 'LC_ALL=C', ...command] as [string, ...string[]];
   const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
@@ -99,7 +99,7 @@ export function permissionTests({ plain }: Subject): void {
     });
 
     test('do not depend on the user that asks first', () => {
-      // root's look into them is in the kernel's caches by now
+      // root's lookups are in the kernel's caches by now
       execFileSync('find', [plain.mount], { encoding: 'utf8' });
       execFileSync('cat', [at('closed/inside'), at('for-root')]);
       expect(read(nobody, 'closed/inside')).toBe(DENIED);

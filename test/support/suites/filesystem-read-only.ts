@@ -1,4 +1,4 @@
-/** The contract's part on writing: whatever would write is EROFS, as the kernel has it and as the driver has it. */
+/** The contract's part on writing: every change fails with EROFS, from the kernel and from the driver. */
 import {
   chmodSync,
   chownSync,
@@ -27,8 +27,8 @@ const { O_RDONLY, O_WRONLY, O_RDWR, O_TRUNC, O_APPEND, O_CREAT, O_EXCL, S_IFIFO 
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 
 /**
- * Whatever would change something in a tree of the `oddities`; each is tried on its own.
- * @param opensUnasked where the kernel opens by itself it is the write that must fail, not the open
+ * Every kind of change in a tree of the `oddities`; each is tried separately.
+ * @param opensUnasked if the kernel opens files by itself, the write must fail, not the open
  */
 function writings(at: (path: string) => string, opensUnasked: boolean): Readonly<Record<string, () => unknown>> {
   const file = at('odd/types/regular');

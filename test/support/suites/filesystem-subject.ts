@@ -1,12 +1,15 @@
-/** What the parts of the file system contract share. */
+/** The common part of the file system contract. */
 
 export interface DriverUnderTest {
   readonly name: string;
-  /** Packs and mounts `source` until the end of the test file; gives the mount point. For other users too where `everybody`. */
+  /**
+   * Packs and mounts `source` until the end of the test file; returns the mount point. With `everybody`, other users
+   * may use it.
+   */
   mount(source: string, everybody: boolean): Promise<string>;
   /** Names and link targets that are not UTF-8 are left out. */
   readonly utf8Only: boolean;
-  /** The kernel was told not to ask for opens: verify=read. */
+  /** The kernel opens files without a request: verify=read. */
   readonly opensUnasked: boolean;
   /** Times have milliseconds, from 1970 on. */
   readonly milliseconds: boolean;
@@ -30,7 +33,7 @@ export interface Subject {
 /** Entries of `huge/` in `Subject.all`, which is read in pieces. */
 export const HUGE_ENTRIES = 3000;
 
-/** The code of the error that `action` throws, "no error" where it does not. */
+/** The code of the error that `action` throws, "no error" if it does not throw. */
 export function codeOf(action: () => unknown): string {
   try {
     action();

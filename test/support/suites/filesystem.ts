@@ -1,6 +1,6 @@
 /**
- * What every driver must do with an image of a tree: one contract, run against each. The source of the image is
- * the truth; the mount is held against it.
+ * The requirements for every driver with an image of a tree: one contract, run against each. The source of the image is
+ * the truth; the mount is compared with it.
  */
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,9 @@ import { permissionTests, preparePermissions } from './filesystem-permissions.ts
 import { readOnlyTests } from './filesystem-read-only.ts';
 import { type DriverUnderTest, HUGE_ENTRIES, type Subject } from './filesystem-subject.ts';
 
-/** Runs the contract. @param scratch gives a directory on a file system with xattrs, whose path other users may go */
+/**
+ * Runs the contract. @param scratch returns a directory on a file system with xattrs, whose path other users may search
+ */
 export function filesystemContract(driver: DriverUnderTest, scratch: () => string): void {
   const subject: Subject = { driver, all: { source: '', mount: '' }, plain: { source: '', mount: '' } };
 

@@ -1,4 +1,6 @@
-/** What every `Repository` must do, whatever it keeps its objects in. Each implementation's test runs this on itself. */
+/**
+ * The requirements for every `Repository`, with any kind of storage. Each implementation's test runs this on itself.
+ */
 import { closeSync, fstatSync, readSync, writeSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -7,15 +9,15 @@ import { EBADF, ENOENT, type Errno, errnoOf, isErrno } from '../../../src/base/e
 import type { Repository } from '../../../src/objects/repository.ts';
 import { emptyFileVersion, fileVersionOf } from '../../../src/system/file-status.ts';
 
-/** A repository, and hands on what it holds that readers do not have. */
+/** A repository, and access to its storage that readers do not have. */
 export interface RepositoryFixture {
   readonly repository: Repository;
-  /** Makes the object exist. */
+  /** Stores the object. */
   readonly put: (digest: Uint8Array, content: Uint8Array) => void;
   readonly remove: (digest: Uint8Array) => void;
 }
 
-/** Everything that can be read from a descriptor, which is closed. */
+/** All bytes of a descriptor, which is closed. */
 function drain(fd: number | Errno): Buffer {
   if (isErrno(fd)) throw new Error(`open() gave ${fd}`);
   try {
