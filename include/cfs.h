@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a mount of cfs tells about itself and its files, by ioctl(2) on any open file or directory of the mount.
+ * Data of a mount of cfs about itself and its files, by ioctl(2) on any open file or directory of the mount.
  * docs/handles.md explains each field. Little-endian.
  *
  * The structures may grow at their end. The kernel takes their size from the number of the request, so a program
  * that was compiled with an older header gets the beginning; one with a newer header than the mount gets a smaller
- * `version`, and zeros behind what that version has.
+ * `version`, and zeros after the fields of that version.
  *
- * Errors: ENOTTY where the file is in no mount of cfs, or in one with driver=fuse-native; EINVAL where there is no
- * source with this index.
+ * Errors: ENOTTY if the file is in no mount of cfs, or in one with driver=fuse-native; EINVAL if there is no source
+ * with this index.
  */
 #ifndef CFS_H
 #define CFS_H

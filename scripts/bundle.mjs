@@ -1,4 +1,4 @@
-// Puts the programs that people wait for together, from what tsc wrote: node takes longer to find and read sixty small
+// Bundles the programs that people wait for, from the output of tsc: node takes longer to find and read sixty small
 // modules than to run them. Packages with native modules stay outside. usage: node scripts/bundle.mjs DIR
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -9,7 +9,7 @@ const shared = {
   cwd: dist,
   platform: 'node',
   external: /^(?!\.|\/|cbor-x|commander)/,
-  // what node would get of it loads a native module for strings, of which an image has five
+  // the variant for node would load a native module for strings, of which an image has five
   resolve: { alias: { 'cbor-x$': new URL('../node_modules/cbor-x/index.js', import.meta.url).pathname } },
 };
 
@@ -23,8 +23,8 @@ for (const [name, module] of Object.entries(PROGRAMS)) {
 }
 writeFileSync(`${dist}${FORMER_SERVER}`, "import '../../libexec/cfs-serve.js';\n");
 
-// command-line tools: one file each, and what only some of its commands need in files of its own. They share none: to find and
-// read a file takes as long as to compile 50 KB of what was read and is not called
+// command-line tools: one file each, and separate files for code that only some of its commands need. They share none:
+// finding and reading a file takes as long as compiling 50 KB of code that is read and not called
 const tools = ['cfs-mkimage', 'cfs-mount', 'cfs-info', 'cfs-repo', 'cfs-checkpoint', 'mount.cfs', 'compare-trees'];
 const moduleOf = (tool) => (tool === 'compare-trees' ? 'compare/compare-trees' : tool);
 for (const tool of tools) {
@@ -32,13 +32,13 @@ for (const tool of tools) {
   await bundle.write({ dir: dist, format: 'esm', sourcemap: true, chunkFileNames: 'chunks/[name]-[hash].js' });
 }
 
-// what people start is a file that any node can read: it says which node is needed, or goes on to the program
+// the file that people start can be read by any node: it reports the required version, or loads the program
 const [, major, minor] = /^>=(\d+)\.(\d+)$/.exec(
   JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).engines.node,
 );
 const programs = { ...Object.fromEntries(tools.map((tool) => [tool, `./${tool}-main.js`])), 'cfs-bench': '../bench/cfs-bench.js' };
 for (const [tool, program] of Object.entries(programs)) {
-  // what tsc wrote there would keep its mode
+  // the file of tsc there would keep its mode
   for (const name of [`${tool}.js`, `${tool}.js.map`]) rmSync(`${dist}tools/${name}`, { force: true });
   writeFileSync(`${dist}tools/${tool}.js`, entry(tool, program), { mode: 0o755 });
 }
