@@ -119,7 +119,7 @@ async function measure(
   } catch (error) {
     if (collected !== undefined) {
       writeReport(collected.save(false, reasonOf(error)), options.output, READINGS);
-      process.stderr.write(`cfs-bench: what was measured until then is in ${options.output}\n`);
+      process.stderr.write(`cfs-bench: the results so far are in ${options.output}\n`);
     }
     throw error;
   } finally {

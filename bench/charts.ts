@@ -18,7 +18,7 @@ const MOUNTING = 'mount';
 
 const STATES: Readonly<Record<string, string>> = {
   cold: 'cold: just mounted, nothing cached',
-  dropped: 'dropped: the mount goes on, caches dropped',
+  dropped: 'dropped: the mount continues, caches dropped',
   warm: 'warm',
 };
 

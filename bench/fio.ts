@@ -52,7 +52,7 @@ export function parseFio(output: string): FioTime {
     // less than a millisecond is reported as 0, and dividing by it is impossible
     return { ns: Math.max(runtime, 1) * 1e6, reads: total_ios, bytes: io_bytes };
   } catch (error) {
-    throw new CfsError('system', `Cannot understand what fio printed: ${(error as Error).message}`);
+    throw new CfsError('system', `Cannot parse the output of fio: ${(error as Error).message}`);
   }
 }
 

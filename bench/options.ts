@@ -66,18 +66,18 @@ export function parseOptions(argv: readonly string[]): Options {
     .option('--source <dir>', 'the directory that every system shows')
     .option(
       '--quick',
-      'a first look: where nothing else is asked for, a few workloads on a few systems and small generated files',
+      'a first look: a few workloads on a few systems and small generated files, unless other options are given',
     )
     .option('--systems <list>', 'these, separated by commas, or "all" (default: those below without "all")')
     .option('--workloads <list>', 'only these, separated by commas')
     .option('--rounds <n>', 'samples of each figure (default: 5, with --quick 2)', number('--rounds', 1, 1000))
     .option(
       '--time-limit <seconds>',
-      'what one system may take in one cell before it gets fewer rounds',
+      'limit of one system in one cell; a slower one gets fewer rounds',
       number('--time-limit', 1, 86_400),
       60,
     )
-    .option('--minutes <n>', 'leave out what is not begun after this time', number('--minutes', 1, 100_000))
+    .option('--minutes <n>', 'after this time start nothing new; the rest is left out', number('--minutes', 1, 100_000))
     .option(
       '--small-files <list>',
       'also read generated trees of as many small files, e.g. 10000,100000',
@@ -97,7 +97,7 @@ export function parseOptions(argv: readonly string[]): Options {
       128 * MIB,
     )
     .option('--scale-files <n>', 'files in the image of `scale`', number('--scale-files', 1, 5e7), 1_000_000)
-    .option('--scratch <dir>', 'where to make a directory to work in; it is removed at the end', '/var/tmp')
+    .option('--scratch <dir>', 'where to make the working directory, which is removed at the end', '/var/tmp')
     .option('--output <file>', 'results as JSON; the report goes beside it', defaultOutput())
     .option('--details', 'also show spread and rates of each figure')
     .option('--json', 'print the results as JSON instead of tables')

@@ -68,7 +68,7 @@ function state({ started, finished, complete, interrupted }: Results): string {
   const when = `Measured from ${started.slice(0, 16).replace('T', ' ')} to ${finished.slice(0, 16).replace('T', ' ')} UTC.`;
   return complete
     ? when
-    : `${when} **The run did not come to its end** (${escapeMarkdown(interrupted ?? 'it may go on')}): this is what it had measured.`;
+    : `${when} **The run did not finish** (${escapeMarkdown(interrupted ?? 'it may still run')}): these are the results so far.`;
 }
 
 function reading({ rounds, time_limit_seconds, large_file_reader }: Results, reference: string): string {
@@ -76,8 +76,8 @@ function reading({ rounds, time_limit_seconds, large_file_reader }: Results, ref
     reference === ''
       ? ''
       : `Charts show the time of each workload divided by that of ${reference}: left of the line at 1 is faster. Tables show the median of up to ${rounds} samples, and this ratio.`,
-    `“~” marks figures whose samples lie further apart than ${NOISY * 100} % of their median; “(n)” those of only n samples, where a turn took long against the limit of ${time_limit_seconds} s.`,
-    "“cold”: just mounted, by a new daemon, nothing cached; “dropped”: mount and daemon go on, the kernel's caches were dropped; “warm”: the same was just done.",
+    `“~” marks figures whose samples spread by more than ${NOISY * 100} % of their median; “(n)” those of only n samples, because a turn took long compared to the limit of ${time_limit_seconds} s.`,
+    "“cold”: just mounted, by a new daemon, nothing cached; “dropped”: mount and daemon continue, the kernel's caches were dropped; “warm”: the same was just done.",
     large_file_reader === 'fio'
       ? 'The large file is read by fio, from before it is opened.'
       : "The large file is read by the benchmark's own loop (fio is not installed), from before it is opened.",
@@ -135,7 +135,7 @@ function renderDaemons(sections: readonly Section[]): string {
     return [title, tree, cache, ...cells];
   });
   const words =
-    'CPU time of the daemon in one sample, in steps of 10 ms, and its memory after it: resident, and with shared pages divided among the processes that share them (PSS). Medians. The kernel serves the other systems; what it takes is not in this table, neither there nor here.';
+    'CPU time of the daemon in one sample, in steps of 10 ms, and its memory after it: resident, and with shared pages divided among the processes that share them (PSS). Medians. The kernel serves the other systems; this table does not include the cost of the kernel, for any system.';
   return `${words}\n\n${markdownTable(['', '', '', ...systems], rows, 3)}`;
 }
 

@@ -56,7 +56,7 @@ export function renderMatrix(summaries: readonly Summary[], reference: string | 
     heading(`Time of one pass${reference === undefined ? '' : `, and its ratio to ${reference}`} (lower is better)`),
     ...chunksThatFit(systems, block).map((lines) => lines.join('\n')),
     ...(summaries.some((one) => isNoisy(one))
-      ? [`~ the samples lie further apart than ${NOISY * 100} % of their median; --details shows them`]
+      ? [`~ the samples spread by more than ${NOISY * 100} % of their median; --details shows them`]
       : []),
   ].join('\n\n');
 }

@@ -22,7 +22,7 @@ export async function timeProbe(loop: string, work: Work, args: readonly string[
   if (probed.count !== work.count || probed.bytes !== work.bytes) {
     throw new CfsError(
       'system',
-      `${loop} at ${args[0]} gave ${probed.bytes} bytes in ${probed.count} ${work.unit}; the tree has ${work.bytes} in ${work.count}`,
+      `${loop} at ${args[0]} read ${probed.bytes} bytes in ${probed.count} ${work.unit}; the tree has ${work.bytes} in ${work.count}`,
     );
   }
   return probed.ns;

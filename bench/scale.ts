@@ -16,7 +16,7 @@ import { median } from './statistics.ts';
 
 /** The limit for the daemon of any image, in bytes: node itself, its threads and the program. */
 const DAEMON_ALLOWANCE = 60_000_000;
-/** Longer than the daemon's own wait before it gives back what reading the image took (250 ms in src/mount/mount.ts). */
+/** Longer than the daemon's own wait before it frees the memory for reading the image (250 ms in src/mount/prepare.ts). */
 const SETTLE_MS = 1_000;
 const FILES_PER_DIRECTORY = 1_000;
 /** Contents that the files share. */
@@ -102,7 +102,7 @@ function outcome(files: number, imageBytes: number, empty: readonly Mounted[], l
     figures: { scale_files: files, scale_image_bytes: imageBytes, ...memory?.figures },
     notes: [
       `The image of ${files.toLocaleString('en')} files has ${megabytes(imageBytes)}.`,
-      ...(memory?.notes ?? ['The memory of its daemon is not known: cfs-mount --json gave no pid.']),
+      ...(memory?.notes ?? ['The memory of its daemon is not known: cfs-mount --json reported no pid.']),
     ],
   };
 }

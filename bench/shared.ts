@@ -145,7 +145,7 @@ async function readAll(root: string, bytes: number, bench: Bench): Promise<void>
   const command = 'set -o pipefail; find "$1" -type f -exec cat {} + | wc --bytes';
   const { stdout } = await run(['bash', '-c', command, 'bash', root], bench.signal, 'collect');
   if (Number(stdout.toString()) === bytes) return;
-  throw new CfsError('system', `${root} gave ${stdout.toString().trim()} bytes, not ${bytes}`);
+  throw new CfsError('system', `${root} has ${stdout.toString().trim()} bytes to read, not ${bytes}`);
 }
 
 function outcome(samples: ReadonlyMap<string, readonly MemorySample[]>, bytes: number, method: string): Outcome {

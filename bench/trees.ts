@@ -45,7 +45,7 @@ const workName = (name: string): string => `work-${name}`;
 
 /** Removes the files made of a tree, and its directory if it was generated in the scratch directory. Unmount before. */
 export function removeTree(tree: Tree, bench: Bench): void {
-  bench.progress(`removing what was made for the ${tree.name} tree`);
+  bench.progress(`removing the files of the ${tree.name} tree`);
   bench.scratch.remove(workName(tree.name));
   if (tree.kind !== 'source') bench.scratch.remove(tree.name);
 }

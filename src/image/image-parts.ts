@@ -46,7 +46,7 @@ export function splitImage(file: Uint8Array): ImageParts {
   const sum = hasChecksum ? blake3(body) : undefined;
   if (sum !== undefined && !equalBytes(sum, file.subarray(at, at + DIGEST_SIZE))) {
     throw new DamagedImageError(
-      'the file is damaged: bytes of it have changed since it was written, as its checksum tells',
+      'the file is damaged: bytes of it have changed since it was written, as its checksum shows',
       { hint: 'Take another copy of it, or pack the tree again.' },
     );
   }

@@ -83,7 +83,7 @@ function wrongSize(file: OpenContent, length: number): InputError {
   const { size } = file.state;
   if (isErrno(now) || now.size !== size) checkUnchanged(file);
   const read = length > size ? 'more can be read' : `${length} can be read`;
-  return new InputError(`its size differs from what can be read: it reports ${size} bytes, and ${read}`, {
+  return new InputError(`its size differs from its content: it reports ${size} bytes, and ${read}`, {
     hint: 'Files with content that is generated while it is read, as on procfs, sysfs and some FUSE file systems, are like this: pack a copy of them, or leave them out, as `oneFileSystem` does.',
   });
 }

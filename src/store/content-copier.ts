@@ -131,7 +131,7 @@ export function readWholeInput(fd: number, buffer: Uint8Array, size: number): nu
 
 function readExactly(fd: number, buffer: Uint8Array, length: number, position: number): void {
   if (readUpTo(fd, buffer, length, position) !== length)
-    throw new Error('a copy in tmp/ is shorter than what was copied');
+    throw new Error('a copy in tmp/ is shorter than the copied content');
 }
 
 /**

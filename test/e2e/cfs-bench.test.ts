@@ -130,11 +130,11 @@ describe('cfs-bench', () => {
     });
     const [status] = (await once(child, 'close')) as [number | null];
     expect(status).toBe(130);
-    expect(stderr).toContain(`what was measured until then is in ${output}`);
+    expect(stderr).toContain(`the results so far are in ${output}`);
     const results = readResults(output);
     expect(results).toMatchObject({ complete: false, interrupted: 'interrupted by SIGINT' });
     expect(new Set(results.results.map(({ workload }) => workload))).toEqual(new Set(['find']));
-    expect(readFileSync(scratch.at('interrupted', 'report.md'), 'utf8')).toContain('did not come to its end');
+    expect(readFileSync(scratch.at('interrupted', 'report.md'), 'utf8')).toContain('The run did not finish');
     expectClean();
   });
 

@@ -80,7 +80,7 @@ describe('a file whose size is made up', () => {
     try {
       const outcome = await mkimage(scratch, ['--store', scratch.at('made-up'), source, scratch.at('made-up.cfs')]);
       const message = messageOf(outcome, EXIT.source);
-      expect(message).toContain(`Cannot pack ${source}/file: its size differs from what can be read: ${reason}`);
+      expect(message).toContain(`Cannot pack ${source}/file: its size differs from its content: ${reason}`);
       expect(existsSync(scratch.at('made-up.cfs'))).toBe(false);
     } finally {
       execFileSync('umount', [`${source}/file`]);

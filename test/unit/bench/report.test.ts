@@ -86,7 +86,7 @@ describe('renderReport()', () => {
   test('reports that a run was interrupted', () => {
     const interrupted = resultsOf(MEASURED, { complete: false, interrupted: 'interrupted by SIGINT' });
     const text = renderReport(interrupted, 'x', READINGS)[0]?.text;
-    expect(text).toContain('**The run did not come to its end** (interrupted by SIGINT)');
+    expect(text).toContain('**The run did not finish** (interrupted by SIGINT)');
   });
 
   test('works without a reference, and without results', () => {
