@@ -43,7 +43,7 @@ export function mayListTrusted({ uid, pid }: Caller): boolean {
 }
 
 /**
- * Whether the caller may search every directory on the way to `path`, and so may know it, as far as modes tell:
+ * Whether the caller may search every directory on the way to `path`, and so may know it, judged by modes alone:
  * membership in a group and ACL entries are not looked up, and count as no permission.
  * @param path of the image, absolute, without "." and ".."
  */

@@ -58,7 +58,7 @@ export class ImageXattrs {
 
   /** The names of inode `row`, each with a NUL. */
   list(row: number, caller: Caller): Uint8Array {
-    // as nearly every inode: copying a tree asks for each
+    // as for nearly every inode: copying a tree asks for each
     if (this.#tables.inodes.xattrs[row] === NONE) return NO_NAMES;
     const parts: Uint8Array[] = [];
     let listsTrusted: boolean | undefined;

@@ -25,7 +25,7 @@ export interface WritableAttributes extends Attributes {
   btimeLow: number;
   btimeHigh: number;
   btimeNsec: number;
-  /** Seconds for which the kernel may keep the attributes: FOREVER, or less where it cannot see all changes. */
+  /** Seconds for which the kernel may keep the attributes: FOREVER, or less if it cannot see all changes. */
   ttl: number;
 }
 
@@ -44,14 +44,18 @@ export interface Writer extends Caller {
   /** Of the process: bits that are not set in the mode of a new file, unless its directory has a default ACL. */
   readonly umask: number;
   /**
-   * An earlier server received this request, and may have carried it out: what it would leave behind counts as done.
+   * An earlier server received this request, and may have carried it out: a result that it would leave behind counts as
+   * done.
    */
   readonly again: boolean;
-  /** Of a request that is served `again`: what the earlier server gave to `note`; 0 and 0 if it gave nothing. */
+  /**
+   * For a request that is served `again`: the numbers that the earlier server passed to `note`; 0 and 0 if it passed
+   * none.
+   */
   readonly noted: readonly [a: number, b: number];
   /**
-   * Keeps two numbers below 2^53 for the server that may get this request again: what tells whether it was carried
-   * out, such as the inodes of an exchange. Called before the first system call that changes something.
+   * Keeps two numbers below 2^53 for the server that may get this request again: they show whether it was carried out,
+   * such as the inodes of an exchange. Called before the first system call that changes something.
    */
   note(a: number, b: number): void;
 }
@@ -59,7 +63,7 @@ export interface Writer extends Caller {
 /** A time to set: seconds as two words like mtime, or the present. */
 export type NewTime = { readonly low: number; readonly high: number; readonly nsec: number } | 'now';
 
-/** What SETATTR changes; what is undefined stays. */
+/** The changes of SETATTR; undefined fields keep their values. */
 export interface Changes {
   /** Permission bits: 0o7777. */
   readonly mode?: number | undefined;
@@ -73,7 +77,7 @@ export interface Changes {
   readonly killPrivileges: boolean;
 }
 
-/** What an open of a regular file needs. */
+/** The data for an open of a regular file. */
 export interface OpenedContent {
   /**
    * A descriptor of a file of the upper layer, for reading and writing, that the kernel may read and write itself;
@@ -83,8 +87,8 @@ export interface OpenedContent {
 }
 
 /**
- * What the file system tells the driver, which keeps upper files open in the kernel. It gets this when it is made. The
- * driver calls nothing back.
+ * Notifications from the file system to the driver, which keeps upper files open in the kernel. Passed when the file
+ * system is made. The driver calls nothing back.
  */
 export interface InodeEvents {
   /** The last name of the inode is gone. */
@@ -122,7 +126,7 @@ export interface WritableFilesystem extends Pick<Filesystem, 'readlink' | 'seek'
     sink: (name: Uint8Array, next: number) => boolean,
   ): Errno | 0;
 
-  /** The directory is no longer open: what `readdir` kept for it may go. Only a hint. */
+  /** The directory is no longer open: data that `readdir` kept for it may be dropped. Only a hint. */
   releaseDirectory(ino: number): void;
 
   /**
@@ -162,7 +166,7 @@ export interface WritableFilesystem extends Pick<Filesystem, 'readlink' | 'seek'
 
   symlink(parent: number, name: Uint8Array, target: Uint8Array, writer: Writer, out: WritableAttributes): Errno | 0;
 
-  /** A regular file without a name, as O_TMPFILE makes it, opened as by `create`; `link` may give it one. */
+  /** A regular file without a name, as O_TMPFILE makes it, opened as by `create`; `link` may add a name. */
   tmpfile(parent: number, mode: number, writer: Writer, out: WritableAttributes): OpenedContent | Errno;
 
   /** Another name for the inode; counts as a lookup. */
@@ -198,9 +202,9 @@ export interface WritableFilesystem extends Pick<Filesystem, 'readlink' | 'seek'
   removexattr(ino: number, name: Uint8Array, writer: Writer): Errno | 0;
 
   /**
-   * The content of a regular file, copied up first where `flags` of open(2) ask for writing; with O_TRUNC of size 0.
-   * Opens and releases are counted by the driver. It does not ask for an open that only reads a file which the kernel
-   * has open already.
+   * The content of a regular file, copied up first if `flags` of open(2) request writing; with O_TRUNC of size 0. Opens
+   * and releases are counted by the driver. It makes no call for an open that only reads a file which the kernel has
+   * open already.
    * @param killPrivileges as in `Changes`, with O_TRUNC
    */
   open(ino: number, flags: number, killPrivileges: boolean, writer: Writer): OpenedContent | Errno;

@@ -1,6 +1,6 @@
 /**
- * Answers to requests for what files consist of: content, attributes, extended attributes. Their structures are those
- * of include/uapi/linux/fuse.h. Those that may take long let another thread have the next request.
+ * Answers to requests for the data of files: content, attributes, extended attributes. Their structures are those of
+ * include/uapi/linux/fuse.h. Rows that may take long let another thread have the next request.
  */
 import { EEXIST, EFBIG, EINVAL, type Errno, isErrno } from '../base/errno.ts';
 import type { Changes, NewTime, OpenedContent } from '../fs/writable-filesystem.ts';
@@ -21,10 +21,10 @@ const PERMISSIONS = 0o7777;
 /** Writing back may take long. */
 const MUCH = Number.MAX_SAFE_INTEGER;
 
-/** Beyond what a number holds exactly; no file system has such files. */
+/** Beyond the exact range of a number; no file system has such files. */
 const isTooFar = (offset: number): boolean => offset > Number.MAX_SAFE_INTEGER;
 
-/** For what may wait for a disk or a repository, about `bytes`. */
+/** For requests that may wait for a disk or a repository, about `bytes`. */
 function startWork(d: WritableContext, bytes: number): void {
   d.waiting.begin(d.request);
   d.waiting.beforeWork(bytes);
@@ -62,7 +62,7 @@ export function undoOpen(d: WritableContext): void {
   if (d.openFiles.release(d.request.nodeid)) d.fs.closed(d.request.nodeid);
 }
 
-/** fuse_release_in: fh, flags, release_flags, lock_owner. The handle tells nothing that the inode does not. */
+/** fuse_release_in: fh, flags, release_flags, lock_owner. The inode alone identifies the open file. */
 export function release(d: WritableContext): Answer {
   const { nodeid, isResent } = d.request;
   if (d.openFiles.release(nodeid, isResent)) d.fs.closed(nodeid);
@@ -82,13 +82,13 @@ export function create(d: WritableContext): Answer {
   if (isErrno(content)) return content;
   const opened = count(d, attributes.ino, content);
   if (!isErrno(opened)) return d.reply.created(attributes, opened);
-  // a caller that is told of a failure tries again, perhaps with O_EXCL
+  // a caller that gets an error tries again, perhaps with O_EXCL
   d.fs.unlink(parent, name, writer);
   d.fs.forget(attributes.ino, 1);
   return opened;
 }
 
-/** The kernel has not seen the name, and asks for a new file, or the one that is there. */
+/** The kernel has not seen the name, and requests a new file, or the existing one. */
 function openExisting(d: WritableContext, parent: number, name: Uint8Array, flags: number): Answer {
   const { attributes } = d;
   const found = d.fs.lookup(parent, name, attributes);

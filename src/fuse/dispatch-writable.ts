@@ -51,8 +51,8 @@ const withoutReply =
 const { undoEntry } = names;
 
 /**
- * For the meaning of ENOSYS see dispatch.ts. FLUSH is not needed, since a write is complete when it is answered.
- * Entries of READDIRPLUS are counted, and not undone: only requests that told `waiting` may go unanswered.
+ * For the meaning of ENOSYS see dispatch.ts. FLUSH is not needed, because a write is complete when it is answered.
+ * Entries of READDIRPLUS are counted, and not undone: only requests that notified `waiting` may go unanswered.
  */
 const ROWS: Rows<WritableContext> = {
   [abi.FUSE_LOOKUP]: { name: 'LOOKUP', answer: reading.lookup, undo: undoEntry },

@@ -1,6 +1,6 @@
 /**
  * The loop body of a thread that serves requests: a request goes in as bytes and comes out as the bytes of its reply.
- * It knows no opcode: a table has one row for each, and what the rows work on is theirs.
+ * It knows no opcode: a table has one row for each, and the rows define the objects that they work on.
  */
 import { EIO, ENOSYS, type Errno, isErrno } from '../base/errno.ts';
 import * as abi from './abi.ts';
@@ -12,7 +12,7 @@ export const NO_REPLY: unique symbol = Symbol('no reply');
 /** The length of a payload that was written into the reply, or an error. */
 export type Answer = number | Errno | typeof NO_REPLY;
 
-/** What all rows work on. One per thread. */
+/** The objects that all rows work on. One per thread. */
 export interface Context {
   readonly request: RequestBuffer;
   readonly reply: ReplyBuffer;
@@ -22,7 +22,7 @@ export interface Context {
 export interface Row<C> {
   readonly name: string;
   readonly answer: (context: C) => Answer;
-  /** Takes back what a successful answer makes the kernel count, because it is not sent. */
+  /** Undoes the count that a successful answer causes in the kernel, because the answer is not sent. */
   readonly undo?: (context: C) => void;
 }
 
@@ -53,7 +53,7 @@ export const NO_WAITING: Waiting = {
   interrupt: () => undefined,
 };
 
-/** A dispatcher, whatever its rows work on. */
+/** A dispatcher with any context. */
 export type RequestServer = Pick<Dispatcher<Context>, 'request' | 'reply' | 'serve' | 'abandon'>;
 
 /** Serves requests one after another. One per thread. */

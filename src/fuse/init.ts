@@ -18,7 +18,7 @@ export interface Wishes {
   readonly acls: boolean;
   /** OPEN will be answered with ENOSYS. */
   readonly openless: boolean;
-  /** The mount can be written: requests are larger, and the kernel must be able to say what else is to change. */
+  /** The mount can be written: requests are larger, and the kernel must be able to report further changes. */
   readonly writable?: boolean;
 }
 
@@ -43,9 +43,9 @@ const ALWAYS_WANTED: readonly number[] = [
 ];
 
 /**
- * What a mount that can be written cannot do without; the youngest is of Linux 5.13. Set-id bits: the file system
- * removes them, so that the kernel need not ask before each write whether a file has capabilities. ACLs: inherited from
- * the directory, so the kernel leaves the umask to the file system, and says when an ACL costs the set-group-ID bit.
+ * The features that a writable mount requires; the newest is of Linux 5.13. Set-id bits: the file system removes them,
+ * so that the kernel need not ask before each write whether a file has capabilities. ACLs: inherited from the
+ * directory, so the kernel leaves the umask to the file system, and reports when an ACL removes the set-group-ID bit.
  * Open with O_TRUNC: one request, not two.
  */
 const NEEDED_FOR_WRITING: readonly number[] = [

@@ -4,7 +4,7 @@ import type { Attributes, Filesystem } from '../fs/filesystem.ts';
 import { type Answer, type Context, NO_REPLY } from './dispatcher.ts';
 import type { ReplyBuffer } from './reply.ts';
 
-/** What they need of a file system whose attributes are `A`. */
+/** The objects that they need, for a file system whose attributes are `A`. */
 export interface Readable<A extends Attributes>
   extends Pick<Filesystem, 'readlink' | 'seek' | 'getxattr' | 'listxattr' | 'ioctl' | 'statfs'> {
   lookup(parent: number, name: Uint8Array, out: A): Errno | 0;

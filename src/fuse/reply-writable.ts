@@ -32,7 +32,7 @@ export class WritableReply extends ReplyBuffer<WritableAttributes> {
     return length;
   }
 
-  /** fuse_statfs_out, with what is free where `statistics` says so. */
+  /** fuse_statfs_out, with the free space if `statistics` has it. */
   override statfs(statistics: FilesystemStatistics & Partial<WritableStatistics>): number {
     const length = super.statfs(statistics);
     this.long(PAYLOAD + 2, statistics.blocksFree ?? 0);

@@ -16,7 +16,7 @@ import {
   STATX_OUT_SIZE,
 } from './abi.ts';
 
-/** Seconds for which the kernel may keep what it was told: 68 years, for an image cannot change. */
+/** Seconds for which the kernel may keep an answer: 68 years, because an image cannot change. */
 const FOREVER = 0x7fffffff;
 const S_IFMT_SHIFT = 12;
 const STATX_BASIC_STATS = 0x7ff;
@@ -53,7 +53,7 @@ export class ReplyBuffer<A extends Attributes = Attributes> {
     const words = this.words;
     const length = OUT_HEADER_SIZE + payloadLength;
     words[0] = length;
-    words[1] = error; // ToUint32 gives the two's complement
+    words[1] = error; // ToUint32 returns the two's complement
     words[2] = uniqueLow;
     words[3] = uniqueHigh;
     return length;
@@ -171,7 +171,7 @@ export class ReplyBuffer<A extends Attributes = Attributes> {
   }
 
   /**
-   * Appends fuse_dirent, or fuse_direntplus where `plus`, at payload offset `at`.
+   * Appends fuse_dirent, or fuse_direntplus if `plus`, at payload offset `at`.
    * @returns the offset after it, or -1 if it would pass `limit`
    */
   dirent(at: number, limit: number, name: Uint8Array, next: number, attributes: A, plus: boolean): number {

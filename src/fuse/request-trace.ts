@@ -45,7 +45,7 @@ const NAME_AT: Readonly<Record<number, number>> = {
   [abi.FUSE_RENAME2]: abi.RENAME2_IN_SIZE,
 };
 const WRITABLE_NAME_AT = { ...NAME_AT, [abi.FUSE_SETXATTR]: abi.SETXATTR_IN_SIZE };
-/** Requests with an offset and a size where fuse_read_in has them. */
+/** Requests with an offset and a size at the positions of fuse_read_in. */
 const RANGES: ReadonlySet<number> = new Set([abi.FUSE_READ, abi.FUSE_READDIR, abi.FUSE_READDIRPLUS, abi.FUSE_WRITE]);
 /** Those that are answered with an entry. */
 const ENTRIES: ReadonlySet<number> = new Set([

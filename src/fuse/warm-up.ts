@@ -15,7 +15,7 @@ const LIMIT = 1 << 16;
 /**
  * Lists and looks up the entries of the root, repeatedly, into `reply`, of which nothing is sent.
  * @param fs of this thread, without counters
- * @param isAsked whether a request waits: it is answered first, and compiles what it needs
+ * @param isAsked whether a request waits: it is answered first, and compiles the code that it needs
  * @param limitMs for a slow machine
  */
 export function warmUp(

@@ -1,4 +1,4 @@
-/** What the rows of a mount that can be written work on. */
+/** The objects that the rows of a writable mount work on. */
 import type { WritableAttributes, WritableFilesystem, Writer } from '../fs/writable-filesystem.ts';
 import type { Opened } from './open-files.ts';
 import type { ReadingContext } from './reading-rows.ts';
@@ -10,7 +10,7 @@ import type { WritableOpenFiles } from './writable-open-files.ts';
 export interface IntentLog {
   /** Replaces the thread's last one. `uniqueHigh` is without bit 63. */
   begin(uniqueLow: number, uniqueHigh: number, a: number, b: number): void;
-  /** What an earlier server gave to `begin` for the request; undefined if none began it. */
+  /** The numbers that an earlier server passed to `begin` for the request; undefined if none began it. */
   find(uniqueLow: number, uniqueHigh: number): { readonly a: number; readonly b: number } | undefined;
 }
 
@@ -47,7 +47,7 @@ export class RequestWriter implements Writer {
     this.#umask = umask;
     this.#again = found !== undefined;
     this.#noted = found === undefined ? NOTHING_NOTED : [found.a, found.b];
-    // with what was noted: this server may be killed, too
+    // with the recorded numbers: this server may be killed, too
     this.note(...this.#noted);
     return this;
   }

@@ -53,7 +53,7 @@ const ROW = 0x7fff_ffff;
 const LOOKS = 256;
 /** In place of a place + 1: the count came from an earlier server. */
 const INHERITED = -1;
-/** In `low` of a file handle: reads and writes do not come here. Nobody but people that debug needs it. */
+/** In `low` of a file handle: reads and writes do not come here. Useful only for debugging. */
 const PASSTHROUGH_HANDLE = 0x8000_0000;
 const MOST_KEPT = 16_384;
 
@@ -115,7 +115,7 @@ export class WritableOpenFiles implements InodeEvents {
       const id = fd < 0 ? THROUGH_CACHE : this.#register(fd);
       this.#table.setBacking(row, id);
       const opened = this.#count(row, id);
-      // the page cache may hold what the file was before it was written by passthrough
+      // the page cache may hold the content from before it was written by passthrough
       const isStale = id === THROUGH_CACHE && fd >= 0 && this.#registry !== undefined;
       return isStale ? { ...opened, flags: FOPEN_NOFLUSH } : opened;
     });

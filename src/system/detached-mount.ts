@@ -37,8 +37,8 @@ const FSCONFIG_CMD_CREATE = 6;
 const LOCKED = 0xf;
 
 /**
- * Mounts a file system that nobody sees, with no permission for anything. Returns a descriptor (O_PATH). The kernel
- * puts the reason of a failure into its log.
+ * Mounts a file system that no process sees, with no permission for anything. Returns a descriptor (O_PATH). The kernel
+ * writes the reason of a failure to its log.
  * @param options of mount(8); true: without a value
  */
 export function mountDetached(type: string, options: Readonly<Record<string, string | true>>): number | Errno {

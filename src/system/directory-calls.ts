@@ -3,8 +3,8 @@
  * the attributes of their files.
  *
  * As in syscall.ts: a result or a negative errno. A name is the bytes of one component, without "/" and NUL. A symbolic
- * link is never followed. Where attributes are read or set, an empty name means the open file `dir` itself, of any
- * type, also with O_PATH. What changes something is a fail point ($CFS_FAIL_UPPER_AT).
+ * link is never followed. In calls that read or set attributes, an empty name means the open file `dir` itself, of any
+ * type, also with O_PATH. Each call that changes something is a fail point ($CFS_FAIL_UPPER_AT).
  */
 import { constants } from 'node:fs';
 import { EINVAL, ENOSYS, EOPNOTSUPP, EPERM, type Errno, isErrno } from '../base/errno.ts';
@@ -36,7 +36,7 @@ export const removeDirectoryAt: (dir: number, name: Uint8Array) => 0 | Errno = r
 const mknodatFn = native('int mknodat(int dir, const void *name, unsigned int mode, uint64_t device)');
 
 /**
- * mknodat(2): a regular file, FIFO, socket or device, as the type in `mode` says.
+ * mknodat(2): a regular file, FIFO, socket or device, by the type in `mode`.
  * @param rdev of a device, in the kernel's 32 bits (`encodeDevice`)
  */
 export const makeNodeAt: (dir: number, name: Uint8Array, mode: number, rdev: number) => 0 | Errno = returning(
@@ -56,7 +56,7 @@ export const makeSymlinkAt: (dir: number, name: Uint8Array, target: Uint8Array) 
 const readlinkatFn = native('int64_t readlinkat(int dir, const void *name, void *buffer, size_t size)');
 let targetSpace: Uint8Array = new Uint8Array(4096);
 
-/** readlinkat(2): a target of any length. EINVAL if the file is no symbolic link. */
+/** readlinkat(2): a target of any length. EINVAL if the file is not a symbolic link. */
 export function readLinkAt(dir: number, name: Uint8Array): Uint8Array | Errno {
   for (;;) {
     const length = readlinkatFn(dir, nameBuffer(name), targetSpace, targetSpace.length);
@@ -154,7 +154,7 @@ export const setTimesAt: (
   return asErrno(utimensatFn(dir, nameBuffer(name), timesBytes, flagsFor(name)));
 });
 
-/** False if it is no time. */
+/** False if it is not a time. */
 function putTime(time: TimeToSet | undefined, at: number): boolean {
   if (time === undefined || time === 'now') {
     timesBytes.fill(0, at, at + 8);
@@ -169,7 +169,7 @@ function putTime(time: TimeToSet | undefined, at: number): boolean {
   return true;
 }
 
-/** What statx(2) says of a file. Made once, and filled by each call. */
+/** The data of statx(2) about a file. Made once, and filled by each call. */
 export interface FileStatus {
   mode: number;
   nlink: number;

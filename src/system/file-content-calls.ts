@@ -1,6 +1,6 @@
 /**
- * Calls for the content of open files, for a tree that is changed. As in syscall.ts: a result or a negative errno. What
- * changes something is a fail point ($CFS_FAIL_UPPER_AT).
+ * Calls for the content of open files, for a tree that is changed. As in syscall.ts: a result or a negative errno. Each
+ * call that changes something is a fail point ($CFS_FAIL_UPPER_AT).
  */
 import { EDQUOT, EFBIG, EINVAL, EIO, ENOSPC, ENXIO, EROFS, type Errno, isErrno } from '../base/errno.ts';
 import { emptyFileStatus, type FileStatus, statusOf } from './directory-calls.ts';
@@ -26,7 +26,10 @@ export const fallocateFd: (fd: number, mode: number, offset: number, length: num
     asErrno(wrongPosition(offset) ?? wrongPosition(length) ?? fallocateFn(fd, mode, offset, length)),
 );
 
-/** The error for what is no position or length in a file, or undefined. A number that is not exact is too large. */
+/**
+ * The error for a number that is not a position or length in a file, or undefined. A number that is not exact is too
+ * large.
+ */
 function wrongPosition(position: number): Errno | undefined {
   if (!(position >= 0)) return EINVAL;
   return position > Number.MAX_SAFE_INTEGER ? EFBIG : undefined;
@@ -87,7 +90,7 @@ const fstatfsFn = native('int fstatfs(int fd, void *result)');
 /** Larger than any struct statfs. */
 const statfsBytes: Buffer = Buffer.alloc(256);
 const U32 = 0x1_0000_0000;
-/** A word of struct statfs of asm-generic, where all are of 64 bits. */
+/** A word of struct statfs of asm-generic, whose words are all of 64 bits. */
 const word = (index: number): number =>
   statfsBytes.readUInt32LE(index * 8) + statfsBytes.readUInt32LE(index * 8 + 4) * U32;
 
@@ -155,7 +158,7 @@ export function copySparse(from: number, to: number, size: number): 0 | Errno {
 /** Errors that another way of copying would not avoid; all others may only mean that this one is not supported. */
 const isFinal = (error: number): boolean => [EIO, ENOSPC, EDQUOT, EFBIG, EROFS].includes(error as Errno);
 
-/** Where data begins; `at` on a file system that does not know. */
+/** The start of the data; `at` on a file system that does not know. */
 function nextData(from: number, at: number): number | Errno {
   const data = syscall.seek(from, at, syscall.SEEK_DATA);
   return data === EINVAL ? at : data;

@@ -1,6 +1,6 @@
 /**
  * A file in memory that several threads, and the next process, share: mmap(2), shared, for reading and writing. A store
- * is in the file at once for everybody who maps it, and stays there if this process is killed.
+ * is in the file at once for every thread and process that maps it, and stays there if this process is killed.
  */
 import { constants } from 'node:buffer';
 import { EINVAL, ENOMEM, type Errno, isErrno } from '../base/errno.ts';
@@ -18,11 +18,11 @@ let mmapFn: ((...args: unknown[]) => unknown) | undefined;
  * Maps the first `length` bytes of an open file. Each thread that needs them maps the file itself. The mapping stays
  * until the process ends; `fd` may be closed.
  *
- * `Atomics` work on views of it, but for `Atomics.wait` and `notify`, which need a SharedArrayBuffer. Read what another
- * thread writes by `Atomics.load`: the compiler may move other loads.
+ * `Atomics` work on views of it, except `Atomics.wait` and `notify`, which need a SharedArrayBuffer. Read the stores of
+ * another thread by `Atomics.load`: the compiler may move other loads.
  *
- * The kernel kills the process (SIGBUS) at an access to a part for which the file has become too short, or for which no
- * block can be allocated: reserve them first (`fallocateFd`), where the disk may be full.
+ * The kernel kills the process (SIGBUS) at an access to a part that is beyond the end of the file, if it was truncated,
+ * or for which no block can be allocated: reserve the blocks first (`fallocateFd`) if the disk may be full.
  * @returns EINVAL if the file is shorter, or the length is 0; ENOMEM if it is larger than an ArrayBuffer can be: 4 GiB
  */
 export function mapFile(fd: number, length: number): ArrayBuffer | Errno {

@@ -13,8 +13,8 @@ const data: Buffer = Buffer.alloc(24);
 const CAP_FSETID = 1 << 4;
 
 /**
- * Runs `work`, which is synchronous, without CAP_FSETID: what the kernel writes in the name of the thread, also later
- * for a file that was opened then, clears set-id bits.
+ * Runs `work`, which is synchronous, without CAP_FSETID: writes of the kernel in the name of the thread, also later for
+ * a file that was opened then, clear set-id bits.
  */
 export function withoutFsetid<T>(work: () => T): T {
   check('capget', capgetFn(header, data));

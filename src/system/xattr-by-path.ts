@@ -55,7 +55,7 @@ export function listXattrsByPath(dir: number, name: Uint8Array): Uint8Array | Er
   return copied(orBad(result, name));
 }
 
-/** There is no link for a descriptor that is not open. */
+/** A descriptor that is not open has no link. */
 const orBad = (result: number, name: Uint8Array): Errno =>
   result === ENOENT && name.length === 0 ? EBADF : asErrno(result);
 

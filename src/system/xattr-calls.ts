@@ -2,8 +2,8 @@
  * Extended attributes of a file in an open directory, of any type, for a tree that is changed.
  *
  * As in syscall.ts: a result or a negative errno. Names are bytes without NUL; that of the file is one component, and a
- * symbolic link is not followed. An empty name means the open file `dir` itself, of any type, also with O_PATH. What
- * changes something is a fail point ($CFS_FAIL_UPPER_AT).
+ * symbolic link is not followed. An empty name means the open file `dir` itself, of any type, also with O_PATH. Each
+ * call that changes something is a fail point ($CFS_FAIL_UPPER_AT).
  *
  * setxattrat(2) and its relatives (Linux 6.13) do that in one step. Without them, and for descriptors opened with
  * O_PATH, which they refuse, xattr-by-path.ts does it.
@@ -53,7 +53,7 @@ function space(): Uint8Array {
 }
 let valueSpace: Uint8Array | undefined;
 
-/** False where the kernel has no such calls, or a seccomp filter of a container refuses them. */
+/** False if the kernel has no such calls, or a seccomp filter of a container refuses them. */
 let hasCalls = true;
 
 /** Flags for a name that may be empty. */
@@ -120,7 +120,7 @@ function callWithValue(
   return valueFn(call, dir, nameBuffer(name), flagsFor(name), otherNameBuffer(xattr), args, ARGS_BYTES);
 }
 
-/** What comes after an error of one of the calls. */
+/** The reaction to an error of one of the calls. */
 function orByPath<T>(error: number, name: Uint8Array, byPath: () => T | Errno): T | Errno {
   // opened with O_PATH
   if (error === EBADF && name.length === 0) return byPath();
