@@ -19,8 +19,8 @@ import { abortable, given, pathGiven } from './arguments.ts';
 import type { Repository } from './repository.ts';
 
 /**
- * When contents are checked. `auto` and `open`: an object as a whole when it is first opened, `auto` by its seal where
- * it has one; `read`: each block before it is read; `fsverity`: by seals alone; `off`: never.
+ * When contents are verified. `auto` and `open`: an object as a whole when it is first opened, `auto` by its seal if it
+ * has one; `read`: each block when it is read; `fsverity`: by seals alone; `off`: never.
  * @example
  * import { mount, type VerifyMode } from 'cfs/mount';
  *

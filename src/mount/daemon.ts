@@ -30,7 +30,7 @@ export const READY_FD = 3;
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /**
- * Time for a daemon to unmount a fresh mount. One that hangs while node starts, for want of threads, reacts only to
+ * Time for a daemon to unmount a fresh mount. One that hangs while node starts, for lack of threads, reacts only to
  * SIGKILL.
  */
 const PATIENCE_MS = 5_000;

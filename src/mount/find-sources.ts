@@ -1,6 +1,6 @@
 /**
- * `cfs-mount --from`: finds the sources of a saved list. A source is where it was, or where its handle leads to now;
- * and it is the same one, by the uuids of repository and file system, unless -o uuid=off turns that check off.
+ * `cfs-mount --from`: finds the sources of a saved list. A source is at its saved path, or where its handle leads to
+ * now; and it is the same one, by the uuids of repository and file system, unless -o uuid=off turns that check off.
  */
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';

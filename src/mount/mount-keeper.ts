@@ -1,4 +1,4 @@
-/** What a process that serves a mount does with signals, and where it meets a bug. */
+/** The handling of signals and bugs in a process that serves a mount. */
 import { oneLine } from '../base/bytes.ts';
 import { reasonOf } from '../base/error.ts';
 import type { Log } from '../base/log.ts';

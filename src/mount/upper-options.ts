@@ -149,7 +149,7 @@ function withoutRedirects(given: Given): Redirects {
   return { redirectDir: 'nofollow', metacopy: false };
 }
 
-/** A file without content that is renamed needs a redirect to its content, so metacopy=on without redirects is none. */
+/** A renamed file without content needs a redirect to its content, so metacopy=on is refused without redirects. */
 function withRedirects(given: Given): Redirects {
   const redirect = given.get('redirect_dir');
   const metacopy = given.get('metacopy');

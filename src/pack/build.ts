@@ -69,7 +69,7 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
     const id = toHex(digest);
     const file = imageParts(manifest, digest, options.signature?.(digest));
     throwIfAborted(options.signal);
-    // before there is an image: nobody may find one whose objects can be deleted
+    // before there is an image: no process may find one whose objects can be deleted
     const undo = await keepObjects(tables, id, options);
     try {
       replaceFile(options.image, file, options.durable);

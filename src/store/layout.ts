@@ -1,6 +1,6 @@
 /** Names and modes in the `objects` directory of a repository; docs/repository.md specifies the layout. */
 
-/** The possible mode bits of an object: it is writable for nobody. */
+/** The possible mode bits of an object: no user may write to it. */
 export const OBJECT_MODE = 0o444;
 /** The name of an object in its directory. */
 export const OBJECT_NAME: RegExp = /^[0-9a-f]{62}$/;

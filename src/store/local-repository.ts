@@ -228,7 +228,7 @@ export class LocalRepository implements Repository {
 
 /** That of an object which was opened by its name, and is closed. */
 function sizeOf(fd: number | Errno): number | Errno {
-  // behind a link in place of a directory there is nothing that anybody opens
+  // nothing is opened behind a link in place of a directory
   if (fd === ELOOP) return 0;
   if (isErrno(fd)) return fd;
   const stat = statFd(fd);

@@ -181,7 +181,7 @@ export class NfsClient {
   /** Makes operations one after another; their results, if all succeed. */
   async #compound(operations: readonly Buffer[]): Promise<XdrReader> {
     const id = 1;
-    const machine = Buffer.concat([u32(0), opaque('cfs-test')]); // a time stamp that nobody reads, the name
+    const machine = Buffer.concat([u32(0), opaque('cfs-test')]); // an unused time stamp, the name
     const credentials = opaque(Buffer.concat([machine, u32(0, 0, 0)])); // root, without further groups
     const { number, version, compound } = PROGRAM;
     const answer = new XdrReader(
