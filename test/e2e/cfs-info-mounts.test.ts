@@ -217,7 +217,7 @@ describe('cfs-info sources', () => {
 
   test.each([
     ['a directory of no mount', () => scratch.path, EXIT.usage, /is not in a mount of cfs/],
-    ['what is not there', () => scratch.at('none'), EXIT.system, /Cannot open .*none: no such file/],
+    ['a missing path', () => scratch.at('none'), EXIT.system, /Cannot open .*none: no such file/],
     ['a file', () => packed.image, EXIT.system, /Cannot open .*: not a directory/],
   ])('refuses %s', async (_, path, status, message) => {
     expect(messageOf(await scratch.tool('cfs-info', ['sources', path()]), status, 'cfs-info')).toMatch(message);

@@ -239,7 +239,12 @@ describe('cfs-repo fsck', () => {
   });
 
   test.each([
-    ['what is neither a repository nor a mount', '/var/tmp', 1, 'it is neither a repository nor a mount of an image'],
+    [
+      'a directory that is neither a repository nor a mount',
+      '/var/tmp',
+      1,
+      'it is neither a repository nor a mount of an image',
+    ],
     ['itself', 'itself', 1, 'and no other repository'],
   ])('refuses --repair-from %s', async (_what, from, expected, words) => {
     const outcome = await fsck('--repair-from', from === 'itself' ? good : from, good);

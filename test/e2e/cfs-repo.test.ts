@@ -115,7 +115,7 @@ describe('cfs-repo stat', () => {
 
   test.each([
     ['is missing', 'nowhere', 'there is no such directory'],
-    ['is no repository', 'no-repository', 'it has no meta.json'],
+    ['is not a repository', 'no-repository', 'it has no meta.json'],
     ['is a file', 'plain-file', 'not a directory'],
   ])('names a DIR that %s', async (_what, name, reason) => {
     mkdirSync(scratch.at('no-repository'), { recursive: true });

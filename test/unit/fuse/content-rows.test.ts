@@ -30,7 +30,7 @@ describe('GETATTR and STATX', () => {
     expect(hex(client.ask(abi.FUSE_STATX, INO, zeros(24)))).toBe(hex(k.fuseStatxOut(ATTRIBUTES, 0xfff)));
   });
 
-  test('STATX shows no time of creation where none is known', () => {
+  test('STATX shows no time of creation if none is known', () => {
     const without = { btimeLow: 0, btimeHigh: 0, btimeNsec: 0, ttl: 0 };
     client.answers['getattr'] = (_ino: number, out: WritableAttributes) => {
       Object.assign(out, without);
@@ -79,7 +79,7 @@ describe('SETATTR', () => {
     });
   });
 
-  test('passes errors on, refuses a size beyond every file, and does nothing where it is cut off', () => {
+  test('passes errors on, refuses a size beyond every file, and does nothing if it is cut off', () => {
     client.answers['setattr'] = ENOSPC;
     expect(client.call(abi.FUSE_SETATTR, INO, k.fuseSetattrIn(1)).error).toBe(ENOSPC);
     client.taken();
@@ -227,7 +227,7 @@ describe('extended attributes', () => {
   const setting = (value: string, flags = 0, setxattrFlags = 0): Buffer =>
     struct(k.fuseSetxattrIn(value.length, flags, setxattrFlags), name('user.a'), Buffer.from(value));
 
-  test('SETXATTR sets one, and says what becomes of the set-group-ID bit', () => {
+  test('SETXATTR sets one, and reports the effect on the set-group-ID bit', () => {
     expect(client.ask(abi.FUSE_SETXATTR, INO, setting('value', 1))).toHaveLength(0);
     client.ask(abi.FUSE_SETXATTR, INO, setting('a\0b', 2, 1));
     client.ask(abi.FUSE_SETXATTR, INO, setting(''));
@@ -276,7 +276,7 @@ describe('extended attributes', () => {
 });
 
 describe('the rest', () => {
-  test('STATFS says what is free', () => {
+  test('STATFS reports the free space', () => {
     const statistics = { blockSize: 4096, blocks: 1000, files: 500, nameMax: 255 };
     client.answers['statfs'] = { ...statistics, blocksFree: 2 ** 34, blocksAvailable: 300, filesFree: 200 };
     const expected = struct(u64(1000), u64(2 ** 34), u64(300), u64(500), u64(200), u32(4096), u32(255), u32(4096));
@@ -306,7 +306,7 @@ describe('the rest', () => {
     expect(client.taken()).toEqual([]);
   });
 
-  test('what fails as no file system should gives EIO and a line with the place', () => {
+  test('an exception of the file system becomes EIO and a line with the place', () => {
     client.answers['unlink'] = () => {
       throw new Error('a bug');
     };

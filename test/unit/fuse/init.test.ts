@@ -148,7 +148,7 @@ describe('negotiate() of a mount that can be written', () => {
     expect(negotiate(decodeInit(initRequest(45, ALL, ALL)), plain).flags).not.toContain(bit);
   });
 
-  test('collects small writes in the kernel only where it does not write the files itself', () => {
+  test('collects small writes in the kernel only if it does not write the files itself', () => {
     const passthrough = { ...writable, passthrough: true };
     expect(take(ALL, ALL, passthrough).flags).not.toContain(FUSE_WRITEBACK_CACHE);
     expect(take(ALL, ALL, passthrough).flags).toContain(PASSTHROUGH);

@@ -64,7 +64,7 @@ describe.each(making)('%s', (_what, opcode, body, call) => {
     expect(client.waits).toEqual([]);
   });
 
-  test('is undone where the answer is not sent: the kernel does not count it', () => {
+  test('is undone if the answer is not sent: the kernel does not count it', () => {
     client.ask(opcode, DIR, body);
     client.taken();
     client.dispatcher.abandon();
@@ -89,7 +89,7 @@ describe.each([...making, ...removing])('%s', (_what, opcode, body, call) => {
     expect(client.taken()).toEqual([call]);
   });
 
-  test('changes nothing where the request is cut off', () => {
+  test('changes nothing if the request is cut off', () => {
     for (let length = 0; length < body.length; length++) {
       expect(client.call(opcode, DIR, body.subarray(0, length)).error).toBe(EINVAL);
     }
@@ -118,7 +118,7 @@ describe.each([...making, ...removing])('%s', (_what, opcode, body, call) => {
     expect(again(6n)).toEqual(writer(umask));
   });
 
-  test('knows what the earlier server noted, and leaves it to the next one', () => {
+  test('knows the numbers that the earlier server noted, and leaves them to the next one', () => {
     client.answers[call[0]] = (...args: unknown[]) => {
       (args.findLast((arg) => typeof arg === 'object' && arg !== null && 'note' in arg) as { note: Note }).note(5, 6);
       return 0;
@@ -167,7 +167,7 @@ describe('names that no entry can have', () => {
 });
 
 describe('LOOKUP', () => {
-  test('is answered with the entry, and undone where the answer is not sent', () => {
+  test('is answered with the entry, and undone if the answer is not sent', () => {
     expect(client.ask(abi.FUSE_LOOKUP, DIR, name('file')).toString('hex')).toBe(entry);
     client.dispatcher.abandon();
     expect(client.taken()).toEqual([
@@ -176,7 +176,7 @@ describe('LOOKUP', () => {
     ]);
   });
 
-  test('of a name that is not there is remembered by the kernel, and counted by nobody', () => {
+  test('of a missing name is remembered by the kernel, and not counted', () => {
     client.answers['lookup'] = ENOENT;
     expect(client.ask(abi.FUSE_LOOKUP, DIR, name('none')).equals(negativeEntryOut)).toBe(true);
     client.dispatcher.abandon();
@@ -190,12 +190,12 @@ describe('FORGET', () => {
     return client.taken();
   };
 
-  test('gives up as many references as it says', () => {
+  test('gives up the given number of references', () => {
     expect(send(abi.FUSE_FORGET, u64(3))).toEqual([['forget', 5, 3]]);
     expect(send(abi.FUSE_FORGET, u64(2 ** 40))).toEqual([['forget', 5, 2 ** 40]]);
   });
 
-  test('of many inodes gives up those of each', () => {
+  test('of many inodes gives up the references of each', () => {
     const body = k.fuseBatchForgetIn(3, [2 ** 51, 1], [6, 2 ** 33], [7, 4]);
     expect(send(abi.FUSE_BATCH_FORGET, body)).toEqual([
       ['forget', 2 ** 51, 1],
@@ -204,7 +204,7 @@ describe('FORGET', () => {
     ]);
   });
 
-  test('counts only what is there', () => {
+  test('counts only complete entries', () => {
     expect(send(abi.FUSE_FORGET, zeros(0))).toEqual([]);
     expect(send(abi.FUSE_BATCH_FORGET, zeros(0))).toEqual([]);
     expect(send(abi.FUSE_BATCH_FORGET, k.fuseBatchForgetIn(0xffffffff, [5, 1]))).toEqual([['forget', 5, 1]]);
@@ -241,13 +241,13 @@ describe('READDIR and READDIRPLUS', () => {
     ]);
   });
 
-  test('send what was counted before an error, and the error next time', () => {
+  test('send the entries before an error, and the error next time', () => {
     client.answers['readdir'] = listing(2, EIO);
     expect(client.ask(abi.FUSE_READDIRPLUS, DIR, fuseReadIn(0, 0, 4096))).toHaveLength(2 * 160);
     expect(client.call(abi.FUSE_READDIRPLUS, DIR, fuseReadIn(0, 2, 4096)).error).toBe(EIO);
   });
 
-  test('without room for one entry give an error, not the end', () => {
+  test('without room for one entry return an error, not the end', () => {
     client.answers['readdir'] = listing(2);
     expect(client.call(abi.FUSE_READDIRPLUS, DIR, fuseReadIn(0, 0, 100)).error).toBe(EINVAL);
     expect(client.call(abi.FUSE_READDIR, DIR, u32(0)).error).toBe(EINVAL);

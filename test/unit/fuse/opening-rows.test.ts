@@ -80,7 +80,7 @@ describe('OPEN and RELEASE', () => {
     expectWhole(abi.FUSE_OPEN, k.fuseOpenIn(0));
   });
 
-  test('is undone where the answer is not sent', () => {
+  test('is undone if the answer is not sent', () => {
     client.answers['open'] = { fd: 9 };
     client.ask(abi.FUSE_OPEN, INO, k.fuseOpenIn(O_RDWR));
     client.taken();
@@ -118,7 +118,7 @@ describe('CREATE and TMPFILE', () => {
     expect(client.waits).toEqual([]);
   });
 
-  test('are undone where the answer is not sent', () => {
+  test('are undone if the answer is not sent', () => {
     for (const opcode of [abi.FUSE_CREATE, abi.FUSE_TMPFILE]) {
       client.answers['create'] = client.answers['tmpfile'] = { fd: 9 };
       client.ask(opcode, INO, creating());
@@ -131,7 +131,7 @@ describe('CREATE and TMPFILE', () => {
     }
   });
 
-  test('leave nothing where the file cannot be opened', () => {
+  test('leave nothing if the file cannot be opened', () => {
     client.answers['create'] = client.answers['tmpfile'] = { fd: 9 };
     client.table.unknown.add(NEW);
     expect(client.call(abi.FUSE_CREATE, INO, creating()).error).toBe(ENFILE);
@@ -147,7 +147,7 @@ describe('CREATE and TMPFILE', () => {
     ]);
   });
 
-  test('pass errors on, and do nothing where they are cut off', () => {
+  test('pass errors on, and do nothing if they are cut off', () => {
     client.answers['create'] = client.answers['tmpfile'] = ENOSPC;
     expect(client.call(abi.FUSE_CREATE, INO, creating()).error).toBe(ENOSPC);
     expect(client.call(abi.FUSE_TMPFILE, INO, creating()).error).toBe(ENOSPC);
@@ -156,7 +156,7 @@ describe('CREATE and TMPFILE', () => {
     expectWhole(abi.FUSE_TMPFILE, zeros(16));
   });
 
-  test('CREATE opens a file that is there, unless O_EXCL says otherwise', () => {
+  test('CREATE opens an existing file, except with O_EXCL', () => {
     client.answers['create'] = EEXIST;
     client.answers['open'] = { fd: 9 };
     expect(client.call(abi.FUSE_CREATE, INO, creating(O_CREAT | O_EXCL)).error).toBe(EEXIST);

@@ -44,7 +44,7 @@ const body = fc
   .map((parts) => struct(...parts));
 
 describe('random requests to a mount that can be written', () => {
-  test('are answered acceptably', () => {
+  test('get valid answers', () => {
     fc.assert(
       fc.property(opcode, nodeid, body, fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), (op, id, bytes, unique) => {
         expectAcceptable(fuseRequest(op, id, bytes, unique));
@@ -64,7 +64,7 @@ describe('random requests to a mount that can be written', () => {
     );
   });
 
-  test('without a body are answered, and leave nothing of the request before', () => {
+  test('without a body are answered, and leave nothing of the previous request', () => {
     for (let op = 0; op < 60; op++) {
       client.send(fuseRequest(abi.FUSE_SETATTR, 5, Buffer.alloc(4000, 0x61)));
       client.taken();

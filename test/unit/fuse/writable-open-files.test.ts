@@ -58,7 +58,7 @@ describe('a file of the upper layer', () => {
     expect(registry.isWithout).toBe(false);
   });
 
-  test('has the id of the open one also where the file system saw it in the image still', () => {
+  test('has the id of the open one even if the file system still saw it in the image', () => {
     files.add(5, UPPER);
     expect(files.add(5, IMAGE)).toEqual(through(1));
   });
@@ -92,8 +92,8 @@ describe('content of the image', () => {
   });
 });
 
-describe('a file that the kernel does not take', () => {
-  test('goes through the page cache, without the pages of an earlier time', () => {
+describe('a file that the kernel does not accept', () => {
+  test('goes through the page cache, without earlier pages', () => {
     registry.refusal = ELOOP;
     expect(files.add(5, UPPER)).toEqual(STALE);
     // nothing was written around the cache since it is open
@@ -114,7 +114,7 @@ describe('a file that the kernel does not take', () => {
     expect(table.backing(5)).toBe(0);
   });
 
-  test('is not counted where the table has no row for it', () => {
+  test('is not counted if the table has no row for it', () => {
     table.unknown.add(5);
     expect(files.add(5, UPPER)).toBe(ENFILE);
     expect(files.reopen(5)).toBeUndefined();
@@ -174,7 +174,7 @@ describe('a file that the kernel forgets', () => {
     expect(files.release(5)).toBe(true);
   });
 
-  test('is open no more if an earlier server counted too much', () => {
+  test('is no longer open if an earlier server counted too much', () => {
     files.add(5, UPPER);
     files.add(6, IMAGE);
     const next = thread(allocateWritableOpenFileState(KEPT));
@@ -212,7 +212,7 @@ describe('ids of closed files', () => {
     expect([...registry.ids]).toEqual([2, 3, 4, 5]);
   });
 
-  test('are not kept where nothing is to be kept', () => {
+  test('are not kept if nothing is to be kept', () => {
     state = allocateWritableOpenFileState(0);
     files = thread();
     keep(5);
@@ -223,7 +223,7 @@ describe('ids of closed files', () => {
 describe('the next server', () => {
   const next = (kept = KEPT): WritableOpenFiles => thread(allocateWritableOpenFileState(kept));
 
-  test('goes on with the id of an open file, and closes it after the last release', () => {
+  test('continues with the id of an open file, and closes it after the last release', () => {
     files.add(5, UPPER);
     files.add(5, UPPER);
     files = next(0);
@@ -265,7 +265,7 @@ describe('the next server', () => {
   });
 });
 
-test('the first server of a mount knows nothing of what an earlier mount left in the table', () => {
+test('the first server of a mount ignores what an earlier mount left in the table', () => {
   files.add(5, UPPER);
   files.add(6, IMAGE);
   keep(7);
@@ -279,7 +279,7 @@ test('the first server of a mount knows nothing of what an earlier mount left in
   expect(registry.ids.size).toBe(3);
 });
 
-describe('whatever happens in whatever order', () => {
+describe('for any sequence of calls', () => {
   /** One open of the kernel. */
   interface Held {
     readonly ino: number;

@@ -104,7 +104,7 @@ describe('decodeManifest() and the form of the file', () => {
     ['version 2', { version: uint(2) }, 'its version is 2; this program reads version 1'],
     ['a version that is text', { version: text('1') }, 'its version is "1";'],
     ['an unknown hash', { hash: text('md5') }, 'its hash is "md5"; known are'],
-    ['a hash that is no text', { hash: byteString(Buffer.from('blake3')) }, 'its hash is a byte string;'],
+    ['a hash that is not text', { hash: byteString(Buffer.from('blake3')) }, 'its hash is a byte string;'],
     ['a hash that is a large number', { hash: uint(2 ** 40) }, 'its hash is 1099511627776; known are'],
     ['a hash that is a map', { hash: map([]) }, 'its hash is a map;'],
     ['a hash that moves the cursor', { hash: text('\x1b[2J\n') }, 'its hash is "\\x1b[2J\\x0a"; known are'],
@@ -112,7 +112,7 @@ describe('decodeManifest() and the form of the file', () => {
     ['a version that is a large number', { version: uint(2 ** 40) }, 'its version is 1099511627776;'],
     ['a block size that is a large number', { blockSize: uint(2 ** 40) }, 'its block size is 1099511627776;'],
     ['another block size', { blockSize: uint(4096) }, 'its block size is 4096'],
-    ['a table that is no map', { inodes: array([]) }, 'inodes is not a map'],
+    ['a table that is not a map', { inodes: array([]) }, 'inodes is not a map'],
     ['a table without its columns', { directories: map([]) }, 'directories has the keys ; it must have inode, parent'],
     [
       'a uint32 column that is bytes',
@@ -131,7 +131,7 @@ describe('decodeManifest() and the form of the file', () => {
     ['a column of plain numbers', { 'inodes.mode': array([uint(1)]) }, 'inodes.mode is not an array of uint32'],
     ['a column of 5 bytes', { 'inodes.mode': tagged(70, byteString(hex('0102030405'))) }, 'no multiple of 4'],
     ['no repositories', { repositories: uint(0) }, 'repositories is not an array'],
-    ['a repository that is no map', { repositories: array([uint(1)]) }, 'repositories row 0 is not a map'],
+    ['a repository that is not a map', { repositories: array([uint(1)]) }, 'repositories row 0 is not a map'],
     [
       'a repository without a hint',
       { repositories: array([map([['uuid', text('u')]])]) },

@@ -213,7 +213,7 @@ describe('decodeManifest() refuses inodes', () => {
       "inodes row 0 has id 4294967297; the root's is 1",
     ],
     ['of a root with a generation', { 'inodes.generation': set(0, 1) }, "the root's generation is not 0"],
-    ['of a root that is no directory', { 'inodes.mode': set(0, S_IFREG) }, 'the root, is not a directory'],
+    ['of a root that is not a directory', { 'inodes.mode': set(0, S_IFREG) }, 'the root, is not a directory'],
     ['of a directory with a generation', { 'inodes.generation': set(rowOf('/etc'), 1) }, 'a generation other than 0'],
     ['of a directory with a size', { 'inodes.size': setWide(rowOf('/etc'), 4096, 0) }, 'a directory with a size'],
     [

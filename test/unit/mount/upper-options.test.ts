@@ -26,7 +26,7 @@ function refusal(list: string): string {
 }
 
 describe('parseUpperOptions()', () => {
-  test('has no upper layer without upperdir, whatever mount(8) adds', () => {
+  test('has no upper layer without upperdir, with any words of mount(8)', () => {
     for (const list of ['', 'ro', 'rw', 'uuid=off', 'rw,repo=/a,verify=read']) expect(parse(list)).toBeUndefined();
   });
 
@@ -54,7 +54,7 @@ describe('parseUpperOptions()', () => {
     });
   });
 
-  test('takes a comma, a colon or a backslash of a path with a backslash before it, as overlayfs', () => {
+  test('accepts a comma, a colon or a backslash of a path after a backslash, as overlayfs does', () => {
     expect(parse('upperdir=/a\\,b\\:c,workdir=/d\\\\e,volatile')).toMatchObject({
       upperdir: '/a,b:c',
       workdir: '/d\\e',
@@ -131,7 +131,7 @@ test('isUpperWord() knows the options that only an upper layer has', () => {
   }
 });
 
-test('formatUpperOptions() prints what yields the same settings, with any path', () => {
+test('formatUpperOptions() prints words that yield the same settings, with any path', () => {
   const path = fc
     .string({ unit: fc.constantFrom('a', 'ä', ',', '\\', '=', ' ', ':', '\udc80', '\n'), minLength: 1 })
     .map((name) => `/${name}`);

@@ -75,7 +75,7 @@ describe('splitSignature()', () => {
       claiming(signature.length - 1, manifest, signature.subarray(1)),
       'do not begin with the CBOR tag 18',
     ],
-    ['what is no signature', claiming(manifest.length - 1, manifest), 'malformed signature'],
+    ['bytes that are not a signature', claiming(manifest.length - 1, manifest), 'malformed signature'],
     ['a cut signature', claiming(100, manifest, signature.subarray(0, 100)), 'malformed signature: cut off'],
   ])('refuses %s', (_, file, reason) => {
     expect(refusal(file)).toContain(reason);

@@ -214,7 +214,7 @@ describe('openRepository()', () => {
     ['a version that is text', JSON.stringify({ ...valid, version: '1x' }), 'format version 1x'],
     ['no version', JSON.stringify({ ...valid, version: undefined }), 'format version undefined'],
     ['an unknown hash', JSON.stringify({ ...valid, hash: 'md5' }), 'no known hash'],
-    ['a hash that is no text', JSON.stringify({ ...valid, hash: ['blake3'] }), 'no known hash'],
+    ['a hash that is not text', JSON.stringify({ ...valid, hash: ['blake3'] }), 'no known hash'],
     ['no uuid', JSON.stringify({ ...valid, uuid: undefined }), 'no uuid'],
   ])('refuses meta.json with %s', (_what, text, reason) => {
     const path = freshPath();

@@ -206,8 +206,8 @@ describe('Supervisor of a server that the script has started', () => {
   });
 
   test.each([
-    ['as it says', 'USR1', ['answered']],
-    ['not where it is of a version that does not say how', undefined, []],
+    ['by the signal that it names', 'USR1', ['answered']],
+    ['not if its version names none', undefined, []],
   ])('reports to the script that the mount answers, %s', async (_name, signal, expected) => {
     await startServer(signal === undefined ? {} : { CFS_ANSWERED: signal });
     await until('the script knows', () => lines('answered').length === expected.length);

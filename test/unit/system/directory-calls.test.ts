@@ -104,7 +104,7 @@ describe('making and removing', () => {
     expect(removeDirectoryAt(dir, ANY_BYTES)).toBe(ENOENT);
   });
 
-  test('refuses what is too long, empty, or no directory', () => {
+  test('refuses names that are too long, empty, or not of a directory', () => {
     writeFileSync(path('file'), '');
     symlinkSync('nowhere', path('dangling'));
     for (const name of [TOO_LONG, FAR_TOO_LONG]) expect(makeDirectoryAt(dir, name, 0o700)).toBe(ENAMETOOLONG);
@@ -160,7 +160,7 @@ describe('making and removing', () => {
     expect(makeSymlinkAt(dir, name, target)).toBe(EEXIST);
   });
 
-  test('makes no symbolic link to what cannot be a target', () => {
+  test('makes no symbolic link to an impossible target', () => {
     expect(makeSymlinkAt(dir, bytes('bad'), new Uint8Array(4096).fill(0x61))).toBe(ENAMETOOLONG);
     expect(makeSymlinkAt(dir, bytes('bad'), NONE)).toBe(ENOENT);
     expect(makeSymlinkAt(dir, bytes('bad'), bytes('a\0b'))).toBe(EINVAL);
@@ -168,7 +168,7 @@ describe('making and removing', () => {
     expect(readLinkAt(dir, bytes('bad'))).toBe(ENOENT);
   });
 
-  test('reads no target of what is no symbolic link', () => {
+  test('reads no target of a file that is not a symbolic link', () => {
     expect(readLinkAt(dir, bytes('file'))).toBe(EINVAL);
     expect(readLinkAt(dir, TOO_LONG)).toBe(ENAMETOOLONG);
   });
@@ -189,7 +189,7 @@ describe('renameAt()', () => {
     renameAt(dir, bytes(from), toDir, bytes(to), flags);
   const write = (name: string): void => writeFileSync(path(name), name);
 
-  test('moves into another directory, under a name of any bytes, and replaces what is there', () => {
+  test('moves into another directory, under a name of any bytes, and replaces an existing file', () => {
     write('a');
     expect(renameAt(dir, bytes('a'), sub, ANY_BYTES, 0)).toBe(0);
     expect(renameAt(sub, ANY_BYTES, dir, bytes('b'), 0)).toBe(0);
@@ -257,7 +257,7 @@ describe('renameAt()', () => {
 describe('statusAt()', () => {
   const { dir, path } = directory('status');
 
-  test.each(['file', 'directory', 'link', 'fifo'])('says of a %s what lstat says', (name) => {
+  test.each(['file', 'directory', 'link', 'fifo'])('returns for a %s the same as lstat', (name) => {
     if (name === 'file') writeFileSync(path(name), 'x'.repeat(5000));
     if (name === 'directory') mkdirSync(path(name));
     if (name === 'link') symlinkSync('nowhere', path(name));
@@ -301,7 +301,7 @@ describe('statusAt()', () => {
     expect([of, empty]).toEqual([named, named]);
   });
 
-  test('has no time of creation where the file system has none', () => {
+  test('has no time of creation if the file system has none', () => {
     const status = emptyFileStatus();
     status.btimeLow = 7;
     expect(statusOf(open('/proc/self'), status)).toBe(0);
@@ -312,7 +312,7 @@ describe('statusAt()', () => {
     expect(statusIn(open('/dev'), 'null')).toMatchObject({ mode: lstatSync('/dev/null').mode, rdev: 0x103 });
   });
 
-  test('leaves what it was given to fill as it was when it fails', () => {
+  test('leaves the structure to fill unchanged when it fails', () => {
     const status = emptyFileStatus();
     expect(statusAt(dir, bytes('missing'), status)).toBe(ENOENT);
     expect(statusAt(dir, TOO_LONG, status)).toBe(ENAMETOOLONG);
@@ -381,7 +381,7 @@ describe('changing attributes', () => {
     expect(statusIn(dir, 'directory')).toMatchObject({ uid: 9, gid: 10 });
   });
 
-  test.runIf(!isRoot)('chownAt() gives nothing away for an ordinary user', () => {
+  test.runIf(!isRoot)('chownAt() cannot give files away for an ordinary user', () => {
     expect(chownAt(dir, bytes('link'), 0, -1)).toBe(EPERM);
   });
 

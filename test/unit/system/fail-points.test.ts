@@ -38,7 +38,7 @@ test('they are listed by name', () => {
   expect(readFileSync(at('trace'), 'utf8')).toBe(`${THREAD} mkdirat\n${THREAD} unlinkat AT_REMOVEDIR\n`);
 });
 
-test('calls of the store are not counted, and are the functions themselves where $CFS_FAIL_AT is not set', () => {
+test('calls of the store are not counted, and are the functions themselves if $CFS_FAIL_AT is not set', () => {
   const call = (): 0 => 0;
   expect(returning('call', call)).toBe(call);
   expect(upperFailPoints.returning('call', call)).not.toBe(call);

@@ -72,7 +72,7 @@ describe('the size', () => {
     expect(fallocateFd(fd, 0, 0, 0)).toBe(EINVAL);
   });
 
-  test.each([-1, Number.NaN, -(2 ** 63), Number.NEGATIVE_INFINITY])('%d is no size', (size) => {
+  test.each([-1, Number.NaN, -(2 ** 63), Number.NEGATIVE_INFINITY])('%d is not a size', (size) => {
     expect([truncateFd(fd, size), fallocateFd(fd, 0, size, 1), fallocateFd(fd, 0, 0, size)]).toEqual([
       EINVAL,
       EINVAL,
@@ -123,7 +123,7 @@ test('copyFileRange() copies a part, and nothing at the end', () => {
   expect(copyFileRange(to, 0, from, 0, 1)).toBe(EBADF);
 });
 
-test('statVfs() says what statfs(2) says, also of an O_PATH descriptor', () => {
+test('statVfs() returns the same as statfs(2), also for an O_PATH descriptor', () => {
   const expected = statfsSync(memory);
   for (const fd of [open(memory, 'r'), open(memory, O_PATH)]) {
     const status = statVfs(fd);
@@ -202,7 +202,7 @@ test('copySparse() says why not', () => {
   expect(readFileSync(at('read-only'), 'utf8')).toBe('');
 });
 
-test('cloneFd() is refused where blocks cannot be shared', () => {
+test('cloneFd() is refused if blocks cannot be shared', () => {
   writeFileSync(`${memory}/source`, 'content');
   const from = open(`${memory}/source`, 'r');
   expect([EOPNOTSUPP, ENOTTY]).toContain(cloneFd(from, open(`${memory}/clone`)));

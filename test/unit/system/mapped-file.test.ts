@@ -22,7 +22,7 @@ function map(fd: number, length: number): ArrayBuffer {
   return memory;
 }
 
-test('what is stored is in the file, and in all mappings, also after the descriptor is closed', () => {
+test('stored bytes are in the file, and in all mappings, also after the descriptor is closed', () => {
   const fd = create('shared', 3 * PAGE);
   const [one, other] = [new Uint8Array(map(fd, 3 * PAGE)), new Int32Array(map(fd, 3 * PAGE))];
   closeSync(fd);

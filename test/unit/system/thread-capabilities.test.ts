@@ -14,7 +14,7 @@ const own = (): bigint => effective('thread-self');
 /** root in a container may have none, either. */
 const hasCapability = has(own());
 
-test('gives what the work gives, and passes its errors on', () => {
+test('returns the result of the work, and passes its errors on', () => {
   const before = own();
   expect(withoutFsetid(() => 'result')).toBe('result');
   expect(() =>
@@ -25,7 +25,7 @@ test('gives what the work gives, and passes its errors on', () => {
   expect(own()).toBe(before);
 });
 
-test('the thread does not have the capability meanwhile, and keeps all others', () => {
+test('the thread does not have the capability during the work, and keeps all others', () => {
   const before = own();
   expect(withoutFsetid(own)).toBe(before & ~CAP_FSETID);
   expect(own()).toBe(before);
@@ -46,7 +46,7 @@ describe.runIf(hasCapability)('with the capability', () => {
     expect(tasks().length).toBeGreaterThan(1);
   });
 
-  test('a write clears set-id bits meanwhile, and not before or after', () => {
+  test('a write clears set-id bits during the work, and not before or after', () => {
     writeFileSync(at('program'), '');
     chmodSync(at('program'), 0o6777);
     const mode = (): number => statSync(at('program')).mode & 0o7777;

@@ -127,7 +127,7 @@ describe.each([
     }
   });
 
-  test('with XATTR_CREATE and XATTR_REPLACE, only what is not there or what is', () => {
+  test('with XATTR_CREATE and XATTR_REPLACE, only if the name is missing or exists', () => {
     const name = bytes('opened');
     expect(set(dir, name, bytes('user.c'), bytes('1'), XATTR_REPLACE)).toBe(ENODATA);
     expect(set(dir, name, bytes('user.c'), bytes('1'), XATTR_CREATE)).toBe(0);
