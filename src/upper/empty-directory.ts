@@ -56,7 +56,7 @@ export function emptyDirectory(dir: number, keeps: (name: Uint8Array) => boolean
     });
     if (leftover !== undefined) return leftover;
     if (isErrno(listed)) return { name: Uint8Array.of(), errno: listed };
-    // a listing need not have what was moved up meanwhile
+    // a listing may lack entries that were moved up in the meantime
     if (removed === 0) return undefined;
   }
 }
@@ -108,7 +108,7 @@ function moved(fd: number, name: Uint8Array, moveUp: MoveUp): 0 | Errno {
 }
 
 function openToEmpty(dir: number, name: Uint8Array): number | Errno {
-  // an ordinary user may have directories without permissions; if this fails, so does what follows
+  // an ordinary user may have directories without permissions; if this fails, the next step fails, too
   if (process.geteuid?.() !== 0) chmodAt(dir, name, 0o700);
   return openAt(dir, name, OPEN);
 }

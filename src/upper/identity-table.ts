@@ -284,7 +284,7 @@ export class IdentityTable extends RowFields {
     return isRoom ? used : -1;
   }
 
-  /** Frees what the removed row in DYING still has. */
+  /** Frees the remaining parts of the removed row in DYING. */
   #finishRemoval(): void {
     const words = this.#words;
     const journal = this.#journal;

@@ -100,7 +100,7 @@ function overlayIn(
   return undefined;
 }
 
-/** `path` is what was given to mount(8): with overlayfs's backslashes, and maybe relative to an unknown directory. */
+/** `path` is as given to mount(8): with overlayfs's backslashes, and maybe relative to an unknown directory. */
 function placeOfPath(root: string, path: Uint8Array): Place | undefined {
   const plain = Buffer.from(Buffer.from(path).toString('latin1').replace(/\\(.)/gs, '$1'), 'latin1');
   if (plain[0] !== 0x2f || plain.includes(0)) return undefined;
@@ -136,7 +136,7 @@ export function markAsUpper(upper: number, own: number, userxattr: boolean): num
       lowerdir: path(lower),
       upperdir: path(upper),
       workdir: path(work),
-      // without it, a mark of another mount is no error
+      // without it, a mark of another mount is not an error
       index: 'on',
       // nothing is noted on the upper directory for it
       uuid: 'off',

@@ -26,7 +26,7 @@ const SLOTS = 64;
 /** Copies of slots of servers before this one. */
 const RING = 6 * SLOTS;
 const WORDS = 8;
-/** Before the slots: where the ring goes on. */
+/** Before the slots: the position of the ring. */
 const POSITION = 0;
 const HEADER = WORDS;
 const ENTRIES = SLOTS + RING;
@@ -43,11 +43,14 @@ const B_HIGH = 6;
 /** Bytes of memory for intents; the memory is 0 at first. */
 export const INTENTS_BYTES: number = (HEADER + ENTRIES * WORDS) * 4;
 
-/** Bit 63 of a request's number says that it is sent once more. */
+/** Bit 63 of a request's number means that it is sent once more. */
 const WITHOUT_RESENT = 0x7fff_ffff;
 const TWO_TO_32 = 0x1_0000_0000;
 
-/** What a request is about to do: two numbers that the caller chose, integers from 0 to 2^53 - 1. */
+/**
+ * The data of a request that is about to be carried out: two numbers that the caller chose, integers from 0 to 2^53 -
+ * 1.
+ */
 export interface Intent {
   readonly a: number;
   readonly b: number;
@@ -95,12 +98,12 @@ export class Intents {
     this.#write(HEADER + thread * WORDS, { uniqueLow, uniqueHigh, a, b });
   }
 
-  /** What this request had begun with, in this server or one before it; undefined if it had not begun. */
+  /** The numbers with which this request had begun, in this server or one before it; undefined if it had not begun. */
   find(uniqueLow: number, uniqueHigh: number): Intent | undefined {
     const low = uniqueLow >>> 0;
     const high = uniqueHigh & WITHOUT_RESENT;
     let found: Intent | undefined;
-    // the ring first: what a server found before it began again says more than what the next one found
+    // the ring first: the state that a server found before it began again says more than that of the next one
     for (let i = 0; i < ENTRIES; i++) {
       const entry = this.#read(HEADER + ((i + SLOTS) % ENTRIES) * WORDS);
       if (entry?.uniqueLow !== low || entry.uniqueHigh !== high) continue;

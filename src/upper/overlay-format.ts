@@ -7,7 +7,7 @@ import { concatBytes, equalBytes } from '../base/bytes.ts';
 import { type FileHandle, fuseHandle, fuseIdentity, type InodeIdentity } from '../base/handle-format.ts';
 import { S_IFCHR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 
-/** A file handle with the file system that it belongs to: what `struct ovl_fb` holds. */
+/** A file handle with the file system that it belongs to: the content of `struct ovl_fb`. */
 export interface OverlayHandle {
   /** s_uuid of the file system; all 0 for FUSE, and with uuid=off. 16 bytes. */
   readonly uuid: Uint8Array;
@@ -39,8 +39,8 @@ export function encodeOverlayHandle({ uuid, isUpper, handle }: OverlayHandle): U
 }
 
 /**
- * The inverse. 'unknown': the file was copied up, and its origin is not known; nothing is wrong with it.
- * Undefined: malformed. Linux then logs "invalid origin", and goes on as with 'unknown'.
+ * The inverse. 'unknown': the file was copied up, and its origin is not known; that is not an error. Undefined:
+ * malformed. Linux then logs "invalid origin", and continues as with 'unknown'.
  */
 export function decodeOverlayHandle(bytes: Uint8Array): OverlayHandle | 'unknown' | undefined {
   // Linux writes this if the lower file system has no handles
@@ -57,7 +57,7 @@ export function decodeOverlayHandle(bytes: Uint8Array): OverlayHandle | 'unknown
   };
 }
 
-/** What a file was copied up from: an inode of a FUSE mount, or what only its own file system can tell. */
+/** The origin of a copied-up file: an inode of a FUSE mount, or a handle that only its own file system understands. */
 export type Origin = InodeIdentity | { readonly other: Uint8Array };
 
 /** An origin in a FUSE mount but for the handle. */
@@ -150,8 +150,8 @@ export function encodeMetacopy({ flags, algorithm, digest }: Metacopy): Uint8Arr
 }
 
 /**
- * Undefined for what Linux answers with EIO. Without verity= Linux looks at nothing but a length below 4; a version that
- * is not known, or another length than the value says, is refused here all the same.
+ * Undefined for a value that Linux answers with EIO. Without verity= Linux checks only for a length below 4; an unknown
+ * version, or another length than the value says, is refused here nevertheless.
  */
 export function decodeMetacopy(value: Uint8Array): Metacopy | undefined {
   if (value.length === 0) return PLAIN_METACOPY;
@@ -252,7 +252,7 @@ export function encodeProtectedAttributes({ append, immutable }: ProtectedAttrib
 
 const MAX_PROTATTR_BYTES = 32;
 
-/** Undefined for what Linux logs as "incompatible overlay.protattr format", and ignores. */
+/** Undefined for a value that Linux logs as "incompatible overlay.protattr format", and ignores. */
 export function decodeProtectedAttributes(value: Uint8Array): ProtectedAttributes | undefined {
   const text = Buffer.from(value).toString('latin1');
   if (value.length > MAX_PROTATTR_BYTES || !/^[ai]+$/.test(text)) return undefined;

@@ -48,8 +48,8 @@ export class OverlayXattrNames {
   }
 
   /**
-   * The name in the layer of what a user calls `name`. EOPNOTSUPP if it would be too long, EINVAL for the prefix
-   * alone, as Linux.
+   * The name in the layer of the xattr that a user calls `name`. EOPNOTSUPP if it would be too long, EINVAL for the
+   * prefix alone, as Linux.
    */
   escape(name: Uint8Array): Uint8Array | Errno {
     if (!startsWith(name, this.#own)) return name;
@@ -58,7 +58,7 @@ export class OverlayXattrNames {
     return escaped.length > XATTR_NAME_MAX ? EOPNOTSUPP : escaped;
   }
 
-  /** What a user calls the xattr `stored` of the layer; undefined if it is the layer's own. */
+  /** The user's name of the xattr `stored` of the layer; undefined if it is the layer's own. */
   unescape(stored: Uint8Array): Uint8Array | undefined {
     if (!startsWith(stored, this.#own)) return stored;
     if (!this.#isEscaped(stored)) return undefined;

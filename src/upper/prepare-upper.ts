@@ -23,7 +23,7 @@ import {
   unmarkVolatile,
 } from './work-directory.ts';
 
-/** What an upper layer is made of; a part of the options of the mount. */
+/** The parts of an upper layer; a part of the options of the mount. */
 export interface UpperSettings {
   /** Absolute paths. */
   readonly upperdir: string;
@@ -31,7 +31,7 @@ export interface UpperSettings {
   readonly userxattr: boolean;
   readonly volatile: boolean;
   readonly readOnly: boolean;
-  /** Where the mount will be: absolute, without symbolic links. */
+  /** The mount point: absolute, without symbolic links. */
   readonly mountpoint: string;
 }
 
@@ -81,7 +81,7 @@ class Opened {
 
 /**
  * Opens and prepares the directories of an upper layer.
- * @throws CfsError (mount) that says why they cannot be used; nothing is left open then
+ * @throws CfsError (mount) with the reason why they cannot be used; nothing is left open then
  */
 export function prepareUpper(settings: UpperSettings): PreparedUpper {
   const opened = new Opened();
@@ -93,7 +93,7 @@ export function prepareUpper(settings: UpperSettings): PreparedUpper {
   }
 }
 
-/** Closes all descriptors, and so gives up the locks. */
+/** Closes all descriptors, which releases the locks. */
 export function closeUpper({ upper, base, lock, mark, work, index, orphans }: PreparedUpper): void {
   for (const fd of [orphans, index, work, mark, lock, base, upper]) if (fd >= 0) closeFd(fd);
 }
@@ -226,7 +226,7 @@ function refuseUse(use: OverlayUse | undefined, named: NamedDirectory): void {
   throw refusal(named, `it is the ${option} of an overlayfs on ${mountpoint}${where}`, unmount);
 }
 
-/** @returns -1 if the kernel cannot be told */
+/** @returns -1 if the directory cannot be marked */
 function takeMark(
   ofUpper: NamedDirectory,
   upper: number,

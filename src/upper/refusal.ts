@@ -9,7 +9,7 @@ export interface NamedDirectory {
   readonly path: string;
 }
 
-/** An error that says why a directory cannot be used. */
+/** An error with the reason why a directory cannot be used. */
 export const refusal = ({ option, path }: NamedDirectory, reason: string, hint?: string): CfsError =>
   new CfsError('mount', `Cannot use ${path} as ${option}: ${reason}`, { hint });
 

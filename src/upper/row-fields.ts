@@ -115,7 +115,7 @@ export class RowFields {
     Atomics.store(this.#words, this.#extraAt(row, i), value);
   }
 
-  /** All rows. Rows may be removed meanwhile, and those that are added may be missing. */
+  /** All rows. Rows may be removed in the meantime, and added ones may be missing. */
   *rows(): Generator<number> {
     for (let row = 0; row < (this.#words[ROWS_USED] as number); row++) if (this.isLive(row)) yield row;
   }
@@ -124,7 +124,7 @@ export class RowFields {
     return (this.#words[this.#rowsAt + row * ROW_WORDS + FLAGS] as number) < 0;
   }
 
-  /** The words of a row. Throws for what is no row: its words may be another one's. */
+  /** The words of a row. Throws for a number that is not a row: its words may be another one's. */
   protected at(row: number): number {
     if (!(row >= 0 && row < (this.#words[ROWS_USED] as number) && this.isLive(row))) {
       throw new RangeError(`the table of identities has no row ${row}`);

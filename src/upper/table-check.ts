@@ -151,7 +151,7 @@ class Check {
     return cell === 0;
   }
 
-  /** Returns false if this is no cell, or one that was met before. */
+  /** Returns false if this is not a cell, or was visited before. */
   #meet(cell: number): boolean {
     if (this.#isMet[cell] !== 0 || cell === 0) return false;
     this.#isMet[cell] = 1;

@@ -1,6 +1,6 @@
 /**
- * Where the parts of a table of identities are: see "The table of identities" in docs/writable.md. All offsets are in
- * words of 32 bits, in the byte order of the machine, unless their name says bytes.
+ * The positions of the parts of a table of identities: see "The table of identities" in docs/writable.md. All offsets
+ * are in words of 32 bits, in the byte order of the machine, unless their name says bytes.
  */
 import { JOURNAL_WORDS } from './word-journal.ts';
 
@@ -76,7 +76,7 @@ export const CELL_BYTES: number = CELL_WORDS * 4;
 export const CELL_HEAD = 16;
 export const CELL_LINK = 4;
 
-/** The longest name: what FUSE allows at most. */
+/** The longest name that FUSE allows. */
 export const LONGEST_NAME = 1024;
 
 /** How many cells a name of `length` bytes takes. */
@@ -136,7 +136,7 @@ export const isJournaled = (index: number, { idBucketsAt, words }: Layout): bool
 /** Bytes of memory for a table of `inodes`: a multiple of 4096. Pages that are not used yet stay untouched. */
 export const tableBytes = (inodes: number): number => layoutOf(inodes).words * 4;
 
-/** How many of the first bytes any use may touch, in any order. What follows is used from its beginning to its end. */
+/** The number of first bytes that any use may touch, in any order. The rest is used from its beginning to its end. */
 export const scatteredBytes = (inodes: number): number => layoutOf(inodes).rowsAt * 4;
 
 if (JOURNAL + JOURNAL_WORDS > HEADER_WORDS) throw new Error('the header is too short for the journal');

@@ -1,4 +1,7 @@
-/** Where the directories of an upper layer are: whether they fit together, and whether their file system is one for it. */
+/**
+ * Checks the places of the directories of an upper layer: whether they fit together, and whether their file system is
+ * suitable.
+ */
 import { constants, readlinkSync } from 'node:fs';
 import { EACCES, ENOENT, ENOTDIR, type Errno, isErrno } from '../base/errno.ts';
 import { pathBytes } from '../base/path-text.ts';
@@ -94,7 +97,7 @@ function mountedInside(fd: number): string | undefined {
   )?.mountpoint;
 }
 
-/** What is wrong with two directories together; undefined if nothing is. */
+/** The problem of two directories together; undefined if there is none. */
 export type Relation =
   | 'same'
   | 'first is inside'

@@ -31,7 +31,7 @@ import {
 import { failed, type NamedDirectory, refusal } from './refusal.ts';
 import { fileSystemName } from './upper-place.ts';
 
-/** What not every file system has, and an upper layer can be without. */
+/** Features that not every file system has, and that an upper layer can do without. */
 export interface UpperFeatures {
   /** O_TMPFILE */
   readonly nameless: boolean;
@@ -50,7 +50,7 @@ export interface ProbedDirectories {
 
 export interface ProbeResult {
   readonly features: UpperFeatures;
-  /** Sentences about what is missing. */
+  /** Sentences about missing features. */
   readonly warnings: readonly string[];
 }
 
@@ -64,7 +64,9 @@ const [FILE, OTHER, WHITEOUT] = ['#cfs-file', '#cfs-other', '#cfs-whiteout'].map
 
 const isFull = (errno: number): boolean => errno === ENOSPC || errno === EDQUOT;
 
-/** Thrown where the file system is full: what is missing cannot be found out, and deleting files must be possible. */
+/**
+ * Thrown if the file system is full: the missing features cannot be determined, and deleting files must be possible.
+ */
 class Full extends Error {}
 
 /**

@@ -161,7 +161,7 @@ export function checkIncompatible(named: NamedDirectory, base: number): void {
   );
 }
 
-/** The names in W/work/incompat. What is no directory is nothing, and removed later. */
+/** The names in W/work/incompat. If it is not a directory, there are none, and it is removed later. */
 function incompatibleIn(base: number): readonly string[] | Errno {
   const work = openAt(base, WORK, DIRECTORY);
   if (isErrno(work)) return isNone(work) ? [] : work;
@@ -222,7 +222,7 @@ function isTable(work: number, name: Uint8Array): boolean {
   );
 }
 
-/** Takes all permissions of W/work away, as overlayfs does; not from an ordinary user, who needs them himself. */
+/** Removes all permissions of W/work, as overlayfs does; not for an ordinary user, who needs them. */
 export function closeToOthers(work: number): void {
   chmodAt(work, EMPTY, 0);
   const fd = openAt(work, text('.'), DIRECTORY);
