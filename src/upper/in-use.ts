@@ -14,7 +14,7 @@ import { EBUSY, type Errno, isErrno } from '../base/errno.ts';
 import { mountDetached } from '../system/detached-mount.ts';
 import { emptyFileStatus, makeDirectoryAt, statusOf } from '../system/directory-calls.ts';
 import { AT_FDCWD, O_PATH } from '../system/libc.ts';
-import { listMounts, type MountEntry, mountOptionBytes, parseMountTable } from '../system/mount-table.ts';
+import { type MountEntry, mountOptionBytes, parseMountTable } from '../system/mount-table.ts';
 import { closeFd, openAt, removeXattrOfFd } from '../system/syscall.ts';
 import { emptyDirectory } from './empty-directory.ts';
 
@@ -22,6 +22,8 @@ import { emptyDirectory } from './empty-directory.ts';
 export interface OverlayUse {
   readonly mountpoint: string;
   readonly option: 'upperdir' | 'workdir';
+  /** Which of the directories. */
+  readonly directory: number;
   /** A process that sees the mount, if this one does not. */
   readonly pid: number | undefined;
 }
@@ -47,9 +49,9 @@ export function placeOf(fd: number): Place | Errno {
 export const isSamePlace = (a: Place, b: Place): boolean =>
   a.dev === b.dev && a.inoLow === b.inoLow && a.inoHigh === b.inoHigh;
 
-/** The overlay of this mount namespace that has one of the directories as upperdir or workdir. */
-export const overlayHere = (directories: readonly Place[]): OverlayUse | undefined =>
-  overlayIn(listMounts(), '', directories, undefined);
+/** The overlay among the mounts of this mount namespace that has one of the directories as upperdir or workdir. */
+export const overlayHere = (mounts: readonly MountEntry[], directories: readonly Place[]): OverlayUse | undefined =>
+  overlayIn(mounts, '', directories, undefined);
 
 /** The same in the mount namespaces of other processes, as far as this process may look into them. */
 export function overlayElsewhere(directories: readonly Place[]): OverlayUse | undefined {
@@ -92,9 +94,9 @@ function overlayIn(
     for (const option of OVERLAY_OPTIONS) {
       const path = mountOptionBytes(options, option);
       const place = path === undefined ? undefined : placeOfPath(root, path);
-      if (place !== undefined && directories.some((directory) => isSamePlace(directory, place))) {
-        return { mountpoint, option, pid };
-      }
+      if (place === undefined) continue;
+      const directory = directories.findIndex((one) => isSamePlace(one, place));
+      if (directory >= 0) return { mountpoint, option, directory, pid };
     }
   }
   return undefined;

@@ -7,6 +7,7 @@ import { EAGAIN, EBUSY, type Errno, isErrno } from '../base/errno.ts';
 import type { CfsError } from '../base/error.ts';
 import { pathBytes } from '../base/path-text.ts';
 import { AT_FDCWD, errnoText, O_PATH } from '../system/libc.ts';
+import { listMounts } from '../system/mount-table.ts';
 import { closeFd, flock, LOCK_EX, LOCK_NB, LOCK_SH, openAt } from '../system/syscall.ts';
 import { markAsUpper, type OverlayUse, overlayElsewhere, overlayHere, type Place, placeOf } from './in-use.ts';
 import { failed, type NamedDirectory, refusal } from './refusal.ts';
@@ -102,7 +103,7 @@ export function closeUpper({ upper, base, lock, mark, work, index, orphans }: Pr
  * To be called at the end of a volatile mount, before `closeUpper`: writes everything to the disk, so that the layer can
  * be mounted again. After an error the next mount is refused.
  */
-export const endVolatile = ({ work }: PreparedUpper): 0 | Errno => unmarkVolatile(work);
+export const endVolatile = ({ upper, work }: PreparedUpper): 0 | Errno => unmarkVolatile(upper, work);
 
 /**
  * The directories of a mount whose server has died, for the next one. Nothing is emptied or tried.
@@ -129,10 +130,11 @@ export function reopenUpper(kept: KeptUpper, features: UpperFeatures): PreparedU
 function prepareReadOnly(settings: UpperSettings, opened: Opened): PreparedUpper {
   const named: NamedDirectory = { option: 'upperdir', path: settings.upperdir };
   const upper = opened.add(openDirectory(named));
-  checkDirectory(named, upper);
+  const mounts = listMounts();
+  checkDirectory(named, upper, mounts);
   checkMountpoint(settings.mountpoint, named, upper);
   checkOfReader({ option: 'workdir', path: settings.workdir });
-  refuseUse(overlayHere([placed(named, upper)]), named);
+  refuseUse(overlayHere(mounts, [placed(named, upper)]), [named]);
   lockUpper(named, upper, LOCK_SH);
   const features = { nameless: false, types: true, handles: false };
   return { upper, base: -1, lock: -1, mark: -1, work: -1, index: -1, orphans: -1, features, warnings: [] };
@@ -158,20 +160,20 @@ function prepareWritable(settings: UpperSettings, opened: Opened): PreparedUpper
   const upper = opened.add(openDirectory(ofUpper));
   const base = opened.add(openDirectory(ofWork));
   checkRelation(ofUpper, upper, ofWork, base);
-  checkDirectory(ofUpper, upper);
-  checkDirectory(ofWork, base);
+  const mounts = listMounts();
+  checkDirectory(ofUpper, upper, mounts);
+  checkDirectory(ofWork, base, mounts);
   checkMountpoint(mountpoint, ofUpper, upper);
   checkMountpoint(mountpoint, ofWork, base);
-  const [upperPlace, workPlace] = [placed(ofUpper, upper), placed(ofWork, base)];
-  refuseUse(overlayHere([upperPlace]), ofUpper);
-  refuseUse(overlayHere([workPlace]), ofWork);
+  const places = [placed(ofUpper, upper), placed(ofWork, base)];
+  refuseUse(overlayHere(mounts, places), [ofUpper, ofWork]);
 
   const cfs = opened.add(privateDirectoryIn(ofWork, base, CFS));
   const locked = lockFile(ofWork, cfs, pathBytes(mountpoint));
   if ('by' in locked) throw usedBy(ofWork, locked.by);
   const lock = opened.add(locked.fd);
   lockUpper(ofUpper, upper, LOCK_EX);
-  const mark = takeMark(ofUpper, upper, ofWork, cfs, userxattr, [upperPlace, workPlace]);
+  const mark = takeMark(ofUpper, upper, ofWork, cfs, userxattr, places);
   if (mark >= 0) opened.add(mark);
 
   // after the lock: before, another mount may be at its end
@@ -218,12 +220,16 @@ function lockUpper(named: NamedDirectory, upper: number, mode: typeof LOCK_EX | 
   if (isErrno(result)) throw refusal(named, `cannot lock it: ${errnoText(result)}`);
 }
 
-function refuseUse(use: OverlayUse | undefined, named: NamedDirectory): void {
+function refuseUse(use: OverlayUse | undefined, named: readonly NamedDirectory[]): void {
   if (use === undefined) return;
-  const { mountpoint, option, pid } = use;
+  const { mountpoint, option, directory, pid } = use;
   const where = pid === undefined ? '' : ` in the mount namespace of process ${pid}`;
   const unmount = pid === undefined ? `'umount ${mountpoint}' unmounts it.` : 'Unmount it there.';
-  throw refusal(named, `it is the ${option} of an overlayfs on ${mountpoint}${where}`, unmount);
+  throw refusal(
+    named[directory] as NamedDirectory,
+    `it is the ${option} of an overlayfs on ${mountpoint}${where}`,
+    unmount,
+  );
 }
 
 /** @returns -1 if the directory cannot be marked */
@@ -233,13 +239,13 @@ function takeMark(
   ofWork: NamedDirectory,
   cfs: number,
   userxattr: boolean,
-  places: readonly [Place, Place],
+  places: readonly Place[],
 ): number {
   const own = privateDirectoryIn(ofWork, cfs, MARK);
   const mark = markAsUpper(upper, own, userxattr);
   closeFd(own);
   if (mark !== undefined && mark !== EBUSY) return mark;
-  for (const [i, named] of [ofUpper, ofWork].entries()) refuseUse(overlayElsewhere([places[i] as Place]), named);
+  refuseUse(overlayElsewhere(places), [ofUpper, ofWork]);
   if (mark === undefined) return -1;
   throw refusal(
     ofUpper,

@@ -8,7 +8,7 @@ import { pathBytes } from '../base/path-text.ts';
 import { statFileSystem } from '../system/file-status.ts';
 import { nameIfNotOfThisKernel } from '../system/file-systems.ts';
 import { AT_FDCWD, O_PATH } from '../system/libc.ts';
-import { listMounts, mountIdOfFd, mountOfId } from '../system/mount-table.ts';
+import { type MountEntry, mountIdOfFd, mountOfId } from '../system/mount-table.ts';
 import { closeFd, ioctl, openAt } from '../system/syscall.ts';
 import { isSamePlace, type Place, placeOf } from './in-use.ts';
 import { failed, type NamedDirectory, refusal } from './refusal.ts';
@@ -38,9 +38,10 @@ export const fileSystemName = (fd: number): string => mountOfId(mountIdOfFd(fd))
 
 /**
  * Checks one directory: its file system, its attributes, and that nothing is mounted inside of it.
+ * @param mounts those of this mount namespace
  * @throws CfsError (mount)
  */
-export function checkDirectory(named: NamedDirectory, fd: number): void {
+export function checkDirectory(named: NamedDirectory, fd: number, mounts: readonly MountEntry[]): void {
   const stat = statFileSystem(fd);
   if (isErrno(stat)) throw failed(named, 'cannot examine its file system', stat);
   const foreign = nameIfNotOfThisKernel(stat.type);
@@ -53,7 +54,7 @@ export function checkDirectory(named: NamedDirectory, fd: number): void {
     );
   }
   checkFlags(named, fd);
-  const inside = mountedInside(fd);
+  const inside = mountedInside(fd, mounts);
   if (inside !== undefined) {
     throw refusal(named, `something is mounted inside of it, on ${inside}`, `'umount ${inside}' unmounts it.`);
   }
@@ -89,9 +90,9 @@ function pathOf(fd: number): Buffer {
 }
 
 /** A mount point below an open directory. A mount that other mounts hide is on another mount. */
-function mountedInside(fd: number): string | undefined {
+function mountedInside(fd: number, mounts: readonly MountEntry[]): string | undefined {
   const [mountId, path] = [mountIdOfFd(fd), pathOf(fd)];
-  return listMounts().find(
+  return mounts.find(
     ({ parentId, mountpointBytes }) =>
       parentId === mountId && Buffer.from(mountpointBytes).subarray(0, path.length).equals(path),
   )?.mountpoint;

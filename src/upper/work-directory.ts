@@ -25,18 +25,9 @@ import {
   statusAt,
   statusOf,
 } from '../system/directory-calls.ts';
-import {
-  closeFd,
-  flock,
-  LOCK_EX,
-  LOCK_NB,
-  openAt,
-  pread,
-  pwrite,
-  removeXattrOfFd,
-  syncfs,
-  unlinkAt,
-} from '../system/syscall.ts';
+import { O_PATH } from '../system/libc.ts';
+import { closeFd, flock, LOCK_EX, LOCK_NB, openAt, pread, pwrite, syncfs, unlinkAt } from '../system/syscall.ts';
+import { removeXattrAt } from '../system/xattr-calls.ts';
 import { emptyDirectory } from './empty-directory.ts';
 import { failed, type NamedDirectory, refusal } from './refusal.ts';
 
@@ -46,6 +37,7 @@ const INCOMPAT: Uint8Array = text('incompat');
 const VOLATILE: Uint8Array = text('volatile');
 const DIRTY: Uint8Array = text('dirty');
 const LOCK: Uint8Array = text('lock');
+const DOT: Uint8Array = text('.');
 const EMPTY: Uint8Array = Uint8Array.of();
 /** The table of identities in W/work. */
 export const TABLE_NAME: Uint8Array = text('cfs-ids');
@@ -64,21 +56,22 @@ const own = (): number => process.geteuid?.() ?? 0;
 export function directoryIn(named: NamedDirectory, dir: number, name: Uint8Array, mode: number): number {
   const made = makeDirectoryAt(dir, name, mode);
   if (isErrno(made) && made !== EEXIST) throw failed(named, `cannot make ${printable(name)} in it`, made);
-  // umask may have left no permission to open it
-  if (made === 0) chmodAt(dir, name, mode);
-  const fd = openAt(dir, name, DIRECTORY);
-  if (fd === ENOTDIR || fd === ELOOP) {
+  const path = openAt(dir, name, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  if (path === ENOTDIR || path === ELOOP) {
     throw refusal(named, `${printable(name)} in it is not a directory`, 'Choose an empty directory.');
   }
+  // umask may have left no permission to open it
+  if (made === 0 && !isErrno(path)) clearInherited(path, mode);
+  const fd = isErrno(path) ? path : openAt(path, DOT, DIRECTORY);
+  if (!isErrno(path)) closeFd(path);
   if (isErrno(fd)) throw failed(named, `cannot open ${printable(name)} in it`, fd);
-  if (made === 0) clearInherited(fd, mode);
   return fd;
 }
 
 /** As ovl_workdir_create: a new directory inherits ACLs and the set-group-ID bit. */
 function clearInherited(fd: number, mode: number): void {
-  removeXattrOfFd(fd, 'system.posix_acl_default');
-  removeXattrOfFd(fd, 'system.posix_acl_access');
+  removeXattrAt(fd, EMPTY, text('system.posix_acl_default'));
+  removeXattrAt(fd, EMPTY, text('system.posix_acl_access'));
   chmodAt(fd, EMPTY, mode);
 }
 
@@ -107,7 +100,6 @@ export function lockFile(
 ): { readonly fd: number } | { readonly by: string } {
   const fd = openAt(cfs, LOCK, NEW_FILE, 0o600);
   if (isErrno(fd)) throw failed(named, 'cannot open cfs/lock in it', fd);
-  chmodAt(fd, EMPTY, 0o600);
   const result = flock(fd, LOCK_EX | LOCK_NB);
   if (isErrno(result)) {
     const by = printable(readStart(fd));
@@ -117,7 +109,10 @@ export function lockFile(
   }
   // a file with another name somewhere is not written to
   const looked = statusOf(fd, status);
-  if (!isErrno(looked) && status.nlink === 1 && (status.mode & S_IFMT) === S_IFREG) rewrite(fd, mountpoint);
+  if (!isErrno(looked) && status.nlink === 1 && (status.mode & S_IFMT) === S_IFREG) {
+    chmodAt(fd, EMPTY, 0o600);
+    rewrite(fd, mountpoint);
+  }
   return { fd };
 }
 
@@ -225,7 +220,7 @@ function isTable(work: number, name: Uint8Array): boolean {
 /** Removes all permissions of W/work, as overlayfs does; not for an ordinary user, who needs them. */
 export function closeToOthers(work: number): void {
   chmodAt(work, EMPTY, 0);
-  const fd = openAt(work, text('.'), DIRECTORY);
+  const fd = openAt(work, DOT, DIRECTORY);
   if (isErrno(fd)) chmodAt(work, EMPTY, 0o700);
   else closeFd(fd);
 }
@@ -247,9 +242,12 @@ export function markVolatile(named: NamedDirectory, work: number): void {
   }
 }
 
-/** Writes everything to the disk, and only then removes the marker of `markVolatile`. */
-export function unmarkVolatile(work: number): 0 | Errno {
-  const synced = syncfs(work);
+/**
+ * Writes everything to the disk, and only then removes the marker of `markVolatile`.
+ * @param upper is open since the mount was made: syncfs(2) reports errors since then
+ */
+export function unmarkVolatile(upper: number, work: number): 0 | Errno {
+  const synced = syncfs(upper);
   if (isErrno(synced)) return synced;
   const incompat = openAt(work, INCOMPAT, DIRECTORY);
   if (isErrno(incompat)) return incompat === ENOENT ? 0 : incompat;
