@@ -113,7 +113,7 @@ const steps = {
   handle: () => {
     const path = pick(files);
     const named = nameToHandle(join(mount, path));
-    demand(typeof named === 'object', `${path}: no handle: ${named}`);
+    if (typeof named !== 'object') throw new Error(`${path}: no handle: ${named}`);
     const root = openSync(mount, constants.O_RDONLY | constants.O_DIRECTORY);
     const fd = openByHandle(root, named.handle, constants.O_RDONLY);
     closeSync(root);

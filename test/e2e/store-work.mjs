@@ -20,7 +20,8 @@ async function standInForVerity(store) {
   const { EACCES, EEXIST, ENODATA } = await dist('base/errno');
   const { returning } = await dist('system/fail-points');
   const file = `${store}.seals`;
-  const seals = () => new Map(existsSync(file) ? readLines(file).map((line) => line.split(' ')) : []);
+  const seals = () =>
+    new Map(existsSync(file) ? readLines(file).map((line) => /** @type {[string, string]} */ (line.split(' '))) : []);
   return {
     measure: (fd) => {
       const digest = seals().get(String(fstatSync(fd).ino));

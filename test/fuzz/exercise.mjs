@@ -3,7 +3,7 @@
 
 import { ImageFilesystem } from '../../dist/src/fs/image-filesystem.js';
 import * as abi from '../../dist/src/fuse/abi.js';
-import { Dispatcher } from '../../dist/src/fuse/dispatch.js';
+import { imageDispatcher } from '../../dist/src/fuse/dispatch.js';
 import { allocateOpenFileState, OpenFiles } from '../../dist/src/fuse/open-files.js';
 import { inodeCount, objectCount, u64 } from '../../dist/src/manifest/tables.js';
 import { contentsOf } from '../../dist/src/mount/contents.js';
@@ -25,6 +25,7 @@ const record = {
   options: Buffer.from('verify=open'),
   release: 'fuzz',
 };
+/** @type {import('../../dist/src/mount-info/source-record.js').SourceRecord} */
 const source = {
   kind: 'image',
   index: 0,
@@ -55,9 +56,8 @@ export function serverOf(tables, verify) {
   });
   const fs = new ImageFilesystem(tables, contents, undefined, identity);
   const failures = [];
-  const dispatcher = new Dispatcher(fs, new OpenFiles(fs, allocateOpenFileState(fs.slots, 16)), (line) =>
-    failures.push(line),
-  );
+  const openFiles = new OpenFiles(fs, allocateOpenFileState(fs.slots, 16), undefined);
+  const dispatcher = imageDispatcher(fs, openFiles, (line) => failures.push(line));
   return { dispatcher, failures };
 }
 

@@ -13,7 +13,7 @@ const target = await import(`./${name}.mjs`);
 
 /** The places in the code that an input reaches. Each module has its own counters. */
 function reachedBy(bytes) {
-  const { moduleCounters } = fuzzer.coverageTracker;
+  const { moduleCounters } = /** @type {any} */ (fuzzer.coverageTracker);
   for (const counters of moduleCounters) counters.fill(0);
   target.fuzz(bytes);
   return moduleCounters.flatMap((counters, module) =>

@@ -89,6 +89,7 @@ function checkSignature(bytes, id) {
   if (message === undefined) return;
   demand(encode(readCbor(bytes)).equals(bytes), 'a signature was read from other bytes than its own');
   const protectedHeader = readCbor(message.protectedBytes);
+  if (!(protectedHeader instanceof Map)) throw new Error('its protected header is no map');
   demand(protectedHeader.get(1) === (message.algorithm === 'EdDSA' ? -8 : -7), 'its algorithm is not the signed one');
   demand(protectedHeader.get(3) === 'application/vnd.cfs.image-id', 'it was made for something else');
   demand(message.signature.length === 64, `it has ${message.signature.length} bytes`);
