@@ -77,6 +77,7 @@ export const PASSTHROUGH = 37;
 export const HAS_RESEND = 39;
 
 /** Codes of notifications, which the server sends to the kernel on its own initiative. */
+export const FUSE_NOTIFY_INVAL_INODE = 2;
 export const FUSE_NOTIFY_RESEND = 7;
 
 export const FOPEN_KEEP_CACHE: number = 1 << 1;

@@ -1,12 +1,13 @@
 /** Opening /dev/fuse, and the ioctls on it; request-queue.ts reads and writes it. */
 import { closeSync, constants, openSync, readFileSync, readlinkSync } from 'node:fs';
-import { EPERM, type Errno, isErrno } from '../base/errno.ts';
+import { ENOENT, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { ioctl, write } from '../system/syscall.ts';
 import {
   FUSE_DEV_IOC_BACKING_CLOSE,
   FUSE_DEV_IOC_BACKING_OPEN,
   FUSE_DEV_IOC_CLONE,
+  FUSE_NOTIFY_INVAL_INODE,
   FUSE_NOTIFY_RESEND,
   OUT_HEADER_SIZE,
 } from './abi.ts';
@@ -60,6 +61,24 @@ export function resendRequests(fd: number): void {
   notification.writeInt32LE(FUSE_NOTIFY_RESEND, 4);
   // it fails if the mount has ended in the meantime, which the next read of requests reports, too
   write(fd, notification, notification.length);
+}
+
+/** fuse_out_header, then fuse_notify_inval_inode_out: inode, offset, length. */
+const INVAL_INODE_SIZE = OUT_HEADER_SIZE + 24;
+
+/**
+ * Whether the kernel has the inode in memory: a notification that its attributes have changed fails with ENOENT if not
+ * (fs/fuse/inode.c, fuse_reverse_inval_inode). Pages that it keeps of the file stay.
+ * @returns true also if the mount has ended
+ */
+export function isKnownInode(fd: number, ino: number): boolean {
+  const notification = Buffer.alloc(INVAL_INODE_SIZE);
+  notification.writeUInt32LE(INVAL_INODE_SIZE, 0);
+  notification.writeInt32LE(FUSE_NOTIFY_INVAL_INODE, 4);
+  notification.writeBigUInt64LE(BigInt(ino), OUT_HEADER_SIZE);
+  // a negative offset: no pages
+  notification.writeBigInt64LE(-1n, OUT_HEADER_SIZE + 8);
+  return write(fd, notification, notification.length) !== ENOENT;
 }
 
 /** Backing files of the mount that `fd` belongs to. Needs CAP_SYS_ADMIN in the initial user namespace. */

@@ -32,9 +32,9 @@ import {
 } from './prepare.ts';
 import { servedFilesystem } from './served-filesystem.ts';
 import { repositoriesOf } from './served-image.ts';
+import type { MountMessage } from './threads/mount-message.ts';
 import { allocateWorkTable } from './threads/requests-in-progress.ts';
 import { allocateServingTurn } from './threads/serving-turn.ts';
-import type { MountMessage } from './threads/worker.ts';
 import { MountWorkers } from './threads/workers.ts';
 
 /**

@@ -3,16 +3,32 @@
  * one JSON message with descriptors (survival/parking.ts). A server of another version may read the message: the next
  * one, after an upgrade. So keys are added, and never change their meaning, and a reader ignores unknown keys. VERSION
  * is raised if an older reader would misread the message.
+ *
+ * A mount with an upper layer has a version of its own: a reader that knows no layers would serve the image alone.
  */
 import { closeSync } from 'node:fs';
 import { CfsError } from '../base/error.ts';
 import { lookAtParked, type ParkedFiles, park } from '../survival/parking.ts';
+import type { KeptUpper } from '../upper/prepare-upper.ts';
+import type { UpperFeatures } from '../upper/upper-probe.ts';
 import type { Connection } from './connection.ts';
 import type { MountLease } from './mount-leases.ts';
 import { closeSource, type MountSource } from './mount-sources.ts';
 
 /** Of the message. Release 0.1.0 wrote no version, which means 1. */
 const VERSION = 1;
+const VERSION_WITH_LAYER = 2;
+
+/** The open files of an upper layer, and what was found out about its file system. */
+export interface ParkedLayer extends KeptUpper {
+  /** The table of identities. */
+  readonly table: number;
+  /** The file in memory of Intents. */
+  readonly intents: number;
+  readonly features: UpperFeatures;
+}
+
+const LAYER_FILES = ['upper', 'base', 'lock', 'mark', 'table', 'intents'] as const satisfies (keyof ParkedLayer)[];
 
 /** Open files by their descriptors. */
 export interface ParkedMount<Settings> {
@@ -24,6 +40,8 @@ export interface ParkedMount<Settings> {
   readonly imageCopy: number | undefined;
   /** Undefined if the mount was made by a version without leases. */
   readonly leases: readonly MountLease[] | undefined;
+  /** Undefined if the mount is read-only. */
+  readonly layer?: ParkedLayer | undefined;
 }
 
 /** A parked mount without the part that only its maker knows. */
@@ -47,6 +65,7 @@ interface Message {
   })[];
   readonly imageCopy?: number;
   readonly leases?: readonly MountLease[];
+  readonly layer?: ParkedLayer;
 }
 
 /** @returns the ends of the socket, as `park` returns them */
@@ -61,12 +80,12 @@ export function lookAtParkedMount<Settings>(socket: number): ParkedMount<Setting
 
 /** The message for a mount, and its open files. */
 export function encodeParked<Settings>(mount: ParkedMount<Settings>): ParkedFiles {
-  const { settings, connection, sources, imageCopy = -1, leases } = mount;
+  const { settings, connection, sources, imageCopy = -1, leases, layer } = mount;
   const { fd, journal, mountpoint, device, helper, passthrough, resends } = connection;
   const fds: number[] = [];
   const add = (file: number): number => (file < 0 ? -1 : fds.push(file) - 1);
   const value = {
-    version: VERSION,
+    version: layer === undefined ? VERSION : VERSION_WITH_LAYER,
     settings,
     mountpoint,
     device,
@@ -83,18 +102,25 @@ export function encodeParked<Settings>(mount: ParkedMount<Settings>): ParkedFile
     })),
     imageCopy: add(imageCopy),
     leases: leases?.map((lease) => ({ ...lease, fd: add(lease.fd) })),
+    layer: layer && withLayerFiles(layer, add),
   };
   return { value, fds };
+}
+
+/** The layer with other numbers of its files. */
+function withLayerFiles(layer: ParkedLayer, numberOf: (file: number) => number): ParkedLayer {
+  const files = LAYER_FILES.map((name) => [name, numberOf(layer[name])]);
+  return { ...layer, ...(Object.fromEntries(files) as Pick<ParkedLayer, (typeof LAYER_FILES)[number]>) };
 }
 
 /** @throws CfsError (mount) for the message of a later version that this one would misread */
 export function decodeParked<Settings>({ value, fds }: ParkedFiles): ParkedMount<Settings> {
   const message = value as Message;
   const { version = 1, mountpoint, device, helper, passthrough, resends } = message;
-  if (version > VERSION) {
+  if (version > VERSION_WITH_LAYER) {
     throw new CfsError(
       'mount',
-      `Cannot continue to serve ${mountpoint}: a later version of cfs made this mount (message ${version}; this one reads ${VERSION})`,
+      `Cannot continue to serve ${mountpoint}: a later version of cfs made this mount (message ${version}; this one reads ${VERSION_WITH_LAYER})`,
     );
   }
   const fdOf = (index: number): number => (index < 0 ? -1 : (fds[index] as number));
@@ -118,14 +144,16 @@ export function decodeParked<Settings>({ value, fds }: ParkedFiles): ParkedMount
     })),
     imageCopy: fdOf(message.imageCopy ?? -1),
     leases: message.leases?.map((lease) => ({ ...lease, fd: fdOf(lease.fd) })),
+    layer: message.layer && withLayerFiles(message.layer, fdOf),
   };
 }
 
 /**
  * Closes the open files of a mount that this process does not continue to serve. Copies in other processes stay open.
  */
-export function closeParked({ connection, sources, imageCopy = -1, leases = [] }: ParkedFilesOfMount): void {
-  for (const fd of [connection.fd, connection.journal, imageCopy, ...leases.map((lease) => lease.fd)]) {
+export function closeParked({ connection, sources, imageCopy = -1, leases = [], layer }: ParkedFilesOfMount): void {
+  const ofLayer = layer === undefined ? [] : LAYER_FILES.map((name) => layer[name]);
+  for (const fd of [connection.fd, connection.journal, imageCopy, ...leases.map((lease) => lease.fd), ...ofLayer]) {
     if (fd >= 0) closeSync(fd);
   }
   sources.forEach(closeSource);

@@ -11,7 +11,7 @@ import { objectName } from '../../manifest/lookup.ts';
 import { attachTables } from '../../manifest/tables.ts';
 import { contentsOf } from '../contents.ts';
 import { repositoriesOf } from '../served-image.ts';
-import type { MountMessage } from './worker.ts';
+import type { MountMessage } from './mount-message.ts';
 
 /**
  * Larger objects are left to the reader: the kernel reads them ahead by itself, and a reader of small files only would

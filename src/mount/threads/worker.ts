@@ -4,8 +4,8 @@ import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { blake3Implementation } from '../../base/digest.ts';
 import { reasonOf } from '../../base/error.ts';
-import type { Log, Severity } from '../../base/log.ts';
-import { type NativeModules, useNativeModules } from '../../base/native-package.ts';
+import type { Log } from '../../base/log.ts';
+import { useNativeModules } from '../../base/native-package.ts';
 import { ReadingEvents } from '../../fs/reading-events.ts';
 import { DeviceBackingRegistry } from '../../fuse/device.ts';
 import { imageDispatcher } from '../../fuse/dispatch.ts';
@@ -16,61 +16,15 @@ import { OpenFiles } from '../../fuse/open-files.ts';
 import { RequestQueue } from '../../fuse/request-queue.ts';
 import { type TraceOptions, traced } from '../../fuse/request-trace.ts';
 import { warmUp } from '../../fuse/warm-up.ts';
-import { attachTables, type SharedTables } from '../../manifest/tables.ts';
+import { attachTables } from '../../manifest/tables.ts';
 import { koffi } from '../../system/libc.ts';
 import { Counters } from '../counters.ts';
-import { type LeaseFile, letGoOfMount } from '../mount-end.ts';
+import { letGoOfMount } from '../mount-end.ts';
 import { ProblemMemory } from '../problem-memory.ts';
 import { servedFilesystem } from '../served-filesystem.ts';
-import type { ServedImage } from '../served-image.ts';
+import type { ServeMessage, WorkerReport } from './mount-message.ts';
 import { WorkTable } from './requests-in-progress.ts';
 import { ServingTurn } from './serving-turn.ts';
-
-/** The data for every thread once the mount exists. */
-export interface MountMessage extends ServedImage {
-  readonly tables: SharedTables;
-  readonly openFileState: SharedArrayBuffer;
-  readonly passthrough: boolean;
-  readonly events: SharedArrayBuffer;
-  /** WorkTable */
-  readonly work: SharedArrayBuffer;
-  /** The mutex of ServingTurn. */
-  readonly turn: SharedArrayBuffer;
-  /** The file of OpenFileJournal, -1 for none. */
-  readonly journal: number;
-  /** The number of processes that served the mount before this one. */
-  readonly epoch: number;
-  /** Memory of mount-end.ts. */
-  readonly end: SharedArrayBuffer | undefined;
-  /** Paths of the lists of leases that end with the mount. */
-  readonly leaseFiles: readonly LeaseFile[];
-  /** Those that the main thread has loaded. */
-  readonly natives: NativeModules;
-}
-
-/** The startup message of a serving thread. */
-export interface ServeMessage extends MountMessage {
-  /** The connection, or a clone of it with a separate queue. */
-  readonly fd: number;
-  /** Whether the worker closes `fd` at the end. */
-  readonly ownsFd: boolean;
-  /** Whether the worker reads the journal first: the first one of a server that takes over. */
-  readonly restores: boolean;
-  /** Its number among the threads of the mount, from 0. */
-  readonly thread: number;
-}
-
-/**
- * `ended`: the mount has ended; `working`: something may take long, and the main thread is to watch; `openings`: enough
- * files were opened for the first time that read-ahead may pay off.
- */
-export type WorkerReport =
-  | { readonly type: 'serving' }
-  | { readonly type: 'ended' }
-  | { readonly type: 'openings' }
-  | { readonly type: 'working' }
-  /** It is in the ProblemMemory already. */
-  | { readonly type: 'log'; readonly line: string; readonly severity: Severity };
 
 const ENOUGH_OPENINGS = 3;
 

@@ -15,7 +15,7 @@ import { sendError } from '../../fuse/request-queue.ts';
 import { Counters } from '../counters.ts';
 import { MountMonitor } from './monitor.ts';
 import { MOST_THREADS } from './most-threads.ts';
-import type { MountMessage, ServeMessage, WorkerReport } from './worker.ts';
+import type { MountMessage, ServeMessage, WorkerReport } from './mount-message.ts';
 
 type Program = 'cfs-serve-worker.cjs' | 'cfs-readahead-worker.cjs';
 

@@ -91,6 +91,26 @@ const mount: ParkedMount<typeof SETTINGS> = {
   leases: [{ fd: 26, repository: 0, name: 'lease-1' }],
 };
 
+/** The same mount with an upper layer: what was added, and the version that older readers refuse. */
+const WITH_LAYER = OF_TODAY.replace('{"version":1', '{"version":2').replace(
+  /\}$/,
+  ',"layer":{"upper":7,"base":8,"lock":9,"mark":-1,"table":10,"intents":11,' +
+    '"features":{"nameless":true,"types":true,"handles":false}}}',
+);
+
+const layered: ParkedMount<typeof SETTINGS> = {
+  ...mount,
+  layer: {
+    upper: 27,
+    base: 28,
+    lock: 29,
+    mark: -1,
+    table: 30,
+    intents: 31,
+    features: { nameless: true, types: true, handles: false },
+  },
+};
+
 describe('the message of a parked mount', () => {
   test('is that of release 0.1.0, with more keys', () => {
     const { value, fds } = encodeParked(mount);
@@ -106,6 +126,13 @@ describe('the message of a parked mount', () => {
     expect(decodeParked({ value: JSON.parse(OF_TODAY), fds })).toEqual(mount);
   });
 
+  test('with an upper layer has a version of its own, and the files of the layer', () => {
+    const { value, fds } = encodeParked(layered);
+    expect(JSON.stringify(value)).toBe(WITH_LAYER);
+    expect(fds).toEqual([20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31]);
+    expect(decodeParked({ value: JSON.parse(WITH_LAYER), fds })).toEqual(layered);
+  });
+
   test('of release 0.1.0 is read', () => {
     const [image, repository] = mount.sources;
     const { isKernelsOwn: _, ...before } = repository as (typeof mount.sources)[number];
@@ -119,7 +146,7 @@ describe('the message of a parked mount', () => {
 
   test('of a later version that this one would misread is refused', () => {
     const { value, fds } = encodeParked(mount);
-    const later = { ...(value as object), version: 2 };
+    const later = { ...(value as object), version: 3 };
     expect(() => decodeParked({ value: later, fds })).toThrow(/a later version of cfs made this mount/);
   });
 
@@ -133,13 +160,13 @@ const directory = mkdtempSync(join(tmpdir(), 'cfs-parked-'));
 afterAll(() => rmSync(directory, { recursive: true }));
 
 test('the decoded mount has the same files under other numbers, and closing them keeps the parked ones', () => {
-  const files = Array.from({ length: 7 }, (_, i) => {
+  const files = Array.from({ length: 12 }, (_, i) => {
     const path = join(directory, String(i));
     writeFileSync(path, '');
     return openSync(path, 'r');
   });
   const inodeOf = (fd: number): number => fstatSync(fd).ino;
-  const { value, fds } = encodeParked(mount);
+  const { value, fds } = encodeParked(layered);
   const own = decodeParked<typeof SETTINGS>({
     value: JSON.parse(JSON.stringify(value)),
     fds: fds.map((_, i) => files[i] as number),
@@ -152,8 +179,10 @@ test('the decoded mount has the same files under other numbers, and closing them
       expect(seen.connection.fd).not.toBe(own.connection.fd);
       expect(inodeOf(seen.connection.fd)).toBe(inodeOf(own.connection.fd));
       expect(inodeOf(seen.leases?.[0]?.fd as number)).toBe(inodeOf(own.leases?.[0]?.fd as number));
+      expect(inodeOf(seen.layer?.table as number)).toBe(inodeOf(own.layer?.table as number));
       closeParked(seen);
       expect(() => fstatSync(seen.connection.fd)).toThrow('EBADF');
+      expect(() => fstatSync(seen.layer?.intents as number)).toThrow('EBADF');
     }
     unpark(ends[1]);
     expect(lookAtParkedMount(ends[1])).toBeUndefined();

@@ -1,0 +1,52 @@
+/** The messages between the main thread of a server and the threads that serve the mount. */
+import type { Severity } from '../../base/log.ts';
+import type { NativeModules } from '../../base/native-package.ts';
+import type { SharedTables } from '../../manifest/tables.ts';
+import type { LeaseFile } from '../mount-end.ts';
+import type { ServedImage } from '../served-image.ts';
+
+/** The data for every thread once the mount exists. */
+export interface MountMessage extends ServedImage {
+  readonly tables: SharedTables;
+  readonly openFileState: SharedArrayBuffer;
+  readonly passthrough: boolean;
+  readonly events: SharedArrayBuffer;
+  /** WorkTable */
+  readonly work: SharedArrayBuffer;
+  /** The mutex of ServingTurn. */
+  readonly turn: SharedArrayBuffer;
+  /** The file of OpenFileJournal, -1 for none. */
+  readonly journal: number;
+  /** The number of processes that served the mount before this one. */
+  readonly epoch: number;
+  /** Memory of mount-end.ts. */
+  readonly end: SharedArrayBuffer | undefined;
+  /** Paths of the lists of leases that end with the mount. */
+  readonly leaseFiles: readonly LeaseFile[];
+  /** Those that the main thread has loaded. */
+  readonly natives: NativeModules;
+}
+
+/** The startup message of a serving thread. */
+export interface ServeMessage extends MountMessage {
+  /** The connection, or a clone of it with a separate queue. */
+  readonly fd: number;
+  /** Whether the worker closes `fd` at the end. */
+  readonly ownsFd: boolean;
+  /** Whether the worker reads the journal first: the first one of a server that takes over. */
+  readonly restores: boolean;
+  /** Its number among the threads of the mount, from 0. */
+  readonly thread: number;
+}
+
+/**
+ * `ended`: the mount has ended; `working`: something may take long, and the main thread is to watch; `openings`: enough
+ * files were opened for the first time that read-ahead may pay off.
+ */
+export type WorkerReport =
+  | { readonly type: 'serving' }
+  | { readonly type: 'ended' }
+  | { readonly type: 'openings' }
+  | { readonly type: 'working' }
+  /** It is in the ProblemMemory already. */
+  | { readonly type: 'log'; readonly line: string; readonly severity: Severity };
