@@ -1,4 +1,4 @@
-/** The table of folders in docs/architecture.md, compared with the imports that there are. */
+/** Compares the table of folders in docs/architecture.md with the imports. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -38,7 +38,7 @@ function importsOf(file: string): string[] {
   return namedIn(file, readFileSync(join(ROOT, file), 'utf8'));
 }
 
-/** What it loads when it runs: types are none of that. */
+/** The modules that a file loads when it runs; imports of types load nothing. */
 const loadedBy = (file: string): string[] =>
   namedIn(file, readFileSync(join(ROOT, file), 'utf8').replace(/^(?:import|export) type [^;]*;/gm, ''));
 
@@ -62,7 +62,7 @@ function folderOf(file: string): Folder | undefined {
 /** "src/base" is called "base" in the last column, and "src/store/gc" "store/gc". */
 const shortName = (path: string): string => path.replace(/^src\//, '');
 
-/** The word of the row that allows the import; undefined where there is none. */
+/** The word of the row that allows the import; undefined if there is none. */
 function permission(from: Folder, target: string): string | undefined {
   const to = folderOf(target);
   const names = [shortName(target), to === undefined ? '' : shortName(to.path), 'all'];
@@ -108,7 +108,7 @@ describe('the table of folders in docs/architecture.md', () => {
   });
 });
 
-/** What changes the process that loads it, or is for a process of its own. */
+/** Modules that change the process that loads them, or that are for a process of their own. */
 const PROCESS_WIDE = ['base/no-debugger', 'system/exact-paths', 'mount/mount-keeper', 'mount/process-log'];
 
 test('the library loads no module that changes its process', () => {
@@ -119,7 +119,9 @@ test('the library loads no module that changes its process', () => {
   expect(PROCESS_WIDE.filter((name) => !imports.has(`src/${name}.ts`))).toEqual([]);
 });
 
-/** Groups of files that reach each other through imports (Tarjan, Depth-first search and linear graph algorithms, 1972). */
+/**
+ * Groups of files that reach each other through imports (Tarjan, Depth-first search and linear graph algorithms, 1972).
+ */
 function circles(): string[][] {
   const [index, low] = [new Map<string, number>(), new Map<string, number>()];
   const stack: string[] = [];

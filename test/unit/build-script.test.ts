@@ -19,7 +19,7 @@ let checkout: string;
 const at = (path: string): string => join(checkout, path);
 const file = 'dist/file';
 
-/** A checkout with the script and stand-ins for what it runs; the last build's file has the content "before". */
+/** A checkout with the script and stand-ins for the programs it runs; the file of the last build contains "before". */
 beforeEach(() => {
   checkout = mkdtempSync(join(tmpdir(), 'cfs-build-'));
   for (const name of ['bin', 'scripts', 'libexec', 'dist']) mkdirSync(at(name));

@@ -1,4 +1,4 @@
-/** CONTRIBUTING.md against the sources: its table of switches, and the paths that it names. */
+/** Compares CONTRIBUTING.md with the sources: its table of switches, and the paths that it names. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -8,14 +8,14 @@ const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 
 const PAGE = read('CONTRIBUTING.md');
 
-/** Where switches are read or set. The corpus of the fuzzers is no text. */
+/** The files that may read or set switches; the corpus of the fuzzers is binary. */
 const files = ['src', 'tools', 'bench', 'libexec', 'scripts', 'test'].flatMap((top) =>
   readdirSync(join(ROOT, top), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && !entry.parentPath.includes('test/fuzz/corpus'))
     .map((entry) => join(entry.parentPath, entry.name)),
 );
 
-/** Names of include/cfs.h, or the beginnings of several. */
+/** Whether include/cfs.h has the name, or names that begin with it. */
 const isOfHeader = (header: string, name: string): boolean => new RegExp(`\\b${name}`).test(header);
 
 test('the table of switches lists exactly the switches in the sources', () => {

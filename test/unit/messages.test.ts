@@ -1,4 +1,4 @@
-/** No message of src/ is for a command line: what its user should do is a hint in the words of the library. */
+/** No message of src/ is for a command line: advice for the user is a hint in the words of the library. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAst } from 'rolldown/parseAst';
@@ -49,7 +49,7 @@ const tools = Object.keys(
   (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { bin: Record<string, string> }).bin,
 );
 
-/** What processes call themselves, in a log and in the list of processes. */
+/** Names of processes, in a log and in the list of processes. */
 const PROCESS_NAMES = /^cfs-mount(?:\[…\])?: …|^cfs-mount … …$|^cfs-checkpoint holds names of …/;
 
 /** Commands of other programs. */

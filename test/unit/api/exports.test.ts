@@ -1,4 +1,4 @@
-/** What the library exports, and that all of it is described. */
+/** The exports of the library, and that each of them is described. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -10,7 +10,7 @@ const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
   exports: Record<string, { types: string; default: string } | string>;
 };
 
-/** The source of what `cfs` or `cfs/NAME` is. */
+/** The source file of a built module. */
 const sourceOf = (built: string): string => built.replace(/^\.\/dist\//, '').replace(/\.js$/, '.ts');
 
 const modules = Object.entries(exports).flatMap(([path, target]) =>

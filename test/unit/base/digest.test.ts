@@ -54,7 +54,7 @@ function pieces(content: Uint8Array, random: Random): Uint8Array[] {
   return out;
 }
 
-/** Block hashes by the definition. */
+/** Block hashes as they are defined. */
 function blockHashesOf(algorithm: HashAlgorithm, content: Uint8Array): Uint8Array {
   const hashes: Uint8Array[] = [];
   for (let at = 0; at < content.length; at += BLOCK_SIZE) hashes.push(blake3(content.subarray(at, at + BLOCK_SIZE)));
@@ -208,7 +208,7 @@ describe('FsVerityHasher', () => {
     expect(digestOf(new Uint8Array(0))).toBe('3d248ca542a24fc62d1c43b916eae5016878e2533c88238480b26128a1f1af95');
   });
 
-  /** The digest by the text of Documentation/filesystems/fsverity.rst, all levels in memory. */
+  /** The digest as Documentation/filesystems/fsverity.rst defines it, with all levels in memory. */
   function digestByDefinition(content: Uint8Array): string {
     const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
     const hashBlocks = (bytes: Uint8Array): Buffer => {
@@ -243,7 +243,7 @@ describe('FsVerityHasher', () => {
   });
 
   const tool = hasFsverity();
-  // where CI says that everything is installed, a missing tool must not pass as a test
+  // if CI says that everything is installed, a missing tool must not pass as a test
   it.runIf(tool || process.env['CI'] !== undefined)('matches fsverity(1), at every boundary of the tree', () => {
     const path = `${directory}/content`;
     const reference = (): string =>
@@ -253,7 +253,7 @@ describe('FsVerityHasher', () => {
       writeFileSync(path, content);
       expect(digestOf(content), `${size} bytes`).toBe(reference());
     }
-    // 64 MiB, where the tree gets a third level: a hole with a byte before its end
+    // from 64 MiB on the tree has a third level: a hole with a byte before its end
     for (const size of [-1, 0, 1].map((d) => BLOCK * 128 * 128 + d)) {
       const fd = openSync(path, 'w');
       ftruncateSync(fd, size);

@@ -11,7 +11,7 @@ import {
   parseHandle,
 } from '../../../src/base/handle-format.ts';
 
-/** docs/handles.md has this one; the kernel gave it. */
+/** The handle in docs/handles.md, which came from the kernel. */
 const FILE = { id: 750932654139706, generation: 920651130 };
 const DIRECTORY = { id: 0xd8dbcef2c54b2, generation: 0 };
 
@@ -77,7 +77,7 @@ describe('parseHandle()', () => {
     '81:f8aa',
     '0x81:f8aa ',
     '0x100000081:f8aa',
-    // struct file_handle without its bytes, with too many, and cut
+    // struct file_handle without its bytes, with too many, and cut off
     '0c00000081000000',
     '0100000081000000f8aa',
     '0c00000081000000f8aa02003aa91922',

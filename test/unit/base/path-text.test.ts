@@ -10,7 +10,7 @@ test.each([
   ['\xc0\xaf', '\udcc0\udcaf', '\\xc0\\xaf'],
   ['\xed\xb3\xa9', '\udced\udcb3\udca9', '\\xed\\xb3\\xa9'],
   ['\xf4\x90\x80\x80', '\udcf4\udc90\udc80\udc80', '\\xf4\\x90\\x80\\x80'],
-  // what is UTF-8 beside it stays
+  // the valid UTF-8 beside it stays
   ['\xc3\xa9/\xe9\xc3\xa9', 'é/\udce9é', 'é/\\xe9é'],
 ])('bytes that are not UTF-8: %j', (latin1, text, shown) => {
   const bytes = Buffer.from(latin1, 'latin1');

@@ -1,4 +1,4 @@
-/** Names of xattrs that are a mount's own. */
+/** Names of xattrs that a mount reserves for itself. */
 import { describe, expect, it } from 'vitest';
 import { isPrivateXattr } from '../../../src/base/private-xattrs.ts';
 

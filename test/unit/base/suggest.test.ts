@@ -4,7 +4,7 @@ import { suggestion } from '../../../src/base/suggest.ts';
 test.each([
   ['verfy', ['verify', 'driver', 'digest'], ' (did you mean verify?)'],
   ['sttat', ['stat', 'stats', 'where'], ' (did you mean stat?)'],
-  // two letters exchanged
+  // two letters swapped
   ['nodve', ['nodev', 'noexec'], ' (did you mean nodev?)'],
   ['sta', ['stat', 'stats', 'sti'], ' (did you mean stat or sti?)'],
   ['remount', ['repo', 'restart'], ''],

@@ -1,4 +1,4 @@
-/** What cfs-checkpoint reads: watches in fdinfo, and the list of files that it saved. */
+/** The input of cfs-checkpoint: watches in fdinfo, and the list of files that it saved. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CfsError } from '../../../src/base/error.ts';
@@ -44,7 +44,7 @@ describe('parseWatches()', () => {
   it('returns nothing if there are no watches', () => {
     expect(parseWatches('')).toEqual([]);
     expect(parseWatches('pos:\t0\nflags:\t02100000\nmnt_id:\t30\n')).toEqual([]);
-    // of a file system without handles
+    // a watch on a file system without handles
     expect(parseWatches('inotify wd:1 ino:1 sdev:28 mask:2 ignored_mask:0\n')).toEqual([]);
     expect(parseWatches('inotified wd:1 ino:1 sdev:28 fhandle-bytes:4 fhandle-type:1 f_handle:00000000')).toEqual([]);
   });
@@ -84,7 +84,7 @@ describe('the list of files of a checkpoint', () => {
     isWatched: fc.boolean(),
   });
 
-  /** What is said of a list that is refused. */
+  /** The error message for a list. */
   function refusal(text: string): string {
     try {
       parseSavedFiles(text, 'a list');

@@ -31,7 +31,7 @@ const lookup = (path: string, name: string | Uint8Array): number | Errno => {
   return result === 0 ? out.ino : result;
 };
 
-/** The names that `readdir` feeds from `from` on, at most `most`, with the cookie after each. */
+/** At most `most` names that `readdir` returns from the cookie `from` on, each with the cookie after it. */
 function entries(
   ino: number,
   from = 0,

@@ -18,11 +18,11 @@ export interface ImageFixture {
   readonly fs: ImageFilesystem;
   /** The paths that the file system has named to the store. */
   readonly asked: string[];
-  /** Where the object with this content lies. */
+  /** The path of the object with this content. */
   readonly pathOf: (content: Uint8Array) => string;
 }
 
-/** @param directoryPath where the objects are put; made here */
+/** @param directoryPath the directory for the objects, which this creates */
 export function imageFixture(tree: Tree, directoryPath: string): ImageFixture {
   mkdirSync(directoryPath);
   const pathOf = (content: Uint8Array): string => join(directoryPath, toHex(digestContent(tree.hash, content).digest));
@@ -58,7 +58,7 @@ export function imageFixture(tree: Tree, directoryPath: string): ImageFixture {
   return { tree, tables, fs: new ImageFilesystem(tables, contents), asked, pathOf };
 }
 
-/** What `path` is. Throws where there is none. */
+/** The inode number of `path`. Throws if there is no such path. */
 export function attributesOf(fs: ImageFilesystem, path: string): Attributes {
   const out = emptyAttributes();
   if (fs.getattr(1, out) !== 0) throw new Error('there is no root');
@@ -74,7 +74,7 @@ export const inoOf = (fs: ImageFilesystem, path: string): number => attributesOf
 export const LARGE: Buffer = Buffer.alloc(200_000, 'all work and no play ');
 export const SMALL: Buffer = Buffer.from('the content of a small object');
 
-/** One of everything, and a directory that fills several replies. */
+/** One inode of each type, and a directory that fills several replies. */
 export const smallTree: Tree = treeOf(
   {
     '/bin': directory,

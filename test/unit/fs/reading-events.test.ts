@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { allocateReadingEvents, type ReadingEvent, ReadingEvents } from '../../../src/fs/reading-events.ts';
 import { explore, loadStepwise, type Program, type Stepwise } from '../../support/interleavings.ts';
 
-/** Everything that was told, for one who comes when it is over. */
+/** All events, as a reader gets them that starts after the last one. */
 function told(state: SharedArrayBuffer): [ReadingEvent, number][] {
   const got: [ReadingEvent, number][] = [];
   const events = new ReadingEvents(state);
@@ -27,7 +27,7 @@ describe('ReadingEvents', () => {
       ['looked', 0xfffffffe],
       ['opened', 3],
     ]);
-    expect(one.openings).toBe(2); // the end counts as one, for who waits
+    expect(one.openings).toBe(2); // the end counts as an event, so that it wakes the reader
   });
 
   test('loses the oldest events if no thread reads them', () => {
@@ -66,12 +66,12 @@ describe('every interleaving of ReadingEvents', () => {
     module = await loadStepwise<StepwiseModule>(path, { RING: 2, WAKE_EVERY: 1 }, ['sink']);
   });
 
-  /** Follows; returns what it got. @param isEnough ends the following where there are as many */
+  /** Follows the events, and returns their values. @param isEnough stops after this many */
   function* follow(events: StepwiseEvents, state: SharedArrayBuffer, isEnough: number): Program<number[]> {
     const got: number[] = [];
     const own = new Int32Array(new SharedArrayBuffer(4));
     yield* events.follow(function* sink(_event, value) {
-      yield ['store', own, 0, value]; // what it got is a part of what it has seen
+      yield ['store', own, 0, value]; // the values it got are part of the state that it has seen
       got.push(value);
       if (got.length === isEnough) yield ['store', new Int32Array(state), 2, 1];
     });
@@ -92,7 +92,7 @@ describe('every interleaving of ReadingEvents', () => {
         check: ([got]) => void seen.add((got as number[]).join()),
       };
     });
-    // an end may come before the events are looked at
+    // the end may come before the reader looks at the events
     expect([...seen].sort()).toEqual(['', '6', '6,7']);
   });
 

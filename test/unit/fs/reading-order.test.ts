@@ -30,7 +30,7 @@ beforeEach(() => {
   order = new ReadingOrder(tables, (object) => fetched.push(object));
 });
 
-/** Lists /a and opens its files from..to in order. */
+/** Lists /a, and opens its files `from` to `to` in order. */
 function readA(from: number, to: number): void {
   order.listed(row('/a'));
   for (let i = from; i < to; i++) order.opened(row(inA(i)));

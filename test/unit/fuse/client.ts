@@ -1,4 +1,4 @@
-/** The kernel's side of a Dispatcher: sends request bytes, takes reply bytes apart. */
+/** The kernel's side of a Dispatcher: sends the bytes of requests, and decodes the bytes of replies. */
 import { expect } from 'vitest';
 import type { Filesystem } from '../../../src/fs/filesystem.ts';
 import { imageDispatcher } from '../../../src/fuse/dispatch.ts';
@@ -18,7 +18,7 @@ export interface DirectoryEntry {
   readonly ino: number;
   readonly off: number;
   readonly type: number;
-  /** fuse_entry_out, of READDIRPLUS only. */
+  /** fuse_entry_out, in replies to READDIRPLUS only. */
   readonly entry: Buffer | undefined;
 }
 
@@ -32,7 +32,7 @@ export class Client {
     this.dispatcher = imageDispatcher(fs, openFiles, (line) => void this.log.push(line));
   }
 
-  /** Sends any bytes. Undefined where no reply is to be sent. */
+  /** Sends any bytes. Undefined if no reply is to be sent. */
   send(bytes: Uint8Array): Reply | undefined {
     const { request, reply } = this.dispatcher;
     request.bytes.set(bytes);
@@ -43,7 +43,7 @@ export class Client {
     return { error: sent.readInt32LE(4), unique: sent.readBigUInt64LE(8), payload: sent.subarray(16) };
   }
 
-  /** Sends a well-formed request and demands a reply to just this one. */
+  /** Sends a well-formed request, and checks that the reply is to this request. */
   call(opcode: number, nodeid: number | bigint, body?: Uint8Array): Reply {
     const unique = this.#unique;
     this.#unique += 2n;

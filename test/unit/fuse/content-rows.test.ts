@@ -1,4 +1,4 @@
-/** Requests for content and attributes, in a mount that can be written: bytes in, calls, bytes out. */
+/** Requests for content and attributes in a writable mount: bytes in, calls of the file system, bytes out. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { EFBIG, EINVAL, EIO, ENODATA, ENOSPC, ENOSYS, ENXIO, ERANGE } from '../../../src/base/errno.ts';
 import type { WritableAttributes } from '../../../src/fs/writable-filesystem.ts';
@@ -16,7 +16,7 @@ beforeEach(() => {
   client = new WritableClient();
 });
 
-/** Cut off anywhere, the request changes nothing. */
+/** A request that is cut off at any byte changes nothing. */
 function expectWhole(opcode: number, body: Buffer): void {
   for (let length = 0; length < body.length; length++) {
     expect(client.call(opcode, INO, body.subarray(0, length)).error).toBe(EINVAL);

@@ -1,4 +1,4 @@
-/** Requests that no kernel sends, directories larger than a reply, and requests that come twice. */
+/** Requests that no kernel sends, directories that need several replies, and requests that arrive twice. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { EINVAL, EIO } from '../../../src/base/errno.ts';
@@ -18,7 +18,7 @@ const name = (text: string): Buffer => Buffer.from(`${text}\0`);
 
 const RESENT = 1n << 63n;
 
-/** Every opcode that exists with a body that it could have. */
+/** Every opcode, with a well-formed body. */
 const requests: readonly (readonly [number, Buffer])[] = [
   [abi.FUSE_LOOKUP, name('bin')],
   [abi.FUSE_LOOKUP, name('nothing')],
@@ -142,7 +142,7 @@ describe('a malformed request', () => {
   });
 });
 
-/** Takes only handles that it gave: a random RELEASE must not close what belongs to the test. */
+/** Accepts only handles that it returned: a random RELEASE must not close a descriptor of the test. */
 function guarded(inner: ImageFilesystem): Filesystem {
   const handles = new Set<number>();
   return {
@@ -178,7 +178,7 @@ describe('random requests', () => {
     (path) => BigInt(inoOf(fs, path)),
   );
 
-  /** What the kernel accepts of a reply (fs/fuse/dev.c, fuse_dev_do_write). */
+  /** The conditions that the kernel sets for a reply (fs/fuse/dev.c, fuse_dev_do_write). */
   function expectAcceptable(bytes: Uint8Array): void {
     const reply = fuzzed.send(bytes);
     if (reply === undefined) return;

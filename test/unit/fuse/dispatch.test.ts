@@ -46,7 +46,7 @@ describe('LOOKUP', () => {
 
   test('of a name that does not exist is answered with an entry to cache, not with ENOENT', () => {
     expect(hex(client.ask(abi.FUSE_LOOKUP, ROOT_INO, name('nothing')))).toBe(hex(k.negativeEntryOut));
-    // after a positive one, so that nothing of it shows through
+    // after a positive entry, none of whose fields may show through
     client.ask(abi.FUSE_LOOKUP, ROOT_INO, name('bin'));
     expect(hex(client.ask(abi.FUSE_LOOKUP, ino('/bin'), name('x')))).toBe(hex(k.negativeEntryOut));
   });

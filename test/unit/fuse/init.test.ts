@@ -15,7 +15,7 @@ import {
 import { decodeInit, encodeInitReply, negotiate } from '../../../src/fuse/init.ts';
 import { fuseInitIn, fuseOutHeader, fuseRequest, struct, u16, u32, zeros } from './kernel-structs.ts';
 
-// bits of include/uapi/linux/fuse.h that are not wanted, or only for some images
+// bits of include/uapi/linux/fuse.h that cfs never sets, or only for some images
 const FUSE_POSIX_LOCKS = 1;
 const FUSE_READDIRPLUS_AUTO = 14;
 const FUSE_WRITEBACK_CACHE = 16;
@@ -27,7 +27,7 @@ const initRequest = (minor: number, flags: number, flags2: number): Buffer =>
   fuseRequest(FUSE_INIT, 0, fuseInitIn(minor, flags, flags2), 0xabc);
 const plain = { passthrough: false, acls: false, openless: false };
 
-/** What the kernel gets for its INIT: the payload of the reply. */
+/** The payload of the reply to the kernel's INIT. */
 function answerTo(request: Buffer, wishes: Parameters<typeof negotiate>[1]): Buffer {
   const decoded = decodeInit(request);
   const reply = encodeInitReply(request, decoded, negotiate(decoded, wishes));
@@ -184,7 +184,8 @@ describe('encodeInitReply()', () => {
         u32(7), // major
         u32(41), // minor
         u32(0x20000), // max_readahead
-        // ASYNC_READ, EXPORT_SUPPORT, DO_READDIRPLUS, PARALLEL_DIROPS, POSIX_ACL, MAX_PAGES, CACHE_SYMLINKS, NO_OPENDIR_SUPPORT, INIT_EXT
+        // ASYNC_READ, EXPORT_SUPPORT, DO_READDIRPLUS, PARALLEL_DIROPS, POSIX_ACL, MAX_PAGES, CACHE_SYMLINKS,
+        // NO_OPENDIR_SUPPORT, INIT_EXT
         u32(0x41d42011),
         u16(64), // max_background
         u16(48), // congestion_threshold

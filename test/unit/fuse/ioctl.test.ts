@@ -18,7 +18,7 @@ const fs = new ImageFilesystem(tables, contents, undefined, identityOver(tables,
 const client = new Client(fs);
 const NOWHERE = 2 ** 51 + 12345;
 
-/** fuse_ioctl_in and the caller's structure behind it. */
+/** fuse_ioctl_in, followed by the caller's structure. */
 const ioctlIn = (command: number, input: Uint8Array, room: number, inSize = input.length): Buffer =>
   struct(u64(0), u32(0), u32(command), u64(0x7fff_0000_1000), u32(inSize), u32(room), Buffer.from(input));
 

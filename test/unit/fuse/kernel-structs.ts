@@ -1,6 +1,6 @@
 /**
- * The structures of include/uapi/linux/fuse.h, laid out field by field in the header's order: what the
- * product's offsets are held against. Kernel names are kept.
+ * The structures of include/uapi/linux/fuse.h, field by field in the header's order. Tests compare the offsets in src
+ * with them. Kernel names are kept.
  */
 import type { Attributes } from '../../../src/fs/filesystem.ts';
 
@@ -25,13 +25,13 @@ export const u64 = (value: number | bigint): Buffer => {
 export const struct = (...fields: readonly Uint8Array[]): Buffer => Buffer.concat(fields);
 export const zeros = (length: number): Buffer => Buffer.alloc(length);
 
-/** The longest time that a 32-bit kernel takes as seconds. */
+/** The largest number of seconds that a 32-bit kernel accepts. */
 export const FOREVER = 2 ** 31 - 1;
 
 const mtimeOf = (a: Attributes): bigint => (BigInt(a.mtimeHigh) << 32n) | BigInt(a.mtimeLow);
 const ctimeOf = (a: Attributes): bigint => (BigInt(a.ctimeHigh) << 32n) | BigInt(a.ctimeLow);
 
-/** struct fuse_in_header, then the body. */
+/** struct fuse_in_header, followed by the body. */
 export function fuseRequest(
   opcode: number,
   nodeid: number | bigint,
@@ -89,7 +89,7 @@ export const fuseEntryOut = (a: Attributes): Buffer =>
     fuseAttr(a),
   );
 
-/** struct fuse_entry_out that says "no such name, for ever" */
+/** struct fuse_entry_out of a name that does not exist; the kernel may cache it without limit */
 export const negativeEntryOut: Buffer = struct(u64(0), u64(0), u64(FOREVER), u64(0), u32(0), u32(0), zeros(88));
 
 /** struct fuse_attr_out */
@@ -108,7 +108,7 @@ export function fuseDirent(ino: number, off: number, type: number, name: Uint8Ar
 /** struct fuse_sx_time */
 const fuseSxTime = (seconds: bigint, nsec: number): Buffer => struct(u64(seconds), u32(nsec), u32(0));
 
-/** struct fuse_statx_out with STATX_BASIC_STATS; `major` and `minor` of the device that the inode is */
+/** struct fuse_statx_out with STATX_BASIC_STATS; `major` and `minor` are rdev's */
 export const fuseStatxOut = (a: Attributes, major: number, minor: number): Buffer =>
   struct(
     u64(FOREVER), // attr_valid

@@ -1,4 +1,4 @@
-/** Requests about names, in a mount that can be written: bytes in, calls of the file system, bytes out. */
+/** Requests about names in a writable mount: bytes in, calls of the file system, bytes out. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { EEXIST, EINVAL, EIO, ENOENT, ENOSPC } from '../../../src/base/errno.ts';
 import type { WritableAttributes } from '../../../src/fs/writable-filesystem.ts';
@@ -39,7 +39,7 @@ const making: readonly (readonly [string, number, Buffer, Call])[] = [
   ],
   ['LINK', abi.FUSE_LINK, struct(u64(2 ** 51 + 5), name('other')), ['link', 2 ** 51 + 5, DIR, 'other', writer()]],
 ];
-/** Requests that remove or rename one. */
+/** Requests that remove or rename an entry. */
 const removing: readonly (readonly [string, number, Buffer, Call])[] = [
   ['UNLINK', abi.FUSE_UNLINK, name('file'), ['unlink', DIR, 'file', writer()]],
   ['RMDIR', abi.FUSE_RMDIR, name('dir'), ['rmdir', DIR, 'dir', writer()]],
@@ -114,7 +114,7 @@ describe.each([...making, ...removing])('%s', (_what, opcode, body, call) => {
     const umask = (call.at(-1) as { umask: number }).umask;
     expect(again(RESENT | 6n)).toEqual(writer(umask));
     expect(again(RESENT | 6n)).toEqual(writer(umask, true));
-    // the number of a request that was served is not used for another one, but for itself
+    // another request never has the number of one that was served; the same request may come again
     expect(again(6n)).toEqual(writer(umask));
   });
 
@@ -215,7 +215,7 @@ describe('FORGET', () => {
 });
 
 describe('READDIR and READDIRPLUS', () => {
-  /** Lists `count` entries from the cookie on; the names are those of the cookies. */
+  /** Lists `count` entries after the cookie; each entry is named by its cookie. */
   const listing =
     (count: number, result = 0) =>
     (_ino: number, from: number, _plus: boolean, _out: WritableAttributes, sink: Sink): number => {

@@ -41,7 +41,7 @@ describe('the journal of open files', () => {
     const last = 3_000_000;
     journal.write(0, 7, 1, 0xffff_ffff);
     journal.write(last, 0x7fff_ffff, 0x7fff_ffff, 1);
-    journal.write(341, THROUGH_CACHE, 2, 0); // lies in two pages
+    journal.write(341, THROUGH_CACHE, 2, 0); // this record lies in two pages
     journal.write(5, 8, 1, 3);
     journal.write(5, 8, 0, 3);
     journal.write(6, 9, 1, 3);
@@ -132,10 +132,10 @@ const fs = {
   release: () => undefined,
 } as unknown as Filesystem;
 
-/** Backing id, opens and identity of a slot, as the journal has them. */
+/** Backing id, number of opens and identity of a slot, as in the journal. */
 type Fields = [backing: number, opens: number, identity: number];
 
-/** What the kernel has of an inode: how it is read, and how often it is open. */
+/** The kernel's state of an inode: how it is read, and how often it is open. */
 interface KernelInode {
   used: number;
   count: number;
@@ -143,7 +143,7 @@ interface KernelInode {
 
 const usedBy = ({ backingId }: Opened): number => (backingId === 0 ? THROUGH_CACHE : backingId);
 
-/** A server that takes over from these records. */
+/** A server that takes over with these records. */
 function nextServer(records: readonly Fields[], registry: BackingRegistry, written?: Journal): OpenFiles {
   const next = new OpenFiles(fs, allocateOpenFileState(SLOTS, 1), registry, written);
   next.restore(records.map(([backing, opens, identity], slot) => ({ slot, backing, opens, identity })));
@@ -152,7 +152,7 @@ function nextServer(records: readonly Fields[], registry: BackingRegistry, writt
 
 const ANY: BackingRegistry = { open: () => 1_000, close: () => undefined };
 
-/** Throws where a server that finds these records would answer what the kernel does not take. */
+/** Throws if a server that finds these records would give an answer that the kernel rejects. */
 function expectSafe(records: readonly Fields[], kernel: readonly KernelInode[], ids: ReadonlySet<number>): void {
   for (const [slot, [backing, opens]] of records.entries()) {
     const { used, count } = kernel[slot] as KernelInode;
@@ -185,7 +185,7 @@ test('a server that dies at any point leaves no count too low, and no id that th
         },
         close: (id) => {
           expect(ids.delete(id)).toBe(true);
-          free.push(id); // the kernel may give it to the next file
+          free.push(id); // the kernel may use it for the next file
           check();
         },
       };
@@ -221,7 +221,7 @@ test('a server that dies at any point leaves no count too low, and no id that th
           held.push(opened);
         }
         check();
-        // nothing that the next id could be mistaken by
+        // no identity is left that could be taken for that of the next id
         expect(records.filter(([backing, , identity]) => backing <= 0 && identity !== 0)).toEqual([]);
       }
     }),
@@ -239,7 +239,7 @@ describe('every interleaving of two threads that open and close one file', () =>
   }
   let module: { OpenFiles: new (...args: readonly unknown[]) => StepwiseOpenFiles };
   beforeAll(async () => {
-    // of the file system, the registry and the journal
+    // the methods of the file system, the registry and the journal
     const given = ['open', 'release', 'close', 'write', 'section'];
     const path = new URL('../../../src/fuse/open-files.ts', import.meta.url).pathname;
     module = await loadStepwise(path, {}, given);

@@ -20,13 +20,13 @@ const ids = new Set<number>();
 let descriptors: Set<number>;
 let nextId: number;
 let asked: number;
-/** Calls of `current`, and what makes it give -1. */
+/** The number of calls of `current`; `isUnknown` makes it return -1. */
 let looks: number;
 let isUnknown: boolean;
-/** In place of what the registry answers. */
+/** Returned in place of the registry's answer. */
 let refusal: Errno | undefined;
 let state: SharedArrayBuffer;
-/** Nodeids whose content is read here for now: only a repository that answers as it likes has it. */
+/** Nodeids whose content the server reads for now: only an untrusted repository has it. */
 let byBlocks: Set<number>;
 
 beforeEach(() => {
@@ -43,7 +43,7 @@ beforeEach(() => {
 
 const pathOf = (nodeid: number): string => at(`object${nodeid}`);
 
-/** Nodeid n lies in slot n - 1 and is the file `object<n % 8>`; those from 700 up have their content in memory. */
+/** Nodeid n has slot n - 1 and the file `object<n % 8>`; nodeids from 700 up have their content in memory. */
 const fs = {
   slots: SLOTS,
   open(slot: number): OpenFile | Errno {
@@ -66,7 +66,7 @@ const fs = {
   },
 } as unknown as Filesystem;
 
-/** The kernel's side: ids of open files, which it never gives twice. */
+/** The kernel's side: ids of open files. No id is used twice. */
 const registry: BackingRegistry = {
   open(fd: number): number | Errno {
     asked++;
@@ -165,7 +165,7 @@ describe('OpenFiles with passthrough', () => {
     expect(cached).toEqual({ low: 0, high: 2, flags: CACHED, backingId: 0 });
     expect([...ids]).toEqual([]);
     byBlocks.clear();
-    // while it is read here, the kernel takes no other way
+    // while the server reads the file, the kernel accepts no other way
     expect(opened(openFiles, 3)).toMatchObject({ flags: CACHED });
     for (const file of [cached, { ...cached, low: [...descriptors][0] as number }]) release(openFiles, file);
     expect(opened(openFiles, 3)).toMatchObject({ flags: THROUGH });
@@ -256,7 +256,7 @@ describe('OpenFiles with counts of an earlier process', () => {
     const fresh = opened(next, 5);
     expect(fresh.backingId).not.toBe(old.backingId);
     expect([...ids]).toEqual([fresh.backingId]);
-    // it is replaced again, while the count still says that somebody reads
+    // it is replaced again, while the count still says that the file is open
     replace(5);
     expect(opened(next, 5).backingId).not.toBe(fresh.backingId);
   });
@@ -380,7 +380,7 @@ describe('OpenFiles with many inodes', () => {
   });
 });
 
-/** Each inode is read in one way only: through one backing id that is registered, or through the page cache. */
+/** Each inode is read in one way only: through one registered backing id, or through the page cache. */
 function expectConsistent(open: ReadonlyMap<number, readonly Opened[]>): void {
   for (const held of open.values()) {
     const ways = new Set(held.map(({ flags, backingId }) => `${flags} ${backingId}`));

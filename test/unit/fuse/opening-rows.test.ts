@@ -1,4 +1,4 @@
-/** Requests that open, create and release files, in a mount that can be written: bytes in, calls, bytes out. */
+/** Requests that open, create and release files in a writable mount: bytes in, calls of the file system, bytes out. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { EEXIST, EINVAL, EIO, EISDIR, ELOOP, ENFILE, ENOSPC } from '../../../src/base/errno.ts';
 import type { WritableAttributes } from '../../../src/fs/writable-filesystem.ts';
@@ -24,7 +24,7 @@ beforeEach(() => {
   client = new WritableClient();
 });
 
-/** Cut off anywhere, the request changes nothing. */
+/** A request that is cut off at any byte changes nothing. */
 function expectWhole(opcode: number, body: Buffer): void {
   for (let length = 0; length < body.length; length++) {
     expect(client.call(opcode, INO, body.subarray(0, length)).error).toBe(EINVAL);
@@ -54,10 +54,10 @@ describe('OPEN and RELEASE', () => {
       ['open', INO, O_RDWR | O_TRUNC, true, writer()],
       ['closeContent', { fd: 9 }],
     ]);
-    // a reader is not worth a call
+    // another open for reading needs no call of the file system
     expect(hex(client.ask(abi.FUSE_OPEN, INO, k.fuseOpenIn(0)))).toBe(hex(fuseOpenOut(HANDLE, THROUGH, 1)));
     expect(client.taken()).toEqual([]);
-    // a writer and O_TRUNC are
+    // an open for writing or with O_TRUNC does
     client.ask(abi.FUSE_OPEN, INO, k.fuseOpenIn(1));
     client.ask(abi.FUSE_OPEN, INO, k.fuseOpenIn(O_TRUNC));
     expect(client.taken().map(([method]) => method)).toEqual(['open', 'closeContent', 'open', 'closeContent']);

@@ -7,7 +7,7 @@ import { ReplyBuffer } from '../../../src/fuse/reply.ts';
 import { makeDevice } from '../../support/libc.ts';
 import * as k from './kernel-structs.ts';
 
-/** Every field another value, each larger than what a smaller field could hold. */
+/** Each field has a value of its own, which is too large for a narrower field. */
 const regular: Attributes = {
   ino: 0xf_1234_5678_9abc,
   shownIno: 0xd_fedc_ba98_7654,
@@ -26,14 +26,14 @@ const regular: Attributes = {
   ctimeHigh: 0x4,
   ctimeNsec: 987_654_321,
 };
-/** A second and a nanosecond before 1970. */
+/** One second and one nanosecond before 1970. */
 const before1970: Attributes = { ...regular, mtimeLow: 0xfffffffe, mtimeHigh: 0xffffffff, mtimeNsec: 999_999_999 };
 const device: Attributes = { ...regular, mode: 0o020666, size: 0, rdev: makeDevice(0xabc, 0x12345) };
 const directory: Attributes = { ...regular, mode: 0o041777, ino: 2, shownIno: 3 };
 
 const FILL = 0xaa;
 
-/** The payload that `write` makes, in a buffer that was full of something else; the bytes behind it must stay. */
+/** The payload that `write` writes into a buffer with other content; the bytes after it must stay. */
 function payloadOf(write: (reply: ReplyBuffer) => number): Buffer {
   const reply = new ReplyBuffer(4096);
   reply.bytes.fill(FILL);

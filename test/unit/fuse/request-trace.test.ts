@@ -12,7 +12,7 @@ import { ATTRIBUTES, WritableClient } from './writable-client.ts';
 const at = useScratch();
 const { fs } = imageFixture(smallTree, at('small'));
 
-/** Serves requests, and gives the lines that were logged for them. */
+/** Serves requests, and keeps the lines that were logged for them. */
 function tracing() {
   const { dispatcher } = new Client(fs);
   const lines: string[] = [];

@@ -6,7 +6,7 @@ import { fuseRequest, struct, u32, u64 } from './kernel-structs.ts';
 
 const SIZE = 4096;
 
-/** A buffer into which `bytes` were read; `accepted` is what `accept` said of them. */
+/** A buffer into which `bytes` were read; `accepted` is the result of `accept`. */
 function requestOf(
   bytes: Uint8Array,
   buffer = new RequestBuffer(SIZE),
@@ -103,7 +103,7 @@ describe('RequestBuffer with too few bytes', () => {
 
   test('finds no name without its own NUL', () => {
     const buffer = new RequestBuffer(SIZE);
-    requestOf(fuseRequest(1, 1, Buffer.alloc(40)), buffer); // leaves NULs behind
+    requestOf(fuseRequest(1, 1, Buffer.alloc(40)), buffer); // leaves NULs in the buffer
     expect(requestOf(fuseRequest(1, 1, Buffer.from('name')), buffer).r.name(0)).toBeUndefined();
     expect(requestOf(fuseRequest(1, 1), buffer).r.name(0)).toBeUndefined();
     expect(requestOf(fuseRequest(FUSE_GETXATTR, 1, u32(5)), buffer).r.name(8)).toBeUndefined();

@@ -4,7 +4,7 @@ import { REPLY_BUFFER_SIZE } from '../../../src/fuse/abi.ts';
 import { ReplyBuffer } from '../../../src/fuse/reply.ts';
 import { warmUp } from '../../../src/fuse/warm-up.ts';
 
-/** A root of so many entries, which notes what it is asked. */
+/** A root directory with `count` entries that records its calls. */
 function rootOf(count: number) {
   const asked: { ino: number; from: number }[] = [];
   let entries = 0;

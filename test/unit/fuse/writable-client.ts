@@ -1,4 +1,4 @@
-/** The kernel's side of a dispatcher for a mount that can be written, and a file system that writes down its calls. */
+/** The kernel's side of the dispatcher of a writable mount, and a file system that records its calls. */
 import { expect } from 'vitest';
 import type { Errno } from '../../../src/base/errno.ts';
 import {
@@ -29,7 +29,7 @@ export const ATTRIBUTES: WritableAttributes = {
   ...{ ctimeLow: 15, ctimeHigh: 3, ctimeNsec: 16, btimeLow: 17, btimeHigh: 0, btimeNsec: 18, ttl: 1 },
 };
 
-/** A call: the method, and its arguments but the attributes to be filled; names as text. */
+/** A call: the method and its arguments, without the attributes to be filled; names are text. */
 export type Call = readonly [method: string, ...args: readonly unknown[]];
 
 /** The fields of a writer at the time of the call. */
@@ -38,10 +38,10 @@ const writerOf = ({ uid, gid, pid, umask, again, noted }: Writer): object => ({ 
 const isAttributes = (value: unknown): boolean => typeof value === 'object' && value !== null && 'btimeLow' in value;
 const isWriter = (value: unknown): value is Writer => typeof value === 'object' && value !== null && 'note' in value;
 
-/** Any method may be called; what it returns, or does, is in `answers`. */
+/** A file system with any method; `answers` has their results. */
 export class FakeFilesystem {
   readonly calls: Call[] = [];
-  /** In place of 0: a result, or a function of the arguments. */
+  /** Results other than 0, by method: a value, or a function of the arguments. */
   readonly answers: Record<string, unknown> = {};
   readonly fs: WritableFilesystem = new Proxy(
     {},
@@ -66,7 +66,7 @@ function shown(arg: unknown): unknown {
   return isWriter(arg) ? writerOf(arg) : arg;
 }
 
-/** Rows of inodes below 1000: row and inode are the same number. */
+/** Rows of the inodes below 1000: an inode's row is its number. */
 export class FakeTable implements OpenTable {
   readonly opensOf: number[] = [];
   readonly backingOf: number[] = [];
@@ -105,12 +105,12 @@ export class FakeTable implements OpenTable {
   }
 }
 
-/** The kernel's ids of backing files. */
+/** The kernel's registry of backing files. */
 export class FakeRegistry implements BackingRegistry {
   readonly ids = new Set<number>();
-  /** In place of an id. */
+  /** Returned in place of an id. */
   refusal: Errno | undefined;
-  /** While an id is asked for: the thread has no CAP_FSETID. */
+  /** Whether the thread is without CAP_FSETID, as it has to be while it asks for an id. */
   isWithout = false;
   #next = 1;
 
@@ -133,7 +133,7 @@ export class FakeRegistry implements BackingRegistry {
   };
 }
 
-/** What servers of a mount leave of their intents, in one thread. */
+/** The intents that the servers of a mount leave, for one thread. */
 export class FakeIntents implements IntentLog {
   readonly begun = new Map<bigint, { a: number; b: number }>();
   begin(uniqueLow: number, uniqueHigh: number, a: number, b: number): void {
@@ -149,7 +149,7 @@ export class WritableClient extends FakeFilesystem {
   readonly registry = new FakeRegistry();
   readonly intents = new FakeIntents();
   readonly log: string[] = [];
-  /** Calls of `Waiting`. */
+  /** The calls of `Waiting`. */
   readonly waits: (string | number)[] = [];
   readonly dispatcher: RequestServer;
   readonly openFiles: WritableOpenFiles;
@@ -178,7 +178,7 @@ export class WritableClient extends FakeFilesystem {
     return { error: sent.readInt32LE(4), unique: sent.readBigUInt64LE(8), payload: sent.subarray(16) };
   }
 
-  /** Sends a request and demands a reply to it. */
+  /** Sends a request, and checks that the reply is to it. */
   call(opcode: number, nodeid: number, body?: Uint8Array, unique = this.#nextUnique()): Reply {
     const reply = this.send(fuseRequest(opcode, nodeid, body, unique));
     if (reply === undefined) throw new Error(`no reply to opcode ${opcode}`);
@@ -194,7 +194,7 @@ export class WritableClient extends FakeFilesystem {
     return payload;
   }
 
-  /** The calls since the last time. */
+  /** The calls since this was last called. */
   taken(): Call[] {
     return this.calls.splice(0);
   }

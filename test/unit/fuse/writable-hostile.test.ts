@@ -1,4 +1,4 @@
-/** Requests that no kernel sends to a mount that can be written. */
+/** Requests that no kernel sends to a writable mount. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import * as abi from '../../../src/fuse/abi.ts';
@@ -16,7 +16,10 @@ Object.assign(client.answers, {
 
 let sent = 0;
 
-/** What the kernel accepts of a reply (fs/fuse/dev.c, fuse_dev_do_write); and no call of the file system is absurd. */
+/**
+ * Checks the reply as the kernel does (fs/fuse/dev.c, fuse_dev_do_write), and that no call of the file system is
+ * absurd.
+ */
 function expectAcceptable(bytes: Uint8Array): void {
   const reply = client.send(bytes);
   if (++sent % 10 === 0) client.dispatcher.abandon();

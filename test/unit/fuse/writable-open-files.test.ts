@@ -1,4 +1,4 @@
-/** Which opens the kernel serves itself, and which go through the page cache. */
+/** Which opens the kernel serves itself, and which ones go through the page cache. */
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { ELOOP, ENFILE, isErrno } from '../../../src/base/errno.ts';
@@ -23,7 +23,7 @@ let registry: FakeRegistry;
 let state: SharedArrayBuffer;
 let files: WritableOpenFiles;
 
-/** Another thread, or with another `state` another server. */
+/** Another thread; with another `memory`, another server. */
 const thread = (memory = state, isPassthrough = true): WritableOpenFiles =>
   new WritableOpenFiles(table, memory, isPassthrough ? registry : undefined, registry.withoutFsetid);
 
@@ -48,7 +48,7 @@ describe('a file of the upper layer', () => {
     expect(thread().reopen(5)).toEqual(through(1));
     expect([table.opens(5), table.backing(5)]).toEqual([3, 1]);
     expect([files.release(5), thread().release(5), files.release(5)]).toEqual([false, false, true]);
-    // nobody opened it
+    // it is not open
     expect(files.release(5)).toBe(false);
     expect(table.opens(5)).toBe(0);
   });
@@ -96,7 +96,7 @@ describe('a file that the kernel does not accept', () => {
   test('goes through the page cache, without earlier pages', () => {
     registry.refusal = ELOOP;
     expect(files.add(5, UPPER)).toEqual(STALE);
-    // nothing was written around the cache since it is open
+    // nothing was written past the cache since it was opened
     expect(files.add(5, UPPER)).toEqual(CACHED);
     registry.refusal = undefined;
     expect(files.add(5, UPPER)).toEqual(CACHED);
@@ -295,7 +295,7 @@ describe('for any sequence of calls', () => {
         registry = new FakeRegistry();
         state = allocateWritableOpenFileState(2);
         let threads = [thread(), thread()];
-        /** Copied up. */
+        /** Inodes that are copied up. */
         const upper = new Set<number>();
         const held: Held[] = [];
         actions.forEach(({ ino, what }, i) => {
@@ -336,7 +336,7 @@ describe('for any sequence of calls', () => {
       const ids = new Set(own.map(({ opened }) => opened.backingId));
       expect(ids.size).toBeLessThanOrEqual(1);
       for (const id of ids) expect(id === 0 || registry.ids.has(id)).toBe(true);
-      // every id that exists is known: none pins a file for ever
+      // every id that exists is known: none keeps a file open without end
       if (table.backing(ino) > 0) expect(kept.delete(table.backing(ino))).toBe(true);
       if (table.nameless.has(ino) && own.length === 0) expect(table.backing(ino)).toBe(0);
     }
@@ -362,7 +362,7 @@ describe('for any sequence of calls', () => {
               files.add(ino, UPPER);
               held.set(ino, count + 1);
             } else if (what < 10 && count > 0) {
-              // the kernel counts it no more when the RELEASE arrives
+              // the kernel no longer counts the open when the RELEASE arrives
               held.set(ino, count - 1);
               files.release(ino);
             }

@@ -1,6 +1,6 @@
 /**
- * The structures of include/uapi/linux/fuse.h that a mount which can be written receives and sends, field by field in
- * the header's order. Kernel names are kept.
+ * The structures of include/uapi/linux/fuse.h that a writable mount receives and sends, field by field in the header's
+ * order. Kernel names are kept.
  */
 import type { WritableAttributes } from '../../../src/fs/writable-filesystem.ts';
 import { struct, u16, u32, u64, zeros } from './kernel-structs.ts';
@@ -74,7 +74,7 @@ export const fuseStatxOut = (a: WritableAttributes, mask: number): Buffer =>
 
 export const name = (text: string): Buffer => Buffer.from(`${text}\0`);
 
-/** struct fuse_setattr_in; the fields that are not given have a pattern, so that a wrong one is seen */
+/** struct fuse_setattr_in; a field that is not given has a pattern, so that its use is noticed */
 export const fuseSetattrIn = (
   valid: number,
   {

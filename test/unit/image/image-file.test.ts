@@ -59,7 +59,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(directory, { recursive: true }));
 
-/** What `readImage` throws. */
+/** The error that `readImage` throws. */
 function failure(path: string, expectedId?: string, keys?: readonly TrustedKey[]): CfsError {
   try {
     readImage(path, expectedId, keys);
@@ -283,7 +283,7 @@ describe('an image that is named by its fs-verity digest', () => {
   }
 
   test('is measured if it is sealed, without hashing', () => {
-    // were it computed, it would be another one: the digest of a sealed file is the kernel's affair
+    // computing it would return another digest: that of a sealed file comes from the kernel
     const measure: MeasureVerity = () => ({ algorithm: 'sha256', digest: new Uint8Array(32) });
     expect(readMeasured('good.cfs', `fsverity-sha256:${another}`, measure)).toBe(id);
   });

@@ -24,7 +24,7 @@ const plain = concatBytes(...imageParts(manifest, id));
 const signed = concatBytes(...imageParts(manifest, id, signature));
 const MAGIC = Buffer.from('6366732d73756dff', 'hex');
 
-/** What `readImage` throws for a file with these bytes, or undefined where it reads them. */
+/** The error that `readImage` throws for a file with these bytes; undefined if it reads them. */
 function failure(bytes: Uint8Array): CfsError | undefined {
   const path = join(directory, 'x.cfs');
   writeFileSync(path, bytes);
@@ -37,7 +37,7 @@ function failure(bytes: Uint8Array): CfsError | undefined {
   }
 }
 
-/** Whether the checksum tells that bytes have changed. */
+/** Whether the checksum shows that bytes have changed. */
 function isDamage(file: Uint8Array): boolean {
   try {
     splitImage(file);
@@ -90,7 +90,7 @@ describe('splitImage()', () => {
     damaged[5] = (damaged[5] as number) ^ 1;
     expect(() => splitImage(damaged)).toThrow(DamagedImageError);
     expect(refusalOf(() => splitImage(concatBytes(id, MAGIC)))).toContain('the file is damaged');
-    // the magic alone is too short for one
+    // the magic alone is too short for a checksum
     expect(splitImage(MAGIC)).toMatchObject({ hasChecksum: false });
   });
 
@@ -111,7 +111,7 @@ describe('readImage()', () => {
     for (let bit = 0; bit < file.length * 8; bit++) {
       const at = bit >> 3;
       damaged[at] = (damaged[at] as number) ^ (1 << (bit & 7));
-      // in the last 8 bytes there is no checksum any more, but bytes that follow the manifest
+      // with a bit of the last 8 bytes flipped there is no checksum, but there are bytes after the manifest
       const isTold = at < file.length - MAGIC.length ? isDamage(damaged) : isRefused(damaged);
       if (!isTold) accepted.push(bit);
       if (bit % 101 === 0) expect(failure(damaged)?.message).toContain('the file is damaged');

@@ -15,13 +15,13 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
-/** The file that a program makes. */
+/** A file made by a program; undefined if the program is not installed. */
 function made(program: string, args: readonly string[]): Uint8Array | undefined {
   try {
     execFileSync(program, args, { cwd: directory, stdio: 'ignore' });
     return readFileSync(join(directory, 'out'));
   } catch {
-    return undefined; // it is not installed
+    return undefined;
   }
 }
 

@@ -11,7 +11,7 @@ const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
 const withoutNul = (bytes: Uint8Array): Uint8Array => bytes.map((byte) => (byte === NUL ? 1 : byte));
 
-/** Few and alike, so that names meet, share prefixes, and sort around the slash. */
+/** Few and similar names, so that they collide, share prefixes, and sort around the slash. */
 const closeName = fc.constantFrom('a', 'b', 'a.', 'a!', 'a-', 'a0', 'aa', 'A', '\xff', '\xff\xff', '\x01', '...');
 
 export const anyName: fc.Arbitrary<Uint8Array> = fc.oneof(
@@ -79,11 +79,11 @@ const anyPlace = fc.record({ parent: fc.nat({ max: 1000 }), name: anyName });
 export interface TreeBounds {
   readonly directories?: number;
   readonly leaves?: number;
-  /** Leaves that are tried at least; of those without a free name none is left. */
+  /** The smallest number of leaves that are tried; a leaf without a free name is left out. */
   readonly minLeaves?: number;
 }
 
-/** Any tree of at most that many directories, leaves, and three names for each leaf. */
+/** Any tree of at most that many directories and leaves, with up to three names for each leaf. */
 export function anyTree({ directories = 8, leaves = 16, minLeaves = 0 }: TreeBounds = {}): fc.Arbitrary<Tree> {
   return fc
     .record({
@@ -102,7 +102,7 @@ export function anyTree({ directories = 8, leaves = 16, minLeaves = 0 }: TreeBou
     .map((raw): Tree => {
       const inodes: Inode[] = [{ attributes: raw.root, body: { type: 'directory' }, links: [] }];
       const taken = new Set<string>();
-      // a name that its directory has already is left out, and so is what has no name then
+      // a name that its directory already has is left out, and so is an inode that has no name then
       const place = ({ parent, name }: { parent: number; name: Uint8Array }, among: number): Link[] => {
         const key = `${parent % among} ${hexOf(name)}`;
         if (taken.has(key)) return [];

@@ -1,13 +1,13 @@
 /**
- * A second writer of the format, without cbor-x, from docs/manifest.md: holds the encoder against the
- * specification, and writes what the encoder never would.
+ * A second writer of the format, without cbor-x, from docs/manifest.md. It tests the encoder against the
+ * specification, and writes images that the encoder never would.
  */
 import { concatBytes } from '../../../src/base/bytes.ts';
 import { columnNames, type ManifestTables, TABLE_COLUMNS, type TableName } from '../../../src/manifest/tables.ts';
 
 export const MAJOR = { unsigned: 0, negative: 1, bytes: 2, text: 3, array: 4, map: 5, tag: 6, simple: 7 } as const;
 
-/** The initial byte of a data item and its argument; in shortest form, or in `size` bytes. */
+/** The initial byte of a data item and its argument, in the shortest form or in `size` bytes. */
 export function head(major: number, argument: number, size?: 0 | 1 | 2 | 4 | 8): Uint8Array {
   const needed =
     size ?? (argument < 24 ? 0 : argument < 0x100 ? 1 : argument < 0x1_0000 ? 2 : argument < 2 ** 32 ? 4 : 8);
@@ -33,7 +33,7 @@ const SELF_DESCRIBED = 55799;
 
 export type Entries = (readonly [key: string, value: Uint8Array])[];
 
-/** What to write in place of an item; keys are "version", "inodes", "inodes.mode" and so on. */
+/** Bytes to write in place of an item; keys are "version", "inodes", "inodes.mode" and so on. */
 export type Overrides = Readonly<Record<string, Uint8Array>>;
 
 function columnItem(tables: ManifestTables, table: TableName, name: string, type: string): Uint8Array {
@@ -70,10 +70,10 @@ export function topEntries(tables: ManifestTables, overrides: Overrides = {}): E
   return entries.map(([key, value]) => [key, overrides[key] ?? value]);
 }
 
-/** An image of any top-level item. */
+/** An image with any top-level item. */
 export const selfDescribed = (item: Uint8Array): Uint8Array => tagged(SELF_DESCRIBED, item);
 
-/** The image of these tables, with some items replaced. */
+/** The image with these tables, some items of which are replaced. */
 export function imageBytes(tables: ManifestTables, overrides: Overrides = {}): Uint8Array {
   return selfDescribed(map(topEntries(tables, overrides)));
 }

@@ -1,4 +1,4 @@
-/** By ctime others know that a file is no longer what it was. */
+/** Programs see by its ctime that a file has changed. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ChangeTimes } from '../../../src/manifest/change-time.ts';

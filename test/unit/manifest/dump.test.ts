@@ -183,7 +183,7 @@ function parseLine(line: string): Line {
   };
 }
 
-/** An inode of a generated tree, and where its links go: which directory (modulo their number), by which name. */
+/** An inode of a generated tree with its links: the directory (modulo their number) and the name of each. */
 interface Generated {
   readonly mode: number;
   readonly numbers: Pick<InodeMetadata, 'uid' | 'gid' | 'mtime' | 'mtimeNsec' | 'rdev'>;
@@ -193,7 +193,7 @@ interface Generated {
   readonly links: readonly { readonly parent: number; readonly name: Uint8Array }[];
 }
 
-// the bytes that the escapes are about come often
+// bytes that need an escape are frequent
 const byte = fc.oneof(fc.integer({ min: 0, max: 255 }), fc.constantFrom(...bytes('-=\\ \n\r\txn@.\x7f')));
 const byteString = (minLength: number, maxLength: number): fc.Arbitrary<Uint8Array> =>
   fc.array(byte, { minLength, maxLength }).map((list) => Uint8Array.from(list));
@@ -227,7 +227,7 @@ function latin1(b: Uint8Array): string {
   return Buffer.from(b).toString('latin1');
 }
 
-/** What the line of a path must say, from the generated inodes and not from the tables. */
+/** The expected line of a path, from the generated inodes and not from the tables. */
 interface Expected {
   readonly inode: number;
   readonly line: Omit<Line, 'path' | 'hardLink' | 'payload'> & { payload: string | undefined };

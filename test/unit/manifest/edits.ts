@@ -1,9 +1,9 @@
-/** Pairs of trees of which one was made from the other, for fast-check. */
+/** Pairs of trees for fast-check; one tree is made by edits of the other. */
 import fc from 'fast-check';
 import { HASH_ALGORITHMS } from '../../../src/base/digest.ts';
 import { type Attributes, type Body, type Inode, type Link, PLAIN, type Tree, xattr } from './model.ts';
 
-/** Few values for everything, so that what was made apart is often the same. */
+/** Few values for each attribute, so that inodes made separately are often the same. */
 const fewAttributes: fc.Arbitrary<Attributes> = fc
   .record({
     mode: fc.constantFrom(0o644, 0o600),
@@ -15,7 +15,7 @@ const fewAttributes: fc.Arbitrary<Attributes> = fc
   })
   .chain((attributes) => fc.constantFrom(PLAIN, PLAIN, attributes));
 
-/** 65,537 bytes are two blocks: of such contents the images know more than one hash. */
+/** 65,537 bytes are two blocks: an image has more than one hash of such a content. */
 const fewContents = fc
   .tuple(fc.constantFrom(0, 1, 2, 65536, 65537), fc.constantFrom(7, 8))
   .map(([length, fill]) => new Uint8Array(length).fill(fill));
@@ -42,7 +42,7 @@ const fewBodies: fc.Arbitrary<Body> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ type: fc.constantFrom('fifo', 'socket') }) },
 );
 
-/** Names that sort around each other and around the slash, one of them no UTF-8. */
+/** Names that sort around each other and around the slash; one of them is not UTF-8. */
 const fewNames: fc.Arbitrary<Uint8Array> = fc
   .constantFrom('a', 'b', 'a!', 'aa', 'c', '\xff')
   .map((text) => Buffer.from(text, 'latin1'));
@@ -72,7 +72,7 @@ const plannedLeaf: fc.Arbitrary<Planned> = fc.record({
   places: fc.array(fewPlaces, { minLength: 1, maxLength: 3 }),
 });
 
-/** One step from a tree to its next version; numbers choose modulo of how many there are. */
+/** One step from a tree to its next version; the numbers are indexes, modulo the number of inodes or directories. */
 type Edit =
   | { readonly edit: 'add'; readonly planned: Planned }
   | { readonly edit: 'copy' | 'remove' | 'split'; readonly inode: number; readonly place: Place }
@@ -93,7 +93,7 @@ const anyEdit: fc.Arbitrary<Edit> = fc.oneof(
   fc.record({ edit: fc.constant('body' as const), inode: number, body: fewBodies }),
 );
 
-/** A tree that is being edited: the same as `Tree`, with links to inodes instead of numbers. */
+/** An inode of a tree that is being edited: as in `Tree`, with links to inodes instead of numbers. */
 interface Draft {
   attributes: Attributes;
   body: Body;
@@ -111,13 +111,13 @@ function draftOf(tree: Tree): Draft[] {
 
 const isDirectory = ({ body }: Draft): boolean => body.type === 'directory';
 
-/** True where `draft` is `above` or lies below it. */
+/** True if `draft` is `above` or lies below it. */
 function isBelow(draft: Draft, above: Draft): boolean {
   for (let at: Draft | undefined = draft; at !== undefined; at = at.links[0]?.parent) if (at === above) return true;
   return false;
 }
 
-/** What is left of the drafts when names that are there already, and what the root does not lead to, are left out. */
+/** The tree of the drafts, without names that their directory already has and inodes that the root does not lead to. */
 function treeOfDraft(hash: Tree['hash'], drafts: readonly Draft[]): Tree {
   const root = drafts[0] as Draft;
   const kept = new Map<Draft, Link[]>([[root, []]]);
@@ -157,7 +157,7 @@ function apply(drafts: Draft[], step: Edit): void {
   }
   const draft = drafts[step.inode % drafts.length] as Draft;
   if (step.edit === 'attributes') draft.attributes = step.attributes;
-  if (draft === drafts[0]) return; // the root stays where it is, and a directory
+  if (draft === drafts[0]) return; // the root stays in its place, and stays a directory
   if (step.edit === 'attributes') return;
   if (step.edit === 'body') {
     draft.body = step.body;

@@ -1,4 +1,4 @@
-/** Does with tables whatever a mount may do; for tables that came out of hostile bytes. */
+/** Uses tables in every way that a mount may: for tables decoded from hostile bytes. */
 import { expect } from 'vitest';
 import { CfsError } from '../../../src/base/error.ts';
 import { S_IFLNK, S_IFMT, S_IFREG } from '../../../src/base/stat-bits.ts';
@@ -30,12 +30,12 @@ import {
   u64,
 } from '../../../src/manifest/tables.ts';
 
-/** Fails by an exception, not by `expect`: this runs a hundred thousand times. */
+/** Throws instead of calling `expect`, which is too slow for a hundred thousand calls. */
 function must(condition: boolean, what: string): void {
   if (!condition) throw new Error(`the tables were accepted, but ${what}`);
 }
 
-/** Every lookup on every row. Throws where one gives nothing, or something else than another. */
+/** Every lookup on every row. Throws if a lookup finds nothing, or if two lookups disagree. */
 export function exercise(tables: ManifestTables): void {
   const rows = inodeCount(tables);
   let links = 0;
@@ -78,7 +78,7 @@ function exerciseRow(tables: ManifestTables, row: number): void {
   }
 }
 
-/** True where the bytes were accepted, and then serve; false where they were refused as they should be. */
+/** True if the bytes were accepted, and passed `exercise`; false if they were refused as they should be. */
 export function refusedOrServes(bytes: Uint8Array): boolean {
   let tables: ManifestTables;
   try {
@@ -91,7 +91,7 @@ export function refusedOrServes(bytes: Uint8Array): boolean {
   return true;
 }
 
-/** The message with which the bytes are refused. Fails where they are not, or not as an image that is malformed. */
+/** The message with which the bytes are refused. Fails if they are accepted, or refused for another reason. */
 export function refusal(bytes: Uint8Array): string {
   try {
     decodeManifest(bytes);

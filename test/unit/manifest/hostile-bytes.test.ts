@@ -1,4 +1,4 @@
-/** Bytes that are no image: cut off, flipped, mutated, or well-formed CBOR of something else. */
+/** Bytes that are not an image: cut off, with flipped bits, mutated, or well-formed CBOR of another kind. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { concatBytes } from '../../../src/base/bytes.ts';
@@ -46,7 +46,7 @@ describe('decodeManifest() and damage', () => {
       if (refusedOrServes(copy)) accepted++;
       copy[at] = image[at] as number;
     }
-    // most of an image is digests, names and numbers that may be anything
+    // most of an image is digests, names and numbers, which may have any value
     expect(accepted).toBeGreaterThan(1000);
     expect(accepted).toBeLessThan(copy.length * 7);
   });

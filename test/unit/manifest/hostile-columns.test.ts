@@ -1,4 +1,4 @@
-/** Well-formed images whose columns lie: one test for each thing that a reader relies on. */
+/** Well-formed images with false columns: one test for each property that a reader relies on. */
 import { describe, expect, it } from 'vitest';
 import { S_IFBLK, S_IFDIR, S_IFIFO, S_IFREG } from '../../../src/base/stat-bits.ts';
 import { encodeManifest } from '../../../src/manifest/encode.ts';

@@ -1,4 +1,4 @@
-/** Well-formed images whose names and trees lie: one test for each thing that a reader relies on. */
+/** Well-formed images with false names and trees: one test for each property that a reader relies on. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { encodeManifest } from '../../../src/manifest/encode.ts';
@@ -7,7 +7,7 @@ import { refusal, refusedOrServes } from './exercise.ts';
 import { buildTables, directory, file, treeOf } from './model.ts';
 import { type Changes, changed, payloadOf, refusalWith, rowOf, sample, set } from './tampering.ts';
 
-/** A tree of the files of these names in the root; equally long, so that one can be put in another's place. */
+/** A tree with files of these names in the root. The names have one length, so that one can replace another. */
 const named = (...names: string[]): ManifestTables =>
   buildTables(treeOf(Object.fromEntries(names.map((name) => [`/${name}`, file('')]))));
 const renamed = (tables: ManifestTables, names: string): string =>
@@ -51,17 +51,17 @@ describe('decodeManifest() refuses names', () => {
 });
 
 describe('decodeManifest() refuses trees', () => {
-  /** Two directories in the root, one in the other; rows are by id, so they are looked up. */
+  /** Directories in the root and in each other. Rows are in the order of ids, so they are looked up. */
   const nest = buildTables(treeOf({ '/a': directory, '/a/b': directory, '/a/b/c': directory, '/f': file('') }));
   const direntOf = (path: string): number => nest.dirents.inode.indexOf(rowOf(path, nest));
 
   it('in which two directories hold each other', () => {
-    // what the root has is swapped with what is at the bottom: the root holds no directory, /a/b/c holds /a
+    // the entries of the root and of the lowest directory are swapped: the root has no directory, /a/b/c has /a
     const tables = buildTables(treeOf({ '/a': directory, '/a/b': directory, '/f': file('') }));
     const [a, b, f] = ['/a', '/a/b', '/f'].map((path) => rowOf(path, tables)) as [number, number, number];
     const changes: Changes = {
       'dirents.inode': (column) => {
-        // the root gets /f alone, the directory b gets a
+        // the root has only /f, the directory b has a
         const rows: number[] = [];
         for (const row of tables.directories.inode) rows.push(row === 0 ? f : row === a ? b : a);
         column.set(rows);
@@ -140,7 +140,7 @@ describe('decodeManifest() refuses trees', () => {
 });
 
 describe('decodeManifest() refuses unreferenced rows', () => {
-  /** One offset more, and a byte for it to point to. */
+  /** One more offset, and a byte that it points to. */
   const moreOffsets = (column: Uint32Array): Uint32Array =>
     Uint32Array.from([...column, (column[column.length - 1] as number) + 1]);
   const moreBytes = (column: Uint32Array): Uint8Array => Buffer.concat([Uint8Array.from(column), Buffer.from('x')]);

@@ -55,7 +55,7 @@ describe('lookupPath()', () => {
 });
 
 describe('walkTree()', () => {
-  /** A chain of directories so deep that its path is longer than any buffer that a walk begins with. */
+  /** A chain of directories whose path is longer than any buffer with which a walk begins. */
   const levels = 60;
   const name = 'n'.repeat(200);
   const paths = Array.from({ length: levels }, (_, i) => `/${name}`.repeat(i + 1));
@@ -94,7 +94,7 @@ describe('pathOfRow()', () => {
     };
     expect(first({ '/bin': directory, '/bin/x': file('x'), '/z': '/bin/x' }, '/z')).toBe('/bin/x');
     expect(first({ '/bin': directory, '/bin/x': file('x'), '/a': '/bin/x' }, '/bin/x')).toBe('/a');
-    // "!" sorts before the slash, but the name "b" before the name "b!"
+    // "!" sorts before the slash, but the name "b" sorts before the name "b!"
     expect(first({ '/b': directory, '/b!': directory, '/b!/a': file('x'), '/b/z': '/b!/a' }, '/b!/a')).toBe('/b/z');
     expect(first({ '/b': directory, '/b/f!': file('x'), '/b/f': '/b/f!' }, '/b/f!')).toBe('/b/f');
   });

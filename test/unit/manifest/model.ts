@@ -1,4 +1,4 @@
-/** A tree as plain data, and the way from it to tables; what the tables of an image are held against. */
+/** A tree as plain data, and its conversion to tables. Tests compare the tables of an image with it. */
 import { compareBytes } from '../../../src/base/bytes.ts';
 import { digestContent, type HashAlgorithm } from '../../../src/base/digest.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK } from '../../../src/base/stat-bits.ts';
@@ -14,7 +14,7 @@ export type Body =
   | { readonly type: 'character' | 'block'; readonly device: number }
   | { readonly type: 'fifo' | 'socket' };
 
-/** What is not the body: as `InodeMetadata`, without the type in the mode. */
+/** The attributes of an inode: as `InodeMetadata`, without the type in the mode. */
 export type Attributes = Omit<InodeMetadata, 'rdev'>;
 
 export interface Link {
@@ -50,7 +50,7 @@ export const deviceOf = ({ body }: Inode): number => ('device' in body ? body.de
 
 export const PLAIN: Attributes = { mode: 0o644, uid: 0, gid: 0, mtime: 1_700_000_000, mtimeNsec: 5, xattrs: [] };
 
-/** A tree for a test to read: paths to bodies, where a string names the path of the inode to link to. */
+/** A tree in readable form: each path has a body; a string in its place is the path of the inode to link to. */
 export function treeOf(
   paths: Readonly<Record<string, Body | string>>,
   attributes: Readonly<Record<string, Partial<Attributes>>> = {},
@@ -91,12 +91,12 @@ export const xattr = (name: string, value: string): Xattr => [Buffer.from(name),
 export interface BuildOptions {
   /** Fewer than 52 make ids collide. */
   readonly idBits?: number;
-  /** Gives the calls to the builder another order. */
+  /** Shuffles the calls to the builder. */
   readonly order?: Random;
   readonly repositories?: readonly RepositoryHint[];
 }
 
-/** The tables that the builder makes of a tree. */
+/** The tables that the builder makes from a tree. */
 export function buildTables(tree: Tree, { idBits, order, repositories }: BuildOptions = {}): ManifestTables {
   const shuffled = <T>(items: readonly T[]): readonly T[] => order?.shuffled(items) ?? items;
   const metadata = (inode: Inode): InodeMetadata => ({

@@ -1,4 +1,6 @@
-/** The changes between two trees by their definitions in docs/diff.md, with maps of paths; what `diffTables` is held against. */
+/**
+ * The changes between two trees as docs/diff.md defines them, with maps of paths. Tests compare `diffTables` with it.
+ */
 import { compareBytes } from '../../../src/base/bytes.ts';
 import { deviceOf, type Inode, linksInOrder, type Tree } from './model.ts';
 
@@ -11,7 +13,7 @@ export interface NaiveChange {
   readonly below?: number;
 }
 
-/** Everything of an inode but its names, by aspect. */
+/** Everything about an inode except its names, by aspect. */
 interface Facts {
   readonly type: string;
   readonly content: string;
@@ -59,25 +61,27 @@ class Names {
     return [...this.inodes.keys()].filter((other) => other !== '/' && parentOf(other) === path);
   }
 
-  /** Everything that makes two entries the same, with what is in them. */
+  /** Equal for two entries if they and everything below them are the same. */
   identity(path: string): string {
     const children = this.children(path);
     return JSON.stringify([this.facts(path), children.map((child) => [nameOf(child), this.identity(child)])]);
   }
 
-  /** All paths of the inode that `path` is. */
+  /** All paths of the inode at `path`. */
   group(path: string): string[] {
     return [...this.inodes].filter(([, inode]) => inode === this.inodes.get(path)).map(([other]) => other);
   }
 }
 
-/** Paths that the other tree does not have, or with another type. */
+/** Paths that the other tree lacks, or has with another type. */
 const only = (one: Names, other: Names): string[] => [...one.inodes.keys()].filter((path) => !isIn(other, path, one));
 
 const isIn = (names: Names, path: string, other: Names): boolean =>
   names.inodes.has(path) && names.facts(path).type === other.facts(path).type;
 
-/** Old path by new path, of the outermost of these entries that are the same with all that is in them: rule 1 of renames.ts. */
+/**
+ * Rule 1 of renames.ts: the outermost of these entries that are the same with everything below; old path by new path.
+ */
 function sameEntries(old: Names, now: Names, oldPaths: string[], newPaths: string[]): Map<string, string> {
   const went = oldPaths.map((path) => ({ path, identity: old.identity(path) }));
   const came = newPaths.map((path) => ({ path, identity: now.identity(path) }));
@@ -95,7 +99,7 @@ function sameEntries(old: Names, now: Names, oldPaths: string[], newPaths: strin
   return renames;
 }
 
-/** Adds the directories that have most of their entries in common: rule 2. */
+/** Rule 2: adds the directories that have most of their entries in common. */
 function addDirectories(renames: Map<string, string>, old: Names, now: Names): void {
   const went = new Set(only(old, now));
   for (const path of only(now, old).reverse()) {
@@ -115,7 +119,7 @@ function addDirectories(renames: Map<string, string>, old: Names, now: Names): v
   }
 }
 
-/** Adds to `counterparts` what came along with the directory `path`: rule 3. Gives the entries. */
+/** Rule 3: adds to `counterparts` the entries that moved with the directory `path`, and returns them. */
 function addWithin(
   counterparts: Map<string, string>,
   retyped: (readonly [string, string])[],
@@ -144,11 +148,11 @@ export function naiveDiff(oldTree: Tree, newTree: Tree): NaiveChange[] {
   const renames = sameEntries(old, now, only(old, now), only(now, old));
   addDirectories(renames, old, now);
   const common = [...now.inodes.keys()].filter((path) => old.inodes.has(path)).map((path) => [path, path] as const);
-  /** Old path by new path, of everything that is in both trees. */
+  /** Old path by new path, for all entries that are in both trees. */
   const counterparts = new Map(common.filter(([path]) => isIn(old, path, now)));
-  /** Old and new path, the same or of one name in directories that were renamed, with other types perhaps. */
+  /** Old and new path of entries that may have changed their type: equal, or of one name in renamed directories. */
   const retyped = [...common];
-  /** How many entries came along, of those that have a line of their own. */
+  /** How many entries moved with each entry that has a line of its own. */
   const below = new Map<string, number>();
   const along = new Set<string>();
   const addAll = (pairs: ReadonlyMap<string, string>): void => {
@@ -197,7 +201,7 @@ export function naiveDiff(oldTree: Tree, newTree: Tree): NaiveChange[] {
   }
   const key = ({ old: a, new: b }: NaiveChange): Buffer =>
     Buffer.from(((b ?? a) as string).replaceAll('/', '\0'), 'latin1');
-  // of two things of one path that have nothing to do with each other, a directory comes last, with what is in it
+  // of two unrelated entries with one path, a directory comes last, with everything below it
   const rank = ({ kind, old: path }: NaiveChange): number =>
     kind !== 'removed' ? 0 : old.facts(path as string).type === 'directory' ? 1 : -1;
   return changes.sort((a, b) => compareBytes(key(a), key(b)) || rank(a) - rank(b));

@@ -38,7 +38,7 @@ import { buildTables, deviceOf, file, type Inode, linksInOrder, modeOf, type Tre
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
-/** Everything there is to know of one link, as plain data. */
+/** Everything that is known about one link, as plain data. */
 interface Line {
   readonly path: string;
   /** Path of the inode's first link. */
@@ -68,7 +68,7 @@ function sizeOf({ body }: Inode): number {
   return body.type === 'symlink' ? body.target.length : 0;
 }
 
-/** What a tree should read back as. */
+/** The links that reading a tree back should return. */
 function linesOfTree(tree: Tree): Line[] {
   const links = linksInOrder(tree);
   const firstPaths = new Map<number, string>();
@@ -92,7 +92,7 @@ function linesOfTree(tree: Tree): Line[] {
       mtime: BigInt(mtime),
       mtimeNsec,
       rdev: deviceOf(inode),
-      // sorted by name alone: "=" would sort a name after what it begins
+      // sorted by name alone: with the "=", a name would sort after longer names that begin with it
       xattrs: xattrs.toSorted((a, b) => compareBytes(a[0], b[0])).map(([name, value]) => `${hex(name)}=${hex(value)}`),
       body: contentText(tree.hash, inode),
     };
@@ -113,7 +113,7 @@ function payloadText(tables: ManifestTables, row: number): string {
   return `object ${hex(objectDigest(tables, payload))} ${hex(hashes)}`;
 }
 
-/** What the tables hold, in the order of `walkTree`. */
+/** The links in the tables, in the order of `walkTree`. */
 function linesOfTables(tables: ManifestTables): Line[] {
   const lines: Line[] = [];
   const firstPaths = new Map<number, string>();

@@ -1,4 +1,4 @@
-/** A small image that has a row in every table and one inode of every type. */
+/** A small image with a row in every table and one inode of every type. */
 import type { ManifestTables } from '../../../src/manifest/tables.ts';
 import { buildTables, directory, file, inline, symlink, type Tree, treeOf, xattr } from './model.ts';
 

@@ -3,7 +3,7 @@ import { shortInodeNumbers } from '../../../src/manifest/short-inodes.ts';
 import { inodeCount, type ManifestTables } from '../../../src/manifest/tables.ts';
 import { Random } from '../../support/random.ts';
 
-/** Only what is looked at: ids, high word and low word, in ascending order. */
+/** Only the column that is read: ids in ascending order, high word and low word. */
 const tablesOf = (...ids: readonly (readonly [high: number, low: number])[]): ManifestTables =>
   ({
     inodes: {

@@ -1,4 +1,4 @@
-/** What handles and checkpoints hold on to: ids, generations, and the bytes of the format. */
+/** What handles and checkpoints depend on: ids, generations, and the bytes of the format. */
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -126,7 +126,7 @@ describe('generations', () => {
 });
 
 describe('stable ids that collide', () => {
-  /** Ids by a second writing of the rule: in path order, the next free one. */
+  /** Ids by a second implementation of the rule: in path order, each takes the next free id. */
   function idsByRule(tables: ManifestTables, bits: number): Map<number, number> {
     const taken = new Set<number>();
     const ids = new Map<number, number>();
@@ -195,7 +195,7 @@ describe('stable ids that collide', () => {
     );
   });
 
-  /** Versions of a tree with and without one of its files, and where that was in path order. */
+  /** Versions of a tree with and without one of its files, and the file's place in path order. */
   const versions = fc
     .tuple(anyTree({ directories: 10, leaves: 40, minLeaves: 30 }), fc.nat(), fc.integer({ min: 6, max: 9 }))
     .map(([tree, pick, idBits]) => {
@@ -220,7 +220,7 @@ describe('stable ids that collide', () => {
     return named;
   }
 
-  /** The same trees each time: both tests also want to have seen what they are about. */
+  /** The same trees in each run: both tests also check that the cases they are about occurred. */
   const SEED = 7;
 
   it('depend only on the ids that come before in path order', () => {

@@ -1,4 +1,4 @@
-/** Tables that are changed behind the builder's back, and what the decoder says of them. */
+/** Tables that are changed after the builder made them, and the decoder's messages for them. */
 import { encodeManifest } from '../../../src/manifest/encode.ts';
 import { lookupPath } from '../../../src/manifest/lookup.ts';
 import { type ManifestTables, type TableName, tablesFrom } from '../../../src/manifest/tables.ts';
@@ -10,8 +10,8 @@ export const sample: ManifestTables = sampleTables();
 type Column = Uint8Array | Uint32Array;
 
 /**
- * The same tables with some columns changed: each function gets a copy, and changes it in place or gives
- * another in its stead. The type is that of most columns; a byte string comes as bytes.
+ * The same tables with some columns changed: each function is called with a copy, and changes it in place or returns
+ * another in its place. The type is that of most columns; a byte string is passed as bytes.
  */
 export function changed(
   tables: ManifestTables,
@@ -64,7 +64,7 @@ export const setWide =
     column[row * 2 + 1] = high;
   };
 
-/** Takes values from the end of a column. */
+/** Removes values from the end of a column. */
 export const without =
   (count: number): Change =>
   (column) =>

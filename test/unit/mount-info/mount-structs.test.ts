@@ -1,4 +1,4 @@
-/** The structures that a mount tells of itself in: what is written is read back, and no bytes make reading throw. */
+/** The structures in which a mount describes itself: they are read back as written, and no bytes make reading throw. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../../src/base/bytes.ts';
@@ -21,10 +21,10 @@ import { uuidText } from '../../../src/system/file-system-uuid.ts';
 
 const u32 = fc.nat(2 ** 32 - 1);
 const number = fc.maxSafeInteger().map(Math.abs);
-/** Bytes of a path or name: all but NUL. */
+/** Bytes of a path or name: all except NUL. */
 const text = (minLength: number, maxLength: number): fc.Arbitrary<Uint8Array> =>
   fc.uint8Array({ minLength, maxLength, min: 1 });
-/** Short ones, and the longest that have room. */
+/** Short ones, and the longest that fit. */
 const path = fc.oneof(
   { weight: 12, arbitrary: text(1, 40) },
   { weight: 1, arbitrary: fc.constant(new Uint8Array(4095).fill(0x61)) },
@@ -128,7 +128,7 @@ function describeStruct<T>({ name, size, record, encode, decode }: Struct<T>): v
             filled.set(pattern);
             decode(pattern);
             decode(filled);
-            // as far as the first two words are right, so that the others are looked at
+            // the first two words are right, so that the others are read
             filled.writeUInt32LE(1, 0);
             filled.set(start, 4);
             decode(filled);

@@ -1,4 +1,4 @@
-/** The list that cfs-mount --from reads: what is written is read back, and what is wrong with another is said. */
+/** The list that cfs-mount --from reads: it is read back as written, and the errors of another list are reported. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CfsError } from '../../../src/base/error.ts';
@@ -71,7 +71,7 @@ const listed = (): Json => ({
 
 const parse = (list: unknown): SavedSources => parseSavedSources(JSON.stringify(list), 'a list');
 
-/** What is said of a list that is refused. */
+/** The error message for a list. */
 function refusal(text: string): string {
   try {
     parseSavedSources(text, 'a list');

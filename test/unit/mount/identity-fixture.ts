@@ -1,4 +1,4 @@
-/** A mount's own word over tables of the model, with repositories that exist in memory only. */
+/** A mount's description of itself, for tables of the model and repositories in memory. */
 import { toHex } from '../../../src/base/bytes.ts';
 import { digestContent } from '../../../src/base/digest.ts';
 import { ENOENT, type Errno } from '../../../src/base/errno.ts';
@@ -11,7 +11,7 @@ import type { Repository } from '../../../src/objects/repository.ts';
 import type { FileVersion } from '../../../src/system/file-status.ts';
 import { buildTables, type Tree } from '../manifest/model.ts';
 
-/** A repository that says what it has, and throws where somebody opens an object of it. */
+/** A repository that returns the status of its objects, and throws if an object is opened. */
 export class ToldRepository implements Repository {
   readonly path: string;
   readonly uuid = 'a-uuid';
@@ -23,7 +23,7 @@ export class ToldRepository implements Repository {
     this.path = path;
   }
 
-  /** Gives it a file of the name of this content. */
+  /** Adds a file with the name of this content. */
   put(content: Uint8Array, file: Partial<FileVersion> = {}): void {
     const version = { isFile: true, size: content.length, dev: 1, ino: this.#files.size + 10, ctimeMs: 5, ...file };
     this.#files.set(toHex(digestContent(this.hash, content).digest), version);

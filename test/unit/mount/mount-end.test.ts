@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { allocateMountEnd, letGoOfMount, tellParked } from '../../../src/mount/mount-end.ts';
 import { lookAtParked, park } from '../../../src/survival/parking.ts';
 
-// that all files are let go of is tested with real mounts: this process needs its own
+// real mounts are used to test that all files are closed: this process needs its own files
 
 describe('letGoOfMount() before the lists are written', () => {
   let ends: readonly [number, number];

@@ -22,7 +22,7 @@ const identity = identityOver(tables, repositories);
 const ROOT = { uid: 0, pid: 0 };
 const DIGEST = toHex(digestContent('blake3', LARGE).digest);
 
-/** The value as text; ENODATA where there is none. */
+/** The value as text; ENODATA if there is none. */
 function xattrOf(path: string, name: string): string | Errno {
   const value = identity.xattr(rowOf(tables, path), Buffer.from(name));
   return isErrno(value) ? value : Buffer.from(value).toString('latin1');

@@ -11,7 +11,7 @@ afterEach(() => {
 const ID = '0123456789abcdef'.repeat(4);
 const parse = (...lists: readonly string[]): MountWords => parseMountWords(lists);
 
-/** What is said of words that are refused. */
+/** The error message for words that are refused. */
 function refusal(...lists: readonly string[]): string {
   try {
     parseMountWords(lists);

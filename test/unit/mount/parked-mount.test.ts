@@ -33,7 +33,7 @@ const SETTINGS = {
   words: 'verify=auto,driver=kernel,threads=2,allow_other,nosuid,nodev,exec,restart=on',
 };
 
-/** What a server of release 0.1.0 parked, word for word but for paths. */
+/** The message that a server of release 0.1.0 parked, word for word except for paths. */
 const OF_0_1_0 =
   '{"fd":28,"helper":false,"mountpoint":"/mnt","device":"0:39","journal":1,"epoch":0,"passthrough":true,"resends":true,' +
   '"connection":0,"sources":[{"kind":"image","given":"i.cfs","path":"/srv/i.cfs",' +
@@ -42,7 +42,9 @@ const OF_0_1_0 =
   '"fsType":"ext4"}],"leases":[{"fd":5,"repository":0}],' +
   `"settings":${JSON.stringify(SETTINGS)}}`;
 
-/** What this version parks. A change here must be one that release 0.1.0, and every later one, reads: see parked-mount.ts. */
+/**
+ * The message that this version parks. Release 0.1.0 and every later one must be able to read it: see parked-mount.ts.
+ */
 const OF_TODAY =
   `{"version":1,"settings":${JSON.stringify(SETTINGS)},"mountpoint":"/mnt","device":"0:39","helper":false,` +
   '"passthrough":true,"resends":true,"connection":0,"journal":1,"sources":[{"kind":"image","given":"i.cfs",' +
@@ -116,7 +118,7 @@ describe('the message of a parked mount', () => {
     const { value, fds } = encodeParked(mount);
     expect(JSON.stringify(value)).toBe(OF_TODAY);
     expect(fds).toEqual([20, 21, 22, 23, 24, 25, 26]);
-    const others = ['fd', 'epoch']; // which that release wrote, and did not read
+    const others = ['fd', 'epoch']; // keys that the release wrote, but did not read
     const keys = Object.keys(JSON.parse(OF_0_1_0)).filter((key) => !others.includes(key));
     expect(Object.keys(value as object)).toEqual(expect.arrayContaining(keys));
   });

@@ -1,11 +1,11 @@
-/** fs-verity of files on a file system that has none: seals by inode, and computes what the kernel would. */
+/** fs-verity for files on a file system without it: keeps seals by inode, and computes the kernel's digest. */
 import { fstatSync, readFileSync } from 'node:fs';
 import { createDigest } from '../../../src/base/digest.ts';
 import { EEXIST, ENODATA, type Errno } from '../../../src/base/errno.ts';
 import type { Verity } from '../../../src/store/seal-file.ts';
 import type { VerityDigest } from '../../../src/system/fsverity.ts';
 
-/** The digest that the kernel would seal `content` with. */
+/** The digest with which the kernel would seal `content`. */
 export function verityDigest(content: Uint8Array): VerityDigest {
   const hasher = createDigest('fsverity-sha256');
   hasher.update(content);
@@ -15,7 +15,7 @@ export function verityDigest(content: Uint8Array): VerityDigest {
 export class FakeVerity implements Verity {
   readonly #sealed = new Map<number, VerityDigest>();
   measured = 0;
-  /** In place of every answer. */
+  /** Returned in place of every answer. */
   failing: Errno | undefined;
 
   readonly measure = (fd: number): VerityDigest | Errno => {

@@ -32,7 +32,7 @@ function fileOf(size: number, islands: readonly (readonly [offset: number, conte
   return fd;
 }
 
-/** A sink that keeps everything, and counts what it was told of without seeing it. */
+/** A sink that keeps the content, and counts the bytes that were reported as zeros without being read. */
 function collector(): ContentSink & { content(): Buffer; zeros: number } {
   const parts: Buffer[] = [];
   return {

@@ -5,7 +5,7 @@ import { explore, loadStepwise, type Program, type Stepwise } from '../../suppor
 
 // test/e2e/threads.test.ts has real threads open one object at the same time
 
-/** Two floats as one: the low word of the first, the high word of the second. */
+/** A float with the low word of the first and the high word of the second. */
 function mixed(low: number, high: number): number {
   const words = new Int32Array(new Float64Array([low, high]).buffer);
   return new Float64Array(new Int32Array([words[0] as number, words[3] as number]).buffer)[0] as number;
@@ -13,7 +13,7 @@ function mixed(low: number, high: number): number {
 
 const A: FileState = { dev: 1, ino: 10, ctimeMs: 1_700_000_000_000.123 };
 const B: FileState = { dev: 1, ino: 11, ctimeMs: 1_900_000_000_000.456 };
-/** Files that nobody verified: made of what was written down of two others. */
+/** States of files that were never verified, mixed from the records of two others. */
 const MIXED: readonly FileState[] = [
   { ...A, ctimeMs: B.ctimeMs },
   { ...B, ctimeMs: A.ctimeMs },
@@ -23,7 +23,7 @@ const MIXED: readonly FileState[] = [
   { ...B, ctimeMs: mixed(B.ctimeMs, A.ctimeMs) },
 ];
 
-/** Where the state of the only object is. */
+/** The word with the state of the only object. */
 const STATE = 3;
 
 function record(files: VerifiedFiles, index: number, file: FileState, proof: Proof): void {
@@ -117,7 +117,7 @@ describe('every interleaving of VerifiedFiles', () => {
     return { words: new Int32Array(buffer), thread: () => new module.VerifiedFiles(buffer, 1) };
   };
 
-  /** As WholeObjects hashes. @param isGood whether the file is the object */
+  /** Hashes as WholeObjects does. @param isGood whether the file is the object */
   function* hash(files: StepwiseFiles, file: FileState, isGood = true): Program<string> {
     if (!(yield* files.claimToHash(0, file))) return 'waited';
     if (isGood) yield* files.record(0, file, 'hashed');
@@ -125,7 +125,7 @@ describe('every interleaving of VerifiedFiles', () => {
     return isGood ? 'hashed' : 'bad';
   }
 
-  /** Writes down one file after another, as WholeObjects does where it measures. */
+  /** Records one file after another, as WholeObjects does when it measures. */
   function* note(files: StepwiseFiles, proof: Proof, ...noted: readonly FileState[]): Program<void> {
     for (const file of noted) {
       if (!(yield* files.claim(0))) continue;

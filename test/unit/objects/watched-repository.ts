@@ -1,4 +1,4 @@
-/** A repository that tells what was done with it. */
+/** A repository that counts its uses. */
 import type { HashAlgorithm } from '../../../src/base/digest.ts';
 import type { Errno } from '../../../src/base/errno.ts';
 import type { ObjectName, Repository } from '../../../src/objects/repository.ts';
@@ -7,14 +7,14 @@ import { initRepository } from '../../../src/store/open-repository.ts';
 
 import type { FileVersion } from '../../../src/system/file-status.ts';
 
-/** A local repository that tells how often an object of it was hashed, and opened. */
+/** A local repository that counts how often its objects were hashed and opened. */
 export class WatchedRepository implements Repository {
   readonly path: string;
   readonly uuid: string;
   hashings = 0;
   opens = 0;
   looks = 0;
-  /** In place of every answer of `open`. */
+  /** Returned in place of every answer of `open`. */
   failing: Errno | undefined;
   readonly #local: LocalRepository;
 
@@ -24,13 +24,13 @@ export class WatchedRepository implements Repository {
     this.uuid = this.#local.uuid;
   }
 
-  /** Asked for whenever a content is hashed. */
+  /** Read whenever a content is hashed. */
   get hash(): HashAlgorithm {
     this.hashings++;
     return this.#local.hash;
   }
 
-  /** Forgets what it has counted. */
+  /** Sets the counts to 0. */
   reset(): void {
     this.hashings = 0;
     this.opens = 0;

@@ -1,4 +1,4 @@
-/** Objects on a file system that is not this kernel's own: what was hashed may be other bytes when it is read. */
+/** Objects on a file system that is not this kernel's own: after hashing, a read may return other bytes. */
 import { closeSync, fstatSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { EIO, EMFILE } from '../../../src/base/errno.ts';
@@ -21,7 +21,7 @@ import type { WatchedRepository } from './watched-repository.ts';
 
 const f = new StoreFixture(useScratch());
 
-/** A store that does not believe the files of `far` that `note` was told of. */
+/** A store that does not trust those files of `far` with which `note` was called. */
 function farStore(far: WatchedRepository, more: WholeObjectsOptions = {}, mode: 'open' | 'auto' | 'fsverity' = 'open') {
   const inodes = new Set<number>();
   const note = (object: ObjectName): void => {
@@ -33,7 +33,7 @@ function farStore(far: WatchedRepository, more: WholeObjectsOptions = {}, mode: 
   return { store: f.store(mode, undefined, { ...more, isKernelsOwn }), note };
 }
 
-/** Stands in for what reads by blocks. */
+/** A stand-in for BlockObjects. */
 const adoptingBlocks = (adopt: BlockObjects['adopt']): BlockObjects => ({ adopt }) as unknown as BlockObjects;
 
 describe('an object whose file system is not trusted', () => {
@@ -164,7 +164,7 @@ describe('prefetch()', () => {
     }
     expect(readdirSync('/proc/self/fd').length).toBe(before);
     expect(f.log).toEqual([]);
-    // the reader that meets it is told, and the log as well
+    // the open fails, and the log names the object
     expect(open(f.store('auto'), missing)).toBe(EIO);
     expect(f.log).toHaveLength(1);
   });

@@ -12,7 +12,9 @@ const f = new StoreFixture(useScratch());
 /** Longer than a ctime needs to settle: 50 ms. */
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 80));
 
-/** An object that is good in the first repository and bad in the second, in files of the same ctime: written within one tick. */
+/**
+ * An object that is good in the first repository and bad in the second, in files written within one tick: of one ctime.
+ */
 function storedAtOneTime(): StoredObject {
   for (let attempt = 0; attempt < COUNT; attempt++) {
     const object = f.object();
@@ -179,7 +181,9 @@ describe('a verified file', () => {
 });
 
 describe('a thread that asks for an object that another one hashes', () => {
-  /** Plays the other thread: holds the object's word of the state for `ms`, then lets go, as the code under test does. */
+  /**
+   * Acts as the other thread: holds the object's word of the state for `ms`, then releases it as the tested code does.
+   */
   async function busyFor(word: number, ms: number): Promise<void> {
     const words = new Int32Array(f.state.buffer, f.state.count * 12, f.state.count);
     Atomics.store(words, word, 1);

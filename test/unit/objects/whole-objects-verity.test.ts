@@ -56,7 +56,9 @@ function proofOf(store: WholeObjects, object: StoredObject): Proof | undefined {
   return store.proofOf(object, status);
 }
 
-/** Other bytes of the same size below the seal, as on a disk that somebody else writes to: measuring reads no content. */
+/**
+ * Changes the content below the seal, as a program that writes to the disk itself could: measuring reads no content.
+ */
 const changeBelow = (object: StoredObject): void => writeFileSync(first.pathOf(object), Buffer.alloc(object.size));
 
 describe.each(['auto', 'fsverity'] as const)('verify=%s, of a sealed object', (mode) => {

@@ -41,7 +41,7 @@ const stampOf = (inode: number, changes: Partial<FileStamp> = {}): FileStamp => 
 const contentOf = (size: number, hash: HashAlgorithm = 'blake3'): ContentDigest =>
   digestContent(hash, random.bytes(size));
 
-/** What a table says of a stamp. */
+/** The entry of a stamp in a table. */
 function lookUp(table: FileTable | undefined, stamp: FileStamp): ContentDigest | undefined {
   const row = table?.find(stamp);
   return row === undefined ? undefined : table?.content(row);
@@ -157,7 +157,7 @@ describe('FileCache', () => {
     repository = initRepository(at(`store${serial++}`), 'blake3');
   });
 
-  /** A cache in which one file was remembered. */
+  /** A cache that has one file. */
   function remember(stamp = stampOf(1), known = content()): ContentDigest {
     const cache = open();
     cache.add(stamp, known);

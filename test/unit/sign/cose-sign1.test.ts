@@ -29,7 +29,7 @@ describe('signImageId()', () => {
     const message = signImageId(ID, signing);
     const open = header([[uint(4), byteString(keyId)]]);
     expect(message).toEqual(Uint8Array.from(messageOf({ open, signature: byteString(message.subarray(-64)) })));
-    // Ed25519 signs without chance
+    // signatures with Ed25519 are deterministic
     expect(signImageId(ID, signing)).toEqual(message);
   });
 });

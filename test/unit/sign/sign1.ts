@@ -1,4 +1,4 @@
-/** Signatures for tests, and a second writer of them, without cbor-x: writes what the first one never would. */
+/** Signatures for tests, and a second writer without cbor-x, which writes messages that the first never would. */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { CfsError } from '../../../src/base/error.ts';
 import { parsePrivateKey, parsePublicKey, type SigningKey } from '../../../src/sign/keys.ts';
@@ -17,7 +17,7 @@ export const ALG_EDDSA: HeaderEntries[number] = [uint(1), negative(-8)];
 export const ALG_ES256: HeaderEntries[number] = [uint(1), negative(-7)];
 export const CONTENT_TYPE: HeaderEntries[number] = [uint(3), text('application/vnd.cfs.image-id')];
 
-/** What a message is made of; the default is a good one, but for the signature itself. */
+/** The parts of a message; the defaults are those of a good message, except for the signature itself. */
 export interface Parts {
   readonly tag?: number | undefined;
   readonly signed?: Uint8Array;
@@ -60,7 +60,7 @@ export const RFC8032_SEED = '9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703
 export const RFC8032_PUBLIC = 'd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a';
 
 export function rfc8032Pair(): Pair {
-  // PrivateKeyInfo of RFC 8410 section 7 around the seed
+  // the seed within a PrivateKeyInfo of RFC 8410 section 7
   const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), Buffer.from(RFC8032_SEED, 'hex')]);
   return pairOf(createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }), 'rfc8032');
 }

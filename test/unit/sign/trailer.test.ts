@@ -31,7 +31,7 @@ describe('splitSignature()', () => {
     const parts = splitSignature(signedImage);
     expect(equalBytes(parts.manifest, manifest)).toBe(true);
     expect(parts.signature).toEqual(signature);
-    // where the file is a part of a buffer, too
+    // also if the file is a part of a buffer
     const inside = concatBytes(Uint8Array.of(1, 2, 3), signedImage).subarray(3);
     expect(equalBytes(splitSignature(inside).manifest, manifest)).toBe(true);
   });

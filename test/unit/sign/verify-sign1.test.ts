@@ -78,7 +78,7 @@ describe.each(ALGORITHM_NAMES)('findSigner() with %s', (algorithm) => {
   const isSameStatement = (a: Sign1, b: Sign1): boolean =>
     equalBytes(a.protectedBytes, b.protectedBytes) && equalBytes(a.signature, b.signature);
 
-  /** True where it is accepted; then it must say what the good one says. */
+  /** True if the message is accepted; it must then have the content of the good one. */
   function isAccepted(bytes: Uint8Array): boolean {
     try {
       check(bytes, ID, own);
@@ -141,11 +141,11 @@ describe('openssl', () => {
   });
   afterAll(() => rmSync(directory, { recursive: true }));
 
-  /** The Sig_structure, written here. */
+  /** The Sig_structure, by an implementation of the test. */
   const signatureStructure = (signed: Uint8Array, id: Uint8Array): Uint8Array =>
     array([text('Signature1'), byteString(signed), byteString(new Uint8Array()), byteString(id)]);
 
-  /** ECDSA-Sig-Value (RFC 3279 section 2.2.3) of r and s, and back. */
+  /** ECDSA-Sig-Value (RFC 3279 section 2.2.3) from r and s, and back. */
   function derOf(raw: Uint8Array): Uint8Array {
     const integer = (bytes: Uint8Array): Uint8Array => {
       let start = 0;

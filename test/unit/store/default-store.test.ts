@@ -8,7 +8,7 @@ afterEach(() => {
   vi.unstubAllEnvs();
 });
 
-/** What `defaultStore` gives to this user with this environment. */
+/** The result of `defaultStore` for this user with this environment. */
 function storeOf(euid: number, env: { CFS_STORE?: string; XDG_DATA_HOME?: string } = {}): string {
   vi.spyOn(process, 'geteuid').mockReturnValue(euid);
   vi.stubEnv('CFS_STORE', env.CFS_STORE);

@@ -1,4 +1,4 @@
-/** What a call throws for a person to read. */
+/** The errors of calls that are meant for people. */
 import { expect } from 'vitest';
 import { CfsError } from '../../../src/base/error.ts';
 

@@ -1,4 +1,4 @@
-/** A repository that is kept open: its objects are served wherever its directory is, and whatever takes its place. */
+/** A repository that is kept open: its objects are served even if its directory is moved or replaced. */
 import {
   closeSync,
   constants,
@@ -40,7 +40,7 @@ beforeEach(() => {
 });
 afterEach(() => closeSync(fd));
 
-/** The content that is served; the status has to be that of the same file. */
+/** The content that is served; checks that the status is that of the same file. */
 function served(): string | Errno {
   const opened = kept.open(digest);
   const status = emptyFileVersion();

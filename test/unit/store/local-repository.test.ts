@@ -90,7 +90,7 @@ describe('LocalRepository', () => {
     const digest = digestOf('fifo');
     const path = repository.objectPath(digest);
     execFileSync('mkfifo', [path]);
-    // lets go whoever waits: this thread could do nothing about it
+    // if `open` waits, this ends the wait: the thread could not do so itself
     const writer = spawn('sh', ['-c', 'sleep 3; : > "$0"', path]);
     const started = Date.now();
     const fd = repository.open(digest);

@@ -10,7 +10,7 @@ import { initRepository } from '../../../src/store/open-repository.ts';
 import { useScratch } from './scratch.ts';
 
 const at = useScratch();
-/** Whole again after each test. */
+/** Restored after each test. */
 const repository: LocalRepository = initRepository(at('repository'), 'blake3');
 
 afterEach(() => {
@@ -19,7 +19,7 @@ afterEach(() => {
   writeFileSync(repository.lockPath, '');
 });
 
-/** Whether another process gets the lock now. */
+/** Whether another process can take the lock now. */
 const available = (mode: '--shared' | '--exclusive'): boolean =>
   spawnSync('flock', ['--nonblock', mode, repository.lockPath, 'true']).status === 0;
 

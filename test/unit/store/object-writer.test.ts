@@ -31,7 +31,7 @@ const at = useScratch();
 const random = new Random(11);
 const opened: number[] = [];
 let serial = 0;
-/** One for all tests: each stores contents that no other has. Those that break it make their own. */
+/** One for all tests: each stores contents of its own. Tests that damage a repository make their own. */
 let repository: LocalRepository = initRepository(at('repository'), 'blake3');
 const whole = repository;
 
@@ -63,7 +63,7 @@ function putFile(writer: ObjectWriter, content: Uint8Array): ReturnType<ObjectWr
   return writer.putFile(fd, content.length, fstatSync(fd).dev);
 }
 
-/** Both ways into a repository; what holds for one must hold for the other. */
+/** The two ways to store an object, which must behave alike. */
 const ways: readonly (readonly [string, typeof putFile])[] = [
   ['putBytes', (writer, content) => writer.putBytes(content)],
   ['putFile', putFile],
@@ -185,7 +185,7 @@ describe.each(ways)('%s()', (_name, put) => {
 
 describe('ObjectWriter', () => {
   test('never leaves an incomplete object under a name, at any moment', () => {
-    // a durable write is invisible until it is whole: another reader sees ENOENT or the full size
+    // a durable write is invisible until it is complete: another reader sees ENOENT or the full size
     const content = random.bytes(4 * MIB);
     const writer = writerOf(true);
     const { digest } = putFile(writer, content);

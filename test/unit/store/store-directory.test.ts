@@ -1,4 +1,4 @@
-/** Directories of a store: no link is followed, nothing but a regular file is opened, nothing outside is touched. */
+/** Directories of a store: no link is followed, only regular files are opened, nothing outside is touched. */
 import { spawnSync } from 'node:child_process';
 import {
   closeSync,

@@ -1,4 +1,4 @@
-/** Two repositories, objects in them, and the log of the stores over them: what the tests of WholeObjects start from. */
+/** Two repositories with objects, and the log of the stores over them, for the tests of WholeObjects. */
 import { closeSync, readSync, truncateSync, writeFileSync } from 'node:fs';
 import { beforeEach, expect } from 'vitest';
 import { digestContent, type HashAlgorithm } from '../../../src/base/digest.ts';
@@ -15,16 +15,16 @@ export interface StoredObject extends ObjectName {
   readonly content: Buffer;
 }
 
-/** Objects that a test can have. */
+/** The largest number of objects of a test. */
 export const COUNT = 64;
 const SIZE = 5000;
-/** The path that the log names. */
+/** The path of the object's file in the log. */
 export const NAMED = '/a/file';
 
-/** Wherever the tests run, their files lie on a file system that is believed. */
+/** Trusts every file system, so that the tests run on any. */
 export const BELIEVED: WholeObjectsOptions = { isKernelsOwn: () => true };
 
-/** Made once a test file; state and log are fresh for each test. */
+/** Created once in a test file; state and log are new for each test. */
 export class StoreFixture {
   readonly first: WatchedRepository;
   readonly second: WatchedRepository;
@@ -33,7 +33,7 @@ export class StoreFixture {
   readonly #random = new Random(13);
   #index = 0;
 
-  /** @param at gives paths in a scratch directory */
+  /** @param at returns paths in a scratch directory */
   constructor(at: (name: string) => string) {
     this.first = new WatchedRepository(at('first'));
     this.second = new WatchedRepository(at('second'));
@@ -46,7 +46,7 @@ export class StoreFixture {
     });
   }
 
-  /** A new object of 5,000 random bytes that is nowhere yet. */
+  /** A new object of 5,000 random bytes that is in no repository yet. */
   object(hash: HashAlgorithm = 'blake3'): StoredObject {
     const content = this.#random.bytes(SIZE);
     return { index: this.#index++, content, size: SIZE, digest: digestContent(hash, content).digest };
@@ -59,7 +59,7 @@ export class StoreFixture {
     return object;
   }
 
-  /** A store as one thread has it; all of a test share their state. */
+  /** The store of one thread; all stores of a test share their state. */
   store(
     mode: WholeMode = 'open',
     repositories: readonly Repository[] = [this.first, this.second],
@@ -72,7 +72,7 @@ export class StoreFixture {
 export const open = (store: WholeObjects, object: ObjectName): ReturnType<WholeObjects['open']> =>
   store.open(object, () => NAMED);
 
-/** All bytes of what `open` gave. */
+/** All bytes of the descriptor that `open` returned. */
 export function contentOf(fd: ReturnType<WholeObjects['open']>): Buffer {
   if (isErrno(fd) || fd === BY_BLOCKS) throw new Error(`open() gave ${String(fd)}`);
   const bytes = Buffer.alloc(SIZE + 1);
@@ -85,7 +85,7 @@ export function expectGood(store: WholeObjects, object: StoredObject): void {
   expect(contentOf(open(store, object)).equals(object.content)).toBe(true);
 }
 
-/** What may happen to an object's file, and what is said of it. */
+/** Kinds of damage to an object's file, and the words of the message for each. */
 export const DAMAGES: readonly (readonly [string, (path: string, content: Buffer) => void, string])[] = [
   [
     'a flipped bit',

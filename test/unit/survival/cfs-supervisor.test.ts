@@ -1,4 +1,7 @@
-/** The supervisor's script with servers that do what a test has planned. test/e2e/survival.test.ts has it look after real mounts. */
+/**
+ * The supervisor's script with servers that follow the plan of a test. test/e2e/survival.test.ts runs it with real
+ * mounts.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
@@ -12,7 +15,7 @@ const at = useScratch();
 const SCRIPT = join(import.meta.dirname, '../../../libexec/cfs-supervisor');
 const DEVICE = '0:77';
 
-/** A server: writes down what it was started with, and goes on as the plan has it for the n-th of them. */
+/** A server: records how it was started, then runs the plan's line for the n-th server. */
 const SERVER = `
 fds=
 for fd in 3 4 5; do [ -e /proc/$$/fd/$fd ] && fds=$fds$fd; done
@@ -24,7 +27,7 @@ plan=$(sed -n "$n"p plan)
 eval "\${plan:-$(tail -n 1 plan)}"
 `;
 
-/** A server that is there until SIGTERM comes, and exits with the status that it has for that, or stays and answers again. */
+/** A server that runs until SIGTERM, and then exits with the planned status, or stays and answers again. */
 const SERVING = `
 import { renameSync, writeFileSync } from 'node:fs';
 const [number, end] = process.argv.slice(2);
@@ -38,7 +41,7 @@ writeFileSync('new', process.pid + '\\n');
 renameSync('new', 'serving.' + number);
 `;
 
-/** A program that only writes down how it was called. */
+/** A program that only records how it was called. */
 const stub = (name: string, status = 0): void => {
   writeFileSync(
     join(place, 'bin', name),
@@ -64,7 +67,7 @@ beforeEach(() => {
 
 afterEach(async () => {
   if (supervisor === undefined || supervisor.exitCode !== null || supervisor.signalCode !== null) return;
-  // a test has failed: nothing stays behind
+  // a test has failed: end its processes
   supervisor.kill('SIGKILL');
   await ended;
   const server = readLines(`serving.${handedOver().length}`)[0];
@@ -74,11 +77,11 @@ afterEach(async () => {
 const readLines = (name: string): string[] =>
   existsSync(join(place, name)) ? readFileSync(join(place, name), 'utf8').split('\n').slice(0, -1) : [];
 
-/** What the script shall take for /proc/self/mountinfo. */
+/** The file that the script reads in place of /proc/self/mountinfo. */
 const mounts = (...lines: readonly string[]): void =>
   writeFileSync(join(place, 'mountinfo'), lines.map((line) => `${line}\n`).join(''));
 
-/** The script, and the server's end of its descriptor 3. */
+/** Starts the script. Returns the server's end of its descriptor 3. */
 function start(plan: readonly string[], environment: NodeJS.ProcessEnv = {}, mountpoint = '/mnt/a b'): Socket {
   writeFileSync(join(place, 'plan'), plan.map((line) => `${line}\n`).join(''));
   const script = readFileSync(SCRIPT, 'utf8').replaceAll('/proc/self/mountinfo', `${place}/mountinfo`);
@@ -111,7 +114,7 @@ async function end(): Promise<unknown> {
   return signal ?? status;
 }
 
-/** deaths and status of each server that was started. */
+/** `deaths` and `status` of each server that was started. */
 const handedOver = (): (readonly [deaths: string, status: string])[] =>
   readLines('started').map((line) => {
     const [, deaths = '', status = ''] = /^deaths=(\S*) status=(\S*)/.exec(line) ?? [];

@@ -1,4 +1,4 @@
-/** A process that looks at what is parked at descriptor 3, again and again until its standard input ends or nothing is there. */
+/** A process that looks at the files parked at descriptor 3 until its standard input ends or nothing is parked. */
 import { closeSync, readFileSync } from 'node:fs';
 import { lookAtParked } from '../../../src/survival/parking.ts';
 

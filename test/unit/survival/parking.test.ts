@@ -17,9 +17,9 @@ import { useScratch } from '../store/scratch.ts';
 
 const at = useScratch();
 
-/** The open files of this process, and what they are; other tests of the file have closed theirs. */
+/** The open descriptors of this process; other tests of the file have closed theirs. */
 function openFiles(): string[] {
-  // the directory that is read is itself among them, with a number that nothing else has by then
+  // the list includes the directory that is being read, whose descriptor is closed by then
   return readdirSync('/proc/self/fd').filter((fd) => {
     try {
       fstatSync(Number(fd));
@@ -37,7 +37,7 @@ let opened: number[];
 beforeEach(() => {
   parkedEnds = [];
   opened = [];
-  park({ value: 0, fds: [] }).forEach(closeSync); // what is loaded for the first call stays
+  park({ value: 0, fds: [] }).forEach(closeSync); // files that the first call opens stay open
   before = openFiles();
 });
 
@@ -47,7 +47,7 @@ afterEach(() => {
   expect(openFiles()).toEqual(before);
 });
 
-/** An open file with this content, which has no name any more. */
+/** An open file with this content, whose name is removed. */
 function fileOf(content: string): number {
   writeFileSync(at('file'), content);
   const fd = openSync(at('file'), 'r');
@@ -62,7 +62,7 @@ function parked(files: ParkedFiles): number {
   return ends[1];
 }
 
-/** What is parked there, with the contents of its files in place of them; closed again. */
+/** The parked value, with the contents of the files in place of descriptors, which are closed. */
 function look(end: number): unknown {
   const found = lookAtParked(end);
   if (found === undefined) return undefined;

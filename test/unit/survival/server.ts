@@ -1,4 +1,6 @@
-/** A server that a stand-in for the supervisor's script has started: says when it is ready, and dismisses it on SIGUSR2. */
+/**
+ * A server that a stand-in for the supervisor's script has started: says when it is ready, and dismisses it on SIGUSR2.
+ */
 import { appendFileSync } from 'node:fs';
 import { Supervisor } from '../../../src/survival/supervisor.ts';
 

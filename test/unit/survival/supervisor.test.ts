@@ -12,7 +12,7 @@ import { until } from '../../support/until.ts';
 import { useScratch } from '../store/scratch.ts';
 
 const at = useScratch();
-/** So long that every one is short, or so short that none is. */
+/** If this is the limit, every server counts as short-lived; if the limit is 0, none does. */
 const LONG_MS = 1e9;
 const NEVER_SHORT = { longMs: 0, pauseMs: 10 };
 const ALWAYS_SHORT = { longMs: LONG_MS, pauseMs: 10 };
@@ -23,7 +23,7 @@ let ends: readonly [number, number];
 let log: string[];
 let onLog: (line: string) => void;
 let supervisor: Supervisor | undefined;
-/** The process id of a server that was started, -1 where none was. */
+/** The process id of a server that was started; -1 if there is none. */
 let server: number;
 const isServing = (): boolean => existsSync(`/proc/${server}/fd/5`);
 const mount = { mountpoint: '/mnt/a b', device: '0:77', logFile: '/var/log/a' };
@@ -43,8 +43,8 @@ beforeEach(() => {
 afterEach(async () => {
   supervisor?.dismiss();
   supervisor = undefined;
-  if (isServing()) process.kill(server, 'SIGKILL'); // where a test has failed
-  // all that were started have the word, or have died
+  if (isServing()) process.kill(server, 'SIGKILL'); // if a test has failed
+  // all scripts that were started have read the word, or have died
   await until('the last script has ended', () => started().every(({ pid }) => !existsSync(`/proc/${pid}/fd/5`)));
   ends.forEach(closeSync);
 });
@@ -54,7 +54,7 @@ const lines = (name: string): string[] =>
 
 const scriptPath = (): string => join(place, 'script');
 
-/** Puts a script in place at once: what it does after it has written down that it was started. */
+/** Replaces the script atomically. `does` follows the lines that record its start. */
 function script(does: string): void {
   const told = '$$|$CFS_LOG|$([ -S /proc/$$/fd/4 ] && [ -S /proc/$$/fd/5 ] && echo parked)|$1|$2|$3|$4';
   writeFileSync(`${scriptPath()}.new`, `cd '${place}'\nprintf '%s\\n' "${told}" >>started\n${does}\n`);
@@ -136,8 +136,8 @@ describe('Supervisor', () => {
     };
     start(ALWAYS_SHORT);
     await until('there is a pause', () => log.length === 4);
-    await sleep(2 * ALWAYS_SHORT.pauseMs); // timers end in the order in which they should
-    // all of these have ended: none is on its way
+    await sleep(2 * ALWAYS_SHORT.pauseMs); // timers fire in the order of their times
+    // all of these have ended: no other is being started
     expect(started()).toHaveLength(4);
   });
 
@@ -158,7 +158,7 @@ describe('Supervisor of a server that the script has started', () => {
   let parent: ChildProcess | undefined;
   let parentEnded: Promise<unknown[]>;
 
-  /** A shell that starts the server, which is ready after that, and waits for it. */
+  /** A shell that starts the server, and waits for it. Resolves when the server is ready. */
   async function startServer(environment: NodeJS.ProcessEnv = {}): Promise<void> {
     const words = [process.execPath, at('server.mjs'), scriptPath(), join(place, 'log')];
     const body = `trap 'echo answered >>answered' USR1; CFS_SUPERVISOR=\${SUPERVISOR:-$$} "$@" & while ! wait; do :; done; exit 7`;

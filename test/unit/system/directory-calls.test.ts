@@ -58,10 +58,10 @@ import { useScratch } from '../store/scratch.ts';
 const at = useScratch();
 const bytes = (name: string): Uint8Array => Buffer.from(name);
 const NONE: Uint8Array = Uint8Array.of();
-/** Of 255 bytes: each but NUL and "/", of which the name has one twice. */
+/** 255 bytes: each value except NUL and "/"; one value is there twice. */
 const ANY_BYTES: Uint8Array = Uint8Array.from({ length: 255 }, (_, i) => (i + 1 === 0x2f ? 0x80 : i + 1));
 const TOO_LONG: Uint8Array = new Uint8Array(256).fill(0x61);
-/** Longer than the buffer for names was at first. */
+/** Longer than the initial buffer for names. */
 const FAR_TOO_LONG: Uint8Array = new Uint8Array(9000).fill(0x61);
 
 /** Opens a directory of its own for a test. */
@@ -292,7 +292,7 @@ describe('statusAt()', () => {
     };
     const named = statusIn(dir, name);
     expect(named).toMatchObject(expected);
-    // the time of creation is what node says, where the file system has one
+    // the time of creation is that of node, if the file system has one
     const birth = time(stat.birthtimeNs);
     if (named.btimeLow !== 0) expect([named.btimeLow, named.btimeNsec]).toEqual([birth.low, birth.nsec]);
     const [of, empty] = [emptyFileStatus(), emptyFileStatus()];
@@ -487,7 +487,7 @@ describe('readDirectory()', () => {
 
   test('lists 100,000 entries once each, with names that stay', () => {
     const many = directory('many');
-    // links of a few files, as files of their own take long; ext4 permits 65,000 of each
+    // links of a few files, because creating as many files takes long; ext4 permits 65,000 links of each
     for (const file of [0, 1, 2, 3]) {
       writeFileSync(many.path(`${file}`), '');
       for (let i = 1; i < 25_000; i++) {
@@ -504,7 +504,7 @@ describe('readDirectory()', () => {
       }),
     ).toBe(0);
     expect([count, names.size]).toEqual([100_000, 100_000]);
-    // what is removed during the listing does not keep others from being listed
+    // removing entries during the listing does not hide others
     count = 0;
     readDirectory(many.dir, (name) => {
       count++;

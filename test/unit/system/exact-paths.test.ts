@@ -22,7 +22,7 @@ import { exactCommand } from '../../../src/system/exact-words.ts';
 
 const CAFE = 'caf\udce9';
 let scratch: string;
-/** What is really there. */
+/** The real names, byte by byte. */
 const names = (directory = scratch): string[] => readdirSync(pathBytes(directory), 'latin1' as BufferEncoding).sort();
 
 beforeAll(() => {
@@ -72,7 +72,7 @@ test('the working directory is exact', () => {
   const directory = join(scratch, `${CAFE}-cwd`);
   mkdirSync(directory);
   const before = process.cwd();
-  // chdir takes text only
+  // chdir accepts text only
   symlinkSync(directory, join(scratch, 'to-cwd'));
   process.chdir(join(scratch, 'to-cwd'));
   try {

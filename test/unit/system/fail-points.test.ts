@@ -4,12 +4,12 @@ import { expect, test } from 'vitest';
 import { EDQUOT, EIO, ENOSPC } from '../../../src/base/errno.ts';
 import { useScratch } from '../store/scratch.ts';
 
-// the calls of the store are tried by test/e2e/store-faults.test.ts
+// test/e2e/store-faults.test.ts tests the calls of the store
 
 const at = useScratch();
 const THREAD = isMainThread ? 'main' : 'worker';
 
-// read when the modules are loaded
+// the variable is read when the modules are loaded
 process.env['CFS_FAIL_UPPER_AT'] = 'nowhere';
 const { upperFailPoints, returning } = await import('../../../src/system/fail-points.ts');
 const { makeDirectoryAt, removeDirectoryAt } = await import('../../../src/system/directory-calls.ts');

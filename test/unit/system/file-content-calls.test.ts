@@ -37,7 +37,7 @@ const PUNCH_HOLE = 2;
 
 const memory = mkdtempSync('/dev/shm/cfs-test.');
 afterAll(() => rmSync(memory, { recursive: true }));
-/** There, copy_file_range(2) to and from the scratch directory is refused. */
+/** copy_file_range(2) between `memory` and the scratch directory is refused. */
 const memoryIsOther = statSync(memory).dev !== statSync(at()).dev;
 
 const opened: number[] = [];
@@ -93,7 +93,7 @@ describe('the size', () => {
 
   test('needs a file that is open for writing', () => {
     const reading = open(at('size'), 'r');
-    // ftruncate(2) says EINVAL
+    // the error of ftruncate(2) is EINVAL
     expect(truncateFd(reading, 0)).toBe(EINVAL);
     expect(fallocateFd(reading, 0, 0, 1)).toBe(EBADF);
     expect(writeAll(reading, Uint8Array.of(1), 0)).toBe(EBADF);
@@ -128,7 +128,7 @@ test('statVfs() returns the same as statfs(2), also for an O_PATH descriptor', (
   for (const fd of [open(memory, 'r'), open(memory, O_PATH)]) {
     const status = statVfs(fd);
     if (isErrno(status)) throw new Error(`errno ${status}`);
-    // others write there
+    // other processes write there
     expect(status).toMatchObject({ blockSize: expected.bsize, blocks: expected.blocks, nameMax: 255 });
     expect(status.blocksFree).toBeGreaterThan(0);
     expect(status.blocksFree).toBeLessThanOrEqual(status.blocks);
@@ -139,7 +139,7 @@ test('statVfs() returns the same as statfs(2), also for an O_PATH descriptor', (
   expect(statVfs(-1)).toBe(EBADF);
 });
 
-/** Data at some places, holes between them, and one at the end. */
+/** Data at some places, with holes between them and at the end. */
 function writeSparse(path: string, size: number, places: readonly number[]): Buffer {
   const fd = openSync(path, 'w+');
   const random = new Random(7);
@@ -174,7 +174,7 @@ describe.each([
     const copy = open(to);
     expect(copySparse(open(from, 'r'), copy, size)).toBe(0);
     expect(readFileSync(to).equals(content)).toBe(true);
-    // a hole is one, with a block at each end that a neighbour may have
+    // holes stay holes, except for a block at each end that belongs to the data beside it
     expect(fstatSync(copy).blocks).toBeLessThan(places.length * (100_000 / 512) + places.length * 16 + 8);
     if (places[0] === MIB) expect(seek(copy, 0, SEEK_DATA)).toBe(MIB);
   });

@@ -22,7 +22,7 @@ describe('fileVersion()', () => {
       const out = emptyFileVersion();
       expect(fileVersion(native(path), out)).toBe(0);
       const expected = lstatSync(path);
-      // /proc makes new times at each look
+      // /proc has new times at each stat
       if (!path.startsWith('/proc')) expect(out.ctimeMs).toBe(expected.ctimeMs);
       expect([out.isFile, out.size, out.ino]).toEqual([expected.isFile(), expected.size, expected.ino]);
       expect(fileIdentity(out)).toBe(fileIdentity(expected));

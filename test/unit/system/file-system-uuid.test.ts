@@ -1,4 +1,4 @@
-/** Uuids of file systems as text. */
+/** UUIDs of file systems as text. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseUuid, uuidText } from '../../../src/system/file-system-uuid.ts';

@@ -22,7 +22,7 @@ afterEach(() => {
   for (const fd of opened.splice(0)) closeSync(fd);
 });
 
-/** Whether another process gets the lock now. */
+/** Whether another process can take the lock now. */
 const available = (mode: 'shared' | 'exclusive'): boolean =>
   spawnSync('flock', ['--nonblock', `--${mode}`, path, 'true']).status === 0;
 
@@ -36,7 +36,7 @@ function refusal(flock: FlockSync, fd: number, mode: FlockMode): string | undefi
   }
 }
 
-/** As where node is of another version than that which the module was compiled for. */
+/** As if node had another version than the one for which the module was compiled. */
 function doesNotLoad(): FlockSync {
   throw new Error('compiled against a different Node.js version');
 }

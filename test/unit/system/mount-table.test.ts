@@ -1,4 +1,4 @@
-/** Mountinfo, and where a mount shows a path of its file system. */
+/** Mountinfo, and the place at which a mount shows a path of its file system. */
 import { describe, expect, it } from 'vitest';
 import { placeIn } from '../../../src/mount-info/open-path.ts';
 import { mountOptionBytes, parseMountTable } from '../../../src/system/mount-table.ts';

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { SharedMutex } from '../../../src/system/shared-mutex.ts';
 import { explore, loadStepwise, type Program, type Stepwise } from '../../support/interleavings.ts';
 
-// test/e2e/threads.test.ts has real threads compete for one
+// in test/e2e/threads.test.ts real threads compete for a mutex
 
 function mutexAt(index: number): { words: Int32Array; mutex: SharedMutex } {
   const words = new Int32Array(new SharedArrayBuffer(16));
@@ -42,7 +42,7 @@ describe('SharedMutex.hold()', () => {
 
   test('is free after a section during which another thread began to wait', () => {
     const { words, mutex } = mutexAt(0);
-    mutex.hold(() => Atomics.store(words, 0, 2)); // what a waiter leaves in the word
+    mutex.hold(() => Atomics.store(words, 0, 2)); // the value that a waiter leaves in the word
     expect(words[0]).toBe(0);
   });
 });

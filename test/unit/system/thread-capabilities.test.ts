@@ -11,7 +11,7 @@ const effective = (task: string): bigint =>
 
 const has = (capabilities: bigint): boolean => (capabilities & CAP_FSETID) !== 0n;
 const own = (): bigint => effective('thread-self');
-/** root in a container may have none, either. */
+/** Even root may have none in a container. */
 const hasCapability = has(own());
 
 test('returns the result of the work, and passes its errors on', () => {

@@ -1,4 +1,4 @@
-/** xattr-calls.ts where the calls of Linux 6.13 are not to be had: an older kernel, or a filter of a container. */
+/** xattr-calls.ts without the calls of Linux 6.13: on an older kernel, or with a filter of a container. */
 import { mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { beforeEach, expect, test, vi } from 'vitest';
 import { ENODATA, ENOSYS, EPERM, type Errno } from '../../../src/base/errno.ts';
@@ -52,7 +52,7 @@ test('EPERM of the file system itself says nothing of the calls', async () => {
   refusal = EPERM;
   const { setXattrAt } = await load();
   const fifoDir = openSync('/dev', 'r');
-  // user.* of a device
+  // user.* on a device
   for (const times of [1, 2]) {
     expect(setXattrAt(fifoDir, bytes('null'), xattr, bytes('value'), 0)).toBe(EPERM);
     expect(refused).toBe(times);

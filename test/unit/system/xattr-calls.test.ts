@@ -50,7 +50,7 @@ const NONE: Uint8Array = Uint8Array.of();
 const ANY_BYTES: Uint8Array = Uint8Array.from({ length: 255 }, (_, i) => (i + 1 === 0x2f ? 0x80 : i + 1));
 const EVERY_BYTE: Uint8Array = Uint8Array.from({ length: 256 }, (_, i) => i);
 
-/** As `toEqual`, which takes seconds for 64 KiB. */
+/** Like `toEqual`, which takes seconds for 64 KiB. */
 const holds = (result: Uint8Array | number, value: Uint8Array): boolean =>
   !isErrno(result) && Buffer.compare(result as Uint8Array, value) === 0;
 
@@ -67,7 +67,7 @@ function open(path: string, flags: number = constants.O_RDONLY): number {
 
 const openNode = (path: string): number => open(path, O_PATH | constants.O_NOFOLLOW);
 
-// tmpfs keeps values of 64 KiB, ext4 only of one block; those named user.* since Linux 6.6
+// tmpfs stores values of 64 KiB, ext4 only of one block; tmpfs has user.* since Linux 6.6
 const memory = mkdtempSync('/dev/shm/cfs-test.');
 afterAll(() => rmSync(memory, { recursive: true }));
 const memoryDir = open(memory);
@@ -90,7 +90,7 @@ describe.each([
     if (isErrno(names)) return names;
     const text = Buffer.from(names).toString('latin1');
     if (names.length > 0) expect(text.at(-1)).toBe('\0');
-    // names of security modules are none of ours
+    // names of security modules are not from these tests
     return text
       .split('\0')
       .filter((xattr) => xattr !== '' && !xattr.startsWith('security.') && !xattr.startsWith('system.'))
@@ -207,11 +207,11 @@ describe.each([
       expect(remove(fd, NONE, bytes('trusted.cfs.a'))).toBe(0);
       expect(remove(dir, bytes(name), bytes('trusted.cfs.b'))).toBe(0);
       expect(namesOf(dir, name)).toEqual([]);
-      // not the target's
+      // the target does not have it
       expect(namesOf(dir, 'file')).not.toContain('trusted.cfs.a');
     });
 
-    // an ordinary user has no device to try
+    // an ordinary user cannot create a device
     test.runIf(isRoot || name !== 'device')('none named user.*', () => {
       expect(set(dir, bytes(name), bytes('user.a'), NONE, 0)).toBe(EPERM);
       expect(set(openNode(path), NONE, bytes('user.a'), NONE, 0)).toBe(EPERM);

@@ -37,7 +37,7 @@ beforeAll(() => {
 });
 afterAll(() => removeTree(base));
 
-/** A small tree with one of each type; the same bytes and times at each call. */
+/** A small tree with an inode of each type, with the same bytes and times at each call. */
 function smallTree(): string {
   const tree = `${base}/small-${counter++}`;
   mkdirSync(`${tree}/directory/empty`, { recursive: true });
@@ -53,13 +53,13 @@ function smallTree(): string {
   return tree;
 }
 
-/** Gives every name the same time again, after a change that is about something else. */
+/** Sets the same time on every name again, after a change of something else. */
 function settleTimes(tree: string): void {
   const paths = execFileSync('find', [tree, '-depth', '-print0']).toString().split('\0');
   for (const path of paths.filter((p) => p !== '')) setTime(path, 1_700_000_000, 123_456_789);
 }
 
-/** Compares two small trees after `change` was done to the right one. */
+/** Compares two small trees after `change` was applied to the right one. */
 function compareChanged(
   change: (tree: string) => void,
   options?: CompareOptions,
@@ -99,7 +99,7 @@ describe('compareTrees() finds nothing', () => {
     expect(result.differences).toEqual([]);
     expect(result.entries).toBeGreaterThan(root ? 5800 : 5500);
     if (root) {
-      // the file at the bottom has no path that a call could take
+      // the path of the file at the bottom is too long for any call
       execFileSync('find', [`${base}/right/deep`, '-name', 'bottom', '-execdir', 'sh', '-c', 'echo x >> bottom', ';']);
       const [size] = compareTrees(`${base}/left`, `${base}/right`, { ignore: new Set(['mtime']) }).differences;
       expect(size).toMatchObject({ field: 'size', left: '11', right: '13' });
@@ -247,7 +247,7 @@ describe('compareTrees() with options', () => {
     expect(compareTrees(left, right, { skipNonUtf8: true })).toMatchObject({ differences: [], skipped: 2 });
     mkdirSync(name('directory-\xff'));
     setTime(left, 1, 1);
-    // a directory that is passed over is a link of the one that holds it all the same
+    // a directory that is skipped still counts as a link of the directory above it
     expect(short(compareTrees(left, right, { skipNonUtf8: true }).differences)).toEqual(['nlink /']);
   });
 

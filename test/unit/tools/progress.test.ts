@@ -26,7 +26,7 @@ describe('progressText()', () => {
   });
 
   test('weights many small files and one large file by their cost', () => {
-    // one file of 1 GB beside 99 empty ones: most is still to be done when only the small ones are
+    // one file of 1 GB beside 99 empty ones: when the empty ones are done, most is still to do
     const text = progressText(progress({ filesDone: 99, bytes: 1e9, bytesDone: 0 }), 1000);
     expect(text).toContain('] 0%');
     expect(progressText(progress({ files: 1000, filesDone: 999 }), 1000)).toContain('] 99%');

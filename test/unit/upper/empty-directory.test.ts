@@ -21,7 +21,7 @@ import { useScratch } from '../store/scratch.ts';
 
 const at = useScratch();
 
-/** Empties a directory that must have nothing else then. */
+/** Empties a directory, and checks that nothing is left in it. */
 function empty(path: string, keeps: (name: string) => boolean = () => false): void {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {

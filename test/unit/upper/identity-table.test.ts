@@ -274,7 +274,7 @@ describe('names', () => {
   });
 });
 
-/** Bytes of rows and names that have ever been stored to. */
+/** Bytes of rows and names that have been written at least once. */
 function usedBytes(): number {
   const rest = new Uint8Array(memory, scatteredBytes(table.capacity));
   return rest.reduce((count, byte) => count + (byte === 0 ? 0 : 1), 0);
@@ -355,7 +355,7 @@ describe('the memory', () => {
   });
 });
 
-/** What a table keeps, kept plainly. */
+/** The content of a table, as plain objects. */
 interface Row {
   generation: number;
   flags: number;

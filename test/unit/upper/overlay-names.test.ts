@@ -58,7 +58,7 @@ describe.each([
         if (isErrno(escaped)) return;
         expect(layer.isOwn(escaped)).toBe(false);
         expect(textOf(layer.unescape(escaped) ?? new Uint8Array())).toBe(textOf(name));
-        // whatever is in the layer is either its own, or found by its user's name
+        // each name in the layer is either the layer's own, or that of a user's xattr
         const user = layer.unescape(name);
         expect(user === undefined).toBe(layer.isOwn(name));
         if (user !== undefined) expect(layer.escape(user)).toEqual(name);

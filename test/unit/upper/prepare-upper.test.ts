@@ -1,4 +1,7 @@
-/** As any user: with xattrs of `user.`, on the disk. Other file systems and mounts: test/e2e/upper-directories.test.ts. */
+/**
+ * For any user: with xattrs of `user.`, on the disk. For other file systems and mounts:
+ * test/e2e/upper-directories.test.ts.
+ */
 import {
   chmodSync,
   existsSync,
@@ -53,7 +56,7 @@ function prepare(settings: UpperSettings): PreparedUpper {
   return prepared;
 }
 
-/** Ends what `prepare` began. */
+/** Releases what `prepare` acquired. */
 function end(prepared: PreparedUpper): void {
   open.splice(open.indexOf(prepared), 1);
   closeUpper(prepared);

@@ -32,7 +32,7 @@ test('a copy has another key, and so has a directory that comes in its place', (
   execFileSync('cp', ['-a', at('original'), at('copy')]);
   expect(keyOf(at('copy'))).not.toEqual(key);
   rmdirSync(at('original'));
-  // may get the same inode number
+  // the new directory may get the same inode number
   mkdirSync(at('original'));
   expect(keyOf(at('original'))).not.toEqual(key);
 });

@@ -14,7 +14,7 @@ import { type NaiveChange, naiveDiff } from '../naive-diff.ts';
 
 const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
 
-/** The changes with paths as text. Each row that is given must be that of its path. */
+/** The changes with paths as text. Checks that each row is that of its path. */
 function diff(old: ManifestTables, now: ManifestTables): NaiveChange[] {
   return [...diffTables(old, now)].map(({ kind, ...change }) => {
     const out: { -readonly [K in keyof NaiveChange]: NaiveChange[K] } = { kind };
@@ -69,7 +69,10 @@ describe('diffTables()', () => {
 type Paths = Readonly<Record<string, Body | string>>;
 type Metadata = Readonly<Record<string, Partial<Attributes>>>;
 
-/** The changes as lines: "A path", "D path", "M path what", "R old new what below". Old and new have these paths beside an unchanged file. */
+/**
+ * The changes as lines: "A path", "D path", "M path what", "R old new what below". Both trees have an unchanged file
+ * beside these paths.
+ */
 function lines(old: [Paths, Metadata?], now: [Paths, Metadata?]): string[] {
   const tables = ([paths, metadata]: [Paths, Metadata?]): ManifestTables =>
     buildTables(treeOf({ '/same': file('same'), ...paths }, metadata));
@@ -249,7 +252,8 @@ describe('diffTables() reports as renamed', () => {
       [`${top}/etc`]: directory,
       [`${top}/etc/version`]: file(`${content} of etc`),
     });
-    // most entries of bin were renamed, so bin was; that is one of two entries of the directory above it
+    // most entries of bin were renamed, so bin was too; but bin is only one of the two entries of the directory above
+    // it
     expect(lines([tree('/1', '1')], [tree('/2', '2')])).toEqual([
       'D /1',
       'D /1/etc',
@@ -363,7 +367,7 @@ describe('diffTables() at the limits', () => {
   const DEPTH = 4_000;
   const metadata: InodeMetadata = { mode: 0o40755, uid: 0, gid: 0, mtime: 0, mtimeNsec: 0, rdev: 0, xattrs: [] };
 
-  /** Directories in each other, the first by another name than the others, and a file in the innermost. */
+  /** Nested directories and a file in the innermost one. The first directory has a name of its own. */
   function deep(first: string, content: string, depth = DEPTH): ManifestTables {
     const builder = new ManifestBuilder('blake3', metadata);
     let parent = 0;

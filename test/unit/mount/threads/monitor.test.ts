@@ -6,7 +6,7 @@ import { MountMonitor } from '../../../../src/mount/threads/monitor.ts';
 import { allocateWorkTable, WorkTable } from '../../../../src/mount/threads/requests-in-progress.ts';
 import { allocateServingTurn, ServingTurn } from '../../../../src/mount/threads/serving-turn.ts';
 
-/** Milliseconds after which what waits has surely been looked at twice. */
+/** Milliseconds after which the monitor has surely looked twice at a waiting thread. */
 const TWO_LOOKS = 150;
 
 beforeEach(() => {
@@ -39,7 +39,7 @@ describe('MountMonitor', () => {
     one.take();
     begin(0, 7);
     vi.advanceTimersByTime(TWO_LOOKS);
-    // it would wait without end, were the turn not free
+    // this would wait without end if the turn were not free
     other.take();
     other.pass();
     expect(done).not.toContain('slow');

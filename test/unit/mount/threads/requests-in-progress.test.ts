@@ -76,7 +76,7 @@ describe('WorkTable', () => {
   });
 });
 
-/** What WorkTable keeps of a thread, kept plainly. */
+/** The state of a thread in WorkTable, as a plain object. */
 interface Model {
   unique: number;
   began: number;
@@ -99,7 +99,7 @@ test('WorkTable behaves like a plain model, for any order of calls', () => {
     fc.property(fc.array(call, { maxLength: 40 }), fc.integer(), (calls, start) => {
       const { clock, table } = tableWithClock(start);
       const model = new Map<number, Model>();
-      /** What the main thread has seen, with what it was then. */
+      /** Work that the main thread has seen, with the model's entry of that time. */
       const seen: { work: Work; of: Model }[] = [];
       for (const made of calls) {
         if (made.name === 'begin' && !model.has(made.thread)) {
@@ -167,7 +167,7 @@ describe('every interleaving of WorkTable', () => {
     return answered;
   }
 
-  /** Takes over what was interrupted; returns what it is to answer. */
+  /** Takes over interrupted requests; returns those that it has to answer. */
   function* monitor(table: StepwiseTable, looks: number): Program<number[]> {
     const answered: number[] = [];
     for (let look = 0; look < looks; look++) {

@@ -4,14 +4,14 @@ import { explore, loadStepwise, type Program, type Stepwise } from '../../../sup
 
 const HELD = 1;
 
-/** A turn whose clock stands still until it is moved, and what other threads see of it. */
+/** A turn with a clock that only the test advances, and the state that other threads see. */
 function turnWithClock() {
   const state = allocateServingTurn();
   const word = new Int32Array(state);
   const clock = { ms: 1_000 };
   const turn = new ServingTurn(state, 0, () => clock.ms);
   const isTaken = (): boolean => word[0] === HELD;
-  /** Little work that takes so long; tells whether the turn was passed on for it. */
+  /** A small piece of work that takes `ms`; returns whether the turn was passed on for it. */
   const work = (ms: number, bytes = 4_096): boolean => {
     turn.take();
     turn.beforeWork(bytes);
@@ -51,7 +51,7 @@ describe('ServingTurn', () => {
       true, // the one before was slow
       false,
       false,
-      false, // nobody could know
+      false, // this could not be foreseen
       true,
       false,
     ]);

@@ -65,15 +65,15 @@ const below = (entry: SourceEntry): string =>
     .toString('latin1')
     .slice(root.length + 1);
 
-/** Opens and closes the content of an entry, as whoever packs it does. */
+/** Opens and closes the content of an entry, as packing does. */
 function close(entry: SourceEntry): SourceEntry {
   if (entry.inode.kind === 'regular') closeSync(entry.inode.content.open().fd);
   return entry;
 }
 
 /**
- * Walks the source. `when` is called after the entry of that path was given and before the next is looked
- * for: whatever it does happens in the middle of the walk.
+ * Walks the source. A function of `when` is called after the entry of its path was returned and before the next one is
+ * looked for, so it runs in the middle of the walk.
  */
 function walk(source: SyncSource, when: Readonly<Record<string, () => void>> = {}): SourceEntry[] {
   const all: SourceEntry[] = [];

@@ -1,4 +1,4 @@
-/** A repository for each test, images whose objects are in it, and garbage collection of it. */
+/** A repository for each test, with images and their objects, and garbage collection in it. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach } from 'vitest';
@@ -15,7 +15,7 @@ export interface TestImage extends KeptImage {
   readonly objects: readonly string[];
 }
 
-/** Made once a test file; the repository is new for each test. */
+/** Created once in a test file; the repository is new for each test. */
 export class GcFixture {
   readonly #random = new Random(31);
   #serial = 0;

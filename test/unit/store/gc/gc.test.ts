@@ -92,7 +92,7 @@ describe('collectGarbage()', () => {
     await registerImage(repository, image(5), false);
     const young = image(7);
     expect(await gc({ minAgeMs: 60_000 })).toMatchObject({ freed: { objects: 0 }, young: { objects: 7 } });
-    // the time of its content says nothing: it may have been copied here just now
+    // the mtime is no evidence: the file may have been copied here just now
     for (const object of young.objects) utimesSync(repository.objectPath(Buffer.from(object, 'hex')), 1, 1);
     expect(await gc({ minAgeMs: 60_000 })).toMatchObject({ young: { objects: 7 } });
     await sleep(20);

@@ -34,7 +34,7 @@ describe('a lease', () => {
     expect(lease.name).toBeUndefined();
     expect(isWritten(lease)).toBe(true);
     expect(readdirSync(fixture.leasesDirectory)).toEqual([]);
-    // which goes on when the image is unregistered, and when its list is written anew
+    // the lease stays held when the image is unregistered, and when its list is rewritten
     await registerImage(repository, { ...registered, complete: false }, false);
     unregisterImage(repository, registered.image);
     expect(await gc()).toMatchObject({ registered: 0, mounted: 1, dead: 1, freed: { objects: 0 } });

@@ -65,7 +65,7 @@ describe('registering', () => {
     lease.release();
     await forgetPaths(repository, one.image, ['/old.cfs']);
     expect(pathsOf()).toEqual([['/new.cfs']]);
-    // a mount that has its lease on the root before keeps it
+    // a mount that already has its lease on the root keeps it
     unregisterImage(repository, one.image);
     expect(await gc()).toMatchObject({ registered: 0, mounted: 1, freed: { objects: 0 } });
     closeSync(lease.fd);
@@ -106,7 +106,7 @@ describe('registering', () => {
     writeFileSync(record, bytes);
     const [root] = listRoots(repository);
     expect(root).toMatchObject({ paths: [], malformedPaths: [expect.stringContaining(`${record} is malformed`)] });
-    // what is registered again is good again
+    // registering again writes a good record
     await registerImage(repository, one, false);
     expect(pathsOf()).toEqual([['/a.cfs']]);
   });
