@@ -4,13 +4,13 @@
  */
 import { constants } from 'node:fs';
 import { EAGAIN, EBUSY, type Errno, isErrno } from '../base/errno.ts';
-import type { CfsError } from '../base/error.ts';
+import { CfsError } from '../base/error.ts';
 import { pathBytes } from '../base/path-text.ts';
 import { AT_FDCWD, errnoText, O_PATH } from '../system/libc.ts';
 import { listMounts } from '../system/mount-table.ts';
 import { closeFd, flock, LOCK_EX, LOCK_NB, LOCK_SH, openAt } from '../system/syscall.ts';
 import { markAsUpper, type OverlayUse, overlayElsewhere, overlayHere, type Place, placeOf } from './in-use.ts';
-import { failed, type NamedDirectory, refusal } from './refusal.ts';
+import { failed, type NamedDirectory, refusal, refusalText } from './refusal.ts';
 import { checkDirectory, checkRelation, isInside, openDirectory } from './upper-place.ts';
 import { type ProbeResult, probeUpper, type UpperFeatures } from './upper-probe.ts';
 import {
@@ -82,7 +82,7 @@ class Opened {
 
 /**
  * Opens and prepares the directories of an upper layer.
- * @throws CfsError (mount) with the reason why they cannot be used; nothing is left open then
+ * @throws CfsError (mount) with the reason why they cannot be used, UpperInUse for one; nothing is left open then
  */
 export function prepareUpper(settings: UpperSettings): PreparedUpper {
   const opened = new Opened();
@@ -170,7 +170,7 @@ function prepareWritable(settings: UpperSettings, opened: Opened): PreparedUpper
 
   const cfs = opened.add(privateDirectoryIn(ofWork, base, CFS));
   const locked = lockFile(ofWork, cfs, pathBytes(mountpoint));
-  if ('by' in locked) throw usedBy(ofWork, locked.by);
+  if ('by' in locked) throw new UpperInUse(ofWork, locked.by);
   const lock = opened.add(locked.fd);
   lockUpper(ofUpper, upper, LOCK_EX);
   const mark = takeMark(ofUpper, upper, ofWork, cfs, userxattr, places);
@@ -207,16 +207,23 @@ function checkMountpoint(mountpoint: string, named: NamedDirectory, fd: number):
   }
 }
 
-const usedBy = (named: NamedDirectory, mountpoint: string): CfsError =>
-  refusal(
-    named,
-    mountpoint === '' ? 'another mount of cfs uses it' : `another mount of cfs uses it, at ${mountpoint}`,
-    'Each mount needs directories of its own. `listMounts` shows the mounts.',
-  );
+/** Another mount of cfs has the layer: it may be about to end. */
+export class UpperInUse extends CfsError {
+  /** Its mount point as `printable` makes it; empty if it is not known. */
+  readonly usedAt: string;
+
+  constructor(named: NamedDirectory, usedAt: string) {
+    const where = usedAt === '' ? '' : `, at ${usedAt}`;
+    super('mount', refusalText(named, `another mount of cfs uses it${where}`), {
+      hint: 'Each mount needs directories of its own. `listMounts` shows the mounts.',
+    });
+    this.usedAt = usedAt;
+  }
+}
 
 function lockUpper(named: NamedDirectory, upper: number, mode: typeof LOCK_EX | typeof LOCK_SH): void {
   const result = flock(upper, mode | LOCK_NB);
-  if (result === EAGAIN) throw usedBy(named, '');
+  if (result === EAGAIN) throw new UpperInUse(named, '');
   if (isErrno(result)) throw refusal(named, `cannot lock it: ${errnoText(result)}`);
 }
 

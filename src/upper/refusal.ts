@@ -9,9 +9,12 @@ export interface NamedDirectory {
   readonly path: string;
 }
 
+export const refusalText = ({ option, path }: NamedDirectory, reason: string): string =>
+  `Cannot use ${path} as ${option}: ${reason}`;
+
 /** An error with the reason why a directory cannot be used. */
-export const refusal = ({ option, path }: NamedDirectory, reason: string, hint?: string): CfsError =>
-  new CfsError('mount', `Cannot use ${path} as ${option}: ${reason}`, { hint });
+export const refusal = (named: NamedDirectory, reason: string, hint?: string): CfsError =>
+  new CfsError('mount', refusalText(named, reason), { hint });
 
 /** The same for a system call that failed. `what`: "cannot make index in it". */
 export function failed(directory: NamedDirectory, what: string, errno: Errno, hint?: string): CfsError {

@@ -1,0 +1,139 @@
+/**
+ * The file of the table of identities, W/work/cfs-ids. It outlives the mount, if that ends in good order; otherwise it
+ * is made anew, because it is a cache. If the disk has no room for it, the table is in memory: it then outlives the
+ * server, and not the mount.
+ */
+import { constants } from 'node:fs';
+import { EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
+import { emptyFileStatus, statusOf } from '../system/directory-calls.ts';
+import { fallocateFd, syncFd, truncateFd } from '../system/file-content-calls.ts';
+import { mapFile } from '../system/mapped-file.ts';
+import { closeFd, memfdCreate, openAt, unlinkAt } from '../system/syscall.ts';
+import { IdentityTable, type Reserve, scatteredBytes, tableBytes } from './identity-table.ts';
+import { isSound } from './table-check.ts';
+import { TABLE_NAME } from './work-directory.ts';
+
+/** Inodes that the kernel may know at the same time, and those of the upper layer. Unused parts of the file are holes. */
+const INODES = 2 ** 21;
+const BYTES = tableBytes(INODES);
+const OPEN = constants.O_RDWR | constants.O_NOFOLLOW;
+const MAKE = OPEN | constants.O_CREAT | constants.O_EXCL;
+
+/** An open table. */
+export interface TableFile {
+  readonly fd: number;
+  readonly table: IdentityTable;
+}
+
+/** The table of a new mount. */
+export interface NewTableFile extends TableFile {
+  /** Why it is not on the disk; undefined if it is. */
+  readonly notKept: Errno | undefined;
+}
+
+/**
+ * Opens the table for a new mount, or makes it if there is none that can be used.
+ * @param work W/work, an open directory, which this mount alone uses
+ * @param key 32 bytes: the layers that the table is for
+ */
+export function openTable(work: number, key: Uint8Array): NewTableFile | Errno {
+  const kept = keptTable(work, key);
+  if (kept !== undefined) return { ...kept, notKept: undefined };
+  const made = makeTable(work, key);
+  if (!isErrno(made)) return { ...made, notKept: undefined };
+  const memory = memfdCreate('cfs-ids');
+  if (isErrno(memory)) return memory;
+  const inMemory = newTable(memory, key, 0);
+  return isErrno(inMemory) ? inMemory : { ...inMemory, notKept: made };
+}
+
+/** The table that an earlier server of the mount has left, with its last change finished; undefined if it is damaged. */
+export function resumeTable(fd: number): TableFile | undefined | Errno {
+  const memory = mapFile(fd, BYTES);
+  if (isErrno(memory)) return memory;
+  const table = IdentityTable.open(memory, reserveIn(fd));
+  return table && { fd, table };
+}
+
+/** The same table, for another thread. */
+export function attachTable(fd: number): IdentityTable | undefined | Errno {
+  const memory = mapFile(fd, BYTES);
+  return isErrno(memory) ? memory : IdentityTable.attach(memory, reserveIn(fd));
+}
+
+/**
+ * To be called before the first change of a mount: a table that is on the disk from then on is one to make anew.
+ * @param isDurable also after a power failure
+ */
+export function beginChanges({ fd, table }: TableFile, isDurable: boolean): 0 | Errno {
+  if (!table.isClean) return 0;
+  table.setClean(false);
+  return isDurable ? syncFd(fd, true) : 0;
+}
+
+/** To be called after the last change of a mount: the next one will use the table. */
+export function endChanges({ fd, table }: TableFile): 0 | Errno {
+  const synced = syncFd(fd, true);
+  if (isErrno(synced)) return synced;
+  table.setClean(true);
+  return syncFd(fd, true);
+}
+
+function keptTable(work: number, key: Uint8Array): TableFile | undefined {
+  const fd = openAt(work, TABLE_NAME, OPEN);
+  if (isErrno(fd)) return undefined;
+  const table = usableTable(fd, key);
+  if (table !== undefined) return { fd, table };
+  closeFd(fd);
+  return undefined;
+}
+
+function usableTable(fd: number, key: Uint8Array): IdentityTable | undefined {
+  const status = emptyFileStatus();
+  if (isErrno(statusOf(fd, status)) || status.size !== BYTES) return undefined;
+  const memory = mapFile(fd, BYTES);
+  if (isErrno(memory)) return undefined;
+  const found = IdentityTable.attach(memory);
+  if (found?.isClean !== true || !Buffer.from(found.upperKey).equals(key)) return undefined;
+  const table = IdentityTable.open(memory, reserveIn(fd));
+  return table !== undefined && isSound(memory) ? table : undefined;
+}
+
+function makeTable(work: number, key: Uint8Array): TableFile | Errno {
+  unlinkAt(work, TABLE_NAME);
+  const fd = openAt(work, TABLE_NAME, MAKE, 0o600);
+  const made = isErrno(fd) ? fd : newTable(fd, key, scatteredBytes(INODES));
+  if (isErrno(made)) unlinkAt(work, TABLE_NAME);
+  return made;
+}
+
+/**
+ * Makes the table in an empty file; closes it if that is not possible.
+ * @param reserved the first bytes, which must have room
+ */
+function newTable(fd: number, key: Uint8Array, reserved: number): TableFile | Errno {
+  const made = tableIn(fd, key, reserved);
+  if (!isErrno(made)) return { fd, table: made };
+  closeFd(fd);
+  return made;
+}
+
+function tableIn(fd: number, key: Uint8Array, reserved: number): IdentityTable | Errno {
+  const truncated = truncateFd(fd, BYTES);
+  if (isErrno(truncated)) return truncated;
+  const hasRoom = reserved === 0 ? 0 : reserve(fd, 0, reserved);
+  if (isErrno(hasRoom)) return hasRoom;
+  const memory = mapFile(fd, BYTES);
+  return isErrno(memory) ? memory : IdentityTable.create(memory, INODES, key, reserveIn(fd));
+}
+
+/** A file system without fallocate(2) is used all the same. */
+function reserve(fd: number, offset: number, length: number): 0 | Errno {
+  const result = fallocateFd(fd, 0, offset, length);
+  return result === EOPNOTSUPP ? 0 : result;
+}
+
+const reserveIn =
+  (fd: number): Reserve =>
+  (offset, length) =>
+    reserve(fd, offset, length) === 0;
