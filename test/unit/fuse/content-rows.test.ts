@@ -25,7 +25,7 @@ function expectWhole(opcode: number, body: Buffer): void {
 }
 
 describe('GETATTR and STATX', () => {
-  test('show all times, and for how long they are right', () => {
+  test('have all times, and how long they are valid', () => {
     expect(hex(client.ask(abi.FUSE_GETATTR, INO, zeros(16)))).toBe(hex(k.fuseAttrOut(ATTRIBUTES)));
     expect(hex(client.ask(abi.FUSE_STATX, INO, zeros(24)))).toBe(hex(k.fuseStatxOut(ATTRIBUTES, 0xfff)));
   });
@@ -90,7 +90,7 @@ describe('SETATTR', () => {
 });
 
 describe('READ', () => {
-  test('is answered with the bytes, of which as many come as there are', () => {
+  test('is answered with the bytes, and with fewer at the end', () => {
     client.answers['read'] = (_ino: number, _offset: number, into: Uint8Array) => {
       into.set(Buffer.from('hello'));
       return 5;
@@ -301,7 +301,7 @@ describe('the rest', () => {
     ['ENOSYS', ENOSYS, [abi.FUSE_OPENDIR, abi.FUSE_ACCESS, abi.FUSE_POLL, 0, 31, 33, 37, 48, 54, 0xffffffff]],
     ['success', 0, [abi.FUSE_DESTROY]],
     ['EIO', EIO, [abi.FUSE_INIT]],
-  ])('%s is the only answer of some', (_what, error, opcodes) => {
+  ])('%s is the only answer of some opcodes', (_what, error, opcodes) => {
     for (const opcode of opcodes) expect(client.call(opcode, 1, zeros(64)).error).toBe(error);
     expect(client.taken()).toEqual([]);
   });

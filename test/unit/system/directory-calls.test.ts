@@ -223,7 +223,7 @@ describe('renameAt()', () => {
     unlinkSync(path('gone'));
   });
 
-  test('says why not', () => {
+  test('returns the error', () => {
     write('plain');
     mkdirSync(path('full', 'entry'), { recursive: true });
     mkdirSync(path('empty'));
@@ -308,7 +308,7 @@ describe('statusAt()', () => {
     expect([status.btimeLow, status.btimeHigh, status.btimeNsec]).toEqual([0, 0, 0]);
   });
 
-  test('says of a device its numbers', () => {
+  test('returns the numbers of a device', () => {
     expect(statusIn(open('/dev'), 'null')).toMatchObject({ mode: lstatSync('/dev/null').mode, rdev: 0x103 });
   });
 
@@ -351,7 +351,7 @@ describe('changing attributes', () => {
       expect(modeOf(path('file'))).toBe(0o600);
     });
 
-    test('says why not', () => {
+    test('returns the error', () => {
       expect(chmod(dir, bytes('missing'), 0o777)).toBe(ENOENT);
       expect(chmod(dir, TOO_LONG, 0o777)).toBe(ENAMETOOLONG);
       expect(chmod(-1, NONE, 0o777)).toBe(EBADF);
@@ -467,7 +467,7 @@ describe('readDirectory()', () => {
     expect(entriesOf(open(path(), O_PATH))).toEqual(entriesOf(dir));
   });
 
-  test('lists another directory inside of the sink, and is left open by none', () => {
+  test('lists another directory inside the sink, and no listing leaves a descriptor open', () => {
     const before = readdirSync('/proc/self/fd').length;
     let inner = 0;
     const names: string[] = [];
@@ -514,7 +514,7 @@ describe('readDirectory()', () => {
     expect(entriesOf(many.dir)).toEqual([]);
   }, 60_000);
 
-  test('says why not', () => {
+  test('returns the error', () => {
     const sink = (): void => expect.unreachable();
     expect(readDirectory(open(path('.a')), sink)).toBe(ENOTDIR);
     expect(readDirectory(-1, sink)).toBe(EBADF);

@@ -189,7 +189,7 @@ describe.each([
   });
 });
 
-test('copySparse() says why not', () => {
+test('copySparse() returns the error', () => {
   writeFileSync(at('short'), 'short');
   const to = open(at('copy'));
   expect(copySparse(open(at('short'), 'r'), to, 6)).toBe(EIO);

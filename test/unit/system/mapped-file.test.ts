@@ -51,7 +51,7 @@ test('a sparse file of 4 GiB costs nothing until it is used, and a larger one is
   expect(statSync(at('large')).blocks).toBeLessThan(100);
 });
 
-test('says why not', () => {
+test('returns the error', () => {
   const fd = create('short', PAGE);
   expect(mapFile(fd, PAGE + 1)).toBe(EINVAL);
   for (const length of [0, -1, 1.5, Number.NaN, 2 ** 60]) expect(mapFile(fd, length)).toBe(EINVAL);

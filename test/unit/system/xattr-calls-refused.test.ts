@@ -36,7 +36,7 @@ beforeEach(() => {
 const load = (): Promise<typeof import('../../../src/system/xattr-calls.ts')> =>
   import('../../../src/system/xattr-calls.ts');
 
-test.each([ENOSYS, EPERM])('the other way is taken after the first %i', async (errno) => {
+test.each([ENOSYS, EPERM])('the path of the file is used after the first %i', async (errno) => {
   refusal = errno;
   const { getXattrAt, listXattrsAt, removeXattrAt, setXattrAt } = await load();
   expect(setXattrAt(dir, file, xattr, bytes('value'), 0)).toBe(0);
@@ -48,7 +48,7 @@ test.each([ENOSYS, EPERM])('the other way is taken after the first %i', async (e
   expect(refused).toBe(1);
 });
 
-test('EPERM of the file system itself says nothing of the calls', async () => {
+test('EPERM of the file system itself does not count as a refusal of the calls', async () => {
   refusal = EPERM;
   const { setXattrAt } = await load();
   const fifoDir = openSync('/dev', 'r');

@@ -56,7 +56,7 @@ test('removes files of all types and names, and follows no link', () => {
   expect(descriptors()).toBe(before);
 });
 
-test('removes a tree that is deeper than a path may be long, with two descriptors', () => {
+test('removes a tree deeper than the longest path, with two descriptors', () => {
   const dir = at('deep');
   mkdirSync(dir);
   let fd = openSync(dir, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -72,7 +72,7 @@ test('removes a tree that is deeper than a path may be long, with two descriptor
   expect(readdirSync(dir)).toEqual([]);
 });
 
-test('removes many files, more than one listing of the kernel has', () => {
+test('removes more files than one reply of the kernel lists', () => {
   const dir = at('wide');
   mkdirSync(join(dir, 'below'), { recursive: true });
   for (let i = 0; i < 3000; i++) writeFileSync(join(dir, 'below', `${i}`.padStart(120, 'x')), '');
@@ -81,7 +81,7 @@ test('removes many files, more than one listing of the kernel has', () => {
   expect(readdirSync(dir)).toEqual([]);
 });
 
-test('keeps what it is asked to keep, in the directory itself only', () => {
+test('keeps the given names, in the directory itself only', () => {
   const dir = at('keep');
   mkdirSync(join(dir, 'a'), { recursive: true });
   for (const name of ['keep', 'go', 'a/keep']) writeFileSync(join(dir, name), '');

@@ -40,7 +40,7 @@ const namesOf = (row: number): string[] =>
     .sort();
 
 describe('a table of identities', () => {
-  test('keeps what it was made for', () => {
+  test('keeps its capacity, its key and whether it is clean', () => {
     expect([table.capacity, table.count, table.isClean]).toEqual([8, 0, false]);
     expect(table.upperKey).toEqual(KEY);
     table.setClean(true);
@@ -51,7 +51,7 @@ describe('a table of identities', () => {
     expect(table.isClean).toBe(false);
   });
 
-  test('finds rows by id, of all 52 bits', () => {
+  test('finds rows by all 52 bits of an id', () => {
     const ids = [1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 1, 2 ** 51, LAST_ID];
     const rows = ids.map((id, i) => table.add(id, 0xffff_fff0 + i));
     expect(new Set(rows).size).toBe(ids.length);
@@ -63,14 +63,14 @@ describe('a table of identities', () => {
     expect([0, 2, 2 ** 31 + 1, LAST_ID - 1, -1, 2 ** 52 + 1].map((id) => next.find(id))).toEqual(Array(6).fill(-1));
   });
 
-  test('refuses what is no id, and an id that is there', () => {
+  test('refuses an invalid id, and an id that it already has', () => {
     table.add(7, 0);
     for (const id of [0, -1, 1.5, 2 ** 52, Number.NaN]) expect(() => table.add(id, 0)).toThrow('no id');
     expect(() => table.add(7, 1)).toThrow('has 7 already');
     expect(table.count).toBe(1);
   });
 
-  test('is full with as many rows as it was made for, and reuses those that are removed', () => {
+  test('has room for exactly its capacity, and reuses removed rows', () => {
     const rows = Array.from({ length: 8 }, (_, i) => table.add(i + 1, 0));
     expect(rows).not.toContain(-1);
     expect(table.add(9, 0)).toBe(-1);
@@ -102,7 +102,7 @@ describe('a table of identities', () => {
     expect(() => next.extra(row, -1)).toThrow('no word -1');
   });
 
-  test('never counts below 0, and does not count down what may be more than it can count', () => {
+  test('never counts below 0, and does not lower a count that may be more than the field can express', () => {
     const row = table.add(7, 0);
     expect(table.addReferences(row, -3)).toBe(0);
     expect(table.addReferences(row, MOST_COUNTED - 1)).toBe(MOST_COUNTED - 1);
@@ -110,7 +110,7 @@ describe('a table of identities', () => {
     expect(table.addReferences(row, -MOST_COUNTED)).toBe(MOST_COUNTED);
   });
 
-  test('throws for rows that it does not have, and changes nothing', () => {
+  test('throws for rows that do not exist, and changes nothing', () => {
     const [row, gone] = [table.add(7, 0), table.add(8, 0)];
     table.remove(gone);
     const before = Buffer.from(memory).toString('latin1');
@@ -154,7 +154,7 @@ describe('inodes of the upper layer', () => {
     expect(next.findUpper(0, 0)).toBe(-1);
   });
 
-  test('belong to one row: the last one that was said to have it', () => {
+  test('belong to one row: the last one for which they were set', () => {
     const [a, b] = [table.add(7, 0), table.add(8, 0)];
     table.setUpper(a, 5, 0);
     table.setUpper(b, 6, 0);
@@ -177,7 +177,7 @@ describe('inodes of the upper layer', () => {
 });
 
 describe('names', () => {
-  test('of every length and any bytes are kept', () => {
+  test('of every length and with any bytes are kept', () => {
     makeTable(6_000);
     const all = Uint8Array.from({ length: 1024 }, (_, i) => i);
     for (let length = 1; length <= 1024; length++) {
@@ -190,7 +190,7 @@ describe('names', () => {
     }
   });
 
-  test('of hard links are all there; adding one again changes nothing', () => {
+  test('of hard links are all kept; adding one again changes nothing', () => {
     const row = table.add(7, 0);
     expect([table.nameOf(row), table.names(row), table.nameCount(row)]).toEqual([undefined, [], 0]);
     for (const name of ['a', 'b', 'ab', 'a']) expect(table.addName(row, ROOT, bytes(name))).toBe(true);
@@ -203,7 +203,7 @@ describe('names', () => {
     expect(table.nameCount(row)).toBe(3);
   });
 
-  test('are replaced, whichever of several they are', () => {
+  test('are replaced at any place of the list', () => {
     const row = table.add(7, 0);
     for (const name of ['a', 'b', 'c']) table.addName(row, ROOT, bytes(name));
     for (const name of ['a', 'b', 'c']) expect(table.moveName(row, ROOT, bytes(name), 2, bytes(`${name}2`))).toBe(true);
@@ -211,7 +211,7 @@ describe('names', () => {
     expect(table.nameCount(row)).toBe(3);
   });
 
-  test('that were replaced already stay so when it is done once more', () => {
+  test('stay replaced if the same call is repeated', () => {
     const row = table.add(7, 0);
     table.addName(row, ROOT, bytes('a'));
     for (let again = 0; again < 2; again++) table.moveName(row, ROOT, bytes('a'), ROOT, bytes('b'));
@@ -222,7 +222,7 @@ describe('names', () => {
     expect(namesOf(row)).toEqual(['1/c']);
   });
 
-  test('are copies: what happens to the table later does not change them', () => {
+  test('are copies, which later changes of the table do not affect', () => {
     const row = table.add(7, 0);
     table.addName(row, ROOT, bytes('before'));
     const name = table.nameOf(row);
@@ -230,7 +230,7 @@ describe('names', () => {
     expect(name).toEqual({ parent: ROOT, name: bytes('before') });
   });
 
-  test('that are none are refused', () => {
+  test('are refused if their length or their parent is invalid', () => {
     const row = table.add(7, 0);
     for (const length of [0, 1025]) {
       expect(() => table.addName(row, ROOT, new Uint8Array(length))).toThrow(`a name of ${length} bytes`);
@@ -238,7 +238,7 @@ describe('names', () => {
     for (const parent of [0, -1, 2 ** 52]) expect(() => table.addName(row, parent, bytes('a'))).toThrow('no id');
   });
 
-  test('of a full heap can be replaced and removed, and then added', () => {
+  test('can be replaced and removed in a full heap, and then added', () => {
     const row = table.add(7, 0);
     const longest = (n: number): Uint8Array => Buffer.alloc(1024, `${n},`);
     let n = 0;
@@ -254,7 +254,7 @@ describe('names', () => {
     expect(reopened().count).toBe(0);
   });
 
-  test('may come and go without end, of any lengths, in the same room', () => {
+  test('of any lengths can be added and removed any number of times without using more memory', () => {
     const rows = Array.from({ length: 8 }, (_, i) => table.add(i + 1, 0));
     const name = (round: number, i: number): Uint8Array =>
       Buffer.alloc(((round * 37 + i * 101) % 150) + 8, `${round},${i},`);

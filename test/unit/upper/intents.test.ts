@@ -13,12 +13,12 @@ beforeEach(() => {
 const begun = (): Intents => new Intents(memory, OFFSET);
 
 describe('intents', () => {
-  test('are none at first', () => {
+  test('do not exist at first', () => {
     expect(begun().find(0, 0)).toBeUndefined();
     expect(Intents.takeOver(memory, OFFSET).find(0, 0)).toBeUndefined();
   });
 
-  test('are found by the number of the request, whether it says that it is sent once more or not', () => {
+  test('are found by the number of the request, resent or not', () => {
     const intents = begun();
     intents.begin(0, 0xffff_fffe, 0x7fff_ffff, 2 ** 53 - 1, 2 ** 32);
     intents.begin(63, 4, RESENT);
@@ -31,7 +31,7 @@ describe('intents', () => {
     expect(intents.find(5, 0)).toBeUndefined();
   });
 
-  test('last until the next one of their thread', () => {
+  test('are kept until the next intent of their thread', () => {
     const intents = begun();
     intents.begin(3, 10, 0, 1, 2);
     intents.begin(4, 12, 0);
@@ -41,7 +41,7 @@ describe('intents', () => {
     expect([10, 12, 14].map((unique) => intents.find(unique, 0) !== undefined)).toEqual([false, true, true]);
   });
 
-  test('of the last server stay, whichever threads of the next one begin with what', () => {
+  test('of the last server are kept, in any order in which threads of the next one begin', () => {
     const threads = Array.from({ length: MOST_THREADS }, (_, i) => i);
     for (const i of threads) begun().begin(i, 100 + i, 7, i, i);
     const next = Intents.takeOver(memory, OFFSET);
@@ -50,7 +50,7 @@ describe('intents', () => {
     for (const i of threads) expect(begun().find(300 + i, 7)).toEqual({ a: 0, b: 0 });
   });
 
-  test('stay over six servers that died', () => {
+  test('outlive six servers that died', () => {
     begun().begin(0, 2, 0, 8, 9);
     for (let server = 0; server < 5; server++) {
       const intents = Intents.takeOver(memory, OFFSET);
@@ -59,7 +59,7 @@ describe('intents', () => {
     expect(Intents.takeOver(memory, OFFSET).find(2, 0)).toEqual({ a: 8, b: 9 });
   });
 
-  test('of a request that two servers began: what the first one had found', () => {
+  test('of a request that two servers began are those of the first one', () => {
     begun().begin(0, 2, 0, 8, 9);
     Intents.takeOver(memory, OFFSET).begin(0, 2, RESENT);
     const third = Intents.takeOver(memory, OFFSET);
@@ -68,21 +68,21 @@ describe('intents', () => {
     expect(Intents.takeOver(memory, OFFSET).find(2, 0)).toEqual({ a: 8, b: 9 });
   });
 
-  test('of a request that the first server had not got far with: what the second one found', () => {
+  test('are those of the second server, if the first one had noted nothing', () => {
     begun().begin(0, 2, 0);
     Intents.takeOver(memory, OFFSET).begin(0, 2, RESENT, 8, 9);
     expect(begun().find(2, 0)).toEqual({ a: 8, b: 9 });
     expect(Intents.takeOver(memory, OFFSET).find(2, 0)).toEqual({ a: 8, b: 9 });
   });
 
-  test('are forgotten at the beginning of another mount: numbers of requests begin anew', () => {
+  test('are forgotten at the beginning of another mount, because numbers of requests start again', () => {
     begun().begin(0, 2, 0);
     Intents.takeOver(memory, OFFSET).begin(0, 4, 0);
     const other = Intents.create(memory, OFFSET);
     expect([2, 4].map((unique) => other.find(unique, 0))).toEqual([undefined, undefined]);
   });
 
-  test('lie in their part of the memory only', () => {
+  test('write to their part of the memory only', () => {
     memory = new ArrayBuffer(OFFSET + INTENTS_BYTES + 4096);
     const intents = begun();
     for (let i = 0; i < MOST_THREADS; i++) intents.begin(i, 0xffff_ffff, 0x7fff_ffff, 2 ** 53 - 1, 2 ** 53 - 1);
@@ -92,7 +92,7 @@ describe('intents', () => {
     for (const thread of [-1, MOST_THREADS, Number.NaN]) expect(() => intents.begin(thread, 1, 0)).toThrow('at most');
   });
 
-  test('in garbage are read, taken over and replaced without a hang', () => {
+  test('in random bytes are read, taken over and replaced without a hang', () => {
     fc.assert(
       fc.property(fc.infiniteStream(fc.integer()), fc.integer(), (garbage, unique) => {
         const words = new Int32Array(memory);

@@ -33,7 +33,7 @@ const textOf = (value: Uint8Array | undefined): string | undefined =>
   value === undefined ? undefined : Buffer.from(value).toString('latin1');
 const uint8 = fc.integer({ min: 0, max: 0xff });
 
-/** As Linux 6.18 wrote it over a cfs mount. */
+/** The origin that Linux 6.18 wrote over a cfs mount. */
 const ORIGIN = `00fb210081${'00'.repeat(16)}63d605006f9c57b862fefd5e`;
 
 describe('origin', () => {
@@ -42,7 +42,7 @@ describe('origin', () => {
     expect(toHex(encodeOrigin(0x5d663_b8579c6f, 0x5efdfe62))).toBe(ORIGIN);
   });
 
-  test('names every inode that there can be', () => {
+  test('names every possible inode', () => {
     const id = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER });
     const generation = fc.integer({ min: 0, max: 0xffffffff });
     fc.assert(
@@ -53,7 +53,7 @@ describe('origin', () => {
   });
 
   test.each([
-    ['is empty: nobody knows it', ''],
+    ['is empty: it is unknown', ''],
     ['has the handle of another type', ORIGIN.replace('00fb210081', '00fb210001')],
     ['belongs to a file system with a uuid', ORIGIN.replace('0081000000', '0081000001')],
     ['is a directory of the upper layer', ORIGIN.replace('00fb2100', '00fb2104')],
@@ -62,7 +62,7 @@ describe('origin', () => {
     ['was written by a big-endian machine', ORIGIN.replace('00fb2100', '00fb2101')],
     ['has an id of more than 53 bits', ORIGIN.replace('63d60500', '63d62500')],
     ['is a handle of another length', `00fb200081${ORIGIN.slice(10, -2)}`],
-  ])('can be one that this mount does not know: it %s', (_, hex) => {
+  ])('may be unknown to this mount: it %s', (_, hex) => {
     expect(decodeOrigin(fromHex(hex))).toEqual({ other: fromHex(hex) });
   });
 
@@ -71,7 +71,7 @@ describe('origin', () => {
     ['cut off', ORIGIN.slice(0, -2)],
     ['a header cut off', '00fb210081'],
     ['one byte', '00'],
-    ['shorter than its header by its own account', ORIGIN.replace('00fb21', '00fb14')],
+    ['with a length shorter than its header', ORIGIN.replace('00fb21', '00fb14')],
   ])('is malformed: %s', (_, hex) => {
     expect(decodeOrigin(fromHex(hex))).toBeUndefined();
   });
@@ -81,7 +81,7 @@ describe('origin', () => {
     expect(decodeOrigin(fromHex(hex))).toEqual({ id: 0x5d663_b8579c6f, generation: 0x5efdfe62 });
   });
 
-  test('does not mind the byte order if it says so, nor bytes after it', () => {
+  test('may be flagged as independent of byte order, and may be followed by other bytes', () => {
     for (const flags of ['02', '03']) {
       expect(decodeOrigin(fromHex(`00fb21${flags}${ORIGIN.slice(8)}ffff`))).toMatchObject({ generation: 0x5efdfe62 });
     }
@@ -95,7 +95,7 @@ describe('struct ovl_fb', () => {
     handle: fc.record({ type: uint8, bytes: fc.uint8Array({ minLength: 0, maxLength: 128 }) }),
   });
 
-  test('holds the handle of any file system', () => {
+  test('can have the handle of any file system', () => {
     fc.assert(
       fc.property(handle, (handle) => {
         expect(decodeOverlayHandle(encodeOverlayHandle(handle))).toEqual(handle);
@@ -103,7 +103,7 @@ describe('struct ovl_fb', () => {
     );
   });
 
-  test('is as Linux wrote it for the upper directory of an index on tmpfs', () => {
+  test('has the bytes that Linux wrote for the upper directory of an index on tmpfs', () => {
     const hex = '00fb210401100f9c2f4df44a09840793d0f71e41d7b515979413000000' + '00000000';
     const decoded = decodeOverlayHandle(fromHex(hex));
     expect(decoded).toEqual({
@@ -114,7 +114,7 @@ describe('struct ovl_fb', () => {
     if (typeof decoded === 'object') expect(toHex(encodeOverlayHandle(decoded))).toBe(hex);
   });
 
-  test('is not made of what does not fit', () => {
+  test('is not made of values that do not fit', () => {
     const make = (type: number, length: number, uuid = NULL_UUID): void => {
       encodeOverlayHandle({ uuid, isUpper: false, handle: { type, bytes: new Uint8Array(length) } });
     };
@@ -145,13 +145,13 @@ test('whiteouts', () => {
 describe('metacopy', () => {
   const digest = fc.uint8Array({ minLength: 1, maxLength: 64 });
 
-  test('is empty if it says nothing', () => {
+  test('is empty if it has the default values', () => {
     expect(encodeMetacopy(PLAIN_METACOPY)).toHaveLength(0);
     expect(decodeMetacopy(new Uint8Array())).toEqual(PLAIN_METACOPY);
     expect(decodeMetacopy(Uint8Array.of(0, 4, 0, 0))).toEqual(PLAIN_METACOPY);
   });
 
-  test('holds a digest', () => {
+  test('can have a digest', () => {
     const sha256 = Uint8Array.from({ length: 32 }, (_, i) => i);
     const value = encodeMetacopy({ flags: 0, algorithm: 1, digest: sha256 });
     expect(toHex(value)).toBe(`00240001${toHex(sha256)}`);
@@ -163,7 +163,7 @@ describe('metacopy', () => {
     );
   });
 
-  test('is malformed if it is too short, of another version or of another length than it says', () => {
+  test('is malformed if it is too short, of another version, or not as long as its header states', () => {
     for (const hex of ['00', '000400', '01040000', '00050000', '0004000000', '00240001']) {
       expect(decodeMetacopy(fromHex(hex))).toBeUndefined();
     }
@@ -223,7 +223,7 @@ describe('redirect', () => {
     expect(textOf(encodeRedirect({ isAbsolute: true, names: [bytes('dir'), bytes('sub')] }))).toBe('/dir/sub');
   });
 
-  test('comes back', () => {
+  test('is decoded as it was encoded', () => {
     fc.assert(
       fc.property(redirect, (redirect) => {
         expect(decodeRedirect(encodeRedirect(redirect) as Uint8Array)).toEqual(redirect);
@@ -238,14 +238,14 @@ describe('redirect', () => {
     },
   );
 
-  test('is not made longer than Linux makes it, but read', () => {
+  test('is read, but not made, if it is longer than Linux makes it', () => {
     const long = { isAbsolute: true, names: [bytes('n'.repeat(MAX_REDIRECT_BYTES - 1))] };
     expect(encodeRedirect(long)).toHaveLength(MAX_REDIRECT_BYTES);
     expect(encodeRedirect({ isAbsolute: true, names: [...long.names, bytes('n')] })).toBeUndefined();
     expect(decodeRedirect(bytes(`/${'n'.repeat(300)}`))?.names).toHaveLength(1);
   });
 
-  test('is not made of what is no name', () => {
+  test('is not made of invalid names', () => {
     const wrong = [
       { isAbsolute: true, names: [] },
       { isAbsolute: false, names: [bytes('a'), bytes('b')] },

@@ -22,7 +22,7 @@ describe.each([
     return unescaped === undefined ? undefined : textOf(unescaped);
   };
 
-  test('have whole names', () => {
+  test('have names with the prefix', () => {
     expect(textOf(layer.names.opaque)).toBe(`${prefix}opaque`);
     expect(Object.values(layer.names).every((name) => layer.isOwn(name))).toBe(true);
   });
@@ -49,7 +49,7 @@ describe.each([
     expect(stored(`${prefix}${'n'.repeat(room + 1)}`)).toBe(EOPNOTSUPP);
   });
 
-  test('never meet those of users, whatever their names', () => {
+  test('never collide with those of users, whatever their names', () => {
     const begin = fc.constantFrom(prefix, other, `${prefix}overlay.`, `${prefix}overlay`, 'user.', '');
     const name = fc.tuple(begin, fc.string({ minLength: 1, maxLength: 40 })).map((parts) => bytes(parts.join('')));
     fc.assert(
@@ -77,7 +77,7 @@ describe('an entry of the index', () => {
     expect(name.length).toBeLessThanOrEqual(255);
   });
 
-  test('has no other name', () => {
+  test('is not read from any other name', () => {
     const origin = textOf(indexName(encodeOrigin(1, 2)));
     const wrong = ['', '#1a', 'x', '00fb', origin.slice(1), origin.slice(2), `${origin}z`, origin.slice(0, -2)];
     for (const name of wrong) expect(parseIndexName(bytes(name))).toBeUndefined();

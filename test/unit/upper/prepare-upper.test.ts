@@ -82,7 +82,7 @@ function refused(settings: UpperSettings): string {
 const modeOf = (path: string): number => lstatSync(path).mode & 0o7777;
 
 describe('prepareUpper()', () => {
-  test('makes what overlayfs and cfs need in workdir, and nothing in upperdir', () => {
+  test('creates the entries that overlayfs and cfs need in workdir, and nothing in upperdir', () => {
     const settings = layer();
     const before = descriptors();
     const prepared = prepare(settings);
@@ -103,7 +103,7 @@ describe('prepareUpper()', () => {
     expect(descriptors()).toBe(before);
   });
 
-  test('whatever the umask and the set-group-ID bit of workdir', () => {
+  test('creates them with mode 0700 for any umask, and if workdir has the set-group-ID bit', () => {
     const settings = layer();
     chmodSync(settings.workdir, 0o2777);
     const umask = process.umask(0o777);
@@ -203,7 +203,7 @@ describe('prepareUpper()', () => {
     expect(readFileSync(target, 'utf8')).toBe('kept');
   });
 
-  test('refuses a directory of cfs that others may write to', () => {
+  test('refuses a directory of cfs that other users may write to', () => {
     const settings = layer();
     mkdirSync(join(settings.workdir, 'cfs'));
     chmodSync(join(settings.workdir, 'cfs'), 0o770);
@@ -212,7 +212,7 @@ describe('prepareUpper()', () => {
 });
 
 describe('prepareUpper() refuses', () => {
-  test('what is not there, and what is no directory', () => {
+  test('missing directories, and files that are not directories', () => {
     const settings = layer();
     const [file, none] = [at('file'), at('none')];
     writeFileSync(file, '');
@@ -226,7 +226,7 @@ describe('prepareUpper() refuses', () => {
     expect(readdirSync(upperdir)).toEqual([]);
   });
 
-  test('directories that are one, or one inside of the other, by whatever path', () => {
+  test('one directory for both, or one inside the other, by whatever path', () => {
     const settings = layer();
     const { upperdir, workdir } = settings;
     const link = at('a link');
@@ -248,7 +248,7 @@ describe('prepareUpper() refuses', () => {
     end(prepare({ ...settings, upperdir: link, workdir }));
   });
 
-  test('a mount point inside of one of them; but a mount may lie over upperdir', () => {
+  test('a mount point inside one of them; but upperdir itself may be a mount point', () => {
     const settings = layer();
     for (const name of ['upperdir', 'workdir'] as const) {
       const mountpoint = join(settings[name], 'm/n');

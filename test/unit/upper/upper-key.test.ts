@@ -17,7 +17,7 @@ function keyOf(path: string): Uint8Array {
   }
 }
 
-test('the key of a directory stays while its name and its contents change', () => {
+test('the key of a directory stays the same if its name and its contents change', () => {
   mkdirSync(at('u'));
   const key = keyOf(at('u'));
   expect(key).toHaveLength(32);
@@ -26,7 +26,7 @@ test('the key of a directory stays while its name and its contents change', () =
   expect(keyOf(at('renamed'))).toEqual(key);
 });
 
-test('a copy has another key, and so has a directory that comes in its place', () => {
+test('a copy has another key, and so has a directory that replaces the first one', () => {
   mkdirSync(at('original'));
   const key = keyOf(at('original'));
   execFileSync('cp', ['-a', at('original'), at('copy')]);
