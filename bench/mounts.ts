@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EBUSY, EINVAL, EPERM, errnoName, isErrno } from '../src/base/errno.ts';
 import { CfsError } from '../src/base/error.ts';
-import { MNT_DETACH, MS_RDONLY, mount, UMOUNT_NOFOLLOW, umount2 } from '../src/system/syscall.ts';
+import { MNT_DETACH, MS_RDONLY, mount, UMOUNT_NOFOLLOW, umount2 } from '../src/system/mount-calls.ts';
 
 export interface Mount {
   readonly path: string;

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { errnoName, isErrno } from '../src/base/errno.ts';
 import { CfsError, reasonOf } from '../src/base/error.ts';
-import { MS_RDONLY, mount } from '../src/system/syscall.ts';
+import { MS_RDONLY, mount } from '../src/system/mount-calls.ts';
 import type { Bench, SystemRow } from './contract.ts';
 import { fileSystemUnavailable } from './mounts.ts';
 import { missingProgram, run } from './process.ts';

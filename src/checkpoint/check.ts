@@ -7,10 +7,9 @@ import { join } from 'node:path';
 import { ESTALE, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { askMountAt } from '../mount-info/ask-mount-at.ts';
+import { closeFd } from '../system/descriptors.ts';
 import { openByHandle } from '../system/file-handle.ts';
 import { errnoText, O_PATH } from '../system/libc.ts';
-
-import { closeFd } from '../system/syscall.ts';
 import { requireLastingHandles } from './lasting-handles.ts';
 import { namesState } from './names.ts';
 import { FILES_FILE, parseSavedFiles, type SavedFile } from './saved-files.ts';

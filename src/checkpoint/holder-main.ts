@@ -7,11 +7,10 @@ import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs
 import { isErrno } from '../base/errno.ts';
 import { reasonOf } from '../base/error.ts';
 import { pathBytes, shownText } from '../base/path-text.ts';
+import { dup2, openAt } from '../system/descriptors.ts';
 import { cloneMount } from '../system/detached-mount.ts';
 import { errnoText, O_PATH } from '../system/libc.ts';
-
 import { waitForEnds, watchProcesses } from '../system/process-end.ts';
-import { dup2, openAt } from '../system/syscall.ts';
 import { HOLDING, type HolderSettings, LONGEST_HOLD_MS, markHeld, markHolding } from './names.ts';
 
 const STDIN = 0;

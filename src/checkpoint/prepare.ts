@@ -16,11 +16,10 @@ import { askMountAt, mountpointOf } from '../mount-info/ask-mount-at.ts';
 
 import { pathOfFd } from '../mount-info/open-path.ts';
 import { jsonOfSources } from '../mount-info/saved-sources.ts';
+import { closeFd } from '../system/descriptors.ts';
 import { replaceFile } from '../system/durable-file.ts';
 import { openByHandle } from '../system/file-handle.ts';
 import { errnoText, O_PATH } from '../system/libc.ts';
-
-import { closeFd } from '../system/syscall.ts';
 import { filesInUse, type UsedFile } from './files-in-use.ts';
 import { requireLastingHandles } from './lasting-handles.ts';
 import { forgetNames, type HolderSettings, holdNames } from './names.ts';

@@ -37,7 +37,7 @@ import {
 } from '../manifest/lookup.ts';
 import { inodeCount, type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
 import { BY_BLOCKS, type ContentSource } from '../objects/content-source.ts';
-import { closeFd } from '../system/syscall.ts';
+import { closeFd } from '../system/descriptors.ts';
 import { type Caller, UNKNOWN_CALLER } from './caller.ts';
 import type {
   Attributes,

@@ -2,7 +2,8 @@
 import { closeSync, constants, openSync, readFileSync, readlinkSync } from 'node:fs';
 import { ENOENT, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { ioctl, write } from '../system/syscall.ts';
+import { ioctl } from '../system/descriptors.ts';
+import { write } from '../system/reading-writing.ts';
 import {
   FUSE_DEV_IOC_BACKING_CLOSE,
   FUSE_DEV_IOC_BACKING_OPEN,

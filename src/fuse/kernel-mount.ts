@@ -8,7 +8,6 @@ import { EBUSY, EINVAL, EPERM, type Errno, errnoName, isErrno } from '../base/er
 import { CfsError } from '../base/error.ts';
 import { receiveFd, SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
 import { exactCommand } from '../system/exact-words.ts';
-import { listMounts } from '../system/mount-table.ts';
 import {
   MNT_DETACH,
   MS_NOATIME,
@@ -19,7 +18,8 @@ import {
   mount,
   UMOUNT_NOFOLLOW,
   umount2,
-} from '../system/syscall.ts';
+} from '../system/mount-calls.ts';
+import { listMounts } from '../system/mount-table.ts';
 import { openDevice } from './device.ts';
 
 export interface KernelMountOptions {

@@ -22,7 +22,7 @@
  */
 import { isErrno } from '../base/errno.ts';
 import { systemError } from '../system/libc.ts';
-import { pread, pwrite } from '../system/syscall.ts';
+import { pread, pwrite } from '../system/reading-writing.ts';
 import { type RestoredFile, THROUGH_CACHE } from './open-files.ts';
 
 const ENTRY_SIZE = 12;

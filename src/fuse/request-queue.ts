@@ -5,8 +5,9 @@
  */
 import { availableParallelism } from 'node:os';
 import { EAGAIN, EINTR, ENODEV, ENOENT, type Errno, isErrno } from '../base/errno.ts';
+import { isReadable, setNonblocking, waitReadable } from '../system/descriptors.ts';
 import { systemError } from '../system/libc.ts';
-import { isReadable, read, setNonblocking, waitReadable, write } from '../system/syscall.ts';
+import { read, write } from '../system/reading-writing.ts';
 import { OUT_HEADER_SIZE } from './abi.ts';
 
 /**

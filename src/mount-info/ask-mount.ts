@@ -1,6 +1,7 @@
 /** Queries a mount: by ioctl through an open file of it, or by its private xattrs if none may be opened. */
 import { EINVAL, ENOTCONN, ENOTTY, type Errno, isErrno } from '../base/errno.ts';
-import { getXattr, getXattrOfFd, ioctl } from '../system/syscall.ts';
+import { ioctl } from '../system/descriptors.ts';
+import { getXattr, getXattrOfFd } from '../system/xattrs.ts';
 import { decodeFile, type FileRecord } from './file-record.ts';
 import { CFS_IOC_MOUNT, CFS_IOC_SOURCE } from './mount-ioctls.ts';
 import { decodeMount, MOUNT_SIZE, type MountRecord } from './mount-record.ts';

@@ -7,7 +7,7 @@ import { fstatSync, lstatSync, readlinkSync } from 'node:fs';
 import { printable } from '../base/bytes.ts';
 import { ENAMETOOLONG, errnoOf, isErrno } from '../base/errno.ts';
 import { listMounts, type MountEntry, mountIdOfFd } from '../system/mount-table.ts';
-import { getXattrOfFd } from '../system/syscall.ts';
+import { getXattrOfFd } from '../system/xattrs.ts';
 
 /** The xattr with the absolute path of an inode's first name in the image, bytes. Not listed. */
 const PATH_XATTR = 'trusted.cfs.path';

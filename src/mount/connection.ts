@@ -9,8 +9,8 @@ import { canPassThrough } from '../fuse/device.ts';
 import { decodeInit, encodeInitReply, negotiate } from '../fuse/init.ts';
 import { mountKernel, unmountKernel, unmountNew } from '../fuse/kernel-mount.ts';
 import { RequestQueue } from '../fuse/request-queue.ts';
+import { memfdCreate } from '../system/memfd.ts';
 import { mountAt } from '../system/mount-table.ts';
-import { memfdCreate } from '../system/syscall.ts';
 import type { MountOptions } from './options.ts';
 
 /** The kernel's side of a mount, after INIT. */

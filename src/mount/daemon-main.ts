@@ -10,7 +10,7 @@ import { shownText } from '../base/path-text.ts';
 import { readOpenImage } from '../image/image-file.ts';
 import { DEATHS, LAST_STATUS, PARKED_ENDS, REHEARSAL, REHEARSAL_FD } from '../survival/handover.ts';
 import { Supervisor } from '../survival/supervisor.ts';
-import { dup2, isInherited } from '../system/syscall.ts';
+import { dup2, isInherited } from '../system/descriptors.ts';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
 import { summaryOf } from './mounted-image.ts';
 import { makeLog } from './process-log.ts';

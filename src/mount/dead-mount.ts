@@ -2,8 +2,8 @@
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { ENOTCONN, errnoOf } from '../base/errno.ts';
+import { MNT_DETACH, umount2 } from '../system/mount-calls.ts';
 import { mountAt } from '../system/mount-table.ts';
-import { MNT_DETACH, umount2 } from '../system/syscall.ts';
 
 /** Takes a dead mount of cfs away from `mountpoint`; leaves everything else. */
 export function detachDead(mountpoint: string, log: (line: string) => void): void {

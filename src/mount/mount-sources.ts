@@ -10,14 +10,13 @@ import type { FileHandle } from '../base/handle-format.ts';
 import { pathBytes, pathText } from '../base/path-text.ts';
 import type { SourceKind, SourceRecord } from '../mount-info/source-record.ts';
 import type { VerifyMode } from '../objects/repository.ts';
+import { openAt } from '../system/descriptors.ts';
 import { nameToHandle } from '../system/file-handle.ts';
 import { type FileStat, statAt, statFd } from '../system/file-status.ts';
 import { fileSystemUuid, uuidText } from '../system/file-system-uuid.ts';
 import { isKernelsOwn } from '../system/file-systems.ts';
 import { AT_FDCWD, AT_SYMLINK_FOLLOW, O_PATH } from '../system/libc.ts';
-
 import { mountIdOfFd, mountOfId } from '../system/mount-table.ts';
-import { openAt } from '../system/syscall.ts';
 
 /** A source that is kept open; plain data, for all threads of the process. */
 export interface MountSource {

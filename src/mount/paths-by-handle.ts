@@ -3,11 +3,11 @@ import { closeSync, constants, fstatSync, openSync, readlinkSync, statSync } fro
 import { isErrno } from '../base/errno.ts';
 import type { FileHandle } from '../base/handle-format.ts';
 import type { SavedSource } from '../mount-info/saved-sources.ts';
+import { closeFd } from '../system/descriptors.ts';
 import { openByHandle } from '../system/file-handle.ts';
 import { fileSystemUuid, uuidText } from '../system/file-system-uuid.ts';
 import { O_PATH } from '../system/libc.ts';
 import { listMounts } from '../system/mount-table.ts';
-import { closeFd } from '../system/syscall.ts';
 import type { UuidMode } from './option-words.ts';
 
 /** The uuid of the file system of a directory; undefined if it has none. */

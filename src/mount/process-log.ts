@@ -3,7 +3,7 @@ import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs';
 import { oneLine } from '../base/bytes.ts';
 import type { Log, Severity } from '../base/log.ts';
 import { shownText } from '../base/path-text.ts';
-import { LOG_DEBUG, LOG_ERR, LOG_INFO, LOG_WARNING, syslog } from '../system/syscall.ts';
+import { LOG_DEBUG, LOG_ERR, LOG_INFO, LOG_WARNING, syslog } from '../system/syslog.ts';
 import { LineLimiter } from './line-limiter.ts';
 
 const PRIORITIES: Readonly<Record<Severity, number>> = {

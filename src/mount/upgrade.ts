@@ -15,7 +15,7 @@ import type { SourceRecord } from '../mount-info/source-record.ts';
 import { REHEARSAL, REHEARSAL_FD } from '../survival/handover.ts';
 import { COPY_NAME } from '../survival/image-keeper.ts';
 import { serverEnvironment, serverFlags } from '../survival/server-process.ts';
-import { isSealedMemfd } from '../system/syscall.ts';
+import { isSealedMemfd } from '../system/memfd.ts';
 
 /** The program of the servers, which the supervisor starts again by its path. */
 const SERVER = programPath('cfs-serve.js');

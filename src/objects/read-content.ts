@@ -4,7 +4,7 @@ import type { Hasher } from '../base/digest.ts';
 import { isErrno } from '../base/errno.ts';
 import { pread } from '../system/file-calls.ts';
 import { systemError } from '../system/libc.ts';
-import { SEEK_DATA, SEEK_HOLE, seek } from '../system/syscall.ts';
+import { SEEK_DATA, SEEK_HOLE, seek } from '../system/reading-writing.ts';
 
 const CHUNK = 1 << 20;
 

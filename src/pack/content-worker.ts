@@ -8,8 +8,8 @@ import { chunkBuffer } from '../objects/read-content.ts';
 import { InputError, readInput, readWholeInput } from '../store/content-copier.ts';
 import { LocalRepository } from '../store/local-repository.ts';
 import { ObjectWriter, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
+import { closeFd } from '../system/descriptors.ts';
 import { statFd } from '../system/file-status.ts';
-import { closeFd } from '../system/syscall.ts';
 import {
   type Batch,
   type ContentResult,

@@ -7,9 +7,9 @@ import { CfsError, reasonOf } from '../base/error.ts';
 import { pathBytes } from '../base/path-text.ts';
 import type { Repository } from '../objects/repository.ts';
 import { openBeneath, openHow } from '../system/beneath.ts';
+import { closeFd, openAt } from '../system/descriptors.ts';
 import { type FileVersion, fileVersion, fileVersionOf, statFd } from '../system/file-status.ts';
 import { AT_FDCWD, O_PATH } from '../system/libc.ts';
-import { closeFd, openAt } from '../system/syscall.ts';
 import { type Lockers, lockersOf } from './lockable.ts';
 import { isRegular, type Place, StoreDirectory } from './store-directory.ts';
 

@@ -17,6 +17,7 @@ import {
   errnoOf,
   isErrno,
 } from '../base/errno.ts';
+import { closeFd } from '../system/descriptors.ts';
 import {
   linkAt,
   linkFd,
@@ -28,7 +29,6 @@ import {
   unlinkAt,
 } from '../system/file-calls.ts';
 import { systemError } from '../system/libc.ts';
-import { closeFd } from '../system/syscall.ts';
 import type { LocalRepository } from './local-repository.ts';
 import { FileSharing } from './sharing.ts';
 import { isRegular, type StoreDirectory } from './store-directory.ts';

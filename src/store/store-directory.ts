@@ -10,6 +10,7 @@ import { pathBytes } from '../base/path-text.ts';
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { readUpTo } from '../objects/read-content.ts';
 import { openHow } from '../system/beneath.ts';
+import { closeFd } from '../system/descriptors.ts';
 import {
   fsyncSync,
   linkAt,
@@ -24,7 +25,6 @@ import {
 } from '../system/file-calls.ts';
 import type { FileStat } from '../system/file-status.ts';
 import { AT_FDCWD, cString, O_PATH, systemError } from '../system/libc.ts';
-import { closeFd } from '../system/syscall.ts';
 import { FileSharing, shareDirectory } from './sharing.ts';
 
 /** Descriptors that only name a directory need no permission to read it. */

@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import { isErrno } from '../base/errno.ts';
 import { reasonOf } from '../base/error.ts';
 import { endFileLease, hasFileLease, ownFileLease, takeFileLease } from '../system/file-lease.ts';
-import { isSealedMemfd, memfdCreate, sealMemfd } from '../system/syscall.ts';
+import { isSealedMemfd, memfdCreate, sealMemfd } from '../system/memfd.ts';
 
 /** The name of the copy in /proc/PID/fd. */
 export const COPY_NAME = 'cfs-image';

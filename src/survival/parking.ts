@@ -16,8 +16,8 @@ import {
   sendDescriptors,
   socketpair,
 } from '../system/descriptor-passing.ts';
+import { closeFd } from '../system/descriptors.ts';
 import { errnoText } from '../system/libc.ts';
-import { closeFd } from '../system/syscall.ts';
 
 /** Open files, and their description as one JSON value, in which they are indexes. */
 export interface ParkedFiles {

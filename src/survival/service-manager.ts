@@ -6,8 +6,8 @@
 import { closeSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
 import { sendDescriptors } from '../system/descriptor-passing.ts';
+import { setInherit } from '../system/descriptors.ts';
 import { native } from '../system/libc.ts';
-import { setInherit } from '../system/syscall.ts';
 
 const socketFn = native('int socket(int domain, int type, int protocol)');
 const connectFn = native('int connect(int socket, const void *address, unsigned int length)');

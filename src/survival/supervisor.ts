@@ -11,10 +11,12 @@ import { CfsError, reasonOf } from '../base/error.ts';
 import { installedPath } from '../base/installation.ts';
 import { hasEscapes } from '../base/path-text.ts';
 import { SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
+import { setInherit } from '../system/descriptors.ts';
 import { exactCommand } from '../system/exact-words.ts';
 import { errnoText } from '../system/libc.ts';
 import { escapedMountpoint } from '../system/mount-table.ts';
-import { setInherit, signalAtParentsEnd, write } from '../system/syscall.ts';
+import { signalAtParentsEnd } from '../system/process-end.ts';
+import { write } from '../system/reading-writing.ts';
 import { ANSWERED, LOG_FILE, PARKED_ENDS, SUPERVISOR } from './handover.ts';
 import { unpark } from './parking.ts';
 

@@ -1,13 +1,11 @@
 /**
  * Directories whose contents may belong to another user: opens paths below one without following a symbolic link in any
- * component, and changes names in it relative to its descriptor. Like syscall.ts: a result or a negative errno. Linux
- * only.
+ * component. As in descriptors.ts: a result or a negative errno. Linux only.
  */
 import { constants } from 'node:fs';
 import { ENOSYS, EPERM, type Errno, isErrno } from '../base/errno.ts';
-import { pathText } from '../base/path-text.ts';
-import { asErrno, cString, nameBuffer, native, O_PATH } from './libc.ts';
-import { closeFd, openAt } from './syscall.ts';
+import { closeFd, openAt } from './descriptors.ts';
+import { native, O_PATH } from './libc.ts';
 
 const openat2Fn = native('long syscall(long number, int dir, const void *path, const void *how, size_t size)');
 /** openat2(2), Linux 5.6; the same number on all architectures. */
@@ -69,58 +67,3 @@ export function openStepByStep(dir: number, path: Uint8Array, { flags, mode }: O
   if (at !== dir) closeFd(at);
   return result;
 }
-
-const mkdiratFn = native('int mkdirat(int dir, const void *name, unsigned int mode)');
-
-/** mkdirat(2). EEXIST if the name exists, even as a symbolic link. */
-export function makeDirectoryAt(dir: number, name: Uint8Array, mode: number): 0 | Errno {
-  return asErrno(mkdiratFn(dir, nameBuffer(name), mode));
-}
-
-const renameatFn = native('int renameat(int oldDir, const void *old, int newDir, const void *new)');
-
-/** renameat(2): replaces the file with the new name; a symbolic link in its place is replaced, not followed. */
-export function renameAt(fromDir: number, from: Uint8Array, toDir: number, to: Uint8Array): 0 | Errno {
-  return asErrno(renameatFn(fromDir, cString(from), toDir, nameBuffer(to)));
-}
-
-const unlinkatFn = native('int unlinkat(int dir, const void *name, int flags)');
-const AT_REMOVEDIR = 0x200;
-
-/** unlinkat(2) with AT_REMOVEDIR: an empty directory. */
-export function removeDirectoryAt(dir: number, name: Uint8Array): 0 | Errno {
-  return asErrno(unlinkatFn(dir, nameBuffer(name), AT_REMOVEDIR));
-}
-
-const getdentsFn = native('int64_t getdents64(int fd, void *buffer, size_t size)');
-const DOT: Uint8Array = Uint8Array.of(0x2e);
-/** Offsets in struct linux_dirent64. */
-const RECORD_LENGTH = 16;
-const NAME = 19;
-
-/**
- * The names in the open directory `dir`, without "." and "..", in the form of `pathText`; also for an O_PATH
- * descriptor.
- */
-export function namesAt(dir: number): string[] | Errno {
-  // a separate file position
-  const fd = openAt(dir, DOT, constants.O_RDONLY | constants.O_DIRECTORY);
-  if (isErrno(fd)) return fd;
-  direntBuffer ??= Buffer.allocUnsafeSlow(1 << 16);
-  const names: string[] = [];
-  try {
-    for (;;) {
-      const length = getdentsFn(fd, direntBuffer, direntBuffer.length);
-      if (length < 0) return asErrno(length);
-      if (length === 0) return names;
-      for (let at = 0; at < length; at += direntBuffer.readUInt16LE(at + RECORD_LENGTH)) {
-        const from = at + NAME;
-        const name = pathText(direntBuffer.subarray(from, direntBuffer.indexOf(0, from)));
-        if (name !== '.' && name !== '..') names.push(name);
-      }
-    }
-  } finally {
-    closeFd(fd);
-  }
-}
-let direntBuffer: Buffer | undefined;

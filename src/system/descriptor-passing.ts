@@ -1,7 +1,7 @@
 /** Open files as messages: SCM_RIGHTS of unix(7). Nothing is thrown for a system error. */
 import { EMFILE, EMSGSIZE, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
+import { closeFd } from './descriptors.ts';
 import { asErrno, koffi, native } from './libc.ts';
-import { closeFd } from './syscall.ts';
 
 const socketpairFn = native('int socketpair(int domain, int type, int protocol, _Out_ int *fds)');
 const recvmsgFn = native('int64_t recvmsg(int socket, _Inout_ void *message, int flags)');

@@ -3,8 +3,8 @@
  * a user namespace has there.
  */
 import { type Errno, isErrno } from '../base/errno.ts';
+import { closeFd } from './descriptors.ts';
 import { AT_FDCWD, asErrno, cString, native } from './libc.ts';
-import { closeFd } from './syscall.ts';
 
 const openTreeFn = native('long syscall(long number, int dir, const void *path, unsigned int flags)');
 /** open_tree(2); the same number on all architectures. */

@@ -1,22 +1,21 @@
 /**
- * Calls for names in an open directory, for a tree that is changed: making, removing, renaming and listing them, and
+ * Calls for names in an open directory, for a tree that is changed: making, removing and renaming them, and changing
  * the attributes of their files.
  *
- * As in syscall.ts: a result or a negative errno. A name is the bytes of one component, without "/" and NUL. A symbolic
+ * As in descriptors.ts: a result or a negative errno. A name is the bytes of one component, without "/" and NUL. A symbolic
  * link is never followed. In calls that read or set attributes, an empty name means the open file `dir` itself, of any
  * type, also with O_PATH. Each call that changes something is a fail point ($CFS_FAIL_UPPER_AT).
  */
-import { constants } from 'node:fs';
 import { EINVAL, ENOSYS, EOPNOTSUPP, EPERM, type Errno, isErrno } from '../base/errno.ts';
-import { encodeDevice, S_IFLNK, S_IFMT } from '../base/stat-bits.ts';
-import * as beneath from './beneath.ts';
+import { S_IFLNK, S_IFMT } from '../base/stat-bits.ts';
 import { upperFailPoints } from './fail-points.ts';
+import { emptyFileStatus, type FileStatus, statusOf } from './file-status.ts';
 import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, asErrno, cString, nameBuffer, native, otherNameBuffer } from './libc.ts';
-import { closeFd, openAt } from './syscall.ts';
+import * as names from './names.ts';
+
+export { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from './names.ts';
 
 const { returning } = upperFailPoints;
-const DOT: Uint8Array = Uint8Array.of(0x2e);
-const U32 = 0x1_0000_0000;
 
 /** Flags for a name that may be empty. */
 const flagsFor = (name: Uint8Array): number => (name.length === 0 ? AT_EMPTY_PATH : AT_SYMLINK_NOFOLLOW);
@@ -24,13 +23,13 @@ const flagsFor = (name: Uint8Array): number => (name.length === 0 ? AT_EMPTY_PAT
 /** mkdirat(2). `mode` loses the bits of the process's umask, as in all calls that make a file. */
 export const makeDirectoryAt: (dir: number, name: Uint8Array, mode: number) => 0 | Errno = returning(
   'mkdirat',
-  beneath.makeDirectoryAt,
+  names.makeDirectoryAt,
 );
 
 /** unlinkat(2) with AT_REMOVEDIR: an empty directory. */
 export const removeDirectoryAt: (dir: number, name: Uint8Array) => 0 | Errno = returning(
   'unlinkat AT_REMOVEDIR',
-  beneath.removeDirectoryAt,
+  names.removeDirectoryAt,
 );
 
 const mknodatFn = native('int mknodat(int dir, const void *name, unsigned int mode, uint64_t device)');
@@ -67,23 +66,12 @@ export function readLinkAt(dir: number, name: Uint8Array): Uint8Array | Errno {
   }
 }
 
-const renameat2Fn = native(
-  'int renameat2(int oldDir, const void *old, int newDir, const void *new, unsigned int flags)',
-);
-
-export const RENAME_NOREPLACE = 1;
-export const RENAME_EXCHANGE = 2;
-export const RENAME_WHITEOUT = 4;
-
 /**
  * renameat2(2). EINVAL if the file system does not know one of the flags. Two names of one file: nothing happens, and
  * both stay.
  * @param flags RENAME_*
  */
-export const renameAt: (fromDir: number, from: Uint8Array, toDir: number, to: Uint8Array, flags: number) => 0 | Errno =
-  returning('renameat2', (fromDir, from, toDir, to, flags) =>
-    asErrno(renameat2Fn(fromDir, nameBuffer(from), toDir, otherNameBuffer(to), flags)),
-  );
+export const renameAt: typeof names.renameAt2 = returning('renameat2', names.renameAt2);
 
 const fchownatFn = native('int fchownat(int dir, const void *name, unsigned int uid, unsigned int gid, int flags)');
 
@@ -104,6 +92,7 @@ const chmodFn = native('int chmod(const void *path, unsigned int mode)');
 /** fchmodat2(2), Linux 6.6; the same number on all architectures. */
 const SYS_FCHMODAT2 = 452;
 let hasFchmodat2 = true;
+const chmodStatus: FileStatus = emptyFileStatus();
 
 /** fchmodat2(2). EOPNOTSUPP for a symbolic link. */
 export const chmodAt: (dir: number, name: Uint8Array, mode: number) => 0 | Errno = returning(
@@ -168,160 +157,3 @@ function putTime(time: TimeToSet | undefined, at: number): boolean {
   timesBytes.writeUInt32LE(time.nsec, at + 8);
   return true;
 }
-
-/** The data of statx(2) about a file. Made once, and filled by each call. */
-export interface FileStatus {
-  mode: number;
-  nlink: number;
-  uid: number;
-  gid: number;
-  /** Of a device file, in the kernel's 32 bits (`encodeDevice`). */
-  rdev: number;
-  size: number;
-  /** Of 512 bytes each. */
-  blocks: number;
-  /** The inode number as two words, unsigned. */
-  inoLow: number;
-  inoHigh: number;
-  /** The device of the file system, as `rdev`. */
-  dev: number;
-  /** Seconds since 1970 as two's complement: low word, then high word; both unsigned. */
-  atimeLow: number;
-  atimeHigh: number;
-  atimeNsec: number;
-  mtimeLow: number;
-  mtimeHigh: number;
-  mtimeNsec: number;
-  ctimeLow: number;
-  ctimeHigh: number;
-  ctimeNsec: number;
-  /** The time of creation; all 0 if the file system does not record one. */
-  btimeLow: number;
-  btimeHigh: number;
-  btimeNsec: number;
-}
-
-/** A FileStatus to be filled. */
-export function emptyFileStatus(): FileStatus {
-  return {
-    mode: 0,
-    nlink: 0,
-    uid: 0,
-    gid: 0,
-    rdev: 0,
-    size: 0,
-    blocks: 0,
-    inoLow: 0,
-    inoHigh: 0,
-    dev: 0,
-    atimeLow: 0,
-    atimeHigh: 0,
-    atimeNsec: 0,
-    mtimeLow: 0,
-    mtimeHigh: 0,
-    mtimeNsec: 0,
-    ctimeLow: 0,
-    ctimeHigh: 0,
-    ctimeNsec: 0,
-    btimeLow: 0,
-    btimeHigh: 0,
-    btimeNsec: 0,
-  };
-}
-const chmodStatus: FileStatus = emptyFileStatus();
-
-const statxFn = native('int statx(int dir, const void *name, int flags, unsigned int mask, void *result)');
-const STATX_BASIC_STATS_AND_BTIME = 0xfff;
-const statxBytes: Buffer = Buffer.alloc(256);
-const statxView: DataView = new DataView(statxBytes.buffer, statxBytes.byteOffset, statxBytes.byteLength);
-const EMPTY: Uint8Array = Uint8Array.of();
-
-// fields of the last statx(2); their offsets are those of struct statx in linux/stat.h
-const u32 = (offset: number): number => statxView.getUint32(offset, true);
-const u64 = (offset: number): number => u32(offset) + u32(offset + 4) * U32;
-
-/** statx(2) of `name` in the open directory `dir`. Allocates nothing. */
-export function statusAt(dir: number, name: Uint8Array, out: FileStatus): 0 | Errno {
-  const result = statxFn(dir, nameBuffer(name), flagsFor(name), STATX_BASIC_STATS_AND_BTIME, statxBytes);
-  if (result < 0) return asErrno(result);
-  out.mode = statxView.getUint16(28, true);
-  out.nlink = u32(16);
-  out.uid = u32(20);
-  out.gid = u32(24);
-  out.rdev = encodeDevice(u32(128), u32(132));
-  out.size = u64(40);
-  out.blocks = u64(48);
-  out.inoLow = u32(32);
-  out.inoHigh = u32(36);
-  out.dev = encodeDevice(u32(136), u32(140));
-  out.atimeLow = u32(64);
-  out.atimeHigh = u32(68);
-  out.atimeNsec = u32(72);
-  out.mtimeLow = u32(112);
-  out.mtimeHigh = u32(116);
-  out.mtimeNsec = u32(120);
-  out.ctimeLow = u32(96);
-  out.ctimeHigh = u32(100);
-  out.ctimeNsec = u32(104);
-  out.btimeLow = u32(80);
-  out.btimeHigh = u32(84);
-  out.btimeNsec = u32(88);
-  return 0;
-}
-
-/** As `statusAt`, of an open file, also with O_PATH. */
-export const statusOf = (fd: number, out: FileStatus): 0 | Errno => statusAt(fd, EMPTY, out);
-
-const getdentsFn = native('int64_t getdents64(int fd, void *buffer, size_t size)');
-const DIRENT_BYTES = 1 << 18;
-/** Offsets in struct linux_dirent64. */
-const DIRENT_LENGTH = 16;
-const DIRENT_TYPE = 18;
-const DIRENT_NAME = 19;
-/** A buffer that no listing uses: a listing inside of the sink of another takes a second one. */
-let spareDirents: Buffer | undefined;
-
-/**
- * All entries of an open directory but "." and "..", from its beginning; also for an O_PATH descriptor. The listing has
- * a file position of its own, so that several may run at once. Memory does not grow with the directory.
- * @param sink gets the name, which is its own to keep; the type, one of DT_*; and the inode number
- */
-export function readDirectory(dir: number, sink: (name: Uint8Array, type: number, ino: number) => void): 0 | Errno {
-  const fd = openAt(dir, DOT, constants.O_RDONLY | constants.O_DIRECTORY);
-  if (isErrno(fd)) return fd;
-  const buffer = spareDirents ?? Buffer.allocUnsafeSlow(DIRENT_BYTES);
-  spareDirents = undefined;
-  try {
-    for (;;) {
-      const length = getdentsFn(fd, buffer, buffer.length);
-      if (length <= 0) return asErrno(length);
-      passEntries(buffer, length, sink);
-    }
-  } finally {
-    spareDirents = buffer;
-    closeFd(fd);
-  }
-}
-
-function passEntries(
-  buffer: Buffer,
-  length: number,
-  sink: (name: Uint8Array, type: number, ino: number) => void,
-): void {
-  for (let at = 0; at < length; ) {
-    const next = at + ((buffer[at + DIRENT_LENGTH] ?? 0) | ((buffer[at + DIRENT_LENGTH + 1] ?? 0) << 8));
-    const from = at + DIRENT_NAME;
-    let end = from;
-    while (buffer[end] !== 0) end++;
-    if (!isDots(buffer, from, end)) {
-      const name = new Uint8Array(end - from);
-      for (let i = from; i < end; i++) name[i - from] = buffer[i] as number;
-      sink(name, buffer[at + DIRENT_TYPE] as number, buffer.readUInt32LE(at) + buffer.readUInt32LE(at + 4) * U32);
-    }
-    at = next;
-  }
-}
-
-/** "." or ".." */
-const isDots = (buffer: Buffer, from: number, end: number): boolean =>
-  buffer[from] === 0x2e && (end === from + 1 || (end === from + 2 && buffer[from + 1] === 0x2e));

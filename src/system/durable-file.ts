@@ -8,7 +8,7 @@ import { dirname } from 'node:path';
 import { EEXIST, ENODATA, ENOENT, EOPNOTSUPP, errnoOf, isErrno } from '../base/errno.ts';
 import * as calls from './file-calls.ts';
 import { systemError } from './libc.ts';
-import { getXattr, removeXattrOfFd, setXattrOfFd } from './syscall.ts';
+import { getXattr, removeXattrOfFd, setXattrOfFd } from './xattrs.ts';
 
 /** The permissions of a file. */
 interface Access {

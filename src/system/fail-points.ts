@@ -30,7 +30,7 @@ export interface FailPoints {
   failAt(fault: string): void;
   /** A fail point for a function that throws errors of node:fs. */
   throwing<F extends Call>(name: Name, call: F): F;
-  /** A fail point for a function that returns an errno, as those of syscall.ts. */
+  /** A fail point for a function that returns an errno, as those of names.ts. */
   returning<F extends Call>(name: Name, call: F): F;
 }
 

@@ -1,13 +1,16 @@
 /**
- * The file system calls with which the store changes data, or finds out what to change: those of node:fs, syscall.ts
- * and fsverity.ts, each with a fail point. Reading objects for a mount is not included.
+ * The file system calls with which the store changes data, or finds out what to change: those of node:fs and of
+ * the other files here, each with a fail point. Reading objects for a mount is not included.
  */
 import fs from 'node:fs';
 import * as beneath from './beneath.ts';
+import * as descriptors from './descriptors.ts';
+import { namesAt as namesAtCall } from './directory-listing.ts';
 import { returning, throwing } from './fail-points.ts';
 import { statAt as statAtCall } from './file-status.ts';
 import * as fsverity from './fsverity.ts';
-import * as syscall from './syscall.ts';
+import * as names from './names.ts';
+import * as content from './reading-writing.ts';
 
 /** A function of node:fs as it is when it is called: exact-paths.ts may have replaced it after this module was loaded. */
 const asItIs = <K extends keyof typeof fs>(name: K): (typeof fs)[K] =>
@@ -38,24 +41,28 @@ const opensBeneath = (_dir: number, _path: Uint8Array, { flags }: beneath.OpenHo
   (flags & fs.constants.O_CREAT) === 0 ? 'openat' : 'openat O_CREAT';
 
 export const openBeneath: typeof beneath.openBeneath = returning(opensBeneath, beneath.openBeneath);
-export const namesAt: typeof beneath.namesAt = returning('readdir', beneath.namesAt);
-export const makeDirectoryAt: typeof beneath.makeDirectoryAt = returning('mkdir', beneath.makeDirectoryAt);
-export const removeDirectoryAt: typeof beneath.removeDirectoryAt = returning('rmdir', beneath.removeDirectoryAt);
-export const renameAt: typeof beneath.renameAt = returning('rename', beneath.renameAt);
-export const openAt: typeof syscall.openAt = returning(opening('openat', 2), syscall.openAt);
-export const openNameless: typeof syscall.openNameless = returning('openat O_TMPFILE', syscall.openNameless);
+export const namesAt: typeof namesAtCall = returning('readdir', namesAtCall);
+export const makeDirectoryAt: typeof names.makeDirectoryAt = returning('mkdir', names.makeDirectoryAt);
+export const removeDirectoryAt: typeof names.removeDirectoryAt = returning('rmdir', names.removeDirectoryAt);
+export const renameAt: typeof names.renameAt = returning('rename', names.renameAt);
+export const openAt: typeof descriptors.openAt = returning(opening('openat', 2), descriptors.openAt);
+export const openNameless: typeof descriptors.openNameless = returning('openat O_TMPFILE', descriptors.openNameless);
 export const statAt: typeof statAtCall = returning('statx', statAtCall);
-export const pread: typeof syscall.pread = returning('pread', syscall.pread);
-export const pwrite: typeof syscall.pwrite = returning('pwrite', syscall.pwrite);
-export const cloneFile: typeof syscall.cloneFile = returning('FICLONE', syscall.cloneFile);
-export const copyFileRange: typeof syscall.copyFileRange = returning('copy_file_range', syscall.copyFileRange);
-export const syncfs: typeof syscall.syncfs = returning('syncfs', syscall.syncfs);
-export const renameNoReplaceAt: typeof syscall.renameNoReplaceAt = returning('renameat2', syscall.renameNoReplaceAt);
-export const renameExchangeAt: typeof syscall.renameExchangeAt = returning(
-  'renameat2 RENAME_EXCHANGE',
-  syscall.renameExchangeAt,
+export const pread: typeof content.pread = returning('pread', content.pread);
+export const pwrite: typeof content.pwrite = returning('pwrite', content.pwrite);
+export const cloneFile: typeof content.cloneFile = returning('FICLONE', content.cloneFile);
+export const copyFileRange: typeof content.copyFileRange = returning('copy_file_range', content.copyFileRange);
+export const syncfs: typeof content.syncfs = returning('syncfs', content.syncfs);
+/** EEXIST if the new name exists; EINVAL if the file system does not support RENAME_NOREPLACE. */
+export const renameNoReplaceAt: typeof names.renameAt = returning('renameat2', (fromDir, from, toDir, to) =>
+  names.renameAt2(fromDir, from, toDir, to, names.RENAME_NOREPLACE),
 );
-export const linkAt: typeof syscall.linkAt = returning('linkat', syscall.linkAt);
-export const linkFd: typeof syscall.linkFd = returning('linkat fd', syscall.linkFd);
-export const unlinkAt: typeof syscall.unlinkAt = returning('unlinkat', syscall.unlinkAt);
+/** Both names exist, and are swapped in one step. EINVAL if the file system does not support RENAME_EXCHANGE. */
+export const renameExchangeAt: typeof names.renameAt = returning(
+  'renameat2 RENAME_EXCHANGE',
+  (fromDir, from, toDir, to) => names.renameAt2(fromDir, from, toDir, to, names.RENAME_EXCHANGE),
+);
+export const linkAt: typeof names.linkAt = returning('linkat', names.linkAt);
+export const linkFd: typeof names.linkFd = returning('linkat fd', names.linkFd);
+export const unlinkAt: typeof names.unlinkAt = returning('unlinkat', names.unlinkAt);
 export const enableVerity: typeof fsverity.enableVerity = returning('FS_IOC_ENABLE_VERITY', fsverity.enableVerity);

@@ -1,12 +1,12 @@
 /**
- * Calls for the content of open files, for a tree that is changed. As in syscall.ts: a result or a negative errno. Each
- * call that changes something is a fail point ($CFS_FAIL_UPPER_AT).
+ * Calls for the content of open files, for a tree that is changed. As in descriptors.ts: a result or a negative errno.
+ * Each call that changes something is a fail point ($CFS_FAIL_UPPER_AT).
  */
 import { EDQUOT, EFBIG, EINVAL, EIO, ENOSPC, ENXIO, EROFS, type Errno, isErrno } from '../base/errno.ts';
-import { emptyFileStatus, type FileStatus, statusOf } from './directory-calls.ts';
 import { upperFailPoints } from './fail-points.ts';
+import { emptyFileStatus, type FileStatus, statusOf } from './file-status.ts';
 import { asErrno, native } from './libc.ts';
-import * as syscall from './syscall.ts';
+import * as content from './reading-writing.ts';
 
 const { returning } = upperFailPoints;
 
@@ -42,10 +42,10 @@ export const copyFileRange: (
   to: number,
   toOffset: number,
   length: number,
-) => number | Errno = returning('copy_file_range', syscall.copyFileRange);
+) => number | Errno = returning('copy_file_range', content.copyFileRange);
 
 /** FICLONE, ioctl_ficlone(2): `to` shares all blocks of `from`. EOPNOTSUPP, EXDEV or EINVAL if that is not possible. */
-export const cloneFd: (from: number, to: number) => 0 | Errno = returning('FICLONE', syscall.cloneFile);
+export const cloneFd: (from: number, to: number) => 0 | Errno = returning('FICLONE', content.cloneFile);
 
 const fsyncFn = native('int fsync(int fd)');
 const fdatasyncFn = native('int fdatasync(int fd)');
@@ -55,7 +55,7 @@ export const syncFd: (fd: number, dataOnly: boolean) => 0 | Errno = returning('f
   asErrno(dataOnly ? fdatasyncFn(fd) : fsyncFn(fd)),
 );
 
-const pwrite: typeof syscall.pwrite = returning('pwrite', syscall.pwrite);
+const pwrite: typeof content.pwrite = returning('pwrite', content.pwrite);
 
 /** pwrite(2) of all of `bytes`, or an error. Returns their number. After an error, some may have been written. */
 export function writeAll(fd: number, bytes: Uint8Array, offset: number): number | Errno {
@@ -71,43 +71,6 @@ export function writeAll(fd: number, bytes: Uint8Array, offset: number): number 
     done += written;
   }
   return bytes.length;
-}
-
-/** The result of statvfs(3). */
-export interface FileSystemStatus {
-  /** The unit of the other numbers. */
-  readonly blockSize: number;
-  readonly blocks: number;
-  readonly blocksFree: number;
-  /** Free for ordinary users. */
-  readonly blocksAvailable: number;
-  readonly files: number;
-  readonly filesFree: number;
-  readonly nameMax: number;
-}
-
-const fstatfsFn = native('int fstatfs(int fd, void *result)');
-/** Larger than any struct statfs. */
-const statfsBytes: Buffer = Buffer.alloc(256);
-const U32 = 0x1_0000_0000;
-/** A word of struct statfs of asm-generic, whose words are all of 64 bits. */
-const word = (index: number): number =>
-  statfsBytes.readUInt32LE(index * 8) + statfsBytes.readUInt32LE(index * 8 + 4) * U32;
-
-/** fstatfs(2), of the file system of an open file, also with O_PATH. */
-export function statVfs(fd: number): FileSystemStatus | Errno {
-  const result = fstatfsFn(fd, statfsBytes);
-  if (result < 0) return asErrno(result);
-  return {
-    // f_frsize, or f_bsize of a file system that does not fill it in
-    blockSize: word(9) || word(1),
-    blocks: word(2),
-    blocksFree: word(3),
-    blocksAvailable: word(4),
-    files: word(5),
-    filesFree: word(6),
-    nameMax: word(8),
-  };
 }
 
 /** The most that the kernel copies at once is a little more. */
@@ -137,7 +100,7 @@ export function copySparse(from: number, to: number, size: number): 0 | Errno {
     const start = nextData(from, at);
     if (isErrno(start)) return start === ENXIO ? 0 : start; // nothing but a hole follows
     if (start >= size) return 0;
-    const hole = syscall.seek(from, start, syscall.SEEK_HOLE);
+    const hole = content.seek(from, start, content.SEEK_HOLE);
     const end = isErrno(hole) ? size : Math.min(hole, size);
     at = start;
     while (at < end) {
@@ -160,7 +123,7 @@ const isFinal = (error: number): boolean => [EIO, ENOSPC, EDQUOT, EFBIG, EROFS].
 
 /** The start of the data; `at` on a file system that does not know. */
 function nextData(from: number, at: number): number | Errno {
-  const data = syscall.seek(from, at, syscall.SEEK_DATA);
+  const data = content.seek(from, at, content.SEEK_DATA);
   return data === EINVAL ? at : data;
 }
 
@@ -169,7 +132,7 @@ const copyByKernel = (from: number, to: number, at: number, end: number): number
 
 function copyByHand(from: number, to: number, at: number, end: number): number | Errno {
   copyBuffer ??= Buffer.allocUnsafeSlow(BUFFER_BYTES);
-  const read = syscall.pread(from, copyBuffer, Math.min(end - at, BUFFER_BYTES), at);
+  const read = content.pread(from, copyBuffer, Math.min(end - at, BUFFER_BYTES), at);
   if (read <= 0) return read;
   return writeAll(to, copyBuffer.subarray(0, read), at);
 }

@@ -2,7 +2,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { fromHex } from '../base/bytes.ts';
 import { isErrno } from '../base/errno.ts';
-import { ioctl } from './syscall.ts';
+import { ioctl } from './descriptors.ts';
 
 /** FS_IOC_GETFSUUID, linux/fs.h (Linux 6.9): struct fsuuid2 is a length, then 16 bytes. */
 const FS_IOC_GETFSUUID = 0x8011_1500;

@@ -5,8 +5,17 @@
 import { createRequire } from 'node:module';
 import { EAGAIN, type Errno, errnoOf, isErrno } from '../base/errno.ts';
 import { throwing } from './fail-points.ts';
-import { systemError } from './libc.ts';
-import { flock, LOCK_EX, LOCK_NB, LOCK_SH } from './syscall.ts';
+import { asErrno, native, systemError } from './libc.ts';
+
+const flockFn = native('int flock(int fd, int operation)');
+export const LOCK_SH = 1;
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
+
+/** flock(2) through libc. `operation`: LOCK_SH or LOCK_EX, or'ed with LOCK_NB. */
+export function flock(fd: number, operation: number): 0 | Errno {
+  return asErrno(flockFn(fd, operation));
+}
 
 /** Shared or exclusive, without waiting. */
 export type FlockMode = 'shnb' | 'exnb';

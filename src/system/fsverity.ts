@@ -5,9 +5,9 @@
  */
 import { closeSync, constants, openSync } from 'node:fs';
 import { ENOTTY, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
+import { ioctl } from './descriptors.ts';
 import { isKernelsOwn } from './file-systems.ts';
 import { asErrno } from './libc.ts';
-import { ioctl } from './syscall.ts';
 
 /** _IOW('f', 133, struct fsverity_enable_arg) */
 const FS_IOC_ENABLE_VERITY = 0x40806685;

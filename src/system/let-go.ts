@@ -1,6 +1,6 @@
 /** Releases files at once, so that their file systems can be unmounted. */
 import { closeSync, fstatSync, openSync, readdirSync, readlinkSync, statSync } from 'node:fs';
-import { dup2 } from './syscall.ts';
+import { dup2 } from './descriptors.ts';
 
 const STDERR = 2;
 const OPEN_FILES = '/proc/self/fd';

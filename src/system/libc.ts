@@ -1,4 +1,4 @@
-/** Calling libc: the only place that does. syscall.ts and file-status.ts have the functions. Linux only. */
+/** Calling libc: the only place that does. The other files of this folder have the functions. Linux only. */
 import { type Errno, errnoName } from '../base/errno.ts';
 import { loadPackage } from '../base/native-package.ts';
 import { pathBytes } from '../base/path-text.ts';

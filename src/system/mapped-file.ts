@@ -4,7 +4,7 @@
  */
 import { constants } from 'node:buffer';
 import { EINVAL, ENOMEM, type Errno, isErrno } from '../base/errno.ts';
-import { emptyFileStatus, statusOf } from './directory-calls.ts';
+import { emptyFileStatus, statusOf } from './file-status.ts';
 import { asErrno, koffi, libcFunction } from './libc.ts';
 
 const PROT_READ_WRITE = 0x1 | 0x2;

@@ -1,7 +1,7 @@
-/** Waiting for processes that are not children. Linux 5.3. */
+/** The end of processes: waiting for those that are not children (Linux 5.3), and for that of the parent. */
 import { type Errno, ESRCH, isErrno } from '../base/errno.ts';
+import { closeFd } from './descriptors.ts';
 import { asErrno, native } from './libc.ts';
-import { closeFd } from './syscall.ts';
 
 const pidfdOpenFn = native('long syscall(long number, int pid, unsigned int flags)');
 const pollFn = native('int poll(_Inout_ uint8_t *fds, unsigned long count, int timeout)');
@@ -45,4 +45,12 @@ export function waitForEnds(fds: readonly number[], timeoutMs: number): boolean 
     left = left.filter((_, i) => !hasEnded(i));
   }
   return true;
+}
+
+const prctlFn = native('int prctl(int option, unsigned long argument)');
+const PR_SET_PDEATHSIG = 1;
+
+/** prctl(2): this process gets `signal` when its parent ends. Call it on the main thread. */
+export function signalAtParentsEnd(signal: number): 0 | Errno {
+  return asErrno(prctlFn(PR_SET_PDEATHSIG, signal));
 }

@@ -1,7 +1,7 @@
 /**
  * Extended attributes of a file in an open directory, of any type, for a tree that is changed.
  *
- * As in syscall.ts: a result or a negative errno. Names are bytes without NUL; that of the file is one component, and a
+ * As in descriptors.ts: a result or a negative errno. Names are bytes without NUL; that of the file is one component, and a
  * symbolic link is not followed. An empty name means the open file `dir` itself, of any type, also with O_PATH. Each
  * call that changes something is a fail point ($CFS_FAIL_UPPER_AT).
  *

@@ -11,11 +11,13 @@
  */
 import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { EBUSY, type Errno, isErrno } from '../base/errno.ts';
+import { closeFd, openAt } from '../system/descriptors.ts';
 import { mountDetached } from '../system/detached-mount.ts';
-import { emptyFileStatus, makeDirectoryAt, statusOf } from '../system/directory-calls.ts';
+import { makeDirectoryAt } from '../system/directory-calls.ts';
+import { emptyFileStatus, statusOf } from '../system/file-status.ts';
 import { AT_FDCWD, O_PATH } from '../system/libc.ts';
 import { type MountEntry, mountOptionBytes, parseMountTable } from '../system/mount-table.ts';
-import { closeFd, openAt, removeXattrOfFd } from '../system/syscall.ts';
+import { removeXattrOfFd } from '../system/xattrs.ts';
 import { emptyDirectory } from './empty-directory.ts';
 
 /** A mount of overlayfs, and which of its options names the directory. */

@@ -1,8 +1,8 @@
 /** Which directory a table of identities is for. */
 import { createDigest } from '../base/digest.ts';
 import { type Errno, isErrno } from '../base/errno.ts';
-import { emptyFileStatus, statusOf } from '../system/directory-calls.ts';
 import { nameToHandle } from '../system/file-handle.ts';
+import { emptyFileStatus, statusOf } from '../system/file-status.ts';
 
 /**
  * 32 bytes for the open directory `upper`: other ones for a copy of it, or for a directory that has its name later. They

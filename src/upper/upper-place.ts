@@ -5,11 +5,11 @@
 import { constants, readlinkSync } from 'node:fs';
 import { EACCES, ENOENT, ENOTDIR, type Errno, isErrno } from '../base/errno.ts';
 import { pathBytes } from '../base/path-text.ts';
+import { closeFd, ioctl, openAt } from '../system/descriptors.ts';
 import { statFileSystem } from '../system/file-status.ts';
 import { nameIfNotOfThisKernel } from '../system/file-systems.ts';
 import { AT_FDCWD, O_PATH } from '../system/libc.ts';
 import { type MountEntry, mountIdOfFd, mountOfId } from '../system/mount-table.ts';
-import { closeFd, ioctl, openAt } from '../system/syscall.ts';
 import { isSamePlace, type Place, placeOf } from './in-use.ts';
 import { failed, type NamedDirectory, refusal } from './refusal.ts';
 

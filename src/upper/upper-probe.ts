@@ -6,28 +6,14 @@
 import { constants } from 'node:fs';
 import { EDQUOT, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, type Errno, EXDEV, isErrno } from '../base/errno.ts';
 import { S_IFCHR, S_IFMT } from '../base/stat-bits.ts';
-import {
-  emptyFileStatus,
-  makeNodeAt,
-  RENAME_EXCHANGE,
-  RENAME_NOREPLACE,
-  RENAME_WHITEOUT,
-  readDirectory,
-  renameAt,
-  statusAt,
-} from '../system/directory-calls.ts';
+import { closeFd, ioctl, openAt, openNameless } from '../system/descriptors.ts';
+import { makeNodeAt, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, renameAt } from '../system/directory-calls.ts';
+import { readDirectory } from '../system/directory-listing.ts';
 import { nameToHandle } from '../system/file-handle.ts';
+import { emptyFileStatus, statusAt } from '../system/file-status.ts';
 import { errnoText } from '../system/libc.ts';
-import {
-  closeFd,
-  ioctl,
-  linkAt,
-  openAt,
-  openNameless,
-  removeXattrOfFd,
-  setXattrOfFd,
-  unlinkAt,
-} from '../system/syscall.ts';
+import { linkAt, unlinkAt } from '../system/names.ts';
+import { removeXattrOfFd, setXattrOfFd } from '../system/xattrs.ts';
 import { failed, type NamedDirectory, refusal } from './refusal.ts';
 import { fileSystemName } from './upper-place.ts';
 

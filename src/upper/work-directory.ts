@@ -15,18 +15,14 @@ import { constants, ftruncateSync } from 'node:fs';
 import { printable } from '../base/bytes.ts';
 import { EACCES, EAGAIN, EBUSY, EEXIST, ELOOP, ENOENT, ENOTDIR, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFMT, S_IFREG } from '../base/stat-bits.ts';
-import {
-  chmodAt,
-  chownAt,
-  emptyFileStatus,
-  makeDirectoryAt,
-  readDirectory,
-  removeDirectoryAt,
-  statusAt,
-  statusOf,
-} from '../system/directory-calls.ts';
+import { closeFd, openAt } from '../system/descriptors.ts';
+import { chmodAt, chownAt, makeDirectoryAt, removeDirectoryAt } from '../system/directory-calls.ts';
+import { readDirectory } from '../system/directory-listing.ts';
+import { emptyFileStatus, statusAt, statusOf } from '../system/file-status.ts';
+import { flock, LOCK_EX, LOCK_NB } from '../system/flock.ts';
 import { O_PATH } from '../system/libc.ts';
-import { closeFd, flock, LOCK_EX, LOCK_NB, openAt, pread, pwrite, syncfs, unlinkAt } from '../system/syscall.ts';
+import { unlinkAt } from '../system/names.ts';
+import { pread, pwrite, syncfs } from '../system/reading-writing.ts';
 import { removeXattrAt } from '../system/xattr-calls.ts';
 import { emptyDirectory } from './empty-directory.ts';
 import { failed, type NamedDirectory, refusal } from './refusal.ts';

@@ -6,7 +6,7 @@ import type { MountStatistics } from '../../src/mount/mount-statistics.ts';
 import { askMount, askSource } from '../../src/mount-info/ask-mount.ts';
 import type { MountRecord } from '../../src/mount-info/mount-record.ts';
 import type { SourceRecord } from '../../src/mount-info/source-record.ts';
-import { getXattr } from '../../src/system/syscall.ts';
+import { getXattr } from '../../src/system/xattrs.ts';
 import type { Mounted, Scratch } from './harness.ts';
 import { HERE, type Place } from './run.ts';
 

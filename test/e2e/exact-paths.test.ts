@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { pathBytes } from '../../src/base/path-text.ts';
 import '../../src/system/exact-paths.ts';
 import { exactCommand } from '../../src/system/exact-words.ts';
-import { MNT_DETACH, umount2 } from '../../src/system/syscall.ts';
+import { MNT_DETACH, umount2 } from '../../src/system/mount-calls.ts';
 import { EXIT } from '../../tools/cli.ts';
 import { messageOf } from './cli.ts';
 import { useScratch } from './harness.ts';

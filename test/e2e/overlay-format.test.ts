@@ -21,8 +21,9 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { toHex } from '../../src/base/bytes.ts';
 import { EINVAL, EOPNOTSUPP, errnoName, isErrno } from '../../src/base/errno.ts';
+import { ioctl } from '../../src/system/descriptors.ts';
 import { fileSystemUuid } from '../../src/system/file-system-uuid.ts';
-import { getXattr, ioctl } from '../../src/system/syscall.ts';
+import { getXattr } from '../../src/system/xattrs.ts';
 import {
   applyNlink,
   decodeNlink,

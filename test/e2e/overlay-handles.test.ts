@@ -19,7 +19,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { isErrno } from '../../src/base/errno.ts';
 import { type FileHandle, formatHandle } from '../../src/base/handle-format.ts';
 import { O_PATH } from '../../src/system/libc.ts';
-import { getXattr } from '../../src/system/syscall.ts';
+import { getXattr } from '../../src/system/xattrs.ts';
 import { mknod } from '../support/libc.ts';
 import { mountTmpfs } from './cli.ts';
 import { closeAfterEach, handleOf, openedHandle, refusalOf } from './handle-calls.ts';

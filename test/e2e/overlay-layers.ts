@@ -5,7 +5,7 @@ import { expect } from 'vitest';
 import { toHex } from '../../src/base/bytes.ts';
 import { errnoName, isErrno } from '../../src/base/errno.ts';
 import { fuseIdentity, type InodeIdentity } from '../../src/base/handle-format.ts';
-import { getXattr, listXattrs } from '../../src/system/syscall.ts';
+import { getXattr, listXattrs } from '../../src/system/xattrs.ts';
 import {
   decodeImpure,
   decodeMetacopy,

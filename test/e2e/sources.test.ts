@@ -26,7 +26,7 @@ import { encodeManifest } from '../../src/manifest/encode.ts';
 import type { SourceRecord } from '../../src/mount-info/source-record.ts';
 import { openByHandle } from '../../src/system/file-handle.ts';
 import { O_PATH } from '../../src/system/libc.ts';
-import { listXattrs } from '../../src/system/syscall.ts';
+import { listXattrs } from '../../src/system/xattrs.ts';
 import { setXattr } from '../support/libc.ts';
 import { buildTables, inline, treeOf, xattr } from '../unit/manifest/model.ts';
 import { ask, pathsOf, xattrText } from './asking.ts';

@@ -1,6 +1,6 @@
 /**
  * System calls that only tests need: making devices and sockets, times to the nanosecond, writing attributes. The
- * product writes none of these; its own calls are in src/system/syscall.ts.
+ * product writes none of these; its own calls are in src/system.
  */
 import koffi from 'koffi';
 import type { Errno } from '../../src/base/errno.ts';

@@ -2,7 +2,7 @@
 import { type BigIntStats, closeSync, constants, openSync, readlinkSync, readSync } from 'node:fs';
 import { compareBytes, equalBytes, exactUtf8, printable } from '../../src/base/bytes.ts';
 import { EOPNOTSUPP, isErrno } from '../../src/base/errno.ts';
-import { getXattr, listXattrs } from '../../src/system/syscall.ts';
+import { getXattr, listXattrs } from '../../src/system/xattrs.ts';
 import { attempt, Failure, type Name, type Report } from './report.ts';
 
 const CHUNK = 1 << 20;

@@ -2,7 +2,7 @@
 import { isErrno } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
 import type { Problem } from '../../src/mount/problem-memory.ts';
-import { getXattr } from '../../src/system/syscall.ts';
+import { getXattr } from '../../src/system/xattrs.ts';
 import type { Output } from './output.ts';
 import { mountpointOf } from './stats.ts';
 

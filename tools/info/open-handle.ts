@@ -6,11 +6,10 @@ import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { type FileHandle, formatHandle, fuseHandle, fuseIdentity, parseHandle } from '../../src/base/handle-format.ts';
 import { jsonText } from '../../src/base/json-text.ts';
 import { mountOfFd, type OpenPath, pathOfFd } from '../../src/mount-info/open-path.ts';
+import { closeFd } from '../../src/system/descriptors.ts';
 import { nameToHandle, openByHandle } from '../../src/system/file-handle.ts';
 import { errnoText, O_PATH } from '../../src/system/libc.ts';
-
 import { listMounts } from '../../src/system/mount-table.ts';
-import { closeFd } from '../../src/system/syscall.ts';
 import { type DirectoryEntry, type DirectoryEntryJson, entryOf, jsonOfEntry, typedPath } from './directory-entry.ts';
 import { jsonOfStat, linesOfStat, type StatJson } from './file-stat.ts';
 import { type HandleJson, identityOf, jsonFields } from './handle.ts';

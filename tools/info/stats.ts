@@ -9,7 +9,7 @@ import type { MountStatistics, RepositoryStatistics } from '../../src/mount/moun
 import { mountOfFd } from '../../src/mount-info/open-path.ts';
 import { O_PATH } from '../../src/system/libc.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
-import { getXattr } from '../../src/system/syscall.ts';
+import { getXattr } from '../../src/system/xattrs.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import type { Output } from './output.ts';
 

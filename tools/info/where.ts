@@ -10,7 +10,7 @@ import type { FileRecord, RefusedCopy, Verified } from '../../src/mount-info/fil
 import { mountOfFd } from '../../src/mount-info/open-path.ts';
 import { O_PATH } from '../../src/system/libc.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
-import { getXattr } from '../../src/system/syscall.ts';
+import { getXattr } from '../../src/system/xattrs.ts';
 import type { ExitStatus } from '../cli.ts';
 import { typedPath } from './directory-entry.ts';
 import { formatLines } from './inode.ts';

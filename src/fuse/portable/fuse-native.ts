@@ -26,8 +26,9 @@ import { promisify } from 'node:util';
 import { EBUSY, EINVAL, EPERM, type Errno, errnoName } from '../../base/errno.ts';
 import { CfsError, reasonOf } from '../../base/error.ts';
 import type { Filesystem } from '../../fs/filesystem.ts';
+import { setInherit } from '../../system/descriptors.ts';
+import { MNT_DETACH, UMOUNT_NOFOLLOW, umount2 } from '../../system/mount-calls.ts';
 import { listMounts, mountAt } from '../../system/mount-table.ts';
-import { MNT_DETACH, setInherit, UMOUNT_NOFOLLOW, umount2 } from '../../system/syscall.ts';
 import { Operations } from './fuse-native-operations.ts';
 import {
   type FuseNativeOptions,

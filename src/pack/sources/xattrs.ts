@@ -4,7 +4,7 @@ import { E2BIG, ENODATA, EOPNOTSUPP, type Errno, isErrno } from '../../base/errn
 import { CfsError } from '../../base/error.ts';
 import type { Xattr } from '../../manifest/xattr-sets.ts';
 import { systemError } from '../../system/libc.ts';
-import { getXattr, listXattrs } from '../../system/syscall.ts';
+import { getXattr, listXattrs } from '../../system/xattrs.ts';
 import { sourceError } from './source-error.ts';
 
 const isKept = (name: Uint8Array): boolean =>

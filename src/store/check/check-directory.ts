@@ -6,10 +6,10 @@ import { ELOOP, ENOENT, ENOTDIR, type Errno, errnoOf, isErrno } from '../../base
 import { CfsError, reasonOf } from '../../base/error.ts';
 import { pathBytes } from '../../base/path-text.ts';
 import { digestOf } from '../../objects/verify.ts';
+import { closeFd } from '../../system/descriptors.ts';
 import { openAt, statAt } from '../../system/file-calls.ts';
 import type { FileStat } from '../../system/file-status.ts';
 import { errnoText } from '../../system/libc.ts';
-import { closeFd } from '../../system/syscall.ts';
 import { OBJECT_MODE, OBJECT_NAME, prefixName } from '../layout.ts';
 import type { LocalRepository } from '../local-repository.ts';
 import { isRegular, type StoreDirectory } from '../store-directory.ts';

@@ -4,7 +4,7 @@
 import koffi from 'koffi';
 import type { Errno } from '../../../src/base/errno.ts';
 import { systemError } from '../../../src/system/libc.ts';
-import { mount } from '../../../src/system/syscall.ts';
+import { mount } from '../../../src/system/mount-calls.ts';
 
 const libc = koffi.load('libc.so.6');
 const getdentsFn = libc.func('int64_t getdents64(int fd, _Out_ uint8_t *buffer, size_t length)');

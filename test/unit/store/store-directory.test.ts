@@ -15,8 +15,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ELOOP, ENOENT, ENOTDIR, isErrno } from '../../../src/base/errno.ts';
 import { reasonOf } from '../../../src/base/error.ts';
 import { StoreDirectory } from '../../../src/store/store-directory.ts';
-import { namesAt, openBeneath, openHow, openStepByStep } from '../../../src/system/beneath.ts';
-import { closeFd } from '../../../src/system/syscall.ts';
+import { openBeneath, openHow, openStepByStep } from '../../../src/system/beneath.ts';
+import { closeFd } from '../../../src/system/descriptors.ts';
+import { namesAt } from '../../../src/system/directory-listing.ts';
 import { useScratch } from './scratch.ts';
 
 const at = useScratch();

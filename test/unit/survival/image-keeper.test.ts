@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { isErrno } from '../../../src/base/errno.ts';
 import { COPY_NAME, ImageKeeper } from '../../../src/survival/image-keeper.ts';
 import { endFileLease, takeFileLease } from '../../../src/system/file-lease.ts';
-import { isSealedMemfd, memfdCreate } from '../../../src/system/syscall.ts';
+import { isSealedMemfd, memfdCreate } from '../../../src/system/memfd.ts';
 import { until } from '../../support/until.ts';
 import { useScratch } from '../store/scratch.ts';
 

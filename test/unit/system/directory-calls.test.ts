@@ -30,28 +30,26 @@ import {
   EXDEV,
 } from '../../../src/base/errno.ts';
 import { encodeDevice, S_IFBLK, S_IFCHR, S_IFIFO, S_IFREG, S_IFSOCK } from '../../../src/base/stat-bits.ts';
+import { openNameless } from '../../../src/system/descriptors.ts';
 import {
   chmodAt,
   chmodByPath,
   chownAt,
-  emptyFileStatus,
-  type FileStatus,
   makeDirectoryAt,
   makeNodeAt,
   makeSymlinkAt,
   RENAME_EXCHANGE,
   RENAME_NOREPLACE,
   RENAME_WHITEOUT,
-  readDirectory,
   readLinkAt,
   removeDirectoryAt,
   renameAt,
   setTimesAt,
-  statusAt,
-  statusOf,
 } from '../../../src/system/directory-calls.ts';
+import { readDirectory } from '../../../src/system/directory-listing.ts';
+import { emptyFileStatus, type FileStatus, statusAt, statusOf } from '../../../src/system/file-status.ts';
 import { O_PATH } from '../../../src/system/libc.ts';
-import { linkAt, openNameless, unlinkAt } from '../../../src/system/syscall.ts';
+import { linkAt, unlinkAt } from '../../../src/system/names.ts';
 import { isRoot } from '../../support/root.ts';
 import { useScratch } from '../store/scratch.ts';
 

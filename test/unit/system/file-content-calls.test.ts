@@ -20,13 +20,13 @@ import {
   copyFileRange,
   copySparse,
   fallocateFd,
-  statVfs,
   syncFd,
   truncateFd,
   writeAll,
 } from '../../../src/system/file-content-calls.ts';
+import { statVfs } from '../../../src/system/file-status.ts';
 import { O_PATH } from '../../../src/system/libc.ts';
-import { SEEK_DATA, seek } from '../../../src/system/syscall.ts';
+import { SEEK_DATA, seek } from '../../../src/system/reading-writing.ts';
 import { Random } from '../../support/random.ts';
 import { useScratch } from '../store/scratch.ts';
 

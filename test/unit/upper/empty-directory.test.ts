@@ -14,8 +14,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { closeFd, openAt } from '../../../src/system/descriptors.ts';
 import { makeDirectoryAt } from '../../../src/system/directory-calls.ts';
-import { closeFd, openAt } from '../../../src/system/syscall.ts';
 import { emptyDirectory } from '../../../src/upper/empty-directory.ts';
 import { useScratch } from '../store/scratch.ts';
 

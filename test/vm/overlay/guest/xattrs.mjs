@@ -1,7 +1,7 @@
 /** node xattrs.mjs CASE DIRECTORY…: prints "xattr CASE PATH NAME VALUE" for each xattr below, the value in hexadecimal. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { getXattr, listXattrs } from '/payload/cfs/dist/src/system/syscall.js';
+import { getXattr, listXattrs } from '/payload/cfs/dist/src/system/xattrs.js';
 
 const [name, ...roots] = process.argv.slice(2);
 for (const root of roots) {
