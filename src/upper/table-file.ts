@@ -5,10 +5,12 @@
  */
 import { constants } from 'node:fs';
 import { EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
-import { emptyFileStatus, statusOf } from '../system/directory-calls.ts';
+import { closeFd, openAt } from '../system/descriptors.ts';
 import { fallocateFd, syncFd, truncateFd } from '../system/file-content-calls.ts';
+import { emptyFileStatus, statusOf } from '../system/file-status.ts';
 import { mapFile } from '../system/mapped-file.ts';
-import { closeFd, memfdCreate, openAt, unlinkAt } from '../system/syscall.ts';
+import { memfdCreate } from '../system/memfd.ts';
+import { unlinkAt } from '../system/names.ts';
 import { IdentityTable, type Reserve, scatteredBytes, tableBytes } from './identity-table.ts';
 import { isSound } from './table-check.ts';
 import { TABLE_NAME } from './work-directory.ts';
