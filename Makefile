@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo unit test lint format bench fuzz clean
+.PHONY: help setup build demo unit test test-posix lint format bench fuzz clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: ## packages of the system and of npm; quick when they are there
 	@scripts/setup build
@@ -23,6 +23,11 @@ test: build ## every test, with real mounts, and the unit tests as an ordinary u
 	@scripts/check-fuse
 	@scripts/unit-as-user $(TESTS)
 	@npx vitest run $(TESTS)
+
+test-posix: build ## file systems that can be written against POSIX, for minutes: each random test SECONDS=… (60) with new seeds
+	@scripts/setup posix
+	@scripts/check-fuse
+	@CFS_POSIX_SECONDS=$(or $(SECONDS),60) npx vitest run --project posix $(TESTS)
 
 unit: setup ## the unit tests, no mounts and no build: the fast loop (TESTS=… for some)
 	@npx vitest run --project unit $(TESTS)

@@ -53,6 +53,15 @@ export default defineConfig({
       {
         test: {
           ...mounting,
+          name: 'posix',
+          include: ['test/posix/**/*.test.ts'],
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...mounting,
           name: 'vm',
           include: ['test/vm/**/*.test.ts'],
           maxWorkers: 2,

@@ -1,0 +1,55 @@
+/**
+ * Where a file system is known to differ from a plain directory (ext4 as Linux has it). Each has its reason. What is not
+ * here is a fault.
+ */
+import { type Allow, RECENT } from '../look.ts';
+import type { SiteName } from '../sites.ts';
+import type { Step, Who } from './steps.ts';
+
+/** A difference of what a step returns. */
+interface OfResults {
+  readonly sites: readonly SiteName[];
+  readonly reason: string;
+  readonly is: (step: Step, who: Who, expected: string, result: string) => boolean;
+}
+
+/** A difference of what is visible afterwards. */
+interface OfFields {
+  readonly sites: readonly SiteName[];
+  readonly reason: string;
+  readonly is: Allow;
+}
+
+const BOTH: readonly SiteName[] = ['overlayfs', 'cfs'];
+
+const RESULTS: readonly OfResults[] = [
+  {
+    sites: BOTH,
+    reason: 'removing an ACL that a file does not have: ext4 alone says nothing',
+    is: ({ op }, _, expected, result) => op === 'removexattr' && expected === 'ok' && result === 'ENODATA',
+  },
+];
+
+const FIELDS: readonly OfFields[] = [
+  {
+    sites: ['overlayfs'],
+    reason: 'when the content follows the attributes to the upper layer, the file gets the time of that moment',
+    is: (field, expected, result) => field === 'mtime' && typeof expected === 'number' && result === RECENT,
+  },
+];
+
+/**
+ * Overlayfs: a descriptor that was opened for reading before the file came to the upper layer keeps the content of the
+ * lower one. So tests read there through a new descriptor.
+ */
+export const keepsOld = (site: SiteName): boolean => site === 'overlayfs';
+
+/** Whether `result` of `site` may be something else than that of the plain directory. */
+export const mayReturn = (site: SiteName, step: Step, who: Who, expected: string, result: string): boolean =>
+  RESULTS.some((known) => known.sites.includes(site) && known.is(step, who, expected, result));
+
+/** Which fields may be different on `site`. */
+export const allowedOn = (site: SiteName): Allow => {
+  const known = FIELDS.filter((known) => known.sites.includes(site));
+  return (field, expected, result) => known.some(({ is }) => is(field, expected, result));
+};

@@ -1,0 +1,73 @@
+/**
+ * The file systems that the tests compare: a plain directory, overlayfs of the kernel, and a mount of cfs that can be
+ * written. Each shows the same tree at its beginning.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Scratch } from '../e2e/harness.ts';
+import { Overlay } from '../e2e/overlay.ts';
+import { succeed } from '../e2e/run.ts';
+
+export type SiteName = 'plain' | 'overlayfs' | 'cfs';
+
+/** One of them. */
+export interface Site {
+  readonly name: SiteName;
+  /** The directory that shows the tree. */
+  readonly root: string;
+  /** Unmounts and mounts again, if there is a mount. Nothing may be open. */
+  remount(): Promise<void>;
+  /** Unmounts. */
+  end(): Promise<void>;
+}
+
+/** Makes a site that shows the tree `lower`, which nothing changes any more. */
+export type MakeSite = (scratch: Scratch, lower: string) => Promise<Site>;
+
+/** What an overlay needs to be what a directory is: renamed directories, and hard links that stay together. */
+export const OVERLAY_OPTIONS: readonly string[] = ['redirect_dir=on', 'metacopy=on', 'index=on', 'xino=auto'];
+
+async function plain(scratch: Scratch, lower: string): Promise<Site> {
+  const root = join(scratch.directory('plain'), 'tree');
+  await succeed(['cp', '-a', '--sparse=always', lower, root]);
+  return { name: 'plain', root, remount: async () => {}, end: async () => {} };
+}
+
+async function overlayfs(scratch: Scratch, lower: string): Promise<Site> {
+  const overlay = new Overlay(scratch.directory('overlay'), [lower], scratch.directory('layers'), OVERLAY_OPTIONS);
+  await overlay.mount();
+  const remount = async (): Promise<void> => {
+    await overlay.unmount();
+    await overlay.mount();
+  };
+  return { name: 'overlayfs', root: overlay.at, remount, end: () => overlay.unmount() };
+}
+
+const images = new Map<string, string>();
+
+/** A mount of cfs of an image of `lower`, with the root's powers in it: set-id bits and devices work. */
+async function cfs(scratch: Scratch, lower: string): Promise<Site> {
+  let image = images.get(lower);
+  if (image === undefined) {
+    ({ image } = await scratch.pack(lower));
+    images.set(lower, image);
+  }
+  const [layers, at] = [scratch.directory('layers'), scratch.directory('cfs')];
+  for (const name of ['upper', 'work']) mkdirSync(join(layers, name));
+  const words = [`upperdir=${layers}/upper`, `workdir=${layers}/work`, 'suid', 'dev'];
+  const mount = () => scratch.mount(image, { words, at });
+  let mounted = await mount();
+  const remount = async (): Promise<void> => {
+    await mounted.unmount();
+    mounted = await mount();
+  };
+  const end = async (): Promise<void> => {
+    if (mounted.isMounted) await mounted.unmount();
+  };
+  return { name: 'cfs', root: at, remount, end };
+}
+
+export const SITES: Readonly<Record<SiteName, MakeSite>> = { plain, overlayfs, cfs };
+
+/** Those that the tests run on; the first is the one that others are compared with. */
+export const TESTED: readonly SiteName[] = ['plain', 'overlayfs'];
