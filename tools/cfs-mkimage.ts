@@ -10,10 +10,10 @@ import { CfsError } from '../src/base/error.ts';
 import { type ImageSeal, requireSealable, sealImage } from '../src/image/seal-image.ts';
 import { describeSignature, type MadeSignature, writeSignature } from '../src/image/sign-image.ts';
 import { INLINE_LIMIT } from '../src/manifest/tables.ts';
-import { type BuildResult, buildImage } from '../src/pack/build.ts';
 import { DEPTH } from '../src/pack/content-pool.ts';
 import { checkSource, imageTarget } from '../src/pack/image-target.ts';
 import { planOpenFiles } from '../src/pack/open-files-plan.ts';
+import { type PackedImage, packImage } from '../src/pack/pack-image.ts';
 import { openDirectorySource } from '../src/pack/sources/directory.ts';
 import { signImageId } from '../src/sign/encode-sign1.ts';
 import { readSigningKey } from '../src/sign/key-file.ts';
@@ -170,7 +170,7 @@ function signingKey({ sign, embedSignature, passphraseFile }: Options): SigningK
 }
 
 /** The result of packing; with the signature if it was signed, and the result of sealing if it was sealed. */
-type Packed = BuildResult & { readonly signature?: MadeSignature; readonly seal?: ImageSeal };
+type Packed = PackedImage & { readonly signature?: MadeSignature; readonly seal?: ImageSeal };
 
 async function pack(
   source: string,
@@ -202,7 +202,7 @@ async function pack(
   const tree = openDirectorySource(source, { ...options, exclude, openDirectories: sourceDirectories, warn });
   const progress = new ProgressLine(!options.quiet && !options.json);
   try {
-    const built = await buildImage(tree, {
+    const built = await packImage(tree, {
       repository,
       image: target,
       inlineMax: options.inlineMax,

@@ -1,5 +1,5 @@
 /** A progress line on stderr, for a terminal only, and only for work that takes more than a second. */
-import type { BuildProgress } from '../src/pack/build-options.ts';
+import type { PackProgress } from '../src/pack/pack-settings.ts';
 import { formatBytes, formatCounted, formatDuration } from './format.ts';
 
 const SHOW_AFTER_MS = 1000;
@@ -17,7 +17,7 @@ export class ProgressLine {
   }
 
   /** Redraws at most ten times a second. */
-  update(progress: BuildProgress): void {
+  update(progress: PackProgress): void {
     this.draw((elapsedMs) => progressText(progress, elapsedMs));
   }
 
@@ -43,7 +43,7 @@ export class ProgressLine {
  * "[######......] 40%  1,200 files/s  80 MB/s  12 s left". While the tree is still being read its size is unknown: then
  * the numbers found so far replace bar and time.
  */
-export function progressText(progress: BuildProgress, elapsedMs: number): string {
+export function progressText(progress: PackProgress, elapsedMs: number): string {
   const seconds = Math.max(elapsedMs / 1000, 0.001);
   const filesRate = `${Math.round(progress.filesDone / seconds).toLocaleString('en')} files/s`;
   const bytesRate = `${formatBytes(progress.bytesDone / seconds)}/s`;

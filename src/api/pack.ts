@@ -5,11 +5,11 @@
 import { availableParallelism } from 'node:os';
 import type { HashAlgorithm } from '../base/digest.ts';
 import { requireSealable, sealImage } from '../image/seal-image.ts';
-import { buildImage } from '../pack/build.ts';
-import type { BuildProgress } from '../pack/build-options.ts';
 import { DEPTH } from '../pack/content-pool.ts';
 import { checkSource, imageTarget } from '../pack/image-target.ts';
 import { planOpenFiles } from '../pack/open-files-plan.ts';
+import { packImage } from '../pack/pack-image.ts';
+import type { PackProgress as Progress } from '../pack/pack-settings.ts';
 import { openDirectorySource } from '../pack/sources/directory.ts';
 import { signaturePathOf } from '../sign/signature-file.ts';
 import { openOrInitRepository } from '../store/open-repository.ts';
@@ -65,7 +65,7 @@ export interface PackOptions extends WorkOptions {
  * await pack('/srv/rootfs', '/srv/packed.cfs', { repository: '/srv/store', onProgress: (now) => { last = now; } });
  * console.log(last?.filesDone);
  */
-export type PackProgress = BuildProgress;
+export type PackProgress = Progress;
 
 /**
  * The result of packing.
@@ -125,7 +125,7 @@ export function pack(source: string, image: string, options: PackOptions): Promi
       warn,
     });
     const work = given({ signal, onWait });
-    const built = await buildImage(tree, {
+    const packed = await packImage(tree, {
       repository,
       image: target,
       inlineMax: options.inlineMax ?? 64,
@@ -143,7 +143,7 @@ export function pack(source: string, image: string, options: PackOptions): Promi
       for (const { count, reason } of problems) warn(`${count} objects were not sealed: ${reason}`);
       if (sealed.reason !== undefined) warn(`${target} was not sealed: ${sealed.reason}`);
     }
-    const { id, imageBytes, hash, entries, files, bytes, objects, objectBytes, newObjects, newBytes } = built;
+    const { id, imageBytes, hash, entries, files, bytes, objects, objectBytes, newObjects, newBytes } = packed;
     return { id, imageBytes, hash, entries, files, bytes, objects, objectBytes, newObjects, newBytes };
   });
 }

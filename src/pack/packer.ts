@@ -7,14 +7,14 @@ import { BLOCK_HASHES_LIMIT, type ManifestTables } from '../manifest/tables.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
 import { isOutOfFiles } from '../system/resource-limits.ts';
-import type { BuildOptions, BuildProgress } from './build-options.ts';
 import type { ContentResult } from './content-job.ts';
 import { ContentPool } from './content-pool.ts';
 import type { FileCache } from './file-cache.ts';
 import { MOST_OPEN_FILES } from './open-files-plan.ts';
+import type { PackProgress, PackSettings } from './pack-settings.ts';
 import type { FileContent, FileStamp, Source, SourceEntry } from './source.ts';
 
-/** Mutable counts behind BuildProgress. */
+/** Mutable counts behind PackProgress. */
 export interface PackCounts {
   entries: number;
   files: number;
@@ -30,7 +30,7 @@ export interface PackCounts {
 /** The main thread handles signals and messages after this many entries. */
 const BREATHE = 512;
 
-export interface Packed {
+export interface PackedTree {
   readonly tables: ManifestTables;
   readonly counts: PackCounts;
   readonly newObjects: number;
@@ -40,7 +40,7 @@ export interface Packed {
 /** Packs one source, once. */
 export class Packer {
   readonly #source: Source;
-  readonly #options: BuildOptions;
+  readonly #settings: PackSettings;
   /** The prefix of temporary files. */
   readonly #prefix: string;
   readonly #cache: FileCache;
@@ -63,12 +63,12 @@ export class Packer {
   };
 
   /** Starts the threads; `run` ends them. */
-  constructor(source: Source, options: BuildOptions, prefix: string, cache: FileCache) {
+  constructor(source: Source, settings: PackSettings, prefix: string, cache: FileCache) {
     this.#source = source;
-    this.#options = options;
+    this.#settings = settings;
     this.#prefix = prefix;
     this.#cache = cache;
-    const { repository, threads, durable, inlineMax, openFiles = MOST_OPEN_FILES } = options;
+    const { repository, threads, durable, inlineMax, openFiles = MOST_OPEN_FILES } = settings;
     const { hash, uuid, place, path: store } = repository;
     this.#builder = new ManifestBuilder(hash, source.root);
     this.#pool = new ContentPool(
@@ -78,8 +78,8 @@ export class Packer {
   }
 
   /** @throws CfsError of kind source, store or image; the reason of the signal */
-  async run(): Promise<Packed> {
-    const { signal, repository, durable, repositories } = this.#options;
+  async run(): Promise<PackedTree> {
+    const { signal, repository, durable, repositories } = this.#settings;
     const onAbort = (): void => this.#pool.abort(signal?.reason);
     signal?.addEventListener('abort', onAbort);
     try {
@@ -114,7 +114,7 @@ export class Packer {
 
   /** @returns a promise to wait for before the next entry, if any */
   #next(entry: SourceEntry): Promise<void> | undefined {
-    throwIfAborted(this.#options.signal);
+    throwIfAborted(this.#settings.signal);
     const wait = this.#take(entry);
     if (++this.#counts.entries % BREATHE !== 0) return wait;
     this.#report();
@@ -134,8 +134,8 @@ export class Packer {
     const { stamp, size } = content;
     this.#counts.files++;
     this.#counts.bytes += size;
-    checkSize(size, path, this.#options.repository.hash);
-    if (stamp !== undefined && size > this.#options.inlineMax) {
+    checkSize(size, path, this.#settings.repository.hash);
+    if (stamp !== undefined && size > this.#settings.inlineMax) {
       const known = this.#cache.find(stamp);
       if (known !== undefined) {
         this.#counts.unchangedFiles++;
@@ -172,7 +172,7 @@ export class Packer {
   }
 
   #report(): void {
-    this.#options.onProgress?.(this.#counts satisfies BuildProgress);
+    this.#settings.onProgress?.(this.#counts satisfies PackProgress);
   }
 }
 

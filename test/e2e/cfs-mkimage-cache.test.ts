@@ -25,7 +25,7 @@ const scratch = useScratch();
 
 /** The built program, in this process: its threads are not loaded from sources. */
 const built = <T>(module: string): Promise<T> => import(new URL(`../../dist/src/${module}.js`, import.meta.url).href);
-const { buildImage } = await built<typeof import('../../src/pack/build.ts')>('pack/build');
+const { packImage } = await built<typeof import('../../src/pack/pack-image.ts')>('pack/pack-image');
 const { openDirectorySource } =
   await built<typeof import('../../src/pack/sources/directory.ts')>('pack/sources/directory');
 const { openOrInitRepository } =
@@ -34,10 +34,10 @@ const { openOrInitRepository } =
 const SETTLED_MS = 30;
 
 /** Packs without waiting two seconds for files to settle. */
-function pack(source: string, store: string, rehash = false): ReturnType<typeof buildImage> {
+function pack(source: string, store: string, rehash = false): ReturnType<typeof packImage> {
   const repository = openOrInitRepository(store);
   const options = { useEpoch: false, skipXattrs: false, skipDevices: false, oneFileSystem: false, warn: () => {} };
-  return buildImage(openDirectorySource(source, options), {
+  return packImage(openDirectorySource(source, options), {
     repository,
     image: `${store}.cfs`,
     inlineMax: 64,

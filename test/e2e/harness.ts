@@ -8,7 +8,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync } from 'node
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeEach, expect } from 'vitest';
 import type { MountedImage } from '../../src/mount/mounted-image.ts';
-import type { BuildResult } from '../../src/pack/build.ts';
+import type { PackedImage } from '../../src/pack/pack-image.ts';
 import { EXIT } from '../../tools/cli.ts';
 import type { ComparedField, CompareResult } from '../../tools/compare/compare.ts';
 import { removeTree } from '../support/tree-generator.ts';
@@ -34,7 +34,7 @@ export type MountReport = Omit<
 > & { readonly pid: number };
 
 /** What `cfs-mkimage --json` prints. */
-export type Packed = BuildResult & { readonly image: string };
+export type Packed = PackedImage & { readonly image: string };
 
 export interface MountSettings {
   readonly place?: Place;

@@ -10,7 +10,7 @@ const scratch = useScratch();
 
 /** The built program, in this process: its threads are not loaded from sources. */
 const built = <T>(module: string): Promise<T> => import(new URL(`../../dist/src/${module}.js`, import.meta.url).href);
-const { buildImage } = await built<typeof import('../../src/pack/build.ts')>('pack/build');
+const { packImage } = await built<typeof import('../../src/pack/pack-image.ts')>('pack/pack-image');
 const { openDirectorySource } =
   await built<typeof import('../../src/pack/sources/directory.ts')>('pack/sources/directory');
 const { initRepository } = await built<typeof import('../../src/store/open-repository.ts')>('store/open-repository');
@@ -24,8 +24,8 @@ const directorySource = (path: string): SyncSource =>
     warn: () => undefined,
   });
 
-const pack = (source: Source, name: string): ReturnType<typeof buildImage> =>
-  buildImage(source, {
+const pack = (source: Source, name: string): ReturnType<typeof packImage> =>
+  packImage(source, {
     repository: initRepository(scratch.at(`${name}.store`), 'blake3'),
     image: scratch.at(`${name}.cfs`),
     inlineMax: 64,

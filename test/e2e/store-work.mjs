@@ -43,11 +43,11 @@ const readLines = (file) => readFileSync(file, 'utf8').trimEnd().split('\n');
 
 const works = {
   pack: async (repository, [image, source]) => {
-    const { buildImage } = await dist('pack/build');
+    const { packImage } = await dist('pack/pack-image');
     const { openDirectorySource } = await dist('pack/sources/directory');
     const tree = openDirectorySource(source, { useEpoch: true, skipXattrs: false, skipDevices: false, warn: () => {} });
     const common = { inlineMax: 0, threads: 1, durable: true, repositories: [], rehash: true, register: true };
-    return buildImage(tree, { repository, image, ...common });
+    return packImage(tree, { repository, image, ...common });
   },
   gc: async (repository) => {
     const { collectGarbage } = await dist('store/gc/gc');

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { BuildProgress } from '../../../src/pack/build-options.ts';
+import type { PackProgress } from '../../../src/pack/pack-settings.ts';
 import { ProgressLine, progressText } from '../../../tools/progress.ts';
 
-const progress = (more: Partial<BuildProgress>): BuildProgress => ({
+const progress = (more: Partial<PackProgress>): PackProgress => ({
   entries: 1000,
   files: 100,
   bytes: 0,

@@ -13,12 +13,12 @@ import { registerImage, takeBack } from '../store/gc/register.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { lockForWriting } from '../store/lock.ts';
 import { replaceFile } from '../system/durable-file.ts';
-import type { BuildOptions } from './build-options.ts';
 import { FileCache } from './file-cache.ts';
+import type { PackSettings } from './pack-settings.ts';
 import { Packer, throwIfAborted } from './packer.ts';
 import type { Source } from './source.ts';
 
-export interface BuildResult {
+export interface PackedImage {
   /** BLAKE3 of the manifest, hexadecimal. */
   readonly id: string;
   /** Size of the image file. */
@@ -51,31 +51,31 @@ export interface BuildResult {
  * remains in tmp/; objects that were stored remain and serve the next run.
  * @throws CfsError of kind source, store, image or interrupted
  */
-export async function buildImage(source: Source, options: BuildOptions): Promise<BuildResult> {
-  const { repository } = options;
-  const lock = await lockForWriting(repository, options.signal, options.onWait);
+export async function packImage(source: Source, settings: PackSettings): Promise<PackedImage> {
+  const { repository } = settings;
+  const lock = await lockForWriting(repository, settings.signal, settings.onWait);
   const prefix = `${randomBytes(8).toString('hex')}-`;
   let cache: FileCache | undefined;
   try {
     cache = new FileCache(repository, {
       source: source.name,
       prefix,
-      rehash: options.rehash,
-      settledMs: options.settledMs,
+      rehash: settings.rehash,
+      settledMs: settings.settledMs,
     });
-    const { tables, counts, newObjects, newBytes } = await new Packer(source, options, prefix, cache).run();
+    const { tables, counts, newObjects, newBytes } = await new Packer(source, settings, prefix, cache).run();
     const manifest = encodeManifest(tables);
     const digest = blake3(manifest);
     const id = toHex(digest);
-    const file = imageParts(manifest, digest, options.signature?.(digest));
-    throwIfAborted(options.signal);
+    const file = imageParts(manifest, digest, settings.signature?.(digest));
+    throwIfAborted(settings.signal);
     // before there is an image: no process may find one whose objects can be deleted
-    const undo = await keepObjects(tables, id, options);
+    const undo = await keepObjects(tables, id, settings);
     try {
-      replaceFile(options.image, file, options.durable);
+      replaceFile(settings.image, file, settings.durable);
     } catch (error) {
       undo();
-      throw new CfsError('system', `Cannot write image ${options.image}: ${reasonOf(error)}`, { cause: error });
+      throw new CfsError('system', `Cannot write image ${settings.image}: ${reasonOf(error)}`, { cause: error });
     }
     cache.save();
     const { size } = tables.objects;
@@ -97,7 +97,7 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
       sharedBytes: counts.bytes - counts.inlineBytes - newBytes,
       inlineFiles: counts.inlineFiles,
       unchangedFiles: counts.unchangedFiles,
-      registered: options.register,
+      registered: settings.register,
     };
   } finally {
     cache?.close();
@@ -107,9 +107,9 @@ export async function buildImage(source: Source, options: BuildOptions): Promise
 }
 
 /** @returns a function that undoes the registration */
-async function keepObjects(tables: ManifestTables, image: string, options: BuildOptions): Promise<() => void> {
-  const { repository, register, durable } = options;
-  const kept = { ...keptImageOf(tables, { image, path: '', complete: true }), ...placeToRegister(options.image) };
+async function keepObjects(tables: ManifestTables, image: string, settings: PackSettings): Promise<() => void> {
+  const { repository, register, durable } = settings;
+  const kept = { ...keptImageOf(tables, { image, path: '', complete: true }), ...placeToRegister(settings.image) };
   if (register) {
     const done = await registerImage(repository, kept, durable);
     return () => takeBack(repository, kept, done);

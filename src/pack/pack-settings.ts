@@ -1,9 +1,9 @@
-/** Options of packing. */
+/** What the caller of `packImage` sets. */
 import type { RepositoryHint } from '../manifest/tables.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import type { OpenFilesPlan } from './open-files-plan.ts';
 
-export interface BuildOptions {
+export interface PackSettings {
   readonly repository: LocalRepository;
   /** The path of the image. It is replaced as a whole at the end, or not touched. */
   readonly image: string;
@@ -25,11 +25,11 @@ export interface BuildOptions {
   readonly signal?: AbortSignal;
   /** Receives a line for people if another program keeps the store locked for long. */
   readonly onWait?: (line: string) => void;
-  readonly onProgress?: (progress: BuildProgress) => void;
+  readonly onProgress?: (progress: PackProgress) => void;
 }
 
 /** Called often and must be cheap. `entries` is the final number once `scanned` is true. */
-export interface BuildProgress {
+export interface PackProgress {
   readonly entries: number;
   readonly files: number;
   readonly bytes: number;
