@@ -1,4 +1,4 @@
-/** What tests ask of a mount, in their own process and by cfs-info. */
+/** Questions of tests to a mount, asked by their own process and by cfs-info. */
 import { closeSync, constants, openSync } from 'node:fs';
 import { expect } from 'vitest';
 import { errnoName, isErrno } from '../../src/base/errno.ts';
@@ -15,7 +15,7 @@ export interface Answer {
   readonly sources: readonly SourceRecord[];
 }
 
-/** By ioctl(2) on the directory `path`. */
+/** The answer to ioctl(2) on the directory `path`. */
 export function ask(path: string): Answer {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
@@ -32,11 +32,11 @@ export function ask(path: string): Answer {
   }
 }
 
-/** The path of each source, `gone` where it is. */
+/** The path of each source; `gone` if the source is gone. */
 export const pathsOf = (path: string): string[] =>
   ask(path).sources.map((source) => (source.path === undefined ? 'gone' : Buffer.from(source.path).toString()));
 
-/** The value of an xattr as text; the name of the error where there is none. */
+/** The value of an xattr as text; the name of the error if there is none. */
 export function xattrText(path: string, name: string): string {
   const value = getXattr(path, name);
   return isErrno(value) ? errnoName(value) : Buffer.from(value).toString('latin1');
@@ -52,7 +52,7 @@ export async function info(scratch: Scratch, args: readonly string[], place: Pla
 export const infoJson = async <T>(scratch: Scratch, args: readonly string[], place: Place = HERE): Promise<T> =>
   JSON.parse(await info(scratch, [...args, '--json'], place)) as T;
 
-/** What a mount counts, by cfs-info stats. */
+/** The counts of a mount, by cfs-info stats. */
 export const statsOf = (scratch: Scratch, mounted: Mounted): Promise<MountStatistics> =>
   infoJson<MountStatistics>(scratch, ['stats', mounted.path], mounted.place);
 

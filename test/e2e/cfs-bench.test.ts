@@ -22,7 +22,7 @@ import { HERE, run } from './run.ts';
 
 const scratch = useScratch();
 
-/** Takes a fraction of a second for each figure: what it measures means nothing, but everything is done and checked. */
+/** Takes a fraction of a second for each figure: the figures mean nothing, but every step is done and checked. */
 const TINY = ['--large-size', '8388608', '--checkout-files', '20', '--scale-files', '500', '--shared-size', '2000000'];
 
 const benchOptions = (output: string, ...args: readonly string[]): string[] => [
@@ -35,7 +35,7 @@ const readResults = (file: string): Results => JSON.parse(readFileSync(file, 'ut
 const failures = ({ omissions }: Results): string[] =>
   omissions.filter(({ failed }) => failed).map(({ what, why }) => `${what}: ${why}`);
 
-/** No mount, no directory, and no daemon is left. */
+/** Expects that no mount, no directory and no daemon is left. */
 function expectClean(): void {
   expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(`${scratch.path}/`);
   expect(readdirSync(scratch.temporary).filter((name) => name.startsWith('cfs-bench-'))).toEqual([]);
@@ -51,7 +51,7 @@ function expectClean(): void {
   expect(commands.filter((command) => command.includes(`${scratch.temporary}/cfs-bench-`))).toEqual([]);
 }
 
-/** A program that needs no libraries, for the workloads that run one of the tree. */
+/** A program that needs no libraries, for the workloads that run a program of the tree. */
 async function writeProgram(path: string): Promise<void> {
   const source = scratch.at('program.c');
   writeFileSync(source, '#include <stdio.h>\nint main(void) { puts("12"); return 0; }\n');
@@ -140,7 +140,7 @@ describe('cfs-bench', () => {
 
   test('continues with other systems and trees if a system fails, and ends with status 2', async () => {
     const output = scratch.at('failed.json');
-    // overlayfs takes no lower layer with a colon in its path
+    // overlayfs accepts no lower layer with a colon in its path
     const odd = scratch.at('odd:scratch');
     mkdirSync(odd);
     const only = ['--systems', 'source,overlayfs', '--workloads', 'find', '--small-files', '10,20'];

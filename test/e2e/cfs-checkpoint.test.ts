@@ -1,4 +1,4 @@
-/** cfs-checkpoint: watched files get their paths back, the files in use are known, and are compared before a restore. */
+/** cfs-checkpoint: watched files get their paths back; the files in use are listed, and compared before a restore. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -57,7 +57,7 @@ afterEach(async () => {
   for (const fd of fds.splice(0)) closeSync(fd);
   for (const child of children.splice(0)) {
     const ended = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined;
-    process.kill(-(child.pid as number), 'SIGKILL'); // with all that it started
+    process.kill(-(child.pid as number), 'SIGKILL'); // with all processes that it started
     await ended;
   }
 });
@@ -119,7 +119,7 @@ async function prepared(dump: string, mounted: Mounted, ...pids: readonly number
 const savedFiles = (dump: string): SavedFile[] =>
   parseSavedFiles(readFileSync(join(dump, 'cfs-files.json'), 'utf8'), 'the list');
 
-/** What /proc/self/fd shows of each watched file after it was opened by its handle, as a checkpoint tool does it. */
+/** The path of each watched file in /proc/self/fd after it was opened by its handle, as a checkpoint tool does it. */
 function shownPaths(mounted: Mounted, watches: readonly Watch[]): string[] {
   const root = openSync(mounted.path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
@@ -146,7 +146,7 @@ describe('cfs-checkpoint prepare', () => {
     const [byInotify, byFanotify] = [watchesOf(inotify), watchesOf(fanotify)];
     for (const watches of [byInotify, byFanotify]) expect(watches).toHaveLength(WATCHED.length);
     dropCaches();
-    // a directory has its path always; files have none, which is what this is for
+    // a directory always has its path; files have none, which is why prepare exists
     expect(shownPaths(mounted, byInotify).filter((path) => path === '/').length).toBeGreaterThan(0);
 
     const dump = scratch.directory('dump');
@@ -165,7 +165,8 @@ describe('cfs-checkpoint prepare', () => {
 
   test('finds the files that a process and its descendants use: cwd, exe, mappings, descriptors', async () => {
     const mounted = await scratch.mount(packed.image);
-    // this process and the tool itself are above and beside it; the shell has the directory as its cwd and a file as fd 3, its child the program too
+    // the test process is above the shell, and the tool is beside it: both are left out. The shell has the directory as
+    // its cwd and a file as fd 3; its child has them too, and the program.
     const script = 'exec 3< small; ../program 600 & echo ready; wait';
     const pid = await started(['sh', '-c', script], mounted.at('directory'));
     const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ').map(Number);
@@ -291,7 +292,7 @@ describe('the names of watched files', () => {
     process.kill(pid, 'SIGKILL');
     await ended;
     await until('nobody holds the names', () => !isAlive(holder as number));
-    // it held them to the end
+    // it held the names until it was ended
     expect(await checkpoint('check', '-D', dump, mounted.path)).toMatchObject({ status: EXIT.ok, stderr: '' });
     expect((await checkpoint('release', '-D', dump)).stdout).toBe('no names were held\n');
   });
@@ -333,7 +334,7 @@ describe('the names of watched files', () => {
       deep,
     ]);
     const mounted = await scratch.mount((await scratch.pack(deep)).image);
-    // sh cannot go there
+    // sh cannot change to that directory
     const script =
       'import os,time\nfor i in range(50): os.chdir("d"*100)\nos.dup2(os.open("leaf",0),3)\nprint("ready",flush=True)\ntime.sleep(600)';
     const pid = await started(['python3', '-c', script], mounted.path);
@@ -380,7 +381,7 @@ describe('cfs-checkpoint check', () => {
       expect(lines.map((line) => line.split(': ')[0])).toEqual(['/empty', '/inline', '/large']);
       for (const line of lines)
         expect(line).toMatch(/: changed, replaced or removed \(used by \d+ inotify watch of fd \d+\)$/);
-      readFileSync(changed.at('large')); // known to the kernel by now, and another file than the handle's still
+      readFileSync(changed.at('large')); // the kernel knows it now, but it is still not the file of the handle
     }
     const json = await checkpoint('check', '--json', '-D', dump, changed.path);
     expect(json.status).toBe(EXIT.found);

@@ -1,5 +1,5 @@
 /*
- * What include/cfs.h says, shown field by field as lines "name=value".
+ * Prints the structures of include/cfs.h field by field, as lines "name=value".
  *   cfs-header mount|source|file     the structure on standard input
  *   cfs-header ask PATH...           what the mount that each path lies in answers
  *   cfs-header sizes PATH            with structures of other sizes than today's
@@ -104,7 +104,7 @@ static int ask(const char *path)
 	return 0;
 }
 
-/* The first bytes of the answer that a structure of `size` bytes gets, and what is behind today's. */
+/* The first bytes of the answer to a structure of `size` bytes, and the bytes after the end of today's structure. */
 static int sized(int fd, unsigned int nr, unsigned int size, unsigned int today)
 {
 	static unsigned char bytes[0x4000];

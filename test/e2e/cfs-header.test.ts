@@ -1,4 +1,7 @@
-/** include/cfs.h: a C program that is compiled with it reads all that a mount tells, and what TypeScript wrote. */
+/**
+ * include/cfs.h: a C program that is compiled with it reads all answers of a mount, and structures that TypeScript
+ * wrote.
+ */
 import { execFileSync } from 'node:child_process';
 import { lstatSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -26,7 +29,7 @@ beforeAll(async () => {
   ]);
 });
 
-/** "name=value" lines, each name once. */
+/** Lines "name=value", each name once. */
 const fieldsOf = (text: string): Record<string, string> =>
   Object.fromEntries(
     text.split('\n').flatMap((line) => {
@@ -172,7 +175,7 @@ describe('ioctl(2) by a C program', () => {
 
   const PATHS = ['.', 'directory', 'large', 'inline', 'empty'];
 
-  /** Asks on each file, and compares with what is known of it. */
+  /** Asks on each file, and compares the answer with the facts. */
   async function expectAnswers(mounted: Mounted, place: Place, verified: string): Promise<void> {
     for (const path of PATHS) {
       const text = await succeed(place.command(program, 'ask', mounted.at(path)));
@@ -216,7 +219,7 @@ describe('ioctl(2) by a C program', () => {
   test('works on passed-through files, and directories', async () => {
     const mounted = await scratch.mount(packed.image);
     expect(mounted.report.passthrough).toBe(true);
-    await expectAnswers(mounted, mounted.place, '1'); // it opens the file
+    await expectAnswers(mounted, mounted.place, '1'); // the program opens the file
   });
 
   test('works with verify=read and off', async () => {

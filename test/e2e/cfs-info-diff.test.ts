@@ -32,7 +32,7 @@ let newImage: string;
 
 const text = (name: string): string => `${name} `.repeat(100);
 
-/** All times are TIME, so that what is told of them is what a test changed. */
+/** Sets all times to TIME, so that the only differences are the changes of a test. */
 function touchAll(directory: string): void {
   const { status } = spawnSync('find', [directory, '-exec', 'touch', '-h', '-d', `@${TIME}`, '{}', '+']);
   expect(status).toBe(0);
@@ -84,7 +84,7 @@ const LINES = [
   'D /\\xff',
 ];
 
-/** Runs the command; gives its output byte by byte, as latin1. */
+/** Runs the command; returns its output byte by byte, as latin1. */
 const diff = (...args: string[]): Outcome => {
   const { status, signal, stdout, stderr } = spawnSync(process.execPath, [TOOL, 'diff', ...args], {
     encoding: 'latin1',
@@ -242,7 +242,7 @@ describe('cfs-info diff of images of 250,000 files', () => {
   const one = (): string => scratch.at('many-1.cfs');
   const two = (): string => scratch.at('many-2.cfs');
 
-  /** Files in directories of a thousand; one directory has the name `special`, and every tenth file the uid. */
+  /** Files in directories of a thousand. One directory is named `special`, and every tenth file has the uid. */
   function manyFiles(special: string, uid: number): Uint8Array {
     const builder = new ManifestBuilder('blake3', { ...metadata, mode: 0o40755 });
     const contents = Array.from({ length: 100 }, (_, i) => digestContent('blake3', Buffer.from(`content ${i}`)));

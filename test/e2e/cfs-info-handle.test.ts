@@ -20,7 +20,7 @@ import { dropCaches } from './system.ts';
 const scratch = useScratch();
 closeAfterEach();
 
-/** What of --json these tests look at. */
+/** The keys of --json that these tests read. */
 interface Named {
   readonly path: string;
   readonly pathBase64?: string;
@@ -62,7 +62,7 @@ describe('cfs-info', () => {
   const source = scratch.at('tree');
   let image: string;
   let mounted: Mounted;
-  /** Where no name is looked up before its handle is opened. */
+  /** A mount in which no name is looked up before its handle is opened. */
   let other: Mounted;
   let another: Mounted;
   /** Every name of the image, "/" first. */
@@ -186,7 +186,7 @@ describe('cfs-info', () => {
 
   test.each(TYPES.slice(1))('open-handle shows the path of a connectable handle: %s', async (name) => {
     const [{ handle, parent }] = (await handles('--connectable', '--image', image, name)) as [Named];
-    // any path in the mount will do, also one that is not above the file and cannot be read
+    // any path in the mount is accepted, also one that is not above the file and cannot be read
     const known = await opened(another.at('odd/modes/fifo-0000'), handle);
     expect(known).toMatchObject({ path: another.at(name), parent });
     const text = await output('open-handle', another.path, handle);
@@ -260,7 +260,7 @@ describe('the path that open-handle shows', () => {
     mkdirSync(join(disk, 'a b/c'), { recursive: true });
     for (const name of ['a b/c/file', 'a b/beside', 'wrong', 'gone']) writeFileSync(join(disk, name), name);
     symlinkSync('nowhere', join(disk, 'a b/c/link'));
-    // what a mount of an image says of itself
+    // the path that a mount of an image reports for a file
     const tell = (name: string, path: string): void =>
       setXattr(join(disk, name), 'trusted.cfs.path', Buffer.from(path));
     for (const name of ['a b/c/file', 'a b/c/link', 'a b/beside']) tell(name, `/${name}`);
@@ -292,7 +292,7 @@ describe('the path that open-handle shows', () => {
       expect((await opened(bound, handle)).path).toBe(join(bound, 'c/file'));
       expect((await opened(file, handle)).path).toBe(file);
       expect((await opened(disk, handle)).path).toBe(join(disk, 'a b/c/file'));
-      // not below what is bound: where another mount shows it
+      // the file is not below the bound directory: the path is in another mount that shows it
       expect((await opened(file, forgotten('a b/beside'))).path).toBe(join(disk, 'a b/beside'));
     } finally {
       await succeed(['umount', bound]);

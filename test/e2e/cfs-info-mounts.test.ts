@@ -1,4 +1,4 @@
-/** cfs-info mounts and sources: what is mounted on this machine, whatever state it is in. */
+/** cfs-info mounts and sources: the mounts of this machine, in any state. */
 import { spawn } from 'node:child_process';
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -33,13 +33,13 @@ beforeAll(async () => {
   packed = await scratch.pack(source);
 });
 
-/** Other tests and people may have mounts here, too. */
+/** Other tests and users may have mounts here, too. */
 const listed = async (place: Place = HERE): Promise<MountJson[]> =>
   (await infoJson<MountJson[]>(scratch, ['mounts'], place)).filter(({ mountpoint }) =>
     mountpoint.startsWith(scratch.path),
   );
 
-/** As for people: the paragraphs of mounts below the scratch directory. */
+/** The output for people: the paragraphs of mounts below the scratch directory. */
 const shown = async (): Promise<Record<string, string>[]> =>
   (await info(scratch, ['mounts']))
     .split('\n\n')
@@ -142,7 +142,7 @@ describe('cfs-info mounts', () => {
     } finally {
       process.kill(stopped.pid, 'SIGCONT');
     }
-    // and nobody hangs there
+    // the mounts still answer
     expect((await listed()).map(({ state }) => state)).toEqual(['mounted', 'mounted', 'mounted']);
   });
 

@@ -64,7 +64,7 @@ function buildImage(): Uint8Array {
   return encodeManifest(builder.finish());
 }
 
-/** Puts an object's file where the repository has it. */
+/** Puts an object's file in its place in the repository. */
 function store(repository: LocalRepository, digest: Uint8Array, content: Uint8Array): void {
   const path = repository.objectPath(digest);
   mkdirSync(dirname(path), { recursive: true });
@@ -102,7 +102,7 @@ function info(...args: string[]): string {
 
 const json = (...args: string[]): unknown => JSON.parse(Buffer.from(info(...args, '--json'), 'latin1').toString());
 
-/** A run that must fail with `status`; gives its message without the tool's name. */
+/** A run that must fail with `status`; returns its message without the tool's name. */
 function failure(status: number, ...args: string[]): string {
   const result = run(args);
   expect(result.status, result.stderr).toBe(status);
@@ -359,7 +359,7 @@ describe('a listing of 100,000 files', () => {
     writeFileSync(join(directory, 'many.cfs'), encodeManifest(builder.finish()));
   });
 
-  /** Runs the tool with its output through a shell's pipe; `pipefail` gives the tool's status. */
+  /** Runs the tool with its output through a shell's pipe; with `pipefail` the status is the tool's. */
   function piped(args: string, reader: string): SpawnSyncReturns<string> {
     const script = `set -o pipefail; "$0" "$1" ${args} | ${reader}`;
     return spawnSync('bash', ['-c', script, process.execPath, TOOL, join(directory, 'many.cfs')], { encoding: 'utf8' });

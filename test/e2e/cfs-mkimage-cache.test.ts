@@ -1,4 +1,4 @@
-/** Packing again: what is remembered of the source never changes the image, whatever happens to source, store and cache. */
+/** Packing again: the cache of the source never changes the image, whatever happens to source, store and cache. */
 import {
   appendFileSync,
   linkSync,
@@ -79,7 +79,7 @@ describe('packing again', () => {
       string,
     ];
     appendFileSync(grown, 'more');
-    // same size, same mtime: what rsync and git would not see without ctime
+    // same size, same mtime: rsync and git would not see the change without ctime
     const { mtimeMs, size } = statSync(rewritten);
     writeFileSync(rewritten, Buffer.alloc(size, 'x'), { flag: 'r+' });
     setTime(rewritten, Math.floor(mtimeMs / 1000), 0);

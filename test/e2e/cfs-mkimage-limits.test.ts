@@ -1,4 +1,4 @@
-/** cfs-mkimage where something is scarce or odd: descriptors, threads, sizes that are made up, sizes beyond the format. */
+/** cfs-mkimage with scarce or odd resources: few descriptors or threads, false sizes, sizes beyond the format. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';

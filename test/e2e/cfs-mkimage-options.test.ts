@@ -1,4 +1,4 @@
-/** The options of cfs-mkimage that choose what is packed, and where objects go when nobody says where. */
+/** The options of cfs-mkimage that choose what is packed, and the default place of objects. */
 import {
   chmodSync,
   chownSync,
@@ -152,7 +152,7 @@ describe('wrong options', () => {
     expect(messageOf(await mkimage(scratch, [option, value, source, image]), 1)).toContain(message);
   });
 
-  // what `--store "$UNSET"` gives
+  // as after `--store "$UNSET"`
   test.each([
     ['--store', ['--store', '', source, image]],
     ['SOURCE', ['', image]],
@@ -197,7 +197,7 @@ describe('the default repository', () => {
   const source = tree({ file: 'x'.repeat(100) });
   chmodSync(scratch.path, 0o755);
 
-  /** A directory that nobody owns. */
+  /** A directory that the user nobody owns. */
   function ownedByNobody(name: string): string {
     const path = scratch.directory(name);
     chownSync(path, NOBODY, NOBODY);

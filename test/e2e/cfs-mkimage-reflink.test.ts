@@ -1,4 +1,4 @@
-/** Stores on file systems that share blocks between files: what is packed there takes no space. */
+/** Stores on file systems that share blocks between files: packing takes no space there. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -21,7 +21,7 @@ function writeSource(root: string): void {
   truncateSync(`${root}/sparse`, 50 * MIB);
 }
 
-/** Bytes of a file that lie in blocks which another file has too, as FIEMAP flags them. */
+/** Bytes of a file in blocks that another file shares, as FIEMAP flags them. */
 function sharedBytes(path: string): number {
   const extents = execFileSync('filefrag', ['-v', '-b1', path], { encoding: 'utf8' })
     .split('\n')

@@ -1,4 +1,6 @@
-/** cfs-mkimage that is stopped: no half image, nothing unfinished, no lock; and the next run does what this one did not. */
+/**
+ * cfs-mkimage that is stopped leaves no half image, nothing unfinished and no lock; the next run completes the work.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
@@ -54,7 +56,7 @@ describe('SIGINT', () => {
     const store = scratch.directory('store');
     const image = scratch.at('kept.cfs');
     writeFileSync(image, 'the image before');
-    // without fsync each object has its name at once
+    // without fsync each object gets its name at once
     const args = ['--no-fsync', '--json', '--store', store, source, image];
     const outcome = await packInterrupted(scratch, store, args, (pid) => {
       process.kill(pid, 'SIGINT');
@@ -122,7 +124,7 @@ describe('SIGINT', () => {
     await new Promise((resolve) => setTimeout(resolve, 100 + i * 60));
     if (child.exitCode === null) process.kill(pid, 'SIGINT');
     const { status, signal } = await outcome;
-    // before its handlers are there the signal itself ends it; after the image is there it is done
+    // before its handlers are set, the signal itself ends it; once the image exists, it has succeeded
     if (signal !== null) expect(signal).toBe('SIGINT');
     else expect([0, 130]).toContain(status);
     expect(existsSync(image)).toBe(status === 0);

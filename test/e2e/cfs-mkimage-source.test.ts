@@ -1,4 +1,4 @@
-/** cfs-mkimage and sources that cannot be packed, or change meanwhile: an error that names the file, and no image. */
+/** cfs-mkimage and sources that cannot be packed, or that change: an error that names the file, and no image. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -31,7 +31,7 @@ import { NOBODY, type Outcome, run } from './run.ts';
 const scratch = useScratch();
 const { store } = scratch;
 
-/** Packs `source` over an image that exists, which must stay as it was; gives the message. */
+/** Packs `source` over an existing image, which must stay as it was; returns the message. */
 async function refusal(source: string, ...options: readonly string[]): Promise<string> {
   const image = `${scratch.directory('images')}/image.cfs`;
   writeFileSync(image, 'the image before');
@@ -121,7 +121,7 @@ describe('files that block a careless reader', () => {
 });
 
 describe('files that this user may not read', () => {
-  /** Packs as nobody, into a store of his own, over an image that exists. */
+  /** Packs as the user nobody, into a store of this user, over an existing image. */
   async function refusalOfNobody(source: string): Promise<string> {
     const home = scratch.directory('nobody');
     chownSync(home, NOBODY, NOBODY);
@@ -167,7 +167,7 @@ describe('files that this user may not read', () => {
 describe('a source that changes while it is packed', () => {
   const FILES = 4000;
 
-  /** Stops packing 4,000 files in the middle, lets `happen`, and gives the message of the end. */
+  /** Stops packing 4,000 files in the middle, calls `happen`, continues, and returns the message. */
   async function refusalAfter(happen: (root: string) => void): Promise<string> {
     const root = manyFiles(scratch.directory('changing'), FILES);
     mkdirSync(`${root}/zzz`);
@@ -236,7 +236,7 @@ describe('a source that changes while it is packed', () => {
       for (let i = 0; i < 5; i++) {
         const image = scratch.at('rewritten.cfs');
         const outcome = await mkimage(scratch, ['--quiet', root, image]);
-        // between two writes there may be a moment of peace
+        // packing may succeed between two writes
         if (outcome.status !== 0) expect(messageOf(outcome, 6)).toMatch(/it changed while it was packed/);
       }
     } finally {

@@ -1,4 +1,4 @@
-/** cfs-mkimage and stores that cannot be written, are full, damaged or none: a clear error, and nothing lost. */
+/** cfs-mkimage and stores that are read-only, full, damaged or not stores: a clear error, and nothing lost. */
 import {
   chmodSync,
   chownSync,
@@ -47,7 +47,7 @@ async function filledStore(): Promise<string> {
   return store;
 }
 
-/** Packs into `store` over an image that exists, which must stay; gives the message. */
+/** Packs into `store` over an existing image, which must stay; returns the message. */
 async function refusal(store: string, status = 5, from = source): Promise<string> {
   const kept = `${scratch.directory('images')}/image.cfs`;
   writeFileSync(kept, 'the image before');
@@ -290,7 +290,7 @@ describe('an error while threads are at work', () => {
   test('never ends in a crash: it is reported, again and again', async () => {
     const store = await filledStore();
     rmSync(`${store}/objects`, { recursive: true });
-    // worker threads that are stopped in the middle of a native call took the process with them, one time in five
+    // terminating worker threads in the middle of a native call once crashed the process, one time in five
     for (let i = 0; i < 20; i++) {
       const outcome = await mkimage(scratch, ['--no-fsync', '--threads', '8', '--store', store, source, image]);
       expect(outcome.signal).toBeNull();

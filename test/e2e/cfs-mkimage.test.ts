@@ -1,4 +1,4 @@
-/** cfs-mkimage where all goes well: the same tree gives the same image, and what comes out of it. */
+/** cfs-mkimage without errors: the same tree yields the same image, and a mount of it equals the tree. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';

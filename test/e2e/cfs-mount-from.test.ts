@@ -1,4 +1,4 @@
-/** cfs-mount --from: a mount made again from its saved sources, wherever they are now, and never from others. */
+/** cfs-mount --from: mounts again from the saved sources, wherever they are now, and never from others. */
 import {
   copyFileSync,
   cpSync,
@@ -24,7 +24,7 @@ const scratch = useScratch();
 const source = scratch.at('source');
 const LIST = scratch.at('sources.json');
 let serial = 0;
-/** Of each test. */
+/** New for each test. */
 let directory: string;
 let store: string;
 let packed: Packed;
@@ -42,7 +42,7 @@ beforeEach(() => {
   store = join(directory, 'store');
 });
 
-/** Mounts, saves the list of the sources, and unmounts. Gives where it was mounted. */
+/** Mounts, saves the list of the sources, and unmounts. Returns the mount point. */
 async function saved(
   image: string,
   repos: readonly string[],
@@ -253,7 +253,7 @@ describe('uuids', () => {
     readonly renew: readonly (readonly string[])[];
   }
   const disks: readonly Disk[] = [
-    // tune2fs wants a check after the last mount, which may have been in another second than mkfs
+    // tune2fs requires a check after the last mount if that was in another second than mkfs
     {
       type: 'ext4',
       mib: 64,
@@ -284,7 +284,7 @@ describe('uuids', () => {
       expect(message).toContain(`the uuid of its file system is ${renewed}, and was ${old}`);
       await (await from(['-o', 'uuid=off'])).unmount();
 
-      // the handles of the disk are those of its copy
+      // handles of the disk are valid on its copy
       renameSync(store, `${store}.moved`);
       expect(await refused()).toContain(`Cannot find repository ${store}`);
       const moved = await from(['-o', 'uuid=off']);
@@ -292,7 +292,7 @@ describe('uuids', () => {
       await moved.unmount();
       renameSync(`${store}.moved`, store);
 
-      // where the disk itself is there, too, it is the one
+      // if the disk itself is mounted, too, its files are used
       const elsewhere = scratch.directory('elsewhere');
       await succeed(['mount', '-o', 'loop', disk, elsewhere]);
       expect(pathsOf((await from()).path)).toEqual([packed.image, join(elsewhere, 'store')]);
@@ -312,7 +312,7 @@ describe('uuids', () => {
     const named = await scratch.tryMount(packed.image, { repos: [store, second], words: ['uuid=off'] });
     expect(named.status).toBe(EXIT.mount);
     expect(named.stderr).toBe(`cfs-mount: ${message}\n`);
-    // and on one, also by a bind mount, it is taken
+    // repositories on one file system are accepted, also through a bind mount
     const bound = scratch.directory('bound');
     await succeed(['mount', '--bind', directory, bound]);
     await (await scratch.mount(packed.image, { repos: [store, join(bound, 'store')], words: ['uuid=off'] })).end();

@@ -1,4 +1,4 @@
-/** cfs-repo fsck: every kind of damage is found, moved away and repaired, and the exit status says how it stands. */
+/** cfs-repo fsck: every kind of damage is found, moved away and repaired, and the exit status reports the result. */
 import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,4 +1,4 @@
-/** cfs-repo gc, register, unregister and images: what they say, and packing at the same time. */
+/** cfs-repo gc, register, unregister and images: their output, and packing at the same time. */
 import {
   chmodSync,
   existsSync,
@@ -21,7 +21,7 @@ const scratch = useScratch();
 const repo = (...args: readonly string[]): Promise<Outcome> => scratch.tool('cfs-repo', args);
 const done = async (...args: readonly string[]): Promise<string> => {
   const { status, stdout, stderr } = await repo(...args);
-  // what -v says of the tool itself is looked at by verbose.test.ts
+  // verbose.test.ts is about the lines of -v on the tool itself
   const said = args.includes('-v') ? stderr.replace(/^cfs-repo: (?:version|repository|status) .*\n/gm, '') : stderr;
   expect({ status, said }).toEqual({ status: 0, said: '' });
   return stdout;
@@ -30,7 +30,7 @@ const now = ['--min-age', '0'];
 
 let store: string;
 let serial = 0;
-/** A directory of so many files, whose contents no other one has. */
+/** A directory with this number of files, each with a content of its own. */
 function source(files: number): string {
   const path = scratch.at(`source-${files}`);
   return existsSync(path) ? path : manyFiles(path, files, 300 + (files % 97) * 10);
@@ -210,7 +210,7 @@ describe('cfs-repo gc', () => {
     const message = messageOf(await run(scratch.nobody().tool('cfs-repo', ['gc', ...now, store])), 5, 'cfs-repo');
     expect(message).toContain('permission denied');
     expect(message).toContain(`Cannot clean repository ${store}`);
-    // root works in a store of another user only where that is trusted
+    // root works in a store of another user only if it is trusted
     expect(messageOf(await repo('gc', ...now, store), 5, 'cfs-repo')).toContain(`user ${NOBODY} owns it`);
     await succeed(['chown', '-R', 'root', store]);
     chmodSync(store, 0o755);
@@ -304,7 +304,7 @@ describe('cfs-repo images', () => {
     expect(JSON.parse(await done('images', '--json', store))).toMatchObject([
       { id, path: join(directory, 'x.cfs'), state: 'there' },
     ]);
-    // and when it made place for another one
+    // and if another image has replaced it
     renameSync(join(directory, 'x.cfs'), join(directory, 'old.cfs'));
     await packed(scratch, ['--store', store, source(12), join(directory, 'x.cfs')]);
     await done('unregister', '--gone', store);
@@ -319,7 +319,7 @@ describe('cfs-repo images', () => {
     await mountTmpfs(disk);
     expect(JSON.parse(await done('images', '--json', store))).toMatchObject([{ id, state: 'unknown' }]);
     await succeed(['umount', disk]);
-    // what is damaged may have good copies
+    // a damaged image may have good copies
     await pack(12);
     truncateSync(image(12), 100);
     await done('unregister', '--gone', store);
@@ -417,7 +417,7 @@ describe('cfs-repo images', () => {
       status: 0,
       stderr: `cfs-repo: ${image(10)}: 1 of its objects are not in ${store}\n`,
     });
-    // it was not whole when it was registered: that is no damage
+    // the image was incomplete when it was registered: that is no damage
     expect((await repo('fsck', store)).status).toBe(0);
     await done('unregister', store, image(10));
     expect(messageOf(await repo('unregister', store, image(10)), 1, 'cfs-repo')).toContain('is not registered');

@@ -1,4 +1,4 @@
-/** Two versions of an image that differ where size and mtime do not tell it: what backup programs and git make of them. */
+/** Two versions of an image with changes that size and mtime do not show: backup programs and git must notice them. */
 import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { lutimes } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -50,7 +50,7 @@ function known(root: string, name: string): Known {
   return { ino, size, mtime: mtimeNs, ctime: ctimeNs };
 }
 
-/** What every entry is known by, in a mount of its own on the same place. */
+/** What programs compare of every entry, in a new mount at the same place. */
 async function knownIn(image: string, words: readonly string[] = []): Promise<Map<string, Known>> {
   const at = scratch.at('mnt');
   mkdirSync(at, { recursive: true });

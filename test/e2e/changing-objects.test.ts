@@ -1,4 +1,4 @@
-/** Objects that change, or that come and go, while an image is mounted. */
+/** Objects that change, appear and disappear while an image is mounted. */
 import { chmodSync, copyFileSync, cpSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -21,7 +21,7 @@ interface Victim {
   readonly object: string;
 }
 
-/** Packs files of these lengths into a store of their own. */
+/** Packs files of these lengths into a new store. */
 async function packFiles(lengths: Readonly<Record<string, number>>) {
   const source = scratch.directory('source');
   const store = scratch.directory('store');
@@ -76,7 +76,7 @@ describe.each(PLACES)('cfs-mount for $title', ({ title, words, place: placeOf })
   test('finds a bit that was flipped in place after the object was verified and closed', async () => {
     const later = victim('later');
     const whole = sha256(later.content);
-    // a time of change as old as this is trusted: the second read does not hash again
+    // a ctime as old as this is trusted: the second read does not hash again
     await sleep(100);
     expect([await read(later), await read(later)]).toEqual([whole, whole]);
     flipBit(later.object, 100_000);

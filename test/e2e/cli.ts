@@ -1,4 +1,4 @@
-/** What the tests of cfs-mkimage and cfs-repo share: runs of the tools, file systems to run them on, stores to look at. */
+/** For the tests of cfs-mkimage and cfs-repo: runs of the tools, file systems to run them on, checks of stores. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { openRepository } from '../../src/store/open-repository.ts';
 import type { Packed, Scratch } from './harness.ts';
 import { HERE, type Outcome, type Place, run, succeed } from './run.ts';
 
-/** Runs cfs-mkimage; unlike `Scratch.pack` with the arguments as they are, so also with fsync. */
+/** Runs cfs-mkimage with exactly these arguments; unlike `Scratch.pack`, also with fsync. */
 export const mkimage = (scratch: Scratch, args: readonly string[], place: Place = HERE): Promise<Outcome> =>
   scratch.tool('cfs-mkimage', args, place);
 
@@ -21,7 +21,7 @@ export async function packed(scratch: Scratch, args: readonly string[], place: P
   return JSON.parse(stdout) as Packed;
 }
 
-/** Expects that a run failed with this status and one line on stderr; gives the line without the tool's name. */
+/** Expects that a run failed with this status and one line on stderr; returns the line without the tool's name. */
 export function messageOf({ status, stdout, stderr }: Outcome, expected: number, tool = 'cfs-mkimage'): string {
   expect({ status, stderr }).toMatchObject({ status: expected });
   expect(stdout).toBe('');
@@ -29,12 +29,12 @@ export function messageOf({ status, stdout, stderr }: Outcome, expected: number,
   expect(lines).toHaveLength(1);
   const line = lines[0] as string;
   expect(line.startsWith(`${tool}: `)).toBe(true);
-  // what a person can do nothing with: node's own decoration, stack traces, objects that were made text
+  // text that helps nobody: node's own decoration, stack traces, objects converted to text
   expect(line).not.toMatch(/\b[A-Z]{3,}: |\bat .*:\d+:\d+|\[object|undefined|internal error/);
   return line.slice(tool.length + 2);
 }
 
-/** What the image file must be after a run that failed: as it was, and without half a file beside it. */
+/** Expects that the image file is as before a run that failed, without half a file beside it. */
 export function expectImageKept(image: string, content: string | undefined): void {
   if (content === undefined) expect(existsSync(image)).toBe(false);
   else expect(readFileSync(image, 'utf8')).toBe(content);
@@ -50,12 +50,12 @@ export const objectsIn = (store: string): string[] =>
 
 export const temporariesIn = (store: string): string[] => readdirSync(join(store, 'tmp'));
 
-/** Nobody holds the store's lock. */
+/** Expects that no process holds the store's lock. */
 export function expectUnlocked(store: string): void {
   execFileSync('flock', ['--nonblock', '--exclusive', join(store, 'lock'), 'true']);
 }
 
-/** Every object is what its name says, nothing is unfinished, nobody holds the lock. Gives the objects. */
+/** Expects that every object matches its name, and that nothing is unfinished or locked. Returns the objects. */
 export function expectWhole(store: string): string[] {
   const { hash } = openRepository(store);
   const objects = objectsIn(store);
@@ -71,7 +71,7 @@ export function expectWhole(store: string): string[] {
   return objects;
 }
 
-/** A directory of `files` small files, each with another content. */
+/** A directory of `files` small files, each with a content of its own. */
 export function manyFiles(directory: string, files: number, size = 200): string {
   mkdirSync(directory, { recursive: true });
   for (let i = 0; i < files; i++) {
@@ -80,7 +80,7 @@ export function manyFiles(directory: string, files: number, size = 200): string 
   return directory;
 }
 
-/** Mounts a new tmpfs at `path`. It goes with the scratch directory. */
+/** Mounts a new tmpfs at `path`. It is removed with the scratch directory. */
 export async function mountTmpfs(path: string, size = '64m'): Promise<string> {
   mkdirSync(path, { recursive: true });
   await succeed(['mount', '-t', 'tmpfs', '-o', `size=${size},mode=0755`, 'cfs-test', path]);
@@ -88,7 +88,7 @@ export async function mountTmpfs(path: string, size = '64m'): Promise<string> {
 }
 
 /**
- * Mounts a new file system of `type` on a loop device at `path`. It goes with the scratch directory.
+ * Mounts a new file system of `type` on a loop device at `path`. It is removed with the scratch directory.
  * @param options of mkfs
  */
 export async function mountLoop(
@@ -114,11 +114,11 @@ export const hasProgram = (name: string): boolean =>
 export interface Running {
   readonly child: ChildProcess;
   readonly pid: number;
-  /** Its end. */
+  /** Resolves when it ends. */
   readonly outcome: Promise<Outcome>;
 }
 
-/** Starts a tool; it is killed with the scratch directory where it still runs. */
+/** Starts a tool, which is killed with the scratch directory if it still runs. */
 export function start(scratch: Scratch, name: string, args: readonly string[]): Running {
   const [program, ...rest] = HERE.tool(name, args, scratch.environment) as [string, ...string[]];
   const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -137,8 +137,8 @@ export function start(scratch: Scratch, name: string, args: readonly string[]): 
 }
 
 /**
- * Starts packing and stops it (SIGSTOP) when it has some objects and is far from done; then
- * `happen` is called, and it goes on.
+ * Starts packing, and stops it (SIGSTOP) when it has some objects and is far from done. Then `happen` is called, and
+ * packing continues.
  */
 export async function packInterrupted(
   scratch: Scratch,
@@ -161,7 +161,7 @@ export async function packInterrupted(
 const isUnderWay = (store: string): boolean =>
   existsSync(join(store, 'meta.json')) && temporariesIn(store).length + objectsIn(store).length >= 20;
 
-/** The path of a command's output that must succeed, trimmed. */
+/** The trimmed output of a command that must succeed. */
 export const outputOf = async (...command: readonly string[]): Promise<string> => (await succeed(command)).trim();
 
 export { run, succeed };

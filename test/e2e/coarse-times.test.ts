@@ -1,4 +1,6 @@
-/** A store on a file system that keeps whole seconds: what is written to an object has the ctime of what was verified before. */
+/**
+ * A store on a file system with times in whole seconds: an object that changes may keep the ctime of its verification.
+ */
 import { statSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { Random } from '../support/random.ts';
@@ -8,7 +10,7 @@ import { useScratch } from './harness.ts';
 import { HERE } from './run.ts';
 
 const scratch = useScratch();
-/** Changes that are seen within the second of the verified content. */
+/** The number of changes that must fall into the second of the verified content. */
 const ENOUGH = 3;
 
 test.each(['auto', 'open'])(

@@ -1,4 +1,6 @@
-/** Command lines that are slightly wrong: what is said, what is done all the same, and that nothing is made. */
+/**
+ * Command lines that are slightly wrong: their messages, the ones that work all the same, and that nothing is created.
+ */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';

@@ -21,7 +21,9 @@ beforeAll(async () => {
   image = (await scratch.pack(source)).image;
 });
 
-/** Closes a file of a mount whose daemon may be gone. One that hangs would hang this process too, so it is killed first. */
+/**
+ * Closes a file of a mount whose daemon may be gone. A daemon that hangs is killed first: it would block this process.
+ */
 function closeForsaken(fd: number, daemon: number): void {
   if (isAlive(daemon)) process.kill(daemon, 'SIGKILL');
   expect(['no error', 'ENOTCONN', 'ECONNABORTED']).toContain(codeOf(() => closeSync(fd)));
@@ -136,7 +138,7 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
   );
 });
 
-/** `cfs-mount -f` that is not waited for. */
+/** Starts `cfs-mount -f` without waiting for the mount. */
 function startForeground(at: string, words: readonly string[]) {
   const command = HERE.tool('cfs-mount', ['-f', '--json', '-o', words.join(','), image, at], scratch.environment);
   const child = spawn(command[0] as string, command.slice(1), { stdio: ['ignore', 'pipe', 'ignore'] });
@@ -149,7 +151,7 @@ async function settle(at: string): Promise<void> {
   for (let i = 0; i < 30 && processesNaming(at).length > 0; i++) await sleep(50);
 }
 
-/** What a mount is good for. Asked by another process, for it may hang. */
+/** The state of a mount. Another process asks, because it may hang. */
 async function answerOf(at: string): Promise<string> {
   if (mountedAt(at) === undefined) return processesNaming(at).length === 0 ? 'no mount' : 'a daemon without a mount';
   const { status, stdout } = await run(['timeout', '--signal=KILL', '5', 'cat', join(at, 'small')]);

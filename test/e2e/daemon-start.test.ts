@@ -1,4 +1,6 @@
-/** A daemon that cannot be started, or ends before its mount answers: cfs-mount says so, and nothing is left. */
+/**
+ * A daemon that cannot be started, or that ends before its mount answers: cfs-mount reports it, and nothing is left.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -42,7 +44,7 @@ async function daemonOf({ pid }: ChildProcess): Promise<number> {
   let daemon = 0;
   await until('a daemon is started', () => {
     daemon = Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ')[0]);
-    // before its program is there, node waits for it in spawn()
+    // until its program runs, node waits for it in spawn()
     return daemon > 0 && readFileSync(`/proc/${daemon}/cmdline`, 'latin1').includes('cfs-serve');
   });
   return daemon;
@@ -67,7 +69,7 @@ test('a daemon that is killed at any moment before it answers is reported, and l
         /^cfs-mount: the daemon ended before the mount was there \(SIGKILL\)\. It was killed.*\n$/,
       );
     } else {
-      // it had answered: another server goes on
+      // it had answered: another server takes over
       await succeed(['timeout', '60', 'ls', at]);
       await unmountBy(['umount', at]);
     }
@@ -105,7 +107,7 @@ describe.each([20, 22, 24, 26, 28, 30, 34, 40])('with %d descriptors', (limit) =
       await mounted.unmount();
       return;
     }
-    // node itself ends so where it cannot open what it needs
+    // node itself ends like this if it cannot open a file that it needs
     if (/node::|node:internal/.test(stderr)) {
       await expectNothing(at);
       return;

@@ -1,4 +1,4 @@
-/** The process behind a mount: what it holds, and what it goes on through. */
+/** The process behind a mount: what it holds, and what it survives. */
 import {
   closeSync,
   constants,
@@ -90,7 +90,7 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
     const before = descriptors(mounted.pid).length;
     dropCaches();
     await readAll();
-    // a RELEASE may still be on its way when the reader has ended
+    // the RELEASE may arrive after the reader has ended
     await until('the descriptors are closed', () => descriptors(mounted.pid).length <= before);
     expect(before).toBeLessThan(60);
   });
@@ -120,7 +120,7 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
       expect(readdirSync(mounted.path)).toEqual([]);
       dropCaches();
       expect((await file.readFile()).equals(readFileSync(join(source, 'large')))).toBe(true);
-      // a name that was never asked for: only the daemon can know it
+      // a name that was never looked up: only the daemon knows it
       expect(readFileSync(`/proc/self/fd/${directory}/file-2999`, 'utf8')).toBe('2999'.padStart(100, 'x'));
       expect(readdirSync(`/proc/self/fd/${directory}`)).toHaveLength(FILES + 1);
       expect(isAlive(mounted.pid)).toBe(true);

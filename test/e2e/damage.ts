@@ -1,4 +1,4 @@
-/** Files whose objects are damaged in every way that a disk, a program or a person can find. */
+/** Files whose objects are damaged in every way that a disk, a program or a person may cause. */
 import { createHash } from 'node:crypto';
 import {
   appendFileSync,
@@ -20,10 +20,10 @@ import { Random } from '../support/random.ts';
 import type { Scratch } from './harness.ts';
 import { type Place, run } from './run.ts';
 
-/** Small objects are hashed in one go, large ones in pieces. */
+/** Small objects are hashed at once, large ones in pieces. */
 export const SIZES = { small: 5000, large: 3_000_000 } as const;
 
-/** Changes one bit at `offset` where the file is, with no new inode. */
+/** Changes one bit at `offset` in place, without a new inode. */
 export function flipBit(path: string, offset: number): void {
   const fd = openSync(path, 'r+');
   try {
@@ -36,7 +36,7 @@ export function flipBit(path: string, offset: number): void {
 
 const lastByte = (path: string): number => statSync(path).size - 1;
 
-/** What is done to an object's file, and what the log says of it. */
+/** Kinds of damage to an object's file, and the words of the log for each. */
 export const DAMAGES: Readonly<Record<string, { readonly inflict: (object: string) => void; readonly log: RegExp }>> = {
   'first bit flipped': { inflict: (object) => flipBit(object, 0), log: /its content is corrupted/ },
   'last bit flipped': { inflict: (object) => flipBit(object, lastByte(object)), log: /its content is corrupted/ },
@@ -79,7 +79,7 @@ export interface DamagedImage {
   readonly image: string;
   readonly store: string;
   readonly damaged: readonly DamagedFile[];
-  /** Files that are whole. */
+  /** Undamaged files. */
   readonly whole: readonly DamagedFile[];
 }
 
@@ -87,7 +87,7 @@ export interface DamagedImage {
 export const objectPath = (store: string, digest: string): string =>
   join(store, 'objects', digest.slice(0, 2), digest.slice(2));
 
-/** Packs a file for each size and damage, and some whole ones, without damaging them yet. */
+/** Packs a file for each size and damage, and some that stay undamaged. Nothing is damaged yet. */
 export async function packVictims(
   scratch: Scratch,
   store: string,
@@ -116,7 +116,7 @@ export async function packVictims(
   return { image, store, damaged: files.filter((file) => !isWhole(file)), whole: files.filter(isWhole) };
 }
 
-/** Damages the objects in `store`, each as its file's name says. */
+/** Damages each object in `store` as the name of its file says. */
 export function inflict(victims: DamagedImage, store = victims.store): void {
   for (const { name, digest } of victims.damaged) {
     const damage = DAMAGES[name.replace(/^\w+, /, '')];
@@ -130,8 +130,8 @@ export function inflict(victims: DamagedImage, store = victims.store): void {
 export const sha256 = (content: Uint8Array): string => createHash('sha256').update(content).digest('hex');
 
 /**
- * What a reader of `path` gets: the SHA-256 of its bytes, or the message of the error. Bytes before an error are told
- * too: where an object is verified as a whole there must be none.
+ * The result of reading `path`: the SHA-256 of its bytes, or the message of the error. Bytes before an error are
+ * reported, too: if an object is verified as a whole, there must be none.
  */
 export async function readBy(place: Place, path: string): Promise<string> {
   const script = 'set -o pipefail; cat -- "$1" | sha256sum';

@@ -1,4 +1,4 @@
-/** An image file of which a bit has changed is refused by every program that reads it. */
+/** Every program refuses an image file in which a bit has changed. */
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { CHECKSUM_SIZE } from '../../src/image/image-parts.ts';

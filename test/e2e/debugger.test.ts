@@ -1,4 +1,4 @@
-/** Nothing that somebody sends or sets opens Node's debugger in a process that may be root's. */
+/** No signal and no variable opens Node's debugger in a process that may be root's. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,13 +21,13 @@ beforeAll(async () => {
 
 const LISTENING = '0A';
 
-/** Ports on which the process listens, as /proc/net/tcp has them. */
+/** Ports on which the process listens, by /proc/net/tcp. */
 function listening(pid: number): string[] {
   const sockets = readdirSync(`/proc/${pid}/fd`).map((fd) => {
     try {
       return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
     } catch {
-      return undefined; // it was closed meanwhile
+      return undefined; // it was closed in the meantime
     }
   });
   return ['tcp', 'tcp6']
@@ -37,7 +37,7 @@ function listening(pid: number): string[] {
     .map(([, address]) => address as string);
 }
 
-/** Sends the signal, and waits until a debugger would listen: it takes some 10 ms, and says so on stderr. */
+/** Sends the signal, and waits until a debugger would listen: that takes some 10 ms, and node reports it on stderr. */
 async function expectNoDebugger(pid: number): Promise<void> {
   process.kill(pid, 'SIGUSR1');
   for (let i = 0; i < 25; i++) {
@@ -68,7 +68,7 @@ test('SIGUSR1 opens no debugger in a foreground mount', async () => {
 });
 
 test('SIGUSR1 opens no debugger in a running tool', async () => {
-  // one that waits for a lock of the repository
+  // a process that waits for a lock of the repository
   const lock = spawn('flock', ['--no-fork', '-x', join(scratch.store, 'lock'), 'sleep', '60'], { stdio: 'ignore' });
   let tool: ChildProcess | undefined;
   try {
@@ -96,7 +96,7 @@ test('SIGUSR1 opens no debugger in a running tool', async () => {
 test('a server that has not read its program yet opens none, either', async () => {
   const child = spawn(process.execPath, [...serverFlags(), '-e', 'setTimeout(() => {}, 60000)'], { stdio: 'ignore' });
   const pid = child.pid as number;
-  // node itself catches the signal from some moment on; before that it would end the process
+  // node itself catches the signal from some moment on; before that the signal would end the process
   const USR1_CAUGHT = 1n << 9n;
   const caught = (): bigint => {
     const mask = /^SigCgt:\t([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];

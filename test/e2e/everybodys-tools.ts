@@ -1,18 +1,18 @@
-/** The tools where every user may read and run them: a checkout in /root is for root alone. */
+/** The tools in a place where every user may read and run them: a checkout in /root is only for root. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { asUser, NOBODY, OWN_TOOLS, type Tools } from './run.ts';
 
 const CHECKOUT = resolve(import.meta.dirname, '../..');
-/** What the tools need of a checkout. */
+/** The parts of a checkout that the tools need. */
 const PARTS = ['dist', 'package.json', 'node_modules'];
 
 function readable(path: string): boolean {
   return spawnSync('setpriv', [...asUser(NOBODY).slice(1), 'test', '-r', path]).status === 0;
 }
 
-/** This checkout and this node, or copies in `directory` of what others may not read. */
+/** This checkout and this node, or copies in `directory` of files that other users may not read. */
 export function everybodysTools(directory: string): Tools {
   let { node, dist } = OWN_TOOLS;
   if (!readable(node)) {

@@ -1,4 +1,6 @@
-/** Paths of images, stores, sources, mount points, keys, logs and lists that are not UTF-8: the bytes that were given, or an error. */
+/**
+ * Paths of images, stores, sources, mount points, keys, logs and lists that are not UTF-8: exact bytes, or an error.
+ */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +16,7 @@ import { HERE, type Outcome, type Place, run } from './run.ts';
 import { isAlive, sessionMembers, until } from './system.ts';
 
 const scratch = useScratch();
-/** "é" of Latin-1. */
+/** "é" in Latin-1. */
 const CAFE = 'caf\udce9';
 const CONTENT = Buffer.alloc(5000, 'odd');
 
@@ -68,11 +70,11 @@ test('packing, registering, signing and checking', async () => {
   expect(await tool('cfs-repo', ['fsck', at('store')])).toMatchObject({ status: EXIT.ok });
   const { stdout } = await tool('cfs-repo', ['images', at('store')]);
   expect(stdout).toContain('/image-caf\\xe9');
-  // a name in the image, as it is and as it is shown
+  // a name in the image, in its exact and in its printed form
   for (const name of [`/file-${CAFE}`, '/file-caf\\xe9']) {
     expect(await tool('cfs-info', ['stat', at('image'), name])).toMatchObject({ status: EXIT.ok });
   }
-  // two names that node would take for one
+  // two names that node would not distinguish
   await json('cfs-mkimage', ['--json', '--store', at('store'), at('source'), `${at('image')}\udce8`]);
   await json('cfs-mkimage', ['--json', '--store', at('store'), at('source'), `${at('image')}\ufffd`]);
   expect(names().filter((name) => name.startsWith('image'))).toHaveLength(4);
@@ -131,7 +133,7 @@ test('through fusermount3', async () => {
   const { pid } = await json<Report>('cfs-mount', ['--json', '--repo', at('store'), at('image'), mountpoint], place);
   const { stdout } = await run(place.command(...exactCommandOf('ls', [mountpoint]).flat()));
   expect(stdout).toContain('file-caf');
-  // its end, by the helper
+  // the helper ends the mount
   process.kill(pid, 'SIGTERM');
   await until(`the daemon ${pid} ends`, () => !isAlive(pid));
   expect(readdirSync(mountpoint)).toEqual([]);

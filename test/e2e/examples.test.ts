@@ -1,4 +1,6 @@
-/** The commands that help texts and the README show are run: what they name is made first, in the scratch directory. */
+/**
+ * Runs the commands in help texts and the README. The files that they name are made first, in the scratch directory.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +17,7 @@ const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8'
 const [work, bin, mnt] = [scratch.at('work'), scratch.at('bin'), scratch.at('mnt')];
 let handle = '';
 
-/** Where an example's paths lie here. The longer ones first. */
+/** The paths of the test for the paths of the examples, longer ones first. */
 const PLACES: readonly (readonly [RegExp, string])[] = [
   [/(?<![\w.])\/mnt\/nfs\b/g, scratch.at('nfs')],
   [/(?<![\w.])\/mnt\b/g, mnt],
@@ -23,10 +25,10 @@ const PLACES: readonly (readonly [RegExp, string])[] = [
   [/\/usr\/share\/doc\b/g, scratch.at('doc')],
 ];
 
-/** What a machine of tests does not have (criu), and what would disturb other tests. */
+/** Commands that are missing on a test machine (criu), or that would disturb other tests. */
 const LEFT_OUT = / && criu [^&]*$|; echo 3 > \/proc\/sys\/vm\/drop_caches/g;
 
-/** Needs fs-verity in the file system; test/vm/fsverity tests that. */
+/** Examples that need fs-verity in the file system; test/vm/fsverity tests that. */
 const NEEDS_VERITY = /--seal |many\.cfs|cfs-repo seal/;
 
 async function shell(command: string, directory = work): Promise<{ status: number | null; stderr: string }> {
@@ -39,13 +41,13 @@ async function shell(command: string, directory = work): Promise<{ status: numbe
     const words = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
     return await run(['env', ...words, 'bash', '-c', text.replace('4711', `${holder?.pid}`)], { cwd: directory });
   } finally {
-    // `criu dump` would end it
+    // `criu dump` would end the process
     holder?.kill('SIGKILL');
     if (holder !== undefined) await until('the reader ends', () => processesNaming('cfs-example-reader').length === 0);
   }
 }
 
-/** A process that has a file of the mount open. */
+/** Starts a process that has a file of the mount open. */
 function hold(): ChildProcess {
   const fd = openSync(mnt, 'r');
   const child = spawn('bash', ['-c', 'exec -a cfs-example-reader sleep 600'], { stdio: [fd, 'ignore', 'ignore'] });
@@ -98,7 +100,7 @@ test.each(TOOLS)('the examples of %s --help work', async (tool) => {
   const examples = (await examplesOf(tool)).filter((line) => !NEEDS_VERITY.test(line));
   expect(examples.length).toBeGreaterThan(1);
   for (const example of examples) {
-    // what mounts has nothing mounted before, and what looks at a mount has one
+    // an example that mounts begins without a mount, and one that looks at a mount begins with one
     const mounts = /^(cfs-mount (?!--upgrade)|unshare|umount)/.test(example);
     if (mounts && !example.startsWith('umount')) await unmountAll(mnt);
     if (!mounts && /(^|[ /])mnt\b(?!\/nfs)/.test(example) && mountedAt(mnt) === undefined) {

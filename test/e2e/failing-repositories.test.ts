@@ -1,6 +1,6 @@
 /**
- * Repositories that fail: who reads other files goes on, the failure is counted where it belongs, and a repository that comes
- * back is used again without a remount. `hanging-repository.test.ts` is about those that do not answer at all.
+ * Repositories that fail: readers of other files continue, the failure is counted at its repository, and a repository
+ * that comes back is used again without a remount. `hanging-repository.test.ts` is about those that do not answer.
  */
 import { chmodSync, chownSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,7 +28,7 @@ beforeEach(() => {
   next = 0;
 });
 
-/** A file that nobody has read yet in this test. */
+/** A file that this test has not read yet. */
 const unread = (mounted: Mounted): readonly [string, string] => {
   const name = farFile(next++ % FAR_FILES);
   return [mounted.at(name), contentOf(name)];
@@ -47,14 +47,14 @@ async function expectEio([path]: readonly [string, string], place: Place = HERE)
   });
 }
 
-/** What the mount says of the repository in `path`. */
+/** The mount's statistics of the repository in `path`. */
 async function repositoryOf(mounted: Mounted, path: string): Promise<RepositoryStatistics> {
   const found = (await statsOf(scratch, mounted)).repositories.find((repository) => repository.path === path);
   expect(found).toBeDefined();
   return found as RepositoryStatistics;
 }
 
-/** How many of each outcome came to the repository in `path` while `happen` ran. */
+/** The number of each outcome at the repository in `path` while `happen` ran. */
 async function countedBy(
   mounted: Mounted,
   path: string,
@@ -93,7 +93,7 @@ describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
     await far.end();
     await mountFar(scratch, stores, at);
     dropCaches();
-    // what was open on the dead file system, too
+    // also files that were open on the dead file system
     await expectRead(early);
     expect((await countedBy(mounted, at, () => expectRead(unread(mounted)))).served).toBeGreaterThan(0);
     await mounted.unmount();
@@ -103,7 +103,7 @@ describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
     const far = await mountFar(scratch, stores);
     const mounted = await scratch.mount(stores.image, { repos: [scratch.store, far.path], words: [word] });
     const [victim, other] = [unread(mounted), unread(mounted)];
-    // the far mount finds the object that holds this object corrupted, and answers EIO
+    // the far mount finds that its object with the content of this object is corrupted, and answers EIO
     const [{ object }] = await infoJson<[{ object: string }]>(scratch, ['where', victim[0]]);
     const [inner] = await infoJson<[{ object: string }]>(scratch, ['where', objectPath(far.path, object)]);
     const file = objectPath(stores.below, inner.object);
@@ -132,7 +132,7 @@ describe.each(['verify=open', 'verify=read'])('with %s', (word) => {
     await expectRead(unread(mounted));
     const limit = (n: string): Promise<string> => succeed(['prlimit', `--pid=${mounted.pid}`, `--nofile=${n}`]);
     const old = /Max open files +(\d+)/.exec(readFileSync(`/proc/${mounted.pid}/limits`, 'latin1'))?.[1] as string;
-    // what is open stays open
+    // open descriptors stay open
     await limit(`3:${old}`);
     const counted = await countedBy(mounted, stores.far, async () => {
       await expectEio(unread(mounted));
@@ -204,6 +204,6 @@ test('a repository on a full disk serves', async () => {
   const mounted = await scratch.mount(image, { repos: [store], args: ['--log', log] });
   for (const name of readdirSync(mounted.path)) expect(readFileSync(mounted.at(name), 'utf8')).toBe(contentOf(name));
   expect(await repositoryOf(mounted, store)).toMatchObject({ served: 5, failed: 0 });
-  // the mount could not say which objects it needs: that is worth a word
+  // the mount could not write the list of objects that it needs, and logs that
   expect(readFileSync(log, 'utf8')).toContain('no space left on device');
 });

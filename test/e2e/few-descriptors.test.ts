@@ -1,4 +1,4 @@
-/** A server that may have few files open serves all of them. */
+/** A server that may have only few files open serves all files. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
@@ -28,7 +28,7 @@ test.each(['read', 'open', 'off'])('with verify=%s and 128 descriptors', async (
   await mounted.unmount();
 });
 
-/** Reads files that are all open, as `NOBODY`: what a program of this user sees. */
+/** Reads files that are all open, as a program of `NOBODY`. */
 const HOLDER = `
   import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
   const at = process.argv[1];

@@ -29,7 +29,7 @@ filesystemContract(
 filesystemContract(
   {
     name: 'fuse-native',
-    // an image with ACLs is refused for other users: libfuse 2 cannot have the kernel enforce them
+    // an image with ACLs is refused for other users: with libfuse 2 the kernel cannot enforce them
     mount: async (source, everybody) => {
       const words = ['driver=fuse-native', everybody ? 'allow_other' : 'noallow_other'];
       return (await scratch.mount((await scratch.pack(source)).image, { words })).path;

@@ -8,10 +8,10 @@ import { NfsClient } from '../support/nfs-client.ts';
 import { hasProgram } from './cli.ts';
 import { until } from './system.ts';
 
-/** Where `scripts/nfs-ganesha` unpacks it. */
+/** The directory into which `scripts/nfs-ganesha` unpacks it. */
 const UNPACKED = resolve(import.meta.dirname, '../../node_modules/.cache/cfs-nfs/ganesha');
 const NAME = 'ganesha.nfsd';
-/** Made by the server, which does not remove it; no option names another place. */
+/** A directory that the server creates and does not remove; no option names another place. */
 const RUN_DIRECTORY = '/run/ganesha';
 
 export interface ExportSettings {
@@ -19,18 +19,18 @@ export interface ExportSettings {
   readonly path: string;
   /** Its name in the server's pseudo file system. */
   readonly pseudo: string;
-  /** An existing directory for what the server writes. */
+  /** An existing directory for the files of the server. */
   readonly state: string;
-  /** Export_Id, which is in a handle. */
+  /** Export_Id, which is part of a handle. */
   readonly id: number;
-  /** What of the file system is in a handle; the server's own choice by default. */
+  /** The part of the file system's id that is in a handle; by default the server chooses. */
   readonly fsidType?: string;
 }
 
 interface Program {
   readonly path: string;
   readonly env: NodeJS.ProcessEnv;
-  /** The directory of FSALs, unless it is the one that the program knows. */
+  /** The directory of FSALs, if it is not the program's default. */
   readonly plugins?: string;
 }
 
@@ -39,7 +39,7 @@ function findProgram(): Program {
     if (!hasProgram(NAME)) throw new Error(`there is no ${NAME}: 'scripts/setup test' fetches it`);
     return { path: NAME, env: process.env };
   }
-  // libraries of a package are in a directory of the architecture: usr/lib/x86_64-linux-gnu
+  // a package has its libraries in a directory of the architecture: usr/lib/x86_64-linux-gnu
   const library = join(UNPACKED, 'usr/lib');
   const [triplet = ''] = readdirSync(library).filter((name) => existsSync(join(library, name, 'ganesha')));
   const libraries = [join(library, 'ganesha'), join(library, triplet), join(UNPACKED, 'lib', triplet)];
@@ -53,8 +53,9 @@ function findProgram(): Program {
 function configuration(settings: ExportSettings, port: number, plugins: string | undefined): string {
   const directory = plugins === undefined ? '' : `Plugins_Dir = "${plugins}";`;
   const fsidType = settings.fsidType === undefined ? '' : `fsid_type = ${settings.fsidType};`;
-  // neither rpcbind nor D-Bus nor libnfsidmap's modules (UseGetpwnam) need be there; clients of an earlier server are not
-  // waited for (Graceless)
+  // the server needs neither rpcbind nor D-Bus nor libnfsidmap's modules (UseGetpwnam), and does not wait for clients
+  // of
+  // an earlier server (Graceless)
   return `
     NFS_CORE_PARAM {
       Protocols = 4; NFS_Port = ${port}; Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false;
@@ -70,7 +71,7 @@ function configuration(settings: ExportSettings, port: number, plugins: string |
   `;
 }
 
-/** A port on which nobody listens. */
+/** A port on which no process listens. */
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -93,12 +94,12 @@ async function listens(port: number): Promise<boolean> {
   }
 }
 
-/** A server that runs until `end`, which has to be called whatever happens. */
+/** A server that runs until `end`, which must always be called. */
 export class Ganesha {
   readonly client: NfsClient;
   readonly #child: ChildProcess;
   readonly #keepsRunDirectory = existsSync(RUN_DIRECTORY);
-  /** Why it could not be started. */
+  /** The reason why it could not be started. */
   #failure: Error | undefined;
   readonly #remove = (): void => {
     this.#child.kill('SIGKILL');
@@ -112,7 +113,7 @@ export class Ganesha {
       this.#failure = error;
     });
     this.client = new NfsClient(port);
-    process.once('exit', this.#remove); // where the test process is interrupted
+    process.once('exit', this.#remove); // if the test process is interrupted
   }
 
   /** Starts a server and waits until it listens. */
@@ -135,7 +136,7 @@ export class Ganesha {
     }
   }
 
-  /** Ends the server, by force where it does not end by itself. */
+  /** Ends the server; kills it if it does not end by itself. */
   async end(): Promise<void> {
     this.#child.kill('SIGTERM');
     try {

@@ -1,6 +1,6 @@
 /**
- * Mount tests run the built tools. Fails at once, with a line that says what to do, where mounting is
- * impossible: a skipped mount test would prove nothing.
+ * Mount tests run the built tools. If mounting is impossible, this fails at once, with a line that says what to do: a
+ * skipped mount test would prove nothing.
  */
 import { chmodSync, existsSync, statSync } from 'node:fs';
 
@@ -12,7 +12,7 @@ export default function setup(): (() => void) | undefined {
   if (process.geteuid?.() !== 0) throw new Error('the mount tests need root: loop devices, other users, drop_caches');
   const mode = statSync(DEVICE).mode & 0o777;
   if ((mode & 0o666) === 0o666) return undefined;
-  // as Debian's udev rules have it: ordinary users mount through fusermount3
+  // as with Debian's udev rules: ordinary users mount through fusermount3
   chmodSync(DEVICE, 0o666);
   return () => chmodSync(DEVICE, mode);
 }

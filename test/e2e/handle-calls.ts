@@ -1,4 +1,4 @@
-/** Handles as the tests of several files take, open and compare them. */
+/** Taking, opening and comparing handles, for several test files. */
 import { closeSync, constants, openSync } from 'node:fs';
 import { afterEach } from 'vitest';
 import { EINVAL, type Errno, errnoName, isErrno } from '../../src/base/errno.ts';
@@ -9,7 +9,7 @@ import { type Dirent, readAllEntries } from '../support/suites/calls.ts';
 const { O_RDONLY, O_DIRECTORY } = constants;
 const AT_SYMLINK_FOLLOW = 0x400;
 
-/** The handle of a file that must be there. `flags`: AT_HANDLE_*. */
+/** The handle of a file that must exist. `flags`: AT_HANDLE_*. */
 export function handleOf(path: string | Uint8Array, flags = 0): FileHandle {
   const result = nameToHandle(path, flags);
   if (isErrno(result)) throw new Error(`name_to_handle_at ${path}: ${errnoName(result)}`);
@@ -19,7 +19,7 @@ export function handleOf(path: string | Uint8Array, flags = 0): FileHandle {
 /** Linux 6.13 has handles with the parent in them; older kernels know no flags in a handle's type. */
 export const hasConnectableHandles: boolean = nameToHandle('/', AT_HANDLE_CONNECTABLE) !== EINVAL;
 
-/** The handle of what is open, also with O_PATH. */
+/** The handle of an open file; O_PATH is enough. */
 export const handleOfFd = (fd: number): FileHandle => handleOf(`/proc/self/fd/${fd}`, AT_SYMLINK_FOLLOW);
 
 const openFds: number[] = [];
@@ -30,7 +30,7 @@ export function closeLater(fd: number): number {
   return fd;
 }
 
-/** Opens a handle in the mount at `path`, or says why not. */
+/** Opens a handle in the mount at `path`, or returns the error. */
 export function openHandle(path: string, handle: FileHandle, flags: number): number | Errno {
   const mountFd = openSync(path, O_RDONLY | O_DIRECTORY);
   try {
@@ -41,14 +41,14 @@ export function openHandle(path: string, handle: FileHandle, flags: number): num
   }
 }
 
-/** As `openHandle`, where it must work. */
+/** As `openHandle`, but throws on an error. */
 export function openedHandle(path: string, handle: FileHandle, flags: number): number {
   const fd = openHandle(path, handle, flags);
   if (isErrno(fd)) throw new Error(`open_by_handle_at: ${errnoName(fd)}`);
   return fd;
 }
 
-/** The name of the error that opening a handle must give. */
+/** The name of the error of opening a handle, which must fail. */
 export function refusalOf(path: string, handle: FileHandle, flags: number): string {
   const result = openHandle(path, handle, flags);
   return isErrno(result) ? errnoName(result) : `opened as ${result}`;
@@ -59,7 +59,7 @@ export function closeAfterEach(): void {
   afterEach(closeHandles);
 }
 
-/** Closes what was opened so far: drop_caches cannot drop what is open. */
+/** Closes all files opened so far: drop_caches cannot drop open files. */
 export function closeHandles(): void {
   for (const fd of openFds.splice(0)) closeSync(fd);
 }
@@ -71,7 +71,7 @@ export interface TreeEntry extends Pick<Dirent, 'ino' | 'type'> {
 
 const DT_DIR = 4;
 
-/** Every name below `root`, as readdir gives it: names are bytes. */
+/** Every name below `root`, as readdir returns it: names are bytes. */
 export function* entriesBelow(root: string, path: Buffer = Buffer.alloc(0)): Generator<TreeEntry> {
   const fd = openSync(Buffer.concat([Buffer.from(root), path]), O_RDONLY | O_DIRECTORY);
   let entries: Dirent[];

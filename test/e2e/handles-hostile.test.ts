@@ -1,4 +1,6 @@
-/** Handles that nobody gave: random bytes, changed ones, those of other images. None may open another file. */
+/**
+ * Handles that the mount never issued: random bytes, changed ones, those of other images. None may open another file.
+ */
 import { fstatSync, readFileSync, statSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { concatBytes } from '../../src/base/bytes.ts';
@@ -38,7 +40,7 @@ let mounted: Mounted;
 let log: string;
 /** Handles of every name of the mount, plain and connectable. */
 let valid: FileHandle[];
-/** Those of them by what they name: "id generation". */
+/** The inodes that they name: "id generation". */
 let known: Set<string>;
 
 const nameOf = (handle: FileHandle): string => {
@@ -58,13 +60,13 @@ beforeAll(async () => {
   known = new Set(valid.map(nameOf));
 });
 
-/** What the kernel takes of the bytes: whole words, the first three of which name the inode. */
+/** The inode by the bytes that the kernel reads: whole words, the first three of which name the inode. */
 const namedBy = ({ bytes }: FileHandle): string => nameOf({ type: FILEID_INO64_GEN, bytes: bytes.subarray(0, 12) });
 
 let tried = 0;
 
 /**
- * Opens a handle that may be anything. It must be refused, or be the very inode that its first words name.
+ * Opens any handle. It must be refused, or open exactly the inode that its first words name.
  * @returns the name of the error, or "opened"
  */
 function attempt(handle: FileHandle, at = mounted.path): string {
@@ -152,7 +154,7 @@ describe('a handle', () => {
       const isDirectory = fuseIdentity(plain)?.generation === 0;
       for (const flag of flags) {
         const outcome = attempt({ type: plain.type | flag, bytes: plain.bytes });
-        // a directory finds its way up by itself; a file needs the parent, or a name that is known
+        // a directory can be connected to the root without more; a file needs the parent, or a known name
         if (isDirectory) expect(outcome).toBe('opened');
         else if ((flag & FILEID_IS_DIR) !== 0) expect(outcome).toBe('ESTALE');
       }
@@ -166,7 +168,7 @@ describe('a handle', () => {
         bytes.set(whole.bytes.subarray(0, length));
         return attempt({ type: whole.type, bytes });
       });
-      // the kernel counts whole words, and takes no notice of what follows the third
+      // the kernel counts whole words, and ignores those after the third
       const expected = (length: number): string =>
         length === 0 || length > 128 ? 'EINVAL' : length < 12 ? 'ESTALE' : 'opened';
       expect(lengths).toEqual(lengths.map((_, length) => expected(length)));
@@ -199,7 +201,7 @@ describe('a handle', () => {
       ];
     });
     const counts = outcomes(handles.map((bytes) => ({ type: FILEID_INO64_GEN, bytes })));
-    // root's words are 0, 1, 0: nothing that is not it may be
+    // root's words are 0, 1, 0: no other handle may open it
     expect(counts).toEqual({ ESTALE: handles.length });
   });
 

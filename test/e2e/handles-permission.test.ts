@@ -1,4 +1,4 @@
-/** Who may open handles, and what the capability that it takes lets them read. */
+/** Which users may open handles, and what the required capability permits them to read. */
 import { lstatSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { formatHandle } from '../../src/base/handle-format.ts';
@@ -20,17 +20,17 @@ beforeAll(async () => {
   mounted = await scratch.mount(image);
 });
 
-/** Nobody, with this one capability of root. */
+/** The user nobody, with this one capability of root. */
 const withCapability = (name: string): Place => {
   const nobody = asUser(NOBODY);
   const [setpriv = '', ...rest] = nobody;
   return new Place(name, [setpriv, `--inh-caps=+${name}`, `--ambient-caps=+${name}`, ...rest], scratch.nobody().tools);
 };
 
-/** Root, without this one. */
+/** Root, without this capability. */
 const without = (name: string): Place => new Place(`without ${name}`, ['setpriv', `--bounding-set=-${name}`]);
 
-/** Opens a handle with `flags` and reads what it opened. Prints the content, the entries, or the error. */
+/** Opens a handle with `flags`, and reads the file. Prints the content, the entries, or the error. */
 const PROGRAM = `
 const [dist, mount, text, flags] = process.argv.slice(1);
 const { openByHandle } = await import(dist + '/src/system/file-handle.js');
@@ -75,7 +75,7 @@ describe('open_by_handle_at', () => {
   test('is refused to other users if the mount is for its user alone', async () => {
     const own = await scratch.mount(image, { words: ['noallow_other'] });
     expect(await read(HERE, CLOSED, 0, own.path)).toBe('mode 0000');
-    // not even the open file of the mount can be had
+    // even opening the mount point for open_by_handle_at(2) is refused
     await expect(read(withCapability('dac_read_search'), CLOSED, 0, own.path)).rejects.toThrow('EACCES');
   });
 });

@@ -1,4 +1,4 @@
-/** File handles: what name_to_handle_at(2) gave for a file opens that file in every later mount of it. */
+/** File handles: a handle that name_to_handle_at(2) returned for a file opens that file in every later mount. */
 import {
   constants,
   fstatSync,
@@ -56,7 +56,7 @@ describe('a file handle', () => {
 
   const inMount = (path: Uint8Array): Buffer => Buffer.concat([Buffer.from(at), path]);
 
-  /** Takes the handles of `paths` from one mount, and gives them and a later mount to `use`. */
+  /** Takes the handles of `paths` from one mount, and calls `use` with them in a later mount. */
   async function afterRemount(
     paths: readonly string[],
     use: (handle: FileHandle, path: string) => void,
@@ -65,7 +65,7 @@ describe('a file handle', () => {
     const handles = paths.map((path) => handleOf(first.at(path)));
     await first.unmount();
     const second = await scratch.mount(image, { at });
-    // nothing was looked up in this mount yet: the kernel must ask for each id
+    // no name was looked up in this mount yet: the kernel must ask for each id
     handles.forEach((handle, i) => {
       use(handle, paths[i] as string);
     });
@@ -73,7 +73,7 @@ describe('a file handle', () => {
     handles.forEach((handle, i) => {
       use(handle, paths[i] as string);
     });
-    // the names, seen now, must be the same inodes as those that the handles opened
+    // looked up now, the names must lead to the inodes that the handles opened
     paths.forEach((path, i) => {
       expect(handleOf(second.at(path))).toEqual(handles[i]);
       use(handles[i] as FileHandle, path);
@@ -93,7 +93,7 @@ describe('a file handle', () => {
       const fd = openedHandle(at, handle, O_RDONLY | O_DIRECTORY);
       expect(readdirSync(`/proc/self/fd/${fd}`).sort()).toEqual(readdirSync(join(source, path)).sort());
       expect(fstatSync(fd).mtimeMs).toBe(lstatSync(join(source, path)).mtimeMs);
-      // the kernel finds the way up from a directory that it knows by its id only
+      // the kernel finds the parents of a directory that it knows only by its id
       if (path !== '.') expect(lstatSync(`/proc/self/fd/${fd}/..`).ino).toBe(lstatSync(join(at, path, '..')).ino);
     });
   });
@@ -164,7 +164,7 @@ describe('a file handle', () => {
         entries.filter((entry) => entry.ino === ino).map(({ path }) => printable(inMount(path)));
       await first.unmount();
       await scratch.mount(image, { at });
-      // from the end of a directory: what was opened before must not help
+      // from the end of a directory: files that were opened before must not help
       for (const [i, { ino }] of [...entries.entries()].reverse()) {
         const fd = openedHandle(at, handles[i] as FileHandle, O_PATH);
         const shown = readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' });
@@ -194,7 +194,7 @@ describe('a file handle', () => {
       const handle = handleOf(join(at, 'odd/types/regular'), AT_HANDLE_CONNECTABLE);
       expect(refusalOf(join(at, 'odd/links'), handle, O_PATH)).toBe('ESTALE');
       openedHandle(join(at, 'odd/types'), handle, O_PATH);
-      // without the flag the parent in the handle is not looked at
+      // without the flag the parent in the handle is ignored
       openedHandle(join(at, 'odd/links'), { ...handle, type: handle.type & ~FILEID_IS_CONNECTABLE }, O_PATH);
     });
   });
@@ -228,7 +228,7 @@ describe('a file handle in the next version of an image', () => {
       for (const name of names) writeFileSync(join(path, name), `${name} below`);
     };
 
-  /** What is the same thing at the same path in both versions. */
+  /** Entries that are the same file at the same path in both versions. */
   const KEPT: Readonly<Record<string, readonly [Make, Make]>> = {
     file: [file('the same'), file('the same')],
     mode: [file('the same'), (path) => writeFileSync(path, 'the same', { mode: 0o600 })],
@@ -264,7 +264,7 @@ describe('a file handle in the next version of an image', () => {
     rmSync(source, { recursive: true, force: true });
     mkdirSync(source);
     for (const [name, versions] of Object.entries({ ...KEPT, ...GONE })) versions[version]?.(join(source, name));
-    // more names, all of them after the first
+    // more names, which all sort after the first
     linkSync(join(source, 'file'), join(source, `second-name-${version}`));
     if (version === 1) writeFileSync(join(source, 'a new name that sorts first'), 'new');
     return (await scratch.pack(source)).image;
@@ -284,7 +284,7 @@ describe('a file handle in the next version of an image', () => {
   test.each(Object.keys(GONE))('is ESTALE if the inode changed: %s', (name) => {
     for (let i = 0; i < 2; i++) {
       expect(errnoName(open(name, O_PATH) as Errno)).toBe('ESTALE');
-      // seen by its name, the new file is another one than the handle's still
+      // even after a lookup by name, the new file is not that of the handle
       if (GONE[name]?.[1] !== undefined) lstatSync(mounted.at(name));
     }
     expect(errnoName(open(name, O_RDONLY) as Errno)).toBe('ESTALE');

@@ -1,4 +1,4 @@
-/** A repository that does not answer: only who needs it waits. It lies in a mount whose daemon is stopped. */
+/** A repository that does not answer blocks only readers that need it. It lies in a mount whose daemon is stopped. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * A scratch directory for each test file, and images, stores and mounts in it. Whatever a test mounts is unmounted after
- * it, and then nothing may be left: no mount, no process, no temporary file.
+ * A scratch directory for each test file, with images, stores and mounts in it. All mounts of a test are unmounted
+ * after it. Then nothing may be left: no mount, no process, no temporary file.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -27,13 +27,13 @@ import {
   until,
 } from './system.ts';
 
-/** What `cfs-mount --json` prints. */
+/** The output of `cfs-mount --json`. */
 export type MountReport = Omit<
   MountedImage,
   'unmount' | 'tellParked' | 'tellWritten' | 'ending' | 'ended' | 'parked'
 > & { readonly pid: number };
 
-/** What `cfs-mkimage --json` prints. */
+/** The output of `cfs-mkimage --json`. */
 export type Packed = PackedImage & { readonly image: string };
 
 export interface MountSettings {
@@ -46,7 +46,7 @@ export interface MountSettings {
   readonly args?: readonly string[];
   /** The mount point; a new directory by default. */
   readonly at?: string;
-  /** Mounted by fusermount3, and so unmounted by it. */
+  /** Mounted by fusermount3, and therefore unmounted by it. */
   readonly helper?: boolean;
 }
 
@@ -74,7 +74,7 @@ export class Mounted {
     return join(this.path, ...names);
   }
 
-  /** True while the mount is in the tree, whatever else is mounted over it. */
+  /** True while the mount is in the tree, even if another one is mounted over it. */
   get isMounted(): boolean {
     const isThis = (line: MountLine): boolean => line.device === this.#device && line.mountpoint === this.path;
     return !this.#isGone && mountTable(this.place.witness).some(isThis);
@@ -87,7 +87,7 @@ export class Mounted {
     await this.expectGone();
   }
 
-  /** Waits until the mount is gone, and the daemon with all that it started. */
+  /** Waits until the mount is gone, and the daemon with all processes that it started. */
   async expectGone(): Promise<void> {
     const { path, pid } = this;
     await until(`${path} is unmounted`, () => !this.isMounted);
@@ -96,7 +96,7 @@ export class Mounted {
     this.#isGone = true; // a later mount may get the same device number
   }
 
-  /** As `unmount`, whatever happened before. */
+  /** As `unmount`, in any state. */
   async end(): Promise<void> {
     if (this.isMounted) {
       const command = this.#helper ? ['fusermount3', '-uz', this.path] : ['umount', '-l', this.path];
@@ -106,7 +106,7 @@ export class Mounted {
   }
 }
 
-/** How many there were at some time. */
+/** The numbers of mounts and namespaces at some time. */
 interface Mark {
   readonly mounts: number;
   readonly namespaces: number;
@@ -114,7 +114,7 @@ interface Mark {
 
 const NOTHING: Mark = { mounts: 0, namespaces: 0 };
 
-/** Not /tmp, which may be a tmpfs: the tests need a disk's file system. */
+/** Not /tmp, which may be a tmpfs: the tests need a file system on a disk. */
 const SCRATCH = '/var/tmp/cfs-test.';
 
 export class Scratch {
@@ -136,12 +136,12 @@ export class Scratch {
     return join(this.path, 'tmp');
   }
 
-  /** The store that is used where a test names none. */
+  /** The store of tests that name none. */
   get store(): string {
     return join(this.path, 'store');
   }
 
-  /** Of the tools: temporary files, and the default store, belong here. It also marks the processes as this scratch's. */
+  /** Variables of the tools: the places of temporary files and of the default store. They also mark the processes. */
   get environment(): Readonly<Record<string, string>> {
     return { TMPDIR: this.temporary, CFS_STORE: this.store };
   }
@@ -162,7 +162,7 @@ export class Scratch {
     return run(place.tool(name, args, this.environment));
   }
 
-  /** Packs `source`. Without fsync: no test of a mount is about a crash of the machine. */
+  /** Packs `source`, without fsync: no test of a mount is about a crash of the machine. */
   async pack(
     source: string,
     settings: { store?: string; image?: string; args?: readonly string[] } = {},
@@ -176,7 +176,7 @@ export class Scratch {
     return JSON.parse(stdout) as Packed;
   }
 
-  /** Runs `cfs-mount --json`, whatever comes of it. */
+  /** Runs `cfs-mount --json`, which may fail. */
   tryMount(image: string, settings: MountSettings = {}): Promise<Outcome> {
     const repos = (settings.repos ?? [this.store]).flatMap((repo) => ['--repo', repo]);
     const words = settings.words === undefined ? [] : ['-o', settings.words.join(',')];
@@ -184,7 +184,7 @@ export class Scratch {
     return this.tool('cfs-mount', ['--json', ...repos, ...words, ...(settings.args ?? []), image, at], settings.place);
   }
 
-  /** Mounts an image, until the end of the test; or of the test file, where no test runs yet. */
+  /** Mounts an image until the end of the test, or of the test file if no test runs yet. */
   async mount(image: string, settings: MountSettings = {}): Promise<Mounted> {
     const { status, stdout, stderr } = await this.tryMount(image, settings);
     if (status !== 0) throw new Error(`cfs-mount: status ${status}: ${stderr}`);
@@ -192,14 +192,14 @@ export class Scratch {
     return this.adopt(JSON.parse(stdout) as MountReport, settings);
   }
 
-  /** Takes charge of a mount that a test made. */
+  /** Registers a mount that a test made, so that it is ended. */
   adopt(report: MountReport, settings: MountSettings = {}): Mounted {
     const mounted = new Mounted(report, settings);
     this.#mounts.push(mounted);
     return mounted;
   }
 
-  /** Starts `cfs-mount -f` and waits until the mount is there. */
+  /** Starts `cfs-mount -f`, and waits until it is mounted. */
   async mountInForeground(image: string, settings: MountSettings = {}) {
     const at = settings.at ?? this.directory('mnt');
     const words = settings.words === undefined ? [] : ['-o', settings.words.join(',')];
@@ -216,12 +216,14 @@ export class Scratch {
     return { mounted, child, ended, log: () => log };
   }
 
-  /** An ordinary user, who mounts through fusermount3. */
+  /** The place of an ordinary user, who mounts through fusermount3. */
   nobody(): Place {
     return new Place('nobody', asUser(NOBODY), this.#toolsForEverybody());
   }
 
-  /** A new user namespace; `prefix` says whose. It lasts until the end of the test; or of the test file, where no test runs yet. */
+  /**
+   * A new user namespace of the user of `prefix`, until the end of the test, or of the test file if no test runs yet.
+   */
   async namespace(name: string, prefix: readonly string[] = []): Promise<Place> {
     const tools = prefix.length === 0 ? OWN_TOOLS : this.#toolsForEverybody();
     const namespace = await userNamespace(name, prefix, tools, this.#mountsOfOthers());
@@ -245,15 +247,15 @@ export class Scratch {
     return this.#everybodysTools;
   }
 
-  /** What there is now, for `endSince`. */
+  /** The present state, for `endSince`. */
   get mark(): Mark {
     return { mounts: this.#mounts.length, namespaces: this.#namespaces.length };
   }
 
-  /** Ends the mounts and namespaces that came since, and expects that they leave nothing. */
+  /** Ends the mounts and namespaces that are newer than the mark, and expects that they leave nothing. */
   async endSince({ mounts, namespaces }: Mark): Promise<void> {
     const ending = this.#mounts.splice(mounts).reverse();
-    // a namespace keeps copies of all mounts that were there before it, also of other tests': it ends before they can
+    // a namespace has copies of all earlier mounts, also of other tests: it must end before those can
     for (const mounted of ending.filter(({ place }) => place.inNamespace)) await mounted.end();
     for (const namespace of this.#namespaces.splice(namespaces)) namespace.end();
     for (const mounted of ending.filter(({ place }) => !place.inNamespace)) await mounted.end();
@@ -269,11 +271,11 @@ export class Scratch {
     expect(names, 'unfinished images').toEqual([]);
   }
 
-  /** Takes everything away by force: for the end, and for when the test process dies. */
+  /** Removes everything by force: at the end, and if the test process dies. */
   remove(): void {
     for (const namespace of this.#namespaces) namespace.end();
     for (const mountpoint of mountsBelow(this.path)) spawnSync('umount', ['-l', mountpoint], { stdio: 'inherit' });
-    // the scratch directory's name is in no command line or environment but of what was started here
+    // only processes that were started here have the name of the scratch directory in command line or environment
     for (const pid of processesNaming(this.path)) process.kill(pid, 'SIGKILL');
     for (const device of loopDevicesOn(this.path)) spawnSync('losetup', ['-d', device], { stdio: 'inherit' });
     if (mountsBelow(this.path).length === 0) removeTree(this.path);
@@ -313,7 +315,7 @@ export interface CompareSettings {
   readonly place?: Place;
 }
 
-/** Compares two trees in a process of its own: a mount that hangs must not hang the tests. */
+/** Compares two trees in a separate process: a mount that hangs must not block the tests. */
 export async function compare(left: string, right: string, settings: CompareSettings = {}): Promise<CompareResult> {
   const fields = settings.ignore ?? [];
   const ignore = fields.length === 0 ? [] : ['--ignore', fields.join(',')];
@@ -324,7 +326,7 @@ export async function compare(left: string, right: string, settings: CompareSett
   return JSON.parse(stdout) as CompareResult;
 }
 
-/** Expects no difference; gives what was compared. */
+/** Expects no difference; returns the numbers of what was compared. */
 export async function expectEqual(left: string, right: string, settings: CompareSettings = {}): Promise<CompareResult> {
   const result = await compare(left, right, settings);
   expect(result.differences.slice(0, 10)).toEqual([]);

@@ -20,7 +20,7 @@ beforeAll(async () => {
 
 const numbers = (path: string): number[] => NAMES.map((name) => statSync(join(path, name)).ino);
 
-/** d_ino of what is in the directory. */
+/** d_ino of the entries of the directory. */
 const listed = async (path: string): Promise<Record<string, number>> =>
   JSON.parse(
     await succeed([
@@ -65,7 +65,7 @@ test('the option is in the list from which the mount is made again', async () =>
   const { stdout } = await scratch.tool('cfs-info', ['sources', '--json', mounted.path]);
   expect(JSON.parse(stdout)).toMatchObject({ options: expect.stringContaining('inode32') });
   const plain = await scratch.mount(image);
-  // the low words of the stable ids, which every other mount shows
+  // the low words of the stable ids, which all other mounts show
   expect(numbers(plain.path).map((number) => number % 2 ** 32)).toEqual(shown);
   expect(Math.max(...numbers(plain.path))).toBeGreaterThan(2 ** 32);
 });

@@ -1,4 +1,4 @@
-/** docs/json.md against what the tools print. */
+/** Compares docs/json.md with the output of the tools. */
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,11 +14,11 @@ const PAGE = readFileSync(join(import.meta.dirname, '../../docs/json.md'), 'utf8
 interface Row {
   readonly command: string;
   readonly value: string;
-  /** Those that are always there. */
+  /** The keys that are always present. */
   readonly keys: readonly string[];
 }
 
-/** The rows of the table; of its last column the part that lists keys. */
+/** The rows of the table, with the keys that the last column lists. */
 const ROWS: readonly Row[] = [...PAGE.matchAll(/^\| `(.+?)` \| (\w+) \| (.+) \|$/gm)].map(
   ([, command = '', value = '', keys = '']) => {
     const list = keys.replace(/\([^)]*\)/g, '').split(/ with |; /, 1)[0] as string;
@@ -51,7 +51,7 @@ async function output(tool: string, args: readonly string[]): Promise<unknown> {
 /** For commands: the subcommand goes before --json. */
 const command = async (tool: string, name: string, ...args: readonly string[]): Promise<unknown> => {
   const { status, stdout, stderr } = await scratch.tool(tool, [name, '--json', ...args]);
-  // sealing is not possible everywhere, and says so in the same form
+  // sealing is not possible everywhere; the error has the same form
   const known = name === 'seal' ? [EXIT.ok, EXIT.system] : [EXIT.ok, EXIT.found];
   expect(known, `${tool} ${name}: ${stderr}`).toContain(status);
   return JSON.parse(stdout);

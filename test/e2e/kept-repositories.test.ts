@@ -1,4 +1,4 @@
-/** Objects are served on from the repository that was mounted, wherever it went and whatever is at its old path. */
+/** Objects are still served from the mounted repository if it is moved, and if something else is at its old path. */
 import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -18,7 +18,7 @@ beforeAll(() => {
   for (const name of NAMES) writeFileSync(join(source, name), Buffer.alloc(name === 'large' ? 300_000 : 5000, name));
 });
 
-/** Packs into a store below `directory` and mounts; one file has been read by then. */
+/** Packs into a store below `directory`, mounts, and reads one file. */
 async function mountFrom(
   directory: string,
   words: readonly string[],
@@ -44,7 +44,7 @@ async function expectServed(mounted: Mounted): Promise<void> {
   }
 }
 
-/** A repository that has all objects by name and size, with other bytes. */
+/** A repository with all objects by name and size, but with other bytes. */
 function pretend(store: string, like: string): void {
   const { path } = initRepository(store, 'blake3');
   for (const name of objectsIn(like)) {
@@ -83,7 +83,7 @@ describe.each(MODES)('with %s a mount still serves', (title, words, inNamespace)
   });
 });
 
-/** Something that is no repository in its place. */
+/** Replaces the repository by something else. */
 function pretendNothing(store: string): void {
   mkdirSync(join(store, 'objects'), { recursive: true });
 }

@@ -47,7 +47,7 @@ describe('a tree with all types of files', () => {
   });
 
   test('equals its source through fuse-native, as far as that supports it', async () => {
-    // part by part: a path of 4,000 levels is longer than the paths that libfuse speaks
+    // part by part: a path of 4,000 levels is longer than the paths of libfuse
     const mounted = await scratch.mount(packed.image, { words: ['driver=fuse-native', 'noallow_other'] });
     await expectEqual(join(source, 'tree'), mounted.at('tree'), { ignore: ['mtimeNsec'] });
     expect(readdirSync(mounted.at('huge')).sort()).toEqual(readdirSync(join(source, 'huge')).sort());
@@ -85,12 +85,12 @@ describe('a tree of 20,000 files', () => {
       const directory = join(source, `directory-${d}`);
       mkdirSync(directory);
       for (let f = 0; f < FILES_EACH; f++) {
-        // most lie in the manifest, some have objects of their own, some share one
+        // most contents are in the manifest, some files have an object of their own, some share one
         const content =
           f % 10 === 0 ? `${d} ${f} `.padEnd(200, 'own ') : f % 10 === 1 ? `${f}`.padEnd(300, 'shared ') : `${d} ${f}`;
         writeFileSync(join(directory, `file-${f}`), content);
       }
-      await breathe(); // vitest takes a process for dead that does not answer for a minute
+      await breathe(); // vitest assumes that a process is dead if it does not answer for a minute
     }
     packed = await scratch.pack(source);
     mounted = await scratch.mount(packed.image);

@@ -1,4 +1,4 @@
-/** Packing a source that waits for its entries, as one that is read from a network does. */
+/** Packing a source that waits for its entries, as a source on a network does. */
 import { readdirSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -36,7 +36,7 @@ const pack = (source: Source, name: string): ReturnType<typeof packImage> =>
     register: true,
   });
 
-/** The entries of a source, each in a turn of the event loop of its own; `before` is called with their number. */
+/** The entries of a source, each in its own turn of the event loop; `before` is called with the number of each. */
 async function* late(
   source: SyncSource,
   before: (number: number) => void = () => undefined,

@@ -1,4 +1,4 @@
-/** What a mount needs is not deleted while it is there, however its server fares, and is deleted when it is gone. */
+/** Objects that a mount needs are kept as long as it exists, even if its server dies, and can be deleted afterwards. */
 import { chmodSync, chownSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
@@ -19,7 +19,7 @@ let store: string;
 let image: string;
 let serial = 0;
 
-/** A store with an image of 20 objects that is not registered, and one of 5 that is. */
+/** A store with an unregistered image of 20 objects, and a registered one of 5. */
 beforeEach(async () => {
   serial++;
   store = scratch.at(`store-${serial}`);
@@ -44,7 +44,7 @@ function readAll(mounted: Mounted): void {
   for (const name of readdirSync(mounted.path)) expect(readFileSync(mounted.at(name), 'utf8')).toMatch(/^content /);
 }
 
-/** Until the list of the lease is written, gc waits; but then it is the server that holds the lock. */
+/** Until the list of the lease is written, the server holds the lock, and gc waits. */
 const expectKept = async (mounted: Mounted): Promise<void> => {
   expect(await gc()).toMatchObject({ mounted: 1, freed: { objects: 0 } });
   readAll(mounted);
@@ -96,14 +96,13 @@ test('the lease outlives the server, and dies with server and supervisor', async
   for (let i = 0; i < 2; i++) {
     process.kill(server, 'SIGKILL');
     await until('the server has ended', () => !isAlive(server));
-    // the next one may not answer yet
-    // nor have written the list, where this one died before: gc refuses then
+    // the next server may not answer yet. If this one died before it wrote the list, the list is missing: gc refuses
     await until('the list is written', async () => (await run(tool('gc', '--min-age', '0', store))).status === 0);
     expect(await gc()).toMatchObject({ mounted: 1, freed: { objects: 0 } });
     readAll(mounted);
     server = sessionMembers(mounted.pid).find((pid) => !isSupervisor(pid)) as number;
   }
-  // a server that runs on would start another supervisor
+  // a server that continued would start another supervisor
   process.kill(server, 'SIGSTOP');
   for (const pid of sessionMembers(mounted.pid).sort((a) => (isSupervisor(a) ? -1 : 1))) process.kill(pid, 'SIGKILL');
   await until('all have ended', () => sessionMembers(mounted.pid).length === 0);

@@ -1,4 +1,4 @@
-/** When a mount has ended, nothing keeps the file systems of its store, image and log busy. */
+/** When a mount has ended, no process keeps the file systems of its store, image and log busy. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -15,7 +15,10 @@ beforeAll(() => {
   for (let i = 0; i < 6; i++) writeFileSync(join(source, `file-${i}`), `${i}`.repeat(100_000));
 });
 
-/** How long it is busy: a few milliseconds on a machine that is not. Far more where somebody waits for threads or processes to end. */
+/**
+ * How long the file system is busy: a few milliseconds on an idle machine, and far more if its release has to wait for
+ * threads or processes to end.
+ */
 async function busyFor(path: string): Promise<number> {
   const begin = Date.now();
   await until(`${path} can be unmounted`, async () => (await run(['umount', path])).status === 0);
@@ -67,7 +70,7 @@ test('a mount that is unmounted at once no longer uses its store, either', async
   const at = scratch.directory('mnt');
   for (let i = 0; i < 4; i++) {
     const mount = HERE.tool('cfs-mount', ['--json', '--repo', store, image, at], scratch.environment);
-    // the leases' lists may not be written yet
+    // the lists of the leases may not be written yet
     const stdout = await succeed(['sh', '-c', '"$@" && umount "$0"', at, ...mount]);
     const { pid } = JSON.parse(stdout) as MountReport;
     expect(pid).toBeGreaterThan(0);

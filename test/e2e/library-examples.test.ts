@@ -1,4 +1,4 @@
-/** The examples of the library and its page, as a program of somebody else would have them: type-checked and run. */
+/** The examples of the library and its page are type-checked and run, as in a user's program. */
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-/** The library: what it reads, what it refuses, and that it leaves the process of its user alone. */
+/** The library: its functions and refusals, and that it changes nothing in the process of its user. */
 import { mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';

@@ -1,8 +1,9 @@
 /**
- * Everything at once: 64 readers on four mounts whose images share objects, and beside them mounting and unmounting, packing, cleaning
- * and checking in the same store. No error, no wrong byte, and at the end no server holds more files or much more memory than before.
+ * Everything at once: 64 readers on four mounts whose images share objects; in the same store, images are packed,
+ * mounted, unmounted, cleaned and checked. There is no error and no wrong byte, and at the end no server has more open
+ * files or much more memory than before.
  *
- * Half a minute here; CFS_LOAD_SECONDS makes it as long as you like.
+ * By default it takes half a minute; CFS_LOAD_SECONDS sets another time.
  */
 import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,13 +18,16 @@ const scratch = useScratch();
 
 const MILLISECONDS = Number(process.env['CFS_LOAD_SECONDS'] ?? 30) * 1000;
 const READERS = 64;
-/** What a server may have more at the end, in bytes: heaps grow and shrink by that much. */
+/** The bytes by which a server's memory may have grown at the end: heaps grow and shrink by that much. */
 const MEMORY_SLACK = 40_000_000;
-/** Descriptors that come and go by themselves: of threads that were started meanwhile, and with `verify=read` the objects that are held. */
+/**
+ * Descriptors that a server opens and closes by itself: of new threads, and with `verify=read` of objects that it
+ * holds.
+ */
 const DESCRIPTOR_SLACK = 20;
 const HELD_OBJECTS = 256;
 
-/** What reader-load.mjs prints. */
+/** The output of reader-load.mjs. */
 interface Load {
   readonly kind: string;
   readonly count: number;
@@ -41,9 +45,9 @@ beforeAll(async () => {
     mkdirSync(scratch.at(version));
   }
   const { v1, v2 } = sources as Record<(typeof VERSIONS)[number], string>;
-  // the same seed, the same files
+  // the same seed creates the same files
   for (const directory of [v1, v2]) generateTree(directory, { seed: 5, files: 500, directories: 50 });
-  // most objects are those of the first version
+  // the second version shares most objects with the first
   mkdirSync(join(v2, 'more'));
   generateTree(join(v2, 'more'), { seed: 6, files: 100, directories: 10 });
   for (const directory of [v1, v2]) writeFileSync(join(directory, 'large'), Buffer.alloc(3_000_000, 'large '));
@@ -51,7 +55,7 @@ beforeAll(async () => {
   for (const version of VERSIONS) images[version] = (await scratch.pack(sources[version] as string)).image;
 });
 
-/** Bytes of memory that are the process's own. */
+/** The process's share of memory in bytes. */
 const memoryOf = (pid: number): number =>
   Number(/^Pss: +(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1'))?.[1]) * 1024;
 
@@ -60,7 +64,7 @@ const levelOf = ({ pid }: Mounted): { memory: number; files: number } => ({
   files: descriptors(pid).length,
 });
 
-/** Does `work` again and again while the readers read; gives how often. */
+/** Repeats `work` while the readers read; returns how often. */
 async function repeat(end: number, work: (i: number) => Promise<void>): Promise<number> {
   let times = 0;
   do await work(times++);
@@ -69,14 +73,14 @@ async function repeat(end: number, work: (i: number) => Promise<void>): Promise<
 }
 
 function expectDone({ status, stderr }: Outcome): void {
-  // who has to wait for the store's lock says so
+  // a tool that has to wait for the store's lock reports it
   expect({ status, stderr }).toEqual({ status: 0, stderr: expect.stringMatching(/^(cfs-repo: waiting for .*\n)*$/) });
 }
 
 const repo = async (command: string, ...args: readonly string[]): Promise<void> =>
   expectDone(await scratch.tool('cfs-repo', [command, '--json', scratch.store, ...args]));
 
-/** An image that comes and goes: packed, mounted, read, unmounted, and given up to gc. */
+/** The life of an image: packed, mounted, read, unmounted, and left to gc. */
 async function comeAndGo(i: number): Promise<void> {
   const source = scratch.directory('passing');
   generateTree(source, { seed: 1000 + i, files: 20, directories: 3 });
@@ -117,7 +121,7 @@ test('64 readers, mounting, packing and cleaning at the same time', async () => 
     }),
   ];
   const done = Promise.all(beside);
-  // one that fails is told of below
+  // a failure is reported below
   done.catch(() => undefined);
   const begun = (): number => readdirSync(scratch.at()).filter((name) => name.startsWith('stop.begun-')).length;
   await until('all readers read', () => begun() === READERS);
@@ -134,7 +138,7 @@ test('64 readers, mounting, packing and cleaning at the same time', async () => 
     const { files, memory } = before[i] as ReturnType<typeof levelOf>;
     await until('files are closed', () => levelOf(mount).files <= files + held + DESCRIPTOR_SLACK);
     expect(levelOf(mount).memory).toBeLessThan(memory + MEMORY_SLACK);
-    // the server that was there at the beginning
+    // the server is the one of the beginning
     expect(await scratch.tool('cfs-info', ['stats', '--json', mount.path])).toMatchObject({ status: 0 });
   }
   const steps = loads.reduce((sum, { count }) => sum + count, 0);

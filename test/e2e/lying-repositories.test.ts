@@ -1,4 +1,4 @@
-/** A repository whose server gives the right bytes when an object is verified, and others later. */
+/** A repository whose server returns the right bytes when an object is verified, and other bytes later. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ import { dropCaches } from './system.ts';
 
 const scratch = useScratch();
 const SERVER = join(import.meta.dirname, 'lying-server.py');
-/** Of one block, and of several. */
+/** Contents of one block, and of several. */
 const CONTENTS: Readonly<Record<string, Buffer>> = {
   small: new Random(1).bytes(20_000),
   large: new Random(2).bytes(1_000_000),
@@ -21,7 +21,7 @@ const CONTENTS: Readonly<Record<string, Buffer>> = {
 const NAMES = Object.keys(CONTENTS);
 const right = (name: string): string => sha256(CONTENTS[name] as Buffer);
 
-/** A mount of `store` whose server lies while it is asked to. */
+/** A mount of `store` whose server returns wrong bytes on demand. */
 class LyingServer {
   readonly path: string = scratch.directory('far');
   readonly #lie = scratch.at('lie');
@@ -78,7 +78,7 @@ describe.each(['verify=auto', 'verify=open', 'verify=read', 'driver=fuse-native'
     const mounted = await scratch.mount(image, { repos: [far.path], words: [word] });
     for (const name of NAMES) expect(await read(mounted.at(name))).toBe(right(name));
     far.lies(true);
-    // whatever came before the bad block was right
+    // the bytes before the bad block are right
     for (const name of NAMES) expect(await read(mounted.at(name))).toMatch(/^Input\/output error/);
     far.lies(false);
     for (const name of NAMES) expect(await read(mounted.at(name))).toBe(right(name));

@@ -1,5 +1,6 @@
-# A file system whose server can lie: mirrors a directory, and gives other bytes in place of those of objects as long as there is a file LIE.
-# Times, sizes and inode numbers are always the same. Prints a line when it is mounted, and ends when it is unmounted.
+# A file system whose server can return wrong bytes: it mirrors a directory, and changes the content of objects as long
+# as there is a file LIE. Times, sizes and inode numbers are always the same. It prints a line when it is mounted, and
+# ends when it is unmounted.
 # Usage: lying-server.py DIRECTORY MOUNTPOINT LIE
 import ctypes
 import errno

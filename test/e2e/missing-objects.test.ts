@@ -1,4 +1,4 @@
-/** A mount whose repositories do not have what its image needs says so when it is made. */
+/** Mounting reports objects of the image that are in no repository. */
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
@@ -20,7 +20,7 @@ beforeAll(async () => {
   expect((await scratch.tool('cfs-repo', ['init', empty])).status).toBe(0);
 });
 
-/** Mounts for people, not as JSON. */
+/** Mounts, with output for people instead of JSON. */
 async function mounting(repos: readonly string[], words: readonly string[] = []) {
   const at = scratch.directory('mnt');
   const options = words.length === 0 ? [] : ['-o', words.join(',')];

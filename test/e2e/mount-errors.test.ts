@@ -1,4 +1,4 @@
-/** What cfs-mount refuses: the message, the exit status, the JSON object, and nothing left behind. */
+/** Refusals of cfs-mount: the message, the exit status, the JSON object, and that nothing is left behind. */
 import { chmodSync, cpSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -26,7 +26,10 @@ beforeAll(async () => {
   id = packed.id;
 });
 
-/** A mount that must fail with `status`: gives the message and its hint, which must be the same in JSON, and expects that nothing is left. */
+/**
+ * A mount that must fail with `status`, and leave nothing. Returns the message and its hint, which must be the same in
+ * JSON.
+ */
 async function failure(status: number, path: string, settings: MountSettings = {}): Promise<string> {
   const at = settings.at ?? scratch.directory('mnt');
   const before = mountedAt(at);
@@ -150,7 +153,7 @@ describe('cfs-mount refuses an image', () => {
   test('with a flipped bit in the magic of its checksum', async () => {
     const path = make('flipped-magic.cfs', readFileSync(image));
     flipBit(path, readFileSync(path).length - 1);
-    // nothing shows then that there was a checksum: all of it is taken for a manifest
+    // then nothing shows that there was a checksum: the whole file is read as a manifest
     expect(await failure(MOUNT, path, { words: [`digest=${id}`] })).toMatch(/its id is [0-9a-f]{64}, not /);
     expect(await failure(MOUNT, path)).toMatch(/^Cannot read image /);
   });
@@ -249,7 +252,7 @@ describe('cfs-mount refuses a command line', () => {
 });
 
 describe('cfs-mount names the remedy', () => {
-  /** Mounts in a namespace, after a shell script in it that is given `argument`. */
+  /** Mounts in a namespace after running a shell script in it with `argument`. */
   async function failureAfter(place: Place, script: string, argument: string): Promise<string> {
     const prefix = [...place.prefix, 'sh', '-ec', `${script}\nshift; exec "$@"`, 'sh', argument];
     return await failure(MOUNT, image, { place: new Place(place.name, prefix, place.tools, place.witness) });

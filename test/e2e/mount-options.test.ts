@@ -1,4 +1,4 @@
-/** The words of -o, and what a mount looks like from outside. */
+/** The words of -o, and the appearance of a mount to other programs. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -44,7 +44,7 @@ beforeAll(async () => {
   image = packed.image;
 });
 
-/** As nobody: "status output". */
+/** Runs a command as the user nobody. Returns "status output". */
 function asNobody(...command: readonly string[]): { status: number | null; stdout: string } {
   const [program, ...args] = [...asUser(NOBODY), ...command] as [string, ...string[]];
   return spawnSync(program, args, { encoding: 'utf8' });

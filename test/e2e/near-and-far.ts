@@ -1,4 +1,7 @@
-/** An image whose objects lie in two repositories: one that is at hand, and one in a mount of its own, whose daemon can be stopped, killed or fed with damage. */
+/**
+ * An image with objects in two repositories: a near one on the disk, and a far one in a mount of its own. The daemon of
+ * that mount can be stopped or killed, and its objects can be damaged.
+ */
 import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Mounted, Scratch } from './harness.ts';
@@ -13,11 +16,14 @@ export interface NearAndFar {
   /** The far store as a directory, and as an image. */
   readonly far: string;
   readonly farImage: string;
-  /** The store of that image. */
+  /** The store with the objects of `farImage`. */
   readonly below: string;
 }
 
-/** Packs files `far-0` to `far-11`, whose objects only the far store has, and `near`, whose object is in the scratch's own. */
+/**
+ * Packs files `far-0` to `far-11`, with objects in the far store only, and `near`, with its object in the scratch's
+ * store.
+ */
 export async function packNearAndFar(scratch: Scratch): Promise<NearAndFar> {
   const source = scratch.directory('source');
   for (let i = 0; i < FAR_FILES; i++) writeFileSync(join(source, farFile(i)), contentOf(farFile(i)));
@@ -25,7 +31,7 @@ export async function packNearAndFar(scratch: Scratch): Promise<NearAndFar> {
   await scratch.pack(source, { store: far });
   writeFileSync(join(source, 'near'), contentOf('near'));
   const { image } = await scratch.pack(source);
-  // so that a mount has a lease in the far store, too, which then can only be read
+  // so that a mount also has a lease in the far store, which can only be read then
   await succeed(HERE.tool('cfs-repo', ['register', far, image]));
   const below = scratch.at('store of the far store');
   const farImage = (await scratch.pack(far, { store: below })).image;

@@ -11,7 +11,7 @@ import { type Mounted, useScratch } from './harness.ts';
 const scratch = useScratch();
 
 const PSEUDO = 'cfs';
-/** With this, handles last: they have the major number of st_dev alone, which is 0 for every mount. */
+/** With this, handles stay valid: of st_dev they have only the major number, which is 0 for every mount. */
 const LASTING = { fsidType: 'Major64' };
 /** Names in the image; '' is its root. */
 const FILES = ['large', 'small', 'empty', 'directory/below/file'];
@@ -39,7 +39,7 @@ beforeAll(async () => {
 });
 
 const servers: Ganesha[] = [];
-// a server keeps the mount busy, so it ends before the mount does
+// a server keeps the mount busy, so it is ended first
 afterEach(endServers);
 
 async function endServers(): Promise<void> {
@@ -60,11 +60,11 @@ async function remount(mounted: Mounted, image: string): Promise<Mounted> {
   const before = deviceOf(mounted);
   await mounted.unmount();
   for (;;) {
-    // the kernel gives the lowest free number: this takes the one that has just become free
+    // the kernel assigns the lowest free number: this mount takes the one that has just become free
     await mountTmpfs(scratch.directory('another'));
     const again = await scratch.mount(image, { at: mounted.path });
     if (deviceOf(again) !== before) return again;
-    await again.unmount(); // somebody else had the number meanwhile, and let it go
+    await again.unmount(); // another mount had the number in the meantime, and has released it
   }
 }
 
@@ -77,7 +77,7 @@ async function handlesOf(client: NfsClient, names: readonly string[]): Promise<M
   return handles;
 }
 
-/** Expects that handles lead to what the mount has by these names: the same inodes with the same content. */
+/** Expects that handles lead to the mount's files of these names: the same inodes with the same content. */
 async function expectLead(client: NfsClient, handles: ReadonlyMap<string, Buffer>, mounted: Mounted): Promise<void> {
   for (const [name, handle] of handles) {
     const stat = statSync(mounted.at(name), { bigint: true });
@@ -107,7 +107,7 @@ test('a handle opens the same file after unmount and mount, with another st_dev,
   const second = await remount(first, images[0] as string);
   expect(deviceOf(second)).not.toBe(device);
   const after = await serve(second.path);
-  // nothing was looked up by its name yet: neither the server nor the mount has it in memory
+  // no name was looked up yet: neither the server nor the mount has the inodes in memory
   await expectLead(after, handles, second);
   expect(await handlesOf(after, [...handles.keys()])).toEqual(handles);
 });
@@ -127,7 +127,7 @@ test('a handle opens an unchanged file of the next version of the image; else it
     expect(await statusOf(after.getattr(handle)), name).toBe(NFS_STATUS.stale);
     expect(await statusOf(after.read(handle)), name).toBe(NFS_STATUS.stale);
   }
-  // the handle of a directory shows what is in it now
+  // the handle of a directory shows its present entries
   const root = unchanged.get('') as Buffer;
   expect(await statusOf(after.lookup(['removed'], root))).toBe(NFS_STATUS.noent);
   const changed = await after.lookup(['changed'], root);
@@ -142,7 +142,7 @@ test('clients continue to read when the server of the mount is killed', async ()
   const handles = await handlesOf(client, ['directory/below/file', 'directory']);
   process.kill(mounted.pid, 'SIGKILL');
   await expectLead(client, handles, mounted);
-  // the next server also finds what none was asked for before
+  // the next server also finds files that were not looked up before
   await expectLead(client, await handlesOf(client, FILES), mounted);
 });
 
@@ -150,7 +150,7 @@ test('with the default fsid_type of the server, a handle is stale once st_dev di
   const first = await scratch.mount(images[0] as string);
   const handle = await lookup(await serve(first.path, {}), 'small');
   await endServers();
-  // a restart alone changes nothing
+  // a restart without a new st_dev changes nothing
   const restarted = await serve(first.path, {});
   expect((await restarted.read(handle)).toString()).toBe('small and in every version');
   await endServers();

@@ -7,7 +7,7 @@ import { OWN_TOOLS, run } from './run.ts';
 const PACKAGE = join(import.meta.dirname, '../../package.json');
 const { bin } = JSON.parse(readFileSync(PACKAGE, 'utf8')) as { bin: Readonly<Record<string, string>> };
 
-/** Has node say that it is another version, before anything else is loaded. */
+/** Makes node report another version, before any module is loaded. */
 const claiming = (version: string): string[] => {
   const versions = `{ ...process.versions, node: '${version}' }`;
   const code = `Object.defineProperty(process, 'versions', { value: ${versions} })`;
@@ -16,7 +16,7 @@ const claiming = (version: string): string[] => {
 
 const message = (version: string): string => `cfs needs Node 20.19 or later; this is ${version} (${process.execPath})`;
 
-/** A name in `bin` may be another tool's program. */
+/** Names in `bin` that are further names of a tool's program count once. */
 const tools = new Set(Object.values(bin).map((path) => basename(path, '.js')));
 
 test.each([...tools])('%s reports in one line that node is too old', async (tool) => {

@@ -1,4 +1,4 @@
-/** inotify(7) and fanotify(7) through libc, as far as the tests of watches need them. */
+/** The parts of inotify(7) and fanotify(7) that the tests of watches need, through libc. */
 import { closeSync, readFileSync, readSync } from 'node:fs';
 import koffi from 'koffi';
 import { type Errno, errnoName, errnoOf } from '../../src/base/errno.ts';
@@ -37,7 +37,7 @@ function check(result: number, call: string, subject: string): number {
   return result;
 }
 
-/** What there is to read now, without waiting. */
+/** The bytes that can be read now, without waiting. */
 function readAvailable(fd: number): Buffer {
   const buffer = Buffer.alloc(65_536);
   try {
@@ -62,7 +62,7 @@ export function handlesInFdinfo(fd: number, pid: number | 'self' = 'self'): File
 export interface InotifyEvent {
   readonly watch: number;
   readonly mask: number;
-  /** Of the entry, where the watch is on a directory. */
+  /** The name of the entry, if the watch is on a directory. */
   readonly name: string;
 }
 
@@ -93,9 +93,9 @@ export class Inotify {
 
 export interface FanotifyEvent {
   readonly mask: number;
-  /** An open file, where the group reports those; else -1. */
+  /** An open file, if the group reports files; else -1. */
   readonly fd: number;
-  /** Of the file itself. */
+  /** The handle of the file itself. */
   readonly handle?: FileHandle;
   readonly directory?: { readonly handle: FileHandle; readonly name: string };
 }
@@ -111,7 +111,7 @@ export class Fanotify {
     this.fd = check(fanotifyInitFn(FAN_NONBLOCK | report, 0) as number, 'fanotify_init', '');
   }
 
-  /** @param what FAN_MARK_INODE, _MOUNT or _FILESYSTEM. Gives "ok", or the name of the error. */
+  /** @param what FAN_MARK_INODE, _MOUNT or _FILESYSTEM. Returns "ok", or the name of the error. */
   mark(path: string, what: number, mask: number): string {
     try {
       check(fanotifyMarkFn(this.fd, FAN_MARK_ADD | what, mask, AT_FDCWD, path) as number, 'fanotify_mark', path);
@@ -121,7 +121,7 @@ export class Fanotify {
     }
   }
 
-  /** struct fanotify_event_metadata, and behind each its struct fanotify_event_info_fid: linux/fanotify.h. */
+  /** struct fanotify_event_metadata, each followed by its struct fanotify_event_info_fid: linux/fanotify.h. */
   events(): FanotifyEvent[] {
     const data = readAvailable(this.fd);
     const events: FanotifyEvent[] = [];

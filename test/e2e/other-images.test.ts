@@ -1,4 +1,4 @@
-/** An image that lies where a repository has registered another one is mounted, with a word about it. */
+/** Mounting an image at a path for which the repository has registered another image works, with a warning. */
 import { closeSync, copyFileSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, beforeEach, expect, test } from 'vitest';
@@ -36,7 +36,7 @@ beforeEach(() => {
   at = scratch.directory('mnt');
 });
 
-/** What is said to people, and what the mount itself remembers. */
+/** The messages for people, and the log of the mount. */
 async function mounting(image: string): Promise<{ stderr: string; log: string }> {
   const log = `${at}.log`;
   rmSync(log, { force: true });

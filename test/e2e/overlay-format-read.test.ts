@@ -1,6 +1,6 @@
 /**
- * As overlay-format.test.ts, the other way round: the overlayfs of this machine reads an upper directory that was made
- * here, and refuses what is refused here.
+ * The reverse of overlay-format.test.ts: the overlayfs of this machine reads an upper directory that was made here, and
+ * refuses the same values as the decoders.
  */
 import {
   chmodSync,
@@ -129,7 +129,7 @@ describe('Linux reads in an upper directory that is made here', () => {
     expect(existsSync(overlay.path('other/file'))).toBe(false);
     expect(readdirSync(overlay.path('other')).sort()).toEqual(['linked link', 'linked too']);
     expect(text(overlay.path('other/linked too'))).toBe('not empty');
-    // in a directory without the mark it is listed, and not found
+    // in a directory without the mark it is listed, but not found
     expect(readdirSync(overlay.path('moved')).sort()).toEqual(['file', 'sub']);
     expect(existsSync(overlay.path('moved/file'))).toBe(false);
   });
@@ -168,7 +168,7 @@ describe('Linux reads in an upper directory that is made here', () => {
     store(makeDirectory('other/relative'), 'redirect', bytes('file'));
     store(makeDirectory('both'), 'opaque', Y);
     store(join(upper, 'both'), 'redirect', bytes('removed'));
-    // not of a file, nor of a symbolic link
+    // redirects to a file and to a symbolic link are refused
     store(makeDirectory('of a file'), 'redirect', bytes('file'));
     store(makeDirectory('of a link'), 'redirect', bytes('link'));
     const overlay = await show();
@@ -186,7 +186,7 @@ describe('Linux reads in an upper directory that is made here', () => {
   });
 
   test('files without data, also at another place', async () => {
-    // not two files with the same data: Linux answers ESTALE for the second
+    // two files with the same data are left out: Linux answers ESTALE for the second
     for (const [name, image] of [
       ['file', 'file'],
       ['elsewhere', 'written'],
@@ -206,7 +206,7 @@ describe('Linux reads in an upper directory that is made here', () => {
     expect(text(overlay.path('file'))).toBe('file of the image');
     expect(text(overlay.path('elsewhere'))).toBe('written of the image');
     for (const name of ['file', 'elsewhere']) expect(lstatSync(overlay.path(name)).mode & 0o777).toBe(0o640);
-    // without verity= the digest is not looked at
+    // without verity= the digest is ignored
     expect(text(overlay.path('gone'))).toBe('gone of the image');
     for (const [i, value] of ['0', '00', '000'].entries()) {
       expect(decodeMetacopy(bytes(value))).toBeUndefined();
@@ -219,7 +219,7 @@ describe('Linux reads in an upper directory that is made here', () => {
     const wrong = [good.slice(0, -1), Uint8Array.from([1, ...good.subarray(1)]), Uint8Array.from([...good, 0])];
     for (const [i, value] of [good, ...wrong].entries()) store(make(`pairs/0${i}`), 'metacopy', value);
     const overlay = await show(['metacopy=on', 'verity=on', 'xino=off']);
-    // the file below has no fs-verity, so none opens; those that are malformed are not even found
+    // the file below has no fs-verity, so no file can be opened; files with a malformed value are not even found
     expect(errorOf(() => lstatSync(overlay.path('pairs/00')))).toBe('');
     expect(errorOf(() => readFileSync(overlay.path('pairs/00')))).toBe('EIO');
     for (const [i, value] of wrong.entries()) {
@@ -248,7 +248,7 @@ describe('Linux reads in an upper directory that is made here', () => {
       const relative = decodeNlink(bytes(value));
       const expected = (relative && applyNlink(relative, nlink, 2)) ?? nlink;
       expect({ value, nlink: lstatSync(overlay.path('pairs', pair)).nlink }).toEqual({ value, nlink: expected });
-      // the other name, which is nowhere in the upper layer, is found by the index
+      // the other name, which is not in the upper layer, is found by the index
       const [one, two] = [pair, `${pair} too`].map((name) => lstatSync(overlay.path('pairs', name)).ino);
       expect(one).toBe(two);
       expect(text(overlay.path('pairs', `${pair} too`))).toBe('written');
@@ -266,7 +266,7 @@ describe('Linux reads in an upper directory that is made here', () => {
     };
     for (const [name, value] of Object.entries(values)) store(make(name, name), 'origin', value);
     const overlay = await show(['xino=on']);
-    /** Without the mark of the layer in the highest bits. */
+    /** The inode number without the mark of the layer in the highest bits. */
     const inode = (name: string): number =>
       Number(lstatSync(overlay.path(name), { bigint: true }).ino & ((1n << 52n) - 1n));
     expect(inode('moved')).toBe(inodeOf(join(lower, 'file')).id);

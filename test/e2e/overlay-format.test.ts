@@ -1,6 +1,6 @@
 /**
- * src/upper/overlay-format.ts and overlay-names.ts against the overlayfs of this machine, over a mount of an image:
- * what Linux writes is read, and written in the same bytes.
+ * Tests src/upper/overlay-format.ts and overlay-names.ts with the overlayfs of this machine, over a mount of an image:
+ * the values that Linux writes are decoded, and encoded again in the same bytes.
  */
 import {
   appendFileSync,
@@ -81,7 +81,7 @@ function setFileFlags(path: string, flags: number): void {
   if (isErrno(result)) throw new Error(`FS_IOC_SETFLAGS ${path}: ${errnoName(result)}`);
 }
 
-/** Expects that each xattr of the layer, in the tree `root`, is understood. Returns which there are. */
+/** Expects that each xattr of the layer in the tree `root` is understood. Returns the set of them. */
 function expectUnderstood(root: string, layer: OverlayXattrNames): Set<string> {
   const paths = readdirSync(root, { recursive: true, encoding: 'latin1' }).filter((path) => !/[^ -~]/.test(path));
   const rows = ['', ...paths].flatMap((path) =>
@@ -141,7 +141,7 @@ describe.each(Object.entries(UPPERS))('Linux writes to an upper directory on %s'
       lchownSync(overlay.path(name), 1, 1);
       expect([...xattrsOf(join(overlay.upper, name)).keys()]).toEqual([]);
     }
-    // with an index Linux cannot copy such a file up at all if it has several links
+    // with an index, Linux cannot copy up such a file if it has several links
     expect(errorOf(() => lchownSync(overlay.path('linked link'), 1, 1))).toBe('EPERM');
   });
 
@@ -149,7 +149,7 @@ describe.each(Object.entries(UPPERS))('Linux writes to an upper directory on %s'
     const overlay = await start();
     for (const name of ['file', 'link', 'fifo', 'device', 'linked', 'moved/sub/file', 'other']) {
       const image = join(lower, name);
-      // it is copied up for that
+      // renaming copies it up
       renameSync(overlay.path(name), overlay.path(`${name} elsewhere`));
       const origin = stored(join(overlay.upper, `${name} elsewhere`), 'origin') as Uint8Array;
       expect({ name, ...decodeOrigin(origin) }).toEqual({ name, ...inodeOf(image) });
@@ -228,7 +228,7 @@ describe.each(Object.entries(UPPERS))('Linux writes to an upper directory on %s'
     const overlay = await start();
     const upper = join(overlay.upper, 'linked');
     const index = join(overlay.work, 'index');
-    /** What the layers say; the overlay must say so, too. */
+    /** The link count by the layers, which the overlay must also show. */
     const expectNlink = (expected: number, value: string): void => {
       expect(lstatSync(overlay.path('linked')).nlink).toBe(expected);
       const nlink = stored(upper, 'nlink') as Uint8Array;
@@ -247,7 +247,7 @@ describe.each(Object.entries(UPPERS))('Linux writes to an upper directory on %s'
     expect(entries.filter((name) => !isTemporaryName(name)).map(textOf)).toEqual([textOf(indexName(origin))]);
     expect(parseIndexName(indexName(origin))).toEqual(stored(upper, 'origin'));
     expect(lstatSync(join(index, textOf(indexName(origin)))).ino).toBe(lstatSync(upper).ino);
-    // the last names go, and the entry with them
+    // with the last names the entry is removed
     for (const name of ['linked', 'linked three']) rmSync(overlay.path(name));
     expect(
       readdirSync(index)
@@ -272,7 +272,7 @@ describe.each(Object.entries(UPPERS))('Linux writes to an upper directory on %s'
       expect(decodeOverlayHandle(stored(path, 'upper') as Uint8Array)).toEqual(expected);
       expect(toHex(encodeOverlayHandle(expected))).toBe(toHex(stored(path, 'upper') as Uint8Array));
     }
-    // what was removed is a whiteout in the index, by the name of its origin
+    // a removed file has a whiteout in the index, named by its origin
     rmSync(overlay.path('gone'));
     const { mode, rdev } = lstatSync(join(index, textOf(indexName(originOf(join(lower, 'gone'))))));
     expect(isWhiteout(mode, rdev)).toBe(true);
@@ -320,7 +320,7 @@ describe.each(Object.entries(UPPERS))('Linux writes to an upper directory on %s'
       expect(getXattr(upper, escaped)).toEqual(bytes(`value of ${name}`));
       expect(toHex(layer.unescape(escaped) ?? bytes(''))).toBe(toHex(Buffer.from(name)));
     }
-    // the overlay lists them as they were set
+    // the overlay lists them under the names with which they were set
     const shown = [...xattrsOf(upper).keys()].map((name) => layer.unescape(bytes(name)));
     const listed = [...xattrsOf(overlay.path('mine')).keys()];
     expect(
@@ -329,7 +329,7 @@ describe.each(Object.entries(UPPERS))('Linux writes to an upper directory on %s'
         .map(textOf)
         .sort(),
     ).toEqual(listed.sort());
-    // what it refuses
+    // names that it refuses
     const room = 255 - prefix.length - 'overlay.'.length;
     for (const [name, errno] of [
       [prefix, EINVAL],

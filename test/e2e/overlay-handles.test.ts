@@ -56,9 +56,9 @@ beforeAll(async () => {
   }
 });
 
-/** What a handle must lead to. */
+/** The inode to which a handle must lead. */
 type Inode = Pick<BigIntStats, 'ino' | 'mode' | 'size'>;
-/** A directory's size is that of the layer that it lies in. */
+/** The size of a directory depends on its layer, and is left out. */
 const inodeOf = (stat: BigIntStats): Inode => ({
   ino: stat.ino,
   mode: stat.mode,
@@ -71,7 +71,7 @@ closeAfterEach();
 const overlayOver = (lowers: readonly string[], upper: string, options = FEATURES): Promise<Overlay> =>
   mountOverlay(lowers, upper, options);
 
-/** What is on of the features. */
+/** The features that are on. */
 const featuresOf = ({ options }: Overlay): string[] => FEATURES.filter((feature) => options.includes(feature));
 
 const text = (path: string): string => readFileSync(path, 'utf8');
@@ -92,7 +92,7 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
     return overlayOver([lower], join(upper, String(counter++)), options);
   };
 
-  /** Mounts the overlay again, and the image below it, or another. */
+  /** Mounts the overlay again, with the same or another image below it. */
   async function remountBoth(overlay: Overlay, image = images[0] as string): Promise<void> {
     await overlay.unmount();
     await mounted.unmount();
@@ -128,8 +128,9 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
   });
 
   /**
-   * The overlay keeps the origin of what it copied up by a dentry that it has from a handle. Linux 6.16 and later take such a dentry of
-   * any FUSE file system for outdated (fs/fuse/dir.c, fuse_dentry_revalidate: nobody sets its epoch): ESTALE from the second look on.
+   * The overlay keeps the origin of a copied-up file as a dentry, which it gets by a handle. From Linux 6.16 on, such a
+   * dentry of any FUSE file system counts as outdated, because its epoch is never set (fs/fuse/dir.c,
+   * fuse_dentry_revalidate): from the second lookup on, the answer is ESTALE.
    */
   test.runIf(kernelBefore(6, 16))('shows copied-up files again and again, after both are mounted again', async () => {
     const overlay = await start();
@@ -173,7 +174,7 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
     interface Taken {
       readonly name: string;
       readonly handle: FileHandle;
-      /** Undefined for what was removed since. */
+      /** Undefined if the file was removed later. */
       readonly inode: Inode | undefined;
     }
 
@@ -182,7 +183,7 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
       return { name, handle: handleOf(absolute), inode: inodeOf(lstatSync(absolute, { bigint: true })) };
     };
 
-    /** Handles from before anything was written and from after it. */
+    /** Takes handles before and after all changes. */
     async function prepare(): Promise<{ overlay: Overlay; taken: Taken[] }> {
       const overlay = await start();
       const untouched = UNTOUCHED.map((name) => take(overlay, name));
@@ -197,7 +198,7 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
         ...['appended', 'linked', 'new'].map((name) => take(overlay, name)),
         take(overlay, 'renamed', 'directory/moved'),
       ];
-      // what was taken of a file before it was written opens it as it is now
+      // a handle of a file from before it was written opens it in its present state
       const now = (earlier: Taken): Taken => ({
         ...earlier,
         inode: after.find(({ name }) => name === earlier.name)?.inode,
@@ -240,7 +241,7 @@ describe.each(Object.entries(UPPERS))('an overlay with its upper directory on %s
       const names = ['kept', 'directory', 'link', 'changed in the image'];
       const handles = names.map((name) => handleOf(overlay.path(name)));
       await remountBoth(overlay, images[1]);
-      // the root of every image has the same handle, so the overlay takes it for the layer that it knows
+      // the root of every image has the same handle, so the overlay does not notice the other layer
       expect(featuresOf(overlay)).toEqual(FEATURES);
       const outcomes = handles.map((handle) => refusalOf(overlay.at, handle, O_PATH).replace(/ .*/, ''));
       expect(outcomes).toEqual(['opened', 'opened', 'opened', 'ESTALE']);

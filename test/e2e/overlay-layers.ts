@@ -1,4 +1,4 @@
-/** The image and the xattrs of the tests of overlayfs' format: what lies below, and what is in the layers. */
+/** For the tests of overlayfs' format: the image below the overlays, and the xattrs in the layers. */
 import { linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -116,7 +116,7 @@ export const originOf = (path: string): Uint8Array => {
   return encodeOrigin(id, generation);
 };
 
-/** Decodes a value and encodes what it means. */
+/** Decodes a value, and encodes the result. */
 const RECODE: Readonly<Record<OverlayXattr, (value: Uint8Array) => Uint8Array | undefined>> = {
   opaque: (value) => ({ opaque: Y, 'xattr-whiteouts': X, merged: undefined })[decodeOpaque(value)],
   impure: (value) => (decodeImpure(value) ? Y : undefined),
@@ -154,7 +154,7 @@ export interface StoredXattr {
   readonly value: Uint8Array;
 }
 
-/** Expects that those of the layer are decoded, and encoded again in the same bytes. Returns which there are. */
+/** Expects that xattrs of the layer are decoded, and encoded again in the same bytes. Returns the set of them. */
 export function expectRecoded(xattrs: readonly StoredXattr[], layer: OverlayXattrNames): Set<string> {
   const known = new Map(Object.entries(layer.names).map(([xattr, name]) => [textOf(name), xattr as OverlayXattr]));
   const seen = new Set<string>();

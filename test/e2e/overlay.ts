@@ -1,4 +1,4 @@
-/** overlayfs over mounts of images: for tests of what it makes of them, and of the format of its layers. */
+/** overlayfs over mounts of images, for tests of their use together, and of the format of its layers. */
 import { mkdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
@@ -8,19 +8,19 @@ import { closeHandles } from './handle-calls.ts';
 import type { Scratch } from './harness.ts';
 import { mountedAt } from './system.ts';
 
-/** File systems that an upper directory can lie on. */
+/** File systems for upper directories. */
 export const UPPERS = {
   ext4: (path: string): Promise<string> => mountLoop(path, 'ext4', 64),
   tmpfs: (path: string): Promise<string> => mountTmpfs(path),
 };
 
-/** Whether the kernel of this machine is older: what overlayfs can do depends on it. */
+/** Whether the kernel of this machine is older: the abilities of overlayfs depend on it. */
 export function kernelBefore(major: number, minor: number): boolean {
   const [first = 0, second = 0] = release().split('.').map(Number);
   return first < major || (first === major && second < minor);
 }
 
-/** One overlay and the layers that it lies on. */
+/** An overlay and its layers. */
 export class Overlay {
   readonly at: string;
   readonly lowers: readonly string[];
@@ -28,7 +28,7 @@ export class Overlay {
   readonly work: string;
   #options: readonly string[];
 
-  /** @param layers the directory with `upper` and `work`, made if they are missing */
+  /** @param layers the directory with `upper` and `work`, which are created if they are missing */
   constructor(at: string, lowers: readonly string[], layers: string, options: readonly string[]) {
     this.at = at;
     this.lowers = lowers;
@@ -38,7 +38,7 @@ export class Overlay {
     for (const path of [this.upper, this.work]) mkdirSync(path, { recursive: true });
   }
 
-  /** @param options for this time and later ones; as before by default */
+  /** @param options for this and later mounts; the previous options by default */
   async mount(options = this.#options): Promise<void> {
     this.#options = options;
     const layers = { lowerdir: this.lowers.join(':'), upperdir: this.upper, workdir: this.work };
@@ -51,7 +51,7 @@ export class Overlay {
     if (mountedAt(this.at) !== undefined) await succeed(['umount', this.at]);
   }
 
-  /** The options that it is mounted with: the kernel turns off what it cannot have, and mounts all the same. */
+  /** The options in effect: the kernel turns off features that are impossible, and mounts all the same. */
   get options(): string[] {
     const table = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
     const line = table.find((line) => line.includes(` ${this.at} `));
@@ -65,7 +65,7 @@ export class Overlay {
 
 /**
  * Returns a function that mounts an overlay until the end of the test. To be called at the top level of a test file,
- * after `useScratch`: the overlay goes before the mounts below it.
+ * after `useScratch`: the overlay must be unmounted before the mounts below it.
  */
 export function useOverlays(
   scratch: Scratch,

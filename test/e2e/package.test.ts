@@ -1,6 +1,6 @@
 /**
- * What `npm pack` makes: what is in it, and that it works where npm has installed it. Packages that cfs needs are those of this
- * checkout: no registry is asked.
+ * The package of `npm pack`: its files, and that it works when npm has installed it. Packages that cfs needs are those
+ * of this checkout: no registry is used.
  */
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** Why a reader got EIO, asked of the mount itself: where there is no syslog, nobody else can tell. */
+/** The mount itself reports why a reader got EIO: without a syslog it is the only source. */
 import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -45,7 +45,7 @@ test('cfs-info shows which copies were refused, where and why, until the copy is
     damaged: expect.stringContaining('in repository 1'),
   });
 
-  // repaired in one of them: nobody has looked at that copy yet
+  // repaired in one repository: this copy was not verified yet
   writeFileSync(objects[1] as string, content);
   expect(await where()).toMatchObject({
     verified: 'not yet: at its first open',
@@ -55,7 +55,7 @@ test('cfs-info shows which copies were refused, where and why, until the copy is
     /^in repository 1, .*: its content is corrupted: blake3 is [0-9a-f]{64}\)$/,
   );
 
-  // removed: that is no damage
+  // a removed copy is no damage
   rmSync(objects[0] as string);
   expect((await where())['damaged']).toBeUndefined();
 });

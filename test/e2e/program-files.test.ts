@@ -1,4 +1,4 @@
-/** A mount whose program is moved, removed or installed anew while it is there. */
+/** A mount whose program is moved, removed or reinstalled while it is in use. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -38,7 +38,7 @@ async function mount(place: Place, words: string, log: string, environment: Reco
   return scratch.adopt(JSON.parse(stdout) as MountReport);
 }
 
-/** All at once, so that more threads are started. */
+/** Reads all files at once, so that more threads are started. */
 async function expectContents(mounted: Mounted): Promise<void> {
   const names = readdirSync(mounted.path);
   expect(names).toHaveLength(FILES);

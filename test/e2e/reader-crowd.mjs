@@ -1,4 +1,4 @@
-// Readers of reader-load.mjs as threads of one process. Prints what each gave, a JSON list.
+// Runs readers of reader-load.mjs as threads of one process. Prints their results as a JSON list.
 // Usage: node reader-crowd.mjs READERS SEED MOUNT SOURCE STOP
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';

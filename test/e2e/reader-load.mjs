@@ -1,6 +1,6 @@
-// A reader that never stops: until the file STOP exists it does one kind of thing with random files of a mount and compares
-// all that it gets with the source of the image. After some steps it makes the file STOP.begun-SEED; it does that many on
-// the slowest machine. Prints how often, what went wrong, and the longest time that one step took, as JSON.
+// A reader that continues until the file STOP exists: it uses random files of a mount in one way, and compares all
+// results with the source of the image. After some steps, which even the slowest machine reaches, it creates the file
+// STOP.begun-SEED. It prints the number of steps, the errors, and the longest time of a step, as JSON.
 // Usage: node reader-load.mjs KIND MOUNT SOURCE STOP SEED
 import {
   closeSync,
@@ -73,7 +73,7 @@ function mapper() {
     const fd = openSync(join(mount, path), 'r');
     const address = mmap(null, expected.length, 1, 2, fd, 0);
     closeSync(fd);
-    // a copy is made of what is mapped: each page is read once
+    // the mapping is copied, so each page is read once
     const got = Buffer.from(koffi.decode(address, koffi.array('uint8_t', expected.length, 'Typed')));
     demand(expected.equals(got), `${path}: other bytes in memory`);
     munmap(address, expected.length);

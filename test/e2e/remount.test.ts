@@ -1,4 +1,4 @@
-/** mount(8) with the helper as /sbin/mount.cfs and /sbin/mount.fuse.cfs: what `-o remount` changes, and what it says. */
+/** mount(8) with the helper as /sbin/mount.cfs and /sbin/mount.fuse.cfs: the effect and messages of `-o remount`. */
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
@@ -63,7 +63,8 @@ test('mount(8) finds the helper by both names', async () => {
   const upper = scratch.directory('tmpfs');
   for (const name of ['mount.cfs', 'mount.fuse.cfs'])
     symlinkSync(join(OWN_TOOLS.dist, 'tools/mount.cfs.js'), join(bin, name));
-  // where mount(8) looks; in a namespace of its own, in which the mount is seen through the same superblock
+  // in the directory where mount(8) looks for helpers, in a separate namespace, which shares the superblock of the
+  // mount
   const script =
     'mount -t tmpfs t "$1" && mkdir "$1/u" "$1/w" && cp -P "$2"/* "$1/u" && ' +
     'mount -t overlay o -o lowerdir=/usr/sbin,upperdir="$1/u",workdir="$1/w" /usr/sbin && ' +

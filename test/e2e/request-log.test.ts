@@ -1,4 +1,4 @@
-/** Every request of a mount, logged where somebody asks for it. */
+/** Every request of a mount is logged, if that is requested. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -24,7 +24,7 @@ test.each(['verify=open', 'verify=read'])('-o debug logs each request, with %s, 
   expect(text()).toMatch(/debug: LOOKUP unique \d+ inode 1 \/ "file" -> inode \d+, \d+ µs, thread \d+/);
   expect(text()).toMatch(/debug: OPEN unique \d+ inode \d+ \/file -> (?:16 bytes|ENOSYS), \d+ µs, thread \d+/);
   for (const name of names) expect(text()).toContain(`"${name}" -> no such name`);
-  // what was asked for is no problem of the mount
+  // requested lines are not problems of the mount
   const { stdout } = await scratch.tool('cfs-info', ['log', mounted.path]);
   expect(stdout).toBe('');
 });

@@ -1,4 +1,4 @@
-/** A root file system as debootstrap makes it: packed, mounted, compared, and lived in. */
+/** A root file system of debootstrap is packed, mounted, compared, and used. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { expectEqual, type Packed, useScratch } from './harness.ts';
 import { run, succeed } from './run.ts';
 
 const scratch = useScratch();
-/** Made by hand, or by an earlier run; it takes a minute. */
+/** Made by hand or by an earlier run, because it takes a minute. */
 const PREPARED = '/var/tmp/rootfs';
 const CACHE = '/var/tmp/cfs-rootfs-cache';
 const PACKAGES = 'python3,gcc,libc6-dev,make,git,perl';
@@ -23,7 +23,7 @@ async function rootfs(): Promise<string> {
   const command = ['debootstrap', '--variant=minbase', `--include=${PACKAGES}`, 'bookworm', unfinished];
   const { status, stdout } = await run(command, { timeoutMs: 9 * MINUTES });
   if (status !== 0) throw new Error(`debootstrap failed with status ${status}:\n${stdout.slice(-2000)}`);
-  // whole, or not there: a run that is interrupted leaves nothing that a later one takes for it
+  // complete or missing: an interrupted run leaves nothing that a later run would use
   renameSync(unfinished, finished);
   return finished;
 }
@@ -52,7 +52,7 @@ describe('a root file system', () => {
     const again = await scratch.pack(copy);
     expect(again.id).toBe(packed.id);
     expect([again.newObjects, again.newBytes]).toEqual([0, 0]);
-    // into another store too, with another number of threads
+    // also into another store, with another number of threads
     const fresh = await scratch.pack(join(copy, 'usr/share'), { store: scratch.at('fresh'), args: ['--threads', '1'] });
     const known = await scratch.pack(join(source, 'usr/share'));
     expect(fresh.id).toBe(known.id);

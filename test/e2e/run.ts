@@ -1,4 +1,4 @@
-/** Running commands, the built tools among them, as different users and in different namespaces. */
+/** Runs commands, including the built tools, as different users and in different namespaces. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
@@ -13,15 +13,15 @@ export interface Outcome {
 export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
-  /** After this the command is killed and `run` rejects. Generous: it is no measurement. */
+  /** After this time the command is killed, and `run` rejects. It is generous, because it measures nothing. */
   readonly timeoutMs?: number;
 }
 
 const TIMEOUT_MS = 120_000;
 
 /**
- * Runs a command to its end, and to the end of its output: a process that it leaves behind with its stdout or stderr
- * makes this time out.
+ * Runs a command until it has ended and its output is closed: if it leaves a process with its stdout or stderr, this
+ * times out.
  */
 export async function run(command: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   const [program, ...args] = command as [string, ...string[]];
@@ -60,7 +60,7 @@ export async function succeed(command: readonly string[], options: RunOptions = 
   return stdout;
 }
 
-/** Where the tools lie for whoever runs them: the node and the dist/ that he may read. */
+/** The tools of a user: a node and a dist/ that the user may read. */
 export interface Tools {
   readonly node: string;
   readonly dist: string;
@@ -68,12 +68,12 @@ export interface Tools {
 
 export const OWN_TOOLS: Tools = { node: process.execPath, dist: resolve(import.meta.dirname, '../../dist') };
 
-/** As whom, and in which namespaces, commands run. */
+/** The user and the namespaces in which commands run. */
 export class Place {
   readonly name: string;
   readonly prefix: readonly string[];
   readonly tools: Tools;
-  /** A process that sees the mounts of this place. */
+  /** A process in the mount namespace of this place. */
   readonly witness: number | 'self';
 
   constructor(name: string, prefix: readonly string[] = [], tools = OWN_TOOLS, witness: number | 'self' = 'self') {
@@ -98,12 +98,12 @@ export class Place {
   }
 }
 
-/** Root, here. */
+/** Root, in the namespace of the tests. */
 export const HERE = new Place('root');
 
 export const NOBODY = 65534;
 
-/** The command prefix that makes an ordinary user of root. */
+/** The command prefix with which root becomes an ordinary user. */
 export function asUser(uid: number, gid: number = uid, groups: readonly number[] = []): string[] {
   const supplementary = groups.length === 0 ? ['--clear-groups'] : [`--groups=${groups.join(',')}`];
   // root's PATH may lead into directories that others may not enter
@@ -112,8 +112,9 @@ export function asUser(uid: number, gid: number = uid, groups: readonly number[]
 }
 
 /**
- * New user and mount namespaces, in which `prefix`'s user is root (unshare -Urm). They last until `end`, or until this process ends.
- * @param foreign mount points of which the namespace is to have no copy, which would keep those mounts
+ * New user and mount namespaces, in which the user of `prefix` is root (unshare -Urm). They last until `end`, or until
+ * this process ends.
+ * @param foreign mount points that are left out of the namespace, which would keep those mounts
  */
 export async function userNamespace(
   name: string,
@@ -121,7 +122,7 @@ export async function userNamespace(
   tools: Tools,
   foreign: readonly string[],
 ): Promise<{ readonly place: Place; end(): void }> {
-  // in a namespace of root's, since what a user namespace inherits cannot be unmounted there
+  // in a namespace of root, because inherited mounts cannot be unmounted in a user namespace
   const without = 'while [ "$1" != -- ]; do umount -l "$1" || true; shift; done; shift; exec "$@"';
   const inside = [...prefix, 'unshare', '-Urm', 'sh', '-c', 'echo ready; exec cat'];
   const holder: ChildProcess = spawn('unshare', ['--mount', 'sh', '-c', without, 'sh', ...foreign, '--', ...inside], {

@@ -1,4 +1,7 @@
-/** Sealing, and mounting what fs-verity could verify, on file systems that have none; test/vm/fsverity.test.ts is where one has it. */
+/**
+ * Sealing, and mounting images whose objects fs-verity could verify, on file systems without fs-verity.
+ * test/vm/fsverity.test.ts has one with it.
+ */
 import { cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';

@@ -1,7 +1,9 @@
-# Plays a service manager for a mount in the foreground: is told when it answers, keeps what is parked, kills the server, and
-# starts another one with what was kept. Prints what it was told and what a reader saw, a line each.
-# Usage: service-manager.py DIRECTORY FILE COMMAND…  where COMMAND mounts DIRECTORY, and FILE is one in it. What $HIDE names is renamed when the mount
-# answers: the server that goes on does not need it. With $FORMER the message that is kept is made that of release 0.1.0.
+# Acts as a service manager for a mount in the foreground: it is notified when the mount answers, keeps the parked files,
+# kills the server, and starts another one with the kept files. It prints a line for each notification and for each
+# result of a reader.
+# Usage: service-manager.py DIRECTORY FILE COMMAND…: COMMAND mounts DIRECTORY, and FILE is a file in it. The file $HIDE
+# is renamed when the mount answers: the next server does not need it. With $FORMER, the kept message is changed to that
+# of release 0.1.0.
 import array
 import json
 import os

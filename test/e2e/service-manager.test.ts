@@ -10,7 +10,7 @@ import { mountedAt, unmountBy, until } from './system.ts';
 
 const scratch = useScratch();
 const PROGRAM = join(import.meta.dirname, 'service-manager.py');
-/** Where mount(8) looks for helpers. */
+/** The directory in which mount(8) looks for helpers. */
 const HELPER = '/sbin/mount.cfstest';
 
 let image: string;

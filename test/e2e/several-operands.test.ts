@@ -1,4 +1,6 @@
-/** Of several operands those that are good are worked on, and each bad one is told; the status is that of the first bad one. */
+/**
+ * Of several operands, good ones are processed, and each bad one is reported; the status is that of the first bad one.
+ */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';

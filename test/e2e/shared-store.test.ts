@@ -1,4 +1,4 @@
-/** A store of three users: two of a group, with a umask that gives nobody anything, and one that is not in it. */
+/** A store of three users: two of one group, with a umask that permits others nothing, and one outside the group. */
 import { chmodSync, chownSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -14,7 +14,7 @@ let first: Place;
 let second: Place;
 let other: Place;
 
-/** With the umask of a user that shares nothing by accident. */
+/** Runs a command with the umask of a user that shares nothing by accident. */
 const user = (uid: number, gid: number, groups: readonly number[] = []): Place => {
   const umask = ['sh', '-c', 'umask 077; exec "$@"', 'sh'];
   return new Place(`user ${uid}`, [...asUser(uid, gid, groups), ...umask], scratch.nobody().tools);
@@ -75,7 +75,7 @@ describe.each([
     expect(await pack(second, store, 'one', name('b'))).toBe(id);
     expect(await pack(second, store, 'two', name('c'), '--no-fsync')).not.toBe(id);
     await pack(first, store, 'two', name('d'));
-    // of the group, whatever the umask
+    // all files belong to the group, for any umask
     const made = ['', ...readdirSync(store, { recursive: true, encoding: 'utf8' })].map((path) => join(store, path));
     for (const path of made) {
       const { mode, gid } = statSync(path);
@@ -88,7 +88,7 @@ describe.each([
       await done(place, 'gc', '--min-age', '0', store);
     }
     expect(expectWhole(store)).toHaveLength(6);
-    // the images are their own: umask 077
+    // the images are private: umask 077
     chmodSync(join(directory, name('a')), 0o644);
     await done(second, 'register', store, join(directory, name('a')));
     await done(second, 'unregister', store, id.slice(0, 10));

@@ -1,4 +1,4 @@
-/** Signing images, and mounting none but signed ones. */
+/** Signing images, and mounting only signed ones. */
 import {
   chownSync,
   copyFileSync,
@@ -48,7 +48,7 @@ beforeAll(async () => {
 
 const info = (...args: readonly string[]): Promise<Outcome> => scratch.tool('cfs-info', args);
 
-/** A copy of the image, under a name of its own. */
+/** A copy of the image, under another name. */
 function copyOf(name: string): string {
   copyFileSync(image, scratch.at(name));
   return scratch.at(name);
@@ -60,7 +60,7 @@ async function signedCopy(name: string, by: string, ...more: readonly string[]):
   return copy;
 }
 
-/** Expects that nothing is mounted; gives what is said. */
+/** Expects that nothing is mounted; returns the message. */
 async function refusedMount(at: string, words: readonly string[], status: number = EXIT.mount): Promise<string> {
   const mnt = scratch.directory('mnt');
   const outcome = await scratch.tool('cfs-mount', ['--repo', scratch.store, '-o', words.join(','), at, mnt]);
@@ -95,7 +95,7 @@ describe.each(KINDS)('with a key of %s', (kind) => {
       expect(report).toMatchObject({ id, signature: { where, key: pub(kind) } });
       await expectEqual(source, path);
     }
-    // who asks for no signature is not held up by one
+    // a signature does not hinder a mount that requires none
     const plain = await scratch.mount(target, { words: [`digest=${id}`] });
     expect(plain.report.signature).toBeUndefined();
     await expectEqual(source, plain.path);
@@ -131,7 +131,7 @@ describe('cfs-mount -o require-signature', () => {
 
   test('refuses a signed image that was changed, before it examines its contents', async () => {
     const copy = await signedCopy('changed.cfs', 'ed25519', '--embed-signature');
-    // whoever changes it on purpose leaves the checksum out, or makes another
+    // an attacker omits the checksum, or computes a new one
     const bytes = readFileSync(copy).subarray(0, -CHECKSUM_SIZE);
     bytes[0] = 0;
     writeFileSync(copy, bytes);
@@ -284,7 +284,7 @@ describe('a mount that requires a signature', () => {
     const mnt = scratch.directory('mnt');
     const words = ['-f', '--repo', scratch.store, '-o', `key=${pub('service')}`, target, mnt];
     const mount = HERE.tool('cfs-mount', words, scratch.environment);
-    // from the second start on both are gone
+    // from the second start on, both files are missing
     const script = `if [ -e "$0" ]; then rm -f '${pub('service')}' '${target}.sig'; fi; : > "$0"; exec "$@"`;
     const program = join(import.meta.dirname, 'service-manager.py');
     const command = ['sh', '-c', script, scratch.at('started'), ...mount];

@@ -1,4 +1,4 @@
-/** What a mount tells of its sources: what they are, and where they are now. */
+/** The sources that a mount reports: what they are, and where they are now. */
 import {
   chmodSync,
   closeSync,
@@ -52,7 +52,7 @@ async function packIn(directory: string): Promise<Packed & { readonly store: str
   return { ...(await scratch.pack(source, { store, image: join(directory, 'image.cfs') })), store };
 }
 
-/** st_dev and st_ino of what a handle opens, through the file system that `path` lies on. */
+/** st_dev and st_ino of the file that a handle opens, through the file system of `path`. */
 function opened(path: string, handle: FileHandle): { dev: number; ino: number } {
   const through = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
@@ -66,7 +66,7 @@ function opened(path: string, handle: FileHandle): { dev: number; ino: number } 
   }
 }
 
-/** struct file_handle as `trusted.cfs.source.N.fh` gives it. */
+/** struct file_handle in the xattr `trusted.cfs.source.N.fh`. */
 function handleXattr(path: string, name: string): FileHandle {
   const bytes = Buffer.from(xattrText(path, name), 'latin1');
   expect(bytes.readUInt32LE(0)).toBe(bytes.length - 8);
@@ -111,7 +111,7 @@ describe.each(FILE_SYSTEMS)('sources on %s', (name, make) => {
       expect([ino, fsType]).toEqual([stat.ino, type]);
       expect(text).toBe(await outputOf('stat', '-c', '%Hd:%Ld', path));
       expect([record.path, record.given].map((bytes) => bytes && Buffer.from(bytes).toString())).toEqual([path, path]);
-      // the disk of this machine may have none that the kernel knows; that of tmpfs is in no list
+      // the kernel may know no uuid of this machine's disk; the uuid of a tmpfs is in no list
       if (uuid !== undefined && name !== 'root') expect(fsUuid).toBe(uuid);
       const at = `trusted.cfs.source.${i}`;
       expect(xattrText(mounted.path, `${at}.path`)).toBe(path);
@@ -120,7 +120,7 @@ describe.each(FILE_SYSTEMS)('sources on %s', (name, make) => {
       expect(xattrText(mounted.path, `${at}.fstype`)).toBe(type);
       expect(xattrText(mounted.path, `${at}.fsuuid`)).toBe(fsUuid ?? 'ENODATA');
       expect(xattrText(mounted.path, `${at}.id`)).toBe(record.id);
-      // bytes of the mount table
+      // the xattr has the bytes of the mount table
       expect(readFileSync('/proc/self/mountinfo', 'utf8')).toMatch(
         new RegExp(`^${xattrText(mounted.path, `${at}.mnt_id`)} .* ${mount?.mountpoint.replaceAll(' ', '.040')} `, 'm'),
       );
@@ -147,7 +147,7 @@ describe.each(FILE_SYSTEMS)('sources on %s', (name, make) => {
     const other = await packIn(moved);
     const second = await scratch.mount(other.image, { repos: [other.store] });
     cpSync(other.image, `${other.image}.copy`);
-    renameSync(`${other.image}.copy`, other.image); // as a new version is put in its place
+    renameSync(`${other.image}.copy`, other.image); // as when a new version replaces a file
     expect(pathsOf(second.path)).toEqual(['gone', other.store]);
     rmSync(moved, { recursive: true });
     expect(pathsOf(second.path)).toEqual(['gone', 'gone']);
@@ -177,7 +177,7 @@ describe('sources', () => {
       relative(links, packed.store),
     ]);
     expect(pathsOf(at)).toEqual([packed.image, packed.store, packed.store]);
-    // the directory of the file, not of the link
+    // the directory is that of the file, not of the link
     const parent = sources[0]?.parent as NonNullable<SourceRecord['parent']>;
     expect(Buffer.from(parent.name).toString()).toBe('image.cfs');
     expect(opened(directory, parent.handle).ino).toBe(statSync(directory).ino);
@@ -200,7 +200,7 @@ describe('sources', () => {
     renameSync(join(directory, 'renamed.cfs'), join(elsewhere, 'image.cfs'));
     renameSync(join(directory, 'renamed\nstore'), join(elsewhere, 'store'));
     expect(pathsOf(mounted.path)).toEqual([join(elsewhere, 'image.cfs'), join(elsewhere, 'store')]);
-    expect(parentName()).toBeUndefined(); // it lies no longer in the directory that is kept
+    expect(parentName()).toBeUndefined(); // the store is no longer in the directory that the mount keeps open
     renameSync(elsewhere, `${elsewhere} renamed`);
     expect(pathsOf(mounted.path)).toEqual([
       join(`${elsewhere} renamed`, 'image.cfs'),
@@ -241,7 +241,7 @@ describe('sources', () => {
     await succeed(['umount', '-l', directory]);
     const after = ask(mounted.path).sources;
     expect(pathsOf(mounted.path)).toEqual(['gone', 'gone']);
-    // the rest is as it was: it tells which disk to look for
+    // the rest is unchanged: it identifies the missing disk
     expect(after).toEqual(before.map((record) => ({ ...record, path: undefined })));
     expect(readFileSync(mounted.at('object')).length).toBe(5000);
   });

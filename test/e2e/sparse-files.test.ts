@@ -17,7 +17,7 @@ import { succeed } from './run.ts';
 const scratch = useScratch();
 const SIZE = 40 << 20;
 const AT = 10_000_000;
-/** What a copy may take: some blocks of 64 KiB. */
+/** The largest size of a copy on the disk: some blocks of 64 KiB. */
 const FEW = 1 << 20;
 let source: string;
 let images: Readonly<Record<string, string>>;
@@ -38,7 +38,7 @@ beforeAll(async () => {
 
 const bytesOn = (path: string): number => statSync(path).blocks * 512;
 
-/** The data of a file as lseek(2) tells it: beginnings and ends. */
+/** The beginnings and ends of a file's data, by lseek(2). */
 const extentsOf = async (path: string): Promise<number[]> =>
   JSON.parse(
     await succeed([

@@ -1,4 +1,4 @@
-/** `cfs-info stats`: what a mount counts. */
+/** `cfs-info stats`: the counts of a mount. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
@@ -46,7 +46,7 @@ test('counts by name the requests of the kernel, and the replies', async () => {
   expect(restarts).toBe(0);
   expect(requests['LOOKUP']).toBeGreaterThanOrEqual(1);
   expect(requests['OPEN']).toBe(1);
-  // OPENDIR, xattrs and ioctls that are not there, seeking: a healthy mount has no errors
+  // OPENDIR, missing xattrs and ioctls, seeking: a healthy mount has no errors
   for (const command of ['ls -lR', 'getfattr -n user.none', 'test -t 0 <']) {
     await run(['sh', '-c', `${command} ${mounted.path}`]);
   }

@@ -1,6 +1,7 @@
 /**
- * Packing, gc, repair and sealing fail, or are killed, at each of their file system calls in turn, and are killed at random times.
- * After each: nothing is lost, nothing is worse than leftovers that gc removes, and the same again succeeds with the same result.
+ * Packing, gc, repair and sealing fail, or are killed, at each of their file system calls in turn, and are killed at
+ * random times. After each fault nothing is lost, nothing is worse than leftovers that gc removes, and a repetition
+ * succeeds with the same result.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -45,7 +46,7 @@ interface Point {
   readonly name: string;
 }
 
-/** The calls of a run that nothing disturbs, and what it comes to. */
+/** The calls of an undisturbed run, and its result. */
 async function traceOf(work: Work): Promise<{ points: Point[]; undisturbed: Result }> {
   const file = scratch.at(`trace-${++serial}`);
   const store = await fresh(work);
@@ -62,12 +63,12 @@ async function traceOf(work: Work): Promise<{ points: Point[]; undisturbed: Resu
   return { points, undisturbed };
 }
 
-/** Calls after which a store is what it was before. There may be one for each of 256 directories. */
+/** Calls that do not change a store. There may be one for each of 256 directories. */
 const READING: readonly string[] = ['readdir', 'statx', 'pread', 'openat', 'open'];
-/** And those after which it is so to who looks, unless the machine crashes. */
+/** Calls whose effect on a store shows only if the machine crashes. */
 const SYNCING: readonly string[] = ['flock', 'fsync', 'syncfs'];
 
-/** All that change something, and of those that read the first and the last one of each kind. */
+/** All calls that change something, and the first and the last reading call of each kind. */
 function pointsToFail(points: readonly Point[]): Point[] {
   return points.filter((point, i) => {
     const isSame = ({ thread, name }: Point): boolean => thread === point.thread && name === point.name;
@@ -75,7 +76,10 @@ function pointsToFail(points: readonly Point[]): Point[] {
   });
 }
 
-/** All that change something, and the end: killed at another one, a work leaves what it leaves at the next of these. */
+/**
+ * All calls that change something, and the last call: a kill at another call has the result of a kill at the next of
+ * these.
+ */
 function pointsToKillAt(points: readonly Point[]): Point[] {
   const isNoChange = ({ name }: Point): boolean => READING.includes(name) || SYNCING.includes(name);
   return points.filter((point, i) => !isNoChange(point) || i === points.length - 1);
@@ -84,7 +88,7 @@ function pointsToKillAt(points: readonly Point[]): Point[] {
 const title = ({ what }: Work, { thread, number, name }: Point, how: string): string =>
   `${what}: ${thread} ${number} (${name}): ${how}`;
 
-/** Has a work fail in this process, which must give back every lock and descriptor of the store. */
+/** Makes a work fail in this process, which must release every lock and descriptor of the store. */
 async function failThere(store: string, work: Work, point: Point, error: string): Promise<void> {
   const what = title(work, point, error);
   failAt(`${point.thread}:${point.number}:${error}`);
@@ -111,7 +115,7 @@ function readlinkOf(path: string): string {
   try {
     return readlinkSync(path);
   } catch {
-    return ''; // the one that the list was read with
+    return ''; // the descriptor of the listing itself
   }
 }
 
@@ -130,7 +134,7 @@ async function killThere(work: Work, point: Point, undisturbed: Result): Promise
   remove(store);
 }
 
-/** Two at a time: the machine has other tests to do, and more wait for each other. */
+/** Two at a time: the machine runs other tests, and more works would wait for each other. */
 async function eachOf<T, R>(items: readonly T[], action: (item: T, i: number) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
   let next = 0;
@@ -171,11 +175,11 @@ describe.each(['pack', 'gc', 'repair', 'seal', 'unregister'] as const)('%s', (na
   });
 });
 
-/** Of the times at which a work is killed; what another run had is told where it fails. */
+/** The seed of the times of kills; a failing test prints it, so that another run can use it. */
 const SEED = Number(process.env['CFS_SEED'] ?? Date.now() % 2 ** 31);
 const KILLS = 5;
 
-/** How long the work takes from its beginning on, where it is not killed before; in milliseconds. */
+/** The duration of the work in milliseconds, without the start of its process. It is killed after `limit`. */
 async function workFor(store: string, { what, args }: Work, limit?: number): Promise<{ ms: number; killed: boolean }> {
   const child = spawn(process.execPath, [PROGRAM, what, store, ...args(store)], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -1,5 +1,5 @@
-// A program that does one piece of a store's work, for store-faults.test.ts, which has it fail or be killed at each of its
-// file system calls. Prints "begin", and its result or the error as one JSON object.
+// A program that does one piece of a store's work, for store-faults.test.ts, which makes it fail or kills it at each of
+// its file system calls. It prints "begin", and its result or the error as one JSON object.
 //
 // usage: store-work.mjs pack STORE IMAGE SOURCE | gc STORE | repair STORE GOOD | seal STORE IMAGE | unregister STORE ID
 import { appendFileSync, existsSync, fstatSync, readFileSync } from 'node:fs';
@@ -10,9 +10,9 @@ import { openRepository } from '../../dist/src/store/open-repository.js';
 const dist = (name) => import(new URL(`../../dist/src/${name}.js`, import.meta.url).href);
 
 /**
- * Stands in for the kernel's fs-verity, which few machines of tests have: what is sealed is in the file STORE.seals, a line for
- * each inode, and so there at once or not at all, as the kernel has it. Who seals needs the right to write, as if not root: so the
- * store changes modes, too. The fail point is the one of the real call.
+ * A stand-in for the kernel's fs-verity, which few test machines have: the file STORE.seals has a line for each sealed
+ * inode, so that a seal is set at once or not at all, as by the kernel. Sealing requires the right to write, as for a
+ * user other than root: so the store also changes modes. The fail point is that of the real call.
  */
 async function standInForVerity(store) {
   const { fromHex, toHex } = await dist('base/bytes');

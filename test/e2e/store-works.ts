@@ -1,4 +1,7 @@
-/** Stores with work to do, for store-faults.test.ts: packing, gc, repair, sealing, unregistering; and what must hold after each. */
+/**
+ * Stores with work to do, for store-faults.test.ts: packing, gc, repair, sealing, unregistering; and the checks after
+ * each.
+ */
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -8,7 +11,7 @@ import { objectsIn, temporariesIn } from './cli.ts';
 import { objectPath } from './damage.ts';
 import { succeed } from './run.ts';
 
-// before the fail points are loaded: they can be set later then, in this process, too
+// set before the fail points are loaded, so that they can be set later in this process, too
 process.env['CFS_FAIL_AT'] = 'nowhere';
 const dist = (name: string): string => new URL(`../../dist/src/${name}.js`, import.meta.url).href;
 export const { failAt } = (await import(
@@ -25,7 +28,7 @@ const { initRepository, openRepository } = (await import(
 
 export const PROGRAM: string = join(import.meta.dirname, 'store-work.mjs');
 
-/** What a work gives; of an error its kind and message. */
+/** The result of a work, or the kind and message of its error. */
 export interface Result {
   readonly id?: string;
   readonly registered?: unknown;
@@ -45,14 +48,14 @@ export const { doWork } = (await import(PROGRAM)) as {
 
 export interface Work {
   readonly what: 'pack' | 'gc' | 'repair' | 'seal' | 'unregister';
-  /** The store before, with the image beside it. */
+  /** The store before the work, with the image beside it. */
   readonly template: string;
   readonly args: (store: string) => readonly string[];
-  /** What is the same however often it was begun. */
+  /** The part of the result that does not depend on earlier attempts. */
   readonly outcome: (result: Result) => unknown;
-  /** What fsck may find where it was not done to its end, beside leftovers. */
+  /** Findings of fsck that are permitted after an unfinished work, beside leftovers. */
   readonly unfinished: readonly string[];
-  /** What the store has in the end, when gc was there, too. */
+  /** The content of the store at the end, after gc. */
   readonly expected: readonly string[];
 }
 
@@ -61,9 +64,9 @@ const plain = (name: string): string => name.replace('/', '');
 
 /**
  * Makes stores with work to do.
- * @param sources where the trees go that are packed
- * @param stores another directory, on a file system in memory: fsync costs nothing there
- * @param files small ones of each tree, beside a large one
+ * @param sources the directory for the trees that are packed
+ * @param stores another directory, on a file system in memory, where fsync costs nothing
+ * @param files the number of small files of each tree, beside a large one
  */
 export async function makeWorks(sources: string, stores: string, files: number): Promise<Record<Work['what'], Work>> {
   for (const directory of [sources, stores]) mkdirSync(directory);
@@ -161,7 +164,7 @@ function makeTrees(directory: string, files: number): [old: string, fresher: str
   return [make('old', files - 1), make('fresher', files)];
 }
 
-/** Every second object, and three at least: another content, a fifo, nothing. The large one is among them. */
+/** Damages every second object, at least three: by another content, a fifo, removal. The large one is among them. */
 function damage(objects: readonly string[]): void {
   const size = (path: string): number => statSync(path).size;
   const chosen = [...objects].sort((a, b) => size(b) - size(a)).slice(0, Math.max(3, objects.length / 2));
@@ -172,7 +175,7 @@ function damage(objects: readonly string[]): void {
   }
 }
 
-/** A copy of a store in a directory of its own, in which the work is done once. */
+/** A copy of a store in a new directory, in which the work is done once. */
 export async function copyOf({ template }: Work, directory: string): Promise<string> {
   mkdirSync(directory);
   const store = join(directory, 'store');
@@ -181,7 +184,7 @@ export async function copyOf({ template }: Work, directory: string): Promise<str
   return store;
 }
 
-/** After a fault: nothing is worse than leftovers, and the same again comes to the same, with nothing left after gc. */
+/** After a fault: nothing is worse than leftovers, and a repetition has the same result, with nothing left after gc. */
 export async function expectRecovery(
   store: string,
   work: Work,
@@ -205,7 +208,7 @@ const leasesIn = (store: string): string[] => {
   return existsSync(directory) ? readdirSync(directory) : [];
 };
 
-/** What fsck says, but for what lies beside the objects; in this thread, for starting another takes ten times as long. */
+/** The findings of fsck in the objects. It runs in this thread: starting another takes ten times as long. */
 async function findings(store: string): Promise<string[]> {
   const repository = openRepository(store);
   const found: string[] = [];
@@ -226,7 +229,7 @@ async function findings(store: string): Promise<string[]> {
   return found;
 }
 
-/** What a registered image needs. */
+/** The objects that a registered image needs. */
 function objectsOf(store: string, image: string): readonly string[] {
   const list = openRoot(openRepository(store), image);
   const all = Buffer.concat(Array.from({ length: 256 }, (_, prefix) => list.digests(prefix)));
@@ -234,7 +237,7 @@ function objectsOf(store: string, image: string): readonly string[] {
   return all.toString('hex').match(/.{64}/g) ?? [];
 }
 
-/** What fsck says, leftovers apart. */
+/** The findings of fsck without leftovers. */
 export async function fsck(store: string): Promise<string[]> {
   const options = { sources: [], threads: 1, dryRun: true };
   const { damaged, badRoots, oddities } = await checkRepository(openRepository(store), options);

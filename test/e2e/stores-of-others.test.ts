@@ -1,6 +1,6 @@
 /**
- * Root works with a store that another user owns and has prepared: nothing outside the store is made, changed or deleted, and
- * nothing waits. And the opposite: a user that may only read root's store holds nobody up.
+ * Root works with a store that another user owns and has prepared: nothing outside the store is created, changed or
+ * deleted, and nothing waits. And the reverse: a user that may only read root's store delays no other.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -30,7 +30,7 @@ let source: string;
 let outside: string;
 
 const repo = (...args: readonly string[]): string[] => [process.execPath, 'dist/tools/cfs-repo.js', ...args];
-/** Root trusts the store: what is left is what the store itself is safe against. */
+/** Root trusts the store, so that only the store's own protection is left. */
 const trusting = (command: readonly string[]): Promise<Outcome> =>
   run(command, { env: { ...process.env, CFS_SAFE_STORES: store } });
 
@@ -43,7 +43,7 @@ beforeEach(async () => {
   for (let i = 0; i < 40; i++) writeFileSync(join(outside, `file${i}`), 'precious');
 });
 
-// its tmp/ may be anything by now
+// its tmp/ may be of any type by now
 afterEach(() => rmSync(store, { recursive: true, force: true }));
 
 const giveAway = async (): Promise<void> => void (await succeed(['chown', '-Rh', `${OWNER}:${OWNER}`, store]));
@@ -127,7 +127,7 @@ test.each(['meta.json', 'lock', 'roots'])('%s as a fifo, a device or a link bloc
     rmSync(at, { recursive: true, force: true });
     await succeed(make);
     for (const work of [...works(), repo('seal', store)]) {
-      // timeout(1) says 124
+      // the status of timeout(1) is 124
       const { status } = await run(['timeout', '60', ...work]);
       expect(status, `${make[0]} ${work.join(' ')}`).not.toBe(124);
       if (lstatSync(at, { throwIfNoEntry: false }) === undefined) await succeed(make);
@@ -146,7 +146,7 @@ describe('a store of another user', () => {
       expect(stderr).toContain('CFS_SAFE_STORES');
     }
     for (const work of works()) expect(await trusting(work)).toMatchObject({ status: 0 });
-    // what root has made there is the owner's: he must be able to clean up
+    // files that root has created there belong to the owner, who must be able to remove them
     expect(statSync(join(store, 'lock')).uid).toBe(OWNER);
     for (const name of readdirSync(join(store, 'leases')))
       expect(statSync(join(store, 'leases', name)).uid).toBe(OWNER);

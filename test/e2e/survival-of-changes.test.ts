@@ -1,4 +1,4 @@
-/** What a server that takes over needs, where it was overwritten, moved or is missing for a while. */
+/** A server takes over although files that it needs were overwritten, moved, or are missing for a while. */
 import {
   closeSync,
   copyFileSync,
@@ -33,7 +33,7 @@ beforeAll(async () => {
 
 const serverOf = (session: number): number | undefined => sessionMembers(session).find((pid) => !isSupervisor(pid));
 
-/** Kills the server; the mount must answer again, with another one. */
+/** Kills the server; the mount must answer again, with another server. */
 async function expectSuccessor(mounted: Mounted): Promise<void> {
   const server = serverOf(mounted.pid) as number;
   process.kill(server, 'SIGKILL');
@@ -47,7 +47,7 @@ function expectServed(mounted: Mounted): void {
   expect(readFileSync(mounted.at('large'), 'latin1')).toHaveLength(1_100_000);
 }
 
-/** The descriptor of the server that has the copy of the image. */
+/** The path of the server's descriptor of its copy of the image. */
 function copyOf(pid: number): string {
   const directory = `/proc/${pid}/fd`;
   const fd = readdirSync(directory).find((name) => readlinkSync(`${directory}/${name}`).includes('cfs-image'));
@@ -98,7 +98,7 @@ test('an image that another process has open for writing is copied at once', asy
   try {
     const mounted = await scratch.mount(own);
     await until('it is copied', () => readFileSync(copyOf(mounted.pid)).equals(readFileSync(image)));
-    // a writer sees to it that the copy is sealed: it was not whole before
+    // the copy is used when it is complete and sealed, so that writing to it fails
     await until('it is sealed', () => throws(() => writeFileSync(copyOf(mounted.pid), 'x')));
     writeSync(fd, 'nothing of an image', 0);
     await expectSuccessor(mounted);
@@ -138,7 +138,7 @@ test('cfs-mount --upgrade keeps the current server if the image cannot be read a
   const server = serverOf(mounted.pid) as number;
   const leaseTime = '/proc/sys/fs/lease-break-time';
   const before = readFileSync(leaseTime, 'latin1');
-  // a writer does not wait without end for a server that is stopped
+  // a writer does not wait without end for a stopped server
   process.kill(server, 'SIGSTOP');
   writeFileSync(leaseTime, '1');
   try {
@@ -165,7 +165,7 @@ test('two upgrades at once both report the server that continues', async () => {
   expectServed(mounted);
 });
 
-/** A mount whose supervisor gives up after so long. */
+/** A mount whose supervisor gives up after `seconds`. */
 async function mountWithPatience(
   seconds: number,
   settings: MountSettings & { readonly log: string },
@@ -193,7 +193,7 @@ test('a mount is given up if no server answers for long, and its log says so', a
   const log = scratch.at('given up.log');
   const mounted = await mountWithPatience(1, { log });
   for (const end = Date.now() + 90_000; mounted.isMounted && Date.now() < end; ) {
-    // or what the supervisor waits with, between two of them
+    // or the process with which the supervisor waits, between two servers
     const server = serverOf(mounted.pid);
     if (server !== undefined) process.kill(server, 'SIGKILL');
     await sleep(10);

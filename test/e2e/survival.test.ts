@@ -1,4 +1,4 @@
-/** A mount whose server is killed: another one goes on, and nobody who uses the mount sees anything but a short wait. */
+/** A mount whose server is killed: another one continues, and users of the mount notice only a short wait. */
 import { chownSync, closeSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,13 +25,13 @@ interface MountJson {
   readonly pid: number;
 }
 
-/** Who serves the mount now; undefined while nobody says. */
+/** The process id of the server; undefined while it is unknown. */
 async function serverOf(mounted: Mounted): Promise<number | undefined> {
   const { stdout } = await scratch.tool('cfs-info', ['mounts', '--json']);
   return (JSON.parse(stdout) as MountJson[]).find(({ mountpoint }) => mountpoint === mounted.path)?.pid;
 }
 
-/** Kills the server, and gives the next one's process id when that answers. */
+/** Kills the server, and returns the process id of the next one when that answers. */
 async function killServer(mounted: Mounted, server: number): Promise<number> {
   process.kill(server, 'SIGKILL');
   await until(`${server} has ended`, () => !isAlive(server));
@@ -85,7 +85,7 @@ describe.each(modes)('a mount with %s whose server is killed', (_name, settings)
 
 test('the mount of an ordinary user, without passthrough, continues to serve open files', async () => {
   const mounted = await scratch.mount(image, { place: scratch.nobody(), helper: true, at: directoryOfNobody() });
-  // only he may look
+  // only this user may read the mount
   const reader = scratch
     .nobody()
     .command(
@@ -217,7 +217,7 @@ interface Load {
   readonly kind: string;
   readonly count: number;
   readonly errors: readonly string[];
-  /** Of one step, in milliseconds. */
+  /** The longest time of a step, in milliseconds. */
   readonly longest: number;
 }
 

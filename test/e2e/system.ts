@@ -1,4 +1,4 @@
-/** What the machine says of mounts, processes and loop devices. */
+/** The mounts, processes and loop devices of the machine. */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { until } from '../support/until.ts';
@@ -7,8 +7,8 @@ import { run } from './run.ts';
 export { until };
 
 /**
- * Runs a command that unmounts, which must succeed. A test file that runs at the same time may ask all mounts of the
- * machine ('cfs-info mounts'), which keeps each busy for a moment: then it is tried again.
+ * Runs a command that unmounts, which must succeed. A test that runs at the same time may ask all mounts of the machine
+ * ('cfs-info mounts'), which keeps each busy for a moment: then the command is repeated.
  */
 export async function unmountBy(command: readonly string[]): Promise<void> {
   await until(`${command.join(' ')} succeeds`, async () => {
@@ -22,17 +22,17 @@ function readProc(path: string): string | undefined {
   try {
     return readFileSync(`/proc/${path}`, 'latin1');
   } catch {
-    return undefined; // it ended meanwhile
+    return undefined; // it ended in the meantime
   }
 }
 
-/** Fields of /proc/PID/stat from the state (index 0) on; undefined where there is no such process. */
+/** Fields of /proc/PID/stat from the state (index 0) on; undefined if there is no such process. */
 function statOf(pid: number): string[] | undefined {
   const text = readProc(`${pid}/stat`);
   return text?.slice(text.lastIndexOf(')') + 2).split(' ');
 }
 
-/** False for a zombie too: it waits for its parent only. */
+/** False for a zombie, too, which only waits for its parent. */
 export function isAlive(pid: number): boolean {
   const state = statOf(pid)?.[0];
   return state !== undefined && state !== 'Z' && state !== 'X';
@@ -48,7 +48,7 @@ export function sessionMembers(session: number): number[] {
   return processes().filter((pid) => isAlive(pid) && Number(statOf(pid)?.[3]) === session);
 }
 
-/** Whether the process, of the session of a daemon, is the one that starts another server when one dies. */
+/** Whether a process of a daemon's session is the supervisor, which starts another server when one dies. */
 export const isSupervisor = (pid: number): boolean => readProc(`${pid}/cmdline`)?.startsWith('/bin/sh') ?? false;
 
 /** Processes whose command line or environment names `text`. */
@@ -71,14 +71,14 @@ export interface MountLine {
   readonly source: string;
 }
 
-/** A field of mountinfo, read as latin1: blanks and backslashes are octal there, all else are bytes. */
+/** A field of mountinfo, read as latin1: blanks and backslashes are octal there, all others are bytes. */
 const decodeField = (text: string): string =>
   Buffer.from(
     text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))),
     'latin1',
   ).toString();
 
-/** /proc/PID/mountinfo, proc(5); the last mount on a mount point hides those before. */
+/** /proc/PID/mountinfo, proc(5); the last mount on a mount point hides earlier ones. */
 export function mountTable(witness: number | 'self' = 'self'): MountLine[] {
   return (readProc(`${witness}/mountinfo`) ?? '')
     .split('\n')
@@ -97,7 +97,7 @@ export function mountTable(witness: number | 'self' = 'self'): MountLine[] {
     });
 }
 
-/** What is mounted exactly at `mountpoint`. */
+/** The mount exactly at `mountpoint`. */
 export function mountedAt(mountpoint: string, witness: number | 'self' = 'self'): MountLine | undefined {
   return mountTable(witness).findLast((mount) => mount.mountpoint === mountpoint);
 }
@@ -119,7 +119,7 @@ export function loopDevicesOn(directory: string): string[] {
     .map(([name]) => name as string);
 }
 
-/** Makes the kernel forget what it cached: dentries and inodes of all mounts, and clean pages. */
+/** Drops the kernel's caches: dentries and inodes of all mounts, and clean pages. */
 export function dropCaches(): void {
   writeFileSync('/proc/sys/vm/drop_caches', '3');
 }

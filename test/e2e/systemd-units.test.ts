@@ -8,7 +8,7 @@ import { OWN_TOOLS, run } from './run.ts';
 const scratch = useScratch();
 const UNITS = join(import.meta.dirname, '../../systemd');
 
-/** Where the units expect the tool; it need not be there on the machine that runs the tests. */
+/** The path of the tool in the units; it need not exist on the machine that runs the tests. */
 const INSTALLED = '/usr/local/bin/cfs-mount';
 
 test.each(readdirSync(UNITS))('systemd finds nothing to say of %s', async (name) => {

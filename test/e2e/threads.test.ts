@@ -1,4 +1,6 @@
-/** What threads share, with real threads: they load the built modules, for node does not load TypeScript in a worker. */
+/**
+ * The state that threads share, with real threads. They load the built modules: node loads no TypeScript in a worker.
+ */
 import { writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -15,7 +17,7 @@ const scratch = useScratch();
 const moduleUrl = (path: string): string => pathToFileURL(resolve(import.meta.dirname, '../../dist/src', path)).href;
 
 /**
- * Runs `body` in several threads, which begin at the same moment; gives what each returns.
+ * Runs `body` in several threads, which begin at the same moment; returns the result of each.
  * @param body the body of an async function of `data`, as text
  */
 async function inThreads<T>(body: string, data: Readonly<Record<string, unknown>>): Promise<T[]> {
@@ -51,7 +53,7 @@ describe('SharedMutex', () => {
   test('lets one thread in at a time, and wakes every waiting thread', async () => {
     const words = new Int32Array(new SharedArrayBuffer(16));
     const rounds = 20_000;
-    // a read and a write that another thread could come between
+    // a read and a write with a gap for another thread
     const body = `
       const { SharedMutex } = data.loaded;
       const mutex = new SharedMutex(data.words, 0);
@@ -73,7 +75,7 @@ describe('SharedMutex', () => {
 });
 
 describe('WholeObjects', () => {
-  /** Opens one object in all threads at once; gives the time that each open took, and how often it was hashed. */
+  /** Opens one object in all threads at once; returns the time of each open, and the number of hashings. */
   async function openTogether(damaged: boolean): Promise<{ hashings: number; results: number[]; log: string[] }> {
     const path = scratch.directory('repository');
     const repository = initRepository(path, 'blake3');
@@ -121,7 +123,7 @@ describe('WholeObjects', () => {
   test('returns EIO to all of them if it is damaged, and none waits forever', async () => {
     const { results, log } = await openTogether(true);
     expect(results).toEqual(Array(THREADS).fill(-5));
-    // the threads of a mount say it once for all
+    // the threads of a mount log it once
     expect(log).toHaveLength(1);
   });
 });

@@ -1,6 +1,6 @@
 /**
- * The directories of an upper layer on different file systems, beside overlayfs of the kernel, and in user namespaces.
- * What depends on no file system is in test/unit/upper/prepare-upper.test.ts.
+ * The directories of an upper layer on different file systems, together with the kernel's overlayfs, and in user
+ * namespaces. Tests that depend on no file system are in test/unit/upper/prepare-upper.test.ts.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -53,7 +53,7 @@ function end(prepared: PreparedUpper): void {
 
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
-/** The message and hint of the refusal, which leaves nothing open. */
+/** The message and hint of the refusal, which must leave nothing open. */
 function refused(settings: UpperSettings): string {
   const before = descriptors();
   try {
@@ -67,7 +67,7 @@ function refused(settings: UpperSettings): string {
   throw new Error('not refused');
 }
 
-/** Mounts something, until the end of the test. */
+/** Runs mount(8) with a mount point at `at`, until the end of the test. */
 async function mounted(at: string, ...command: readonly string[]): Promise<string> {
   mkdirSync(at, { recursive: true });
   await succeed(['mount', ...command, at]);
@@ -78,10 +78,10 @@ async function mounted(at: string, ...command: readonly string[]): Promise<strin
 const overlayOptions = ({ upperdir, workdir }: UpperSettings, lower: string, more: readonly string[]): string =>
   [`lowerdir=${lower}`, `upperdir=${upperdir}`, `workdir=${workdir}`, ...more].join(',');
 
-/** mount(8) of an overlayfs of the kernel, and its end. */
+/** mount(8) of the kernel's overlayfs; it is unmounted at the end of the test. */
 async function overlay(settings: UpperSettings, ...more: readonly string[]): Promise<Outcome> {
   const at = scratch.directory('overlay');
-  // the same one each time: upperdir notes it
+  // the same directory each time: upperdir records it
   const lower = join(settings.mountpoint, '../lower');
   mkdirSync(lower, { recursive: true });
   const outcome = await run(['mount', '-t', 'overlay', 'overlay', '-o', overlayOptions(settings, lower, more), at]);
@@ -105,7 +105,7 @@ describe('prepareUpper() on', () => {
       expect(prepared.features).toEqual({ nameless: true, types: true, handles: true });
       expect(prepared.mark).toBeGreaterThan(0);
       expect(readdirSync(settings.upperdir)).toEqual([]);
-      // what overlayfs notes on upperdir would tie it to a lower directory
+      // the records of overlayfs on upperdir would tie it to a lower directory
       expect(listXattrs(settings.upperdir)).toEqual([]);
       end(prepared);
     }
@@ -305,7 +305,7 @@ describe('overlayfs of the kernel', () => {
     });
     if (isErrno(fd)) throw new Error(`overlayfs: ${fd}`);
     undo.push(() => closeFd(fd));
-    // nobody sees this mount, but the kernel has its mark
+    // this mount is in no mount table, but the kernel has its mark
     expect(refused(settings)).toBe(
       `Cannot use ${upperdir} as upperdir: it is the upperdir or workdir of an overlayfs in another mount namespace | ` +
         'Unmount it there, or end the container that has it.',
@@ -314,7 +314,7 @@ describe('overlayfs of the kernel', () => {
     undo.pop();
     const words = overlayOptions({ ...settings, upperdir: escaped(upperdir), workdir: escaped(workdir) }, at, []);
     const outcome = await run(['mount', '-i', '-t', 'overlay', 'overlay', '-o', words, at]);
-    if (outcome.status !== 0) return; // this mount(8) cannot write such paths
+    if (outcome.status !== 0) return; // this version of mount(8) cannot pass such paths
     undo.push(() => succeed(['umount', at]));
     expect(refused(settings)).toContain(`it is the upperdir of an overlayfs on ${at} | `);
   });
@@ -349,7 +349,7 @@ describe('overlayfs of the kernel', () => {
     end(prepared);
     expect(await overlay(settings, 'index=on')).toMatchObject({ status: 0 });
     await undo.pop()?.();
-    // and the mark left nothing behind that the next mount of either would mind
+    // the mark left nothing behind that would prevent the next mount of either
     end(prepare(settings));
     expect(await overlay(settings, 'index=on')).toMatchObject({ status: 0 });
   });
@@ -462,7 +462,7 @@ describe('each step may fail', () => {
         break;
       }
       expect(signal).toBe('SIGKILL');
-      // what nobody sees in a mount
+      // entries that are invisible in a mount
       for (const name of readdirSync(settings.upperdir)) {
         expect(lstatSync(join(settings.upperdir, name)).isCharacterDevice()).toBe(true);
       }

@@ -16,7 +16,7 @@ let image: string;
 beforeAll(async () => {
   source = scratch.at('source');
   generateTree(source, { seed: 11, files: 100, directories: 10, hugeDirectory: 300 });
-  // what nobody may read of it
+  // files that the user nobody may not read
   writeFileSync(join(source, 'closed'), 'for root only\n', { mode: 0o600 });
   writeFileSync(join(source, 'of-another'), 'for another\n', { mode: 0o600 });
   chownSync(join(source, 'of-another'), 1000, 1000);
@@ -25,8 +25,8 @@ beforeAll(async () => {
 });
 
 /**
- * Expects that the part of the mount that everybody may read is the source's. In a namespace of nobody the image's root
- * is who is root there, and the source's is nobody: owners are not compared.
+ * Expects that the part of the mount that everybody may read equals the source. In a namespace of the user nobody, the
+ * image's root is the namespace's root, and the source's root is nobody: owners are not compared.
  */
 async function expectReadable(mounted: Mounted, ignore: readonly ComparedField[]): Promise<void> {
   const { entries } = await expectEqual(join(source, 'huge'), mounted.at('huge'), { place: mounted.place, ignore });
@@ -77,7 +77,7 @@ test('a mount of nobody in a user namespace has the owners of that namespace', a
   const place = await scratch.namespaceOfNobody();
   const mounted = await scratch.mount(image, { place });
   const stat = ['stat', '--format=%u %a', mounted.at('closed'), mounted.at('of-another')];
-  // 0 is who is root there; who is not there at all shows as nobody
+  // 0 is root of the namespace; a user without an id in the namespace shows as nobody
   expect(await succeed(place.command(...stat))).toBe(`0 600\n${NOBODY} 600\n`);
   expect(await succeed(place.command('cat', mounted.at('closed')))).toBe('for root only\n');
   const { status, stderr } = await run(place.command('cat', mounted.at('of-another')));
@@ -87,14 +87,14 @@ test('a mount of nobody in a user namespace has the owners of that namespace', a
 test('a daemon in a user namespace ends with the last process that sees its mount', async () => {
   const at = scratch.directory('mnt');
   const mount = scratch.nobody().tool('cfs-mount', ['--json', '--repo', scratch.store, image, at], scratch.environment);
-  // the prefix is that of nobody; then unshare, in which the tool mounts and something reads
+  // after the prefix of nobody comes unshare, which runs the tool and then a reader
   const user = asUser(NOBODY);
   const inside = ['sh', '-c', '"$@" && cat "$0/huge/"* | sha256sum', at, ...mount.slice(user.length)];
   const stdout = await succeed([...user, 'unshare', '-Urm', ...inside]);
   const [json = '', digest] = stdout.split('\n');
   expect(digest).toBe((await succeed(['sh', '-c', 'cat "$0/huge/"* | sha256sum', join(source)])).trim());
   const { pid } = JSON.parse(json) as { pid: number };
-  // its own root directory and working directory hold the namespace; nothing else does
+  // only its root directory and working directory hold the namespace
   if (isAlive(pid)) process.kill(pid, 'SIGTERM');
   await until('the daemon ends', () => !isAlive(pid));
 });
@@ -102,7 +102,7 @@ test('a daemon in a user namespace ends with the last process that sees its moun
 describe.each(['kernel', 'fuse-native'])('cfs-mount as an ordinary user through fusermount3, driver=%s', (driver) => {
   const words = [`driver=${driver}`];
 
-  /** A directory that nobody may mount on. */
+  /** A directory on which the user nobody may mount. */
   function ownMountpoint(): string {
     const at = scratch.directory('mnt');
     chownSync(at, NOBODY, NOBODY);
@@ -119,7 +119,7 @@ describe.each(['kernel', 'fuse-native'])('cfs-mount as an ordinary user through 
     await expectReadable(mounted, driver === 'kernel' ? [] : ['mtimeNsec']);
     const closed = await run(place.command('cat', mounted.at('closed')));
     expect(closed.stderr).toContain('Permission denied');
-    // FUSE keeps even root out of what a user mounted (fs/fuse/dir.c, fuse_allow_current_process)
+    // FUSE denies even root access to the mount of a user (fs/fuse/dir.c, fuse_allow_current_process)
     expect((await run(['ls', mounted.path])).stderr).toContain('Permission denied');
     await mounted.unmount();
   });
@@ -195,7 +195,7 @@ test('a user who is root in a namespace has the same store as outside of it', as
   const mounting = ['unshare', '--user', '--map-root-user', '--mount', 'sh', '-c', script, mnt];
   expect(await succeed(place.command(...mounting, ...cfsMount.slice(user)))).toBe('of nobody\n'.repeat(100));
   expect(await succeed(place.command('unshare', '--user', '--map-root-user', ...info.slice(user)))).toBe('');
-  // the namespace of a namespace, too
+  // also a namespace in a namespace
   const twice = ['unshare', '--user', '--map-root-user', 'unshare', '--user', '--map-root-user'];
   expect(await succeed(place.command(...twice, ...info.slice(user)))).toBe('');
 });

@@ -1,4 +1,4 @@
-/** `-v` of the tools: lines on stderr, and the same on stdout as without it. */
+/** `-v` of the tools: additional lines on stderr, and the same stdout. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';

@@ -21,7 +21,7 @@ async function linesNaming(log: string, text: string): Promise<string[]> {
   return lines();
 }
 
-/** What `readBy` gives where EIO comes after one or more pages of `content`. */
+/** The results of `readBy` if EIO comes after one or more pages of `content`. */
 function pagesBeforeError(content: Buffer): string[] {
   const hash = createHash('sha256');
   const results: string[] = [];
@@ -93,7 +93,7 @@ describe.each(SETTINGS)('cfs-mount for $title', ({ title, hash, words, passthrou
     expect(victims.damaged.length).toBe(18);
     for (let pass = 0; pass < 2; pass++) {
       const results = await Promise.all(victims.damaged.map(({ name }) => readBy(place, mounted.at(name))));
-      // block by block, what comes before the damage is served, and it is right
+      // with verification by blocks, the bytes before the damage are served, and are right
       const expected = victims.damaged.map(({ content }, i) => {
         const result = results[i] as string;
         const right = words.includes('verify=read') ? pagesBeforeError(content) : [];
@@ -127,7 +127,7 @@ describe.each(SETTINGS)('cfs-mount for $title', ({ title, hash, words, passthrou
     const second = await scratch.mount(victims.image, { place, words, repos, args: ['--log', secondLog] });
     for (const { name, content } of victims.damaged) expect(await readBy(place, second.at(name))).toBe(sha256(content));
     for (const { name, digest, log: reason } of victims.damaged) {
-      if (name.endsWith('missing')) continue; // a later repository is there for just that
+      if (name.endsWith('missing')) continue; // a later repository exists for this case
       const [line] = await linesNaming(secondLog, digest);
       expect(line).toContain(`/${name}: object ${digest}: ${victims.store}: `);
       expect(line).toMatch(reason);

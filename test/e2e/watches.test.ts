@@ -1,4 +1,4 @@
-/** inotify and fanotify on a mount: events come, and the handles that they and /proc show open. */
+/** inotify and fanotify on a mount: events arrive, and the handles in events and in /proc can be opened. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -43,7 +43,7 @@ import { dropCaches } from './system.ts';
 
 const scratch = useScratch();
 const closing: { close(): void }[] = [];
-// a watch keeps a mount busy: they go first
+// a watch keeps a mount busy, so watches are closed first
 afterEach(() => {
   for (const group of closing.splice(0)) group.close();
 });
@@ -57,7 +57,7 @@ function closed<T extends { close(): void }>(group: T): T {
 const READ = [IN_OPEN, IN_ACCESS, IN_CLOSE_NOWRITE];
 const ALL = IN_OPEN | IN_ACCESS | IN_CLOSE_NOWRITE;
 
-// an open that the daemon is not asked for must be seen, too
+// an open without a request to the daemon must be reported, too
 describe.each(['verify=open', 'verify=read'])('in a mount with %s', (word) => {
   let mounted: Mounted;
   let other: Mounted;
@@ -75,7 +75,7 @@ describe.each(['verify=open', 'verify=read'])('in a mount with %s', (word) => {
     other = await scratch.mount(image, { words: [word] });
   });
 
-  /** Expects that the handle opens what is at `path`, here and in another mount of the image. */
+  /** Expects that the handle opens the file at `path`, here and in another mount of the image. */
   function expectOpens(handle: FileHandle, name: string): void {
     for (const { path } of [mounted, other]) {
       const { ino, mode } = fstatSync(openedHandle(path, handle, O_PATH));
@@ -173,7 +173,7 @@ describe.each(['verify=open', 'verify=read'])('in a mount with %s', (word) => {
       expect(directory?.name).toBe('below');
       expectOpens(directory?.handle as FileHandle, 'directory');
       expectOpens(handle as FileHandle, 'directory/below');
-      // the directory is connected to its path, so the name in it is, too
+      // the directory is connected to its path, and so is the name in it
       const fd = openedHandle(mounted.path, directory?.handle as FileHandle, constants.O_RDONLY);
       expect(readFileSync(`/proc/self/fd/${fd}/below`, 'utf8')).toBe('below');
     });
@@ -203,7 +203,7 @@ describe.each(['verify=open', 'verify=read'])('in a mount with %s', (word) => {
       ['mount', FAN_MARK_MOUNT],
       ['file system', FAN_MARK_FILESYSTEM],
     ])('on the whole %s reports open files, not handles', (_, what) => {
-      // FUSE has no f_fsid, by which an event of several file systems would say which one it means (fanotify_test_fsid)
+      // FUSE has no f_fsid, with which events of several file systems name theirs (fanotify_test_fsid)
       const withHandles = closed(new Fanotify(FAN_REPORT_FID));
       expect(withHandles.mark(mounted.path, what, FAN_OPEN)).toBe('ENODEV');
       const fanotify = closed(new Fanotify(0));

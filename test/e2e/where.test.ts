@@ -1,4 +1,4 @@
-/** cfs-info where: where the content of each file of a mount is. */
+/** cfs-info where: the place of the content of each file of a mount. */
 import { spawn } from 'node:child_process';
 import { chmodSync, cpSync, linkSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -74,7 +74,7 @@ beforeAll(async () => {
 const where = (...paths: readonly string[]): Promise<Place[]> => infoJson<Place[]>(scratch, ['where', ...paths]);
 const numbers = (holders: Place['holders']): number[] | undefined => holders?.map(({ number }) => number);
 
-/** Verified or not, who serves it, and who has it. */
+/** Whether it is verified, which repository serves it, and which have it. */
 async function placesOf(mounted: Mounted, ...names: readonly string[]): Promise<(readonly unknown[])[]> {
   const places = await where(...names.map((name) => mounted.at(name)));
   return places.map(({ verified, source: from, holders }) => [verified, from?.number, numbers(holders)]);
@@ -99,7 +99,7 @@ describe('cfs-info where, with three repositories', () => {
   });
 
   test('reports a bad copy in an earlier repository only after the open that found it', async () => {
-    // of the right size: who does not read it cannot know
+    // the size is right: without reading, the damage cannot be noticed
     expect(await placeOf(mounted, 'damaged')).toEqual(['no', 1, [1, 2, 3]]);
     expect(readFileSync(mounted.at('damaged'), 'latin1')).toBe(readFileSync(join(source, 'damaged'), 'latin1'));
     expect(await placeOf(mounted, 'damaged')).toEqual(['yes', 2, [1, 2, 3]]);
@@ -204,7 +204,7 @@ describe('cfs-info where, with three repositories', () => {
 
   test('queries the mount that the file is in, not the one that hides it', async () => {
     const other = (await scratch.pack(scratch.directory('other-source'))).image;
-    // a process that stays in the lower mount
+    // a process whose working directory is in the lower mount
     const inside = spawn('sleep', ['600'], { cwd: mounted.at('types'), stdio: 'ignore' });
     try {
       const upper = await scratch.mount(other, { at: mounted.path, words: ['nonempty'] });
@@ -288,7 +288,7 @@ test('cfs-info where opens no object', async () => {
     expect(opens.events()).toEqual([]);
     expect(await placeOf(mounted, 'damaged')).toEqual(['no', undefined, []]);
     readFileSync(mounted.at('large'));
-    expect(opens.events().length).toBeGreaterThan(0); // it would have been seen
+    expect(opens.events().length).toBeGreaterThan(0); // it would have been noticed
   } finally {
     opens.close();
   }

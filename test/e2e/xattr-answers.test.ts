@@ -1,4 +1,4 @@
-/** What tools and ordinary users are told when they ask for xattrs: as on other file systems. */
+/** The answers to tools and ordinary users that ask for xattrs: as on other file systems. */
 import { chmodSync, linkSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
