@@ -1,5 +1,5 @@
-// Asks a file system for everything that a kernel may ask, through the same dispatcher, and demands what must hold of any
-// image that was accepted.
+// Sends every kind of request to a file system, through the dispatcher of a mount, and checks the properties that every
+// accepted image must have.
 
 import { ImageFilesystem } from '../../dist/src/fs/image-filesystem.js';
 import * as abi from '../../dist/src/fuse/abi.js';
@@ -11,9 +11,9 @@ import { MountIdentity } from '../../dist/src/mount/mount-identity.js';
 import { Topology } from '../../dist/src/mount/topology.js';
 import { allocateObjectState } from '../../dist/src/objects/object-state.js';
 
-/** Inodes of an image that are asked about: a few are as good as all for who mutates one. */
+/** The number of inodes that are asked about: for mutated images a few are as good as all. */
 const MOST_INODES = 64;
-/** Answers of READDIR that are read on from. */
+/** The largest number of READDIR requests for a directory. */
 const MOST_PAGES = 200;
 const PAGE = 300;
 
@@ -42,7 +42,7 @@ const source = {
   id: record.imageId,
 };
 
-/** A server of the tables without a store: contents that are not inline give EIO. */
+/** A server of the tables without a store: reading contents that are not inline fails with EIO. */
 export function serverOf(tables, verify) {
   const problems = [];
   const log = (line) => problems.push(line);
@@ -92,7 +92,7 @@ const words = (...values) => Buffer.from(Uint32Array.from(values).buffer);
 const readIn = (offset, size) => words(0, 0, offset, Math.floor(offset / 2 ** 32), size, 0, 0, 0, 0, 0);
 const named = (head, name) => Buffer.concat([head, Buffer.from(name), Buffer.alloc(1)]);
 
-/** Reads a directory through small pages; gives names and inode numbers. */
+/** Reads a directory through small pages; returns names and inode numbers. */
 function list(dispatcher, ino, plus) {
   const entries = [];
   let offset = 0;
@@ -179,7 +179,7 @@ function exerciseInode({ dispatcher }, tables, row) {
     );
 }
 
-/** @throws Error that says what does not hold */
+/** @throws Error that names the violated property */
 export function exercise(tables) {
   for (const verify of ['off', 'read']) {
     const server = serverOf(tables, verify);

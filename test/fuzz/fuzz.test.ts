@@ -1,4 +1,4 @@
-/** A short run of coverage-guided fuzzing, from the corpus on; `make fuzz` is the long one. */
+/** A short run of coverage-guided fuzzing that begins with the corpus; `make fuzz` is the long one. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';

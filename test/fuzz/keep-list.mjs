@@ -1,5 +1,5 @@
-// Bytes as a root and as a lease of a repository, as they are and with the checksum put right: gc refuses to delete anything,
-// or keeps just the objects that they name.
+// Bytes as a root and as a lease of a repository, unchanged and with the right checksum: gc refuses to delete anything,
+// or keeps exactly the objects that they name.
 import { linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -34,7 +34,7 @@ function checksumOf(bytes) {
   return blake3(Buffer.concat([header, blake3(bytes.subarray(HEADER))]));
 }
 
-/** What gc keeps of the objects with each first byte, of both files; undefined where it refuses. */
+/** For both files, the objects that gc keeps with each first byte; undefined if it refuses. */
 function keptBy() {
   const keepers = new Keepers(repository, [], 3_600_000, true);
   try {

@@ -1,11 +1,11 @@
-// In place of a target, for scripts/fuzz: of what a run of $CFS_FUZZ_TARGET has found, in $CFS_FUZZ_FOUND, it copies a few inputs into
-// the corpus, those that reach the most of what nothing there reaches. libFuzzer's own merge starts its program anew, and does not
-// know how.
+// For scripts/fuzz, in place of a target: of the inputs that a run of $CFS_FUZZ_TARGET has found, in $CFS_FUZZ_FOUND,
+// it copies a few into the corpus: those that reach the most code that the corpus does not reach. libFuzzer's own merge
+// would have to start its program again, which it cannot do here.
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fuzzer } from '@jazzer.js/fuzzer';
 
-/** Files of a corpus, each of which is read by every run. */
+/** The largest number of files in a corpus: every run reads each of them. */
 const MOST = 40;
 
 const { CFS_FUZZ_TARGET: name, CFS_FUZZ_FOUND: found } = process.env;
@@ -28,7 +28,7 @@ const inputsIn = (directory) =>
     .map((bytes) => ({ bytes, reached: reachedBy(bytes) }));
 
 const corpus = new URL(`./corpus/${name}`, import.meta.url).pathname;
-inputsIn(corpus); // what is reached the first time only
+inputsIn(corpus); // for code that is reached only the first time
 const known = new Set(inputsIn(corpus).flatMap(({ reached }) => reached));
 let candidates = inputsIn(found);
 while (readdirSync(corpus).length < MOST) {
@@ -42,5 +42,5 @@ while (readdirSync(corpus).length < MOST) {
   writeFileSync(`${corpus}/${createHash('sha1').update(best.bytes).digest('hex').slice(0, 12)}`, best.bytes);
 }
 
-/** All is done by now. */
+/** The work is already done. */
 export function fuzz() {}

@@ -1,4 +1,5 @@
-// Bytes as an image: refused with one error, or decoded to tables on which every operation of the file system has an answer.
+// Bytes as an image: refused with one error, or decoded to tables for which every operation of the file system has an
+// answer.
 import { decodeManifest } from '../../dist/src/manifest/decode.js';
 import { exercise } from './exercise.mjs';
 

@@ -1,5 +1,5 @@
-// Bytes as requests of the kernel: refused or answered, and never more than a line in the log. The first byte says how
-// honest the request is about its length.
+// Bytes as requests of the kernel: refused or answered, with at most one line in the log. The first byte determines
+// whether the request states its true length.
 import { readFileSync } from 'node:fs';
 import { decodeManifest } from '../../dist/src/manifest/decode.js';
 import { serverOf } from './exercise.mjs';
@@ -16,7 +16,7 @@ export function fuzz(bytes) {
   if ((bytes[0] & 1) === 0 && request.length >= 4) request.writeUInt32LE(request.length, 0);
   for (const { dispatcher, failures } of servers) {
     dispatcher.request.bytes.set(request.subarray(0, dispatcher.request.bytes.length));
-    // the kernel gives back the handles that it was given; here none was that is a descriptor
+    // the kernel returns only handles that it got; here no handle is a descriptor
     if (request.length >= 40 && HANDLED.includes(request.readUInt32LE(4))) dispatcher.request.bytes.fill(0, 40, 48);
     const length = dispatcher.serve(request.length);
     if (length !== 0) {

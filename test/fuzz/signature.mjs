@@ -1,5 +1,5 @@
-// Bytes as a signature, as an image file with one in it, and as a key: refused with one error that fits on a line, or read as
-// what they are. What was signed is computed here a second time, so that no signature is accepted that is none.
+// Bytes as a signature, as an image file with one in it, and as a key: refused with one error that fits on a line, or
+// read correctly. The signed bytes are computed here a second time, so that no false signature is accepted.
 import { createHash, createPrivateKey, createPublicKey, verify } from 'node:crypto';
 import { equalBytes, fromHex } from '../../dist/src/base/bytes.js';
 import { blake3 } from '../../dist/src/base/digest.js';
@@ -10,12 +10,12 @@ import { formatPublicKey, parsePrivateKey, parsePublicKey } from '../../dist/src
 import { asEmbedded, splitSignature } from '../../dist/src/sign/trailer.js';
 import { findSigner } from '../../dist/src/sign/verify-sign1.js';
 
-// the corpus is signed by these: seeds of 32 bytes, each all of one digit
+// the corpus is signed with these keys: seeds of 32 bytes, each of one repeated digit
 const ED25519 = keyOf(`302e020100300506032b657004220420${'11'.repeat(32)}`);
 const P256 = keyOf(`3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420${'22'.repeat(32)}`);
 const FOREIGN = keyOf(`302e020100300506032b657004220420${'33'.repeat(32)}`);
 const TRUSTED = [ED25519, P256];
-/** Of an image that is not at hand: what the signatures without one are over. */
+/** The id of an image that is missing: signatures without an image sign it. */
 const ID = fromHex('ab'.repeat(32));
 
 function keyOf(pkcs8) {
@@ -28,7 +28,7 @@ function demand(condition, what) {
   if (!condition) throw new Error(what);
 }
 
-/** What `read` gives; undefined where it refuses. */
+/** The result of `read`; undefined if it refuses. */
 function unlessRefused(kind, read) {
   try {
     return read();
@@ -55,7 +55,7 @@ function head(major, argument) {
   return bytes;
 }
 
-/** The only bytes that an item may have been read from. */
+/** The only bytes from which an item may be read. */
 function encode(item) {
   if (typeof item === 'number') return item < 0 ? head(1, -1 - item) : head(0, item);
   if (typeof item === 'string') return Buffer.concat([head(3, Buffer.byteLength(item)), Buffer.from(item)]);
@@ -134,7 +134,7 @@ function checkKeys(text) {
     const again = parsePublicKey(formatPublicKey(key), 'key.pub');
     demand(equalBytes(again.keyId, key.keyId), 'it is another one after it was written');
   }
-  // without a passphrase: how long decrypting takes is said by the key, which is the signer's own
+  // without a passphrase: the key determines how long decrypting takes, and belongs to the signer
   const own = unlessRefused('usage', () => parsePrivateKey(text, 'key.pem', undefined));
   if (own === undefined) return;
   demand(key === undefined, 'a text is a public key and a private one');

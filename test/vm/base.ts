@@ -1,6 +1,6 @@
 /**
- * What every virtual machine starts from, and what does not change with the project: an initramfs with the modules, and a disk with
- * busybox, node and criu of this machine. Made once, and again when one of its parts has changed.
+ * The parts of every virtual machine that do not depend on the project: an initramfs with the modules, and a disk with
+ * busybox, node and criu of this machine. They are made once, and again when one of their parts has changed.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -24,7 +24,7 @@ import { installProgram, libraries, makeExt4, program } from './programs.ts';
 
 export interface Base {
   readonly initramfs: string;
-  /** An ext4 file system; never written to. */
+  /** An ext4 file system, which is never written to. */
   readonly disk: string;
 }
 
@@ -36,7 +36,7 @@ const MODULES = [
   'virtio_blk',
   'loop',
   'overlay',
-  // what criu asks the kernel for
+  // modules for the interfaces that criu uses
   'nf_tables',
   'tcp_diag',
   'udp_diag',
@@ -70,7 +70,7 @@ export function makeBase(): Base {
   return base;
 }
 
-/** Of everything that goes in: the kernel, the programs and libraries, and the code that puts them together. */
+/** A hash of all parts: the kernel, the programs and libraries, and the code that assembles them. */
 function fingerprint(): string {
   const hash = createHash('sha256').update(kernelVersion());
   for (const name of PROGRAMS) {

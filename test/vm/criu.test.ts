@@ -1,6 +1,6 @@
 /**
- * CRIU dumps processes that use a cfs mount, and restores them in later mounts: in a virtual machine, because Debian's criu does not
- * start on every kernel. test/vm/criu/guest/run is what happens there; all of it happens before the first test.
+ * CRIU dumps processes that use a cfs mount, and restores them in later mounts. A virtual machine runs it, because
+ * Debian's criu does not start on every kernel. test/vm/criu/guest/run is its script, which runs before the first test.
  */
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -34,7 +34,7 @@ beforeAll(async () => {
   results = new Results(lines);
 });
 
-/** Handles of a mount on this machine, for the other one. */
+/** Handles of a mount on this machine, for the virtual machine. */
 async function takeHandlesHere(): Promise<void> {
   const mounted = await scratch.mount(join(payload, 'v1.cfs'), { repos: [join(payload, 'store')] });
   const paths = ['data/numbers', 'data/inline', 'list'].map((path) => mounted.at(path));
@@ -42,10 +42,10 @@ async function takeHandlesHere(): Promise<void> {
   writeFileSync(join(payload, 'host.handles'), handles.replaceAll(/ .*/g, ''));
 }
 
-/** What a process saw at its last report: "kind path" -> value. */
+/** The last report of a process: "kind path" -> value. */
 const seen = (name: string, when: string): Record<string, string> => results.map(name, when);
 
-/** What a process that was dumped right after its first report sees, when it goes on where it was. */
+/** The expected report of a process that was dumped right after its first report, and continues. */
 const FILES_AFTERWARDS = {
   'exe ': at('bin/holder'),
   'library ': 'the library is there',
@@ -57,7 +57,7 @@ const FILES_AFTERWARDS = {
   [`lock ${at('data/inline')}`]: 'held',
 };
 
-/** The watches see what was opened and closed after the restore. */
+/** Expects that the watches report files that were opened and closed after the restore. */
 const WATCHES = {
   [`inotify ${at('watched/file')}`]: 'open close',
   [`inotify ${at('watched/directory')}`]: 'open close open close open:inside close:inside',
@@ -73,7 +73,7 @@ function expectRestored(name: string, when: string): void {
   expect(results.value(name, `restore-${when}`)).toBe('0');
 }
 
-/** Expects that a case was dumped, and not restored, for this reason among what CRIU says. */
+/** Expects that a case was dumped, but not restored, with this reason in the messages of CRIU. */
 function expectRefused(name: string, when: string, reason: string): void {
   expect(results.value(name, 'dump')).toBe('0');
   expect(results.value(name, `restore-${when}`)).toBe('1');

@@ -1,6 +1,6 @@
 /**
- * fs-verity for real: a kernel that has it, ext4 with the feature, and a disk whose bits change. test/vm/fsverity/guest/run is what
- * happens in the virtual machine; all of it happens before the first test.
+ * Real fs-verity: a kernel with it, ext4 with the feature, and a disk whose bits change. test/vm/fsverity/guest/run is
+ * the script of the virtual machine, which runs before the first test.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -23,7 +23,7 @@ const payload = scratch.at('payload');
 const random = new Random(2026);
 const PAGE = 4096;
 const MIB = 1 << 20;
-/** Small files, so that sealing takes long enough to be killed. */
+/** The number of small files, which makes sealing slow enough to be killed. */
 const MANY = 150;
 
 const CONTENTS = {
@@ -32,7 +32,7 @@ const CONTENTS = {
   page: random.bytes(PAGE),
   huge: random.bytes(4 * MIB),
 };
-/** Files of a store that is sealed in part: the fate of each object is its file's name. */
+/** Files of a partly sealed store: each file is named by what happens to its object. */
 const MIXED = Object.fromEntries(
   ['sealed', 'unsealed', 'other', 'next'].map((name) => [name, Buffer.from(`all ${name} and no play\n`.repeat(200))]),
 );
@@ -78,7 +78,7 @@ async function pack(source: string, store: string, image: string): Promise<void>
   await scratch.pack(source, { store: join(payload, store), image: join(payload, image), args });
 }
 
-/** The file of a disk with a store and an image, and where on it are bytes of both. */
+/** Makes the file of a disk with a store and an image, and finds the places of both on it. */
 async function makeDisk(): Promise<void> {
   const disk = scratch.directory('disk');
   await pack(writeFiles('flipped', { flipped: FLIPPED }), 'disk-store', 'disk.cfs');
@@ -104,7 +104,7 @@ interface SealJson extends SealResult {
   readonly seconds: number;
 }
 
-/** What `cfs-repo seal` said, and its status. */
+/** The output of `cfs-repo seal`, and its status. */
 function seal(name: string): SealJson & { readonly status: number } {
   const [[status, json] = []] = results.rows('seal', name);
   return { ...(JSON.parse(json ?? '{}') as SealJson), status: Number(status) };
@@ -116,7 +116,7 @@ function mounted(name: string): MountReport {
   return JSON.parse(json ?? '{}') as MountReport;
 }
 
-/** `verified` of `cfs-info where`. */
+/** The value `verified` of `cfs-info where`. */
 const verified = (name: string): string =>
   (JSON.parse(results.value('where', name) ?? '[{}]') as { verified: string }[])[0]?.verified ?? '';
 
@@ -145,7 +145,7 @@ describe('cfs-repo seal', () => {
     expect(before).toBeLessThan(MANY);
     const { status, sealed, already, problems } = seal('killed');
     expect({ status, problems }).toEqual({ status: 0, problems: [] });
-    // one more may have been sealed when it was killed
+    // one more object may have been sealed when it was killed
     expect(sealed + already).toBe(MANY);
     expect(already).toBeGreaterThanOrEqual(before);
     expect(results.rows('measured', 'killed')).toEqual([[String(MANY), '0']]);
@@ -232,7 +232,7 @@ describe('a bit that changes on the disk', () => {
     expect(read('before-flip')).toEqual(['ok', sha256(FLIPPED)]);
     expect(read('flipped')).toEqual(EIO);
     expect(results.value('kernel')).toBe('FILE CORRUPTED');
-    // the daemon was not asked, and nothing has changed for it
+    // the kernel did not ask the daemon, for which nothing has changed
     expect([verified('flipped'), log('flipped')]).toEqual(['fsverity', []]);
   });
 

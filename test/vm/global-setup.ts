@@ -1,6 +1,6 @@
 /**
- * Fails at once, with a line that says what to do, where a virtual machine cannot be made: a skipped test would prove nothing. Then makes
- * what all of them start from, so that tests which run at the same time do not both.
+ * If no virtual machine can be made, this fails at once with a line that says what to do: a skipped test would prove
+ * nothing. Otherwise it makes the common parts of all machines, so that tests that run at the same time do not.
  */
 import { existsSync } from 'node:fs';
 import { makeBase } from './base.ts';

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 
-/** What takes long to make and does not change with the project. */
+/** The directory of files that take long to make and do not depend on the project. */
 export const CACHE: string = resolve(import.meta.dirname, '../../node_modules/.cache/cfs-vm');
 
 const KERNEL = join(CACHE, 'kernel');
@@ -21,7 +21,7 @@ export interface KernelModule {
   readonly bytes: Uint8Array;
 }
 
-/** Modules with those that they need, in an order in which insmod takes them. */
+/** Modules with those that they need, in an order that insmod accepts. */
 export function kernelModules(names: readonly string[]): KernelModule[] {
   const directory = join(KERNEL, 'lib/modules', kernelVersion());
   const paths = readdirSync(directory, { recursive: true, encoding: 'utf8' });
@@ -39,7 +39,7 @@ export function kernelModules(names: readonly string[]): KernelModule[] {
   return [...loaded.values()];
 }
 
-/** The section .modinfo has them as "depends=a,b", ended by a zero byte. */
+/** The modules that a module needs, from the section .modinfo: "depends=a,b", ended by a zero byte. */
 function dependencies(module: Buffer): string[] {
   const key = '\0depends=';
   const start = module.indexOf(key, 0, 'latin1');

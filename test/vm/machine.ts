@@ -1,4 +1,6 @@
-/** Boots a virtual machine on a directory, and gives the lines that it printed. Emulated by qemu: KVM is not needed. */
+/**
+ * Boots a virtual machine on a directory, and returns the lines that it printed. qemu emulates it: KVM is not needed.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -8,12 +10,12 @@ import { VMLINUZ } from './kernel.ts';
 import { makeExt4, program } from './programs.ts';
 
 const PAYLOAD_MIB = 512;
-/** A boot takes 5 s; the rest is the payload's, on a machine that may be busy. */
+/** A boot takes 5 s; the rest is for the payload, on a machine that may be busy. */
 const TIMEOUT_MS = 480_000;
 
 const PROJECT = resolve(import.meta.dirname, '../..');
 
-/** Copies the built project, with the packages that it needs to run, to `directory`. */
+/** Copies the built project to `directory`, with the packages that it needs to run. */
 export function copyProject(directory: string): void {
   mkdirSync(directory, { recursive: true });
   const lock = JSON.parse(readFileSync(join(PROJECT, 'node_modules/.package-lock.json'), 'utf8')) as {
@@ -21,21 +23,22 @@ export function copyProject(directory: string): void {
   };
   const packages = Object.keys(lock.packages).filter((path) => lock.packages[path]?.dev !== true);
   for (const path of ['dist', 'package.json', ...packages]) {
-    // optional packages of other platforms are in the lock file only
+    // optional packages of other platforms are only in the lock file
     if (existsSync(join(PROJECT, path))) cpSync(join(PROJECT, path), join(directory, path), { recursive: true });
   }
 }
 
-/** What a machine left: the payload's stdout, and what else was seen on the console. */
+/** The output of a machine: the payload's stdout, and the rest of the console. */
 export interface MachineOutput {
   readonly lines: readonly string[];
   readonly console: string;
 }
 
 /**
- * Boots a machine with `payload` as its directory /payload, where it runs the shell script `run`. It switches off when that ends.
+ * Boots a machine with `payload` as its directory /payload, where it runs the shell script `run`. The machine switches
+ * off when the script ends.
  * @param scratch a directory for the machine's files
- * @throws Error with the end of the console where the script fails, or does not end in time
+ * @throws Error with the end of the console if the script fails, or does not end in time
  */
 export async function runMachine(payload: string, scratch: string, timeoutMs = TIMEOUT_MS): Promise<MachineOutput> {
   const base = makeBase();
@@ -77,7 +80,7 @@ function qemuArguments(base: { initramfs: string; disk: string }, payload: strin
   ];
 }
 
-/** Waits until the process has ended, killed after `timeoutMs`; true where that was needed. Never leaves it behind. */
+/** Waits until the process has ended; kills it after `timeoutMs`, and returns true then. Never leaves it behind. */
 async function ended(child: ChildProcess, timeoutMs: number): Promise<boolean> {
   const kill = (): void => void child.kill('SIGKILL');
   process.once('exit', kill);

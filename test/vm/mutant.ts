@@ -1,8 +1,8 @@
-/** A build of cfs with one thing left out, to show that a test notices. */
+/** A build of cfs without one feature, to show that a test notices. */
 import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
-/** Copies the project in `original` to `directory` without the answer to INIT that makes handles last. */
+/** Copies the project in `original` to `directory`, without the flag of INIT that makes handles last. */
 export function copyWithoutExportSupport(original: string, directory: string): void {
   mkdirSync(directory);
   for (const part of ['dist', 'package.json']) cpSync(join(original, part), join(directory, part), { recursive: true });
@@ -13,7 +13,7 @@ export function copyWithoutExportSupport(original: string, directory: string): v
     if (!name.endsWith('.js')) continue;
     const path = join(directory, 'dist', name);
     const text = readFileSync(path, 'utf8');
-    // the bundler puts numbers for names
+    // the bundler replaces names by numbers
     const changed = text.replace(/(ALWAYS_WANTED = \[\s*(?:0|abi\.ASYNC_READ),)\s*(?:4|abi\.EXPORT_SUPPORT),/, '$1');
     if (changed === text) continue;
     writeFileSync(path, changed);

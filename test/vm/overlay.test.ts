@@ -1,6 +1,6 @@
 /**
- * The format of upper layers with another kernel than that of test/e2e/overlay-format.test.ts, and with fs-verity below.
- * test/vm/overlay/guest/run is what happens in the virtual machine; all of it happens before the first test.
+ * The format of upper layers with a different kernel from that of test/e2e/overlay-format.test.ts, and with fs-verity
+ * below. test/vm/overlay/guest/run is the script of the virtual machine, which runs before the first test.
  */
 import { cpSync, linkSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

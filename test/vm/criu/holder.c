@@ -1,10 +1,10 @@
 /*
- * A process that holds files of a mount, to be checkpointed: what it holds goes on from where it was, or shows that it does not.
+ * A process with files of a mount, to be checkpointed. Its reports show whether the files continue in their old state.
  *
  *   holder REPORT [cwd|file|dir|map|lock|inotify|fanotify|fanotify-mount PATH]...
  *
- * Becomes a session leader without terminal and descriptors of others, opens everything, and writes its pid to REPORT.pid.
- * At each SIGUSR1 it appends lines to REPORT, "what<TAB>path<TAB>value", the last one "end".
+ * It becomes a session leader without a terminal and inherited descriptors, opens everything, and writes its pid to
+ * REPORT.pid. At each SIGUSR1 it appends lines "what<TAB>path<TAB>value" to REPORT, and a last line "end".
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -24,7 +24,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* From libholder.so, which lies in the mount too. */
+/* From libholder.so, which is also in the mount. */
 const char *holder_greeting(void);
 
 enum { RECORD = 16, MAX_THINGS = 32 };
@@ -77,7 +77,7 @@ static void take(struct thing *thing) {
     else errx(1, "unknown kind %s", kind);
 }
 
-/* The path of what a link of /proc/self names. */
+/* The target of a link of /proc/self. */
 static const char *link_of(const char *link) {
     static char path[PATH_MAX];
     ssize_t length = readlink(link, path, sizeof path - 1);
@@ -92,14 +92,14 @@ static const char *link_of_fd(int fd) {
     return link_of(link);
 }
 
-/* The next record, so each report shows another one. */
+/* Reports the next record, so that each report shows another one. */
 static void report_file(FILE *out, const struct thing *thing) {
     char record[RECORD + 1] = "";
     ssize_t length = read(thing->fd, record, RECORD);
     fprintf(out, "file\t%s\t%s\n", thing->path, length < 0 ? strerror(errno) : strtok(record, "\n"));
 }
 
-/* The next names: as many as fit into a small buffer, two or three. */
+/* Reports the next names: as many as fit into a small buffer, two or three. */
 static void report_directory(FILE *out, const struct thing *thing) {
     char buffer[96];
     long length = syscall(SYS_getdents64, thing->fd, buffer, sizeof buffer);
@@ -135,7 +135,7 @@ static void report_fanotify(FILE *out, const struct thing *thing) {
     fprintf(out, "\n");
 }
 
-/* Whether somebody else can have the lock. */
+/* Reports whether another open file can take the lock. */
 static void report_lock(FILE *out, const struct thing *thing) {
     int fd = open(thing->path, O_RDONLY);
     int got = flock(fd, LOCK_EX | LOCK_NB);

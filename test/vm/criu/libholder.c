@@ -1,2 +1,2 @@
-/* A library that lies in the mount: restored, it must still be mapped. */
+/* A library in the mount, which must still be mapped after a restore. */
 const char *holder_greeting(void) { return "the library is there"; }

@@ -1,5 +1,6 @@
 /*
- * open-handles MOUNT HANDLE...: opens handles as cfs-info shows them, and prints "inode size first-line" of each (no line of a directory).
+ * open-handles MOUNT HANDLE...: opens handles in the form of cfs-info, and prints "inode size first-line" of each
+ * (without a line for a directory).
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -12,7 +13,7 @@
 #include <unistd.h>
 
 struct handle {
-    struct file_handle head; /* ends where bytes begins */
+    struct file_handle head; /* its end is the beginning of bytes */
     unsigned char bytes[MAX_HANDLE_SZ];
 };
 

@@ -1,9 +1,9 @@
-/** The tree that the checkpointed process uses, in two versions, and the programs in it. */
+/** The tree of the checkpointed process, in two versions, with its programs. */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** Records of 16 bytes, "name 00000042\n" filled with blanks: what was read tells from where. */
+/** Records of 16 bytes, "name 00000042\n" padded with blanks, which show their position. */
 export const record = (name: string, index: number): string => `${name.padEnd(6)} ${String(index).padStart(8, '0')}`;
 
 function records(name: string, count: number): string {
@@ -19,7 +19,7 @@ export function compile(output: string, source: string | { readonly code: string
   execFileSync('gcc', [...flags, '-o', output, ...input, ...options], { input: isFile ? '' : source.code });
 }
 
-/** Writes a version. What lies in `changed/`, and the plugin, differ; all else is the same. */
+/** Writes a version. The files in `changed/` and the plugin differ; all others are the same. */
 export function writeTree(root: string, version: 1 | 2): void {
   const write = (name: string, content: string): void => {
     mkdirSync(dirname(join(root, name)), { recursive: true });
@@ -32,7 +32,7 @@ export function writeTree(root: string, version: 1 | 2): void {
   compile(join(lib, 'plugin.so'), { code: `int version(void) { return ${version}; }` }, '-shared', '-fPIC');
 
   write('data/numbers', records('number', 10_000));
-  write('data/inline', records('inline', 3)); // small enough to lie in the image itself
+  write('data/inline', records('inline', 3)); // small enough to be in the image itself
   write('data/mapped', records('mapped', 1_000));
   for (let i = 10; i < 60; i++) write(`list/entry-${i}`, `${i}\n`);
   write('watched/file', records('file', 100));

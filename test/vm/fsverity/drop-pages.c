@@ -1,4 +1,7 @@
-/* drop-pages FILE...: the kernel forgets what it has read of these files, and of no others: a machine that has to read node again is slow. */
+/*
+ * drop-pages FILE...: drops the cached pages of these files, and of no others: a machine that has to read node again is
+ * slow.
+ */
 #define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>

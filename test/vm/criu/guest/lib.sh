@@ -1,6 +1,6 @@
 # Mounting, holding, dumping and restoring in the virtual machine. Results are lines with tabs: "case<TAB>what<TAB>…".
 
-M=/mnt/cfs        # where cfs is mounted
+M=/mnt/cfs        # the mount point of cfs
 KEPT=/kept        # reports and CRIU's images; on the disk, because a mount namespace of a case has no tmpfs
 TAB="$(printf '\t')"
 
@@ -11,7 +11,7 @@ say() {
   echo "$line"
 }
 
-# wait_until COMMAND: until it succeeds, for 30 s at most.
+# wait_until COMMAND: repeats it until it succeeds, for at most 30 s.
 wait_until() {
   local tries=0
   until eval "$1"; do
@@ -20,7 +20,7 @@ wait_until() {
   done
 }
 
-# What takes how long, since the kernel started.
+# note WORD...: reports the time since the start of the kernel.
 note() { say time "$*" "$(cut -d ' ' -f 1 /proc/uptime)"; }
 
 tool() {
@@ -37,14 +37,14 @@ cfs_mount() {
   node "/payload/$project/dist/tools/cfs-mount.js" --log /tmp/cfs.log "$@"
 }
 
-# mount_cfs PROJECT ARGUMENT...: says the device number.
+# mount_cfs PROJECT ARGUMENT...: mounts, and reports the device number.
 mount_cfs() {
   cfs_mount "$@" || exit 1
   say mount "$(stat -c %d $M)"
   note mounted "$@"
 }
 
-# As mount_cfs, without a daemon.
+# As mount_cfs, but in the foreground.
 mount_cfs_in_foreground() {
   cfs_mount "$@" --foreground >&2 &
   wait_until 'grep -q "$M fuse" /proc/self/mounts' || exit 1
@@ -52,7 +52,7 @@ mount_cfs_in_foreground() {
   note mounted "$@"
 }
 
-# Says what of cfs is left: nothing, if all is well.
+# Unmounts, and reports what is left of cfs, which should be nothing.
 unmount_cfs() {
   umount $M || exit 1
   wait_until '! pidof_daemon >/dev/null'
@@ -69,13 +69,13 @@ hold() {
   shift 2
   mkdir -p $KEPT/"$name"
   local enter=""
-  # criu takes a namespace with all its mounts: these are of no use to the case, and the tmpfs would need GNU tar
+  # criu dumps a namespace with all its mounts: the case does not need these, and the tmpfs would require GNU tar
   [ "$namespace" = own ] && enter="unshare -m sh -c 'cd / && umount /payload /tmp /run /sys /dev/pts && exec \"\$@\"' sh"
   eval "$enter" $M/bin/holder $KEPT/"$name"/report '"$@"'
   wait_until '[ -s $KEPT/"$name"/report.pid ]'
 }
 
-# report CASE WHEN: opens and closes what is watched, then says what the holder sees.
+# report CASE WHEN: opens and closes the watched files, then prints the report of the holder.
 report() {
   local file=$KEPT/$1/report
   cat $M/watched/* $M/watched/*/* >/dev/null 2>&1
@@ -108,7 +108,7 @@ end() {
   wait_until '[ ! -e /proc/"$pid" ]'
 }
 
-# restore CASE WHEN [OPTION...]: says whether it works, what the process sees then, and ends it.
+# restore CASE WHEN [OPTION...]: reports whether it works and what the process sees then, and ends the process.
 restore() {
   local name=$1 when=$2 status=0
   shift 2
@@ -123,7 +123,8 @@ restore() {
   note "restored $name"
 }
 
-# restore_own CASE WHEN [OPTION...]: as restore, for a case in a mount namespace of its own. criu makes that anew below a mount of the root.
+# restore_own CASE WHEN [OPTION...]: as restore, for a case in a mount namespace of its own. criu creates the namespace
+# again below a mount of the root.
 restore_own() {
   mkdir -p /newroot
   mount --bind / /newroot
@@ -131,10 +132,11 @@ restore_own() {
   umount /newroot
 }
 
-# The kernel forgets the names of what nobody has open. A watch keeps the inode only.
+# The kernel forgets the names of files that are not open. A watch keeps only the inode.
 evict() { echo 2 >/proc/sys/vm/drop_caches; }
 
-# prepare CASE: what is asked of people before a dump. The kernel knows the names of watched files again, and criu finds paths by them.
+# prepare CASE: runs cfs-checkpoint prepare, as users should before a dump. The kernel then knows the names of watched
+# files again, and criu finds their paths.
 prepare() {
   mkdir -p $KEPT/"$1"/images
   tool cfs-checkpoint prepare -D $KEPT/"$1"/images $M "$(pid_of "$1")" >&2 || say "$1" prepare $?

@@ -1,4 +1,6 @@
-/** node xattrs.mjs CASE DIRECTORY…: prints "xattr CASE PATH NAME VALUE" for each xattr below, the value in hexadecimal. */
+/**
+ * node xattrs.mjs CASE DIRECTORY…: prints "xattr CASE PATH NAME VALUE" for each xattr below, the value in hexadecimal.
+ */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { getXattr, listXattrs } from '/payload/cfs/dist/src/system/xattrs.js';
