@@ -8,7 +8,10 @@ import { renderReport } from './report-markdown.ts';
 export const reportDirectory = (resultsFile: string): string =>
   resultsFile.endsWith('.json') ? resultsFile.slice(0, -'.json'.length) : `${resultsFile}-report`;
 
-/** Writes report.md and its charts; charts of an earlier run are removed. @param readings names of the workloads that read a tree */
+/**
+ * Writes report.md and its charts; charts of an earlier run are removed.
+ * @param readings names of the workloads that read a tree
+ */
 export function writeReport(results: Results, resultsFile: string, readings: readonly string[]): void {
   const directory = reportDirectory(resultsFile);
   mkdirSync(directory, { recursive: true });

@@ -15,7 +15,9 @@ import { IMAGE_TABLES } from './image-tables.ts';
  * import { type Difference, diffImages } from 'cfs/diff';
  *
  * const contents: Difference = 'content';
- * for (const { kind, what } of diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')) console.log(kind, what.includes(contents));
+ * for (const { kind, what } of diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')) {
+ *   console.log(kind, what.includes(contents));
+ * }
  */
 export type Difference = Aspect;
 
@@ -24,7 +26,8 @@ export type Difference = Aspect;
  * @example
  * import { diffImages, type ImageChange } from 'cfs/diff';
  *
- * const added: ImageChange[] = [...diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')].filter(({ kind }) => kind === 'added');
+ * const changes = [...diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')];
+ * const added: ImageChange[] = changes.filter(({ kind }) => kind === 'added');
  * console.log(added.map(({ path }) => path));
  */
 export interface ImageChange {

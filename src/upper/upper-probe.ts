@@ -1,7 +1,7 @@
 /**
  * Tries what an upper layer needs of its file system, in its work directory, as overlayfs does (ovl_make_workdir,
- * fs/overlayfs/super.c). What is left behind by a crash is in the work directory, which each mount empties; or it is a
- * whiteout in upperdir, which nobody sees.
+ * fs/overlayfs/super.c). After a crash, leftovers are in the work directory, which each mount empties; or there is a
+ * whiteout in upperdir, which is invisible in a mount.
  */
 import { constants } from 'node:fs';
 import { EDQUOT, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, type Errno, EXDEV, isErrno } from '../base/errno.ts';

@@ -1,6 +1,6 @@
-# Acts as a service manager for a mount in the foreground: it is notified when the mount answers, keeps the parked files,
-# kills the server, and starts another one with the kept files. It prints a line for each notification and for each
-# result of a reader.
+# Acts as a service manager for a mount in the foreground: it is notified when the mount answers, keeps the parked
+# files, kills the server, and starts another one with the kept files. It prints a line for each notification and for
+# each result of a reader.
 # Usage: service-manager.py DIRECTORY FILE COMMAND…: COMMAND mounts DIRECTORY, and FILE is a file in it. The file $HIDE
 # is renamed when the mount answers: the next server does not need it. With $FORMER, the kept message is changed to that
 # of release 0.1.0.

@@ -1,6 +1,6 @@
 /**
- * System calls as the tests of writable file systems make them: by a path, or on a descriptor. A relative path begins at
- * the working directory. Each returns its result, or a negative errno.
+ * System calls as the tests of writable file systems make them: by a path, or on a descriptor. A relative path begins
+ * at the working directory. Each returns its result, or a negative errno.
  */
 import type { Errno } from '../../src/base/errno.ts';
 import { errnoName } from '../../src/base/errno.ts';

@@ -1,6 +1,8 @@
 /** How long the random tests go on. */
 
-/** Of `make test-posix`, for each random test; 0 for `make test`: then each does one short run that is always the same. */
+/**
+ * Of `make test-posix`, for each random test; 0 for `make test`: then each does one short run that is always the same.
+ */
 export const SECONDS = Number(process.env['CFS_POSIX_SECONDS'] ?? 0);
 
 /** Set to repeat a run. */

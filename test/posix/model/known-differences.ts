@@ -1,6 +1,6 @@
 /**
- * Where a file system is known to differ from a plain directory (ext4 as Linux has it). Each has its reason. What is not
- * here is a fault.
+ * Where a file system is known to differ from a plain directory (ext4 as Linux has it). Each has its reason. What is
+ * not here is a fault.
  */
 import { type Allow, RECENT } from '../look.ts';
 import type { SiteName } from '../sites.ts';

@@ -1,4 +1,6 @@
-/** The tree that the random steps begin with: one of each kind of file, and what is easily lost when it is copied up. */
+/**
+ * The tree that the random steps begin with: one of each kind of file, and what is easily lost when it is copied up.
+ */
 import {
   ftruncateSync,
   linkSync,

@@ -112,7 +112,9 @@ const bytesOf = (length: number, fill: number): Buffer => Buffer.alloc(length, `
 const done = (result: number): string => (result < 0 ? calls.nameOf(result) : 'ok');
 const counted = (result: number): string => (result < 0 ? calls.nameOf(result) : `${result}`);
 
-/** Does `step` as `who` in the working directory. Returns what came of it, as text that all file systems should share. */
+/**
+ * Does `step` as `who` in the working directory. Returns what came of it, as text that all file systems should share.
+ */
 export function perform(step: Step, who: Who, files: OpenFiles): string {
   if (step.op === 'read') {
     return files.reading(step.slot, who, (fd) => readAt(fd, step.length, step.at)) ?? NOTHING;
