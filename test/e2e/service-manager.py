@@ -42,7 +42,7 @@ def start(kept):
 
 
 def as_of_0_1_0(kept):
-    """The same files, parked with what release 0.1.0 says of a mount."""
+    """The same files, parked with the message of release 0.1.0."""
     data, ancillary, _, _ = socket.socket(fileno=os.dup(kept[1])).recvmsg(200_000, socket.CMSG_SPACE(1024))
     files = array.array('i')
     for _, _, content in ancillary:

@@ -16,7 +16,7 @@ type Command = fc.Command<Model, World>;
 
 const LOOK_EVERY = 8;
 
-/** Does a step, and compares what came of it; after every eighth step the trees, too. */
+/** Does a step, and compares the results; after every eighth step, compares the trees, too. */
 export class StepCommand implements Command {
   /** With names of files in the place of their numbers once it has run. */
   step: Step;

@@ -113,7 +113,7 @@ const done = (result: number): string => (result < 0 ? calls.nameOf(result) : 'o
 const counted = (result: number): string => (result < 0 ? calls.nameOf(result) : `${result}`);
 
 /**
- * Does `step` as `who` in the working directory. Returns what came of it, as text that all file systems should share.
+ * Does `step` as `who` in the working directory. Returns the result as text that all file systems should share.
  */
 export function perform(step: Step, who: Who, files: OpenFiles): string {
   if (step.op === 'read') {

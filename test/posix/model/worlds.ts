@@ -74,7 +74,7 @@ export function closeAll(world: World): void {
   for (const { files } of world.sites) files.closeAll();
 }
 
-/** Does `step` on each site. Returns what came of it, by the site's name. */
+/** Does `step` on each site. Returns the results by the sites' names. */
 export function performAll(world: World, step: Step, who: Who): Map<SiteName, string> {
   const results = new Map<SiteName, string>();
   const before = process.cwd();
