@@ -1,4 +1,4 @@
-/** New file systems to write to: a new one has no inodes that were freed a moment ago, which ext4 avoids for minutes. */
+/** New file systems to write to. ext4 avoids inodes that were freed in the last minutes: a new one has none. */
 import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Bench } from './contract.ts';

@@ -1,4 +1,4 @@
-/** What the lines of the group `write` work with, made once a run, in the scratch directory. All bytes come from seeds. */
+/** The files that the lines of the group `write` work with, made once a run, in the scratch directory, from seeds. */
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Bench, Tree } from './contract.ts';
