@@ -64,6 +64,7 @@ const fchmodFn = native('int fchmod(int fd, unsigned int mode)');
 const fchownatFn = native('int fchownat(int dir, const void *path, unsigned int uid, unsigned int gid, int flags)');
 const fchownFn = native('int fchown(int fd, unsigned int uid, unsigned int gid)');
 const utimensatFn = native('int utimensat(int dir, const void *path, const void *times, int flags)');
+const futimensFn = native('int futimens(int fd, const void *times)');
 const truncateFn = native('int truncate(const void *path, int64_t size)');
 const ftruncateFn = native('int ftruncate(int fd, int64_t size)');
 const fallocateFn = native('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
@@ -87,9 +88,23 @@ const fsetxattrFn = native('int fsetxattr(int fd, const void *name, const void *
 const lremovexattrFn = native('int lremovexattr(const void *path, const void *name)');
 
 /** open(2), close-on-exec. */
-export const open = (path: Path, flags: number, mode = 0): number | Errno =>
-  openFn(cString(path), flags | O_CLOEXEC, mode);
-export const close = (fd: number): Done => asErrno(closeFn(fd));
+export function open(path: Path, flags: number, mode = 0): number | Errno {
+  const fd = openFn(cString(path), flags | O_CLOEXEC, mode);
+  if (fd >= 0) openFds.add(fd);
+  return fd;
+}
+
+export function close(fd: number): Done {
+  openFds.delete(fd);
+  return asErrno(closeFn(fd));
+}
+
+const openFds = new Set<number>();
+
+/** Closes all that is still open, as after a test that failed: it would keep mounts busy. */
+export function closeLeft(): void {
+  for (const fd of openFds) close(fd);
+}
 export const mkdir = (path: Path, mode: number): Done => asErrno(mkdirFn(cString(path), mode));
 export const rmdir = (path: Path): Done => asErrno(rmdirFn(cString(path)));
 export const unlink = (path: Path): Done => asErrno(unlinkFn(cString(path)));
@@ -142,8 +157,7 @@ function timesOf(atime: Time, mtime: Time): Buffer {
 /** utimensat(2). `flags`: AT_SYMLINK_NOFOLLOW. */
 export const utimens = (path: Path, atime: Time, mtime: Time, flags = 0): Done =>
   asErrno(utimensatFn(AT_FDCWD, cString(path), timesOf(atime, mtime), flags));
-export const futimens = (fd: number, atime: Time, mtime: Time): Done =>
-  asErrno(utimensatFn(fd, null, timesOf(atime, mtime), 0));
+export const futimens = (fd: number, atime: Time, mtime: Time): Done => asErrno(futimensFn(fd, timesOf(atime, mtime)));
 
 const linkBuffer = Buffer.alloc(8192);
 export function readlink(path: Path): Buffer | Errno {

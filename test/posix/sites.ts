@@ -67,7 +67,7 @@ async function cfs(scratch: Scratch, lower: string): Promise<Site> {
   return { name: 'cfs', root: at, remount, end };
 }
 
-export const SITES: Readonly<Record<SiteName, MakeSite>> = { plain, overlayfs, cfs };
+export const MAKE_SITE: Readonly<Record<SiteName, MakeSite>> = { plain, overlayfs, cfs };
 
 /** Those that the tests run on; the first is the one that others are compared with. */
 export const TESTED: readonly SiteName[] = ['plain', 'overlayfs'];

@@ -1,6 +1,6 @@
 /**
  * Where a file system is known to differ from a plain directory (ext4 as Linux has it). Each has its reason. What is
- * not here is a fault.
+ * not here is a fault. Two more differences of overlayfs, with open files, are in `OpenFiles` of steps.ts.
  */
 import { type Allow, RECENT } from '../look.ts';
 import type { SiteName } from '../sites.ts';
@@ -37,12 +37,6 @@ const FIELDS: readonly OfFields[] = [
     is: (field, expected, result) => field === 'mtime' && typeof expected === 'number' && result === RECENT,
   },
 ];
-
-/**
- * Overlayfs: a descriptor that was opened for reading before the file came to the upper layer keeps the content of the
- * lower one. So tests read there through a new descriptor.
- */
-export const keepsOld = (site: SiteName): boolean => site === 'overlayfs';
 
 /** Whether `result` of `site` may be something else than that of the plain directory. */
 export const mayReturn = (site: SiteName, step: Step, who: Who, expected: string, result: string): boolean =>

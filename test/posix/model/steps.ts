@@ -64,11 +64,10 @@ const MOST_OPEN = 4;
 /** The open files of one file system, the oldest first. */
 export class OpenFiles {
   readonly #files: { readonly fd: number; readonly readsOnly: boolean }[] = [];
-  readonly #keepsOld: boolean;
+  readonly #isOverlay: boolean;
 
-  /** @param keepsOld whether a descriptor for reading does not see what is written through others */
-  constructor(keepsOld: boolean) {
-    this.#keepsOld = keepsOld;
+  constructor(isOverlay: boolean) {
+    this.#isOverlay = isOverlay;
   }
 
   /** Undefined if no file is open. */
@@ -80,8 +79,13 @@ export class OpenFiles {
     return this.#files[slot % this.#files.length];
   }
 
+  /**
+   * Takes an open file. Overlayfs forgets that a file of the lower layer has no name any more when its attributes are
+   * changed through a descriptor: then the name is there again. So there it is copied up at once.
+   */
   add(fd: number, flags: number): void {
     this.#files.push({ fd, readsOnly: (flags & 3) === calls.O_RDONLY });
+    if (this.#isOverlay) calls.fchmod(fd, fstatSync(fd).mode & 0o7777);
     if (this.#files.length > MOST_OPEN) this.close(0);
   }
 
@@ -94,11 +98,14 @@ export class OpenFiles {
     while (this.#files.length > 0) this.close(0);
   }
 
-  /** Runs `work` with a descriptor that reads what the file is now. */
+  /**
+   * Runs `work` with a descriptor that reads what the file is now. In overlayfs one that was opened for reading before
+   * the content came to the upper layer keeps the old content.
+   */
   reading<T>(slot: Slot, who: Who, work: (fd: number) => T): T | undefined {
     const file = this.#at(slot);
     if (file === undefined) return undefined;
-    const fresh = file.readsOnly && this.#keepsOld ? calls.open(`/proc/self/fd/${file.fd}`, READ) : file.fd;
+    const fresh = file.readsOnly && this.#isOverlay ? calls.open(`/proc/self/fd/${file.fd}`, READ) : file.fd;
     const result = as(WHO[who], () => work(fresh < 0 ? file.fd : fresh));
     if (fresh >= 0 && fresh !== file.fd) calls.close(fresh);
     return result;
@@ -124,22 +131,27 @@ export function perform(step: Step, who: Who, files: OpenFiles): string {
     const copy = (fd: number): string => counted(calls.copyRange(fd, step.at, to ?? -1, step.toAt, step.length));
     return files.reading(step.slot, who, copy) ?? NOTHING;
   }
+  if (step.op === 'open' || step.op === 'tmpfile') {
+    const flags = step.op === 'open' ? step.flags | calls.O_NONBLOCK : calls.O_TMPFILE | calls.O_RDWR;
+    const fd = as(WHO[who], () => calls.open(step.path, flags, step.mode));
+    if (fd >= 0) files.add(fd, flags);
+    return done(fd);
+  }
   return as(WHO[who], () => result(step, files));
 }
 
 const NOTHING = 'nothing open';
+
+/** `perform` does these itself. */
+type SpecialOp = 'open' | 'tmpfile' | 'read' | 'copyRange';
 
 function readAt(fd: number, length: number, at: number): string {
   const bytes = calls.pread(fd, length, at);
   return isErrno(bytes) ? errnoName(bytes) : `${bytes.length} bytes ${hashOf(bytes)}`;
 }
 
-function result(step: Step, files: OpenFiles): string {
+function result(step: Exclude<Step, { readonly op: SpecialOp }>, files: OpenFiles): string {
   switch (step.op) {
-    case 'open':
-      return opened(files, calls.open(step.path, step.flags | calls.O_NONBLOCK, step.mode), step.flags);
-    case 'tmpfile':
-      return opened(files, calls.open(step.path, calls.O_TMPFILE | calls.O_RDWR, step.mode), calls.O_RDWR);
     case 'mkdir':
       return done(calls.mkdir(step.path, step.mode));
     case 'chmod':
@@ -191,7 +203,11 @@ function result(step: Step, files: OpenFiles): string {
   }
 }
 
-function ofDescriptor(step: Extract<Step, { readonly slot: Slot }>, fd: number, files: OpenFiles): string {
+function ofDescriptor(
+  step: Exclude<Extract<Step, { readonly slot: Slot }>, { readonly op: SpecialOp }>,
+  fd: number,
+  files: OpenFiles,
+): string {
   switch (step.op) {
     case 'close':
       return done(files.close(step.slot));
@@ -217,8 +233,6 @@ function ofDescriptor(step: Extract<Step, { readonly slot: Slot }>, fd: number, 
       return done(calls.futimens(fd, [step.seconds, 5], [step.seconds, 999_999_999]));
     case 'fsetxattr':
       return done(calls.fsetxattr(fd, step.name, bytesOf(step.length, 7)));
-    default:
-      throw new Error(`no step on a descriptor: ${step.op}`);
   }
 }
 
@@ -226,12 +240,6 @@ function ofDescriptor(step: Extract<Step, { readonly slot: Slot }>, fd: number, 
 function statusOf(fd: number): string {
   const { mtime: _, ...view } = viewOfStatus(fstatSync(fd));
   return textOf(view);
-}
-
-function opened(files: OpenFiles, fd: number, flags: number): string {
-  if (fd < 0) return calls.nameOf(fd);
-  files.add(fd, flags);
-  return 'ok';
 }
 
 function closing<T>(fd: number, work: () => T): T {

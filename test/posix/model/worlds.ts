@@ -6,8 +6,8 @@ import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Scratch } from '../../e2e/harness.ts';
 import { differences, look } from '../look.ts';
-import { SITES, type Site, type SiteName } from '../sites.ts';
-import { allowedOn, keepsOld } from './known-differences.ts';
+import { MAKE_SITE, type Site, type SiteName } from '../sites.ts';
+import { allowedOn } from './known-differences.ts';
 import { makeLowerTree } from './lower-tree.ts';
 import { OpenFiles, perform, type Step, type Who } from './steps.ts';
 
@@ -39,7 +39,7 @@ export class Worlds {
       sites: this.#sites.map((site) => ({
         site,
         root: join(site.root, copy),
-        files: new OpenFiles(keepsOld(site.name)),
+        files: new OpenFiles(site.name === 'overlayfs'),
       })),
     };
   }
@@ -65,7 +65,7 @@ export class Worlds {
         makeLowerTree(copy);
       }
     }
-    for (const name of this.#names) this.#sites.push(await SITES[name](this.#scratch, this.#lower));
+    for (const name of this.#names) this.#sites.push(await MAKE_SITE[name](this.#scratch, this.#lower));
     this.#used = 0;
   }
 }
