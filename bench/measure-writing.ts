@@ -18,8 +18,6 @@ import { usageOf } from './processes.ts';
 import { affordableRounds, withDeadline } from './time-limit.ts';
 import type { Place, PlaceKind, WriteLine, Writer, WriterRow } from './writing.ts';
 
-const KINDS: readonly PlaceKind[] = ['ext4', 'tmpfs'];
-
 /** How often a turn is taken again because caches were dropped in it. */
 const RETAKES = 3;
 
@@ -39,10 +37,11 @@ interface Running {
 export async function measureWriting(
   rows: readonly WriterRow[],
   lines: readonly WriteLine[],
+  kinds: readonly PlaceKind[],
   bench: Bench,
   record: (results: readonly Result[]) => void,
 ): Promise<void> {
-  for (const kind of KINDS) {
+  for (const kind of kinds) {
     const why = placeUnavailable(kind);
     if (why !== undefined) {
       bench.omit({ what: `writing to ${kind}`, why, failed: false });

@@ -9,7 +9,7 @@ import { SYSTEMS } from './systems.ts';
 import { WORKLOADS } from './workloads.ts';
 import { WRITE_LINES } from './write-lines.ts';
 import { WRITERS } from './writers.ts';
-import { GROUP, type WriteLine, type WriterRow } from './writing.ts';
+import { GROUP, PLACES, type PlaceKind, type WriteLine, type WriterRow } from './writing.ts';
 
 const EXAMPLES = `  cfs-bench --quick                                   a first look, in a few minutes
   cfs-bench --source /srv/rootfs --minutes 60         everything that fits into an hour
@@ -35,6 +35,7 @@ export interface Options {
   readonly sharedSize: number;
   readonly scaleFiles: number;
   readonly writeFiles: number;
+  readonly writeTo?: string;
   readonly scratch: string;
   readonly output: string;
   readonly details?: true;
@@ -48,6 +49,7 @@ export interface Plan {
   readonly experiments: readonly Experiment[];
   readonly lines: readonly WriteLine[];
   readonly writers: readonly WriterRow[];
+  readonly places: readonly PlaceKind[];
 }
 
 const MIB = 1 << 20;
@@ -112,6 +114,7 @@ export function parseOptions(argv: readonly string[]): Options {
       number('--write-files', 20, 50_000),
       5_000,
     )
+    .option('--write-to <list>', `kinds of file systems for changes (default: ${PLACES.join(',')})`)
     .option('--scratch <dir>', 'where to make the working directory, which is removed at the end', '/var/tmp')
     .option('--output <file>', 'results as JSON; the report goes beside it', defaultOutput())
     .option('--details', 'also show spread and rates of each figure')
@@ -188,7 +191,7 @@ function chooseSystems(list: string | undefined): SystemRow[] {
 }
 
 /** @throws CfsError (usage) for an unknown name */
-export function makePlan(options: Pick<Options, 'systems' | 'workloads'>): Plan {
+export function makePlan(options: Pick<Options, 'systems' | 'workloads' | 'writeTo'>): Plan {
   const all = [...WORKLOADS, ...EXPERIMENTS, WHOLE_GROUP, ...WRITE_LINES];
   const names = choose('--workloads', options.workloads, all).map(({ name }) => name);
   const systems = chooseSystems(options.systems);
@@ -197,6 +200,11 @@ export function makePlan(options: Pick<Options, 'systems' | 'workloads'>): Plan 
     workloads: WORKLOADS.filter(({ name }) => names.includes(name)),
     experiments: EXPERIMENTS.filter(({ name }) => names.includes(name)),
     lines: WRITE_LINES.filter(({ name }) => names.includes(GROUP) || names.includes(name)),
+    places: choose(
+      '--write-to',
+      options.writeTo,
+      PLACES.map((name) => ({ name })),
+    ).map(({ name }) => name),
     writers: WRITERS.filter(({ name }) => systems.some((system) => system.name === name)),
   };
 }

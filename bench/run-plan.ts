@@ -76,7 +76,7 @@ export async function runPlan(
   }
   if (plan.lines.length === 0) return;
   await attempt('writing', bench, async () => {
-    await measureWriting(plan.writers, plan.lines, bench, (results) => collected.add({ results }));
+    await measureWriting(plan.writers, plan.lines, plan.places, bench, (results) => collected.add({ results }));
   });
 }
 

@@ -6,7 +6,8 @@
 import type { Bench, Rate, Work } from './contract.ts';
 
 /** The kinds of file systems that hold the upper directories; the states of the results. */
-export type PlaceKind = 'ext4' | 'tmpfs';
+export const PLACES = ['ext4', 'tmpfs'] as const;
+export type PlaceKind = (typeof PLACES)[number];
 
 export interface Place {
   readonly kind: PlaceKind;

@@ -80,6 +80,12 @@ describe('makePlan() of writing', () => {
     expect(writers.map(({ name }) => name)).toEqual(['source', 'fuse-overlayfs']);
   });
 
+  test('has the kinds of file systems that --write-to names', () => {
+    expect(makePlan({}).places).toEqual(['ext4', 'tmpfs']);
+    expect(makePlan({ writeTo: 'tmpfs' }).places).toEqual(['tmpfs']);
+    expect(() => makePlan({ writeTo: 'xfs' })).toThrow('--write-to has no "xfs"; there are ext4, tmpfs');
+  });
+
   test('each writer is a system, and each line has a name of its own', () => {
     const systems = SYSTEMS.map(({ name }) => name);
     for (const { name } of WRITERS) expect(systems).toContain(name);
