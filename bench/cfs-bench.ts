@@ -141,7 +141,10 @@ async function measure(
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   if (argv.some(hasEscapes)) {
-    throw new CfsError('usage', 'paths that are not UTF-8 cannot be measured: other programs are given them as text');
+    throw new CfsError(
+      'usage',
+      'paths that are not UTF-8 cannot be measured: they are passed to other programs as text',
+    );
   }
   const options = parseOptions(argv);
   const plan = makePlan(options);

@@ -233,7 +233,7 @@ export class IdentityTable extends RowFields {
 
   /**
    * Replaces a name by another one. A row without the old name gets the new one; one with both loses the old one.
-   * @returns false if the disk is full, or the table is and the row has not the old name
+   * @returns false if the disk is full, or if the table is full and the row does not have the old name
    */
   moveName(row: number, parent: number, name: Uint8Array, newParent: number, newName: Uint8Array): boolean {
     const at = this.at(row);

@@ -40,7 +40,7 @@ export interface ProbeResult {
   readonly warnings: readonly string[];
 }
 
-const ANOTHER = 'Choose a directory on another file system, as ext4, xfs, btrfs or tmpfs.';
+const ANOTHER = 'Choose a directory on another file system, such as ext4, xfs, btrfs or tmpfs.';
 const DT_UNKNOWN = 0;
 const [FILE, OTHER, WHITEOUT] = ['#cfs-file', '#cfs-other', '#cfs-whiteout'].map((name) => Buffer.from(name)) as [
   Buffer,

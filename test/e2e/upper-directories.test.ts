@@ -89,7 +89,8 @@ async function overlay(settings: UpperSettings, ...more: readonly string[]): Pro
   return outcome;
 }
 
-const ANOTHER = 'Choose a directory on a file system that this kernel alone writes, as ext4, xfs, btrfs or tmpfs.';
+const ANOTHER =
+  'Choose a directory on a file system that only this kernel writes to, such as ext4, xfs, btrfs or tmpfs.';
 
 describe('prepareUpper() on', () => {
   test.each<[string, (path: string) => Promise<string>]>([
