@@ -1,4 +1,4 @@
-/** chmod, chown and utimensat: what they change, which times follow, and who may. */
+/** chmod, chown and utimensat: their effects, the times that change with them, and permissions. */
 import { fstatSync, lstatSync, symlinkSync } from 'node:fs';
 import { expect } from 'vitest';
 import { useScratch } from '../e2e/harness.ts';
@@ -8,7 +8,7 @@ import { ALICE, as, BOB, CAROL } from './users.ts';
 
 const scratch = useScratch();
 
-/** Expects that `call` sets the ctime of `path` anew, or leaves it. */
+/** Expects that `call` sets a new ctime of `path`, or leaves it. */
 function expectCtime(path: string, changes: boolean, call: () => void): void {
   const before = lstatSync(path, { bigint: true }).ctimeNs;
   tick();

@@ -101,7 +101,7 @@ export function close(fd: number): Done {
 
 const openFds = new Set<number>();
 
-/** Closes all that is still open, as after a test that failed: it would keep mounts busy. */
+/** Closes all open files, as after a failed test: they would keep mounts busy. */
 export function closeLeft(): void {
   for (const fd of openFds) close(fd);
 }
@@ -115,7 +115,7 @@ export const symlink = (target: Path, path: Path): Done => asErrno(symlinkFn(cSt
 /** link(2), or linkat(2) with AT_SYMLINK_FOLLOW. */
 export const link = (from: Path, to: Path, flags = 0): Done =>
   asErrno(linkatFn(AT_FDCWD, cString(from), AT_FDCWD, cString(to), flags));
-/** linkat(2): gives an open file, maybe one without a name, the name `to`. */
+/** linkat(2) of an open file, which may have no name, to the name `to`. */
 export const linkDescriptor = (fd: number, to: Path): Done =>
   asErrno(linkatFn(AT_FDCWD, cString(`/proc/self/fd/${fd}`), AT_FDCWD, cString(to), AT_SYMLINK_FOLLOW));
 /** rename(2), or renameat2(2) with RENAME_*. */

@@ -1,6 +1,6 @@
 /**
- * Small tests of one situation each. What a test needs is made before: once in the file system under test, and once below
- * it, so that each call meets files of the lower layer, too.
+ * Small tests of one situation each. The files of a test are made before: once in the file system under test, and once
+ * below it, so that each call also meets files of the lower layer.
  */
 import { lstatSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -31,9 +31,9 @@ import { ROOT, type User, withUmask } from './users.ts';
 /** One situation. Both functions run as root in a directory of the case's own, with umask 0. */
 export interface Case {
   readonly name: string;
-  /** Makes the files that must be there. */
+  /** Makes the files that the calls need. */
   readonly arrange?: () => void;
-  /** The calls, with what is expected of them on any file system, or on this one. */
+  /** The calls, with the results expected on any file system, or on this one. */
   readonly act: (site: SiteName) => void;
 }
 
@@ -99,7 +99,7 @@ export function ok(result: number): number {
   return result;
 }
 
-/** What pread(2) returns, which must succeed. */
+/** The bytes that pread(2) returns, which must succeed. */
 export function readAt(fd: number, length: number, offset: number): Buffer {
   const bytes = pread(fd, length, offset);
   if (isErrno(bytes)) throw new Error(`pread: ${nameOf(bytes)}`);
@@ -134,7 +134,7 @@ function own(path: Path, mode: number, { uid, gid }: User): void {
   ok(chmod(path, mode));
 }
 
-/** One kind of file that is no regular file, directory or symbolic link. */
+/** A kind of file other than regular file, directory and symbolic link. */
 export const NODE_TYPES = {
   fifo: S_IFIFO,
   socket: S_IFSOCK,

@@ -62,7 +62,7 @@ const truncating: readonly Case[] = [
     };
   }),
   {
-    name: 'truncate of what is no regular file',
+    name: 'truncate of other than regular files',
     arrange: () => {
       for (const type of TYPES) makeAny(type, type);
     },
@@ -165,7 +165,7 @@ const ranges: readonly Case[] = [
   },
 ];
 
-/** What changes the content of a file that is open to write. */
+/** Calls that change the content of a file that is open for writing. */
 const WRITES: Readonly<Record<string, (fd: number) => number>> = {
   write: (fd) => calls.pwrite(fd, Buffer.from('x'), 0),
   ftruncate: (fd) => calls.ftruncate(fd, 3),

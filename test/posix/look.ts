@@ -11,27 +11,27 @@ import { close, O_DIRECTORY, O_RDONLY, open, S_IFMT } from './calls.ts';
 
 const TYPES: Readonly<Record<number, string>> = { 1: '|', 2: 'c', 4: 'd', 6: 'b', 8: '-', 10: 'l', 12: 's' };
 
-/** Times before this were set by somebody; later ones depend on when a call was made. */
+/** Earlier times were set by a call; later ones depend on when a call was made. */
 const PRESENT_MS = Date.UTC(2020, 0);
 
 /** What is visible of a file, by the name of the field. */
 export type View = Readonly<Record<string, string | number>>;
 
-/** Mode, owner, size, links and time, so far as they are the same on each file system. */
+/** Mode, owner, size, links and time, as far as they are the same on each file system. */
 export function viewOfStatus(status: Stats): View {
   const type = TYPES[(status.mode & S_IFMT) >> 12] ?? '?';
   const isDevice = status.isCharacterDevice() || status.isBlockDevice();
   return {
     mode: `${type}${(status.mode & 0o7777).toString(8)}`,
     owner: `${status.uid}:${status.gid}`,
-    // sizes and links of directories are what each file system makes of them
+    // each file system has its own sizes and links of directories
     ...(status.isDirectory() ? {} : { size: status.size, links: status.nlink }),
     ...(isDevice ? { device: status.rdev } : {}),
     mtime: status.mtimeMs < PRESENT_MS ? status.mtimeMs : RECENT,
   };
 }
 
-/** The time of what was changed by a test. */
+/** The time of files that a test changed. */
 export const RECENT = 'recent';
 
 export const textOf = (view: View): string =>
@@ -79,7 +79,7 @@ function listingOf(path: string): Dirent[] {
 }
 
 /**
- * All files below `root`, and `root` itself (""), by path. Also checks what must hold within one file system: a listing
+ * All files below `root`, and `root` itself (""), by path. Also checks the consistency of one file system: a listing
  * has the types and inode numbers of stat(2), "." and "..", and no name twice.
  */
 export function look(root: string): Map<string, View> {
@@ -115,7 +115,7 @@ export function look(root: string): Map<string, View> {
   return views;
 }
 
-/** Whether a field of one file may be `right` although it ought to be `left`. */
+/** Whether a field of one file may be `right` although `left` is expected. */
 export type Allow = (field: string, left: string | number | undefined, right: string | number | undefined) => boolean;
 
 /** The fields in which two trees differ. Empty if they are the same. */

@@ -27,7 +27,7 @@ const times = (path: string): { mtime: bigint; ctime: bigint } => {
   return { mtime: mtimeNs, ctime: ctimeNs };
 };
 
-/** Expects that `call` gives the directory new times; on error, that it leaves them. */
+/** Expects that `call` sets the times of the directory, or leaves them if it fails. */
 function expectDirectoryChanges(directory: string, changes: boolean, call: () => void): void {
   const before = times(directory);
   tick();

@@ -1,4 +1,4 @@
-/** open(2): what it makes, who may open, and what is opened. */
+/** open(2): the files that it makes, permissions, and the file that is opened. */
 import { fstatSync, lstatSync, readFileSync, statSync, symlinkSync } from 'node:fs';
 import { expect } from 'vitest';
 import { useScratch } from '../e2e/harness.ts';
@@ -27,7 +27,7 @@ const opens = (path: string, flags: number, mode = 0): void => {
 };
 const refuses = (path: string, flags: number, error: string): void => fails(calls.open(path, flags, 0o644), error);
 
-/** For the bits of mode that count for a user: who that is. */
+/** The user for which each group of mode bits counts. */
 const CLASSES: readonly (readonly [name: string, user: User, shift: number])[] = [
   ['its owner', ALICE, 6],
   ['a member of its group', CAROL, 3],

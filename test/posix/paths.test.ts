@@ -7,7 +7,7 @@ import { ALICE, as } from './users.ts';
 
 const scratch = useScratch();
 
-/** A call, what it says of a name that is not there, and whether it follows a symbolic link in the last component. */
+/** A call, its result for a missing name, and whether it follows a symbolic link in the last component. */
 interface Call {
   readonly call: (path: string) => number;
   readonly makes: boolean;
@@ -63,7 +63,7 @@ function arrange(): void {
 const WRITING = new Set(['open to write', 'truncate', 'utimens', 'setxattr', 'unlink', 'rmdir', 'rename from']);
 
 const LONGEST_NAME = 'n'.repeat(255);
-/** A path of `bytes` bytes that means `last`. With its NUL a path may have 4096. */
+/** A path of `bytes` bytes to `last`. With its NUL a path may have 4096. */
 const longPath = (bytes: number, last: string): string => {
   const before = bytes - last.length;
   return './'.repeat(before / 2) + (before % 2 === 1 ? '/' : '') + last;

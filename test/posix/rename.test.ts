@@ -36,7 +36,7 @@ const identity = (path: string) => {
 };
 const ctimeOf = (path: string): bigint => lstatSync(path, { bigint: true }).ctimeNs;
 
-/** A directory tree of which something can be lost. */
+/** A directory tree with files that could be lost. */
 function makeTree(name: string): void {
   mkdirSync(`${name}/sub/deep`, { recursive: true });
   for (const path of ['file', 'sub/file', 'sub/deep/file']) writeFileSync(`${name}/${path}`, `${name} ${path}`);
@@ -52,7 +52,7 @@ function expectTree(at: string, name: string): void {
   expect(lstatSync(`${at}/sub/linked`).ino).toBe(lstatSync(`${at}/file`).ino);
 }
 
-/** What the kernel says when `from` is renamed to a name of something else. */
+/** The kernel's answer when `from` is renamed to an existing name of another type. */
 function expected(from: string, to: string): string {
   if (from === 'directory') return to === 'directory' ? 'ok' : 'ENOTDIR';
   return to === 'directory' ? 'EISDIR' : 'ok';
@@ -301,7 +301,7 @@ const flags: readonly Case[] = [
 describeCases(scratch, 'rename', moving);
 describeCases(scratch, 'renameat2', flags);
 
-/** Owners of a sticky directory and of what is in it, and whether Alice may remove it. */
+/** Owners of a sticky directory and of a file in it, and whether Alice may remove the file. */
 const STICKY: readonly (readonly [directory: User, file: User, mayAlice: boolean])[] = [
   [ALICE, BOB, true],
   [BOB, ALICE, true],

@@ -113,7 +113,7 @@ describeCases(scratch, 'xattrs', [
   },
 ]);
 
-/** rw for the owner, and for Alice what the mask leaves of rwx. */
+/** rw for the owner, and for Alice the part of rwx that the mask permits. */
 const masked = aclOf([
   [ACL_USER_OBJ, 6],
   [ACL_USER, 7, ALICE.uid],

@@ -1,4 +1,4 @@
-/** The steps of a random run: plain data, and what each does in the working directory. */
+/** The steps of a random run: plain data, and the action of each in the working directory. */
 import { fstatSync } from 'node:fs';
 import { errnoName, isErrno } from '../../../src/base/errno.ts';
 import { readAllEntries, seekTo } from '../../support/suites/calls.ts';
@@ -6,11 +6,11 @@ import * as calls from '../calls.ts';
 import { hashOf, textOf, viewOfStatus } from '../look.ts';
 import { ALICE, as, BOB, ROOT } from '../users.ts';
 
-/** Who does a step. */
+/** The user that does a step. */
 export const WHO = { root: ROOT, alice: ALICE, bob: BOB } as const;
 export type Who = keyof typeof WHO;
 
-/** One of the open files, by a number: they are counted round and round. */
+/** One of the open files: a number modulo their count. */
 export type Slot = number;
 
 export type Step =
@@ -80,8 +80,8 @@ export class OpenFiles {
   }
 
   /**
-   * Takes an open file. Overlayfs forgets that a file of the lower layer has no name any more when its attributes are
-   * changed through a descriptor: then the name is there again. So there it is copied up at once.
+   * Takes an open file. If the attributes of a file of the lower layer are changed through a descriptor after its name
+   * was removed, overlayfs shows the name again. So the file is copied up there at once.
    */
   add(fd: number, flags: number): void {
     this.#files.push({ fd, readsOnly: (flags & 3) === calls.O_RDONLY });
@@ -99,8 +99,8 @@ export class OpenFiles {
   }
 
   /**
-   * Runs `work` with a descriptor that reads what the file is now. In overlayfs one that was opened for reading before
-   * the content came to the upper layer keeps the old content.
+   * Runs `work` with a descriptor that reads the present content. In overlayfs a descriptor that was opened for reading
+   * before the content was copied up keeps the old content.
    */
   reading<T>(slot: Slot, who: Who, work: (fd: number) => T): T | undefined {
     const file = this.#at(slot);
@@ -142,7 +142,7 @@ export function perform(step: Step, who: Who, files: OpenFiles): string {
 
 const NOTHING = 'nothing open';
 
-/** `perform` does these itself. */
+/** Steps that `perform` does itself. */
 type SpecialOp = 'open' | 'tmpfile' | 'read' | 'copyRange';
 
 function readAt(fd: number, length: number, at: number): string {
@@ -236,7 +236,7 @@ function ofDescriptor(
   }
 }
 
-/** Without the time, which comparing trees sees. */
+/** Without the time, which the comparison of trees covers. */
 function statusOf(fd: number): string {
   const { mtime: _, ...view } = viewOfStatus(fstatSync(fd));
   return textOf(view);

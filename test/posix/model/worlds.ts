@@ -25,7 +25,7 @@ export class Worlds {
   #sites: Site[] = [];
   #used = COPIES;
 
-  /** @param names the first is the one that the others are compared with */
+  /** @param names the others are compared with the first */
   constructor(scratch: Scratch, names: readonly SiteName[]) {
     this.#scratch = scratch;
     this.#names = names;
@@ -95,10 +95,10 @@ export function namesIn(world: World): string[] {
   return readdirSync(root, { recursive: true, encoding: 'utf8' }).sort();
 }
 
-/** What is visible on each site. */
+/** The visible state of each site. */
 export const looks = (world: World): ReturnType<typeof look>[] => world.sites.map(({ root }) => look(root));
 
-/** Throws if the trees of the other sites are not that of the first one. */
+/** Throws if the trees of the other sites differ from that of the first one. */
 export function compareTrees(world: World): void {
   const [first, ...others] = world.sites.map(({ site, root }) => ({ name: site.name, views: look(root) }));
   for (const { name, views } of others) {
