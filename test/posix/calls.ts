@@ -4,7 +4,7 @@
  */
 import type { Errno } from '../../src/base/errno.ts';
 import { errnoName } from '../../src/base/errno.ts';
-import { asErrno, cString, native } from '../../src/system/libc.ts';
+import { asErrno, cString, koffi, libcFunction, native } from '../../src/system/libc.ts';
 
 /** A path or name; a string is UTF-8. */
 export type Path = string | Uint8Array;
@@ -194,6 +194,39 @@ export function copyRange(
   source.writeBigInt64LE(BigInt(fromOffset));
   target.writeBigInt64LE(BigInt(toOffset));
   return copyFn(from, source, to, target, length, 0);
+}
+
+const fadviseFn = native('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
+const POSIX_FADV_DONTNEED = 4;
+/** Drops the clean pages of an open file from the page cache. posix_fadvise(3) returns the error, not -1. */
+export const dropPages = (fd: number): Done => asErrno(-fadviseFn(fd, 0, 0, POSIX_FADV_DONTNEED));
+
+const munmapFn = native('int munmap(void *address, size_t length)');
+const msyncFn = native('int msync(void *address, size_t length, int flags)');
+const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
+const MS_SYNC = 4;
+
+/**
+ * Maps the first `length` bytes of an open file for reading and writing, runs `work` with them, and removes the
+ * mapping. `work` must not keep the bytes.
+ */
+export function withMapping(
+  fd: number,
+  length: number,
+  how: 'shared' | 'private',
+  work: (bytes: Uint8Array) => void,
+): Done {
+  const mmap = libcFunction(
+    'void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)',
+  );
+  const address = mmap(null, length, 3, how === 'shared' ? 1 : 2, fd, 0);
+  if (address === MAP_FAILED) return asErrno(-koffi().errno());
+  try {
+    work(new Uint8Array(koffi().view(address, length)));
+    return how === 'shared' ? asErrno(msyncFn(address, length, MS_SYNC)) : 0;
+  } finally {
+    munmapFn(address, length);
+  }
 }
 
 export const setxattr = (path: Path, name: string, value: Uint8Array, flags = 0): Done =>

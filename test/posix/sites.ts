@@ -33,15 +33,18 @@ async function plain(scratch: Scratch, lower: string): Promise<Site> {
   return { name: 'plain', root, remount: async () => {}, end: async () => {} };
 }
 
-async function overlayfs(scratch: Scratch, lower: string): Promise<Site> {
-  const overlay = new Overlay(scratch.directory('overlay'), [lower], scratch.directory('layers'), OVERLAY_OPTIONS);
-  await overlay.mount();
-  const remount = async (): Promise<void> => {
-    await overlay.unmount();
+/** An overlay with other options. */
+export const overlayWith =
+  (options: readonly string[]): MakeSite =>
+  async (scratch, lower) => {
+    const overlay = new Overlay(scratch.directory('overlay'), [lower], scratch.directory('layers'), options);
     await overlay.mount();
+    const remount = async (): Promise<void> => {
+      await overlay.unmount();
+      await overlay.mount();
+    };
+    return { name: 'overlayfs', root: overlay.at, remount, end: () => overlay.unmount() };
   };
-  return { name: 'overlayfs', root: overlay.at, remount, end: () => overlay.unmount() };
-}
 
 const images = new Map<string, string>();
 
@@ -67,7 +70,11 @@ async function cfs(scratch: Scratch, lower: string): Promise<Site> {
   return { name: 'cfs', root: at, remount, end };
 }
 
-export const MAKE_SITE: Readonly<Record<SiteName, MakeSite>> = { plain, overlayfs, cfs };
+export const MAKE_SITE: Readonly<Record<SiteName, MakeSite>> = {
+  plain,
+  overlayfs: overlayWith(OVERLAY_OPTIONS),
+  cfs,
+};
 
 /** The sites of the tests; the others are compared with the first. */
 export const TESTED: readonly SiteName[] = ['plain', 'overlayfs'];
