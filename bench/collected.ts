@@ -3,8 +3,7 @@ import { renameSync, writeFileSync } from 'node:fs';
 import type { Omission, Outcome, Result, Tree } from './contract.ts';
 import type { Machine } from './machine.ts';
 import { type Summary, summarize } from './statistics.ts';
-import { REFERENCES, WRITE_REFERENCES } from './systems.ts';
-import { GROUP } from './writing.ts';
+import { REFERENCES } from './systems.ts';
 
 /** Of Results: it changes if a reader of the file must change. */
 const VERSION = 2;
@@ -82,23 +81,14 @@ export class Collected {
       complete,
       ...(interrupted === undefined ? {} : { interrupted }),
       trees,
-      results: this.#summaries(),
+      results: summarize(
+        this.#results.filter(({ samples }) => samples.length > 0),
+        REFERENCES,
+      ),
       figures: this.#figures,
       notes: this.#notes,
       omissions: this.#omissions,
     };
-  }
-
-  #summaries(): Summary[] {
-    const all = this.#results.filter(({ samples }) => samples.length > 0);
-    const isWriting = ({ tree }: Result): boolean => tree === GROUP;
-    return [
-      ...summarize(
-        all.filter((one) => !isWriting(one)),
-        REFERENCES,
-      ),
-      ...summarize(all.filter(isWriting), WRITE_REFERENCES),
-    ];
   }
 
   /** Writes the results file; at every moment there is a complete one. */

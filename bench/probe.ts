@@ -1,5 +1,5 @@
 /**
- * The loops, run as a separate process so that they are the same for every system:
+ * The reading loops, run as a separate process so that they are the same for every system:
  *
  *     node probe.js LOOP ROOT ARGUMENTS…
  *
@@ -9,7 +9,6 @@
 import { closeSync, fstatSync, lstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { readInThreads } from './probe-threads.ts';
 import { seeded, shuffle } from './random.ts';
-import { WRITE_LOOPS } from './write-probe.ts';
 
 export interface Probed {
   readonly ns: number;
@@ -92,7 +91,6 @@ const LOOPS: Readonly<Record<string, (...args: string[]) => Loop | Promise<Loop>
   open: openEach,
   sequential: readAll,
   random: readRandom,
-  ...WRITE_LOOPS,
 };
 
 const [, , name = '', ...args] = process.argv;

@@ -208,8 +208,7 @@ export interface GcResult {
  * @example
  * import { collectGarbage } from 'cfs/store';
  *
- * const onProgress = (done: number): void => console.log(`${Math.round(done * 100)} %`);
- * const { freed } = await collectGarbage('/srv/store', { onProgress });
+ * const { freed } = await collectGarbage('/srv/store', { onProgress: (done) => console.log(`${Math.round(done * 100)} %`) });
  * console.log(`freed ${freed.bytes} bytes`);
  */
 export function collectGarbage(repository: string | Repository, options: GcOptions = {}): Promise<GcResult> {

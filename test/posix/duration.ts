@@ -1,11 +1,9 @@
-/** The duration of the random tests. */
+/** How long the random tests go on. */
 
-/**
- * For each random test of `make test-posix`; 0 in `make test`, where each does one short run that is always the same.
- */
+/** Of `make test-posix`, for each random test; 0 for `make test`: then each does one short run that is always the same. */
 export const SECONDS = Number(process.env['CFS_POSIX_SECONDS'] ?? 0);
 
-/** The seed of a run to repeat. */
+/** Set to repeat a run. */
 const GIVEN = process.env['CFS_SEED'];
 
 /**

@@ -1,6 +1,4 @@
-/**
- * The tree with which the random steps begin: each kind of file, and properties that copying up may lose.
- */
+/** The tree that the random steps begin with: one of each kind of file, and what is easily lost when it is copied up. */
 import {
   ftruncateSync,
   linkSync,
@@ -50,7 +48,7 @@ export const FILES: readonly string[] = [
   'one',
 ];
 
-/** Further names of existing files, each with the first name. */
+/** New names of files that are there already, with the old one. */
 export const LINKS: readonly (readonly [name: string, of: string])[] = [
   ['pair/b', 'pair/a'],
   ['two', 'one'],
@@ -69,7 +67,7 @@ export const NODES: readonly (readonly [name: string, mode: number, device: numb
   ['fifo', S_IFIFO | 0o640, 0],
   ['socket', S_IFSOCK | 0o755, 0],
   ['null', S_IFCHR | 0o666, makeDevice(1, 3)],
-  // a device for which the kernel has no driver
+  // the kernel has no driver for it
   ['dir/block', S_IFBLK | 0o600, makeDevice(250, 99)],
 ];
 
@@ -92,7 +90,7 @@ export const ACL_GROUP = 0x08;
 export const ACL_MASK = 0x10;
 export const ACL_OTHER = 0x20;
 
-/** rwx for the owner, and `permissions` for one more user. */
+/** rwx for the owner, and for one more user what `permissions` says. */
 export const aclFor = (uid: number, permissions: number): Buffer =>
   aclOf([
     [ACL_USER_OBJ, 7],

@@ -1,0 +1,111 @@
+/** Attributes of inodes of a layered file system. */
+
+import { EIO, ENOENT, type Errno, ESTALE, isErrno } from '../base/errno.ts';
+import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import { FOREVER, type WritableAttributes } from '../fs/writable-filesystem.ts';
+import { rowOfId } from '../manifest/lookup.ts';
+import { u64 } from '../manifest/tables.ts';
+import type { FileStatus } from '../system/file-status.ts';
+import { getXattrAt } from '../system/xattr-calls.ts';
+import { INDEXED, METACOPY, ORPHAN, UPPER } from '../upper/identity-table.ts';
+import { applyNlink, decodeNlink } from '../upper/overlay-format.ts';
+import type { Layer } from './layer.ts';
+import { lowerOf, MAPPABLE } from './layer-rows.ts';
+
+const SET_IDS = 0o6000;
+/** Seconds that the kernel keeps attributes of a file that may be written through a mapping, which it does not report. */
+const MAPPED_TTL = 1;
+
+/** Fills `out` for an inode by its id. ENOENT if there is none. */
+export function attributesOf(layer: Layer, ino: number, out: WritableAttributes): Errno | 0 {
+  let row = layer.rowOf(ino);
+  if (row < 0 && rowOfId(layer.tables, ino) < 0) {
+    row = layer.rowAfterScan(ino);
+    if (row < 0) return ENOENT;
+  }
+  if (row >= 0 && (layer.table.flags(row) & UPPER) !== 0) return upperAttributes(layer, row, out);
+  return imageAttributes(layer, ino, row, out);
+}
+
+/** Of an inode that is in the image only. @param row in the table, -1 for none */
+export function imageAttributes(layer: Layer, ino: number, row: number, out: WritableAttributes): Errno | 0 {
+  const result = layer.image.getattr(ino, out);
+  if (result !== 0) return result;
+  out.atimeLow = out.mtimeLow;
+  out.atimeHigh = out.mtimeHigh;
+  out.atimeNsec = out.mtimeNsec;
+  out.btimeLow = out.btimeHigh = out.btimeNsec = 0;
+  out.ttl = FOREVER;
+  if (row >= 0 && (layer.table.flags(row) & ORPHAN) !== 0) out.nlink = 0;
+  return 0;
+}
+
+/** Of an inode of the upper layer. */
+export function upperAttributes(layer: Layer, row: number, out: WritableAttributes): Errno | 0 {
+  const result = layer.tree.status(row, layer.status);
+  if (result !== 0) return result === ESTALE ? ENOENT : result;
+  return fillFrom(layer, row, layer.status, out);
+}
+
+/** As `upperAttributes`, from the status of the file. */
+export function fillFrom(layer: Layer, row: number, status: FileStatus, out: WritableAttributes): Errno | 0 {
+  const { table } = layer;
+  const flags = table.flags(row);
+  out.ino = out.shownIno = table.id(row);
+  out.generation = table.generation(row);
+  out.mode = status.mode;
+  out.uid = status.uid;
+  out.gid = status.gid;
+  out.rdev = status.rdev;
+  out.size = status.size;
+  out.blocks = status.blocks;
+  out.atimeLow = status.atimeLow;
+  out.atimeHigh = status.atimeHigh;
+  out.atimeNsec = status.atimeNsec;
+  out.mtimeLow = status.mtimeLow;
+  out.mtimeHigh = status.mtimeHigh;
+  out.mtimeNsec = status.mtimeNsec;
+  out.ctimeLow = status.ctimeLow;
+  out.ctimeHigh = status.ctimeHigh;
+  out.ctimeNsec = status.ctimeNsec;
+  out.btimeLow = status.btimeLow;
+  out.btimeHigh = status.btimeHigh;
+  out.btimeNsec = status.btimeNsec;
+  out.ttl = ttlOf(layer, row, flags, status.mode);
+  if ((flags & METACOPY) !== 0) {
+    const lower = lowerOf(table, row);
+    if (lower < 0) return EIO;
+    out.blocks = blocksOf(layer, lower);
+  }
+  const nlink = nlinkOf(layer, row, flags, status);
+  if (isErrno(nlink)) return nlink;
+  out.nlink = nlink;
+  return 0;
+}
+
+const scratch = { ino: 0 } as WritableAttributes;
+
+function blocksOf(layer: Layer, lower: number): number {
+  return layer.image.getattr(u64(layer.tables.inodes.id, lower), scratch) === 0 ? scratch.blocks : 0;
+}
+
+/** The names that a user sees. A merged directory has 1, as in overlayfs: how many subdirectories is not known. */
+export function nlinkOf(layer: Layer, row: number, flags: number, { nlink, mode }: FileStatus): number | Errno {
+  if ((flags & ORPHAN) !== 0) return 0;
+  if ((mode & S_IFMT) === S_IFDIR) return lowerOf(layer.table, row) >= 0 ? 1 : nlink;
+  if ((flags & INDEXED) === 0) return nlink;
+  const place = layer.tree.place(row);
+  if (isErrno(place)) return place;
+  const value = getXattrAt(place.dir, place.name, layer.names.names.nlink);
+  const relative = isErrno(value) ? undefined : decodeNlink(value);
+  const lower = lowerOf(layer.table, row);
+  const ofImage = lower < 0 ? 0 : (layer.tables.inodes.nlink[lower] as number);
+  return (relative === undefined ? undefined : applyNlink(relative, nlink, ofImage)) ?? nlink;
+}
+
+/** The kernel does not see what is written through a mapping of a file that it reads itself, nor that set-id bits go. */
+function ttlOf({ table }: Layer, row: number, flags: number, mode: number): number {
+  if ((mode & S_IFMT) !== S_IFREG) return FOREVER;
+  if ((mode & SET_IDS) !== 0 && table.opens(row) > 0) return 0;
+  return (flags & MAPPABLE) !== 0 ? MAPPED_TTL : FOREVER;
+}

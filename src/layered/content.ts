@@ -1,0 +1,232 @@
+/**
+ * Contents of files. These calls run beside each other: the lock is held to find the file, and is free while data is
+ * read or written, through a descriptor of this thread.
+ */
+
+import { constants } from 'node:fs';
+import { EINVAL, EIO, EISDIR, ENOENT, ENOSYS, ENXIO, type Errno, ESTALE, isErrno } from '../base/errno.ts';
+import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import { ROOT_INO } from '../fs/filesystem.ts';
+import type { OpenedContent } from '../fs/writable-filesystem.ts';
+import { rowOfId } from '../manifest/lookup.ts';
+import { u64 } from '../manifest/tables.ts';
+import { closeFd, openAt } from '../system/descriptors.ts';
+import { chmodAt } from '../system/directory-calls.ts';
+import { copyFileRange, fallocateFd, syncFd, truncateFd, writeAll } from '../system/file-content-calls.ts';
+import { emptyFileStatus, statusOf } from '../system/file-status.ts';
+import { pread, SEEK_DATA, SEEK_HOLE, seek as seekFd, syncfs } from '../system/reading-writing.ts';
+import { removeXattrAt } from '../system/xattr-calls.ts';
+import { DIRECTORY, METACOPY, UPPER } from '../upper/identity-table.ts';
+import { copyUp } from './copy-up.ts';
+import type { Layer } from './layer.ts';
+import { lowerOf, MAPPABLE } from './layer-rows.ts';
+
+const O_ACCMODE = 3;
+const DOT: Uint8Array = Uint8Array.of(0x2e);
+const EMPTY: Uint8Array = Uint8Array.of();
+const CAPABILITIES: Uint8Array = Buffer.from('security.capability');
+const S_ISUID = 0o4000;
+const S_ISGID = 0o2000;
+const S_IXGRP = 0o010;
+const IN_IMAGE: OpenedContent = { fd: -1 };
+const COPY_BYTES = 1 << 20;
+
+/** As `WritableFilesystem.open`. */
+export function openFile(layer: Layer, ino: number, flags: number, killPrivileges: boolean): OpenedContent | Errno {
+  const isTruncated = (flags & constants.O_TRUNC) !== 0;
+  const isForWriting = (flags & O_ACCMODE) !== constants.O_RDONLY || isTruncated;
+  const regular = requireRegular(layer, ino);
+  if (isErrno(regular)) return regular;
+  if (!isForWriting) return openToRead(layer, ino);
+  const row = copyUp(layer, ino, isTruncated ? 'empty' : 'data');
+  if (isErrno(row)) return row;
+  if ((flags & O_ACCMODE) === constants.O_RDWR) layer.table.setFlags(row, MAPPABLE, 0);
+  const opened = layer.tree.openContent(row, true);
+  if (isErrno(opened)) return opened;
+  const truncated = isTruncated ? truncate(opened.fd, 0, killPrivileges) : 0;
+  if (!isErrno(truncated)) return { fd: opened.fd };
+  closeFd(opened.fd);
+  return truncated;
+}
+
+function requireRegular(layer: Layer, ino: number): 0 | Errno {
+  const row = layer.table.find(ino);
+  if (row >= 0 && (layer.table.flags(row) & UPPER) !== 0) {
+    if ((layer.table.flags(row) & DIRECTORY) !== 0) return EISDIR;
+    // the kernel asks for regular files alone; others fail when they are opened
+    return 0;
+  }
+  const lower = rowOfId(layer.tables, ino);
+  if (lower < 0) return layer.rowAfterScan(ino) < 0 ? ENOENT : 0;
+  const mode = layer.tables.inodes.mode[lower] as number;
+  if ((mode & S_IFMT) === S_IFREG) return 0;
+  return (mode & S_IFMT) === S_IFDIR ? EISDIR : EINVAL;
+}
+
+function openToRead(layer: Layer, ino: number): OpenedContent | Errno {
+  const row = layer.table.find(ino);
+  if (row < 0) return IN_IMAGE;
+  if ((layer.table.flags(row) & (UPPER | METACOPY)) !== UPPER) return IN_IMAGE;
+  const opened = layer.tree.openContent(row, false);
+  return isErrno(opened) ? (opened === ESTALE ? ENOENT : opened) : { fd: opened.fd };
+}
+
+/** ftruncate(2), with what it removes for a process without CAP_FSETID. */
+export function truncate(fd: number, size: number, killPrivileges: boolean): 0 | Errno {
+  const result = truncateFd(fd, size);
+  if (result !== 0 || !killPrivileges) return result;
+  return dropPrivileges(fd);
+}
+
+const privileges = emptyFileStatus();
+
+/** Removes set-id bits and capabilities of an open file, as a write of an ordinary process does. */
+export function dropPrivileges(fd: number): 0 | Errno {
+  const looked = statusOf(fd, privileges);
+  if (isErrno(looked)) return looked;
+  const { mode } = privileges;
+  const isGroup = (mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP);
+  const kept = mode & 0o7777 & ~S_ISUID & ~(isGroup ? S_ISGID : 0);
+  const changed = kept === (mode & 0o7777) ? 0 : chmodAt(fd, EMPTY, kept);
+  if (isErrno(changed)) return changed;
+  removeXattrAt(fd, EMPTY, CAPABILITIES);
+  return 0;
+}
+
+/** Where the content of an inode is: a descriptor, or an inode of the image. */
+type Source = { readonly fd: number } | { readonly image: number };
+
+function sourceOf(layer: Layer, ino: number): Source | Errno {
+  return layer.state.hold(() => {
+    layer.tree.tidy();
+    const { table, tables } = layer;
+    let row = table.find(ino);
+    if (row < 0 && rowOfId(tables, ino) < 0) {
+      row = layer.rowAfterScan(ino);
+      if (row < 0) return ENOENT;
+    }
+    if (row < 0 || (table.flags(row) & UPPER) === 0) return { image: ino };
+    if ((table.flags(row) & METACOPY) !== 0) {
+      const lower = lowerOf(table, row);
+      return lower < 0 ? EIO : { image: u64(tables.inodes.id, lower) };
+    }
+    const fd = layer.tree.content(row, false);
+    return isErrno(fd) ? fd : { fd };
+  });
+}
+
+/** A descriptor for changing the content. */
+function writableOf(layer: Layer, ino: number): number | Errno {
+  return layer.state.hold(() => {
+    layer.tree.tidy();
+    const row = copyUp(layer, ino, 'data');
+    return isErrno(row) ? row : layer.tree.content(row, true);
+  });
+}
+
+export function readFile(layer: Layer, ino: number, offset: number, into: Uint8Array): number | Errno {
+  const source = sourceOf(layer, ino);
+  if (isErrno(source)) return source;
+  if ('image' in source) return layer.image.read(source.image, 0, offset, into);
+  for (let done = 0; done < into.length; ) {
+    const read = pread(source.fd, into.subarray(done), into.length - done, offset + done);
+    if (isErrno(read)) return done > 0 ? done : read;
+    if (read === 0) return done;
+    done += read;
+  }
+  return into.length;
+}
+
+export function writeFile(
+  layer: Layer,
+  ino: number,
+  offset: number,
+  bytes: Uint8Array,
+  killPrivileges: boolean,
+): number | Errno {
+  const fd = writableOf(layer, ino);
+  if (isErrno(fd)) return fd;
+  const written = writeAll(fd, bytes, offset);
+  if (isErrno(written) || !killPrivileges) return written;
+  const dropped = dropPrivileges(fd);
+  return isErrno(dropped) ? dropped : written;
+}
+
+export function allocateIn(layer: Layer, ino: number, mode: number, offset: number, length: number): 0 | Errno {
+  const fd = writableOf(layer, ino);
+  if (isErrno(fd)) return fd;
+  const result = fallocateFd(fd, mode, offset, length);
+  return isErrno(result) ? result : dropPrivileges(fd);
+}
+
+let copyBuffer: Buffer | undefined;
+
+/** As `WritableFilesystem.copyRange`. */
+export function copyRange(
+  layer: Layer,
+  from: number,
+  fromOffset: number,
+  to: number,
+  toOffset: number,
+  length: number,
+): number | Errno {
+  const target = writableOf(layer, to);
+  if (isErrno(target)) return target;
+  const source = sourceOf(layer, from);
+  if (isErrno(source)) return source;
+  const copied =
+    'fd' in source
+      ? copyFileRange(source.fd, fromOffset, target, toOffset, length)
+      : copyFromImage(layer, source.image, fromOffset, target, toOffset, length);
+  if (isErrno(copied)) return copied;
+  const dropped = dropPrivileges(target);
+  return isErrno(dropped) ? dropped : copied;
+}
+
+function copyFromImage(
+  layer: Layer,
+  ino: number,
+  fromOffset: number,
+  target: number,
+  toOffset: number,
+  length: number,
+): number | Errno {
+  copyBuffer ??= Buffer.allocUnsafeSlow(COPY_BYTES);
+  const read = layer.image.read(ino, 0, fromOffset, copyBuffer.subarray(0, Math.min(length, COPY_BYTES)));
+  return isErrno(read) || read === 0 ? read : writeAll(target, copyBuffer.subarray(0, read), toOffset);
+}
+
+/** As `Filesystem.seek`; never ENOSYS, after which the kernel would not ask for the other files either. */
+export function seekIn(layer: Layer, ino: number, offset: number, hole: boolean): number | Errno {
+  const source = sourceOf(layer, ino);
+  if (isErrno(source)) return source;
+  if ('fd' in source) return seekFd(source.fd, offset, hole ? SEEK_HOLE : SEEK_DATA);
+  const found = layer.image.seek(source.image, offset, hole);
+  if (found !== ENOSYS) return found;
+  const size = u64(layer.tables.inodes.size, rowOfId(layer.tables, source.image));
+  if (offset >= size) return ENXIO;
+  return hole ? size : offset;
+}
+
+/** As `WritableFilesystem.sync`. The root stands for all: syncfs(2) does not reach a FUSE mount. */
+export function syncInode(layer: Layer, ino: number, dataOnly: boolean): 0 | Errno {
+  if (layer.settings.volatile) return 0;
+  const opened = layer.state.hold(() => {
+    layer.tree.tidy();
+    const row = layer.table.find(ino);
+    if (row < 0 || (layer.table.flags(row) & UPPER) === 0) return undefined;
+    if ((layer.table.flags(row) & DIRECTORY) !== 0) {
+      const dir = layer.tree.directory(ino);
+      return isErrno(dir) ? dir : openAt(dir, DOT, constants.O_RDONLY | constants.O_DIRECTORY);
+    }
+    const content = layer.tree.openContent(row, false);
+    return isErrno(content) ? content : content.fd;
+  });
+  if (opened === undefined) return 0;
+  if (isErrno(opened)) return opened;
+  try {
+    return ino === ROOT_INO ? syncfs(opened) : syncFd(opened, dataOnly);
+  } finally {
+    closeFd(opened);
+  }
+}

@@ -1,0 +1,106 @@
+/** Copies of inodes of the image, made in the work directory: everything but their content and their names. */
+
+import { constants } from 'node:fs';
+import { EOPNOTSUPP, EPERM, type Errno, isErrno } from '../base/errno.ts';
+import { isPrivateXattr } from '../base/private-xattrs.ts';
+import { S_IFDIR, S_IFLNK, S_IFMT } from '../base/stat-bits.ts';
+import { linkTarget, objectDigest, objectOf, xattrsOf } from '../manifest/lookup.ts';
+import { u64 } from '../manifest/tables.ts';
+import { closeFd, openAt } from '../system/descriptors.ts';
+import {
+  chmodAt,
+  chownAt,
+  makeDirectoryAt,
+  makeNodeAt,
+  makeSymlinkAt,
+  type TimeToSet,
+} from '../system/directory-calls.ts';
+import { truncateFd } from '../system/file-content-calls.ts';
+import { setXattrAt } from '../system/xattr-calls.ts';
+import { encodeMetacopy, encodeOrigin, PLAIN_METACOPY } from '../upper/overlay-format.ts';
+import type { Layer } from './layer.ts';
+import { makeTemporary, setTimes } from './temporary.ts';
+import type { Place } from './upper-tree.ts';
+
+const EMPTY: Uint8Array = Uint8Array.of();
+const PERMISSIONS = 0o7777;
+const SHA256 = 1;
+
+/** Bytes of an inode of the image. */
+export const sizeOf = ({ tables }: Layer, lower: number): number => u64(tables.inodes.size, lower);
+
+/** Makes a file of the type of an inode of the image. */
+export function makeNode(layer: Layer, lower: number): Place | Errno {
+  const { inodes } = layer.tables;
+  const mode = inodes.mode[lower] as number;
+  return makeTemporary(layer, (dir, name) => {
+    switch (mode & S_IFMT) {
+      case S_IFDIR:
+        return makeDirectoryAt(dir, name, 0o700);
+      case S_IFLNK:
+        return makeSymlinkAt(dir, name, linkTarget(layer.tables, lower));
+      default:
+        return makeNodeAt(dir, name, (mode & S_IFMT) | 0o600, inodes.rdev[lower] as number);
+    }
+  });
+}
+
+/** With the digest that the file of the image must have, if its images have those of fs-verity. */
+export function markAsMetacopy(layer: Layer, lower: number, { dir, name }: Place): 0 | Errno {
+  const { tables, names } = layer;
+  const object = objectOf(tables, lower);
+  const hasDigest = tables.header.hash === 'fsverity-sha256' && object >= 0;
+  const value = encodeMetacopy(
+    hasDigest ? { flags: 0, algorithm: SHA256, digest: objectDigest(tables, object) } : PLAIN_METACOPY,
+  );
+  const fd = openAt(dir, name, constants.O_RDWR | constants.O_NOFOLLOW);
+  if (isErrno(fd)) return fd;
+  const sized = truncateFd(fd, sizeOf(layer, lower));
+  const marked = isErrno(sized) ? sized : setXattrAt(fd, EMPTY, names.names.metacopy, value, 0);
+  closeFd(fd);
+  return marked;
+}
+
+/**
+ * Owner, xattrs, origin, mode and times of the image's inode, in this order: a change of owner removes capabilities, and
+ * an ordinary user may set xattrs only as long as the mode permits writing.
+ */
+export function dress(layer: Layer, lower: number, file: Place): 0 | Errno {
+  const { tables, names } = layer;
+  const { inodes } = tables;
+  const { dir, name } = file;
+  const mode = inodes.mode[lower] as number;
+  const owned = chownAt(dir, name, inodes.uid[lower] as number, inodes.gid[lower] as number);
+  if (isErrno(owned)) return owned;
+  for (const [key, value] of xattrsOf(tables, lower)) {
+    if (isPrivateXattr(key)) continue;
+    const stored = names.escape(key);
+    const set = isErrno(stored) ? stored : setXattrAt(dir, name, stored, value, 0);
+    if (isErrno(set) && !isDispensable(set, key)) return set;
+  }
+  if (names.isPossible(mode)) {
+    const origin = encodeOrigin(u64(inodes.id, lower), inodes.generation[lower] as number);
+    const set = setXattrAt(dir, name, names.names.origin, origin, 0);
+    if (isErrno(set)) return set;
+  }
+  const changed = (mode & S_IFMT) === S_IFLNK ? 0 : chmodAt(dir, name, mode & PERMISSIONS);
+  if (isErrno(changed)) return changed;
+  const time = timeOf(layer, lower);
+  return setTimes(file, time, time);
+}
+
+/** As ovl_must_copy_xattr() of the kernel: ACLs and those of security decide on permissions. */
+function isDispensable(error: Errno, name: Uint8Array): boolean {
+  if (error !== EOPNOTSUPP && error !== EPERM) return false;
+  const text = Buffer.from(name).toString('latin1');
+  return !text.startsWith('system.posix_acl_') && !(text.startsWith('security.') && text !== 'security.selinux');
+}
+
+function timeOf({ tables }: Layer, lower: number): TimeToSet {
+  const { mtime, mtimeNsec } = tables.inodes;
+  return {
+    low: mtime[lower * 2] as number,
+    high: mtime[lower * 2 + 1] as number,
+    nsec: mtimeNsec[lower] as number,
+  };
+}

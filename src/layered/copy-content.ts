@@ -1,0 +1,62 @@
+/** Copying the verified content of a file of the image into one of the upper layer. */
+
+import { EIO, ENXIO, type Errno, isErrno } from '../base/errno.ts';
+import { setTimesAt } from '../system/directory-calls.ts';
+import { syncFd, truncateFd, writeAll } from '../system/file-content-calls.ts';
+import { emptyFileStatus, statusOf } from '../system/file-status.ts';
+import { getXattrAt, setXattrAt } from '../system/xattr-calls.ts';
+import type { Layer } from './layer.ts';
+
+const CHUNK = 1 << 20;
+const EMPTY: Uint8Array = Uint8Array.of();
+const CAPABILITIES: Uint8Array = Buffer.from('security.capability');
+let buffer: Buffer | undefined;
+
+/**
+ * Copies the content of inode `ino` of the image, `size` bytes, to the file `fd`; holes stay holes. It is verified while
+ * it is read, and is on the disk afterwards, except in a volatile mount. May take long.
+ */
+export function copyContent(layer: Layer, ino: number, fd: number, size: number): 0 | Errno {
+  const { image } = layer;
+  buffer ??= Buffer.allocUnsafeSlow(CHUNK);
+  const sized = truncateFd(fd, size);
+  if (isErrno(sized)) return sized;
+  for (let at = 0; at < size; ) {
+    const data = image.seek(ino, at, false);
+    if (data === ENXIO) break;
+    // ENOSYS: no file of the image has holes
+    if (!isErrno(data)) at = data;
+    const hole = isErrno(data) ? size : image.seek(ino, at, true);
+    const end = Math.min(isErrno(hole) ? size : hole, size);
+    while (at < end) {
+      const read = image.read(ino, 0, at, buffer.subarray(0, Math.min(CHUNK, end - at)));
+      if (isErrno(read)) return read;
+      if (read === 0) return EIO;
+      const written = writeAll(fd, buffer.subarray(0, read), at);
+      if (isErrno(written)) return written;
+      at += read;
+    }
+  }
+  return layer.settings.volatile ? 0 : syncFd(fd, false);
+}
+
+/**
+ * Writes to a file by `work`, and sets again what that changes besides the content: its times, and its capabilities,
+ * which a write removes.
+ */
+export function withoutTraces(fd: number, work: () => 0 | Errno): 0 | Errno {
+  const status = emptyFileStatus();
+  const looked = statusOf(fd, status);
+  if (isErrno(looked)) return looked;
+  const capabilities = getXattrAt(fd, EMPTY, CAPABILITIES);
+  const done = work();
+  if (isErrno(done)) return done;
+  const kept = isErrno(capabilities) ? 0 : setXattrAt(fd, EMPTY, CAPABILITIES, capabilities, 0);
+  if (isErrno(kept)) return kept;
+  return setTimesAt(
+    fd,
+    EMPTY,
+    { low: status.atimeLow, high: status.atimeHigh, nsec: status.atimeNsec },
+    { low: status.mtimeLow, high: status.mtimeHigh, nsec: status.mtimeNsec },
+  );
+}

@@ -1,0 +1,211 @@
+/**
+ * Copying up: an inode of the image gets a file in the upper layer. It keeps its id, handle, links and attributes.
+ *
+ * The file is made in the work directory and gets its name by one rename, so a server that is killed leaves nothing. Its
+ * directory is copied up before it. A file with several names in the image goes to the index, and gets each name in
+ * the upper layer only when that name is changed.
+ */
+
+import { constants } from 'node:fs';
+import { EIO, ENODATA, ENOENT, ENOSPC, type Errno, isErrno } from '../base/errno.ts';
+import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import { ROOT_INO } from '../fs/filesystem.ts';
+import { rowOfId } from '../manifest/lookup.ts';
+import { u64 } from '../manifest/tables.ts';
+import { closeFd, openAt } from '../system/descriptors.ts';
+import { renameAt } from '../system/directory-calls.ts';
+import { truncateFd } from '../system/file-content-calls.ts';
+import { statusAt } from '../system/file-status.ts';
+import { RENAME_NOREPLACE } from '../system/names.ts';
+import { removeXattrAt, setXattrAt } from '../system/xattr-calls.ts';
+import { DIRECTORY, INDEXED, METACOPY, ORPHAN, UPPER } from '../upper/identity-table.ts';
+import { encodeNlink, encodeOrigin } from '../upper/overlay-format.ts';
+import { indexName } from '../upper/overlay-names.ts';
+import { dress, makeNode, markAsMetacopy, sizeOf } from './copies.ts';
+import { copyContent, withoutTraces } from './copy-content.ts';
+import type { Layer } from './layer.ts';
+import { lowerOf, setLower } from './layer-rows.ts';
+import { countAdditionIn, markImpure } from './links.ts';
+import { removeTemporary } from './temporary.ts';
+import { orphanName, type Place } from './upper-tree.ts';
+
+/** What of a regular file is copied: all; its attributes, and the data stays in the image; or all but the data. */
+export type Extent = 'data' | 'metadata' | 'empty';
+
+const EMPTY: Uint8Array = Uint8Array.of();
+
+/**
+ * Copies an inode up, unless it is in the upper layer. Under the lock, which is free while data is copied: whatever
+ * depends on other inodes is looked up afterwards.
+ * @returns its row
+ */
+export function copyUp(layer: Layer, ino: number, extent: Extent): number | Errno {
+  const { table, tables, state } = layer;
+  state.waitWhileBusy(ino);
+  const row = table.find(ino);
+  if (row >= 0 && (table.flags(row) & UPPER) !== 0) return complete(layer, row, extent);
+  const lower = rowOfId(tables, ino);
+  if (lower < 0) {
+    const found = layer.rowAfterScan(ino);
+    return found < 0 ? ENOENT : complete(layer, found, extent);
+  }
+  const mode = tables.inodes.mode[lower] as number;
+  const isOrphan = row >= 0 && (table.flags(row) & ORPHAN) !== 0;
+  if ((mode & S_IFMT) !== S_IFDIR && !isOrphan && (tables.inodes.nlink[lower] as number) > 1) {
+    return copyFileUp(layer, lower, ino, extent, (file) => putInIndex(layer, lower, ino, file));
+  }
+  if (isOrphan) return copyFileUp(layer, lower, ino, extent, (file) => putAmongOrphans(layer, ino, file));
+  const name = layer.imageNames.nameOf(lower);
+  if (name === undefined) return EIO;
+  const parent = copyDirectoryUp(layer, name.parent);
+  if (isErrno(parent)) return parent;
+  if ((mode & S_IFMT) === S_IFDIR) return copyDirectory(layer, lower, ino);
+  return copyFileUp(layer, lower, ino, extent, (file) => putInPlace(layer, lower, file));
+}
+
+/** The open directory of an inode in the upper layer, which is copied up if it is not there. */
+export function copyDirectoryUp(layer: Layer, ino: number): number | Errno {
+  if (ino === ROOT_INO) return layer.directories.upper;
+  const row = copyUp(layer, ino, 'metadata');
+  if (isErrno(row)) return row;
+  return layer.tree.directory(ino);
+}
+
+/** A file of the upper layer that has no data gets it. */
+function complete(layer: Layer, row: number, extent: Extent): number | Errno {
+  if (extent === 'metadata' || (layer.table.flags(row) & METACOPY) === 0) return row;
+  const lower = lowerOf(layer.table, row);
+  if (lower < 0) return EIO;
+  const result = fillMetacopy(layer, row, lower, extent);
+  return isErrno(result) ? result : row;
+}
+
+/** The data is written before the xattr goes that says it is missing. */
+function fillMetacopy(layer: Layer, row: number, lower: number, extent: Extent): 0 | Errno {
+  const { table, tables, names } = layer;
+  const opened = layer.tree.openContent(row, true);
+  if (isErrno(opened)) return opened;
+  const { fd } = opened;
+  try {
+    const ino = u64(tables.inodes.id, lower);
+    const copied =
+      extent === 'empty'
+        ? truncateFd(fd, 0)
+        : layer.state.copying(table.id(row), () =>
+            withoutTraces(fd, () => copyContent(layer, ino, fd, sizeOf(layer, lower))),
+          );
+    if (isErrno(copied)) return copied;
+    for (const name of [names.names.metacopy, names.names.redirect]) {
+      const removed = removeXattrAt(fd, EMPTY, name);
+      if (isErrno(removed) && removed !== ENODATA) return removed;
+    }
+    table.setFlags(row, 0, METACOPY);
+    return 0;
+  } finally {
+    closeFd(fd);
+  }
+}
+
+interface Named {
+  readonly place: Place;
+  readonly flags: number;
+  /** The name that the row gets. */
+  readonly name?: { readonly parent: number; readonly name: Uint8Array };
+}
+
+/** Makes a copy of an inode that is not a directory, and publishes it. @param publish moves the file to its place */
+function copyFileUp(
+  layer: Layer,
+  lower: number,
+  ino: number,
+  extent: Extent,
+  publish: (file: Place) => Named | Errno,
+): number | Errno {
+  const isRegular = ((layer.tables.inodes.mode[lower] as number) & S_IFMT) === S_IFREG;
+  const isMetacopy = isRegular && extent === 'metadata' && layer.settings.metacopy && sizeOf(layer, lower) > 0;
+  const file = makeNode(layer, lower);
+  if (isErrno(file)) return file;
+  const prepared =
+    isRegular && !isMetacopy && extent !== 'empty' && sizeOf(layer, lower) > 0
+      ? layer.state.copying(ino, () => fillNew(layer, lower, ino, file))
+      : isMetacopy
+        ? markAsMetacopy(layer, lower, file)
+        : 0;
+  const dressed = isErrno(prepared) ? prepared : dress(layer, lower, file);
+  const named = isErrno(dressed) ? dressed : publish(file);
+  if (isErrno(named)) {
+    removeTemporary(layer, file);
+    return named;
+  }
+  return addRow(layer, lower, ino, named, isMetacopy ? METACOPY : 0);
+}
+
+function fillNew(layer: Layer, lower: number, ino: number, { dir, name }: Place): 0 | Errno {
+  const fd = openAt(dir, name, constants.O_RDWR | constants.O_NOFOLLOW);
+  if (isErrno(fd)) return fd;
+  try {
+    return copyContent(layer, ino, fd, sizeOf(layer, lower));
+  } finally {
+    closeFd(fd);
+  }
+}
+
+function copyDirectory(layer: Layer, lower: number, ino: number): number | Errno {
+  const file = makeNode(layer, lower);
+  if (isErrno(file)) return file;
+  const dressed = dress(layer, lower, file);
+  const named = isErrno(dressed) ? dressed : putInPlace(layer, lower, file);
+  if (!isErrno(named)) return addRow(layer, lower, ino, named, DIRECTORY);
+  removeTemporary(layer, file);
+  return named;
+}
+
+/** Moves a copy to the place of its inode, which has one name. */
+function putInPlace(layer: Layer, lower: number, file: Place): Named | Errno {
+  const name = layer.imageNames.nameOf(lower);
+  if (name === undefined) return EIO;
+  const parent = copyDirectoryUp(layer, name.parent);
+  if (isErrno(parent)) return parent;
+  const marked = markImpure(layer, name.parent, parent);
+  if (isErrno(marked)) return marked;
+  const moved = renameAt(file.dir, file.name, parent, name.name, RENAME_NOREPLACE);
+  if (isErrno(moved)) return moved;
+  return { place: { dir: parent, name: name.name }, flags: 0, name };
+}
+
+function putAmongOrphans(layer: Layer, ino: number, file: Place): Named | Errno {
+  const place = { dir: layer.directories.orphans, name: orphanName(ino) };
+  const moved = renameAt(file.dir, file.name, place.dir, place.name, RENAME_NOREPLACE);
+  return isErrno(moved) ? moved : { place, flags: ORPHAN };
+}
+
+/** How many names a user sees is noted beside the file: the image's names count, too. */
+function putInIndex(layer: Layer, lower: number, ino: number, file: Place): Named | Errno {
+  const { inodes } = layer.tables;
+  // all its names are there still: removing one would have copied it up
+  const value = encodeNlink({ to: 'upper', difference: (inodes.nlink[lower] as number) - 1 });
+  const noted = setXattrAt(file.dir, file.name, layer.names.names.nlink, value, 0);
+  if (isErrno(noted)) return noted;
+  const place = {
+    dir: layer.directories.index,
+    name: indexName(encodeOrigin(ino, inodes.generation[lower] as number)),
+  };
+  const moved = renameAt(file.dir, file.name, place.dir, place.name, RENAME_NOREPLACE);
+  return isErrno(moved) ? moved : { place, flags: INDEXED };
+}
+
+function addRow(layer: Layer, lower: number, ino: number, { place, flags, name }: Named, more: number): number | Errno {
+  const { table, tables } = layer;
+  const looked = statusAt(place.dir, place.name, layer.status);
+  if (isErrno(looked)) return looked;
+  const known = table.find(ino);
+  const row = known >= 0 ? known : table.add(ino, tables.inodes.generation[lower] as number);
+  if (row < 0) return ENOSPC;
+  table.setUpper(row, layer.status.inoLow, layer.status.inoHigh);
+  setLower(table, row, lower);
+  table.setFlags(row, UPPER | flags | more, 0);
+  if (name === undefined) return row;
+  if (!table.addName(row, name.parent, name.name)) return ENOSPC;
+  countAdditionIn(layer, name.parent);
+  return row;
+}

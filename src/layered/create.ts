@@ -1,0 +1,355 @@
+/** Making files: in their directory, or, in the place of a whiteout, in the work directory and renamed over it. */
+
+import { EEXIST, ENOENT, ENOSPC, EPERM, type Errno, isErrno } from '../base/errno.ts';
+import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import type { WritableAttributes, Writer } from '../fs/writable-filesystem.ts';
+import { chmodAt, makeDirectoryAt, makeNodeAt, makeSymlinkAt, renameAt } from '../system/directory-calls.ts';
+import { statusAt, statusOf } from '../system/file-status.ts';
+import { linkAt, RENAME_EXCHANGE, unlinkAt } from '../system/names.ts';
+import { setXattrAt } from '../system/xattr-calls.ts';
+import { DIRECTORY, NEW, OPAQUE, ORPHAN, UPPER } from '../upper/identity-table.ts';
+import { isWhiteout, Y } from '../upper/overlay-format.ts';
+import { fillFrom } from './attributes.ts';
+import { copyDirectoryUp, copyUp } from './copy-up.ts';
+import { type Directory, directoryOf, lowerHas } from './directories.ts';
+import { entryOf } from './entries.ts';
+import type { Layer } from './layer.ts';
+import { countAddition, newGeneration, newId, setLower } from './layer-rows.ts';
+import { type Identity, writeIdentity } from './layer-xattrs.ts';
+import { markImpure } from './links.ts';
+import { inheritAcl, modeFor } from './permissions.ts';
+import { needsRedirect, writeRedirect } from './redirects.ts';
+import { hasSetIds, makeTemporary, own, removeTemporary } from './temporary.ts';
+import { orphanName, type Place } from './upper-tree.ts';
+
+/** A file to be made. */
+export interface NewFile {
+  /** Type and permissions. */
+  readonly mode: number;
+  readonly rdev: number;
+  /** Of a symbolic link. */
+  readonly target?: Uint8Array;
+}
+
+const S_ISGID = 0o2000;
+const PERMISSIONS = 0o7777;
+const SERVER_UID = process.geteuid?.() ?? 0;
+const SERVER_GID = process.getegid?.() ?? 0;
+
+/** A directory in the upper layer for a change of its names, copied up if need be. ENOENT if it was removed. */
+export function directoryToChange(layer: Layer, ino: number): (Directory & { readonly mode: number }) | Errno {
+  const copied = copyDirectoryUp(layer, ino);
+  if (isErrno(copied)) return copied;
+  const directory = directoryOf(layer, ino);
+  if (isErrno(directory)) return directory;
+  if ((layer.table.flags(directory.row) & ORPHAN) !== 0) return ENOENT;
+  const looked = statusOf(directory.fd, layer.status);
+  return isErrno(looked) ? looked : { ...directory, mode: layer.status.mode };
+}
+
+/** Makes a file with a name. @returns its row; `out` has its attributes */
+export function makeFile(
+  layer: Layer,
+  parent: number,
+  name: Uint8Array,
+  file: NewFile,
+  writer: Writer,
+  out: WritableAttributes,
+): number | Errno {
+  // it would be a whiteout
+  if ((file.mode & S_IFMT) === S_IFCHR && file.rdev === 0) return EPERM;
+  const directory = directoryToChange(layer, parent);
+  if (isErrno(directory)) return directory;
+  const isInImage = lowerHas(layer, directory, name);
+  const noted = writer.again ? writer.noted[0] : 0;
+  const identity = { id: noted > 0 ? noted : newId(layer.tables, layer.table), generation: newGeneration() };
+  writer.note(identity.id, 0);
+  if (!isInImage) {
+    const made = makeHere(layer, directory, name, file, writer, identity);
+    if (made !== EEXIST) return isErrno(made) ? made : published(layer, directory, name, identity, made, out);
+  }
+  const there = statusAt(directory.fd, name, layer.status);
+  if (there === ENOENT) return EEXIST;
+  if (isErrno(there)) return there;
+  if (isWhiteout(layer.status.mode, layer.status.rdev)) {
+    const flags = makeOver(layer, directory, name, file, writer, identity);
+    return isErrno(flags) ? flags : published(layer, directory, name, identity, flags, out);
+  }
+  return noted > 0 ? finish(layer, directory, name, file, writer, identity, out) : EEXIST;
+}
+
+/** The file may be that of an earlier server, which did not come to its end. */
+function finish(
+  layer: Layer,
+  directory: Directory & { readonly mode: number },
+  name: Uint8Array,
+  file: NewFile,
+  writer: Writer,
+  identity: Identity,
+  out: WritableAttributes,
+): number | Errno {
+  const { table } = layer;
+  if (table.find(identity.id) < 0 && table.findUpper(layer.status.inoLow, layer.status.inoHigh) < 0) {
+    const entry = entryOf(layer, directory, name);
+    if (isErrno(entry)) return entry;
+    if (table.id(entry.row) !== identity.id) {
+      // it has no id of its own yet: nothing else makes files
+      table.remove(entry.row);
+      const flags = dressNew(layer, directory, { dir: directory.fd, name }, file, writer, identity);
+      return isErrno(flags) ? flags : published(layer, directory, name, identity, flags, out);
+    }
+  }
+  const entry = entryOf(layer, directory, name);
+  if (isErrno(entry)) return entry;
+  if (entry.row < 0 || table.id(entry.row) !== identity.id) return EEXIST;
+  const filled = fillFrom(layer, entry.row, layer.status, out);
+  return isErrno(filled) ? filled : entry.row;
+}
+
+function makeNode(dir: number, name: Uint8Array, { mode, rdev, target }: NewFile): 0 | Errno {
+  switch (mode & S_IFMT) {
+    case S_IFDIR:
+      return makeDirectoryAt(dir, name, mode & PERMISSIONS);
+    case S_IFLNK:
+      return makeSymlinkAt(dir, name, target as Uint8Array);
+    default:
+      return makeNodeAt(dir, name, mode, rdev);
+  }
+}
+
+/** Makes the file in its directory, from which it inherits. @returns flags for its row */
+function makeHere(
+  layer: Layer,
+  directory: Directory & { readonly mode: number },
+  name: Uint8Array,
+  file: NewFile,
+  writer: Writer,
+  identity: Identity,
+): number | Errno {
+  const mode = isLink(file) ? file.mode : modeFor(layer, directory, file.mode, writer.umask);
+  const made = makeNode(directory.fd, name, { ...file, mode });
+  if (isErrno(made)) return made;
+  return dressNew(layer, directory, { dir: directory.fd, name }, { ...file, mode }, writer, identity);
+}
+
+const isLink = ({ mode }: NewFile): boolean => (mode & S_IFMT) === S_IFLNK;
+
+/** Owner and the layer's xattrs of a file that was made in its directory. */
+function dressNew(
+  layer: Layer,
+  directory: Directory & { readonly mode: number },
+  { dir, name }: Place,
+  file: NewFile,
+  writer: Writer,
+  identity: Identity,
+): number | Errno {
+  const hasGroup = (directory.mode & S_ISGID) !== 0;
+  if (writer.uid !== SERVER_UID || (!hasGroup && writer.gid !== SERVER_GID)) {
+    const owned = own(dir, name, writer.uid, hasGroup ? -1 : writer.gid, undefined);
+    if (isErrno(owned)) return owned;
+    if (!isLink(file) && hasSetIds(file.mode)) {
+      const looked = statusAt(dir, name, layer.status);
+      const changed = isErrno(looked) ? looked : chmodAt(dir, name, (layer.status.mode & 0o777) | (file.mode & 0o7000));
+      if (isErrno(changed)) return changed;
+    }
+  }
+  const named = writeIdentity(layer.names, dir, name, file.mode, identity);
+  if (isErrno(named)) return named;
+  if ((file.mode & S_IFMT) !== S_IFDIR) return 0;
+  // a new directory in a merged one is opaque, as in overlayfs: the image may have the name one day
+  return directory.lower < 0 ? DIRECTORY : makeOpaque(layer, dir, name);
+}
+
+function makeOpaque(layer: Layer, dir: number, name: Uint8Array): number | Errno {
+  const set = setXattrAt(dir, name, layer.names.names.opaque, Y, 0);
+  return isErrno(set) ? set : DIRECTORY | OPAQUE;
+}
+
+/** Makes the file in the work directory, and renames it over the whiteout. @returns flags for its row */
+function makeOver(
+  layer: Layer,
+  directory: Directory & { readonly mode: number },
+  name: Uint8Array,
+  file: NewFile,
+  writer: Writer,
+  identity: Identity,
+): number | Errno {
+  const made = makeUnnamed(layer, directory, file, writer, identity);
+  if (isErrno(made)) return made;
+  const isDirectory = (file.mode & S_IFMT) === S_IFDIR;
+  const flags = isDirectory ? makeOpaque(layer, made.dir, made.name) : 0;
+  const moved = isErrno(flags) ? flags : moveOver(made, directory.fd, name, isDirectory);
+  if (!isErrno(moved)) return flags;
+  removeTemporary(layer, made);
+  return moved;
+}
+
+/** Renames a temporary file over a whiteout. */
+export function moveOver(from: Place, dir: number, name: Uint8Array, isDirectory: boolean): 0 | Errno {
+  if (!isDirectory) return renameAt(from.dir, from.name, dir, name, 0);
+  const exchanged = renameAt(from.dir, from.name, dir, name, RENAME_EXCHANGE);
+  return isErrno(exchanged) ? exchanged : unlinkAt(from.dir, from.name);
+}
+
+/** Makes a file in the work directory with all that it inherits from the directory that it is for. */
+function makeUnnamed(
+  layer: Layer,
+  directory: Directory & { readonly mode: number },
+  file: NewFile,
+  writer: Writer,
+  identity: Identity,
+): Place | Errno {
+  const isDirectory = (file.mode & S_IFMT) === S_IFDIR;
+  const requested = isLink(file) ? file.mode : modeFor(layer, directory, file.mode, writer.umask);
+  const place = makeTemporary(layer, (dir, name) => makeNode(dir, name, { ...file, mode: requested }));
+  if (isErrno(place)) return place;
+  const { dir, name } = place;
+  const mode = isLink(file) ? requested : inheritAcl(layer, directory, dir, name, requested, isDirectory);
+  const dressed = isErrno(mode) ? mode : dressUnnamed(layer, directory, place, mode, writer, identity);
+  if (!isErrno(dressed)) return place;
+  removeTemporary(layer, place);
+  return dressed;
+}
+
+function dressUnnamed(
+  layer: Layer,
+  directory: Directory,
+  { dir, name }: Place,
+  mode: number,
+  writer: Writer,
+  identity: Identity,
+): 0 | Errno {
+  const looked = statusOf(directory.fd, layer.status);
+  if (isErrno(looked)) return looked;
+  const hasGroup = (layer.status.mode & S_ISGID) !== 0;
+  const isDirectory = (mode & S_IFMT) === S_IFDIR;
+  const isSymlink = (mode & S_IFMT) === S_IFLNK;
+  const bits = (mode & PERMISSIONS) | (hasGroup && isDirectory ? S_ISGID : 0);
+  const owned = own(dir, name, writer.uid, hasGroup ? layer.status.gid : writer.gid, isSymlink ? undefined : bits);
+  return isErrno(owned) ? owned : writeIdentity(layer.names, dir, name, mode, identity);
+}
+
+/** Adds the row of a new file. */
+function published(
+  layer: Layer,
+  directory: Directory,
+  name: Uint8Array,
+  identity: Identity,
+  flags: number,
+  out: WritableAttributes,
+): number | Errno {
+  const { table, status } = layer;
+  const looked = statusAt(directory.fd, name, status);
+  if (isErrno(looked)) return looked;
+  const row = addNewRow(layer, identity, flags);
+  if (isErrno(row)) return row;
+  if (!table.addName(row, directory.ino, name)) return ENOSPC;
+  countAddition(table, directory.row);
+  const filled = fillFrom(layer, row, status, out);
+  return isErrno(filled) ? filled : row;
+}
+
+/** A row for a file with the status `layer.status`. */
+function addNewRow({ table, status }: Layer, { id, generation }: Identity, flags: number): number | Errno {
+  const stale = table.findUpper(status.inoLow, status.inoHigh);
+  if (stale >= 0) table.remove(stale);
+  const known = table.find(id);
+  const row = known >= 0 ? known : table.add(id, generation);
+  if (row < 0) return ENOSPC;
+  table.setUpper(row, status.inoLow, status.inoHigh);
+  setLower(table, row, -1);
+  table.setFlags(row, UPPER | NEW | flags, 0);
+  return row;
+}
+
+/** A regular file without a name, as a named orphan, so that it survives the server. @returns its row */
+export function makeNameless(
+  layer: Layer,
+  parent: number,
+  mode: number,
+  writer: Writer,
+  out: WritableAttributes,
+): number | Errno {
+  const directory = directoryToChange(layer, parent);
+  if (isErrno(directory)) return directory;
+  const noted = writer.again ? writer.noted[0] : 0;
+  const known = noted > 0 ? layer.table.find(noted) : -1;
+  if (known >= 0) {
+    const looked = layer.tree.status(known, layer.status);
+    const filled = isErrno(looked) ? looked : fillFrom(layer, known, layer.status, out);
+    return isErrno(filled) ? filled : known;
+  }
+  const identity = { id: newId(layer.tables, layer.table), generation: newGeneration() };
+  writer.note(identity.id, 0);
+  const place = makeUnnamed(layer, directory, { mode: S_IFREG | mode, rdev: 0 }, writer, identity);
+  if (isErrno(place)) return place;
+  const orphan = orphanName(identity.id);
+  const moved = renameAt(place.dir, place.name, layer.directories.orphans, orphan, 0);
+  const looked = isErrno(moved) ? moved : statusAt(layer.directories.orphans, orphan, layer.status);
+  if (isErrno(looked)) return looked;
+  const row = addNewRow(layer, identity, ORPHAN);
+  if (isErrno(row)) return row;
+  const filled = fillFrom(layer, row, layer.status, out);
+  return isErrno(filled) ? filled : row;
+}
+
+/** Gives an inode another name. */
+export function linkFile(
+  layer: Layer,
+  ino: number,
+  parent: number,
+  name: Uint8Array,
+  writer: Writer,
+  out: WritableAttributes,
+): 0 | Errno {
+  const { table } = layer;
+  const directory = directoryToChange(layer, parent);
+  if (isErrno(directory)) return directory;
+  const existing = entryOf(layer, directory, name);
+  if (!isErrno(existing)) {
+    const isDone = writer.again && existing.row >= 0 && table.id(existing.row) === ino;
+    return isDone ? linked(layer, existing.row, directory, name, out) : EEXIST;
+  }
+  if (existing !== ENOENT) return existing;
+  let row = copyUp(layer, ino, 'metadata');
+  if (isErrno(row)) return row;
+  if (needsRedirect(layer, row)) {
+    const written = writeRedirect(layer, row, false);
+    // the path is too long for a redirect
+    if (isErrno(written)) row = copyUp(layer, ino, 'data');
+    if (isErrno(row)) return row;
+  }
+  if ((table.flags(row) & NEW) === 0) {
+    const marked = markImpure(layer, parent, directory.fd);
+    if (isErrno(marked)) return marked;
+  }
+  writer.note(ino, 0);
+  const place = layer.tree.place(row);
+  if (isErrno(place)) return place;
+  const there = statusAt(directory.fd, name, layer.status);
+  const isOrphan = (table.flags(row) & ORPHAN) !== 0;
+  const made = isOrphan
+    ? renameAt(place.dir, place.name, directory.fd, name, 0)
+    : there === ENOENT
+      ? linkAt(place.dir, place.name, directory.fd, name)
+      : linkOver(layer, place, directory.fd, name);
+  if (isErrno(made)) return made;
+  table.setFlags(row, 0, ORPHAN);
+  return linked(layer, row, directory, name, out);
+}
+
+/** Links a file over a whiteout. */
+function linkOver(layer: Layer, from: Place, dir: number, name: Uint8Array): 0 | Errno {
+  const place = makeTemporary(layer, (work, temporary) => linkAt(from.dir, from.name, work, temporary));
+  if (isErrno(place)) return place;
+  const moved = renameAt(place.dir, place.name, dir, name, 0);
+  if (isErrno(moved)) removeTemporary(layer, place);
+  return moved;
+}
+
+function linked(layer: Layer, row: number, directory: Directory, name: Uint8Array, out: WritableAttributes): 0 | Errno {
+  if (!layer.table.addName(row, directory.ino, name)) return ENOSPC;
+  countAddition(layer.table, directory.row);
+  const looked = statusAt(directory.fd, name, layer.status);
+  return isErrno(looked) ? looked : fillFrom(layer, row, layer.status, out);
+}

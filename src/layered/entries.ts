@@ -1,0 +1,161 @@
+/**
+ * Names in directories of a layered file system: whether the entry is one of the upper layer or of the image. An entry
+ * of the upper layer that the table does not know yet is adopted: its id is that of its origin in the image, or the one
+ * in its xattr, or a new one, which is noted in its xattr.
+ */
+
+import { EIO, ENOENT, ENOSPC, EPERM, type Errno, isErrno } from '../base/errno.ts';
+import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import { rowOfId } from '../manifest/lookup.ts';
+import { u64 } from '../manifest/tables.ts';
+import { emptyFileStatus, type FileStatus, statusAt } from '../system/file-status.ts';
+import { getXattrAt } from '../system/xattr-calls.ts';
+import { DIRECTORY, INDEXED, METACOPY, NEW, OPAQUE, UPPER } from '../upper/identity-table.ts';
+import { isWhiteout, mayBeXattrWhiteout } from '../upper/overlay-format.ts';
+import { type Directory, followRedirect, lowerEntry } from './directories.ts';
+import type { Layer } from './layer.ts';
+import { IMPURE, newGeneration, newId, setLower, XATTR_WHITEOUTS } from './layer-rows.ts';
+import { type Identity, type LayerXattrs, readLayerXattrs, writeIdentity } from './layer-xattrs.ts';
+
+/** An entry: `row` of the table for a file of the upper layer, else `lower`, an inode of the image; the other is -1. */
+export interface Entry {
+  readonly row: number;
+  readonly lower: number;
+}
+
+/** The entry of a name. `layer.status` is that of the file if it is of the upper layer. ENOENT for none. */
+export function entryOf(layer: Layer, directory: Directory, name: Uint8Array): Entry | Errno {
+  if (directory.fd >= 0) {
+    const looked = statusAt(directory.fd, name, layer.status);
+    if (looked === 0) {
+      if (isWhiteoutEntry(layer, directory, name, layer.status)) return ENOENT;
+      const row = adopt(layer, directory, name, layer.status);
+      return isErrno(row) ? row : { row, lower: -1 };
+    }
+    if (looked !== ENOENT) return looked;
+  }
+  const lower = lowerEntry(layer, directory, name);
+  return lower < 0 ? ENOENT : lowerAsEntry(layer, lower);
+}
+
+/** An inode of the image that has a name, which may have been copied up under another one. */
+export function lowerAsEntry(layer: Layer, lower: number): Entry {
+  const row = layer.table.find(u64(layer.tables.inodes.id, lower));
+  if (row < 0 || (layer.table.flags(row) & UPPER) === 0) return { row: -1, lower };
+  // the status is not known here
+  return { row, lower };
+}
+
+/** Whether an entry of the upper layer hides the one of the image, and is none itself. */
+export function isWhiteoutEntry(layer: Layer, directory: Directory, name: Uint8Array, status: FileStatus): boolean {
+  if (isWhiteout(status.mode, status.rdev)) return true;
+  if (!mayBeXattrWhiteout(status.mode, status.size)) return false;
+  if (directory.row < 0 || (layer.table.flags(directory.row) & XATTR_WHITEOUTS) === 0) return false;
+  return !isErrno(getXattrAt(directory.fd, name, layer.names.names.whiteout));
+}
+
+/**
+ * The row of an entry of the upper layer; adds one if the table does not have it.
+ * @param status of the entry
+ * @returns EIO, EPERM as Linux for xattrs that make no sense, ENOSPC if the table is full
+ */
+export function adopt(layer: Layer, directory: Directory, name: Uint8Array, status: FileStatus): number | Errno {
+  const { table } = layer;
+  const known = table.findUpper(status.inoLow, status.inoHigh);
+  if (known >= 0) {
+    const isSame = ((table.flags(known) & DIRECTORY) !== 0) === ((status.mode & S_IFMT) === S_IFDIR);
+    if (isSame) return table.addName(known, directory.ino, name) ? known : ENOSPC;
+    table.remove(known);
+  }
+  const { mode } = status;
+  const { inoLow, inoHigh } = status;
+  const xattrs = readLayerXattrs(layer.names, directory.fd, name, mode);
+  if (isErrno(xattrs)) return xattrs;
+  const lower = lowerBelow(layer, directory, name, mode, xattrs);
+  if (isErrno(lower)) return lower;
+  const identity = identityOf(layer, xattrs, mode, lower ?? -1, status) ?? assign(layer, directory, name, mode);
+  if (isErrno(identity)) return identity;
+  const old = table.find(identity.id);
+  const row = old >= 0 ? old : table.add(identity.id, identity.generation);
+  if (row < 0) return ENOSPC;
+  // the row of a file that is gone
+  if (old >= 0) for (const one of table.names(old)) table.removeName(old, one.parent, one.name);
+  table.setUpper(row, inoLow, inoHigh);
+  setLower(table, row, lower ?? -1);
+  table.setFlags(row, flagsOf(mode, xattrs, lower !== undefined || rowOfId(layer.tables, identity.id) >= 0), 0);
+  return table.addName(row, directory.ino, name) ? row : ENOSPC;
+}
+
+/** The flags of a row with these xattrs. */
+export function flagsOf(mode: number, xattrs: LayerXattrs, isInImage: boolean): number {
+  const isFile = (mode & S_IFMT) === S_IFREG;
+  let flags = UPPER;
+  if ((mode & S_IFMT) === S_IFDIR) flags |= DIRECTORY;
+  if (xattrs.opacity === 'opaque') flags |= OPAQUE;
+  if (xattrs.opacity === 'xattr-whiteouts') flags |= XATTR_WHITEOUTS;
+  if (xattrs.isImpure) flags |= IMPURE;
+  if (xattrs.metacopy !== undefined && isFile) flags |= METACOPY;
+  if (xattrs.isIndexed && xattrs.origin !== undefined) flags |= INDEXED;
+  return isInImage ? flags : flags | NEW;
+}
+
+/** The inode of the image below an entry: what is merged, or the data of a file without; undefined for none. */
+function lowerBelow(
+  layer: Layer,
+  directory: Directory,
+  name: Uint8Array,
+  mode: number,
+  xattrs: LayerXattrs,
+): number | undefined | Errno {
+  const type = mode & S_IFMT;
+  const { tables, settings } = layer;
+  const { redirect, metacopy, origin } = xattrs;
+  if (type !== S_IFDIR && !(type === S_IFREG && metacopy !== undefined)) return undefined;
+  if (redirect === 'malformed' || metacopy === 'malformed') return EIO;
+  const isFollowed = settings.redirectDir !== 'nofollow' && !settings.userxattr;
+  if (type === S_IFREG && (settings.userxattr || !settings.metacopy)) return EPERM;
+  if (redirect !== undefined && !isFollowed && xattrs.opacity !== 'opaque') return EPERM;
+  if (xattrs.opacity === 'opaque' && type === S_IFDIR) return undefined;
+  const found =
+    redirect === undefined ? lowerEntry(layer, directory, name) : followRedirect(tables, redirect, directory.lower);
+  if (found >= 0 && ((tables.inodes.mode[found] as number) & S_IFMT) === type) return found;
+  if (type === S_IFDIR) return undefined;
+  // the file may have another place in this version of the image
+  const byOrigin = origin !== undefined && 'id' in origin ? rowOfId(tables, origin.id) : -1;
+  return byOrigin >= 0 && ((tables.inodes.mode[byOrigin] as number) & S_IFMT) === S_IFREG ? byOrigin : EIO;
+}
+
+const other: FileStatus = emptyFileStatus();
+
+/** The identity that xattrs or the image tell; undefined if another file of the upper layer has it, or there is none. */
+function identityOf(
+  layer: Layer,
+  { origin, own }: LayerXattrs,
+  mode: number,
+  lower: number,
+  status: FileStatus,
+): Identity | undefined {
+  const { id, generation } = layer.tables.inodes;
+  const isMerged = (mode & S_IFMT) === S_IFDIR && lower >= 0;
+  const ofLower = isMerged ? { id: u64(id, lower), generation: generation[lower] as number } : undefined;
+  const candidates = [ofLower, origin !== undefined && 'id' in origin ? origin : undefined, own];
+  return candidates.find((one) => one !== undefined && one.id > 1 && isFree(layer, one.id, status));
+}
+
+/** Whether no other file that exists has the id. */
+function isFree(layer: Layer, id: number, { inoLow, inoHigh }: FileStatus): boolean {
+  const { table, tree } = layer;
+  const row = table.find(id);
+  if (row < 0 || (table.flags(row) & UPPER) === 0) return true;
+  if (table.upperLow(row) === inoLow && table.upperHigh(row) === inoHigh) return true;
+  const place = tree.place(row);
+  if (isErrno(place) || isErrno(statusAt(place.dir, place.name, other))) return true;
+  return !tree.isOf(row, other);
+}
+
+/** A new identity for a file that has none. On a full disk it is in the table only. */
+function assign(layer: Layer, directory: Directory, name: Uint8Array, mode: number): Identity | Errno {
+  const identity = { id: newId(layer.tables, layer.table), generation: newGeneration() };
+  const written = writeIdentity(layer.names, directory.fd, name, mode, identity);
+  return isErrno(written) && written !== ENOSPC && written !== EPERM ? written : identity;
+}

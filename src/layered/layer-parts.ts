@@ -1,0 +1,37 @@
+/** The parts that a writable layer is made of. */
+import type { ImageFilesystem } from '../fs/image-filesystem.ts';
+import type { ManifestTables } from '../manifest/tables.ts';
+import type { IdentityTable } from '../upper/identity-table.ts';
+import type { UpperFeatures } from '../upper/upper-probe.ts';
+
+/** Settings of a layer; a part of the options of the mount. */
+export interface LayerSettings {
+  readonly userxattr: boolean;
+  /** Nothing is synced. */
+  readonly volatile: boolean;
+  readonly redirectDir: 'on' | 'follow' | 'nofollow';
+  readonly metacopy: boolean;
+}
+
+/** Open directories of the upper layer, the same in all threads. */
+export interface LayerDirectories {
+  readonly upper: number;
+  readonly work: number;
+  readonly index: number;
+  readonly orphans: number;
+}
+
+export interface LayerParts {
+  readonly image: ImageFilesystem;
+  readonly tables: ManifestTables;
+  readonly directories: LayerDirectories;
+  readonly features: UpperFeatures;
+  readonly settings: LayerSettings;
+  /** Of this thread; all threads have the same memory. */
+  readonly table: IdentityTable;
+  /** Of `allocateLayerState`, once for each server. */
+  readonly state: SharedArrayBuffer;
+  readonly log: (line: string) => void;
+  /** Whether the kernel knows this inode. */
+  readonly isKnown: (ino: number) => boolean;
+}

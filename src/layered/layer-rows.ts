@@ -1,0 +1,61 @@
+/** The meaning of the words that the table of identities leaves to the file system, and new ids. */
+import { randomFillSync } from 'node:crypto';
+import { rowOfId } from '../manifest/lookup.ts';
+import type { ManifestTables } from '../manifest/tables.ts';
+import { type IdentityTable, OPAQUE } from '../upper/identity-table.ts';
+
+// flags of a row, beside those of row-fields.ts
+/** Whether the directory has a default ACL was looked up: DEFAULT_ACL says it. */
+export const ACL_KNOWN = 128;
+export const DEFAULT_ACL = 256;
+/** The directory has the xattr `impure`. */
+export const IMPURE = 512;
+/** The directory may have whiteouts that are xattrs. */
+export const XATTR_WHITEOUTS = 1024;
+/** The file was opened for reading and writing, and may be mapped: its times may change unseen. */
+export const MAPPABLE = 2048;
+
+// words of a row
+/** The image's inode below it, its row + 1: of a directory that is merged, of a file that has no data of its own. */
+const LOWER = 0;
+/** Of a directory: counts entries that were added. */
+const ADDITIONS = 1;
+
+const TWO_TO_52 = 2 ** 52;
+const TWO_TO_32 = 0x1_0000_0000;
+
+/** The row in the image's tables of the inode below a row; -1 for none. */
+export function lowerOf(table: IdentityTable, row: number): number {
+  return (table.flags(row) & OPAQUE) !== 0 ? -1 : table.extra(row, LOWER) - 1;
+}
+
+/** @param lower -1 for none */
+export const setLower = (table: IdentityTable, row: number, lower: number): void =>
+  table.setExtra(row, LOWER, lower + 1);
+
+export const additionsOf = (table: IdentityTable, row: number): number => table.extra(row, ADDITIONS);
+
+export const countAddition = (table: IdentityTable, row: number): void =>
+  table.setExtra(row, ADDITIONS, (table.extra(row, ADDITIONS) + 1) | 0);
+
+const random = new Uint32Array(512);
+let used = random.length;
+
+function randomWord(): number {
+  if (used >= random.length) {
+    randomFillSync(random);
+    used = 0;
+  }
+  return random[used++] as number;
+}
+
+/** A random id that neither the image nor the table has. The root's and 0 are far below. */
+export function newId(tables: ManifestTables, table: IdentityTable): number {
+  for (;;) {
+    const id = (randomWord() * TWO_TO_32 + randomWord()) % TWO_TO_52;
+    if (id > TWO_TO_32 && rowOfId(tables, id) < 0 && table.find(id) < 0) return id;
+  }
+}
+
+/** 32 bits that distinguish the file from earlier ones with its id. */
+export const newGeneration = (): number => randomWord();

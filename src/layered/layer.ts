@@ -1,0 +1,73 @@
+/** A writable layer over an image, as one thread sees it: the parts that all its operations share. */
+
+import { ROOT_INO } from '../fs/filesystem.ts';
+import type { ImageFilesystem } from '../fs/image-filesystem.ts';
+import type { InodeEvents } from '../fs/writable-filesystem.ts';
+import { type ManifestTables, u64 } from '../manifest/tables.ts';
+import { emptyFileStatus, type FileStatus } from '../system/file-status.ts';
+import type { IdentityTable } from '../upper/identity-table.ts';
+import { ImageNames } from './image-names.ts';
+import type { LayerDirectories, LayerParts, LayerSettings } from './layer-parts.ts';
+import { LayerState } from './layer-state.ts';
+import { LayerXattrNames } from './layer-xattrs.ts';
+import { UpperTree } from './upper-tree.ts';
+
+/** Walks of the whole upper layer (scan.ts), for what the table does not know. */
+export interface Search {
+  /** Adopts all entries. */
+  all(layer: Layer): void;
+  /** Finds the names of a row whose file is not where the table says; false if it has none. */
+  row(layer: Layer, row: number): boolean;
+}
+
+const NO_EVENTS: InodeEvents = { unnamed: () => undefined, forgotten: () => undefined };
+
+export class Layer {
+  readonly image: ImageFilesystem;
+  readonly tables: ManifestTables;
+  readonly table: IdentityTable;
+  readonly directories: LayerDirectories;
+  readonly settings: LayerSettings;
+  readonly state: LayerState;
+  readonly names: LayerXattrNames;
+  readonly tree: UpperTree;
+  readonly imageNames: ImageNames;
+  readonly log: (line: string) => void;
+  readonly isKnown: (ino: number) => boolean;
+  /** Filled by each look at a file of the upper layer. */
+  readonly status: FileStatus = emptyFileStatus();
+  events: InodeEvents = NO_EVENTS;
+  readonly #search: Search;
+
+  constructor(parts: LayerParts, search: Search) {
+    this.#search = search;
+    this.image = parts.image;
+    this.tables = parts.tables;
+    this.table = parts.table;
+    this.directories = parts.directories;
+    this.settings = parts.settings;
+    this.state = new LayerState(parts.state);
+    this.names = new LayerXattrNames(parts.settings.userxattr);
+    this.tree = new UpperTree(parts.table, parts.directories, this.state, (row) => search.row(this, row));
+    this.imageNames = new ImageNames(parts.tables);
+    this.log = parts.log;
+    this.isKnown = parts.isKnown;
+  }
+
+  /** The row of an inode. An id that is not in the table is searched for in the upper layer, once. -1 for none. */
+  rowOf(ino: number): number {
+    return this.table.find(ino);
+  }
+
+  /** The id of an inode of the image. */
+  idOf(lower: number): number {
+    return u64(this.tables.inodes.id, lower);
+  }
+
+  /** As `rowOf`, for an id that is nowhere: it may be that of a file that has not been looked up yet. */
+  rowAfterScan(ino: number): number {
+    if (this.state.isComplete || ino === ROOT_INO) return -1;
+    this.#search.all(this);
+    return this.table.find(ino);
+  }
+}

@@ -1,0 +1,330 @@
+/**
+ * A file system that can be written: an image, and an upper layer with all that differs from it, in the format of
+ * overlayfs. Methods find their inodes and names under the lock of the layer; the modules beside this one do the work.
+ */
+
+import { printable } from '../base/bytes.ts';
+import { ENAMETOOLONG, ENOENT, type Errno, isErrno } from '../base/errno.ts';
+import { S_IFDIR, S_IFLNK, S_IFREG } from '../base/stat-bits.ts';
+import type { Caller } from '../fs/caller.ts';
+import { ROOT_INO } from '../fs/filesystem.ts';
+import type {
+  Changes,
+  InodeEvents,
+  OpenedContent,
+  WritableAttributes,
+  WritableFilesystem,
+  WritableStatistics,
+  Writer,
+} from '../fs/writable-filesystem.ts';
+import { rowOfId } from '../manifest/lookup.ts';
+import { closeFd } from '../system/descriptors.ts';
+import { readLinkAt } from '../system/directory-calls.ts';
+import { emptyFileStatus, statusOf, statVfs } from '../system/file-status.ts';
+import { syncfs } from '../system/reading-writing.ts';
+import { emptyDirectory } from '../upper/empty-directory.ts';
+import { DIRECTORY, UPPER } from '../upper/identity-table.ts';
+import { attributesOf, fillFrom, imageAttributes, upperAttributes } from './attributes.ts';
+import { allocateIn, copyRange, openFile, readFile, seekIn, syncInode, writeFile } from './content.ts';
+import { linkFile, makeFile, makeNameless } from './create.ts';
+import { directoryOf } from './directories.ts';
+import { entryOf } from './entries.ts';
+import { Layer } from './layer.ts';
+import type { LayerParts } from './layer-parts.ts';
+import { setLower } from './layer-rows.ts';
+import { Listings, parentOf } from './listing.ts';
+import { changeAttributes, getXattr, listXattrs, removeXattr, setXattr } from './metadata.ts';
+import { LayerOpenTable } from './open-table.ts';
+import { letGo, sweepOrphans } from './orphans.ts';
+import { removeDirectoryName, removeFileName } from './remove.ts';
+import { rename } from './rename.ts';
+import { adoptIndex, SEARCH } from './scan.ts';
+
+const DOT = 0x2e;
+const SLASH = 0x2f;
+const NAME_MAX = 255;
+
+export class LayeredFilesystem implements WritableFilesystem {
+  /** Opens and backing ids of the inodes, for the kernel driver. */
+  readonly openTable: LayerOpenTable;
+  readonly #layer: Layer;
+  readonly #listings: Listings;
+
+  constructor(parts: LayerParts) {
+    this.#layer = new Layer(parts, SEARCH);
+    this.openTable = new LayerOpenTable(this.#layer);
+    this.#listings = new Listings(this.#layer);
+  }
+
+  /** The driver is notified from now on. */
+  listen(events: InodeEvents): void {
+    this.#layer.events = events;
+  }
+
+  /** By the first thread of the first server of a mount, before the first request. Nothing is open. */
+  begin(): void {
+    this.#layer.state.hold(() => {
+      const { table, directories } = this.#layer;
+      emptyDirectory(directories.orphans, () => false);
+      const rows = [...table.rows()];
+      for (const row of rows) {
+        const isGone = (table.flags(row) & UPPER) === 0 || (table.nameCount(row) === 0 && table.id(row) !== ROOT_INO);
+        if (isGone) table.remove(row);
+      }
+      this.#adoptRoot();
+      adoptIndex(this.#layer);
+    });
+  }
+
+  /** By the first thread of a later server: what the kernel has forgotten meanwhile goes. */
+  resume(): void {
+    this.#layer.state.hold(() => sweepOrphans(this.#layer));
+  }
+
+  #adoptRoot(): void {
+    const { table, tables, directories } = this.#layer;
+    const status = emptyFileStatus();
+    statusOf(directories.upper, status);
+    const known = table.find(ROOT_INO);
+    const row = known >= 0 ? known : table.add(ROOT_INO, tables.inodes.generation[0] as number);
+    table.setUpper(row, status.inoLow, status.inoHigh);
+    setLower(table, row, 0);
+    table.setFlags(row, UPPER | DIRECTORY, 0);
+  }
+
+  lookup(parent: number, name: Uint8Array, out: WritableAttributes): Errno | 0 {
+    return this.#hold((layer) => {
+      if (name.length === 1 && (name[0] === DOT || name[0] === SLASH)) return attributesOf(layer, parent, out);
+      if (name.length === 2 && name[0] === DOT && name[1] === DOT)
+        return attributesOf(layer, parentOf(layer, parent), out);
+      const directory = directoryOf(layer, parent);
+      if (isErrno(directory)) return directory;
+      if (name.length > NAME_MAX) return ENAMETOOLONG;
+      const entry = entryOf(layer, directory, name);
+      if (isErrno(entry)) return entry;
+      if (entry.row >= 0) {
+        return entry.lower >= 0
+          ? upperAttributes(layer, entry.row, out)
+          : fillFrom(layer, entry.row, layer.status, out);
+      }
+      const result = layer.image.lookup(layer.idOf(directory.lower), name, out);
+      return result !== 0 ? result : imageAttributes(layer, out.ino, layer.table.find(out.ino), out);
+    });
+  }
+
+  getattr(ino: number, out: WritableAttributes): Errno | 0 {
+    return this.#hold((layer) => attributesOf(layer, ino, out));
+  }
+
+  readdir(
+    ino: number,
+    from: number,
+    _plus: boolean,
+    out: WritableAttributes,
+    sink: (name: Uint8Array, next: number) => boolean,
+  ): Errno | 0 {
+    return this.#hold(() => this.#listings.list(ino, from, out, sink));
+  }
+
+  releaseDirectory(ino: number): void {
+    this.#listings.forget(ino);
+  }
+
+  readlink(ino: number): Uint8Array | Errno {
+    return this.#hold((layer) => {
+      const row = layer.table.find(ino);
+      if (row < 0 || (layer.table.flags(row) & UPPER) === 0) {
+        if (rowOfId(layer.tables, ino) >= 0) return layer.image.readlink(ino);
+        if (layer.rowAfterScan(ino) < 0) return ENOENT;
+      }
+      const found = layer.table.find(ino);
+      const looked = layer.tree.status(found, layer.status);
+      const place = isErrno(looked) ? looked : layer.tree.place(found);
+      return isErrno(place) ? place : readLinkAt(place.dir, place.name);
+    });
+  }
+
+  getxattr(ino: number, name: Uint8Array, caller?: Caller): Uint8Array | Errno {
+    return this.#hold((layer) => getXattr(layer, ino, name, caller));
+  }
+
+  listxattr(ino: number, caller?: Caller): Uint8Array | Errno {
+    return this.#hold((layer) => listXattrs(layer, ino, caller));
+  }
+
+  setxattr(
+    ino: number,
+    name: Uint8Array,
+    value: Uint8Array,
+    flags: number,
+    killSgid: boolean,
+    writer: Writer,
+  ): Errno | 0 {
+    return this.#hold((layer) => setXattr(layer, ino, name, value, flags, killSgid, writer));
+  }
+
+  removexattr(ino: number, name: Uint8Array, writer: Writer): Errno | 0 {
+    return this.#hold((layer) => removeXattr(layer, ino, name, writer));
+  }
+
+  mknod(
+    parent: number,
+    name: Uint8Array,
+    mode: number,
+    rdev: number,
+    writer: Writer,
+    out: WritableAttributes,
+  ): Errno | 0 {
+    return this.#make(parent, name, { mode, rdev }, writer, out);
+  }
+
+  mkdir(parent: number, name: Uint8Array, mode: number, writer: Writer, out: WritableAttributes): Errno | 0 {
+    return this.#make(parent, name, { mode: S_IFDIR | mode, rdev: 0 }, writer, out);
+  }
+
+  symlink(parent: number, name: Uint8Array, target: Uint8Array, writer: Writer, out: WritableAttributes): Errno | 0 {
+    return this.#make(parent, name, { mode: S_IFLNK | 0o777, rdev: 0, target }, writer, out);
+  }
+
+  #make(
+    parent: number,
+    name: Uint8Array,
+    file: Parameters<typeof makeFile>[3],
+    writer: Writer,
+    out: WritableAttributes,
+  ): Errno | 0 {
+    if (name.length > NAME_MAX) return ENAMETOOLONG;
+    const row = this.#hold((layer) => makeFile(layer, parent, name, file, writer, out));
+    return isErrno(row) ? row : 0;
+  }
+
+  create(
+    parent: number,
+    name: Uint8Array,
+    mode: number,
+    writer: Writer,
+    out: WritableAttributes,
+  ): OpenedContent | Errno {
+    if (name.length > NAME_MAX) return ENAMETOOLONG;
+    return this.#hold((layer) =>
+      this.#opened(layer, makeFile(layer, parent, name, { mode: S_IFREG | mode, rdev: 0 }, writer, out)),
+    );
+  }
+
+  tmpfile(parent: number, mode: number, writer: Writer, out: WritableAttributes): OpenedContent | Errno {
+    return this.#hold((layer) => this.#opened(layer, makeNameless(layer, parent, mode, writer, out)));
+  }
+
+  #opened(layer: Layer, row: number | Errno): OpenedContent | Errno {
+    return isErrno(row) ? row : layer.tree.openContent(row, true);
+  }
+
+  link(ino: number, parent: number, name: Uint8Array, writer: Writer, out: WritableAttributes): Errno | 0 {
+    if (name.length > NAME_MAX) return ENAMETOOLONG;
+    return this.#hold((layer) => linkFile(layer, ino, parent, name, writer, out));
+  }
+
+  unlink(parent: number, name: Uint8Array, writer: Writer): Errno | 0 {
+    return this.#hold((layer) => removeFileName(layer, parent, name, writer));
+  }
+
+  rmdir(parent: number, name: Uint8Array, writer: Writer): Errno | 0 {
+    return this.#hold((layer) => removeDirectoryName(layer, parent, name, writer));
+  }
+
+  rename(
+    parent: number,
+    name: Uint8Array,
+    newParent: number,
+    newName: Uint8Array,
+    flags: number,
+    writer: Writer,
+  ): Errno | 0 {
+    if (newName.length > NAME_MAX) return ENAMETOOLONG;
+    return this.#hold((layer) => rename(layer, parent, name, newParent, newName, flags, writer));
+  }
+
+  setattr(ino: number, changes: Changes, _writer: Writer, out: WritableAttributes): Errno | 0 {
+    return this.#hold((layer) => changeAttributes(layer, ino, changes, out));
+  }
+
+  open(ino: number, flags: number, killPrivileges: boolean): OpenedContent | Errno {
+    return this.#hold((layer) => openFile(layer, ino, flags, killPrivileges));
+  }
+
+  closeContent({ fd }: OpenedContent): void {
+    if (fd >= 0) closeFd(fd);
+  }
+
+  closed(ino: number): void {
+    this.#hold((layer) => letGo(layer, ino));
+  }
+
+  read(ino: number, offset: number, into: Uint8Array): number | Errno {
+    return readFile(this.#layer, ino, offset, into);
+  }
+
+  write(ino: number, offset: number, bytes: Uint8Array, killPrivileges: boolean): number | Errno {
+    return writeFile(this.#layer, ino, offset, bytes, killPrivileges);
+  }
+
+  fallocate(ino: number, mode: number, offset: number, length: number): Errno | 0 {
+    return allocateIn(this.#layer, ino, mode, offset, length);
+  }
+
+  copyRange(from: number, fromOffset: number, to: number, toOffset: number, length: number): number | Errno {
+    return copyRange(this.#layer, from, fromOffset, to, toOffset, length);
+  }
+
+  seek(ino: number, offset: number, hole: boolean): number | Errno {
+    return seekIn(this.#layer, ino, offset, hole);
+  }
+
+  sync(ino: number, dataOnly: boolean): Errno | 0 {
+    return syncInode(this.#layer, ino, dataOnly);
+  }
+
+  syncAll(): Errno | 0 {
+    return this.#layer.settings.volatile ? 0 : syncfs(this.#layer.directories.upper);
+  }
+
+  forget(ino: number): void {
+    if (ino !== ROOT_INO) this.#hold((layer) => letGo(layer, ino));
+  }
+
+  ioctl(ino: number, command: number, input: Uint8Array, room: number, caller?: Caller): Uint8Array | Errno {
+    return this.#layer.image.ioctl(ino, command, input, room, caller);
+  }
+
+  statfs(): WritableStatistics {
+    const status = statVfs(this.#layer.directories.upper);
+    if (isErrno(status)) return { ...this.#layer.image.statfs(), blocksFree: 0, blocksAvailable: 0, filesFree: 0 };
+    return status;
+  }
+
+  /** One path of an inode, escaped; undefined if it has none. */
+  pathOf(ino: number): string | undefined {
+    return this.#hold((layer) => {
+      const parts: string[] = [];
+      for (let at = ino; at !== ROOT_INO; ) {
+        const row = layer.table.find(at);
+        const lower = rowOfId(layer.tables, at);
+        const name =
+          (row < 0 ? undefined : layer.table.nameOf(row)) ?? (lower < 0 ? undefined : layer.imageNames.nameOf(lower));
+        if (name === undefined) return undefined;
+        parts.push(printable(name.name));
+        at = name.parent;
+      }
+      return `/${parts.reverse().join('/')}`;
+    });
+  }
+
+  /** Runs an operation under the lock of the layer. */
+  #hold<T>(work: (layer: Layer) => T): T {
+    const layer = this.#layer;
+    return layer.state.hold(() => {
+      layer.tree.tidy();
+      return work(layer);
+    });
+  }
+}

@@ -1,0 +1,63 @@
+/** Hard links of files of the image, and notes on directories of the upper layer. */
+
+import { ENOSPC, type Errno, isErrno } from '../base/errno.ts';
+import { statusAt } from '../system/file-status.ts';
+import { linkAt } from '../system/names.ts';
+import { setXattrAt } from '../system/xattr-calls.ts';
+import { encodeNlink, Y } from '../upper/overlay-format.ts';
+import { nlinkOf } from './attributes.ts';
+import type { Layer } from './layer.ts';
+import { countAddition, IMPURE, lowerOf } from './layer-rows.ts';
+
+const EMPTY: Uint8Array = Uint8Array.of();
+
+/** A listing of the directory that goes on must see the entry in the upper layer. */
+export function countAdditionIn({ table }: Layer, parent: number): void {
+  const row = table.find(parent);
+  if (row >= 0) countAddition(table, row);
+}
+
+/** Notes on a directory that it has an entry whose number is that of an origin. @param fd of the directory */
+export function markImpure({ table, names }: Layer, ino: number, fd: number): 0 | Errno {
+  const row = table.find(ino);
+  if (row < 0 || (table.flags(row) & IMPURE) !== 0) return 0;
+  const set = setXattrAt(fd, EMPTY, names.names.impure, Y, 0);
+  if (isErrno(set)) return set;
+  table.setFlags(row, IMPURE, 0);
+  return 0;
+}
+
+/**
+ * Gives a file of the index the name that it has in the image: before that name is changed.
+ * @param directory the open directory in the upper layer, and its id
+ */
+export function linkUp(
+  layer: Layer,
+  row: number,
+  directory: { readonly fd: number; readonly ino: number },
+  name: Uint8Array,
+): 0 | Errno {
+  const { table, tables, names } = layer;
+  const place = layer.tree.place(row);
+  if (isErrno(place)) return place;
+  const looked = statusAt(place.dir, place.name, layer.status);
+  if (isErrno(looked)) return looked;
+  const lower = lowerOf(table, row);
+  const visible = nlinkOf(layer, row, table.flags(row), layer.status);
+  if (isErrno(visible)) return visible;
+  const nlink = layer.status.nlink;
+  const note = (to: 'upper' | 'lower', difference: number): 0 | Errno =>
+    setXattrAt(place.dir, place.name, names.names.nlink, encodeNlink({ to, difference }), 0);
+  // relative to the image's inode it is right before and after the link
+  const before = note('lower', visible - (lower < 0 ? 0 : (tables.inodes.nlink[lower] as number)));
+  if (isErrno(before)) return before;
+  const impure = markImpure(layer, directory.ino, directory.fd);
+  if (isErrno(impure)) return impure;
+  const linked = linkAt(place.dir, place.name, directory.fd, name);
+  if (isErrno(linked)) return linked;
+  const after = note('upper', visible - (nlink + 1));
+  if (isErrno(after)) return after;
+  if (!table.addName(row, directory.ino, name)) return ENOSPC;
+  countAdditionIn(layer, directory.ino);
+  return 0;
+}

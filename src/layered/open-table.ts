@@ -1,0 +1,54 @@
+/** Opens and backing ids of inodes, in the table of identities: `OpenTable` of the kernel driver. */
+import { rowOfId } from '../manifest/lookup.ts';
+import { ORPHAN } from '../upper/identity-table.ts';
+import type { Layer } from './layer.ts';
+
+/** The word of a row for the driver; LOWER and ADDITIONS are the others. */
+const MARK = 2;
+
+export class LayerOpenTable {
+  readonly #layer: Layer;
+
+  constructor(layer: Layer) {
+    this.#layer = layer;
+  }
+
+  /** The row of an inode that the kernel knows; one of the image gets a row when it is first opened. */
+  find(ino: number): number {
+    const { state, table, tables } = this.#layer;
+    return state.hold(() => {
+      const row = table.find(ino);
+      if (row >= 0) return row;
+      const lower = rowOfId(tables, ino);
+      return lower < 0 ? -1 : table.add(ino, tables.inodes.generation[lower] as number);
+    });
+  }
+
+  opens(row: number): number {
+    return this.#layer.table.opens(row);
+  }
+
+  addOpens(row: number, change: number): number {
+    return this.#layer.table.addOpens(row, change);
+  }
+
+  backing(row: number): number {
+    return this.#layer.table.backing(row);
+  }
+
+  setBacking(row: number, backing: number): void {
+    this.#layer.table.setBacking(row, backing);
+  }
+
+  mark(row: number): number {
+    return this.#layer.table.extra(row, MARK);
+  }
+
+  setMark(row: number, mark: number): void {
+    this.#layer.table.setExtra(row, MARK, mark);
+  }
+
+  isNamed(row: number): boolean {
+    return (this.#layer.table.flags(row) & ORPHAN) === 0;
+  }
+}

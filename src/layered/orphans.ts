@@ -1,0 +1,99 @@
+/**
+ * Inodes without a name. Their files are kept among the orphans until the kernel forgets the inode: it may be open,
+ * mapped, a working directory, or open with O_PATH. Whether the kernel knows an inode is asked (`isKnown`), not counted:
+ * FORGET has no answer, so it is lost with the server that reads it.
+ */
+
+import { constants } from 'node:fs';
+import { type Errno, isErrno } from '../base/errno.ts';
+import { closeFd, openAt } from '../system/descriptors.ts';
+import { removeDirectoryAt } from '../system/directory-calls.ts';
+import { readDirectory } from '../system/directory-listing.ts';
+import { statusAt } from '../system/file-status.ts';
+import { errnoText } from '../system/libc.ts';
+import { unlinkAt } from '../system/names.ts';
+import { emptyDirectory } from '../upper/empty-directory.ts';
+import { DIRECTORY, ORPHAN, UPPER } from '../upper/identity-table.ts';
+import type { Layer } from './layer.ts';
+import { MAPPABLE } from './layer-rows.ts';
+import { orphanName, parseOrphanName } from './upper-tree.ts';
+
+/** The last name of an inode is gone, and its file, if it has one, is among the orphans. */
+export function becomeOrphan(layer: Layer, row: number): void {
+  const { table } = layer;
+  for (const { parent, name } of table.names(row)) table.removeName(row, parent, name);
+  table.setFlags(row, ORPHAN, 0);
+  layer.events.unnamed(table.id(row));
+}
+
+/** An inode that only the image has, and that lost its last name. Without room in the table nothing is noted. */
+export function orphanOfImage(layer: Layer, ino: number, generation: number): void {
+  const { table } = layer;
+  const known = table.find(ino);
+  const row = known >= 0 ? known : table.add(ino, generation);
+  if (row >= 0) becomeOrphan(layer, row);
+}
+
+/** After a FORGET, or the last release: deletes what nothing refers to any more. */
+export function letGo(layer: Layer, ino: number): void {
+  const { table } = layer;
+  const row = table.find(ino);
+  if (row < 0) return;
+  const flags = table.flags(row);
+  const isOfUpper = (flags & UPPER) !== 0;
+  const isKept = isOfUpper && (flags & (ORPHAN | MAPPABLE)) === 0 && table.opens(row) === 0;
+  if (isKept || layer.isKnown(ino)) return;
+  layer.events.forgotten(ino);
+  table.setFlags(row, 0, MAPPABLE);
+  if (table.opens(row) > 0) return;
+  if ((flags & ORPHAN) !== 0) deleteOrphan(layer, row);
+  else if (!isOfUpper) table.remove(row);
+}
+
+/** The row goes first: a file without one is removed by the next server. */
+function deleteOrphan(layer: Layer, row: number): void {
+  const { table, directories, state, tree } = layer;
+  const ino = table.id(row);
+  const flags = table.flags(row);
+  table.remove(row);
+  if ((flags & UPPER) === 0) return;
+  state.countDeletion();
+  if ((flags & DIRECTORY) !== 0) tree.forgetDirectory(ino);
+  const removed = removeFile(directories.orphans, orphanName(ino));
+  if (isErrno(removed)) layer.log(`an unlinked file of the upper layer cannot be removed: ${errnoText(removed)}`);
+}
+
+function removeFile(dir: number, name: Uint8Array): 0 | Errno {
+  const removed = unlinkAt(dir, name);
+  if (removed === 0) return 0;
+  const fd = openAt(dir, name, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  // not a directory
+  if (isErrno(fd)) return removed;
+  emptyDirectory(fd, () => false);
+  closeFd(fd);
+  return removeDirectoryAt(dir, name);
+}
+
+/** For a server that takes over: deletes orphans that the kernel does not know, and files without a row. */
+export function sweepOrphans(layer: Layer): void {
+  const { table, directories } = layer;
+  const gone: number[] = [];
+  for (const row of table.rows()) if ((table.flags(row) & ORPHAN) !== 0) gone.push(table.id(row));
+  for (const ino of gone) letGo(layer, ino);
+  const left: Uint8Array[] = [];
+  readDirectory(directories.orphans, (name) => {
+    const row = table.find(parseOrphanName(name));
+    if (row < 0) left.push(name);
+    // the server before this one was killed between two steps
+    else if ((table.flags(row) & (ORPHAN | UPPER)) === UPPER && isOnlyOrphan(layer, row, name))
+      becomeOrphan(layer, row);
+  });
+  for (const name of left) removeFile(directories.orphans, name);
+}
+
+/** Whether the file with this name among the orphans is that of the row, and has no other name. */
+export function isOnlyOrphan(layer: Layer, row: number, name: Uint8Array): boolean {
+  const { status, directories, tree } = layer;
+  if (statusAt(directories.orphans, name, status) !== 0 || !tree.isOf(row, status)) return false;
+  return status.nlink === 1 || (layer.table.flags(row) & DIRECTORY) !== 0;
+}

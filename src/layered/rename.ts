@@ -1,0 +1,244 @@
+/**
+ * Renaming, also over another file and in exchange with it.
+ *
+ * The one rename(2) that moves the file decides. What must be right before it is done before, and is right without it,
+ * too: a redirect that names the place of now, the mark `opaque`, a second name among the orphans for a file that is
+ * replaced. A directory that is replaced, or a whiteout in the place of a directory, is first exchanged with the one
+ * that is moved, and then taken away from the old name.
+ */
+
+import { EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, type Errno, EXDEV, isErrno } from '../base/errno.ts';
+import {
+  RENAME_EXCHANGE as EXCHANGE_FLAG,
+  RENAME_NOREPLACE as NOREPLACE_FLAG,
+  type Writer,
+} from '../fs/writable-filesystem.ts';
+import { renameAt } from '../system/directory-calls.ts';
+import { statusAt } from '../system/file-status.ts';
+import { linkAt, RENAME_EXCHANGE, RENAME_WHITEOUT, unlinkAt } from '../system/names.ts';
+import { setXattrAt } from '../system/xattr-calls.ts';
+import { DIRECTORY, NEW, OPAQUE } from '../upper/identity-table.ts';
+import { Y } from '../upper/overlay-format.ts';
+import { copyUp } from './copy-up.ts';
+import { directoryToChange } from './create.ts';
+import { type Directory, directoryOf, lowerHas } from './directories.ts';
+import { type Entry, entryOf } from './entries.ts';
+import type { Layer } from './layer.ts';
+import { countAddition, lowerOf } from './layer-rows.ts';
+import { markImpure } from './links.ts';
+import { becomeOrphan, orphanOfImage } from './orphans.ts';
+import { needsRedirect, writeRedirect } from './redirects.ts';
+import { dropIndexEntry, inoOf, isDirectoryEntry, isEmpty, linksAt, ownName, settle } from './remove.ts';
+import { orphanName } from './upper-tree.ts';
+
+/** A name in a directory, and the entry that it has. */
+interface Side {
+  readonly directory: Directory;
+  readonly name: Uint8Array;
+  readonly entry: Entry;
+}
+
+export function rename(
+  layer: Layer,
+  parent: number,
+  name: Uint8Array,
+  newParent: number,
+  newName: Uint8Array,
+  flags: number,
+  writer: Writer,
+): 0 | Errno {
+  if (flags !== 0 && flags !== EXCHANGE_FLAG && flags !== NOREPLACE_FLAG) return EINVAL;
+  for (;;) {
+    const from = directoryToChange(layer, parent);
+    if (isErrno(from)) return from;
+    const to = directoryToChange(layer, newParent);
+    if (isErrno(to)) return to;
+    const source = entryOf(layer, from, name);
+    const target = entryOf(layer, to, newName);
+    if (isErrno(source))
+      return source === ENOENT && isMoved(layer, target, writer)
+        ? movedBefore(layer, writer, from, name, to, newName)
+        : source;
+    if (isErrno(target) && target !== ENOENT) return target;
+    const inode = inoOf(layer, source);
+    const replaced = isErrno(target) ? 0 : inoOf(layer, target);
+    if (layer.state.waitWhileBusy(inode) || layer.state.waitWhileBusy(replaced)) continue;
+    const one = { directory: from, name, entry: source };
+    if (flags === EXCHANGE_FLAG) {
+      if (isErrno(target)) return target;
+      const isDone = writer.again && writer.noted[0] === replaced && writer.noted[1] === inode;
+      if (!isDone) writer.note(inode, replaced);
+      return exchange(layer, one, { directory: to, name: newName, entry: target }, isDone);
+    }
+    if (isErrno(target)) return move(layer, one, { directory: to, name: newName, entry: undefined }, writer);
+    if (flags === NOREPLACE_FLAG) return EEXIST;
+    // two names of one file: nothing happens
+    if (inode === replaced) return 0;
+    return move(layer, one, { directory: to, name: newName, entry: target }, writer);
+  }
+}
+
+/** Whether an earlier server has moved the file: it is where it was to go. */
+function isMoved(layer: Layer, target: Entry | Errno, writer: Writer): target is Entry {
+  return writer.again && !isErrno(target) && writer.noted[0] !== 0 && inoOf(layer, target) === writer.noted[0];
+}
+
+function movedBefore(
+  layer: Layer,
+  { noted }: Writer,
+  from: Directory,
+  name: Uint8Array,
+  to: Directory,
+  newName: Uint8Array,
+): 0 {
+  const row = layer.table.find(noted[0]);
+  if (row >= 0) layer.table.moveName(row, from.ino, name, to.ino, newName);
+  if (noted[1] !== 0) settle(layer, noted[1]);
+  return 0;
+}
+
+/** Gives an entry a file in the upper layer that may be moved from `side` to the directory `to`. */
+function prepareMove(layer: Layer, { directory, name, entry }: Side, to: Directory): number | Errno {
+  const { table } = layer;
+  const own = ownName(layer, directory, name, entry);
+  if (isErrno(own)) return own;
+  let row: number | undefined | Errno = own;
+  if (row === undefined) {
+    const isMerged = isDirectoryEntry(layer, entry);
+    if (isMerged && (layer.settings.redirectDir !== 'on' || layer.settings.userxattr)) return EXDEV;
+    row = copyUp(layer, inoOf(layer, entry), 'metadata');
+    if (isErrno(row)) return row;
+  }
+  if (needsRedirect(layer, row)) {
+    const written = writeRedirect(layer, row, directory.ino === to.ino);
+    if (isErrno(written)) {
+      // mv(1) copies a directory then; a file gets its data here
+      if (written !== EXDEV || (table.flags(row) & DIRECTORY) !== 0) return written;
+      const completed = copyUp(layer, table.id(row), 'data');
+      if (isErrno(completed)) return completed;
+    }
+  }
+  const isHiding = (table.flags(row) & (DIRECTORY | OPAQUE)) === DIRECTORY && lowerOf(table, row) < 0 && to.lower >= 0;
+  if (isHiding) {
+    const fd = layer.tree.directory(table.id(row));
+    const set = isErrno(fd) ? fd : setXattrAt(fd, new Uint8Array(), layer.names.names.opaque, Y, 0);
+    if (isErrno(set)) return set;
+    table.setFlags(row, OPAQUE, 0);
+  }
+  return (table.flags(row) & NEW) !== 0 ? row : markImpure(layer, to.ino, to.fd) || row;
+}
+
+function exchange(layer: Layer, one: Side, other: Side, isDone: boolean): 0 | Errno {
+  const { table } = layer;
+  const row = prepareMove(layer, one, other.directory);
+  if (isErrno(row)) return row;
+  const otherRow = prepareMove(layer, other, one.directory);
+  if (isErrno(otherRow)) return otherRow;
+  const { directory: from, name } = one;
+  const { directory: to, name: newName } = other;
+  if (!isDone) {
+    const moved = renameAt(from.fd, name, to.fd, newName, RENAME_EXCHANGE);
+    if (isErrno(moved)) return moved;
+    table.moveName(row, from.ino, name, to.ino, newName);
+    table.moveName(otherRow, to.ino, newName, from.ino, name);
+  } else {
+    // the entries are those of now
+    table.moveName(row, to.ino, newName, from.ino, name);
+    table.moveName(otherRow, from.ino, name, to.ino, newName);
+  }
+  countAddition(table, from.row);
+  countAddition(table, to.row);
+  return 0;
+}
+
+interface Target {
+  readonly directory: Directory;
+  readonly name: Uint8Array;
+  readonly entry: Entry | undefined;
+}
+
+function move(layer: Layer, source: Side, target: Target, writer: Writer): 0 | Errno {
+  const { table } = layer;
+  const isDirectory = isDirectoryEntry(layer, source.entry);
+  const replaced = target.entry;
+  if (replaced !== undefined) {
+    const isOther = isDirectoryEntry(layer, replaced);
+    if (isDirectory !== isOther) return isDirectory ? ENOTDIR : EISDIR;
+    const empty = isDirectory ? emptiness(layer, inoOf(layer, replaced)) : true;
+    if (empty !== true) return empty === false ? ENOTEMPTY : empty;
+  }
+  const targetRow = replaced === undefined ? undefined : ownName(layer, target.directory, target.name, replaced);
+  if (isErrno(targetRow)) return targetRow;
+  const row = prepareMove(layer, source, target.directory);
+  if (isErrno(row)) return row;
+  const ino = table.id(row);
+  writer.note(ino, replaced === undefined ? 0 : inoOf(layer, replaced));
+  const result = isDirectory
+    ? moveDirectory(layer, source, target, targetRow)
+    : moveFile(layer, source, target, targetRow);
+  if (isErrno(result)) return result;
+  const { directory: from, name } = source;
+  const { directory: to, name: newName } = target;
+  table.moveName(row, from.ino, name, to.ino, newName);
+  if (from.ino !== to.ino || lowerHas(layer, from, name)) countAddition(table, from.row);
+  countAddition(table, to.row);
+  if (replaced !== undefined && targetRow === undefined) {
+    orphanOfImage(layer, inoOf(layer, replaced), layer.tables.inodes.generation[replaced.lower] as number);
+  }
+  return 0;
+}
+
+function emptiness(layer: Layer, ino: number): boolean | Errno {
+  const directory = directoryOf(layer, ino);
+  return isErrno(directory) ? directory : isEmpty(layer, directory);
+}
+
+/** @param targetRow of the file in the upper layer that is replaced */
+function moveFile(layer: Layer, source: Side, target: Target, targetRow: number | undefined): 0 | Errno {
+  const { table, directories } = layer;
+  const { directory: to, name: newName } = target;
+  let isLast = false;
+  if (targetRow !== undefined) {
+    const links = linksAt(layer, to.fd, newName, targetRow);
+    if (isErrno(links)) return links;
+    isLast = links <= 1;
+    if (isLast) {
+      const orphan = orphanName(table.id(targetRow));
+      // of a server that was killed before the rename
+      unlinkAt(directories.orphans, orphan);
+      const kept = linkAt(to.fd, newName, directories.orphans, orphan);
+      if (isErrno(kept)) return kept;
+    }
+  }
+  const { directory: from, name } = source;
+  const moved = renameAt(from.fd, name, to.fd, newName, lowerHas(layer, from, name) ? RENAME_WHITEOUT : 0);
+  if (isErrno(moved)) {
+    if (isLast) unlinkAt(directories.orphans, orphanName(table.id(targetRow as number)));
+    return moved;
+  }
+  if (targetRow === undefined) return 0;
+  if (isLast) {
+    dropIndexEntry(layer, targetRow);
+    becomeOrphan(layer, targetRow);
+  } else table.removeName(targetRow, to.ino, newName);
+  return 0;
+}
+
+function moveDirectory(layer: Layer, source: Side, target: Target, targetRow: number | undefined): 0 | Errno {
+  const { table, directories } = layer;
+  const { directory: from, name } = source;
+  const { directory: to, name: newName } = target;
+  const hides = lowerHas(layer, from, name);
+  const there = statusAt(to.fd, newName, layer.status);
+  if (there === ENOENT) return renameAt(from.fd, name, to.fd, newName, hides ? RENAME_WHITEOUT : 0);
+  if (isErrno(there)) return there;
+  const exchanged = renameAt(from.fd, name, to.fd, newName, RENAME_EXCHANGE);
+  if (isErrno(exchanged)) return exchanged;
+  // a whiteout is at the old name now: it is needed there, or is removed
+  if (targetRow === undefined) return hides ? 0 : unlinkAt(from.fd, name);
+  const orphan = orphanName(table.id(targetRow));
+  const taken = renameAt(from.fd, name, directories.orphans, orphan, hides ? RENAME_WHITEOUT : 0);
+  if (isErrno(taken)) return taken;
+  becomeOrphan(layer, targetRow);
+  return 0;
+}

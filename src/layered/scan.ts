@@ -1,0 +1,73 @@
+/**
+ * A walk of the whole upper layer, which adopts every entry: for an id that the table does not have, such as that of a
+ * handle from an earlier mount, and for a file that is not where the table says. The table is a cache; the upper layer
+ * has the truth.
+ */
+
+import { isErrno } from '../base/errno.ts';
+import { ROOT_INO } from '../fs/filesystem.ts';
+import { rowOfId } from '../manifest/lookup.ts';
+import { readDirectory } from '../system/directory-listing.ts';
+import { emptyFileStatus, statusAt } from '../system/file-status.ts';
+import { DIRECTORY, INDEXED, UPPER } from '../upper/identity-table.ts';
+import { decodeOrigin } from '../upper/overlay-format.ts';
+import { parseIndexName } from '../upper/overlay-names.ts';
+import { directoryOf } from './directories.ts';
+import { adopt, isWhiteoutEntry } from './entries.ts';
+import type { Layer, Search } from './layer.ts';
+import { setLower } from './layer-rows.ts';
+
+const status = emptyFileStatus();
+
+export const SEARCH: Search = { all: adoptAll, row: findRow };
+
+function adoptAll(layer: Layer): void {
+  walk(layer, () => false);
+  layer.state.setComplete();
+}
+
+function findRow(layer: Layer, row: number): boolean {
+  const { table } = layer;
+  const [low, high] = [table.upperLow(row), table.upperHigh(row)];
+  const ino = table.id(row);
+  for (const { parent, name } of table.names(row)) table.removeName(row, parent, name);
+  walk(layer, (inoLow, inoHigh) => inoLow === low && inoHigh === high);
+  return table.find(ino) === row && table.nameCount(row) > 0;
+}
+
+function walk(layer: Layer, isSought: (inoLow: number, inoHigh: number) => boolean): void {
+  const left = [ROOT_INO];
+  for (let ino = left.pop(); ino !== undefined; ino = left.pop()) {
+    const directory = directoryOf(layer, ino);
+    if (isErrno(directory) || directory.fd < 0) continue;
+    const listed: Uint8Array[] = [];
+    readDirectory(directory.fd, (name) => listed.push(name));
+    for (const name of listed) {
+      if (statusAt(directory.fd, name, status) !== 0) continue;
+      const { inoLow, inoHigh } = status;
+      if (isWhiteoutEntry(layer, directory, name, status)) continue;
+      const row = adopt(layer, directory, name, status);
+      if (isErrno(row)) continue;
+      if (isSought(inoLow, inoHigh)) return;
+      if ((layer.table.flags(row) & DIRECTORY) !== 0) left.push(layer.table.id(row));
+    }
+  }
+}
+
+/** Adopts the entries of the index: files of the image with several names, some of which may not be in the upper layer. */
+export function adoptIndex(layer: Layer): void {
+  const { table, tables, directories } = layer;
+  readDirectory(directories.index, (name) => {
+    const bytes = parseIndexName(name);
+    const origin = bytes === undefined ? undefined : decodeOrigin(bytes);
+    if (origin === undefined || !('id' in origin)) return;
+    const lower = rowOfId(tables, origin.id);
+    if (lower < 0 || statusAt(directories.index, name, status) !== 0) return;
+    const known = table.find(origin.id);
+    const row = known >= 0 ? known : table.add(origin.id, origin.generation);
+    if (row < 0) return;
+    table.setUpper(row, status.inoLow, status.inoHigh);
+    table.setFlags(row, UPPER | INDEXED, 0);
+    setLower(table, row, lower);
+  });
+}

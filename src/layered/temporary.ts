@@ -1,0 +1,74 @@
+/** Files that are not complete yet, in the work directory. Each mount empties it. */
+
+import { constants } from 'node:fs';
+import { EEXIST, EMLINK, type Errno, isErrno } from '../base/errno.ts';
+import { S_IFCHR } from '../base/stat-bits.ts';
+import { closeFd, openAt } from '../system/descriptors.ts';
+import {
+  chmodAt,
+  chownAt,
+  makeNodeAt,
+  removeDirectoryAt,
+  setTimesAt,
+  type TimeToSet,
+} from '../system/directory-calls.ts';
+import { errnoText } from '../system/libc.ts';
+import { linkAt, unlinkAt } from '../system/names.ts';
+import { emptyDirectory } from '../upper/empty-directory.ts';
+import type { Layer } from './layer.ts';
+import type { Place } from './upper-tree.ts';
+
+const SET_IDS = 0o6000;
+
+/** Makes something with a name in the work directory that nothing has. */
+export function makeTemporary(layer: Layer, make: (dir: number, name: Uint8Array) => number | Errno): Place | Errno {
+  const dir = layer.directories.work;
+  for (;;) {
+    const name = Buffer.from(`#${layer.state.nextTemporary().toString(16)}`, 'latin1');
+    const made = make(dir, name);
+    if (!isErrno(made)) return { dir, name };
+    // of a server before this one
+    if (made !== EEXIST) return made;
+  }
+}
+
+/** Removes a temporary file or directory, with what is in it. */
+export function removeTemporary(layer: Layer, { dir, name }: Place): void {
+  if (unlinkAt(dir, name) === 0 || removeDirectoryAt(dir, name) === 0) return;
+  const fd = openAt(dir, name, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  if (isErrno(fd)) return;
+  emptyDirectory(fd, () => false);
+  closeFd(fd);
+  const removed = removeDirectoryAt(dir, name);
+  if (isErrno(removed)) layer.log(`a temporary directory of the upper layer cannot be removed: ${errnoText(removed)}`);
+}
+
+/** Owner, group and mode of a new file; set-id bits last, because a change of owner removes them. */
+export function own(dir: number, name: Uint8Array, uid: number, gid: number, mode: number | undefined): 0 | Errno {
+  const owned = chownAt(dir, name, uid, gid);
+  return isErrno(owned) || mode === undefined ? owned : chmodAt(dir, name, mode);
+}
+
+/** Whether a mode has bits that a change of owner removes. */
+export const hasSetIds = (mode: number): boolean => (mode & SET_IDS) !== 0;
+
+/** The last whiteout that was made, which further ones are links of. */
+const SHARED: Uint8Array = Buffer.from('#whiteout');
+
+/**
+ * Makes a whiteout: a hard link of one that all share, or a new one if that has too many names. EEXIST if the name is
+ * taken.
+ */
+export function makeWhiteout(layer: Layer, dir: number, name: Uint8Array): 0 | Errno {
+  const { work } = layer.directories;
+  const linked = linkAt(work, SHARED, dir, name);
+  if (linked === 0 || linked === EEXIST) return linked;
+  if (linked === EMLINK) unlinkAt(work, SHARED);
+  const made = makeNodeAt(work, SHARED, S_IFCHR, 0);
+  if (isErrno(made) && made !== EEXIST) return made;
+  const again = linkAt(work, SHARED, dir, name);
+  return again === 0 || again === EEXIST ? again : makeNodeAt(dir, name, S_IFCHR, 0);
+}
+
+export const setTimes = ({ dir, name }: Place, atime: TimeToSet | undefined, mtime: TimeToSet | undefined): 0 | Errno =>
+  setTimesAt(dir, name, atime, mtime);

@@ -1,0 +1,213 @@
+/**
+ * The files of the upper layer, by the rows of the table of identities: the place of each, and open descriptors.
+ *
+ * A path is never used as a whole, because it may be longer than the kernel allows: each directory is opened in its own
+ * parent, and is kept open. No link is followed. Every thread has descriptors of its own, so none is closed under
+ * another thread. Descriptors are closed in `tidy` alone, between two operations, so that one stays valid within one.
+ */
+
+import { constants } from 'node:fs';
+import { EACCES, EIO, ENOENT, ENOTDIR, EPERM, EROFS, type Errno, ESTALE, ETXTBSY, isErrno } from '../base/errno.ts';
+import { ROOT_INO } from '../fs/filesystem.ts';
+import { closeFd, openAt } from '../system/descriptors.ts';
+import { emptyFileStatus, type FileStatus, statusAt, statusOf } from '../system/file-status.ts';
+import { O_PATH } from '../system/libc.ts';
+import { DIRECTORY, type IdentityTable, INDEXED, ORPHAN, UPPER } from '../upper/identity-table.ts';
+import { encodeOrigin } from '../upper/overlay-format.ts';
+import { indexName } from '../upper/overlay-names.ts';
+import type { LayerDirectories } from './layer-parts.ts';
+import type { LayerState } from './layer-state.ts';
+
+/** A name in an open directory; an empty one is the directory itself. */
+export interface Place {
+  readonly dir: number;
+  readonly name: Uint8Array;
+}
+
+const EMPTY: Uint8Array = Uint8Array.of();
+const DIRECTORY_PATH = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+const MOST_DIRECTORIES = 256;
+const MOST_FILES = 32;
+
+/** The name of an inode among the orphans. */
+export const orphanName = (ino: number): Uint8Array => Buffer.from(ino.toString(16).padStart(13, '0'), 'latin1');
+
+/** The inverse; -1 for another name. */
+export function parseOrphanName(name: Uint8Array): number {
+  const text = Buffer.from(name).toString('latin1');
+  return /^[0-9a-f]{13}$/.test(text) ? Number.parseInt(text, 16) : -1;
+}
+
+export class UpperTree {
+  readonly #table: IdentityTable;
+  readonly #directories: LayerDirectories;
+  readonly #state: LayerState;
+  readonly #searchFor: (row: number) => boolean;
+  /** By ino, the latest used last. */
+  readonly #open = new Map<number, number>();
+  readonly #contents = new Map<number, { readonly fd: number; readonly isWritable: boolean }>();
+  readonly #status: FileStatus = emptyFileStatus();
+  #deletions = 0;
+
+  /** @param searchFor finds the names of a row whose file is not where the table says */
+  constructor(
+    table: IdentityTable,
+    directories: LayerDirectories,
+    state: LayerState,
+    searchFor: (row: number) => boolean,
+  ) {
+    this.#table = table;
+    this.#directories = directories;
+    this.#state = state;
+    this.#searchFor = searchFor;
+    this.#deletions = state.deletions;
+  }
+
+  /** Before an operation: closes descriptors that are too many, or whose files were deleted. */
+  tidy(): void {
+    if (this.#open.size > MOST_DIRECTORIES) this.#closeOldest();
+    if (this.#contents.size > MOST_FILES) {
+      for (const [ino, { fd }] of this.#contents) {
+        if (this.#contents.size <= MOST_FILES / 2) break;
+        closeFd(fd);
+        this.#contents.delete(ino);
+      }
+    }
+    const { deletions } = this.#state;
+    if (deletions === this.#deletions) return;
+    this.#deletions = deletions;
+    for (const [ino, { fd }] of this.#contents) {
+      if (this.#table.find(ino) >= 0) continue;
+      closeFd(fd);
+      this.#contents.delete(ino);
+    }
+  }
+
+  #closeOldest(): void {
+    for (const [ino, fd] of this.#open) {
+      if (this.#open.size <= MOST_DIRECTORIES / 2) return;
+      closeFd(fd);
+      this.#open.delete(ino);
+    }
+  }
+
+  /** The place of a row's file in the upper layer. ESTALE if it has none. */
+  place(row: number): Place | Errno {
+    const table = this.#table;
+    const flags = table.flags(row);
+    const ino = table.id(row);
+    if ((flags & UPPER) === 0) return ESTALE;
+    if (ino === ROOT_INO) return { dir: this.#directories.upper, name: EMPTY };
+    if ((flags & ORPHAN) !== 0) return { dir: this.#directories.orphans, name: orphanName(ino) };
+    const named = table.nameOf(row);
+    if (named === undefined) {
+      if ((flags & INDEXED) === 0) return ESTALE;
+      return { dir: this.#directories.index, name: indexName(encodeOrigin(ino, table.generation(row))) };
+    }
+    const dir = this.directory(named.parent);
+    return isErrno(dir) ? dir : { dir, name: named.name };
+  }
+
+  /** Fills `out` with the status of a row's file. The table is mended if the file is not where it says. */
+  status(row: number, out: FileStatus): 0 | Errno {
+    const first = this.#statusAt(row, out);
+    if (first === 0 || !isMissing(first)) return first;
+    return this.#searchFor(row) ? this.#statusAt(row, out) : first;
+  }
+
+  #statusAt(row: number, out: FileStatus): 0 | Errno {
+    const place = this.place(row);
+    if (isErrno(place)) return place;
+    const result = statusAt(place.dir, place.name, out);
+    if (isErrno(result)) return result;
+    return this.isOf(row, out) ? 0 : ESTALE;
+  }
+
+  /** Whether a status is of the row's file, and not of another one with its name. */
+  isOf(row: number, { inoLow, inoHigh }: FileStatus): boolean {
+    return inoLow === this.#table.upperLow(row) && inoHigh === this.#table.upperHigh(row);
+  }
+
+  /** The open directory of an inode in the upper layer; ESTALE if it has none there. */
+  directory(ino: number): number | Errno {
+    if (ino === ROOT_INO) return this.#directories.upper;
+    const known = this.#open.get(ino);
+    if (known !== undefined) {
+      this.#open.delete(ino);
+      this.#open.set(ino, known);
+      return known;
+    }
+    const row = this.#table.find(ino);
+    if (row < 0 || (this.#table.flags(row) & (UPPER | DIRECTORY)) !== (UPPER | DIRECTORY)) return ESTALE;
+    const first = this.#openDirectory(row);
+    const fd = isErrno(first) && isMissing(first) && this.#searchFor(row) ? this.#openDirectory(row) : first;
+    if (!isErrno(fd)) this.#open.set(ino, fd);
+    return fd;
+  }
+
+  #openDirectory(row: number): number | Errno {
+    const place = this.place(row);
+    if (isErrno(place)) return place;
+    const fd = openAt(place.dir, place.name, DIRECTORY_PATH);
+    if (isErrno(fd)) return fd;
+    const status = statusOf(fd, this.#status);
+    if (status === 0 && this.isOf(row, this.#status)) return fd;
+    closeFd(fd);
+    return isErrno(status) ? status : ESTALE;
+  }
+
+  /** A directory that no longer has this inode: nothing is kept of it. */
+  forgetDirectory(ino: number): void {
+    const fd = this.#open.get(ino);
+    if (fd === undefined) return;
+    closeFd(fd);
+    this.#open.delete(ino);
+  }
+
+  /**
+   * A descriptor of a regular file for reading and writing, which this thread keeps. It is for this operation.
+   * @param isForWriting else one that can only read may be returned
+   */
+  content(row: number, isForWriting: boolean): number | Errno {
+    const ino = this.#table.id(row);
+    const known = this.#contents.get(ino);
+    if (known?.isWritable === true || (known !== undefined && !isForWriting)) return known.fd;
+    if (known !== undefined) closeFd(known.fd);
+    this.#contents.delete(ino);
+    const opened = this.openContent(row, isForWriting);
+    if (!isErrno(opened)) this.#contents.set(ino, opened);
+    return isErrno(opened) ? opened : opened.fd;
+  }
+
+  /** As `content`, for the caller to close. */
+  openContent(row: number, isForWriting: boolean): { readonly fd: number; readonly isWritable: boolean } | Errno {
+    const place = this.place(row);
+    if (isErrno(place)) return place;
+    let fd = openFile(place, constants.O_RDWR);
+    let isWritable = true;
+    if (isErrno(fd) && !isForWriting && isOnlyForReading(fd)) {
+      fd = openFile(place, constants.O_RDONLY);
+      isWritable = false;
+    }
+    if (isErrno(fd)) {
+      if (!isMissing(fd) || !this.#searchFor(row)) return fd;
+      const again = this.place(row);
+      fd = isErrno(again) ? again : openFile(again, isForWriting ? constants.O_RDWR : constants.O_RDONLY);
+      isWritable = isForWriting;
+      if (isErrno(fd)) return fd;
+    }
+    const status = statusOf(fd, this.#status);
+    if (status === 0 && this.isOf(row, this.#status)) return { fd, isWritable };
+    closeFd(fd);
+    return isErrno(status) ? status : EIO;
+  }
+}
+
+const openFile = ({ dir, name }: Place, access: number): number | Errno =>
+  openAt(dir, name, access | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+
+/** A file with `chattr +i`, or a program that runs. */
+const isOnlyForReading = (errno: Errno): boolean =>
+  errno === EPERM || errno === EACCES || errno === EROFS || errno === ETXTBSY;
+
+const isMissing = (errno: Errno): boolean => errno === ENOENT || errno === ESTALE || errno === ENOTDIR;
