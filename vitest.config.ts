@@ -27,8 +27,9 @@ const mounting = {
   globalSetup: 'test/e2e/global-setup.ts',
 } as const;
 
-// `unit` runs in parallel and needs nothing of the machine. `mount` makes real mounts and runs the built command-line tools, two
-// files at a time; `alone` does so one file after another. `vm` does so in a virtual machine, with a kernel of its own.
+// `unit` runs in parallel and needs nothing of the machine. `mount` makes real mounts and runs the built command-line
+// tools, two files at a time; `alone` does so one file after another. `vm` does so in a virtual machine, with a kernel
+// of its own.
 export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** cfs-bench: measures reading, packing and mounting against other file systems. See docs/benchmark.md. */
+/** cfs-bench: measures reading, packing, mounting and writing against other file systems. See docs/benchmark.md. */
 import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { CfsError, reasonOf } from '../src/base/error.ts';
@@ -14,12 +14,17 @@ import { renderTables } from './report.ts';
 import { reportDirectory, writeReport } from './report-files.ts';
 import { runPlan } from './run-plan.ts';
 import { Scratch } from './scratch.ts';
+import type { Groups } from './statistics.ts';
 import { checkSource, findSource } from './trees.ts';
 import { WORKLOADS } from './workloads.ts';
 import { largeFileReader } from './workloads-content.ts';
+import { WRITE_LINES } from './write-lines.ts';
 
-/** The workloads that read a tree, and are compared in the matrix and in the charts. */
-const READINGS = WORKLOADS.map(({ name }) => name);
+/** The workloads that read a tree, and those that write: both are compared in matrices and charts. */
+const GROUPS: Groups = {
+  readings: WORKLOADS.map(({ name }) => name),
+  writings: WRITE_LINES.map(({ name }) => name),
+};
 
 /** Aborted by SIGINT, SIGTERM and SIGHUP, with an error that ends the tool with the signal's status. */
 function interruption(): AbortSignal {
@@ -79,6 +84,8 @@ function makeBench(options: Options, scratch: Scratch, progress: Progress, omit:
     timeLimit: options.timeLimit * 1e9,
     scaleFiles: options.scaleFiles,
     sharedSize: options.sharedSize,
+    writeFiles: options.writeFiles,
+    largeSize: options.largeSize,
     outOfTime: () => Date.now() > end,
     progress: (text) => progress.show(text),
     say: (text) => progress.say(text),
@@ -118,7 +125,7 @@ async function measure(
     await runPlan(source, options, plan, bench, collected);
   } catch (error) {
     if (collected !== undefined) {
-      writeReport(collected.save(false, reasonOf(error)), options.output, READINGS);
+      writeReport(collected.save(false, reasonOf(error)), options.output, GROUPS);
       process.stderr.write(`cfs-bench: the results so far are in ${options.output}\n`);
     }
     throw error;
@@ -128,13 +135,16 @@ async function measure(
     progress.end();
   }
   const results = collected.save(true);
-  writeReport(results, options.output, READINGS);
+  writeReport(results, options.output, GROUPS);
   return results;
 }
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   if (argv.some(hasEscapes)) {
-    throw new CfsError('usage', 'paths that are not UTF-8 cannot be measured: other programs are given them as text');
+    throw new CfsError(
+      'usage',
+      'paths that are not UTF-8 cannot be measured: they are passed to other programs as text',
+    );
   }
   const options = parseOptions(argv);
   const plan = makePlan(options);
@@ -143,7 +153,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   const results = await measure(argv, options, plan, source);
   if (options.json === true) printJson(results);
   else {
-    process.stdout.write(`${renderTables(results, READINGS, options.details === true)}\n\n`);
+    process.stdout.write(`${renderTables(results, GROUPS, options.details === true)}\n\n`);
     const report = join(reportDirectory(options.output), 'report.md');
     process.stdout.write(`Every sample is in ${options.output}, charts are in ${report}.\n`);
   }

@@ -3,7 +3,8 @@ import { renameSync, writeFileSync } from 'node:fs';
 import type { Omission, Outcome, Result, Tree } from './contract.ts';
 import type { Machine } from './machine.ts';
 import { type Summary, summarize } from './statistics.ts';
-import { REFERENCES } from './systems.ts';
+import { REFERENCES, WRITE_REFERENCES } from './systems.ts';
+import { GROUP } from './writing.ts';
 
 /** Of Results: it changes if a reader of the file must change. */
 const VERSION = 2;
@@ -81,14 +82,23 @@ export class Collected {
       complete,
       ...(interrupted === undefined ? {} : { interrupted }),
       trees,
-      results: summarize(
-        this.#results.filter(({ samples }) => samples.length > 0),
-        REFERENCES,
-      ),
+      results: this.#summaries(),
       figures: this.#figures,
       notes: this.#notes,
       omissions: this.#omissions,
     };
+  }
+
+  #summaries(): Summary[] {
+    const all = this.#results.filter(({ samples }) => samples.length > 0);
+    const isWriting = ({ tree }: Result): boolean => tree === GROUP;
+    return [
+      ...summarize(
+        all.filter((one) => !isWriting(one)),
+        REFERENCES,
+      ),
+      ...summarize(all.filter(isWriting), WRITE_REFERENCES),
+    ];
   }
 
   /** Writes the results file; at every moment there is a complete one. */

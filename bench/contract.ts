@@ -1,7 +1,7 @@
 /**
  * The terms of the benchmark. A *tree* is a directory to read; a *system* shows a tree at some path; a *workload* reads
- * a tree there; an *experiment* measures something other than reading a tree. A *result* is one row of figures: the
- * samples of one workload on one system in one state.
+ * a tree there; an *experiment* measures something other than reading a tree. Writing has terms of its own, in
+ * writing.ts. A *result* is one row of figures: the samples of one workload on one system in one state.
  */
 import type { Scratch } from './scratch.ts';
 
@@ -185,6 +185,10 @@ export interface Bench {
   readonly scaleFiles: number;
   /** Bytes in each of the two directories of the experiment `shared`. */
   readonly sharedSize: number;
+  /** Files of one sample of the group `write`. */
+  readonly writeFiles: number;
+  /** Bytes of the large file that the group `write` writes. */
+  readonly largeSize: number;
   /** The time limit of the whole run is over: work that has not begun is left out. */
   outOfTime(): boolean;
   /** Shows the progress to people. */

@@ -80,10 +80,10 @@ export async function makeLargeTree(size: number, bench: Bench): Promise<Tree> {
 /** Of every file of the checkout, so that the index is younger than all of them: git then trusts the index. */
 const CHECKOUT_TIME = '2020-01-01 00:00:00 UTC';
 
-/** A git checkout of `count` files of 1 to 8 KiB, all unchanged. */
-export async function makeCheckout(count: number, bench: Bench): Promise<Tree> {
+/** A git checkout of `count` files of 1 to 8 KiB, all unchanged. @param name of the tree and its directory */
+export async function makeCheckout(count: number, bench: Bench, name = 'checkout'): Promise<Tree> {
   bench.progress(`making a git checkout of ${count} files`);
-  const path = bench.scratch.directory('checkout');
+  const path = bench.scratch.directory(name);
   await writeFiles(path, count, (random) => 1024 + random.below(7 * 1024), SEED, bench);
   const git = (...args: readonly string[]): Promise<unknown> =>
     run(
@@ -99,7 +99,7 @@ export async function makeCheckout(count: number, bench: Bench): Promise<Tree> {
     bench.signal,
   );
   await git('status', '--porcelain'); // the index learns the times
-  return surveyTree('checkout', 'checkout', path, bench);
+  return surveyTree('checkout', name, path, bench);
 }
 
 function fill(bytes: Buffer, random: Random): void {

@@ -44,9 +44,18 @@ export function fileSystemUnavailable(type: string): string | undefined {
   return known() ? undefined : `this kernel has no ${type} (no "${type}" in /proc/filesystems)`;
 }
 
-/** mount(2). @throws CfsError (system) */
+/** mount(2), read-only. @throws CfsError (system) */
 export function mountKernel(type: string, source: string, path: string, options: string): void {
-  const result = mount(source, path, type, MS_RDONLY, options);
+  mountWith(MS_RDONLY, type, source, path, options);
+}
+
+/** mount(2), for writing. @throws CfsError (system) */
+export function mountWritable(type: string, source: string, path: string, options: string): void {
+  mountWith(0, type, source, path, options);
+}
+
+function mountWith(flags: number, type: string, source: string, path: string, options: string): void {
+  const result = mount(source, path, type, flags, options);
   if (!isErrno(result)) return;
   throw new CfsError('system', `Cannot mount ${type} at ${path}: ${errnoName(result)}; dmesg tells more`);
 }

@@ -7,11 +7,15 @@ import { estimate, roughly } from './estimate.ts';
 import { EXPERIMENTS } from './experiments.ts';
 import { SYSTEMS } from './systems.ts';
 import { WORKLOADS } from './workloads.ts';
+import { WRITE_LINES } from './write-lines.ts';
+import { WRITERS } from './writers.ts';
+import { GROUP, PLACES, type PlaceKind, type WriteLine, type WriterRow } from './writing.ts';
 
 const EXAMPLES = `  cfs-bench --quick                                   a first look, in a few minutes
   cfs-bench --source /srv/rootfs --minutes 60         everything that fits into an hour
   cfs-bench --source /srv/rootfs --rounds 9 --details
   cfs-bench --source /usr --workloads ls,find --systems source,overlayfs,cfs
+  cfs-bench --workloads write --systems source,overlayfs,fuse-overlayfs,cfs
   cfs-bench --quick --workloads open --small-files 10000,100000 --systems all
 `;
 
@@ -30,6 +34,8 @@ export interface Options {
   readonly checkoutFiles: number;
   readonly sharedSize: number;
   readonly scaleFiles: number;
+  readonly writeFiles: number;
+  readonly writeTo?: string;
   readonly scratch: string;
   readonly output: string;
   readonly details?: true;
@@ -41,9 +47,14 @@ export interface Plan {
   readonly systems: readonly SystemRow[];
   readonly workloads: readonly Workload[];
   readonly experiments: readonly Experiment[];
+  readonly lines: readonly WriteLine[];
+  readonly writers: readonly WriterRow[];
+  readonly places: readonly PlaceKind[];
 }
 
 const MIB = 1 << 20;
+/** Means all of WRITE_LINES. */
+const WHOLE_GROUP = { name: GROUP, title: 'all lines of writing, which follow' };
 const NAME_WIDTH = 18;
 const DEFAULT_ROUNDS = 5;
 
@@ -53,14 +64,14 @@ export function parseOptions(argv: readonly string[]): Options {
     ({ name, description, byDefault }) =>
       `  ${name.padEnd(NAME_WIDTH)}${description}${byDefault ? '' : '; with "all"'}`,
   ).join('\n');
-  const workloads = [...WORKLOADS, ...EXPERIMENTS]
+  const workloads = [...WORKLOADS, ...EXPERIMENTS, WHOLE_GROUP, ...WRITE_LINES]
     .map(({ name, title }) => `  ${name.padEnd(NAME_WIDTH)}${title}`)
     .join('\n');
   const number = (option: string, min: number, max: number): ((text: string) => number) =>
     integerOption(option, min, max);
   const command = makeCommand(
     'cfs-bench',
-    'Measure reading, packing and mounting against other file systems.',
+    'Measure reading, packing, mounting and writing against other file systems.',
     EXAMPLES,
   )
     .option('--source <dir>', 'the directory that every system shows')
@@ -97,6 +108,13 @@ export function parseOptions(argv: readonly string[]): Options {
       128 * MIB,
     )
     .option('--scale-files <n>', 'files in the image of `scale`', number('--scale-files', 1, 5e7), 1_000_000)
+    .option(
+      '--write-files <n>',
+      'files in one sample of the lines of writing; other counts there follow it',
+      number('--write-files', 20, 50_000),
+      5_000,
+    )
+    .option('--write-to <list>', `kinds of file systems for changes (default: ${PLACES.join(',')})`)
     .option('--scratch <dir>', 'where to make the working directory, which is removed at the end', '/var/tmp')
     .option('--output <file>', 'results as JSON; the report goes beside it', defaultOutput())
     .option('--details', 'also show spread and rates of each figure')
@@ -117,7 +135,7 @@ function complete(given: Given): Options {
   const { source, quick } = given;
   if (quick === true) return { ...QUICK, ...(source === undefined ? {} : { smallFiles: [] }), ...given };
   const smallFiles = given.smallFiles ?? [];
-  if (source === undefined && smallFiles.length === 0) {
+  if (source === undefined && smallFiles.length === 0 && !onlyWrites(given.workloads)) {
     throw new CfsError(
       'usage',
       `--source DIR, --small-files N or --quick is missing. Everything takes about ${timeOf(14_000)} for a directory of 14,000 entries, and ${timeOf(140_000)} for one of 140,000. Try 'cfs-bench --help'.`,
@@ -125,6 +143,9 @@ function complete(given: Given): Options {
   }
   return { rounds: DEFAULT_ROUNDS, ...given, smallFiles };
 }
+
+/** Writing needs no tree that is given. */
+const onlyWrites = (workloads = ''): boolean => workloads.split(',').every((name) => name.trim().startsWith(GROUP));
 
 /** All workloads on all systems that are measured by default, as root. */
 function timeOf(entries: number): string {
@@ -170,11 +191,20 @@ function chooseSystems(list: string | undefined): SystemRow[] {
 }
 
 /** @throws CfsError (usage) for an unknown name */
-export function makePlan(options: Pick<Options, 'systems' | 'workloads'>): Plan {
-  const names = choose('--workloads', options.workloads, [...WORKLOADS, ...EXPERIMENTS]).map(({ name }) => name);
+export function makePlan(options: Pick<Options, 'systems' | 'workloads' | 'writeTo'>): Plan {
+  const all = [...WORKLOADS, ...EXPERIMENTS, WHOLE_GROUP, ...WRITE_LINES];
+  const names = choose('--workloads', options.workloads, all).map(({ name }) => name);
+  const systems = chooseSystems(options.systems);
   return {
-    systems: chooseSystems(options.systems),
+    systems,
     workloads: WORKLOADS.filter(({ name }) => names.includes(name)),
     experiments: EXPERIMENTS.filter(({ name }) => names.includes(name)),
+    lines: WRITE_LINES.filter(({ name }) => names.includes(GROUP) || names.includes(name)),
+    places: choose(
+      '--write-to',
+      options.writeTo,
+      PLACES.map((name) => ({ name })),
+    ).map(({ name }) => name),
+    writers: WRITERS.filter(({ name }) => systems.some((system) => system.name === name)),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * The reading loops, run as a separate process so that they are the same for every system:
+ * The loops, run as a separate process so that they are the same for every system:
  *
  *     node probe.js LOOP ROOT ARGUMENTS…
  *
@@ -9,6 +9,7 @@
 import { closeSync, fstatSync, lstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { readInThreads } from './probe-threads.ts';
 import { seeded, shuffle } from './random.ts';
+import { WRITE_LOOPS } from './write-probe.ts';
 
 export interface Probed {
   readonly ns: number;
@@ -91,6 +92,7 @@ const LOOPS: Readonly<Record<string, (...args: string[]) => Loop | Promise<Loop>
   open: openEach,
   sequential: readAll,
   random: readRandom,
+  ...WRITE_LOOPS,
 };
 
 const [, , name = '', ...args] = process.argv;

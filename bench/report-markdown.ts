@@ -13,8 +13,9 @@ import {
 } from './figures.ts';
 import { escapeMarkdown, markdownList, markdownTable } from './markdown.ts';
 import { renderRatioChart } from './ratio-chart.ts';
-import { median, NOISY, rowKey, type Summary, systemsIn } from './statistics.ts';
-import { REFERENCES } from './systems.ts';
+import { type Groups, median, NOISY, rowKey, type Summary, systemsIn } from './statistics.ts';
+import { REFERENCES, WRITE_REFERENCES } from './systems.ts';
+import { GROUP } from './writing.ts';
 
 export interface ReportFile {
   readonly name: string;
@@ -24,12 +25,12 @@ export interface ReportFile {
 /**
  * `report.md` and the SVG files that it shows.
  * @param name of the results, for the title
- * @param readings names of the workloads that read a tree
  */
-export function renderReport(results: Results, name: string, readings: readonly string[]): ReportFile[] {
+export function renderReport(results: Results, name: string, groups: Groups): ReportFile[] {
   const reference = REFERENCES.find((one) => results.results.some(({ system }) => system === one)) ?? '';
-  const sections = sectionsOf(results, readings, reference);
-  const others = results.results.filter(({ workload }) => !readings.includes(workload));
+  const sections = sectionsOf(results, groups, reference);
+  const compared = [...groups.readings, ...groups.writings];
+  const others = results.results.filter(({ workload }) => !compared.includes(workload));
   const limited = limitedCells(results.results);
   const parts = [
     `# Benchmark: ${escapeMarkdown(name)}`,
@@ -41,7 +42,7 @@ export function renderReport(results: Results, name: string, readings: readonly 
       Object.entries(results.systems).map(([system, description]) => [system, escapeMarkdown(description)]),
       2,
     ),
-    ...sections.flatMap((section) => renderSection(section, reference)),
+    ...sections.flatMap(renderSection),
     ...titled('Daemons', renderDaemons(sections)),
     ...titled('Packing, sharing, a large image', renderOthers(others)),
     markdownList(results.notes),
@@ -71,12 +72,15 @@ function state({ started, finished, complete, interrupted }: Results): string {
     : `${when} **The run did not finish** (${escapeMarkdown(interrupted ?? 'it may still run')}): these are the results so far.`;
 }
 
-function reading({ rounds, time_limit_seconds, large_file_reader }: Results, reference: string): string {
+function reading({ results, rounds, time_limit_seconds, large_file_reader }: Results, reference: string): string {
   return [
     reference === ''
       ? ''
       : `Charts show the time of each workload divided by that of ${reference}: left of the line at 1 is faster. Tables show the median of up to ${rounds} samples, and this ratio.`,
     `“~” marks figures whose samples spread by more than ${NOISY * 100} % of their median; “(n)” those of only n samples, because a turn took long compared to the limit of ${time_limit_seconds} s.`,
+    results.some(({ tree }) => tree === GROUP)
+      ? `Writing is into new upper directories on ext4 and tmpfs, and for the source into these file systems themselves; bold ratios are relative to ${WRITE_REFERENCES[0]}, the other ones name their system.`
+      : '',
     "“cold”: just mounted, by a new daemon, nothing cached; “dropped”: mount and daemon continue, the kernel's caches were dropped; “warm”: the same was just done.",
     large_file_reader === 'fio'
       ? 'The large file is read by fio, from before it is opened.'
@@ -87,9 +91,9 @@ function reading({ rounds, time_limit_seconds, large_file_reader }: Results, ref
     .join(' ');
 }
 
-function renderSection({ name, heading, summaries, chart }: Section, reference: string): string[] {
-  const image = `![${escapeMarkdown(heading)}: time of each workload relative to ${reference}, on a logarithmic scale; exact values in the table](${name}.svg)`;
-  return [`## ${escapeMarkdown(heading)}`, chart === undefined ? '' : image, renderTable(summaries, reference)];
+function renderSection({ name, heading, summaries, references, chart }: Section): string[] {
+  const image = `![${escapeMarkdown(heading)}: time of each workload relative to ${references[0]}, on a logarithmic scale; exact values in the table](${name}.svg)`;
+  return [`## ${escapeMarkdown(heading)}`, chart === undefined ? '' : image, renderTable(summaries, references)];
 }
 
 function rowsOf(summaries: readonly Summary[]): Summary[][] {
@@ -99,29 +103,32 @@ function rowsOf(summaries: readonly Summary[]): Summary[][] {
 }
 
 /** A line for each workload and state, a column for each system. */
-function renderTable(summaries: readonly Summary[], reference: string): string {
+function renderTable(summaries: readonly Summary[], references: readonly string[]): string {
   const systems = systemsIn(summaries);
   const trees = new Set(summaries.map(({ tree }) => tree)).size > 1;
   const rows = rowsOf(summaries).map((row) => {
     const { title, state: cache, tree } = row[0] as Summary;
     const cells = systems.map((system) => {
       const one = row.find((other) => other.system === system);
-      return one === undefined ? '–' : cell(one, reference);
+      return one === undefined ? '–' : cell(one, references);
     });
     return [trees ? `${title}, ${tree}` : title, cache, ...cells];
   });
   return markdownTable(['', '', ...systems], rows, 2);
 }
 
-function cell(one: Summary, reference: string): string {
-  const ratio = one.ratios[reference];
+/** Time, its ratio to the first reference in bold, those to the others with their names, and a rate. */
+function cell(one: Summary, references: readonly string[]): string {
+  const ratios = references.flatMap((reference, place) => {
+    const ratio = one.ratios[reference];
+    if (ratio === undefined || one.system === reference) return [];
+    return [place === 0 ? `**${formatRatio(ratio)}**` : `${formatRatio(ratio)} ${reference}`];
+  });
   const rate = one.rates?.[0];
   const marks = `${isNoisy(one) ? ' ~' : ''}${one.limited === undefined ? '' : ` (${one.samples.length})`}`;
-  return [
-    `${formatTime(one.median)}${marks}`,
-    ...(ratio === undefined || one.system === reference ? [] : [`**${formatRatio(ratio)}**`]),
-    ...(rate === undefined ? [] : [formatRate(one, rate)]),
-  ].join('<br>');
+  return [`${formatTime(one.median)}${marks}`, ...ratios, ...(rate === undefined ? [] : [formatRate(one, rate)])].join(
+    '<br>',
+  );
 }
 
 /** CPU time and memory of the daemons, a line for each workload and state. */

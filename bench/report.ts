@@ -11,8 +11,8 @@ import {
   limitedCells,
   renderSubject,
 } from './figures.ts';
-import { NOISY, rowKey, type Summary, systemsIn } from './statistics.ts';
-import { REFERENCES } from './systems.ts';
+import { type Groups, NOISY, rowKey, type Summary, systemsIn } from './statistics.ts';
+import { REFERENCES, WRITE_REFERENCES } from './systems.ts';
 
 const WIDTH = 100;
 const GAP = '  ';
@@ -128,19 +128,22 @@ export function renderOmissions(omissions: readonly Omission[]): string {
   return [heading('Not compared'), ...lines].join('\n');
 }
 
-/** The whole output of a run on the terminal. @param readings names of the workloads of the matrix */
-export function renderTables(results: Results, readings: readonly string[], details: boolean): string {
-  const inMatrix = (one: Summary): boolean => readings.includes(one.workload);
-  const matrix = results.results.filter(inMatrix);
-  const reference = REFERENCES.find((name) => matrix.some(({ system }) => system === name));
-  const limited = limitedCells(matrix);
+/** The whole output of a run on the terminal. */
+export function renderTables(results: Results, { readings, writings }: Groups, details: boolean): string {
+  const isReading = (one: Summary): boolean => readings.includes(one.workload);
+  const isWriting = (one: Summary): boolean => writings.includes(one.workload);
+  const read = results.results.filter(isReading);
+  const written = results.results.filter(isWriting);
+  const limited = limitedCells([...read, ...written]);
   return [
     renderSubject(results),
-    renderMatrix(matrix, reference),
-    details ? renderDetails('Every figure', matrix) : '',
+    renderMatrix(read, referenceIn(read, REFERENCES)),
+    details ? renderDetails('Every figure', read) : '',
+    renderMatrix(written, referenceIn(written, WRITE_REFERENCES)),
+    details ? renderDetails('Every figure of writing', written) : '',
     renderDetails(
       'Packing and mounting',
-      results.results.filter((one) => !inMatrix(one)),
+      results.results.filter((one) => !isReading(one) && !isWriting(one)),
     ),
     results.notes.join('\n'),
     limited.length === 0 ? '' : [heading('Fewer samples'), ...limited.map((line) => `- ${line}`)].join('\n'),
@@ -149,3 +152,6 @@ export function renderTables(results: Results, readings: readonly string[], deta
     .filter((part) => part !== '')
     .join('\n\n');
 }
+
+const referenceIn = (summaries: readonly Summary[], references: readonly string[]): string | undefined =>
+  references.find((name) => summaries.some(({ system }) => system === name));

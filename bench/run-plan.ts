@@ -1,12 +1,13 @@
 /**
- * Carries out a plan: tree after tree, then the experiments without a tree. A failure is reported, and the rest
- * continues.
+ * Carries out a plan: tree after tree, then the experiments without a tree, then writing. A failure is reported, and
+ * the rest continues.
  */
 import { reasonOf } from '../src/base/error.ts';
 import type { Collected } from './collected.ts';
 import type { Bench, Experiment, Tree, TreeKind } from './contract.ts';
 import { makeCheckout, makeLargeTree, makeSmallTree } from './generated-trees.ts';
 import { measureTree, OUT_OF_TIME } from './measure.ts';
+import { measureWriting } from './measure-writing.ts';
 import type { Options, Plan } from './options.ts';
 import { removeTree, surveyTree } from './trees.ts';
 import { checkoutUnavailable } from './workloads-programs.ts';
@@ -73,6 +74,10 @@ export async function runPlan(
   for (const experiment of plan.experiments.filter(({ trees }) => trees.length === 0)) {
     await runExperiment(experiment, plan, undefined, bench, collected);
   }
+  if (plan.lines.length === 0) return;
+  await attempt('writing', bench, async () => {
+    await measureWriting(plan.writers, plan.lines, plan.places, bench, (results) => collected.add({ results }));
+  });
 }
 
 async function runExperiment(

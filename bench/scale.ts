@@ -16,7 +16,9 @@ import { median } from './statistics.ts';
 
 /** The limit for the daemon of any image, in bytes: node itself, its threads and the program. */
 const DAEMON_ALLOWANCE = 60_000_000;
-/** Longer than the daemon's own wait before it frees the memory for reading the image (250 ms in src/mount/prepare.ts). */
+/**
+ * Longer than the daemon's own wait before it frees the memory for reading the image (250 ms in src/mount/prepare.ts).
+ */
 const SETTLE_MS = 1_000;
 const FILES_PER_DIRECTORY = 1_000;
 /** Contents that the files share. */

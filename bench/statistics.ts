@@ -9,6 +9,12 @@ export function median(values: readonly number[]): number {
   return (low + high) / 2;
 }
 
+/** Names of the workloads that are compared with each other: those that read a tree, and those that write. */
+export interface Groups {
+  readonly readings: readonly string[];
+  readonly writings: readonly string[];
+}
+
 /** A result with the figures computed from its samples. Times in nanoseconds. */
 export interface Summary extends Result {
   readonly median: number;

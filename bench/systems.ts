@@ -21,3 +21,6 @@ export const SYSTEMS: readonly SystemRow[] = [
 
 /** The systems that every other one is compared with. */
 export const REFERENCES: readonly string[] = [OVERLAYFS.name, SOURCE.name];
+
+/** The same for writing. */
+export const WRITE_REFERENCES: readonly string[] = [OVERLAYFS.name, FUSE_OVERLAYFS.name];

@@ -34,8 +34,8 @@ export const OPEN: Workload = openWith(1, 'open', 'open+read+close');
 export const OPEN_4: Workload = openWith(4, 'open4', 'open+read+close, 4 threads');
 
 /**
- * How much two archives of the same tree may differ in size: tar fills up to 10 KiB, the order of the names of a hard link
- * can cost a long name, and fuse-overlayfs shows some hard links as files of their own.
+ * How much two archives of the same tree may differ in size: tar fills up to 10 KiB, the order of the names of a hard
+ * link can cost a long name, and fuse-overlayfs shows some hard links as files of their own.
  */
 const tarTolerance = (bytes: number): number => 65_536 + bytes * 0.001;
 

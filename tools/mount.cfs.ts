@@ -43,8 +43,8 @@ function parseCall(words: readonly string[]): Call {
 
 const HELP = `Usage: mount.cfs IMAGE MOUNTPOINT [-o OPTIONS]
 
-What mount(8) calls for 'mount -t cfs IMAGE MOUNTPOINT' and for lines of /etc/fstab, linked as /sbin/mount.cfs, and
-for 'mount -o remount,noexec MOUNTPOINT' as /sbin/mount.fuse.cfs. The options are those of cfs-mount; a remount
+The helper of mount(8): linked as /sbin/mount.cfs, it serves 'mount -t cfs IMAGE MOUNTPOINT' and lines of /etc/fstab;
+linked as /sbin/mount.fuse.cfs, 'mount -o remount,noexec MOUNTPOINT'. The options are those of cfs-mount; a remount
 changes exec, suid, dev, atime and their opposites. -f only pretends; -s, -n, -v and -N are ignored.
 `;
 

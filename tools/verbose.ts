@@ -21,7 +21,7 @@ export function beVerbose(name: string, words: readonly string[]): void {
 /** Adds the option, unless the command has it with a meaning of its own. */
 export function takeVerbose(command: Command): Command {
   if (command.options.some(({ long }) => long === '--verbose')) return command;
-  return command.addOption(new Option(FLAGS, 'say on standard error what is done, and with what').default(false));
+  return command.addOption(new Option(FLAGS, 'show each step on standard error').default(false));
 }
 
 /** Writes a line; `line` is called only if the line is wanted. */

@@ -37,10 +37,19 @@ export async function abortable<T>(signal: AbortSignal | undefined, work: () => 
     signal?.throwIfAborted();
     return await work();
   } catch (error) {
-    if (signal?.aborted !== true || error !== signal.reason || error instanceof CfsError) throw error;
-    throw new CfsError('interrupted', `Stopped: ${reasonOf(error)}`, { cause: error });
+    if (signal?.aborted !== true || error !== signal.reason) throw error;
+    throw stopped(error);
   }
 }
+
+/** For work that is not a promise. @throws CfsError (interrupted) if the signal is aborted */
+export function stopIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw stopped(signal.reason);
+}
+
+/** An error for the reason of a signal; a reason of this kind stays as it is. */
+const stopped = (reason: unknown): CfsError =>
+  reason instanceof CfsError ? reason : new CfsError('interrupted', `Stopped: ${reasonOf(reason)}`, { cause: reason });
 
 /** `options` without the keys that are undefined: for functions that distinguish them from missing keys. */
 export function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {

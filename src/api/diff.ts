@@ -2,9 +2,9 @@
  * The differences between two images.
  * @module
  */
-import { CfsError } from '../base/error.ts';
 import { type Aspect, type Change, diffTables, type Entry } from '../manifest/diff/diff.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
+import { stopIfAborted } from './arguments.ts';
 import { ImageEntry } from './entry.ts';
 import { type Image, openImage } from './image.ts';
 import { IMAGE_TABLES } from './image-tables.ts';
@@ -15,7 +15,9 @@ import { IMAGE_TABLES } from './image-tables.ts';
  * import { type Difference, diffImages } from 'cfs/diff';
  *
  * const contents: Difference = 'content';
- * for (const { kind, what } of diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')) console.log(kind, what.includes(contents));
+ * for (const { kind, what } of diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')) {
+ *   console.log(kind, what.includes(contents));
+ * }
  */
 export type Difference = Aspect;
 
@@ -24,7 +26,8 @@ export type Difference = Aspect;
  * @example
  * import { diffImages, type ImageChange } from 'cfs/diff';
  *
- * const added: ImageChange[] = [...diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')].filter(({ kind }) => kind === 'added');
+ * const changes = [...diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')];
+ * const added: ImageChange[] = changes.filter(({ kind }) => kind === 'added');
  * console.log(added.map(({ path }) => path));
  */
 export interface ImageChange {
@@ -50,7 +53,7 @@ export interface ImageChange {
  * console.log([...diffImages('/srv/rootfs.cfs', '/srv/newer.cfs', options)].length);
  */
 export interface DiffOptions {
-  /** Checked before each change. */
+  /** Checked at the beginning, and before each change. */
   readonly signal?: AbortSignal;
   /** Called with the number of changes so far, before each of them. */
   readonly onProgress?: (changes: number) => void;
@@ -71,15 +74,13 @@ export function* diffImages(
   to: Image | string,
   { signal, onProgress }: DiffOptions = {},
 ): Generator<ImageChange, void, undefined> {
+  stopIfAborted(signal);
   const [old, now] = [from, to].map((image) =>
     IMAGE_TABLES.get(typeof image === 'string' ? openImage(image) : image),
   ) as [ManifestTables, ManifestTables];
   let changes = 0;
   for (const change of diffTables(old, now)) {
-    if (signal?.aborted === true) {
-      const { reason } = signal;
-      throw reason instanceof CfsError ? reason : new CfsError('interrupted', 'Stopped comparing', { cause: reason });
-    }
+    stopIfAborted(signal);
     onProgress?.(++changes);
     yield changeOf(change, old, now);
   }

@@ -208,7 +208,8 @@ export interface GcResult {
  * @example
  * import { collectGarbage } from 'cfs/store';
  *
- * const { freed } = await collectGarbage('/srv/store', { onProgress: (done) => console.log(`${Math.round(done * 100)} %`) });
+ * const onProgress = (done: number): void => console.log(`${Math.round(done * 100)} %`);
+ * const { freed } = await collectGarbage('/srv/store', { onProgress });
  * console.log(`freed ${freed.bytes} bytes`);
  */
 export function collectGarbage(repository: string | Repository, options: GcOptions = {}): Promise<GcResult> {

@@ -91,7 +91,7 @@ function chooseBlake3(): Blake3 {
     return loadPortableBlake3();
   } catch {
     throw new Error(
-      `BLAKE3 cannot be loaded: neither @napi-rs/blake-hash nor blake3 is to be found by ${fileURLToPath(import.meta.url)}`,
+      `BLAKE3 cannot be loaded: neither @napi-rs/blake-hash nor blake3 can be found by ${fileURLToPath(import.meta.url)}`,
     );
   }
 }

@@ -68,7 +68,7 @@ export function withHint(message: string, hint: string | undefined): string {
 export const callText = (name: string, ...args: readonly unknown[]): string =>
   `\`${name}(${args.map((argument) => JSON.stringify(argument)).join(', ')})\``;
 
-/** The reason in a thrown value, without node's decoration: "no such file or directory" rather than "ENOENT: …, open '…'". */
+/** The reason in a thrown value, without node's decoration: "no such file or directory" for "ENOENT: …, open '…'". */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const match = /^[A-Z0-9]+: (.*?)(?:, [a-z]+(?: .*)?)?$/s.exec(error.message);

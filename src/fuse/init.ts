@@ -122,8 +122,8 @@ function wantForWriting(request: InitRequest, wishes: Wishes, wanted: Set<number
     );
   }
   for (const bit of NEEDED_FOR_WRITING) wanted.add(bit);
-  // small writes are collected in the kernel. With passthrough they do not come here, and the kernel refuses both: times
-  // would then be its own, at the cost of a SETATTR for each change of a name
+  // small writes are collected in the kernel. With passthrough they do not come here, and the kernel refuses both:
+  // times would then be its own, at the cost of a SETATTR for each change of a name
   if (!wishes.passthrough || !request.flags.has(abi.PASSTHROUGH)) wanted.add(abi.WRITEBACK_CACHE);
 }
 

@@ -1,4 +1,6 @@
-/** Answers to requests that make, remove and rename entries. Their structures are those of include/uapi/linux/fuse.h. */
+/**
+ * Answers to requests that make, remove and rename entries. Their structures are those of include/uapi/linux/fuse.h.
+ */
 import { EINVAL, type Errno, isErrno } from '../base/errno.ts';
 import * as abi from './abi.ts';
 import type { Answer } from './dispatcher.ts';

@@ -57,7 +57,7 @@ export function decodeSign1(bytes: Uint8Array): Sign1 {
     throw malformed(`its payload is neither an image id of ${DIGEST_SIZE} bytes nor detached (nil)`);
   }
   if (!(signature instanceof Uint8Array) || signature.length !== SIGNATURE_SIZE) {
-    throw malformed(`its signature has not the ${SIGNATURE_SIZE} bytes of Ed25519 and ES256`);
+    throw malformed(`its signature does not have the ${SIGNATURE_SIZE} bytes of Ed25519 and ES256`);
   }
   const keyId = signed.get(HEADER.keyId) ?? open.get(HEADER.keyId);
   if (keyId !== undefined && !(keyId instanceof Uint8Array)) throw malformed('its key id is not a byte string');

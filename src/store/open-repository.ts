@@ -47,7 +47,7 @@ function repositoryRoot(path: string): string {
 
 /** Advice for readers, and for packing. */
 const ADVICE =
-  'Give the store that the image was packed into (`repository`); `initRepository("DIR")` makes a new, empty one.';
+  'Give the repository that the image was packed into (`repository`); `initRepository("DIR")` makes a new, empty one.';
 
 const DIRECTORIES = 'Give a directory.';
 

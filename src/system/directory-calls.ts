@@ -2,9 +2,9 @@
  * Calls for names in an open directory, for a tree that is changed: making, removing and renaming them, and changing
  * the attributes of their files.
  *
- * As in descriptors.ts: a result or a negative errno. A name is the bytes of one component, without "/" and NUL. A symbolic
- * link is never followed. In calls that read or set attributes, an empty name means the open file `dir` itself, of any
- * type, also with O_PATH. Each call that changes something is a fail point ($CFS_FAIL_UPPER_AT).
+ * As in descriptors.ts: a result or a negative errno. A name is the bytes of one component, without "/" and NUL. A
+ * symbolic link is never followed. In calls that read or set attributes, an empty name means the open file `dir`
+ * itself, of any type, also with O_PATH. Each call that changes something is a fail point ($CFS_FAIL_UPPER_AT).
  */
 import { EINVAL, ENOSYS, EOPNOTSUPP, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFLNK, S_IFMT } from '../base/stat-bits.ts';

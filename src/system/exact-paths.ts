@@ -1,7 +1,7 @@
 /**
- * Has node:fs, and the working directory, understand paths that are not UTF-8, in the text that base/path-text.ts makes of them.
- * Importing this is enough, once in each process and thread. Programs do so (tools/cli.ts, and those of base/installation.ts);
- * a library must not, since it would replace functions of its user's process.
+ * Has node:fs, and the working directory, understand paths that are not UTF-8, in the text that base/path-text.ts makes
+ * of them. Importing this is enough, once in each process and thread. Programs do so (tools/cli.ts, and those of
+ * base/installation.ts); a library must not, since it would replace functions of its user's process.
  *
  * node takes and returns such paths only as buffers, and silently changes text that it cannot represent: a repository
  * or an image would be created under another name. One forgotten call would be enough, and there are some two hundred;

@@ -12,7 +12,9 @@ import * as fsverity from './fsverity.ts';
 import * as names from './names.ts';
 import * as content from './reading-writing.ts';
 
-/** A function of node:fs as it is when it is called: exact-paths.ts may have replaced it after this module was loaded. */
+/**
+ * A function of node:fs as it is when it is called: exact-paths.ts may have replaced it after this module was loaded.
+ */
 const asItIs = <K extends keyof typeof fs>(name: K): (typeof fs)[K] =>
   ((...args: unknown[]) => (fs[name] as (...given: unknown[]) => unknown)(...args)) as (typeof fs)[K];
 

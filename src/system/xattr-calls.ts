@@ -1,9 +1,9 @@
 /**
  * Extended attributes of a file in an open directory, of any type, for a tree that is changed.
  *
- * As in descriptors.ts: a result or a negative errno. Names are bytes without NUL; that of the file is one component, and a
- * symbolic link is not followed. An empty name means the open file `dir` itself, of any type, also with O_PATH. Each
- * call that changes something is a fail point ($CFS_FAIL_UPPER_AT).
+ * As in descriptors.ts: a result or a negative errno. Names are bytes without NUL; that of the file is one component,
+ * and a symbolic link is not followed. An empty name means the open file `dir` itself, of any type, also with O_PATH.
+ * Each call that changes something is a fail point ($CFS_FAIL_UPPER_AT).
  *
  * setxattrat(2) and its relatives (Linux 6.13) do that in one step. Without them, and for descriptors opened with
  * O_PATH, which they refuse, xattr-by-path.ts does it.

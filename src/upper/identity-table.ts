@@ -3,8 +3,8 @@
  * the server after them, find an inode's file in the upper layer, its names, and what the kernel knows of it. The
  * format is in docs/writable.md, "The table of identities".
  *
- * One thread at a time calls methods, but for those that say otherwise. Where that is broken, a change throws rather
- * than mix with another one, and every search still ends.
+ * Only one thread at a time may call methods, except those whose comment permits any thread. If this rule is broken, a
+ * change throws rather than mix with another one, and every search still ends.
  *
  * Why it survives a SIGKILL. A change is one of three kinds.
  * - One word of a row: flags, references, opens, backing, extra. A store of a word is whole.
@@ -233,7 +233,7 @@ export class IdentityTable extends RowFields {
 
   /**
    * Replaces a name by another one. A row without the old name gets the new one; one with both loses the old one.
-   * @returns false if the disk is full, or the table is and the row has not the old name
+   * @returns false if the disk is full, or if the table is full and the row does not have the old name
    */
   moveName(row: number, parent: number, name: Uint8Array, newParent: number, newName: Uint8Array): boolean {
     const at = this.at(row);

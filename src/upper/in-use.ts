@@ -5,9 +5,9 @@
  * pass from one server of a mount to the next, and end with the last.
  *
  * Linux's overlayfs marks inodes instead (I_OVL_INUSE, fs/overlayfs/super.c). The mark of upperdir is taken here, too,
- * if possible (`markAsUpper`), by an overlay that nobody sees: that fails if any overlay of the kernel has it, in
- * whatever mount namespace, and an overlay with index=on that comes later fails with EBUSY. An overlay with index=off
- * does not: for that the kernel only writes a line to its log. Otherwise the mount tables say what is mounted.
+ * if possible (`markAsUpper`), by an overlay that is not in any mount table. That fails if an overlay of the kernel has
+ * the mark, in any mount namespace. A later overlay with index=on then fails with EBUSY; one with index=off does not:
+ * the kernel only writes a line to its log. Without the mark, only the mount tables show what is mounted.
  */
 import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { EBUSY, type Errno, isErrno } from '../base/errno.ts';

@@ -1,7 +1,8 @@
 /**
- * What each thread is about to change: memory that survives the server. The kernel sends the unanswered requests to the
- * next server once more, marked as resent. Each of them may have been carried out, so what it would leave behind counts
- * as done if the last server had begun it; without such a note the same finding is an error, as EEXIST.
+ * Notes of the change that each thread is about to make, in memory that survives the server. The kernel sends
+ * unanswered requests to the next server once more, marked as resent. Each of them may have been carried out. If there
+ * is a note that the last server had begun it, a name that it would have made, for example, counts as its own result;
+ * without a note, the name is an error, EEXIST.
  *
  * A slot belongs to one thread, which stores a request in it before the first system call that changes something. It
  * stays until the thread's next one. By then the first has been answered, so it is not sent again.
@@ -13,10 +14,10 @@
  *
  * Why a note is not lost. The threads of the next server use the same slots, perhaps before a request of the last one
  * is sent again. So the next server copies the slots first, in `takeOver`, to a ring of notes that only takeovers
- * store to. A copy is made before a thread can replace its slot. A server that dies meanwhile leaves a ring with some
- * of the copies, and slots that are all there still: the next takeover makes the others. The ring's position moves on
- * before its note is stored, so that this never replaces a copy just made. It holds the slots of six servers: a note
- * could be lost only if a request were left unanswered by seven servers one after another.
+ * store to. A copy is made before a thread can replace its slot. A server that dies in the middle leaves a ring with
+ * some of the copies, and all slots: the next takeover makes the missing copies. The ring's position moves on before
+ * its note is stored, so that this never replaces a copy just made. It holds the slots of six servers: a note could be
+ * lost only if a request were left unanswered by seven servers one after another.
  *
  * Numbers of requests begin anew with each mount, so a mount that continues no other one begins with `create`.
  */

@@ -224,7 +224,7 @@ export function decodeRedirect(value: Uint8Array): Redirect | undefined {
 
 /**
  * The inverse. Undefined if it is longer than Linux would write: then rename(2) of the directory fails with EXDEV.
- * Throws for names that are none.
+ * Throws for invalid names.
  */
 export function encodeRedirect({ isAbsolute, names }: Redirect): Uint8Array | undefined {
   if (!names.every(isName) || (isAbsolute ? names.length < 1 : names.length !== 1)) throw new Error('not a redirect');

@@ -101,8 +101,8 @@ export function closeUpper({ upper, base, lock, mark, work, index, orphans }: Pr
 }
 
 /**
- * To be called at the end of a volatile mount, before `closeUpper`: writes everything to the disk, so that the layer can
- * be mounted again. After an error the next mount is refused.
+ * To be called at the end of a volatile mount, before `closeUpper`: writes everything to the disk, so that the layer
+ * can be mounted again. After an error the next mount is refused.
  */
 export const endVolatile = ({ upper, work }: PreparedUpper): 0 | Errno => unmarkVolatile(upper, work);
 

@@ -97,7 +97,7 @@ export class RowFields {
     return this.#count(this.at(row) + OPENS, n);
   }
 
-  /** The kernel's number of the file that it reads and writes itself, or what the caller means by others. */
+  /** The kernel's number of the file that it reads and writes itself; the caller defines other values. */
   backing(row: number): number {
     return this.#words[this.at(row) + BACKING] as number;
   }

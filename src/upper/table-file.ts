@@ -15,7 +15,9 @@ import { IdentityTable, type Reserve, scatteredBytes, tableBytes } from './ident
 import { isSound } from './table-check.ts';
 import { TABLE_NAME } from './work-directory.ts';
 
-/** Inodes that the kernel may know at the same time, and those of the upper layer. Unused parts of the file are holes. */
+/**
+ * Inodes that the kernel may know at the same time, and those of the upper layer. Unused parts of the file are holes.
+ */
 const INODES = 2 ** 21;
 const BYTES = tableBytes(INODES);
 const OPEN = constants.O_RDWR | constants.O_NOFOLLOW;
@@ -49,7 +51,9 @@ export function openTable(work: number, key: Uint8Array): NewTableFile | Errno {
   return isErrno(inMemory) ? inMemory : { ...inMemory, notKept: made };
 }
 
-/** The table that an earlier server of the mount has left, with its last change finished; undefined if it is damaged. */
+/**
+ * The table that an earlier server of the mount has left, with its last change finished; undefined if it is damaged.
+ */
 export function resumeTable(fd: number): TableFile | undefined | Errno {
   const memory = mapFile(fd, BYTES);
   if (isErrno(memory)) return memory;

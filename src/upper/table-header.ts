@@ -33,7 +33,7 @@ export function makeHeader(memory: ArrayBufferLike, inodes: number, upperKey: Ui
   words[CAPACITY] = inodes;
   new Uint8Array(memory, UPPER_KEY * 4, UPPER_KEY_BYTES).set(upperKey);
   words[MAGIC + 1] = MAGIC_WORDS[1];
-  // the last: without it, nothing is a table
+  // stored last: without it, the memory is not a table
   Atomics.store(words, MAGIC, MAGIC_WORDS[0]);
   return words;
 }

@@ -32,7 +32,7 @@ export const JOURNAL = 32;
 /** Whole pages. */
 const HEADER_WORDS = 1024;
 
-/** "cfs-ids" and a NUL, as two words of a little-endian machine: another one does not take it for its own. */
+/** "cfs-ids" and a NUL, as two words of a little-endian machine: a big-endian machine does not recognize them. */
 export const MAGIC_WORDS: readonly [number, number] = [0x2d736663, 0x00736469];
 export const FORMAT_VERSION = 1;
 export const UPPER_KEY_BYTES = 32;

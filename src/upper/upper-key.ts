@@ -5,8 +5,8 @@ import { nameToHandle } from '../system/file-handle.ts';
 import { emptyFileStatus, statusOf } from '../system/file-status.ts';
 
 /**
- * 32 bytes for the open directory `upper`: other ones for a copy of it, or for a directory that has its name later. They
- * stay if the disk is copied as a whole, because then all inode numbers stay, too.
+ * 32 bytes for the open directory `upper`: other ones for a copy of it, or for a directory that has its name later.
+ * They stay if the disk is copied as a whole, because then all inode numbers stay, too.
  */
 export function upperKey(upper: number): Uint8Array | Errno {
   const status = emptyFileStatus();

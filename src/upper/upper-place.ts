@@ -50,7 +50,7 @@ export function checkDirectory(named: NamedDirectory, fd: number, mounts: readon
     throw refusal(
       named,
       `it is on ${type}, a ${kindOf(foreign)} file system`,
-      'Choose a directory on a file system that this kernel alone writes, as ext4, xfs, btrfs or tmpfs.',
+      'Choose a directory on a file system that only this kernel writes to, such as ext4, xfs, btrfs or tmpfs.',
     );
   }
   checkFlags(named, fd);

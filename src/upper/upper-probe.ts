@@ -1,7 +1,7 @@
 /**
  * Tries what an upper layer needs of its file system, in its work directory, as overlayfs does (ovl_make_workdir,
- * fs/overlayfs/super.c). What is left behind by a crash is in the work directory, which each mount empties; or it is a
- * whiteout in upperdir, which nobody sees.
+ * fs/overlayfs/super.c). After a crash, leftovers are in the work directory, which each mount empties; or there is a
+ * whiteout in upperdir, which is invisible in a mount.
  */
 import { constants } from 'node:fs';
 import { EDQUOT, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, type Errno, EXDEV, isErrno } from '../base/errno.ts';
@@ -40,7 +40,7 @@ export interface ProbeResult {
   readonly warnings: readonly string[];
 }
 
-const ANOTHER = 'Choose a directory on another file system, as ext4, xfs, btrfs or tmpfs.';
+const ANOTHER = 'Choose a directory on another file system, such as ext4, xfs, btrfs or tmpfs.';
 const DT_UNKNOWN = 0;
 const [FILE, OTHER, WHITEOUT] = ['#cfs-file', '#cfs-other', '#cfs-whiteout'].map((name) => Buffer.from(name)) as [
   Buffer,

@@ -6,8 +6,8 @@
  *     W/cfs        0700; of cfs alone, and overlayfs leaves it alone
  *     W/cfs/lock, W/cfs/orphans, W/cfs/mark
  *
- * The table of identities, W/work/cfs-ids, is kept by mounts of cfs: so it survives until a mount of the kernel makes it
- * out of date. W/work/incompat/volatile says that changes may not have reached the disk.
+ * The table of identities, W/work/cfs-ids, is kept by mounts of cfs: so it survives until a mount of the kernel makes
+ * it out of date. W/work/incompat/volatile says that changes may not have reached the disk.
  *
  * Whoever owns W may have put anything there: no link is followed.
  */
@@ -170,8 +170,8 @@ const isNone = (errno: Errno): boolean => errno === ENOENT || errno === ENOTDIR 
 const OF_ANOTHER = 'A mount of another user has made it: choose an empty directory.';
 
 /**
- * Empties W/work, or makes it; the table of identities stays if no one else can have written it. Its mode is 0700, until
- * `closeToOthers`.
+ * Empties W/work, or makes it; the table of identities stays if no one else can have written it. Its mode is 0700
+ * until `closeToOthers`.
  * @throws CfsError (mount)
  */
 export function emptyWork(named: NamedDirectory, base: number): number {

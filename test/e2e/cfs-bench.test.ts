@@ -14,8 +14,11 @@ import {
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Results } from '../../bench/collected.ts';
+import { EXPERIMENTS } from '../../bench/experiments.ts';
 import { SYSTEMS } from '../../bench/systems.ts';
 import { WORKLOADS } from '../../bench/workloads.ts';
+import { WRITE_LINES } from '../../bench/write-lines.ts';
+import { WRITERS } from '../../bench/writers.ts';
 import { hasProgram } from './cli.ts';
 import { useScratch } from './harness.ts';
 import { HERE, run } from './run.ts';
@@ -24,6 +27,7 @@ const scratch = useScratch();
 
 /** Takes a fraction of a second for each figure: the figures mean nothing, but every step is done and checked. */
 const TINY = ['--large-size', '8388608', '--checkout-files', '20', '--scale-files', '500', '--shared-size', '2000000'];
+const TINY_WRITES = ['--write-files', '20'];
 
 const benchOptions = (output: string, ...args: readonly string[]): string[] => [
   ...['--source', scratch.at('tree'), '--scratch', scratch.temporary, '--output', output, '--rounds', '1'],
@@ -96,7 +100,8 @@ describe('cfs-bench', () => {
 
   test('runs every workload and experiment, and writes a report', async () => {
     const output = scratch.at('workloads.json');
-    const args = benchOptions(output, '--systems', 'overlayfs,cfs');
+    const all = [...WORKLOADS, ...EXPERIMENTS].map(({ name }) => name).join(',');
+    const args = benchOptions(output, '--systems', 'overlayfs,cfs', '--workloads', all);
     const { status, stdout } = await run(HERE.tool('cfs-bench', args), { timeoutMs: 300_000 });
     const results = readResults(output);
     expect({ status, failures: failures(results) }).toEqual({ status: 0, failures: [] });
@@ -115,6 +120,35 @@ describe('cfs-bench', () => {
     }
     expect(report.match(/\.svg\)/g)).toHaveLength(4);
     expect(stdout).toContain(`charts are in ${scratch.at('workloads', 'report.md')}`);
+    expectClean();
+  });
+
+  test('measures every line of writing, without a source', async () => {
+    const output = scratch.at('writing.json');
+    const own = ['--scratch', scratch.temporary, '--output', output, '--rounds', '1', ...TINY, ...TINY_WRITES];
+    const args = ['--workloads', 'write', '--systems', 'overlayfs,fuse-overlayfs,cfs', ...own];
+    const { status, stdout } = await run(HERE.tool('cfs-bench', args), { timeoutMs: 600_000 });
+    const { results, omissions, trees } = readResults(output);
+    expect({ status, failed: omissions.filter(({ failed }) => failed), trees }).toEqual({
+      status: 0,
+      failed: [],
+      trees: [],
+    });
+    for (const { name, title } of WRITE_LINES) {
+      const rows = results.filter(({ workload }) => workload === name);
+      const measured = rows.filter(({ system }) => system === 'overlayfs').map(({ state }) => state);
+      const left = omissions.some(({ what }) => what.startsWith(title));
+      expect({ name, states: left ? ['ext4', 'tmpfs'] : measured }).toEqual({ name, states: ['ext4', 'tmpfs'] });
+    }
+    expect(new Set(results.map(({ tree }) => tree))).toEqual(new Set(['write']));
+    for (const { name } of WRITERS) {
+      if (name === 'source' || omissions.some(({ what }) => what === `writing with ${name}`)) continue;
+      expect(results.map(({ system }) => system)).toContain(name);
+    }
+    const report = readFileSync(scratch.at('writing', 'report.md'), 'utf8');
+    expect(report).toContain('(write.svg)');
+    expect(existsSync(scratch.at('writing', 'write.svg'))).toBe(true);
+    expect(stdout).toContain('rm -rf, tmpfs');
     expectClean();
   });
 

@@ -177,7 +177,7 @@ describe('cfs-repo fsck', () => {
     const now = `repaired from ${good}; moved to quarantine/${digest}`;
     expect(table[1]).toBe(`${digest}  its content is corrupted      ${now}`);
     expect(stdout).toMatch(/^damaged {5}1, of these repaired 1$/m);
-    expect(stdout).toMatch(/^thesis\.tex +it is nothing of a repository +left$/m);
+    expect(stdout).toMatch(/^thesis\.tex +it does not belong to a repository +left$/m);
     expect(stdout).toMatch(/^objects\/00\/junk +its name is not a digest +left$/m);
     expect(stdout).toMatch(/^objects\/.* +its mode is 0644 +mended$/m);
     expect(stdout).toMatch(/^tmp +it is missing +mended$/m);

@@ -62,7 +62,7 @@ const SAID: readonly (readonly [tool: string, args: () => readonly string[], sta
     'cfs-repo',
     () => ['register', image, scratch.store],
     EXIT.store,
-    /image-\S+: not a directory\. DIR, the store, comes before images/,
+    /image-\S+: not a directory\. DIR, the repository, comes before images/,
   ],
   ['cfs-checkpoint', () => ['prepare'], EXIT.usage, /\nTry 'cfs-checkpoint prepare --help'\.\n$/],
   ['cfs-mount', () => ['-o', 'verfy=read', image, scratch.path], EXIT.usage, /"verfy=read" \(did you mean verify\?\)/],
@@ -73,7 +73,7 @@ const SAID: readonly (readonly [tool: string, args: () => readonly string[], sta
     'cfs-info',
     () => ['missing', '--store', scratch.at('none'), image],
     EXIT.store,
-    /Give the store that the image was packed into/,
+    /Give the repository that the image was packed into/,
   ],
 ];
 

@@ -156,8 +156,14 @@ describe('diffImages()', () => {
     const changed = changes.find(({ path }) => path === '/dir/small');
     expect(changed).toMatchObject({ kind: 'changed', what: expect.arrayContaining(['content']), below: 0 });
     expect(changed?.old?.size).toBe(changed?.new?.size);
-    const signal = AbortSignal.abort();
-    expect((await failureOf(() => [...diffImages(image, other, { signal })])).kind).toBe('interrupted');
+    const controller = new AbortController();
+    const { signal } = controller;
+    const seen: number[] = [];
+    const onProgress = (done: number): void => void (seen.push(done) === 2 && controller.abort());
+    expect((await failureOf(() => [...diffImages(image, other, { signal, onProgress })])).kind).toBe('interrupted');
+    expect(seen).toEqual([1, 2]);
+    // there is no change to look at the signal for
+    expect((await failureOf(() => [...diffImages(image, image, { signal })])).kind).toBe('interrupted');
   });
 });
 

@@ -1,6 +1,6 @@
-# Acts as a service manager for a mount in the foreground: it is notified when the mount answers, keeps the parked files,
-# kills the server, and starts another one with the kept files. It prints a line for each notification and for each
-# result of a reader.
+# Acts as a service manager for a mount in the foreground: it is notified when the mount answers, keeps the parked
+# files, kills the server, and starts another one with the kept files. It prints a line for each notification and for
+# each result of a reader.
 # Usage: service-manager.py DIRECTORY FILE COMMAND…: COMMAND mounts DIRECTORY, and FILE is a file in it. The file $HIDE
 # is renamed when the mount answers: the next server does not need it. With $FORMER, the kept message is changed to that
 # of release 0.1.0.
@@ -42,7 +42,7 @@ def start(kept):
 
 
 def as_of_0_1_0(kept):
-    """The same files, parked with what release 0.1.0 says of a mount."""
+    """The same files, parked with the message of release 0.1.0."""
     data, ancillary, _, _ = socket.socket(fileno=os.dup(kept[1])).recvmsg(200_000, socket.CMSG_SPACE(1024))
     files = array.array('i')
     for _, _, content in ancillary:

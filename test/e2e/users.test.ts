@@ -174,7 +174,7 @@ test('an ordinary user’s default store is in $XDG_DATA_HOME', async () => {
   expect(await succeed(place.command('cat', mounted.at('file')))).toBe('of nobody\n'.repeat(100));
 });
 
-test('a user who is root in a namespace has the same store as outside of it', async () => {
+test('a user that is root in a namespace has the same store as outside it', async () => {
   const place = scratch.nobody();
   const home = scratch.directory('home');
   chownSync(home, NOBODY, NOBODY);

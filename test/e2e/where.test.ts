@@ -226,7 +226,7 @@ describe('cfs-info where, with three repositories', () => {
     expect(messageOf(outside, EXIT.usage, 'cfs-info')).toContain(`${source} is not in a mount of cfs`);
   });
 
-  test('tells an ordinary user only what he may know', async () => {
+  test('shows an ordinary user only facts that the user may know', async () => {
     const nobody = scratch.nobody();
     const ask = (name: string) => scratch.tool('cfs-info', ['where', '--json', mounted.at(name)], nobody);
     const { status, stdout } = await ask('large');

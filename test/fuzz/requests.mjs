@@ -23,7 +23,7 @@ export function fuzz(bytes) {
       const reply = dispatcher.reply.bytes;
       if (length < 16 || reply.readUInt32LE(0) !== length)
         throw new Error(`a reply of ${length} bytes claims ${reply.readUInt32LE(0)}`);
-      if (reply.readInt32LE(4) > 0) throw new Error(`an error that is none: ${reply.readInt32LE(4)}`);
+      if (reply.readInt32LE(4) > 0) throw new Error(`an error with a positive number: ${reply.readInt32LE(4)}`);
     }
     for (const line of failures.splice(0))
       if (!line.startsWith('ignored bytes that are not a FUSE request')) throw new Error(line);

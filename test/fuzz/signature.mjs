@@ -104,7 +104,7 @@ function checkSignature(bytes, id) {
     const signer = unlessRefused('image', () => findSigner(message, over, keys));
     demand(
       signer === keys.find((key) => isSignedBy(message, key, over)),
-      signer === undefined ? 'a good signature is refused' : 'a signature is accepted that is none',
+      signer === undefined ? 'a good signature is refused' : 'a false signature is accepted',
     );
   }
 }

@@ -1,10 +1,10 @@
 /**
- * System calls as the tests of writable file systems make them: by a path, or on a descriptor. A relative path begins at
- * the working directory. Each returns its result, or a negative errno.
+ * System calls as the tests of writable file systems make them: by a path, or on a descriptor. A relative path begins
+ * at the working directory. Each returns its result, or a negative errno.
  */
 import type { Errno } from '../../src/base/errno.ts';
 import { errnoName } from '../../src/base/errno.ts';
-import { asErrno, cString, native } from '../../src/system/libc.ts';
+import { asErrno, cString, koffi, libcFunction, native } from '../../src/system/libc.ts';
 
 /** A path or name; a string is UTF-8. */
 export type Path = string | Uint8Array;
@@ -64,6 +64,7 @@ const fchmodFn = native('int fchmod(int fd, unsigned int mode)');
 const fchownatFn = native('int fchownat(int dir, const void *path, unsigned int uid, unsigned int gid, int flags)');
 const fchownFn = native('int fchown(int fd, unsigned int uid, unsigned int gid)');
 const utimensatFn = native('int utimensat(int dir, const void *path, const void *times, int flags)');
+const futimensFn = native('int futimens(int fd, const void *times)');
 const truncateFn = native('int truncate(const void *path, int64_t size)');
 const ftruncateFn = native('int ftruncate(int fd, int64_t size)');
 const fallocateFn = native('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
@@ -87,9 +88,23 @@ const fsetxattrFn = native('int fsetxattr(int fd, const void *name, const void *
 const lremovexattrFn = native('int lremovexattr(const void *path, const void *name)');
 
 /** open(2), close-on-exec. */
-export const open = (path: Path, flags: number, mode = 0): number | Errno =>
-  openFn(cString(path), flags | O_CLOEXEC, mode);
-export const close = (fd: number): Done => asErrno(closeFn(fd));
+export function open(path: Path, flags: number, mode = 0): number | Errno {
+  const fd = openFn(cString(path), flags | O_CLOEXEC, mode);
+  if (fd >= 0) openFds.add(fd);
+  return fd;
+}
+
+export function close(fd: number): Done {
+  openFds.delete(fd);
+  return asErrno(closeFn(fd));
+}
+
+const openFds = new Set<number>();
+
+/** Closes all open files, as after a failed test: they would keep mounts busy. */
+export function closeLeft(): void {
+  for (const fd of openFds) close(fd);
+}
 export const mkdir = (path: Path, mode: number): Done => asErrno(mkdirFn(cString(path), mode));
 export const rmdir = (path: Path): Done => asErrno(rmdirFn(cString(path)));
 export const unlink = (path: Path): Done => asErrno(unlinkFn(cString(path)));
@@ -100,7 +115,7 @@ export const symlink = (target: Path, path: Path): Done => asErrno(symlinkFn(cSt
 /** link(2), or linkat(2) with AT_SYMLINK_FOLLOW. */
 export const link = (from: Path, to: Path, flags = 0): Done =>
   asErrno(linkatFn(AT_FDCWD, cString(from), AT_FDCWD, cString(to), flags));
-/** linkat(2): gives an open file, maybe one without a name, the name `to`. */
+/** linkat(2) of an open file, which may have no name, to the name `to`. */
 export const linkDescriptor = (fd: number, to: Path): Done =>
   asErrno(linkatFn(AT_FDCWD, cString(`/proc/self/fd/${fd}`), AT_FDCWD, cString(to), AT_SYMLINK_FOLLOW));
 /** rename(2), or renameat2(2) with RENAME_*. */
@@ -142,8 +157,7 @@ function timesOf(atime: Time, mtime: Time): Buffer {
 /** utimensat(2). `flags`: AT_SYMLINK_NOFOLLOW. */
 export const utimens = (path: Path, atime: Time, mtime: Time, flags = 0): Done =>
   asErrno(utimensatFn(AT_FDCWD, cString(path), timesOf(atime, mtime), flags));
-export const futimens = (fd: number, atime: Time, mtime: Time): Done =>
-  asErrno(utimensatFn(fd, null, timesOf(atime, mtime), 0));
+export const futimens = (fd: number, atime: Time, mtime: Time): Done => asErrno(futimensFn(fd, timesOf(atime, mtime)));
 
 const linkBuffer = Buffer.alloc(8192);
 export function readlink(path: Path): Buffer | Errno {
@@ -180,6 +194,39 @@ export function copyRange(
   source.writeBigInt64LE(BigInt(fromOffset));
   target.writeBigInt64LE(BigInt(toOffset));
   return copyFn(from, source, to, target, length, 0);
+}
+
+const fadviseFn = native('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
+const POSIX_FADV_DONTNEED = 4;
+/** Drops the clean pages of an open file from the page cache. posix_fadvise(3) returns the error, not -1. */
+export const dropPages = (fd: number): Done => asErrno(-fadviseFn(fd, 0, 0, POSIX_FADV_DONTNEED));
+
+const munmapFn = native('int munmap(void *address, size_t length)');
+const msyncFn = native('int msync(void *address, size_t length, int flags)');
+const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
+const MS_SYNC = 4;
+
+/**
+ * Maps the first `length` bytes of an open file for reading and writing, runs `work` with them, and removes the
+ * mapping. `work` must not keep the bytes.
+ */
+export function withMapping(
+  fd: number,
+  length: number,
+  how: 'shared' | 'private',
+  work: (bytes: Uint8Array) => void,
+): Done {
+  const mmap = libcFunction(
+    'void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)',
+  );
+  const address = mmap(null, length, 3, how === 'shared' ? 1 : 2, fd, 0);
+  if (address === MAP_FAILED) return asErrno(-koffi().errno());
+  try {
+    work(new Uint8Array(koffi().view(address, length)));
+    return how === 'shared' ? asErrno(msyncFn(address, length, MS_SYNC)) : 0;
+  } finally {
+    munmapFn(address, length);
+  }
 }
 
 export const setxattr = (path: Path, name: string, value: Uint8Array, flags = 0): Done =>

@@ -1,9 +1,11 @@
-/** How long the random tests go on. */
+/** The duration of the random tests. */
 
-/** Of `make test-posix`, for each random test; 0 for `make test`: then each does one short run that is always the same. */
+/**
+ * For each random test of `make test-posix`; 0 in `make test`, where each does one short run that is always the same.
+ */
 export const SECONDS = Number(process.env['CFS_POSIX_SECONDS'] ?? 0);
 
-/** Set to repeat a run. */
+/** The seed of a run to repeat. */
 const GIVEN = process.env['CFS_SEED'];
 
 /**

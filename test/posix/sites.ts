@@ -1,6 +1,6 @@
 /**
- * The file systems that the tests compare: a plain directory, overlayfs of the kernel, and a mount of cfs that can be
- * written. Each shows the same tree at its beginning.
+ * The file systems that the tests compare: a plain directory, overlayfs of the kernel, and a writable mount of cfs.
+ * Each begins with the same tree.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,10 +21,10 @@ export interface Site {
   end(): Promise<void>;
 }
 
-/** Makes a site that shows the tree `lower`, which nothing changes any more. */
+/** Makes a site that shows the tree `lower`, which must not change any more. */
 export type MakeSite = (scratch: Scratch, lower: string) => Promise<Site>;
 
-/** What an overlay needs to be what a directory is: renamed directories, and hard links that stay together. */
+/** Options for an overlay that behaves like a directory: renamed directories, and hard links that stay together. */
 export const OVERLAY_OPTIONS: readonly string[] = ['redirect_dir=on', 'metacopy=on', 'index=on', 'xino=auto'];
 
 async function plain(scratch: Scratch, lower: string): Promise<Site> {
@@ -33,19 +33,22 @@ async function plain(scratch: Scratch, lower: string): Promise<Site> {
   return { name: 'plain', root, remount: async () => {}, end: async () => {} };
 }
 
-async function overlayfs(scratch: Scratch, lower: string): Promise<Site> {
-  const overlay = new Overlay(scratch.directory('overlay'), [lower], scratch.directory('layers'), OVERLAY_OPTIONS);
-  await overlay.mount();
-  const remount = async (): Promise<void> => {
-    await overlay.unmount();
+/** An overlay with other options. */
+export const overlayWith =
+  (options: readonly string[]): MakeSite =>
+  async (scratch, lower) => {
+    const overlay = new Overlay(scratch.directory('overlay'), [lower], scratch.directory('layers'), options);
     await overlay.mount();
+    const remount = async (): Promise<void> => {
+      await overlay.unmount();
+      await overlay.mount();
+    };
+    return { name: 'overlayfs', root: overlay.at, remount, end: () => overlay.unmount() };
   };
-  return { name: 'overlayfs', root: overlay.at, remount, end: () => overlay.unmount() };
-}
 
 const images = new Map<string, string>();
 
-/** A mount of cfs of an image of `lower`, with the root's powers in it: set-id bits and devices work. */
+/** A mount of cfs of an image of `lower`, in which set-id bits and devices work. */
 async function cfs(scratch: Scratch, lower: string): Promise<Site> {
   let image = images.get(lower);
   if (image === undefined) {
@@ -67,7 +70,11 @@ async function cfs(scratch: Scratch, lower: string): Promise<Site> {
   return { name: 'cfs', root: at, remount, end };
 }
 
-export const SITES: Readonly<Record<SiteName, MakeSite>> = { plain, overlayfs, cfs };
+export const MAKE_SITE: Readonly<Record<SiteName, MakeSite>> = {
+  plain,
+  overlayfs: overlayWith(OVERLAY_OPTIONS),
+  cfs,
+};
 
-/** Those that the tests run on; the first is the one that others are compared with. */
+/** The sites of the tests; the others are compared with the first. */
 export const TESTED: readonly SiteName[] = ['plain', 'overlayfs'];

@@ -6,7 +6,7 @@ export interface User {
 }
 
 export const ROOT: User = { uid: 0, gid: 0, groups: [0] };
-/** Ordinary users. Nothing in the machine needs to know them. */
+/** Ordinary users, which need not exist on the machine. */
 export const ALICE: User = { uid: 65531, gid: 65531, groups: [65531] };
 export const BOB: User = { uid: 65532, gid: 65532, groups: [65532] };
 /** A member of Alice's group. */

@@ -46,9 +46,9 @@ Mount options:
   digest=ID             the image must have this id, or fsverity-sha256:DIGEST
   require-complete      refuse an image if no repository has one of its objects
   require-signature,key=PUB.pem  the image must be signed by this key, or by one of several
-  verify=auto|open|read|fsverity|off  trust what fs-verity has sealed each object as, and hash what is
-                        not sealed (default); hash each as a whole at its first open; block by block as
-                        it is read; refuse what is not sealed; or verify nothing
+  verify=auto|open|read|fsverity|off  use the fs-verity seal of each object, and hash objects without
+                        one (default); hash each object as a whole at its first open; check each block
+                        as it is read; use seals alone, and refuse other objects; or verify nothing
   driver=kernel|fuse-native  talk to the kernel directly (default), or through libfuse
   threads=N             threads that serve requests (default 2)
   repo=DIR, basedir=DIR[:DIR…]  repositories, searched after those of --repo

@@ -22,7 +22,10 @@ export function checkDirectoryArgument(dir: string): void {
 export function repositoryAt(dir: string): LocalRepository {
   checkDirectoryArgument(dir);
   if (statSync(dir, { throwIfNoEntry: false })?.isFile()) {
-    throw new CfsError('store', `Cannot open repository ${dir}: not a directory. DIR, the store, comes before images`);
+    throw new CfsError(
+      'store',
+      `Cannot open repository ${dir}: not a directory. DIR, the repository, comes before images`,
+    );
   }
   const repository = openRepository(dir);
   sayRepository(repository);

@@ -139,7 +139,7 @@ const LEFT_BY_INIT = /^meta\.json\.[0-9a-f]{12}\.tmp$/;
 
 /** The oddities in the repository's directory, in objects/ and in quarantine/. */
 function lookAround(repository: LocalRepository): Oddity[] {
-  const strange = (path: string, problem = 'it is nothing of a repository'): Oddity => ({
+  const strange = (path: string, problem = 'it does not belong to a repository'): Oddity => ({
     kind: 'strange',
     path,
     problem,

@@ -1,6 +1,6 @@
 /**
- * Random steps. Names are few, so that steps meet the same files again and again. "#17" is a name that is there at that
- * time: they are counted round and round.
+ * Random steps. Names are few, so that steps meet the same files again and again. "#17" is an existing name: its number
+ * is taken modulo the number of names.
  */
 import fc from 'fast-check';
 import { makeDevice } from '../../support/libc.ts';
@@ -29,7 +29,7 @@ const path = fc.oneof(
 );
 const directory = fc.oneof({ weight: 4, arbitrary: fc.constantFrom(...directories) }, { weight: 1, arbitrary: path });
 
-/** Mostly a name that is not there yet. */
+/** Mostly a name that does not exist yet. */
 const newPath = fc.oneof({ weight: 4, arbitrary: inDirectory }, { weight: 1, arbitrary: path });
 
 const slot = fc.nat(11);
@@ -39,7 +39,7 @@ const permissions = fc.oneof(
 );
 const owner = fc.constantFrom(-1, 0, ALICE.uid, BOB.uid);
 const group = fc.constantFrom(-1, 0, ALICE.gid, CAROL.gid);
-/** Around the boundaries of pages and of the files of the tree. */
+/** Numbers around the boundaries of pages and of the files of the tree. */
 const position = fc.oneof(fc.nat(9000), fc.constantFrom(0, 4095, 4096, 8192, 65_536, 131_071, 199_999, 262_144));
 const length = fc.oneof(fc.integer({ min: 0, max: 6000 }), fc.constantFrom(1, 4096, 16_384, 70_000));
 const seconds = fc.constantFrom(0, 1, 1_000_000_001, 1_234_567_890, -5);
@@ -80,7 +80,7 @@ const acl = fc.constantFrom(aclFor(ALICE.uid, 6), aclFor(BOB.uid, 0), new Uint8A
 const just = <T>(value: T): fc.Arbitrary<T> => fc.constant(value);
 const many = (...ops: readonly Step['op'][]) => fc.constantFrom(...ops);
 
-/** A kind of step, with how often it comes. */
+/** A kind of step, and its frequency. */
 const KINDS: readonly (readonly [weight: number, fields: { readonly [field: string]: fc.Arbitrary<unknown> }])[] = [
   [12, { op: just('open'), path, flags: openFlags, mode: permissions }],
   [2, { op: just('tmpfile'), path: directory, mode: permissions }],
@@ -149,7 +149,7 @@ const who: fc.Arbitrary<Who> = fc.oneof(
   { weight: 1, arbitrary: just<Who>('bob') },
 );
 
-/** A step and the user that does it. Only root gives names to open files, as that goes through /proc. */
+/** A step and the user that does it. Only root links open files to names, because that uses /proc. */
 export const arbitraryStep: fc.Arbitrary<{ readonly step: Step; readonly who: Who }> = fc
   .record({ step, who })
   .map(({ step, who }) => ({ step, who: step.op === 'linkDescriptor' ? 'root' : who }));

@@ -6,9 +6,9 @@ import type { Step, Who } from './steps.ts';
 import { compareTrees, namesIn, performAll, type World } from './worlds.ts';
 
 interface Model {
-  /** So many steps were done: to look at everything now and then. */
+  /** The number of steps so far: everything is compared now and then. */
   steps: number;
-  /** Names that there are. */
+  /** Existing names. */
   names: string[];
 }
 
@@ -16,9 +16,9 @@ type Command = fc.Command<Model, World>;
 
 const LOOK_EVERY = 8;
 
-/** Does a step, and compares what came of it; after every eighth step the trees, too. */
+/** Does a step, and compares the results; after every eighth step, compares the trees, too. */
 export class StepCommand implements Command {
-  /** With names of files in the place of their numbers once it has run. */
+  /** The step; once it has run, with the names of files in place of their numbers. */
   step: Step;
   readonly who: Who;
 
@@ -63,7 +63,7 @@ const CHANGES_NAMES: ReadonlySet<string> = new Set([
   'rmdir',
 ]);
 
-/** "#17" as the name that it is now. */
+/** The present name for "#17". */
 function named(step: Step, names: readonly string[]): Step {
   const nameOf = (path: string): string =>
     path.startsWith('#') ? (names[Number(path.slice(1)) % names.length] ?? 'nothing') : path;

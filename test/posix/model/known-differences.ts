@@ -1,19 +1,19 @@
 /**
- * Where a file system is known to differ from a plain directory (ext4 as Linux has it). Each has its reason. What is not
- * here is a fault.
+ * The known differences of file systems from a plain directory (ext4 as Linux has it). Each has its reason. Any other
+ * difference is a fault. Two more differences of overlayfs, with open files, are in `OpenFiles` of steps.ts.
  */
 import { type Allow, RECENT } from '../look.ts';
 import type { SiteName } from '../sites.ts';
 import type { Step, Who } from './steps.ts';
 
-/** A difference of what a step returns. */
+/** A difference in the result of a step. */
 interface OfResults {
   readonly sites: readonly SiteName[];
   readonly reason: string;
   readonly is: (step: Step, who: Who, expected: string, result: string) => boolean;
 }
 
-/** A difference of what is visible afterwards. */
+/** A difference in the visible state afterwards. */
 interface OfFields {
   readonly sites: readonly SiteName[];
   readonly reason: string;
@@ -38,17 +38,11 @@ const FIELDS: readonly OfFields[] = [
   },
 ];
 
-/**
- * Overlayfs: a descriptor that was opened for reading before the file came to the upper layer keeps the content of the
- * lower one. So tests read there through a new descriptor.
- */
-export const keepsOld = (site: SiteName): boolean => site === 'overlayfs';
-
-/** Whether `result` of `site` may be something else than that of the plain directory. */
+/** Whether `result` of `site` may differ from that of the plain directory. */
 export const mayReturn = (site: SiteName, step: Step, who: Who, expected: string, result: string): boolean =>
   RESULTS.some((known) => known.sites.includes(site) && known.is(step, who, expected, result));
 
-/** Which fields may be different on `site`. */
+/** Which fields may differ on `site`. */
 export const allowedOn = (site: SiteName): Allow => {
   const known = FIELDS.filter((known) => known.sites.includes(site));
   return (field, expected, result) => known.some(({ is }) => is(field, expected, result));

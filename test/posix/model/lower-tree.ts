@@ -1,4 +1,6 @@
-/** The tree that the random steps begin with: one of each kind of file, and what is easily lost when it is copied up. */
+/**
+ * The tree with which the random steps begin: each kind of file, and properties that copying up may lose.
+ */
 import {
   ftruncateSync,
   linkSync,
@@ -48,7 +50,7 @@ export const FILES: readonly string[] = [
   'one',
 ];
 
-/** New names of files that are there already, with the old one. */
+/** Further names of existing files, each with the first name. */
 export const LINKS: readonly (readonly [name: string, of: string])[] = [
   ['pair/b', 'pair/a'],
   ['two', 'one'],
@@ -67,7 +69,7 @@ export const NODES: readonly (readonly [name: string, mode: number, device: numb
   ['fifo', S_IFIFO | 0o640, 0],
   ['socket', S_IFSOCK | 0o755, 0],
   ['null', S_IFCHR | 0o666, makeDevice(1, 3)],
-  // the kernel has no driver for it
+  // a device for which the kernel has no driver
   ['dir/block', S_IFBLK | 0o600, makeDevice(250, 99)],
 ];
 
@@ -90,7 +92,7 @@ export const ACL_GROUP = 0x08;
 export const ACL_MASK = 0x10;
 export const ACL_OTHER = 0x20;
 
-/** rwx for the owner, and for one more user what `permissions` says. */
+/** rwx for the owner, and `permissions` for one more user. */
 export const aclFor = (uid: number, permissions: number): Buffer =>
   aclOf([
     [ACL_USER_OBJ, 7],

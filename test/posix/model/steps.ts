@@ -1,4 +1,4 @@
-/** The steps of a random run: plain data, and what each does in the working directory. */
+/** The steps of a random run: plain data, and the action of each in the working directory. */
 import { fstatSync } from 'node:fs';
 import { errnoName, isErrno } from '../../../src/base/errno.ts';
 import { readAllEntries, seekTo } from '../../support/suites/calls.ts';
@@ -6,11 +6,11 @@ import * as calls from '../calls.ts';
 import { hashOf, textOf, viewOfStatus } from '../look.ts';
 import { ALICE, as, BOB, ROOT } from '../users.ts';
 
-/** Who does a step. */
+/** The user that does a step. */
 export const WHO = { root: ROOT, alice: ALICE, bob: BOB } as const;
 export type Who = keyof typeof WHO;
 
-/** One of the open files, by a number: they are counted round and round. */
+/** One of the open files: a number modulo their count. */
 export type Slot = number;
 
 export type Step =
@@ -64,11 +64,10 @@ const MOST_OPEN = 4;
 /** The open files of one file system, the oldest first. */
 export class OpenFiles {
   readonly #files: { readonly fd: number; readonly readsOnly: boolean }[] = [];
-  readonly #keepsOld: boolean;
+  readonly #isOverlay: boolean;
 
-  /** @param keepsOld whether a descriptor for reading does not see what is written through others */
-  constructor(keepsOld: boolean) {
-    this.#keepsOld = keepsOld;
+  constructor(isOverlay: boolean) {
+    this.#isOverlay = isOverlay;
   }
 
   /** Undefined if no file is open. */
@@ -80,8 +79,13 @@ export class OpenFiles {
     return this.#files[slot % this.#files.length];
   }
 
+  /**
+   * Takes an open file. If the attributes of a file of the lower layer are changed through a descriptor after its name
+   * was removed, overlayfs shows the name again. So the file is copied up there at once.
+   */
   add(fd: number, flags: number): void {
     this.#files.push({ fd, readsOnly: (flags & 3) === calls.O_RDONLY });
+    if (this.#isOverlay) calls.fchmod(fd, fstatSync(fd).mode & 0o7777);
     if (this.#files.length > MOST_OPEN) this.close(0);
   }
 
@@ -94,11 +98,14 @@ export class OpenFiles {
     while (this.#files.length > 0) this.close(0);
   }
 
-  /** Runs `work` with a descriptor that reads what the file is now. */
+  /**
+   * Runs `work` with a descriptor that reads the present content. In overlayfs a descriptor that was opened for reading
+   * before the content was copied up keeps the old content.
+   */
   reading<T>(slot: Slot, who: Who, work: (fd: number) => T): T | undefined {
     const file = this.#at(slot);
     if (file === undefined) return undefined;
-    const fresh = file.readsOnly && this.#keepsOld ? calls.open(`/proc/self/fd/${file.fd}`, READ) : file.fd;
+    const fresh = file.readsOnly && this.#isOverlay ? calls.open(`/proc/self/fd/${file.fd}`, READ) : file.fd;
     const result = as(WHO[who], () => work(fresh < 0 ? file.fd : fresh));
     if (fresh >= 0 && fresh !== file.fd) calls.close(fresh);
     return result;
@@ -112,7 +119,9 @@ const bytesOf = (length: number, fill: number): Buffer => Buffer.alloc(length, `
 const done = (result: number): string => (result < 0 ? calls.nameOf(result) : 'ok');
 const counted = (result: number): string => (result < 0 ? calls.nameOf(result) : `${result}`);
 
-/** Does `step` as `who` in the working directory. Returns what came of it, as text that all file systems should share. */
+/**
+ * Does `step` as `who` in the working directory. Returns the result as text that all file systems should share.
+ */
 export function perform(step: Step, who: Who, files: OpenFiles): string {
   if (step.op === 'read') {
     return files.reading(step.slot, who, (fd) => readAt(fd, step.length, step.at)) ?? NOTHING;
@@ -122,22 +131,27 @@ export function perform(step: Step, who: Who, files: OpenFiles): string {
     const copy = (fd: number): string => counted(calls.copyRange(fd, step.at, to ?? -1, step.toAt, step.length));
     return files.reading(step.slot, who, copy) ?? NOTHING;
   }
+  if (step.op === 'open' || step.op === 'tmpfile') {
+    const flags = step.op === 'open' ? step.flags | calls.O_NONBLOCK : calls.O_TMPFILE | calls.O_RDWR;
+    const fd = as(WHO[who], () => calls.open(step.path, flags, step.mode));
+    if (fd >= 0) files.add(fd, flags);
+    return done(fd);
+  }
   return as(WHO[who], () => result(step, files));
 }
 
 const NOTHING = 'nothing open';
+
+/** Steps that `perform` does itself. */
+type SpecialOp = 'open' | 'tmpfile' | 'read' | 'copyRange';
 
 function readAt(fd: number, length: number, at: number): string {
   const bytes = calls.pread(fd, length, at);
   return isErrno(bytes) ? errnoName(bytes) : `${bytes.length} bytes ${hashOf(bytes)}`;
 }
 
-function result(step: Step, files: OpenFiles): string {
+function result(step: Exclude<Step, { readonly op: SpecialOp }>, files: OpenFiles): string {
   switch (step.op) {
-    case 'open':
-      return opened(files, calls.open(step.path, step.flags | calls.O_NONBLOCK, step.mode), step.flags);
-    case 'tmpfile':
-      return opened(files, calls.open(step.path, calls.O_TMPFILE | calls.O_RDWR, step.mode), calls.O_RDWR);
     case 'mkdir':
       return done(calls.mkdir(step.path, step.mode));
     case 'chmod':
@@ -189,7 +203,11 @@ function result(step: Step, files: OpenFiles): string {
   }
 }
 
-function ofDescriptor(step: Extract<Step, { readonly slot: Slot }>, fd: number, files: OpenFiles): string {
+function ofDescriptor(
+  step: Exclude<Extract<Step, { readonly slot: Slot }>, { readonly op: SpecialOp }>,
+  fd: number,
+  files: OpenFiles,
+): string {
   switch (step.op) {
     case 'close':
       return done(files.close(step.slot));
@@ -215,21 +233,13 @@ function ofDescriptor(step: Extract<Step, { readonly slot: Slot }>, fd: number, 
       return done(calls.futimens(fd, [step.seconds, 5], [step.seconds, 999_999_999]));
     case 'fsetxattr':
       return done(calls.fsetxattr(fd, step.name, bytesOf(step.length, 7)));
-    default:
-      throw new Error(`no step on a descriptor: ${step.op}`);
   }
 }
 
-/** Without the time, which comparing trees sees. */
+/** Without the time, which the comparison of trees covers. */
 function statusOf(fd: number): string {
   const { mtime: _, ...view } = viewOfStatus(fstatSync(fd));
   return textOf(view);
-}
-
-function opened(files: OpenFiles, fd: number, flags: number): string {
-  if (fd < 0) return calls.nameOf(fd);
-  files.add(fd, flags);
-  return 'ok';
 }
 
 function closing<T>(fd: number, work: () => T): T {

@@ -6,8 +6,8 @@ import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Scratch } from '../../e2e/harness.ts';
 import { differences, look } from '../look.ts';
-import { SITES, type Site, type SiteName } from '../sites.ts';
-import { allowedOn, keepsOld } from './known-differences.ts';
+import { MAKE_SITE, type Site, type SiteName } from '../sites.ts';
+import { allowedOn } from './known-differences.ts';
 import { makeLowerTree } from './lower-tree.ts';
 import { OpenFiles, perform, type Step, type Who } from './steps.ts';
 
@@ -25,7 +25,7 @@ export class Worlds {
   #sites: Site[] = [];
   #used = COPIES;
 
-  /** @param names the first is the one that the others are compared with */
+  /** @param names the others are compared with the first */
   constructor(scratch: Scratch, names: readonly SiteName[]) {
     this.#scratch = scratch;
     this.#names = names;
@@ -39,7 +39,7 @@ export class Worlds {
       sites: this.#sites.map((site) => ({
         site,
         root: join(site.root, copy),
-        files: new OpenFiles(keepsOld(site.name)),
+        files: new OpenFiles(site.name === 'overlayfs'),
       })),
     };
   }
@@ -65,7 +65,7 @@ export class Worlds {
         makeLowerTree(copy);
       }
     }
-    for (const name of this.#names) this.#sites.push(await SITES[name](this.#scratch, this.#lower));
+    for (const name of this.#names) this.#sites.push(await MAKE_SITE[name](this.#scratch, this.#lower));
     this.#used = 0;
   }
 }
@@ -74,7 +74,7 @@ export function closeAll(world: World): void {
   for (const { files } of world.sites) files.closeAll();
 }
 
-/** Does `step` on each site. Returns what came of it, by the site's name. */
+/** Does `step` on each site. Returns the results by the sites' names. */
 export function performAll(world: World, step: Step, who: Who): Map<SiteName, string> {
   const results = new Map<SiteName, string>();
   const before = process.cwd();
@@ -95,10 +95,10 @@ export function namesIn(world: World): string[] {
   return readdirSync(root, { recursive: true, encoding: 'utf8' }).sort();
 }
 
-/** What is visible on each site. */
+/** The visible state of each site. */
 export const looks = (world: World): ReturnType<typeof look>[] => world.sites.map(({ root }) => look(root));
 
-/** Throws if the trees of the other sites are not that of the first one. */
+/** Throws if the trees of the other sites differ from that of the first one. */
 export function compareTrees(world: World): void {
   const [first, ...others] = world.sites.map(({ site, root }) => ({ name: site.name, views: look(root) }));
   for (const { name, views } of others) {

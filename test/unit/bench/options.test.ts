@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { choose, makePlan, numberList, parseOptions } from '../../../bench/options.ts';
 import { SYSTEMS } from '../../../bench/systems.ts';
+import { WORKLOADS } from '../../../bench/workloads.ts';
+import { WRITE_LINES } from '../../../bench/write-lines.ts';
+import { WRITERS } from '../../../bench/writers.ts';
 import { CfsError } from '../../../src/base/error.ts';
 
 const parse = (...args: readonly string[]): ReturnType<typeof parseOptions> =>
@@ -15,6 +18,12 @@ describe('parseOptions()', () => {
   test('requires an argument that says what to measure', () => {
     expect(() => parse('--rounds', '3')).toThrow(/^--source DIR, --small-files N or --quick is missing\. /);
     expect(parse('--small-files', '10')).toMatchObject({ smallFiles: [10], rounds: 5 });
+  });
+
+  test('requires no tree for writing', () => {
+    expect(parse('--workloads', 'write')).toMatchObject({ workloads: 'write', writeFiles: 5000 });
+    expect(parse('--workloads', 'write-rm, write-link', '--write-files', '20')).toMatchObject({ writeFiles: 20 });
+    expect(() => parse('--workloads', 'write,ls')).toThrow(/ is missing\. /);
   });
 
   test('accepts a quick run, with other options', () => {
@@ -53,6 +62,35 @@ describe('makePlan()', () => {
     const plan = makePlan({ workloads: 'pack,ls' });
     expect(plan.workloads.map(({ name }) => name)).toEqual(['ls']);
     expect(plan.experiments.map(({ name }) => name)).toEqual(['pack']);
+  });
+});
+
+describe('makePlan() of writing', () => {
+  const lines = (workloads: string): string[] => makePlan({ workloads }).lines.map(({ name }) => name);
+
+  test('has all lines of the group, or those that are named', () => {
+    expect(lines('write')).toEqual(WRITE_LINES.map(({ name }) => name));
+    expect(lines('write-rm,ls,write-create')).toEqual(['write-create', 'write-rm']);
+    expect(lines('ls')).toEqual([]);
+    expect(makePlan({}).lines).toHaveLength(WRITE_LINES.length);
+  });
+
+  test('has the writers that --systems names', () => {
+    const { writers } = makePlan({ systems: 'fuse-overlayfs,source,erofs' });
+    expect(writers.map(({ name }) => name)).toEqual(['source', 'fuse-overlayfs']);
+  });
+
+  test('has the kinds of file systems that --write-to names', () => {
+    expect(makePlan({}).places).toEqual(['ext4', 'tmpfs']);
+    expect(makePlan({ writeTo: 'tmpfs' }).places).toEqual(['tmpfs']);
+    expect(() => makePlan({ writeTo: 'xfs' })).toThrow('--write-to has no "xfs"; there are ext4, tmpfs');
+  });
+
+  test('each writer is a system, and each line has a name of its own', () => {
+    const systems = SYSTEMS.map(({ name }) => name);
+    for (const { name } of WRITERS) expect(systems).toContain(name);
+    const names = [...WORKLOADS, ...WRITE_LINES].map(({ name }) => name);
+    expect(new Set(names).size).toBe(names.length);
   });
 });
 

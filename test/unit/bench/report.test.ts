@@ -6,7 +6,7 @@ import { renderReport } from '../../../bench/report-markdown.ts';
 import { summarize } from '../../../bench/statistics.ts';
 
 const MS = 1e6;
-const READINGS = ['ls', 'open', 'mount'];
+const GROUPS = { readings: ['ls', 'open', 'mount'], writings: ['write-create'] };
 
 function result(workload: string, system: string, samples: readonly number[], more: Partial<Result> = {}): Result {
   const work = { count: 100, unit: 'files', bytes: 1000 };
@@ -58,7 +58,7 @@ const MEASURED = [
 ];
 
 describe('renderReport()', () => {
-  const files = renderReport(resultsOf(MEASURED), 'rootfs', READINGS);
+  const files = renderReport(resultsOf(MEASURED), 'rootfs', GROUPS);
   const report = files.find(({ name }) => name === 'report.md')?.text ?? '';
 
   test('returns report.md and the charts that it shows', () => {
@@ -85,14 +85,41 @@ describe('renderReport()', () => {
 
   test('reports that a run was interrupted', () => {
     const interrupted = resultsOf(MEASURED, { complete: false, interrupted: 'interrupted by SIGINT' });
-    const text = renderReport(interrupted, 'x', READINGS)[0]?.text;
+    const text = renderReport(interrupted, 'x', GROUPS)[0]?.text;
     expect(text).toContain('**The run did not finish** (interrupted by SIGINT)');
   });
 
   test('works without a reference, and without results', () => {
-    const alone = renderReport(resultsOf([result('ls', 'cfs', [MS])]), 'x', READINGS);
+    const alone = renderReport(resultsOf([result('ls', 'cfs', [MS])]), 'x', GROUPS);
     expect(alone.map(({ name }) => name)).toEqual(['report.md']);
-    expect(renderReport(resultsOf([], { trees: [] }), 'x', READINGS)).toHaveLength(1);
+    expect(renderReport(resultsOf([], { trees: [] }), 'x', GROUPS)).toHaveLength(1);
+  });
+});
+
+describe('writing', () => {
+  const line = (system: string, state: string, ms: number): Result =>
+    result('write-create', system, [ms * MS], { tree: 'write', state });
+  const written = [
+    ...[line('overlayfs', 'ext4', 10), line('fuse-overlayfs', 'ext4', 80), line('cfs', 'ext4', 20)],
+    ...[line('overlayfs', 'tmpfs', 5), line('cfs', 'tmpfs', 20)],
+  ];
+  const results = resultsOf([], { trees: [], results: summarize(written, ['overlayfs', 'fuse-overlayfs']) });
+
+  test('has a section of the report, with a chart and the ratios to both references', () => {
+    const files = renderReport(results, 'x', GROUPS);
+    expect(files.map(({ name }) => name)).toEqual(['report.md', 'write.svg']);
+    const [report, chart] = files.map(({ text }) => text);
+    expect(report).toContain('| the write-create | ext4 | 10.0 ms<br>0.13× fuse-overlayfs | 80.0 ms<br>**8.00×** |');
+    expect(report).toContain('20.0 ms<br>**2.00×**<br>0.25× fuse-overlayfs');
+    expect(report).toContain('| the write-create | tmpfs | 5.00 ms | – | 20.0 ms<br>**4.00×** |');
+    expect(chart).toContain('changes on ext4');
+  });
+
+  test('has a matrix of its own on the terminal, and details with both ratios', () => {
+    const text = renderTables(results, GROUPS, true);
+    expect(text).toMatch(/the write-create, ext4 +10\.0 ms {2}1\.00× +80\.0 ms {2}8\.00× +20\.0 ms {2}2\.00×/);
+    expect(text).toMatch(/×overlayfs +×fuse-overlayfs/);
+    expect(text).not.toContain('Packing and mounting');
   });
 });
 
@@ -100,14 +127,14 @@ describe('renderTables()', () => {
   test('has at most 100 columns for any number of systems', () => {
     const systems = Array.from({ length: 13 }, (_, i) => `a-long-system-${i}`);
     const many = systems.map((system, i) => result('ls', system, [i * MS + MS]));
-    const text = renderTables(resultsOf([...many, result('ls', 'overlayfs', [MS])]), READINGS, false);
+    const text = renderTables(resultsOf([...many, result('ls', 'overlayfs', [MS])]), GROUPS, false);
     for (const system of systems) expect(text).toContain(system);
     const matrix = text.slice(text.indexOf('Time of one pass'));
     expect(Math.max(...matrix.split('\n').map(({ length }) => length))).toBeLessThanOrEqual(100);
   });
 
   test('lists cells with fewer samples, and systems that were not compared', () => {
-    const text = renderTables(resultsOf(MEASURED), READINGS, true);
+    const text = renderTables(resultsOf(MEASURED), GROUPS, true);
     expect(text).toContain('- the open, cold, cfs: only the warm-up turn');
     expect(text).toContain('- composefs: not installed');
   });

@@ -10,7 +10,7 @@ const MS_NOATIME = 1024;
 const options = { source: '/a,b', allowOther: false, suid: false, dev: false, exec: true, noatime: false };
 
 describe('the flags of mount(2)', () => {
-  test('are read-only, nosuid and nodev where nothing else is wanted', () => {
+  test('are read-only, nosuid and nodev by default', () => {
     expect(flagsOf(options)).toBe(MS_RDONLY | MS_NOSUID | MS_NODEV);
   });
 

@@ -55,7 +55,7 @@ describe('traced()', () => {
     expect(lines[0]).toContain('4096 bytes at 1 -> ');
   });
 
-  test('says what is written and renamed, and which inode is made', () => {
+  test('has the written bytes, the names of a rename, and the new inode', () => {
     const client = new WritableClient();
     const lines: string[] = [];
     const log = (line: string): void => void lines.push(line.replace(/, \d+ µs, thread 1$/, ''));

@@ -116,9 +116,9 @@ describe('decodeSign1()', () => {
     ['a payload of 31 bytes', { payload: byteString(new Uint8Array(31)) }, 'its payload is neither'],
     ['an empty payload', { payload: byteString(new Uint8Array()) }, 'its payload is neither'],
     ['a text as payload', { payload: text('x'.repeat(32)) }, 'its payload is neither'],
-    ['a signature of 63 bytes', { signature: byteString(new Uint8Array(63)) }, 'has not the 64 bytes'],
-    ['a signature in DER', { signature: byteString(new Uint8Array(70)) }, 'has not the 64 bytes'],
-    ['no signature', { signature: Uint8Array.of(0xf6) }, 'has not the 64 bytes'],
+    ['a signature of 63 bytes', { signature: byteString(new Uint8Array(63)) }, 'does not have the 64 bytes'],
+    ['a signature in DER', { signature: byteString(new Uint8Array(70)) }, 'does not have the 64 bytes'],
+    ['no signature', { signature: Uint8Array.of(0xf6) }, 'does not have the 64 bytes'],
     ['a key id that is a text', { open: header([[uint(4), text('me')]]) }, 'its key id is not a byte string'],
   ];
 

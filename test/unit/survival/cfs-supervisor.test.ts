@@ -2,7 +2,7 @@
  * The supervisor's script with servers that follow the plan of a test. test/e2e/survival.test.ts runs it with real
  * mounts.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
@@ -14,6 +14,9 @@ import { useScratch } from '../store/scratch.ts';
 const at = useScratch();
 const SCRIPT = join(import.meta.dirname, '../../../libexec/cfs-supervisor');
 const DEVICE = '0:77';
+/** dash, the shell of Debian; and bash, which as "sh" is in posix mode: the shell of Fedora. */
+const SHELLS = ['/bin/sh', '/bin/bash'];
+let shell = '/bin/sh';
 
 /** A server: records how it was started, then runs the plan's line for the n-th server. */
 const SERVER = `
@@ -88,7 +91,8 @@ function start(plan: readonly string[], environment: NodeJS.ProcessEnv = {}, mou
   writeFileSync(join(place, 'script'), script);
   const words = [join(place, 'script'), mountpoint, mountpoint.replaceAll(' ', '\\040'), DEVICE];
   const parked = openSync('/dev/null', 'r');
-  const child = spawn('/bin/sh', [...words, '/bin/sh', 'server', 'one', 'two words'], {
+  const child = spawn(shell, [...words, '/bin/sh', 'server', 'one', 'two words'], {
+    argv0: 'sh',
     cwd: place,
     stdio: ['ignore', 'ignore', 'ignore', 'pipe', parked, parked],
     env: {
@@ -124,7 +128,11 @@ const handedOver = (): (readonly [deaths: string, status: string])[] =>
 const pauses = (): string[] => readLines('calls').flatMap((line) => /^sleep (.*)/.exec(line)?.[1] ?? []);
 const unmounts = (): string[] => readLines('calls').filter((line) => /mount/.test(line));
 
-describe('cfs-supervisor', () => {
+describe.each(SHELLS)('cfs-supervisor under %s', (its) => {
+  beforeEach(() => {
+    shell = its;
+  });
+
   test.each(['at once', 'when the script reads'])('ends if the server says "end", %s', async (when) => {
     const pipe = start(['exit 0']);
     if (when !== 'at once') await once(supervisor as ChildProcess, 'spawn');
@@ -198,14 +206,16 @@ describe('cfs-supervisor', () => {
   });
 
   test('knows the status of a server that ends as soon as it has sent its signal', async () => {
+    // bash 5.2 may lose it for good. After "exit 0" another server starts then, and ends because nothing is parked
+    const losesSome = execFileSync(its, ['-c', 'echo $BASH_VERSION']).length > 1;
     for (let i = 0; i < 20; i++) {
       const first = handedOver().length;
-      startAfterDeath([...Array(first).fill(''), 'answer; exit 5', 'answer; exit 0']);
+      startAfterDeath([...Array(first).fill(''), 'answer; exit 5', 'answer; exit 0', 'exit 0']);
       expect(await end()).toBe(0);
-      expect(handedOver().slice(first)).toEqual([
-        ['1', ''],
-        [expect.stringMatching(/[12]/), '5'],
-      ]);
+      const [one, two, ...others] = handedOver().slice(first);
+      expect(one).toEqual(['1', '']);
+      expect(two).toEqual([expect.stringMatching(/[12]/), expect.stringMatching(losesSome ? /^5?$/ : /^5$/)]);
+      expect(others.filter(([, status]) => !losesSome || status !== '')).toEqual([]);
     }
   });
 
@@ -232,7 +242,11 @@ describe('cfs-supervisor', () => {
   });
 });
 
-describe('the mount that cfs-supervisor unmounts when it gives up', () => {
+describe.each(SHELLS)('the mount that cfs-supervisor unmounts under %s when it gives up', (its) => {
+  beforeEach(() => {
+    shell = its;
+  });
+
   const ROOT = '1 2 0:1 / / rw - tmpfs none rw';
   const giveUp = async (mountpoint?: string): Promise<string[]> => {
     startAfterDeath(['exit 1'], { CFS_GIVE_UP_SECONDS: '0' }, mountpoint);

@@ -82,7 +82,7 @@ describe('leases/', () => {
     return all;
   };
 
-  test('has no leases where it is missing, and none in other names', () => {
+  test('has no leases if it is missing, and ignores other names', () => {
     expect(names()).toEqual([]);
     makeLeases(repository).close();
     const [mounted, packed] = [leaseName('ab'.repeat(32)), `${'cd'.repeat(32)}.packed`];
