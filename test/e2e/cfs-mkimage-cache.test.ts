@@ -1,4 +1,6 @@
 /** Packing again: the cache of the source never changes the image, whatever happens to source, store and cache. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   appendFileSync,
   linkSync,
@@ -17,7 +19,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { setTime } from '../support/libc.ts';
 import { Random } from '../support/random.ts';
-import { expectWhole, manyFiles, mkimage, mountTmpfs, objectsIn, packed, temporariesIn } from './cli.ts';
+import { expectWhole, manyFiles, mkimage, mountTmpfs, objectsIn, packed, start, temporariesIn } from './cli.ts';
 import { useScratch } from './harness.ts';
 import { HERE, succeed } from './run.ts';
 
@@ -219,12 +221,14 @@ describe('cfs-mkimage', () => {
     const source = manyFiles(scratch.directory('source'), 1);
     const store = scratch.directory('store');
     await packed(scratch, ['--store', store, source, scratch.at('waits.cfs')]);
-    const script = `exec 9>>"$0"; flock 9; echo locked; sleep 5`;
-    const locked = succeed(['sh', '-c', script, `${store}/lock`]);
-    await sleep(300);
-    const { status, stderr } = await mkimage(scratch, ['--store', store, source, scratch.at('waits.cfs')]);
+    const holder = spawn('flock', ['-x', `${store}/lock`, 'sh', '-c', 'echo locked; exec cat'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    await once(holder.stdout, 'data');
+    const { child, outcome } = start(scratch, 'cfs-mkimage', ['--store', store, source, scratch.at('waits.cfs')]);
+    child.stderr?.once('data', () => holder.stdin.end());
+    const { status, stderr } = await outcome;
     expect(status).toBe(0);
     expect(stderr).toMatch(new RegExp(`^cfs-mkimage: waiting for ${store}/lock, which process \\d+ has locked\n$`));
-    await locked;
   });
 });

@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import type { Readable } from 'node:stream';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
   expectImageKept,
@@ -74,7 +75,7 @@ describe('SIGINT', () => {
   test('in the middle of one large file ends it soon', async () => {
     const root = scratch.directory('large');
     writeFileSync(`${root}/file`, 'not quite a hole');
-    truncateSync(`${root}/file`, 40 * 2 ** 30); // hashing takes more than ten seconds
+    truncateSync(`${root}/file`, 4 * 2 ** 40); // hashing all of it takes an hour
     const store = scratch.directory('store');
     const image = scratch.at('large.cfs');
     const { pid, outcome } = start(scratch, 'cfs-mkimage', [
@@ -86,10 +87,8 @@ describe('SIGINT', () => {
       image,
     ]);
     await until('the file is being packed', () => existsSync(`${store}/tmp`) && temporariesIn(store).length > 0);
-    const sent = Date.now();
     process.kill(pid, 'SIGINT');
     expect(messageOf(await outcome, 130)).toContain('stopped by SIGINT');
-    expect(Date.now() - sent).toBeLessThan(3000);
     expectImageKept(image, undefined);
     expectWhole(store);
   });
@@ -102,14 +101,11 @@ describe('SIGINT', () => {
     });
     try {
       await once(holder.stdout, 'data');
-      const { pid, outcome } = start(scratch, 'cfs-mkimage', ['--store', store, source, scratch.at('waiting.cfs')]);
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-      process.kill(pid, 'SIGINT');
-      const late = new Promise<'late'>((resolve) => setTimeout(resolve, 5000, 'late'));
-      const first = await Promise.race([outcome, late]);
-      if (first === 'late') process.kill(pid, 'SIGKILL');
-      expect(first).not.toBe('late');
-      expect((await outcome).status).toBe(130);
+      const waiting = start(scratch, 'cfs-mkimage', ['--store', store, source, scratch.at('waiting.cfs')]);
+      // it says that it waits
+      await once(waiting.child.stderr as Readable, 'data');
+      process.kill(waiting.pid, 'SIGINT');
+      expect((await waiting.outcome).status).toBe(130);
     } finally {
       holder.stdin.end();
       await once(holder, 'close');

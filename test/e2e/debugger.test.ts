@@ -69,7 +69,9 @@ test('SIGUSR1 opens no debugger in a foreground mount', async () => {
 
 test('SIGUSR1 opens no debugger in a running tool', async () => {
   // a process that waits for a lock of the repository
-  const lock = spawn('flock', ['--no-fork', '-x', join(scratch.store, 'lock'), 'sleep', '60'], { stdio: 'ignore' });
+  const lock = spawn('flock', ['--no-fork', '-x', join(scratch.store, 'lock'), 'sleep', 'infinity'], {
+    stdio: 'ignore',
+  });
   let tool: ChildProcess | undefined;
   try {
     await until('the lock is taken', async () => {
@@ -94,7 +96,7 @@ test('SIGUSR1 opens no debugger in a running tool', async () => {
 });
 
 test('a server that has not read its program yet opens none, either', async () => {
-  const child = spawn(process.execPath, [...serverFlags(), '-e', 'setTimeout(() => {}, 60000)'], { stdio: 'ignore' });
+  const child = spawn(process.execPath, [...serverFlags(), '-e', 'setInterval(() => {}, 60000)'], { stdio: 'ignore' });
   const pid = child.pid as number;
   // node itself catches the signal from some moment on; before that the signal would end the process
   const USR1_CAUGHT = 1n << 9n;

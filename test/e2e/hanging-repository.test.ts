@@ -56,8 +56,8 @@ describe.each(['verify=open', 'verify=read', 'verify=off', 'threads=1'])(
       const mounted = await mountOverStopped([word]);
       const waiting = Array.from({ length: 6 }, (_, i) => ({ i, ...startReader(mounted.at(farFile(i))) }));
       await until('all wait', () => waiting.every(({ child }) => isWaiting(child.pid as number)));
-      expect(await succeed(HERE.command('timeout', '20', 'cat', mounted.at('near')))).toBe(contentOf('near'));
-      expect(await succeed(HERE.command('timeout', '20', 'ls', mounted.path))).toContain(farFile(FAR_FILES - 1));
+      expect(await succeed(HERE.command('cat', mounted.at('near')))).toBe(contentOf('near'));
+      expect(await succeed(HERE.command('ls', mounted.path))).toContain(farFile(FAR_FILES - 1));
       process.kill(stopped as number, 'SIGCONT');
       stopped = undefined;
       await Promise.all(waiting.map(({ child }) => once(child, 'close')));
@@ -67,14 +67,14 @@ describe.each(['verify=open', 'verify=read', 'verify=off', 'threads=1'])(
     test('a server that takes over serves other files, whether the repository answers or is dead', async () => {
       const mounted = await mountOverStopped([word]);
       process.kill(mounted.pid, 'SIGKILL');
-      expect(await succeed(HERE.command('timeout', '20', 'cat', mounted.at('near')))).toBe(contentOf('near'));
+      expect(await succeed(HERE.command('cat', mounted.at('near')))).toBe(contentOf('near'));
       process.kill(stopped as number, 'SIGKILL');
       stopped = undefined;
       dropCaches();
-      expect(await succeed(HERE.command('timeout', '20', 'cat', mounted.at('near')))).toBe(contentOf('near'));
+      expect(await succeed(HERE.command('cat', mounted.at('near')))).toBe(contentOf('near'));
       const server = sessionMembers(mounted.pid).find((pid) => !isSupervisor(pid));
       process.kill(server as number, 'SIGKILL');
-      expect(await succeed(HERE.command('timeout', '20', 'cat', mounted.at('near')))).toBe(contentOf('near'));
+      expect(await succeed(HERE.command('cat', mounted.at('near')))).toBe(contentOf('near'));
       await mounted.end();
     });
 

@@ -69,7 +69,7 @@ async function mounted(work: (path: string) => Promise<unknown>): Promise<unknow
 async function prepared(path: string, dump: string): Promise<unknown> {
   mkdirSync(dump);
   const fd = openSync(join(path, 'file'), 'r');
-  const child = spawn('sleep', ['100'], { stdio: [fd, 'ignore', 'ignore'] });
+  const child = spawn('sleep', ['infinity'], { stdio: [fd, 'ignore', 'ignore'] });
   closeSync(fd);
   try {
     return await command('cfs-checkpoint', 'prepare', '-D', dump, path, `${child.pid}`);

@@ -1,11 +1,13 @@
 /** Objects that a mount needs are kept as long as it exists, even if its server dies, and can be deleted afterwards. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, chownSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { manyFiles } from './cli.ts';
 import { type Mounted, type MountSettings, type Packed, useScratch } from './harness.ts';
 import { NOBODY, run, succeed } from './run.ts';
-import { dropCaches, isAlive, isSupervisor, sessionMembers, until } from './system.ts';
+import { dropCaches, isAlive, isSupervisor, mountedAt, sessionMembers, until } from './system.ts';
 
 const scratch = useScratch();
 
@@ -135,11 +137,18 @@ test('each of several repositories has a lease', async () => {
 });
 
 test('a mount waits while objects are deleted, and is not made without them', async () => {
-  const holder = run(['flock', '-x', join(store, 'lock'), 'sleep', '1.5']);
-  const started = Date.now();
-  const mounted = await mount();
-  expect(Date.now() - started).toBeGreaterThan(1000);
-  await holder;
+  const holder = spawn('flock', ['-x', join(store, 'lock'), 'sh', '-c', 'echo held; exec cat'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  await once(holder.stdout, 'data');
+  const log = scratch.at(`waiting-${serial}`);
+  writeFileSync(log, '');
+  const at = scratch.directory('mnt');
+  const mounting = mount({ at, args: ['--log', log] });
+  await until('the mount waits', () => readFileSync(log, 'utf8').includes('waiting for '));
+  expect(mountedAt(at)).toBeUndefined();
+  holder.stdin.end();
+  const mounted = await mounting;
   await expectKept(mounted);
   await mounted.unmount();
 });

