@@ -13,7 +13,9 @@ import type { Layer } from './layer.ts';
 import { lowerOf, MAPPABLE } from './layer-rows.ts';
 
 const SET_IDS = 0o6000;
-/** Seconds that the kernel keeps attributes of a file that may be written through a mapping, which it does not report. */
+/**
+ * Seconds that the kernel keeps attributes of a file that may be written through a mapping, which it does not report.
+ */
 const MAPPED_TTL = 1;
 
 /** Fills `out` for an inode by its id. ENOENT if there is none. */
@@ -103,7 +105,9 @@ export function nlinkOf(layer: Layer, row: number, flags: number, { nlink, mode 
   return (relative === undefined ? undefined : applyNlink(relative, nlink, ofImage)) ?? nlink;
 }
 
-/** The kernel does not see what is written through a mapping of a file that it reads itself, nor that set-id bits go. */
+/**
+ * The kernel does not see what is written through a mapping of a file that it reads itself, nor that set-id bits go.
+ */
 function ttlOf({ table }: Layer, row: number, flags: number, mode: number): number {
   if ((mode & S_IFMT) !== S_IFREG) return FOREVER;
   if ((mode & SET_IDS) !== 0 && table.opens(row) > 0) return 0;

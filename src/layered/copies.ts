@@ -62,8 +62,8 @@ export function markAsMetacopy(layer: Layer, lower: number, { dir, name }: Place
 }
 
 /**
- * Owner, xattrs, origin, mode and times of the image's inode, in this order: a change of owner removes capabilities, and
- * an ordinary user may set xattrs only as long as the mode permits writing.
+ * Owner, xattrs, origin, mode and times of the image's inode, in this order: a change of owner removes capabilities,
+ * and an ordinary user may set xattrs only as long as the mode permits writing.
  */
 export function dress(layer: Layer, lower: number, file: Place): 0 | Errno {
   const { tables, names } = layer;

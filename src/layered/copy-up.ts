@@ -1,8 +1,8 @@
 /**
  * Copying up: an inode of the image gets a file in the upper layer. It keeps its id, handle, links and attributes.
  *
- * The file is made in the work directory and gets its name by one rename, so a server that is killed leaves nothing. Its
- * directory is copied up before it. A file with several names in the image goes to the index, and gets each name in
+ * The file is made in the work directory and gets its name by one rename, so a server that is killed leaves nothing.
+ * Its directory is copied up before it. A file with several names in the image goes to the index, and gets each name in
  * the upper layer only when that name is changed.
  */
 

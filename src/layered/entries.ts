@@ -127,7 +127,9 @@ function lowerBelow(
 
 const other: FileStatus = emptyFileStatus();
 
-/** The identity that xattrs or the image tell; undefined if another file of the upper layer has it, or there is none. */
+/**
+ * The identity that xattrs or the image tell; undefined if another file of the upper layer has it, or there is none.
+ */
 function identityOf(
   layer: Layer,
   { origin, own }: LayerXattrs,

@@ -2,9 +2,9 @@
  * What the threads of one server share of a writable layer, beside the table of identities: its lock, and the inodes
  * whose content is being copied up.
  *
- * Copying up may take long, so the lock is free meanwhile. The inode is marked as busy instead: who wants to copy it up,
- * to rename or to remove it, waits. Lookups, attributes and reads see the image until the copy is complete. A mark is
- * set and removed under the lock. A server that is killed takes the marks with it: they are not in the table.
+ * Copying up may take long, so the lock is free meanwhile. The inode is marked as busy instead: who wants to copy it
+ * up, to rename or to remove it, waits. Lookups, attributes and reads see the image until the copy is complete. A mark
+ * is set and removed under the lock. A server that is killed takes the marks with it: they are not in the table.
  */
 import { SharedMutex } from '../system/shared-mutex.ts';
 
@@ -66,7 +66,10 @@ export class LayerState {
     }
   }
 
-  /** Under the lock: waits while `ino` is busy; 0 is none. @returns whether it had to: anything may have changed meanwhile */
+  /**
+   * Under the lock: waits while `ino` is busy; 0 is none. @returns whether it had to: anything may have changed
+   * meanwhile
+   */
   waitWhileBusy(ino: number): boolean {
     let waited = false;
     while (this.#isBusy(ino)) {

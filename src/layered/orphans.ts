@@ -1,7 +1,7 @@
 /**
  * Inodes without a name. Their files are kept among the orphans until the kernel forgets the inode: it may be open,
- * mapped, a working directory, or open with O_PATH. Whether the kernel knows an inode is asked (`isKnown`), not counted:
- * FORGET has no answer, so it is lost with the server that reads it.
+ * mapped, a working directory, or open with O_PATH. Whether the kernel knows an inode is asked (`isKnown`), not
+ * counted: FORGET has no answer, so it is lost with the server that reads it.
  */
 
 import { constants } from 'node:fs';

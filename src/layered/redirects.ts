@@ -14,7 +14,8 @@ export function needsRedirect({ table }: Layer, row: number): boolean {
 }
 
 /**
- * Writes the redirect of a file before it is moved: it names the place of now, so it is right before and after the move.
+ * Writes the redirect of a file before it is moved: it names the place of now, so it is right before and after the
+ * move.
  * @param isWithin whether it stays in its directory
  * @returns EXDEV if redirects are off, or the path is too long
  */

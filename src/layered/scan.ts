@@ -54,7 +54,9 @@ function walk(layer: Layer, isSought: (inoLow: number, inoHigh: number) => boole
   }
 }
 
-/** Adopts the entries of the index: files of the image with several names, some of which may not be in the upper layer. */
+/**
+ * Adopts the entries of the index: files of the image with several names, some of which may not be in the upper layer.
+ */
 export function adoptIndex(layer: Layer): void {
   const { table, tables, directories } = layer;
   readDirectory(directories.index, (name) => {
