@@ -40,6 +40,8 @@ struct cfs_mount {
 
 #define CFS_SOURCE_IMAGE 1
 #define CFS_SOURCE_REPOSITORY 2
+#define CFS_SOURCE_UPPERDIR 3	/* the mount can be written */
+#define CFS_SOURCE_WORKDIR 4
 
 /* cfs_source.flags */
 #define CFS_SOURCE_GONE 1	/* deleted or unmounted: path is empty */
@@ -49,9 +51,9 @@ struct cfs_mount {
 
 struct cfs_source {
 	__u32 version;			/* out: 1 */
-	__u32 index;			/* in: 0 is the image, then the repositories */
+	__u32 index;			/* in: 0 is the image, then the repositories, upperdir, workdir */
 	__u32 count;			/* how many sources */
-	__u32 kind;			/* CFS_SOURCE_IMAGE, CFS_SOURCE_REPOSITORY */
+	__u32 kind;			/* CFS_SOURCE_IMAGE, … */
 	__u32 flags;
 	__u32 dev_major;		/* st_dev */
 	__u32 dev_minor;

@@ -33,7 +33,6 @@ export const HINT_WORDS: Readonly<Record<string, Words>> = {
   repository: '--repo DIR, or CFS_STORE',
   seal: '--seal',
   skipXattrs: '--skip-xattrs',
-  ro: '-o ro',
   saveSources: "'cfs-info sources --json MOUNT'",
   threads: '--threads',
   unregisterImage: "'cfs-repo unregister'",

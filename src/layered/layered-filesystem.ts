@@ -5,7 +5,7 @@
 
 import { printable } from '../base/bytes.ts';
 import { ENAMETOOLONG, ENOENT, type Errno, isErrno } from '../base/errno.ts';
-import { S_IFDIR, S_IFLNK } from '../base/stat-bits.ts';
+import { S_IFDIR, S_IFLNK, S_IFREG } from '../base/stat-bits.ts';
 import type { Caller } from '../fs/caller.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import type {
@@ -26,14 +26,12 @@ import { emptyDirectory } from '../upper/empty-directory.ts';
 import { DIRECTORY, UPPER } from '../upper/identity-table.ts';
 import { attributesOf, fillFrom, imageAttributes, upperAttributes } from './attributes.ts';
 import { allocateIn, copyRange, openFile, readFile, seekIn, syncInode, writeFile } from './content.ts';
-import { makeFile, makeNameless } from './create.ts';
-import { createFile } from './create-open.ts';
+import { linkFile, makeFile, makeNameless } from './create.ts';
 import { directoryOf } from './directories.ts';
 import { entryOf } from './entries.ts';
 import { Layer } from './layer.ts';
 import type { LayerParts } from './layer-parts.ts';
 import { setLower } from './layer-rows.ts';
-import { linkFile } from './link-file.ts';
 import { Listings, parentOf } from './listing.ts';
 import { changeAttributes, getXattr, listXattrs, removeXattr, setXattr } from './metadata.ts';
 import { LayerOpenTable } from './open-table.ts';
@@ -208,7 +206,9 @@ export class LayeredFilesystem implements WritableFilesystem {
     out: WritableAttributes,
   ): OpenedContent | Errno {
     if (name.length > NAME_MAX) return ENAMETOOLONG;
-    return this.#hold((layer) => createFile(layer, parent, name, mode, writer, out));
+    return this.#hold((layer) =>
+      this.#opened(layer, makeFile(layer, parent, name, { mode: S_IFREG | mode, rdev: 0 }, writer, out)),
+    );
   }
 
   tmpfile(parent: number, mode: number, writer: Writer, out: WritableAttributes): OpenedContent | Errno {

@@ -51,7 +51,7 @@ export function rename(
   for (;;) {
     const from = directoryToChange(layer, parent);
     if (isErrno(from)) return from;
-    const to = newParent === parent ? from : directoryToChange(layer, newParent);
+    const to = directoryToChange(layer, newParent);
     if (isErrno(to)) return to;
     const source = entryOf(layer, from, name);
     const target = entryOf(layer, to, newName);

@@ -5,7 +5,7 @@ import { DIGEST_SIZE } from '../base/digest.ts';
 export interface MountRecord {
   /** Process id of the daemon, in its own pid namespace. */
   readonly pid: number;
-  /** Sources: the image and the repositories. */
+  /** Sources: the image, the repositories, and the directories of an upper layer. */
   readonly sources: number;
   /** 64 hexadecimal digits. */
   readonly imageId: string;

@@ -44,7 +44,7 @@ export interface SavedSourcesJson {
   readonly mountpointBase64: string | undefined;
   readonly options: string;
   readonly optionsBase64: string | undefined;
-  /** The image, then the repositories in search order. */
+  /** The image, then the repositories in search order, then upperdir and workdir. */
   readonly sources: readonly SourceJson[];
 }
 
@@ -65,6 +65,8 @@ export interface SavedSources {
   readonly options: string;
   readonly image: SavedSource;
   readonly repositories: readonly SavedSource[];
+  /** The directories of the upper layer; undefined if the mount was read-only. */
+  readonly layer: { readonly upperdir: SavedSource; readonly workdir: SavedSource } | undefined;
 }
 
 export function jsonOfSource(source: SourceRecord): SourceJson {
@@ -131,11 +133,25 @@ export function parseSavedSources(json: string, from: string): SavedSources {
   const mountpoint = pathOf(list, 'mountpoint') || fail('it has no mount point that is an absolute path');
   const options = optionsOf(list) ?? fail('it has no options');
   const entries = Array.isArray(list['sources']) ? list['sources'] : fail('it has no sources');
+  const ofLayer = entries.findIndex((entry) => asObject(entry)?.['kind'] === 'upperdir');
+  const isLayered = ofLayer > 0;
   const sources = entries.map(
-    (entry, i) => parseSource(entry, i === 0 ? 'image' : 'repository') ?? fail(`source ${i} is malformed`),
+    (entry, i) =>
+      parseSource(entry, kindAt(i, isLayered ? ofLayer : entries.length)) ?? fail(`source ${i} is malformed`),
   );
   const [image, ...repositories] = sources;
-  return image === undefined ? fail('it has no image') : { mountpoint, options, image, repositories };
+  if (image === undefined) return fail('it has no image');
+  if (!isLayered) return { mountpoint, options, image, repositories, layer: undefined };
+  const [upperdir, workdir] = repositories.splice(ofLayer - 1);
+  if (upperdir === undefined || workdir === undefined) return fail('it has an upperdir, and no workdir');
+  return { mountpoint, options, image, repositories, layer: { upperdir, workdir } };
+}
+
+/** The kind that source number `i` must have; `ofLayer`: the number of upperdir. */
+function kindAt(i: number, ofLayer: number): SourceKind {
+  if (i === 0) return 'image';
+  if (i < ofLayer) return 'repository';
+  return i === ofLayer ? 'upperdir' : 'workdir';
 }
 
 type JsonObject = Readonly<Record<string, unknown>>;

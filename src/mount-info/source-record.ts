@@ -6,7 +6,8 @@
 import { type FileHandle, MAX_HANDLE_BYTES } from '../base/handle-format.ts';
 import { uuidText } from '../system/file-system-uuid.ts';
 
-export type SourceKind = 'image' | 'repository';
+/** `upperdir` and `workdir`: the directories of a mount that can be written. */
+export type SourceKind = 'image' | 'repository' | 'upperdir' | 'workdir';
 
 /** The current origin of bytes of a mount. */
 export interface SourceRecord {
@@ -35,12 +36,12 @@ export interface SourceRecord {
    * was moved out of the directory that it was mounted from.
    */
   readonly parent: { readonly handle: FileHandle; readonly name: Uint8Array } | undefined;
-  /** The image's id, 64 digits; the repository's uuid. */
+  /** The image's id, 64 digits; the repository's uuid; empty for others. */
   readonly id: string;
 }
 
 export const SOURCE_VERSION = 1;
-const KINDS: readonly SourceKind[] = ['image', 'repository'];
+const KINDS: readonly SourceKind[] = ['image', 'repository', 'upperdir', 'workdir'];
 
 const FLAG_GONE = 1;
 const FLAG_FS_UUID = 2;

@@ -3,10 +3,9 @@ import { closeSync } from 'node:fs';
 import { errnoName, isErrno } from '../base/errno.ts';
 import { CfsError } from '../base/error.ts';
 import type { Log } from '../base/log.ts';
-import type { FilesystemFeatures } from '../fs/filesystem.ts';
 import { HAS_RESEND, PASSTHROUGH, REQUEST_BUFFER_SIZE } from '../fuse/abi.ts';
 import { canPassThrough } from '../fuse/device.ts';
-import { decodeInit, encodeInitReply, negotiate } from '../fuse/init.ts';
+import { decodeInit, encodeInitReply, negotiate, type Wishes } from '../fuse/init.ts';
 import { mountKernel, unmountKernel, unmountNew } from '../fuse/kernel-mount.ts';
 import { RequestQueue } from '../fuse/request-queue.ts';
 import { memfdCreate } from '../system/memfd.ts';
@@ -32,21 +31,23 @@ export interface Connection {
  * Mounts, and answers INIT: the connection of a new mount.
  * @param mountpoint absolute, without symbolic links
  * @param source the source that mountinfo is to show
- * @param image the open image file
+ * @param wishes `passthrough` if it is of use, and this process may be allowed it
+ * @param regularFile an open file of the file system whose files the kernel is to read itself
  * @throws CfsError (mount), with nothing mounted
  */
 export async function connect(
   options: MountOptions,
   mountpoint: string,
   source: string,
-  features: FilesystemFeatures,
-  image: number,
+  wishes: Wishes,
+  regularFile: number,
 ): Promise<Connection> {
-  const { fd, helper } = await mountKernel({ ...options, mountpoint, source });
+  const { writable = false } = wishes;
+  const { fd, helper } = await mountKernel({ ...options, mountpoint, source, writable });
   let device: string | undefined;
   try {
     device = mountAt(mountpoint)?.device;
-    const negotiated = answerInit(fd, features, image);
+    const negotiated = answerInit(fd, wishes, regularFile);
     return { fd, helper, mountpoint, device, journal: options.restart ? openJournal() : -1, epoch: 0, ...negotiated };
   } catch (error) {
     disconnect({ fd, mountpoint, device, helper, journal: -1 }, options.log);
@@ -85,18 +86,12 @@ export function detach(
 }
 
 /** Answers INIT, which waits in the queue of every new mount. */
-function answerInit(
-  fd: number,
-  features: FilesystemFeatures,
-  image: number,
-): Pick<Connection, 'passthrough' | 'resends'> {
+function answerInit(fd: number, wishes: Wishes, regularFile: number): Pick<Connection, 'passthrough' | 'resends'> {
   const buffer = Buffer.alloc(REQUEST_BUFFER_SIZE);
   const queue = new RequestQueue(fd);
   const request = decodeInit(buffer.subarray(0, queue.next(buffer)));
-  // if blocks are verified as they are read, every page comes from here: the kernel must not read the object itself
-  const isWanted = process.geteuid?.() === 0 && !features.openless;
-  const { flags, ...negotiated } = negotiate(request, { ...features, passthrough: isWanted });
+  const { flags, ...negotiated } = negotiate(request, wishes);
   const reply = encodeInitReply(buffer, request, { flags, ...negotiated });
   queue.reply(reply, reply.length);
-  return { passthrough: flags.has(PASSTHROUGH) && canPassThrough(fd, image), resends: flags.has(HAS_RESEND) };
+  return { passthrough: flags.has(PASSTHROUGH) && canPassThrough(fd, regularFile), resends: flags.has(HAS_RESEND) };
 }

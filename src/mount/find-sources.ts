@@ -5,12 +5,16 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { printable } from '../base/bytes.ts';
+import { isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import type { FileHandle } from '../base/handle-format.ts';
 import { type ImageDigest, parseImageDigest } from '../base/image-digest.ts';
-import { pathText } from '../base/path-text.ts';
+import { pathBytes, pathText } from '../base/path-text.ts';
 import { imageVerityDigest, readImageId } from '../image/image-file.ts';
 import { parseSavedSources, type SavedSource, type SavedSources } from '../mount-info/saved-sources.ts';
 import { openRepository } from '../store/open-repository.ts';
+import { nameToHandle } from '../system/file-handle.ts';
+import { AT_SYMLINK_FOLLOW } from '../system/libc.ts';
 import type { UuidMode } from './option-words.ts';
 import { fileSystemUuidAt, pathsByHandle } from './paths-by-handle.ts';
 
@@ -146,6 +150,40 @@ function whyAnother(path: string, saved: SavedSource): { reason: string; hint: s
   const was = saved.fsUuid ?? 'none';
   const reason = `the uuid of its file system is ${fsUuid ?? 'none'}, and was ${was}: it is on another disk, or on a copy`;
   return { reason, hint };
+}
+
+/**
+ * The current paths of the directories of an upper layer: the saved ones if the same directories are there, else those
+ * that their handles lead to. With uuid=off any directory at the saved path is accepted.
+ * @throws CfsError (mount) that names a directory that was not found
+ */
+export function findLayer(
+  { upperdir, workdir }: NonNullable<SavedSources['layer']>,
+  from: string,
+  uuid: UuidMode,
+): { readonly upperdir: string; readonly workdir: string } {
+  const find = (option: string, saved: SavedSource): string => findDirectory(option, saved, from, uuid);
+  return { upperdir: find('upperdir', upperdir), workdir: find('workdir', workdir) };
+}
+
+function findDirectory(option: string, saved: SavedSource, from: string, uuid: UuidMode): string {
+  const { path, handle } = saved;
+  const problem = path === undefined ? whyGone(saved) : whyNotThere(path);
+  const there = path === undefined || problem !== undefined ? undefined : pathText(path);
+  if (there !== undefined && (handle === undefined || isSameDirectory(there, handle))) return there;
+  const [moved] = handle === undefined ? [] : pathsByHandle(saved, handle, uuid).map(pathText);
+  const found = moved ?? (uuid === 'off' ? there : undefined);
+  if (found !== undefined) return found;
+  throw new CfsError(
+    'mount',
+    `Cannot find ${option} ${nameOf(saved)} of ${from}: ${problem ?? 'another directory is there'}, and its handle leads to none`,
+    { hint: 'Give both directories, or `uuid=off` if a copy of them is there.' },
+  );
+}
+
+function isSameDirectory(path: string, handle: FileHandle): boolean {
+  const found = nameToHandle(pathBytes(path), AT_SYMLINK_FOLLOW);
+  return !isErrno(found) && found.handle.type === handle.type && Buffer.from(found.handle.bytes).equals(handle.bytes);
 }
 
 /**

@@ -99,6 +99,14 @@ export function repositorySource(given: string, path: string, uuid: string): Mou
   }
 }
 
+/**
+ * One of the directories of an upper layer as a source, which does not own `fd`.
+ * @param path absolute, as given
+ */
+export function layerSource(kind: 'upperdir' | 'workdir', path: string, fd: number): MountSource {
+  return { kind, given: path, path, id: '', fd, ...NOWHERE, ...fileSystemOf(fd) };
+}
+
 function fileSystemOf(fd: number): Pick<MountSource, 'fsType' | 'fsUuid'> {
   const uuid = fileSystemUuid(fd, fstatSync(fd).dev);
   return {

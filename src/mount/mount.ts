@@ -4,7 +4,8 @@ import type { Log } from '../base/log.ts';
 import { nativeModules } from '../base/native-package.ts';
 import { featuresOf } from '../fs/image-filesystem.ts';
 import { allocateReadingEvents } from '../fs/reading-events.ts';
-import { DEVICE, resendRequests } from '../fuse/device.ts';
+import { DEVICE, mayPassThrough, resendRequests } from '../fuse/device.ts';
+import type { Wishes } from '../fuse/init.ts';
 import { OpenFileJournal } from '../fuse/open-file-journal.ts';
 import { allocateOpenFileState } from '../fuse/open-files.ts';
 import { keptImageOf } from '../image/objects-needed.ts';
@@ -29,6 +30,7 @@ import {
   prepare,
   prepareAgain,
   remembering,
+  withLayer,
 } from './prepare.ts';
 import { servedFilesystem } from './served-filesystem.ts';
 import { repositoriesOf } from './served-image.ts';
@@ -36,6 +38,7 @@ import type { MountMessage } from './threads/mount-message.ts';
 import { allocateWorkTable } from './threads/requests-in-progress.ts';
 import { allocateServingTurn } from './threads/serving-turn.ts';
 import { MountWorkers } from './threads/workers.ts';
+import { UpperLayer } from './upper-layer.ts';
 
 /**
  * Mounts an image. Resolves once the mount answers.
@@ -64,14 +67,17 @@ export async function mountImage(given: MountOptions): Promise<MountedImage> {
  */
 export async function resumeMount(parked: ParkedFilesOfMount, given: MountOptions): Promise<MountedImage> {
   const remembered = remembering(given);
-  const { log, threads } = remembered.options;
+  const { log, threads, upper } = remembered.options;
   const workers = new MountWorkers(threads);
+  let layer: UpperLayer | undefined;
   try {
     const epoch = new OpenFileJournal(parked.connection.journal).nextEpoch();
-    const prepared = prepareAgain(remembered, parked, epoch);
+    let prepared = prepareAgain(remembered, parked, epoch);
     const { served, tables, image } = prepared;
+    if (upper !== undefined && parked.layer !== undefined) layer = UpperLayer.resume(upper, parked.layer, log);
+    if (layer !== undefined) prepared = withLayer(prepared, layer);
     const connection = { ...parked.connection, epoch };
-    const mounted = await serveConnection(prepared, workers, connection, parked.leases ?? []);
+    const mounted = await serveConnection(prepared, workers, connection, parked.leases ?? [], layer);
     if (connection.resends) resendRequests(connection.fd);
     // the leases are held by their open files all the time; examining them may take long, if a repository does not
     // answer
@@ -79,28 +85,34 @@ export async function resumeMount(parked: ParkedFilesOfMount, given: MountOption
     return withLeases(closing(mounted, prepared), leases, prepared);
   } catch (error) {
     await workers.terminate();
-    closeParked(parked);
+    layer?.close();
+    closeParked(layer === undefined ? parked : { ...parked, layer: undefined });
     throw error;
   }
 }
 
-async function serve(prepared: Prepared, workers: MountWorkers | undefined): Promise<MountedImage> {
-  const { options, served, tables, image } = prepared;
+async function serve(alone: Prepared, workers: MountWorkers | undefined): Promise<MountedImage> {
+  const { options, mountpoint, served, tables, image } = alone;
+  const { upper, log } = options;
   let leases: MountLeases | undefined;
+  let layer: UpperLayer | undefined;
   try {
+    if (upper !== undefined) layer = await UpperLayer.begin(upper, mountpoint, image.id, log);
+    const prepared = layer === undefined ? alone : withLayer(alone, layer);
     const repositories = repositoriesOf(served, tables);
     const sample = sampleObjects(tables, repositories);
-    sample.then((found) => tellMissing(found, options.log)).catch(() => undefined);
+    sample.then((found) => tellMissing(found, log)).catch(() => undefined);
     const others = otherImages(options.image, image.id, repositories);
-    for (const other of others) options.log(warningOfOther(other, options.image, image.id));
-    leases = await MountLeases.take(repositories, image.id, options.log);
+    for (const other of others) log(warningOfOther(other, options.image, image.id));
+    leases = await MountLeases.take(repositories, image.id, log);
     const mounted =
-      workers === undefined ? await serveByFuseNative(prepared) : await serveByKernel(prepared, workers, leases);
+      workers === undefined ? await serveByFuseNative(prepared) : await serveByKernel(prepared, workers, leases, layer);
     const known = { sample: await inTime(sample), otherImages: others };
     return withLeases({ ...closing(mounted, prepared), ...known }, leases, prepared);
   } catch (error) {
     leases?.end();
-    closePrepared(prepared);
+    layer?.close();
+    closePrepared(alone);
     throw error;
   }
 }
@@ -169,17 +181,36 @@ async function serveByFuseNative(prepared: Prepared): Promise<MountedImage> {
   };
 }
 
-async function serveByKernel(prepared: Prepared, workers: MountWorkers, leases: MountLeases): Promise<MountedImage> {
-  const { options, mountpoint, imagePath, served, tables } = prepared;
-  const features = featuresOf(tables, isOpenless(served.verify));
+async function serveByKernel(
+  prepared: Prepared,
+  workers: MountWorkers,
+  leases: MountLeases,
+  layer: UpperLayer | undefined,
+): Promise<MountedImage> {
+  const { options, mountpoint, imagePath, served } = prepared;
   const [image] = served.sources as [MountSource];
-  const connection = await connect(options, mountpoint, options.source ?? imagePath, features, image.fd);
+  const regularFile = layer?.regularFile ?? image.fd;
+  const connection = await connect(
+    options,
+    mountpoint,
+    options.source ?? imagePath,
+    wishesOf(prepared, layer),
+    regularFile,
+  );
   try {
-    return await serveConnection(prepared, workers, connection, leases.parked);
+    return await serveConnection(prepared, workers, connection, leases.parked, layer);
   } catch (error) {
     disconnect(connection, options.log);
     throw error;
   }
+}
+
+function wishesOf({ served, tables }: Prepared, layer: UpperLayer | undefined): Wishes {
+  // passthrough excludes collecting writes in the kernel: so it is requested only if it is probably permitted
+  if (layer !== undefined) return { passthrough: mayPassThrough(), acls: true, openless: false, writable: true };
+  const features = featuresOf(tables, isOpenless(served.verify));
+  // if blocks are verified as they are read, every page comes from here: the kernel must not read the object itself
+  return { ...features, passthrough: process.geteuid?.() === 0 && !features.openless };
 }
 
 async function serveConnection(
@@ -187,6 +218,7 @@ async function serveConnection(
   workers: MountWorkers,
   connection: Connection,
   leases: readonly MountLease[],
+  layer: UpperLayer | undefined,
 ): Promise<MountedImage> {
   const { options, tables, served, keeper } = prepared;
   const { fd, passthrough, resends, journal, epoch } = connection;
@@ -202,9 +234,11 @@ async function serveConnection(
     events: allocateReadingEvents(),
     journal,
     epoch,
-    end: options.ownProcess === undefined ? undefined : end,
+    // with a layer, all threads must have ended before its files are closed
+    end: options.ownProcess === undefined || layer !== undefined ? undefined : end,
     leaseFiles: leaseFilesOf(prepared, leases),
     natives: nativeModules(),
+    layer: layer?.message(),
   };
   // a clone that closes makes the requests read through it fail. That is better than waiting forever if none can be
   // resent. The log without memory: the workers have remembered their lines
@@ -215,7 +249,9 @@ async function serveConnection(
     if (failures.length > 0) {
       options.ownProcess?.failed();
       detach(connection, options.log);
+      layer?.close();
     }
+    layer?.end();
     closeSync(fd);
     if (survives) closeSync(journal);
   });
@@ -224,11 +260,14 @@ async function serveConnection(
   return {
     ...describe(prepared),
     passthrough,
-    parked: survives ? { connection, sources: served.sources, leases, imageCopy: keeper?.copy } : undefined,
+    parked: survives
+      ? { connection, sources: served.sources, leases, imageCopy: keeper?.copy, layer: layer?.parked() }
+      : undefined,
     unmount: async () => detach(connection, options.log),
     tellParked: (socket) => tellParked(end, socket),
     tellWritten: () => tellWritten(end),
-    ending: workers.ending,
+    // by then the next mount may have the layer
+    ending: layer === undefined ? workers.ending : ended,
     ended,
   };
 }

@@ -9,6 +9,7 @@ import type { VerifyMode } from '../objects/repository.ts';
 import { escapedValue, splitList } from './option-list.ts';
 import type { Driver, MountOptions } from './options.ts';
 import { MOST_THREADS } from './threads/most-threads.ts';
+import { formatUpperOptions, isUpperWord, parseUpperOptions, UPPER_OPTION_NAMES } from './upper-options.ts';
 
 /** `off`: repositories of a saved list are accepted although their uuid, or that of their file system, differs. */
 export type UuidMode = 'on' | 'off';
@@ -150,7 +151,8 @@ const PLAIN: ReadonlyMap<string, (words: Mutable) => void> = new Map(
 
 /**
  * Options that fstab, mount(8) and systemd add, and those that always apply: an image is read-only, and the kernel
- * always checks permissions. mount(8) passes `rw` to every helper unless `ro` is given.
+ * always checks permissions. mount(8) passes `rw` to every helper unless `ro` is given. With an upper layer,
+ * upper-options.ts obeys both.
  */
 const IGNORED: ReadonlySet<string> = new Set(
   (
@@ -195,9 +197,10 @@ function defaults(): Mutable {
  */
 export function parseMountWords(lists: readonly string[], saved = ''): MountWords {
   const words = defaults();
-  addWords(words, splitList(saved));
+  const [before, given] = [splitList(saved), lists.flatMap(splitList)];
+  addWords(words, before);
   const savedKeys = words.keys.splice(0);
-  addWords(words, lists.flatMap(splitList));
+  addWords(words, given);
   if (words.keys.length === 0) words.keys.push(...savedKeys);
   const { isSignatureRequired, ...rest } = words;
   if (isSignatureRequired && rest.keys.length === 0) {
@@ -205,12 +208,44 @@ export function parseMountWords(lists: readonly string[], saved = ''): MountWord
   }
   if (rest.keys.length > MAX_KEYS)
     throw usage(`mount option key= can be given ${MAX_KEYS} times; not ${rest.keys.length}`);
-  return rest;
+  const upper = parseUpperOptions([...before, ...given]);
+  if (upper === undefined) return rest;
+  checkWithUpper({ ...rest, upper });
+  // the pages of a file must outlast its first change, when the content is copied to the upper layer
+  return { ...rest, upper, verify: 'read' };
+}
+
+/** @throws CfsError (usage) for options that a mount with an upper layer cannot have */
+function checkWithUpper({ driver, verify, inode32, upper }: MountWords): void {
+  if (driver !== 'kernel') {
+    throw usage(
+      `mount options driver=${driver} and upperdir= exclude each other: the portable driver is read-only`,
+      'Leave one of them out.',
+    );
+  }
+  if (verify !== 'auto' && verify !== 'read') {
+    throw usage(
+      `mount options verify=${verify} and upperdir= exclude each other`,
+      'A mount that can be written verifies each block of the image when it is read, as with verify=read.',
+    );
+  }
+  if (inode32 === true) {
+    throw usage(
+      'mount options inode32 and upperdir= exclude each other: new files have inode numbers of 52 bits',
+      'Leave one of them out.',
+    );
+  }
+  if (upper?.readOnly === true) {
+    throw usage(
+      'mount options ro and upperdir= exclude each other: a mount with an upper layer can be written',
+      'Leave one of them out. Without upperdir= the image is mounted read-only.',
+    );
+  }
 }
 
 function addWords(words: Mutable, list: readonly string[]): void {
   for (const word of list) {
-    if (IGNORED.has(word) || IGNORED_PREFIX.test(word)) continue;
+    if (IGNORED.has(word) || IGNORED_PREFIX.test(word) || isUpperWord(word)) continue;
     const equals = word.indexOf('=');
     const name = equals < 0 ? word : word.slice(0, equals);
     const valued = VALUED.get(name);
@@ -220,13 +255,13 @@ function addWords(words: Mutable, list: readonly string[]): void {
     else if (plain !== undefined && equals < 0) plain(words);
     else if (plain !== undefined) throw usage(`mount option ${name} takes no value`);
     else {
-      const near = suggestion(name, [...VALUED.keys(), ...PLAIN.keys(), ...IGNORED]);
+      const near = suggestion(name, [...VALUED.keys(), ...PLAIN.keys(), ...UPPER_OPTION_NAMES, ...IGNORED]);
       throw usage(`unknown mount option "${word}"${near}`, '`MountOptions` lists them.');
     }
   }
 }
 
-/** The options that yield these settings again, except those of the sources: repositories, digest, uuid. */
+/** The options that yield these settings again, except those of the image's sources: repositories, digest, uuid. */
 export function formatMountWords(words: MountWords): string {
   const list = [
     `verify=${words.verify}`,
@@ -246,6 +281,7 @@ export function formatMountWords(words: MountWords): string {
   if (words.keys.length > 0) list.push('require-signature');
   for (const key of words.keys) list.push(`key=${escapedValue(key)}`);
   if (words.source !== undefined) list.push(`fsname=${escapedValue(words.source)}`);
+  if (words.upper !== undefined) list.push(formatUpperOptions(words.upper));
   return list.join(',');
 }
 

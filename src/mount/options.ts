@@ -2,6 +2,7 @@
 import type { Log } from '../base/log.ts';
 import type { VerifyMode } from '../objects/repository.ts';
 import type { TrustedKey } from '../sign/keys.ts';
+import type { UpperOptions } from './upper-options.ts';
 
 export type Driver = 'kernel' | 'fuse-native';
 
@@ -41,6 +42,8 @@ export interface MountOptions {
   readonly debug?: boolean;
   /** No `trusted.overlay.*` and `user.overlay.*`. */
   readonly hideOverlayXattrs?: boolean;
+  /** The directories for changes; undefined if the mount is read-only, and in settings of an earlier version. */
+  readonly upper?: UpperOptions;
   /** Accept a mount point that is not empty, or already has something mounted on it. */
   readonly nonempty: boolean;
   /** Refuse an image if one of its objects is in no repository. */

@@ -30,6 +30,7 @@ import type { ParkedFilesOfMount } from './parked-mount.ts';
 import { allocateProblemMemory, ProblemMemory } from './problem-memory.ts';
 import type { ServedImage } from './served-image.ts';
 import { MOST_THREADS } from './threads/most-threads.ts';
+import type { UpperLayer } from './upper-layer.ts';
 import { requireVerity } from './verity-requirement.ts';
 
 /** Everything that is known before anything is mounted. */
@@ -100,6 +101,14 @@ export function prepareAgain(
   const tables = attachTables(shared);
   const served = servedOf(options, mountpoint, tables, sources, restarts, problems);
   return { options, mountpoint, imagePath: options.image, image, tables, shared, served, keeper, toLog };
+}
+
+/** The same with an upper layer, whose directories are sources that `closePrepared` does not close. */
+export function withLayer(prepared: Prepared, layer: UpperLayer): Prepared {
+  const { served } = prepared;
+  const layerSources = layer.sources();
+  const record = { ...served.record, sources: served.sources.length + layerSources.length };
+  return { ...prepared, served: { ...served, layerSources, record } };
 }
 
 /** Closes what `prepare` has opened. */
@@ -225,6 +234,7 @@ function servedOf(
       release: version(),
     },
     sources,
+    layerSources: [],
     verify: options.verify,
     view: {
       hideOverlayXattrs: options.hideOverlayXattrs ?? false,

@@ -37,7 +37,8 @@ export function servedFilesystem(
     const { time, copies = [] } = memory.lastAbout(index) ?? {};
     return time === undefined ? undefined : { time, copies };
   });
-  const source = (index: number): SourceRecord => describeSource(sources, index);
+  const allSources = [...sources, ...served.layerSources];
+  const source = (index: number): SourceRecord => describeSource(allSources, index);
   const statistics = (): string => JSON.stringify(statisticsOf(served));
   const problems = (isRoot: boolean): string | undefined => (isRoot || !served.isForOthers ? memory.json() : undefined);
   const identity = new MountIdentity(tables, topology, { record, source, statistics, problems });

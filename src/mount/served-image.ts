@@ -13,6 +13,8 @@ export interface ServedImage {
   readonly record: MountRecord;
   /** The image, then the repositories in search order. */
   readonly sources: readonly MountSource[];
+  /** The directories of the upper layer; none if the mount is read-only. They come after the other sources. */
+  readonly layerSources: readonly MountSource[];
   readonly verify: VerifyMode;
   readonly view: View;
   readonly objectState: ObjectState;

@@ -22,7 +22,7 @@ export function failed(directory: NamedDirectory, what: string, errno: Errno, hi
 }
 
 function hintOf(errno: Errno): string | undefined {
-  if (errno === EROFS) return 'Its file system is mounted read-only. With `ro`, the mount shows the changes in it.';
+  if (errno === EROFS) return 'Its file system is mounted read-only.';
   if (errno === ENOSPC || errno === EDQUOT) return 'Make room on its file system.';
   return undefined;
 }

@@ -146,7 +146,7 @@ describe('prepareUpper() on', () => {
     await succeed(['mount', '-o', 'remount,ro', at]);
     expect(refused(settings)).toBe(
       `Cannot use ${settings.workdir} as workdir: cannot make cfs in it: read-only file system | ` +
-        'Its file system is mounted read-only. With `ro`, the mount shows the changes in it.',
+        'Its file system is mounted read-only.',
     );
     end(prepare({ ...settings, readOnly: true }));
   });

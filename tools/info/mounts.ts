@@ -95,9 +95,9 @@ function textOfMount({ mountpointBytes, source, mountId }: MountEntry, answer: A
     return formatLines(lines);
   }
   const { sources, pid, release, imageId } = answer;
-  const [image, ...repositories] = sources.sources;
+  const [image, ...others] = sources.sources;
   lines.push(['image', pathText(image)], ['id', imageId]);
-  for (const repository of repositories) lines.push(['repository', pathText(repository)]);
+  for (const other of others) lines.push([other.kind, pathText(other)]);
   lines.push(['options', sources.options], ['daemon', `pid ${pid}, version ${release}`], ['mount id', String(mountId)]);
   return formatLines(lines);
 }

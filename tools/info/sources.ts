@@ -20,8 +20,8 @@ export function showSources(path: string, json: boolean, out: Output): void {
 function textOfSource(source: SourceRecord): string {
   const { kind, index, id, path, given, device, fsType, fsUuid, mountId, handle, parent } = source;
   const lines: [key: string, value: string][] = [
-    [kind === 'image' ? 'image' : `repository ${index}`, path === undefined ? GONE : printable(path)],
-    [kind === 'image' ? 'id' : 'uuid', id],
+    [kind === 'repository' ? `repository ${index}` : kind, path === undefined ? GONE : printable(path)],
+    ...(id === '' ? [] : [[kind === 'image' ? 'id' : 'uuid', id] as [string, string]]),
     ['given as', printable(given)],
     [
       'file system',

@@ -6,11 +6,19 @@ import { oneLine } from '../../src/base/bytes.ts';
 import { CfsError, type ErrorKind, reasonOf } from '../../src/base/error.ts';
 import { pathBytes, pathText } from '../../src/base/path-text.ts';
 import type { StartingDaemon } from '../../src/mount/daemon.ts';
-import { findImage, findRepositories, readSavedSources, requireOneFileSystem } from '../../src/mount/find-sources.ts';
+import {
+  findImage,
+  findLayer,
+  findRepositories,
+  readSavedSources,
+  requireOneFileSystem,
+} from '../../src/mount/find-sources.ts';
+import { splitList } from '../../src/mount/option-list.ts';
 import { formatMountWords, type MountWords, parseMountWords } from '../../src/mount/option-words.ts';
 import type { MountSettings } from '../../src/mount/options.ts';
 import type { SessionHost } from '../../src/mount/session.ts';
 import { MOST_OPTIONS } from '../../src/mount-info/mount-record.ts';
+import type { SavedSources } from '../../src/mount-info/saved-sources.ts';
 import { readTrustedKeys } from '../../src/sign/key-file.ts';
 import { defaultStore } from '../../src/store/default-store.ts';
 import { requireProc } from '../../src/system/proc.ts';
@@ -34,10 +42,11 @@ const collect = (value: string, before: readonly string[]): readonly string[] =>
 
 const command = makeCommand(
   'cfs-mount',
-  'Mounts the image IMAGE on the directory MOUNTPOINT, read-only. umount(8) ends it.',
+  'Mounts the image IMAGE on the directory MOUNTPOINT: read-only, or with an upper layer for changes. umount(8) ends it.',
   `  cfs-mount rootfs.cfs /mnt
   cfs-mount --repo /srv/store --repo /mnt/nfs/store rootfs.cfs /mnt
   cfs-mount -o digest=$ID,suid,dev rootfs.cfs /mnt
+  mkdir /srv/changes /srv/work; cfs-mount -o upperdir=/srv/changes,workdir=/srv/work rootfs.cfs /mnt
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
   cfs-mount --upgrade /mnt
   unshare --user --map-root-user --mount sh -c 'cfs-mount rootfs.cfs /mnt; ls /mnt; umount /mnt'
@@ -57,6 +66,9 @@ Mount options:
   noexec                run no programs (default: exec)
   uuid=on|off           with --from: repositories must have the uuids of the list (default), or
                         need not, if all are on one file system, as on a copied disk
+  upperdir=DIR,workdir=DIR  the mount can be written: changes are kept in upperdir, in the format of
+                        overlayfs; workdir, on the same file system, is for incomplete files
+  volatile, userxattr, redirect_dir=, metacopy=, index=, xino=, uuid=  of the upper layer, as in overlayfs
   restart=on|off        start another server if this one dies (default: on)
   debug                 log one line for each request, with its answer and time
   inode32               32-bit inode numbers, for programs without large-file support
@@ -207,11 +219,24 @@ function savedPlan(from: string, options: Options): Plan {
     throw new CfsError('usage', '--from names the repositories: do not name others, or mount without it');
   }
   const { uuid, digest = saved.image.id } = words;
-  return complete(image === undefined ? { ...words, digest } : words, {
+  const layered = withSavedLayer(words, saved, from, options.o);
+  return complete(image === undefined ? { ...layered, digest } : layered, {
     image: image ?? findImage(saved.image, digest, uuid),
     mountpoint: mountpoint ?? pathText(saved.mountpoint),
     repositories: findRepositories(saved, from, uuid),
   });
+}
+
+/** The directories of the upper layer at their current paths, unless others are given. */
+function withSavedLayer(
+  words: MountWords,
+  { layer }: SavedSources,
+  from: string,
+  lists: readonly string[],
+): MountWords {
+  const isGiven = lists.flatMap(splitList).some((word) => word.startsWith('upperdir='));
+  if (words.upper === undefined || layer === undefined || isGiven) return words;
+  return { ...words, upper: { ...words.upper, ...findLayer(layer, from, words.uuid) } };
 }
 
 /** As given on the command line. */

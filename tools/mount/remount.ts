@@ -85,8 +85,9 @@ function isSame(word: string, { mount, sources }: MountAnswer): boolean {
   const value = word.slice(name.length + 1);
   if (name === 'repo' || name === 'basedir') {
     // an image whose contents are all inline is mounted without the given repositories
-    if (sources.length === 1) return true;
-    const known = sources.slice(1).flatMap(({ path, given }) => [...(path === undefined ? [] : [path]), given]);
+    const repositories = sources.filter(({ kind }) => kind === 'repository');
+    if (repositories.length === 0) return true;
+    const known = repositories.flatMap(({ path, given }) => [...(path === undefined ? [] : [path]), given]);
     const paths = known.map((path) => resolve(pathText(path)));
     return (name === 'repo' ? [value] : value.split(':')).every((dir) => dir === '' || paths.includes(resolve(dir)));
   }

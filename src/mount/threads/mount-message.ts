@@ -1,9 +1,28 @@
 /** The messages between the main thread of a server and the threads that serve the mount. */
 import type { Severity } from '../../base/log.ts';
 import type { NativeModules } from '../../base/native-package.ts';
+import type { LayerDirectories, LayerSettings } from '../../layered/layer-parts.ts';
 import type { SharedTables } from '../../manifest/tables.ts';
+import type { UpperFeatures } from '../../upper/upper-probe.ts';
 import type { LeaseFile } from '../mount-end.ts';
 import type { ServedImage } from '../served-image.ts';
+
+/** The upper layer for the threads of one server; plain data except shared memory. Files are numbers of descriptors. */
+export interface LayerMessage {
+  readonly directories: LayerDirectories;
+  readonly features: UpperFeatures;
+  readonly settings: LayerSettings;
+  /** The table of identities, which an earlier server or the main thread has opened. */
+  readonly table: number;
+  /** The file of Intents. */
+  readonly intents: number;
+  /** Of `allocateLayerState`. */
+  readonly state: SharedArrayBuffer;
+  /** Of `allocateWritableOpenFileState`. */
+  readonly openFiles: SharedArrayBuffer;
+  /** An earlier server of the mount has died. */
+  readonly takesOver: boolean;
+}
 
 /** The data for every thread once the mount exists. */
 export interface MountMessage extends ServedImage {
@@ -25,6 +44,8 @@ export interface MountMessage extends ServedImage {
   readonly leaseFiles: readonly LeaseFile[];
   /** Those that the main thread has loaded. */
   readonly natives: NativeModules;
+  /** Undefined if the mount is read-only. */
+  readonly layer: LayerMessage | undefined;
 }
 
 /** The startup message of a serving thread. */

@@ -9,7 +9,7 @@ import { useNativeModules } from '../../base/native-package.ts';
 import { ReadingEvents } from '../../fs/reading-events.ts';
 import { DeviceBackingRegistry } from '../../fuse/device.ts';
 import { imageDispatcher } from '../../fuse/dispatch.ts';
-import type { RequestServer } from '../../fuse/dispatcher.ts';
+import type { RequestServer, Waiting } from '../../fuse/dispatcher.ts';
 import { opcodeName } from '../../fuse/opcodes.ts';
 import { OpenFileJournal } from '../../fuse/open-file-journal.ts';
 import { OpenFiles } from '../../fuse/open-files.ts';
@@ -22,6 +22,7 @@ import { Counters } from '../counters.ts';
 import { letGoOfMount } from '../mount-end.ts';
 import { ProblemMemory } from '../problem-memory.ts';
 import { servedFilesystem } from '../served-filesystem.ts';
+import { layeredServer, type ThreadParts, type ThreadServer } from './layered-server.ts';
 import type { ServeMessage, WorkerReport } from './mount-message.ts';
 import { WorkTable } from './requests-in-progress.ts';
 import { ServingTurn } from './serving-turn.ts';
@@ -79,46 +80,52 @@ function serve(message: ServeMessage): void {
     isAheadWanted = true;
     report({ type: 'openings' });
   });
-  const { fd } = message;
-  const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
-  const turn = new ServingTurn(message.turn, message.thread);
+  const { fd, thread } = message;
+  const turn = new ServingTurn(message.turn, thread);
   const table = new WorkTable(message.work);
-  const journal = message.journal < 0 ? undefined : new OpenFileJournal(message.journal);
-  const openFiles = new OpenFiles(fs, message.openFileState, registry, journal, message.epoch);
-  if (message.restores && journal !== undefined) openFiles.restore(journal.entries());
-  const dispatcher = imageDispatcher(
-    fs,
-    openFiles,
-    log,
-    {
-      begin: ({ uniqueLow, uniqueHigh, pid }) => {
-        if (table.begin(message.thread, uniqueLow, uniqueHigh, pid)) report({ type: 'working' });
-      },
-      beforeWork: (bytes) => turn.beforeWork(bytes),
-      interrupt: (low, high) => table.interrupt(low, high),
+  const waiting: Waiting = {
+    begin: ({ uniqueLow, uniqueHigh, pid }) => {
+      if (table.begin(thread, uniqueLow, uniqueHigh, pid)) report({ type: 'working' });
     },
-    counters,
-  );
+    beforeWork: (bytes) => turn.beforeWork(bytes),
+    interrupt: (low, high) => table.interrupt(low, high),
+  };
+  const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
+  const { layer } = message;
+  const parts = { image: fs, tables, fd, registry, thread, log, waiting, counters };
+  const { server, pathOf } = layer === undefined ? imageServer(message, parts) : layeredServer(layer, parts);
   const queue = new RequestQueue(fd);
   report({ type: 'serving' });
   try {
-    // the others start while this one has the turn
-    if (message.thread === 0) {
+    // the others start while this one has the turn. Not with a layer: there a look-up counts
+    if (thread === 0 && layer === undefined) {
       isWarmingUp = true;
-      warmUp(fs, dispatcher.reply, () => queue.isWaiting);
+      warmUp(fs, server.reply, () => queue.isWaiting);
       isWarmingUp = false;
     }
-    const pathOf = (ino: number): string | undefined => fs.pathOf(ino);
-    const trace: TraceOptions = { log: (line) => log(line, 'debug'), thread: message.thread, pathOf };
+    const writable = layer !== undefined;
+    const trace: TraceOptions = { log: (line) => log(line, 'debug'), thread, pathOf, writable };
     const serveOne = message.debug
-      ? traced(dispatcher, opcodeName, trace)
-      : (length: number): number => dispatcher.serve(length);
-    serveQueue(queue, dispatcher, turn, serveOne, () => table.end(message.thread));
+      ? traced(server, opcodeName, trace)
+      : (length: number): number => server.serve(length);
+    serveQueue(queue, server, turn, serveOne, () => table.end(thread));
     report({ type: 'ended' });
     if (message.end !== undefined) letGoOfMount(message.end, message.leaseFiles);
   } finally {
     if (message.ownsFd) closeSync(fd);
   }
+}
+
+/** The server of a read-only mount. */
+function imageServer(
+  { openFileState, journal: file, epoch, restores }: ServeMessage,
+  { image, registry, log, waiting, counters }: ThreadParts,
+): ThreadServer {
+  const journal = file < 0 ? undefined : new OpenFileJournal(file);
+  const openFiles = new OpenFiles(image, openFileState, registry, journal, epoch);
+  if (restores && journal !== undefined) openFiles.restore(journal.entries());
+  const server = imageDispatcher(image, openFiles, log, waiting, counters);
+  return { server, pathOf: (ino) => image.pathOf(ino) };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { RENAME_EXCHANGE } from '../../../src/fs/writable-filesystem.ts';
@@ -60,26 +60,6 @@ describe('a new file', () => {
     const { generation } = one.stat('/etc/new');
     const next = again(one);
     expect(next.stat('/etc/new')).toMatchObject({ ino, generation, size: 7 });
-  });
-
-  test('is open for reading and writing, whatever its mode is', () => {
-    const one = layered();
-    const opened = one.at('/etc/new', (parent, name) => one.fs.create(parent, name, 0, writer(), one.out));
-    expect(one.out).toMatchObject({ mode: 0o100000, nlink: 1, size: 0 });
-    expect(writeSync(opened.fd, 'content')).toBe(7);
-    one.fs.closeContent(opened);
-    expect(one.stat('/etc/new')).toMatchObject({ ino: one.out.ino, mode: 0o100000, size: 7 });
-  });
-
-  test.runIf(isRoot)('belongs to its writer, and to the group of a set-group directory', () => {
-    const one = layered();
-    one.write('/etc/new', '', { uid: 7, gid: 8 });
-    expect(one.stat('/etc/new')).toMatchObject({ uid: 7, gid: 8 });
-    one.change('/etc', { gid: 9, mode: 0o2755 });
-    one.write('/etc/grouped', '', { uid: 7, gid: 8 });
-    one.write('/etc/of-root', '', { uid: 0, gid: 8 });
-    expect(one.stat('/etc/grouped')).toMatchObject({ uid: 7, gid: 9 });
-    expect(one.stat('/etc/of-root')).toMatchObject({ uid: 0, gid: 9 });
   });
 
   test('takes the place of a removed one of the image', () => {

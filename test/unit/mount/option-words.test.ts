@@ -206,6 +206,40 @@ describe('parseMountWords() of signatures', () => {
   });
 });
 
+describe('parseMountWords() of an upper layer', () => {
+  const LAYER = 'upperdir=/u,workdir=/w';
+
+  test('returns its settings, and content is verified as it is read', () => {
+    expect(parse(LAYER)).toMatchObject({ upper: { upperdir: '/u', workdir: '/w', volatile: false }, verify: 'read' });
+    expect(parse(LAYER, 'verify=read,volatile,rw')).toMatchObject({ upper: { volatile: true }, verify: 'read' });
+    expect(parse('rw').upper).toBeUndefined();
+  });
+
+  test.each([
+    ['driver=fuse-native', /the portable driver is read-only/],
+    ['verify=open', /verify=open and upperdir= exclude each other/],
+    ['verify=fsverity', /verify=fsverity and upperdir= exclude each other/],
+    ['verify=off', /verify=off and upperdir= exclude each other/],
+    ['inode32', /inode32 and upperdir= exclude each other/],
+    ['ro', /ro and upperdir= exclude each other/],
+  ])('refuses %s beside it, in either order', (word, reason) => {
+    expect(refusal(LAYER, word)).toMatch(reason);
+    expect(refusal(`${word},${LAYER}`)).toMatch(reason);
+  });
+
+  test('refuses one half of it, and a misspelled option', () => {
+    expect(refusal('workdir=/w')).toContain('workdir needs upperdir=');
+    expect(refusal('upperdir=/u')).toContain('upperdir= needs workdir=');
+    expect(refusal(`${LAYER},volatil`)).toContain('unknown mount option "volatil"');
+  });
+
+  test('keeps that of a saved list, unless another one is given', () => {
+    const saved = formatMountWords(parse(LAYER, 'metacopy=off'));
+    expect(parseMountWords([], saved).upper).toMatchObject({ upperdir: '/u', workdir: '/w', metacopy: false });
+    expect(parseMountWords(['upperdir=/v'], saved).upper).toMatchObject({ upperdir: '/v', workdir: '/w' });
+  });
+});
+
 describe('formatMountWords()', () => {
   test.each([
     [''],
@@ -214,6 +248,7 @@ describe('formatMountWords()', () => {
     ['driver=fuse-native,fsname=a\\,b\\\\c'],
     ['require-signature,key=/a\\,b.pem,key=/c\\\\d.pem'],
     ['key=/a=b.pem'],
+    ['upperdir=/a\\,b,workdir=/c\\\\d,volatile,userxattr'],
   ])('returns words that mean the same as "%s"', (list) => {
     expect(parse(formatMountWords(parse(list)))).toEqual(parse(list));
   });

@@ -1,0 +1,208 @@
+/**
+ * The upper layer of a mount, as the main thread of its server keeps it: it is prepared before the mount is made,
+ * handed to the threads, and closed when all of them have ended.
+ *
+ * Files that the threads and the next server share: the table of identities and the intents. Both are mapped into
+ * memory, so what a server that is killed had stored is there for the next one.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { printable } from '../base/bytes.ts';
+import { createDigest } from '../base/digest.ts';
+import { type Errno, errnoName, isErrno } from '../base/errno.ts';
+import { CfsError } from '../base/error.ts';
+import type { Log } from '../base/log.ts';
+import { allocateWritableOpenFileState } from '../fuse/writable-open-files.ts';
+import { allocateLayerState } from '../layered/layer-state.ts';
+import { closeFd } from '../system/descriptors.ts';
+import { truncateFd } from '../system/file-content-calls.ts';
+import { errnoText } from '../system/libc.ts';
+import { mapFile } from '../system/mapped-file.ts';
+import { memfdCreate } from '../system/memfd.ts';
+import { listMounts } from '../system/mount-table.ts';
+import { INTENTS_BYTES, Intents } from '../upper/intents.ts';
+import {
+  closeUpper,
+  endVolatile,
+  type PreparedUpper,
+  prepareUpper,
+  reopenUpper,
+  UpperInUse,
+  type UpperSettings,
+} from '../upper/prepare-upper.ts';
+import { beginChanges, endChanges, openTable, resumeTable, type TableFile } from '../upper/table-file.ts';
+import { upperKey } from '../upper/upper-key.ts';
+import { layerSource, type MountSource } from './mount-sources.ts';
+import type { ParkedLayer } from './parked-mount.ts';
+import type { LayerMessage } from './threads/mount-message.ts';
+import type { UpperOptions } from './upper-options.ts';
+
+/** How long a new mount waits for the end of one that is not mounted any more: it writes its table to the disk. */
+const PATIENCE_MS = 20_000;
+/** The same if its mount point is not known. */
+const SHORT_PATIENCE_MS = 2_000;
+const LOOK_MS = 20;
+
+export class UpperLayer {
+  readonly #options: UpperOptions;
+  readonly #log: Log;
+  readonly #prepared: PreparedUpper;
+  readonly #file: TableFile;
+  readonly #intents: number;
+  readonly #takesOver: boolean;
+  #isClosed = false;
+
+  private constructor(
+    { options, log }: { readonly options: UpperOptions; readonly log: Log },
+    prepared: PreparedUpper,
+    file: TableFile,
+    intents: number,
+    takesOver: boolean,
+  ) {
+    this.#options = options;
+    this.#log = log;
+    this.#prepared = prepared;
+    this.#file = file;
+    this.#intents = intents;
+    this.#takesOver = takesOver;
+  }
+
+  /**
+   * Prepares the layer for a new mount.
+   * @param mountpoint absolute, without symbolic links
+   * @param imageId the digest of the image below
+   * @throws CfsError (mount), with nothing left open
+   */
+  static async begin(options: UpperOptions, mountpoint: string, imageId: string, log: Log): Promise<UpperLayer> {
+    const prepared = await prepareWhenFree({ ...options, mountpoint });
+    let table = -1;
+    let intents = -1;
+    try {
+      for (const warning of prepared.warnings) log(`${options.upperdir}: ${warning}`);
+      const opened = openTable(prepared.work, keyOf(prepared.upper, imageId));
+      const file = required(opened, 'cannot make the table of identities');
+      table = file.fd;
+      const { notKept } = file;
+      if (notKept !== undefined) {
+        log(`${options.workdir}: the table of identities is in memory, and ends with the mount: ${errnoText(notKept)}`);
+      }
+      required(beginChanges(file, !options.volatile), 'cannot write the table of identities');
+      intents = required(memfdCreate('cfs-intents'), 'cannot make a file in memory');
+      required(truncateFd(intents, INTENTS_BYTES), 'cannot make a file in memory');
+      Intents.create(required(mapFile(intents, INTENTS_BYTES), 'cannot map a file in memory'), 0);
+      return new UpperLayer({ options, log }, prepared, file, intents, false);
+    } catch (error) {
+      for (const fd of [table, intents]) if (fd >= 0) closeFd(fd);
+      closeUpper(prepared);
+      throw error;
+    }
+  }
+
+  /**
+   * The layer of a mount whose server has died. After an error, the descriptors are still open.
+   * @throws CfsError (mount)
+   */
+  static resume(options: UpperOptions, parked: ParkedLayer, log: Log): UpperLayer {
+    const prepared = reopenUpper(parked, parked.features);
+    const file = required(resumeTable(parked.table), 'cannot map the table of identities');
+    if (file === undefined) throw new CfsError('mount', 'the table of identities is damaged');
+    Intents.takeOver(required(mapFile(parked.intents, INTENTS_BYTES), 'cannot map a file in memory'), 0);
+    return new UpperLayer({ options, log }, prepared, file, parked.intents, true);
+  }
+
+  /** A regular file of the layer's file system. */
+  get regularFile(): number {
+    return this.#file.fd;
+  }
+
+  /** The directories, as sources of the mount. */
+  sources(): MountSource[] {
+    const { upper, base } = this.#prepared;
+    const { upperdir, workdir } = this.#options;
+    return [layerSource('upperdir', upperdir, upper), layerSource('workdir', workdir, base)];
+  }
+
+  /** For the threads of one server. */
+  message(): LayerMessage {
+    const { upper, work, index, orphans, features } = this.#prepared;
+    const { userxattr, volatile, redirectDir, metacopy } = this.#options;
+    return {
+      directories: { upper, work, index, orphans },
+      features,
+      settings: { userxattr, volatile, redirectDir, metacopy },
+      table: this.#file.fd,
+      intents: this.#intents,
+      state: allocateLayerState(),
+      openFiles: allocateWritableOpenFileState(),
+      takesOver: this.#takesOver,
+    };
+  }
+
+  /** For the next server. */
+  parked(): ParkedLayer {
+    const { upper, base, lock, mark, features } = this.#prepared;
+    return { upper, base, lock, mark, table: this.#file.fd, intents: this.#intents, features };
+  }
+
+  /** The end of the mount, when all threads have ended. Does nothing after `close`. */
+  end(): void {
+    if (this.#isClosed) return;
+    const synced = endChanges(this.#file);
+    if (isErrno(synced)) this.#warn('the table of identities was not written', synced);
+    if (this.#options.volatile) {
+      const ended = endVolatile(this.#prepared);
+      if (isErrno(ended)) this.#warn('the volatile mount did not end cleanly, and the next mount is refused', ended);
+    }
+    this.close();
+  }
+
+  /** Closes everything. The next mount makes the table anew, unless `end` was called. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    closeFd(this.#intents);
+    closeFd(this.#file.fd);
+    closeUpper(this.#prepared);
+  }
+
+  #warn(what: string, errno: Errno): void {
+    this.#log(`${this.#options.upperdir}: ${what}: ${errnoText(errno)}`, 'error');
+  }
+}
+
+function required<T>(result: T | Errno, what: string): T {
+  if (!isErrno(result as number)) return result as T;
+  throw new CfsError('mount', `Cannot use the upper layer: ${what}: ${errnoName(result as Errno)}`);
+}
+
+/** The table of one image over one upper directory: ids of the image are in it. */
+function keyOf(upper: number, imageId: string): Uint8Array {
+  const digest = createDigest('blake3');
+  digest.update(required(upperKey(upper), 'cannot examine the upper directory'));
+  digest.update(Buffer.from(imageId, 'hex'));
+  return digest.digest();
+}
+
+/**
+ * umount(8) returns before the server has ended, which then has the layer for some milliseconds: a mount with the same
+ * layer waits for that.
+ * @throws CfsError (mount)
+ */
+async function prepareWhenFree(settings: UpperSettings): Promise<PreparedUpper> {
+  const began = performance.now();
+  for (;;) {
+    try {
+      return prepareUpper(settings);
+    } catch (error) {
+      if (!(error instanceof UpperInUse) || !mayEnd(error, performance.now() - began)) throw error;
+    }
+    await sleep(LOOK_MS);
+  }
+}
+
+/** Whether the other mount is about to end, as far as this process sees. */
+function mayEnd({ usedAt }: UpperInUse, waited: number): boolean {
+  if (waited >= (usedAt === '' ? SHORT_PATIENCE_MS : PATIENCE_MS)) return false;
+  return !listMounts().some(
+    ({ type, mountpointBytes }) => type === 'fuse.cfs' && printable(mountpointBytes) === usedAt,
+  );
+}
