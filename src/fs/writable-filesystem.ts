@@ -150,13 +150,15 @@ export interface WritableFilesystem extends Pick<Filesystem, 'readlink' | 'seek'
   ): Errno | 0;
 
   /**
-   * Makes a regular file as `mknod` does, and opens it for reading and writing.
+   * Makes a regular file as `mknod` does, and opens it.
    * @param mode permission bits
+   * @param flags of open(2); O_EXCL holds in any case
    */
   create(
     parent: number,
     name: Uint8Array,
     mode: number,
+    flags: number,
     writer: Writer,
     out: WritableAttributes,
   ): OpenedContent | Errno;

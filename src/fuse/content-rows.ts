@@ -77,7 +77,7 @@ export function create(d: WritableContext): Answer {
   const parent = request.nodeid;
   const flags = request.word(0);
   const mode = request.word(1) & PERMISSIONS;
-  const content = d.fs.create(parent, name, mode, writer.begin(request.word(2)), attributes);
+  const content = d.fs.create(parent, name, mode, flags, writer.begin(request.word(2)), attributes);
   if (content === EEXIST && (flags & O_EXCL) === 0) return openExisting(d, parent, name, flags);
   if (isErrno(content)) return content;
   const opened = count(d, attributes.ino, content);

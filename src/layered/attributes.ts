@@ -108,7 +108,7 @@ export function nlinkOf(layer: Layer, row: number, flags: number, { nlink, mode 
 /**
  * The kernel does not see what is written through a mapping of a file that it reads itself, nor that set-id bits go.
  */
-function ttlOf({ table }: Layer, row: number, flags: number, mode: number): number {
+export function ttlOf({ table }: Layer, row: number, flags: number, mode: number): number {
   if ((mode & S_IFMT) !== S_IFREG) return FOREVER;
   if ((mode & SET_IDS) !== 0 && table.opens(row) > 0) return 0;
   return (flags & MAPPABLE) !== 0 ? MAPPED_TTL : FOREVER;

@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import { EINVAL, EIO, EISDIR, ENOENT, ENOSYS, ENXIO, type Errno, ESTALE, isErrno } from '../base/errno.ts';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
-import type { OpenedContent } from '../fs/writable-filesystem.ts';
+import type { OpenedContent, WritableAttributes } from '../fs/writable-filesystem.ts';
 import { rowOfId } from '../manifest/lookup.ts';
 import { u64 } from '../manifest/tables.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
@@ -17,7 +17,8 @@ import { emptyFileStatus, statusOf } from '../system/file-status.ts';
 import { pread, SEEK_DATA, SEEK_HOLE, seek as seekFd, syncfs } from '../system/reading-writing.ts';
 import { removeXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, METACOPY, UPPER } from '../upper/identity-table.ts';
-import { copyUp } from './copy-up.ts';
+import { ttlOf } from './attributes.ts';
+import { ALL, copyUp } from './copy-up.ts';
 import type { Layer } from './layer.ts';
 import { lowerOf, MAPPABLE } from './layer-rows.ts';
 
@@ -38,15 +39,28 @@ export function openFile(layer: Layer, ino: number, flags: number, killPrivilege
   const regular = requireRegular(layer, ino);
   if (isErrno(regular)) return regular;
   if (!isForWriting) return openToRead(layer, ino);
-  const row = copyUp(layer, ino, isTruncated ? 'empty' : 'data');
+  const row = copyUp(layer, ino, isTruncated ? 0 : ALL);
   if (isErrno(row)) return row;
-  if ((flags & O_ACCMODE) === constants.O_RDWR) layer.table.setFlags(row, MAPPABLE, 0);
+  noteMappable(layer, row, flags);
   const opened = layer.tree.openContent(row, true);
   if (isErrno(opened)) return opened;
   const truncated = isTruncated ? truncate(opened.fd, 0, killPrivileges) : 0;
   if (!isErrno(truncated)) return { fd: opened.fd };
   closeFd(opened.fd);
   return truncated;
+}
+
+/** The content of a file that was just made, `out` being its attributes. */
+export function openNew(layer: Layer, row: number, flags: number, out: WritableAttributes): OpenedContent | Errno {
+  noteMappable(layer, row, flags, out);
+  return layer.tree.openContent(row, true);
+}
+
+/** A file is opened with these flags: it may be mapped for writing. @param out its attributes, if they are known */
+export function noteMappable(layer: Layer, row: number, flags: number, out?: WritableAttributes): void {
+  if ((flags & O_ACCMODE) !== constants.O_RDWR) return;
+  layer.table.setFlags(row, MAPPABLE, 0);
+  if (out !== undefined) out.ttl = ttlOf(layer, row, layer.table.flags(row), out.mode);
 }
 
 function requireRegular(layer: Layer, ino: number): 0 | Errno {
@@ -119,7 +133,7 @@ function sourceOf(layer: Layer, ino: number): Source | Errno {
 function writableOf(layer: Layer, ino: number): number | Errno {
   return layer.state.hold(() => {
     layer.tree.tidy();
-    const row = copyUp(layer, ino, 'data');
+    const row = copyUp(layer, ino, ALL);
     return isErrno(row) ? row : layer.tree.content(row, true);
   });
 }

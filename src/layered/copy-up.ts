@@ -15,7 +15,7 @@ import { u64 } from '../manifest/tables.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
 import { renameAt } from '../system/directory-calls.ts';
 import { truncateFd } from '../system/file-content-calls.ts';
-import { statusAt } from '../system/file-status.ts';
+import { statusAt, statusOf } from '../system/file-status.ts';
 import { RENAME_NOREPLACE } from '../system/names.ts';
 import { removeXattrAt, setXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, INDEXED, METACOPY, ORPHAN, UPPER } from '../upper/identity-table.ts';
@@ -23,14 +23,18 @@ import { encodeNlink, encodeOrigin } from '../upper/overlay-format.ts';
 import { indexName } from '../upper/overlay-names.ts';
 import { dress, makeNode, markAsMetacopy, sizeOf } from './copies.ts';
 import { copyContent, withoutTraces } from './copy-content.ts';
+import { countAdditionIn, markImpure } from './index-links.ts';
 import type { Layer } from './layer.ts';
 import { lowerOf, setLower } from './layer-rows.ts';
-import { countAdditionIn, markImpure } from './links.ts';
 import { removeTemporary } from './temporary.ts';
 import { orphanName, type Place } from './upper-tree.ts';
 
-/** What of a regular file is copied: all; its attributes, and the data stays in the image; or all but the data. */
-export type Extent = 'data' | 'metadata' | 'empty';
+/**
+ * What of a regular file is copied: its attributes, and the data stays in the image; or so many bytes of the data, which
+ * are all that the file has then.
+ */
+export type Extent = 'metadata' | number;
+export const ALL: number = Number.MAX_SAFE_INTEGER;
 
 const EMPTY: Uint8Array = Uint8Array.of();
 
@@ -80,20 +84,27 @@ function complete(layer: Layer, row: number, extent: Extent): number | Errno {
   return isErrno(result) ? result : row;
 }
 
-/** The data is written before the xattr goes that says it is missing. */
-function fillMetacopy(layer: Layer, row: number, lower: number, extent: Extent): 0 | Errno {
+/**
+ * The data is written before the xattr goes that says it is missing. If the file is to be shorter, it is made shorter
+ * first: with the xattr, that is as good as the data.
+ */
+function fillMetacopy(layer: Layer, row: number, lower: number, extent: number): 0 | Errno {
   const { table, tables, names } = layer;
   const opened = layer.tree.openContent(row, true);
   if (isErrno(opened)) return opened;
   const { fd } = opened;
   try {
+    const looked = statusOf(fd, layer.status);
+    if (isErrno(looked)) return looked;
+    const { size } = layer.status;
+    const length = Math.min(size, extent);
+    const shortened = length < size ? truncateFd(fd, length) : 0;
+    if (isErrno(shortened)) return shortened;
     const ino = u64(tables.inodes.id, lower);
     const copied =
-      extent === 'empty'
-        ? truncateFd(fd, 0)
-        : layer.state.copying(table.id(row), () =>
-            withoutTraces(fd, () => copyContent(layer, ino, fd, sizeOf(layer, lower))),
-          );
+      length === 0
+        ? 0
+        : layer.state.copying(table.id(row), () => withoutTraces(fd, () => copyContent(layer, ino, fd, length)));
     if (isErrno(copied)) return copied;
     for (const name of [names.names.metacopy, names.names.redirect]) {
       const removed = removeXattrAt(fd, EMPTY, name);
@@ -125,12 +136,12 @@ function copyFileUp(
   const isMetacopy = isRegular && extent === 'metadata' && layer.settings.metacopy && sizeOf(layer, lower) > 0;
   const file = makeNode(layer, lower);
   if (isErrno(file)) return file;
-  const prepared =
-    isRegular && !isMetacopy && extent !== 'empty' && sizeOf(layer, lower) > 0
-      ? layer.state.copying(ino, () => fillNew(layer, lower, ino, file))
-      : isMetacopy
-        ? markAsMetacopy(layer, lower, file)
-        : 0;
+  const length = isRegular ? Math.min(sizeOf(layer, lower), extent === 'metadata' ? ALL : extent) : 0;
+  const prepared = isMetacopy
+    ? markAsMetacopy(layer, lower, file)
+    : length > 0
+      ? layer.state.copying(ino, () => fillNew(layer, ino, file, length))
+      : 0;
   const dressed = isErrno(prepared) ? prepared : dress(layer, lower, file);
   const named = isErrno(dressed) ? dressed : publish(file);
   if (isErrno(named)) {
@@ -140,11 +151,11 @@ function copyFileUp(
   return addRow(layer, lower, ino, named, isMetacopy ? METACOPY : 0);
 }
 
-function fillNew(layer: Layer, lower: number, ino: number, { dir, name }: Place): 0 | Errno {
+function fillNew(layer: Layer, ino: number, { dir, name }: Place, length: number): 0 | Errno {
   const fd = openAt(dir, name, constants.O_RDWR | constants.O_NOFOLLOW);
   if (isErrno(fd)) return fd;
   try {
-    return copyContent(layer, ino, fd, sizeOf(layer, lower));
+    return copyContent(layer, ino, fd, length);
   } finally {
     closeFd(fd);
   }

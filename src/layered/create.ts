@@ -5,20 +5,18 @@ import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../base/stat-bits.ts
 import type { WritableAttributes, Writer } from '../fs/writable-filesystem.ts';
 import { chmodAt, makeDirectoryAt, makeNodeAt, makeSymlinkAt, renameAt } from '../system/directory-calls.ts';
 import { statusAt, statusOf } from '../system/file-status.ts';
-import { linkAt, RENAME_EXCHANGE, unlinkAt } from '../system/names.ts';
+import { RENAME_EXCHANGE, unlinkAt } from '../system/names.ts';
 import { setXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, NEW, OPAQUE, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import { isWhiteout, Y } from '../upper/overlay-format.ts';
 import { fillFrom } from './attributes.ts';
-import { copyDirectoryUp, copyUp } from './copy-up.ts';
+import { copyDirectoryUp } from './copy-up.ts';
 import { type Directory, directoryOf, lowerHas } from './directories.ts';
 import { entryOf } from './entries.ts';
 import type { Layer } from './layer.ts';
 import { countAddition, newGeneration, newId, setLower } from './layer-rows.ts';
 import { type Identity, writeIdentity } from './layer-xattrs.ts';
-import { markImpure } from './links.ts';
-import { inheritAcl, modeFor } from './permissions.ts';
-import { needsRedirect, writeRedirect } from './redirects.ts';
+import { hasDefaultAcl, inheritAcl, modeFor } from './permissions.ts';
 import { hasSetIds, makeTemporary, own, removeTemporary } from './temporary.ts';
 import { orphanName, type Place } from './upper-tree.ts';
 
@@ -37,14 +35,12 @@ const SERVER_UID = process.geteuid?.() ?? 0;
 const SERVER_GID = process.getegid?.() ?? 0;
 
 /** A directory in the upper layer for a change of its names, copied up if need be. ENOENT if it was removed. */
-export function directoryToChange(layer: Layer, ino: number): (Directory & { readonly mode: number }) | Errno {
+export function directoryToChange(layer: Layer, ino: number): Directory | Errno {
   const copied = copyDirectoryUp(layer, ino);
   if (isErrno(copied)) return copied;
   const directory = directoryOf(layer, ino);
   if (isErrno(directory)) return directory;
-  if ((layer.table.flags(directory.row) & ORPHAN) !== 0) return ENOENT;
-  const looked = statusOf(directory.fd, layer.status);
-  return isErrno(looked) ? looked : { ...directory, mode: layer.status.mode };
+  return (layer.table.flags(directory.row) & ORPHAN) !== 0 ? ENOENT : directory;
 }
 
 /** Makes a file with a name. @returns its row; `out` has its attributes */
@@ -81,7 +77,7 @@ export function makeFile(
 /** The file may be that of an earlier server, which did not come to its end. */
 function finish(
   layer: Layer,
-  directory: Directory & { readonly mode: number },
+  directory: Directory,
   name: Uint8Array,
   file: NewFile,
   writer: Writer,
@@ -120,7 +116,7 @@ function makeNode(dir: number, name: Uint8Array, { mode, rdev, target }: NewFile
 /** Makes the file in its directory, from which it inherits. @returns flags for its row */
 function makeHere(
   layer: Layer,
-  directory: Directory & { readonly mode: number },
+  directory: Directory,
   name: Uint8Array,
   file: NewFile,
   writer: Writer,
@@ -129,35 +125,49 @@ function makeHere(
   const mode = isLink(file) ? file.mode : modeFor(layer, directory, file.mode, writer.umask);
   const made = makeNode(directory.fd, name, { ...file, mode });
   if (isErrno(made)) return made;
+  const masked = isLink(file) ? 0 : repairMode(layer, directory, { dir: directory.fd, name }, mode);
+  if (isErrno(masked)) return masked;
   return dressNew(layer, directory, { dir: directory.fd, name }, { ...file, mode }, writer, identity);
+}
+
+/** The umask of this process counts, too, if the directory has no default ACL: it may be that of a library's user. */
+export function repairMode(layer: Layer, directory: Directory, { dir, name }: Place, mode: number): 0 | Errno {
+  if ((mode & process.umask()) === 0 || hasDefaultAcl(layer, directory)) return 0;
+  const looked = statusAt(dir, name, layer.status);
+  return isErrno(looked) ? looked : chmodAt(dir, name, (layer.status.mode & PERMISSIONS) | (mode & 0o777));
 }
 
 const isLink = ({ mode }: NewFile): boolean => (mode & S_IFMT) === S_IFLNK;
 
-/** Owner and the layer's xattrs of a file that was made in its directory. */
-function dressNew(
+/** Owner and the layer's xattrs of a file that was made in its directory. @returns flags for its row */
+export function dressNew(
   layer: Layer,
-  directory: Directory & { readonly mode: number },
+  directory: Directory,
   { dir, name }: Place,
   file: NewFile,
   writer: Writer,
   identity: Identity,
 ): number | Errno {
-  const hasGroup = (directory.mode & S_ISGID) !== 0;
-  if (writer.uid !== SERVER_UID || (!hasGroup && writer.gid !== SERVER_GID)) {
-    const owned = own(dir, name, writer.uid, hasGroup ? -1 : writer.gid, undefined);
-    if (isErrno(owned)) return owned;
-    if (!isLink(file) && hasSetIds(file.mode)) {
-      const looked = statusAt(dir, name, layer.status);
-      const changed = isErrno(looked) ? looked : chmodAt(dir, name, (layer.status.mode & 0o777) | (file.mode & 0o7000));
-      if (isErrno(changed)) return changed;
-    }
-  }
+  const owned = giveTo(layer, directory, { dir, name }, file, writer);
+  if (isErrno(owned)) return owned;
   const named = writeIdentity(layer.names, dir, name, file.mode, identity);
   if (isErrno(named)) return named;
   if ((file.mode & S_IFMT) !== S_IFDIR) return 0;
   // a new directory in a merged one is opaque, as in overlayfs: the image may have the name one day
   return directory.lower < 0 ? DIRECTORY : makeOpaque(layer, dir, name);
+}
+
+/** Gives a file that the server made in its directory to the writer, and its group to that of a set-group directory. */
+function giveTo(layer: Layer, { fd }: Directory, { dir, name }: Place, file: NewFile, writer: Writer): 0 | Errno {
+  if (writer.uid === SERVER_UID && writer.gid === SERVER_GID) return 0;
+  const parent = statusOf(fd, layer.status);
+  if (isErrno(parent)) return parent;
+  const hasGroup = (layer.status.mode & S_ISGID) !== 0;
+  if (writer.uid === SERVER_UID && hasGroup) return 0;
+  const owned = own(dir, name, writer.uid, hasGroup ? -1 : writer.gid, undefined);
+  if (isErrno(owned) || isLink(file) || !hasSetIds(file.mode)) return owned;
+  const looked = statusAt(dir, name, layer.status);
+  return isErrno(looked) ? looked : chmodAt(dir, name, (layer.status.mode & 0o777) | (file.mode & 0o7000));
 }
 
 function makeOpaque(layer: Layer, dir: number, name: Uint8Array): number | Errno {
@@ -168,7 +178,7 @@ function makeOpaque(layer: Layer, dir: number, name: Uint8Array): number | Errno
 /** Makes the file in the work directory, and renames it over the whiteout. @returns flags for its row */
 function makeOver(
   layer: Layer,
-  directory: Directory & { readonly mode: number },
+  directory: Directory,
   name: Uint8Array,
   file: NewFile,
   writer: Writer,
@@ -194,7 +204,7 @@ export function moveOver(from: Place, dir: number, name: Uint8Array, isDirectory
 /** Makes a file in the work directory with all that it inherits from the directory that it is for. */
 function makeUnnamed(
   layer: Layer,
-  directory: Directory & { readonly mode: number },
+  directory: Directory,
   file: NewFile,
   writer: Writer,
   identity: Identity,
@@ -229,17 +239,18 @@ function dressUnnamed(
   return isErrno(owned) ? owned : writeIdentity(layer.names, dir, name, mode, identity);
 }
 
-/** Adds the row of a new file. */
-function published(
+/** Adds the row of a new file. @param place of the file: its name, or its descriptor */
+export function published(
   layer: Layer,
   directory: Directory,
   name: Uint8Array,
   identity: Identity,
   flags: number,
   out: WritableAttributes,
+  place: Place = { dir: directory.fd, name },
 ): number | Errno {
   const { table, status } = layer;
-  const looked = statusAt(directory.fd, name, status);
+  const looked = statusAt(place.dir, place.name, status);
   if (isErrno(looked)) return looked;
   const row = addNewRow(layer, identity, flags);
   if (isErrno(row)) return row;
@@ -291,65 +302,4 @@ export function makeNameless(
   if (isErrno(row)) return row;
   const filled = fillFrom(layer, row, layer.status, out);
   return isErrno(filled) ? filled : row;
-}
-
-/** Gives an inode another name. */
-export function linkFile(
-  layer: Layer,
-  ino: number,
-  parent: number,
-  name: Uint8Array,
-  writer: Writer,
-  out: WritableAttributes,
-): 0 | Errno {
-  const { table } = layer;
-  const directory = directoryToChange(layer, parent);
-  if (isErrno(directory)) return directory;
-  const existing = entryOf(layer, directory, name);
-  if (!isErrno(existing)) {
-    const isDone = writer.again && existing.row >= 0 && table.id(existing.row) === ino;
-    return isDone ? linked(layer, existing.row, directory, name, out) : EEXIST;
-  }
-  if (existing !== ENOENT) return existing;
-  let row = copyUp(layer, ino, 'metadata');
-  if (isErrno(row)) return row;
-  if (needsRedirect(layer, row)) {
-    const written = writeRedirect(layer, row, false);
-    // the path is too long for a redirect
-    if (isErrno(written)) row = copyUp(layer, ino, 'data');
-    if (isErrno(row)) return row;
-  }
-  if ((table.flags(row) & NEW) === 0) {
-    const marked = markImpure(layer, parent, directory.fd);
-    if (isErrno(marked)) return marked;
-  }
-  writer.note(ino, 0);
-  const place = layer.tree.place(row);
-  if (isErrno(place)) return place;
-  const there = statusAt(directory.fd, name, layer.status);
-  const isOrphan = (table.flags(row) & ORPHAN) !== 0;
-  const made = isOrphan
-    ? renameAt(place.dir, place.name, directory.fd, name, 0)
-    : there === ENOENT
-      ? linkAt(place.dir, place.name, directory.fd, name)
-      : linkOver(layer, place, directory.fd, name);
-  if (isErrno(made)) return made;
-  table.setFlags(row, 0, ORPHAN);
-  return linked(layer, row, directory, name, out);
-}
-
-/** Links a file over a whiteout. */
-function linkOver(layer: Layer, from: Place, dir: number, name: Uint8Array): 0 | Errno {
-  const place = makeTemporary(layer, (work, temporary) => linkAt(from.dir, from.name, work, temporary));
-  if (isErrno(place)) return place;
-  const moved = renameAt(place.dir, place.name, dir, name, 0);
-  if (isErrno(moved)) removeTemporary(layer, place);
-  return moved;
-}
-
-function linked(layer: Layer, row: number, directory: Directory, name: Uint8Array, out: WritableAttributes): 0 | Errno {
-  if (!layer.table.addName(row, directory.ino, name)) return ENOSPC;
-  countAddition(layer.table, directory.row);
-  const looked = statusAt(directory.fd, name, layer.status);
-  return isErrno(looked) ? looked : fillFrom(layer, row, layer.status, out);
 }

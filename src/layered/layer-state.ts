@@ -100,8 +100,8 @@ export class LayerState {
     return Atomics.load(this.#words, COMPLETE) === 1;
   }
 
-  setComplete(): void {
-    Atomics.store(this.#words, COMPLETE, 1);
+  setComplete(isComplete: boolean): void {
+    Atomics.store(this.#words, COMPLETE, isComplete ? 1 : 0);
   }
 
   #lock(): void {

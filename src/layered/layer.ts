@@ -14,8 +14,8 @@ import { UpperTree } from './upper-tree.ts';
 
 /** Walks of the whole upper layer (scan.ts), for what the table does not know. */
 export interface Search {
-  /** Adopts all entries. */
-  all(layer: Layer): void;
+  /** Adopts entries, all of them if the table has room, and at least the one with this id. */
+  id(layer: Layer, ino: number): void;
   /** Finds the names of a row whose file is not where the table says; false if it has none. */
   row(layer: Layer, row: number): boolean;
 }
@@ -67,7 +67,7 @@ export class Layer {
   /** As `rowOf`, for an id that is nowhere: it may be that of a file that has not been looked up yet. */
   rowAfterScan(ino: number): number {
     if (this.state.isComplete || ino === ROOT_INO) return -1;
-    this.#search.all(this);
+    this.#search.id(this, ino);
     return this.table.find(ino);
   }
 }

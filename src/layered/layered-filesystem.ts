@@ -5,7 +5,7 @@
 
 import { printable } from '../base/bytes.ts';
 import { ENAMETOOLONG, ENOENT, type Errno, isErrno } from '../base/errno.ts';
-import { S_IFDIR, S_IFLNK, S_IFREG } from '../base/stat-bits.ts';
+import { S_IFDIR, S_IFLNK } from '../base/stat-bits.ts';
 import type { Caller } from '../fs/caller.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import type {
@@ -23,15 +23,18 @@ import { readLinkAt } from '../system/directory-calls.ts';
 import { emptyFileStatus, statusOf, statVfs } from '../system/file-status.ts';
 import { syncfs } from '../system/reading-writing.ts';
 import { emptyDirectory } from '../upper/empty-directory.ts';
-import { DIRECTORY, UPPER } from '../upper/identity-table.ts';
+import { DIRECTORY, OPAQUE, UPPER } from '../upper/identity-table.ts';
 import { attributesOf, fillFrom, imageAttributes, upperAttributes } from './attributes.ts';
-import { allocateIn, copyRange, openFile, readFile, seekIn, syncInode, writeFile } from './content.ts';
-import { linkFile, makeFile, makeNameless } from './create.ts';
+import { allocateIn, copyRange, openFile, openNew, readFile, seekIn, syncInode, writeFile } from './content.ts';
+import { makeFile, makeNameless } from './create.ts';
+import { createFile } from './create-open.ts';
 import { directoryOf } from './directories.ts';
-import { entryOf } from './entries.ts';
+import { entryOf, flagsOf } from './entries.ts';
 import { Layer } from './layer.ts';
 import type { LayerParts } from './layer-parts.ts';
 import { setLower } from './layer-rows.ts';
+import { readLayerXattrs } from './layer-xattrs.ts';
+import { linkFile } from './link-file.ts';
 import { Listings, parentOf } from './listing.ts';
 import { changeAttributes, getXattr, listXattrs, removeXattr, setXattr } from './metadata.ts';
 import { LayerOpenTable } from './open-table.ts';
@@ -43,6 +46,8 @@ import { adoptIndex, SEARCH } from './scan.ts';
 const DOT = 0x2e;
 const SLASH = 0x2f;
 const NAME_MAX = 255;
+const O_RDWR = 2;
+const EMPTY: Uint8Array = Uint8Array.of();
 
 export class LayeredFilesystem implements WritableFilesystem {
   /** Opens and backing ids of the inodes, for the kernel driver. */
@@ -89,7 +94,10 @@ export class LayeredFilesystem implements WritableFilesystem {
     const row = known >= 0 ? known : table.add(ROOT_INO, tables.inodes.generation[0] as number);
     table.setUpper(row, status.inoLow, status.inoHigh);
     setLower(table, row, 0);
-    table.setFlags(row, UPPER | DIRECTORY, 0);
+    const xattrs = readLayerXattrs(this.#layer.names, directories.upper, EMPTY, S_IFDIR);
+    // the root is merged in any case
+    const flags = isErrno(xattrs) ? UPPER | DIRECTORY : flagsOf(S_IFDIR, xattrs, true);
+    table.setFlags(row, flags & ~OPAQUE, OPAQUE);
   }
 
   lookup(parent: number, name: Uint8Array, out: WritableAttributes): Errno | 0 {
@@ -202,21 +210,19 @@ export class LayeredFilesystem implements WritableFilesystem {
     parent: number,
     name: Uint8Array,
     mode: number,
+    flags: number,
     writer: Writer,
     out: WritableAttributes,
   ): OpenedContent | Errno {
     if (name.length > NAME_MAX) return ENAMETOOLONG;
-    return this.#hold((layer) =>
-      this.#opened(layer, makeFile(layer, parent, name, { mode: S_IFREG | mode, rdev: 0 }, writer, out)),
-    );
+    return this.#hold((layer) => createFile(layer, parent, name, mode, flags, writer, out));
   }
 
   tmpfile(parent: number, mode: number, writer: Writer, out: WritableAttributes): OpenedContent | Errno {
-    return this.#hold((layer) => this.#opened(layer, makeNameless(layer, parent, mode, writer, out)));
-  }
-
-  #opened(layer: Layer, row: number | Errno): OpenedContent | Errno {
-    return isErrno(row) ? row : layer.tree.openContent(row, true);
+    return this.#hold((layer) => {
+      const row = makeNameless(layer, parent, mode, writer, out);
+      return isErrno(row) ? row : openNew(layer, row, O_RDWR, out);
+    });
   }
 
   link(ino: number, parent: number, name: Uint8Array, writer: Writer, out: WritableAttributes): Errno | 0 {

@@ -25,7 +25,7 @@ const XATTR_NAME_MAX = 255;
 /** As `WritableFilesystem.setattr`. */
 export function changeAttributes(layer: Layer, ino: number, changes: Changes, out: WritableAttributes): 0 | Errno {
   const { size } = changes;
-  const row = copyUp(layer, ino, size === undefined ? 'metadata' : size === 0 ? 'empty' : 'data');
+  const row = copyUp(layer, ino, size ?? 'metadata');
   if (isErrno(row)) return row;
   if (size !== undefined || changes.killPrivileges) {
     const result = changeContent(layer, row, size, changes.killPrivileges);

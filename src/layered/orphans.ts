@@ -13,7 +13,7 @@ import { statusAt } from '../system/file-status.ts';
 import { errnoText } from '../system/libc.ts';
 import { unlinkAt } from '../system/names.ts';
 import { emptyDirectory } from '../upper/empty-directory.ts';
-import { DIRECTORY, ORPHAN, UPPER } from '../upper/identity-table.ts';
+import { DIRECTORY, INDEXED, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import type { Layer } from './layer.ts';
 import { MAPPABLE } from './layer-rows.ts';
 import { orphanName, parseOrphanName } from './upper-tree.ts';
@@ -42,12 +42,33 @@ export function letGo(layer: Layer, ino: number): void {
   const flags = table.flags(row);
   const isOfUpper = (flags & UPPER) !== 0;
   const isKept = isOfUpper && (flags & (ORPHAN | MAPPABLE)) === 0 && table.opens(row) === 0;
-  if (isKept || layer.isKnown(ino)) return;
+  if ((isKept && !isCrowded(layer)) || layer.isKnown(ino)) return;
   layer.events.forgotten(ino);
   table.setFlags(row, 0, MAPPABLE);
   if (table.opens(row) > 0) return;
   if ((flags & ORPHAN) !== 0) deleteOrphan(layer, row);
   else if (!isOfUpper) table.remove(row);
+  else if (isCrowded(layer)) dropRow(layer, row);
+}
+
+/** The share of rows in use from which on those of closed files are given up. */
+const CROWDED = 0.9;
+
+/** Whether few rows are left. With `userxattr` some files have their ids in the table only. */
+export const isCrowded = ({ table, names }: Layer): boolean =>
+  !names.isOfUsers && table.count > table.capacity * CROWDED;
+
+/**
+ * Gives up the row of a file, which is found again by its name, or, for a handle, by a search. Directories stay: others
+ * have names in them.
+ * @returns whether it could be
+ */
+export function dropRow({ table, state }: Layer, row: number): boolean {
+  if ((table.flags(row) & (INDEXED | DIRECTORY)) !== 0 || table.opens(row) > 0 || table.backing(row) > 0) return false;
+  table.remove(row);
+  state.setComplete(false);
+  state.countDeletion();
+  return true;
 }
 
 /** The row goes first: a file without one is removed by the next server. */

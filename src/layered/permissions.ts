@@ -23,6 +23,9 @@ function defaultAcl(layer: Layer, { fd, row }: Directory): Uint8Array | undefine
 /** An ACL of the directory was changed. */
 export const forgetAcl = (layer: Layer, row: number): void => layer.table.setFlags(row, 0, ACL_KNOWN | DEFAULT_ACL);
 
+export const hasDefaultAcl = (layer: Layer, directory: Directory): boolean =>
+  defaultAcl(layer, directory) !== undefined;
+
 /** The mode for a new file: a umask counts only in a directory without a default ACL. */
 export const modeFor = (layer: Layer, parent: Directory, mode: number, umask: number): number =>
   defaultAcl(layer, parent) === undefined ? mode & ~umask : mode;

@@ -6,7 +6,7 @@ import { direntName, direntRange } from '../manifest/lookup.ts';
 import { u64 } from '../manifest/tables.ts';
 import { renameAt } from '../system/directory-calls.ts';
 import { readDirectory } from '../system/directory-listing.ts';
-import { statusAt } from '../system/file-status.ts';
+import { type FileStatus, statusAt } from '../system/file-status.ts';
 import { RENAME_WHITEOUT, unlinkAt } from '../system/names.ts';
 import { DIRECTORY, INDEXED, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import { encodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
@@ -16,9 +16,9 @@ import { copyUp } from './copy-up.ts';
 import { directoryToChange } from './create.ts';
 import { type Directory, directoryOf, isDirectoryMode, lowerHas } from './directories.ts';
 import { type Entry, entryOf, isWhiteoutEntry } from './entries.ts';
+import { linkUp } from './index-links.ts';
 import type { Layer } from './layer.ts';
 import { countAddition } from './layer-rows.ts';
-import { linkUp } from './links.ts';
 import { becomeOrphan, isOnlyOrphan, orphanOfImage } from './orphans.ts';
 import { makeTemporary, makeWhiteout, removeTemporary } from './temporary.ts';
 import { orphanName } from './upper-tree.ts';
@@ -97,7 +97,9 @@ export function removeName(layer: Layer, directory: Directory, name: Uint8Array,
     orphanOfImage(layer, inoOf(layer, entry), layer.tables.inodes.generation[entry.lower] as number);
     return 0;
   }
-  return removeUpperName(layer, directory, name, prepared, hides);
+  // that of an entry of the upper layer is in `layer.status`
+  const status = entry.lower < 0 && !isDirectoryEntry(layer, entry) ? layer.status : undefined;
+  return removeUpperName(layer, directory, name, prepared, hides, status);
 }
 
 /**
@@ -129,10 +131,11 @@ function removeUpperName(
   name: Uint8Array,
   row: number,
   hides: boolean,
+  status: FileStatus | undefined,
 ): 0 | Errno {
   const { table, directories } = layer;
   const ino = table.id(row);
-  const links = linksAt(layer, fd, name, row);
+  const links = status === undefined ? linksAt(layer, fd, name, row) : nlinkOf(layer, row, table.flags(row), status);
   if (isErrno(links)) return links;
   if (links <= 1) {
     const moved = renameAt(fd, name, directories.orphans, orphanName(ino), hides ? RENAME_WHITEOUT : 0);
@@ -149,10 +152,10 @@ function removeUpperName(
 
 /** The names of a file that a user sees; 1 for a directory. */
 export function linksAt(layer: Layer, dir: number, name: Uint8Array, row: number): number | Errno {
-  const looked = statusAt(dir, name, layer.status);
-  if (isErrno(looked)) return looked;
   const flags = layer.table.flags(row);
-  return (flags & DIRECTORY) !== 0 ? 1 : nlinkOf(layer, row, flags, layer.status);
+  if ((flags & DIRECTORY) !== 0) return 1;
+  const looked = statusAt(dir, name, layer.status);
+  return isErrno(looked) ? looked : nlinkOf(layer, row, flags, layer.status);
 }
 
 /** The index has no entry for an inode without names. */

@@ -19,13 +19,13 @@ import { linkAt, RENAME_EXCHANGE, RENAME_WHITEOUT, unlinkAt } from '../system/na
 import { setXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, NEW, OPAQUE } from '../upper/identity-table.ts';
 import { Y } from '../upper/overlay-format.ts';
-import { copyUp } from './copy-up.ts';
+import { ALL, copyUp } from './copy-up.ts';
 import { directoryToChange } from './create.ts';
 import { type Directory, directoryOf, lowerHas } from './directories.ts';
 import { type Entry, entryOf } from './entries.ts';
+import { markImpure } from './index-links.ts';
 import type { Layer } from './layer.ts';
 import { countAddition, lowerOf } from './layer-rows.ts';
-import { markImpure } from './links.ts';
 import { becomeOrphan, orphanOfImage } from './orphans.ts';
 import { needsRedirect, writeRedirect } from './redirects.ts';
 import { dropIndexEntry, inoOf, isDirectoryEntry, isEmpty, linksAt, ownName, settle } from './remove.ts';
@@ -51,7 +51,7 @@ export function rename(
   for (;;) {
     const from = directoryToChange(layer, parent);
     if (isErrno(from)) return from;
-    const to = directoryToChange(layer, newParent);
+    const to = newParent === parent ? from : directoryToChange(layer, newParent);
     if (isErrno(to)) return to;
     const source = entryOf(layer, from, name);
     const target = entryOf(layer, to, newName);
@@ -114,7 +114,7 @@ function prepareMove(layer: Layer, { directory, name, entry }: Side, to: Directo
     if (isErrno(written)) {
       // mv(1) copies a directory then; a file gets its data here
       if (written !== EXDEV || (table.flags(row) & DIRECTORY) !== 0) return written;
-      const completed = copyUp(layer, table.id(row), 'data');
+      const completed = copyUp(layer, table.id(row), ALL);
       if (isErrno(completed)) return completed;
     }
   }

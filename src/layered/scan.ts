@@ -16,14 +16,22 @@ import { directoryOf } from './directories.ts';
 import { adopt, isWhiteoutEntry } from './entries.ts';
 import type { Layer, Search } from './layer.ts';
 import { setLower } from './layer-rows.ts';
+import { dropRow, isCrowded } from './orphans.ts';
 
 const status = emptyFileStatus();
 
-export const SEARCH: Search = { all: adoptAll, row: findRow };
+export const SEARCH: Search = { id: findId, row: findRow };
 
-function adoptAll(layer: Layer): void {
-  walk(layer, () => false);
-  layer.state.setComplete();
+/** A table that is nearly full keeps no files but the one that is sought; then the next search begins anew. */
+function findId(layer: Layer, ino: number): void {
+  const { table, state } = layer;
+  let isAll = true;
+  walk(layer, (row, isNew) => {
+    if (table.id(row) === ino) return !isAll;
+    if (isNew && isCrowded(layer) && dropRow(layer, row)) isAll = false;
+    return false;
+  });
+  if (isAll) state.setComplete(true);
 }
 
 function findRow(layer: Layer, row: number): boolean {
@@ -31,11 +39,13 @@ function findRow(layer: Layer, row: number): boolean {
   const [low, high] = [table.upperLow(row), table.upperHigh(row)];
   const ino = table.id(row);
   for (const { parent, name } of table.names(row)) table.removeName(row, parent, name);
-  walk(layer, (inoLow, inoHigh) => inoLow === low && inoHigh === high);
+  walk(layer, () => status.inoLow === low && status.inoHigh === high);
   return table.find(ino) === row && table.nameCount(row) > 0;
 }
 
-function walk(layer: Layer, isSought: (inoLow: number, inoHigh: number) => boolean): void {
+/** Adopts the entries of all directories until `visit` returns true. It may drop rows of files. */
+function walk(layer: Layer, visit: (row: number, isNew: boolean) => boolean): void {
+  const { table } = layer;
   const left = [ROOT_INO];
   for (let ino = left.pop(); ino !== undefined; ino = left.pop()) {
     const directory = directoryOf(layer, ino);
@@ -44,12 +54,12 @@ function walk(layer: Layer, isSought: (inoLow: number, inoHigh: number) => boole
     readDirectory(directory.fd, (name) => listed.push(name));
     for (const name of listed) {
       if (statusAt(directory.fd, name, status) !== 0) continue;
-      const { inoLow, inoHigh } = status;
       if (isWhiteoutEntry(layer, directory, name, status)) continue;
+      const isNew = table.findUpper(status.inoLow, status.inoHigh) < 0;
       const row = adopt(layer, directory, name, status);
       if (isErrno(row)) continue;
-      if (isSought(inoLow, inoHigh)) return;
-      if ((layer.table.flags(row) & DIRECTORY) !== 0) left.push(layer.table.id(row));
+      if ((table.flags(row) & DIRECTORY) !== 0) left.push(table.id(row));
+      if (visit(row, isNew)) return;
     }
   }
 }

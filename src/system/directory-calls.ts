@@ -6,8 +6,10 @@
  * symbolic link is never followed. In calls that read or set attributes, an empty name means the open file `dir`
  * itself, of any type, also with O_PATH. Each call that changes something is a fail point ($CFS_FAIL_UPPER_AT).
  */
+import { constants } from 'node:fs';
 import { EINVAL, ENOSYS, EOPNOTSUPP, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFLNK, S_IFMT } from '../base/stat-bits.ts';
+import { openAt } from './descriptors.ts';
 import { upperFailPoints } from './fail-points.ts';
 import { emptyFileStatus, type FileStatus, statusOf } from './file-status.ts';
 import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, asErrno, cString, nameBuffer, native, otherNameBuffer } from './libc.ts';
@@ -42,6 +44,16 @@ export const makeNodeAt: (dir: number, name: Uint8Array, mode: number, rdev: num
   'mknodat',
   (dir, name, mode, rdev) => asErrno(mknodatFn(dir, nameBuffer(name), mode, rdev)),
 );
+
+/**
+ * openat(2) with O_CREAT and O_EXCL: a new regular file, open for reading and writing whatever its mode is. For the
+ * caller to close.
+ */
+export const createAt: (dir: number, name: Uint8Array, mode: number) => number | Errno = returning(
+  'openat O_CREAT',
+  (dir, name, mode) => openAt(dir, name, CREATE, mode),
+);
+const CREATE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
 const symlinkatFn = native('int symlinkat(const void *target, int dir, const void *name)');
 

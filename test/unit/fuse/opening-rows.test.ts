@@ -109,7 +109,7 @@ describe('CREATE and TMPFILE', () => {
     expect(hex(client.ask(abi.FUSE_CREATE, INO, creating()))).toBe(created);
     expect(hex(client.ask(abi.FUSE_TMPFILE, INO, creating()))).toBe(created);
     expect(client.taken()).toEqual([
-      ['create', INO, 'new', 0o6755, writer(0o22)],
+      ['create', INO, 'new', 0o6755, 0o102, writer(0o22)],
       ['closeContent', { fd: 9 }],
       ['tmpfile', INO, 0o6755, writer(0o22)],
       ['closeContent', { fd: 10 }],

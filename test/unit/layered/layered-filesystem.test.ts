@@ -1,7 +1,8 @@
-import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { RENAME_EXCHANGE } from '../../../src/fs/writable-filesystem.ts';
+import { IdentityTable, tableBytes } from '../../../src/upper/identity-table.ts';
 import { isRoot } from '../../support/root.ts';
 import { directory, file, inline, symlink, treeOf } from '../manifest/model.ts';
 import { useScratch } from '../store/scratch.ts';
@@ -60,6 +61,26 @@ describe('a new file', () => {
     const { generation } = one.stat('/etc/new');
     const next = again(one);
     expect(next.stat('/etc/new')).toMatchObject({ ino, generation, size: 7 });
+  });
+
+  test('is open for reading and writing, whatever its mode is', () => {
+    const one = layered();
+    const opened = one.at('/etc/new', (parent, name) => one.fs.create(parent, name, 0, 2, writer(), one.out));
+    expect(one.out).toMatchObject({ mode: 0o100000, nlink: 1, size: 0 });
+    expect(writeSync(opened.fd, 'content')).toBe(7);
+    one.fs.closeContent(opened);
+    expect(one.stat('/etc/new')).toMatchObject({ ino: one.out.ino, mode: 0o100000, size: 7 });
+  });
+
+  test.runIf(isRoot)('belongs to its writer, and to the group of a set-group directory', () => {
+    const one = layered();
+    one.write('/etc/new', '', { uid: 7, gid: 8 });
+    expect(one.stat('/etc/new')).toMatchObject({ uid: 7, gid: 8 });
+    one.change('/etc', { gid: 9, mode: 0o2755 });
+    one.write('/etc/grouped', '', { uid: 7, gid: 8 });
+    one.write('/etc/of-root', '', { uid: 0, gid: 8 });
+    expect(one.stat('/etc/grouped')).toMatchObject({ uid: 7, gid: 9 });
+    expect(one.stat('/etc/of-root')).toMatchObject({ uid: 0, gid: 9 });
   });
 
   test('takes the place of a removed one of the image', () => {
@@ -137,6 +158,43 @@ describe('copying up', () => {
     expect(one.read('/bin/small')).toBe('x');
     expect(one.change('/bin/tool', { size: 3 }).size).toBe(3);
     expect(one.read('/bin/also-tool')).toBe('all');
+  });
+});
+
+describe('a change of the size', () => {
+  test('copies only what is left', () => {
+    const one = layered();
+    expect(one.change('/bin/tool', { size: 1000 })).toMatchObject({ size: 1000 });
+    expect(one.read('/bin/tool')).toBe(LARGE.toString('latin1', 0, 1000));
+    expect(one.change('/bin/small', { size: 8 })).toMatchObject({ size: 8 });
+    expect(one.read('/bin/small')).toBe('small\0\0\0');
+  });
+
+  test.runIf(isRoot)('of a file without data of its own shows what is left after each step', () => {
+    const one = layered();
+    one.change('/bin/tool', { mode: 0o700 });
+    expect(one.change('/bin/tool', { size: 1000 })).toMatchObject({ size: 1000, mode: 0o100700 });
+    expect(again(one).read('/bin/also-tool')).toBe(LARGE.toString('latin1', 0, 1000));
+  });
+});
+
+describe('a table that is nearly full', () => {
+  test('gives up the rows of files that are closed, and finds them again', () => {
+    const small = IdentityTable.create(new SharedArrayBuffer(tableBytes(40)), 40, new Uint8Array(32));
+    const one = new LayeredTree(tree, at(`layer-${++count}`), { isKnown: () => false }, small);
+    open.push(one);
+    const inodes = new Map<string, number>();
+    for (let i = 0; i < (isRoot ? 100 : 20); i++) {
+      const ino = one.write(`/etc/new-${i}`, `${i}`);
+      inodes.set(`/etc/new-${i}`, ino);
+      one.fs.forget(ino);
+    }
+    for (const [path, ino] of inodes) {
+      expect(one.fs.getattr(ino, one.out)).toBe(0);
+      one.fs.forget(ino);
+      expect(one.ino(path)).toBe(ino);
+      one.fs.forget(ino);
+    }
   });
 });
 

@@ -143,7 +143,7 @@ export class LayeredTree {
   }
 
   write(path: string, content: string | Uint8Array, given?: Partial<Writer>): number {
-    this.at(path, (parent, name) => this.#closed(this.fs.create(parent, name, 0o644, writer(given), this.out)));
+    this.at(path, (parent, name) => this.#closed(this.fs.create(parent, name, 0o644, 1, writer(given), this.out)));
     const { ino } = this.out;
     this.#check(path, this.fs.write(ino, 0, bytes(content), false));
     return ino;

@@ -13,6 +13,7 @@ import {
   symlinkSync,
   unlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { afterAll, describe, expect, test } from 'vitest';
 import {
@@ -28,6 +29,7 @@ import {
   EOPNOTSUPP,
   EPERM,
   EXDEV,
+  isErrno,
 } from '../../../src/base/errno.ts';
 import { encodeDevice, S_IFBLK, S_IFCHR, S_IFIFO, S_IFREG, S_IFSOCK } from '../../../src/base/stat-bits.ts';
 import { openNameless } from '../../../src/system/descriptors.ts';
@@ -35,6 +37,7 @@ import {
   chmodAt,
   chmodByPath,
   chownAt,
+  createAt,
   makeDirectoryAt,
   makeNodeAt,
   makeSymlinkAt,
@@ -130,6 +133,17 @@ describe('making and removing', () => {
     expect(makeNodeAt(dir, bytes(type), bits | 0o600, 0)).toBe(0);
     expect(statusIn(dir, type)).toMatchObject({ mode: bits | 0o600, nlink: 1, size: 0, rdev: 0 });
     expect(makeNodeAt(dir, bytes(type), bits | 0o600, 0)).toBe(EEXIST);
+  });
+
+  test('makes a regular file that is open, also if its mode permits nothing', () => {
+    const fd = createAt(dir, bytes('created'), 0);
+    expect(isErrno(fd)).toBe(false);
+    expect(writeSync(fd, 'content')).toBe(7);
+    expect(statusIn(dir, 'created')).toMatchObject({ mode: S_IFREG, nlink: 1, size: 7 });
+    closeSync(fd);
+    expect(createAt(dir, bytes('created'), 0o600)).toBe(EEXIST);
+    expect(createAt(dir, bytes('dangling'), 0o600)).toBe(EEXIST);
+    expect(createAt(dir, TOO_LONG, 0o600)).toBe(ENAMETOOLONG);
   });
 
   test.runIf(isRoot).each([
