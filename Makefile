@@ -7,7 +7,7 @@ SHELL := /bin/bash
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-setup: ## packages of the system and of npm; quick when they are there
+setup: ## packages of the system and of npm; quick if they are installed
 	@scripts/setup build
 
 build: setup ## compile to dist/
@@ -18,18 +18,18 @@ demo: ## pack a directory (SRC=DIR), mount it, compare, kill the server, show a 
 	@$(MAKE) --no-print-directory build
 	@scripts/demo $(if $(SRC),"$(SRC)")
 
-test: build ## every test, with real mounts, and the unit tests as an ordinary user first; some: TESTS=test/unit/base, or `npx vitest run --project unit test/unit/base`
+test: build ## every test, with real mounts; the unit tests as an ordinary user, too (TESTS=… for some)
 	@scripts/setup test
 	@scripts/check-fuse
 	@scripts/unit-as-user $(TESTS)
 	@npx vitest run $(TESTS)
 
-test-posix: build ## file systems that can be written against POSIX, for minutes: each random test SECONDS=… (60) with new seeds
+test-posix: build ## long tests of writable mounts against POSIX: each random test for SECONDS=… (60)
 	@scripts/setup posix
 	@scripts/check-fuse
 	@CFS_POSIX_SECONDS=$(or $(SECONDS),60) npx vitest run --project posix $(TESTS)
 
-unit: setup ## the unit tests, no mounts and no build: the fast loop (TESTS=… for some)
+unit: setup ## the unit tests, without mounts and build: the fast loop (TESTS=… for some)
 	@npx vitest run --project unit $(TESTS)
 
 lint: build ## types of the tests, format, import directions
@@ -42,7 +42,7 @@ bench: build ## a quick benchmark against other file systems, or ARGS='--source 
 	@scripts/setup bench
 	@node dist/bench/cfs-bench.js $(or $(ARGS),--quick)
 
-fuzz: build ## coverage-guided fuzzing, an hour each (SECONDS=…, TARGETS=…); what reaches new code goes into the corpus
+fuzz: build ## coverage-guided fuzzing, an hour each (SECONDS=…, TARGETS=…); inputs that reach new code are added to the corpus
 	@scripts/fuzz-libc
 	@KEEP=1 scripts/fuzz $(or $(SECONDS),3600) $(TARGETS)
 

@@ -1,5 +1,5 @@
 /**
- * The interface of a file system that can be written, for the kernel driver. Inode-based and free of any protocol, as
+ * The interface of a writable file system, for the kernel driver. Inode-based and free of any protocol, as
  * `Filesystem`, whose reading half it shares. The portable driver does not know it.
  *
  * Methods return their result or an Errno; an exception is a bug, and the driver answers EIO. They are synchronous.

@@ -143,7 +143,7 @@ export const COPY_FILE_RANGE_IN_SIZE = 56;
  */
 export const REQUEST_BUFFER_SIZE = 65536;
 export const MAX_WRITE = 4096;
-/** Those of a mount that can be written. */
+/** Those of a writable mount. */
 export const LARGE_MAX_WRITE: number = 1 << 20;
 export const LARGE_REQUEST_BUFFER_SIZE: number = IN_HEADER_SIZE + WRITE_IN_SIZE + LARGE_MAX_WRITE;
 /** Pages of the largest read, readdir and readlink reply: 1 MiB. */

@@ -1,4 +1,4 @@
-/** The rows of a mount that can be written. The only I/O here is that of the file system itself. */
+/** The rows of a writable mount. The only I/O here is that of the file system itself. */
 import { EIO } from '../base/errno.ts';
 import { emptyWritableAttributes, type WritableFilesystem } from '../fs/writable-filesystem.ts';
 import * as abi from './abi.ts';

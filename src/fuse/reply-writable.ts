@@ -1,4 +1,4 @@
-/** Reply bytes of a mount that can be written: attributes that do not stay, and the answers to changes. */
+/** Reply bytes of a writable mount: attributes that do not stay, and the answers to changes. */
 import type { FilesystemStatistics } from '../fs/filesystem.ts';
 import type { WritableAttributes, WritableStatistics } from '../fs/writable-filesystem.ts';
 import { COPY_FILE_RANGE_OUT_SIZE, ENTRY_OUT_SIZE, OPEN_OUT_SIZE, OUT_HEADER_SIZE, WRITE_OUT_SIZE } from './abi.ts';

@@ -1,5 +1,5 @@
 /**
- * Open files of a mount that can be written. The kernel itself reads and writes files of the upper layer (passthrough);
+ * Open files of a writable mount. The kernel itself reads and writes files of the upper layer (passthrough);
  * content in the image, and everything without passthrough, goes through the page cache. Shared between the threads.
  *
  * What the kernel demands is in open-files.ts: while an inode is open in one way, every further open is of that way,

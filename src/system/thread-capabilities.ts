@@ -9,28 +9,40 @@ const capsetFn = native('int capset(void *header, const void *data)');
 const header: Buffer = Buffer.alloc(8);
 header.writeUInt32LE(0x2008_0522, 0);
 /** Two struct __user_cap_data_struct: effective, permitted and inheritable, of the lower 32 capabilities first. */
-const data: Buffer = Buffer.alloc(24);
+const DATA_SIZE = 24;
 const CAP_FSETID = 1 << 4;
+
+/** Whether the calls below have taken the capability away at the moment. */
+let isWithout = false;
 
 /**
  * Runs `work`, which is synchronous, without CAP_FSETID: writes of the kernel in the name of the thread, also later for
- * a file that was opened then, clear set-id bits.
+ * a file that was opened then, clear set-id bits. The capabilities are read at the first call of a thread: nothing else
+ * may change them afterwards.
  */
 export function withoutFsetid<T>(work: () => T): T {
-  check('capget', capgetFn(header, data));
-  const effective = data.readUInt32LE(0);
+  states ??= readStates();
   // an ordinary user, or called by work that runs without it
-  if ((effective & CAP_FSETID) === 0) return work();
-  data.writeUInt32LE((effective & ~CAP_FSETID) >>> 0, 0);
-  check('capset', capsetFn(header, data));
+  if (states.without === undefined || isWithout) return work();
+  check('capset', capsetFn(header, states.without));
+  isWithout = true;
   try {
     return work();
   } finally {
-    // `work` may have changed others
-    check('capget', capgetFn(header, data));
-    data.writeUInt32LE((data.readUInt32LE(0) | CAP_FSETID) >>> 0, 0);
-    check('capset', capsetFn(header, data));
+    isWithout = false;
+    check('capset', capsetFn(header, states.usual));
   }
+}
+let states: { readonly usual: Buffer; readonly without: Buffer | undefined } | undefined;
+
+function readStates(): { readonly usual: Buffer; readonly without: Buffer | undefined } {
+  const usual = Buffer.alloc(DATA_SIZE);
+  check('capget', capgetFn(header, usual));
+  const effective = usual.readUInt32LE(0);
+  if ((effective & CAP_FSETID) === 0) return { usual, without: undefined };
+  const without = Buffer.from(usual);
+  without.writeUInt32LE((effective & ~CAP_FSETID) >>> 0, 0);
+  return { usual, without };
 }
 
 /** A filter of a container may refuse even this: then nothing may be done, as the thread has too many rights. */

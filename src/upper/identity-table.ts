@@ -1,5 +1,5 @@
 /**
- * The inodes of a mount that can be written, by their ids: shared memory in which the threads that serve the mount, and
+ * The inodes of a writable mount, by their ids: shared memory in which the threads that serve the mount, and
  * the server after them, find an inode's file in the upper layer, its names, and what the kernel knows of it. The
  * format is in docs/writable.md, "The table of identities".
  *

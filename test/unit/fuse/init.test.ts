@@ -128,7 +128,7 @@ describe('negotiate()', () => {
   });
 });
 
-describe('negotiate() of a mount that can be written', () => {
+describe('negotiate() of a writable mount', () => {
   const writable = { ...plain, writable: true };
   const take = (flags: number, flags2: number, wishes = writable): ReturnType<typeof negotiate> =>
     negotiate(decodeInit(initRequest(45, flags, flags2)), wishes);

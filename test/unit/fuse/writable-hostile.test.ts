@@ -46,7 +46,7 @@ const body = fc
   )
   .map((parts) => struct(...parts));
 
-describe('random requests to a mount that can be written', () => {
+describe('random requests to a writable mount', () => {
   test('get valid answers', () => {
     fc.assert(
       fc.property(opcode, nodeid, body, fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), (op, id, bytes, unique) => {
