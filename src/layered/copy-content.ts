@@ -13,8 +13,8 @@ const CAPABILITIES: Uint8Array = Buffer.from('security.capability');
 let buffer: Buffer | undefined;
 
 /**
- * Copies the first `size` bytes of inode `ino` of the image to the file `fd`, which has no more afterwards; holes stay holes. It is verified
- * while it is read, and is on the disk afterwards, except in a volatile mount. May take long.
+ * Copies the first `size` bytes of inode `ino` of the image to the file `fd`, which has no more afterwards; holes stay
+ * holes. It is verified while it is read, and is on the disk afterwards, except in a volatile mount. May take long.
  */
 export function copyContent(layer: Layer, ino: number, fd: number, size: number): 0 | Errno {
   const { image } = layer;

@@ -30,8 +30,8 @@ import { removeTemporary } from './temporary.ts';
 import { orphanName, type Place } from './upper-tree.ts';
 
 /**
- * What of a regular file is copied: its attributes, and the data stays in the image; or so many bytes of the data, which
- * are all that the file has then.
+ * What of a regular file is copied: its attributes, while the data stays in the image; or so many bytes of the data,
+ * which are all that it has then.
  */
 export type Extent = 'metadata' | number;
 export const ALL: number = Number.MAX_SAFE_INTEGER;
