@@ -10,6 +10,10 @@ export const S_IFDIR = 0o040000;
 export const S_IFCHR = 0o020000;
 export const S_IFIFO = 0o010000;
 
+/** Permissions to write, of the group and of others. */
+export const S_IWGRP = 0o020;
+export const S_IWOTH = 0o002;
+
 export interface DeviceNumbers {
   readonly major: number;
   readonly minor: number;

@@ -26,7 +26,7 @@ import { forgetNames, type HolderSettings, holdNames } from './names.ts';
 import { processTree } from './processes.ts';
 import { FILES_FILE, formatSavedFiles } from './saved-files.ts';
 
-export interface Prepared {
+export interface PreparedDump {
   readonly mountpoint: string;
   /** The named processes and their descendants. */
   readonly processes: readonly number[];
@@ -57,7 +57,7 @@ export async function prepare(
   pids: readonly number[],
   directory: string,
   { hold, warn }: PrepareOptions,
-): Promise<Prepared> {
+): Promise<PreparedDump> {
   const { mount: record, sources } = askMountAt(mount);
   requireLastingHandles(mount, record);
   const mountpoint = mountpointOf(mount) ?? record.mountpoint;

@@ -1,7 +1,8 @@
 /** The caller of a request, and its permissions for data other than contents. */
-import { readFileSync, readlinkSync } from 'node:fs';
+
 import { isDirectory, lookupName, xattrsOf } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
+import { hasAdminCapability } from '../system/admin-capability.ts';
 
 /** The process behind a request. */
 export interface Caller {
@@ -20,9 +21,6 @@ const S_IXUSR = 0o100;
 /** Group and others: group membership is not looked up. */
 const S_IXALL = 0o011;
 const ACL_NAME = Buffer.from('system.posix_acl_access');
-const CAP_SYS_ADMIN = 21n;
-/** PROC_USER_INIT_INO of the kernel: capabilities of another user namespace do not count here. */
-const INITIAL_USER_NAMESPACE = 'user:[4026531837]';
 
 /**
  * Whether `trusted.` names are listed: only for callers that may read the values, as in ext4 (CAP_SYS_ADMIN of the
@@ -32,10 +30,7 @@ export function mayListTrusted({ uid, pid }: Caller): boolean {
   if (uid === UNKNOWN_UID) return true;
   if (pid === 0) return uid === ROOT_UID;
   try {
-    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
-    const effective = /^CapEff:\t([0-9a-f]+)$/m.exec(status)?.[1] ?? '0';
-    if (((BigInt(`0x${effective}`) >> CAP_SYS_ADMIN) & 1n) === 0n) return false;
-    return readlinkSync(`/proc/${pid}/ns/user`) === INITIAL_USER_NAMESPACE;
+    return hasAdminCapability(pid);
   } catch {
     // it ended, or belongs to a user whom this server may not inspect
     return uid === ROOT_UID;

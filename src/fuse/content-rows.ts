@@ -3,6 +3,8 @@
  * include/uapi/linux/fuse.h. Rows that may take long let another thread have the next request.
  */
 import { EEXIST, EFBIG, EINVAL, type Errno, isErrno } from '../base/errno.ts';
+import { O_ACCMODE, O_DSYNC, O_EXCL, O_RDONLY, O_TRUNC } from '../base/open-flags.ts';
+import { S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import type { Changes, NewTime, OpenedContent } from '../fs/writable-filesystem.ts';
 import * as abi from './abi.ts';
 import type { Answer } from './dispatcher.ts';
@@ -10,13 +12,6 @@ import type { Opened } from './open-files.ts';
 import type { RequestBuffer } from './request.ts';
 import { openReply, type WritableContext } from './writable-context.ts';
 
-const O_ACCMODE = 3;
-const O_RDONLY = 0;
-const O_EXCL = 0o200;
-const O_TRUNC = 0o1000;
-const O_DSYNC = 0o10000;
-const S_IFMT = 0o170000;
-const S_IFREG = 0o100000;
 const PERMISSIONS = 0o7777;
 /** Writing back may take long. */
 const MUCH = Number.MAX_SAFE_INTEGER;

@@ -1,7 +1,8 @@
 /** Opening /dev/fuse, and the ioctls on it; request-queue.ts reads and writes it. */
-import { closeSync, constants, openSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { ENOENT, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { hasAdminCapability } from '../system/admin-capability.ts';
 import { ioctl } from '../system/descriptors.ts';
 import { write } from '../system/reading-writing.ts';
 import {
@@ -104,19 +105,11 @@ export class DeviceBackingRegistry implements BackingRegistry {
   }
 }
 
-const CAP_SYS_ADMIN = 21n;
-/** PROC_USER_INIT_INO of the kernel. */
-const INITIAL_USER_NAMESPACE = 'user:[4026531837]';
-
 /**
  * Whether the kernel may let this process register backing files: known before INIT, of which other wishes depend on
  * it. `canPassThrough` says whether it does.
  */
-export function mayPassThrough(): boolean {
-  const effective = /^CapEff:\t([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
-  if (((BigInt(`0x${effective}`) >> CAP_SYS_ADMIN) & 1n) === 0n) return false;
-  return readlinkSync('/proc/self/ns/user') === INITIAL_USER_NAMESPACE;
-}
+export const mayPassThrough = (): boolean => hasAdminCapability('self');
 
 /**
  * Whether backing files can be registered, tried with an open regular file. Only EPERM means never: another error

@@ -1,5 +1,7 @@
 /** The rows of a mount that is read-only. The only I/O here is that of the file system itself. */
+
 import { EINVAL, EIO, ENOENT, ENOSYS, EROFS, type Errno, isErrno } from '../base/errno.ts';
+import { O_ACCMODE, O_RDONLY } from '../base/open-flags.ts';
 import { type Attributes, emptyAttributes, type Filesystem } from '../fs/filesystem.ts';
 import * as abi from './abi.ts';
 import {
@@ -20,9 +22,6 @@ interface ImageContext extends reading.ReadingContext<Attributes> {
   readonly fs: Filesystem;
   readonly openFiles: OpenFiles;
 }
-
-const O_ACCMODE = 3;
-const O_RDONLY = 0;
 
 /** Serves requests from `fs`. One per thread. */
 export function imageDispatcher(

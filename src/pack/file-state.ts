@@ -1,10 +1,10 @@
 /** Detects whether a file is still the same and unchanged. */
 import type { FileStat } from '../system/file-status.ts';
 
-export type InodeIdentity = Pick<FileStat, 'device' | 'inodeHigh' | 'inodeLow'>;
-export type FileState = InodeIdentity & Pick<FileStat, 'size' | 'ctime' | 'ctimeNsec'>;
+export type SourceInode = Pick<FileStat, 'device' | 'inodeHigh' | 'inodeLow'>;
+export type FileState = SourceInode & Pick<FileStat, 'size' | 'ctime' | 'ctimeNsec'>;
 
-export const isSameInode = (a: InodeIdentity, b: InodeIdentity): boolean =>
+export const isSameInode = (a: SourceInode, b: SourceInode): boolean =>
   a.inodeLow === b.inodeLow && a.inodeHigh === b.inodeHigh && a.device === b.device;
 
 /** Whether `now` is the same file as `before`, and nothing was written to it in between. */

@@ -2,16 +2,16 @@
  * Modes of the files in a repository that processes lock. flock(2) needs only read permission: a user that may read
  * such a file can block its owner. So they are readable only with write permission on the repository.
  */
+
 import { fchownSync, fstatSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
+import { S_IWGRP, S_IWOTH } from '../base/stat-bits.ts';
 import { fchmodSync } from '../system/file-calls.ts';
 import { statFd } from '../system/file-status.ts';
 import type { StoreDirectory } from './store-directory.ts';
 
 const GROUP = 0o060;
 const OTHERS = 0o006;
-const GROUP_WRITES = 0o020;
-const OTHERS_WRITE = 0o002;
 
 /** The users that may write to a repository, as mode and owner of a file that they may lock. */
 export interface Lockers {
@@ -26,8 +26,8 @@ export function lockersOf(root: StoreDirectory): Lockers {
   if (isErrno(own)) return { mode: 0o600, uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
   // the lock's mode counts, too: a repository can be shared by making only its writable parts group-writable
   const mode = own.mode | (root.stat('lock')?.mode ?? 0);
-  const group = (mode & GROUP_WRITES) === 0 ? 0 : GROUP;
-  return { mode: 0o600 | group | ((mode & OTHERS_WRITE) === 0 ? 0 : OTHERS), uid: own.uid, gid: own.gid };
+  const group = (mode & S_IWGRP) === 0 ? 0 : GROUP;
+  return { mode: 0o600 | group | ((mode & S_IWOTH) === 0 ? 0 : OTHERS), uid: own.uid, gid: own.gid };
 }
 
 /**

@@ -3,17 +3,18 @@
  * directory created in a directory of it then gets that directory's group, and its mode for all but the owner, whatever
  * the umask of the user (like git's core.sharedRepository). docs/repository.md has the rules.
  */
+
 import { chmodSync, chownSync, fchownSync, fstatSync, type Stats } from 'node:fs';
 import { errnoOf } from '../base/errno.ts';
+import { S_IWGRP } from '../base/stat-bits.ts';
 import { fchmodSync } from '../system/file-calls.ts';
 
-const GROUP_WRITES = 0o020;
 const SET_GROUP_ID = 0o2000;
 const READ = 0o444;
 
 type Access = Pick<Stats, 'mode' | 'gid'>;
 
-const isShared = ({ mode }: Access): boolean => (mode & GROUP_WRITES) !== 0;
+const isShared = ({ mode }: Access): boolean => (mode & S_IWGRP) !== 0;
 
 /**
  * @param parent the open directory that it was created in. @param fd of the new directory; it may be an O_PATH

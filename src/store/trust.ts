@@ -3,17 +3,17 @@
  * followed and no fifo waited for, but root's writing into another user's directory still needs consent, like git's
  * safe.directory.
  */
+
 import { statSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
 import { CfsError } from '../base/error.ts';
+import { S_IWGRP, S_IWOTH } from '../base/stat-bits.ts';
 import { statFd } from '../system/file-status.ts';
 import { isDirectory, StoreDirectory } from './store-directory.ts';
 
 /** One path per line; "#" begins a comment, and "*" matches every repository. */
 const SAFE_STORES = '/etc/cfs/safe-stores';
 const SAFE_STORES_LIMIT = 64 << 10;
-const GROUP_WRITES = 0o020;
-const OTHERS_WRITE = 0o002;
 
 /**
  * Why this process, if it is root's, must not write into a repository; undefined if it may. A repository that is owned
@@ -43,12 +43,12 @@ function writerOf(root: StoreDirectory): string | undefined {
   const own = statFd(root.fd);
   if (isErrno(own)) return undefined;
   if (own.uid !== 0) return `user ${own.uid} owns it`;
-  if ((own.mode & OTHERS_WRITE) !== 0) return 'everybody may write to it';
+  if ((own.mode & S_IWOTH) !== 0) return 'everybody may write to it';
   for (const name of ['objects', 'tmp']) {
     const stat = root.stat(name);
     if (stat === undefined || !isDirectory(stat)) continue;
-    if ((stat.mode & OTHERS_WRITE) !== 0) return `everybody may write to its ${name}`;
-    if (stat.uid !== 0 && (own.mode & GROUP_WRITES) === 0) return `user ${stat.uid} owns its ${name}`;
+    if ((stat.mode & S_IWOTH) !== 0) return `everybody may write to its ${name}`;
+    if (stat.uid !== 0 && (own.mode & S_IWGRP) === 0) return `user ${stat.uid} owns its ${name}`;
   }
   return undefined;
 }

@@ -5,16 +5,13 @@
  */
 import { closeSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
-import { sendDescriptors } from '../system/descriptor-passing.ts';
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, sendDescriptors } from '../system/descriptor-passing.ts';
 import { setInherit } from '../system/descriptors.ts';
 import { native } from '../system/libc.ts';
 
 const socketFn = native('int socket(int domain, int type, int protocol)');
 const connectFn = native('int connect(int socket, const void *address, unsigned int length)');
 
-const AF_UNIX = 1;
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0o2000000;
 /** Of struct sockaddr_un. */
 const PATH_ROOM = 108;
 /** The first descriptor that a service manager passes. */

@@ -4,13 +4,13 @@
  */
 import { constants } from 'node:fs';
 import { ENOSYS, EPERM, type Errno, isErrno } from '../base/errno.ts';
+import { O_CLOEXEC } from '../base/open-flags.ts';
 import { closeFd, openAt } from './descriptors.ts';
 import { native, O_PATH } from './libc.ts';
 
 const openat2Fn = native('long syscall(long number, int dir, const void *path, const void *how, size_t size)');
 /** openat2(2), Linux 5.6; the same number on all architectures. */
 const SYS_OPENAT2 = 437;
-const O_CLOEXEC = 0o2000000;
 /** Without links and "..", nothing leads out: RESOLVE_BENEATH would only cost time. */
 const RESOLVE_NO_SYMLINKS = 0x04;
 const SLASH = 0x2f;

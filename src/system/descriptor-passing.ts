@@ -7,11 +7,11 @@ const socketpairFn = native('int socketpair(int domain, int type, int protocol, 
 const recvmsgFn = native('int64_t recvmsg(int socket, _Inout_ void *message, int flags)');
 const sendmsgFn = native('int64_t sendmsg(int socket, const void *message, int flags)');
 
-const AF_UNIX = 1;
+export const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
 /** Each message is received as it was sent. */
 export const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0o2000000;
+export const SOCK_CLOEXEC = 0o2000000;
 
 /** A connected pair of Unix sockets, both close-on-exec. */
 export function socketpair(type: typeof SOCK_STREAM | typeof SOCK_DGRAM): readonly [number, number] | Errno {

@@ -4,11 +4,12 @@
  * Each function returns the call's result, or a negative errno; none throws for a system error. Names are bytes.
  * Blocking calls block the calling thread.
  */
+
 import type { Errno } from '../base/errno.ts';
+import { O_CLOEXEC } from '../base/open-flags.ts';
 import { asErrno, type NativeFunction, nameBuffer, native } from './libc.ts';
 
 const openatFn = native('int openat(int dir, const void *name, int flags, unsigned int mode)');
-const O_CLOEXEC = 0o2000000;
 
 /**
  * openat(2), close-on-exec: opens `name` in the open directory `dir`. A third of the cost of node's open through
@@ -69,7 +70,7 @@ export function setNonblocking(fd: number): 0 | Errno {
 }
 
 const pollFn = native('int poll(_Inout_ uint8_t *fds, unsigned long count, int timeout)');
-const POLLIN = 1;
+export const POLLIN = 1;
 const pollfd: Buffer = Buffer.alloc(8);
 
 /** poll(2): waits until `fd` can be read, or fails. */

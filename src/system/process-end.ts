@@ -1,13 +1,12 @@
 /** The end of processes: waiting for those that are not children (Linux 5.3), and for that of the parent. */
 import { type Errno, ESRCH, isErrno } from '../base/errno.ts';
-import { closeFd } from './descriptors.ts';
+import { closeFd, POLLIN } from './descriptors.ts';
 import { asErrno, native } from './libc.ts';
 
 const pidfdOpenFn = native('long syscall(long number, int pid, unsigned int flags)');
 const pollFn = native('int poll(_Inout_ uint8_t *fds, unsigned long count, int timeout)');
 /** pidfd_open(2); the same number on all architectures. */
 const SYS_PIDFD_OPEN = 434;
-const POLLIN = 1;
 const POLLFD_SIZE = 8;
 /** The maximum time of a poll(2), in case a signal ends it, or the timeout exceeds its range. */
 const LONGEST_POLL_MS = 60_000;

@@ -28,7 +28,7 @@ export const XATTR_REPLACE = 2;
 // the same numbers on all architectures
 const SYS_SETXATTRAT = 463;
 const SYS_GETXATTRAT = 464;
-const SYS_LISTXATTRAT = 465;
+export const SYS_LISTXATTRAT = 465;
 const SYS_REMOVEXATTRAT = 466;
 
 const valueFn = native(

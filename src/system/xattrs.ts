@@ -5,6 +5,7 @@
 import { EINVAL, ENOSYS, EOPNOTSUPP, EPERM, type Errno } from '../base/errno.ts';
 import { AT_SYMLINK_NOFOLLOW, asErrno, cString, type NativeFunction, nameBuffer, native } from './libc.ts';
 import { XATTR_SIZE_MAX } from './xattr-by-path.ts';
+import { SYS_LISTXATTRAT } from './xattr-calls.ts';
 
 const llistxattrFn = native('int64_t llistxattr(const void *path, _Out_ uint8_t *list, size_t size)');
 const lgetxattrFn = native('int64_t lgetxattr(const void *path, const void *name, _Out_ uint8_t *value, size_t size)');
@@ -62,13 +63,12 @@ let fremovexattrFn: NativeFunction | undefined;
 const syscallFn = native(
   'long syscall(long number, int dir, const void *name, unsigned int flags, void *list, size_t size)',
 );
-/** listxattrat(2), Linux 6.13; the same number on all architectures. */
-const SYS_LISTXATTRAT = 465;
 const SMALL_LIST = 1024;
 let hasListXattrAt = true;
 
 /**
- * Whether the file `name` in the open directory `dir` has no xattrs at all, without going through /proc.
+ * Whether the file `name` in the open directory `dir` has no xattrs at all, without going through /proc: by
+ * listxattrat(2), Linux 6.13.
  * False if only `listXattrs` can tell.
  */
 export function hasNoXattrsAt(dir: number, name: Uint8Array): boolean {

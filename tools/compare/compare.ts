@@ -6,7 +6,7 @@
 import { type BigIntStats, constants, lstatSync } from 'node:fs';
 import { compareBytes, exactUtf8 } from '../../src/base/bytes.ts';
 import { ContentComparer, compareStats, compareTargets, compareXattrs, typeOf } from './entry.ts';
-import { LinkGroups } from './links.ts';
+import { LinkComparison } from './links.ts';
 import { attempt, type ComparedField, type Difference, Failure, type Name, Report } from './report.ts';
 import { TreeCursor } from './tree-cursor.ts';
 
@@ -75,7 +75,7 @@ class Comparison {
   readonly #skipNonUtf8: boolean;
   readonly #report: Report;
   readonly #content: ContentComparer;
-  readonly #links = new LinkGroups();
+  readonly #links = new LinkComparison();
   #entries = 0;
   #skipped = 0;
   /** False once a directory of the left side was not entered: it may contain names of any inode. */

@@ -26,7 +26,7 @@ export interface LinkCount {
   readonly nlink: bigint;
 }
 
-export class LinkGroups {
+export class LinkComparison {
   /** The left inode that corresponds to each right inode. */
   readonly #leftOf = new Map<InodeKey, InodeKey>();
   /** The files whose link count is not 1 on both sides, by their left inode. */

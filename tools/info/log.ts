@@ -4,7 +4,7 @@ import { CfsError } from '../../src/base/error.ts';
 import type { Problem } from '../../src/mount/problem-memory.ts';
 import { getXattr } from '../../src/system/xattrs.ts';
 import type { Output } from './output.ts';
-import { mountpointOf } from './stats.ts';
+import { mountpointOrPath } from './stats.ts';
 
 /**
  * One line each, the oldest first; nothing if there was none.
@@ -12,7 +12,7 @@ import { mountpointOf } from './stats.ts';
  * @throws CfsError (usage) if it is not in a mount of cfs, or only root may query it
  */
 export function showLog(path: string, json: boolean, out: Output): void {
-  const mountpoint = mountpointOf(path);
+  const mountpoint = mountpointOrPath(path);
   for (const name of ['trusted.cfs.log', 'user.cfs.log']) {
     const value = getXattr(mountpoint, name);
     if (isErrno(value)) continue;

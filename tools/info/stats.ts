@@ -22,15 +22,18 @@ export type StatsForm = 'text' | 'json' | 'prometheus';
  * @throws CfsError (usage) if it is not in a mount of cfs
  */
 export function showStats(path: string, form: StatsForm, out: Output): void {
-  const mountpoint = mountpointOf(path);
+  const mountpoint = mountpointOrPath(path);
   const stats = statisticsAt(mountpoint, path);
   const shown = pathText(mountpoint);
   if (form === 'json') out.text(`${jsonOf({ mountpoint: shown, ...stats })}\n`);
   else out.text(form === 'prometheus' ? prometheusOf(shown, stats) : textOf(shown, stats));
 }
 
-/** @throws CfsError (usage) if there is no such path */
-export function mountpointOf(path: string): Buffer {
+/**
+ * The mount point of the mount that `path` is in, or `path` itself.
+ * @throws CfsError (usage) if there is no such path
+ */
+export function mountpointOrPath(path: string): Buffer {
   let fd: number;
   try {
     fd = openSync(path, O_PATH | constants.O_NOFOLLOW);

@@ -1,4 +1,5 @@
 /** `cfs-repo fsck`. */
+
 import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 import { printable } from '../../src/base/bytes.ts';
@@ -8,13 +9,14 @@ import { ImageFinder } from '../../src/image/registered-image.ts';
 import { type CheckProgress, checkRepository, type FsckResult } from '../../src/store/check/fsck.ts';
 import type { Repaired } from '../../src/store/check/repair.ts';
 import { listRoots } from '../../src/store/gc/roots.ts';
+import { PREFIXES } from '../../src/store/layout.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { EXIT, type ExitStatus, integerOption, printJson } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { formatTable } from '../table.ts';
 import { say } from '../verbose.ts';
-import { shown } from './path-text.ts';
+import { shown } from './registered-path.ts';
 import { repairSources } from './repair-sources.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
 
@@ -26,7 +28,6 @@ interface Options {
 }
 
 const MAX_JOBS = 64;
-const PREFIXES = 256;
 
 export function addFsck({ program, setStatus }: Commands): void {
   program

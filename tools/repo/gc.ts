@@ -1,4 +1,5 @@
 /** `cfs-repo gc`. */
+
 import { existsSync } from 'node:fs';
 import { CfsError } from '../../src/base/error.ts';
 import { readKeptImage } from '../../src/image/image-needs.ts';
@@ -7,12 +8,13 @@ import { type Amount, collectGarbage, type GcResult } from '../../src/store/gc/g
 import { type Keeper, KeptInMemory } from '../../src/store/gc/live-set.ts';
 import type { RegisteredPath } from '../../src/store/gc/registered-paths.ts';
 import { recordedPaths } from '../../src/store/gc/roots.ts';
+import { PREFIXES } from '../../src/store/layout.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { formatTable } from '../table.ts';
-import { shown } from './path-text.ts';
+import { shown } from './registered-path.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
 
 interface Options {
@@ -25,7 +27,6 @@ interface Options {
   readonly json: boolean;
 }
 
-const PREFIXES = 256;
 const HOUR_MS = 3_600_000;
 const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: HOUR_MS, d: 24 * HOUR_MS };
 

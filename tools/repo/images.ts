@@ -10,7 +10,7 @@ import { lockForWriting } from '../../src/store/lock.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import { formatTable } from '../table.ts';
-import { pathText, shown } from './path-text.ts';
+import { registeredPathText, shown } from './registered-path.ts';
 import { type Commands, failedOperand, repositoryAt, warn } from './repository.ts';
 import { unregister } from './unregister.ts';
 
@@ -101,7 +101,7 @@ export const rowsOf = (roots: readonly Root[]): string[][] => {
 };
 
 function rowsOfRoot(root: Root, { objects, bytes, time }: KeepListHeader, finder: ImageFinder): string[][] {
-  const [first = '', ...others] = foundPaths(root, finder).map(pathText);
+  const [first = '', ...others] = foundPaths(root, finder).map(registeredPathText);
   const id = process.stdout.isTTY ? root.image.slice(0, SHORT) : root.image;
   const row = [id, formatCount(objects), formatBytes(bytes), dateOf(time), first];
   return [row, ...others.map((path) => ['', '', '', '', path])];

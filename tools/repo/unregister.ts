@@ -7,7 +7,7 @@ import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { lockForDeleting } from '../../src/store/lock.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { namedImages } from './image-ids.ts';
-import { pathText, shown } from './path-text.ts';
+import { registeredPathText, shown } from './registered-path.ts';
 import { type FailedOperand, failedOperand, repositoryAt, warn } from './repository.ts';
 
 /** The result for an examined image. */
@@ -91,7 +91,7 @@ async function takeOffPath(repository: LocalRepository, id: string, path: string
   if (!paths.some((known) => known.path === path)) {
     throw new CfsError(
       'usage',
-      `image ${id} is not registered with path ${shown(path)} but with ${living.map(pathText).join(', ') || 'one that cannot be read'}. Name one of these, or the id.`,
+      `image ${id} is not registered with path ${shown(path)} but with ${living.map(registeredPathText).join(', ') || 'one that cannot be read'}. Name one of these, or the id.`,
     );
   }
   await forgetPaths(repository, id, [path]);
@@ -100,7 +100,7 @@ async function takeOffPath(repository: LocalRepository, id: string, path: string
 
 function stayText(living: readonly FoundPath[], malformed: readonly string[]): string {
   if (living.length === 0) return malformed.join('; ');
-  return `it is at ${living.map(pathText).join(', ')}`;
+  return `it is at ${living.map(registeredPathText).join(', ')}`;
 }
 
 /** A registered image, and the state of its paths. */
@@ -134,7 +134,7 @@ async function takeOffGone(repository: LocalRepository, { id, found }: Candidate
   const gone = elsewhere.filter(isGone).map(({ path }) => path);
   const left = paths.filter(({ path }) => !elsewhere.some((each) => each.path === path));
   const stays = (reason: string): Outcome => ({ id, unregistered: false, forgotten: [], moved: [], stays: reason });
-  if (elsewhere.length === 0) return isNowhere(found) ? stays(found.map(pathText).join(', ')) : undefined;
+  if (elsewhere.length === 0) return isNowhere(found) ? stays(found.map(registeredPathText).join(', ')) : undefined;
   if (left.length + moved.length + malformedPaths.length === 0) {
     // the image may have been moved to an unknown place: the next run removes it
     if (isRootLocked(repository, id)) return stays(`it is mounted, and not at ${gone.map(shown).join(', ')} any more`);
@@ -147,6 +147,6 @@ async function takeOffGone(repository: LocalRepository, { id, found }: Candidate
     elsewhere.map(({ path }) => path),
   );
   const unlooked = found.filter(({ state, path }) => state !== 'there' && left.some((each) => each.path === path));
-  const others = [...unlooked.map(pathText), ...malformedPaths].join(', ');
+  const others = [...unlooked.map(registeredPathText), ...malformedPaths].join(', ');
   return { id, unregistered: false, forgotten: gone, moved, ...(others === '' ? {} : { stays: others }) };
 }

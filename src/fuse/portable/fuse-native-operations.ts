@@ -4,9 +4,11 @@
  * Every handler answers its request before it returns, whatever happens: a request without an answer blocks
  * the process that made it, and unmounting, forever.
  */
+
 import { exactUtf8, printable } from '../../base/bytes.ts';
 import { EBADF, EIO, ENAMETOOLONG, ERANGE, EROFS, type Errno, isErrno } from '../../base/errno.ts';
 import { reasonOf } from '../../base/error.ts';
+import { O_ACCMODE, O_RDONLY, O_TRUNC } from '../../base/open-flags.ts';
 import { type Attributes, emptyAttributes, type Filesystem } from '../../fs/filesystem.ts';
 import {
   carriedName,
@@ -27,9 +29,6 @@ import {
   type PlainOperation,
 } from './libfuse.ts';
 
-const O_ACCMODE = 3;
-const O_RDONLY = 0;
-const O_TRUNC = 0o1000;
 const WORD = 0x1_0000_0000;
 
 /** libfuse answers readlink from a buffer of PATH_MAX, and the kernel accepts a page less its last byte. */

@@ -1,4 +1,5 @@
 /** Keep lists as files: written in pieces, and verified completely before any digest is used. */
+
 import { closeSync, fstatSync } from 'node:fs';
 import { setImmediate as breathe } from 'node:timers/promises';
 import { equalBytes } from '../../base/bytes.ts';
@@ -7,6 +8,7 @@ import { CfsError, reasonOf } from '../../base/error.ts';
 import { readUpTo } from '../../objects/read-content.ts';
 import { isOutOfFiles, openFilesAdvice } from '../../system/resource-limits.ts';
 import { writeAll } from '../content-copier.ts';
+import { PREFIXES } from '../layout.ts';
 import type { StoreDirectory } from '../store-directory.ts';
 import {
   checksumOf,
@@ -21,7 +23,6 @@ import {
 
 /** A multiple of DIGEST_SIZE. */
 const PIECE = 1 << 20;
-const PREFIXES = 256;
 /** Header and the longest path. */
 const BEGINNING = KEEP_HEADER_SIZE + 4096;
 

@@ -4,7 +4,7 @@ import { pathBytes } from '../../src/base/path-text.ts';
 import type { FoundPath } from '../../src/image/registered-image.ts';
 
 /** A path, and its state if it is not the image. */
-export function pathText({ path, state, now, other, reason }: FoundPath): string {
+export function registeredPathText({ path, state, now, other, reason }: FoundPath): string {
   if (path === '') return '(wherever it is)';
   const name = shown(path);
   switch (state) {
