@@ -1,6 +1,7 @@
 /** The parts that a writable layer is made of. */
 import type { ImageFilesystem } from '../fs/image-filesystem.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
+import type { ContentSource } from '../objects/content-source.ts';
 import type { IdentityTable } from '../upper/identity-table.ts';
 import type { UpperFeatures } from '../upper/upper-probe.ts';
 
@@ -31,6 +32,8 @@ export interface LayerParts {
   readonly table: IdentityTable;
   /** Of `allocateLayerState`, once for each server. */
   readonly state: SharedArrayBuffer;
+  /** Opens whole objects, verified, so that their blocks can be shared; without it, contents are copied. */
+  readonly originals?: Pick<ContentSource, 'open'> | undefined;
   readonly log: (line: string) => void;
   /** Whether the kernel knows this inode. */
   readonly isKnown: (ino: number) => boolean;

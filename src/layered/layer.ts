@@ -32,6 +32,7 @@ export class Layer {
   readonly names: LayerXattrNames;
   readonly tree: UpperTree;
   readonly imageNames: ImageNames;
+  readonly originals: LayerParts['originals'];
   readonly log: (line: string) => void;
   readonly isKnown: (ino: number) => boolean;
   /** Filled by each look at a file of the upper layer. */
@@ -50,6 +51,7 @@ export class Layer {
     this.names = new LayerXattrNames(parts.settings.userxattr);
     this.tree = new UpperTree(parts.table, parts.directories, this.state, (row) => search.row(this, row));
     this.imageNames = new ImageNames(parts.tables);
+    this.originals = parts.originals;
     this.log = parts.log;
     this.isKnown = parts.isKnown;
   }

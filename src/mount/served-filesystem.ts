@@ -45,6 +45,14 @@ export function servedFilesystem(
   return new ImageFilesystem(tables, contents, tell, identity, served.view);
 }
 
+/** Objects as whole files, verified, whatever the mount verifies: for copying them. */
+export function originalsOf(served: ServedImage, tables: ManifestTables, log: Log, counters: Counters): ContentSource {
+  const repositories: readonly Repository[] = repositoriesOf(served, tables);
+  return contentsOf(tables, repositories, 'open', served.objectState, log, (repository, outcome) =>
+    counters.repository(repositories.indexOf(repository), outcome),
+  );
+}
+
 function verificationOf(contents: ContentSource, { verify, sources }: ServedImage): Verification {
   if (verify === 'off' || contents.openless) return { mode: verify === 'read' ? 'read' : 'off' };
   return {

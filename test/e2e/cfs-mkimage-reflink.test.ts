@@ -1,6 +1,6 @@
-/** Stores on file systems that share blocks between files: packing takes no space there. */
+/** Stores on file systems that share blocks between files: packing takes no space there, and no copying up does. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { Random } from '../support/random.ts';
 import { expectWhole, hasProgram, mountLoop, objectsIn, packed } from './cli.ts';
@@ -56,4 +56,23 @@ describe.each([
     expect(expectWhole(store)).toHaveLength(objectsIn(scratch.store).length);
     for (const name of objectsIn(store)) expect(sharedBytes(`${store}/objects/${name}`)).toBe(0);
   });
+
+  test.runIf(hasProgram(`mkfs.${type}`))(
+    'shares the blocks of a large file that is copied up with its object',
+    async () => {
+      const path = scratch.at(type);
+      const [upper, work] = ['upper', 'work'].map((name) => `${path}/${name}`) as [string, string];
+      for (const directory of [upper, work]) mkdirSync(directory);
+      const words = [`upperdir=${upper}`, `workdir=${work}`];
+      const mounted = await scratch.mount(scratch.at(`${type}.cfs`), { repos: [`${path}/store`], words });
+      const fd = openSync(`${mounted.path}/large`, 'r+');
+      expect(readFileSync(`${upper}/large`).equals(readFileSync(`${path}/source/large`))).toBe(true);
+      expect(sharedBytes(`${upper}/large`)).toBe(8 * MIB);
+      writeSync(fd, 'changed', 0);
+      closeSync(fd);
+      await mounted.unmount();
+      expect(readFileSync(`${upper}/large`, 'latin1').slice(0, 7)).toBe('changed');
+      expect(readFileSync(`${path}/source/large`, 'latin1').slice(0, 7)).not.toBe('changed');
+    },
+  );
 });

@@ -7,6 +7,7 @@ import { writableDispatcher } from '../../fuse/dispatch-writable.ts';
 import type { RequestCounters, RequestServer, Waiting } from '../../fuse/dispatcher.ts';
 import type { IntentLog } from '../../fuse/writable-context.ts';
 import { WritableOpenFiles } from '../../fuse/writable-open-files.ts';
+import type { LayerParts } from '../../layered/layer-parts.ts';
 import { LayeredFilesystem } from '../../layered/layered-filesystem.ts';
 import type { ManifestTables } from '../../manifest/tables.ts';
 import { mapFile } from '../../system/mapped-file.ts';
@@ -38,8 +39,11 @@ export interface ThreadServer {
 }
 
 /** Thread 0 makes its server before any other thread does, and before the first request. */
-export function layeredServer(layer: LayerMessage, parts: ThreadParts): ThreadServer {
-  const { image, tables, fd, registry, thread, log, waiting, counters } = parts;
+export function layeredServer(
+  layer: LayerMessage,
+  parts: ThreadParts & { readonly originals: LayerParts['originals'] },
+): ThreadServer {
+  const { originals, image, tables, fd, registry, thread, log, waiting, counters } = parts;
   const table = tableOf(layer);
   const logLine = (line: string): void => log(line);
   const fs = new LayeredFilesystem({
@@ -50,6 +54,7 @@ export function layeredServer(layer: LayerMessage, parts: ThreadParts): ThreadSe
     settings: layer.settings,
     table,
     state: layer.state,
+    originals,
     log: logLine,
     isKnown: (ino) => isKnownInode(fd, ino),
   });

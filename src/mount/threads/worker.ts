@@ -21,7 +21,7 @@ import { koffi } from '../../system/libc.ts';
 import { Counters } from '../counters.ts';
 import { letGoOfMount } from '../mount-end.ts';
 import { ProblemMemory } from '../problem-memory.ts';
-import { servedFilesystem } from '../served-filesystem.ts';
+import { originalsOf, servedFilesystem } from '../served-filesystem.ts';
 import { layeredServer, type ThreadParts, type ThreadServer } from './layered-server.ts';
 import type { ServeMessage, WorkerReport } from './mount-message.ts';
 import { WorkTable } from './requests-in-progress.ts';
@@ -93,7 +93,10 @@ function serve(message: ServeMessage): void {
   const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
   const { layer } = message;
   const parts = { image: fs, tables, fd, registry, thread, log, waiting, counters };
-  const { server, pathOf } = layer === undefined ? imageServer(message, parts) : layeredServer(layer, parts);
+  const { server, pathOf } =
+    layer === undefined
+      ? imageServer(message, parts)
+      : layeredServer(layer, { ...parts, originals: originalsOf(message, tables, log, counters) });
   const queue = new RequestQueue(fd);
   report({ type: 'serving' });
   try {
