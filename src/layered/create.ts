@@ -14,7 +14,7 @@ import { copyDirectoryUp } from './copy-up.ts';
 import { type Directory, directoryOf, lowerHas } from './directories.ts';
 import { entryOf } from './entries.ts';
 import type { Layer } from './layer.ts';
-import { countAddition, newGeneration, newId, setLower } from './layer-rows.ts';
+import { countAddition, NO_CAPABILITIES, newGeneration, newId, SEEN, setLower } from './layer-rows.ts';
 import { type Identity, writeIdentity } from './layer-xattrs.ts';
 import { hasDefaultAcl, inheritAcl, modeFor } from './permissions.ts';
 import { hasSetIds, makeTemporary, own, removeTemporary } from './temporary.ts';
@@ -269,7 +269,7 @@ function addNewRow({ table, status }: Layer, { id, generation }: Identity, flags
   if (row < 0) return ENOSPC;
   table.setUpper(row, status.inoLow, status.inoHigh);
   setLower(table, row, -1);
-  table.setFlags(row, UPPER | NEW | flags, 0);
+  table.setFlags(row, UPPER | NEW | NO_CAPABILITIES | flags, SEEN & ~NO_CAPABILITIES);
   return row;
 }
 

@@ -14,7 +14,7 @@ import { DIRECTORY, INDEXED, METACOPY, NEW, OPAQUE, UPPER } from '../upper/ident
 import { isWhiteout, mayBeXattrWhiteout } from '../upper/overlay-format.ts';
 import { type Directory, followRedirect, lowerEntry } from './directories.ts';
 import type { Layer } from './layer.ts';
-import { IMPURE, newGeneration, newId, setLower, XATTR_WHITEOUTS } from './layer-rows.ts';
+import { IMPURE, newGeneration, newId, SEEN, setLower, XATTR_WHITEOUTS } from './layer-rows.ts';
 import { type Identity, type LayerXattrs, readLayerXattrs, writeIdentity } from './layer-xattrs.ts';
 
 /** An entry: `row` of the table for a file of the upper layer, else `lower`, an inode of the image; the other is -1. */
@@ -82,7 +82,7 @@ export function adopt(layer: Layer, directory: Directory, name: Uint8Array, stat
   if (old >= 0) for (const one of table.names(old)) table.removeName(old, one.parent, one.name);
   table.setUpper(row, inoLow, inoHigh);
   setLower(table, row, lower ?? -1);
-  table.setFlags(row, flagsOf(mode, xattrs, lower !== undefined || rowOfId(layer.tables, identity.id) >= 0), 0);
+  table.setFlags(row, flagsOf(mode, xattrs, lower !== undefined || rowOfId(layer.tables, identity.id) >= 0), SEEN);
   return table.addName(row, directory.ino, name) ? row : ENOSPC;
 }
 

@@ -14,6 +14,14 @@ export const IMPURE = 512;
 export const XATTR_WHITEOUTS = 1024;
 /** The file was opened for reading and writing, and may be mapped: its times may change unseen. */
 export const MAPPABLE = 2048;
+/** The file is of the upper layer and has no capabilities: the kernel asks at each first write. */
+export const NO_CAPABILITIES = 4096;
+/** Of the root: files of the upper layer may have SELinux labels. */
+export const LABELED = 8192;
+/** The kernel forgot the inode while it was open: its RELEASE is to come. */
+export const FORGOTTEN = 16_384;
+/** What was seen of a file once, and changes through this file system only. */
+export const SEEN: number = ACL_KNOWN | DEFAULT_ACL | NO_CAPABILITIES;
 
 // words of a row
 /** The image's inode below it, its row + 1: of a directory that is merged, of a file that has no data of its own. */

@@ -32,13 +32,13 @@ import { directoryOf } from './directories.ts';
 import { entryOf, flagsOf } from './entries.ts';
 import { Layer } from './layer.ts';
 import type { LayerParts } from './layer-parts.ts';
-import { setLower } from './layer-rows.ts';
+import { FORGOTTEN, LABELED, SEEN, setLower } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
 import { linkFile } from './link-file.ts';
 import { Listings, parentOf } from './listing.ts';
-import { changeAttributes, getXattr, listXattrs, removeXattr, setXattr } from './metadata.ts';
+import { changeAttributes, getXattr, hasLabel, listXattrs, removeXattr, setXattr } from './metadata.ts';
 import { LayerOpenTable } from './open-table.ts';
-import { letGo, sweepOrphans } from './orphans.ts';
+import { letGo, letGoOfClosed, sweepOrphans } from './orphans.ts';
 import { removeDirectoryName, removeFileName } from './remove.ts';
 import { rename } from './rename.ts';
 import { adoptIndex, SEARCH } from './scan.ts';
@@ -75,6 +75,8 @@ export class LayeredFilesystem implements WritableFilesystem {
       for (const row of rows) {
         const isGone = (table.flags(row) & UPPER) === 0 || (table.nameCount(row) === 0 && table.id(row) !== ROOT_INO);
         if (isGone) table.remove(row);
+        // the files may have been changed between two mounts
+        else table.setFlags(row, 0, SEEN | FORGOTTEN);
       }
       this.#adoptRoot();
       adoptIndex(this.#layer);
@@ -97,7 +99,8 @@ export class LayeredFilesystem implements WritableFilesystem {
     const xattrs = readLayerXattrs(this.#layer.names, directories.upper, EMPTY, S_IFDIR);
     // the root is merged in any case
     const flags = isErrno(xattrs) ? UPPER | DIRECTORY : flagsOf(S_IFDIR, xattrs, true);
-    table.setFlags(row, flags & ~OPAQUE, OPAQUE);
+    const labels = hasLabel(directories.upper) ? LABELED : 0;
+    table.setFlags(row, (flags & ~OPAQUE) | labels, OPAQUE);
   }
 
   lookup(parent: number, name: Uint8Array, out: WritableAttributes): Errno | 0 {
@@ -263,7 +266,7 @@ export class LayeredFilesystem implements WritableFilesystem {
   }
 
   closed(ino: number): void {
-    this.#hold((layer) => letGo(layer, ino));
+    this.#hold((layer) => letGoOfClosed(layer, ino));
   }
 
   read(ino: number, offset: number, into: Uint8Array): number | Errno {

@@ -1,9 +1,11 @@
 /** Changes of attributes and extended attributes. A file of the image is copied up without its data for them. */
 
+import { equalBytes } from '../base/bytes.ts';
 import { EEXIST, EINVAL, ENODATA, ENOENT, EOPNOTSUPP, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import { isPrivateXattr } from '../base/private-xattrs.ts';
 import { S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { type Caller, mayListTrusted } from '../fs/caller.ts';
+import { ROOT_INO } from '../fs/filesystem.ts';
 import { type Changes, type WritableAttributes, type Writer, XATTR_CREATE } from '../fs/writable-filesystem.ts';
 import { rowOfId } from '../manifest/lookup.ts';
 import { closeFd } from '../system/descriptors.ts';
@@ -15,11 +17,13 @@ import { upperAttributes } from './attributes.ts';
 import { dropPrivileges, truncate } from './content.ts';
 import { copyUp } from './copy-up.ts';
 import type { Layer } from './layer.ts';
+import { LABELED, NO_CAPABILITIES } from './layer-rows.ts';
 import { ACL_DEFAULT, forgetAcl } from './permissions.ts';
 import type { Place } from './upper-tree.ts';
 
 const S_ISGID = 0o2000;
 const NUL = Uint8Array.of(0);
+const EMPTY: Uint8Array = Uint8Array.of();
 const XATTR_NAME_MAX = 255;
 
 /** As `WritableFilesystem.setattr`. */
@@ -27,7 +31,9 @@ export function changeAttributes(layer: Layer, ino: number, changes: Changes, ou
   const { size } = changes;
   const row = copyUp(layer, ino, size ?? 'metadata');
   if (isErrno(row)) return row;
-  if (size !== undefined || changes.killPrivileges) {
+  // a change of owner removes them itself
+  const isKilling = changes.killPrivileges && changes.uid === undefined && changes.gid === undefined;
+  if (size !== undefined || isKilling) {
     const result = changeContent(layer, row, size, changes.killPrivileges);
     if (isErrno(result)) return result;
   }
@@ -77,16 +83,47 @@ function placeOf(layer: Layer, ino: number): Place | Errno | undefined {
 export function getXattr(layer: Layer, ino: number, name: Uint8Array, caller: Caller | undefined): Uint8Array | Errno {
   // the mount answers it, not a file
   if (isPrivateXattr(name)) return rowOfId(layer.tables, ino) < 0 ? ENODATA : layer.image.getxattr(ino, name, caller);
+  const isCapabilities = equalBytes(name, CAPABILITIES);
+  if (isCapabilities && hasNoCapabilities(layer, ino)) return ENODATA;
   const place = placeOf(layer, ino);
   if (isErrno(place)) return place;
-  if (place === undefined) {
-    const value = layer.image.getxattr(ino, name, caller);
-    return value === EOPNOTSUPP ? ENODATA : value;
-  }
+  const value = place === undefined ? layer.image.getxattr(ino, name, caller) : ofUpper(layer, place, name);
+  if (value === ENODATA && isCapabilities && place !== undefined) noteNoCapabilities(layer, ino);
+  if (value !== EOPNOTSUPP && value !== ENODATA) return value;
+  return isLabel(name) && !hasLabels(layer) ? EOPNOTSUPP : ENODATA;
+}
+
+function ofUpper(layer: Layer, { dir, name: file }: Place, name: Uint8Array): Uint8Array | Errno {
   const stored = layer.names.escape(name);
-  if (isErrno(stored)) return stored === EOPNOTSUPP ? ENODATA : stored;
-  const value = getXattrAt(place.dir, place.name, stored);
-  return value === EOPNOTSUPP ? ENODATA : value;
+  return isErrno(stored) ? stored : getXattrAt(dir, file, stored);
+}
+
+const CAPABILITIES: Uint8Array = Buffer.from('security.capability');
+const LABEL: Uint8Array = Buffer.from('security.selinux');
+
+/** The kernel asks before the first write to each file. */
+function hasNoCapabilities({ table }: Layer, ino: number): boolean {
+  const row = table.find(ino);
+  return row >= 0 && (table.flags(row) & NO_CAPABILITIES) !== 0;
+}
+
+function noteNoCapabilities({ table }: Layer, ino: number): void {
+  const row = table.find(ino);
+  if (row >= 0) table.setFlags(row, NO_CAPABILITIES, 0);
+}
+
+const isLabel = (name: Uint8Array): boolean => equalBytes(name, LABEL);
+
+/** Whether an open directory has an SELinux label. */
+export const hasLabel = (fd: number): boolean => !isErrno(getXattrAt(fd, EMPTY, LABEL));
+
+/**
+ * Whether any file may have an SELinux label. If none has, the answer is that of a file system without them: ls(1) asks
+ * for no other file's, while it would otherwise ask for each. On a system with SELinux, every file has one.
+ */
+function hasLabels({ table, image }: Layer): boolean {
+  const root = table.find(ROOT_INO);
+  return (table.flags(root) & LABELED) !== 0 || image.getxattr(ROOT_INO, LABEL) !== EOPNOTSUPP;
 }
 
 export function listXattrs(layer: Layer, ino: number, caller: Caller | undefined): Uint8Array | Errno {
@@ -136,6 +173,8 @@ export function setXattr(
   if (set === EEXIST && flags === XATTR_CREATE && writer.again) return 0;
   if (isErrno(set)) return set;
   if (isAcl(name)) forgetAcl(layer, row);
+  if (equalBytes(name, CAPABILITIES)) layer.table.setFlags(row, 0, NO_CAPABILITIES);
+  if (isLabel(name)) layer.table.setFlags(layer.table.find(ROOT_INO), LABELED, 0);
   return killSgid ? removeSgid(layer, place) : 0;
 }
 

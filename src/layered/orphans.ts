@@ -15,7 +15,7 @@ import { unlinkAt } from '../system/names.ts';
 import { emptyDirectory } from '../upper/empty-directory.ts';
 import { DIRECTORY, INDEXED, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import type { Layer } from './layer.ts';
-import { MAPPABLE } from './layer-rows.ts';
+import { FORGOTTEN, MAPPABLE } from './layer-rows.ts';
 import { orphanName, parseOrphanName } from './upper-tree.ts';
 
 /** The last name of an inode is gone, and its file, if it has one, is among the orphans. */
@@ -34,7 +34,14 @@ export function orphanOfImage(layer: Layer, ino: number, generation: number): vo
   if (row >= 0) becomeOrphan(layer, row);
 }
 
-/** After a FORGET, or the last release: deletes what nothing refers to any more. */
+/** After the last release: as `letGo`, if the kernel may have forgotten the inode before. */
+export function letGoOfClosed(layer: Layer, ino: number): void {
+  const row = layer.table.find(ino);
+  // asking the kernel makes it drop the attributes
+  if (row >= 0 && (layer.table.flags(row) & (ORPHAN | FORGOTTEN)) !== 0) letGo(layer, ino);
+}
+
+/** After a FORGET: deletes what nothing refers to any more. */
 export function letGo(layer: Layer, ino: number): void {
   const { table } = layer;
   const row = table.find(ino);
@@ -42,10 +49,14 @@ export function letGo(layer: Layer, ino: number): void {
   const flags = table.flags(row);
   const isOfUpper = (flags & UPPER) !== 0;
   const isKept = isOfUpper && (flags & (ORPHAN | MAPPABLE)) === 0 && table.opens(row) === 0;
-  if ((isKept && !isCrowded(layer)) || layer.isKnown(ino)) return;
+  if ((isKept && !isCrowded(layer)) || layer.isKnown(ino)) {
+    table.setFlags(row, 0, FORGOTTEN);
+    return;
+  }
   layer.events.forgotten(ino);
-  table.setFlags(row, 0, MAPPABLE);
-  if (table.opens(row) > 0) return;
+  const isOpen = table.opens(row) > 0;
+  table.setFlags(row, isOpen ? FORGOTTEN : 0, MAPPABLE | (isOpen ? 0 : FORGOTTEN));
+  if (isOpen) return;
   if ((flags & ORPHAN) !== 0) deleteOrphan(layer, row);
   else if (!isOfUpper) table.remove(row);
   else if (isCrowded(layer)) dropRow(layer, row);

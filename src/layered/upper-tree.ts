@@ -45,6 +45,8 @@ export class UpperTree {
   readonly #searchFor: (row: number) => boolean;
   /** By ino, the latest used last. */
   readonly #open = new Map<number, number>();
+  /** The one that was used last. */
+  #latest = 0;
   readonly #contents = new Map<number, { readonly fd: number; readonly isWritable: boolean }>();
   readonly #status: FileStatus = emptyFileStatus();
   #deletions = 0;
@@ -133,15 +135,22 @@ export class UpperTree {
     if (ino === ROOT_INO) return this.#directories.upper;
     const known = this.#open.get(ino);
     if (known !== undefined) {
-      this.#open.delete(ino);
-      this.#open.set(ino, known);
+      // mostly the same one again and again
+      if (ino !== this.#latest) {
+        this.#open.delete(ino);
+        this.#open.set(ino, known);
+        this.#latest = ino;
+      }
       return known;
     }
     const row = this.#table.find(ino);
     if (row < 0 || (this.#table.flags(row) & (UPPER | DIRECTORY)) !== (UPPER | DIRECTORY)) return ESTALE;
     const first = this.#openDirectory(row);
     const fd = isErrno(first) && isMissing(first) && this.#searchFor(row) ? this.#openDirectory(row) : first;
-    if (!isErrno(fd)) this.#open.set(ino, fd);
+    if (!isErrno(fd)) {
+      this.#open.set(ino, fd);
+      this.#latest = ino;
+    }
     return fd;
   }
 
