@@ -9,13 +9,14 @@ import { ROOT_INO } from '../fs/filesystem.ts';
 import { rowOfId } from '../manifest/lookup.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { emptyFileStatus, statusAt } from '../system/file-status.ts';
-import { DIRECTORY, INDEXED, UPPER } from '../upper/identity-table.ts';
+import { DIRECTORY, INDEXED } from '../upper/identity-table.ts';
 import { decodeOrigin } from '../upper/overlay-format.ts';
 import { parseIndexName } from '../upper/overlay-names.ts';
 import { directoryOf } from './directories.ts';
-import { adopt, isWhiteoutEntry } from './entries.ts';
+import { adopt, flagsOf, isWhiteoutEntry } from './entries.ts';
 import type { Layer, Search } from './layer.ts';
 import { setLower } from './layer-rows.ts';
+import { readLayerXattrs } from './layer-xattrs.ts';
 import { dropRow, isCrowded } from './orphans.ts';
 
 const status = emptyFileStatus();
@@ -75,11 +76,14 @@ export function adoptIndex(layer: Layer): void {
     if (origin === undefined || !('id' in origin)) return;
     const lower = rowOfId(tables, origin.id);
     if (lower < 0 || statusAt(directories.index, name, status) !== 0) return;
+    const xattrs = readLayerXattrs(layer.names, directories.index, name, status.mode);
+    if (isErrno(xattrs)) return;
     const known = table.find(origin.id);
     const row = known >= 0 ? known : table.add(origin.id, origin.generation);
     if (row < 0) return;
     table.setUpper(row, status.inoLow, status.inoHigh);
-    table.setFlags(row, UPPER | INDEXED, 0);
+    // it may have no data, and no other name
+    table.setFlags(row, flagsOf(status.mode, xattrs, true) | INDEXED, 0);
     setLower(table, row, lower);
   });
 }

@@ -138,6 +138,18 @@ describe('copying up', () => {
     expect(next.read('/bin/also-tool').slice(0, 7)).toBe('changed');
   });
 
+  test.runIf(isRoot)('shows the data of the image through names that only the image has, after a remount, too', () => {
+    const one = layered();
+    one.change('/bin/tool', { mode: 0o600 });
+    one.unlink('/bin/also-tool');
+    expect(existsSync(upper(one, 'bin/tool'))).toBe(false);
+    const next = again(one);
+    expect(next.stat('/bin/tool')).toMatchObject({ mode: 0o100600, nlink: 1 });
+    expect(next.read('/bin/tool')).toBe(LARGE.toString());
+    next.overwrite('/bin/tool', 'ALL');
+    expect(next.read('/bin/tool')).toBe(LARGE.toString().replace('all', 'ALL'));
+  });
+
   test.runIf(isRoot)('copies no data for a change of mode or owner', () => {
     const one = layered();
     const { ino } = one.stat('/bin/small');
