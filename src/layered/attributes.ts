@@ -29,7 +29,7 @@ export function attributesOf(layer: Layer, ino: number, out: WritableAttributes)
   return imageAttributes(layer, ino, row, out);
 }
 
-/** Of an inode that is in the image only. @param row in the table, -1 for none */
+/** Attributes of an inode that is only in the image. @param row in the table, -1 for none */
 export function imageAttributes(layer: Layer, ino: number, row: number, out: WritableAttributes): Errno | 0 {
   const result = layer.image.getattr(ino, out);
   if (result !== 0) return result;
@@ -42,7 +42,7 @@ export function imageAttributes(layer: Layer, ino: number, row: number, out: Wri
   return 0;
 }
 
-/** Of an inode of the upper layer. */
+/** Attributes of an inode of the upper layer. */
 export function upperAttributes(layer: Layer, row: number, out: WritableAttributes): Errno | 0 {
   const result = layer.tree.status(row, layer.status);
   if (result !== 0) return result === ESTALE ? ENOENT : result;
@@ -91,7 +91,7 @@ function blocksOf(layer: Layer, lower: number): number {
   return layer.image.getattr(u64(layer.tables.inodes.id, lower), scratch) === 0 ? scratch.blocks : 0;
 }
 
-/** The names that a user sees. A merged directory has 1, as in overlayfs: how many subdirectories is not known. */
+/** The link count that users see. A merged directory has 1, as in overlayfs: its subdirectories are not counted. */
 export function nlinkOf(layer: Layer, row: number, flags: number, { nlink, mode }: FileStatus): number | Errno {
   if ((flags & ORPHAN) !== 0) return 0;
   if ((mode & S_IFMT) === S_IFDIR) return lowerOf(layer.table, row) >= 0 ? 1 : nlink;
@@ -106,7 +106,7 @@ export function nlinkOf(layer: Layer, row: number, flags: number, { nlink, mode 
 }
 
 /**
- * The kernel does not see what is written through a mapping of a file that it reads itself, nor that set-id bits go.
+ * The kernel does not notice writes through a mapping of a file that it reads itself, nor the removal of set-id bits.
  */
 export function ttlOf({ table }: Layer, row: number, flags: number, mode: number): number {
   if ((mode & S_IFMT) !== S_IFREG) return FOREVER;

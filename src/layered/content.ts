@@ -67,7 +67,7 @@ function requireRegular(layer: Layer, ino: number): 0 | Errno {
   const row = layer.table.find(ino);
   if (row >= 0 && (layer.table.flags(row) & UPPER) !== 0) {
     if ((layer.table.flags(row) & DIRECTORY) !== 0) return EISDIR;
-    // the kernel asks for regular files alone; others fail when they are opened
+    // the kernel asks only for regular files; others fail when they are opened
     return 0;
   }
   const lower = rowOfId(layer.tables, ino);
@@ -85,7 +85,7 @@ function openToRead(layer: Layer, ino: number): OpenedContent | Errno {
   return isErrno(opened) ? (opened === ESTALE ? ENOENT : opened) : { fd: opened.fd };
 }
 
-/** ftruncate(2), with what it removes for a process without CAP_FSETID. */
+/** ftruncate(2), and removal of the bits that it removes for a process without CAP_FSETID. */
 export function truncate(fd: number, size: number, killPrivileges: boolean): 0 | Errno {
   const result = truncateFd(fd, size);
   if (result !== 0 || !killPrivileges) return result;
@@ -107,7 +107,7 @@ export function dropPrivileges(fd: number): 0 | Errno {
   return 0;
 }
 
-/** Where the content of an inode is: a descriptor, or an inode of the image. */
+/** The place of an inode's content: a descriptor, or an inode of the image. */
 type Source = { readonly fd: number } | { readonly image: number };
 
 function sourceOf(layer: Layer, ino: number): Source | Errno {

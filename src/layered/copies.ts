@@ -45,7 +45,7 @@ export function makeNode(layer: Layer, lower: number): Place | Errno {
   });
 }
 
-/** With the digest that the file of the image must have, if its images have those of fs-verity. */
+/** The value has the digest of the image's file, if the image names objects by fs-verity. */
 export function markAsMetacopy(layer: Layer, lower: number, { dir, name }: Place): 0 | Errno {
   const { tables, names } = layer;
   const object = objectOf(tables, lower);

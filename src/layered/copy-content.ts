@@ -71,8 +71,8 @@ function copyBlocks(layer: Layer, ino: number, fd: number, size: number): 0 | Er
 }
 
 /**
- * Writes to a file by `work`, and sets again what that changes besides the content: its times, and its capabilities,
- * which a write removes.
+ * Writes to a file by `work`, and restores its times, which a write changes, and its capabilities, which a write
+ * removes.
  */
 export function withoutTraces(fd: number, work: () => 0 | Errno): 0 | Errno {
   const status = emptyFileStatus();

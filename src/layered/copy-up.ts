@@ -30,8 +30,8 @@ import { removeTemporary } from './temporary.ts';
 import { orphanName, type Place } from './upper-tree.ts';
 
 /**
- * What of a regular file is copied: its attributes, while the data stays in the image; or so many bytes of the data,
- * which are all that it has then.
+ * The part of a regular file that is copied: its attributes, while the data stays in the image; or this number of bytes
+ * of the data, which is then its size.
  */
 export type Extent = 'metadata' | number;
 export const ALL: number = Number.MAX_SAFE_INTEGER;
@@ -39,8 +39,8 @@ export const ALL: number = Number.MAX_SAFE_INTEGER;
 const EMPTY: Uint8Array = Uint8Array.of();
 
 /**
- * Copies an inode up, unless it is in the upper layer. Under the lock, which is free while data is copied: whatever
- * depends on other inodes is looked up afterwards.
+ * Copies an inode up, unless it is in the upper layer. Under the lock, which is free while data is copied: everything
+ * that depends on other inodes is looked up afterwards.
  * @returns its row
  */
 export function copyUp(layer: Layer, ino: number, extent: Extent): number | Errno {
@@ -67,7 +67,7 @@ export function copyUp(layer: Layer, ino: number, extent: Extent): number | Errn
   return copyFileUp(layer, lower, ino, extent, (file) => putInPlace(layer, lower, file));
 }
 
-/** The open directory of an inode in the upper layer, which is copied up if it is not there. */
+/** The open directory of an inode in the upper layer, to which it is copied up first if need be. */
 export function copyDirectoryUp(layer: Layer, ino: number): number | Errno {
   if (ino === ROOT_INO) return layer.directories.upper;
   const row = copyUp(layer, ino, 'metadata');
@@ -75,7 +75,7 @@ export function copyDirectoryUp(layer: Layer, ino: number): number | Errno {
   return layer.tree.directory(ino);
 }
 
-/** A file of the upper layer that has no data gets it. */
+/** Copies the data of a file of the upper layer that has none. */
 function complete(layer: Layer, row: number, extent: Extent): number | Errno {
   if (extent === 'metadata' || (layer.table.flags(row) & METACOPY) === 0) return row;
   const lower = lowerOf(layer.table, row);
@@ -85,8 +85,8 @@ function complete(layer: Layer, row: number, extent: Extent): number | Errno {
 }
 
 /**
- * The data is written before the xattr goes that says it is missing. If the file is to be shorter, it is made shorter
- * first: with the xattr, that is as good as the data.
+ * The data is written before the xattr is removed that marks it as missing. If the file is to be shorter, it is made
+ * shorter first: with the xattr, that is as good as the data.
  */
 function fillMetacopy(layer: Layer, row: number, lower: number, extent: number): 0 | Errno {
   const { table, tables, names } = layer;
@@ -190,10 +190,10 @@ function putAmongOrphans(layer: Layer, ino: number, file: Place): Named | Errno 
   return isErrno(moved) ? moved : { place, flags: ORPHAN };
 }
 
-/** How many names a user sees is noted beside the file: the image's names count, too. */
+/** The link count that users see is noted beside the file, because the image's names count, too. */
 function putInIndex(layer: Layer, lower: number, ino: number, file: Place): Named | Errno {
   const { inodes } = layer.tables;
-  // all its names are there still: removing one would have copied it up
+  // it still has all its names: removing one would have copied it up
   const value = encodeNlink({ to: 'upper', difference: (inodes.nlink[lower] as number) - 1 });
   const noted = setXattrAt(file.dir, file.name, layer.names.names.nlink, value, 0);
   if (isErrno(noted)) return noted;

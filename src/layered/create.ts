@@ -25,7 +25,7 @@ export interface NewFile {
   /** Type and permissions. */
   readonly mode: number;
   readonly rdev: number;
-  /** Of a symbolic link. */
+  /** The target of a symbolic link. */
   readonly target?: Uint8Array;
 }
 
@@ -74,7 +74,7 @@ export function makeFile(
   return noted > 0 ? finish(layer, directory, name, file, writer, identity, out) : EEXIST;
 }
 
-/** The file may be that of an earlier server, which did not come to its end. */
+/** The file may be that of an earlier server, which did not finish it. */
 function finish(
   layer: Layer,
   directory: Directory,
@@ -89,7 +89,7 @@ function finish(
     const entry = entryOf(layer, directory, name);
     if (isErrno(entry)) return entry;
     if (table.id(entry.row) !== identity.id) {
-      // it has no id of its own yet: nothing else makes files
+      // it has no id yet: nothing else makes files
       table.remove(entry.row);
       const flags = dressNew(layer, directory, { dir: directory.fd, name }, file, writer, identity);
       return isErrno(flags) ? flags : published(layer, directory, name, identity, flags, out);
@@ -153,7 +153,7 @@ export function dressNew(
   const named = writeIdentity(layer.names, dir, name, file.mode, identity);
   if (isErrno(named)) return named;
   if ((file.mode & S_IFMT) !== S_IFDIR) return 0;
-  // a new directory in a merged one is opaque, as in overlayfs: the image may have the name one day
+  // a new directory in a merged one is opaque, as in overlayfs: a later image may have the name
   return directory.lower < 0 ? DIRECTORY : makeOpaque(layer, dir, name);
 }
 

@@ -10,7 +10,7 @@ import { lowerOf } from './layer-rows.ts';
 
 export interface Directory {
   readonly ino: number;
-  /** In the table of identities; -1 for a directory of the image that has none. */
+  /** The row in the table of identities; -1 for a directory of the image without one. */
   readonly row: number;
   /** The open directory in the upper layer; -1 for none. */
   readonly fd: number;
@@ -39,7 +39,7 @@ export function directoryOf(layer: Layer, ino: number): Directory | Errno {
   return { ino, row, fd, lower: (flags & ORPHAN) !== 0 ? -1 : lowerOf(table, row) };
 }
 
-/** Whether the image has the name in this directory, seen or not. */
+/** Whether the image has the name in this directory, visible or not. */
 export const lowerHas = (layer: Layer, { lower }: Directory, name: Uint8Array): boolean =>
   lower >= 0 && lookupDirent(layer.tables, lower, name) >= 0;
 

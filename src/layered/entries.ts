@@ -42,11 +42,11 @@ export function entryOf(layer: Layer, directory: Directory, name: Uint8Array): E
 export function lowerAsEntry(layer: Layer, lower: number): Entry {
   const row = layer.table.find(u64(layer.tables.inodes.id, lower));
   if (row < 0 || (layer.table.flags(row) & UPPER) === 0) return { row: -1, lower };
-  // the status is not known here
+  // here the status is unknown
   return { row, lower };
 }
 
-/** Whether an entry of the upper layer hides the one of the image, and is none itself. */
+/** Whether an entry of the upper layer is a whiteout: it hides that of the image, and is invisible itself. */
 export function isWhiteoutEntry(layer: Layer, directory: Directory, name: Uint8Array, status: FileStatus): boolean {
   if (isWhiteout(status.mode, status.rdev)) return true;
   if (!mayBeXattrWhiteout(status.mode, status.size)) return false;
@@ -57,7 +57,7 @@ export function isWhiteoutEntry(layer: Layer, directory: Directory, name: Uint8A
 /**
  * The row of an entry of the upper layer; adds one if the table does not have it.
  * @param status of the entry
- * @returns EIO, EPERM as Linux for xattrs that make no sense, ENOSPC if the table is full
+ * @returns EIO or EPERM, as Linux, for invalid xattrs; ENOSPC if the table is full
  */
 export function adopt(layer: Layer, directory: Directory, name: Uint8Array, status: FileStatus): number | Errno {
   const { table } = layer;
@@ -78,7 +78,7 @@ export function adopt(layer: Layer, directory: Directory, name: Uint8Array, stat
   const old = table.find(identity.id);
   const row = old >= 0 ? old : table.add(identity.id, identity.generation);
   if (row < 0) return ENOSPC;
-  // the row of a file that is gone
+  // the row of a file that no longer exists
   if (old >= 0) for (const one of table.names(old)) table.removeName(old, one.parent, one.name);
   table.setUpper(row, inoLow, inoHigh);
   setLower(table, row, lower ?? -1);
@@ -99,7 +99,7 @@ export function flagsOf(mode: number, xattrs: LayerXattrs, isInImage: boolean): 
   return isInImage ? flags : flags | NEW;
 }
 
-/** The inode of the image below an entry: what is merged, or the data of a file without; undefined for none. */
+/** The inode of the image below an entry: the merged directory, or the data of a file without data; else undefined. */
 function lowerBelow(
   layer: Layer,
   directory: Directory,
@@ -128,7 +128,7 @@ function lowerBelow(
 const other: FileStatus = emptyFileStatus();
 
 /**
- * The identity that xattrs or the image tell; undefined if another file of the upper layer has it, or there is none.
+ * The identity by xattrs or by the image; undefined if another file of the upper layer has it, or there is none.
  */
 function identityOf(
   layer: Layer,
@@ -155,7 +155,7 @@ function isFree(layer: Layer, id: number, { inoLow, inoHigh }: FileStatus): bool
   return !tree.isOf(row, other);
 }
 
-/** A new identity for a file that has none. On a full disk it is in the table only. */
+/** A new identity for a file without one. On a full disk it is only in the table. */
 function assign(layer: Layer, directory: Directory, name: Uint8Array, mode: number): Identity | Errno {
   const identity = { id: newId(layer.tables, layer.table), generation: newGeneration() };
   const written = writeIdentity(layer.names, directory.fd, name, mode, identity);
