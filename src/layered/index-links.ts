@@ -11,13 +11,13 @@ import { countAddition, IMPURE, lowerOf } from './layer-rows.ts';
 
 const EMPTY: Uint8Array = Uint8Array.of();
 
-/** A listing of the directory that goes on must see the entry in the upper layer. */
+/** A listing in progress must see the entry in the upper layer. */
 export function countAdditionIn({ table }: Layer, parent: number): void {
   const row = table.find(parent);
   if (row >= 0) countAddition(table, row);
 }
 
-/** Notes on a directory that it has an entry whose number is that of an origin. @param fd of the directory */
+/** Notes on a directory that it has an entry with the number of its origin. @param fd of the directory */
 export function markImpure({ table, names }: Layer, ino: number, fd: number): 0 | Errno {
   const row = table.find(ino);
   if (row < 0 || (table.flags(row) & IMPURE) !== 0) return 0;
@@ -28,7 +28,7 @@ export function markImpure({ table, names }: Layer, ino: number, fd: number): 0 
 }
 
 /**
- * Gives a file of the index the name that it has in the image: before that name is changed.
+ * Links a file of the index to its name in the image, before that name is changed.
  * @param directory the open directory in the upper layer, and its id
  */
 export function linkUp(
@@ -48,7 +48,7 @@ export function linkUp(
   const nlink = layer.status.nlink;
   const note = (to: 'upper' | 'lower', difference: number): 0 | Errno =>
     setXattrAt(place.dir, place.name, names.names.nlink, encodeNlink({ to, difference }), 0);
-  // relative to the image's inode it is right before and after the link
+  // as a difference to the image's inode, the value is right before and after the link
   const before = note('lower', visible - (lower < 0 ? 0 : (tables.inodes.nlink[lower] as number)));
   if (isErrno(before)) return before;
   const impure = markImpure(layer, directory.ino, directory.fd);

@@ -1,4 +1,4 @@
-/** The parts that a writable layer is made of. */
+/** The parts of a writable layer. */
 import type { ImageFilesystem } from '../fs/image-filesystem.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { ContentSource } from '../objects/content-source.ts';
@@ -8,7 +8,7 @@ import type { UpperFeatures } from '../upper/upper-probe.ts';
 /** Settings of a layer; a part of the options of the mount. */
 export interface LayerSettings {
   readonly userxattr: boolean;
-  /** Nothing is synced. */
+  /** Whether nothing is synced. */
   readonly volatile: boolean;
   readonly redirectDir: 'on' | 'follow' | 'nofollow';
   readonly metacopy: boolean;
@@ -28,9 +28,9 @@ export interface LayerParts {
   readonly directories: LayerDirectories;
   readonly features: UpperFeatures;
   readonly settings: LayerSettings;
-  /** Of this thread; all threads have the same memory. */
+  /** The instance of this thread; all threads share its memory. */
   readonly table: IdentityTable;
-  /** Of `allocateLayerState`, once for each server. */
+  /** From `allocateLayerState`, once for each server. */
   readonly state: SharedArrayBuffer;
   /** Opens whole objects, verified, so that their blocks can be shared; without it, contents are copied. */
   readonly originals?: Pick<ContentSource, 'open'> | undefined;

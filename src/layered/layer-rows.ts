@@ -5,7 +5,7 @@ import type { ManifestTables } from '../manifest/tables.ts';
 import { type IdentityTable, OPAQUE } from '../upper/identity-table.ts';
 
 // flags of a row, beside those of row-fields.ts
-/** Whether the directory has a default ACL was looked up: DEFAULT_ACL says it. */
+/** The directory was searched for a default ACL: DEFAULT_ACL has the result. */
 export const ACL_KNOWN = 128;
 export const DEFAULT_ACL = 256;
 /** The directory has the xattr `impure`. */
@@ -26,7 +26,7 @@ export const SEEN: number = ACL_KNOWN | DEFAULT_ACL | NO_CAPABILITIES;
 // words of a row
 /** The image's inode below it, its row + 1: of a directory that is merged, of a file that has no data of its own. */
 const LOWER = 0;
-/** Of a directory: counts entries that were added. */
+/** The number of entries that were added to a directory. */
 const ADDITIONS = 1;
 
 const TWO_TO_52 = 2 ** 52;

@@ -1,10 +1,10 @@
 /**
- * What the threads of one server share of a writable layer, beside the table of identities: its lock, and the inodes
- * whose content is being copied up.
+ * The state of a writable layer that the threads of one server share, beside the table of identities: its lock, and the
+ * inodes whose content is being copied up.
  *
- * Copying up may take long, so the lock is free meanwhile. The inode is marked as busy instead: who wants to copy it
- * up, to rename or to remove it, waits. Lookups, attributes and reads see the image until the copy is complete. A mark
- * is set and removed under the lock. A server that is killed takes the marks with it: they are not in the table.
+ * Copying up may take long, so the lock is free in the meantime. Instead the inode is marked as busy: a thread that has
+ * to copy it up, rename or remove it waits. Lookups, attributes and reads see the image until the copy is complete. A
+ * mark is set and removed under the lock. A server that is killed takes the marks with it: they are not in the table.
  */
 import { SharedMutex } from '../system/shared-mutex.ts';
 
@@ -18,7 +18,7 @@ const DELETED = 3;
 /** 1 if the table has every file of the upper layer. */
 const COMPLETE = 4;
 const BUSY = 8;
-/** At most one a thread. */
+/** At most one for each thread. */
 const PLACES = 64;
 const TWO_TO_32 = 0x1_0000_0000;
 

@@ -1,4 +1,4 @@
-/** The xattrs that a layer has for itself on a file of the upper directory. */
+/** The layer's own xattrs on a file of the upper directory. */
 import { EACCES, ENODATA, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { chmodAt } from '../system/directory-calls.ts';
@@ -20,7 +20,7 @@ export interface Identity {
   readonly generation: number;
 }
 
-/** What the xattrs of a file say. */
+/** The decoded xattrs of a file. */
 export interface LayerXattrs {
   /** Undefined: none, or malformed. */
   readonly origin: Origin | undefined;
@@ -28,7 +28,7 @@ export interface LayerXattrs {
   readonly isImpure: boolean;
   readonly redirect: Redirect | 'malformed' | undefined;
   readonly metacopy: Metacopy | 'malformed' | undefined;
-  /** Of a file that was made here. */
+  /** The identity of a file that was made here. */
   readonly own: Identity | undefined;
   readonly isIndexed: boolean;
 }
@@ -65,7 +65,7 @@ export function decodeIdentity(value: Uint8Array): Identity | undefined {
 export class LayerXattrNames extends OverlayXattrNames {
   /** "trusted.cfs.id" */
   readonly id: Uint8Array;
-  /** Only on files and directories. */
+  /** Its xattrs exist only on files and directories. */
   readonly isOfUsers: boolean;
 
   constructor(userxattr: boolean) {
@@ -121,7 +121,7 @@ export function readLayerXattrs(
 }
 
 /**
- * Notes the id of a file that was made here; nothing for a file that cannot have xattrs.
+ * Notes the id of a file that was made here; does nothing for a file that cannot have xattrs.
  * @param mode of the file, which an ordinary user may have to change for it
  */
 export function writeIdentity(

@@ -12,11 +12,11 @@ import { LayerState } from './layer-state.ts';
 import { LayerXattrNames } from './layer-xattrs.ts';
 import { UpperTree } from './upper-tree.ts';
 
-/** Walks of the whole upper layer (scan.ts), for what the table does not know. */
+/** Walks of the whole upper layer (scan.ts), for files that the table does not have. */
 export interface Search {
   /** Adopts entries, all of them if the table has room, and at least the one with this id. */
   id(layer: Layer, ino: number): void;
-  /** Finds the names of a row whose file is not where the table says; false if it has none. */
+  /** Finds the names of a row whose file is not at the place in the table; false if it has none. */
   row(layer: Layer, row: number): boolean;
 }
 
@@ -35,7 +35,7 @@ export class Layer {
   readonly originals: LayerParts['originals'];
   readonly log: (line: string) => void;
   readonly isKnown: (ino: number) => boolean;
-  /** Filled by each look at a file of the upper layer. */
+  /** Filled by each stat of a file of the upper layer. */
   readonly status: FileStatus = emptyFileStatus();
   events: InodeEvents = NO_EVENTS;
   readonly #search: Search;
@@ -66,7 +66,7 @@ export class Layer {
     return u64(this.tables.inodes.id, lower);
   }
 
-  /** As `rowOf`, for an id that is nowhere: it may be that of a file that has not been looked up yet. */
+  /** As `rowOf`, for an unknown id, which may be that of a file that has not been looked up yet. */
   rowAfterScan(ino: number): number {
     if (this.state.isComplete || ino === ROOT_INO) return -1;
     this.#search.id(this, ino);

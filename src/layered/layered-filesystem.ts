@@ -1,6 +1,6 @@
 /**
- * A file system that can be written: an image, and an upper layer with all that differs from it, in the format of
- * overlayfs. Methods find their inodes and names under the lock of the layer; the modules beside this one do the work.
+ * A writable file system: an image, and an upper layer with all changes, in the format of overlayfs. Methods find their
+ * inodes and names under the lock of the layer; the modules beside this one do the work.
  */
 
 import { printable } from '../base/bytes.ts';
@@ -66,7 +66,7 @@ export class LayeredFilesystem implements WritableFilesystem {
     this.#layer.events = events;
   }
 
-  /** By the first thread of the first server of a mount, before the first request. Nothing is open. */
+  /** Called by the first thread of the first server of a mount, before the first request. Nothing is open. */
   begin(): void {
     this.#layer.state.hold(() => {
       const { table, directories } = this.#layer;
@@ -83,7 +83,7 @@ export class LayeredFilesystem implements WritableFilesystem {
     });
   }
 
-  /** By the first thread of a later server: what the kernel has forgotten meanwhile goes. */
+  /** Called by the first thread of a later server: deletes inodes that the kernel has forgotten in the meantime. */
   resume(): void {
     this.#layer.state.hold(() => sweepOrphans(this.#layer));
   }

@@ -1,4 +1,4 @@
-/** Giving an inode of a layered file system another name. */
+/** Adding a name to an inode of a layered file system. */
 import { EEXIST, ENOENT, ENOSPC, type Errno, isErrno } from '../base/errno.ts';
 import type { WritableAttributes, Writer } from '../fs/writable-filesystem.ts';
 import { renameAt } from '../system/directory-calls.ts';

@@ -30,13 +30,13 @@ const DOTDOT = Uint8Array.of(0x2e, 0x2e);
 const FIRST_HASH = 2 ** 51;
 const TWO_TO_32 = 0x1_0000_0000;
 
-/** The names in a directory of the upper layer at one moment. */
+/** The names in a directory of the upper layer, at one time. */
 interface Names {
   readonly ino: number;
   readonly additions: number;
-  /** Of names that the image has, too, in latin1. */
+  /** Names that the image has, too, in latin1. */
   readonly shared: ReadonlySet<string>;
-  /** Of names that only the upper layer has, by their hashes. */
+  /** Names that only the upper layer has, by their hashes. */
   readonly own: readonly { readonly hash: number; readonly name: Uint8Array }[];
 }
 
@@ -75,7 +75,7 @@ export class Listings {
     return names === undefined ? 0 : this.#listOwn(directory, names, Math.max(from - FIRST_HASH, 0), out, sink);
   }
 
-  /** The directory is not read any more. */
+  /** The directory is no longer being read. */
   forget(ino: number): void {
     this.#entries -= this.#known.get(ino)?.own.length ?? 0;
     this.#known.delete(ino);
@@ -116,7 +116,7 @@ export class Listings {
     const { status } = this.#layer;
     for (let i = firstAtOrAfter(names.own, from); i < names.own.length; i++) {
       const { hash, name } = names.own[i] as { hash: number; name: Uint8Array };
-      // it was removed meanwhile
+      // it was removed in the meantime
       if (statusAt(directory.fd, name, status) !== 0) continue;
       if (isWhiteoutEntry(this.#layer, directory, name, status)) continue;
       const failure = this.#fillEntry(directory, name, out);
@@ -126,7 +126,7 @@ export class Listings {
     return 0;
   }
 
-  /** After a look at the entry. */
+  /** Called after the entry was looked up. */
   #fillEntry(directory: Directory, name: Uint8Array, out: WritableAttributes): Errno | undefined {
     const layer = this.#layer;
     const row = adopt(layer, directory, name, layer.status);
@@ -193,7 +193,7 @@ function hashOf(name: Uint8Array): number {
   return (((a ^ (a >>> 15)) >>> 0) & 0x3ffff) * TWO_TO_32 + ((b ^ (b >>> 16)) >>> 0);
 }
 
-/** The directory that has this one; the root's is the root. */
+/** The parent directory; the root's is the root. */
 export function parentOf(layer: Layer, ino: number): number {
   if (ino === ROOT_INO) return ROOT_INO;
   const { table, tables } = layer;

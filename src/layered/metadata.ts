@@ -54,7 +54,7 @@ function changeContent(layer: Layer, row: number, size: number | undefined, kill
   return result;
 }
 
-/** The owner first: a change of it removes set-id bits, which the mode may set. */
+/** Sets the owner first: a change of it removes set-id bits, which the mode may set. */
 function change({ dir, name }: Place, { uid, gid, mode, atime, mtime }: Changes): 0 | Errno {
   if (uid !== undefined || gid !== undefined) {
     const owned = chownAt(dir, name, uid ?? -1, gid ?? -1);
@@ -75,7 +75,7 @@ function placeOf(layer: Layer, ino: number): Place | Errno | undefined {
     if (row < 0) return ENOENT;
   }
   if (row < 0 || (layer.table.flags(row) & UPPER) === 0) return undefined;
-  // a look mends the place
+  // a stat corrects the place
   const looked = layer.tree.status(row, layer.status);
   return isErrno(looked) ? looked : layer.tree.place(row);
 }
@@ -191,7 +191,7 @@ export function removeXattr(layer: Layer, ino: number, name: Uint8Array, writer:
   if (isPrivateXattr(name)) return EPERM;
   const stored = layer.names.escape(name);
   if (isErrno(stored)) return stored;
-  // an xattr that is not there costs no copy
+  // removing a missing xattr needs no copy
   const present = getXattr(layer, ino, name, undefined);
   if (isErrno(present)) return present === ENODATA && writer.again ? 0 : present;
   const row = copyUp(layer, ino, 'metadata');

@@ -18,7 +18,7 @@ import type { Layer } from './layer.ts';
 import { FORGOTTEN, MAPPABLE } from './layer-rows.ts';
 import { orphanName, parseOrphanName } from './upper-tree.ts';
 
-/** The last name of an inode is gone, and its file, if it has one, is among the orphans. */
+/** Called when the last name of an inode is removed, and its file, if it has one, is among the orphans. */
 export function becomeOrphan(layer: Layer, row: number): void {
   const { table } = layer;
   for (const { parent, name } of table.names(row)) table.removeName(row, parent, name);
@@ -26,7 +26,7 @@ export function becomeOrphan(layer: Layer, row: number): void {
   layer.events.unnamed(table.id(row));
 }
 
-/** An inode that only the image has, and that lost its last name. Without room in the table nothing is noted. */
+/** Called when an inode that is only in the image lost its last name. Without room in the table nothing is noted. */
 export function orphanOfImage(layer: Layer, ino: number, generation: number): void {
   const { table } = layer;
   const known = table.find(ino);
@@ -41,7 +41,7 @@ export function letGoOfClosed(layer: Layer, ino: number): void {
   if (row >= 0 && (layer.table.flags(row) & (ORPHAN | FORGOTTEN)) !== 0) letGo(layer, ino);
 }
 
-/** After a FORGET: deletes what nothing refers to any more. */
+/** Called after a FORGET: deletes inodes without references. */
 export function letGo(layer: Layer, ino: number): void {
   const { table } = layer;
   const row = table.find(ino);
@@ -82,7 +82,7 @@ export function dropRow({ table, state }: Layer, row: number): boolean {
   return true;
 }
 
-/** The row goes first: a file without one is removed by the next server. */
+/** The row is removed first: the next server removes a file without a row. */
 function deleteOrphan(layer: Layer, row: number): void {
   const { table, directories, state, tree } = layer;
   const ino = table.id(row);

@@ -20,7 +20,7 @@ function defaultAcl(layer: Layer, { fd, row }: Directory): Uint8Array | undefine
   return has ? value : undefined;
 }
 
-/** An ACL of the directory was changed. */
+/** Called when an ACL of the directory was changed. */
 export const forgetAcl = (layer: Layer, row: number): void => layer.table.setFlags(row, 0, ACL_KNOWN | DEFAULT_ACL);
 
 export const hasDefaultAcl = (layer: Layer, directory: Directory): boolean =>
@@ -31,8 +31,8 @@ export const modeFor = (layer: Layer, parent: Directory, mode: number, umask: nu
   defaultAcl(layer, parent) === undefined ? mode & ~umask : mode;
 
 /**
- * Gives a file that was made in the work directory what it would have inherited in its own: the default ACL. The mode
- * of the file is then limited by the ACL, as posix_acl_create() of the kernel does.
+ * Sets the default ACL that a file made in the work directory would have inherited in its own directory. The ACL then
+ * limits the mode of the file, as in posix_acl_create() of the kernel.
  * @param mode of the new file, as requested
  * @returns the mode that it is to have
  */

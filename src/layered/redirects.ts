@@ -1,4 +1,4 @@
-/** Redirects: the place in the image of a directory that was moved, or of the data of a file that was. */
+/** Redirects: the place in the image of a moved directory, or of the data of a moved file. */
 import { type Errno, EXDEV, isErrno } from '../base/errno.ts';
 import { directoryOfDirent } from '../manifest/lookup.ts';
 import { setXattrAt } from '../system/xattr-calls.ts';
@@ -26,7 +26,7 @@ export function writeRedirect(layer: Layer, row: number, isWithin: boolean): 0 |
   const path = imageNames.pathOf(lower);
   const parent = table.nameOf(row)?.parent;
   const parentRow = parent === undefined ? -1 : table.find(parent);
-  // by its name, if the directory of the image that it is in is the one that is seen through its directory
+  // by its name, if its directory of the image is the one that is visible through its directory
   const isBeside =
     isWithin && parentRow >= 0 && lowerOf(table, parentRow) === directoryOfDirent(tables, imageNames.direntOf(lower));
   const value = encodeRedirect(

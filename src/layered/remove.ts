@@ -1,4 +1,4 @@
-/** Removing names. The file of the last name goes to the orphans, by the same rename that leaves a whiteout. */
+/** Removing names. The file of the last name is moved to the orphans, by the rename that also leaves a whiteout. */
 
 import { EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, type Errno, isErrno } from '../base/errno.ts';
 import type { Writer } from '../fs/writable-filesystem.ts';
@@ -103,8 +103,8 @@ export function removeName(layer: Layer, directory: Directory, name: Uint8Array,
 }
 
 /**
- * The row of an entry whose name is in the upper layer: hard links of the image get it there first. Undefined for an
- * inode that is in the image only, and has one name.
+ * The row of an entry whose name is in the upper layer: for a hard link of the image the name is made there first.
+ * Undefined for an inode that is only in the image, and has one name.
  */
 export function ownName(
   layer: Layer,
@@ -150,7 +150,7 @@ function removeUpperName(
   return 0;
 }
 
-/** The names of a file that a user sees; 1 for a directory. */
+/** The number of names of a file that users see; 1 for a directory. */
 export function linksAt(layer: Layer, dir: number, name: Uint8Array, row: number): number | Errno {
   const flags = layer.table.flags(row);
   if ((flags & DIRECTORY) !== 0) return 1;

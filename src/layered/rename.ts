@@ -1,10 +1,10 @@
 /**
  * Renaming, also over another file and in exchange with it.
  *
- * The one rename(2) that moves the file decides. What must be right before it is done before, and is right without it,
- * too: a redirect that names the place of now, the mark `opaque`, a second name among the orphans for a file that is
- * replaced. A directory that is replaced, or a whiteout in the place of a directory, is first exchanged with the one
- * that is moved, and then taken away from the old name.
+ * The one rename(2) that moves the file decides. Preparations are made before, and are harmless without it: a redirect
+ * that names the present place, the mark `opaque`, a second name among the orphans for a file that is replaced. A
+ * directory that is replaced, or a whiteout in the place of a directory, is first exchanged with the directory that is
+ * moved, and then removed from the old name.
  */
 
 import { EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, type Errno, EXDEV, isErrno } from '../base/errno.ts';
@@ -78,7 +78,7 @@ export function rename(
   }
 }
 
-/** Whether an earlier server has moved the file: it is where it was to go. */
+/** Whether an earlier server has moved the file: it is at its destination. */
 function isMoved(layer: Layer, target: Entry | Errno, writer: Writer): target is Entry {
   return writer.again && !isErrno(target) && writer.noted[0] !== 0 && inoOf(layer, target) === writer.noted[0];
 }
@@ -97,7 +97,7 @@ function movedBefore(
   return 0;
 }
 
-/** Gives an entry a file in the upper layer that may be moved from `side` to the directory `to`. */
+/** Makes sure that an entry has a file in the upper layer that may be moved from `side` to the directory `to`. */
 function prepareMove(layer: Layer, { directory, name, entry }: Side, to: Directory): number | Errno {
   const { table } = layer;
   const own = ownName(layer, directory, name, entry);
@@ -142,7 +142,7 @@ function exchange(layer: Layer, one: Side, other: Side, isDone: boolean): 0 | Er
     table.moveName(row, from.ino, name, to.ino, newName);
     table.moveName(otherRow, to.ino, newName, from.ino, name);
   } else {
-    // the entries are those of now
+    // the entries were looked up after the exchange
     table.moveName(row, to.ino, newName, from.ino, name);
     table.moveName(otherRow, from.ino, name, to.ino, newName);
   }

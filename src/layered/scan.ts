@@ -1,7 +1,7 @@
 /**
- * A walk of the whole upper layer, which adopts every entry: for an id that the table does not have, such as that of a
- * handle from an earlier mount, and for a file that is not where the table says. The table is a cache; the upper layer
- * has the truth.
+ * A walk of the whole upper layer, which adopts every entry. It is for an id that the table does not have, such as that
+ * of a handle from an earlier mount, and for a file that is not at the place in the table. The table is only a cache of
+ * the upper layer.
  */
 
 import { isErrno } from '../base/errno.ts';

@@ -20,7 +20,7 @@ import type { Place } from './upper-tree.ts';
 
 const SET_IDS = 0o6000;
 
-/** Makes something with a name in the work directory that nothing has. */
+/** Makes a file with an unused name in the work directory. */
 export function makeTemporary(layer: Layer, make: (dir: number, name: Uint8Array) => number | Errno): Place | Errno {
   const dir = layer.directories.work;
   for (;;) {
@@ -32,7 +32,7 @@ export function makeTemporary(layer: Layer, make: (dir: number, name: Uint8Array
   }
 }
 
-/** Removes a temporary file or directory, with what is in it. */
+/** Removes a temporary file, or a directory with its contents. */
 export function removeTemporary(layer: Layer, { dir, name }: Place): void {
   if (unlinkAt(dir, name) === 0 || removeDirectoryAt(dir, name) === 0) return;
   const fd = openAt(dir, name, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);

@@ -51,7 +51,7 @@ export class UpperTree {
   readonly #status: FileStatus = emptyFileStatus();
   #deletions = 0;
 
-  /** @param searchFor finds the names of a row whose file is not where the table says */
+  /** @param searchFor finds the names of a row whose file is not at the place in the table */
   constructor(
     table: IdentityTable,
     directories: LayerDirectories,
@@ -65,7 +65,7 @@ export class UpperTree {
     this.#deletions = state.deletions;
   }
 
-  /** Before an operation: closes descriptors that are too many, or whose files were deleted. */
+  /** Called before an operation: closes descriptors that are too many, or whose files were deleted. */
   tidy(): void {
     if (this.#open.size > MOST_DIRECTORIES) this.#closeOldest();
     if (this.#contents.size > MOST_FILES) {
@@ -110,7 +110,7 @@ export class UpperTree {
     return isErrno(dir) ? dir : { dir, name: named.name };
   }
 
-  /** Fills `out` with the status of a row's file. The table is mended if the file is not where it says. */
+  /** Fills `out` with the status of a row's file. Corrects the table if the file has another place. */
   status(row: number, out: FileStatus): 0 | Errno {
     const first = this.#statusAt(row, out);
     if (first === 0 || !isMissing(first)) return first;
@@ -165,7 +165,7 @@ export class UpperTree {
     return isErrno(status) ? status : ESTALE;
   }
 
-  /** A directory that no longer has this inode: nothing is kept of it. */
+  /** Forgets a directory that no longer has this inode. */
   forgetDirectory(ino: number): void {
     const fd = this.#open.get(ino);
     if (fd === undefined) return;
