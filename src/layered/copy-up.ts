@@ -7,7 +7,7 @@
  */
 
 import { constants } from 'node:fs';
-import { EIO, ENODATA, ENOENT, ENOSPC, type Errno, isErrno } from '../base/errno.ts';
+import { EIO, ENODATA, ENOENT, ENOSPC, EROFS, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import { rowOfId } from '../manifest/lookup.ts';
@@ -44,7 +44,9 @@ const EMPTY: Uint8Array = Uint8Array.of();
  * @returns its row
  */
 export function copyUp(layer: Layer, ino: number, extent: Extent): number | Errno {
-  const { table, tables, state } = layer;
+  const { table, tables, state, settings } = layer;
+  // the kernel refuses it before, unless the mount was made writable later
+  if (settings.readOnly) return EROFS;
   state.waitWhileBusy(ino);
   const row = table.find(ino);
   if (row >= 0 && (table.flags(row) & UPPER) !== 0) return complete(layer, row, extent);
@@ -69,6 +71,7 @@ export function copyUp(layer: Layer, ino: number, extent: Extent): number | Errn
 
 /** The open directory of an inode in the upper layer, to which it is copied up first if need be. */
 export function copyDirectoryUp(layer: Layer, ino: number): number | Errno {
+  if (layer.settings.readOnly) return EROFS;
   if (ino === ROOT_INO) return layer.directories.upper;
   const row = copyUp(layer, ino, 'metadata');
   if (isErrno(row)) return row;

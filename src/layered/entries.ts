@@ -158,6 +158,7 @@ function isFree(layer: Layer, id: number, { inoLow, inoHigh }: FileStatus): bool
 /** A new identity for a file without one. On a full disk it is only in the table. */
 function assign(layer: Layer, directory: Directory, name: Uint8Array, mode: number): Identity | Errno {
   const identity = { id: newId(layer.tables, layer.table), generation: newGeneration() };
+  if (layer.settings.readOnly) return identity;
   const written = writeIdentity(layer.names, directory.fd, name, mode, identity);
   return isErrno(written) && written !== ENOSPC && written !== EPERM ? written : identity;
 }

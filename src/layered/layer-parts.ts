@@ -8,6 +8,8 @@ import type { UpperFeatures } from '../upper/upper-probe.ts';
 /** Settings of a layer; a part of the options of the mount. */
 export interface LayerSettings {
   readonly userxattr: boolean;
+  /** Whether nothing is changed: work and orphans are -1, and so is the index if there is none. */
+  readonly readOnly: boolean;
   /** Whether nothing is synced. */
   readonly volatile: boolean;
   readonly redirectDir: 'on' | 'follow' | 'nofollow';

@@ -49,7 +49,8 @@ export class Layer {
     this.settings = parts.settings;
     this.state = new LayerState(parts.state);
     this.names = new LayerXattrNames(parts.settings.userxattr);
-    this.tree = new UpperTree(parts.table, parts.directories, this.state, (row) => search.row(this, row));
+    const searchFor = (row: number): boolean => search.row(this, row);
+    this.tree = new UpperTree(parts.table, parts.directories, this.state, searchFor, parts.settings.readOnly);
     this.imageNames = new ImageNames(parts.tables);
     this.originals = parts.originals;
     this.log = parts.log;

@@ -70,7 +70,7 @@ export class LayeredFilesystem implements WritableFilesystem {
   begin(): void {
     this.#layer.state.hold(() => {
       const { table, directories } = this.#layer;
-      emptyDirectory(directories.orphans, () => false);
+      if (directories.orphans >= 0) emptyDirectory(directories.orphans, () => false);
       const rows = [...table.rows()];
       for (const row of rows) {
         const isGone = (table.flags(row) & UPPER) === 0 || (table.nameCount(row) === 0 && table.id(row) !== ROOT_INO);

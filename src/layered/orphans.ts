@@ -112,6 +112,7 @@ export function sweepOrphans(layer: Layer): void {
   const gone: number[] = [];
   for (const row of table.rows()) if ((table.flags(row) & ORPHAN) !== 0) gone.push(table.id(row));
   for (const ino of gone) letGo(layer, ino);
+  if (directories.orphans < 0) return;
   const left: Uint8Array[] = [];
   readDirectory(directories.orphans, (name) => {
     const row = table.find(parseOrphanName(name));

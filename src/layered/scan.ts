@@ -70,6 +70,7 @@ function walk(layer: Layer, visit: (row: number, isNew: boolean) => boolean): vo
  */
 export function adoptIndex(layer: Layer): void {
   const { table, tables, directories } = layer;
+  if (directories.index < 0) return;
   readDirectory(directories.index, (name) => {
     const bytes = parseIndexName(name);
     const origin = bytes === undefined ? undefined : decodeOrigin(bytes);

@@ -43,6 +43,7 @@ export class UpperTree {
   readonly #directories: LayerDirectories;
   readonly #state: LayerState;
   readonly #searchFor: (row: number) => boolean;
+  readonly #isReadOnly: boolean;
   /** By ino, the latest used last. */
   readonly #open = new Map<number, number>();
   /** The one that was used last. */
@@ -51,13 +52,18 @@ export class UpperTree {
   readonly #status: FileStatus = emptyFileStatus();
   #deletions = 0;
 
-  /** @param searchFor finds the names of a row whose file is not at the place in the table */
+  /**
+   * @param searchFor finds the names of a row whose file is not at the place in the table
+   * @param isReadOnly no file is opened for writing
+   */
   constructor(
     table: IdentityTable,
     directories: LayerDirectories,
     state: LayerState,
     searchFor: (row: number) => boolean,
+    isReadOnly: boolean,
   ) {
+    this.#isReadOnly = isReadOnly;
     this.#table = table;
     this.#directories = directories;
     this.#state = state;
@@ -192,8 +198,8 @@ export class UpperTree {
   openContent(row: number, isForWriting: boolean): { readonly fd: number; readonly isWritable: boolean } | Errno {
     const place = this.place(row);
     if (isErrno(place)) return place;
-    let fd = openFile(place, constants.O_RDWR);
-    let isWritable = true;
+    let isWritable = isForWriting || !this.#isReadOnly;
+    let fd = openFile(place, isWritable ? constants.O_RDWR : constants.O_RDONLY);
     if (isErrno(fd) && !isForWriting && isOnlyForReading(fd)) {
       fd = openFile(place, constants.O_RDONLY);
       isWritable = false;

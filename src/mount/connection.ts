@@ -42,7 +42,7 @@ export async function connect(
   wishes: Wishes,
   regularFile: number,
 ): Promise<Connection> {
-  const { writable = false } = wishes;
+  const writable = wishes.writable === true && options.upper?.readOnly !== true;
   const { fd, helper } = await mountKernel({ ...options, mountpoint, source, writable });
   let device: string | undefined;
   try {

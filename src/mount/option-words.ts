@@ -210,13 +210,13 @@ export function parseMountWords(lists: readonly string[], saved = ''): MountWord
     throw usage(`mount option key= can be given ${MAX_KEYS} times; not ${rest.keys.length}`);
   const upper = parseUpperOptions([...before, ...given]);
   if (upper === undefined) return rest;
-  checkWithUpper({ ...rest, upper });
+  checkWithUpper(rest);
   // the pages of a file must outlast its first change, when the content is copied to the upper layer
   return { ...rest, upper, verify: 'read' };
 }
 
 /** @throws CfsError (usage) for options that a mount with an upper layer cannot have */
-function checkWithUpper({ driver, verify, inode32, upper }: MountWords): void {
+function checkWithUpper({ driver, verify, inode32 }: MountWords): void {
   if (driver !== 'kernel') {
     throw usage(
       `mount options driver=${driver} and upperdir= exclude each other: the portable driver is read-only`,
@@ -226,19 +226,13 @@ function checkWithUpper({ driver, verify, inode32, upper }: MountWords): void {
   if (verify !== 'auto' && verify !== 'read') {
     throw usage(
       `mount options verify=${verify} and upperdir= exclude each other`,
-      'A mount that can be written verifies each block of the image when it is read, as with verify=read.',
+      'A mount with an upper layer verifies each block of the image when it is read, as with verify=read.',
     );
   }
   if (inode32 === true) {
     throw usage(
       'mount options inode32 and upperdir= exclude each other: new files have inode numbers of 52 bits',
       'Leave one of them out.',
-    );
-  }
-  if (upper?.readOnly === true) {
-    throw usage(
-      'mount options ro and upperdir= exclude each other: a mount with an upper layer can be written',
-      'Leave one of them out. Without upperdir= the image is mounted read-only.',
     );
   }
 }

@@ -29,7 +29,14 @@ import {
   UpperInUse,
   type UpperSettings,
 } from '../upper/prepare-upper.ts';
-import { beginChanges, endChanges, openTable, resumeTable, type TableFile } from '../upper/table-file.ts';
+import {
+  beginChanges,
+  endChanges,
+  openTable,
+  resumeTable,
+  type TableFile,
+  tableInMemory,
+} from '../upper/table-file.ts';
 import { upperKey } from '../upper/upper-key.ts';
 import { layerSource, type MountSource } from './mount-sources.ts';
 import type { ParkedLayer } from './parked-mount.ts';
@@ -78,8 +85,9 @@ export class UpperLayer {
     let intents = -1;
     try {
       for (const warning of prepared.warnings) log(`${options.upperdir}: ${warning}`);
-      const opened = openTable(prepared.work, keyOf(prepared.upper, imageId));
-      const file = required(opened, 'cannot make the table of identities');
+      const key = keyOf(prepared.upper, imageId);
+      const opened = options.readOnly ? tableInMemory(key) : openTable(prepared.work, key);
+      const file = required<TableFile>(opened, 'cannot make the table of identities');
       table = file.fd;
       const { notKept } = file;
       if (notKept !== undefined) {
@@ -109,7 +117,7 @@ export class UpperLayer {
     return new UpperLayer({ options, log }, prepared, file, parked.intents, true);
   }
 
-  /** A regular file of the layer's file system. */
+  /** A regular file of the layer's file system, or in memory. */
   get regularFile(): number {
     return this.#file.fd;
   }
@@ -118,17 +126,19 @@ export class UpperLayer {
   sources(): MountSource[] {
     const { upper, base } = this.#prepared;
     const { upperdir, workdir } = this.#options;
-    return [layerSource('upperdir', upperdir, upper), layerSource('workdir', workdir, base)];
+    const sources = [layerSource('upperdir', upperdir, upper)];
+    // a read-only mount needs none
+    return base < 0 ? sources : [...sources, layerSource('workdir', workdir, base)];
   }
 
   /** For the threads of one server. */
   message(): LayerMessage {
     const { upper, work, index, orphans, features } = this.#prepared;
-    const { userxattr, volatile, redirectDir, metacopy } = this.#options;
+    const { userxattr, volatile, readOnly, redirectDir, metacopy } = this.#options;
     return {
       directories: { upper, work, index, orphans },
       features,
-      settings: { userxattr, volatile, redirectDir, metacopy },
+      settings: { userxattr, volatile, readOnly, redirectDir, metacopy },
       table: this.#file.fd,
       intents: this.#intents,
       state: allocateLayerState(),

@@ -41,7 +41,7 @@ export interface UpperSettings {
 export interface KeptUpper {
   /** upperdir, with a lock. */
   readonly upper: number;
-  /** workdir; -1 in a read-only mount, which changes nothing. */
+  /** workdir; -1 in a read-only mount if it is missing. */
   readonly base: number;
   /** W/cfs/lock, locked. */
   readonly lock: number;
@@ -51,7 +51,7 @@ export interface KeptUpper {
 
 /** An upper layer that is this mount's. All descriptors but `lock` and `mark` are open directories. */
 export interface PreparedUpper extends KeptUpper {
-  /** W/work, W/index and W/cfs/orphans; -1 in a read-only mount. */
+  /** W/work, W/index and W/cfs/orphans. A read-only mount has the index at most, if it is there. */
   readonly work: number;
   readonly index: number;
   readonly orphans: number;
@@ -112,7 +112,8 @@ export const endVolatile = ({ upper, work }: PreparedUpper): 0 | Errno => unmark
  */
 export function reopenUpper(kept: KeptUpper, features: UpperFeatures): PreparedUpper {
   const none = { ...kept, work: -1, index: -1, orphans: -1, features, warnings: [] };
-  if (kept.base < 0) return none;
+  // a read-only mount has no lock
+  if (kept.lock < 0) return { ...none, index: indexForReader(kept.base) };
   const named: NamedDirectory = { option: 'workdir', path: 'the work directory' };
   const opened = new Opened();
   try {
@@ -134,22 +135,33 @@ function prepareReadOnly(settings: UpperSettings, opened: Opened): PreparedUpper
   const mounts = listMounts();
   checkDirectory(named, upper, mounts);
   checkMountpoint(settings.mountpoint, named, upper);
-  checkOfReader({ option: 'workdir', path: settings.workdir });
+  const base = openForReader({ option: 'workdir', path: settings.workdir });
+  if (base >= 0) opened.add(base);
   refuseUse(overlayHere(mounts, [placed(named, upper)]), [named]);
   lockUpper(named, upper, LOCK_SH);
   const features = { nameless: false, types: true, handles: false };
-  return { upper, base: -1, lock: -1, mark: -1, work: -1, index: -1, orphans: -1, features, warnings: [] };
+  const index = indexForReader(base);
+  return { upper, base, lock: -1, mark: -1, work: -1, index, orphans: -1, features, warnings: [] };
 }
 
-/** A read-only mount needs no workdir, but must not show what a crash has damaged. */
-function checkOfReader(named: NamedDirectory): void {
+/** A read-only mount needs no workdir, but must not show what a crash has damaged. @returns -1 if it is missing */
+function openForReader(named: NamedDirectory): number {
   const base = openAt(AT_FDCWD, pathBytes(named.path), constants.O_RDONLY | constants.O_DIRECTORY);
-  if (isErrno(base)) return;
+  if (isErrno(base)) return -1;
   try {
     checkIncompatible(named, base);
-  } finally {
+    return base;
+  } catch (error) {
     closeFd(base);
+    throw error;
   }
+}
+
+/** @returns -1 if there is none */
+function indexForReader(base: number): number {
+  if (base < 0) return -1;
+  const index = openAt(base, INDEX, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  return isErrno(index) ? -1 : index;
 }
 
 function prepareWritable(settings: UpperSettings, opened: Opened): PreparedUpper {

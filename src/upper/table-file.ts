@@ -27,12 +27,8 @@ const MAKE = OPEN | constants.O_CREAT | constants.O_EXCL;
 export interface TableFile {
   readonly fd: number;
   readonly table: IdentityTable;
-}
-
-/** The table of a new mount. */
-export interface NewTableFile extends TableFile {
-  /** Why it is not on the disk; undefined if it is. */
-  readonly notKept: Errno | undefined;
+  /** Why a new table is not on the disk, although it should be. */
+  readonly notKept?: Errno;
 }
 
 /**
@@ -40,15 +36,19 @@ export interface NewTableFile extends TableFile {
  * @param work W/work, an open directory, which this mount alone uses
  * @param key 32 bytes: the layers that the table is for
  */
-export function openTable(work: number, key: Uint8Array): NewTableFile | Errno {
+export function openTable(work: number, key: Uint8Array): TableFile | Errno {
   const kept = keptTable(work, key);
-  if (kept !== undefined) return { ...kept, notKept: undefined };
+  if (kept !== undefined) return kept;
   const made = makeTable(work, key);
-  if (!isErrno(made)) return { ...made, notKept: undefined };
-  const memory = memfdCreate('cfs-ids');
-  if (isErrno(memory)) return memory;
-  const inMemory = newTable(memory, key, 0);
+  if (!isErrno(made)) return made;
+  const inMemory = tableInMemory(key);
   return isErrno(inMemory) ? inMemory : { ...inMemory, notKept: made };
+}
+
+/** A table for one mount, which changes nothing on the disk. */
+export function tableInMemory(key: Uint8Array): TableFile | Errno {
+  const memory = memfdCreate('cfs-ids');
+  return isErrno(memory) ? memory : newTable(memory, key, 0);
 }
 
 /**

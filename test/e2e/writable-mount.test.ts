@@ -142,6 +142,42 @@ describe('a mount with an upper layer', () => {
     expect(await compareList(second)).toEqual(tree);
   });
 
+  test('with ro shows the changes, and changes nothing, also beside another one', async () => {
+    const layers = newLayers();
+    const first = await mount(layers);
+    writeFileSync(first.at('new'), 'written');
+    appendFileSync(first.at('file-1'), ', changed');
+    appendFileSync(first.at('directory/second'), ', too');
+    unlinkSync(first.at('file-4'));
+    chmodSync(first.at('file-2'), 0o600);
+    const names = ['new', 'file-1', 'file-2', 'directory/first', 'directory/second'];
+    const before = identities(first, names);
+    await first.unmount();
+    writeFileSync(join(layers.upper, 'by-hand'), 'x');
+    const listed = (): string[] =>
+      [layers.upper, layers.work].flatMap((dir) => readdirSync(dir, { recursive: true }) as string[]);
+    const there = listed();
+    const [one, other] = [
+      await mount({ ...layers, words: [...layers.words, 'ro'] }),
+      await mount({ ...layers, words: [...layers.words, 'ro'] }),
+    ];
+    for (const mounted of [one, other]) {
+      expect(identities(mounted, names)).toEqual(before);
+      expect(existsSync(mounted.at('file-4'))).toBe(false);
+      expect(readFileSync(mounted.at('directory/first'), 'utf8')).toBe('linked, too');
+      expect(statSync(mounted.at('directory/first')).nlink).toBe(2);
+      expect(() => writeFileSync(mounted.at('file-5'), '')).toThrow('EROFS');
+      expect(() => unlinkSync(mounted.at('new'))).toThrow('EROFS');
+    }
+    const { ino } = statSync(one.at('by-hand'));
+    await killServer(one);
+    expect(statSync(one.at('by-hand')).ino).toBe(ino);
+    expect(readFileSync(one.at('by-hand'), 'utf8')).toBe('x');
+    await one.unmount();
+    await other.unmount();
+    expect(listed()).toEqual(there);
+  });
+
   test('keeps a file that was removed for those that have it open', async () => {
     const layers = newLayers();
     const mounted = await mount(layers);
@@ -363,7 +399,6 @@ describe('cfs-mount refuses', () => {
   test.each([
     [['driver=fuse-native'], /the portable driver is read-only/],
     [['verify=off'], /verify=off and upperdir= exclude each other/],
-    [['ro'], /ro and upperdir= exclude each other/],
   ])('it with %s', async (more, reason) => {
     const { words } = newLayers(...more);
     const { status, stderr } = await scratch.tool('cfs-mount', [

@@ -104,6 +104,7 @@ export class LayeredTree {
       features: this.prepared.features,
       settings: {
         volatile: false,
+        readOnly: false,
         redirectDir: userxattr ? 'nofollow' : 'on',
         metacopy: !userxattr,
         ...settings,

@@ -16,7 +16,6 @@ import {
   attachTable,
   beginChanges,
   endChanges,
-  type NewTableFile,
   openTable,
   resumeTable,
   type TableFile,
@@ -42,7 +41,7 @@ afterEach(() => {
 
 const path = (): string => join(at(`work-${number - 1}`), 'cfs-ids');
 
-function opened(key = KEY): NewTableFile {
+function opened(key = KEY): TableFile {
   const file = openTable(work, key);
   if (isErrno(file)) throw new Error(`${file}`);
   open.push(file.fd);
