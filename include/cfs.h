@@ -97,7 +97,7 @@ struct cfs_file {
 	__u32 hash;
 	__u8 image_id[32];
 	__u8 object[32];
-	__u32 source;			/* serves it, or CFS_NO_SOURCE */
+	__u32 source;			/* serves it, or CFS_NO_SOURCE; upperdir's if it was written */
 	__u32 verified;
 	__u64 holders;			/* bit N: source N has a copy */
 	char path[CFS_PATH_MAX];	/* in the image, by its first name */

@@ -50,13 +50,32 @@ import type {
 import { hasAcls, ImageXattrs } from './image-xattrs.ts';
 import type { ReadingEvents } from './reading-events.ts';
 
+/** An inode of an upper layer, whose content, if it has any, is there. */
+export interface UpperInode {
+  readonly ino: number;
+  readonly generation: number;
+  readonly size: number;
+  readonly isRegular: boolean;
+}
+
 /** The data of a mount about itself and its files: private xattrs and ioctls. */
 export interface PrivateAnswers {
-  /** The value of a private xattr of inode `row`; ENODATA if there is no such name. */
-  xattr(row: number, name: Uint8Array, caller?: Caller): Uint8Array | Errno;
+  /**
+   * The value of a private xattr of inode `row`; ENODATA if there is no such name.
+   * @param row -1 if the inode is only in the upper layer
+   * @param upper undefined if it is as the image has it
+   */
+  xattr(row: number, name: Uint8Array, caller?: Caller, upper?: UpperInode): Uint8Array | Errno;
 
-  /** Answers an ioctl(2), as `Filesystem.ioctl`. */
-  ioctl(row: number, command: number, input: Uint8Array, room: number, caller?: Caller): Uint8Array | Errno;
+  /** Answers an ioctl(2), as `Filesystem.ioctl`; the other parameters as for `xattr`. */
+  ioctl(
+    row: number,
+    command: number,
+    input: Uint8Array,
+    room: number,
+    caller?: Caller,
+    upper?: UpperInode,
+  ): Uint8Array | Errno;
 }
 
 /** Deviations of the shown file system from the image. */
@@ -95,7 +114,7 @@ export class ImageFilesystem implements Filesystem {
   readonly #contents: ContentSource;
   readonly #statistics: FilesystemStatistics;
   readonly #tell: TellReading;
-  readonly #answers: PrivateAnswers | undefined;
+  readonly answers: PrivateAnswers | undefined;
   readonly #changeTimes: ChangeTimes;
   readonly #holes: Holes;
   readonly #xattrs: ImageXattrs;
@@ -116,7 +135,7 @@ export class ImageFilesystem implements Filesystem {
     this.#tables = tables;
     this.#contents = contents;
     this.#tell = tell;
-    this.#answers = answers;
+    this.answers = answers;
     this.#changeTimes = new ChangeTimes(tables);
     this.#holes = new Holes(tables);
     this.slots = inodeCount(tables);
@@ -266,7 +285,7 @@ export class ImageFilesystem implements Filesystem {
   getxattr(ino: number, name: Uint8Array, caller: Caller = UNKNOWN_CALLER): Uint8Array | Errno {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
-    if (isPrivateXattr(name)) return this.#answers?.xattr(row, name, caller) ?? ENODATA;
+    if (isPrivateXattr(name)) return this.answers?.xattr(row, name, caller) ?? ENODATA;
     return this.#xattrs.get(row, name);
   }
 
@@ -285,7 +304,7 @@ export class ImageFilesystem implements Filesystem {
   ): Uint8Array | Errno {
     const row = rowOfId(this.#tables, ino);
     if (row < 0) return ENOENT;
-    return this.#answers?.ioctl(row, command, input, room, caller) ?? ENOTTY;
+    return this.answers?.ioctl(row, command, input, room, caller) ?? ENOTTY;
   }
 
   statfs(): FilesystemStatistics {

@@ -5,6 +5,7 @@
 
 import { printable } from '../base/bytes.ts';
 import { ENAMETOOLONG, ENOENT, type Errno, isErrno } from '../base/errno.ts';
+import { isPrivateXattr } from '../base/private-xattrs.ts';
 import { S_IFDIR, S_IFLNK } from '../base/stat-bits.ts';
 import type { Caller } from '../fs/caller.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
@@ -39,6 +40,7 @@ import { Listings, parentOf } from './listing.ts';
 import { changeAttributes, getXattr, hasLabel, listXattrs, removeXattr, setXattr } from './metadata.ts';
 import { LayerOpenTable } from './open-table.ts';
 import { letGo, letGoOfClosed, sweepOrphans } from './orphans.ts';
+import { privateIoctl, privateXattr } from './private-answers.ts';
 import { removeDirectoryName, removeFileName } from './remove.ts';
 import { rename } from './rename.ts';
 import { adoptIndex, SEARCH } from './scan.ts';
@@ -156,6 +158,8 @@ export class LayeredFilesystem implements WritableFilesystem {
   }
 
   getxattr(ino: number, name: Uint8Array, caller?: Caller): Uint8Array | Errno {
+    // the mount answers it, not a file
+    if (isPrivateXattr(name)) return privateXattr(this.#layer, ino, name, caller);
     return this.#hold((layer) => getXattr(layer, ino, name, caller));
   }
 
@@ -302,7 +306,7 @@ export class LayeredFilesystem implements WritableFilesystem {
   }
 
   ioctl(ino: number, command: number, input: Uint8Array, room: number, caller?: Caller): Uint8Array | Errno {
-    return this.#layer.image.ioctl(ino, command, input, room, caller);
+    return privateIoctl(this.#layer, ino, command, input, room, caller);
   }
 
   statfs(): WritableStatistics {

@@ -80,9 +80,8 @@ function placeOf(layer: Layer, ino: number): Place | Errno | undefined {
   return isErrno(looked) ? looked : layer.tree.place(row);
 }
 
+/** Not of a private xattr. */
 export function getXattr(layer: Layer, ino: number, name: Uint8Array, caller: Caller | undefined): Uint8Array | Errno {
-  // the mount answers it, not a file
-  if (isPrivateXattr(name)) return rowOfId(layer.tables, ino) < 0 ? ENODATA : layer.image.getxattr(ino, name, caller);
   const isCapabilities = equalBytes(name, CAPABILITIES);
   if (isCapabilities && hasNoCapabilities(layer, ino)) return ENODATA;
   const place = placeOf(layer, ino);

@@ -6,10 +6,10 @@ import { toHex } from '../base/bytes.ts';
 import { EINVAL, ENODATA, ENOTTY, type Errno, isErrno } from '../base/errno.ts';
 import type { FileHandle } from '../base/handle-format.ts';
 import { type Caller, maySearchTo, UNKNOWN_CALLER } from '../fs/caller.ts';
-import type { PrivateAnswers } from '../fs/image-filesystem.ts';
+import type { PrivateAnswers, UpperInode } from '../fs/image-filesystem.ts';
 import { pathOfRow } from '../manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../manifest/tables.ts';
-import { encodeFile, type FileRecord } from '../mount-info/file-record.ts';
+import { type ContentPlace, encodeFile, type FileRecord } from '../mount-info/file-record.ts';
 import { commandNumber, MAX_IOCTL_SIZE, NR_FILE, NR_MOUNT, NR_SOURCE } from '../mount-info/mount-ioctls.ts';
 import { encodeMount, type MountRecord } from '../mount-info/mount-record.ts';
 import { encodeSource, SOURCE_INDEX, type SourceRecord } from '../mount-info/source-record.ts';
@@ -22,11 +22,14 @@ export interface MountParts {
   source(index: number): SourceRecord;
   /** Its statistics since its server started, as JSON; see mount-statistics.ts. */
   statistics(): string;
+  /** The number of the source that has the content of the upper layer; undefined if the mount is read-only. */
+  readonly upperSource?: number | undefined;
   /** Its last problems, as JSON; see problem-memory.ts. Undefined if only root may see them: they contain paths. */
   problems(isRoot: boolean): string | undefined;
 }
 
 const ROOT_ROW = 0;
+const NO_PATH = new Uint8Array(0);
 const SOURCE_KEY = /^source\.(\d{1,4})(?:\.([a-z_]+))?$/;
 const CONTENT_KEYS: readonly string[] = ['object', 'verified', 'served', 'holders', 'refused'];
 
@@ -41,13 +44,12 @@ export class MountIdentity implements PrivateAnswers {
     this.#parts = parts;
   }
 
-  /** The value of a private xattr of inode `row`; ENODATA if there is no such name. */
-  xattr(row: number, name: Uint8Array, caller: Caller = UNKNOWN_CALLER): Uint8Array | Errno {
+  xattr(row: number, name: Uint8Array, caller: Caller = UNKNOWN_CALLER, upper?: UpperInode): Uint8Array | Errno {
     const text = Buffer.from(name).toString('latin1');
     const isTrusted = text.startsWith('trusted.');
     const key = text.slice(text.indexOf('.cfs.') + '.cfs.'.length);
     const value =
-      this.#fileXattr(row, key, isTrusted ? undefined : caller) ??
+      this.#fileXattr(row, key, isTrusted ? undefined : caller, upper) ??
       (isTrusted ? this.#trustedXattr(row, key) : undefined) ??
       (isTrusted && row === ROOT_ROW ? this.#sourceXattr(key) : undefined) ??
       (key === 'log' && row === ROOT_ROW ? this.#parts.problems(isTrusted) : undefined);
@@ -57,12 +59,17 @@ export class MountIdentity implements PrivateAnswers {
   /**
    * For all users that may read the file; `caller` is undefined if the kernel has ensured that it is an administrator.
    */
-  #fileXattr(row: number, key: string, caller: Caller | undefined): Uint8Array | string | undefined {
+  #fileXattr(
+    row: number,
+    key: string,
+    caller: Caller | undefined,
+    upper: UpperInode | undefined,
+  ): Uint8Array | string | undefined {
     if (key === 'image') return this.#parts.record.imageId;
-    if (key === 'file') return encodeFile(this.#fileRecord(row, caller));
+    if (key === 'file') return encodeFile(this.#fileRecord(row, caller, upper));
     if (key === 'statistics' && row === ROOT_ROW) return this.#parts.statistics();
     if (!CONTENT_KEYS.includes(key)) return undefined;
-    const place = this.#topology.placeOf(row);
+    const place = this.#placeOf(row, upper);
     if (place === undefined) return undefined;
     if (key === 'object') return place.object && `${place.object.hash}:${toHex(place.object.digest)}`;
     if (key === 'verified') return place.verified;
@@ -72,7 +79,7 @@ export class MountIdentity implements PrivateAnswers {
   }
 
   #trustedXattr(row: number, key: string): Uint8Array | undefined {
-    if (key === 'path') return pathOfRow(this.#tables, row);
+    if (key === 'path') return row < 0 ? undefined : pathOfRow(this.#tables, row);
     return key === 'mount' ? encodeMount(this.#parts.record) : undefined;
   }
 
@@ -104,17 +111,24 @@ export class MountIdentity implements PrivateAnswers {
     input: Uint8Array,
     room: number,
     caller: Caller = UNKNOWN_CALLER,
+    upper?: UpperInode,
   ): Uint8Array | Errno {
-    const answer = this.#answer(row, commandNumber(request), input, caller);
+    const answer = this.#answer(row, commandNumber(request), input, caller, upper);
     if (isErrno(answer) || answer.length >= room) return isErrno(answer) ? answer : answer.subarray(0, room);
     const padded = new Uint8Array(Math.min(room, MAX_IOCTL_SIZE));
     padded.set(answer);
     return padded;
   }
 
-  #answer(row: number, nr: number, input: Uint8Array, caller: Caller): Uint8Array | Errno {
+  #answer(
+    row: number,
+    nr: number,
+    input: Uint8Array,
+    caller: Caller,
+    upper: UpperInode | undefined,
+  ): Uint8Array | Errno {
     if (nr === NR_MOUNT) return encodeMount(this.#parts.record);
-    if (nr === NR_FILE) return encodeFile(this.#fileRecord(row, caller));
+    if (nr === NR_FILE) return encodeFile(this.#fileRecord(row, caller, upper));
     if (nr !== NR_SOURCE) return ENOTTY;
     if (input.length < SOURCE_INDEX + 4) return EINVAL;
     const index = new DataView(input.buffer, input.byteOffset, input.length).getUint32(SOURCE_INDEX, true);
@@ -122,18 +136,31 @@ export class MountIdentity implements PrivateAnswers {
   }
 
   /** A hard link's first name may be in a directory that the caller may not search: then it is not reported. */
-  #fileRecord(row: number, caller: Caller | undefined): FileRecord {
-    const path = pathOfRow(this.#tables, row);
-    const isShown = caller === undefined || maySearchTo(this.#tables, path, caller);
+  #fileRecord(row: number, caller: Caller | undefined, upper: UpperInode | undefined): FileRecord {
+    const path = row < 0 ? NO_PATH : pathOfRow(this.#tables, row);
+    const isShown = caller === undefined || row < 0 || maySearchTo(this.#tables, path, caller);
     const { id, generation, size } = this.#tables.inodes;
-    return {
-      imageId: this.#parts.record.imageId,
+    const { ino, ...of } = upper ?? {
       ino: u64(id, row),
       generation: generation[row] as number,
       size: u64(size, row),
-      path: isShown ? path : new Uint8Array(0),
-      content: this.#topology.placeOf(row),
     };
+    return {
+      imageId: this.#parts.record.imageId,
+      ino,
+      generation: of.generation,
+      size: of.size,
+      path: isShown ? path : NO_PATH,
+      content: this.#placeOf(row, upper),
+    };
+  }
+
+  /** Content of the upper layer is nowhere else, and nothing verifies it. */
+  #placeOf(row: number, upper: UpperInode | undefined): ContentPlace | undefined {
+    if (upper === undefined) return this.#topology.placeOf(row);
+    const { upperSource } = this.#parts;
+    if (!upper.isRegular || upperSource === undefined) return undefined;
+    return { object: undefined, source: upperSource, holders: [upperSource], verified: 'off' };
   }
 }
 

@@ -41,7 +41,9 @@ export function servedFilesystem(
   const source = (index: number): SourceRecord => describeSource(allSources, index);
   const statistics = (): string => JSON.stringify(statisticsOf(served));
   const problems = (isRoot: boolean): string | undefined => (isRoot || !served.isForOthers ? memory.json() : undefined);
-  const identity = new MountIdentity(tables, topology, { record, source, statistics, problems });
+  const upperSource = served.layerSources.length === 0 ? undefined : sources.length;
+  const parts = { record, source, statistics, problems, upperSource };
+  const identity = new MountIdentity(tables, topology, parts);
   return new ImageFilesystem(tables, contents, tell, identity, served.view);
 }
 

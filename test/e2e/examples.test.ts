@@ -71,6 +71,7 @@ async function examplesOf(tool: string, ...command: readonly string[]): Promise<
 
 beforeAll(async () => {
   for (const directory of [bin, work, mnt, scratch.at('srv'), scratch.at('nfs')]) mkdirSync(directory);
+  for (const directory of ['changes', 'work']) mkdirSync(scratch.at('srv', directory));
   for (const tool of TOOLS) symlinkSync(`${OWN_TOOLS.dist}/tools/${tool}.js`, join(bin, tool));
   for (const root of [join(work, 'rootfs'), scratch.at('srv/rootfs'), join(work, 'build'), scratch.at('doc')]) {
     for (const directory of ['etc', 'usr/bin', 'usr/share/man/man1', 'bash']) {

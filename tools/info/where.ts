@@ -6,7 +6,7 @@ import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { jsonText } from '../../src/base/json-text.ts';
 import { askFile } from '../../src/mount-info/ask-mount.ts';
 import { askFd, type MountAnswer } from '../../src/mount-info/ask-mount-at.ts';
-import type { FileRecord, RefusedCopy, Verified } from '../../src/mount-info/file-record.ts';
+import type { ContentPlace, FileRecord, RefusedCopy, Verified } from '../../src/mount-info/file-record.ts';
 import { mountOfFd } from '../../src/mount-info/open-path.ts';
 import { O_PATH } from '../../src/system/libc.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
@@ -87,19 +87,22 @@ const VERIFIED: Readonly<Record<Verified, string>> = {
   fsverity: 'yes, by fs-verity: the kernel checks each page when it reads it',
 };
 
+const HIDDEN = 'hidden: too long, or in a directory that you may not search';
+
 function textOfPlace(path: Buffer, file: FileRecord, mount: MountAnswer | undefined): string {
   const { content, ino, generation, size } = file;
   const lines: [key: string, value: string][] = [
     ['path', printable(path)],
     ['image', `${file.imageId}${nameOf(mount, 0, ' ')}`],
-    [
-      'in the image',
-      file.path.length === 0 ? 'hidden: too long, or in a directory that you may not search' : printable(file.path),
-    ],
-    ['inode', `${ino}, generation ${generation}`],
   ];
+  if (file.path.length > 0) lines.push(['in the image', printable(file.path)]);
+  else if (content === undefined || !isInUpper(content)) lines.push(['in the image', HIDDEN]);
+  lines.push(['inode', `${ino}, generation ${generation}`]);
   if (content === undefined) return formatLines([...lines, ['content', 'none: it is not a regular file']]);
   lines.push(['size', `${size} ${size === 1 ? 'byte' : 'bytes'}`]);
+  if (isInUpper(content)) {
+    return formatLines([...lines, ['content', `in the upper layer${nameOf(mount, content.source, ', ')}`]]);
+  }
   const { object, source, holders, verified } = content;
   if (object === undefined) {
     lines.push(['content', size === 0 ? 'empty' : 'in the image itself']);
@@ -127,6 +130,9 @@ function textOfPlace(path: Buffer, file: FileRecord, mount: MountAnswer | undefi
   return formatLines(lines);
 }
 
+/** Content that was written in the mount. */
+const isInUpper = ({ object, source }: ContentPlace): boolean => object === undefined && source > 0;
+
 /** Copies that were refused when a reader asked for the content; none if an older version serves the mount. */
 function refusedAt(path: Buffer): readonly RefusedCopy[] {
   for (const name of ['trusted.cfs.refused', 'user.cfs.refused']) {
@@ -151,7 +157,7 @@ interface PlaceJson {
   readonly ino: number;
   readonly generation: number;
   readonly size: number;
-  readonly content: 'object' | 'image' | 'empty' | undefined;
+  readonly content: 'object' | 'image' | 'empty' | 'upper' | undefined;
   readonly hash: string | undefined;
   readonly object: string | undefined;
   readonly verified: Verified | undefined;
@@ -181,7 +187,7 @@ function jsonOfPlace(pathBytes: Buffer, file: FileRecord, mount: MountAnswer | u
     ino,
     generation,
     size,
-    content: content && (content.object !== undefined ? 'object' : size === 0 ? 'empty' : 'image'),
+    content: content && kindOf(content, size),
     hash: content?.object?.hash,
     object: content?.object && toHex(content.object.digest),
     verified: content?.verified,
@@ -189,6 +195,12 @@ function jsonOfPlace(pathBytes: Buffer, file: FileRecord, mount: MountAnswer | u
     holders: content?.holders.map((holder) => sourceName(mount, holder)),
     refused: content?.object && refusedAt(pathBytes),
   };
+}
+
+function kindOf(content: ContentPlace, size: number): PlaceJson['content'] {
+  if (content.object !== undefined) return 'object';
+  if (isInUpper(content)) return 'upper';
+  return size === 0 ? 'empty' : 'image';
 }
 
 function sourceName(mount: MountAnswer | undefined, number: number): SourceNameJson {

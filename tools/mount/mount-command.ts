@@ -46,7 +46,7 @@ const command = makeCommand(
   `  cfs-mount rootfs.cfs /mnt
   cfs-mount --repo /srv/store --repo /mnt/nfs/store rootfs.cfs /mnt
   cfs-mount -o digest=$ID,suid,dev rootfs.cfs /mnt
-  mkdir /srv/changes /srv/work; cfs-mount -o upperdir=/srv/changes,workdir=/srv/work rootfs.cfs /mnt
+  cfs-mount -o upperdir=/srv/changes,workdir=/srv/work rootfs.cfs /mnt
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
   cfs-mount --upgrade /mnt
   unshare --user --map-root-user --mount sh -c 'cfs-mount rootfs.cfs /mnt; ls /mnt; umount /mnt'
