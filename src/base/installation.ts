@@ -26,6 +26,7 @@ export const installedPath = (name: string): string => join(ROOT, 'dist', name);
 export const PROGRAMS = {
   'cfs-serve.js': 'src/mount/daemon-main',
   'cfs-serve-worker.cjs': 'src/mount/threads/worker',
+  'cfs-serve-layered-worker.cjs': 'src/mount/threads/layered-worker',
   'cfs-readahead-worker.cjs': 'src/mount/threads/readahead-worker',
   'cfs-pack-worker.js': 'src/pack/content-worker',
   'cfs-check-worker.js': 'src/store/check/check-worker',

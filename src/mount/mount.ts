@@ -49,7 +49,8 @@ export async function mountImage(given: MountOptions): Promise<MountedImage> {
   const { options } = remembered;
   const mountpoint = checkMountpoint(options);
   // a thread takes about as long to start as an image takes to read: both at the same time
-  const workers = options.driver === 'kernel' ? new MountWorkers(options.threads) : undefined;
+  const isLayered = options.upper !== undefined;
+  const workers = options.driver === 'kernel' ? new MountWorkers(options.threads, isLayered) : undefined;
   try {
     return await serve(prepare(remembered, mountpoint), workers);
   } catch (error) {
@@ -68,7 +69,7 @@ export async function mountImage(given: MountOptions): Promise<MountedImage> {
 export async function resumeMount(parked: ParkedFilesOfMount, given: MountOptions): Promise<MountedImage> {
   const remembered = remembering(given);
   const { log, threads, upper } = remembered.options;
-  const workers = new MountWorkers(threads);
+  const workers = new MountWorkers(threads, upper !== undefined);
   let layer: UpperLayer | undefined;
   try {
     const epoch = new OpenFileJournal(parked.connection.journal).nextEpoch();

@@ -17,7 +17,8 @@ import { MountMonitor } from './monitor.ts';
 import { MOST_THREADS } from './most-threads.ts';
 import type { MountMessage, ServeMessage, WorkerReport } from './mount-message.ts';
 
-type Program = 'cfs-serve-worker.cjs' | 'cfs-readahead-worker.cjs';
+const AHEAD = 'cfs-readahead-worker.cjs';
+type Program = 'cfs-serve-worker.cjs' | 'cfs-serve-layered-worker.cjs' | typeof AHEAD;
 
 /** The program of a thread as text that is kept: its file may be moved or replaced before the thread is started. */
 function readProgram(program: Program): string {
@@ -31,7 +32,9 @@ export class MountWorkers {
   readonly #serving: Worker[] = [];
   readonly #failures: string[] = [];
   #ahead: Worker | undefined;
-  readonly #programs: Readonly<Record<Program, string>>;
+  /** Texts of the programs: that of the serving threads, and that of the thread that reads ahead. */
+  readonly #serveProgram: string;
+  readonly #aheadProgram: string;
   /** The descriptor that each thread reads. */
   readonly #devices: number[] = [];
   #monitor: MountMonitor | undefined;
@@ -51,13 +54,12 @@ export class MountWorkers {
   /**
    * Starts the first thread: it takes as long to start as an image takes to read.
    * @param count threads that serve; a single one has no thread to read ahead
+   * @param isLayered the mount has an upper layer
    */
-  constructor(count: number) {
+  constructor(count: number, isLayered: boolean) {
     this.#count = count;
-    this.#programs = {
-      'cfs-serve-worker.cjs': readProgram('cfs-serve-worker.cjs'),
-      'cfs-readahead-worker.cjs': readProgram('cfs-readahead-worker.cjs'),
-    };
+    this.#serveProgram = readProgram(isLayered ? 'cfs-serve-layered-worker.cjs' : 'cfs-serve-worker.cjs');
+    this.#aheadProgram = readProgram(AHEAD);
     this.ending = new Promise((resolve) => {
       this.#firstEnds = resolve;
     });
@@ -153,12 +155,12 @@ export class MountWorkers {
 
   #fetchAhead(message: MountMessage): void {
     if (this.#ahead !== undefined || this.#count === 1) return;
-    this.#ahead = this.#start('cfs-readahead-worker.cjs');
+    this.#ahead = this.#start(this.#aheadProgram);
     this.#ahead.postMessage(message);
   }
 
   #startServing(): Worker {
-    const worker = this.#start('cfs-serve-worker.cjs');
+    const worker = this.#start(this.#serveProgram);
     this.#serving.push(worker);
     this.#servingNow++;
     worker.once('exit', () => {
@@ -167,8 +169,8 @@ export class MountWorkers {
     return worker;
   }
 
-  #start(program: Program): Worker {
-    const worker = new Worker(this.#programs[program], {
+  #start(program: string): Worker {
+    const worker = new Worker(program, {
       eval: true,
       // descriptors cross threads: one opened for an OPEN in one thread is closed for its RELEASE in another
       trackUnmanagedFds: false,

@@ -1,0 +1,166 @@
+/** What a thread that serves requests does, from its start to the end of the mount. Started by workers.ts. */
+import '../../system/exact-paths.ts';
+import { closeSync } from 'node:fs';
+import { parentPort } from 'node:worker_threads';
+import { blake3Implementation } from '../../base/digest.ts';
+import { reasonOf } from '../../base/error.ts';
+import type { Log } from '../../base/log.ts';
+import { useNativeModules } from '../../base/native-package.ts';
+import type { ImageFilesystem } from '../../fs/image-filesystem.ts';
+import { ReadingEvents } from '../../fs/reading-events.ts';
+import { DeviceBackingRegistry } from '../../fuse/device.ts';
+import type { RequestServer, Waiting } from '../../fuse/dispatcher.ts';
+import { opcodeName } from '../../fuse/opcodes.ts';
+import { RequestQueue } from '../../fuse/request-queue.ts';
+import { type TraceOptions, traced } from '../../fuse/request-trace.ts';
+import { attachTables, type ManifestTables } from '../../manifest/tables.ts';
+import { koffi } from '../../system/libc.ts';
+import { Counters } from '../counters.ts';
+import { letGoOfMount } from '../mount-end.ts';
+import { ProblemMemory } from '../problem-memory.ts';
+import { servedFilesystem } from '../served-filesystem.ts';
+import type { ServeMessage, WorkerReport } from './mount-message.ts';
+import { WorkTable } from './requests-in-progress.ts';
+import { ServingTurn } from './serving-turn.ts';
+
+const ENOUGH_OPENINGS = 3;
+
+const report = (message: WorkerReport): void => parentPort?.postMessage(message);
+
+/** The parts of a thread that any mount has. */
+export interface ThreadParts {
+  readonly image: ImageFilesystem;
+  readonly tables: ManifestTables;
+  /** The connection. */
+  readonly fd: number;
+  /** Undefined without passthrough. */
+  readonly registry: DeviceBackingRegistry | undefined;
+  /** Its number among the threads of the mount, from 0. */
+  readonly thread: number;
+  readonly log: Log;
+  readonly waiting: Waiting;
+  readonly counters: Counters;
+}
+
+/** The server of one thread. */
+export interface ThreadServer {
+  readonly server: RequestServer;
+  /** For the trace of requests. */
+  readonly trace: Pick<TraceOptions, 'pathOf' | 'writable'>;
+  /** Compiles code that requests will need, until one waits. It counts nothing. */
+  warmUp?(isAsked: () => boolean): void;
+}
+
+/** Makes the server of a thread. Thread 0 does so before any other thread, and before the first request. */
+export type MakeServer = (message: ServeMessage, parts: ThreadParts) => ThreadServer;
+
+/** The whole life of a thread: waits for its message, and serves. */
+export function runServingThread(makeServer: MakeServer): void {
+  // `serve` does not return to the event loop until the mount ends: nothing asynchronous works in there but posting to
+  // the main thread
+  parentPort?.once('message', (message: ServeMessage) => {
+    serve(message, makeServer);
+    parentPort?.close();
+  });
+}
+
+/**
+ * Loads all the code of the thread. After the mount answers, nothing of the program is read from its files: they may be
+ * moved, or replaced by another version.
+ * @returns false if a later thread cannot load what it needs: the portable BLAKE3 is read from its files each time
+ */
+function loadAll({ natives, thread }: ServeMessage, log: (line: string) => void): boolean {
+  useNativeModules(natives);
+  try {
+    blake3Implementation();
+    koffi();
+    return true;
+  } catch (error) {
+    if (thread === 0) throw error;
+    log(
+      `cannot start another thread: ${reasonOf(error)}. The mount continues with the threads that it has: requests may wait. If the program's files were moved, put them back, or upgrade the mount to another version.`,
+    );
+    return false;
+  }
+}
+
+function serve(message: ServeMessage, makeServer: MakeServer): void {
+  const memory = new ProblemMemory(message.problems);
+  const log: Log = (line, severity = 'warning', about) => {
+    if (severity !== 'debug') memory.record(line, severity, about);
+    report({ type: 'log', line, severity });
+  };
+  if (!loadAll(message, log)) {
+    if (message.ownsFd) closeSync(message.fd);
+    return;
+  }
+  const tables = attachTables(message.tables);
+  const events = new ReadingEvents(message.events);
+  let isAheadWanted = false;
+  let isWarmingUp = false;
+  const counters = new Counters(message.counters, message.thread);
+  const fs = servedFilesystem(message, tables, log, counters, (event, value) => {
+    if (isWarmingUp) return;
+    events.tell(event, value);
+    if (isAheadWanted || event !== 'opened' || events.openings < ENOUGH_OPENINGS) return;
+    isAheadWanted = true;
+    report({ type: 'openings' });
+  });
+  const { fd, thread } = message;
+  const turn = new ServingTurn(message.turn, thread);
+  const table = new WorkTable(message.work);
+  const waiting: Waiting = {
+    begin: ({ uniqueLow, uniqueHigh, pid }) => {
+      if (table.begin(thread, uniqueLow, uniqueHigh, pid)) report({ type: 'working' });
+    },
+    beforeWork: (bytes) => turn.beforeWork(bytes),
+    interrupt: (low, high) => table.interrupt(low, high),
+  };
+  const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
+  const parts = { image: fs, tables, fd, registry, thread, log, waiting, counters };
+  const { server, trace, ...made } = makeServer(message, parts);
+  const queue = new RequestQueue(fd);
+  report({ type: 'serving' });
+  try {
+    // the others start while this one has the turn
+    if (thread === 0) {
+      isWarmingUp = true;
+      made.warmUp?.(() => queue.isWaiting);
+      isWarmingUp = false;
+    }
+    const serveOne = message.debug
+      ? traced(server, opcodeName, { log: (line) => log(line, 'debug'), thread, ...trace })
+      : (length: number): number => server.serve(length);
+    serveQueue(queue, server, turn, serveOne, () => table.end(thread));
+    report({ type: 'ended' });
+    if (message.end !== undefined) letGoOfMount(message.end, message.leaseFiles);
+  } finally {
+    if (message.ownsFd) closeSync(fd);
+  }
+}
+
+/**
+ * @param serveOne Dispatcher.serve, or a wrapper of it
+ * @param end called before the answer is sent; returns false if another thread has answered
+ */
+function serveQueue(
+  queue: RequestQueue,
+  dispatcher: RequestServer,
+  turn: ServingTurn,
+  serveOne: (length: number) => number,
+  end: () => boolean,
+): void {
+  const { request, reply } = dispatcher;
+  try {
+    for (;;) {
+      turn.take();
+      const length = queue.next(request.bytes);
+      if (length === 0) return;
+      const replyLength = serveOne(length);
+      if (!end()) dispatcher.abandon();
+      else if (replyLength > 0) queue.reply(reply.bytes, replyLength);
+    }
+  } finally {
+    turn.pass();
+  }
+}
