@@ -1,9 +1,11 @@
 /** cfs-mount --from: mounts again from the saved sources, wherever they are now, and never from others. */
 import {
+  closeSync,
   copyFileSync,
   cpSync,
   existsSync,
   mkdirSync,
+  openSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -206,8 +208,13 @@ describe('cfs-mount --from, after the sources were moved,', () => {
     await savedHere();
     const moved = join(scratch.directory('elsewhere'), 'renamed.cfs');
     renameSync(packed.image, moved);
-    readFileSync(moved);
-    expect(pathsOf((await from()).path)).toEqual([moved, store]);
+    // an open file keeps its name in the kernel's cache, which other tests drop
+    const fd = openSync(moved, 'r');
+    try {
+      expect(pathsOf((await from()).path)).toEqual([moved, store]);
+    } finally {
+      closeSync(fd);
+    }
   });
 
   test('names the source that it cannot find', async () => {
