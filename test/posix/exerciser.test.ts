@@ -25,7 +25,7 @@ function lowerFiles(): string {
   return lower;
 }
 
-/** Files that nothing has changed yet, of either layer. */
+/** Unchanged files of either layer. */
 class Files {
   readonly #name: SiteName;
   #site: Site | undefined;

@@ -1,12 +1,12 @@
-/** Random changes of one file, beside the bytes that it must have after each: what fsx does. */
+/** Random changes of one file, compared with the expected bytes after each, as in fsx. */
 import { fstatSync } from 'node:fs';
 import fc from 'fast-check';
 import * as calls from './calls.ts';
 
-/** The largest size that a file gets. */
+/** The largest size of a file. */
 const MOST = 400_000;
 
-/** One change, or one look at the file. Positions and lengths are cut to the size of the file where that is needed. */
+/** One change, or one read. Positions and lengths are limited to the size of the file if need be. */
 export type Change =
   | {
       readonly op: 'write' | 'append' | 'mapWrite' | 'mapPrivate';
@@ -81,7 +81,7 @@ export class Exerciser {
     return this.#path;
   }
 
-  /** Makes the change, and throws if the file is not what it should be afterwards. */
+  /** Makes the change, and throws if the file then differs from the expected bytes. */
   do(change: Change): void {
     switch (change.op) {
       case 'write':
@@ -130,7 +130,7 @@ export class Exerciser {
     }
   }
 
-  /** Reads all of the file in several ways; throws if it is not what it should be. Closes it. */
+  /** Reads the whole file in several ways; throws if it differs from the expected bytes. Closes it. */
   finish(): void {
     const whole = MOST * 2;
     this.#expect(0, calls.pread(this.#fd, whole, 0));
@@ -227,7 +227,7 @@ export class Exerciser {
     for (const fd of [this.#fd, this.#appender]) same(fstatSync(fd).size, this.#bytes.length, 'size');
   }
 
-  /** What was read from `at` must be what is there, and all of it if that was asked for. */
+  /** Expects that the bytes read from `at` are right, and complete if that is required. */
   #expect(at: number, read: Buffer | number): void {
     if (typeof read === 'number') throw new Error(`pread: ${calls.nameOf(read)}`);
     const wanted = this.#bytes.subarray(at, at + read.length);

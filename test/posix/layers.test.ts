@@ -40,7 +40,7 @@ afterAll(async () => {
   for (const site of sites) await site.end();
 });
 
-/** Does the steps everywhere. Returns where the results are not those of the first site. */
+/** Does the steps on all sites. Returns the differences of results from those of the first site. */
 function wrongResults(world: World, steps: readonly Step[]): string[] {
   return steps.flatMap((step) => {
     const [[, expected = ''] = [], ...others] = [...performAll(world, step, 'root')];

@@ -1,6 +1,6 @@
-// One of several processes that change a file system at once: what fsstress does, with a check of every result.
-// Works in DIRECTORY/worker-INDEX, which only it changes, and in DIRECTORY/shared, which all change.
-// Prints what is left in its own directory, as JSON: path -> description. Fails at the first thing that is wrong.
+// One of several processes that change a file system at once, as in fsstress, with a check of every result. It works in
+// DIRECTORY/worker-INDEX, which only it changes, and in DIRECTORY/shared, which all change. At the end it prints the
+// content of its own directory as JSON: path -> description. It fails at the first error.
 // Usage: node load-worker.mjs DIRECTORY INDEX SEED STEPS
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
@@ -22,10 +22,10 @@ function below(n) {
 const pick = (list) => list[below(list.length)];
 const bytes = (length) => Buffer.alloc(length, `${below(1e9)}.`);
 
-// What must be in its own directory: a file is { content, mode, names }, shared by its names; a link { target }.
+// The expected content of its directory: a file is { content, mode, names }, shared by its names; a link { target }.
 const root = { children: new Map() };
 
-/** Takes what is there at the beginning as right. */
+/** Takes the initial state as right. */
 function adopt(path, node) {
   for (const entry of fs.readdirSync(path, { withFileTypes: true })) {
     const at = join(path, entry.name);
@@ -161,7 +161,7 @@ const OWN = {
     const to = anyDirectory();
     if (!from || `${to.path}/`.startsWith(`${from.path}/`)) return;
     const names = [...to.node.children].filter(([, node]) => isDirectory(node) === isDirectory(from.node));
-    // over what is there, or to a new name
+    // over an existing file, or to a new name
     const name = below(3) === 0 && names.length > 0 ? pick(names)[0] : newName(to.node);
     if (name === undefined) return;
     const before = to.node.children.get(name);

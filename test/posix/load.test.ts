@@ -1,4 +1,4 @@
-/** Several processes that change one file system at once, and check all that they get: as fsstress. */
+/** Several processes change one file system at once, and check all results, as in fsstress. */
 import { createHash } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

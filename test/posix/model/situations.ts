@@ -1,6 +1,6 @@
 /**
- * The situations in which a name of two layers can be, each with the steps that lead to it; and what is then done with
- * the name, "it". In each directory there are "other" (a file), "dir" (with "file" in it) and "empty".
+ * The situations of a name in two layers, each with the steps that lead to it, and the actions on the name, "it". Each
+ * directory also has "other" (a file), "dir" (with "file" in it) and "empty".
  */
 import { linkSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { makeDevice } from '../../support/libc.ts';
@@ -47,7 +47,7 @@ const all =
   };
 const twoNames = all(file('it'), () => linkSync('it', 'more'));
 
-/** What is in each directory besides. */
+/** The other entries of each directory. */
 export const besides: () => void = all(file('other'), empty('dir'), file('dir/file'), empty('empty'));
 
 export const SITUATIONS: readonly Situation[] = [
