@@ -28,6 +28,7 @@ test-posix: build ## long tests of writable mounts against POSIX: each random te
 	@scripts/setup posix
 	@scripts/check-fuse
 	@CFS_POSIX_SECONDS=$(or $(SECONDS),60) npx vitest run --project posix $(TESTS)
+	@$(if $(TESTS),,CFS_KILLS=100 npx vitest run test/e2e/writable-survival.test.ts)
 
 unit: setup ## the unit tests, without mounts and build: the fast loop (TESTS=… for some)
 	@npx vitest run --project unit $(TESTS)
