@@ -15,7 +15,7 @@ const EXAMPLES = `  cfs-bench --quick                                   a first 
   cfs-bench --source /srv/rootfs --minutes 60         everything that fits into an hour
   cfs-bench --source /srv/rootfs --rounds 9 --details
   cfs-bench --source /usr --workloads ls,find --systems source,overlayfs,cfs
-  cfs-bench --workloads write --systems source,overlayfs,fuse-overlayfs,cfs
+  cfs-bench --workloads write --systems overlayfs,fuse-overlayfs,cfs
   cfs-bench --quick --workloads open --small-files 10000,100000 --systems all
 `;
 

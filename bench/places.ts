@@ -15,6 +15,8 @@ export function placeUnavailable(kind: PlaceKind): string | undefined {
   return fileSystemUnavailable('ext4') ?? missingProgram('mkfs.ext4', 'Debian: e2fsprogs');
 }
 
+let images = 0;
+
 /** @param name of the writer: each has a place of its own */
 export async function makePlace(kind: PlaceKind, name: string, bench: Bench): Promise<Place> {
   const path = bench.scratch.directory(`place-${name}`);
@@ -22,20 +24,19 @@ export async function makePlace(kind: PlaceKind, name: string, bench: Bench): Pr
     await run(['mount', '-t', 'tmpfs', '-o', 'size=100%', 'tmpfs', path], bench.signal);
     return { kind, path };
   }
-  const image = imageOf(name, bench);
+  // another one each time: a new mount namespace of some other program keeps the file system of an earlier one mounted
+  const image = bench.scratch.file(`place-${name}-${images++}.ext4`);
   writeFileSync(image, '');
   truncateSync(image, EXT4_SIZE + 2 * bench.largeSize);
   await run(['mkfs.ext4', '-q', '-F', image], bench.signal);
   await run(['mount', '-t', 'ext4', '-o', 'loop', image, path], bench.signal);
+  // the loop device keeps it open, and is removed with the mount
+  rmSync(image);
   return { kind, path };
 }
 
-export async function removePlace(name: string, bench: Bench): Promise<void> {
-  await unmount(bench.scratch.directory(`place-${name}`));
-  rmSync(imageOf(name, bench), { force: true });
-}
-
-const imageOf = (name: string, bench: Bench): string => bench.scratch.file(`place-${name}.ext4`);
+export const removePlace = (name: string, bench: Bench): Promise<void> =>
+  unmount(bench.scratch.directory(`place-${name}`));
 
 /** A directory of this name in the place, made. */
 export function directoryIn({ path }: Place, name: string): string {

@@ -3,7 +3,7 @@ import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Bench, Tree } from './contract.ts';
 import { makeCheckout, writeFiles } from './generated-trees.ts';
-import { run } from './process.ts';
+import { run, toolCommand } from './process.ts';
 import { seeded } from './random.ts';
 import { surveyTree } from './trees.ts';
 import { LOWER } from './writing.ts';
@@ -28,6 +28,18 @@ export function lowerDirectory(bench: Bench): Promise<string> {
     await writeFiles(join(path, LOWER.warmUp), Math.ceil(bench.writeFiles * OTHER_FILES), sizes, SEED + 1, bench);
     return path;
   });
+}
+
+/** The lower directory as an image of cfs, and its store. */
+export async function lowerImage(bench: Bench): Promise<{ readonly image: string; readonly store: string }> {
+  const store = bench.scratch.file('write-lower-store');
+  const image = await bench.once('write lower image', async () => {
+    const path = await lowerDirectory(bench);
+    const file = bench.scratch.file('write-lower.cfs');
+    await run(toolCommand('cfs-mkimage', '--no-fsync', '--quiet', '--store', store, path, file), bench.signal);
+    return file;
+  });
+  return { image, store };
 }
 
 /** The measured lower directory, with the list of its files. */

@@ -1,13 +1,14 @@
 /** The systems that take changes. The directories for changes are `upper` and `work` of a place. */
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { cfsUnavailable, type MountedImage, mountImage, unmountImage } from './cfs-daemon.ts';
 import type { Bench } from './contract.ts';
 import { fuseUnavailable, unmountDaemon } from './fuse-daemon.ts';
 import { fileSystemUnavailable, mountWritable, unmount } from './mounts.ts';
 import { directoryIn } from './places.ts';
 import { findProgram, missingProgram, run } from './process.ts';
 import { processWith } from './processes.ts';
-import { lowerDirectory } from './write-inputs.ts';
+import { lowerDirectory, lowerImage } from './write-inputs.ts';
 import type { Place, Writer, WriterRow } from './writing.ts';
 
 /** Empty directories for changes. */
@@ -121,9 +122,51 @@ class FuseOverlay implements Writer {
   }
 }
 
+/** A mount of the image of the lower directory, with directories for changes or without. */
+class Cfs implements Writer {
+  readonly #bench: Bench;
+  readonly #mountpoint: string;
+  readonly #changes: boolean;
+  #mounted: MountedImage | undefined;
+
+  constructor(bench: Bench, name: string, changes: boolean) {
+    this.#bench = bench;
+    this.#mountpoint = bench.scratch.directory(`mnt-write-${name}`);
+    this.#changes = changes;
+  }
+
+  available(): string | undefined {
+    return cfsUnavailable();
+  }
+
+  async prepare(): Promise<void> {
+    await lowerImage(this.#bench);
+  }
+
+  async start(place: Place): Promise<string> {
+    const { upper, work } = changesIn(place);
+    const options = this.#changes ? [`upperdir=${upper}`, `workdir=${work}`] : ['verify=read'];
+    const { image, store } = await lowerImage(this.#bench);
+    this.#mounted = await mountImage(store, image, this.#mountpoint, options, this.#bench.signal);
+    return this.#mountpoint;
+  }
+
+  async stop(): Promise<void> {
+    const pid = this.#mounted?.pid;
+    this.#mounted = undefined;
+    await unmountImage(this.#mountpoint, pid);
+  }
+
+  daemon(): number | undefined {
+    return this.#mounted?.pid;
+  }
+}
+
 /** Every system that is measured by the group `write`, in the order of its tables. */
 export const WRITERS: readonly WriterRow[] = [
   { name: 'source', create: (bench) => new Plain(bench) },
   { name: 'overlayfs', create: (bench) => new Overlay(bench) },
   { name: 'fuse-overlayfs', create: (bench) => new FuseOverlay(bench) },
+  { name: 'cfs', create: (bench) => new Cfs(bench, 'cfs', true) },
+  { name: 'cfs-read', readOnly: true, create: (bench) => new Cfs(bench, 'cfs-read', false) },
 ];
