@@ -148,5 +148,6 @@ const ROWS: Rows<ImageContext> = {
   [abi.FUSE_TMPFILE]: { name: 'TMPFILE', answer: readOnly },
   [abi.FUSE_FALLOCATE]: { name: 'FALLOCATE', answer: readOnly },
   [abi.FUSE_COPY_FILE_RANGE]: { name: 'COPY_FILE_RANGE', answer: readOnly },
+  [abi.FUSE_COPY_FILE_RANGE_64]: { name: 'COPY_FILE_RANGE_64', answer: readOnly },
   [abi.FUSE_INIT]: { name: 'INIT', answer: () => EIO },
 };
