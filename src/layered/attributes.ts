@@ -26,19 +26,22 @@ export function attributesOf(layer: Layer, ino: number, out: WritableAttributes)
     if (row < 0) return ENOENT;
   }
   if (row >= 0 && (layer.table.flags(row) & UPPER) !== 0) return upperAttributes(layer, row, out);
-  return imageAttributes(layer, ino, row, out);
+  const result = layer.image.getattr(ino, out);
+  return result === 0 ? completeImage(layer, row, out) : result;
 }
 
-/** Attributes of an inode that is only in the image. @param row in the table, -1 for none */
-export function imageAttributes(layer: Layer, ino: number, row: number, out: WritableAttributes): Errno | 0 {
-  const result = layer.image.getattr(ino, out);
-  if (result !== 0) return result;
+/**
+ * Completes the attributes of an inode that is only in the image.
+ * @param row in the table, -1 for none
+ * @param out as the image's own file system fills it
+ */
+export function completeImage({ table }: Layer, row: number, out: WritableAttributes): 0 {
   out.atimeLow = out.mtimeLow;
   out.atimeHigh = out.mtimeHigh;
   out.atimeNsec = out.mtimeNsec;
   out.btimeLow = out.btimeHigh = out.btimeNsec = 0;
   out.ttl = FOREVER;
-  if (row >= 0 && (layer.table.flags(row) & ORPHAN) !== 0) out.nlink = 0;
+  if (row >= 0 && (table.flags(row) & ORPHAN) !== 0) out.nlink = 0;
   return 0;
 }
 

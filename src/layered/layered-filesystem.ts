@@ -25,7 +25,7 @@ import { emptyFileStatus, statusOf, statVfs } from '../system/file-status.ts';
 import { syncfs } from '../system/reading-writing.ts';
 import { emptyDirectory } from '../upper/empty-directory.ts';
 import { DIRECTORY, OPAQUE, UPPER } from '../upper/identity-table.ts';
-import { attributesOf, fillFrom, imageAttributes, upperAttributes } from './attributes.ts';
+import { attributesOf, completeImage, fillFrom, upperAttributes } from './attributes.ts';
 import { allocateIn, copyRange, openFile, openNew, readFile, seekIn, syncInode, writeFile } from './content.ts';
 import { makeFile, makeNameless } from './create.ts';
 import { createFile } from './create-open.ts';
@@ -121,7 +121,7 @@ export class LayeredFilesystem implements WritableFilesystem {
           : fillFrom(layer, entry.row, layer.status, out);
       }
       const result = layer.image.lookup(layer.idOf(directory.lower), name, out);
-      return result !== 0 ? result : imageAttributes(layer, out.ino, layer.table.find(out.ino), out);
+      return result !== 0 ? result : completeImage(layer, layer.table.find(out.ino), out);
     });
   }
 

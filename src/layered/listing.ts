@@ -16,7 +16,7 @@ import { u64 } from '../manifest/tables.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { statusAt } from '../system/file-status.ts';
 import { UPPER } from '../upper/identity-table.ts';
-import { attributesOf, fillFrom, imageAttributes, upperAttributes } from './attributes.ts';
+import { attributesOf, completeImage, fillFrom, upperAttributes } from './attributes.ts';
 import { type Directory, directoryOf } from './directories.ts';
 import { adopt, isWhiteoutEntry } from './entries.ts';
 import type { Layer } from './layer.ts';
@@ -105,7 +105,7 @@ export class Listings {
       }
       const known = table.find(out.ino);
       if (known >= 0 && (table.flags(known) & UPPER) !== 0) upperAttributes(layer, known, out);
-      else imageAttributes(layer, out.ino, known, out);
+      else completeImage(layer, known, out);
       isFull = !sink(name, next);
       return !isFull;
     });
