@@ -45,7 +45,7 @@ const HELP = `Usage: mount.cfs IMAGE MOUNTPOINT [-o OPTIONS]
 
 The helper of mount(8): linked as /sbin/mount.cfs, it serves 'mount -t cfs IMAGE MOUNTPOINT' and lines of /etc/fstab;
 linked as /sbin/mount.fuse.cfs, 'mount -o remount,noexec MOUNTPOINT'. The options are those of cfs-mount; a remount
-changes exec, suid, dev, atime and their opposites. -f only pretends; -s, -n, -v and -N are ignored.
+changes exec, suid, dev, atime and their opposites, and rw of a mount with an upper layer. -f only pretends; -s, -n, -v and -N are ignored.
 `;
 
 makeArgumentsExact();

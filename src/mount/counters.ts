@@ -4,6 +4,8 @@
  * together. So plain stores suffice: a sum may lack the latest counts, but is never wrong otherwise.
  */
 import {
+  EEXIST,
+  EFBIG,
   EINVAL,
   EISDIR,
   ENAMETOOLONG,
@@ -11,12 +13,15 @@ import {
   ENOENT,
   ENOSYS,
   ENOTDIR,
+  ENOTEMPTY,
   ENOTTY,
   ENXIO,
   EOPNOTSUPP,
+  EPERM,
   ERANGE,
   EROFS,
   type Errno,
+  EXDEV,
   errnoName,
 } from '../base/errno.ts';
 import type { RepositoryOutcome } from '../base/log.ts';
@@ -35,8 +40,8 @@ const OTHER_ERRORS = 3;
 export const OTHER = 'other';
 
 /**
- * Errors that a healthy mount returns, too: a name does not exist, is of another kind, or cannot be changed, or an
- * operation is not implemented, so that the kernel does without it. None of these counts as an error.
+ * Errors that a healthy mount returns, too: a name does not exist, or does already, is of another kind, or cannot be
+ * changed; or an operation is not implemented, so that the kernel does without it. None of these counts as an error.
  */
 const ANSWERS: ReadonlySet<Errno> = new Set([
   ENOSYS,
@@ -51,6 +56,11 @@ const ANSWERS: ReadonlySet<Errno> = new Set([
   EINVAL,
   ENAMETOOLONG,
   EROFS,
+  EEXIST,
+  ENOTEMPTY,
+  EXDEV,
+  EFBIG,
+  EPERM,
 ]);
 
 /** Shared memory for `threads` threads of a mount with this number of repositories. */

@@ -9,6 +9,7 @@ const mountSetattrFn = native(
 const SYS_MOUNT_SETATTR = 442;
 const SIZE = 32;
 
+export const MOUNT_ATTR_RDONLY = 0x1;
 export const MOUNT_ATTR_NOSUID = 0x2;
 export const MOUNT_ATTR_NODEV = 0x4;
 export const MOUNT_ATTR_NOEXEC = 0x8;

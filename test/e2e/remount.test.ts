@@ -57,6 +57,24 @@ test('words that fstab and the kernel repeat are accepted; words for another mou
   expect(messageOf(await remount(mounted, 'remount,nosuch'), EXIT.usage, 'mount.cfs')).toContain('"nosuch"');
 });
 
+test('a mount with an upper layer is made read-only, and writable again', async () => {
+  const [upper, work] = [scratch.directory('upper'), scratch.directory('work')];
+  const layer = [`upperdir=${upper}`, `workdir=${work}`];
+  const mounted = await scratch.mount(image, { words: layer });
+  expect(await remount(mounted, ['ro,remount,noexec', ...layer].join(','))).toMatchObject({ status: 0, stderr: '' });
+  expect(flagsOf(mounted)).toEqual(expect.arrayContaining(['ro', 'noexec']));
+  expect(() => writeFileSync(mounted.at('new'), '')).toThrow(/EROFS/);
+  expect(await remount(mounted, 'rw,remount')).toMatchObject({ status: EXIT.ok, stderr: '' });
+  writeFileSync(mounted.at('new'), '');
+  expect(flagsOf(mounted)).toEqual(expect.arrayContaining(['rw', 'noexec']));
+  const other = messageOf(
+    await remount(mounted, `rw,remount,upperdir=/other,workdir=${work}`),
+    EXIT.usage,
+    'mount.cfs',
+  );
+  expect(other).toContain(`Cannot change upperdir=/other of the mount at ${mounted.path}`);
+});
+
 test('mount(8) finds the helper by both names', async () => {
   const mounted = await scratch.mount(image);
   const bin = scratch.directory('bin');

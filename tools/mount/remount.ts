@@ -13,6 +13,7 @@ import {
   MOUNT_ATTR_NODEV,
   MOUNT_ATTR_NOEXEC,
   MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
   MOUNT_ATTR_RELATIME,
   MOUNT_ATTR_STRICTATIME,
   setMountAttributes,
@@ -32,6 +33,9 @@ const FLAGS: Readonly<Record<string, readonly [set: number, clear: number]>> = {
   strictatime: [MOUNT_ATTR_STRICTATIME, MOUNT_ATTR_ATIME],
 };
 
+/** Those of a mount that can be written, besides. */
+const WRITABLE_FLAGS: typeof FLAGS = { ro: [MOUNT_ATTR_RDONLY, 0], rw: [0, MOUNT_ATTR_RDONLY] };
+
 /** Options that the kernel shows for a FUSE mount, and mount(8) repeats. */
 const SHOWN =
   /^(?:remount|bind|allow_other|default_permissions|(?:fd|rootmode|user_id|group_id|max_read|blksize|subtype|fsname|source)=.*)$/;
@@ -44,25 +48,27 @@ const SHOWN =
 export function remount(mountpoint: string, lists: readonly string[]): void {
   const words = lists.flatMap(splitList);
   const answer = askMountAt(mountpoint);
-  const others = words.filter((word) => FLAGS[word] === undefined && !SHOWN.test(word));
+  const isWritable = answer.sources.some(({ kind }) => kind === 'upperdir');
+  const flags = isWritable ? { ...FLAGS, ...WRITABLE_FLAGS } : FLAGS;
+  const others = words.filter((word) => flags[word] === undefined && !SHOWN.test(word));
   // refuses unknown words
   parseMountWords(others.map((word) => word.replace(/[\\,]/g, '\\$&')));
   const changed = others.filter((word) => isCfsWord(word) && !isSame(word, answer));
   if (changed.length > 0) {
     throw new CfsError(
       'usage',
-      `Cannot change ${changed.join(', ')} of the mount at ${mountpoint}: unmount it, and mount it again. A remount changes exec, suid, dev, atime and their opposites.`,
+      `Cannot change ${changed.join(', ')} of the mount at ${mountpoint}: unmount it, and mount it again. A remount changes exec, suid, dev, atime and their opposites${isWritable ? ', ro and rw' : ''}.`,
     );
   }
   let [set, clear] = [0, 0];
   for (const word of words) {
-    const [sets, clears] = FLAGS[word] ?? [0, 0];
+    const [sets, clears] = flags[word] ?? [0, 0];
     // the last one of a kind counts
     set = (set & ~clears) | sets;
     clear = (clear & ~sets) | clears;
   }
   // mount(8) passes it unless "ro" is given: it is significant only alone
-  if (words.includes('rw') && set === 0 && clear === 0) {
+  if (!isWritable && words.includes('rw') && set === 0 && clear === 0) {
     throw new CfsError('usage', `Cannot make the mount at ${mountpoint} writable: an image is read-only`);
   }
   const result = setMountAttributes(resolve(mountpoint), set, clear);
