@@ -99,7 +99,7 @@ export function nlinkOf(layer: Layer, row: number, flags: number, { nlink, mode 
   if ((flags & ORPHAN) !== 0) return 0;
   if ((mode & S_IFMT) === S_IFDIR) return lowerOf(layer.table, row) >= 0 ? 1 : nlink;
   if ((flags & INDEXED) === 0) return nlink;
-  const place = layer.tree.place(row);
+  const place = layer.tree.checkedPlace(row);
   if (isErrno(place)) return place;
   const value = getXattrAt(place.dir, place.name, layer.names.names.nlink);
   const relative = isErrno(value) ? undefined : decodeNlink(value);

@@ -38,7 +38,7 @@ export function linkUp(
   name: Uint8Array,
 ): 0 | Errno {
   const { table, tables, names } = layer;
-  const place = layer.tree.place(row);
+  const place = layer.tree.checkedPlace(row);
   if (isErrno(place)) return place;
   const looked = statusAt(place.dir, place.name, layer.status);
   if (isErrno(looked)) return looked;

@@ -48,14 +48,13 @@ export function linkFile(
     if (isErrno(marked)) return marked;
   }
   writer.note(ino, 0);
-  const place = layer.tree.place(row);
+  const place = layer.tree.checkedPlace(row);
   if (isErrno(place)) return place;
   const isOrphan = (table.flags(row) & ORPHAN) !== 0;
   const made = isOrphan
     ? renameAt(place.dir, place.name, directory.fd, name, 0)
     : linkTo(layer, place, directory.fd, name);
   if (isErrno(made)) return made;
-  table.setFlags(row, 0, ORPHAN);
   return linked(layer, row, directory, name, out);
 }
 
@@ -72,6 +71,7 @@ function linkTo(layer: Layer, from: Place, dir: number, name: Uint8Array): 0 | E
 
 function linked(layer: Layer, row: number, directory: Directory, name: Uint8Array, out: WritableAttributes): 0 | Errno {
   if (!layer.table.addName(row, directory.ino, name)) return ENOSPC;
+  layer.table.setFlags(row, 0, ORPHAN);
   countAddition(layer.table, directory.row);
   const looked = statusAt(directory.fd, name, layer.status);
   return isErrno(looked) ? looked : fillFrom(layer, row, layer.status, out);

@@ -37,7 +37,7 @@ export function changeAttributes(layer: Layer, ino: number, changes: Changes, ou
     const result = changeContent(layer, row, size, changes.killPrivileges);
     if (isErrno(result)) return result;
   }
-  const place = layer.tree.place(row);
+  const place = layer.tree.checkedPlace(row);
   if (isErrno(place)) return place;
   const result = change(place, changes);
   return isErrno(result) ? result : upperAttributes(layer, row, out);
@@ -75,9 +75,7 @@ function placeOf(layer: Layer, ino: number): Place | Errno | undefined {
     if (row < 0) return ENOENT;
   }
   if (row < 0 || (layer.table.flags(row) & UPPER) === 0) return undefined;
-  // a stat corrects the place
-  const looked = layer.tree.status(row, layer.status);
-  return isErrno(looked) ? looked : layer.tree.place(row);
+  return layer.tree.checkedPlace(row);
 }
 
 /** Not of a private xattr. */
@@ -166,11 +164,11 @@ export function setXattr(
   if (stored.length > XATTR_NAME_MAX) return EOPNOTSUPP;
   const row = copyUp(layer, ino, 'metadata');
   if (isErrno(row)) return row;
-  const place = layer.tree.place(row);
+  const place = layer.tree.checkedPlace(row);
   if (isErrno(place)) return place;
   const set = setXattrAt(place.dir, place.name, stored, value, flags);
-  if (set === EEXIST && flags === XATTR_CREATE && writer.again) return 0;
-  if (isErrno(set)) return set;
+  const isDone = set === EEXIST && flags === XATTR_CREATE && writer.again;
+  if (isErrno(set) && !isDone) return set;
   if (isAcl(name)) forgetAcl(layer, row);
   if (equalBytes(name, CAPABILITIES)) layer.table.setFlags(row, 0, NO_CAPABILITIES);
   if (isLabel(name)) layer.table.setFlags(layer.table.find(ROOT_INO), LABELED, 0);
@@ -195,7 +193,7 @@ export function removeXattr(layer: Layer, ino: number, name: Uint8Array, writer:
   if (isErrno(present)) return present === ENODATA && writer.again ? 0 : present;
   const row = copyUp(layer, ino, 'metadata');
   if (isErrno(row)) return row;
-  const place = layer.tree.place(row);
+  const place = layer.tree.checkedPlace(row);
   if (isErrno(place)) return place;
   const removed = removeXattrAt(place.dir, place.name, stored);
   if (isErrno(removed)) return removed === ENODATA && writer.again ? 0 : removed;

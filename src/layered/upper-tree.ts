@@ -7,7 +7,20 @@
  */
 
 import { constants } from 'node:fs';
-import { EACCES, EIO, ENOENT, ENOTDIR, EPERM, EROFS, type Errno, ESTALE, ETXTBSY, isErrno } from '../base/errno.ts';
+import {
+  EACCES,
+  EISDIR,
+  ELOOP,
+  ENOENT,
+  ENOTDIR,
+  ENXIO,
+  EPERM,
+  EROFS,
+  type Errno,
+  ESTALE,
+  ETXTBSY,
+  isErrno,
+} from '../base/errno.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
 import { emptyFileStatus, type FileStatus, statusAt, statusOf } from '../system/file-status.ts';
@@ -22,6 +35,11 @@ import type { LayerState } from './layer-state.ts';
 export interface Place {
   readonly dir: number;
   readonly name: Uint8Array;
+}
+
+interface OpenContent {
+  readonly fd: number;
+  readonly isWritable: boolean;
 }
 
 const EMPTY: Uint8Array = Uint8Array.of();
@@ -48,7 +66,7 @@ export class UpperTree {
   readonly #open = new Map<number, number>();
   /** The one that was used last. */
   #latest = 0;
-  readonly #contents = new Map<number, { readonly fd: number; readonly isWritable: boolean }>();
+  readonly #contents = new Map<number, OpenContent>();
   readonly #status: FileStatus = emptyFileStatus();
   #deletions = 0;
 
@@ -99,7 +117,16 @@ export class UpperTree {
     }
   }
 
-  /** The place of a row's file in the upper layer. ESTALE if it has none. */
+  /**
+   * The place of a row's file in the upper layer, of which is known that the file is there: for changes. Some names of
+   * a file may not be in the table, or others of it be out of date after a server was killed.
+   */
+  checkedPlace(row: number): Place | Errno {
+    const looked = this.status(row, this.#status);
+    return isErrno(looked) ? looked : this.place(row);
+  }
+
+  /** The place of a row's file in the upper layer by the table. ESTALE if it has none. */
   place(row: number): Place | Errno {
     const table = this.#table;
     const flags = table.flags(row);
@@ -195,7 +222,14 @@ export class UpperTree {
   }
 
   /** As `content`, for the caller to close. */
-  openContent(row: number, isForWriting: boolean): { readonly fd: number; readonly isWritable: boolean } | Errno {
+  openContent(row: number, isForWriting: boolean): OpenContent | Errno {
+    const first = this.#openContentNow(row, isForWriting);
+    return isErrno(first) && isElsewhere(first) && this.#searchFor(row)
+      ? this.#openContentNow(row, isForWriting)
+      : first;
+  }
+
+  #openContentNow(row: number, isForWriting: boolean): OpenContent | Errno {
     const place = this.place(row);
     if (isErrno(place)) return place;
     let isWritable = isForWriting || !this.#isReadOnly;
@@ -204,17 +238,11 @@ export class UpperTree {
       fd = openFile(place, constants.O_RDONLY);
       isWritable = false;
     }
-    if (isErrno(fd)) {
-      if (!isMissing(fd) || !this.#searchFor(row)) return fd;
-      const again = this.place(row);
-      fd = isErrno(again) ? again : openFile(again, isForWriting ? constants.O_RDWR : constants.O_RDONLY);
-      isWritable = isForWriting;
-      if (isErrno(fd)) return fd;
-    }
+    if (isErrno(fd)) return fd;
     const status = statusOf(fd, this.#status);
     if (status === 0 && this.isOf(row, this.#status)) return { fd, isWritable };
     closeFd(fd);
-    return isErrno(status) ? status : EIO;
+    return isErrno(status) ? status : ESTALE;
   }
 }
 
@@ -226,3 +254,7 @@ const isOnlyForReading = (errno: Errno): boolean =>
   errno === EPERM || errno === EACCES || errno === EROFS || errno === ETXTBSY;
 
 const isMissing = (errno: Errno): boolean => errno === ENOENT || errno === ESTALE || errno === ENOTDIR;
+
+/** At its place there is nothing, or a whiteout, a directory or a symbolic link: no regular file. */
+const isElsewhere = (errno: Errno): boolean =>
+  isMissing(errno) || errno === ENXIO || errno === EISDIR || errno === ELOOP;
