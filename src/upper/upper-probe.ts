@@ -7,10 +7,17 @@ import { constants } from 'node:fs';
 import { EDQUOT, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, type Errno, EXDEV, isErrno } from '../base/errno.ts';
 import { S_IFCHR, S_IFMT } from '../base/stat-bits.ts';
 import { closeFd, ioctl, openAt, openNameless } from '../system/descriptors.ts';
-import { makeNodeAt, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, renameAt } from '../system/directory-calls.ts';
+import {
+  makeNodeAt,
+  RENAME_EXCHANGE,
+  RENAME_NOREPLACE,
+  RENAME_WHITEOUT,
+  renameAt,
+  setTimesAt,
+} from '../system/directory-calls.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { nameToHandle } from '../system/file-handle.ts';
-import { emptyFileStatus, statusAt } from '../system/file-status.ts';
+import { emptyFileStatus, statusAt, statusOf } from '../system/file-status.ts';
 import { errnoText } from '../system/libc.ts';
 import { linkAt, unlinkAt } from '../system/names.ts';
 import { removeXattrOfFd, setXattrOfFd } from '../system/xattrs.ts';
@@ -42,6 +49,7 @@ export interface ProbeResult {
 
 const ANOTHER = 'Choose a directory on another file system, such as ext4, xfs, btrfs or tmpfs.';
 const DT_UNKNOWN = 0;
+const EMPTY: Uint8Array = Uint8Array.of();
 const [FILE, OTHER, WHITEOUT] = ['#cfs-file', '#cfs-other', '#cfs-whiteout'].map((name) => Buffer.from(name)) as [
   Buffer,
   Buffer,
@@ -150,10 +158,15 @@ function probeWhiteouts(named: NamedDirectory, upper: number, work: number): voi
   require(named, work, 'whiteouts', makeNodeAt(work, WHITEOUT, S_IFCHR, 0));
   if (!isWhiteout(work, WHITEOUT)) throw refusal(named, 'whiteouts in it do not stay character devices 0:0', ANOTHER);
   const name = Buffer.from(`#cfs-probe-${process.pid}-${Date.now().toString(36)}`);
+  const before = emptyFileStatus();
+  const looked = statusOf(upper, before);
   const there = renameAt(work, WHITEOUT, upper, name, RENAME_NOREPLACE);
   if (there === EXDEV) throw notRenamed(named);
   require(named, work, 'rename(2) with RENAME_NOREPLACE', there);
   const back = renameAt(upper, name, work, WHITEOUT, RENAME_NOREPLACE);
+  // a mount alone changes no time that a user sees
+  if (looked === 0)
+    setTimesAt(upper, EMPTY, undefined, { low: before.mtimeLow, high: before.mtimeHigh, nsec: before.mtimeNsec });
   if (!isErrno(back)) return;
   unlinkAt(upper, name);
   throw failed(named, 'cannot rename a file from it to workdir', back);
