@@ -16,7 +16,7 @@ mount, path, command = sys.argv[1], sys.argv[2], sys.argv[3:]
 address = os.path.join(tempfile.mkdtemp(), 'notify')
 notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 notify.bind(address)
-notify.settimeout(30)
+notify.settimeout(110)
 
 
 def told():
@@ -76,7 +76,7 @@ try:
             told()
             print('read', file.read(6), flush=True)
     subprocess.run(['umount', mount], check=True)
-    print('exit', server.wait(30), flush=True)
+    print('exit', server.wait(110), flush=True)
     told()
 finally:
     server.kill()
