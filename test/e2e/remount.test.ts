@@ -73,6 +73,10 @@ test('a mount with an upper layer is made read-only, and writable again', async 
     'mount.cfs',
   );
   expect(other).toContain(`Cannot change upperdir=/other of the mount at ${mounted.path}`);
+  await mounted.unmount();
+  const readOnly = await scratch.mount(image, { words: [...layer, 'ro'] });
+  expect(await remount(readOnly, 'ro,remount,noexec')).toMatchObject({ status: EXIT.ok, stderr: '' });
+  expect(messageOf(await remount(readOnly, 'rw,remount'), EXIT.usage, 'mount.cfs')).toContain('mounted with ro');
 });
 
 test('mount(8) finds the helper by both names', async () => {

@@ -48,7 +48,9 @@ const SHOWN =
 export function remount(mountpoint: string, lists: readonly string[]): void {
   const words = lists.flatMap(splitList);
   const answer = askMountAt(mountpoint);
-  const isWritable = answer.sources.some(({ kind }) => kind === 'upperdir');
+  const isLayered = answer.sources.some(({ kind }) => kind === 'upperdir');
+  // with `ro` the file system itself is read-only, and its server too
+  const isWritable = isLayered && !splitList(pathText(answer.mount.options)).includes('ro');
   const flags = isWritable ? { ...FLAGS, ...WRITABLE_FLAGS } : FLAGS;
   const others = words.filter((word) => flags[word] === undefined && !SHOWN.test(word));
   // refuses unknown words
@@ -69,7 +71,8 @@ export function remount(mountpoint: string, lists: readonly string[]): void {
   }
   // mount(8) passes it unless "ro" is given: it is significant only alone
   if (!isWritable && words.includes('rw') && set === 0 && clear === 0) {
-    throw new CfsError('usage', `Cannot make the mount at ${mountpoint} writable: an image is read-only`);
+    const reason = isLayered ? 'it was mounted with ro' : 'an image is read-only';
+    throw new CfsError('usage', `Cannot make the mount at ${mountpoint} writable: ${reason}`);
   }
   const result = setMountAttributes(resolve(mountpoint), set, clear);
   if (!isErrno(result)) return;
