@@ -7,7 +7,7 @@
  */
 
 import { constants } from 'node:fs';
-import { EIO, ENODATA, ENOENT, ENOSPC, EROFS, type Errno, isErrno } from '../base/errno.ts';
+import { EEXIST, EIO, ENODATA, ENOENT, ENOSPC, EROFS, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import { rowOfId } from '../manifest/lookup.ts';
@@ -19,13 +19,15 @@ import { statusAt, statusOf } from '../system/file-status.ts';
 import { RENAME_NOREPLACE } from '../system/names.ts';
 import { removeXattrAt, setXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, INDEXED, METACOPY, ORPHAN, UPPER } from '../upper/identity-table.ts';
-import { encodeNlink, encodeOrigin } from '../upper/overlay-format.ts';
+import { encodeNlink, encodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
 import { indexName } from '../upper/overlay-names.ts';
 import { dress, makeNode, markAsMetacopy, sizeOf } from './copies.ts';
 import { copyContent, withoutTraces } from './copy-content.ts';
+import { isDirectoryMode } from './directories.ts';
 import { countAdditionIn, markImpure } from './index-links.ts';
 import type { Layer } from './layer.ts';
 import { lowerOf, setLower } from './layer-rows.ts';
+import { readLayerXattrs } from './layer-xattrs.ts';
 import { removeTemporary } from './temporary.ts';
 import { orphanName, type Place } from './upper-tree.ts';
 
@@ -55,18 +57,20 @@ export function copyUp(layer: Layer, ino: number, extent: Extent): number | Errn
     const found = layer.rowAfterScan(ino);
     return found < 0 ? ENOENT : complete(layer, found, extent);
   }
-  const mode = tables.inodes.mode[lower] as number;
-  const isOrphan = row >= 0 && (table.flags(row) & ORPHAN) !== 0;
-  if ((mode & S_IFMT) !== S_IFDIR && !isOrphan && (tables.inodes.nlink[lower] as number) > 1) {
-    return copyFileUp(layer, lower, ino, extent, (file) => putInIndex(layer, lower, ino, file));
+  const isDirectory = isDirectoryMode(tables.inodes.mode[lower] as number);
+  if (row >= 0 && (table.flags(row) & ORPHAN) !== 0) {
+    const prepare = (): Destination => amongOrphans(layer, ino);
+    return isDirectory ? copyDirectory(layer, lower, ino, prepare) : copyFileUp(layer, lower, ino, extent, prepare);
   }
-  if (isOrphan) return copyFileUp(layer, lower, ino, extent, (file) => putAmongOrphans(layer, ino, file));
+  if (!isDirectory && (tables.inodes.nlink[lower] as number) > 1) {
+    return copyFileUp(layer, lower, ino, extent, (file) => inIndex(layer, lower, ino, file));
+  }
   const name = layer.imageNames.nameOf(lower);
   if (name === undefined) return EIO;
   const parent = copyDirectoryUp(layer, name.parent);
   if (isErrno(parent)) return parent;
-  if ((mode & S_IFMT) === S_IFDIR) return copyDirectory(layer, lower, ino);
-  return copyFileUp(layer, lower, ino, extent, (file) => putInPlace(layer, lower, file));
+  const prepare = (): Destination | Errno => inPlace(layer, lower);
+  return isDirectory ? copyDirectory(layer, lower, ino, prepare) : copyFileUp(layer, lower, ino, extent, prepare);
 }
 
 /** The open directory of an inode in the upper layer, to which it is copied up first if need be. */
@@ -120,38 +124,36 @@ function fillMetacopy(layer: Layer, row: number, lower: number, extent: number):
   }
 }
 
-interface Named {
+/** Where a copy goes. */
+interface Destination {
   readonly place: Place;
   readonly flags: number;
   /** The name that the row gets. */
   readonly name?: { readonly parent: number; readonly name: Uint8Array };
 }
 
-/** Makes a copy of an inode that is not a directory, and publishes it. @param publish moves the file to its place */
+/** Makes a copy of an inode that is not a directory, and puts it to its place. */
 function copyFileUp(
   layer: Layer,
   lower: number,
   ino: number,
   extent: Extent,
-  publish: (file: Place) => Named | Errno,
+  prepare: (file: Place) => Destination | Errno,
 ): number | Errno {
   const isRegular = ((layer.tables.inodes.mode[lower] as number) & S_IFMT) === S_IFREG;
   const isMetacopy = isRegular && extent === 'metadata' && layer.settings.metacopy && sizeOf(layer, lower) > 0;
   const file = makeNode(layer, lower);
   if (isErrno(file)) return file;
   const length = isRegular ? Math.min(sizeOf(layer, lower), extent === 'metadata' ? ALL : extent) : 0;
-  const prepared = isMetacopy
+  const filled = isMetacopy
     ? markAsMetacopy(layer, lower, file)
     : length > 0
       ? layer.state.copying(ino, () => fillNew(layer, ino, file, length))
       : 0;
-  const dressed = isErrno(prepared) ? prepared : dress(layer, lower, file);
-  const named = isErrno(dressed) ? dressed : publish(file);
-  if (isErrno(named)) {
-    removeTemporary(layer, file);
-    return named;
-  }
-  return addRow(layer, lower, ino, named, isMetacopy ? METACOPY : 0);
+  const row = isErrno(filled) ? filled : publish(layer, lower, ino, file, prepare, isMetacopy ? METACOPY : 0);
+  if (isErrno(row)) removeTemporary(layer, file);
+  // it may be the copy of a killed server
+  return isErrno(row) ? row : complete(layer, row, extent);
 }
 
 function fillNew(layer: Layer, ino: number, { dir, name }: Place, length: number): 0 | Errno {
@@ -164,51 +166,93 @@ function fillNew(layer: Layer, ino: number, { dir, name }: Place, length: number
   }
 }
 
-function copyDirectory(layer: Layer, lower: number, ino: number): number | Errno {
+function copyDirectory(
+  layer: Layer,
+  lower: number,
+  ino: number,
+  prepare: (file: Place) => Destination | Errno,
+): number | Errno {
   const file = makeNode(layer, lower);
   if (isErrno(file)) return file;
-  const dressed = dress(layer, lower, file);
-  const named = isErrno(dressed) ? dressed : putInPlace(layer, lower, file);
-  if (!isErrno(named)) return addRow(layer, lower, ino, named, DIRECTORY);
-  removeTemporary(layer, file);
-  return named;
+  const row = publish(layer, lower, ino, file, prepare, DIRECTORY);
+  if (isErrno(row)) removeTemporary(layer, file);
+  return row;
 }
 
-/** Moves a copy to the place of its inode, which has one name. */
-function putInPlace(layer: Layer, lower: number, file: Place): Named | Errno {
+/** Completes a copy, and moves it to its place. @param prepare what the place needs before */
+function publish(
+  layer: Layer,
+  lower: number,
+  ino: number,
+  file: Place,
+  prepare: (file: Place) => Destination | Errno,
+  flags: number,
+): number | Errno {
+  const dressed = dress(layer, lower, file);
+  const destination = isErrno(dressed) ? dressed : prepare(file);
+  if (isErrno(destination)) return destination;
+  const { place } = destination;
+  const moved = renameAt(file.dir, file.name, place.dir, place.name, RENAME_NOREPLACE);
+  if (moved === EEXIST) {
+    const row = addEarlierCopy(layer, lower, ino, destination);
+    if (!isErrno(row)) removeTemporary(layer, file);
+    return row;
+  }
+  return isErrno(moved) ? moved : addRow(layer, lower, ino, destination, flags);
+}
+
+/** Adds the copy that a server made which was killed before it could note it. EEXIST if it is another file. */
+function addEarlierCopy(layer: Layer, lower: number, ino: number, destination: Destination): number | Errno {
+  const { names, tables, status } = layer;
+  const { dir, name } = destination.place;
+  const looked = statusAt(dir, name, status);
+  if (isErrno(looked)) return looked;
+  const { mode } = status;
+  if ((mode & S_IFMT) !== ((tables.inodes.mode[lower] as number) & S_IFMT)) return EEXIST;
+  const xattrs = readLayerXattrs(names, dir, name, mode);
+  if (isErrno(xattrs)) return xattrs;
+  const { origin, metacopy } = xattrs;
+  const isCopy = names.isPossible(mode)
+    ? origin !== undefined && 'id' in origin && origin.id === ino
+    : !isWhiteout(mode, status.rdev);
+  if (!isCopy) return EEXIST;
+  const isDirectory = (mode & S_IFMT) === S_IFDIR;
+  return addRow(layer, lower, ino, destination, isDirectory ? DIRECTORY : metacopy === undefined ? 0 : METACOPY);
+}
+
+/** The place of an inode that has one name. */
+function inPlace(layer: Layer, lower: number): Destination | Errno {
   const name = layer.imageNames.nameOf(lower);
   if (name === undefined) return EIO;
   const parent = copyDirectoryUp(layer, name.parent);
   if (isErrno(parent)) return parent;
   const marked = markImpure(layer, name.parent, parent);
-  if (isErrno(marked)) return marked;
-  const moved = renameAt(file.dir, file.name, parent, name.name, RENAME_NOREPLACE);
-  if (isErrno(moved)) return moved;
-  return { place: { dir: parent, name: name.name }, flags: 0, name };
+  return isErrno(marked) ? marked : { place: { dir: parent, name: name.name }, flags: 0, name };
 }
 
-function putAmongOrphans(layer: Layer, ino: number, file: Place): Named | Errno {
-  const place = { dir: layer.directories.orphans, name: orphanName(ino) };
-  const moved = renameAt(file.dir, file.name, place.dir, place.name, RENAME_NOREPLACE);
-  return isErrno(moved) ? moved : { place, flags: ORPHAN };
-}
+const amongOrphans = ({ directories }: Layer, ino: number): Destination => ({
+  place: { dir: directories.orphans, name: orphanName(ino) },
+  flags: ORPHAN,
+});
 
 /** The link count that users see is noted beside the file, because the image's names count, too. */
-function putInIndex(layer: Layer, lower: number, ino: number, file: Place): Named | Errno {
+function inIndex(layer: Layer, lower: number, ino: number, file: Place): Destination | Errno {
   const { inodes } = layer.tables;
   // it still has all its names: removing one would have copied it up
   const value = encodeNlink({ to: 'upper', difference: (inodes.nlink[lower] as number) - 1 });
   const noted = setXattrAt(file.dir, file.name, layer.names.names.nlink, value, 0);
   if (isErrno(noted)) return noted;
-  const place = {
-    dir: layer.directories.index,
-    name: indexName(encodeOrigin(ino, inodes.generation[lower] as number)),
-  };
-  const moved = renameAt(file.dir, file.name, place.dir, place.name, RENAME_NOREPLACE);
-  return isErrno(moved) ? moved : { place, flags: INDEXED };
+  const name = indexName(encodeOrigin(ino, inodes.generation[lower] as number));
+  return { place: { dir: layer.directories.index, name }, flags: INDEXED };
 }
 
-function addRow(layer: Layer, lower: number, ino: number, { place, flags, name }: Named, more: number): number | Errno {
+function addRow(
+  layer: Layer,
+  lower: number,
+  ino: number,
+  { place, flags, name }: Destination,
+  more: number,
+): number | Errno {
   const { table, tables } = layer;
   const looked = statusAt(place.dir, place.name, layer.status);
   if (isErrno(looked)) return looked;

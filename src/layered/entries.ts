@@ -62,7 +62,8 @@ export function isWhiteoutEntry(layer: Layer, directory: Directory, name: Uint8A
 export function adopt(layer: Layer, directory: Directory, name: Uint8Array, status: FileStatus): number | Errno {
   const { table } = layer;
   const known = table.findUpper(status.inoLow, status.inoHigh);
-  if (known >= 0) {
+  // a row that is not of the upper layer yet is of a copy that a killed server had just made
+  if (known >= 0 && (table.flags(known) & UPPER) !== 0) {
     const isSame = ((table.flags(known) & DIRECTORY) !== 0) === ((status.mode & S_IFMT) === S_IFDIR);
     if (isSame) return table.addName(known, directory.ino, name) ? known : ENOSPC;
     table.remove(known);

@@ -30,6 +30,7 @@ export class LayerState {
   readonly #words: Int32Array;
   readonly #mutex: SharedMutex;
   #isHeld = false;
+  #releases = 0;
 
   constructor(memory: SharedArrayBuffer) {
     this.#words = new Int32Array(memory);
@@ -82,6 +83,13 @@ export class LayerState {
     return waited;
   }
 
+  /**
+   * Changes whenever this thread lets others have the lock within a section: what it found before may be out of date.
+   */
+  get releases(): number {
+    return this.#releases;
+  }
+
   /** A number that no other temporary file of this server has. */
   nextTemporary(): number {
     return Atomics.add(this.#words, TEMPORARY, 1) >>> 0;
@@ -111,6 +119,7 @@ export class LayerState {
 
   #unlock(): void {
     this.#isHeld = false;
+    this.#releases++;
     this.#mutex.unlock();
   }
 

@@ -70,11 +70,18 @@ export function rename(
       if (!isDone) writer.note(inode, replaced);
       return exchange(layer, one, { directory: to, name: newName, entry: target }, isDone);
     }
-    if (isErrno(target)) return move(layer, one, { directory: to, name: newName, entry: undefined }, writer);
-    if (flags === NOREPLACE_FLAG) return EEXIST;
-    // two names of one file: nothing happens
-    if (inode === replaced) return 0;
-    return move(layer, one, { directory: to, name: newName, entry: target }, writer);
+    const other = { directory: to, name: newName, entry: isErrno(target) ? undefined : target };
+    if (other.entry !== undefined) {
+      if (flags === NOREPLACE_FLAG) return EEXIST;
+      // two names of one file: nothing happens
+      if (inode === replaced) return 0;
+      // an earlier server has exchanged the directories
+      if (writer.again && writer.noted[0] === replaced && writer.noted[1] === inode) {
+        return finishMove(layer, one, other, source.row, other.entry.row);
+      }
+    }
+    const moved = move(layer, one, other, writer);
+    if (moved !== undefined) return moved;
   }
 }
 
@@ -157,8 +164,10 @@ interface Target {
   readonly entry: Entry | undefined;
 }
 
-function move(layer: Layer, source: Side, target: Target, writer: Writer): 0 | Errno {
-  const { table } = layer;
+/** Undefined if the lock was free in between: the entries have to be looked up again. */
+function move(layer: Layer, source: Side, target: Target, writer: Writer): 0 | Errno | undefined {
+  const { table, state } = layer;
+  const { releases } = state;
   const isDirectory = isDirectoryEntry(layer, source.entry);
   const replaced = target.entry;
   if (replaced !== undefined) {
@@ -171,6 +180,7 @@ function move(layer: Layer, source: Side, target: Target, writer: Writer): 0 | E
   if (isErrno(targetRow)) return targetRow;
   const row = prepareMove(layer, source, target.directory);
   if (isErrno(row)) return row;
+  if (state.releases !== releases) return undefined;
   const ino = table.id(row);
   writer.note(ino, replaced === undefined ? 0 : inoOf(layer, replaced));
   const result = isDirectory
@@ -225,7 +235,6 @@ function moveFile(layer: Layer, source: Side, target: Target, targetRow: number 
 }
 
 function moveDirectory(layer: Layer, source: Side, target: Target, targetRow: number | undefined): 0 | Errno {
-  const { table, directories } = layer;
   const { directory: from, name } = source;
   const { directory: to, name: newName } = target;
   const hides = lowerHas(layer, from, name);
@@ -235,10 +244,22 @@ function moveDirectory(layer: Layer, source: Side, target: Target, targetRow: nu
   const exchanged = renameAt(from.fd, name, to.fd, newName, RENAME_EXCHANGE);
   if (isErrno(exchanged)) return exchanged;
   // a whiteout is at the old name now: it is needed there, or is removed
-  if (targetRow === undefined) return hides ? 0 : unlinkAt(from.fd, name);
-  const orphan = orphanName(table.id(targetRow));
-  const taken = renameAt(from.fd, name, directories.orphans, orphan, hides ? RENAME_WHITEOUT : 0);
+  return targetRow === undefined ? (hides ? 0 : unlinkAt(from.fd, name)) : removeReplaced(layer, from, name, targetRow);
+}
+
+/** Removes a directory that was replaced by one with this old name, which it has now itself. */
+function removeReplaced(layer: Layer, from: Directory, name: Uint8Array, row: number): 0 | Errno {
+  const flags = lowerHas(layer, from, name) ? RENAME_WHITEOUT : 0;
+  const taken = renameAt(from.fd, name, layer.directories.orphans, orphanName(layer.table.id(row)), flags);
   if (isErrno(taken)) return taken;
-  becomeOrphan(layer, targetRow);
+  becomeOrphan(layer, row);
   return 0;
+}
+
+/** Carries out the rest of a move of a directory over another one, after the exchange of the two. */
+function finishMove(layer: Layer, from: Target, to: Target, replacedRow: number, movedRow: number): 0 | Errno {
+  layer.table.moveName(movedRow, from.directory.ino, from.name, to.directory.ino, to.name);
+  countAddition(layer.table, from.directory.row);
+  countAddition(layer.table, to.directory.row);
+  return removeReplaced(layer, from.directory, from.name, replacedRow);
 }

@@ -11,6 +11,7 @@ const at = useScratch();
 const paths = {
   '/a': directory,
   '/a/f': file('content of f'),
+  '/a/g': file('content of g'),
   '/a/h': file('content of h'),
   '/b': directory,
   '/b/h': '/a/h',
@@ -127,4 +128,102 @@ test('a nameless file that the killed server linked has a name', () => {
   one.at('/new/named', (parent, name) => one.fs.link(ino, parent, name, resent, one.out));
   expect(one.out).toMatchObject({ ino, nlink: 1 });
   expect(change(one, ino)).toBe(0);
+});
+
+/** Takes from the table what `addRow` stores: the server was killed after the rename of a copy to its place. */
+function forgetCopy(one: LayeredTree, ino: number): void {
+  const row = one.table.find(ino);
+  for (const { parent, name } of one.table.names(row)) one.table.removeName(row, parent, name);
+  one.table.setFlags(row, 0, 0x7fff_ffff);
+}
+
+describe('a copy that the killed server had just put to its place', () => {
+  test.each(['/a/f', '/a/h', '/a'])('is used again by the next one: %s', (path) => {
+    const one = layered();
+    const { ino } = one.stat(path);
+    const isDirectory = path === '/a';
+    change(one, ino);
+    forgetCopy(one, ino);
+    one.fs.resume();
+    expect(change(one, ino)).toBe(0);
+    expect(one.stat(path)).toMatchObject({ ino, mode: isDirectory ? 0o040600 : 0o100600 });
+    if (isDirectory) one.change('/a', { mode: 0o755 });
+    else {
+      expect(one.fs.write(ino, 0, Buffer.from('CONTENT'), false)).toBe(7);
+      expect(one.read(path)).toMatch(/^CONTENT/);
+    }
+    expect(one.list('/a')).toEqual(['f', 'g', 'h']);
+  });
+
+  test('is found by its name', () => {
+    const one = layered();
+    const { ino } = one.change('/a/f', { mode: 0o600 });
+    forgetCopy(one, ino);
+    expect(one.stat('/a/f')).toMatchObject({ ino, mode: 0o100600 });
+    expect(change(one, ino)).toBe(0);
+  });
+});
+
+describe('a directory that was moved over another one', () => {
+  /** The state between the two renames. */
+  function halfMoved(name: string): { one: Layered; inos: number[] } {
+    const one = layered();
+    one.mkdir('/source');
+    one.write('/source/file', 'text');
+    if (name === '/new') one.mkdir('/new');
+    else change(one, one.ino(name));
+    const inos = [one.ino('/source'), one.ino(name)];
+    renameSync(upper(one, '/source'), upper(one, '/third'));
+    renameSync(upper(one, name), upper(one, '/source'));
+    renameSync(upper(one, '/third'), upper(one, name));
+    const resent = writer({ again: true, noted: [inos[0] as number, inos[1] as number] });
+    const bytes = (text: string): Uint8Array => Buffer.from(text.slice(1));
+    expect(one.fs.rename(1, bytes('/source'), 1, bytes(name), 0, resent)).toBe(0);
+    return { one, inos };
+  }
+
+  test.each(['/new', '/empty'])('has moved once if the request comes twice: over %s', (name) => {
+    const { one, inos } = halfMoved(name);
+    expect(one.ino(name)).toBe(inos[0]);
+    expect(one.read(`${name}/file`)).toBe('text');
+    expect(one.list('/')).toEqual(['a', 'b', ...[name.slice(1)], ...(name === '/new' ? ['empty'] : [])].sort());
+    expect(one.fs.getattr(inos[1] as number, one.out)).toBe(0);
+    expect(one.out.nlink).toBe(0);
+  });
+});
+
+describe('beside a copy of data', () => {
+  test('a file that is opened for writing is replaced by a rename, and stays', () => {
+    const one = layered({ settings: { metacopy: false } });
+    const [moved, replaced] = [one.ino('/a/f'), one.ino('/a/g')];
+    const { read } = one.image;
+    let isFirst = true;
+    Object.assign(one.image, {
+      read: (...given: Parameters<typeof read>) => {
+        if (isFirst) {
+          isFirst = false;
+          const opened = one.fs.open(replaced, 1, false);
+          if (!isErrno(opened)) closeSync(opened.fd);
+          expect(one.fs.write(replaced, 0, Buffer.from('written'), false)).toBe(7);
+        }
+        return read.apply(one.image, given);
+      },
+    });
+    one.rename('/a/f', '/a/g');
+    expect(one.ino('/a/g')).toBe(moved);
+    expect(one.fs.getattr(replaced, one.out)).toBe(0);
+    expect(one.out.nlink).toBe(0);
+    const into = Buffer.alloc(7);
+    expect(one.fs.read(replaced, 0, into)).toBe(7);
+    expect(into.toString()).toBe('written');
+  });
+});
+
+test('the attributes of a removed directory of the image can be changed', () => {
+  const one = layered();
+  const ino = one.ino('/empty');
+  one.rmdir('/empty');
+  one.fs.openTable.find(ino);
+  expect(change(one, ino)).toBe(0);
+  expect(one.fs.readdir(ino, 0, false, one.out, () => true)).toBe(0);
 });
