@@ -203,6 +203,9 @@ export interface WritableFilesystem extends Pick<Filesystem, 'readlink' | 'seek'
 
   removexattr(ino: number, name: Uint8Array, writer: Writer): Errno | 0;
 
+  /** Whether `open` with these flags copies nothing and accesses no repository. */
+  opensAtOnce(ino: number, flags: number): boolean;
+
   /**
    * The content of a regular file, copied up first if `flags` of open(2) request writing; with O_TRUNC of size 0. Opens
    * and releases are counted by the driver. It makes no call for an open that only reads a file which the kernel has

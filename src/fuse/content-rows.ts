@@ -30,11 +30,12 @@ export function open(d: WritableContext): Answer {
   const { request } = d;
   if (request.bodyLength < abi.OPEN_IN_SIZE) return EINVAL;
   const flags = request.word(0);
-  d.waiting.begin(request);
+  const isQuick = d.fs.opensAtOnce(request.nodeid, flags);
+  if (!isQuick) d.waiting.begin(request);
   const isReading = (flags & (O_ACCMODE | O_TRUNC)) === O_RDONLY;
   const known = isReading ? d.openFiles.reopen(request.nodeid) : undefined;
   if (known !== undefined) return openReply(d, known);
-  d.waiting.beforeWork(0);
+  if (!isQuick) d.waiting.beforeWork(0);
   const opened = openContent(d, request.nodeid, flags, request.word(1));
   return isErrno(opened) ? opened : openReply(d, opened);
 }

@@ -32,6 +32,13 @@ const S_IXGRP = 0o010;
 const IN_IMAGE: OpenedContent = { fd: -1 };
 const COPY_BYTES = 1 << 20;
 
+/** As `WritableFilesystem.opensAtOnce`. */
+export function opensAtOnce({ table }: Layer, ino: number, flags: number): boolean {
+  if ((flags & (O_ACCMODE | constants.O_TRUNC)) === constants.O_RDONLY) return true;
+  const row = table.find(ino);
+  return row >= 0 && (table.flags(row) & (UPPER | METACOPY)) === UPPER;
+}
+
 /** As `WritableFilesystem.open`. */
 export function openFile(layer: Layer, ino: number, flags: number, killPrivileges: boolean): OpenedContent | Errno {
   const isTruncated = (flags & constants.O_TRUNC) !== 0;

@@ -26,7 +26,17 @@ import { syncfs } from '../system/reading-writing.ts';
 import { emptyDirectory } from '../upper/empty-directory.ts';
 import { DIRECTORY, OPAQUE, UPPER } from '../upper/identity-table.ts';
 import { attributesOf, completeImage, fillFrom, upperAttributes } from './attributes.ts';
-import { allocateIn, copyRange, openFile, openNew, readFile, seekIn, syncInode, writeFile } from './content.ts';
+import {
+  allocateIn,
+  copyRange,
+  openFile,
+  openNew,
+  opensAtOnce,
+  readFile,
+  seekIn,
+  syncInode,
+  writeFile,
+} from './content.ts';
 import { makeFile, makeNameless } from './create.ts';
 import { createFile } from './create-open.ts';
 import { directoryOf } from './directories.ts';
@@ -259,6 +269,10 @@ export class LayeredFilesystem implements WritableFilesystem {
 
   setattr(ino: number, changes: Changes, _writer: Writer, out: WritableAttributes): Errno | 0 {
     return this.#hold((layer) => changeAttributes(layer, ino, changes, out));
+  }
+
+  opensAtOnce(ino: number, flags: number): boolean {
+    return this.#hold((layer) => opensAtOnce(layer, ino, flags));
   }
 
   open(ino: number, flags: number, killPrivileges: boolean): OpenedContent | Errno {

@@ -46,6 +46,15 @@ describe('OPEN and RELEASE', () => {
     expect(client.taken()).toEqual([['closed', INO]]);
   });
 
+  test('that copies nothing is not announced to other threads', () => {
+    client.answers['open'] = { fd: -1 };
+    client.answers['opensAtOnce'] = (ino: number, flags: number) => ino === INO && flags === O_TRUNC;
+    client.ask(abi.FUSE_OPEN, INO, k.fuseOpenIn(O_TRUNC));
+    expect(client.waits).toEqual([]);
+    client.ask(abi.FUSE_OPEN, INO, k.fuseOpenIn(O_RDWR));
+    expect(client.waits).toEqual(['begin', 0]);
+  });
+
   test('of a file in the upper layer is left to the kernel', () => {
     client.answers['open'] = { fd: 9 };
     const reply = client.ask(abi.FUSE_OPEN, INO, k.fuseOpenIn(O_RDWR | O_TRUNC, 1));

@@ -101,6 +101,16 @@ test('an ACL that is not there is ENODATA, whether or not any file has one', () 
   expect(one.fs.getxattr(one.write('/bin/new', ''), name)).toBe(ENODATA);
 });
 
+test('opening copies nothing but a file of the image that is opened for writing', () => {
+  const one = layered();
+  const lower = one.ino('/bin/tool');
+  const atOnce = (ino: number): boolean[] => [0, 1, 2, 0o1000].map((flags) => one.fs.opensAtOnce(ino, flags));
+  expect(atOnce(lower)).toEqual([true, false, false, false]);
+  expect(atOnce(one.write('/bin/new', 'x'))).toEqual([true, true, true, true]);
+  one.overwrite('/bin/tool', 'x');
+  expect(atOnce(lower)).toEqual([true, true, true, true]);
+});
+
 describe('the last release of a file', () => {
   /** A layer that counts its questions to a kernel that knows what `known` says. */
   function asked(): { one: LayeredTree & { readonly dir: string }; kernel: { known: boolean; questions: number } } {
