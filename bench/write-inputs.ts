@@ -13,7 +13,7 @@ const KIB = 1024;
 
 /** Entries of the measured lower directory, and of the other one, for each file of a sample: 14,000 for 5,000. */
 const LOWER_FILES = 2.8;
-const OTHER_FILES = 0.5;
+const OTHER_FILES = 1;
 
 /** The number of regular files in the measured lower directory. */
 export const lowerFiles = ({ writeFiles: files }: Bench): number => Math.ceil(files * LOWER_FILES);
