@@ -66,7 +66,13 @@ export interface SavedSources {
   readonly image: SavedSource;
   readonly repositories: readonly SavedSource[];
   /** The directories of the upper layer; undefined if the mount was read-only. */
-  readonly layer: { readonly upperdir: SavedSource; readonly workdir: SavedSource } | undefined;
+  readonly layer: SavedLayer | undefined;
+}
+
+/** `workdir`: undefined for a read-only mount without one. */
+export interface SavedLayer {
+  readonly upperdir: SavedSource;
+  readonly workdir: SavedSource | undefined;
 }
 
 export function jsonOfSource(source: SourceRecord): SourceJson {
@@ -142,8 +148,7 @@ export function parseSavedSources(json: string, from: string): SavedSources {
   const [image, ...repositories] = sources;
   if (image === undefined) return fail('it has no image');
   if (!isLayered) return { mountpoint, options, image, repositories, layer: undefined };
-  const [upperdir, workdir] = repositories.splice(ofLayer - 1);
-  if (upperdir === undefined || workdir === undefined) return fail('it has an upperdir, and no workdir');
+  const [upperdir, workdir] = repositories.splice(ofLayer - 1) as [SavedSource, SavedSource?];
   return { mountpoint, options, image, repositories, layer: { upperdir, workdir } };
 }
 

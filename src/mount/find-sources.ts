@@ -11,7 +11,12 @@ import type { FileHandle } from '../base/handle-format.ts';
 import { type ImageDigest, parseImageDigest } from '../base/image-digest.ts';
 import { pathBytes, pathText } from '../base/path-text.ts';
 import { imageVerityDigest, readImageId } from '../image/image-file.ts';
-import { parseSavedSources, type SavedSource, type SavedSources } from '../mount-info/saved-sources.ts';
+import {
+  parseSavedSources,
+  type SavedLayer,
+  type SavedSource,
+  type SavedSources,
+} from '../mount-info/saved-sources.ts';
 import { openRepository } from '../store/open-repository.ts';
 import { nameToHandle } from '../system/file-handle.ts';
 import { AT_SYMLINK_FOLLOW } from '../system/libc.ts';
@@ -158,12 +163,15 @@ function whyAnother(path: string, saved: SavedSource): { reason: string; hint: s
  * @throws CfsError (mount) that names a directory that was not found
  */
 export function findLayer(
-  { upperdir, workdir }: NonNullable<SavedSources['layer']>,
+  { upperdir, workdir }: SavedLayer,
   from: string,
   uuid: UuidMode,
-): { readonly upperdir: string; readonly workdir: string } {
+): { readonly upperdir: string; readonly workdir?: string } {
   const find = (option: string, saved: SavedSource): string => findDirectory(option, saved, from, uuid);
-  return { upperdir: find('upperdir', upperdir), workdir: find('workdir', workdir) };
+  return {
+    upperdir: find('upperdir', upperdir),
+    ...(workdir === undefined ? {} : { workdir: find('workdir', workdir) }),
+  };
 }
 
 function findDirectory(option: string, saved: SavedSource, from: string, uuid: UuidMode): string {

@@ -86,6 +86,34 @@ function refusal(text: string): string {
   throw new Error('was not refused');
 }
 
+describe('parseSavedSources() of a mount with an upper layer', () => {
+  const upperdir = { kind: 'upperdir', id: '', path: '/srv/up', given: 'up', dev: '8:1', fsType: 'ext4' };
+  const workdir = { ...upperdir, kind: 'workdir', path: '/srv/work' };
+
+  it('returns its directories apart from the repositories', () => {
+    const list = listed();
+    const { repositories, layer } = parse({ ...list, sources: [...list.sources, upperdir, workdir] });
+    expect(repositories.map((one) => one.path)).toEqual([Buffer.from('/srv/store')]);
+    expect(layer?.upperdir.path).toEqual(Buffer.from('/srv/up'));
+    expect(layer?.workdir?.path).toEqual(Buffer.from('/srv/work'));
+    expect(parse(list).layer).toBeUndefined();
+  });
+
+  it('needs no workdir, as with ro, and no repository', () => {
+    const [image] = listed().sources;
+    const { repositories, layer } = parse({ ...listed(), sources: [image, upperdir] });
+    expect([repositories, layer?.workdir]).toEqual([[], undefined]);
+  });
+
+  it('refuses another order', () => {
+    const { sources } = listed();
+    for (const others of [[workdir, upperdir], [upperdir, upperdir], [workdir]]) {
+      const text = JSON.stringify({ ...listed(), sources: [...sources, ...others] });
+      expect(refusal(text)).toMatch(/^source \d is malformed$/);
+    }
+  });
+});
+
 describe('parseSavedSources()', () => {
   it('reads the output of jsonOfSources(), byte for byte', () => {
     fc.assert(
