@@ -41,6 +41,7 @@ import { makeFile, makeNameless } from './create.ts';
 import { createFile } from './create-open.ts';
 import { directoryOf } from './directories.ts';
 import { entryOf, flagsOf } from './entries.ts';
+import { attributesByHandle } from './handles.ts';
 import { Layer } from './layer.ts';
 import type { LayerParts } from './layer-parts.ts';
 import { FORGOTTEN, LABELED, SEEN, setLower } from './layer-rows.ts';
@@ -117,7 +118,7 @@ export class LayeredFilesystem implements WritableFilesystem {
 
   lookup(parent: number, name: Uint8Array, out: WritableAttributes): Errno | 0 {
     return this.#hold((layer) => {
-      if (name.length === 1 && (name[0] === DOT || name[0] === SLASH)) return attributesOf(layer, parent, out);
+      if (name.length === 1 && (name[0] === DOT || name[0] === SLASH)) return attributesByHandle(layer, parent, out);
       if (name.length === 2 && name[0] === DOT && name[1] === DOT)
         return attributesOf(layer, parentOf(layer, parent), out);
       const directory = directoryOf(layer, parent);

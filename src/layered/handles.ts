@@ -1,0 +1,55 @@
+/**
+ * Inodes that the kernel knows by a file handle alone, perhaps of an earlier mount. One of the image that the table
+ * does not have may be unchanged, or changed, moved or removed in the upper layer.
+ */
+import { ENOENT, type Errno, isErrno } from '../base/errno.ts';
+import { ROOT_INO } from '../fs/filesystem.ts';
+import type { WritableAttributes } from '../fs/writable-filesystem.ts';
+import { directoryOfDirent, direntName, rowOfId } from '../manifest/lookup.ts';
+import { u64 } from '../manifest/tables.ts';
+import { ORPHAN } from '../upper/identity-table.ts';
+import { attributesOf } from './attributes.ts';
+import { directoryOf } from './directories.ts';
+import { entryOf } from './entries.ts';
+import type { Layer } from './layer.ts';
+
+/** Attributes of an inode by its id, which comes from a handle. ENOENT if it has no name any more. */
+export function attributesByHandle(layer: Layer, ino: number, out: WritableAttributes): Errno | 0 {
+  const lower = rowOfId(layer.tables, ino);
+  const isUnknown = lower > 0 && layer.table.find(ino) < 0;
+  return isUnknown && !isThere(layer, lower, ino) ? ENOENT : attributesOf(layer, ino, out);
+}
+
+/** Whether an inode of the image has a name. Afterwards the table has its file in the upper layer, if there is one. */
+function isThere(layer: Layer, lower: number, ino: number): boolean {
+  if (isVisible(layer, lower)) return true;
+  // it, or a directory above it, may have been moved
+  return !layer.state.isComplete && (layer.rowAfterScan(ino) >= 0 || isVisible(layer, lower));
+}
+
+/** Whether an inode of the image is seen at one of its names in the image. */
+function isVisible(layer: Layer, lower: number): boolean {
+  const { tables, imageNames } = layer;
+  const first = imageNames.direntOf(lower);
+  if (isSeenAt(layer, lower, first)) return true;
+  if ((tables.inodes.nlink[lower] as number) <= 1) return false;
+  const { inode } = tables.dirents;
+  for (let dirent = inode.indexOf(lower); dirent >= 0; dirent = inode.indexOf(lower, dirent + 1)) {
+    if (dirent !== first && isSeenAt(layer, lower, dirent)) return true;
+  }
+  return false;
+}
+
+function isSeenAt(layer: Layer, lower: number, dirent: number): boolean {
+  const { table, tables } = layer;
+  const parentLower = directoryOfDirent(tables, dirent);
+  const parent = u64(tables.inodes.id, parentLower);
+  if (parent !== ROOT_INO && table.find(parent) < 0 && !isVisible(layer, parentLower)) return false;
+  const row = table.find(parent);
+  if (row >= 0 && (table.flags(row) & ORPHAN) !== 0) return false;
+  const directory = directoryOf(layer, parent);
+  if (isErrno(directory)) return false;
+  const entry = entryOf(layer, directory, direntName(tables, dirent));
+  if (isErrno(entry)) return false;
+  return entry.row >= 0 ? table.id(entry.row) === u64(tables.inodes.id, lower) : entry.lower === lower;
+}
