@@ -90,3 +90,20 @@ export function withoutTraces(fd: number, work: () => 0 | Errno): 0 | Errno {
     { low: status.mtimeLow, high: status.mtimeHigh, nsec: status.mtimeNsec },
   );
 }
+
+/**
+ * Gives a directory of the upper layer an entry by `work`, and sets its time again: no user sees a copy that is made.
+ * @param fd of the directory
+ */
+export function keepingTime(fd: number, work: () => 0 | Errno): 0 | Errno {
+  const status = emptyFileStatus();
+  const looked = statusOf(fd, status);
+  if (isErrno(looked)) return looked;
+  const done = work();
+  // the entry is there: an error of this, as on a file system without room, is not one of the copy
+  if (!isErrno(done)) {
+    const { mtimeLow: low, mtimeHigh: high, mtimeNsec: nsec } = status;
+    setTimesAt(fd, EMPTY, undefined, { low, high, nsec });
+  }
+  return done;
+}

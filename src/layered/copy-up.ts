@@ -22,7 +22,7 @@ import { DIRECTORY, INDEXED, METACOPY, ORPHAN, UPPER } from '../upper/identity-t
 import { encodeNlink, encodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
 import { indexName } from '../upper/overlay-names.ts';
 import { dress, makeNode, markAsMetacopy, sizeOf } from './copies.ts';
-import { copyContent, withoutTraces } from './copy-content.ts';
+import { copyContent, keepingTime, withoutTraces } from './copy-content.ts';
 import { isDirectoryMode } from './directories.ts';
 import { countAdditionIn, markImpure } from './index-links.ts';
 import type { Layer } from './layer.ts';
@@ -192,7 +192,8 @@ function publish(
   const destination = isErrno(dressed) ? dressed : prepare(file);
   if (isErrno(destination)) return destination;
   const { place } = destination;
-  const moved = renameAt(file.dir, file.name, place.dir, place.name, RENAME_NOREPLACE);
+  const move = (): 0 | Errno => renameAt(file.dir, file.name, place.dir, place.name, RENAME_NOREPLACE);
+  const moved = destination.name === undefined ? move() : keepingTime(place.dir, move);
   if (moved === EEXIST) {
     const row = addEarlierCopy(layer, lower, ino, destination);
     if (!isErrno(row)) removeTemporary(layer, file);

@@ -184,13 +184,24 @@ function removeSgid(layer: Layer, { dir, name }: Place): 0 | Errno {
   return (mode & S_ISGID) === 0 ? 0 : chmodAt(dir, name, mode & 0o7777 & ~S_ISGID);
 }
 
+const NAMESPACES = ['user.', 'trusted.', 'security.'];
+
+/** The error of Linux for the name of an xattr that no file can have; undefined for all others. */
+function refusedName(name: Uint8Array): Errno | undefined {
+  const text = Buffer.from(name).toString('latin1');
+  const namespace = NAMESPACES.find((prefix) => text.startsWith(prefix));
+  if (namespace !== undefined) return text === namespace ? EINVAL : undefined;
+  return text.startsWith('system.posix_acl_') ? undefined : EOPNOTSUPP;
+}
+
 export function removeXattr(layer: Layer, ino: number, name: Uint8Array, writer: Writer): 0 | Errno {
   if (isPrivateXattr(name)) return EPERM;
   const stored = layer.names.escape(name);
   if (isErrno(stored)) return stored;
   // removing a missing xattr needs no copy
   const present = getXattr(layer, ino, name, undefined);
-  if (isErrno(present)) return present === ENODATA && writer.again ? 0 : present;
+  if (present === ENODATA) return refusedName(name) ?? (writer.again ? 0 : ENODATA);
+  if (isErrno(present)) return present;
   const row = copyUp(layer, ino, 'metadata');
   if (isErrno(row)) return row;
   const place = layer.tree.checkedPlace(row);

@@ -8,7 +8,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isErrno } from '../../src/base/errno.ts';
 import { native } from '../../src/system/libc.ts';
 import type { Scratch } from '../e2e/harness.ts';
-import { dropCaches } from '../e2e/system.ts';
 import { makeDevice } from '../support/libc.ts';
 import {
   chmod,
@@ -43,20 +42,24 @@ export const casesOf = <T>(items: readonly T[], make: (item: T) => Case): Case[]
 type Layer = 'upper' | 'lower';
 
 /** Registers the cases for each file system, with the files that they need in each layer. */
-export function describeCases(scratch: Scratch, title: string, cases: readonly Case[]): void {
+export function describeCases(scratch: Scratch, groups: Readonly<Record<string, readonly Case[]>>): void {
   for (const name of TESTED) {
     const layers: readonly Layer[] = name === 'plain' ? ['upper'] : ['upper', 'lower'];
-    for (const layer of layers) {
-      describe(`${title}, on ${name}${name === 'plain' ? '' : ` with files of the ${layer} layer`}`, () => {
-        describeOn(scratch, name, layer, cases);
-      });
-    }
+    describe.each(layers)(`on ${name}, with files of the %s layer`, (layer) =>
+      describeOn(scratch, name, layer, groups),
+    );
   }
 }
 
 const directoryOf = (root: string, index: number): string => join(root, `case-${index}`);
 
-function describeOn(scratch: Scratch, name: SiteName, layer: Layer, cases: readonly Case[]): void {
+function describeOn(
+  scratch: Scratch,
+  name: SiteName,
+  layer: Layer,
+  groups: Readonly<Record<string, readonly Case[]>>,
+): void {
+  const cases = Object.values(groups).flat();
   let site: Site;
   beforeAll(async () => {
     const lower = scratch.directory('lower');
@@ -70,14 +73,15 @@ function describeOn(scratch: Scratch, name: SiteName, layer: Layer, cases: reado
   });
   afterAll(() => site?.end());
 
-  for (const [index, { name: title, act }] of cases.entries()) {
-    test(title, () => inside(directoryOf(site.root, index), () => act(name)));
-  }
+  describe.each(Object.entries(groups))('%s', (_, group) => {
+    for (const one of group) {
+      test(one.name, () => inside(directoryOf(site.root, cases.indexOf(one)), () => one.act(name)));
+    }
+  });
 
   test('everything is the same after it was mounted again', async () => {
     const before = look(site.root);
     await site.remount();
-    dropCaches();
     expect(differences(before, look(site.root))).toEqual([]);
   });
 }

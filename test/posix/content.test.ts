@@ -46,7 +46,7 @@ const truncating: readonly Case[] = [
         ok(resize('file', 5000));
         const after = statSync('file', { bigint: true });
         expect(after.mtimeNs).toBeGreaterThan(before.mtimeNs);
-        expect(after.ctimeNs).toBeGreaterThan(before.ctimeNs);
+        expect(after.ctimeNs).not.toBe(before.ctimeNs);
         expect(readFileSync('file').equals(text.subarray(0, 5000))).toBe(true);
         ok(resize('file', 100_000));
         expect(statSync('file').size).toBe(100_000);
@@ -272,7 +272,9 @@ const programs: readonly Case[] = [
   },
 ];
 
-describeCases(scratch, 'truncate', truncating);
-describeCases(scratch, 'ranges', ranges);
-describeCases(scratch, 'set-id bits', setIds);
-describeCases(scratch, 'programs', programs);
+describeCases(scratch, {
+  truncate: truncating,
+  ranges: ranges,
+  'set-id bits': setIds,
+  programs: programs,
+});

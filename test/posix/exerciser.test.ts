@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { useScratch } from '../e2e/harness.ts';
-import { dropCaches } from '../e2e/system.ts';
 import { Random } from '../support/random.ts';
 import { withSeeds } from './duration.ts';
 import { type Change, changes, Exerciser } from './exerciser.ts';
@@ -50,7 +49,6 @@ class Files {
 
   async remount(): Promise<void> {
     await this.#site?.remount();
-    dropCaches();
   }
 
   async end(): Promise<void> {

@@ -6,7 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { useScratch } from '../e2e/harness.ts';
-import { dropCaches } from '../e2e/system.ts';
+import { SECONDS } from './duration.ts';
 import { differences, look, type View } from './look.ts';
 import { allowedOn, mayReturn } from './model/known-differences.ts';
 import { ACTIONS, besides, SITUATIONS } from './model/situations.ts';
@@ -18,6 +18,9 @@ import { withUmask } from './users.ts';
 const scratch = useScratch();
 const sites: Site[] = [];
 
+/** In a short run, a quarter of the pairs: each situation and each action is among them. */
+const isDone = (situation: number, action: number): boolean => SECONDS > 0 || (situation + action) % 4 === 0;
+
 const directoryOf = (situation: number, action: number): string => `${situation}/${action}`;
 
 beforeAll(async () => {
@@ -25,6 +28,7 @@ beforeAll(async () => {
   const before = process.cwd();
   for (const [i, { lower: make }] of SITUATIONS.entries()) {
     for (const j of ACTIONS.keys()) {
+      if (!isDone(i, j)) continue;
       const path = join(lower, directoryOf(i, j));
       mkdirSync(path, { recursive: true });
       process.chdir(path);
@@ -63,6 +67,7 @@ function wrongTrees(path: string): string[] {
 test.each(SITUATIONS.map(({ name }, index) => [name, index] as const))('%s', (_, i) => {
   const { steps = [] } = SITUATIONS[i] as (typeof SITUATIONS)[number];
   for (const [j, action] of ACTIONS.entries()) {
+    if (!isDone(i, j)) continue;
     const roots = sites.map((site) => ({
       site,
       root: join(site.root, directoryOf(i, j)),
@@ -78,7 +83,6 @@ test.each(SITUATIONS.map(({ name }, index) => [name, index] as const))('%s', (_,
 test('all of them are the same after they were mounted again', async () => {
   const before = looks('.');
   for (const site of sites) await site.remount();
-  dropCaches();
   for (const [i, views] of looks('.').entries()) {
     expect(differences(before[i] as Map<string, View>, views)).toEqual([]);
   }

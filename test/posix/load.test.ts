@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { useScratch } from '../e2e/harness.ts';
 import { run } from '../e2e/run.ts';
-import { dropCaches } from '../e2e/system.ts';
 import { Random } from '../support/random.ts';
 import { SECONDS, withSeeds } from './duration.ts';
 import { MAKE_SITE, type Site, TESTED } from './sites.ts';
@@ -76,7 +75,6 @@ describe.each(TESTED)('on %s', (name) => {
       expect(left()).toEqual(expected);
       const shared = leftIn(join(root, 'shared'));
       await site.remount();
-      dropCaches();
       expect(left()).toEqual(expected);
       expect(leftIn(join(root, 'shared'))).toEqual(shared);
       await site.end();

@@ -4,6 +4,7 @@ import { expect } from 'vitest';
 import { useScratch } from '../e2e/harness.ts';
 import * as calls from './calls.ts';
 import {
+  type Case,
   casesOf,
   describeCases,
   fails,
@@ -34,7 +35,7 @@ const CLASSES: readonly (readonly [name: string, user: User, shift: number])[] =
   ['another', BOB, 0],
 ];
 
-describeCases(scratch, 'open', [
+const openCases: readonly Case[] = [
   {
     name: 'makes a file with its mode less the umask, and the user that asks; the directory gets new times',
     arrange: () => makeDirectory('dir', { owner: ALICE }),
@@ -47,7 +48,7 @@ describeCases(scratch, 'open', [
       expect(modeOf('dir/file').toString(8)).toBe('750');
       const after = lstatSync('dir', { bigint: true });
       expect(after.mtimeNs).toBeGreaterThan(before.mtimeNs);
-      expect(after.ctimeNs).toBeGreaterThan(before.ctimeNs);
+      expect(after.ctimeNs).not.toBe(before.ctimeNs);
     },
   },
   {
@@ -84,7 +85,7 @@ describeCases(scratch, 'open', [
       const after = statSync('file', { bigint: true });
       expect(after.size).toBe(0n);
       expect(after.mtimeNs).toBeGreaterThan(before.mtimeNs);
-      expect(after.ctimeNs).toBeGreaterThan(before.ctimeNs);
+      expect(after.ctimeNs).not.toBe(before.ctimeNs);
       expect(readFileSync('file', 'utf8')).toBe('');
     },
   },
@@ -262,4 +263,8 @@ describeCases(scratch, 'open', [
       for (const fd of [reader, writer]) ok(calls.close(fd));
     },
   },
-]);
+];
+
+describeCases(scratch, {
+  open: openCases,
+});

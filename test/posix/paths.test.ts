@@ -124,4 +124,6 @@ const cases: readonly Case[] = Object.entries(CALLS).flatMap(([name, { call, mak
   },
 ]);
 
-describeCases(scratch, 'paths', cases);
+describeCases(scratch, {
+  paths: cases,
+});

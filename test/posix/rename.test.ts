@@ -75,8 +75,8 @@ const moving: readonly Case[] = [
       fails(calls.rename('it', 'renamed'), 'ENOENT');
       ok(calls.rename('renamed', 'other/moved'));
       expect(identity('other/moved')).toEqual(before);
-      expect(ctimeOf('other/moved')).toBeGreaterThan(ctime);
-      expect(ctimeOf('other')).toBeGreaterThan(directory);
+      expect(ctimeOf('other/moved')).not.toBe(ctime);
+      expect(ctimeOf('other')).not.toBe(directory);
       expect(readdirSync('.')).toEqual(['other']);
       ok(calls.rename('other/moved', 'it'));
       expect(identity('it')).toEqual(before);
@@ -298,9 +298,6 @@ const flags: readonly Case[] = [
   },
 ];
 
-describeCases(scratch, 'rename', moving);
-describeCases(scratch, 'renameat2', flags);
-
 /** Owners of a sticky directory and of a file in it, and whether Alice may remove the file. */
 const STICKY: readonly (readonly [directory: User, file: User, mayAlice: boolean])[] = [
   [ALICE, BOB, true],
@@ -308,31 +305,33 @@ const STICKY: readonly (readonly [directory: User, file: User, mayAlice: boolean
   [BOB, BOB, false],
 ];
 
-describeCases(
-  scratch,
-  'sticky directories',
-  TYPES.flatMap((type) =>
-    STICKY.map(([directory, owner, may]) => ({
-      name: `${directory.uid === ALICE.uid ? 'her own' : "another's"}, with a ${type} of ${owner.uid === ALICE.uid ? 'hers' : "another's"}`,
-      arrange: () => {
-        makeDirectory('sticky', { mode: 0o1777, owner: directory });
-        makeDirectory('dir', { mode: 0o777, owner: ALICE });
-        for (const name of ['sticky/removed', 'sticky/moved', 'sticky/replaced']) makeAny(type, name, { owner });
-        makeAny(type, 'dir/new', { owner: ALICE });
-        if (type === 'directory')
-          for (const name of ['removed', 'moved', 'replaced']) ok(calls.chmod(`sticky/${name}`, 0o777));
-      },
-      act: () => {
-        const remove = type === 'directory' ? calls.rmdir : calls.unlink;
-        as(ALICE, () => {
-          const results = [
-            calls.rename('sticky/moved', 'dir/moved'),
-            calls.rename('dir/new', 'sticky/replaced'),
-            remove('sticky/removed'),
-          ].map(calls.nameOf);
-          expect(results).toEqual(may ? ['ok', 'ok', 'ok'] : ['EPERM', 'EPERM', 'EPERM']);
-        });
-      },
-    })),
-  ),
+const stickyCases: readonly Case[] = TYPES.flatMap((type) =>
+  STICKY.map(([directory, owner, may]) => ({
+    name: `${directory.uid === ALICE.uid ? 'her own' : "another's"}, with a ${type} of ${owner.uid === ALICE.uid ? 'hers' : "another's"}`,
+    arrange: () => {
+      makeDirectory('sticky', { mode: 0o1777, owner: directory });
+      makeDirectory('dir', { mode: 0o777, owner: ALICE });
+      for (const name of ['sticky/removed', 'sticky/moved', 'sticky/replaced']) makeAny(type, name, { owner });
+      makeAny(type, 'dir/new', { owner: ALICE });
+      if (type === 'directory')
+        for (const name of ['removed', 'moved', 'replaced']) ok(calls.chmod(`sticky/${name}`, 0o777));
+    },
+    act: () => {
+      const remove = type === 'directory' ? calls.rmdir : calls.unlink;
+      as(ALICE, () => {
+        const results = [
+          calls.rename('sticky/moved', 'dir/moved'),
+          calls.rename('dir/new', 'sticky/replaced'),
+          remove('sticky/removed'),
+        ].map(calls.nameOf);
+        expect(results).toEqual(may ? ['ok', 'ok', 'ok'] : ['EPERM', 'EPERM', 'EPERM']);
+      });
+    },
+  })),
 );
+
+describeCases(scratch, {
+  rename: moving,
+  renameat2: flags,
+  'sticky directories': stickyCases,
+});

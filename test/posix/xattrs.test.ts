@@ -5,7 +5,18 @@ import { isErrno } from '../../src/base/errno.ts';
 import { getXattr, listXattrs } from '../../src/system/xattrs.ts';
 import { useScratch } from '../e2e/harness.ts';
 import * as calls from './calls.ts';
-import { casesOf, describeCases, fails, makeAny, makeDirectory, makeFile, modeOf, ok, TYPES } from './cases.ts';
+import {
+  type Case,
+  casesOf,
+  describeCases,
+  fails,
+  makeAny,
+  makeDirectory,
+  makeFile,
+  modeOf,
+  ok,
+  TYPES,
+} from './cases.ts';
 import { ACL_GROUP_OBJ, ACL_MASK, ACL_OTHER, ACL_USER, ACL_USER_OBJ, aclFor, aclOf } from './model/lower-tree.ts';
 import { ALICE, as, BOB, CAROL, withUmask } from './users.ts';
 
@@ -24,7 +35,7 @@ const xattrOf = (path: string, name: string): string => {
 const set = (path: string, name: string, value: string, flags = 0): number =>
   calls.lsetxattr(path, name, Buffer.from(value, 'latin1'), flags);
 
-describeCases(scratch, 'xattrs', [
+const xattrCases: readonly Case[] = [
   ...casesOf(TYPES, (type) => ({
     name: `trusted.* of a ${type}: set, replaced, removed`,
     arrange: () => {
@@ -111,7 +122,7 @@ describeCases(scratch, 'xattrs', [
       expect(namesOf('dir')).not.toContain('trusted.overlay.opaque');
     },
   },
-]);
+];
 
 /** rw for the owner, and for Alice the part of rwx that the mask permits. */
 const masked = aclOf([
@@ -122,7 +133,7 @@ const masked = aclOf([
   [ACL_OTHER, 0],
 ]);
 
-describeCases(scratch, 'ACLs', [
+const aclCases: readonly Case[] = [
   {
     name: 'an ACL says what a user may, the mask limits it, the mode shows it',
     arrange: () => {
@@ -215,4 +226,9 @@ describeCases(scratch, 'ACLs', [
       expect(namesOf('dir')).toEqual([]);
     },
   },
-]);
+];
+
+describeCases(scratch, {
+  xattrs: xattrCases,
+  ACLs: aclCases,
+});
