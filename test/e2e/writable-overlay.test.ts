@@ -16,6 +16,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { type Mounted, useScratch } from './harness.ts';
 import { useOverlays } from './overlay.ts';
 import { run } from './run.ts';
+import { dropCaches } from './system.ts';
 
 const scratch = useScratch();
 const overlayOn = useOverlays(scratch);
@@ -77,6 +78,20 @@ test('a writable mount is made inside of an overlay, and takes no layer from it'
   const { status, stdout } = await scratch.tryMount(image, { words });
   expect(status).toBe(32);
   expect(stdout).toMatch(/overlay/);
+});
+
+test('directories keep their times when files in them are copied up', async () => {
+  const upper = scratch.directory('upper');
+  utimesSync(upper, 1_000_000_000, 1_000_000_001);
+  const mounted = await mount(upper);
+  appendFileSync(mounted.at('changed'), 'more\n');
+  appendFileSync(mounted.at('directory/below'), 'more\n');
+  dropCaches();
+  expect(statSync(mounted.path).mtimeMs).toBe(1_000_000_001_000);
+  expect(statSync(mounted.at('directory')).mtimeMs).toBe(statSync(join(source, 'directory')).mtimeMs);
+  writeFileSync(mounted.at('directory/new'), 'new\n');
+  dropCaches();
+  expect(statSync(mounted.at('directory')).mtimeMs).toBeGreaterThan(statSync(join(source, 'directory')).mtimeMs);
 });
 
 test('the time of the upper directory, which a user sees, stays as it is when it is mounted', async () => {
