@@ -1,10 +1,8 @@
 /** The file system of an image: tables for names and inodes, an object store for contents. */
-import { readSync } from 'node:fs';
 import { printable } from '../base/bytes.ts';
 import { BLOCK_SIZE as HASHED_BLOCK } from '../base/digest.ts';
 import {
   EINVAL,
-  EIO,
   EISDIR,
   ENAMETOOLONG,
   ENODATA,
@@ -14,7 +12,6 @@ import {
   ENOTTY,
   ENXIO,
   type Errno,
-  errnoOf,
   isErrno,
 } from '../base/errno.ts';
 import { shortened } from '../base/log.ts';
@@ -48,6 +45,7 @@ import type {
   OpenFile,
 } from './filesystem.ts';
 import { hasAcls, ImageXattrs } from './image-xattrs.ts';
+import { readFully } from './read-fully.ts';
 import type { ReadingEvents } from './reading-events.ts';
 
 /** An inode of an upper layer, whose content, if it has any, is there. */
@@ -337,19 +335,5 @@ export class ImageFilesystem implements Filesystem {
     out.mtimeHigh = mtime[row * 2 + 1] as number;
     out.mtimeNsec = mtimeNsec[row] as number;
     this.#changeTimes.fill(row, out);
-  }
-}
-
-/** An object that has become shorter since it was opened fails with EIO: a short read would be padded with zeros. */
-function readFully(fd: number, into: Uint8Array, length: number, offset: number): number | Errno {
-  try {
-    for (let done = 0; done < length; ) {
-      const n = readSync(fd, into, done, length - done, offset + done);
-      if (n === 0) return EIO;
-      done += n;
-    }
-    return length;
-  } catch (error) {
-    return errnoOf(error) ?? EIO;
   }
 }

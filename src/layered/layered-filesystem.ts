@@ -21,11 +21,11 @@ import type {
 import { rowOfId } from '../manifest/lookup.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { readLinkAt } from '../system/directory-calls.ts';
-import { emptyFileStatus, statusOf, statVfs } from '../system/file-status.ts';
+import { statVfs } from '../system/file-status.ts';
 import { syncfs } from '../system/reading-writing.ts';
-import { emptyDirectory } from '../upper/empty-directory.ts';
-import { DIRECTORY, OPAQUE, UPPER } from '../upper/identity-table.ts';
+import { UPPER } from '../upper/identity-table.ts';
 import { attributesOf, completeImage, fillFrom, upperAttributes } from './attributes.ts';
+import { beginLayer } from './begin-layer.ts';
 import {
   allocateIn,
   copyRange,
@@ -40,27 +40,24 @@ import {
 import { makeFile, makeNameless } from './create.ts';
 import { createFile } from './create-open.ts';
 import { directoryOf } from './directories.ts';
-import { entryOf, flagsOf } from './entries.ts';
+import { entryOf } from './entries.ts';
 import { attributesByHandle } from './handles.ts';
 import { Layer } from './layer.ts';
 import type { LayerParts } from './layer-parts.ts';
-import { FORGOTTEN, LABELED, SEEN, setLower } from './layer-rows.ts';
-import { readLayerXattrs } from './layer-xattrs.ts';
 import { linkFile } from './link-file.ts';
 import { Listings, parentOf } from './listing.ts';
-import { changeAttributes, getXattr, hasLabel, listXattrs, removeXattr, setXattr } from './metadata.ts';
+import { changeAttributes, getXattr, listXattrs, removeXattr, setXattr } from './metadata.ts';
 import { LayerOpenTable } from './open-table.ts';
 import { letGo, letGoOfClosed, sweepOrphans } from './orphans.ts';
 import { privateIoctl, privateXattr } from './private-answers.ts';
 import { removeDirectoryName, removeFileName } from './remove.ts';
 import { rename } from './rename.ts';
-import { adoptIndex, SEARCH } from './scan.ts';
+import { SEARCH } from './scan.ts';
 
 const DOT = 0x2e;
 const SLASH = 0x2f;
 const NAME_MAX = 255;
 const O_RDWR = 2;
-const EMPTY: Uint8Array = Uint8Array.of();
 
 export class LayeredFilesystem implements WritableFilesystem {
   /** Opens and backing ids of the inodes, for the kernel driver. */
@@ -81,39 +78,12 @@ export class LayeredFilesystem implements WritableFilesystem {
 
   /** Called by the first thread of the first server of a mount, before the first request. Nothing is open. */
   begin(): void {
-    this.#layer.state.hold(() => {
-      const { table, directories } = this.#layer;
-      if (directories.orphans >= 0) emptyDirectory(directories.orphans, () => false);
-      const rows = [...table.rows()];
-      for (const row of rows) {
-        const isGone = (table.flags(row) & UPPER) === 0 || (table.nameCount(row) === 0 && table.id(row) !== ROOT_INO);
-        if (isGone) table.remove(row);
-        // the files may have been changed between two mounts
-        else table.setFlags(row, 0, SEEN | FORGOTTEN);
-      }
-      this.#adoptRoot();
-      adoptIndex(this.#layer);
-    });
+    this.#layer.state.hold(() => beginLayer(this.#layer));
   }
 
   /** Called by the first thread of a later server: deletes inodes that the kernel has forgotten in the meantime. */
   resume(): void {
     this.#layer.state.hold(() => sweepOrphans(this.#layer));
-  }
-
-  #adoptRoot(): void {
-    const { table, tables, directories } = this.#layer;
-    const status = emptyFileStatus();
-    statusOf(directories.upper, status);
-    const known = table.find(ROOT_INO);
-    const row = known >= 0 ? known : table.add(ROOT_INO, tables.inodes.generation[0] as number);
-    table.setUpper(row, status.inoLow, status.inoHigh);
-    setLower(table, row, 0);
-    const xattrs = readLayerXattrs(this.#layer.names, directories.upper, EMPTY, S_IFDIR);
-    // the root is merged in any case
-    const flags = isErrno(xattrs) ? UPPER | DIRECTORY : flagsOf(S_IFDIR, xattrs, true);
-    const labels = hasLabel(directories.upper) ? LABELED : 0;
-    table.setFlags(row, (flags & ~OPAQUE) | labels, OPAQUE);
   }
 
   lookup(parent: number, name: Uint8Array, out: WritableAttributes): Errno | 0 {
