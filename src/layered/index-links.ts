@@ -1,10 +1,12 @@
 /** Hard links of files of the image, and notes on directories of the upper layer. */
 
 import { ENOSPC, type Errno, isErrno } from '../base/errno.ts';
-import { statusAt } from '../system/file-status.ts';
-import { linkAt } from '../system/names.ts';
-import { setXattrAt } from '../system/xattr-calls.ts';
-import { encodeNlink, Y } from '../upper/overlay-format.ts';
+import { emptyFileStatus, statusAt } from '../system/file-status.ts';
+import { linkAt, unlinkAt } from '../system/names.ts';
+import { getXattrAt, setXattrAt } from '../system/xattr-calls.ts';
+import { INDEXED } from '../upper/identity-table.ts';
+import { applyNlink, decodeNlink, encodeNlink, encodeOrigin, type RelativeNlink, Y } from '../upper/overlay-format.ts';
+import { indexName } from '../upper/overlay-names.ts';
 import { nlinkOf } from './attributes.ts';
 import type { Layer } from './layer.ts';
 import { countAddition, IMPURE, lowerOf } from './layer-rows.ts';
@@ -60,4 +62,37 @@ export function linkUp(
   if (!table.addName(row, directory.ino, name)) return ENOSPC;
   countAdditionIn(layer, directory.ino);
   return 0;
+}
+
+const upperStatus = emptyFileStatus();
+
+/**
+ * Called before a name of a file is made or removed: the noted number of links must follow that of the upper file. A
+ * server that was killed while it linked a name of the image left it relative to the image.
+ */
+export function countByUpper(layer: Layer, row: number): 0 | Errno {
+  const { table, names, tree } = layer;
+  const flags = table.flags(row);
+  if ((flags & INDEXED) === 0) return 0;
+  const place = tree.checkedPlace(row);
+  if (isErrno(place)) return place;
+  const value = getXattrAt(place.dir, place.name, names.names.nlink);
+  if (isErrno(value) || decodeNlink(value)?.to !== 'lower') return 0;
+  const looked = statusAt(place.dir, place.name, upperStatus);
+  const visible = isErrno(looked) ? looked : nlinkOf(layer, row, flags, upperStatus);
+  if (isErrno(visible)) return visible;
+  const note = encodeNlink({ to: 'upper', difference: visible - upperStatus.nlink });
+  return setXattrAt(place.dir, place.name, names.names.nlink, note, 0);
+}
+
+/** The index has no entry for an inode without names. */
+export function dropIndexEntry({ table, directories }: Layer, row: number): void {
+  if ((table.flags(row) & INDEXED) === 0) return;
+  unlinkAt(directories.index, indexName(encodeOrigin(table.id(row), table.generation(row))));
+  table.setFlags(row, 0, INDEXED);
+}
+
+/** Whether a file of the index has no names but that: a server was killed before it removed the entry. */
+export function isLeftInIndex(links: RelativeNlink | undefined, nlink: number, ofImage: number): boolean {
+  return nlink === 1 && links !== undefined && applyNlink(links, nlink, ofImage) === undefined;
 }

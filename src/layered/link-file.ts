@@ -10,7 +10,7 @@ import { ALL, copyUp } from './copy-up.ts';
 import { directoryToChange } from './create.ts';
 import type { Directory } from './directories.ts';
 import { entryOf } from './entries.ts';
-import { markImpure } from './index-links.ts';
+import { countByUpper, markImpure } from './index-links.ts';
 import type { Layer } from './layer.ts';
 import { countAddition } from './layer-rows.ts';
 import { needsRedirect, writeRedirect } from './redirects.ts';
@@ -47,6 +47,8 @@ export function linkFile(
     const marked = markImpure(layer, parent, directory.fd);
     if (isErrno(marked)) return marked;
   }
+  const counted = countByUpper(layer, row);
+  if (isErrno(counted)) return counted;
   writer.note(ino, 0);
   const place = layer.tree.checkedPlace(row);
   if (isErrno(place)) return place;

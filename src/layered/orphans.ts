@@ -12,10 +12,13 @@ import { readDirectory } from '../system/directory-listing.ts';
 import { statusAt } from '../system/file-status.ts';
 import { errnoText } from '../system/libc.ts';
 import { unlinkAt } from '../system/names.ts';
+import { getXattrAt } from '../system/xattr-calls.ts';
 import { emptyDirectory } from '../upper/empty-directory.ts';
 import { DIRECTORY, INDEXED, ORPHAN, UPPER } from '../upper/identity-table.ts';
+import { applyNlink, decodeNlink } from '../upper/overlay-format.ts';
+import { dropIndexEntry } from './index-links.ts';
 import type { Layer } from './layer.ts';
-import { FORGOTTEN, MAPPABLE } from './layer-rows.ts';
+import { FORGOTTEN, lowerOf, MAPPABLE } from './layer-rows.ts';
 import { orphanName, parseOrphanName } from './upper-tree.ts';
 
 /** Called when the last name of an inode is removed, and its file, if it has one, is among the orphans. */
@@ -118,15 +121,29 @@ export function sweepOrphans(layer: Layer): void {
     const row = table.find(parseOrphanName(name));
     if (row < 0) left.push(name);
     // the server before this one was killed between two steps
-    else if ((table.flags(row) & (ORPHAN | UPPER)) === UPPER && isOnlyOrphan(layer, row, name))
+    else if ((table.flags(row) & (ORPHAN | UPPER)) === UPPER && isOnlyOrphan(layer, row, name)) {
+      dropIndexEntry(layer, row);
       becomeOrphan(layer, row);
+    }
   });
   for (const name of left) removeFile(directories.orphans, name);
 }
 
-/** Whether the file with this name among the orphans is that of the row, and has no other name. */
+/** Whether the file with this name among the orphans is that of the row, and has no other name but in the index. */
 export function isOnlyOrphan(layer: Layer, row: number, name: Uint8Array): boolean {
-  const { status, directories, tree } = layer;
-  if (statusAt(directories.orphans, name, status) !== 0 || !tree.isOf(row, status)) return false;
-  return status.nlink === 1 || (layer.table.flags(row) & DIRECTORY) !== 0;
+  const { table, tables, status, directories, tree, names } = layer;
+  const flags = table.flags(row);
+  const dir = directories.orphans;
+  if (statusAt(dir, name, status) !== 0 || !tree.isOf(row, status)) return false;
+  if ((flags & DIRECTORY) !== 0) return true;
+  if ((flags & INDEXED) === 0) return status.nlink === 1;
+  const value = getXattrAt(dir, name, names.names.nlink);
+  const links = isErrno(value) ? undefined : decodeNlink(value);
+  const lower = lowerOf(table, row);
+  // the entry of the index, this one, and no name of the image
+  return (
+    status.nlink === 2 &&
+    links !== undefined &&
+    applyNlink(links, status.nlink, lower < 0 ? 0 : (tables.inodes.nlink[lower] as number)) === 1
+  );
 }

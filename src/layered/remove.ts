@@ -9,14 +9,13 @@ import { readDirectory } from '../system/directory-listing.ts';
 import { type FileStatus, statusAt } from '../system/file-status.ts';
 import { RENAME_WHITEOUT, unlinkAt } from '../system/names.ts';
 import { DIRECTORY, INDEXED, ORPHAN, UPPER } from '../upper/identity-table.ts';
-import { encodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
-import { indexName } from '../upper/overlay-names.ts';
+import { isWhiteout } from '../upper/overlay-format.ts';
 import { nlinkOf } from './attributes.ts';
 import { copyUp } from './copy-up.ts';
 import { directoryToChange } from './create.ts';
 import { type Directory, directoryOf, isDirectoryMode, lowerHas } from './directories.ts';
 import { type Entry, entryOf, isWhiteoutEntry } from './entries.ts';
-import { linkUp } from './index-links.ts';
+import { countByUpper, dropIndexEntry, linkUp } from './index-links.ts';
 import type { Layer } from './layer.ts';
 import { countAddition } from './layer-rows.ts';
 import { becomeOrphan, isOnlyOrphan, orphanOfImage } from './orphans.ts';
@@ -82,7 +81,10 @@ export function settle(layer: Layer, ino: number): void {
   if (row < 0) return;
   const flags = layer.table.flags(row);
   if ((flags & UPPER) === 0) becomeOrphan(layer, row);
-  else if ((flags & ORPHAN) === 0 && isOnlyOrphan(layer, row, orphanName(ino))) becomeOrphan(layer, row);
+  else if ((flags & ORPHAN) === 0 && isOnlyOrphan(layer, row, orphanName(ino))) {
+    dropIndexEntry(layer, row);
+    becomeOrphan(layer, row);
+  }
 }
 
 /** Removes a name, and leaves a whiteout if the image has it. */
@@ -113,7 +115,7 @@ export function ownName(
   entry: Entry,
 ): number | undefined | Errno {
   const { tables, table } = layer;
-  if (entry.lower < 0) return entry.row;
+  if (entry.lower < 0) return countByUpper(layer, entry.row) || entry.row;
   const isLinked =
     !isDirectoryMode(tables.inodes.mode[entry.lower] as number) && (tables.inodes.nlink[entry.lower] as number) > 1;
   if (entry.row < 0 && !isLinked) return undefined;
@@ -158,18 +160,12 @@ export function linksAt(layer: Layer, dir: number, name: Uint8Array, row: number
   return isErrno(looked) ? looked : nlinkOf(layer, row, flags, layer.status);
 }
 
-/** The index has no entry for an inode without names. */
-export function dropIndexEntry({ table, directories }: Layer, row: number): void {
-  if ((table.flags(row) & INDEXED) === 0) return;
-  unlinkAt(directories.index, indexName(encodeOrigin(table.id(row), table.generation(row))));
-  table.setFlags(row, 0, INDEXED);
-}
-
 function replaceByWhiteout(layer: Layer, fd: number, name: Uint8Array): 0 | Errno {
-  const place = makeTemporary(layer, (dir, temporary) => renameAt(fd, name, dir, temporary, RENAME_WHITEOUT));
+  const place = makeTemporary(layer, (dir, temporary) => makeWhiteout(layer, dir, temporary));
   if (isErrno(place)) return place;
-  removeTemporary(layer, place);
-  return 0;
+  const moved = renameAt(place.dir, place.name, fd, name, 0);
+  if (isErrno(moved)) removeTemporary(layer, place);
+  return moved;
 }
 
 /** Whether a directory has no entries. */

@@ -23,12 +23,12 @@ import { ALL, copyUp } from './copy-up.ts';
 import { directoryToChange } from './create.ts';
 import { type Directory, directoryOf, lowerHas } from './directories.ts';
 import { type Entry, entryOf } from './entries.ts';
-import { markImpure } from './index-links.ts';
+import { dropIndexEntry, markImpure } from './index-links.ts';
 import type { Layer } from './layer.ts';
 import { countAddition, lowerOf } from './layer-rows.ts';
 import { becomeOrphan, orphanOfImage } from './orphans.ts';
 import { needsRedirect, writeRedirect } from './redirects.ts';
-import { dropIndexEntry, inoOf, isDirectoryEntry, isEmpty, linksAt, ownName, settle } from './remove.ts';
+import { inoOf, isDirectoryEntry, isEmpty, linksAt, ownName, settle } from './remove.ts';
 import { orphanName } from './upper-tree.ts';
 
 /** A name in a directory, and the entry that it has. */

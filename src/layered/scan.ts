@@ -5,15 +5,19 @@
  */
 
 import { isErrno } from '../base/errno.ts';
+import { S_IFDIR, S_IFMT } from '../base/stat-bits.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import { rowOfId } from '../manifest/lookup.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { emptyFileStatus, statusAt } from '../system/file-status.ts';
+import { unlinkAt } from '../system/names.ts';
+import { getXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, INDEXED } from '../upper/identity-table.ts';
-import { decodeOrigin } from '../upper/overlay-format.ts';
+import { decodeNlink, decodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
 import { parseIndexName } from '../upper/overlay-names.ts';
-import { directoryOf } from './directories.ts';
+import { directoryOf, lowerType } from './directories.ts';
 import { adopt, flagsOf, isWhiteoutEntry } from './entries.ts';
+import { isLeftInIndex } from './index-links.ts';
 import type { Layer, Search } from './layer.ts';
 import { setLower } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
@@ -77,6 +81,10 @@ export function adoptIndex(layer: Layer): void {
     if (origin === undefined || !('id' in origin)) return;
     const lower = rowOfId(tables, origin.id);
     if (lower < 0 || statusAt(directories.index, name, status) !== 0) return;
+    // with nfs_export=on of Linux there are entries of directories and of removed files, too
+    const type = status.mode & S_IFMT;
+    if (type === S_IFDIR || type !== lowerType(tables, lower) || isWhiteout(status.mode, status.rdev)) return;
+    if (removeLeftover(layer, name, lower)) return;
     const xattrs = readLayerXattrs(layer.names, directories.index, name, status.mode);
     if (isErrno(xattrs)) return;
     const known = table.find(origin.id);
@@ -87,4 +95,13 @@ export function adoptIndex(layer: Layer): void {
     table.setFlags(row, flagsOf(status.mode, xattrs, true) | INDEXED, 0);
     setLower(table, row, lower);
   });
+}
+
+/** Removes an entry of the index without other names. @returns whether it is one */
+function removeLeftover({ tables, names, directories, settings }: Layer, name: Uint8Array, lower: number): boolean {
+  const value = getXattrAt(directories.index, name, names.names.nlink);
+  const links = isErrno(value) ? undefined : decodeNlink(value);
+  if (!isLeftInIndex(links, status.nlink, tables.inodes.nlink[lower] as number)) return false;
+  if (!settings.readOnly) unlinkAt(directories.index, name);
+  return true;
 }
