@@ -130,6 +130,28 @@ test('--from finds the directories of the upper layer after they were moved', as
   expect(readdirSync(movedUpper)).toContain('later');
 });
 
+test('an ordinary user mounts with an upper layer by fusermount3', async () => {
+  const place = scratch.nobody();
+  const own = scratch.at('tmp/of-nobody');
+  const run = (...command: readonly string[]): Promise<string> => succeed(place.command(...command));
+  const [store, ownImage] = [join(own, 'store'), join(own, 'image.cfs')];
+  await run('mkdir', own, ...['upper', 'work', 'mnt', 'source'].map((name) => join(own, name)));
+  await run('sh', '-c', `cd ${own}/source && echo kept > kept && echo changed > changed`);
+  const packing = ['--quiet', '--store', store, join(own, 'source'), ownImage];
+  expect(await scratch.tool('cfs-mkimage', packing, place)).toMatchObject({ status: 0, stderr: '' });
+
+  const settings = { place, repos: [store], at: join(own, 'mnt'), helper: true };
+  const directories = [`upperdir=${own}/upper`, `workdir=${own}/work`];
+  const refused = await scratch.tryMount(ownImage, { ...settings, words: directories });
+  expect(refused.stdout).toMatch(/may not set trusted\.\* extended attributes/);
+  const mounted = await scratch.mount(ownImage, { ...settings, words: ['userxattr', ...directories] });
+  await run('sh', '-c', `cd ${mounted.path} && echo more >> changed && echo written > new && rm kept`);
+  expect(await run('sh', '-c', `cd ${mounted.path} && ls && cat changed`)).toBe('changed\nnew\nchanged\nmore\n');
+  await mounted.unmount();
+  expect(await run('cat', join(own, 'upper/new'))).toBe('written\n');
+  await run('rm', '-rf', own);
+});
+
 test('an ordinary user mounts with an upper layer in a user namespace', async () => {
   const place = await scratch.namespaceOfNobody();
   const own = scratch.at('tmp/of-nobody');
