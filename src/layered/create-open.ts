@@ -4,6 +4,7 @@ import { S_IFREG } from '../base/stat-bits.ts';
 import type { OpenedContent, WritableAttributes, Writer } from '../fs/writable-filesystem.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { createAt } from '../system/directory-calls.ts';
+import { unlinkAt } from '../system/names.ts';
 import { noteMappable, openNew } from './content.ts';
 import { directoryToChange, dressNew, makeFile, published, repairMode } from './create.ts';
 import { type Directory, lowerHas } from './directories.ts';
@@ -61,5 +62,6 @@ function createHere(
     return { fd };
   }
   closeFd(fd);
+  unlinkAt(directory.fd, name);
   return row;
 }

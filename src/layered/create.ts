@@ -62,7 +62,11 @@ export function makeFile(
   writer.note(identity.id, 0);
   if (!isInImage) {
     const made = makeHere(layer, directory, name, file, writer, identity);
-    if (made !== EEXIST) return isErrno(made) ? made : published(layer, directory, name, identity, made, out);
+    if (made !== EEXIST) {
+      const row = isErrno(made) ? made : published(layer, directory, name, identity, made, out);
+      if (isErrno(row) && !isErrno(made)) removeTemporary(layer, { dir: directory.fd, name });
+      return row;
+    }
   }
   const there = statusAt(directory.fd, name, layer.status);
   if (there === ENOENT) return EEXIST;
@@ -125,9 +129,12 @@ function makeHere(
   const mode = isLink(file) ? file.mode : modeFor(layer, directory, file.mode, writer.umask);
   const made = makeNode(directory.fd, name, { ...file, mode });
   if (isErrno(made)) return made;
-  const masked = isLink(file) ? 0 : repairMode(layer, directory, { dir: directory.fd, name }, mode);
-  if (isErrno(masked)) return masked;
-  return dressNew(layer, directory, { dir: directory.fd, name }, { ...file, mode }, writer, identity);
+  const place = { dir: directory.fd, name };
+  const masked = isLink(file) ? 0 : repairMode(layer, directory, place, mode);
+  const flags = isErrno(masked) ? masked : dressNew(layer, directory, place, { ...file, mode }, writer, identity);
+  // what is reported as failed must not have a name
+  if (isErrno(flags)) removeTemporary(layer, place);
+  return flags;
 }
 
 /** The umask of this process counts, too, if the directory has no default ACL: it may be that of a library's user. */
@@ -254,7 +261,10 @@ export function published(
   if (isErrno(looked)) return looked;
   const row = addNewRow(layer, identity, flags);
   if (isErrno(row)) return row;
-  if (!table.addName(row, directory.ino, name)) return ENOSPC;
+  if (!table.addName(row, directory.ino, name)) {
+    table.remove(row);
+    return ENOSPC;
+  }
   countAddition(table, directory.row);
   const filled = fillFrom(layer, row, status, out);
   return isErrno(filled) ? filled : row;

@@ -53,6 +53,7 @@ import { privateIoctl, privateXattr } from './private-answers.ts';
 import { removeDirectoryName, removeFileName } from './remove.ts';
 import { rename } from './rename.ts';
 import { SEARCH } from './scan.ts';
+import { sweepTemporaries } from './temporary.ts';
 
 const DOT = 0x2e;
 const SLASH = 0x2f;
@@ -81,9 +82,15 @@ export class LayeredFilesystem implements WritableFilesystem {
     this.#layer.state.hold(() => beginLayer(this.#layer));
   }
 
-  /** Called by the first thread of a later server: deletes inodes that the kernel has forgotten in the meantime. */
+  /**
+   * Called by the first thread of a later server, before the first request: deletes what the last one left unfinished,
+   * and inodes that the kernel has forgotten in the meantime.
+   */
   resume(): void {
-    this.#layer.state.hold(() => sweepOrphans(this.#layer));
+    this.#layer.state.hold(() => {
+      sweepTemporaries(this.#layer);
+      sweepOrphans(this.#layer);
+    });
   }
 
   lookup(parent: number, name: Uint8Array, out: WritableAttributes): Errno | 0 {

@@ -1,6 +1,7 @@
 /** Files that are not complete yet, in the work directory. Each mount empties it. */
 
 import { constants } from 'node:fs';
+import { equalBytes } from '../base/bytes.ts';
 import { EEXIST, EMLINK, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFCHR } from '../base/stat-bits.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
@@ -15,6 +16,7 @@ import {
 import { errnoText } from '../system/libc.ts';
 import { linkAt, unlinkAt } from '../system/names.ts';
 import { emptyDirectory } from '../upper/empty-directory.ts';
+import { isTemporaryName } from '../upper/overlay-names.ts';
 import type { Layer } from './layer.ts';
 import type { Place } from './upper-tree.ts';
 
@@ -41,6 +43,11 @@ export function removeTemporary(layer: Layer, { dir, name }: Place): void {
   closeFd(fd);
   const removed = removeDirectoryAt(dir, name);
   if (isErrno(removed)) layer.log(`a temporary directory of the upper layer cannot be removed: ${errnoText(removed)}`);
+}
+
+/** Removes the temporary files of a server that was killed. They may be links of files, which would count them. */
+export function sweepTemporaries({ directories: { work } }: Layer): void {
+  if (work >= 0) emptyDirectory(work, (name) => !isTemporaryName(name) || equalBytes(name, SHARED));
 }
 
 /** Owner, group and mode of a new file; set-id bits last, because a change of owner removes them. */

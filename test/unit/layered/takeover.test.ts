@@ -1,8 +1,18 @@
 /** What a server finds that was killed between two steps, and requests that come twice. */
-import { closeSync, fstatSync, mkdirSync, readdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import { errnoName, isErrno } from '../../../src/base/errno.ts';
+import { ENOSPC, errnoName, isErrno } from '../../../src/base/errno.ts';
+import { IdentityTable, tableBytes } from '../../../src/upper/identity-table.ts';
 import { directory, file, treeOf } from '../manifest/model.ts';
 import { useScratch } from '../store/scratch.ts';
 import { LayeredTree, type LayerOptions, writer } from './layered-fixture.ts';
@@ -226,4 +236,25 @@ test('the attributes of a removed directory of the image can be changed', () => 
   one.fs.openTable.find(ino);
   expect(change(one, ino)).toBe(0);
   expect(one.fs.readdir(ino, 0, false, one.out, () => true)).toBe(0);
+});
+
+test('a link that the killed server had in the work directory is not counted', () => {
+  const one = layered();
+  const ino = one.write('/a/new', 'new');
+  linkSync(upper(one, '/a/new'), join(one.dir, 'w/work/#0'));
+  one.fs.resume();
+  expect(one.stat('/a/new')).toMatchObject({ ino, nlink: 1 });
+});
+
+test('what is not made, because the table is full, has no name', () => {
+  const table = IdentityTable.create(new SharedArrayBuffer(tableBytes(2)), 2, new Uint8Array(32));
+  const dir = at('full');
+  const one = new LayeredTree(tree, dir, {}, table);
+  open.push(one);
+  const name = Buffer.from('new');
+  for (let left = table.capacity - table.count; left > 0; left--) one.mkdir(`/${left}`);
+  const made = readdirSync(join(dir, 'u'));
+  expect(one.fs.mkdir(1, name, 0o755, writer(), one.out)).toBe(ENOSPC);
+  expect(one.fs.create(1, name, 0o644, 1, writer(), one.out)).toBe(ENOSPC);
+  expect(readdirSync(join(dir, 'u'))).toEqual(made);
 });
