@@ -1,32 +1,14 @@
 /** A root file system of debootstrap is packed, mounted, compared, and used. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { debianTree } from './debian.ts';
 import { expectEqual, type Packed, useScratch } from './harness.ts';
-import { run, succeed } from './run.ts';
+import { succeed } from './run.ts';
 
 const scratch = useScratch();
-/** Made by hand or by an earlier run, because it takes a minute. */
-const PREPARED = '/var/tmp/rootfs';
-const CACHE = '/var/tmp/cfs-rootfs-cache';
-const PACKAGES = 'python3,gcc,libc6-dev,make,git,perl';
 const MINUTES = 60_000;
-
-/** A root file system of Debian 12 with these packages. */
-async function rootfs(): Promise<string> {
-  const finished = join(CACHE, 'rootfs');
-  for (const path of [PREPARED, finished]) if (existsSync(join(path, 'usr/bin/gcc'))) return path;
-  mkdirSync(CACHE, { recursive: true });
-  const unfinished = join(CACHE, `unfinished-${process.pid}`);
-  rmSync(unfinished, { recursive: true, force: true });
-  const command = ['debootstrap', '--variant=minbase', `--include=${PACKAGES}`, 'bookworm', unfinished];
-  const { status, stdout } = await run(command, { timeoutMs: 9 * MINUTES });
-  if (status !== 0) throw new Error(`debootstrap failed with status ${status}:\n${stdout.slice(-2000)}`);
-  // complete or missing: an interrupted run leaves nothing that a later run would use
-  renameSync(unfinished, finished);
-  return finished;
-}
 
 const HELLO = `#include <stdio.h>
 int main(void) { puts("hello from the image"); return 0; }
@@ -37,7 +19,7 @@ describe('a root file system', () => {
   let packed: Packed;
 
   beforeAll(async () => {
-    source = await rootfs();
+    source = await debianTree();
     packed = await scratch.pack(source);
   }, 10 * MINUTES);
 
