@@ -95,7 +95,9 @@ function openToRead(layer: Layer, ino: number): OpenedContent | Errno {
 /** ftruncate(2), and removal of the bits that it removes for a process without CAP_FSETID. */
 export function truncate(fd: number, size: number, killPrivileges: boolean): 0 | Errno {
   const result = truncateFd(fd, size);
-  if (result !== 0 || !killPrivileges) return result;
+  // copying up may have made it as short before
+  if (isErrno(result) && (isErrno(statusOf(fd, privileges)) || privileges.size !== size)) return result;
+  if (!killPrivileges) return 0;
   return dropPrivileges(fd);
 }
 

@@ -80,15 +80,15 @@ export function withoutTraces(fd: number, work: () => 0 | Errno): 0 | Errno {
   if (isErrno(looked)) return looked;
   const capabilities = getXattrAt(fd, EMPTY, CAPABILITIES);
   const done = work();
-  if (isErrno(done)) return done;
   const kept = isErrno(capabilities) ? 0 : setXattrAt(fd, EMPTY, CAPABILITIES, capabilities, 0);
-  if (isErrno(kept)) return kept;
-  return setTimesAt(
+  // the content is right without them, too
+  setTimesAt(
     fd,
     EMPTY,
     { low: status.atimeLow, high: status.atimeHigh, nsec: status.atimeNsec },
     { low: status.mtimeLow, high: status.mtimeHigh, nsec: status.mtimeNsec },
   );
+  return isErrno(done) ? done : kept;
 }
 
 /**

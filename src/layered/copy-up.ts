@@ -13,10 +13,9 @@ import { ROOT_INO } from '../fs/filesystem.ts';
 import { rowOfId } from '../manifest/lookup.ts';
 import { u64 } from '../manifest/tables.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
-import { renameAt } from '../system/directory-calls.ts';
+import { RENAME_NOREPLACE, renameAt } from '../system/directory-calls.ts';
 import { truncateFd } from '../system/file-content-calls.ts';
 import { statusAt, statusOf } from '../system/file-status.ts';
-import { RENAME_NOREPLACE } from '../system/names.ts';
 import { removeXattrAt, setXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, INDEXED, METACOPY, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import { encodeNlink, encodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
@@ -105,18 +104,20 @@ function fillMetacopy(layer: Layer, row: number, lower: number, extent: number):
     if (isErrno(looked)) return looked;
     const { size } = layer.status;
     const length = Math.min(size, extent);
-    const shortened = length < size ? truncateFd(fd, length) : 0;
-    if (isErrno(shortened)) return shortened;
     const ino = u64(tables.inodes.id, lower);
-    const copied =
-      length === 0
-        ? 0
-        : layer.state.copying(table.id(row), () => withoutTraces(fd, () => copyContent(layer, ino, fd, length)));
-    if (isErrno(copied)) return copied;
-    for (const name of [names.names.metacopy, names.names.redirect]) {
-      const removed = removeXattrAt(fd, EMPTY, name);
-      if (isErrno(removed) && removed !== ENODATA) return removed;
-    }
+    const fill = (): 0 | Errno => {
+      const shortened = length < size ? truncateFd(fd, length) : 0;
+      const copied = isErrno(shortened) || length === 0 ? shortened : copyContent(layer, ino, fd, length);
+      const removed = isErrno(copied) ? copied : removeXattrAt(fd, EMPTY, names.names.metacopy);
+      if (!isErrno(removed) || removed === ENODATA) return 0;
+      // it has no data yet
+      truncateFd(fd, size);
+      return removed;
+    };
+    const filled = layer.state.copying(table.id(row), () => withoutTraces(fd, fill));
+    if (isErrno(filled)) return filled;
+    // without effect on a file with data
+    removeXattrAt(fd, EMPTY, names.names.redirect);
     table.setFlags(row, 0, METACOPY);
     return 0;
   } finally {

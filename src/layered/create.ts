@@ -3,9 +3,16 @@
 import { EEXIST, ENOENT, ENOSPC, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import type { WritableAttributes, Writer } from '../fs/writable-filesystem.ts';
-import { chmodAt, makeDirectoryAt, makeNodeAt, makeSymlinkAt, renameAt } from '../system/directory-calls.ts';
+import {
+  chmodAt,
+  makeDirectoryAt,
+  makeNodeAt,
+  makeSymlinkAt,
+  RENAME_EXCHANGE,
+  renameAt,
+  unlinkAt,
+} from '../system/directory-calls.ts';
 import { statusAt, statusOf } from '../system/file-status.ts';
-import { RENAME_EXCHANGE, unlinkAt } from '../system/names.ts';
 import { setXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, NEW, OPAQUE, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import { isWhiteout, Y } from '../upper/overlay-format.ts';
@@ -205,7 +212,10 @@ function makeOver(
 export function moveOver(from: Place, dir: number, name: Uint8Array, isDirectory: boolean): 0 | Errno {
   if (!isDirectory) return renameAt(from.dir, from.name, dir, name, 0);
   const exchanged = renameAt(from.dir, from.name, dir, name, RENAME_EXCHANGE);
-  return isErrno(exchanged) ? exchanged : unlinkAt(from.dir, from.name);
+  if (isErrno(exchanged)) return exchanged;
+  // otherwise the next mount removes the whiteout
+  unlinkAt(from.dir, from.name);
+  return 0;
 }
 
 /** Makes a file in the work directory with all that it inherits from the directory that it is for. */

@@ -1,8 +1,8 @@
 /** Hard links of files of the image, and notes on directories of the upper layer. */
 
 import { ENOSPC, type Errno, isErrno } from '../base/errno.ts';
+import { linkAt, unlinkAt } from '../system/directory-calls.ts';
 import { emptyFileStatus, statusAt } from '../system/file-status.ts';
-import { linkAt, unlinkAt } from '../system/names.ts';
 import { getXattrAt, setXattrAt } from '../system/xattr-calls.ts';
 import { INDEXED } from '../upper/identity-table.ts';
 import { applyNlink, decodeNlink, encodeNlink, encodeOrigin, type RelativeNlink, Y } from '../upper/overlay-format.ts';

@@ -1,9 +1,8 @@
 /** Adding a name to an inode of a layered file system. */
 import { EEXIST, ENOENT, ENOSPC, type Errno, isErrno } from '../base/errno.ts';
 import type { WritableAttributes, Writer } from '../fs/writable-filesystem.ts';
-import { renameAt } from '../system/directory-calls.ts';
+import { linkAt, renameAt } from '../system/directory-calls.ts';
 import { statusAt } from '../system/file-status.ts';
-import { linkAt } from '../system/names.ts';
 import { NEW, ORPHAN } from '../upper/identity-table.ts';
 import { fillFrom } from './attributes.ts';
 import { ALL, copyUp } from './copy-up.ts';

@@ -7,11 +7,10 @@
 import { constants } from 'node:fs';
 import { type Errno, isErrno } from '../base/errno.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
-import { removeDirectoryAt } from '../system/directory-calls.ts';
+import { removeDirectoryAt, unlinkAt } from '../system/directory-calls.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { statusAt } from '../system/file-status.ts';
 import { errnoText } from '../system/libc.ts';
-import { unlinkAt } from '../system/names.ts';
 import { getXattrAt } from '../system/xattr-calls.ts';
 import { emptyDirectory } from '../upper/empty-directory.ts';
 import { DIRECTORY, INDEXED, ORPHAN, UPPER } from '../upper/identity-table.ts';

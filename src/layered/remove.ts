@@ -4,10 +4,9 @@ import { EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, type Errno, isErrno } from '../base
 import type { Writer } from '../fs/writable-filesystem.ts';
 import { direntName, direntRange } from '../manifest/lookup.ts';
 import { u64 } from '../manifest/tables.ts';
-import { renameAt } from '../system/directory-calls.ts';
+import { RENAME_WHITEOUT, renameAt, unlinkAt } from '../system/directory-calls.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { type FileStatus, statusAt } from '../system/file-status.ts';
-import { RENAME_WHITEOUT, unlinkAt } from '../system/names.ts';
 import { DIRECTORY, INDEXED, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import { isWhiteout } from '../upper/overlay-format.ts';
 import { nlinkOf } from './attributes.ts';

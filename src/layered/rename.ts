@@ -13,9 +13,8 @@ import {
   RENAME_NOREPLACE as NOREPLACE_FLAG,
   type Writer,
 } from '../fs/writable-filesystem.ts';
-import { renameAt } from '../system/directory-calls.ts';
+import { linkAt, RENAME_EXCHANGE, RENAME_WHITEOUT, renameAt, unlinkAt } from '../system/directory-calls.ts';
 import { statusAt } from '../system/file-status.ts';
-import { linkAt, RENAME_EXCHANGE, RENAME_WHITEOUT, unlinkAt } from '../system/names.ts';
 import { setXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, NEW, OPAQUE } from '../upper/identity-table.ts';
 import { Y } from '../upper/overlay-format.ts';
@@ -244,7 +243,14 @@ function moveDirectory(layer: Layer, source: Side, target: Target, targetRow: nu
   const exchanged = renameAt(from.fd, name, to.fd, newName, RENAME_EXCHANGE);
   if (isErrno(exchanged)) return exchanged;
   // a whiteout is at the old name now: it is needed there, or is removed
-  return targetRow === undefined ? (hides ? 0 : unlinkAt(from.fd, name)) : removeReplaced(layer, from, name, targetRow);
+  if (targetRow === undefined) {
+    // if it stays, it hides nothing
+    if (!hides) unlinkAt(from.fd, name);
+    return 0;
+  }
+  const removed = removeReplaced(layer, from, name, targetRow);
+  if (isErrno(removed)) renameAt(from.fd, name, to.fd, newName, RENAME_EXCHANGE);
+  return removed;
 }
 
 /** Removes a directory that was replaced by one with this old name, which it has now itself. */

@@ -8,13 +8,14 @@ import { closeFd, openAt } from '../system/descriptors.ts';
 import {
   chmodAt,
   chownAt,
+  linkAt,
   makeNodeAt,
   removeDirectoryAt,
   setTimesAt,
   type TimeToSet,
+  unlinkAt,
 } from '../system/directory-calls.ts';
 import { errnoText } from '../system/libc.ts';
-import { linkAt, unlinkAt } from '../system/names.ts';
 import { emptyDirectory } from '../upper/empty-directory.ts';
 import { isTemporaryName } from '../upper/overlay-names.ts';
 import type { Layer } from './layer.ts';

@@ -221,12 +221,16 @@ export class UpperTree {
     return isErrno(opened) ? opened : opened.fd;
   }
 
+  /** Whether something else is at the place of a row's file: an ordinary user cannot open a whiteout. */
+  #isForeign(row: number): boolean {
+    return this.#statusAt(row, this.#status) !== 0;
+  }
+
   /** As `content`, for the caller to close. */
   openContent(row: number, isForWriting: boolean): OpenContent | Errno {
     const first = this.#openContentNow(row, isForWriting);
-    return isErrno(first) && isElsewhere(first) && this.#searchFor(row)
-      ? this.#openContentNow(row, isForWriting)
-      : first;
+    const isWrong = isErrno(first) && (isElsewhere(first) || (first === EACCES && this.#isForeign(row)));
+    return isWrong && this.#searchFor(row) ? this.#openContentNow(row, isForWriting) : first;
   }
 
   #openContentNow(row: number, isForWriting: boolean): OpenContent | Errno {

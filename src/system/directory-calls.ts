@@ -34,6 +34,12 @@ export const removeDirectoryAt: (dir: number, name: Uint8Array) => 0 | Errno = r
   names.removeDirectoryAt,
 );
 
+/** unlinkat(2) of a file. */
+export const unlinkAt: typeof names.unlinkAt = returning('unlinkat', names.unlinkAt);
+
+/** linkat(2) between open directories; a symbolic link is not followed. */
+export const linkAt: typeof names.linkAt = returning('linkat', names.linkAt);
+
 const mknodatFn = native('int mknodat(int dir, const void *name, unsigned int mode, uint64_t device)');
 
 /**

@@ -19,10 +19,9 @@ import {
   isErrno,
 } from '../base/errno.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
-import { chmodAt, RENAME_NOREPLACE, removeDirectoryAt, renameAt } from '../system/directory-calls.ts';
+import { chmodAt, RENAME_NOREPLACE, removeDirectoryAt, renameAt, unlinkAt } from '../system/directory-calls.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { mountIdOfFd } from '../system/mount-table.ts';
-import { unlinkAt } from '../system/names.ts';
 
 const DT_DIR = 4;
 const OPEN = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;

@@ -3,14 +3,15 @@
  * is made anew, because it is a cache. If the disk has no room for it, the table is in memory: it then outlives the
  * server, and not the mount.
  */
+
 import { constants } from 'node:fs';
 import { EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
+import { unlinkAt } from '../system/directory-calls.ts';
 import { fallocateFd, syncFd, truncateFd } from '../system/file-content-calls.ts';
 import { emptyFileStatus, statusOf } from '../system/file-status.ts';
 import { mapFile } from '../system/mapped-file.ts';
 import { memfdCreate } from '../system/memfd.ts';
-import { unlinkAt } from '../system/names.ts';
 import { IdentityTable, type Reserve, scatteredBytes, tableBytes } from './identity-table.ts';
 import { isSound } from './table-check.ts';
 import { TABLE_NAME } from './work-directory.ts';

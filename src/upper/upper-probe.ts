@@ -8,18 +8,19 @@ import { EDQUOT, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, type Errno, EXDEV, i
 import { S_IFCHR, S_IFMT } from '../base/stat-bits.ts';
 import { closeFd, ioctl, openAt, openNameless } from '../system/descriptors.ts';
 import {
+  linkAt,
   makeNodeAt,
   RENAME_EXCHANGE,
   RENAME_NOREPLACE,
   RENAME_WHITEOUT,
   renameAt,
   setTimesAt,
+  unlinkAt,
 } from '../system/directory-calls.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { nameToHandle } from '../system/file-handle.ts';
 import { emptyFileStatus, statusAt, statusOf } from '../system/file-status.ts';
 import { errnoText } from '../system/libc.ts';
-import { linkAt, unlinkAt } from '../system/names.ts';
 import { removeXattrOfFd, setXattrOfFd } from '../system/xattrs.ts';
 import { failed, type NamedDirectory, refusal } from './refusal.ts';
 import { fileSystemName } from './upper-place.ts';

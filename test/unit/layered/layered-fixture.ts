@@ -14,7 +14,7 @@ import {
   type WritableAttributes,
   type Writer,
 } from '../../../src/fs/writable-filesystem.ts';
-import type { LayerSettings } from '../../../src/layered/layer-parts.ts';
+import type { LayerParts, LayerSettings } from '../../../src/layered/layer-parts.ts';
 import { allocateLayerState } from '../../../src/layered/layer-state.ts';
 import { LayeredFilesystem } from '../../../src/layered/layered-filesystem.ts';
 import { attachTables, type ManifestTables, shareTables } from '../../../src/manifest/tables.ts';
@@ -74,13 +74,14 @@ function contentsOf(tree: Tree): ContentSource {
 }
 
 export class LayeredTree {
-  readonly fs: LayeredFilesystem;
+  fs: LayeredFilesystem;
   readonly image: ImageFilesystem;
   readonly tables: ManifestTables;
   readonly table: IdentityTable;
   readonly prepared: PreparedUpper;
   readonly log: string[] = [];
   readonly out: WritableAttributes = emptyWritableAttributes();
+  readonly #parts: LayerParts;
 
   /** @param dir has the directories `u` and `w`, made here if they are missing */
   constructor(tree: Tree, dir: string, { settings, isKnown = () => true }: LayerOptions = {}, table?: IdentityTable) {
@@ -97,7 +98,7 @@ export class LayeredTree {
     this.tables = attachTables(shareTables(buildTables(tree)));
     this.image = new ImageFilesystem(this.tables, contentsOf(tree));
     this.table = table ?? IdentityTable.create(new SharedArrayBuffer(tableBytes(INODES)), INODES, new Uint8Array(32));
-    this.fs = new LayeredFilesystem({
+    this.#parts = {
       image: this.image,
       tables: this.tables,
       directories: this.prepared,
@@ -114,8 +115,15 @@ export class LayeredTree {
       state: allocateLayerState(),
       log: (line) => this.log.push(line),
       isKnown,
-    });
+    };
+    this.fs = new LayeredFilesystem(this.#parts);
     this.fs.begin();
+  }
+
+  /** What the next server has after one was killed: the same table and directories, and another state. */
+  takeOver(): void {
+    this.fs = new LayeredFilesystem({ ...this.#parts, state: allocateLayerState() });
+    this.fs.resume();
   }
 
   close(): void {

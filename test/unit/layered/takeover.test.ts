@@ -234,7 +234,7 @@ test('the attributes of a removed directory of the image can be changed', () => 
   const ino = one.ino('/empty');
   one.rmdir('/empty');
   one.fs.openTable.find(ino);
-  expect(change(one, ino)).toBe(0);
+  expect(one.fs.setattr(ino, { mode: 0o700, killPrivileges: false }, writer(), one.out)).toBe(0);
   expect(one.fs.readdir(ino, 0, false, one.out, () => true)).toBe(0);
 });
 
