@@ -1,9 +1,11 @@
 /** Taking, opening and comparing handles, for several test files. */
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach } from 'vitest';
 import { EINVAL, type Errno, errnoName, isErrno } from '../../src/base/errno.ts';
 import type { FileHandle } from '../../src/base/handle-format.ts';
 import { AT_HANDLE_CONNECTABLE, nameToHandle, openByHandle } from '../../src/system/file-handle.ts';
+import { O_PATH } from '../../src/system/libc.ts';
 import { type Dirent, readAllEntries } from '../support/suites/calls.ts';
 
 const { O_RDONLY, O_DIRECTORY } = constants;
@@ -28,6 +30,18 @@ const openFds: number[] = [];
 export function closeLater(fd: number): number {
   openFds.push(fd);
   return fd;
+}
+
+/**
+ * Keeps the dentries of all files in a mount that is the lower layer of an overlayfs, until the handles are closed.
+ * Linux 6.16 and later take a dentry of FUSE that comes from a handle as outdated (docs/handles.md), and overlayfs then
+ * answers ESTALE for files that were copied up. A handle leads to a dentry that came from a path if there is one; other
+ * tests drop the caches of the machine.
+ */
+export function keepNames(root: string): void {
+  for (const name of ['', ...readdirSync(root, { recursive: true, encoding: 'utf8' })]) {
+    closeLater(openSync(join(root, name), O_PATH | constants.O_NOFOLLOW));
+  }
 }
 
 /** Opens a handle in the mount at `path`, or returns the error. */

@@ -28,7 +28,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { formatHandle } from '../../src/base/handle-format.ts';
 import type { ComparedField, Difference } from '../../tools/compare/compare.ts';
 import { mountTmpfs } from './cli.ts';
-import { closeAfterEach, handleOf, openedHandle } from './handle-calls.ts';
+import { closeAfterEach, handleOf, keepNames, openedHandle } from './handle-calls.ts';
 import { compare, type Mounted, type MountSettings, useScratch } from './harness.ts';
 import { kernelBefore, useOverlays } from './overlay.ts';
 import { asUser, NOBODY, run, succeed } from './run.ts';
@@ -232,6 +232,7 @@ describe('a mount with an upper layer', () => {
     await mounted.unmount();
 
     const lower = await scratch.mount(image);
+    keepNames(lower.path);
     const parent = scratch.directory('overlay-layers');
     // beside each other, with the names that the helper of the tests expects
     renameSync(layers.upper, join(parent, 'upper'));

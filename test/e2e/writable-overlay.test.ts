@@ -10,9 +10,9 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
+import { closeAfterEach, keepNames } from './handle-calls.ts';
 import { type Mounted, useScratch } from './harness.ts';
 import { useOverlays } from './overlay.ts';
 import { run } from './run.ts';
@@ -20,6 +20,7 @@ import { dropCaches } from './system.ts';
 
 const scratch = useScratch();
 const overlayOn = useOverlays(scratch);
+closeAfterEach();
 
 let source: string;
 let image: string;
@@ -41,6 +42,7 @@ test('overlayfs has a writable mount as its lower layer', async () => {
   appendFileSync(below.at('changed'), 'below\n');
   writeFileSync(below.at('new'), 'new\n');
   unlinkSync(below.at('gone'));
+  keepNames(below.path);
   const overlay = await overlayOn([below.path], scratch.directory('layers'), []);
   expect(readdirSync(overlay.at).sort()).toEqual(['changed', 'directory', 'file', 'new']);
   for (const name of ['file', 'changed', 'new', 'directory/below']) appendFileSync(overlay.path(name), 'above\n');
