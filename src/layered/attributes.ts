@@ -111,8 +111,10 @@ export function nlinkOf(layer: Layer, row: number, flags: number, { nlink, mode 
 /**
  * The kernel does not notice writes through a mapping of a file that it reads itself, nor the removal of set-id bits.
  */
-export function ttlOf({ table }: Layer, row: number, flags: number, mode: number): number {
+export function ttlOf({ table, state }: Layer, row: number, flags: number, mode: number): number {
   if ((mode & S_IFMT) !== S_IFREG) return FOREVER;
+  // its times are those of the copying
+  if (state.isBusy(table.id(row))) return 0;
   if ((mode & SET_IDS) !== 0 && table.opens(row) > 0) return 0;
   return (flags & MAPPABLE) !== 0 ? MAPPED_TTL : FOREVER;
 }

@@ -22,7 +22,7 @@ import { type Directory, directoryOf, lowerHas } from './directories.ts';
 import { entryOf } from './entries.ts';
 import type { Layer } from './layer.ts';
 import { countAddition, NO_CAPABILITIES, newGeneration, newId, SEEN, setLower } from './layer-rows.ts';
-import { type Identity, writeIdentity } from './layer-xattrs.ts';
+import { type Identity, readLayerXattrs, writeIdentity } from './layer-xattrs.ts';
 import { hasDefaultAcl, inheritAcl, modeFor } from './permissions.ts';
 import { hasSetIds, makeTemporary, own, removeTemporary } from './temporary.ts';
 import { orphanName, type Place } from './upper-tree.ts';
@@ -97,9 +97,12 @@ function finish(
 ): number | Errno {
   const { table } = layer;
   if (table.find(identity.id) < 0 && table.findUpper(layer.status.inoLow, layer.status.inoHigh) < 0) {
+    const xattrs = readLayerXattrs(layer.names, directory.fd, name, layer.status.mode);
+    if (isErrno(xattrs)) return xattrs;
     const entry = entryOf(layer, directory, name);
     if (isErrno(entry)) return entry;
     if (table.id(entry.row) !== identity.id) {
+      if (xattrs.own !== undefined || xattrs.origin !== undefined) return EEXIST;
       // it has no id yet: nothing else makes files
       table.remove(entry.row);
       const flags = dressNew(layer, directory, { dir: directory.fd, name }, file, writer, identity);
@@ -316,7 +319,11 @@ export function makeNameless(
   if (isErrno(place)) return place;
   const orphan = orphanName(identity.id);
   const moved = renameAt(place.dir, place.name, layer.directories.orphans, orphan, 0);
-  const looked = isErrno(moved) ? moved : statusAt(layer.directories.orphans, orphan, layer.status);
+  if (isErrno(moved)) {
+    removeTemporary(layer, place);
+    return moved;
+  }
+  const looked = statusAt(layer.directories.orphans, orphan, layer.status);
   if (isErrno(looked)) return looked;
   const row = addNewRow(layer, identity, ORPHAN);
   if (isErrno(row)) return row;

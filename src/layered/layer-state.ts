@@ -15,6 +15,8 @@ const COPIES_ENDED = 1;
 const TEMPORARY = 2;
 /** Counts inodes that were deleted: threads close their descriptors of them. */
 const DELETED = 3;
+/** Copies that are being made. */
+const COPIES = 5;
 /** 1 if the table has every file of the upper layer. */
 const COMPLETE = 4;
 const BUSY = 8;
@@ -55,6 +57,7 @@ export class LayerState {
     const place = this.#freePlace();
     this.#words[place] = ino | 0;
     this.#words[place + 1] = Math.floor(ino / TWO_TO_32);
+    Atomics.add(this.#words, COPIES, 1);
     this.#unlock();
     try {
       return work();
@@ -62,9 +65,20 @@ export class LayerState {
       this.#lock();
       this.#words[place] = 0;
       this.#words[place + 1] = 0;
+      Atomics.sub(this.#words, COPIES, 1);
       Atomics.add(this.#words, COPIES_ENDED, 1);
       Atomics.notify(this.#words, COPIES_ENDED);
     }
+  }
+
+  /** Under the lock: whether the content of an inode is being copied; 0 is none. */
+  isBusy(ino: number): boolean {
+    if (ino === 0 || this.#words[COPIES] === 0) return false;
+    const [low, high] = [ino | 0, Math.floor(ino / TWO_TO_32)];
+    for (let at = BUSY; at < this.#words.length; at += 2) {
+      if (this.#words[at] === low && this.#words[at + 1] === high) return true;
+    }
+    return false;
   }
 
   /**
@@ -73,7 +87,7 @@ export class LayerState {
    */
   waitWhileBusy(ino: number): boolean {
     let waited = false;
-    while (this.#isBusy(ino)) {
+    while (this.isBusy(ino)) {
       waited = true;
       const ended = Atomics.load(this.#words, COPIES_ENDED);
       this.#unlock();
@@ -121,15 +135,6 @@ export class LayerState {
     this.#isHeld = false;
     this.#releases++;
     this.#mutex.unlock();
-  }
-
-  #isBusy(ino: number): boolean {
-    if (ino === 0) return false;
-    const [low, high] = [ino | 0, Math.floor(ino / TWO_TO_32)];
-    for (let at = BUSY; at < this.#words.length; at += 2) {
-      if (this.#words[at] === low && this.#words[at + 1] === high) return true;
-    }
-    return false;
   }
 
   #freePlace(): number {

@@ -1,6 +1,6 @@
 /** Default ACLs of directories, and the umask. */
 import { type Errno, isErrno } from '../base/errno.ts';
-import { getXattrAt, removeXattrAt, setXattrAt } from '../system/xattr-calls.ts';
+import { getXattrAt, setXattrAt } from '../system/xattr-calls.ts';
 import type { Directory } from './directories.ts';
 import type { Layer } from './layer.ts';
 import { ACL_KNOWN, DEFAULT_ACL } from './layer-rows.ts';
@@ -84,10 +84,4 @@ export function limitAcl(
   limit(at(ACL_OTHER), 0);
   limit(at(ACL_MASK) ?? at(ACL_GROUP_OBJ), 3);
   return { acl: limited, mode: result };
-}
-
-/** Removes ACLs that a new file in the work directory may have inherited there. */
-export function clearAcl(dir: number, name: Uint8Array): void {
-  removeXattrAt(dir, name, ACL_DEFAULT);
-  removeXattrAt(dir, name, ACL_ACCESS);
 }

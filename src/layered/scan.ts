@@ -52,7 +52,9 @@ function findRow(layer: Layer, row: number): boolean {
 function walk(layer: Layer, visit: (row: number, isNew: boolean) => boolean): void {
   const { table } = layer;
   const left = [ROOT_INO];
+  const open = layer.tree.openDirectories();
   for (let ino = left.pop(); ino !== undefined; ino = left.pop()) {
+    layer.tree.closeOthers(open);
     const directory = directoryOf(layer, ino);
     if (isErrno(directory) || directory.fd < 0) continue;
     const listed: Uint8Array[] = [];

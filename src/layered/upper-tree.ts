@@ -46,6 +46,8 @@ const EMPTY: Uint8Array = Uint8Array.of();
 const DIRECTORY_PATH = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const MOST_DIRECTORIES = 256;
 const MOST_FILES = 32;
+/** Descriptors of deleted directories keep next to nothing: they are looked for only now and then. */
+const DELETIONS_A_SWEEP = 64;
 
 /** The name of an inode among the orphans. */
 export const orphanName = (ino: number): Uint8Array => Buffer.from(ino.toString(16).padStart(13, '0'), 'latin1');
@@ -69,6 +71,7 @@ export class UpperTree {
   readonly #contents = new Map<number, OpenContent>();
   readonly #status: FileStatus = emptyFileStatus();
   #deletions = 0;
+  #swept = 0;
 
   /**
    * @param searchFor finds the names of a row whose file is not at the place in the table
@@ -86,7 +89,7 @@ export class UpperTree {
     this.#directories = directories;
     this.#state = state;
     this.#searchFor = searchFor;
-    this.#deletions = state.deletions;
+    this.#deletions = this.#swept = state.deletions;
   }
 
   /** Called before an operation: closes descriptors that are too many, or whose files were deleted. */
@@ -100,6 +103,10 @@ export class UpperTree {
       }
     }
     const { deletions } = this.#state;
+    if (deletions - this.#swept >= DELETIONS_A_SWEEP) {
+      this.#swept = deletions;
+      for (const ino of this.#open.keys()) if (this.#table.find(ino) < 0) this.forgetDirectory(ino);
+    }
     if (deletions === this.#deletions) return;
     this.#deletions = deletions;
     for (const [ino, { fd }] of this.#contents) {
@@ -196,6 +203,17 @@ export class UpperTree {
     if (status === 0 && this.isOf(row, this.#status)) return fd;
     closeFd(fd);
     return isErrno(status) ? status : ESTALE;
+  }
+
+  /** The inodes of the directories that are open. */
+  openDirectories(): ReadonlySet<number> {
+    return new Set(this.#open.keys());
+  }
+
+  /** Closes directories that a walk has opened, if they are many; an operation may use those that are `kept`. */
+  closeOthers(kept: ReadonlySet<number>): void {
+    if (this.#open.size - kept.size <= MOST_DIRECTORIES) return;
+    for (const ino of this.#open.keys()) if (!kept.has(ino)) this.forgetDirectory(ino);
   }
 
   /** Forgets a directory that no longer has this inode. */

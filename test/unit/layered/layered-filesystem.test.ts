@@ -363,6 +363,17 @@ describe('renaming', () => {
   });
 });
 
+test('a search of the whole upper layer keeps few directories open', () => {
+  const one = layered();
+  for (let i = 0; i < 700; i++) one.mkdir(`/d${i}`);
+  const ino = one.write('/d699/file', 'x');
+  const next = again(one);
+  const before = readdirSync('/proc/self/fd').length;
+  expect(next.fs.getattr(ino, next.out)).toBe(0);
+  expect(readdirSync('/proc/self/fd').length - before).toBeLessThan(300);
+  expect(next.fs.pathOf(ino)).toBe('/d699/file');
+});
+
 describe('the upper layer', () => {
   test('may be changed by hand between two mounts', () => {
     const one = layered();
