@@ -118,12 +118,14 @@ export function sweepOrphans(layer: Layer): void {
   const left: Uint8Array[] = [];
   readDirectory(directories.orphans, (name) => {
     const row = table.find(parseOrphanName(name));
+    const flags = row < 0 ? 0 : table.flags(row);
     if (row < 0) left.push(name);
-    // the server before this one was killed between two steps
-    else if ((table.flags(row) & (ORPHAN | UPPER)) === UPPER && isOnlyOrphan(layer, row, name)) {
+    else if ((flags & (ORPHAN | UPPER)) !== UPPER) return;
+    // the server before this one was killed between two steps: after a rename over the file, or before it
+    else if (isOnlyOrphan(layer, row, name)) {
       dropIndexEntry(layer, row);
       becomeOrphan(layer, row);
-    }
+    } else if ((flags & INDEXED) === 0) left.push(name);
   });
   for (const name of left) removeFile(directories.orphans, name);
 }

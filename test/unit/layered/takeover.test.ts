@@ -12,6 +12,7 @@ import {
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { ENOSPC, errnoName, isErrno } from '../../../src/base/errno.ts';
+import { orphanName } from '../../../src/layered/upper-tree.ts';
 import { IdentityTable, tableBytes } from '../../../src/upper/identity-table.ts';
 import { directory, file, treeOf } from '../manifest/model.ts';
 import { useScratch } from '../store/scratch.ts';
@@ -242,6 +243,15 @@ test('a link that the killed server had in the work directory is not counted', (
   const one = layered();
   const ino = one.write('/a/new', 'new');
   linkSync(upper(one, '/a/new'), join(one.dir, 'w/work/#0'));
+  one.fs.resume();
+  expect(one.stat('/a/new')).toMatchObject({ ino, nlink: 1 });
+});
+
+test('a file that was to be replaced has no name among the orphans if it was not', () => {
+  const one = layered();
+  const ino = one.write('/a/new', 'new');
+  linkSync(upper(one, '/a/new'), join(one.dir, 'w/cfs/orphans', Buffer.from(orphanName(ino)).toString()));
+  expect(one.stat('/a/new').nlink).toBe(2);
   one.fs.resume();
   expect(one.stat('/a/new')).toMatchObject({ ino, nlink: 1 });
 });
