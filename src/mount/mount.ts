@@ -78,8 +78,10 @@ export async function resumeMount(parked: ParkedFilesOfMount, given: MountOption
     if (upper !== undefined && parked.layer !== undefined) layer = UpperLayer.resume(upper, parked.layer, log);
     if (layer !== undefined) prepared = withLayer(prepared, layer);
     const connection = { ...parked.connection, epoch };
-    const mounted = await serveConnection(prepared, workers, connection, parked.leases ?? [], layer);
+    // Before the threads serve. Later, it would queue again requests that this server is answering, too: they would be
+    // carried out twice, and the note of the first time be replaced by then.
     if (connection.resends) resendRequests(connection.fd);
+    const mounted = await serveConnection(prepared, workers, connection, parked.leases ?? [], layer);
     // the leases are held by their open files all the time; examining them may take long, if a repository does not
     // answer
     const leases = MountLeases.resume(repositoriesOf(served, tables), parked.leases, image.id, log);
