@@ -1,10 +1,10 @@
 /** Files of the image by their ids alone, as a handle names them, and after the table was lost. */
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { ENOENT } from '../../../src/base/errno.ts';
 import { isRoot } from '../../support/root.ts';
-import { directory, file, treeOf } from '../manifest/model.ts';
+import { directory, file } from '../manifest/model.ts';
 import { useScratch } from '../store/scratch.ts';
-import { LayeredTree, type LayerOptions } from './layered-fixture.ts';
+import { type LayeredTree, ownTree, useLayers } from './layered-fixture.ts';
 
 const at = useScratch();
 const paths = {
@@ -15,37 +15,8 @@ const paths = {
   '/b': directory,
   '/b/f': file('another file'),
 };
-const own = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
-const tree = treeOf(
-  paths,
-  Object.fromEntries(
-    Object.entries({ '/': directory, ...paths }).map(([path, body]) => [
-      path,
-      { ...own, mode: body === directory ? 0o755 : 0o644 },
-    ]),
-  ),
-);
-
-let count = 0;
-const open: LayeredTree[] = [];
-afterEach(() => {
-  for (const one of open.splice(0)) one.close();
-});
-
-type Layered = LayeredTree & { readonly dir: string };
-
-function layered(options?: LayerOptions, dir = at(`layer-${++count}`)): Layered {
-  const made = new LayeredTree(tree, dir, options);
-  open.push(made);
-  return Object.assign(made, { dir });
-}
-
-/** The same upper layer with another table. */
-function withoutTable(before: Layered): Layered {
-  before.close();
-  open.splice(open.indexOf(before), 1);
-  return layered({}, before.dir);
-}
+const tree = ownTree(paths);
+const { layered, withoutTable } = useLayers(tree, at);
 
 /** As the kernel asks for the inode of a handle. */
 const byHandle = (one: LayeredTree, ino: number): unknown => one.fs.lookup(ino, Buffer.from('.'), one.out);

@@ -1,46 +1,19 @@
 /** Files of the image with several names, and the index that keeps them together. */
 import { closeSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { setXattrAt } from '../../../src/system/xattr-calls.ts';
 import { encodeOrigin } from '../../../src/upper/overlay-format.ts';
 import { indexName } from '../../../src/upper/overlay-names.ts';
 import { isRoot } from '../../support/root.ts';
-import { directory, file, treeOf } from '../manifest/model.ts';
+import { directory, file } from '../manifest/model.ts';
 import { useScratch } from '../store/scratch.ts';
-import { LayeredTree, type LayerOptions, writer } from './layered-fixture.ts';
+import { type Layered, ownTree, useLayers, writer } from './layered-fixture.ts';
 
 const at = useScratch();
 const paths = { '/a': directory, '/a/h': file('content of h'), '/b': directory, '/b/h': '/a/h' };
-const own = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
-const tree = treeOf(
-  paths,
-  Object.fromEntries(
-    Object.entries({ '/': directory, ...paths }).map(([path, body]) => [
-      path,
-      { ...own, mode: body === directory ? 0o755 : 0o644 },
-    ]),
-  ),
-);
-
-type Layered = LayeredTree & { readonly dir: string };
-let count = 0;
-const open: LayeredTree[] = [];
-afterEach(() => {
-  for (const one of open.splice(0)) one.close();
-});
-
-function layered(options?: LayerOptions, dir = at(`layer-${++count}`)): Layered {
-  const made = new LayeredTree(tree, dir, options);
-  open.push(made);
-  return Object.assign(made, { dir });
-}
-
-function withoutTable(before: Layered): Layered {
-  before.close();
-  open.splice(open.indexOf(before), 1);
-  return layered({}, before.dir);
-}
+const tree = ownTree(paths);
+const { layered, withoutTable } = useLayers(tree, at);
 
 const index = (one: Layered): string => join(one.dir, 'w/index');
 const orphans = (one: Layered): string => join(one.dir, 'w/cfs/orphans');

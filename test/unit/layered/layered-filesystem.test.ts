@@ -1,12 +1,12 @@
 import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { RENAME_EXCHANGE } from '../../../src/fs/writable-filesystem.ts';
 import { IdentityTable, tableBytes } from '../../../src/upper/identity-table.ts';
 import { isRoot } from '../../support/root.ts';
-import { directory, file, inline, symlink, treeOf } from '../manifest/model.ts';
+import { directory, file, inline, symlink } from '../manifest/model.ts';
 import { useScratch } from '../store/scratch.ts';
-import { LayeredTree, type LayerOptions, writer } from './layered-fixture.ts';
+import { ownTree, useLayers, writer } from './layered-fixture.ts';
 
 const at = useScratch();
 const LARGE = Buffer.alloc(200_000, 'all work and no play ');
@@ -23,32 +23,9 @@ const paths = {
   '/many': directory,
   ...Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`/many/${i}`, inline(`${i}`)])),
 };
-// an ordinary user cannot make files of others
-const own = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
-const attributes = Object.entries({ '/': directory, ...paths }).map(([path, body]) => [
-  path,
-  { ...own, mode: body === directory ? 0o755 : 0o644 },
-]);
-const tree = treeOf(paths, Object.fromEntries(attributes));
-
-let count = 0;
-const open: LayeredTree[] = [];
-afterEach(() => {
-  for (const one of open.splice(0)) one.close();
-});
-
-function layered(options?: LayerOptions, dir = at(`layer-${++count}`)): LayeredTree & { readonly dir: string } {
-  const made = new LayeredTree(tree, dir, options);
-  open.push(made);
-  return Object.assign(made, { dir });
-}
-
-/** The same upper layer with another table: as after a mount of Linux, which removes it. */
-function again(before: LayeredTree & { readonly dir: string }): LayeredTree {
-  before.close();
-  open.splice(open.indexOf(before), 1);
-  return layered({}, before.dir);
-}
+const tree = ownTree(paths);
+// another table: as after a mount of Linux, which removes it
+const { layered, withoutTable: again } = useLayers(tree, at);
 
 const upper = (one: { readonly dir: string }, path: string): string => join(one.dir, 'u', path);
 
@@ -193,8 +170,7 @@ describe('a change of the size', () => {
 describe('a table that is nearly full', () => {
   test('gives up the rows of files that are closed, and finds them again', () => {
     const small = IdentityTable.create(new SharedArrayBuffer(tableBytes(40)), 40, new Uint8Array(32));
-    const one = new LayeredTree(tree, at(`layer-${++count}`), { isKnown: () => false }, small);
-    open.push(one);
+    const one = layered({ isKnown: () => false }, at('small'), small);
     const inodes = new Map<string, number>();
     for (let i = 0; i < (isRoot ? 100 : 20); i++) {
       const ino = one.write(`/etc/new-${i}`, `${i}`);
@@ -382,7 +358,7 @@ describe('the upper layer', () => {
     const next = again(one);
     expect(next.read('/etc/by-mount/by-hand')).toBe('x');
     const { ino } = next.stat('/etc/by-mount/by-hand');
-    expect(again(next as LayeredTree & { readonly dir: string }).ino('/etc/by-mount/by-hand')).toBe(ino);
+    expect(again(next).ino('/etc/by-mount/by-hand')).toBe(ino);
   });
 
   test('of a file that was removed leaves nothing in the work directory', () => {

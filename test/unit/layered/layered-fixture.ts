@@ -3,6 +3,7 @@
  */
 import { closeSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { afterEach } from 'vitest';
 import { toHex } from '../../../src/base/bytes.ts';
 import { digestContent } from '../../../src/base/digest.ts';
 import { ENOENT, type Errno, errnoName, isErrno } from '../../../src/base/errno.ts';
@@ -23,7 +24,7 @@ import type { ObjectName } from '../../../src/objects/repository.ts';
 import { IdentityTable, tableBytes } from '../../../src/upper/identity-table.ts';
 import { closeUpper, type PreparedUpper, prepareUpper } from '../../../src/upper/prepare-upper.ts';
 import { isRoot } from '../../support/root.ts';
-import { buildTables, type Tree } from '../manifest/model.ts';
+import { buildTables, directory, type Tree, treeOf } from '../manifest/model.ts';
 
 const INODES = 10_000;
 const NO_CHANGES: Changes = { killPrivileges: false };
@@ -102,7 +103,6 @@ export class LayeredTree {
       image: this.image,
       tables: this.tables,
       directories: this.prepared,
-      features: this.prepared.features,
       settings: {
         volatile: false,
         readOnly: false,
@@ -229,4 +229,46 @@ export class LayeredTree {
   #check(path: string, result: unknown): void {
     if (isErrno(result)) throw new Failure(`${errnoName(result)} ${path}`);
   }
+}
+
+/** A tree of the model whose files an ordinary user can make: his own, with directories that can be searched. */
+export function ownTree(paths: Parameters<typeof treeOf>[0]): Tree {
+  const own = { uid: UID, gid: GID };
+  const attributes = Object.entries({ '/': directory, ...paths }).map(([path, body]) => [
+    path,
+    { ...own, mode: body === directory ? 0o755 : 0o644 },
+  ]);
+  return treeOf(paths, Object.fromEntries(attributes));
+}
+
+/** A layered tree, and the directory with its `u` and `w`. */
+export type Layered = LayeredTree & { readonly dir: string };
+
+interface Layers {
+  /** @param dir a new one by default */
+  layered(options?: LayerOptions, dir?: string, table?: IdentityTable): Layered;
+  /** The same upper layer with another table. */
+  withoutTable(before: LayeredTree & { readonly dir: string }, options?: LayerOptions): Layered;
+}
+
+/** Layers over one image, which are closed after each test. @param at names in a scratch directory */
+export function useLayers(tree: Tree, at: (name: string) => string): Layers {
+  let count = 0;
+  const open: LayeredTree[] = [];
+  afterEach(() => {
+    for (const one of open.splice(0)) one.close();
+  });
+  const layered = (options?: LayerOptions, dir = at(`layer-${++count}`), table?: IdentityTable): Layered => {
+    const made = new LayeredTree(tree, dir, options, table);
+    open.push(made);
+    return Object.assign(made, { dir });
+  };
+  return {
+    layered,
+    withoutTable: (before, options) => {
+      before.close();
+      open.splice(open.indexOf(before), 1);
+      return layered(options, before.dir);
+    },
+  };
 }

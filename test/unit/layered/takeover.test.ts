@@ -10,13 +10,13 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ENOSPC, errnoName, isErrno } from '../../../src/base/errno.ts';
 import { orphanName } from '../../../src/layered/upper-tree.ts';
 import { IdentityTable, tableBytes } from '../../../src/upper/identity-table.ts';
-import { directory, file, treeOf } from '../manifest/model.ts';
+import { directory, file } from '../manifest/model.ts';
 import { useScratch } from '../store/scratch.ts';
-import { LayeredTree, type LayerOptions, writer } from './layered-fixture.ts';
+import { type Layered, type LayeredTree, ownTree, useLayers, writer } from './layered-fixture.ts';
 
 const at = useScratch();
 const paths = {
@@ -28,36 +28,8 @@ const paths = {
   '/b/h': '/a/h',
   '/empty': directory,
 };
-const own = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
-const tree = treeOf(
-  paths,
-  Object.fromEntries(
-    Object.entries({ '/': directory, ...paths }).map(([path, body]) => [
-      path,
-      { ...own, mode: body === directory ? 0o755 : 0o644 },
-    ]),
-  ),
-);
-
-type Layered = LayeredTree & { readonly dir: string };
-let count = 0;
-const open: LayeredTree[] = [];
-afterEach(() => {
-  for (const one of open.splice(0)) one.close();
-});
-
-function layered(options?: LayerOptions, dir = at(`layer-${++count}`)): Layered {
-  const made = new LayeredTree(tree, dir, options);
-  open.push(made);
-  return Object.assign(made, { dir });
-}
-
-/** The same upper layer with another table. */
-function withoutTable(before: Layered, options?: LayerOptions): Layered {
-  before.close();
-  open.splice(open.indexOf(before), 1);
-  return layered(options, before.dir);
-}
+const tree = ownTree(paths);
+const { layered, withoutTable } = useLayers(tree, at);
 
 const upper = (one: { readonly dir: string }, path: string): string => join(one.dir, 'u', path);
 const change = (one: LayeredTree, ino: number): unknown =>
@@ -259,8 +231,7 @@ test('a file that was to be replaced has no name among the orphans if it was not
 test('what is not made, because the table is full, has no name', () => {
   const table = IdentityTable.create(new SharedArrayBuffer(tableBytes(2)), 2, new Uint8Array(32));
   const dir = at('full');
-  const one = new LayeredTree(tree, dir, {}, table);
-  open.push(one);
+  const one = layered({}, dir, table);
   const name = Buffer.from('new');
   for (let left = table.capacity - table.count; left > 0; left--) one.mkdir(`/${left}`);
   const made = readdirSync(join(dir, 'u'));
