@@ -1,7 +1,7 @@
 /**
- * The file of the table of identities, W/work/cfs-ids. It outlives the mount, if that ends in good order; otherwise it
- * is made anew, because it is a cache. If the disk has no room for it, the table is in memory: it then outlives the
- * server, and not the mount.
+ * The file of the table of identities, `work/cfs-ids` in W. It outlives the mount, if that ends in good order;
+ * otherwise it is made anew, because it is a cache. If the disk has no room for it, the table is in memory: it then
+ * outlives the server, and not the mount.
  */
 
 import { constants } from 'node:fs';

@@ -6,8 +6,8 @@
  *     W/cfs        0700; of cfs alone, and overlayfs leaves it alone
  *     W/cfs/lock, W/cfs/orphans, W/cfs/mark
  *
- * The table of identities, W/work/cfs-ids, is kept by mounts of cfs: so it survives until a mount of the kernel makes
- * it out of date. W/work/incompat/volatile says that changes may not have reached the disk.
+ * The table of identities, `work/cfs-ids`, is kept by mounts of cfs: so it survives until a mount of the kernel makes
+ * it out of date. `work/incompat/volatile` says that changes may not have reached the disk.
  *
  * Whoever owns W may have put anything there: no link is followed.
  */
