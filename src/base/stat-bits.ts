@@ -14,6 +14,14 @@ export const S_IFIFO = 0o010000;
 export const S_IWGRP = 0o020;
 export const S_IWOTH = 0o002;
 
+/** All bits of a mode but the type. */
+export const PERMISSIONS = 0o7777;
+export const S_ISUID = 0o4000;
+export const S_ISGID = 0o2000;
+
+/** Whether a mode has set-id bits, which a change of owner removes. */
+export const hasSetIds = (mode: number): boolean => (mode & (S_ISUID | S_ISGID)) !== 0;
+
 export interface DeviceNumbers {
   readonly major: number;
   readonly minor: number;

@@ -4,7 +4,7 @@
  */
 import { EEXIST, EFBIG, EINVAL, type Errno, isErrno } from '../base/errno.ts';
 import { O_ACCMODE, O_DSYNC, O_EXCL, O_RDONLY, O_TRUNC } from '../base/open-flags.ts';
-import { S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import { PERMISSIONS, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import type { Changes, NewTime, OpenedContent } from '../fs/writable-filesystem.ts';
 import * as abi from './abi.ts';
 import type { Answer } from './dispatcher.ts';
@@ -12,7 +12,6 @@ import type { Opened } from './open-files.ts';
 import type { RequestBuffer } from './request.ts';
 import { openReply, type WritableContext } from './writable-context.ts';
 
-const PERMISSIONS = 0o7777;
 /** Writing back may take long. */
 const MUCH = Number.MAX_SAFE_INTEGER;
 

@@ -1,12 +1,12 @@
 /**
  * Answers to requests that make, remove and rename entries. Their structures are those of include/uapi/linux/fuse.h.
  */
+
 import { EINVAL, type Errno, isErrno } from '../base/errno.ts';
+import { PERMISSIONS } from '../base/stat-bits.ts';
 import * as abi from './abi.ts';
 import type { Answer } from './dispatcher.ts';
 import type { WritableContext } from './writable-context.ts';
-
-const PERMISSIONS = 0o7777;
 
 /** The entry that was made: `result` is 0. */
 const entryOr = (d: WritableContext, result: Errno | 0): Answer =>

@@ -1,18 +1,17 @@
 /** Attributes of inodes of a layered file system. */
 
 import { EIO, ENOENT, type Errno, ESTALE, isErrno } from '../base/errno.ts';
-import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import { hasSetIds, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { FOREVER, type WritableAttributes } from '../fs/writable-filesystem.ts';
-import { rowOfId } from '../manifest/lookup.ts';
 import { u64 } from '../manifest/tables.ts';
 import type { FileStatus } from '../system/file-status.ts';
 import { getXattrAt } from '../system/xattr-calls.ts';
 import { INDEXED, METACOPY, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import { applyNlink, decodeNlink } from '../upper/overlay-format.ts';
+import { isDirectoryMode, lowerLinks } from './directories.ts';
 import type { Layer } from './layer.ts';
 import { lowerOf, MAPPABLE } from './layer-rows.ts';
 
-const SET_IDS = 0o6000;
 /**
  * Seconds that the kernel keeps attributes of a file that may be written through a mapping, which it does not report.
  */
@@ -20,11 +19,8 @@ const MAPPED_TTL = 1;
 
 /** Fills `out` for an inode by its id. ENOENT if there is none. */
 export function attributesOf(layer: Layer, ino: number, out: WritableAttributes): Errno | 0 {
-  let row = layer.rowOf(ino);
-  if (row < 0 && rowOfId(layer.tables, ino) < 0) {
-    row = layer.rowAfterScan(ino);
-    if (row < 0) return ENOENT;
-  }
+  if (!layer.has(ino)) return ENOENT;
+  const row = layer.table.find(ino);
   if (row >= 0 && (layer.table.flags(row) & UPPER) !== 0) return upperAttributes(layer, row, out);
   const result = layer.image.getattr(ino, out);
   return result === 0 ? completeImage(layer, row, out) : result;
@@ -97,15 +93,13 @@ function blocksOf(layer: Layer, lower: number): number {
 /** The link count that users see. A merged directory has 1, as in overlayfs: its subdirectories are not counted. */
 export function nlinkOf(layer: Layer, row: number, flags: number, { nlink, mode }: FileStatus): number | Errno {
   if ((flags & ORPHAN) !== 0) return 0;
-  if ((mode & S_IFMT) === S_IFDIR) return lowerOf(layer.table, row) >= 0 ? 1 : nlink;
+  if (isDirectoryMode(mode)) return lowerOf(layer.table, row) >= 0 ? 1 : nlink;
   if ((flags & INDEXED) === 0) return nlink;
   const place = layer.tree.checkedPlace(row);
   if (isErrno(place)) return place;
   const value = getXattrAt(place.dir, place.name, layer.names.names.nlink);
   const relative = isErrno(value) ? undefined : decodeNlink(value);
-  const lower = lowerOf(layer.table, row);
-  const ofImage = lower < 0 ? 0 : (layer.tables.inodes.nlink[lower] as number);
-  return (relative === undefined ? undefined : applyNlink(relative, nlink, ofImage)) ?? nlink;
+  return (relative === undefined ? undefined : applyNlink(relative, nlink, lowerLinks(layer, row))) ?? nlink;
 }
 
 /**
@@ -115,6 +109,6 @@ export function ttlOf({ table, state }: Layer, row: number, flags: number, mode:
   if ((mode & S_IFMT) !== S_IFREG) return FOREVER;
   // its times are those of the copying
   if (state.isBusy(table.id(row))) return 0;
-  if ((mode & SET_IDS) !== 0 && table.opens(row) > 0) return 0;
+  if (hasSetIds(mode) && table.opens(row) > 0) return 0;
   return (flags & MAPPABLE) !== 0 ? MAPPED_TTL : FOREVER;
 }

@@ -5,7 +5,7 @@
 
 import { constants } from 'node:fs';
 import { EINVAL, EIO, EISDIR, ENOENT, ENOSYS, ENXIO, type Errno, ESTALE, isErrno } from '../base/errno.ts';
-import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import { PERMISSIONS, S_IFMT, S_IFREG, S_ISGID, S_ISUID } from '../base/stat-bits.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import type { OpenedContent, WritableAttributes } from '../fs/writable-filesystem.ts';
 import { rowOfId } from '../manifest/lookup.ts';
@@ -19,15 +19,14 @@ import { removeXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, METACOPY, UPPER } from '../upper/identity-table.ts';
 import { ttlOf } from './attributes.ts';
 import { ALL, copyUp } from './copy-up.ts';
+import { isDirectoryMode } from './directories.ts';
 import type { Layer } from './layer.ts';
 import { lowerOf, MAPPABLE } from './layer-rows.ts';
+import { CAPABILITIES } from './layer-xattrs.ts';
 
 const O_ACCMODE = 3;
 const DOT: Uint8Array = Uint8Array.of(0x2e);
 const EMPTY: Uint8Array = Uint8Array.of();
-const CAPABILITIES: Uint8Array = Buffer.from('security.capability');
-const S_ISUID = 0o4000;
-const S_ISGID = 0o2000;
 const S_IXGRP = 0o010;
 const IN_IMAGE: OpenedContent = { fd: -1 };
 const COPY_BYTES = 1 << 20;
@@ -81,7 +80,7 @@ function requireRegular(layer: Layer, ino: number): 0 | Errno {
   if (lower < 0) return layer.rowAfterScan(ino) < 0 ? ENOENT : 0;
   const mode = layer.tables.inodes.mode[lower] as number;
   if ((mode & S_IFMT) === S_IFREG) return 0;
-  return (mode & S_IFMT) === S_IFDIR ? EISDIR : EINVAL;
+  return isDirectoryMode(mode) ? EISDIR : EINVAL;
 }
 
 function openToRead(layer: Layer, ino: number): OpenedContent | Errno {
@@ -109,8 +108,8 @@ export function dropPrivileges(fd: number): 0 | Errno {
   if (isErrno(looked)) return looked;
   const { mode } = privileges;
   const isGroup = (mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP);
-  const kept = mode & 0o7777 & ~S_ISUID & ~(isGroup ? S_ISGID : 0);
-  const changed = kept === (mode & 0o7777) ? 0 : chmodAt(fd, EMPTY, kept);
+  const kept = mode & PERMISSIONS & ~S_ISUID & ~(isGroup ? S_ISGID : 0);
+  const changed = kept === (mode & PERMISSIONS) ? 0 : chmodAt(fd, EMPTY, kept);
   if (isErrno(changed)) return changed;
   removeXattrAt(fd, EMPTY, CAPABILITIES);
   return 0;
@@ -123,11 +122,8 @@ function sourceOf(layer: Layer, ino: number): Source | Errno {
   return layer.state.hold(() => {
     layer.tree.tidy();
     const { table, tables } = layer;
-    let row = table.find(ino);
-    if (row < 0 && rowOfId(tables, ino) < 0) {
-      row = layer.rowAfterScan(ino);
-      if (row < 0) return ENOENT;
-    }
+    if (!layer.has(ino)) return ENOENT;
+    const row = table.find(ino);
     if (row < 0 || (table.flags(row) & UPPER) === 0) return { image: ino };
     if ((table.flags(row) & METACOPY) !== 0) {
       const lower = lowerOf(table, row);

@@ -3,7 +3,7 @@
 import { constants } from 'node:fs';
 import { EOPNOTSUPP, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import { isPrivateXattr } from '../base/private-xattrs.ts';
-import { S_IFDIR, S_IFLNK, S_IFMT } from '../base/stat-bits.ts';
+import { PERMISSIONS, S_IFDIR, S_IFLNK, S_IFMT } from '../base/stat-bits.ts';
 import { linkTarget, objectDigest, objectOf, xattrsOf } from '../manifest/lookup.ts';
 import { u64 } from '../manifest/tables.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
@@ -13,17 +13,17 @@ import {
   makeDirectoryAt,
   makeNodeAt,
   makeSymlinkAt,
+  setTimesAt,
   type TimeToSet,
 } from '../system/directory-calls.ts';
 import { truncateFd } from '../system/file-content-calls.ts';
 import { setXattrAt } from '../system/xattr-calls.ts';
 import { encodeMetacopy, encodeOrigin, PLAIN_METACOPY } from '../upper/overlay-format.ts';
 import type { Layer } from './layer.ts';
-import { makeTemporary, setTimes } from './temporary.ts';
+import { makeTemporary } from './temporary.ts';
 import type { Place } from './upper-tree.ts';
 
 const EMPTY: Uint8Array = Uint8Array.of();
-const PERMISSIONS = 0o7777;
 const SHA256 = 1;
 
 /** Bytes of an inode of the image. */
@@ -86,7 +86,7 @@ export function dress(layer: Layer, lower: number, file: Place): 0 | Errno {
   const changed = (mode & S_IFMT) === S_IFLNK ? 0 : chmodAt(dir, name, mode & PERMISSIONS);
   if (isErrno(changed)) return changed;
   const time = timeOf(layer, lower);
-  return setTimes(file, time, time);
+  return setTimesAt(dir, name, time, time);
 }
 
 /** As ovl_must_copy_xattr() of the kernel: ACLs and those of security decide on permissions. */

@@ -10,12 +10,12 @@ import { copySparse, syncFd, truncateFd, writeAll } from '../system/file-content
 import { emptyFileStatus, statusOf } from '../system/file-status.ts';
 import { getXattrAt, setXattrAt } from '../system/xattr-calls.ts';
 import type { Layer } from './layer.ts';
+import { CAPABILITIES } from './layer-xattrs.ts';
 
 const CHUNK = 1 << 20;
 /** Bytes of a file whose blocks are worth sharing. */
 const LEAST_SHARED = 1 << 16;
 const EMPTY: Uint8Array = Uint8Array.of();
-const CAPABILITIES: Uint8Array = Buffer.from('security.capability');
 let buffer: Buffer | undefined;
 
 /**

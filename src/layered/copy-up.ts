@@ -8,7 +8,7 @@
 
 import { constants } from 'node:fs';
 import { EEXIST, EIO, ENODATA, ENOENT, ENOSPC, EROFS, type Errno, isErrno } from '../base/errno.ts';
-import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import { S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import { rowOfId } from '../manifest/lookup.ts';
 import { u64 } from '../manifest/tables.ts';
@@ -218,7 +218,7 @@ function addEarlierCopy(layer: Layer, lower: number, ino: number, destination: D
     ? origin !== undefined && 'id' in origin && origin.id === ino
     : !isWhiteout(mode, status.rdev);
   if (!isCopy) return EEXIST;
-  const isDirectory = (mode & S_IFMT) === S_IFDIR;
+  const isDirectory = isDirectoryMode(mode);
   return addRow(layer, lower, ino, destination, isDirectory ? DIRECTORY : metacopy === undefined ? 0 : METACOPY);
 }
 

@@ -1,6 +1,6 @@
 /** Making regular files that are open afterwards: the file is made by the call that opens it. */
 import { EEXIST, type Errno, isErrno } from '../base/errno.ts';
-import { S_IFREG } from '../base/stat-bits.ts';
+import { PERMISSIONS, S_IFREG } from '../base/stat-bits.ts';
 import type { OpenedContent, WritableAttributes, Writer } from '../fs/writable-filesystem.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { createAt, unlinkAt } from '../system/directory-calls.ts';
@@ -8,7 +8,7 @@ import { noteMappable, openNew } from './content.ts';
 import { directoryToChange, dressNew, makeFile, published, repairMode } from './create.ts';
 import { type Directory, lowerHas } from './directories.ts';
 import type { Layer } from './layer.ts';
-import { newGeneration, newId } from './layer-rows.ts';
+import { newIdentity } from './layer-rows.ts';
 import { modeFor } from './permissions.ts';
 
 const ITSELF: Uint8Array = Uint8Array.of();
@@ -48,9 +48,9 @@ function createHere(
   out: WritableAttributes,
 ): OpenedContent | Errno {
   const mode = modeFor(layer, directory, S_IFREG | requested, writer.umask);
-  const identity = { id: newId(layer.tables, layer.table), generation: newGeneration() };
+  const identity = newIdentity(layer.tables, layer.table);
   writer.note(identity.id, 0);
-  const fd = createAt(directory.fd, name, mode & 0o7777);
+  const fd = createAt(directory.fd, name, mode & PERMISSIONS);
   if (isErrno(fd)) return fd;
   const place = { dir: fd, name: ITSELF };
   const repaired = repairMode(layer, directory, place, mode);

@@ -1,7 +1,8 @@
 /** Making files: in their directory, or, in the place of a whiteout, in the work directory and renamed over it. */
 
 import { EEXIST, ENOENT, ENOSPC, EPERM, type Errno, isErrno } from '../base/errno.ts';
-import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import type { InodeIdentity } from '../base/handle-format.ts';
+import { hasSetIds, PERMISSIONS, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID } from '../base/stat-bits.ts';
 import type { WritableAttributes, Writer } from '../fs/writable-filesystem.ts';
 import {
   chmodAt,
@@ -18,13 +19,13 @@ import { DIRECTORY, NEW, OPAQUE, ORPHAN, UPPER } from '../upper/identity-table.t
 import { isWhiteout, Y } from '../upper/overlay-format.ts';
 import { fillFrom } from './attributes.ts';
 import { copyDirectoryUp } from './copy-up.ts';
-import { type Directory, directoryOf, lowerHas } from './directories.ts';
+import { type Directory, directoryOf, isDirectoryMode, lowerHas } from './directories.ts';
 import { entryOf } from './entries.ts';
 import type { Layer } from './layer.ts';
-import { countAddition, NO_CAPABILITIES, newGeneration, newId, SEEN, setLower } from './layer-rows.ts';
-import { type Identity, readLayerXattrs, writeIdentity } from './layer-xattrs.ts';
+import { countAddition, NO_CAPABILITIES, newIdentity, SEEN, setLower } from './layer-rows.ts';
+import { readLayerXattrs, writeIdentity } from './layer-xattrs.ts';
 import { hasDefaultAcl, inheritAcl, modeFor } from './permissions.ts';
-import { hasSetIds, makeTemporary, own, removeTemporary } from './temporary.ts';
+import { makeTemporary, own, removeTemporary } from './temporary.ts';
 import { orphanName, type Place } from './upper-tree.ts';
 
 /** A file to be made. */
@@ -36,8 +37,6 @@ export interface NewFile {
   readonly target?: Uint8Array;
 }
 
-const S_ISGID = 0o2000;
-const PERMISSIONS = 0o7777;
 const SERVER_UID = process.geteuid?.() ?? 0;
 const SERVER_GID = process.getegid?.() ?? 0;
 
@@ -65,7 +64,8 @@ export function makeFile(
   if (isErrno(directory)) return directory;
   const isInImage = lowerHas(layer, directory, name);
   const noted = writer.again ? writer.noted[0] : 0;
-  const identity = { id: noted > 0 ? noted : newId(layer.tables, layer.table), generation: newGeneration() };
+  const fresh = newIdentity(layer.tables, layer.table);
+  const identity = noted > 0 ? { ...fresh, id: noted } : fresh;
   writer.note(identity.id, 0);
   if (!isInImage) {
     const made = makeHere(layer, directory, name, file, writer, identity);
@@ -92,28 +92,25 @@ function finish(
   name: Uint8Array,
   file: NewFile,
   writer: Writer,
-  identity: Identity,
+  identity: InodeIdentity,
   out: WritableAttributes,
 ): number | Errno {
-  const { table } = layer;
-  if (table.find(identity.id) < 0 && table.findUpper(layer.status.inoLow, layer.status.inoHigh) < 0) {
-    const xattrs = readLayerXattrs(layer.names, directory.fd, name, layer.status.mode);
-    if (isErrno(xattrs)) return xattrs;
-    const entry = entryOf(layer, directory, name);
-    if (isErrno(entry)) return entry;
-    if (table.id(entry.row) !== identity.id) {
-      if (xattrs.own !== undefined || xattrs.origin !== undefined) return EEXIST;
-      // it has no id yet: nothing else makes files
-      table.remove(entry.row);
-      const flags = dressNew(layer, directory, { dir: directory.fd, name }, file, writer, identity);
-      return isErrno(flags) ? flags : published(layer, directory, name, identity, flags, out);
-    }
-  }
+  const { table, status } = layer;
+  const isNoted = table.find(identity.id) >= 0 || table.findUpper(status.inoLow, status.inoHigh) >= 0;
+  // before the file is adopted, which may give it an id
+  const xattrs = isNoted ? undefined : readLayerXattrs(layer.names, directory.fd, name, status.mode);
+  if (isErrno(xattrs)) return xattrs;
   const entry = entryOf(layer, directory, name);
   if (isErrno(entry)) return entry;
-  if (entry.row < 0 || table.id(entry.row) !== identity.id) return EEXIST;
-  const filled = fillFrom(layer, entry.row, layer.status, out);
-  return isErrno(filled) ? filled : entry.row;
+  if (entry.row >= 0 && table.id(entry.row) === identity.id) {
+    const filled = fillFrom(layer, entry.row, status, out);
+    return isErrno(filled) ? filled : entry.row;
+  }
+  if (xattrs === undefined || xattrs.own !== undefined || xattrs.origin !== undefined) return EEXIST;
+  // it has no id yet: nothing else makes files
+  table.remove(entry.row);
+  const flags = dressNew(layer, directory, { dir: directory.fd, name }, file, writer, identity);
+  return isErrno(flags) ? flags : published(layer, directory, name, identity, flags, out);
 }
 
 function makeNode(dir: number, name: Uint8Array, { mode, rdev, target }: NewFile): 0 | Errno {
@@ -134,7 +131,7 @@ function makeHere(
   name: Uint8Array,
   file: NewFile,
   writer: Writer,
-  identity: Identity,
+  identity: InodeIdentity,
 ): number | Errno {
   const mode = isLink(file) ? file.mode : modeFor(layer, directory, file.mode, writer.umask);
   const made = makeNode(directory.fd, name, { ...file, mode });
@@ -163,13 +160,13 @@ export function dressNew(
   { dir, name }: Place,
   file: NewFile,
   writer: Writer,
-  identity: Identity,
+  identity: InodeIdentity,
 ): number | Errno {
   const owned = giveTo(layer, directory, { dir, name }, file, writer);
   if (isErrno(owned)) return owned;
   const named = writeIdentity(layer.names, dir, name, file.mode, identity);
   if (isErrno(named)) return named;
-  if ((file.mode & S_IFMT) !== S_IFDIR) return 0;
+  if (!isDirectoryMode(file.mode)) return 0;
   // a new directory in a merged one is opaque, as in overlayfs: a later image may have the name
   return directory.lower < 0 ? DIRECTORY : makeOpaque(layer, dir, name);
 }
@@ -199,11 +196,11 @@ function makeOver(
   name: Uint8Array,
   file: NewFile,
   writer: Writer,
-  identity: Identity,
+  identity: InodeIdentity,
 ): number | Errno {
   const made = makeUnnamed(layer, directory, file, writer, identity);
   if (isErrno(made)) return made;
-  const isDirectory = (file.mode & S_IFMT) === S_IFDIR;
+  const isDirectory = isDirectoryMode(file.mode);
   const flags = isDirectory ? makeOpaque(layer, made.dir, made.name) : 0;
   const moved = isErrno(flags) ? flags : moveOver(made, directory.fd, name, isDirectory);
   if (!isErrno(moved)) return flags;
@@ -227,9 +224,9 @@ function makeUnnamed(
   directory: Directory,
   file: NewFile,
   writer: Writer,
-  identity: Identity,
+  identity: InodeIdentity,
 ): Place | Errno {
-  const isDirectory = (file.mode & S_IFMT) === S_IFDIR;
+  const isDirectory = isDirectoryMode(file.mode);
   const requested = isLink(file) ? file.mode : modeFor(layer, directory, file.mode, writer.umask);
   const place = makeTemporary(layer, (dir, name) => makeNode(dir, name, { ...file, mode: requested }));
   if (isErrno(place)) return place;
@@ -247,12 +244,12 @@ function dressUnnamed(
   { dir, name }: Place,
   mode: number,
   writer: Writer,
-  identity: Identity,
+  identity: InodeIdentity,
 ): 0 | Errno {
   const looked = statusOf(directory.fd, layer.status);
   if (isErrno(looked)) return looked;
   const hasGroup = (layer.status.mode & S_ISGID) !== 0;
-  const isDirectory = (mode & S_IFMT) === S_IFDIR;
+  const isDirectory = isDirectoryMode(mode);
   const isSymlink = (mode & S_IFMT) === S_IFLNK;
   const bits = (mode & PERMISSIONS) | (hasGroup && isDirectory ? S_ISGID : 0);
   const owned = own(dir, name, writer.uid, hasGroup ? layer.status.gid : writer.gid, isSymlink ? undefined : bits);
@@ -264,7 +261,7 @@ export function published(
   layer: Layer,
   directory: Directory,
   name: Uint8Array,
-  identity: Identity,
+  identity: InodeIdentity,
   flags: number,
   out: WritableAttributes,
   place: Place = { dir: directory.fd, name },
@@ -284,7 +281,7 @@ export function published(
 }
 
 /** A row for a file with the status `layer.status`. */
-function addNewRow({ table, status }: Layer, { id, generation }: Identity, flags: number): number | Errno {
+function addNewRow({ table, status }: Layer, { id, generation }: InodeIdentity, flags: number): number | Errno {
   const stale = table.findUpper(status.inoLow, status.inoHigh);
   if (stale >= 0) table.remove(stale);
   const known = table.find(id);
@@ -313,7 +310,7 @@ export function makeNameless(
     const filled = isErrno(looked) ? looked : fillFrom(layer, known, layer.status, out);
     return isErrno(filled) ? filled : known;
   }
-  const identity = { id: newId(layer.tables, layer.table), generation: newGeneration() };
+  const identity = newIdentity(layer.tables, layer.table);
   writer.note(identity.id, 0);
   const place = makeUnnamed(layer, directory, { mode: S_IFREG | mode, rdev: 0 }, writer, identity);
   if (isErrno(place)) return place;

@@ -21,7 +21,7 @@ export interface Directory {
 /** ENOENT for an unknown inode, ENOTDIR for another type. */
 export function directoryOf(layer: Layer, ino: number): Directory | Errno {
   const { table, tables } = layer;
-  let row = layer.rowOf(ino);
+  let row = table.find(ino);
   if (row < 0 || (table.flags(row) & UPPER) === 0) {
     const lower = rowOfId(tables, ino);
     if (lower >= 0) {
@@ -59,5 +59,11 @@ export function followRedirect(tables: ManifestTables, { isAbsolute, names }: Re
 
 /** The type bits of an inode of the image. */
 export const lowerType = (tables: ManifestTables, row: number): number => (tables.inodes.mode[row] as number) & S_IFMT;
+
+/** The names of the image's inode below a row; 0 if there is none. */
+export function lowerLinks({ table, tables }: Layer, row: number): number {
+  const lower = lowerOf(table, row);
+  return lower < 0 ? 0 : (tables.inodes.nlink[lower] as number);
+}
 
 export const isDirectoryMode = (mode: number): boolean => (mode & S_IFMT) === S_IFDIR;

@@ -5,6 +5,7 @@
  */
 
 import { EIO, ENOENT, ENOSPC, EPERM, type Errno, isErrno } from '../base/errno.ts';
+import type { InodeIdentity } from '../base/handle-format.ts';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { rowOfId } from '../manifest/lookup.ts';
 import { u64 } from '../manifest/tables.ts';
@@ -12,10 +13,10 @@ import { emptyFileStatus, type FileStatus, statusAt } from '../system/file-statu
 import { getXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, INDEXED, METACOPY, NEW, OPAQUE, UPPER } from '../upper/identity-table.ts';
 import { isWhiteout, mayBeXattrWhiteout } from '../upper/overlay-format.ts';
-import { type Directory, followRedirect, lowerEntry } from './directories.ts';
+import { type Directory, followRedirect, isDirectoryMode, lowerEntry } from './directories.ts';
 import type { Layer } from './layer.ts';
-import { IMPURE, newGeneration, newId, SEEN, setLower, XATTR_WHITEOUTS } from './layer-rows.ts';
-import { type Identity, type LayerXattrs, readLayerXattrs, writeIdentity } from './layer-xattrs.ts';
+import { IMPURE, newIdentity, SEEN, setLower, XATTR_WHITEOUTS } from './layer-rows.ts';
+import { type LayerXattrs, readLayerXattrs, writeIdentity } from './layer-xattrs.ts';
 
 /** An entry: `row` of the table for a file of the upper layer, else `lower`, an inode of the image; the other is -1. */
 export interface Entry {
@@ -64,7 +65,7 @@ export function adopt(layer: Layer, directory: Directory, name: Uint8Array, stat
   const known = table.findUpper(status.inoLow, status.inoHigh);
   // a row that is not of the upper layer yet is of a copy that a killed server had just made
   if (known >= 0 && (table.flags(known) & UPPER) !== 0) {
-    const isSame = ((table.flags(known) & DIRECTORY) !== 0) === ((status.mode & S_IFMT) === S_IFDIR);
+    const isSame = ((table.flags(known) & DIRECTORY) !== 0) === isDirectoryMode(status.mode);
     if (isSame) return table.addName(known, directory.ino, name) ? known : ENOSPC;
     table.remove(known);
   }
@@ -91,7 +92,7 @@ export function adopt(layer: Layer, directory: Directory, name: Uint8Array, stat
 export function flagsOf(mode: number, xattrs: LayerXattrs, isInImage: boolean): number {
   const isFile = (mode & S_IFMT) === S_IFREG;
   let flags = UPPER;
-  if ((mode & S_IFMT) === S_IFDIR) flags |= DIRECTORY;
+  if (isDirectoryMode(mode)) flags |= DIRECTORY;
   if (xattrs.opacity === 'opaque') flags |= OPAQUE;
   if (xattrs.opacity === 'xattr-whiteouts') flags |= XATTR_WHITEOUTS;
   if (xattrs.isImpure) flags |= IMPURE;
@@ -137,9 +138,9 @@ function identityOf(
   mode: number,
   lower: number,
   status: FileStatus,
-): Identity | undefined {
+): InodeIdentity | undefined {
   const { id, generation } = layer.tables.inodes;
-  const isMerged = (mode & S_IFMT) === S_IFDIR && lower >= 0;
+  const isMerged = isDirectoryMode(mode) && lower >= 0;
   const ofLower = isMerged ? { id: u64(id, lower), generation: generation[lower] as number } : undefined;
   const candidates = [ofLower, origin !== undefined && 'id' in origin ? origin : undefined, own];
   return candidates.find((one) => one !== undefined && one.id > 1 && isFree(layer, one.id, status));
@@ -157,8 +158,8 @@ function isFree(layer: Layer, id: number, { inoLow, inoHigh }: FileStatus): bool
 }
 
 /** A new identity for a file without one. On a full disk it is only in the table. */
-function assign(layer: Layer, directory: Directory, name: Uint8Array, mode: number): Identity | Errno {
-  const identity = { id: newId(layer.tables, layer.table), generation: newGeneration() };
+function assign(layer: Layer, directory: Directory, name: Uint8Array, mode: number): InodeIdentity | Errno {
+  const identity = newIdentity(layer.tables, layer.table);
   if (layer.settings.readOnly) return identity;
   const written = writeIdentity(layer.names, directory.fd, name, mode, identity);
   return isErrno(written) && written !== ENOSPC && written !== EPERM ? written : identity;

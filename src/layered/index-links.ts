@@ -8,8 +8,9 @@ import { INDEXED } from '../upper/identity-table.ts';
 import { applyNlink, decodeNlink, encodeNlink, encodeOrigin, type RelativeNlink, Y } from '../upper/overlay-format.ts';
 import { indexName } from '../upper/overlay-names.ts';
 import { nlinkOf } from './attributes.ts';
+import { lowerLinks } from './directories.ts';
 import type { Layer } from './layer.ts';
-import { countAddition, IMPURE, lowerOf } from './layer-rows.ts';
+import { countAddition, IMPURE } from './layer-rows.ts';
 
 const EMPTY: Uint8Array = Uint8Array.of();
 
@@ -39,19 +40,18 @@ export function linkUp(
   directory: { readonly fd: number; readonly ino: number },
   name: Uint8Array,
 ): 0 | Errno {
-  const { table, tables, names } = layer;
+  const { table, names } = layer;
   const place = layer.tree.checkedPlace(row);
   if (isErrno(place)) return place;
   const looked = statusAt(place.dir, place.name, layer.status);
   if (isErrno(looked)) return looked;
-  const lower = lowerOf(table, row);
   const visible = nlinkOf(layer, row, table.flags(row), layer.status);
   if (isErrno(visible)) return visible;
   const nlink = layer.status.nlink;
   const note = (to: 'upper' | 'lower', difference: number): 0 | Errno =>
     setXattrAt(place.dir, place.name, names.names.nlink, encodeNlink({ to, difference }), 0);
   // as a difference to the image's inode, the value is right before and after the link
-  const before = note('lower', visible - (lower < 0 ? 0 : (tables.inodes.nlink[lower] as number)));
+  const before = note('lower', visible - lowerLinks(layer, row));
   if (isErrno(before)) return before;
   const impure = markImpure(layer, directory.ino, directory.fd);
   if (isErrno(impure)) return impure;

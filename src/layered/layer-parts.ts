@@ -3,7 +3,6 @@ import type { ImageFilesystem } from '../fs/image-filesystem.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { ContentSource } from '../objects/content-source.ts';
 import type { IdentityTable } from '../upper/identity-table.ts';
-import type { UpperFeatures } from '../upper/upper-probe.ts';
 
 /** Settings of a layer; a part of the options of the mount. */
 export interface LayerSettings {
@@ -28,7 +27,6 @@ export interface LayerParts {
   readonly image: ImageFilesystem;
   readonly tables: ManifestTables;
   readonly directories: LayerDirectories;
-  readonly features: UpperFeatures;
   readonly settings: LayerSettings;
   /** The instance of this thread; all threads share its memory. */
   readonly table: IdentityTable;

@@ -1,5 +1,6 @@
 /** The meaning of the words that the table of identities leaves to the file system, and new ids. */
 import { randomFillSync } from 'node:crypto';
+import type { InodeIdentity } from '../base/handle-format.ts';
 import { rowOfId } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import { type IdentityTable, OPAQUE } from '../upper/identity-table.ts';
@@ -57,13 +58,10 @@ function randomWord(): number {
   return random[used++] as number;
 }
 
-/** A random id that neither the image nor the table has. The root's and 0 are far below. */
-export function newId(tables: ManifestTables, table: IdentityTable): number {
+/** A random id that neither the image nor the table has, and a random generation. The root's id and 0 are far below. */
+export function newIdentity(tables: ManifestTables, table: IdentityTable): InodeIdentity {
   for (;;) {
     const id = (randomWord() * TWO_TO_32 + randomWord()) % TWO_TO_52;
-    if (id > TWO_TO_32 && rowOfId(tables, id) < 0 && table.find(id) < 0) return id;
+    if (id > TWO_TO_32 && rowOfId(tables, id) < 0 && table.find(id) < 0) return { id, generation: randomWord() };
   }
 }
-
-/** 32 bits that distinguish the file from earlier ones with its id. */
-export const newGeneration = (): number => randomWord();

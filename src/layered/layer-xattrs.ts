@@ -1,6 +1,8 @@
 /** The layer's own xattrs on a file of the upper directory. */
+
 import { EACCES, ENODATA, type Errno, isErrno } from '../base/errno.ts';
-import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import type { InodeIdentity } from '../base/handle-format.ts';
+import { PERMISSIONS, S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { chmodAt } from '../system/directory-calls.ts';
 import { getXattrAt, listXattrsAt, setXattrAt } from '../system/xattr-calls.ts';
 import {
@@ -15,11 +17,6 @@ import {
 } from '../upper/overlay-format.ts';
 import { OverlayXattrNames } from '../upper/overlay-names.ts';
 
-export interface Identity {
-  readonly id: number;
-  readonly generation: number;
-}
-
 /** The decoded xattrs of a file. */
 export interface LayerXattrs {
   /** Undefined: none, or malformed. */
@@ -29,7 +26,7 @@ export interface LayerXattrs {
   readonly redirect: Redirect | 'malformed' | undefined;
   readonly metacopy: Metacopy | 'malformed' | undefined;
   /** The identity of a file that was made here. */
-  readonly own: Identity | undefined;
+  readonly own: InodeIdentity | undefined;
   readonly isIndexed: boolean;
 }
 
@@ -43,19 +40,21 @@ const NOTHING: LayerXattrs = {
   isIndexed: false,
 };
 
+/** The xattr with the capabilities of a program. */
+export const CAPABILITIES: Uint8Array = Buffer.from('security.capability');
+
 const ID_BYTES = 12;
-const PERMISSIONS = 0o7777;
 const S_IWUSR = 0o200;
 const TWO_TO_32 = 0x1_0000_0000;
 const TWO_TO_20 = 0x10_0000;
 
 /** The value of the xattr with the id of a file that was made here: the id in 8 bytes, the generation in 4. */
-export function encodeIdentity({ id, generation }: Identity): Uint8Array {
+export function encodeIdentity({ id, generation }: InodeIdentity): Uint8Array {
   return new Uint8Array(Uint32Array.of(id, Math.floor(id / TWO_TO_32), generation).buffer);
 }
 
 /** The inverse; undefined for another value. */
-export function decodeIdentity(value: Uint8Array): Identity | undefined {
+export function decodeIdentity(value: Uint8Array): InodeIdentity | undefined {
   if (value.length !== ID_BYTES) return undefined;
   const [low = 0, high = 0, generation = 0] = new Uint32Array(value.slice().buffer);
   const id = high * TWO_TO_32 + low;
@@ -115,7 +114,7 @@ export function readLayerXattrs(
     isImpure: impure === true,
     redirect: redirect as LayerXattrs['redirect'],
     metacopy: metacopy as LayerXattrs['metacopy'],
-    own: identity as Identity | undefined,
+    own: identity as InodeIdentity | undefined,
     isIndexed: indexed === true,
   };
 }
@@ -129,7 +128,7 @@ export function writeIdentity(
   dir: number,
   name: Uint8Array,
   mode: number,
-  identity: Identity,
+  identity: InodeIdentity,
 ): 0 | Errno {
   if (!names.isPossible(mode)) return 0;
   const value = encodeIdentity(identity);

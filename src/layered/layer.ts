@@ -3,6 +3,7 @@
 import { ROOT_INO } from '../fs/filesystem.ts';
 import type { ImageFilesystem } from '../fs/image-filesystem.ts';
 import type { InodeEvents } from '../fs/writable-filesystem.ts';
+import { rowOfId } from '../manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../manifest/tables.ts';
 import { emptyFileStatus, type FileStatus } from '../system/file-status.ts';
 import type { IdentityTable } from '../upper/identity-table.ts';
@@ -57,17 +58,17 @@ export class Layer {
     this.isKnown = parts.isKnown;
   }
 
-  /** The row of an inode. An id that is not in the table is searched for in the upper layer, once. -1 for none. */
-  rowOf(ino: number): number {
-    return this.table.find(ino);
-  }
-
   /** The id of an inode of the image. */
   idOf(lower: number): number {
     return u64(this.tables.inodes.id, lower);
   }
 
-  /** As `rowOf`, for an unknown id, which may be that of a file that has not been looked up yet. */
+  /** Whether there is such an inode: the table or the image has it, or a search of the upper layer finds it. */
+  has(ino: number): boolean {
+    return this.table.find(ino) >= 0 || rowOfId(this.tables, ino) >= 0 || this.rowAfterScan(ino) >= 0;
+  }
+
+  /** The row of an id that neither the table nor the image has, after a search of the upper layer; -1 for none. */
   rowAfterScan(ino: number): number {
     if (this.state.isComplete || ino === ROOT_INO) return -1;
     this.#search.id(this, ino);

@@ -4,7 +4,7 @@
  */
 
 import { printable } from '../base/bytes.ts';
-import { ENAMETOOLONG, ENOENT, type Errno, isErrno } from '../base/errno.ts';
+import { ENAMETOOLONG, type Errno, isErrno } from '../base/errno.ts';
 import { isPrivateXattr } from '../base/private-xattrs.ts';
 import { S_IFDIR, S_IFLNK } from '../base/stat-bits.ts';
 import type { Caller } from '../fs/caller.ts';
@@ -23,7 +23,6 @@ import { closeFd } from '../system/descriptors.ts';
 import { readLinkAt } from '../system/directory-calls.ts';
 import { statVfs } from '../system/file-status.ts';
 import { syncfs } from '../system/reading-writing.ts';
-import { UPPER } from '../upper/identity-table.ts';
 import { attributesOf, completeImage, fillFrom, upperAttributes } from './attributes.ts';
 import { beginLayer } from './begin-layer.ts';
 import {
@@ -46,7 +45,7 @@ import { Layer } from './layer.ts';
 import type { LayerParts } from './layer-parts.ts';
 import { linkFile } from './link-file.ts';
 import { Listings, parentOf } from './listing.ts';
-import { changeAttributes, getXattr, listXattrs, removeXattr, setXattr } from './metadata.ts';
+import { changeAttributes, getXattr, listXattrs, removeXattr, setXattr, upperPlaceOf } from './metadata.ts';
 import { LayerOpenTable } from './open-table.ts';
 import { letGo, letGoOfClosed, sweepOrphans } from './orphans.ts';
 import { privateIoctl, privateXattr } from './private-answers.ts';
@@ -133,14 +132,8 @@ export class LayeredFilesystem implements WritableFilesystem {
 
   readlink(ino: number): Uint8Array | Errno {
     return this.#hold((layer) => {
-      const row = layer.table.find(ino);
-      if (row < 0 || (layer.table.flags(row) & UPPER) === 0) {
-        if (rowOfId(layer.tables, ino) >= 0) return layer.image.readlink(ino);
-        if (layer.rowAfterScan(ino) < 0) return ENOENT;
-      }
-      const found = layer.table.find(ino);
-      const looked = layer.tree.status(found, layer.status);
-      const place = isErrno(looked) ? looked : layer.tree.place(found);
+      const place = upperPlaceOf(layer, ino);
+      if (place === undefined) return layer.image.readlink(ino);
       return isErrno(place) ? place : readLinkAt(place.dir, place.name);
     });
   }

@@ -3,11 +3,10 @@
 import { equalBytes } from '../base/bytes.ts';
 import { EEXIST, EINVAL, ENODATA, ENOENT, EOPNOTSUPP, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import { isPrivateXattr } from '../base/private-xattrs.ts';
-import { S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import { PERMISSIONS, S_IFMT, S_IFREG, S_ISGID } from '../base/stat-bits.ts';
 import { type Caller, mayListTrusted } from '../fs/caller.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import { type Changes, type WritableAttributes, type Writer, XATTR_CREATE } from '../fs/writable-filesystem.ts';
-import { rowOfId } from '../manifest/lookup.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { chmodAt, chownAt, setTimesAt } from '../system/directory-calls.ts';
 import { statusAt } from '../system/file-status.ts';
@@ -18,10 +17,10 @@ import { dropPrivileges, truncate } from './content.ts';
 import { copyUp } from './copy-up.ts';
 import type { Layer } from './layer.ts';
 import { LABELED, NO_CAPABILITIES } from './layer-rows.ts';
+import { CAPABILITIES } from './layer-xattrs.ts';
 import { ACL_DEFAULT, forgetAcl } from './permissions.ts';
 import type { Place } from './upper-tree.ts';
 
-const S_ISGID = 0o2000;
 const NUL = Uint8Array.of(0);
 const EMPTY: Uint8Array = Uint8Array.of();
 const XATTR_NAME_MAX = 255;
@@ -68,12 +67,9 @@ function change({ dir, name }: Place, { uid, gid, mode, atime, mtime }: Changes)
 }
 
 /** The place of the file of an inode in the upper layer; undefined if it is in the image only. */
-function placeOf(layer: Layer, ino: number): Place | Errno | undefined {
-  let row = layer.table.find(ino);
-  if (row < 0 && rowOfId(layer.tables, ino) < 0) {
-    row = layer.rowAfterScan(ino);
-    if (row < 0) return ENOENT;
-  }
+export function upperPlaceOf(layer: Layer, ino: number): Place | Errno | undefined {
+  if (!layer.has(ino)) return ENOENT;
+  const row = layer.table.find(ino);
   if (row < 0 || (layer.table.flags(row) & UPPER) === 0) return undefined;
   return layer.tree.checkedPlace(row);
 }
@@ -82,7 +78,7 @@ function placeOf(layer: Layer, ino: number): Place | Errno | undefined {
 export function getXattr(layer: Layer, ino: number, name: Uint8Array, caller: Caller | undefined): Uint8Array | Errno {
   const isCapabilities = equalBytes(name, CAPABILITIES);
   if (isCapabilities && hasNoCapabilities(layer, ino)) return ENODATA;
-  const place = placeOf(layer, ino);
+  const place = upperPlaceOf(layer, ino);
   if (isErrno(place)) return place;
   const value = place === undefined ? layer.image.getxattr(ino, name, caller) : ofUpper(layer, place, name);
   if (value === ENODATA && isCapabilities && place !== undefined) noteNoCapabilities(layer, ino);
@@ -95,7 +91,6 @@ function ofUpper(layer: Layer, { dir, name: file }: Place, name: Uint8Array): Ui
   return isErrno(stored) ? stored : getXattrAt(dir, file, stored);
 }
 
-const CAPABILITIES: Uint8Array = Buffer.from('security.capability');
 const LABEL: Uint8Array = Buffer.from('security.selinux');
 
 /** The kernel asks before the first write to each file. */
@@ -124,7 +119,7 @@ function hasLabels({ table, image }: Layer): boolean {
 }
 
 export function listXattrs(layer: Layer, ino: number, caller: Caller | undefined): Uint8Array | Errno {
-  const place = placeOf(layer, ino);
+  const place = upperPlaceOf(layer, ino);
   if (isErrno(place)) return place;
   if (place === undefined) return layer.image.listxattr(ino, caller);
   const list = listXattrsAt(place.dir, place.name);
@@ -181,7 +176,7 @@ function removeSgid(layer: Layer, { dir, name }: Place): 0 | Errno {
   const looked = statusAt(dir, name, layer.status);
   if (isErrno(looked)) return looked;
   const { mode } = layer.status;
-  return (mode & S_ISGID) === 0 ? 0 : chmodAt(dir, name, mode & 0o7777 & ~S_ISGID);
+  return (mode & S_ISGID) === 0 ? 0 : chmodAt(dir, name, mode & PERMISSIONS & ~S_ISGID);
 }
 
 const NAMESPACES = ['user.', 'trusted.', 'security.'];

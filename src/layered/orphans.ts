@@ -4,20 +4,18 @@
  * counted: FORGET has no answer, so it is lost with the server that reads it.
  */
 
-import { constants } from 'node:fs';
-import { type Errno, isErrno } from '../base/errno.ts';
-import { closeFd, openAt } from '../system/descriptors.ts';
-import { removeDirectoryAt, unlinkAt } from '../system/directory-calls.ts';
+import { isErrno } from '../base/errno.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { statusAt } from '../system/file-status.ts';
 import { errnoText } from '../system/libc.ts';
 import { getXattrAt } from '../system/xattr-calls.ts';
-import { emptyDirectory } from '../upper/empty-directory.ts';
+import { removeWithContents } from '../upper/empty-directory.ts';
 import { DIRECTORY, INDEXED, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import { applyNlink, decodeNlink } from '../upper/overlay-format.ts';
+import { lowerLinks } from './directories.ts';
 import { dropIndexEntry } from './index-links.ts';
 import type { Layer } from './layer.ts';
-import { FORGOTTEN, lowerOf, MAPPABLE } from './layer-rows.ts';
+import { FORGOTTEN, MAPPABLE } from './layer-rows.ts';
 import { orphanName, parseOrphanName } from './upper-tree.ts';
 
 /** Called when the last name of an inode is removed, and its file, if it has one, is among the orphans. */
@@ -93,19 +91,8 @@ function deleteOrphan(layer: Layer, row: number): void {
   if ((flags & UPPER) === 0) return;
   state.countDeletion();
   if ((flags & DIRECTORY) !== 0) tree.forgetDirectory(ino);
-  const removed = removeFile(directories.orphans, orphanName(ino));
+  const removed = removeWithContents(directories.orphans, orphanName(ino));
   if (isErrno(removed)) layer.log(`an unlinked file of the upper layer cannot be removed: ${errnoText(removed)}`);
-}
-
-function removeFile(dir: number, name: Uint8Array): 0 | Errno {
-  const removed = unlinkAt(dir, name);
-  if (removed === 0) return 0;
-  const fd = openAt(dir, name, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  // not a directory
-  if (isErrno(fd)) return removed;
-  emptyDirectory(fd, () => false);
-  closeFd(fd);
-  return removeDirectoryAt(dir, name);
 }
 
 /** For a server that takes over: deletes orphans that the kernel does not know, and files without a row. */
@@ -127,12 +114,12 @@ export function sweepOrphans(layer: Layer): void {
       becomeOrphan(layer, row);
     } else if ((flags & INDEXED) === 0) left.push(name);
   });
-  for (const name of left) removeFile(directories.orphans, name);
+  for (const name of left) removeWithContents(directories.orphans, name);
 }
 
 /** Whether the file with this name among the orphans is that of the row, and has no other name but in the index. */
 export function isOnlyOrphan(layer: Layer, row: number, name: Uint8Array): boolean {
-  const { table, tables, status, directories, tree, names } = layer;
+  const { table, status, directories, tree, names } = layer;
   const flags = table.flags(row);
   const dir = directories.orphans;
   if (statusAt(dir, name, status) !== 0 || !tree.isOf(row, status)) return false;
@@ -140,11 +127,6 @@ export function isOnlyOrphan(layer: Layer, row: number, name: Uint8Array): boole
   if ((flags & INDEXED) === 0) return status.nlink === 1;
   const value = getXattrAt(dir, name, names.names.nlink);
   const links = isErrno(value) ? undefined : decodeNlink(value);
-  const lower = lowerOf(table, row);
   // the entry of the index, this one, and no name of the image
-  return (
-    status.nlink === 2 &&
-    links !== undefined &&
-    applyNlink(links, status.nlink, lower < 0 ? 0 : (tables.inodes.nlink[lower] as number)) === 1
-  );
+  return status.nlink === 2 && links !== undefined && applyNlink(links, status.nlink, lowerLinks(layer, row)) === 1;
 }

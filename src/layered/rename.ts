@@ -30,6 +30,8 @@ import { needsRedirect, writeRedirect } from './redirects.ts';
 import { inoOf, isDirectoryEntry, isEmpty, linksAt, ownName, settle } from './remove.ts';
 import { orphanName } from './upper-tree.ts';
 
+const EMPTY: Uint8Array = Uint8Array.of();
+
 /** A name in a directory, and the entry that it has. */
 interface Side {
   readonly directory: Directory;
@@ -63,11 +65,11 @@ export function rename(
     const replaced = isErrno(target) ? 0 : inoOf(layer, target);
     if (layer.state.waitWhileBusy(inode) || layer.state.waitWhileBusy(replaced)) continue;
     const one = { directory: from, name, entry: source };
+    const isExchanged = writer.again && writer.noted[0] === replaced && writer.noted[1] === inode;
     if (flags === EXCHANGE_FLAG) {
       if (isErrno(target)) return target;
-      const isDone = writer.again && writer.noted[0] === replaced && writer.noted[1] === inode;
-      if (!isDone) writer.note(inode, replaced);
-      return exchange(layer, one, { directory: to, name: newName, entry: target }, isDone);
+      if (!isExchanged) writer.note(inode, replaced);
+      return exchange(layer, one, { directory: to, name: newName, entry: target }, isExchanged);
     }
     const other = { directory: to, name: newName, entry: isErrno(target) ? undefined : target };
     if (other.entry !== undefined) {
@@ -75,9 +77,7 @@ export function rename(
       // two names of one file: nothing happens
       if (inode === replaced) return 0;
       // an earlier server has exchanged the directories
-      if (writer.again && writer.noted[0] === replaced && writer.noted[1] === inode) {
-        return finishMove(layer, one, other, source.row, other.entry.row);
-      }
+      if (isExchanged) return finishMove(layer, one, other, source.row, other.entry.row);
     }
     const moved = move(layer, one, other, writer);
     if (moved !== undefined) return moved;
@@ -127,7 +127,7 @@ function prepareMove(layer: Layer, { directory, name, entry }: Side, to: Directo
   const isHiding = (table.flags(row) & (DIRECTORY | OPAQUE)) === DIRECTORY && lowerOf(table, row) < 0 && to.lower >= 0;
   if (isHiding) {
     const fd = layer.tree.directory(table.id(row));
-    const set = isErrno(fd) ? fd : setXattrAt(fd, new Uint8Array(), layer.names.names.opaque, Y, 0);
+    const set = isErrno(fd) ? fd : setXattrAt(fd, EMPTY, layer.names.names.opaque, Y, 0);
     if (isErrno(set)) return set;
     table.setFlags(row, OPAQUE, 0);
   }

@@ -1,27 +1,14 @@
 /** Files that are not complete yet, in the work directory. Each mount empties it. */
 
-import { constants } from 'node:fs';
 import { equalBytes } from '../base/bytes.ts';
-import { EEXIST, EMLINK, type Errno, isErrno } from '../base/errno.ts';
+import { EEXIST, EMLINK, ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFCHR } from '../base/stat-bits.ts';
-import { closeFd, openAt } from '../system/descriptors.ts';
-import {
-  chmodAt,
-  chownAt,
-  linkAt,
-  makeNodeAt,
-  removeDirectoryAt,
-  setTimesAt,
-  type TimeToSet,
-  unlinkAt,
-} from '../system/directory-calls.ts';
+import { chmodAt, chownAt, linkAt, makeNodeAt, unlinkAt } from '../system/directory-calls.ts';
 import { errnoText } from '../system/libc.ts';
-import { emptyDirectory } from '../upper/empty-directory.ts';
+import { emptyDirectory, removeWithContents } from '../upper/empty-directory.ts';
 import { isTemporaryName } from '../upper/overlay-names.ts';
 import type { Layer } from './layer.ts';
 import type { Place } from './upper-tree.ts';
-
-const SET_IDS = 0o6000;
 
 /** Makes a file with an unused name in the work directory. */
 export function makeTemporary(layer: Layer, make: (dir: number, name: Uint8Array) => number | Errno): Place | Errno {
@@ -35,15 +22,12 @@ export function makeTemporary(layer: Layer, make: (dir: number, name: Uint8Array
   }
 }
 
-/** Removes a temporary file, or a directory with its contents. */
+/** Removes a temporary file, or a directory with its contents; nothing if it is gone. */
 export function removeTemporary(layer: Layer, { dir, name }: Place): void {
-  if (unlinkAt(dir, name) === 0 || removeDirectoryAt(dir, name) === 0) return;
-  const fd = openAt(dir, name, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  if (isErrno(fd)) return;
-  emptyDirectory(fd, () => false);
-  closeFd(fd);
-  const removed = removeDirectoryAt(dir, name);
-  if (isErrno(removed)) layer.log(`a temporary directory of the upper layer cannot be removed: ${errnoText(removed)}`);
+  const removed = removeWithContents(dir, name);
+  if (isErrno(removed) && removed !== ENOENT) {
+    layer.log(`a temporary file of the upper layer cannot be removed: ${errnoText(removed)}`);
+  }
 }
 
 /** Removes the temporary files of a server that was killed. They may be links of files, which would count them. */
@@ -56,9 +40,6 @@ export function own(dir: number, name: Uint8Array, uid: number, gid: number, mod
   const owned = chownAt(dir, name, uid, gid);
   return isErrno(owned) || mode === undefined ? owned : chmodAt(dir, name, mode);
 }
-
-/** Whether a mode has bits that a change of owner removes. */
-export const hasSetIds = (mode: number): boolean => (mode & SET_IDS) !== 0;
 
 /** The last whiteout that was made, which further ones are links of. */
 const SHARED: Uint8Array = Buffer.from('#whiteout');
@@ -77,6 +58,3 @@ export function makeWhiteout(layer: Layer, dir: number, name: Uint8Array): 0 | E
   const again = linkAt(work, SHARED, dir, name);
   return again === 0 || again === EEXIST ? again : makeNodeAt(dir, name, S_IFCHR, 0);
 }
-
-export const setTimes = ({ dir, name }: Place, atime: TimeToSet | undefined, mtime: TimeToSet | undefined): 0 | Errno =>
-  setTimesAt(dir, name, atime, mtime);

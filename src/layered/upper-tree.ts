@@ -3,7 +3,8 @@
  *
  * A path is never used as a whole, because it may be longer than the kernel allows: each directory is opened in its own
  * parent, and is kept open. No link is followed. Every thread has descriptors of its own, so none is closed under
- * another thread. Descriptors are closed in `tidy` alone, between two operations, so that one stays valid within one.
+ * another thread. `tidy` closes those that are too many between two operations, so that one stays valid within one.
+ * Only directories that were deleted, and those that a walk of the whole layer has opened, are closed before.
  */
 
 import { constants } from 'node:fs';
@@ -96,10 +97,9 @@ export class UpperTree {
   tidy(): void {
     if (this.#open.size > MOST_DIRECTORIES) this.#closeOldest();
     if (this.#contents.size > MOST_FILES) {
-      for (const [ino, { fd }] of this.#contents) {
+      for (const ino of this.#contents.keys()) {
         if (this.#contents.size <= MOST_FILES / 2) break;
-        closeFd(fd);
-        this.#contents.delete(ino);
+        this.#forgetContent(ino);
       }
     }
     const { deletions } = this.#state;
@@ -109,19 +109,21 @@ export class UpperTree {
     }
     if (deletions === this.#deletions) return;
     this.#deletions = deletions;
-    for (const [ino, { fd }] of this.#contents) {
-      if (this.#table.find(ino) >= 0) continue;
-      closeFd(fd);
-      this.#contents.delete(ino);
-    }
+    for (const ino of this.#contents.keys()) if (this.#table.find(ino) < 0) this.#forgetContent(ino);
   }
 
   #closeOldest(): void {
-    for (const [ino, fd] of this.#open) {
+    for (const ino of this.#open.keys()) {
       if (this.#open.size <= MOST_DIRECTORIES / 2) return;
-      closeFd(fd);
-      this.#open.delete(ino);
+      this.forgetDirectory(ino);
     }
+  }
+
+  #forgetContent(ino: number): void {
+    const content = this.#contents.get(ino);
+    if (content === undefined) return;
+    closeFd(content.fd);
+    this.#contents.delete(ino);
   }
 
   /**
@@ -232,8 +234,7 @@ export class UpperTree {
     const ino = this.#table.id(row);
     const known = this.#contents.get(ino);
     if (known?.isWritable === true || (known !== undefined && !isForWriting)) return known.fd;
-    if (known !== undefined) closeFd(known.fd);
-    this.#contents.delete(ino);
+    this.#forgetContent(ino);
     const opened = this.openContent(row, isForWriting);
     if (!isErrno(opened)) this.#contents.set(ino, opened);
     return isErrno(opened) ? opened : opened.fd;

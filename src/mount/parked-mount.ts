@@ -19,7 +19,7 @@ import { closeSource, type MountSource } from './mount-sources.ts';
 const VERSION = 1;
 const VERSION_WITH_LAYER = 2;
 
-/** The open files of an upper layer, and what was found out about its file system. */
+/** The open files of an upper layer, and the features of its file system. */
 export interface ParkedLayer extends KeptUpper {
   /** The table of identities. */
   readonly table: number;

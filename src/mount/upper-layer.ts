@@ -133,11 +133,10 @@ export class UpperLayer {
 
   /** For the threads of one server. */
   message(): LayerMessage {
-    const { upper, work, index, orphans, features } = this.#prepared;
+    const { upper, work, index, orphans } = this.#prepared;
     const { userxattr, volatile, readOnly, redirectDir, metacopy } = this.#options;
     return {
       directories: { upper, work, index, orphans },
-      features,
       settings: { userxattr, volatile, readOnly, redirectDir, metacopy },
       table: this.#file.fd,
       intents: this.#intents,

@@ -62,6 +62,21 @@ export function emptyDirectory(dir: number, keeps: (name: Uint8Array) => boolean
   }
 }
 
+/**
+ * Removes a file, or a directory with its contents.
+ * @returns the error of unlinkat(2) for a file, and of AT_REMOVEDIR for a directory that cannot be emptied
+ */
+export function removeWithContents(dir: number, name: Uint8Array): 0 | Errno {
+  const removed = unlinkAt(dir, name);
+  if (removed === 0 || removeDirectoryAt(dir, name) === 0) return 0;
+  const fd = openAt(dir, name, OPEN);
+  // not a directory
+  if (isErrno(fd)) return removed;
+  emptyDirectory(fd, () => false);
+  closeFd(fd);
+  return removeDirectoryAt(dir, name);
+}
+
 type MoveUp = (from: number, name: Uint8Array) => 0 | Errno;
 
 function removeTree(

@@ -1,4 +1,4 @@
-/** One thread's server of a mount that can be written: the image, and the upper layer above it. */
+/** One thread's server of a writable mount: the image, and the upper layer above it. */
 import { isErrno } from '../../base/errno.ts';
 import { isKnownInode } from '../../fuse/device.ts';
 import { writableDispatcher } from '../../fuse/dispatch-writable.ts';
@@ -14,7 +14,7 @@ import { originalsOf } from '../served-filesystem.ts';
 import type { LayerMessage } from './mount-message.ts';
 import type { MakeServer } from './serving-thread.ts';
 
-/** Nothing is warmed up: a look-up counts as a reference of the kernel. */
+/** Nothing is warmed up: the requests of warm-up.ts are those of a read-only mount. */
 export const layeredServer: MakeServer = (message, parts) => {
   const { layer } = message;
   if (layer === undefined) throw new Error('a mount without an upper layer');
@@ -25,7 +25,6 @@ export const layeredServer: MakeServer = (message, parts) => {
     image,
     tables,
     directories: layer.directories,
-    features: layer.features,
     settings: layer.settings,
     table,
     state: layer.state,

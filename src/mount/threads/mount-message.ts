@@ -3,14 +3,12 @@ import type { Severity } from '../../base/log.ts';
 import type { NativeModules } from '../../base/native-package.ts';
 import type { LayerDirectories, LayerSettings } from '../../layered/layer-parts.ts';
 import type { SharedTables } from '../../manifest/tables.ts';
-import type { UpperFeatures } from '../../upper/upper-probe.ts';
 import type { LeaseFile } from '../mount-end.ts';
 import type { ServedImage } from '../served-image.ts';
 
 /** The upper layer for the threads of one server; plain data except shared memory. Files are numbers of descriptors. */
 export interface LayerMessage {
   readonly directories: LayerDirectories;
-  readonly features: UpperFeatures;
   readonly settings: LayerSettings;
   /** The table of identities, which an earlier server or the main thread has opened. */
   readonly table: number;
