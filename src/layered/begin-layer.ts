@@ -6,6 +6,7 @@ import { emptyFileStatus, statusOf } from '../system/file-status.ts';
 import { emptyDirectory } from '../upper/empty-directory.ts';
 import { DIRECTORY, OPAQUE, UPPER } from '../upper/identity-table.ts';
 import { flagsOf } from './entries.ts';
+import { notedInode, restoreFilled } from './fill-notes.ts';
 import type { Layer } from './layer.ts';
 import { FORGOTTEN, LABELED, SEEN, setLower } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
@@ -17,7 +18,7 @@ const EMPTY: Uint8Array = Uint8Array.of();
 /** Removes what an earlier mount has left, and adopts the root and the index. Nothing is open. */
 export function beginLayer(layer: Layer): void {
   const { table, directories } = layer;
-  if (directories.orphans >= 0) emptyDirectory(directories.orphans, () => false);
+  if (directories.orphans >= 0) emptyDirectory(directories.orphans, (name) => notedInode(name) >= 0);
   const rows = [...table.rows()];
   for (const row of rows) {
     const isGone = (table.flags(row) & UPPER) === 0 || (table.nameCount(row) === 0 && table.id(row) !== ROOT_INO);
@@ -27,6 +28,7 @@ export function beginLayer(layer: Layer): void {
   }
   adoptRoot(layer);
   adoptIndex(layer);
+  restoreFilled(layer);
 }
 
 function adoptRoot(layer: Layer): void {

@@ -8,9 +8,7 @@ import { closeFd } from '../system/descriptors.ts';
 import { setTimesAt } from '../system/directory-calls.ts';
 import { copySparse, syncFd, truncateFd, writeAll } from '../system/file-content-calls.ts';
 import { emptyFileStatus, statusOf } from '../system/file-status.ts';
-import { getXattrAt, setXattrAt } from '../system/xattr-calls.ts';
 import type { Layer } from './layer.ts';
-import { CAPABILITIES } from './layer-xattrs.ts';
 
 const CHUNK = 1 << 20;
 /** Bytes of a file whose blocks are worth sharing. */
@@ -68,27 +66,6 @@ function copyBlocks(layer: Layer, ino: number, fd: number, size: number): 0 | Er
     }
   }
   return 0;
-}
-
-/**
- * Writes to a file by `work`, and restores its times, which a write changes, and its capabilities, which a write
- * removes.
- */
-export function withoutTraces(fd: number, work: () => 0 | Errno): 0 | Errno {
-  const status = emptyFileStatus();
-  const looked = statusOf(fd, status);
-  if (isErrno(looked)) return looked;
-  const capabilities = getXattrAt(fd, EMPTY, CAPABILITIES);
-  const done = work();
-  const kept = isErrno(capabilities) ? 0 : setXattrAt(fd, EMPTY, CAPABILITIES, capabilities, 0);
-  // the content is right without them, too
-  setTimesAt(
-    fd,
-    EMPTY,
-    { low: status.atimeLow, high: status.atimeHigh, nsec: status.atimeNsec },
-    { low: status.mtimeLow, high: status.mtimeHigh, nsec: status.mtimeNsec },
-  );
-  return isErrno(done) ? done : kept;
 }
 
 /**

@@ -21,8 +21,9 @@ import { DIRECTORY, INDEXED, METACOPY, ORPHAN, UPPER } from '../upper/identity-t
 import { encodeNlink, encodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
 import { indexName } from '../upper/overlay-names.ts';
 import { dress, makeNode, markAsMetacopy, sizeOf } from './copies.ts';
-import { copyContent, keepingTime, withoutTraces } from './copy-content.ts';
+import { copyContent, keepingTime } from './copy-content.ts';
 import { isDirectoryMode } from './directories.ts';
+import { fillInPlace } from './fill-notes.ts';
 import { countAdditionIn, markImpure } from './index-links.ts';
 import type { Layer } from './layer.ts';
 import { lowerOf, setLower } from './layer-rows.ts';
@@ -114,7 +115,8 @@ function fillMetacopy(layer: Layer, row: number, lower: number, extent: number):
       truncateFd(fd, size);
       return removed;
     };
-    const filled = layer.state.copying(table.id(row), () => withoutTraces(fd, fill));
+    const id = table.id(row);
+    const filled = layer.state.copying(id, () => fillInPlace(layer, id, fd, fill));
     if (isErrno(filled)) return filled;
     // without effect on a file with data
     removeXattrAt(fd, EMPTY, names.names.redirect);

@@ -40,6 +40,7 @@ import { makeFile, makeNameless } from './create.ts';
 import { createFile } from './create-open.ts';
 import { directoryOf } from './directories.ts';
 import { entryOf } from './entries.ts';
+import { restoreFilled } from './fill-notes.ts';
 import { attributesByHandle } from './handles.ts';
 import { Layer } from './layer.ts';
 import type { LayerParts } from './layer-parts.ts';
@@ -88,6 +89,7 @@ export class LayeredFilesystem implements WritableFilesystem {
   resume(): void {
     this.#layer.state.hold(() => {
       sweepTemporaries(this.#layer);
+      restoreFilled(this.#layer);
       sweepOrphans(this.#layer);
     });
   }
