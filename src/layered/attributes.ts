@@ -22,8 +22,10 @@ export function attributesOf(layer: Layer, ino: number, out: WritableAttributes)
   if (!layer.has(ino)) return ENOENT;
   const row = layer.table.find(ino);
   if (row >= 0 && (layer.table.flags(row) & UPPER) !== 0) return upperAttributes(layer, row, out);
-  const result = layer.image.getattr(ino, out);
-  return result === 0 ? completeImage(layer, row, out) : result;
+  const result = layer.image.getattr(layer.idInImage(ino), out);
+  if (result !== 0) return result;
+  out.ino = ino;
+  return completeImage(layer, row, out);
 }
 
 /**

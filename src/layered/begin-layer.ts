@@ -41,7 +41,7 @@ function adoptRoot(layer: Layer): void {
   setLower(table, row, 0);
   const xattrs = readLayerXattrs(layer.names, directories.upper, EMPTY, S_IFDIR);
   // the root is merged in any case
-  const flags = isErrno(xattrs) ? UPPER | DIRECTORY : flagsOf(S_IFDIR, xattrs, true);
+  const flags = isErrno(xattrs) ? UPPER | DIRECTORY : flagsOf(layer, S_IFDIR, xattrs, true);
   const labels = hasLabel(directories.upper) ? LABELED : 0;
   table.setFlags(row, (flags & ~OPAQUE) | labels, OPAQUE);
 }

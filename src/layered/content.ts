@@ -76,7 +76,7 @@ function requireRegular(layer: Layer, ino: number): 0 | Errno {
     // the kernel asks only for regular files; others fail when they are opened
     return 0;
   }
-  const lower = rowOfId(layer.tables, ino);
+  const lower = layer.rowInImage(ino);
   if (lower < 0) return layer.rowAfterScan(ino) < 0 ? ENOENT : 0;
   const mode = layer.tables.inodes.mode[lower] as number;
   if ((mode & S_IFMT) === S_IFREG) return 0;
@@ -124,7 +124,7 @@ function sourceOf(layer: Layer, ino: number): Source | Errno {
     const { table, tables } = layer;
     if (!layer.has(ino)) return ENOENT;
     const row = table.find(ino);
-    if (row < 0 || (table.flags(row) & UPPER) === 0) return { image: ino };
+    if (row < 0 || (table.flags(row) & UPPER) === 0) return { image: layer.idInImage(ino) };
     if ((table.flags(row) & METACOPY) !== 0) {
       const lower = lowerOf(table, row);
       return lower < 0 ? EIO : { image: u64(tables.inodes.id, lower) };

@@ -2,6 +2,7 @@
 
 import { constants } from 'node:fs';
 import { EOPNOTSUPP, EPERM, type Errno, isErrno } from '../base/errno.ts';
+import type { InodeIdentity } from '../base/handle-format.ts';
 import { isPrivateXattr } from '../base/private-xattrs.ts';
 import { PERMISSIONS, S_IFDIR, S_IFLNK, S_IFMT } from '../base/stat-bits.ts';
 import { linkTarget, objectDigest, objectOf, xattrsOf } from '../manifest/lookup.ts';
@@ -20,6 +21,7 @@ import { truncateFd } from '../system/file-content-calls.ts';
 import { setXattrAt } from '../system/xattr-calls.ts';
 import { encodeMetacopy, encodeOrigin, PLAIN_METACOPY } from '../upper/overlay-format.ts';
 import type { Layer } from './layer.ts';
+import { writeIdentity } from './layer-xattrs.ts';
 import { makeTemporary } from './temporary.ts';
 import type { Place } from './upper-tree.ts';
 
@@ -64,8 +66,9 @@ export function markAsMetacopy(layer: Layer, lower: number, { dir, name }: Place
 /**
  * Owner, xattrs, origin, mode and times of the image's inode, in this order: a change of owner removes capabilities,
  * and an ordinary user may set xattrs only as long as the mode permits writing.
+ * @param ino the id that the copy has
  */
-export function dress(layer: Layer, lower: number, file: Place): 0 | Errno {
+export function dress(layer: Layer, lower: number, ino: number, file: Place): 0 | Errno {
   const { tables, names } = layer;
   const { inodes } = tables;
   const { dir, name } = file;
@@ -78,15 +81,24 @@ export function dress(layer: Layer, lower: number, file: Place): 0 | Errno {
     const set = isErrno(stored) ? stored : setXattrAt(dir, name, stored, value, 0);
     if (isErrno(set) && !isDispensable(set, key)) return set;
   }
-  if (names.isPossible(mode)) {
-    const origin = encodeOrigin(u64(inodes.id, lower), inodes.generation[lower] as number);
-    const set = setXattrAt(dir, name, names.names.origin, origin, 0);
-    if (isErrno(set)) return set;
-  }
+  const set = noteOrigin(layer, { id: ino, generation: inodes.generation[lower] as number }, mode, file);
+  if (isErrno(set)) return set;
   const changed = (mode & S_IFMT) === S_IFLNK ? 0 : chmodAt(dir, name, mode & PERMISSIONS);
   if (isErrno(changed)) return changed;
   const time = timeOf(layer, lower);
   return setTimesAt(dir, name, time, time);
+}
+
+/** As in overlayfs, a name of a file with several has no origin if there is no index: it has an id of its own. */
+function noteOrigin(
+  { names, linkNames }: Layer,
+  identity: InodeIdentity,
+  mode: number,
+  { dir, name }: Place,
+): 0 | Errno {
+  if (linkNames?.direntOf(identity.id) !== undefined) return writeIdentity(names, dir, name, mode, identity);
+  if (!names.isPossible(mode)) return 0;
+  return setXattrAt(dir, name, names.names.origin, encodeOrigin(identity.id, identity.generation), 0);
 }
 
 /** As ovl_must_copy_xattr() of the kernel: ACLs and those of security decide on permissions. */

@@ -10,20 +10,20 @@ import { constants } from 'node:fs';
 import { EEXIST, EIO, ENODATA, ENOENT, ENOSPC, EROFS, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
-import { rowOfId } from '../manifest/lookup.ts';
 import { u64 } from '../manifest/tables.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
 import { RENAME_NOREPLACE, renameAt } from '../system/directory-calls.ts';
 import { truncateFd } from '../system/file-content-calls.ts';
 import { statusAt, statusOf } from '../system/file-status.ts';
 import { removeXattrAt, setXattrAt } from '../system/xattr-calls.ts';
-import { DIRECTORY, INDEXED, METACOPY, ORPHAN, UPPER } from '../upper/identity-table.ts';
+import { DIRECTORY, INDEXED, METACOPY, NEW, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import { encodeNlink, encodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
 import { indexName } from '../upper/overlay-names.ts';
 import { dress, makeNode, markAsMetacopy, sizeOf } from './copies.ts';
 import { copyContent, keepingTime } from './copy-content.ts';
 import { isDirectoryMode } from './directories.ts';
 import { fillInPlace } from './fill-notes.ts';
+import type { ImageName } from './image-names.ts';
 import { countAdditionIn, markImpure } from './index-links.ts';
 import type { Layer } from './layer.ts';
 import { lowerOf, setLower } from './layer-rows.ts';
@@ -52,7 +52,7 @@ export function copyUp(layer: Layer, ino: number, extent: Extent): number | Errn
   state.waitWhileBusy(ino);
   const row = table.find(ino);
   if (row >= 0 && (table.flags(row) & UPPER) !== 0) return complete(layer, row, extent);
-  const lower = rowOfId(tables, ino);
+  const lower = layer.rowInImage(ino);
   if (lower < 0) {
     const found = layer.rowAfterScan(ino);
     return found < 0 ? ENOENT : complete(layer, found, extent);
@@ -62,14 +62,14 @@ export function copyUp(layer: Layer, ino: number, extent: Extent): number | Errn
     const prepare = (): Destination => amongOrphans(layer, ino);
     return isDirectory ? copyDirectory(layer, lower, ino, prepare) : copyFileUp(layer, lower, ino, extent, prepare);
   }
-  if (!isDirectory && (tables.inodes.nlink[lower] as number) > 1) {
+  if (layer.linkNames === undefined && !isDirectory && (tables.inodes.nlink[lower] as number) > 1) {
     return copyFileUp(layer, lower, ino, extent, (file) => inIndex(layer, lower, ino, file));
   }
-  const name = layer.imageNames.nameOf(lower);
+  const name = layer.nameInImage(ino);
   if (name === undefined) return EIO;
   const parent = copyDirectoryUp(layer, name.parent);
   if (isErrno(parent)) return parent;
-  const prepare = (): Destination | Errno => inPlace(layer, lower);
+  const prepare = (): Destination | Errno => inPlace(layer, name);
   return isDirectory ? copyDirectory(layer, lower, ino, prepare) : copyFileUp(layer, lower, ino, extent, prepare);
 }
 
@@ -151,7 +151,7 @@ function copyFileUp(
   const filled = isMetacopy
     ? markAsMetacopy(layer, lower, file)
     : length > 0
-      ? layer.state.copying(ino, () => fillNew(layer, ino, file, length))
+      ? layer.state.copying(ino, () => fillNew(layer, u64(layer.tables.inodes.id, lower), file, length))
       : 0;
   const row = isErrno(filled) ? filled : publish(layer, lower, ino, file, prepare, isMetacopy ? METACOPY : 0);
   if (isErrno(row)) removeTemporary(layer, file);
@@ -191,7 +191,7 @@ function publish(
   prepare: (file: Place) => Destination | Errno,
   flags: number,
 ): number | Errno {
-  const dressed = dress(layer, lower, file);
+  const dressed = dress(layer, lower, ino, file);
   const destination = isErrno(dressed) ? dressed : prepare(file);
   if (isErrno(destination)) return destination;
   const { place } = destination;
@@ -215,9 +215,9 @@ function addEarlierCopy(layer: Layer, lower: number, ino: number, destination: D
   if ((mode & S_IFMT) !== ((tables.inodes.mode[lower] as number) & S_IFMT)) return EEXIST;
   const xattrs = readLayerXattrs(names, dir, name, mode);
   if (isErrno(xattrs)) return xattrs;
-  const { origin, metacopy } = xattrs;
+  const { origin, own, metacopy } = xattrs;
   const isCopy = names.isPossible(mode)
-    ? origin !== undefined && 'id' in origin && origin.id === ino
+    ? own?.id === ino || (origin !== undefined && 'id' in origin && origin.id === ino)
     : !isWhiteout(mode, status.rdev);
   if (!isCopy) return EEXIST;
   const isDirectory = isDirectoryMode(mode);
@@ -225,9 +225,7 @@ function addEarlierCopy(layer: Layer, lower: number, ino: number, destination: D
 }
 
 /** The place of an inode that has one name. */
-function inPlace(layer: Layer, lower: number): Destination | Errno {
-  const name = layer.imageNames.nameOf(lower);
-  if (name === undefined) return EIO;
+function inPlace(layer: Layer, name: ImageName): Destination | Errno {
   const parent = copyDirectoryUp(layer, name.parent);
   if (isErrno(parent)) return parent;
   const marked = markImpure(layer, name.parent, parent);
@@ -265,7 +263,7 @@ function addRow(
   if (row < 0) return ENOSPC;
   table.setUpper(row, layer.status.inoLow, layer.status.inoHigh);
   setLower(table, row, lower);
-  table.setFlags(row, UPPER | flags | more, 0);
+  table.setFlags(row, UPPER | flags | more | (layer.linkNames?.direntOf(ino) === undefined ? 0 : NEW), 0);
   if (name === undefined) return row;
   if (!table.addName(row, name.parent, name.name)) return ENOSPC;
   countAdditionIn(layer, name.parent);

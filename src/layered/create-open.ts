@@ -48,7 +48,7 @@ function createHere(
   out: WritableAttributes,
 ): OpenedContent | Errno {
   const mode = modeFor(layer, directory, S_IFREG | requested, writer.umask);
-  const identity = newIdentity(layer.tables, layer.table);
+  const identity = newIdentity(layer);
   writer.note(identity.id, 0);
   const fd = createAt(directory.fd, name, mode & PERMISSIONS);
   if (isErrno(fd)) return fd;

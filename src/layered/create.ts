@@ -64,7 +64,7 @@ export function makeFile(
   if (isErrno(directory)) return directory;
   const isInImage = lowerHas(layer, directory, name);
   const noted = writer.again ? writer.noted[0] : 0;
-  const fresh = newIdentity(layer.tables, layer.table);
+  const fresh = newIdentity(layer);
   const identity = noted > 0 ? { ...fresh, id: noted } : fresh;
   writer.note(identity.id, 0);
   if (!isInImage) {
@@ -310,7 +310,7 @@ export function makeNameless(
     const filled = isErrno(looked) ? looked : fillFrom(layer, known, layer.status, out);
     return isErrno(filled) ? filled : known;
   }
-  const identity = newIdentity(layer.tables, layer.table);
+  const identity = newIdentity(layer);
   writer.note(identity.id, 0);
   const place = makeUnnamed(layer, directory, { mode: S_IFREG | mode, rdev: 0 }, writer, identity);
   if (isErrno(place)) return place;

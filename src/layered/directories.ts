@@ -1,7 +1,7 @@
 /** Directories of a layered file system: each is one of the upper layer, one of the image, or both merged. */
 import { ENOENT, ENOTDIR, type Errno, ESTALE, isErrno } from '../base/errno.ts';
 import { S_IFDIR, S_IFMT } from '../base/stat-bits.ts';
-import { isDirectory, lookupDirent, lookupName, rowOfId } from '../manifest/lookup.ts';
+import { isDirectory, lookupDirent, lookupName } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import { DIRECTORY, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import type { Redirect } from '../upper/overlay-format.ts';
@@ -23,7 +23,7 @@ export function directoryOf(layer: Layer, ino: number): Directory | Errno {
   const { table, tables } = layer;
   let row = table.find(ino);
   if (row < 0 || (table.flags(row) & UPPER) === 0) {
-    const lower = rowOfId(tables, ino);
+    const lower = layer.rowInImage(ino);
     if (lower >= 0) {
       if (!isDirectory(tables, lower)) return ENOTDIR;
       const isGone = row >= 0 && (table.flags(row) & ORPHAN) !== 0;

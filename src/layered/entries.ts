@@ -22,6 +22,7 @@ import { type LayerXattrs, readLayerXattrs, writeIdentity } from './layer-xattrs
 export interface Entry {
   readonly row: number;
   readonly lower: number;
+  readonly ino: number;
 }
 
 /** The entry of a name. `layer.status` is that of the file if it is of the upper layer. ENOENT for none. */
@@ -31,20 +32,20 @@ export function entryOf(layer: Layer, directory: Directory, name: Uint8Array): E
     if (looked === 0) {
       if (isWhiteoutEntry(layer, directory, name, layer.status)) return ENOENT;
       const row = adopt(layer, directory, name, layer.status);
-      return isErrno(row) ? row : { row, lower: -1 };
+      return isErrno(row) ? row : { row, lower: -1, ino: layer.table.id(row) };
     }
     if (looked !== ENOENT) return looked;
   }
   const lower = lowerEntry(layer, directory, name);
-  return lower < 0 ? ENOENT : lowerAsEntry(layer, lower);
+  return lower < 0 ? ENOENT : lowerAsEntry(layer, lower, layer.idAtName(directory.lower, name, lower));
 }
 
 /** An inode of the image that has a name, which may have been copied up under another one. */
-export function lowerAsEntry(layer: Layer, lower: number): Entry {
-  const row = layer.table.find(u64(layer.tables.inodes.id, lower));
-  if (row < 0 || (layer.table.flags(row) & UPPER) === 0) return { row: -1, lower };
+function lowerAsEntry(layer: Layer, lower: number, ino: number): Entry {
+  const row = layer.table.find(ino);
+  if (row < 0 || (layer.table.flags(row) & UPPER) === 0) return { row: -1, lower, ino };
   // here the status is unknown
-  return { row, lower };
+  return { row, lower, ino };
 }
 
 /** Whether an entry of the upper layer is a whiteout: it hides that of the image, and is invisible itself. */
@@ -84,12 +85,13 @@ export function adopt(layer: Layer, directory: Directory, name: Uint8Array, stat
   if (old >= 0) for (const one of table.names(old)) table.removeName(old, one.parent, one.name);
   table.setUpper(row, inoLow, inoHigh);
   setLower(table, row, lower ?? -1);
-  table.setFlags(row, flagsOf(mode, xattrs, lower !== undefined || rowOfId(layer.tables, identity.id) >= 0), SEEN);
+  const isInImage = lower !== undefined || rowOfId(layer.tables, identity.id) >= 0;
+  table.setFlags(row, flagsOf(layer, mode, xattrs, isInImage), SEEN);
   return table.addName(row, directory.ino, name) ? row : ENOSPC;
 }
 
 /** The flags of a row with these xattrs. */
-export function flagsOf(mode: number, xattrs: LayerXattrs, isInImage: boolean): number {
+export function flagsOf({ linkNames }: Layer, mode: number, xattrs: LayerXattrs, isInImage: boolean): number {
   const isFile = (mode & S_IFMT) === S_IFREG;
   let flags = UPPER;
   if (isDirectoryMode(mode)) flags |= DIRECTORY;
@@ -97,7 +99,7 @@ export function flagsOf(mode: number, xattrs: LayerXattrs, isInImage: boolean): 
   if (xattrs.opacity === 'xattr-whiteouts') flags |= XATTR_WHITEOUTS;
   if (xattrs.isImpure) flags |= IMPURE;
   if (xattrs.metacopy !== undefined && isFile) flags |= METACOPY;
-  if (xattrs.isIndexed && xattrs.origin !== undefined) flags |= INDEXED;
+  if (linkNames === undefined && xattrs.isIndexed && xattrs.origin !== undefined) flags |= INDEXED;
   return isInImage ? flags : flags | NEW;
 }
 
@@ -142,8 +144,14 @@ function identityOf(
   const { id, generation } = layer.tables.inodes;
   const isMerged = isDirectoryMode(mode) && lower >= 0;
   const ofLower = isMerged ? { id: u64(id, lower), generation: generation[lower] as number } : undefined;
-  const candidates = [ofLower, origin !== undefined && 'id' in origin ? origin : undefined, own];
+  const candidates = [ofLower, originOf(layer, origin), own];
   return candidates.find((one) => one !== undefined && one.id > 1 && isFree(layer, one.id, status));
+}
+
+/** The origin as an identity. Without an index, several files may have a file with several names as their origin. */
+function originOf({ tables, linkNames }: Layer, origin: LayerXattrs['origin']): InodeIdentity | undefined {
+  if (origin === undefined || !('id' in origin)) return undefined;
+  return linkNames?.hasSeveral(rowOfId(tables, origin.id)) === true ? undefined : origin;
 }
 
 /** Whether no other file that exists has the id. */
@@ -159,7 +167,7 @@ function isFree(layer: Layer, id: number, { inoLow, inoHigh }: FileStatus): bool
 
 /** A new identity for a file without one. On a full disk it is only in the table. */
 function assign(layer: Layer, directory: Directory, name: Uint8Array, mode: number): InodeIdentity | Errno {
-  const identity = newIdentity(layer.tables, layer.table);
+  const identity = newIdentity(layer);
   if (layer.settings.readOnly) return identity;
   const written = writeIdentity(layer.names, directory.fd, name, mode, identity);
   return isErrno(written) && written !== ENOSPC && written !== EPERM ? written : identity;

@@ -5,7 +5,7 @@
 import { ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import type { WritableAttributes } from '../fs/writable-filesystem.ts';
-import { directoryOfDirent, direntName, rowOfId } from '../manifest/lookup.ts';
+import { directoryOfDirent, direntName } from '../manifest/lookup.ts';
 import { u64 } from '../manifest/tables.ts';
 import { ORPHAN } from '../upper/identity-table.ts';
 import { attributesOf } from './attributes.ts';
@@ -15,21 +15,23 @@ import type { Layer } from './layer.ts';
 
 /** Attributes of an inode by its id, which comes from a handle. ENOENT if it has no name any more. */
 export function attributesByHandle(layer: Layer, ino: number, out: WritableAttributes): Errno | 0 {
-  const lower = rowOfId(layer.tables, ino);
+  const lower = layer.rowInImage(ino);
   const isUnknown = lower > 0 && layer.table.find(ino) < 0;
   return isUnknown && !isThere(layer, lower, ino) ? ENOENT : attributesOf(layer, ino, out);
 }
 
 /** Whether an inode of the image has a name. Afterwards the table has its file in the upper layer, if there is one. */
 function isThere(layer: Layer, lower: number, ino: number): boolean {
-  if (isVisible(layer, lower)) return true;
+  if (isVisible(layer, lower, ino)) return true;
   // it, or a directory above it, may have been moved
-  return !layer.state.isComplete && (layer.rowAfterScan(ino) >= 0 || isVisible(layer, lower));
+  return !layer.state.isComplete && (layer.rowAfterScan(ino) >= 0 || isVisible(layer, lower, ino));
 }
 
 /** Whether an inode of the image is seen at one of its names in the image. */
-function isVisible(layer: Layer, lower: number): boolean {
-  const { tables, imageNames } = layer;
+function isVisible(layer: Layer, lower: number, ino: number): boolean {
+  const { tables, imageNames, linkNames } = layer;
+  const only = linkNames?.direntOf(ino);
+  if (only !== undefined) return isSeenAt(layer, lower, only);
   const first = imageNames.direntOf(lower);
   if (isSeenAt(layer, lower, first)) return true;
   if ((tables.inodes.nlink[lower] as number) <= 1) return false;
@@ -44,12 +46,13 @@ function isSeenAt(layer: Layer, lower: number, dirent: number): boolean {
   const { table, tables } = layer;
   const parentLower = directoryOfDirent(tables, dirent);
   const parent = u64(tables.inodes.id, parentLower);
-  if (parent !== ROOT_INO && table.find(parent) < 0 && !isVisible(layer, parentLower)) return false;
+  if (parent !== ROOT_INO && table.find(parent) < 0 && !isVisible(layer, parentLower, parent)) return false;
   const row = table.find(parent);
   if (row >= 0 && (table.flags(row) & ORPHAN) !== 0) return false;
   const directory = directoryOf(layer, parent);
   if (isErrno(directory)) return false;
   const entry = entryOf(layer, directory, direntName(tables, dirent));
   if (isErrno(entry)) return false;
-  return entry.row >= 0 ? table.id(entry.row) === u64(tables.inodes.id, lower) : entry.lower === lower;
+  const ino = layer.idAtName(parentLower, direntName(tables, dirent), lower);
+  return entry.row >= 0 ? table.id(entry.row) === ino : entry.lower === lower;
 }

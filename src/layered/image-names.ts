@@ -21,10 +21,14 @@ export class ImageNames {
 
   /** One name of an inode, the first of the tables; undefined for the root. */
   nameOf(row: number): ImageName | undefined {
-    const tables = this.#tables;
     this.#direntOf ??= this.#invert();
     const dirent = this.#direntOf[row] as number;
-    if (dirent === NONE) return undefined;
+    return dirent === NONE ? undefined : this.nameAt(dirent);
+  }
+
+  /** The name that a dirent has. */
+  nameAt(dirent: number): ImageName {
+    const tables = this.#tables;
     return { parent: u64(tables.inodes.id, directoryOfDirent(tables, dirent)), name: direntName(tables, dirent) };
   }
 

@@ -13,6 +13,8 @@ export interface LayerSettings {
   readonly volatile: boolean;
   readonly redirectDir: 'on' | 'follow' | 'nofollow';
   readonly metacopy: boolean;
+  /** false: a name of a file with several in the image becomes a file of its own when it is copied up. */
+  readonly index: boolean;
 }
 
 /** Open directories of the upper layer, the same in all threads. */

@@ -1,8 +1,6 @@
 /** The meaning of the words that the table of identities leaves to the file system, and new ids. */
 import { randomFillSync } from 'node:crypto';
 import type { InodeIdentity } from '../base/handle-format.ts';
-import { rowOfId } from '../manifest/lookup.ts';
-import type { ManifestTables } from '../manifest/tables.ts';
 import { type IdentityTable, OPAQUE } from '../upper/identity-table.ts';
 
 // flags of a row, beside those of row-fields.ts
@@ -58,10 +56,16 @@ function randomWord(): number {
   return random[used++] as number;
 }
 
+/** The inodes whose ids are taken: the image's and those of the table. */
+interface InodesInUse {
+  readonly table: IdentityTable;
+  rowInImage(ino: number): number;
+}
+
 /** A random id that neither the image nor the table has, and a random generation. The root's id and 0 are far below. */
-export function newIdentity(tables: ManifestTables, table: IdentityTable): InodeIdentity {
+export function newIdentity(layer: InodesInUse): InodeIdentity {
   for (;;) {
     const id = (randomWord() * TWO_TO_32 + randomWord()) % TWO_TO_52;
-    if (id > TWO_TO_32 && rowOfId(tables, id) < 0 && table.find(id) < 0) return { id, generation: randomWord() };
+    if (id > TWO_TO_32 && layer.rowInImage(id) < 0 && layer.table.find(id) < 0) return { id, generation: randomWord() };
   }
 }

@@ -3,14 +3,15 @@
 import { ROOT_INO } from '../fs/filesystem.ts';
 import type { ImageFilesystem } from '../fs/image-filesystem.ts';
 import type { InodeEvents } from '../fs/writable-filesystem.ts';
-import { rowOfId } from '../manifest/lookup.ts';
+import { lookupDirent, rowOfId } from '../manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../manifest/tables.ts';
 import { emptyFileStatus, type FileStatus } from '../system/file-status.ts';
 import type { IdentityTable } from '../upper/identity-table.ts';
-import { ImageNames } from './image-names.ts';
+import { type ImageName, ImageNames } from './image-names.ts';
 import type { LayerDirectories, LayerParts, LayerSettings } from './layer-parts.ts';
 import { LayerState } from './layer-state.ts';
 import { LayerXattrNames } from './layer-xattrs.ts';
+import { LinkNames } from './link-names.ts';
 import { UpperTree } from './upper-tree.ts';
 
 /** Walks of the whole upper layer (scan.ts), for files that the table does not have. */
@@ -33,6 +34,8 @@ export class Layer {
   readonly names: LayerXattrNames;
   readonly tree: UpperTree;
   readonly imageNames: ImageNames;
+  /** Undefined with an index. */
+  readonly linkNames: LinkNames | undefined;
   readonly originals: LayerParts['originals'];
   readonly log: (line: string) => void;
   readonly isKnown: (ino: number) => boolean;
@@ -53,6 +56,7 @@ export class Layer {
     const searchFor = (row: number): boolean => search.row(this, row);
     this.tree = new UpperTree(parts.table, parts.directories, this.state, searchFor, parts.settings.readOnly);
     this.imageNames = new ImageNames(parts.tables);
+    this.linkNames = parts.settings.index ? undefined : new LinkNames(parts.tables);
     this.originals = parts.originals;
     this.log = parts.log;
     this.isKnown = parts.isKnown;
@@ -63,9 +67,37 @@ export class Layer {
     return u64(this.tables.inodes.id, lower);
   }
 
+  /** The image's inode of an id, its row in the tables; -1 for none. */
+  rowInImage(ino: number): number {
+    const row = rowOfId(this.tables, ino);
+    const { linkNames } = this;
+    if (linkNames === undefined) return row;
+    if (row >= 0) return linkNames.hasSeveral(row) ? -1 : row;
+    const dirent = linkNames.direntOf(ino);
+    return dirent === undefined ? -1 : (this.tables.dirents.inode[dirent] as number);
+  }
+
+  /** The id in the image of an inode that it has. */
+  idInImage(ino: number): number {
+    return this.linkNames?.direntOf(ino) === undefined ? ino : this.idOf(this.rowInImage(ino));
+  }
+
+  /** The id of the image's inode `lower` at this name in the directory `parent` of the image. */
+  idAtName(parent: number, name: Uint8Array, lower: number): number {
+    const { linkNames } = this;
+    if (linkNames?.hasSeveral(lower) !== true) return this.idOf(lower);
+    return linkNames.idOf(lookupDirent(this.tables, parent, name)) ?? this.idOf(lower);
+  }
+
+  /** One name in the image of an inode that it has; undefined for the root. */
+  nameInImage(ino: number): ImageName | undefined {
+    const dirent = this.linkNames?.direntOf(ino);
+    return dirent === undefined ? this.imageNames.nameOf(this.rowInImage(ino)) : this.imageNames.nameAt(dirent);
+  }
+
   /** Whether there is such an inode: the table or the image has it, or a search of the upper layer finds it. */
   has(ino: number): boolean {
-    return this.table.find(ino) >= 0 || rowOfId(this.tables, ino) >= 0 || this.rowAfterScan(ino) >= 0;
+    return this.table.find(ino) >= 0 || this.rowInImage(ino) >= 0 || this.rowAfterScan(ino) >= 0;
   }
 
   /** The row of an id that neither the table nor the image has, after a search of the upper layer; -1 for none. */

@@ -18,7 +18,6 @@ import type {
   WritableStatistics,
   Writer,
 } from '../fs/writable-filesystem.ts';
-import { rowOfId } from '../manifest/lookup.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { readLinkAt } from '../system/directory-calls.ts';
 import { statVfs } from '../system/file-status.ts';
@@ -110,7 +109,9 @@ export class LayeredFilesystem implements WritableFilesystem {
           : fillFrom(layer, entry.row, layer.status, out);
       }
       const result = layer.image.lookup(layer.idOf(directory.lower), name, out);
-      return result !== 0 ? result : completeImage(layer, layer.table.find(out.ino), out);
+      if (result !== 0) return result;
+      out.ino = entry.ino;
+      return completeImage(layer, layer.table.find(out.ino), out);
     });
   }
 
@@ -135,7 +136,7 @@ export class LayeredFilesystem implements WritableFilesystem {
   readlink(ino: number): Uint8Array | Errno {
     return this.#hold((layer) => {
       const place = upperPlaceOf(layer, ino);
-      if (place === undefined) return layer.image.readlink(ino);
+      if (place === undefined) return layer.image.readlink(layer.idInImage(ino));
       return isErrno(place) ? place : readLinkAt(place.dir, place.name);
     });
   }
@@ -308,9 +309,8 @@ export class LayeredFilesystem implements WritableFilesystem {
       const parts: string[] = [];
       for (let at = ino; at !== ROOT_INO; ) {
         const row = layer.table.find(at);
-        const lower = rowOfId(layer.tables, at);
-        const name =
-          (row < 0 ? undefined : layer.table.nameOf(row)) ?? (lower < 0 ? undefined : layer.imageNames.nameOf(lower));
+        const isInImage = layer.rowInImage(at) >= 0;
+        const name = (row < 0 ? undefined : layer.table.nameOf(row)) ?? (isInImage ? layer.nameInImage(at) : undefined);
         if (name === undefined) return undefined;
         parts.push(printable(name.name));
         at = name.parent;

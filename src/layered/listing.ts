@@ -103,6 +103,7 @@ export class Listings {
           return !isFull;
         }
       }
+      if (layer.linkNames !== undefined) out.ino = layer.idAtName(lower, name, rowOfId(tables, out.ino));
       const known = table.find(out.ino);
       if (known >= 0 && (table.flags(known) & UPPER) !== 0) upperAttributes(layer, known, out);
       else completeImage(layer, known, out);

@@ -80,7 +80,8 @@ export function getXattr(layer: Layer, ino: number, name: Uint8Array, caller: Ca
   if (isCapabilities && hasNoCapabilities(layer, ino)) return ENODATA;
   const place = upperPlaceOf(layer, ino);
   if (isErrno(place)) return place;
-  const value = place === undefined ? layer.image.getxattr(ino, name, caller) : ofUpper(layer, place, name);
+  const value =
+    place === undefined ? layer.image.getxattr(layer.idInImage(ino), name, caller) : ofUpper(layer, place, name);
   if (value === ENODATA && isCapabilities && place !== undefined) noteNoCapabilities(layer, ino);
   if (value !== EOPNOTSUPP && value !== ENODATA) return value;
   return isLabel(name) && !hasLabels(layer) ? EOPNOTSUPP : ENODATA;
@@ -121,7 +122,7 @@ function hasLabels({ table, image }: Layer): boolean {
 export function listXattrs(layer: Layer, ino: number, caller: Caller | undefined): Uint8Array | Errno {
   const place = upperPlaceOf(layer, ino);
   if (isErrno(place)) return place;
-  if (place === undefined) return layer.image.listxattr(ino, caller);
+  if (place === undefined) return layer.image.listxattr(layer.idInImage(ino), caller);
   const list = listXattrsAt(place.dir, place.name);
   if (isErrno(list)) return list;
   const parts: Uint8Array[] = [];

@@ -1,5 +1,4 @@
 /** Opens and backing ids of inodes, in the table of identities: `OpenTable` of the kernel driver. */
-import { rowOfId } from '../manifest/lookup.ts';
 import { ORPHAN } from '../upper/identity-table.ts';
 import type { Layer } from './layer.ts';
 
@@ -15,11 +14,12 @@ export class LayerOpenTable {
 
   /** The row of an inode that the kernel knows; one of the image gets a row when it is first opened. */
   find(ino: number): number {
-    const { state, table, tables } = this.#layer;
+    const layer = this.#layer;
+    const { state, table, tables } = layer;
     return state.hold(() => {
       const row = table.find(ino);
       if (row >= 0) return row;
-      const lower = rowOfId(tables, ino);
+      const lower = layer.rowInImage(ino);
       return lower < 0 ? -1 : table.add(ino, tables.inodes.generation[lower] as number);
     });
   }

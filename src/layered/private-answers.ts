@@ -4,7 +4,6 @@ import { S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import type { Caller } from '../fs/caller.ts';
 import type { UpperInode } from '../fs/image-filesystem.ts';
 import { emptyWritableAttributes, type WritableAttributes } from '../fs/writable-filesystem.ts';
-import { rowOfId } from '../manifest/lookup.ts';
 import { METACOPY, UPPER } from '../upper/identity-table.ts';
 import { attributesOf } from './attributes.ts';
 import type { Layer } from './layer.ts';
@@ -47,8 +46,8 @@ export function privateIoctl(
 function subjectOf(layer: Layer, ino: number): Subject | Errno {
   const result = attributesOf(layer, ino, attributes);
   if (isErrno(result)) return result;
-  const { table, tables } = layer;
-  const row = rowOfId(tables, ino);
+  const { table } = layer;
+  const row = layer.rowInImage(ino);
   const own = table.find(ino);
   const flags = own < 0 ? 0 : table.flags(own);
   if ((flags & UPPER) === 0) return { row, upper: undefined };

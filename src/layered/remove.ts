@@ -3,7 +3,6 @@
 import { EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, type Errno, isErrno } from '../base/errno.ts';
 import type { Writer } from '../fs/writable-filesystem.ts';
 import { direntName, direntRange } from '../manifest/lookup.ts';
-import { u64 } from '../manifest/tables.ts';
 import { RENAME_WHITEOUT, renameAt, unlinkAt } from '../system/directory-calls.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { type FileStatus, statusAt } from '../system/file-status.ts';
@@ -63,13 +62,10 @@ function findToRemove(layer: Layer, parent: number, name: Uint8Array, writer: Wr
       settle(layer, writer.noted[0]);
       return 0;
     }
-    const ino = inoOf(layer, entry);
+    const { ino } = entry;
     if (!layer.state.waitWhileBusy(ino)) return { directory, entry, ino, isDirectory: isDirectoryEntry(layer, entry) };
   }
 }
-
-export const inoOf = ({ table, tables }: Layer, { row, lower }: Entry): number =>
-  row >= 0 ? table.id(row) : u64(tables.inodes.id, lower);
 
 export const isDirectoryEntry = ({ table, tables }: Layer, { row, lower }: Entry): boolean =>
   row >= 0 ? (table.flags(row) & DIRECTORY) !== 0 : isDirectoryMode(tables.inodes.mode[lower] as number);
@@ -95,7 +91,7 @@ export function removeName(layer: Layer, directory: Directory, name: Uint8Array,
   if (prepared === undefined) {
     const made = makeWhiteout(layer, directory.fd, name);
     if (isErrno(made)) return made;
-    orphanOfImage(layer, inoOf(layer, entry), layer.tables.inodes.generation[entry.lower] as number);
+    orphanOfImage(layer, entry.ino, layer.tables.inodes.generation[entry.lower] as number);
     return 0;
   }
   // that of an entry of the upper layer is in `layer.status`
@@ -113,12 +109,14 @@ export function ownName(
   name: Uint8Array,
   entry: Entry,
 ): number | undefined | Errno {
-  const { tables, table } = layer;
+  const { tables, table, linkNames } = layer;
   if (entry.lower < 0) return countByUpper(layer, entry.row) || entry.row;
   const isLinked =
-    !isDirectoryMode(tables.inodes.mode[entry.lower] as number) && (tables.inodes.nlink[entry.lower] as number) > 1;
+    linkNames === undefined &&
+    !isDirectoryMode(tables.inodes.mode[entry.lower] as number) &&
+    (tables.inodes.nlink[entry.lower] as number) > 1;
   if (entry.row < 0 && !isLinked) return undefined;
-  const row = entry.row >= 0 ? entry.row : copyUp(layer, inoOf(layer, entry), 'metadata');
+  const row = entry.row >= 0 ? entry.row : copyUp(layer, entry.ino, 'metadata');
   if (isErrno(row)) return row;
   // it was copied up to its place
   if ((table.flags(row) & INDEXED) === 0) return row;

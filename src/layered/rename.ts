@@ -27,7 +27,7 @@ import type { Layer } from './layer.ts';
 import { countAddition, lowerOf } from './layer-rows.ts';
 import { becomeOrphan, orphanOfImage } from './orphans.ts';
 import { needsRedirect, writeRedirect } from './redirects.ts';
-import { inoOf, isDirectoryEntry, isEmpty, linksAt, ownName, settle } from './remove.ts';
+import { isDirectoryEntry, isEmpty, linksAt, ownName, settle } from './remove.ts';
 import { orphanName } from './upper-tree.ts';
 
 const EMPTY: Uint8Array = Uint8Array.of();
@@ -57,12 +57,12 @@ export function rename(
     const source = entryOf(layer, from, name);
     const target = entryOf(layer, to, newName);
     if (isErrno(source))
-      return source === ENOENT && isMoved(layer, target, writer)
+      return source === ENOENT && isMoved(target, writer)
         ? movedBefore(layer, writer, from, name, to, newName)
         : source;
     if (isErrno(target) && target !== ENOENT) return target;
-    const inode = inoOf(layer, source);
-    const replaced = isErrno(target) ? 0 : inoOf(layer, target);
+    const inode = source.ino;
+    const replaced = isErrno(target) ? 0 : target.ino;
     if (layer.state.waitWhileBusy(inode) || layer.state.waitWhileBusy(replaced)) continue;
     const one = { directory: from, name, entry: source };
     const isExchanged = writer.again && writer.noted[0] === replaced && writer.noted[1] === inode;
@@ -85,8 +85,8 @@ export function rename(
 }
 
 /** Whether an earlier server has moved the file: it is at its destination. */
-function isMoved(layer: Layer, target: Entry | Errno, writer: Writer): target is Entry {
-  return writer.again && !isErrno(target) && writer.noted[0] !== 0 && inoOf(layer, target) === writer.noted[0];
+function isMoved(target: Entry | Errno, writer: Writer): target is Entry {
+  return writer.again && !isErrno(target) && writer.noted[0] !== 0 && target.ino === writer.noted[0];
 }
 
 function movedBefore(
@@ -112,7 +112,7 @@ function prepareMove(layer: Layer, { directory, name, entry }: Side, to: Directo
   if (row === undefined) {
     const isMerged = isDirectoryEntry(layer, entry);
     if (isMerged && (layer.settings.redirectDir !== 'on' || layer.settings.userxattr)) return EXDEV;
-    row = copyUp(layer, inoOf(layer, entry), 'metadata');
+    row = copyUp(layer, entry.ino, 'metadata');
     if (isErrno(row)) return row;
   }
   if (needsRedirect(layer, row)) {
@@ -172,7 +172,7 @@ function move(layer: Layer, source: Side, target: Target, writer: Writer): 0 | E
   if (replaced !== undefined) {
     const isOther = isDirectoryEntry(layer, replaced);
     if (isDirectory !== isOther) return isDirectory ? ENOTDIR : EISDIR;
-    const empty = isDirectory ? emptiness(layer, inoOf(layer, replaced)) : true;
+    const empty = isDirectory ? emptiness(layer, replaced.ino) : true;
     if (empty !== true) return empty === false ? ENOTEMPTY : empty;
   }
   const targetRow = replaced === undefined ? undefined : ownName(layer, target.directory, target.name, replaced);
@@ -181,7 +181,7 @@ function move(layer: Layer, source: Side, target: Target, writer: Writer): 0 | E
   if (isErrno(row)) return row;
   if (state.releases !== releases) return undefined;
   const ino = table.id(row);
-  writer.note(ino, replaced === undefined ? 0 : inoOf(layer, replaced));
+  writer.note(ino, replaced === undefined ? 0 : replaced.ino);
   const result = isDirectory
     ? moveDirectory(layer, source, target, targetRow)
     : moveFile(layer, source, target, targetRow);
@@ -192,7 +192,7 @@ function move(layer: Layer, source: Side, target: Target, writer: Writer): 0 | E
   if (from.ino !== to.ino || lowerHas(layer, from, name)) countAddition(table, from.row);
   countAddition(table, to.row);
   if (replaced !== undefined && targetRow === undefined) {
-    orphanOfImage(layer, inoOf(layer, replaced), layer.tables.inodes.generation[replaced.lower] as number);
+    orphanOfImage(layer, replaced.ino, layer.tables.inodes.generation[replaced.lower] as number);
   }
   return 0;
 }

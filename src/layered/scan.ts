@@ -94,7 +94,7 @@ export function adoptIndex(layer: Layer): void {
     if (row < 0) return;
     table.setUpper(row, status.inoLow, status.inoHigh);
     // it may have no data, and no other name
-    table.setFlags(row, flagsOf(status.mode, xattrs, true) | INDEXED, 0);
+    table.setFlags(row, flagsOf(layer, status.mode, xattrs, true) | INDEXED, 0);
     setLower(table, row, lower);
   });
 }

@@ -85,7 +85,7 @@ export class UpperLayer {
     let intents = -1;
     try {
       for (const warning of prepared.warnings) log(`${options.upperdir}: ${warning}`);
-      const key = keyOf(prepared.upper, imageId);
+      const key = keyOf(prepared.upper, imageId, options.index);
       const opened = options.readOnly ? tableInMemory(key) : openTable(prepared.work, key);
       const file = required<TableFile>(opened, 'cannot make the table of identities');
       table = file.fd;
@@ -110,7 +110,7 @@ export class UpperLayer {
    * @throws CfsError (mount)
    */
   static resume(options: UpperOptions, parked: ParkedLayer, log: Log): UpperLayer {
-    const prepared = reopenUpper(parked, parked.features);
+    const prepared = reopenUpper(parked, parked.features, options.index);
     const file = required(resumeTable(parked.table), 'cannot map the table of identities');
     if (file === undefined) throw new CfsError('mount', 'the table of identities is damaged');
     Intents.takeOver(required(mapFile(parked.intents, INTENTS_BYTES), 'cannot map a file in memory'), 0);
@@ -134,10 +134,10 @@ export class UpperLayer {
   /** For the threads of one server. */
   message(): LayerMessage {
     const { upper, work, index, orphans } = this.#prepared;
-    const { userxattr, volatile, readOnly, redirectDir, metacopy } = this.#options;
+    const { userxattr, volatile, readOnly, redirectDir, metacopy, index: hasIndex } = this.#options;
     return {
       directories: { upper, work, index, orphans },
-      settings: { userxattr, volatile, readOnly, redirectDir, metacopy },
+      settings: { userxattr, volatile, readOnly, redirectDir, metacopy, index: hasIndex },
       table: this.#file.fd,
       intents: this.#intents,
       state: allocateLayerState(),
@@ -183,11 +183,12 @@ function required<T>(result: T | Errno, what: string): T {
   throw new CfsError('mount', `Cannot use the upper layer: ${what}: ${errnoName(result as Errno)}`);
 }
 
-/** The table of one image over one upper directory: ids of the image are in it. */
-function keyOf(upper: number, imageId: string): Uint8Array {
+/** The table of one image over one upper directory: ids of the image are in it, and depend on the index. */
+function keyOf(upper: number, imageId: string, hasIndex: boolean): Uint8Array {
   const digest = createDigest('blake3');
   digest.update(required(upperKey(upper), 'cannot examine the upper directory'));
   digest.update(Buffer.from(imageId, 'hex'));
+  if (!hasIndex) digest.update(Buffer.from('index=off'));
   return digest.digest();
 }
 

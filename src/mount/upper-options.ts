@@ -12,6 +12,9 @@ export type RedirectMode = 'on' | 'follow' | 'nofollow';
 /** `on`, `off` or `auto` as overlayfs has it. */
 export type XinoMode = 'on' | 'off' | 'auto';
 
+/** `auto` if it is not given. */
+export type UuidOfLayer = 'on' | 'off' | 'auto';
+
 /** The settings of an upper layer; plain data. */
 export interface UpperOptions {
   /** Absolute paths. */
@@ -24,11 +27,15 @@ export interface UpperOptions {
   readonly redirectDir: RedirectMode;
   /** A change of owner, mode or times copies no content. */
   readonly metacopy: boolean;
-  /** Hard links stay links when they are copied up. */
+  /** Hard links stay links when they are copied up. Otherwise each name becomes a file of its own, as in overlayfs. */
   readonly index: boolean;
+  /** Without effect: inode numbers of all files are of one kind, as overlayfs with xino=on has them. */
   readonly xino: XinoMode;
-  /** false: the layer is accepted although it was written on a file system with another uuid. */
-  readonly uuid: boolean;
+  /**
+   * `on`: the upper directory gets the xattr `uuid` if it has none. `off`, `auto`: nothing is read or written. FUSE
+   * cannot show it: it is for mounts of Linux.
+   */
+  readonly uuid: UuidOfLayer;
   readonly readOnly: boolean;
 }
 
@@ -101,7 +108,7 @@ export function parseUpperOptions(words: readonly string[]): UpperOptions | unde
     ...(userxattr ? withoutRedirects(given) : withRedirects(given)),
     index: given.get('index') !== 'off',
     xino: (given.get('xino') as XinoMode | undefined) ?? 'auto',
-    uuid: given.get('uuid') !== 'off',
+    uuid: (given.get('uuid') as UuidOfLayer | undefined) ?? 'auto',
     readOnly,
   };
 }

@@ -7,13 +7,16 @@ import { EAGAIN, EBUSY, type Errno, isErrno } from '../base/errno.ts';
 import { CfsError } from '../base/error.ts';
 import { pathBytes } from '../base/path-text.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
+import { readDirectory } from '../system/directory-listing.ts';
 import { flock, LOCK_EX, LOCK_NB, LOCK_SH } from '../system/flock.ts';
 import { AT_FDCWD, errnoText, O_PATH } from '../system/libc.ts';
 import { listMounts } from '../system/mount-table.ts';
 import { markAsUpper, type OverlayUse, overlayElsewhere, overlayHere, type Place, placeOf } from './in-use.ts';
+import { isTemporaryName } from './overlay-names.ts';
 import { failed, type NamedDirectory, refusal, refusalText } from './refusal.ts';
 import { checkDirectory, checkRelation, isInside, openDirectory } from './upper-place.ts';
 import { type ProbeResult, probeUpper, type UpperFeatures } from './upper-probe.ts';
+import { keepUuid } from './upper-uuid.ts';
 import {
   checkIncompatible,
   closeToOthers,
@@ -33,6 +36,10 @@ export interface UpperSettings {
   readonly userxattr: boolean;
   readonly volatile: boolean;
   readonly readOnly: boolean;
+  /** Whether hard links of the image stay links, by W/index. */
+  readonly index: boolean;
+  /** As `UpperOptions`. */
+  readonly uuid: 'on' | 'off' | 'auto';
   /** The mount point: absolute, without symbolic links. */
   readonly mountpoint: string;
 }
@@ -51,7 +58,10 @@ export interface KeptUpper {
 
 /** An upper layer that is this mount's. All descriptors but `lock` and `mark` are open directories. */
 export interface PreparedUpper extends KeptUpper {
-  /** W/work, W/index and W/cfs/orphans. A read-only mount has the index at most, if it is there. */
+  /**
+   * W/work, W/index and W/cfs/orphans. A read-only mount has the index at most, if it is there; without `index` there
+   * is none.
+   */
   readonly work: number;
   readonly index: number;
   readonly orphans: number;
@@ -110,16 +120,16 @@ export const endVolatile = ({ upper, work }: PreparedUpper): 0 | Errno => unmark
  * The directories of a mount whose server has died, for the next one. Nothing is emptied or tried.
  * @throws CfsError (mount)
  */
-export function reopenUpper(kept: KeptUpper, features: UpperFeatures): PreparedUpper {
+export function reopenUpper(kept: KeptUpper, features: UpperFeatures, hasIndex: boolean): PreparedUpper {
   const none = { ...kept, work: -1, index: -1, orphans: -1, features, warnings: [] };
   // a read-only mount has no lock
-  if (kept.lock < 0) return { ...none, index: indexForReader(kept.base) };
+  if (kept.lock < 0) return { ...none, index: hasIndex ? indexForReader(kept.base) : -1 };
   const named: NamedDirectory = { option: 'workdir', path: 'the work directory' };
   const opened = new Opened();
   try {
     const cfs = opened.add(directoryIn(named, kept.base, CFS, 0o700));
     const work = opened.add(directoryIn(named, kept.base, Buffer.from('work'), 0o700));
-    const index = opened.add(directoryIn(named, kept.base, INDEX, 0o700));
+    const index = hasIndex ? opened.add(directoryIn(named, kept.base, INDEX, 0o700)) : -1;
     const orphans = directoryIn(named, cfs, ORPHANS, 0o700);
     closeFd(cfs);
     return { ...none, work, index, orphans };
@@ -140,7 +150,7 @@ function prepareReadOnly(settings: UpperSettings, opened: Opened): PreparedUpper
   refuseUse(overlayHere(mounts, [placed(named, upper)]), [named]);
   lockUpper(named, upper, LOCK_SH);
   const features = { nameless: false, types: true, handles: false };
-  const index = indexForReader(base);
+  const index = settings.index ? indexForReader(base) : -1;
   return { upper, base, lock: -1, mark: -1, work: -1, index, orphans: -1, features, warnings: [] };
 }
 
@@ -192,14 +202,37 @@ function prepareWritable(settings: UpperSettings, opened: Opened): PreparedUpper
   // after the lock: before, another mount may be at its end
   checkIncompatible(ofWork, base);
   const work = opened.add(emptyWork(ofWork, base));
-  const { features, warnings }: ProbeResult = probeUpper(ofUpper, { upper, work }, userxattr);
-  const index = opened.add(directoryIn(ofWork, base, INDEX, 0o700));
+  const { features, warnings: found }: ProbeResult = probeUpper(ofUpper, { upper, work }, userxattr);
+  const index = settings.index ? opened.add(directoryIn(ofWork, base, INDEX, 0o700)) : -1;
+  if (index < 0) refuseIndex(ofWork, base);
   const orphans = opened.add(privateDirectoryIn(ofWork, cfs, ORPHANS));
   if (settings.volatile) markVolatile(ofWork, work);
   closeToOthers(work);
-  closeToOthers(index);
+  if (index >= 0) closeToOthers(index);
   closeFd(cfs);
+  const kept = settings.uuid === 'on' ? keepUuid(upper, userxattr) : 0;
+  const warnings = isErrno(kept) ? [...found, `it cannot get a uuid: ${errnoText(kept)}`] : found;
   return { upper, base, lock, mark, work, index, orphans, features, warnings };
+}
+
+/**
+ * Without an index, each name of a file of the image is a file of its own. Changes that were made with one would be
+ * seen at some of the names only, and an unlinked file that is open would be lost.
+ */
+function refuseIndex(named: NamedDirectory, base: number): void {
+  const index = indexForReader(base);
+  if (index < 0) return;
+  let hasEntry = false;
+  const listed = readDirectory(index, (name) => {
+    hasEntry ||= !isTemporaryName(name);
+  });
+  closeFd(index);
+  if (!isErrno(listed) && !hasEntry) return;
+  throw refusal(
+    named,
+    'it has an index of hard links, and without one the links that were changed would be broken',
+    'Mount with an index, as the mount did that made the changes.',
+  );
 }
 
 function placed(named: NamedDirectory, fd: number): Place {

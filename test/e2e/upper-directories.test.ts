@@ -35,7 +35,16 @@ function layerIn(directory: string): UpperSettings {
     string,
   ];
   for (const path of [upperdir, workdir, mountpoint]) mkdirSync(path, { recursive: true });
-  return { upperdir, workdir, mountpoint, userxattr: false, volatile: false, readOnly: false };
+  return {
+    upperdir,
+    workdir,
+    mountpoint,
+    userxattr: false,
+    volatile: false,
+    readOnly: false,
+    index: true,
+    uuid: 'auto',
+  };
 }
 
 const layer = (): UpperSettings => layerIn(scratch.directory('layer'));

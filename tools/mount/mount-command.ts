@@ -68,7 +68,8 @@ Mount options:
                         need not, if all are on one file system, as on a copied disk
   upperdir=DIR,workdir=DIR  the mount can be written: changes are kept in upperdir, in the format of
                         overlayfs; workdir, on the same file system, is for incomplete files
-  volatile, userxattr, redirect_dir=, metacopy=, index=, xino=, uuid=  of the upper layer, as in overlayfs
+  volatile, userxattr, redirect_dir=, metacopy=, index=, uuid=  of the upper layer, as in overlayfs;
+                        xino= is accepted, and has no effect
   restart=on|off        start another server if this one dies (default: on)
   debug                 log one line for each request, with its answer and time
   inode32               32-bit inode numbers, for programs without large-file support

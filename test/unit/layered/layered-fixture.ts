@@ -95,6 +95,8 @@ export class LayeredTree {
       userxattr,
       volatile: false,
       readOnly: false,
+      index: settings?.index ?? true,
+      uuid: 'auto',
     });
     this.tables = attachTables(shareTables(buildTables(tree)));
     this.image = new ImageFilesystem(this.tables, contentsOf(tree));
@@ -108,6 +110,7 @@ export class LayeredTree {
         readOnly: false,
         redirectDir: userxattr ? 'nofollow' : 'on',
         metacopy: !userxattr,
+        index: true,
         ...settings,
         userxattr,
       },

@@ -40,7 +40,7 @@ describe('parseUpperOptions()', () => {
       metacopy: true,
       index: true,
       xino: 'auto',
-      uuid: true,
+      uuid: 'auto',
       readOnly: false,
     };
     expect(parse(DIRS)).toEqual(defaults);
@@ -84,7 +84,7 @@ describe('parseUpperOptions()', () => {
     ['userxattr', { userxattr: true, redirectDir: 'nofollow', metacopy: false }],
     ['userxattr,redirect_dir=off', { redirectDir: 'nofollow', metacopy: false }],
     ['userxattr,redirect_dir=nofollow,metacopy=off', { redirectDir: 'nofollow', metacopy: false }],
-    ['index=off,xino=on,uuid=off', { index: false, xino: 'on', uuid: false }],
+    ['index=off,xino=on,uuid=off', { index: false, xino: 'on', uuid: 'off' }],
     ['xino=off', { xino: 'off' }],
     ['volatile', { volatile: true }],
   ])('%s', (list, expected) => {

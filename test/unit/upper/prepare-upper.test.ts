@@ -41,6 +41,8 @@ function layer(): UpperSettings {
     userxattr: true,
     volatile: false,
     readOnly: false,
+    index: true,
+    uuid: 'auto',
     mountpoint: join(dir, 'm'),
   };
 }
@@ -340,7 +342,7 @@ test('reopenUpper() opens the directories again, and changes nothing', () => {
   chmodSync(join(settings.workdir, 'work'), 0o700);
   writeFileSync(join(settings.workdir, 'work/#1'), '');
   const before = descriptors();
-  const again = reopenUpper({ upper, base, lock, mark }, features);
+  const again = reopenUpper({ upper, base, lock, mark }, features, true);
   expect(descriptors()).toBe(before + 3);
   for (const [one, other] of [
     [again.work, work],
