@@ -7,11 +7,10 @@ import { formatImageDigest } from '../src/base/image-digest.ts';
 import { imageVerityDigest } from '../src/image/image-file.ts';
 import { walkPaths, writeDump } from '../src/manifest/dump.ts';
 import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
-import { defaultStore } from '../src/store/default-store.ts';
-import { openRepository } from '../src/store/open-repository.ts';
 import { EXIT, type ExitStatus, makeCommand, noSuchCommand, prepareCommands, printError, runTool } from './cli.ts';
 import { formatCounted } from './format.ts';
 import { type DiffOptions, diff } from './info/diff.ts';
+import { addFileCommands } from './info/file-commands.ts';
 import { showHandles, showImageHandles } from './info/handle.ts';
 import { describeInode, jsonOfInode } from './info/inode.ts';
 import { type ListOptions, list } from './info/list.ts';
@@ -23,6 +22,7 @@ import { answerEach, tryEach } from './info/operands.ts';
 import { Output, OutputClosed } from './info/output.ts';
 import { findPath } from './info/paths.ts';
 import { readImage } from './info/read-image.ts';
+import { openRepositories, type RepositoryWords, takeRepositories } from './info/repositories.ts';
 import { type SignOptions, signImage, verifyImage } from './info/signatures.ts';
 import { showSources } from './info/sources.ts';
 import { showStats } from './info/stats.ts';
@@ -33,6 +33,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info ls -l debian.cfs /etc             a directory
   cfs-info ls -R debian.cfs | grep '/man1/'  every path
   cfs-info stat debian.cfs /usr/bin/env      everything about a file
+  cfs-info cat debian.cfs /etc/passwd        the content of a file, verified; needs no mount
   cfs-info objects debian.cfs                the digest and size of each content
   cfs-info missing --repo /srv/cfs debian.cfs && echo complete
   cfs-info dump debian.cfs > debian.dump     the whole tree as text, as mkcomposefs --from-file reads it
@@ -115,19 +116,20 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
     (image: string, paths: string[], { json }: JsonOption) => setStatus(showStat(image, paths, json === true, out)),
   );
 
+  addFileCommands(program, out, setStatus);
+
   add('objects <image>', 'list its objects: digest, size, number of inodes with this content').action(
     (image: string, { json }: JsonOption) => listObjects(readImage(image).tables, json === true, out),
   );
 
-  add(
-    'missing <image>',
-    `list the objects that no repository has: digest, size; exit status ${EXIT.found} if there are any`,
-  )
-    .option('--repo <dir>', 'a repository to search (repeatable; default: the default repository)', collect, [])
-    .addOption(new Option('--store <dir>', 'the same as --repo').argParser(collect).default([]).hideHelp())
-    .action((image: string, { repo, store, json }: JsonOption & Record<'repo' | 'store', readonly string[]>) =>
-      setStatus(showMissing(image, [...repo, ...store], json === true, out)),
-    );
+  takeRepositories(
+    add(
+      'missing <image>',
+      `list the objects that no repository has: digest, size; exit status ${EXIT.found} if there are any`,
+    ),
+  ).action((image: string, { repo, store, json }: JsonOption & RepositoryWords) =>
+    setStatus(showMissing(image, [...repo, ...store], json === true, out)),
+  );
 
   add('dump <image> [path...]', 'write the tree, or these parts of it, in the format of composefs-dump(5)').action(
     (image: string, paths: string[], { json }: JsonOption) => setStatus(dump(image, paths, json === true, out)),
@@ -272,8 +274,7 @@ function showStat(image: string, paths: readonly string[], json: boolean, out: O
 
 function showMissing(image: string, dirs: readonly string[], json: boolean, out: Output): ExitStatus {
   const { tables } = readImage(image);
-  const asked = dirs.length === 0 ? [defaultStore()] : dirs;
-  const repositories = asked.map((dir) => openRepository(dir, tables.header.hash));
+  const repositories = openRepositories(dirs, tables.header.hash);
   const { objects, bytes } = listMissing(tables, repositories, json, out);
   if (objects === 0) return EXIT.ok;
   out.flush(); // the list before the sum, if both go to one terminal

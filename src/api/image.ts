@@ -4,10 +4,10 @@
  */
 import { toHex } from '../base/bytes.ts';
 import type { HashAlgorithm } from '../base/digest.ts';
-import { isErrno } from '../base/errno.ts';
 import { CfsError } from '../base/error.ts';
 import { formatImageDigest } from '../base/image-digest.ts';
 import { pathBytes, shownText } from '../base/path-text.ts';
+import { ImageContents } from '../extract/image-contents.ts';
 import { type ImageFile, imageVerityDigest, readImage } from '../image/image-file.ts';
 import type { ImageSignature } from '../image/image-signature.ts';
 import {
@@ -20,9 +20,6 @@ import {
   objectOf,
 } from '../manifest/lookup.ts';
 import { inodeCount, type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
-import { blocksOf } from '../mount/contents.ts';
-import type { BlockObjects } from '../objects/block-objects.ts';
-import { allocateObjectState, saidOf } from '../objects/object-state.ts';
 import { readTrustedKeys } from '../sign/key-file.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { openRepository } from '../store/open-repository.ts';
@@ -106,9 +103,7 @@ export class Image {
   readonly signature: ImageSignature | undefined;
   readonly #tables: ManifestTables;
   readonly #repositories: readonly LocalRepository[];
-  #reader: BlockObjects | undefined;
-  #said: Uint8Array = new Uint8Array();
-  #lines: string[] = [];
+  #reader: ImageContents | undefined;
 
   /** Use `openImage`. */
   constructor(path: string, { id, bytes, tables, signature }: ImageFile, { repositories = [] }: ImageOptions) {
@@ -202,17 +197,10 @@ export class Image {
     if (inline !== undefined) return Buffer.from(inline.subarray(offset, offset + length));
     const index = objectOf(this.#tables, row);
     if (index < 0) throw this.#cannot('read', path, 'it is not a regular file');
-    const object = objectName(this.#tables, index);
-    const into = Buffer.alloc(Math.max(0, Math.min(length, object.size - offset)));
-    const reader = this.#contents();
-    // a problem is reported once per object, but each error needs its lines
-    this.#said[index] = 0;
-    this.#lines = [];
+    const size = u64(this.#tables.objects.size, index);
+    const into = Buffer.alloc(Math.max(0, Math.min(length, size - offset)));
     const shown = shownText(typeof path === 'string' ? path : pathTextOf(path));
-    if (into.length > 0 && isErrno(reader.read(object, offset, into, () => shown))) {
-      const hint = this.#repositories.length === 0 ? 'Open the image with `repositories`.' : undefined;
-      throw new CfsError('store', `Cannot read a file of image ${this.path}: ${this.#lines.join('; ')}`, { hint });
-    }
+    this.#contents().read(row, offset, into, () => shown);
     return into;
   }
 
@@ -240,13 +228,9 @@ export class Image {
     }
   }
 
-  #contents(): BlockObjects {
-    if (this.#reader === undefined) {
-      const state = allocateObjectState(objectCount(this.#tables));
-      this.#said = saidOf(state);
-      const log = (line: string): void => void this.#lines.push(line);
-      this.#reader = blocksOf(this.#tables, this.#repositories, state, log);
-    }
+  #contents(): ImageContents {
+    const hint = this.#repositories.length === 0 ? 'Open the image with `repositories`.' : undefined;
+    this.#reader ??= new ImageContents(this.#tables, this.path, this.#repositories, { hint });
     return this.#reader;
   }
 

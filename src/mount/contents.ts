@@ -1,9 +1,8 @@
 /** Composition: the content source of a mount, as requested by `verify=`. */
-import { DIGEST_SIZE, type HashAlgorithm } from '../base/digest.ts';
+import type { HashAlgorithm } from '../base/digest.ts';
 import type { Log } from '../base/log.ts';
-import { blockHashIndex } from '../manifest/lookup.ts';
+import { blocksOf } from '../fs/image-blocks.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
-import { type BlockHashes, BlockObjects } from '../objects/block-objects.ts';
 import type { ContentSource } from '../objects/content-source.ts';
 import type { OutcomeCounter } from '../objects/copy-problems.ts';
 import type { ObjectState } from '../objects/object-state.ts';
@@ -31,30 +30,10 @@ export function contentsOf(
 /** Whether the content source is `openless`: every block is verified as it is read. */
 export const isOpenless = (verify: VerifyMode): verify is 'read' => verify === 'read';
 
-/** The source that verifies each block as it is read, and nothing else. */
-export const blocksOf = (
-  tables: ManifestTables,
-  repositories: readonly Repository[],
-  state: ObjectState,
-  log: Log,
-  count?: OutcomeCounter,
-): BlockObjects => new BlockObjects(repositories, blockHashesOf(tables), state, log, count);
-
 /**
  * How an image's objects are verified as a whole: objects named by BLAKE3 are unknown to fs-verity, so their seals are
  * not checked.
  */
 export function wholeMode(verify: WholeMode, hash: HashAlgorithm): WholeMode {
   return verify === 'auto' && hash !== 'fsverity-sha256' ? 'open' : verify;
-}
-
-/** The block hashes of each object; if it has none, its digest is the hash of its only block. */
-function blockHashesOf(tables: ManifestTables): BlockHashes {
-  const first = blockHashIndex(tables);
-  const { blockHashes } = tables.objects;
-  return ({ index, digest }) => {
-    const from = (first[index] as number) * DIGEST_SIZE;
-    const to = (first[index + 1] as number) * DIGEST_SIZE;
-    return from === to ? digest : blockHashes.subarray(from, to);
-  };
 }

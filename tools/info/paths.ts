@@ -1,10 +1,13 @@
 /** Paths inside an image, from the command line. */
 import { printable } from '../../src/base/bytes.ts';
+import { isErrno } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
 import { pathBytes } from '../../src/base/path-text.ts';
 import { S_IFLNK, S_IFMT } from '../../src/base/stat-bits.ts';
+import { followPath } from '../../src/manifest/follow.ts';
 import { isDirectory, linkTarget, lookupName } from '../../src/manifest/lookup.ts';
 import type { ManifestTables } from '../../src/manifest/tables.ts';
+import { errnoText } from '../../src/system/libc.ts';
 
 /** Tables, and their name on the command line. */
 export interface NamedTables {
@@ -42,6 +45,19 @@ export function findPathInEither(first: NamedTables, second: NamedTables, argume
     problems.push(`in image ${name}: ${found}`);
   }
   throw new CfsError('usage', `Cannot find ${printable(pathBytes(argument))} ${problems.join('; and ')}`);
+}
+
+/**
+ * As `findPath`, for the file that programs in the image would open: symbolic links are followed, inside the image.
+ * @returns the row of the inode
+ * @throws CfsError (usage)
+ */
+export function followArgument(tables: ManifestTables, image: string, argument: string): number {
+  const literal = followPath(tables, pathBytes(argument));
+  const row = isErrno(literal) && argument.includes('\\') ? followPath(tables, unescapePrintable(argument)) : literal;
+  if (!isErrno(row)) return row;
+  const reason = errnoText(isErrno(literal) ? literal : row);
+  throw new CfsError('usage', `Cannot find ${printable(pathBytes(argument))} in image ${image}: ${reason}`);
 }
 
 /** The inode, or a sentence that says where the path ends. */
