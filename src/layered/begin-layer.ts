@@ -31,7 +31,8 @@ export function beginLayer(layer: Layer): void {
   restoreFilled(layer);
 }
 
-function adoptRoot(layer: Layer): void {
+/** The root has a row in each table. */
+export function adoptRoot(layer: Layer): void {
   const { table, tables, directories } = layer;
   const status = emptyFileStatus();
   statusOf(directories.upper, status);

@@ -22,6 +22,7 @@ import { closeFd } from '../system/descriptors.ts';
 import { readLinkAt } from '../system/directory-calls.ts';
 import { statVfs } from '../system/file-status.ts';
 import { syncfs } from '../system/reading-writing.ts';
+import type { SalvagedRow } from '../upper/table-salvage.ts';
 import { attributesOf, completeImage, fillFrom, upperAttributes } from './attributes.ts';
 import { beginLayer } from './begin-layer.ts';
 import {
@@ -49,6 +50,7 @@ import { changeAttributes, getXattr, listXattrs, removeXattr, setXattr, upperPla
 import { LayerOpenTable } from './open-table.ts';
 import { letGo, letGoOfClosed, sweepOrphans } from './orphans.ts';
 import { privateIoctl, privateXattr } from './private-answers.ts';
+import { rebuildTable } from './rebuild-table.ts';
 import { removeDirectoryName, removeFileName } from './remove.ts';
 import { rename } from './rename.ts';
 import { SEARCH } from './scan.ts';
@@ -79,6 +81,11 @@ export class LayeredFilesystem implements WritableFilesystem {
   /** Called by the first thread of the first server of a mount, before the first request. Nothing is open. */
   begin(): void {
     this.#layer.state.hold(() => beginLayer(this.#layer));
+  }
+
+  /** Called before `resume` if the table of the last server was damaged: fills the new one. May take long. */
+  rebuild(salvaged: readonly SalvagedRow[]): void {
+    this.#layer.state.hold(() => rebuildTable(this.#layer, this.openTable, salvaged));
   }
 
   /**

@@ -7,6 +7,8 @@ const MARK = 2;
 
 export class LayerOpenTable {
   readonly #layer: Layer;
+  /** Called before a backing id changes. */
+  record: (row: number, ino: number, backing: number) => void = () => undefined;
 
   constructor(layer: Layer) {
     this.#layer = layer;
@@ -37,7 +39,10 @@ export class LayerOpenTable {
   }
 
   setBacking(row: number, backing: number): void {
-    this.#layer.table.setBacking(row, backing);
+    const { table } = this.#layer;
+    if (table.backing(row) === backing) return;
+    this.record(row, table.id(row), backing);
+    table.setBacking(row, backing);
   }
 
   mark(row: number): number {

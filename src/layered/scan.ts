@@ -39,6 +39,11 @@ function findId(layer: Layer, ino: number): void {
   if (isAll) state.setComplete(true);
 }
 
+/** Adopts all entries, as far as the table has room. */
+export function adoptAll(layer: Layer): void {
+  findId(layer, 0);
+}
+
 function findRow(layer: Layer, row: number): boolean {
   const { table } = layer;
   const [low, high] = [table.upperLow(row), table.upperHigh(row)];

@@ -33,6 +33,7 @@ import {
   beginChanges,
   endChanges,
   openTable,
+  type ResumedTable,
   resumeTable,
   type TableFile,
   tableInMemory,
@@ -53,7 +54,7 @@ export class UpperLayer {
   readonly #options: UpperOptions;
   readonly #log: Log;
   readonly #prepared: PreparedUpper;
-  readonly #file: TableFile;
+  readonly #file: ResumedTable;
   readonly #intents: number;
   readonly #takesOver: boolean;
   #isClosed = false;
@@ -61,7 +62,7 @@ export class UpperLayer {
   private constructor(
     { options, log }: { readonly options: UpperOptions; readonly log: Log },
     prepared: PreparedUpper,
-    file: TableFile,
+    file: ResumedTable,
     intents: number,
     takesOver: boolean,
   ) {
@@ -111,8 +112,10 @@ export class UpperLayer {
    */
   static resume(options: UpperOptions, parked: ParkedLayer, log: Log): UpperLayer {
     const prepared = reopenUpper(parked, parked.features, options.index);
-    const file = required(resumeTable(parked.table), 'cannot map the table of identities');
-    if (file === undefined) throw new CfsError('mount', 'the table of identities is damaged');
+    const file = required<ResumedTable>(resumeTable(parked.table), 'cannot map the table of identities');
+    if (file.salvaged !== undefined) {
+      log(`${options.workdir}: the table of identities was damaged: the upper layer is searched`);
+    }
     Intents.takeOver(required(mapFile(parked.intents, INTENTS_BYTES), 'cannot map a file in memory'), 0);
     return new UpperLayer({ options, log }, prepared, file, parked.intents, true);
   }
@@ -143,6 +146,7 @@ export class UpperLayer {
       state: allocateLayerState(),
       openFiles: allocateWritableOpenFileState(),
       takesOver: this.#takesOver,
+      salvaged: this.#file.salvaged,
     };
   }
 

@@ -4,6 +4,7 @@
  * outlives the server, and not the mount.
  */
 
+import { randomFillSync } from 'node:crypto';
 import { constants } from 'node:fs';
 import { EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
@@ -14,6 +15,7 @@ import { mapFile } from '../system/mapped-file.ts';
 import { memfdCreate } from '../system/memfd.ts';
 import { IdentityTable, type Reserve, scatteredBytes, tableBytes } from './identity-table.ts';
 import { isSound } from './table-check.ts';
+import { type SalvagedRow, salvageRows } from './table-salvage.ts';
 import { TABLE_NAME } from './work-directory.ts';
 
 /**
@@ -52,14 +54,33 @@ export function tableInMemory(key: Uint8Array): TableFile | Errno {
   return isErrno(memory) ? memory : newTable(memory, key, 0);
 }
 
+/** The table that an earlier server of the mount has left. */
+export interface ResumedTable extends TableFile {
+  /** What a damaged table still had: the table is a new one then, and the upper layer must be searched. */
+  readonly salvaged?: readonly SalvagedRow[];
+}
+
 /**
- * The table that an earlier server of the mount has left, with its last change finished; undefined if it is damaged.
+ * The table of an earlier server of the mount, with its last change finished. One that is damaged, or was truncated, is
+ * made anew in the same file, which the server after this one inherits, too. It is not for a later mount.
  */
-export function resumeTable(fd: number): TableFile | undefined | Errno {
-  const memory = mapFile(fd, BYTES);
+export function resumeTable(fd: number): ResumedTable | Errno {
+  const status = emptyFileStatus();
+  const looked = statusOf(fd, status);
+  if (isErrno(looked)) return looked;
+  const isWhole = status.size >= BYTES;
+  // a missing part would be a signal (SIGBUS)
+  const completed = isWhole ? 0 : truncateFd(fd, BYTES);
+  const memory = isErrno(completed) ? completed : mapFile(fd, BYTES);
   if (isErrno(memory)) return memory;
-  const table = IdentityTable.open(memory, reserveIn(fd));
-  return table && { fd, table };
+  const table = isWhole ? IdentityTable.open(memory, reserveIn(fd)) : undefined;
+  if (table !== undefined && isSound(memory)) return { fd, table };
+  const salvaged = salvageRows(memory, INODES);
+  const emptied = truncateFd(fd, 0);
+  if (isErrno(emptied)) return emptied;
+  // a file without a name is in memory
+  const made = tableIn(fd, randomFillSync(new Uint8Array(32)), status.nlink === 0 ? 0 : scatteredBytes(INODES));
+  return isErrno(made) ? made : { fd, table: made, salvaged };
 }
 
 /** The same table, for another thread. */

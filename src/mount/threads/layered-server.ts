@@ -1,5 +1,6 @@
 /** One thread's server of a writable mount: the image, and the upper layer above it. */
 import { isErrno } from '../../base/errno.ts';
+import { type BackedInode, BackingJournal } from '../../fuse/backing-journal.ts';
 import { isKnownInode } from '../../fuse/device.ts';
 import { writableDispatcher } from '../../fuse/dispatch-writable.ts';
 import type { IntentLog } from '../../fuse/writable-context.ts';
@@ -10,6 +11,7 @@ import { withoutFsetid } from '../../system/thread-capabilities.ts';
 import type { IdentityTable } from '../../upper/identity-table.ts';
 import { INTENTS_BYTES, Intents } from '../../upper/intents.ts';
 import { attachTable } from '../../upper/table-file.ts';
+import type { SalvagedRow } from '../../upper/table-salvage.ts';
 import { originalsOf } from '../served-filesystem.ts';
 import type { LayerMessage } from './mount-message.ts';
 import type { MakeServer } from './serving-thread.ts';
@@ -32,27 +34,41 @@ export const layeredServer: MakeServer = (message, parts) => {
     log: logLine,
     isKnown: (ino) => isKnownInode(fd, ino),
   });
+  const journal = message.journal < 0 ? undefined : new BackingJournal(message.journal);
+  if (journal !== undefined) fs.openTable.record = (row, ino, backing) => journal.write(row, ino, backing);
   const openFiles = new WritableOpenFiles(fs.openTable, layer.openFiles, registry, withoutFsetid);
   fs.listen(openFiles);
-  if (thread === 0) beginServer(layer, fs, openFiles, table);
+  if (thread === 0) beginServer(layer, fs, openFiles, table, journal);
   const server = writableDispatcher(fs, openFiles, intentsOf(layer, thread), logLine, waiting, counters);
   return { server, trace: { pathOf: (ino) => fs.pathOf(ino), writable: true } };
 };
 
 /** Whatever the kernel has of the last server is taken over; a new mount begins with nothing open. */
 function beginServer(
-  { takesOver }: LayerMessage,
+  { takesOver, salvaged }: LayerMessage,
   fs: LayeredFilesystem,
   openFiles: WritableOpenFiles,
   table: IdentityTable,
+  journal: BackingJournal | undefined,
 ): void {
   if (takesOver) {
+    if (salvaged !== undefined) fs.rebuild(withBacking(salvaged, journal?.take() ?? []));
     openFiles.restore(table.rows());
     fs.resume();
   } else {
     openFiles.begin(table.rows());
     fs.begin();
   }
+}
+
+/** The journal has what the damaged table may lack. A file of which the count is lost counts as open once. */
+function withBacking(salvaged: readonly SalvagedRow[], backed: readonly BackedInode[]): SalvagedRow[] {
+  const rows = new Map(salvaged.map((row) => [row.id, row]));
+  for (const { id, backing } of backed) {
+    const row = rows.get(id) ?? { id, generation: 0, isOrphan: false, opens: 1 };
+    rows.set(id, { ...row, backing });
+  }
+  return [...rows.values()];
 }
 
 function tableOf(layer: LayerMessage): IdentityTable {

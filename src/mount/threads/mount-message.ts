@@ -3,6 +3,7 @@ import type { Severity } from '../../base/log.ts';
 import type { NativeModules } from '../../base/native-package.ts';
 import type { LayerDirectories, LayerSettings } from '../../layered/layer-parts.ts';
 import type { SharedTables } from '../../manifest/tables.ts';
+import type { SalvagedRow } from '../../upper/table-salvage.ts';
 import type { LeaseFile } from '../mount-end.ts';
 import type { ServedImage } from '../served-image.ts';
 
@@ -20,6 +21,8 @@ export interface LayerMessage {
   readonly openFiles: SharedArrayBuffer;
   /** An earlier server of the mount has died. */
   readonly takesOver: boolean;
+  /** The table is a new one in place of a damaged one, which had these rows. */
+  readonly salvaged: readonly SalvagedRow[] | undefined;
 }
 
 /** The data for every thread once the mount exists. */

@@ -1,6 +1,7 @@
 import {
   closeSync,
   constants,
+  ftruncateSync,
   linkSync,
   mkdirSync,
   openSync,
@@ -10,13 +11,14 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { isErrno } from '../../../src/base/errno.ts';
 import {
   attachTable,
   beginChanges,
   endChanges,
   openTable,
+  type ResumedTable,
   resumeTable,
   type TableFile,
 } from '../../../src/upper/table-file.ts';
@@ -124,9 +126,38 @@ test('threads, and a server that takes over, see the rows of the first one', () 
   expect(table.find(77)).toBe(-1);
 });
 
-test('a server that takes over does not use a file in which there is no table', () => {
-  const { fd } = opened();
-  truncateSync(path(), 0);
-  truncateSync(path(), 1 << 30);
-  expect(resumeTable(fd)).toBeUndefined();
+describe('a server that takes over makes a new table in place of', () => {
+  /** A table in which one inode is open; the file's descriptor. */
+  function used(): number {
+    const { fd, table } = opened();
+    const row = table.add(77, 5);
+    table.addOpens(row, 2);
+    table.setBacking(row, 9);
+    table.add(78, 6);
+    return fd;
+  }
+  const overwrite = (fd: number, at: number, bytes: Uint8Array): unknown => writeSync(fd, bytes, 0, bytes.length, at);
+  const row = { id: 77, generation: 5, isOrphan: false, opens: 2, backing: 9 };
+
+  test.each<[string, (fd: number, size: number) => unknown, readonly unknown[]]>([
+    ['one that was emptied', (fd) => ftruncateSync(fd, 0), []],
+    ['one that is shorter', (fd, size) => ftruncateSync(fd, size / 2), [row]],
+    ['one that is longer, and has nothing', (fd, size) => [0, size + 4096].map((to) => ftruncateSync(fd, to)), []],
+    ['one with another header', (fd) => overwrite(fd, 0, Buffer.from('nothing')), [row]],
+    ['one with a count of rows that cannot be', (fd) => overwrite(fd, 68, Buffer.from('ffffff7f', 'hex')), [row]],
+    ['one with a wrong count of rows', (fd) => overwrite(fd, 64, Uint8Array.of(1)), [row]],
+    ['one without its buckets', (fd) => overwrite(fd, 4096, new Uint8Array(4 << 20).fill(1)), [row]],
+  ])('%s, with what can be read of it', (_name, damage, salvaged) => {
+    const fd = used();
+    damage(fd, statSync(path()).size);
+    const next = resumeTable(fd) as ResumedTable;
+    expect([next.fd, next.salvaged, next.table.count]).toEqual([fd, salvaged, 0]);
+    next.table.add(80, 1);
+    // the server after that one
+    const last = resumeTable(fd) as ResumedTable;
+    expect([last.salvaged, last.table.find(80) >= 0]).toEqual([undefined, true]);
+    expect(endChanges(last)).toBe(0);
+    // a later mount searches
+    expect(opened().table.count).toBe(0);
+  });
 });
