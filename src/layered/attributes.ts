@@ -11,6 +11,7 @@ import { applyNlink, decodeNlink } from '../upper/overlay-format.ts';
 import { isDirectoryMode, lowerLinks } from './directories.ts';
 import type { Layer } from './layer.ts';
 import { lowerOf, MAPPABLE } from './layer-rows.ts';
+import { sizeWithoutData } from './lost-sizes.ts';
 
 /**
  * Seconds that the kernel keeps attributes of a file that may be written through a mapping, which it does not report.
@@ -78,6 +79,7 @@ export function fillFrom(layer: Layer, row: number, status: FileStatus, out: Wri
   if ((flags & METACOPY) !== 0) {
     const lower = lowerOf(table, row);
     if (lower < 0) return EIO;
+    out.size = sizeWithoutData(layer, lower, status.size);
     out.blocks = blocksOf(layer, lower);
   }
   const nlink = nlinkOf(layer, row, flags, status);

@@ -28,6 +28,7 @@ import { countAdditionIn, markImpure } from './index-links.ts';
 import type { Layer } from './layer.ts';
 import { lowerOf, setLower } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
+import { sizeWithoutData } from './lost-sizes.ts';
 import { removeTemporary } from './temporary.ts';
 import { orphanName, type Place } from './upper-tree.ts';
 
@@ -103,7 +104,7 @@ function fillMetacopy(layer: Layer, row: number, lower: number, extent: number):
   try {
     const looked = statusOf(fd, layer.status);
     if (isErrno(looked)) return looked;
-    const { size } = layer.status;
+    const size = sizeWithoutData(layer, lower, layer.status.size);
     const length = Math.min(size, extent);
     const ino = u64(tables.inodes.id, lower);
     const fill = (): 0 | Errno => {

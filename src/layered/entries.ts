@@ -17,6 +17,7 @@ import { type Directory, followRedirect, isDirectoryMode, lowerEntry } from './d
 import type { Layer } from './layer.ts';
 import { IMPURE, newIdentity, SEEN, setLower, XATTR_WHITEOUTS } from './layer-rows.ts';
 import { type LayerXattrs, readLayerXattrs, writeIdentity } from './layer-xattrs.ts';
+import { restoreSize } from './lost-sizes.ts';
 
 /** An entry: `row` of the table for a file of the upper layer, else `lower`, an inode of the image; the other is -1. */
 export interface Entry {
@@ -86,7 +87,11 @@ export function adopt(layer: Layer, directory: Directory, name: Uint8Array, stat
   table.setUpper(row, inoLow, inoHigh);
   setLower(table, row, lower ?? -1);
   const isInImage = lower !== undefined || rowOfId(layer.tables, identity.id) >= 0;
-  table.setFlags(row, flagsOf(layer, mode, xattrs, isInImage), SEEN);
+  const flags = flagsOf(layer, mode, xattrs, isInImage);
+  table.setFlags(row, flags, SEEN);
+  if ((flags & METACOPY) !== 0 && lower !== undefined) {
+    restoreSize(layer, identity.id, directory.fd, name, lower, status);
+  }
   return table.addName(row, directory.ino, name) ? row : ENOSPC;
 }
 

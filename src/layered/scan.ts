@@ -12,7 +12,7 @@ import { unlinkAt } from '../system/directory-calls.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { emptyFileStatus, statusAt } from '../system/file-status.ts';
 import { getXattrAt } from '../system/xattr-calls.ts';
-import { DIRECTORY, INDEXED } from '../upper/identity-table.ts';
+import { DIRECTORY, INDEXED, METACOPY } from '../upper/identity-table.ts';
 import { decodeNlink, decodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
 import { parseIndexName } from '../upper/overlay-names.ts';
 import { directoryOf, lowerType } from './directories.ts';
@@ -21,6 +21,7 @@ import { isLeftInIndex } from './index-links.ts';
 import type { Layer, Search } from './layer.ts';
 import { setLower } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
+import { restoreSize } from './lost-sizes.ts';
 import { dropRow, isCrowded } from './orphans.ts';
 
 const status = emptyFileStatus();
@@ -99,8 +100,10 @@ export function adoptIndex(layer: Layer): void {
     if (row < 0) return;
     table.setUpper(row, status.inoLow, status.inoHigh);
     // it may have no data, and no other name
-    table.setFlags(row, flagsOf(layer, status.mode, xattrs, true) | INDEXED, 0);
+    const flags = flagsOf(layer, status.mode, xattrs, true) | INDEXED;
+    table.setFlags(row, flags, 0);
     setLower(table, row, lower);
+    if ((flags & METACOPY) !== 0) restoreSize(layer, origin.id, directories.index, name, lower, status);
   });
 }
 

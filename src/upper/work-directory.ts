@@ -18,6 +18,7 @@ import { S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
 import { chmodAt, chownAt, makeDirectoryAt, removeDirectoryAt, unlinkAt } from '../system/directory-calls.ts';
 import { readDirectory } from '../system/directory-listing.ts';
+import { syncFd } from '../system/file-content-calls.ts';
 import { emptyFileStatus, statusAt, statusOf } from '../system/file-status.ts';
 import { flock, LOCK_EX, LOCK_NB } from '../system/flock.ts';
 import { O_PATH } from '../system/libc.ts';
@@ -221,19 +222,24 @@ export function closeToOthers(work: number): void {
 }
 
 /**
- * Makes W/work/incompat/volatile/dirty: a mount after a crash is refused.
+ * Makes W/work/incompat/volatile/dirty: a mount after a crash is refused. It is on the disk before anything that is
+ * written later, which may get there in any order.
  * @throws CfsError (mount)
  */
 export function markVolatile(named: NamedDirectory, work: number): void {
-  const incompat = directoryIn(named, work, INCOMPAT, 0o700);
+  const open: number[] = [];
   try {
-    const marker = directoryIn(named, incompat, VOLATILE, 0o700);
-    const dirty = openAt(marker, DIRTY, NEW_FILE, 0o600);
-    closeFd(marker);
+    open.unshift(directoryIn(named, work, INCOMPAT, 0o700));
+    open.unshift(directoryIn(named, open[0] as number, VOLATILE, 0o700));
+    const dirty = openAt(open[0] as number, DIRTY, NEW_FILE, 0o600);
     if (isErrno(dirty)) throw failed(named, 'cannot make work/incompat/volatile/dirty in it', dirty);
-    closeFd(dirty);
+    open.unshift(dirty);
+    for (const fd of [...open, work]) {
+      const synced = syncFd(fd, false);
+      if (isErrno(synced)) throw failed(named, 'cannot write work/incompat/volatile in it to the disk', synced);
+    }
   } finally {
-    closeFd(incompat);
+    for (const fd of open) closeFd(fd);
   }
 }
 

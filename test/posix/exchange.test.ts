@@ -3,14 +3,14 @@
  * through overlayfs; then another action through the other of the two, which must show what the first one left; then
  * the first one must show that. A plain directory has the same done to it, and must look the same all the time.
  */
-import { closeSync, mkdirSync, openSync, readdirSync } from 'node:fs';
+import { closeSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { useScratch } from '../e2e/harness.ts';
 import { Overlay } from '../e2e/overlay.ts';
-import { O_NOFOLLOW, O_PATH } from './calls.ts';
 import { SECONDS } from './duration.ts';
-import { differences, look, type View } from './look.ts';
+import { lookWithoutIds, pinAll } from './layer-views.ts';
+import { differences, type View } from './look.ts';
 import { allowedOn, mayReturn } from './model/known-differences.ts';
 import { ACTIONS, besides, SITUATIONS } from './model/situations.ts';
 import { OpenFiles, type Step } from './model/steps.ts';
@@ -43,16 +43,6 @@ beforeAll(async () => {
 afterAll(() => {
   for (const fd of pinned) closeSync(fd);
 });
-
-/**
- * Keeps the dentries of all files in the lower mount. Linux 6.16 and later take a dentry of FUSE that comes from a
- * handle as outdated (docs/handles.md), and overlayfs then answers ESTALE for files that were copied up. A handle leads
- * to a dentry that came from a path if there is one.
- */
-function pinAll(root: string): number[] {
-  const names = readdirSync(root, { recursive: true, encoding: 'utf8' });
-  return names.map((name) => openSync(join(root, name), O_PATH | O_NOFOLLOW));
-}
 
 const mounted: Site[] = [];
 afterEach(async () => {
@@ -116,17 +106,7 @@ function wrongResults(world: World, steps: readonly Step[]): string[] {
   });
 }
 
-/** What a user sees, without the ids of new files, which only a mount of cfs hides. */
-function viewsOf(site: Site, path: string): Map<string, View> {
-  const withoutIds = (view: View): View => ({
-    ...view,
-    xattrs: String(view['xattrs'])
-      .split(' ')
-      .filter((xattr) => !xattr.startsWith('trusted.cfs.id='))
-      .join(' '),
-  });
-  return new Map([...look(join(site.root, path))].map(([name, view]) => [name, withoutIds(view)]));
-}
+const viewsOf = (site: Site, path: string): Map<string, View> => lookWithoutIds(join(site.root, path));
 
 /** All differences between the plain directory and the other site. */
 function wrongTrees(plain: Site, other: Site, path: string): string[] {
