@@ -20,7 +20,8 @@ const MAPPED_TTL = 1;
 
 /** Fills `out` for an inode by its id. ENOENT if there is none. */
 export function attributesOf(layer: Layer, ino: number, out: WritableAttributes): Errno | 0 {
-  if (!layer.has(ino)) return ENOENT;
+  const known = layer.find(ino);
+  if (isErrno(known)) return known;
   const row = layer.table.find(ino);
   if (row >= 0 && (layer.table.flags(row) & UPPER) !== 0) return upperAttributes(layer, row, out);
   const result = layer.image.getattr(layer.idInImage(ino), out);

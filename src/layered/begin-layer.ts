@@ -3,6 +3,7 @@ import { isErrno } from '../base/errno.ts';
 import { S_IFDIR } from '../base/stat-bits.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import { emptyFileStatus, statusOf } from '../system/file-status.ts';
+import { systemError } from '../system/libc.ts';
 import { emptyDirectory } from '../upper/empty-directory.ts';
 import { DIRECTORY, OPAQUE, UPPER } from '../upper/identity-table.ts';
 import { flagsOf } from './entries.ts';
@@ -27,7 +28,9 @@ export function beginLayer(layer: Layer): void {
     else table.setFlags(row, 0, SEEN | FORGOTTEN);
   }
   adoptRoot(layer);
-  adoptIndex(layer);
+  const adopted = adoptIndex(layer);
+  // without it, a link that was changed would show the content of the image
+  if (isErrno(adopted)) throw systemError(adopted, 'read', 'the index of hard links');
   restoreFilled(layer);
 }
 

@@ -77,7 +77,7 @@ function requireRegular(layer: Layer, ino: number): 0 | Errno {
     return 0;
   }
   const lower = layer.rowInImage(ino);
-  if (lower < 0) return layer.rowAfterScan(ino) < 0 ? ENOENT : 0;
+  if (lower < 0) return layer.find(ino);
   const mode = layer.tables.inodes.mode[lower] as number;
   if ((mode & S_IFMT) === S_IFREG) return 0;
   return isDirectoryMode(mode) ? EISDIR : EINVAL;
@@ -122,7 +122,8 @@ function sourceOf(layer: Layer, ino: number): Source | Errno {
   return layer.state.hold(() => {
     layer.tree.tidy();
     const { table, tables } = layer;
-    if (!layer.has(ino)) return ENOENT;
+    const known = layer.find(ino);
+    if (isErrno(known)) return known;
     const row = table.find(ino);
     if (row < 0 || (table.flags(row) & UPPER) === 0) return { image: layer.idInImage(ino) };
     if ((table.flags(row) & METACOPY) !== 0) {

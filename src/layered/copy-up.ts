@@ -7,7 +7,7 @@
  */
 
 import { constants } from 'node:fs';
-import { EEXIST, EIO, ENODATA, ENOENT, ENOSPC, EROFS, type Errno, isErrno } from '../base/errno.ts';
+import { EEXIST, EIO, ENODATA, ENOSPC, EROFS, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import { u64 } from '../manifest/tables.ts';
@@ -56,7 +56,7 @@ export function copyUp(layer: Layer, ino: number, extent: Extent): number | Errn
   const lower = layer.rowInImage(ino);
   if (lower < 0) {
     const found = layer.rowAfterScan(ino);
-    return found < 0 ? ENOENT : complete(layer, found, extent);
+    return isErrno(found) ? found : complete(layer, found, extent);
   }
   const isDirectory = isDirectoryMode(tables.inodes.mode[lower] as number);
   if (row >= 0 && (table.flags(row) & ORPHAN) !== 0) {

@@ -29,8 +29,9 @@ export function directoryOf(layer: Layer, ino: number): Directory | Errno {
       const isGone = row >= 0 && (table.flags(row) & ORPHAN) !== 0;
       return { ino, row, fd: -1, lower: isGone ? -1 : lower };
     }
-    row = layer.rowAfterScan(ino);
-    if (row < 0) return ENOENT;
+    const found = layer.rowAfterScan(ino);
+    if (isErrno(found)) return found;
+    row = found;
   }
   const flags = table.flags(row);
   if ((flags & DIRECTORY) === 0) return ENOTDIR;

@@ -8,7 +8,7 @@
  * meantime: others wait (`LayerState.copying`). So a note that a server finds when it begins is right. If overlayfs or
  * somebody else has changed the times in between, that is lost.
  */
-import { EEXIST, type Errno, isErrno } from '../base/errno.ts';
+import { EEXIST, ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { makeSymlinkAt, readLinkAt, setTimesAt, type TimeToSet, unlinkAt } from '../system/directory-calls.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { emptyFileStatus, type FileStatus, statusOf } from '../system/file-status.ts';
@@ -82,7 +82,8 @@ function restoreByNote(layer: Layer, name: Uint8Array): 0 | Errno {
   const known = layer.table.find(ino);
   const row = known >= 0 ? known : layer.rowAfterScan(ino);
   // a file that is gone by now has no times
-  if (kept === undefined || row < 0) return 0;
+  if (row === ENOENT || kept === undefined) return 0;
+  if (isErrno(row)) return row;
   const place = layer.tree.checkedPlace(row);
   return isErrno(place) ? place : restore(place, kept);
 }

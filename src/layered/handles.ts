@@ -12,47 +12,55 @@ import { attributesOf } from './attributes.ts';
 import { directoryOf } from './directories.ts';
 import { entryOf } from './entries.ts';
 import type { Layer } from './layer.ts';
+import { isPassing } from './passing-errors.ts';
 
 /** Attributes of an inode by its id, which comes from a handle. ENOENT if it has no name any more. */
 export function attributesByHandle(layer: Layer, ino: number, out: WritableAttributes): Errno | 0 {
   const lower = layer.rowInImage(ino);
   const isUnknown = lower > 0 && layer.table.find(ino) < 0;
-  return isUnknown && !isThere(layer, lower, ino) ? ENOENT : attributesOf(layer, ino, out);
+  const there = isUnknown ? isThere(layer, lower, ino) : true;
+  if (there !== true) return there === false ? ENOENT : there;
+  return attributesOf(layer, ino, out);
 }
 
 /** Whether an inode of the image has a name. Afterwards the table has its file in the upper layer, if there is one. */
-function isThere(layer: Layer, lower: number, ino: number): boolean {
-  if (isVisible(layer, lower, ino)) return true;
+function isThere(layer: Layer, lower: number, ino: number): boolean | Errno {
+  const visible = isVisible(layer, lower, ino);
+  if (visible !== false || layer.state.isComplete) return visible;
   // it, or a directory above it, may have been moved
-  return !layer.state.isComplete && (layer.rowAfterScan(ino) >= 0 || isVisible(layer, lower, ino));
+  const found = layer.rowAfterScan(ino);
+  return found === ENOENT ? isVisible(layer, lower, ino) : isErrno(found) ? found : true;
 }
 
 /** Whether an inode of the image is seen at one of its names in the image. */
-function isVisible(layer: Layer, lower: number, ino: number): boolean {
+function isVisible(layer: Layer, lower: number, ino: number): boolean | Errno {
   const { tables, imageNames, linkNames } = layer;
   const only = linkNames?.direntOf(ino);
   if (only !== undefined) return isSeenAt(layer, lower, only);
   const first = imageNames.direntOf(lower);
-  if (isSeenAt(layer, lower, first)) return true;
+  const seen = isSeenAt(layer, lower, first);
+  if (seen !== false) return seen;
   if ((tables.inodes.nlink[lower] as number) <= 1) return false;
   const { inode } = tables.dirents;
   for (let dirent = inode.indexOf(lower); dirent >= 0; dirent = inode.indexOf(lower, dirent + 1)) {
-    if (dirent !== first && isSeenAt(layer, lower, dirent)) return true;
+    const other = dirent === first ? false : isSeenAt(layer, lower, dirent);
+    if (other !== false) return other;
   }
   return false;
 }
 
-function isSeenAt(layer: Layer, lower: number, dirent: number): boolean {
+function isSeenAt(layer: Layer, lower: number, dirent: number): boolean | Errno {
   const { table, tables } = layer;
   const parentLower = directoryOfDirent(tables, dirent);
   const parent = u64(tables.inodes.id, parentLower);
-  if (parent !== ROOT_INO && table.find(parent) < 0 && !isVisible(layer, parentLower, parent)) return false;
+  const above = parent !== ROOT_INO && table.find(parent) < 0 ? isVisible(layer, parentLower, parent) : true;
+  if (above !== true) return above;
   const row = table.find(parent);
   if (row >= 0 && (table.flags(row) & ORPHAN) !== 0) return false;
   const directory = directoryOf(layer, parent);
-  if (isErrno(directory)) return false;
+  if (isErrno(directory)) return isPassing(directory) && directory;
   const entry = entryOf(layer, directory, direntName(tables, dirent));
-  if (isErrno(entry)) return false;
+  if (isErrno(entry)) return isPassing(entry) && entry;
   const ino = layer.idAtName(parentLower, direntName(tables, dirent), lower);
   return entry.row >= 0 ? table.id(entry.row) === ino : entry.lower === lower;
 }

@@ -1,5 +1,6 @@
 /** A writable layer over an image, as one thread sees it: the parts that all its operations share. */
 
+import { ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import type { ImageFilesystem } from '../fs/image-filesystem.ts';
 import type { InodeEvents } from '../fs/writable-filesystem.ts';
@@ -16,10 +17,13 @@ import { UpperTree } from './upper-tree.ts';
 
 /** Walks of the whole upper layer (scan.ts), for files that the table does not have. */
 export interface Search {
-  /** Adopts entries, all of them if the table has room, and at least the one with this id. */
-  id(layer: Layer, ino: number): void;
-  /** Finds the names of a row whose file is not at the place in the table; false if it has none. */
-  row(layer: Layer, row: number): boolean;
+  /**
+   * Adopts entries, all of them if the table has room, and at least the one with this id. ENOENT if there is none;
+   * another error if the walk did not see all.
+   */
+  id(layer: Layer, ino: number): 0 | Errno;
+  /** Finds the names of a row whose file is not at the place in the table. Errors as above. */
+  row(layer: Layer, row: number): 0 | Errno;
 }
 
 const NO_EVENTS: InodeEvents = { unnamed: () => undefined, forgotten: () => undefined };
@@ -53,7 +57,7 @@ export class Layer {
     this.settings = parts.settings;
     this.state = new LayerState(parts.state);
     this.names = new LayerXattrNames(parts.settings.userxattr);
-    const searchFor = (row: number): boolean => search.row(this, row);
+    const searchFor = (row: number): 0 | Errno => search.row(this, row);
     this.tree = new UpperTree(parts.table, parts.directories, this.state, searchFor, parts.settings.readOnly);
     this.imageNames = new ImageNames(parts.tables);
     this.linkNames = parts.settings.index ? undefined : new LinkNames(parts.tables);
@@ -95,15 +99,20 @@ export class Layer {
     return dirent === undefined ? this.imageNames.nameOf(this.rowInImage(ino)) : this.imageNames.nameAt(dirent);
   }
 
-  /** Whether there is such an inode: the table or the image has it, or a search of the upper layer finds it. */
-  has(ino: number): boolean {
-    return this.table.find(ino) >= 0 || this.rowInImage(ino) >= 0 || this.rowAfterScan(ino) >= 0;
+  /**
+   * Looks whether there is such an inode: the table or the image has it, or a search of the upper layer finds it.
+   * ENOENT if there is none; another error if that is not known.
+   */
+  find(ino: number): 0 | Errno {
+    if (this.table.find(ino) >= 0 || this.rowInImage(ino) >= 0) return 0;
+    const row = this.rowAfterScan(ino);
+    return isErrno(row) ? row : 0;
   }
 
-  /** The row of an id that neither the table nor the image has, after a search of the upper layer; -1 for none. */
-  rowAfterScan(ino: number): number {
-    if (this.state.isComplete || ino === ROOT_INO) return -1;
-    this.#search.id(this, ino);
-    return this.table.find(ino);
+  /** The row of an id that the table does not have, after a search of the upper layer. Errors as those of `find`. */
+  rowAfterScan(ino: number): number | Errno {
+    if (this.state.isComplete || ino === ROOT_INO) return ENOENT;
+    const found = this.#search.id(this, ino);
+    return isErrno(found) ? found : this.table.find(ino);
   }
 }

@@ -1,7 +1,7 @@
 /** Changes of attributes and extended attributes. A file of the image is copied up without its data for them. */
 
 import { equalBytes } from '../base/bytes.ts';
-import { EEXIST, EINVAL, ENODATA, ENOENT, EOPNOTSUPP, EPERM, type Errno, isErrno } from '../base/errno.ts';
+import { EEXIST, EINVAL, ENODATA, EOPNOTSUPP, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import { isPrivateXattr } from '../base/private-xattrs.ts';
 import { PERMISSIONS, S_IFMT, S_IFREG, S_ISGID } from '../base/stat-bits.ts';
 import { type Caller, mayListTrusted } from '../fs/caller.ts';
@@ -68,7 +68,8 @@ function change({ dir, name }: Place, { uid, gid, mode, atime, mtime }: Changes)
 
 /** The place of the file of an inode in the upper layer; undefined if it is in the image only. */
 export function upperPlaceOf(layer: Layer, ino: number): Place | Errno | undefined {
-  if (!layer.has(ino)) return ENOENT;
+  const known = layer.find(ino);
+  if (isErrno(known)) return known;
   const row = layer.table.find(ino);
   if (row < 0 || (layer.table.flags(row) & UPPER) === 0) return undefined;
   return layer.tree.checkedPlace(row);

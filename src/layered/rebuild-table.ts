@@ -4,10 +4,11 @@
  * the damaged table had what the kernel has open. With `userxattr`, symbolic links and devices have their ids in the
  * table alone: the kernel gets ESTALE for the old ones, and looks the names up again.
  */
-import { isErrno } from '../base/errno.ts';
+import { ENOSPC, type Errno, isErrno } from '../base/errno.ts';
 import type { InodeIdentity } from '../base/handle-format.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { emptyFileStatus, statusAt } from '../system/file-status.ts';
+import { systemError } from '../system/libc.ts';
 import { ORPHAN, UPPER } from '../upper/identity-table.ts';
 import type { SalvagedRow } from '../upper/table-salvage.ts';
 import { adoptRoot } from './begin-layer.ts';
@@ -25,10 +26,13 @@ const status = emptyFileStatus();
 export function rebuildTable(layer: Layer, openTable: LayerOpenTable, salvaged: readonly SalvagedRow[]): void {
   const { table, tables } = layer;
   adoptRoot(layer);
-  adoptIndex(layer);
+  const adopted = adoptIndex(layer);
+  if (isErrno(adopted)) throw systemError(adopted, 'read', 'the index of hard links');
   adoptAll(layer);
   const known = new Map(salvaged.map((row) => [row.id, row]));
-  adoptOrphans(layer, known);
+  const orphans = adoptOrphans(layer, known);
+  // those that are missing would be removed
+  if (isErrno(orphans)) throw systemError(orphans, 'read', 'the files without names');
   for (const { id, isOrphan, opens, backing } of salvaged) {
     const lower = layer.rowInImage(id);
     let row = table.find(id);
@@ -41,15 +45,24 @@ export function rebuildTable(layer: Layer, openTable: LayerOpenTable, salvaged: 
 }
 
 /** Files among the orphans that have no other name. */
-function adoptOrphans(layer: Layer, salvaged: ReadonlyMap<number, InodeIdentity>): void {
+function adoptOrphans(layer: Layer, salvaged: ReadonlyMap<number, InodeIdentity>): 0 | Errno {
   const { directories, table, tables, names } = layer;
-  if (directories.orphans < 0) return;
-  readDirectory(directories.orphans, (name) => {
+  if (directories.orphans < 0) return 0;
+  let missed: 0 | Errno = 0;
+  const listed = readDirectory(directories.orphans, (name) => {
     const id = parseOrphanName(name);
-    if (id < 0 || table.find(id) >= 0 || statusAt(directories.orphans, name, status) !== 0) return;
+    if (id < 0 || table.find(id) >= 0) return;
+    const looked = statusAt(directories.orphans, name, status);
+    if (isErrno(looked)) {
+      missed = looked;
+      return;
+    }
     if (table.findUpper(status.inoLow, status.inoHigh) >= 0) return;
     const xattrs = readLayerXattrs(names, directories.orphans, name, status.mode);
-    if (isErrno(xattrs)) return;
+    if (isErrno(xattrs)) {
+      missed = xattrs;
+      return;
+    }
     const lower = layer.rowInImage(id);
     const { own, origin } = xattrs;
     const ofImage = lower < 0 ? undefined : { id, generation: tables.inodes.generation[lower] as number };
@@ -57,9 +70,13 @@ function adoptOrphans(layer: Layer, salvaged: ReadonlyMap<number, InodeIdentity>
     const identity = candidates.find((one) => one?.id === id);
     if (identity === undefined) return;
     const row = table.add(id, identity.generation);
-    if (row < 0) return;
+    if (row < 0) {
+      missed = ENOSPC;
+      return;
+    }
     table.setUpper(row, status.inoLow, status.inoHigh);
     setLower(table, row, lower);
     table.setFlags(row, flagsOf(layer, status.mode, xattrs, lower >= 0) | ORPHAN, 0);
   });
+  return isErrno(listed) ? listed : missed;
 }

@@ -4,7 +4,7 @@
  * the upper layer.
  */
 
-import { isErrno } from '../base/errno.ts';
+import { ENOENT, ENOSPC, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFDIR, S_IFMT } from '../base/stat-bits.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import { rowOfId } from '../manifest/lookup.ts';
@@ -23,81 +23,117 @@ import { setLower } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
 import { restoreSize } from './lost-sizes.ts';
 import { dropRow, isCrowded } from './orphans.ts';
+import { isPassing } from './passing-errors.ts';
 
 const status = emptyFileStatus();
+/** No inode has this id. */
+const NONE = 0;
 
 export const SEARCH: Search = { id: findId, row: findRow };
 
 /** A table that is nearly full keeps no files but the one that is sought; then the next search begins anew. */
-function findId(layer: Layer, ino: number): void {
+function findId(layer: Layer, ino: number): 0 | Errno {
   const { table, state } = layer;
   let isAll = true;
-  walk(layer, (row, isNew) => {
+  const walked = walk(layer, (row, isNew) => {
     if (table.id(row) === ino) return !isAll;
     if (isNew && isCrowded(layer) && dropRow(layer, row)) isAll = false;
     return false;
   });
-  if (isAll) state.setComplete(true);
+  if (isAll && walked === 0) state.setComplete(true);
+  if (table.find(ino) >= 0) return 0;
+  return isErrno(walked) ? walked : ENOENT;
 }
 
 /** Adopts all entries, as far as the table has room. */
 export function adoptAll(layer: Layer): void {
-  findId(layer, 0);
+  findId(layer, NONE);
 }
 
-function findRow(layer: Layer, row: number): boolean {
+function findRow(layer: Layer, row: number): 0 | Errno {
   const { table } = layer;
   const [low, high] = [table.upperLow(row), table.upperHigh(row)];
   const ino = table.id(row);
   for (const { parent, name } of table.names(row)) table.removeName(row, parent, name);
-  walk(layer, () => status.inoLow === low && status.inoHigh === high);
-  return table.find(ino) === row && table.nameCount(row) > 0;
+  const walked = walk(layer, () => status.inoLow === low && status.inoHigh === high);
+  if (table.find(ino) === row && table.nameCount(row) > 0) return 0;
+  return isErrno(walked) ? walked : ENOENT;
 }
 
-/** Adopts the entries of all directories until `visit` returns true. It may drop rows of files. */
-function walk(layer: Layer, visit: (row: number, isNew: boolean) => boolean): void {
+/**
+ * Adopts the entries of all directories until `visit` returns true. It may drop rows of files.
+ * @returns an error after which there may be more entries
+ */
+function walk(layer: Layer, visit: (row: number, isNew: boolean) => boolean): 0 | Errno {
   const { table } = layer;
+  let missed: 0 | Errno = 0;
+  const miss = (error: Errno): void => {
+    if (isPassing(error)) missed = error;
+  };
   const left = [ROOT_INO];
   const open = layer.tree.openDirectories();
   for (let ino = left.pop(); ino !== undefined; ino = left.pop()) {
     layer.tree.closeOthers(open);
     const directory = directoryOf(layer, ino);
-    if (isErrno(directory) || directory.fd < 0) continue;
-    const listed: Uint8Array[] = [];
-    readDirectory(directory.fd, (name) => listed.push(name));
-    for (const name of listed) {
-      if (statusAt(directory.fd, name, status) !== 0) continue;
+    if (isErrno(directory)) {
+      miss(directory);
+      continue;
+    }
+    if (directory.fd < 0) continue;
+    const names: Uint8Array[] = [];
+    const listed = readDirectory(directory.fd, (name) => names.push(name));
+    if (isErrno(listed)) miss(listed);
+    for (const name of names) {
+      const looked = statusAt(directory.fd, name, status);
+      if (isErrno(looked)) {
+        miss(looked);
+        continue;
+      }
       if (isWhiteoutEntry(layer, directory, name, status)) continue;
       const isNew = table.findUpper(status.inoLow, status.inoHigh) < 0;
       const row = adopt(layer, directory, name, status);
-      if (isErrno(row)) continue;
+      if (isErrno(row)) {
+        miss(row);
+        continue;
+      }
       if ((table.flags(row) & DIRECTORY) !== 0) left.push(table.id(row));
-      if (visit(row, isNew)) return;
+      if (visit(row, isNew)) return missed;
     }
   }
+  return missed;
 }
 
 /**
  * Adopts the entries of the index: files of the image with several names, some of which may not be in the upper layer.
+ * @returns an error after which links may be unknown
  */
-export function adoptIndex(layer: Layer): void {
+export function adoptIndex(layer: Layer): 0 | Errno {
   const { table, tables, directories } = layer;
-  if (directories.index < 0) return;
-  readDirectory(directories.index, (name) => {
+  if (directories.index < 0) return 0;
+  let missed: 0 | Errno = 0;
+  const listed = readDirectory(directories.index, (name) => {
     const bytes = parseIndexName(name);
     const origin = bytes === undefined ? undefined : decodeOrigin(bytes);
     if (origin === undefined || !('id' in origin)) return;
     const lower = rowOfId(tables, origin.id);
-    if (lower < 0 || statusAt(directories.index, name, status) !== 0) return;
+    const looked = lower < 0 ? 0 : statusAt(directories.index, name, status);
+    if (isErrno(looked) && isPassing(looked)) missed = looked;
+    if (lower < 0 || looked !== 0) return;
     // with nfs_export=on of Linux there are entries of directories and of removed files, too
     const type = status.mode & S_IFMT;
     if (type === S_IFDIR || type !== lowerType(tables, lower) || isWhiteout(status.mode, status.rdev)) return;
     if (removeLeftover(layer, name, lower)) return;
     const xattrs = readLayerXattrs(layer.names, directories.index, name, status.mode);
-    if (isErrno(xattrs)) return;
+    if (isErrno(xattrs)) {
+      if (isPassing(xattrs)) missed = xattrs;
+      return;
+    }
     const known = table.find(origin.id);
     const row = known >= 0 ? known : table.add(origin.id, origin.generation);
-    if (row < 0) return;
+    if (row < 0) {
+      missed = ENOSPC;
+      return;
+    }
     table.setUpper(row, status.inoLow, status.inoHigh);
     // it may have no data, and no other name
     const flags = flagsOf(layer, status.mode, xattrs, true) | INDEXED;
@@ -105,6 +141,7 @@ export function adoptIndex(layer: Layer): void {
     setLower(table, row, lower);
     if ((flags & METACOPY) !== 0) restoreSize(layer, origin.id, directories.index, name, lower, status);
   });
+  return isErrno(listed) ? listed : missed;
 }
 
 /** Removes an entry of the index without other names. @returns whether it is one */

@@ -63,7 +63,7 @@ export class UpperTree {
   readonly #table: IdentityTable;
   readonly #directories: LayerDirectories;
   readonly #state: LayerState;
-  readonly #searchFor: (row: number) => boolean;
+  readonly #searchFor: (row: number) => 0 | Errno;
   readonly #isReadOnly: boolean;
   /** By ino, the latest used last. */
   readonly #open = new Map<number, number>();
@@ -75,14 +75,14 @@ export class UpperTree {
   #swept = 0;
 
   /**
-   * @param searchFor finds the names of a row whose file is not at the place in the table
+   * @param searchFor finds the names of a row whose file is not at the place in the table; ENOENT if it has none
    * @param isReadOnly no file is opened for writing
    */
   constructor(
     table: IdentityTable,
     directories: LayerDirectories,
     state: LayerState,
-    searchFor: (row: number) => boolean,
+    searchFor: (row: number) => 0 | Errno,
     isReadOnly: boolean,
   ) {
     this.#isReadOnly = isReadOnly;
@@ -156,7 +156,7 @@ export class UpperTree {
   status(row: number, out: FileStatus): 0 | Errno {
     const first = this.#statusAt(row, out);
     if (first === 0 || !isMissing(first)) return first;
-    return this.#searchFor(row) ? this.#statusAt(row, out) : first;
+    return this.#again(row, first, () => this.#statusAt(row, out));
   }
 
   #statusAt(row: number, out: FileStatus): 0 | Errno {
@@ -188,7 +188,8 @@ export class UpperTree {
     const row = this.#table.find(ino);
     if (row < 0 || (this.#table.flags(row) & (UPPER | DIRECTORY)) !== (UPPER | DIRECTORY)) return ESTALE;
     const first = this.#openDirectory(row);
-    const fd = isErrno(first) && isMissing(first) && this.#searchFor(row) ? this.#openDirectory(row) : first;
+    const isWrong = isErrno(first) && isMissing(first);
+    const fd = isWrong ? this.#again(row, first, () => this.#openDirectory(row)) : first;
     if (!isErrno(fd)) {
       this.#open.set(ino, fd);
       this.#latest = ino;
@@ -240,6 +241,13 @@ export class UpperTree {
     return isErrno(opened) ? opened : opened.fd;
   }
 
+  /** Tries once more after a search for the file. @param first the error that it had without */
+  #again<T>(row: number, first: Errno, attempt: () => T): T | Errno {
+    const found = this.#searchFor(row);
+    if (found === 0) return attempt();
+    return found === ENOENT ? first : found;
+  }
+
   /** Whether something else is at the place of a row's file: an ordinary user cannot open a whiteout. */
   #isForeign(row: number): boolean {
     return this.#statusAt(row, this.#status) !== 0;
@@ -249,7 +257,7 @@ export class UpperTree {
   openContent(row: number, isForWriting: boolean): OpenContent | Errno {
     const first = this.#openContentNow(row, isForWriting);
     const isWrong = isErrno(first) && (isElsewhere(first) || (first === EACCES && this.#isForeign(row)));
-    return isWrong && this.#searchFor(row) ? this.#openContentNow(row, isForWriting) : first;
+    return isWrong ? this.#again(row, first, () => this.#openContentNow(row, isForWriting)) : first;
   }
 
   #openContentNow(row: number, isForWriting: boolean): OpenContent | Errno {
