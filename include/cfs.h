@@ -103,8 +103,51 @@ struct cfs_file {
 	char path[CFS_PATH_MAX];	/* in the image, by its first name */
 };
 
+/*
+ * For checkpoints (docs/checkpoint.md), in mounts that can be written; ENOTTY in others. The caller needs
+ * CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH in the user namespace of the mount, else EPERM. With ino 0 and claim 0
+ * CFS_IOC_LINKABLE also serves a caller that has them in another user namespace, if the file's owner and group are
+ * mapped there.
+ */
+
+/* cfs_orphan.flags */
+#define CFS_ORPHAN_LINKABLE 1	/* CFS_IOC_LINKABLE: let linkat(2) name it; without: take that back */
+
+struct cfs_orphan {
+	__u32 version;			/* out: 1 */
+	__u32 flags;
+	__u64 ino;			/* the file, or 0: that of the descriptor; st_ino is returned */
+	__u32 generation;		/* of ino, as in its handle; else ESTALE */
+	__u32 nlink;			/* out: st_nlink, 1 if it is linkable */
+	__u64 claim;			/* the checkpoint that has it named, or 0 */
+	__u64 parent;			/* st_ino of the directory of name */
+	char name[CFS_NAME_MAX];	/* CFS_IOC_RELINK: its new name; CFS_IOC_LINKABLE: the one to come, for claim */
+};
+
+/* cfs_claim.operation */
+#define CFS_CLAIM_BEGIN 1	/* text describes the checkpoint, in one line */
+#define CFS_CLAIM_COMPLETE 2	/* from now on its names stay; before, the next mount removes them */
+#define CFS_CLAIM_END 3		/* forget it; its names are not changed */
+#define CFS_CLAIM_NEXT 4	/* the first one with a higher id; ENOENT after the last */
+#define CFS_CLAIM_READ 5	/* a piece of its record, from offset; empty at the end */
+
+#define CFS_CLAIM_TEXT_MAX 4096
+
+struct cfs_claim {
+	__u32 version;			/* out: 1 */
+	__u32 operation;
+	__u64 id;
+	__u64 offset;
+	__u32 length;			/* of text */
+	__u32 complete;			/* out: whether it is */
+	char text[CFS_CLAIM_TEXT_MAX];	/* the record: the line of the checkpoint, then one for each name */
+};
+
 #define CFS_IOC_MOUNT _IOWR(0xc6, 1, struct cfs_mount)
 #define CFS_IOC_SOURCE _IOWR(0xc6, 2, struct cfs_source)
 #define CFS_IOC_FILE _IOWR(0xc6, 3, struct cfs_file)
+#define CFS_IOC_LINKABLE _IOWR(0xc6, 0x20, struct cfs_orphan)
+#define CFS_IOC_RELINK _IOWR(0xc6, 0x21, struct cfs_orphan)
+#define CFS_IOC_CLAIM _IOWR(0xc6, 0x22, struct cfs_claim)
 
 #endif

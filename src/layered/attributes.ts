@@ -10,7 +10,7 @@ import { INDEXED, METACOPY, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import { applyNlink, decodeNlink } from '../upper/overlay-format.ts';
 import { isDirectoryMode, lowerLinks } from './directories.ts';
 import type { Layer } from './layer.ts';
-import { lowerOf, MAPPABLE } from './layer-rows.ts';
+import { LINKABLE, lowerOf, MAPPABLE } from './layer-rows.ts';
 import { sizeWithoutData } from './lost-sizes.ts';
 
 /**
@@ -41,7 +41,8 @@ export function completeImage({ table }: Layer, row: number, out: WritableAttrib
   out.atimeNsec = out.mtimeNsec;
   out.btimeLow = out.btimeHigh = out.btimeNsec = 0;
   out.ttl = FOREVER;
-  if (row >= 0 && (table.flags(row) & ORPHAN) !== 0) out.nlink = 0;
+  const flags = row < 0 ? 0 : table.flags(row);
+  if ((flags & ORPHAN) !== 0) out.nlink = orphanLinks(flags);
   return 0;
 }
 
@@ -95,9 +96,11 @@ function blocksOf(layer: Layer, lower: number): number {
   return layer.image.getattr(u64(layer.tables.inodes.id, lower), scratch) === 0 ? scratch.blocks : 0;
 }
 
+const orphanLinks = (flags: number): number => ((flags & LINKABLE) === 0 ? 0 : 1);
+
 /** The link count that users see. A merged directory has 1, as in overlayfs: its subdirectories are not counted. */
 export function nlinkOf(layer: Layer, row: number, flags: number, { nlink, mode }: FileStatus): number | Errno {
-  if ((flags & ORPHAN) !== 0) return 0;
+  if ((flags & ORPHAN) !== 0) return orphanLinks(flags);
   if (isDirectoryMode(mode)) return lowerOf(layer.table, row) >= 0 ? 1 : nlink;
   if ((flags & INDEXED) === 0) return nlink;
   const place = layer.tree.checkedPlace(row);

@@ -9,10 +9,11 @@ import { DIRECTORY, OPAQUE, UPPER } from '../upper/identity-table.ts';
 import { flagsOf } from './entries.ts';
 import { notedInode, restoreFilled } from './fill-notes.ts';
 import type { Layer } from './layer.ts';
-import { FORGOTTEN, LABELED, SEEN, setLower } from './layer-rows.ts';
+import { FORGOTTEN, LABELED, LINKABLE, SEEN, setLower } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
 import { hasLabel } from './metadata.ts';
 import { adoptIndex } from './scan.ts';
+import { dropUnfinishedClaims } from './unfinished-claims.ts';
 
 const EMPTY: Uint8Array = Uint8Array.of();
 
@@ -25,13 +26,14 @@ export function beginLayer(layer: Layer): void {
     const isGone = (table.flags(row) & UPPER) === 0 || (table.nameCount(row) === 0 && table.id(row) !== ROOT_INO);
     if (isGone) table.remove(row);
     // the files may have been changed between two mounts
-    else table.setFlags(row, 0, SEEN | FORGOTTEN);
+    else table.setFlags(row, 0, SEEN | FORGOTTEN | LINKABLE);
   }
   adoptRoot(layer);
   const adopted = adoptIndex(layer);
   // without it, a link that was changed would show the content of the image
   if (isErrno(adopted)) throw systemError(adopted, 'read', 'the index of hard links');
   restoreFilled(layer);
+  dropUnfinishedClaims(layer);
 }
 
 /** The root has a row in each table. */

@@ -7,7 +7,7 @@ import type { IdentityTable } from '../upper/identity-table.ts';
 /** Settings of a layer; a part of the options of the mount. */
 export interface LayerSettings {
   readonly userxattr: boolean;
-  /** Whether nothing is changed: work and orphans are -1, and so is the index if there is none. */
+  /** Whether nothing is changed: work, orphans and claims are -1, and so is the index if there is none. */
   readonly readOnly: boolean;
   /** Whether nothing is synced. */
   readonly volatile: boolean;
@@ -23,6 +23,7 @@ export interface LayerDirectories {
   readonly work: number;
   readonly index: number;
   readonly orphans: number;
+  readonly claims: number;
 }
 
 export interface LayerParts {

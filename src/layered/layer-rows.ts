@@ -19,6 +19,8 @@ export const NO_CAPABILITIES = 4096;
 export const LABELED = 8192;
 /** The kernel forgot the inode while it was open: its RELEASE is to come. */
 export const FORGOTTEN = 16_384;
+/** The file has no name, and is reported with one link, so that it can get one. */
+export const LINKABLE = 32_768;
 /** What was seen of a file once, and changes through this file system only. */
 export const SEEN: number = ACL_KNOWN | DEFAULT_ACL | NO_CAPABILITIES;
 

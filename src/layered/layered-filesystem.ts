@@ -25,6 +25,7 @@ import { syncfs } from '../system/reading-writing.ts';
 import type { SalvagedRow } from '../upper/table-salvage.ts';
 import { attributesOf, completeImage, fillFrom, upperAttributes } from './attributes.ts';
 import { beginLayer } from './begin-layer.ts';
+import { checkpointIoctl, isCheckpointCommand } from './checkpoint-ioctls.ts';
 import {
   allocateIn,
   copyRange,
@@ -301,6 +302,9 @@ export class LayeredFilesystem implements WritableFilesystem {
   }
 
   ioctl(ino: number, command: number, input: Uint8Array, room: number, caller?: Caller): Uint8Array | Errno {
+    if (isCheckpointCommand(command)) {
+      return checkpointIoctl(this.#layer, ino, command, input, room, caller?.pid ?? 0);
+    }
     return privateIoctl(this.#layer, ino, command, input, room, caller);
   }
 

@@ -11,7 +11,7 @@ import type { Directory } from './directories.ts';
 import { entryOf } from './entries.ts';
 import { countByUpper, markImpure } from './index-links.ts';
 import type { Layer } from './layer.ts';
-import { countAddition } from './layer-rows.ts';
+import { countAddition, LINKABLE } from './layer-rows.ts';
 import { needsRedirect, writeRedirect } from './redirects.ts';
 import { makeTemporary, removeTemporary } from './temporary.ts';
 import type { Place } from './upper-tree.ts';
@@ -72,7 +72,7 @@ function linkTo(layer: Layer, from: Place, dir: number, name: Uint8Array): 0 | E
 
 function linked(layer: Layer, row: number, directory: Directory, name: Uint8Array, out: WritableAttributes): 0 | Errno {
   if (!layer.table.addName(row, directory.ino, name)) return ENOSPC;
-  layer.table.setFlags(row, 0, ORPHAN);
+  layer.table.setFlags(row, 0, ORPHAN | LINKABLE);
   countAddition(layer.table, directory.row);
   const looked = statusAt(directory.fd, name, layer.status);
   return isErrno(looked) ? looked : fillFrom(layer, row, layer.status, out);

@@ -15,14 +15,14 @@ import { applyNlink, decodeNlink } from '../upper/overlay-format.ts';
 import { lowerLinks } from './directories.ts';
 import { dropIndexEntry } from './index-links.ts';
 import type { Layer } from './layer.ts';
-import { FORGOTTEN, MAPPABLE } from './layer-rows.ts';
+import { FORGOTTEN, LINKABLE, MAPPABLE } from './layer-rows.ts';
 import { orphanName, parseOrphanName } from './upper-tree.ts';
 
 /** Called when the last name of an inode is removed, and its file, if it has one, is among the orphans. */
 export function becomeOrphan(layer: Layer, row: number): void {
   const { table } = layer;
   for (const { parent, name } of table.names(row)) table.removeName(row, parent, name);
-  table.setFlags(row, ORPHAN, 0);
+  table.setFlags(row, ORPHAN, LINKABLE);
   layer.events.unnamed(table.id(row));
 }
 

@@ -5,12 +5,13 @@
 import { toHex } from '../base/bytes.ts';
 import { EINVAL, ENODATA, ENOTTY, type Errno, isErrno } from '../base/errno.ts';
 import type { FileHandle } from '../base/handle-format.ts';
+import { commandNumber, sizedAnswer } from '../base/ioctl-command.ts';
 import { type Caller, maySearchTo, UNKNOWN_CALLER } from '../fs/caller.ts';
 import type { PrivateAnswers, UpperInode } from '../fs/image-filesystem.ts';
 import { pathOfRow } from '../manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../manifest/tables.ts';
 import { type ContentPlace, encodeFile, type FileRecord } from '../mount-info/file-record.ts';
-import { commandNumber, MAX_IOCTL_SIZE, NR_FILE, NR_MOUNT, NR_SOURCE } from '../mount-info/mount-ioctls.ts';
+import { NR_FILE, NR_MOUNT, NR_SOURCE } from '../mount-info/mount-ioctls.ts';
 import { encodeMount, type MountRecord } from '../mount-info/mount-record.ts';
 import { encodeSource, SOURCE_INDEX, type SourceRecord } from '../mount-info/source-record.ts';
 import type { Topology } from './topology.ts';
@@ -102,8 +103,7 @@ export class MountIdentity implements PrivateAnswers {
    * @param request the command, unchanged
    * @param input the caller's structure
    * @param room the size of the caller's structure
-   * @returns at most this many bytes; the rest of a larger structure is zeros, because the kernel would leave the
-   *   caller's bytes there; ENOTTY for any other command
+   * @returns at most this many bytes; ENOTTY for any other command
    */
   ioctl(
     row: number,
@@ -114,10 +114,7 @@ export class MountIdentity implements PrivateAnswers {
     upper?: UpperInode,
   ): Uint8Array | Errno {
     const answer = this.#answer(row, commandNumber(request), input, caller, upper);
-    if (isErrno(answer) || answer.length >= room) return isErrno(answer) ? answer : answer.subarray(0, room);
-    const padded = new Uint8Array(Math.min(room, MAX_IOCTL_SIZE));
-    padded.set(answer);
-    return padded;
+    return isErrno(answer) ? answer : sizedAnswer(answer, room);
   }
 
   #answer(

@@ -136,10 +136,10 @@ export class UpperLayer {
 
   /** For the threads of one server. */
   message(): LayerMessage {
-    const { upper, work, index, orphans } = this.#prepared;
+    const { upper, work, index, orphans, claims } = this.#prepared;
     const { userxattr, volatile, readOnly, redirectDir, metacopy, index: hasIndex } = this.#options;
     return {
-      directories: { upper, work, index, orphans },
+      directories: { upper, work, index, orphans, claims },
       settings: { userxattr, volatile, readOnly, redirectDir, metacopy, index: hasIndex },
       table: this.#file.fd,
       intents: this.#intents,

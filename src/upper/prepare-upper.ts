@@ -59,23 +59,21 @@ export interface KeptUpper {
 /** An upper layer that is this mount's. All descriptors but `lock` and `mark` are open directories. */
 export interface PreparedUpper extends KeptUpper {
   /**
-   * W/work, W/index and W/cfs/orphans. A read-only mount has the index at most, if it is there; without `index` there
-   * is none.
+   * W/work, W/index, W/cfs/orphans and W/cfs/claims. A read-only mount has the index at most, if it is there; without
+   * `index` there is none.
    */
   readonly work: number;
   readonly index: number;
   readonly orphans: number;
+  readonly claims: number;
   readonly features: UpperFeatures;
   /** Sentences for the log. */
   readonly warnings: readonly string[];
 }
 
-const [INDEX, CFS, ORPHANS, MARK] = ['index', 'cfs', 'orphans', 'mark'].map((name) => Buffer.from(name)) as [
-  Buffer,
-  Buffer,
-  Buffer,
-  Buffer,
-];
+const [INDEX, CFS, ORPHANS, CLAIMS, MARK] = ['index', 'cfs', 'orphans', 'claims', 'mark'].map((name) =>
+  Buffer.from(name),
+) as [Buffer, Buffer, Buffer, Buffer, Buffer];
 
 /** Descriptors that are closed together if something fails. */
 class Opened {
@@ -106,8 +104,8 @@ export function prepareUpper(settings: UpperSettings): PreparedUpper {
 }
 
 /** Closes all descriptors, which releases the locks. */
-export function closeUpper({ upper, base, lock, mark, work, index, orphans }: PreparedUpper): void {
-  for (const fd of [orphans, index, work, mark, lock, base, upper]) if (fd >= 0) closeFd(fd);
+export function closeUpper({ upper, base, lock, mark, work, index, orphans, claims }: PreparedUpper): void {
+  for (const fd of [claims, orphans, index, work, mark, lock, base, upper]) if (fd >= 0) closeFd(fd);
 }
 
 /**
@@ -121,7 +119,7 @@ export const endVolatile = ({ upper, work }: PreparedUpper): 0 | Errno => unmark
  * @throws CfsError (mount)
  */
 export function reopenUpper(kept: KeptUpper, features: UpperFeatures, hasIndex: boolean): PreparedUpper {
-  const none = { ...kept, work: -1, index: -1, orphans: -1, features, warnings: [] };
+  const none = { ...kept, work: -1, index: -1, orphans: -1, claims: -1, features, warnings: [] };
   // a read-only mount has no lock
   if (kept.lock < 0) return { ...none, index: hasIndex ? indexForReader(kept.base) : -1 };
   const named: NamedDirectory = { option: 'workdir', path: 'the work directory' };
@@ -130,9 +128,10 @@ export function reopenUpper(kept: KeptUpper, features: UpperFeatures, hasIndex: 
     const cfs = opened.add(directoryIn(named, kept.base, CFS, 0o700));
     const work = opened.add(directoryIn(named, kept.base, Buffer.from('work'), 0o700));
     const index = hasIndex ? opened.add(directoryIn(named, kept.base, INDEX, 0o700)) : -1;
-    const orphans = directoryIn(named, cfs, ORPHANS, 0o700);
+    const orphans = opened.add(directoryIn(named, cfs, ORPHANS, 0o700));
+    const claims = directoryIn(named, cfs, CLAIMS, 0o700);
     closeFd(cfs);
-    return { ...none, work, index, orphans };
+    return { ...none, work, index, orphans, claims };
   } catch (error) {
     opened.close();
     throw error;
@@ -151,7 +150,7 @@ function prepareReadOnly(settings: UpperSettings, opened: Opened): PreparedUpper
   lockUpper(named, upper, LOCK_SH);
   const features = { nameless: false, types: true, handles: false };
   const index = settings.index ? indexForReader(base) : -1;
-  return { upper, base, lock: -1, mark: -1, work: -1, index, orphans: -1, features, warnings: [] };
+  return { upper, base, lock: -1, mark: -1, work: -1, index, orphans: -1, claims: -1, features, warnings: [] };
 }
 
 /** A read-only mount needs no workdir, but must not show what a crash has damaged. @returns -1 if it is missing */
@@ -206,13 +205,14 @@ function prepareWritable(settings: UpperSettings, opened: Opened): PreparedUpper
   const index = settings.index ? opened.add(directoryIn(ofWork, base, INDEX, 0o700)) : -1;
   if (index < 0) refuseIndex(ofWork, base);
   const orphans = opened.add(privateDirectoryIn(ofWork, cfs, ORPHANS));
+  const claims = opened.add(privateDirectoryIn(ofWork, cfs, CLAIMS));
   if (settings.volatile) markVolatile(ofWork, work);
   closeToOthers(work);
   if (index >= 0) closeToOthers(index);
   closeFd(cfs);
   const kept = settings.uuid === 'on' ? keepUuid(upper, userxattr) : 0;
   const warnings = isErrno(kept) ? [...found, `it cannot get a uuid: ${errnoText(kept)}`] : found;
-  return { upper, base, lock, mark, work, index, orphans, features, warnings };
+  return { upper, base, lock, mark, work, index, orphans, claims, features, warnings };
 }
 
 /**

@@ -4,7 +4,7 @@
  *     W/work       mode 0; files that are not complete; emptied by each mount, of cfs or of the kernel
  *     W/index      hard links of copied-up files; kept
  *     W/cfs        0700; of cfs alone, and overlayfs leaves it alone
- *     W/cfs/lock, W/cfs/orphans, W/cfs/mark
+ *     W/cfs/lock, W/cfs/orphans, W/cfs/claims, W/cfs/mark
  *
  * The table of identities, `work/cfs-ids`, is kept by mounts of cfs: so it survives until a mount of the kernel makes
  * it out of date. `work/incompat/volatile` says that changes may not have reached the disk.

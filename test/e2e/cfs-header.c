@@ -1,6 +1,6 @@
 /*
  * Prints the structures of include/cfs.h field by field, as lines "name=value".
- *   cfs-header mount|source|file     the structure on standard input
+ *   cfs-header mount|source|file|orphan|claim     the structure on standard input
  *   cfs-header ask PATH...           what the mount that each path lies in answers
  *   cfs-header sizes PATH            with structures of other sizes than today's
  */
@@ -60,6 +60,22 @@ static void show_file(const struct cfs_file *f)
 	       (unsigned long long)f->holders, f->path);
 }
 
+static void show_orphan(const struct cfs_orphan *o)
+{
+	printf("version=%u\nflags=%u\nino=%llu\ngeneration=%u\nnlink=%u\n", o->version, o->flags,
+	       (unsigned long long)o->ino, o->generation, o->nlink);
+	printf("claim=%llx\nparent=%llu\nname=%s\n", (unsigned long long)o->claim, (unsigned long long)o->parent, o->name);
+	printf("linkable=%x\nrelink=%x\n", (unsigned)CFS_IOC_LINKABLE, (unsigned)CFS_IOC_RELINK);
+}
+
+static void show_claim(const struct cfs_claim *c)
+{
+	printf("version=%u\noperation=%u\nid=%llx\noffset=%llu\nlength=%u\ncomplete=%u\ntext=%.*s\n", c->version,
+	       c->operation, (unsigned long long)c->id, (unsigned long long)c->offset, c->length, c->complete,
+	       (int)c->length, c->text);
+	printf("command=%x\n", (unsigned)CFS_IOC_CLAIM);
+}
+
 static int from_stdin(const char *what)
 {
 	static unsigned char bytes[65536];
@@ -70,6 +86,10 @@ static int from_stdin(const char *what)
 		show_source((const struct cfs_source *)bytes);
 	else if (strcmp(what, "file") == 0 && n == sizeof(struct cfs_file))
 		show_file((const struct cfs_file *)bytes);
+	else if (strcmp(what, "orphan") == 0 && n == sizeof(struct cfs_orphan))
+		show_orphan((const struct cfs_orphan *)bytes);
+	else if (strcmp(what, "claim") == 0 && n == sizeof(struct cfs_claim))
+		show_claim((const struct cfs_claim *)bytes);
 	else
 		return 1;
 	return 0;

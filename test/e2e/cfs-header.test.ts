@@ -6,6 +6,16 @@ import { execFileSync } from 'node:child_process';
 import { lstatSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import {
+  CFS_IOC_CLAIM,
+  CFS_IOC_LINKABLE,
+  CFS_IOC_RELINK,
+  type ClaimRequest,
+  decodeOrphan,
+  encodeClaim,
+  encodeClaimAnswer,
+  encodeOrphan,
+} from '../../src/base/checkpoint-structs.ts';
 import { encodeFile, FILE_SIZE } from '../../src/mount-info/file-record.ts';
 import { encodeMount, MOUNT_SIZE } from '../../src/mount-info/mount-record.ts';
 import { encodeSource, SOURCE_SIZE } from '../../src/mount-info/source-record.ts';
@@ -157,6 +167,50 @@ describe('include/cfs.h', () => {
     expect(shownByC('file', none)).toMatchObject({ flags: '0', source: '4294967295', verified: '0', path: '' });
     const nobody = encodeFile({ ...file, content: { object: undefined, source: -1, holders: [], verified: 'no' } });
     expect(shownByC('file', nobody)).toMatchObject({ flags: '5', source: '4294967295', verified: '3', holders: '0' });
+  });
+});
+
+describe('the structures for checkpoints in include/cfs.h', () => {
+  test('have every field of struct cfs_orphan at the offset that TypeScript uses', () => {
+    const request = {
+      isLinkable: true,
+      ino: 0xfedcba987654,
+      generation: 0xf1f2f3f4,
+      claim: 0xf8f7f6f5f4f3f2f1n,
+      parent: 0xabcdef0123,
+      name: Buffer.from('n'.repeat(255)),
+    };
+    expect(shownByC('orphan', encodeOrphan(request, 7))).toEqual({
+      version: '1',
+      flags: '1',
+      ino: String(request.ino),
+      generation: String(request.generation),
+      nlink: '7',
+      claim: 'f8f7f6f5f4f3f2f1',
+      parent: String(request.parent),
+      name: request.name.toString(),
+      linkable: CFS_IOC_LINKABLE.toString(16),
+      relink: CFS_IOC_RELINK.toString(16),
+    });
+    expect(decodeOrphan(encodeOrphan(request))).toEqual({ ...request, name: new Uint8Array(request.name) });
+  });
+
+  test('have every field of struct cfs_claim at the offset that TypeScript uses', () => {
+    const request = { operation: 'read', id: 0xf8f7f6f5f4f3f2f1n, offset: 0xabcdef0123, text: Buffer.alloc(4096, 't') };
+    expect(shownByC('claim', encodeClaim(request as ClaimRequest))).toEqual({
+      version: '1',
+      operation: '5',
+      id: 'f8f7f6f5f4f3f2f1',
+      offset: String(request.offset),
+      length: '4096',
+      complete: '0',
+      text: request.text.toString(),
+      command: CFS_IOC_CLAIM.toString(16),
+    });
+    expect(shownByC('claim', encodeClaimAnswer({ id: 5n, isComplete: true, text: Buffer.from('x') }))).toMatchObject({
+      complete: '1',
+      text: 'x',
+    });
   });
 });
 

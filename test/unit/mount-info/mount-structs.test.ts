@@ -4,13 +4,12 @@ import { describe, expect, it } from 'vitest';
 import { toHex } from '../../../src/base/bytes.ts';
 import { HASH_ALGORITHMS } from '../../../src/base/digest.ts';
 import type { FileHandle } from '../../../src/base/handle-format.ts';
+import { commandNumber, MAX_IOCTL_SIZE } from '../../../src/base/ioctl-command.ts';
 import { decodeFile, encodeFile, FILE_SIZE, type FileRecord } from '../../../src/mount-info/file-record.ts';
 import {
   CFS_IOC_FILE,
   CFS_IOC_MOUNT,
   CFS_IOC_SOURCE,
-  commandNumber,
-  MAX_IOCTL_SIZE,
   NR_FILE,
   NR_MOUNT,
   NR_SOURCE,

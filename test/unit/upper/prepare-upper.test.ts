@@ -343,7 +343,7 @@ test('reopenUpper() opens the directories again, and changes nothing', () => {
   writeFileSync(join(settings.workdir, 'work/#1'), '');
   const before = descriptors();
   const again = reopenUpper({ upper, base, lock, mark }, features, true);
-  expect(descriptors()).toBe(before + 3);
+  expect(descriptors()).toBe(before + 4);
   for (const [one, other] of [
     [again.work, work],
     [again.index, index],
