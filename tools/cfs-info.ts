@@ -105,11 +105,12 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
   add('ls <image> [path]', 'list a directory, or one file')
     .option('-R, --recursive', 'list everything below it, as absolute paths')
     .option('-l, --long', 'mode, links, uid, gid, size or device number, time (UTC), name, target')
+    .option('-p, --slash', 'a slash after the name of each directory')
     .addOption(new Option('-0, --null', 'unescaped names, each line ended by NUL').conflicts('json'))
     .action((image: string, path: string | undefined, options: Partial<ListOptions>) => {
-      const { recursive = false, long = false, null: raw = false, json = false } = options;
+      const { recursive = false, long = false, slash = false, null: raw = false, json = false } = options;
       const { tables } = readImage(image);
-      list(tables, findPath(tables, image, path ?? '/'), { recursive, long, null: raw, json }, out);
+      list(tables, findPath(tables, image, path ?? '/'), { recursive, long, slash, null: raw, json }, out);
     });
 
   add('stat <image> <path...>', 'show everything about a file').action(

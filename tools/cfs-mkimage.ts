@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 /** cfs-mkimage: packs a directory into an image. */
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
@@ -33,6 +32,7 @@ import {
   printError,
   printJson,
   runTool,
+  threadsOption,
 } from './cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from './format.ts';
 import { ProgressLine } from './progress.ts';
@@ -85,21 +85,16 @@ const command = makeCommand(
     integerOption('--inline-max', 0, INLINE_LIMIT),
     64,
   )
-  .option(
-    '--hash <NAME>',
-    `how objects are named: ${HASH_ALGORITHMS.join(' or ')} (default: that of the repository, else blake3)`,
-    hashOption,
+  .addOption(
+    new Option('--hash <NAME>', 'how objects are named (default: that of the repository, else blake3)')
+      .choices(HASH_ALGORITHMS)
+      .argParser(hashOption),
   )
   .option('--use-epoch', 'set every time to 1970-01-01 00:00:00', false)
   .option('--skip-xattrs', 'leave out extended attributes', false)
   .option('--skip-devices', 'leave out character and block devices', false)
   .option('--one-file-system', 'do not enter other file systems; mount points become empty directories', false)
-  .option(
-    '--threads <N>',
-    'threads that read and hash',
-    integerOption('--threads', 1, MAX_THREADS),
-    Math.min(availableParallelism(), 8),
-  )
+  .addOption(threadsOption('--threads', MAX_THREADS))
   .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose objects and image')
   .option(
     '--rehash',

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** cfs-repo: makes, describes, checks, cleans and seals repositories. */
+import { Option } from 'commander';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
 import { CfsError, reasonOf } from '../src/base/error.ts';
 import type { LocalRepository } from '../src/store/local-repository.ts';
@@ -35,7 +36,9 @@ command
   .command('init')
   .description('create a repository in DIR, which is missing or empty')
   .argument('<DIR>')
-  .option('--hash <NAME>', `how objects are named: ${HASH_ALGORITHMS.join(' or ')}`, 'blake3')
+  .addOption(
+    new Option('--hash <NAME>', 'how objects are named').default('blake3').choices(HASH_ALGORITHMS).argParser(String), // an unknown name is reported below
+  )
   .option(
     '--shared [=WHO]',
     'make it writable by several users: group (the default), all (others may read), or the mode of its files, such as 0660',

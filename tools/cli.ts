@@ -1,8 +1,8 @@
 /** Code that all command-line tools share: options, exit statuses, errors for people and for programs. */
 import '../src/base/no-debugger.ts';
 import '../src/system/exact-paths.ts';
-import { constants } from 'node:os';
-import { Command, CommanderError, Help } from 'commander';
+import { availableParallelism, constants } from 'node:os';
+import { Command, CommanderError, Help, Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
 import { errnoOf } from '../src/base/errno.ts';
 import { CfsError, type ErrorKind, reasonOf, withHint } from '../src/base/error.ts';
@@ -12,11 +12,12 @@ import { limitReason } from '../src/base/limits.ts';
 import { shownText } from '../src/base/path-text.ts';
 import { suggestion } from '../src/base/suggest.ts';
 import { makeArgumentsExact } from '../src/system/exact-words.ts';
+import { takeDefinition } from './definition.ts';
 import { hintOf } from './hint-words.ts';
 import { beVerbose, say, takeVerbose } from './verbose.ts';
 
 /**
- * Exit statuses, the table of the README. 1, 2, 4 and 32 are those of mount(8).
+ * Exit statuses, the table of docs/exit-status.md. 1, 2, 4 and 32 are those of mount(8).
  */
 export const EXIT = {
   ok: 0,
@@ -60,6 +61,8 @@ export class InterruptedError extends CfsError {
 
 const helper = new Help();
 
+const MOST_BY_DEFAULT = 8;
+
 /** The examples of a command `name`, from those of its tool, with a heading. */
 function examplesOf(name: string, examples: string): string {
   const own = examples.split('\n').filter((line) => new RegExp(`^ .*\\b${name}(?= |$)`).test(line));
@@ -68,8 +71,9 @@ function examplesOf(name: string, examples: string): string {
 
 /** A command with the options that every tool has. --help shows `examples`; that of a command shows its own. */
 export function makeCommand(name: string, description: string, examples: string): Command {
+  const command = takeDefinition(new Command(name), (text) => void process.stdout.write(text));
   return (
-    new Command(name)
+    command
       .description(description)
       .version(version(), '-V, --version', 'show the version and exit')
       .helpOption('-h, --help', 'show this help and exit')
@@ -123,6 +127,13 @@ export function integerOption(option: string, min: number, max: number): (text: 
     }
     return value;
   };
+}
+
+/** The option of `--threads` and `--jobs`: by default a thread for each processor, up to 8. */
+export function threadsOption(name: string, most: number): Option {
+  return new Option(`${name} <N>`, 'threads that read and hash')
+    .argParser(integerOption(name, 1, most))
+    .default(Math.min(availableParallelism(), MOST_BY_DEFAULT), `one for each processor, up to ${MOST_BY_DEFAULT}`);
 }
 
 /** For servers: a closed stdout must not end them. */

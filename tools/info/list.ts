@@ -10,6 +10,8 @@ import type { ImagePath } from './paths.ts';
 export interface ListOptions {
   readonly recursive: boolean;
   readonly long: boolean;
+  /** A slash after the name of each directory. */
+  readonly slash: boolean;
   /** Unescaped names, each line ended by NUL. */
   readonly null: boolean;
   readonly json: boolean;
@@ -38,6 +40,7 @@ export function list(tables: ManifestTables, start: ImagePath, options: ListOpti
   visitEntries(tables, start, options.recursive, (row, name) => {
     out.text(columns(row));
     show(name);
+    if (options.slash && isDirectory(tables, row)) out.text('/');
     if (options.long && typeOf(tables, row) === S_IFLNK) {
       out.text(' -> ');
       show(linkTarget(tables, row));

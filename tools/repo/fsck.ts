@@ -1,6 +1,5 @@
 /** `cfs-repo fsck`. */
 
-import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 import { printable } from '../../src/base/bytes.ts';
 import { pathText } from '../../src/base/path-text.ts';
@@ -11,7 +10,7 @@ import type { Repaired } from '../../src/store/check/repair.ts';
 import { listRoots } from '../../src/store/gc/roots.ts';
 import { PREFIXES } from '../../src/store/layout.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
-import { EXIT, type ExitStatus, integerOption, printJson } from '../cli.ts';
+import { EXIT, type ExitStatus, printJson, threadsOption } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { formatTable } from '../table.ts';
@@ -41,12 +40,7 @@ export function addFsck({ program, setStatus }: Commands): void {
       [],
     )
     .option('-n, --dry-run', 'only check, change nothing', false)
-    .option(
-      '--jobs <N>',
-      'threads that read and hash',
-      integerOption('--jobs', 1, MAX_JOBS),
-      Math.min(availableParallelism(), 8),
-    )
+    .addOption(threadsOption('--jobs', MAX_JOBS))
     .option('--json', 'print the result as one JSON object', false)
     .addHelpText(
       'after',
