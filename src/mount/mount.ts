@@ -200,6 +200,7 @@ async function serveByKernel(
     wishesOf(prepared, layer),
     regularFile,
   );
+  layer?.noteMount(mountpoint, connection.device);
   try {
     return await serveConnection(prepared, workers, connection, leases.parked, layer);
   } catch (error) {

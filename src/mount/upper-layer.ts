@@ -11,6 +11,7 @@ import { createDigest } from '../base/digest.ts';
 import { type Errno, errnoName, isErrno } from '../base/errno.ts';
 import { CfsError } from '../base/error.ts';
 import type { Log } from '../base/log.ts';
+import { pathBytes } from '../base/path-text.ts';
 import { allocateWritableOpenFileState } from '../fuse/writable-open-files.ts';
 import { allocateLayerState } from '../layered/layer-state.ts';
 import { closeFd } from '../system/descriptors.ts';
@@ -18,7 +19,8 @@ import { truncateFd } from '../system/file-content-calls.ts';
 import { errnoText } from '../system/libc.ts';
 import { mapFile } from '../system/mapped-file.ts';
 import { memfdCreate } from '../system/memfd.ts';
-import { listMounts } from '../system/mount-table.ts';
+import { listMounts, type MountEntry } from '../system/mount-table.ts';
+import { isLockedByProcess, seenElsewhere } from '../upper/in-use.ts';
 import { INTENTS_BYTES, Intents } from '../upper/intents.ts';
 import {
   closeUpper,
@@ -39,14 +41,15 @@ import {
   tableInMemory,
 } from '../upper/table-file.ts';
 import { upperKey } from '../upper/upper-key.ts';
+import { noteUse } from '../upper/work-directory.ts';
 import { layerSource, type MountSource } from './mount-sources.ts';
 import type { ParkedLayer } from './parked-mount.ts';
 import type { LayerMessage } from './threads/mount-message.ts';
 import type { UpperOptions } from './upper-options.ts';
 
-/** How long a new mount waits for the end of one that is not mounted any more: it writes its table to the disk. */
+/** How long a new mount waits for a server whose mount is gone: it writes its table to the disk. */
 const PATIENCE_MS = 20_000;
-/** The same if its mount point is not known. */
+/** The same if neither the server nor its mount is found: it may be at its very end, or out of sight. */
 const SHORT_PATIENCE_MS = 2_000;
 const LOOK_MS = 20;
 
@@ -123,6 +126,12 @@ export class UpperLayer {
   /** A regular file of the layer's file system, or in memory. */
   get regularFile(): number {
     return this.#file.fd;
+  }
+
+  /** Notes which mount has the layer, for others. @param device major:minor */
+  noteMount(mountpoint: string, device: string | undefined): void {
+    const { lock } = this.#prepared;
+    if (lock >= 0 && device !== undefined) noteUse(lock, pathBytes(mountpoint), device);
   }
 
   /** The directories, as sources of the mount. */
@@ -203,20 +212,31 @@ function keyOf(upper: number, imageId: string, hasIndex: boolean): Uint8Array {
  */
 async function prepareWhenFree(settings: UpperSettings): Promise<PreparedUpper> {
   const began = performance.now();
+  let patience: number | undefined;
   for (;;) {
     try {
       return prepareUpper(settings);
     } catch (error) {
-      if (!(error instanceof UpperInUse) || !mayEnd(error, performance.now() - began)) throw error;
+      if (!(error instanceof UpperInUse)) throw error;
+      patience ??= patienceWith(error);
+      if (performance.now() - began >= patience) throw error;
     }
     await sleep(LOOK_MS);
   }
 }
 
-/** Whether the other mount is about to end, as far as this process sees. */
-function mayEnd({ usedAt }: UpperInUse, waited: number): boolean {
-  if (waited >= (usedAt === '' ? SHORT_PATIENCE_MS : PATIENCE_MS)) return false;
-  return !listMounts().some(
-    ({ type, mountpointBytes }) => type === 'fuse.cfs' && printable(mountpointBytes) === usedAt,
-  );
+/**
+ * How long to wait for the end of the other mount, in ms: not at all if it is in a mount table.
+ * @throws UpperInUse that says where it is mounted, if that is another mount namespace
+ */
+function patienceWith(error: UpperInUse): number {
+  const { user } = error;
+  if (user === undefined) return SHORT_PATIENCE_MS;
+  const { by, device, place } = user;
+  const isMount = (entry: MountEntry): boolean =>
+    entry.type === 'fuse.cfs' && (device === '' ? printable(entry.mountpointBytes) === by : entry.device === device);
+  if (listMounts().some(isMount)) return 0;
+  const pid = seenElsewhere(isMount);
+  if (pid !== undefined) throw error.at(` in the mount namespace of process ${pid}`);
+  return isLockedByProcess(place) ? PATIENCE_MS : SHORT_PATIENCE_MS;
 }

@@ -57,15 +57,57 @@ export const overlayHere = (mounts: readonly MountEntry[], directories: readonly
 
 /** The same in the mount namespaces of other processes, as far as this process may look into them. */
 export function overlayElsewhere(directories: readonly Place[]): OverlayUse | undefined {
-  const seen = new Set([namespaceOf('self')]);
-  for (const pid of readdirSync('/proc')) {
-    const namespace = /^\d+$/.test(pid) ? namespaceOf(pid) : undefined;
-    if (namespace === undefined || seen.has(namespace)) continue;
-    seen.add(namespace);
-    const use = overlayIn(mountsOf(pid), `/proc/${pid}/root`, directories, Number(pid));
+  for (const [pid, mounts] of mountsElsewhere()) {
+    const use = overlayIn(mounts, `/proc/${pid}/root`, directories, pid);
     if (use !== undefined) return use;
   }
   return undefined;
+}
+
+/** A process that sees such a mount in a mount namespace that is not this process's; undefined if none is found. */
+export function seenElsewhere(isMount: (entry: MountEntry) => boolean): number | undefined {
+  for (const [pid, mounts] of mountsElsewhere()) if (mounts.some(isMount)) return pid;
+  return undefined;
+}
+
+/** One process of each other mount namespace that this one may look into. */
+function* mountsElsewhere(): Generator<readonly [pid: number, mounts: readonly MountEntry[]]> {
+  const seen = new Set([namespaceOf('self')]);
+  for (const pid of processes()) {
+    const namespace = namespaceOf(pid);
+    if (namespace === undefined || seen.has(namespace)) continue;
+    seen.add(namespace);
+    yield [Number(pid), mountsOf(pid)];
+  }
+}
+
+const processes = (): string[] => readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+
+/** Whether a process has a lock (flock(2)) on this file, as far as this one may look. */
+export function isLockedByProcess(place: Place): boolean {
+  return processes().some((pid) => descriptorsOf(pid).some((fd) => hasLock(pid, fd, place)));
+}
+
+/** None of a process that has ended, or is another user's. */
+function descriptorsOf(pid: string): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`);
+  } catch {
+    return [];
+  }
+}
+
+function hasLock(pid: string, fd: string, place: Place): boolean {
+  const there = openAt(AT_FDCWD, Buffer.from(`/proc/${pid}/fd/${fd}`), O_PATH);
+  if (isErrno(there)) return false;
+  const found = placeOf(there);
+  closeFd(there);
+  if (isErrno(found) || !isSamePlace(found, place)) return false;
+  try {
+    return /^lock:.* FLOCK /m.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1'));
+  } catch {
+    return false;
+  }
 }
 
 /** undefined: the process has ended, or is another user's. */

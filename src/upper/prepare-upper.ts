@@ -22,6 +22,7 @@ import {
   closeToOthers,
   directoryIn,
   emptyWork,
+  type LockedBy,
   lockFile,
   markVolatile,
   privateDirectoryIn,
@@ -192,7 +193,7 @@ function prepareWritable(settings: UpperSettings, opened: Opened): PreparedUpper
 
   const cfs = opened.add(privateDirectoryIn(ofWork, base, CFS));
   const locked = lockFile(ofWork, cfs, pathBytes(mountpoint));
-  if ('by' in locked) throw new UpperInUse(ofWork, locked.by);
+  if ('by' in locked) throw new UpperInUse(ofWork, locked);
   const lock = opened.add(locked.fd);
   lockUpper(ofUpper, upper, LOCK_EX);
   const mark = takeMark(ofUpper, upper, ofWork, cfs, userxattr, places);
@@ -255,21 +256,28 @@ function checkMountpoint(mountpoint: string, named: NamedDirectory, fd: number):
 
 /** Another mount of cfs has the layer: it may be about to end. */
 export class UpperInUse extends CfsError {
-  /** Its mount point as `printable` makes it; empty if it is not known. */
-  readonly usedAt: string;
+  /** Undefined if only the upperdir is locked. */
+  readonly user: LockedBy | undefined;
+  readonly #named: NamedDirectory;
 
-  constructor(named: NamedDirectory, usedAt: string) {
-    const where = usedAt === '' ? '' : `, at ${usedAt}`;
-    super('mount', refusalText(named, `another mount of cfs uses it${where}`), {
+  constructor(named: NamedDirectory, user?: LockedBy, where = '') {
+    const at = user === undefined || user.by === '' ? '' : `, at ${user.by}`;
+    super('mount', refusalText(named, `another mount of cfs uses it${at}${where}`), {
       hint: 'Each mount needs directories of its own. `listMounts` shows the mounts.',
     });
-    this.usedAt = usedAt;
+    this.user = user;
+    this.#named = named;
+  }
+
+  /** The same with the place of the other mount: ` in the mount namespace of process 1`. */
+  at(where: string): UpperInUse {
+    return new UpperInUse(this.#named, this.user, where);
   }
 }
 
 function lockUpper(named: NamedDirectory, upper: number, mode: typeof LOCK_EX | typeof LOCK_SH): void {
   const result = flock(upper, mode | LOCK_NB);
-  if (result === EAGAIN) throw new UpperInUse(named, '');
+  if (result === EAGAIN) throw new UpperInUse(named);
   if (isErrno(result)) throw refusal(named, `cannot lock it: ${errnoText(result)}`);
 }
 

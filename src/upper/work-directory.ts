@@ -25,6 +25,7 @@ import { O_PATH } from '../system/libc.ts';
 import { pread, pwrite, syncfs } from '../system/reading-writing.ts';
 import { removeXattrAt } from '../system/xattr-calls.ts';
 import { emptyDirectory } from './empty-directory.ts';
+import { type Place, placeOf } from './in-use.ts';
 import { failed, type NamedDirectory, refusal } from './refusal.ts';
 
 const text = (name: string): Uint8Array => Buffer.from(name);
@@ -87,29 +88,55 @@ export function privateDirectoryIn(named: NamedDirectory, dir: number, name: Uin
 /**
  * Opens and locks W/cfs/lock.
  * @param mountpoint is written into it, for messages
- * @returns undefined, if another mount has the lock; `by` is what that wrote
+ * @returns if another mount has the lock: what that wrote, and the place of the file
  */
 export function lockFile(
   named: NamedDirectory,
   cfs: number,
   mountpoint: Uint8Array,
-): { readonly fd: number } | { readonly by: string } {
+): { readonly fd: number } | LockedBy {
   const fd = openAt(cfs, LOCK, NEW_FILE, 0o600);
   if (isErrno(fd)) throw failed(named, 'cannot open cfs/lock in it', fd);
   const result = flock(fd, LOCK_EX | LOCK_NB);
   if (isErrno(result)) {
-    const by = printable(readStart(fd));
+    const [by, device] = split(readStart(fd));
+    const place = placeOf(fd);
     closeFd(fd);
+    if (isErrno(place)) throw failed(named, 'cannot examine cfs/lock in it', place);
     if (result !== EAGAIN) throw failed(named, 'cannot lock cfs/lock in it', result);
-    return { by };
+    return { by: printable(by), device, place };
   }
-  // a file with another name somewhere is not written to
-  const looked = statusOf(fd, status);
-  if (!isErrno(looked) && status.nlink === 1 && (status.mode & S_IFMT) === S_IFREG) {
-    chmodAt(fd, EMPTY, 0o600);
-    rewrite(fd, mountpoint);
-  }
+  noteUse(fd, mountpoint);
   return { fd };
+}
+
+/** The other mount that has the lock. */
+export interface LockedBy {
+  /** Its mount point as `printable` makes it; empty if it is not known. */
+  readonly by: string;
+  /** major:minor of its file system; empty if it is not known. */
+  readonly device: string;
+  readonly place: Place;
+}
+
+/**
+ * Writes into the locked file who has it, for other mounts.
+ * @param device major:minor of the mount, when that is known
+ */
+export function noteUse(lock: number, mountpoint: Uint8Array, device?: string): void {
+  // a file with another name somewhere is not written to
+  const looked = statusOf(lock, status);
+  if (isErrno(looked) || status.nlink !== 1 || (status.mode & S_IFMT) !== S_IFREG) return;
+  chmodAt(lock, EMPTY, 0o600);
+  rewrite(lock, device === undefined ? mountpoint : Buffer.concat([mountpoint, NUL, text(device)]));
+}
+
+const NUL: Uint8Array = Uint8Array.of(0);
+
+function split(bytes: Uint8Array): readonly [by: Uint8Array, device: string] {
+  const end = bytes.indexOf(0);
+  if (end < 0) return [bytes, ''];
+  return [bytes.subarray(0, end), Buffer.from(bytes.subarray(end + 1)).toString('latin1')];
 }
 
 const MOST_OF_LOCK = 4096;

@@ -13,6 +13,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   readSync,
   renameSync,
   rmdirSync,
@@ -384,6 +385,47 @@ describe('cfs-mount refuses', () => {
     writeFileSync(mounted.at('new'), 'written');
     expect(readFileSync(join(upper, 'new'), 'utf8')).toBe('written');
   });
+
+  test('a layer of a mount in another mount namespace, at once', async () => {
+    const { upper, work, words } = newLayers('userxattr');
+    const place = await scratch.namespace('another namespace');
+    const mounted = await scratch.mount(image, { words, place });
+    const began = performance.now();
+    const message = await refusal(words);
+    expect(message).toMatch(
+      new RegExp(`workdir: another mount of cfs uses it, at ${mounted.path} in the mount namespace of process \\d+$`),
+    );
+    const pid = Number(/\d+$/.exec(message)?.[0]);
+    expect(readlinkSync(`/proc/${pid}/ns/mnt`)).toBe(readlinkSync(`/proc/${mounted.pid}/ns/mnt`));
+    // nothing is ending there, so nothing is waited for: 20 s
+    expect(performance.now() - began).toBeLessThan(10_000);
+    await mounted.unmount();
+    const again = await scratch.mount(image, { words: [`upperdir=${upper}`, `workdir=${work}`, 'userxattr'] });
+    expect(readdirSync(again.path)).toContain('file-0');
+  });
+
+  test('a layer of a mount that is only in another mount namespace any more', async () => {
+    const { words } = newLayers();
+    const mounted = await scratch.mount(image, { words });
+    const copy = spawn('unshare', ['--mount', '--propagation', 'private', 'sleep', '1000'], { stdio: 'ignore' });
+    const ended = once(copy, 'exit');
+    try {
+      await until('it has its copy of the mounts', () => isCopied(copy.pid as number, mounted.path));
+      await succeed(['umount', mounted.path]);
+      expect(await refusal(words)).toMatch(`in the mount namespace of process ${copy.pid}`);
+    } finally {
+      copy.kill('SIGKILL');
+      await ended;
+    }
+    const again = await scratch.mount(image, { words });
+    expect(readdirSync(again.path)).toContain('file-0');
+  });
+
+  /** Whether a process has a mount namespace of its own with this mount. */
+  function isCopied(pid: number, path: string): boolean {
+    if (readlinkSync(`/proc/${pid}/ns/mnt`) === readlinkSync('/proc/self/ns/mnt')) return false;
+    return readFileSync(`/proc/${pid}/mountinfo`, 'utf8').includes(` ${path} `);
+  }
 
   test('directories that do not fit, and nothing is mounted', async () => {
     const { upper, work } = newLayers();

@@ -114,5 +114,5 @@ test('a mount whose index of hard links cannot be read does not begin', () => {
     failing.call = undefined;
   }
   one.fs.begin();
-  expect(one.read('/a/l')).toBe('changedof f');
+  expect(one.read('/a/l')).toBe('changed of f');
 });
