@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo unit test test-posix lint format bench fuzz clean
+.PHONY: help setup build install uninstall demo unit test test-posix lint format bench fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -12,6 +12,17 @@ setup: ## packages of the system and of npm; quick if they are installed
 
 build: setup ## compile to dist/
 	@npm run --silent build
+
+# where to install; DESTDIR is put before all paths, for packages
+PREFIX ?= /usr/local
+MOUNTDIR ?= /sbin
+export PREFIX DESTDIR MOUNTDIR ZSHDIR
+
+install: ## install what `make build` made: PREFIX=/usr/local, DESTDIR=, MOUNTDIR=/sbin for mount.cfs
+	@scripts/install install
+
+uninstall: ## remove what `make install` installed, with the same variables
+	@scripts/install uninstall
 
 demo: ## pack a directory (SRC=DIR), mount it, compare, kill the server, show a corrupted object
 	@scripts/demo check
