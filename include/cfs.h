@@ -7,8 +7,8 @@
  * that was compiled with an older header gets the beginning; one with a newer header than the mount gets a smaller
  * `version`, and zeros after the fields of that version.
  *
- * Errors: ENOTTY if the file is in no mount of cfs, or in one with driver=fuse-native; EINVAL if there is no source
- * with this index.
+ * Errors: ENOTTY if the file is in no mount of cfs, or in one with driver=fuse-native, and for changes in one without
+ * an upper layer; EINVAL if there is no source with this index, or the cursor is none.
  */
 #ifndef CFS_H
 #define CFS_H
@@ -143,11 +143,81 @@ struct cfs_claim {
 	char text[CFS_CLAIM_TEXT_MAX];	/* the record: the line of the checkpoint, then one for each name */
 };
 
+/* cfs_change.kind */
+#define CFS_CHANGE_ADDED 1
+#define CFS_CHANGE_REMOVED 2
+#define CFS_CHANGE_CHANGED 3
+#define CFS_CHANGE_RENAMED 4
+
+/* cfs_change.what: in what it differs from its inode in the image */
+#define CFS_WHAT_TYPE 1
+#define CFS_WHAT_CONTENT 2	/* of a regular file: it has bytes of its own, which may be the same */
+#define CFS_WHAT_MODE 4
+#define CFS_WHAT_OWNER 8
+#define CFS_WHAT_MTIME 16
+#define CFS_WHAT_XATTRS 32
+#define CFS_WHAT_LINKS 64
+
+/* cfs_change.flags */
+#define CFS_CHANGE_CHANGING 1	/* open for writing, or perhaps mapped: may change at any time */
+#define CFS_CHANGE_ENTRIES 2	/* with since: names in the directory may have come and gone */
+#define CFS_CHANGE_TREE 4	/* with since: the directory was moved here, with all that is below */
+#define CFS_CHANGE_HAS_XATTRS 8
+
+/* One name. The next one begins `bytes` after the beginning of this one. */
+struct cfs_change {
+	__u32 bytes;			/* a multiple of 8 */
+	__u32 kind;			/* CFS_CHANGE_ADDED, … */
+	__u32 flags;
+	__u32 what;
+	__u64 ino;
+	__u32 generation;
+	__u32 mode;			/* st_mode; of a removed one that in the image, and all further fields are 0 */
+	__u32 nlink;
+	__u32 uid;
+	__u32 gid;
+	__u32 rdev;
+	__u64 size;
+	__s64 mtime;
+	__s64 ctime;
+	__u32 mtime_nsec;
+	__u32 ctime_nsec;
+	__u64 lower;			/* inode of the image that has its content, or its other entries; 0: none */
+	__u64 upper;			/* inode number in the upper layer */
+	__u32 path_bytes;
+	__u32 old_bytes;		/* 0 if it was added */
+	/* Then the bytes of its path now, and of its path in the image; absolute, without NUL. */
+};
+
+#define CFS_TOKEN_MAX 64
+
+/* cfs_changes.flags */
+#define CFS_CHANGES_MORE 1	/* call again with this structure as it is */
+#define CFS_CHANGES_EVERYTHING 2	/* all changes, and not only those since an earlier pass */
+#define CFS_CHANGES_HIDDEN 4	/* some are left out: the caller may not list their directories */
+#define CFS_CHANGES_INCOMPLETE 8	/* some are left out: paths are too long, or cannot be read */
+
+/*
+ * The next changes of the upper layer of a mount. Begin with zeros, and the token of an earlier pass in `since` if only
+ * what changed from its beginning on is wanted. Names come in no order.
+ */
+struct cfs_changes {
+	__u32 version;			/* out: 1 */
+	__u32 flags;
+	__u32 count;			/* of struct cfs_change in data */
+	__u32 bytes;			/* of data that are in use */
+	char since[CFS_TOKEN_MAX];	/* in */
+	char token[CFS_TOKEN_MAX];	/* out: of this pass */
+	__u8 cursor[320];		/* the position */
+	__u8 data[15360];
+};
+
 #define CFS_IOC_MOUNT _IOWR(0xc6, 1, struct cfs_mount)
 #define CFS_IOC_SOURCE _IOWR(0xc6, 2, struct cfs_source)
 #define CFS_IOC_FILE _IOWR(0xc6, 3, struct cfs_file)
 #define CFS_IOC_LINKABLE _IOWR(0xc6, 0x20, struct cfs_orphan)
 #define CFS_IOC_RELINK _IOWR(0xc6, 0x21, struct cfs_orphan)
 #define CFS_IOC_CLAIM _IOWR(0xc6, 0x22, struct cfs_claim)
+#define CFS_IOC_CHANGES _IOWR(0xc6, 0x30, struct cfs_changes)
 
 #endif

@@ -9,6 +9,7 @@ import { walkPaths, writeDump } from '../src/manifest/dump.ts';
 import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
 import { EXIT, type ExitStatus, makeCommand, noSuchCommand, prepareCommands, printError, runTool } from './cli.ts';
 import { formatCounted } from './format.ts';
+import { type ChangesOptions, showChanges } from './info/changes.ts';
 import { type DiffOptions, diff } from './info/diff.ts';
 import { addFileCommands } from './info/file-commands.ts';
 import { showHandles, showImageHandles } from './info/handle.ts';
@@ -43,6 +44,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info verify --key pub.pem debian.cfs   whether one of these keys has signed it
   cfs-info mounts                            what is mounted on this machine
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
+  cfs-info changes /mnt                      what a writable mount changed in its image
   cfs-info stats /mnt                        what a mount has done since its server started
   cfs-info log /mnt                          what it refused to serve, and why
   cfs-info where /mnt/usr/bin/env            the object of a file, and which repositories have it
@@ -60,6 +62,13 @@ Each of the two is an image, or a directory on which one is mounted.
   M PATH  WHAT          changed: type, content, mode, owner, mtime, xattrs, links (which names are one file)
   R OLD -> NEW  WHAT    renamed; "(N below)": with what is below it, of which only changes are shown
 docs/diff.md says when something is taken for renamed.`;
+
+const CHANGES_HELP = `
+Lines as 'cfs-info diff' prints them, with renames as they were made. The last one is "T TOKEN".
+"content" can also mean that a file was opened for writing and has the same bytes. With --since:
+  entries   names in the directory may have come and gone: compare the listings
+  tree      the directory was moved to this place, with all that is below it
+docs/changes.md has the details.`;
 
 interface JsonOption {
   readonly json?: true;
@@ -235,6 +244,16 @@ function addMountCommands(
     'log <mount>',
     'show the last 100 problems of a mount since its server started: the object, the repository and the reason',
   ).action((mount: string, { json }: JsonOption) => showLog(mount, json === true, out));
+
+  add('changes <mount>', `list what a writable mount changed in its image; exit status ${EXIT.found} if it did`)
+    .option('--since <token>', 'only what changed since the call that printed this token')
+    .addOption(
+      new Option('-0, --null', 'letter, changes, old path, new path, unescaped, each ended by NUL').conflicts('json'),
+    )
+    .addHelpText('after', CHANGES_HELP)
+    .action((mount: string, { since, null: raw = false, json = false }: Partial<ChangesOptions>) => {
+      setStatus(showChanges(mount, { ...(since === undefined ? {} : { since }), null: raw, json }, out));
+    });
 
   add('stats <mount>', 'show statistics of a mount since its server started: requests, errors, repositories')
     .addOption(new Option('--prometheus', 'in the text format of Prometheus').conflicts('json'))

@@ -6,10 +6,11 @@ import { emptyFileStatus, statusOf } from '../system/file-status.ts';
 import { systemError } from '../system/libc.ts';
 import { emptyDirectory } from '../upper/empty-directory.ts';
 import { DIRECTORY, OPAQUE, UPPER } from '../upper/identity-table.ts';
+import { mayChange } from './change-marks.ts';
 import { flagsOf } from './entries.ts';
 import { notedInode, restoreFilled } from './fill-notes.ts';
 import type { Layer } from './layer.ts';
-import { FORGOTTEN, LABELED, LINKABLE, SEEN, setLower } from './layer-rows.ts';
+import { FORGOTTEN, LABELED, LINKABLE, MAPPABLE, SEEN, setLower } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
 import { hasLabel } from './metadata.ts';
 import { adoptIndex } from './scan.ts';
@@ -25,8 +26,11 @@ export function beginLayer(layer: Layer): void {
   for (const row of rows) {
     const isGone = (table.flags(row) & UPPER) === 0 || (table.nameCount(row) === 0 && table.id(row) !== ROOT_INO);
     if (isGone) table.remove(row);
-    // the files may have been changed between two mounts
-    else table.setFlags(row, 0, SEEN | FORGOTTEN | LINKABLE);
+    else {
+      mayChange(layer, row, true);
+      // the files may have been changed between two mounts
+      table.setFlags(row, 0, SEEN | FORGOTTEN | LINKABLE | MAPPABLE);
+    }
   }
   adoptRoot(layer);
   const adopted = adoptIndex(layer);

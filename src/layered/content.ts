@@ -18,6 +18,7 @@ import { pread, SEEK_DATA, SEEK_HOLE, seek as seekFd, syncfs } from '../system/r
 import { removeXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, METACOPY, UPPER } from '../upper/identity-table.ts';
 import { ttlOf } from './attributes.ts';
+import { noteWritten } from './change-marks.ts';
 import { ALL, copyUp } from './copy-up.ts';
 import { isDirectoryMode } from './directories.ts';
 import type { Layer } from './layer.ts';
@@ -48,6 +49,7 @@ export function openFile(layer: Layer, ino: number, flags: number, killPrivilege
   const row = copyUp(layer, ino, isTruncated ? 0 : ALL);
   if (isErrno(row)) return row;
   noteMappable(layer, row, flags);
+  noteWritten(layer, row);
   const opened = layer.tree.openContent(row, true);
   if (isErrno(opened)) return opened;
   const truncated = isTruncated ? truncate(opened.fd, 0, killPrivileges) : 0;
@@ -59,6 +61,7 @@ export function openFile(layer: Layer, ino: number, flags: number, killPrivilege
 /** The content of a file that was just made, `out` being its attributes. */
 export function openNew(layer: Layer, row: number, flags: number, out: WritableAttributes): OpenedContent | Errno {
   noteMappable(layer, row, flags, out);
+  noteWritten(layer, row);
   return layer.tree.openContent(row, true);
 }
 

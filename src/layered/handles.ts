@@ -49,7 +49,8 @@ function isVisible(layer: Layer, lower: number, ino: number): boolean | Errno {
   return false;
 }
 
-function isSeenAt(layer: Layer, lower: number, dirent: number): boolean | Errno {
+/** Whether an inode of the image is seen at one of its names there. */
+export function isSeenAt(layer: Layer, lower: number, dirent: number): boolean | Errno {
   const { table, tables } = layer;
   const parentLower = directoryOfDirent(tables, dirent);
   const parent = u64(tables.inodes.id, parentLower);

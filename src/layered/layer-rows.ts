@@ -21,6 +21,8 @@ export const LABELED = 8192;
 export const FORGOTTEN = 16_384;
 /** The file has no name, and is reported with one link, so that it can get one. */
 export const LINKABLE = 32_768;
+/** The file was opened for writing: its content may change unseen until the last release. */
+export const WRITTEN = 0x10_0000;
 /** What was seen of a file once, and changes through this file system only. */
 export const SEEN: number = ACL_KNOWN | DEFAULT_ACL | NO_CAPABILITIES;
 

@@ -19,6 +19,8 @@ const DELETED = 3;
 const COPIES = 5;
 /** 1 if the table has every file of the upper layer. */
 const COMPLETE = 4;
+/** Files that are being opened: their opens are not counted yet. */
+const OPENING = 6;
 const BUSY = 8;
 /** At most one for each thread. */
 const PLACES = 64;
@@ -116,6 +118,15 @@ export class LayerState {
 
   countDeletion(): void {
     Atomics.add(this.#words, DELETED, 1);
+  }
+
+  /** A file is about to be opened (1), or its open was counted or failed (-1). Any thread may call it. */
+  addOpening(change: 1 | -1): void {
+    Atomics.add(this.#words, OPENING, change);
+  }
+
+  get isOpening(): boolean {
+    return Atomics.load(this.#words, OPENING) > 0;
   }
 
   get isComplete(): boolean {

@@ -23,9 +23,9 @@ import { readLinkAt } from '../system/directory-calls.ts';
 import { statVfs } from '../system/file-status.ts';
 import { syncfs } from '../system/reading-writing.ts';
 import type { SalvagedRow } from '../upper/table-salvage.ts';
-import { attributesOf, completeImage, fillFrom, upperAttributes } from './attributes.ts';
+import { attributesOf } from './attributes.ts';
 import { beginLayer } from './begin-layer.ts';
-import { checkpointIoctl, isCheckpointCommand } from './checkpoint-ioctls.ts';
+import { changing } from './change-marks.ts';
 import {
   allocateIn,
   copyRange,
@@ -39,26 +39,24 @@ import {
 } from './content.ts';
 import { makeFile, makeNameless } from './create.ts';
 import { createFile } from './create-open.ts';
-import { directoryOf } from './directories.ts';
-import { entryOf } from './entries.ts';
 import { restoreFilled } from './fill-notes.ts';
-import { attributesByHandle } from './handles.ts';
 import { Layer } from './layer.ts';
+import { type LayerIoctls, layerIoctl } from './layer-ioctls.ts';
 import type { LayerParts } from './layer-parts.ts';
 import { linkFile } from './link-file.ts';
-import { Listings, parentOf } from './listing.ts';
+import { Listings } from './listing.ts';
+import { lookupEntry } from './lookup.ts';
 import { changeAttributes, getXattr, listXattrs, removeXattr, setXattr, upperPlaceOf } from './metadata.ts';
 import { LayerOpenTable } from './open-table.ts';
 import { letGo, letGoOfClosed, sweepOrphans } from './orphans.ts';
-import { privateIoctl, privateXattr } from './private-answers.ts';
+import { namesTo } from './paths.ts';
+import { privateXattr } from './private-answers.ts';
 import { rebuildTable } from './rebuild-table.ts';
 import { removeDirectoryName, removeFileName } from './remove.ts';
 import { rename } from './rename.ts';
 import { SEARCH } from './scan.ts';
 import { sweepTemporaries } from './temporary.ts';
 
-const DOT = 0x2e;
-const SLASH = 0x2f;
 const NAME_MAX = 255;
 const O_RDWR = 2;
 
@@ -67,8 +65,11 @@ export class LayeredFilesystem implements WritableFilesystem {
   readonly openTable: LayerOpenTable;
   readonly #layer: Layer;
   readonly #listings: Listings;
+  readonly #ioctls: LayerIoctls | undefined;
 
-  constructor(parts: LayerParts) {
+  /** @param ioctls those about the layer as a whole */
+  constructor(parts: LayerParts, ioctls?: LayerIoctls) {
+    this.#ioctls = ioctls;
     this.#layer = new Layer(parts, SEARCH);
     this.openTable = new LayerOpenTable(this.#layer);
     this.#listings = new Listings(this.#layer);
@@ -102,25 +103,7 @@ export class LayeredFilesystem implements WritableFilesystem {
   }
 
   lookup(parent: number, name: Uint8Array, out: WritableAttributes): Errno | 0 {
-    return this.#hold((layer) => {
-      if (name.length === 1 && (name[0] === DOT || name[0] === SLASH)) return attributesByHandle(layer, parent, out);
-      if (name.length === 2 && name[0] === DOT && name[1] === DOT)
-        return attributesOf(layer, parentOf(layer, parent), out);
-      const directory = directoryOf(layer, parent);
-      if (isErrno(directory)) return directory;
-      if (name.length > NAME_MAX) return ENAMETOOLONG;
-      const entry = entryOf(layer, directory, name);
-      if (isErrno(entry)) return entry;
-      if (entry.row >= 0) {
-        return entry.lower >= 0
-          ? upperAttributes(layer, entry.row, out)
-          : fillFrom(layer, entry.row, layer.status, out);
-      }
-      const result = layer.image.lookup(layer.idOf(directory.lower), name, out);
-      if (result !== 0) return result;
-      out.ino = entry.ino;
-      return completeImage(layer, layer.table.find(out.ino), out);
-    });
+    return this.#hold((layer) => lookupEntry(layer, parent, name, out));
   }
 
   getattr(ino: number, out: WritableAttributes): Errno | 0 {
@@ -167,11 +150,11 @@ export class LayeredFilesystem implements WritableFilesystem {
     killSgid: boolean,
     writer: Writer,
   ): Errno | 0 {
-    return this.#hold((layer) => setXattr(layer, ino, name, value, flags, killSgid, writer));
+    return this.#change([ino], (layer) => setXattr(layer, ino, name, value, flags, killSgid, writer));
   }
 
   removexattr(ino: number, name: Uint8Array, writer: Writer): Errno | 0 {
-    return this.#hold((layer) => removeXattr(layer, ino, name, writer));
+    return this.#change([ino], (layer) => removeXattr(layer, ino, name, writer));
   }
 
   mknod(
@@ -201,7 +184,7 @@ export class LayeredFilesystem implements WritableFilesystem {
     out: WritableAttributes,
   ): Errno | 0 {
     if (name.length > NAME_MAX) return ENAMETOOLONG;
-    const row = this.#hold((layer) => makeFile(layer, parent, name, file, writer, out));
+    const row = this.#change([parent], (layer) => makeFile(layer, parent, name, file, writer, out));
     return isErrno(row) ? row : 0;
   }
 
@@ -214,27 +197,31 @@ export class LayeredFilesystem implements WritableFilesystem {
     out: WritableAttributes,
   ): OpenedContent | Errno {
     if (name.length > NAME_MAX) return ENAMETOOLONG;
-    return this.#hold((layer) => createFile(layer, parent, name, mode, flags, writer, out));
+    return this.#opening(() =>
+      this.#change([parent], (layer) => createFile(layer, parent, name, mode, flags, writer, out)),
+    );
   }
 
   tmpfile(parent: number, mode: number, writer: Writer, out: WritableAttributes): OpenedContent | Errno {
-    return this.#hold((layer) => {
-      const row = makeNameless(layer, parent, mode, writer, out);
-      return isErrno(row) ? row : openNew(layer, row, O_RDWR, out);
-    });
+    return this.#opening(() =>
+      this.#hold((layer) => {
+        const row = makeNameless(layer, parent, mode, writer, out);
+        return isErrno(row) ? row : openNew(layer, row, O_RDWR, out);
+      }),
+    );
   }
 
   link(ino: number, parent: number, name: Uint8Array, writer: Writer, out: WritableAttributes): Errno | 0 {
     if (name.length > NAME_MAX) return ENAMETOOLONG;
-    return this.#hold((layer) => linkFile(layer, ino, parent, name, writer, out));
+    return this.#change([ino, parent], (layer) => linkFile(layer, ino, parent, name, writer, out));
   }
 
   unlink(parent: number, name: Uint8Array, writer: Writer): Errno | 0 {
-    return this.#hold((layer) => removeFileName(layer, parent, name, writer));
+    return this.#change([parent], (layer) => removeFileName(layer, parent, name, writer));
   }
 
   rmdir(parent: number, name: Uint8Array, writer: Writer): Errno | 0 {
-    return this.#hold((layer) => removeDirectoryName(layer, parent, name, writer));
+    return this.#change([parent], (layer) => removeDirectoryName(layer, parent, name, writer));
   }
 
   rename(
@@ -246,11 +233,11 @@ export class LayeredFilesystem implements WritableFilesystem {
     writer: Writer,
   ): Errno | 0 {
     if (newName.length > NAME_MAX) return ENAMETOOLONG;
-    return this.#hold((layer) => rename(layer, parent, name, newParent, newName, flags, writer));
+    return this.#change([parent, newParent], (layer) => rename(layer, parent, name, newParent, newName, flags, writer));
   }
 
   setattr(ino: number, changes: Changes, _writer: Writer, out: WritableAttributes): Errno | 0 {
-    return this.#hold((layer) => changeAttributes(layer, ino, changes, out));
+    return this.#change([ino], (layer) => changeAttributes(layer, ino, changes, out));
   }
 
   opensAtOnce(ino: number, flags: number): boolean {
@@ -258,10 +245,11 @@ export class LayeredFilesystem implements WritableFilesystem {
   }
 
   open(ino: number, flags: number, killPrivileges: boolean): OpenedContent | Errno {
-    return this.#hold((layer) => openFile(layer, ino, flags, killPrivileges));
+    return this.#opening(() => this.#hold((layer) => openFile(layer, ino, flags, killPrivileges)));
   }
 
   closeContent({ fd }: OpenedContent): void {
+    this.#layer.state.addOpening(-1);
     if (fd >= 0) closeFd(fd);
   }
 
@@ -302,10 +290,7 @@ export class LayeredFilesystem implements WritableFilesystem {
   }
 
   ioctl(ino: number, command: number, input: Uint8Array, room: number, caller?: Caller): Uint8Array | Errno {
-    if (isCheckpointCommand(command)) {
-      return checkpointIoctl(this.#layer, ino, command, input, room, caller?.pid ?? 0);
-    }
-    return privateIoctl(this.#layer, ino, command, input, room, caller);
+    return layerIoctl(this.#layer, this.#ioctls, ino, command, input, room, caller);
   }
 
   statfs(): WritableStatistics {
@@ -316,18 +301,27 @@ export class LayeredFilesystem implements WritableFilesystem {
 
   /** One path of an inode, escaped; undefined if it has none. */
   pathOf(ino: number): string | undefined {
-    return this.#hold((layer) => {
-      const parts: string[] = [];
-      for (let at = ino; at !== ROOT_INO; ) {
-        const row = layer.table.find(at);
-        const isInImage = layer.rowInImage(at) >= 0;
-        const name = (row < 0 ? undefined : layer.table.nameOf(row)) ?? (isInImage ? layer.nameInImage(at) : undefined);
-        if (name === undefined) return undefined;
-        parts.push(printable(name.name));
-        at = name.parent;
-      }
-      return `/${parts.reverse().join('/')}`;
-    });
+    const names = this.#hold((layer) => namesTo(layer, ino));
+    return names && `/${names.map(printable).join('/')}`;
+  }
+
+  /** As `#hold`, for a change of these inodes, or of names in them. */
+  #change<T>(inodes: readonly number[], work: (layer: Layer) => T): T {
+    return this.#hold((layer) => changing(layer, inodes, () => work(layer)));
+  }
+
+  /** For an open that succeeds, `closeContent` is called when it is counted. */
+  #opening(open: () => OpenedContent | Errno): OpenedContent | Errno {
+    const { state } = this.#layer;
+    let isOpened = false;
+    state.addOpening(1);
+    try {
+      const opened = open();
+      isOpened = !isErrno(opened);
+      return opened;
+    } finally {
+      if (!isOpened) state.addOpening(-1);
+    }
   }
 
   /** Runs an operation under the lock of the layer. */

@@ -12,6 +12,7 @@ import { getXattrAt } from '../system/xattr-calls.ts';
 import { removeWithContents } from '../upper/empty-directory.ts';
 import { DIRECTORY, INDEXED, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import { applyNlink, decodeNlink } from '../upper/overlay-format.ts';
+import { mayChange } from './change-marks.ts';
 import { lowerLinks } from './directories.ts';
 import { dropIndexEntry } from './index-links.ts';
 import type { Layer } from './layer.ts';
@@ -37,6 +38,7 @@ export function orphanOfImage(layer: Layer, ino: number, generation: number): vo
 /** After the last release: as `letGo`, if the kernel may have forgotten the inode before. */
 export function letGoOfClosed(layer: Layer, ino: number): void {
   const row = layer.table.find(ino);
+  if (row >= 0) mayChange(layer, row);
   // asking the kernel makes it drop the attributes
   if (row >= 0 && (layer.table.flags(row) & (ORPHAN | FORGOTTEN)) !== 0) letGo(layer, ino);
 }
@@ -54,6 +56,7 @@ export function letGo(layer: Layer, ino: number): void {
     return;
   }
   layer.events.forgotten(ino);
+  mayChange(layer, row, true);
   const isOpen = table.opens(row) > 0;
   table.setFlags(row, isOpen ? FORGOTTEN : 0, MAPPABLE | (isOpen ? 0 : FORGOTTEN));
   if (isOpen) return;

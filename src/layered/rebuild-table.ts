@@ -9,12 +9,12 @@ import type { InodeIdentity } from '../base/handle-format.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { emptyFileStatus, statusAt } from '../system/file-status.ts';
 import { systemError } from '../system/libc.ts';
-import { ORPHAN, UPPER } from '../upper/identity-table.ts';
+import { DIRECTORY, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import type { SalvagedRow } from '../upper/table-salvage.ts';
 import { adoptRoot } from './begin-layer.ts';
 import { flagsOf } from './entries.ts';
 import type { Layer } from './layer.ts';
-import { setLower } from './layer-rows.ts';
+import { MAPPABLE, setLower, WRITTEN } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
 import type { LayerOpenTable } from './open-table.ts';
 import { adoptAll, adoptIndex } from './scan.ts';
@@ -41,6 +41,10 @@ export function rebuildTable(layer: Layer, openTable: LayerOpenTable, salvaged: 
     table.addOpens(row, opens);
     openTable.setBacking(row, backing);
     if (isOrphan && (table.flags(row) & UPPER) === 0) table.setFlags(row, ORPHAN, 0);
+  }
+  // which files are open for writing, or mapped, was in the damaged table alone
+  for (const row of table.rows()) {
+    if ((table.flags(row) & (UPPER | DIRECTORY)) === UPPER) table.setFlags(row, WRITTEN | MAPPABLE, 0);
   }
 }
 

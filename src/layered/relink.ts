@@ -29,6 +29,7 @@ import { addToClaim } from '../upper/claims.ts';
 import { NEW, OPAQUE, ORPHAN } from '../upper/identity-table.ts';
 import { Y } from '../upper/overlay-format.ts';
 import { attributesOf } from './attributes.ts';
+import { changing } from './change-marks.ts';
 import { copyUp } from './copy-up.ts';
 import { directoryToChange, moveOver } from './create.ts';
 import { isDirectoryMode } from './directories.ts';
@@ -58,7 +59,9 @@ export function answerOrphan(
   if (request.ino !== 0 && attributes.generation !== request.generation) return ESTALE;
   if (reach !== 'all' && !reach.covers(attributes.uid, attributes.gid)) return EPERM;
   if (layer.settings.readOnly) return EROFS;
-  const result = isRelink ? relink(layer, ino, request) : setLinkable(layer, ino, request);
+  const result = isRelink
+    ? changing(layer, [ino, request.parent], () => relink(layer, ino, request))
+    : setLinkable(layer, ino, request);
   if (isErrno(result)) return result;
   const after = attributesOf(layer, ino, attributes);
   return isErrno(after) ? after : { ino, nlink: attributes.nlink };

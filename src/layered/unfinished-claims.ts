@@ -2,6 +2,7 @@
 import { type Errno, isErrno } from '../base/errno.ts';
 import { errnoText } from '../system/libc.ts';
 import { type ClaimedName, endClaim, listClaims, namesOfClaim } from '../upper/claims.ts';
+import { changing } from './change-marks.ts';
 import { directoryOf } from './directories.ts';
 import { entryOf } from './entries.ts';
 import type { Layer } from './layer.ts';
@@ -30,7 +31,7 @@ function remove(layer: Layer, { ino, parent, name }: ClaimedName): 0 | Errno {
   if (isErrno(directory) || directory.fd < 0) return 0;
   const entry = entryOf(layer, directory, name);
   if (isErrno(entry) || entry.ino !== ino) return 0;
-  const removed = removeName(layer, directory, name, entry);
+  const removed = changing(layer, [parent], () => removeName(layer, directory, name, entry));
   if (!isErrno(removed)) letGo(layer, ino);
   return removed;
 }

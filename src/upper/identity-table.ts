@@ -18,7 +18,7 @@
  */
 import { type Name, NameHeap } from './name-heap.ts';
 import { isReserved, type Reserve } from './reserve.ts';
-import { RowFields } from './row-fields.ts';
+import { DIRECTORY, RowFields } from './row-fields.ts';
 import { indexesOf, type RowIndex } from './row-index.ts';
 import { hasPossibleCounts, makeHeader, tableWords } from './table-header.ts';
 import {
@@ -171,6 +171,8 @@ export class IdentityTable extends RowFields {
     journal.put(at + FLAGS, LIVE);
     this.#ids.insert(row, id | 0, Math.floor(id / TWO_TO_32));
     journal.commit();
+    // nothing is known of its past
+    this.markChanged(row);
     return row;
   }
 
@@ -215,6 +217,7 @@ export class IdentityTable extends RowFields {
     checkName(parent, name);
     if (this.#names.find(at + NAMES, parent, name) !== -1) return true;
     if (!this.#names.hasRoom(name.length, false)) return false;
+    this.#markNamed(row);
     this.#journal.begin();
     this.#names.add(at + NAMES, parent, name);
     this.#journal.put(at + NAME_COUNT, (this.#words[at + NAME_COUNT] as number) + 1);
@@ -227,6 +230,7 @@ export class IdentityTable extends RowFields {
     const at = this.at(row);
     const linkAt = this.#names.find(at + NAMES, parent, name);
     if (linkAt === -1) return false;
+    this.markChanged(row);
     this.#removeNameAt(at, linkAt);
     return true;
   }
@@ -242,6 +246,7 @@ export class IdentityTable extends RowFields {
     if (linkAt === -1) return this.addName(row, newParent, newName);
     const newLinkAt = this.#names.find(at + NAMES, newParent, newName);
     if (newLinkAt === linkAt) return true;
+    this.#markNamed(row);
     if (newLinkAt !== -1) {
       this.#removeNameAt(at, linkAt);
       return true;
@@ -266,6 +271,11 @@ export class IdentityTable extends RowFields {
 
   nameCount(row: number): number {
     return this.#words[this.at(row) + NAME_COUNT] as number;
+  }
+
+  /** Before the row gets a name: a directory that has one is moved. */
+  #markNamed(row: number): void {
+    this.markChanged(row, (this.flags(row) & DIRECTORY) !== 0 && this.nameCount(row) > 0);
   }
 
   /** The next row for `add`: one that was removed, or one that was never used; -1 for none. */

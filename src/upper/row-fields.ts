@@ -1,13 +1,18 @@
 /** The words of a row of a table of identities that change one at a time, and finding them. */
 import {
   BACKING,
+  CHANGE_ERA,
+  CHANGE_NUMBER,
+  CHANGED,
   EXTRA,
   EXTRAS,
   FLAGS,
   GENERATION,
   ID_HIGH,
   ID_LOW,
+  IS_MARKED,
   LIVE,
+  MOVED,
   OPENS,
   REFERENCES,
   ROW_WORDS,
@@ -113,6 +118,55 @@ export class RowFields {
 
   setExtra(row: number, i: number, value: number): void {
     Atomics.store(this.#words, this.#extraAt(row, i), value);
+  }
+
+  /**
+   * Notes that the inode changes: to be called before the change, and once more after one during which others may have
+   * called `nextChangeNumber`. One too many costs little, one too few loses a change.
+   * @param isMoved it is a directory that gets another name
+   */
+  markChanged(row: number, isMoved: boolean = false): void {
+    const at = this.at(row);
+    const words = this.#words;
+    const number = words[CHANGE_NUMBER] as number;
+    if (words[at + CHANGED] !== number) Atomics.store(words, at + CHANGED, number);
+    if (isMoved && words[at + MOVED] !== number) Atomics.store(words, at + MOVED, number);
+    if (words[IS_MARKED] === 0) Atomics.store(words, IS_MARKED, 1);
+  }
+
+  /** The number that `nextChangeNumber` had returned last before the inode was marked. */
+  changed(row: number): number {
+    return (this.#words[this.at(row) + CHANGED] as number) >>> 0;
+  }
+
+  /** The same for the last move of a directory; 0 if it was not moved. */
+  moved(row: number): number {
+    return (this.#words[this.at(row) + MOVED] as number) >>> 0;
+  }
+
+  /** The number of all marks from now on: higher than those of before. 0 if there are no more; they are used up. */
+  nextChangeNumber(): number {
+    const words = this.#words;
+    const number = words[CHANGE_NUMBER] as number;
+    if (words[IS_MARKED] === 0) return number;
+    if (number >= MOST_COUNTED) return 0;
+    Atomics.store(words, CHANGE_NUMBER, number + 1);
+    // in this order: a server that dies between the two leaves a number that was not needed
+    Atomics.store(words, IS_MARKED, 0);
+    return number + 1;
+  }
+
+  /** 16 digits that no other table has: numbers of changes are comparable only within one. */
+  get changeEra(): string {
+    const digits = (word: number): string => ((this.#words[word] as number) >>> 0).toString(16).padStart(8, '0');
+    return digits(CHANGE_ERA) + digits(CHANGE_ERA + 1);
+  }
+
+  /** The first row from number `from` on; -1 for none. */
+  nextRow(from: number): number {
+    const used = this.#words[ROWS_USED] as number;
+    for (let row = from; row < used; row++) if (this.isLive(row)) return row;
+    return -1;
   }
 
   /** All rows. Rows may be removed in the meantime, and added ones may be missing. */

@@ -1,7 +1,10 @@
 /** The header of a table of identities: making it, and finding out whether memory has one. */
+import { randomFillSync } from 'node:crypto';
 import {
   CAPACITY,
   CELLS_USED,
+  CHANGE_ERA,
+  CHANGE_NUMBER,
   COUNT,
   DYING,
   FORMAT_VERSION,
@@ -31,6 +34,8 @@ export function makeHeader(memory: ArrayBufferLike, inodes: number, upperKey: Ui
   }
   words[VERSION] = FORMAT_VERSION;
   words[CAPACITY] = inodes;
+  words.set(randomFillSync(new Int32Array(2)), CHANGE_ERA);
+  words[CHANGE_NUMBER] = 1;
   new Uint8Array(memory, UPPER_KEY * 4, UPPER_KEY_BYTES).set(upperKey);
   words[MAGIC + 1] = MAGIC_WORDS[1];
   // stored last: without it, the memory is not a table

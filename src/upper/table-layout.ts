@@ -28,13 +28,18 @@ const JOURNALED_END = 23;
 /** Words of rows and of cells that have room on the disk; used only with a function that reserves it. */
 export const ROWS_RESERVED = 24;
 export const CELLS_RESERVED = 25;
+/** The number that marks of changes have now, from 1, and whether any mark has it. */
+export const CHANGE_NUMBER = 26;
+export const IS_MARKED = 27;
+/** Two random words: marks of another table mean nothing. */
+export const CHANGE_ERA = 28;
 export const JOURNAL = 32;
 /** Whole pages. */
 const HEADER_WORDS = 1024;
 
 /** "cfs-ids" and a NUL, as two words of a little-endian machine: a big-endian machine does not recognize them. */
 export const MAGIC_WORDS: readonly [number, number] = [0x2d736663, 0x00736469];
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
 export const UPPER_KEY_BYTES = 32;
 
 /** Words of a row. */
@@ -56,7 +61,10 @@ export const OPENS = 11;
 export const BACKING = 12;
 export const EXTRA = 13;
 export const EXTRAS = 4;
-export const ROW_WORDS = 18;
+/** The mark of the last change of the inode, and of the last move of the directory. */
+export const CHANGED = 17;
+export const MOVED = 18;
+export const ROW_WORDS = 20;
 
 /** Of FLAGS: the row is in use. */
 export const LIVE: number = 0x8000_0000 | 0;

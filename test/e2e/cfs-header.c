@@ -1,7 +1,8 @@
 /*
  * Prints the structures of include/cfs.h field by field, as lines "name=value".
- *   cfs-header mount|source|file|orphan|claim     the structure on standard input
+ *   cfs-header mount|source|file|orphan|claim|changes     the structure on standard input
  *   cfs-header ask PATH...           what the mount that each path lies in answers
+ *   cfs-header all-changes PATH      what a writable mount changed in its image
  *   cfs-header sizes PATH            with structures of other sizes than today's
  */
 #include <errno.h>
@@ -76,6 +77,51 @@ static void show_claim(const struct cfs_claim *c)
 	printf("command=%x\n", (unsigned)CFS_IOC_CLAIM);
 }
 
+static void text(const char *name, const unsigned char *bytes, unsigned int n)
+{
+	printf("%s=%.*s\n", name, (int)n, (const char *)bytes);
+}
+
+static void show_changes(const struct cfs_changes *c, int all)
+{
+	unsigned int at;
+	if (all) {
+		printf("version=%u\nchanges.flags=%u\ncount=%u\nused=%u\n", c->version, c->flags, c->count, c->bytes);
+		printf("since=%s\ntoken=%s\n", c->since, c->token);
+		hex("cursor", c->cursor, sizeof(c->cursor));
+	}
+	for (at = 0; at < c->bytes;) {
+		struct cfs_change one;
+		const unsigned char *paths = c->data + at + sizeof(one);
+		memcpy(&one, c->data + at, sizeof(one));
+		printf("kind=%u\nflags=%u\nwhat=%u\n", one.kind, one.flags, one.what);
+		if (all) {
+			printf("bytes=%u\nino=%llu\ngeneration=%u\nmode=%o\nnlink=%u\nuid=%u\ngid=%u\nrdev=%u\n", one.bytes,
+			       (unsigned long long)one.ino, one.generation, one.mode, one.nlink, one.uid, one.gid, one.rdev);
+			printf("size=%llu\nmtime=%lld.%09u\nctime=%lld.%09u\nlower=%llu\nupper=%llu\n",
+			       (unsigned long long)one.size, (long long)one.mtime, one.mtime_nsec, (long long)one.ctime,
+			       one.ctime_nsec, (unsigned long long)one.lower, (unsigned long long)one.upper);
+		}
+		text("path", paths, one.path_bytes);
+		text("old", paths + one.path_bytes, one.old_bytes);
+		at += one.bytes;
+	}
+}
+
+static int all_changes(const char *path)
+{
+	static struct cfs_changes changes;
+	int fd = open(path, O_RDONLY);
+	do {
+		if (fd < 0 || ioctl(fd, CFS_IOC_CHANGES, &changes) != 0) {
+			printf("%s: %s\n", path, strerror(errno));
+			return 1;
+		}
+		show_changes(&changes, 0);
+	} while (changes.flags & CFS_CHANGES_MORE);
+	return 0;
+}
+
 static int from_stdin(const char *what)
 {
 	static unsigned char bytes[65536];
@@ -90,6 +136,8 @@ static int from_stdin(const char *what)
 		show_orphan((const struct cfs_orphan *)bytes);
 	else if (strcmp(what, "claim") == 0 && n == sizeof(struct cfs_claim))
 		show_claim((const struct cfs_claim *)bytes);
+	else if (strcmp(what, "changes") == 0 && n == sizeof(struct cfs_changes))
+		show_changes((const struct cfs_changes *)bytes, 1);
 	else
 		return 1;
 	return 0;
@@ -170,6 +218,8 @@ int main(int argc, char **argv)
 		return from_stdin(argv[1]);
 	if (argc == 3 && strcmp(argv[1], "sizes") == 0)
 		return sizes(argv[2]);
+	if (argc == 3 && strcmp(argv[1], "all-changes") == 0)
+		return all_changes(argv[2]);
 	for (i = 2; i < argc; i++)
 		failed |= ask(argv[i]);
 	return failed;

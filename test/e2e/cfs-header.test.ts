@@ -16,6 +16,7 @@ import {
   encodeClaimAnswer,
   encodeOrphan,
 } from '../../src/base/checkpoint-structs.ts';
+import { ChangesWriter, CURSOR_SIZE } from '../../src/mount-info/change-records.ts';
 import { encodeFile, FILE_SIZE } from '../../src/mount-info/file-record.ts';
 import { encodeMount, MOUNT_SIZE } from '../../src/mount-info/mount-record.ts';
 import { encodeSource, SOURCE_SIZE } from '../../src/mount-info/source-record.ts';
@@ -167,6 +168,64 @@ describe('include/cfs.h', () => {
     expect(shownByC('file', none)).toMatchObject({ flags: '0', source: '4294967295', verified: '0', path: '' });
     const nobody = encodeFile({ ...file, content: { object: undefined, source: -1, holders: [], verified: 'no' } });
     expect(shownByC('file', nobody)).toMatchObject({ flags: '5', source: '4294967295', verified: '3', holders: '0' });
+  });
+
+  test('has every field of struct cfs_changes and cfs_change at the offset that TypeScript uses', () => {
+    const cursor = Uint8Array.from({ length: CURSOR_SIZE }, (_, i) => i & 0xff);
+    const record = {
+      kind: 'renamed',
+      what: 0x7f,
+      isChanging: true,
+      hasOtherNames: false,
+      isMoved: true,
+      hasXattrs: true,
+      path: Buffer.from('/now'),
+      old: Buffer.from('/before'),
+      ino: 0xfabcdef123456,
+      generation: 0x81828384,
+      mode: 0o104755,
+      nlink: 3,
+      uid: 0x91929394,
+      gid: 5,
+      rdev: 6,
+      size: 0x1a2a3a4a5a,
+      mtime: -2,
+      mtimeNsec: 7,
+      ctime: 0x123456789,
+      ctimeNsec: 8,
+      lower: 0xf000000000001,
+      upper: 0x100000002,
+    } as const;
+    const writer = new ChangesWriter();
+    expect(writer.add(record)).toBe(true);
+    const struct = writer.finish(5, { since: 's'.repeat(63), token: 't'.repeat(63), cursor });
+    expect(shownByC('changes', struct)).toEqual({
+      version: '1',
+      'changes.flags': '5',
+      count: '1',
+      used: '120',
+      since: 's'.repeat(63),
+      token: 't'.repeat(63),
+      cursor: Buffer.from(cursor).toString('hex'),
+      bytes: '120',
+      kind: '4',
+      flags: '13',
+      what: '127',
+      ino: String(record.ino),
+      generation: String(record.generation),
+      mode: '104755',
+      nlink: '3',
+      uid: String(record.uid),
+      gid: '5',
+      rdev: '6',
+      size: String(record.size),
+      mtime: '-2.000000007',
+      ctime: `${record.ctime}.000000008`,
+      lower: String(record.lower),
+      upper: String(record.upper),
+      path: '/now',
+      old: '/before',
+    });
   });
 });
 

@@ -103,13 +103,14 @@ test.each(TOOLS)('the examples of %s --help work', async (tool) => {
   for (const example of examples) {
     // an example that mounts begins without a mount, and one that looks at a mount begins with one
     const mounts = /^(cfs-mount (?!--upgrade)|unshare|umount)/.test(example);
-    if (mounts && !example.startsWith('umount')) await unmountAll(mnt);
+    if ((mounts && !example.startsWith('umount')) || / changes /.test(example)) await unmountAll(mnt);
     if (!mounts && /(^|[ /])mnt\b(?!\/nfs)/.test(example) && mountedAt(mnt) === undefined) {
-      expect(await shell('cfs-mount rootfs.cfs /mnt')).toMatchObject({ status: 0 });
+      const words = / changes /.test(example) ? '-o upperdir=/srv/changes,workdir=/srv/work ' : '';
+      expect(await shell(`cfs-mount ${words}rootfs.cfs /mnt`)).toMatchObject({ status: 0 });
     }
     if (example.includes(' init ')) rmSync(scratch.at('srv'), { recursive: true, force: true });
     const { status, stderr } = await shell(example);
-    const fine = / diff /.test(example) ? [EXIT.ok, EXIT.found] : [EXIT.ok];
+    const fine = / (diff|changes) /.test(example) ? [EXIT.ok, EXIT.found] : [EXIT.ok];
     expect(fine, `${example}: ${stderr}`).toContain(status);
     if (example.includes(' init ')) await shell('cp -a /mnt/nfs/store /srv/store');
     if (example.includes(' init ')) await shell('cfs-mkimage --quiet --store /srv/store build old.cfs');

@@ -65,6 +65,14 @@ async function mounted(work: (path: string) => Promise<unknown>): Promise<unknow
   return work((await scratch.mount(image)).path);
 }
 
+/** The same with a writable mount in which something was changed. */
+async function changed(work: (path: string) => Promise<unknown>): Promise<unknown> {
+  const words = [`upperdir=${scratch.directory('upper')}`, `workdir=${scratch.directory('work')}`];
+  const { path } = await scratch.mount(image, { words });
+  writeFileSync(join(path, 'file'), 'changed');
+  return work(path);
+}
+
 /** A dump of a process that has a file of the mount open. */
 async function prepared(path: string, dump: string): Promise<unknown> {
   mkdirSync(dump);
@@ -106,6 +114,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   },
   'cfs-info mounts': () => mounted(() => info('mounts')),
   'cfs-info sources': () => mounted((path) => info('sources', path)),
+  'cfs-info changes': () => changed((path) => info('changes', path)),
   'cfs-info stats': () => mounted((path) => info('stats', path)),
   'cfs-info log': async () => {
     const empty = scratch.directory('empty');

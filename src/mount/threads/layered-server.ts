@@ -12,6 +12,7 @@ import type { IdentityTable } from '../../upper/identity-table.ts';
 import { INTENTS_BYTES, Intents } from '../../upper/intents.ts';
 import { attachTable } from '../../upper/table-file.ts';
 import type { SalvagedRow } from '../../upper/table-salvage.ts';
+import { changeIoctls } from '../change-answers.ts';
 import { originalsOf } from '../served-filesystem.ts';
 import type { LayerMessage } from './mount-message.ts';
 import type { MakeServer } from './serving-thread.ts';
@@ -23,17 +24,20 @@ export const layeredServer: MakeServer = (message, parts) => {
   const { image, tables, fd, registry, thread, log, waiting, counters } = parts;
   const table = tableOf(layer);
   const logLine = (line: string): void => log(line);
-  const fs = new LayeredFilesystem({
-    image,
-    tables,
-    directories: layer.directories,
-    settings: layer.settings,
-    table,
-    state: layer.state,
-    originals: originalsOf(message, tables, log, counters),
-    log: logLine,
-    isKnown: (ino) => isKnownInode(fd, ino),
-  });
+  const fs = new LayeredFilesystem(
+    {
+      image,
+      tables,
+      directories: layer.directories,
+      settings: layer.settings,
+      table,
+      state: layer.state,
+      originals: originalsOf(message, tables, log, counters),
+      log: logLine,
+      isKnown: (ino) => isKnownInode(fd, ino),
+    },
+    changeIoctls(),
+  );
   const journal = message.journal < 0 ? undefined : new BackingJournal(message.journal);
   if (journal !== undefined) fs.openTable.record = (row, ino, backing) => journal.write(row, ino, backing);
   const openFiles = new WritableOpenFiles(fs.openTable, layer.openFiles, registry, withoutFsetid);
