@@ -4,6 +4,12 @@
  */
 export { type Difference, type DiffOptions, diffImages, type ImageChange } from './api/diff.ts';
 export { CfsError, type ErrorKind } from './api/error.ts';
+export {
+  type ExtractFailure,
+  type ExtractOptions,
+  type ExtractResult,
+  extractImage,
+} from './api/extract.ts';
 export { type FileRange, type FileType, Image, ImageEntry, type ImageOptions, openImage } from './api/image.ts';
 export {
   type BackgroundMount,

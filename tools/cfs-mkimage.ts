@@ -37,6 +37,7 @@ import {
 import { formatBytes, formatCount, formatCounted, formatDuration } from './format.ts';
 import { ProgressLine } from './progress.ts';
 import { imageText, problemLines, sealedText, sealStatus } from './seal-report.ts';
+import { withSignals } from './signals.ts';
 import { say, takeVerbose } from './verbose.ts';
 
 interface Options {
@@ -147,7 +148,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   }
   const target = imageTarget(image);
   const key = signingKey(options);
-  const result = await withSignals((signal) => pack(source, target, key, options, signal));
+  const result = await withSignals('no image was written', (signal) => pack(source, target, key, options, signal));
   const { seal } = result;
   if (options.json)
     printJson({ image: resolve(image), ...result, seconds: Math.round(performance.now() - started) / 1000 });
@@ -265,21 +266,6 @@ function reportSeal({ problems, image }: ImageSeal, { quiet, json }: Options): E
 
 function checkNotEmpty(what: string, value: string): void {
   if (value === '') throw new CfsError('usage', `${what} is empty`);
-}
-
-/** Runs `work` so that SIGINT and SIGTERM abort it: it cleans up and rejects. */
-async function withSignals<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const controller = new AbortController();
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  const onSignal = (signal: NodeJS.Signals): void => {
-    controller.abort(new InterruptedError(signal, `stopped by ${signal}; no image was written`));
-  };
-  for (const signal of signals) process.on(signal, onSignal);
-  try {
-    return await work(controller.signal);
-  } finally {
-    for (const signal of signals) process.off(signal, onSignal);
-  }
 }
 
 function summary(image: string, r: Packed, ms: number): string {

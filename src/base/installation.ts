@@ -29,6 +29,7 @@ export const PROGRAMS = {
   'cfs-serve-layered-worker.cjs': 'src/mount/threads/layered-worker',
   'cfs-readahead-worker.cjs': 'src/mount/threads/readahead-worker',
   'cfs-pack-worker.js': 'src/pack/content-worker',
+  'cfs-extract-worker.js': 'src/extract/extract-worker',
   'cfs-check-worker.js': 'src/store/check/check-worker',
   'cfs-hold-names.js': 'src/checkpoint/holder-main',
   'cfs-ask-mounts.js': 'tools/info/ask-mounts',

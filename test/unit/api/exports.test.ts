@@ -18,7 +18,15 @@ const modules = Object.entries(exports).flatMap(([path, target]) =>
 );
 
 test('cfs exports everything that the modules below it export, and nothing else', () => {
-  expect(modules.map(({ path }) => path)).toEqual(['.', './image', './store', './mount', './pack', './diff']);
+  expect(modules.map(({ path }) => path)).toEqual([
+    '.',
+    './image',
+    './extract',
+    './store',
+    './mount',
+    './pack',
+    './diff',
+  ]);
   const below = modules.filter(({ path }) => path !== '.').flatMap(({ file }) => exportsOf(file));
   expect(exportsOf('src/index.ts')).toEqual([...below, 'CfsError', 'ErrorKind'].sort());
 });

@@ -1,0 +1,136 @@
+/**
+ * Copying files out of images, without a mount.
+ * @module
+ */
+import { availableParallelism } from 'node:os';
+import { CfsError, type ErrorKind } from '../base/error.ts';
+import { pathBytes, pathText, shownText } from '../base/path-text.ts';
+import { extractTree } from '../extract/extract-tree.ts';
+import { lookupPath } from '../manifest/lookup.ts';
+import type { ManifestTables } from '../manifest/tables.ts';
+import { openRepository } from '../store/open-repository.ts';
+import { abortable, given, pathGiven } from './arguments.ts';
+import { type Image, openImage } from './image.ts';
+import { IMAGE_TABLES } from './image-tables.ts';
+import type { Repository } from './repository.ts';
+
+/**
+ * Options of extracting.
+ * @example
+ * import { type ExtractOptions, extractImage } from 'cfs/extract';
+ *
+ * const options: ExtractOptions = { repositories: ['/srv/store'], paths: ['/etc'] };
+ * await extractImage('/srv/rootfs.cfs', '/srv/extracted', options);
+ */
+export interface ExtractOptions {
+  /** Repositories with the contents, searched in this order. */
+  readonly repositories?: readonly (string | Repository)[];
+  /** Paths in the image: files, or directories with all that is in them; default: the whole image. */
+  readonly paths?: readonly (string | Uint8Array)[];
+  /** The number of threads that copy and verify; default: one per processor, at most 8. */
+  readonly threads?: number;
+  /** Do not set owners. */
+  readonly skipOwners?: boolean;
+  /** Do not set extended attributes. */
+  readonly skipXattrs?: boolean;
+  /** Aborts the work, which then rejects with a CfsError (interrupted). Files that are there are complete. */
+  readonly signal?: AbortSignal;
+  /** Called with a line for people if a bad copy of an object was passed over. */
+  readonly onWarning?: (line: string) => void;
+  /** Called often, with the numbers of what is done. */
+  readonly onProgress?: (progress: { readonly entries: number; readonly bytes: number }) => void;
+}
+
+/**
+ * A file that was not extracted, or not with all its attributes.
+ * @example
+ * import { type ExtractFailure, extractImage } from 'cfs/extract';
+ *
+ * const { failures } = await extractImage('/srv/rootfs.cfs', '/srv/extracted', { repositories: ['/srv/store'] });
+ * const [first]: readonly ExtractFailure[] = failures;
+ * console.log(first?.message ?? 'complete');
+ */
+export interface ExtractFailure {
+  /** Its path in the image. A byte that is not UTF-8 becomes a lone surrogate, U+DC80 to U+DCFF. */
+  readonly path: string;
+  readonly kind: ErrorKind;
+  readonly message: string;
+}
+
+/**
+ * The result of extracting.
+ * @example
+ * import { type ExtractResult, extractImage } from 'cfs/extract';
+ *
+ * const result: ExtractResult = await extractImage('/srv/rootfs.cfs', '/srv/extracted', {
+ *   repositories: ['/srv/store'],
+ * });
+ * console.log(result.entries, result.bytes, result.failures.length);
+ */
+export interface ExtractResult {
+  /** Names that are there now, directories included. */
+  readonly entries: number;
+  /** Of contents. */
+  readonly bytes: number;
+  readonly failures: readonly ExtractFailure[];
+  /** Numbers of files whose owner, of extended attributes, and of devices that only root could have set or made. */
+  readonly leftOut: { readonly owners: number; readonly xattrs: number; readonly devices: number };
+}
+
+/**
+ * Copies the tree of an image, or parts of it, into a directory, as `cfs-info extract` does: with owners, modes, times,
+ * extended attributes, hard links and holes; every content is verified. The directory is created if it is missing.
+ * @returns also if some files could not be extracted
+ * @throws CfsError: `usage` if the image has no such path; `system` if the directory cannot be used; `image`, `store`,
+ *   `interrupted`
+ * @example
+ * import { extractImage } from 'cfs/extract';
+ *
+ * const { entries, failures } = await extractImage('/srv/rootfs.cfs', '/srv/extracted', {
+ *   repositories: ['/srv/store'],
+ * });
+ * console.log(`${entries} entries, ${failures.length} failures`);
+ */
+export function extractImage(
+  image: Image | string,
+  directory: string,
+  options: ExtractOptions = {},
+): Promise<ExtractResult> {
+  const { signal, onWarning, onProgress, repositories = [], paths = ['/'] } = options;
+  return abortable(signal, async () => {
+    const opened = typeof image === 'string' ? openImage(image) : image;
+    const tables = IMAGE_TABLES.get(opened) as ManifestTables;
+    const failures: ExtractFailure[] = [];
+    const { entries, bytes, leftOut } = await extractTree(tables, pathGiven('directory', directory), {
+      image: opened.path,
+      repositories: repositories.map((repository) =>
+        openRepository(
+          pathGiven('repository', typeof repository === 'string' ? repository : repository.path),
+          tables.header.hash,
+        ),
+      ),
+      paths: paths.map((path) => pathInImage(tables, opened.path, path)),
+      threads: options.threads ?? Math.min(availableParallelism(), 8),
+      owners: options.skipOwners !== true,
+      xattrs: options.skipXattrs !== true,
+      onProblem: ({ path, kind, message }) => failures.push({ path: pathText(path), kind, message }),
+      ...given({ signal, onWarning, onProgress }),
+    });
+    return { entries, bytes, failures, leftOut };
+  });
+}
+
+/** @throws CfsError (usage) */
+function pathInImage(tables: ManifestTables, image: string, path: string | Uint8Array): Uint8Array {
+  const bytes = typeof path === 'string' ? pathBytes(path) : path;
+  const row = lookupPath(tables, bytes);
+  if (row >= 0) {
+    const names = Buffer.from(bytes)
+      .toString('latin1')
+      .split('/')
+      .filter((name) => name !== '');
+    return Buffer.from(`/${names.join('/')}`, 'latin1');
+  }
+  const shown = shownText(typeof path === 'string' ? path : pathText(path));
+  throw new CfsError('usage', `Cannot extract ${shown} of image ${image}: there is no such path in it`);
+}
