@@ -2,8 +2,6 @@
  * The power fails while processes write: copies of the upper layer's disk at some moments (crash/disks.ts). In each,
  * all that was synced before must be there, nothing half done, and overlayfs must show the same.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import {
   chmodSync,
   chownSync,
@@ -21,7 +19,7 @@ import { type Mounted, useScratch } from '../e2e/harness.ts';
 import { Overlay } from '../e2e/overlay.ts';
 import { HERE, NOBODY, type Place, run, succeed } from '../e2e/run.ts';
 import { Random } from '../support/random.ts';
-import { type Progress, wrongStates } from './crash/check.ts';
+import { wrongStates } from './crash/check.ts';
 import { Disk, type DiskType, mountCloning } from './crash/disks.ts';
 import {
   bytesOf,
@@ -31,9 +29,10 @@ import {
   type State,
   type Transaction,
 } from './crash/transactions.ts';
+import { type Copy, Writer, writePlan } from './crash/writer.ts';
 import { SECONDS, withSeeds } from './duration.ts';
 import { lookWithoutIds, pinAll } from './layer-views.ts';
-import { differences } from './look.ts';
+import { differences, type View } from './look.ts';
 import { allowedOn } from './model/known-differences.ts';
 import { OVERLAY_OPTIONS } from './sites.ts';
 
@@ -144,77 +143,6 @@ const settingsOf = (disk: Disk, variant: Variant) => {
   };
 };
 
-/** A line of a writer, with the time of CLOCK_MONOTONIC. */
-interface Line {
-  readonly what: 'begin' | 'done';
-  readonly time: bigint;
-  readonly inodes: ReadonlyMap<string, number>;
-}
-
-function parseLine(text: string): Line {
-  const [what, , time, ...fields] = text.split('\t') as ['begin' | 'done', string, string, ...string[]];
-  const inodes = fields.map((field) => {
-    const at = field.lastIndexOf('=');
-    return [field.slice(0, at), Number(field.slice(at + 1))] as const;
-  });
-  return { what, time: BigInt(time), inodes: new Map(inodes) };
-}
-
-/** A process that carries out transactions in a directory. */
-class Writer {
-  readonly lines: Line[] = [];
-  readonly order: readonly Transaction[];
-  readonly ended: Promise<void>;
-
-  /** @param count of the first ones in `order` that it carries out */
-  constructor(variant: Variant, root: string, order: readonly Transaction[], count: number, onLine: () => void) {
-    this.order = order;
-    const plan = scratch.at(`plan-${++counter}`);
-    const place = placeOf(variant);
-    // without xattrs, an id is only in the table
-    const hasId = (after: State): boolean =>
-      after !== 'absent' && !(variant.isUser === true && typeof after === 'object' && 'target' in after);
-    const pathsOf = ({ changes }: Transaction): string[] =>
-      changes.filter(({ after }) => hasId(after)).map(({ path }) => path);
-    const steps = order.slice(0, count).map((one) => ({ calls: one.calls, paths: pathsOf(one) }));
-    writeFileSync(plan, JSON.stringify(steps));
-    const program = scratch.at('writer.mjs');
-    const [command, ...args] = place.command(place.tools.node, program, root, plan) as [string, ...string[]];
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    let [rest, errors] = ['', ''];
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      errors += text;
-    });
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      const lines = (rest + text).split('\n');
-      rest = lines.pop() as string;
-      for (const line of lines) this.lines.push(parseLine(line));
-      onLine();
-    });
-    this.ended = once(child, 'close').then(([status]) => {
-      if (status !== 0) throw new Error(`writer: status ${status}: ${errors}`);
-    });
-  }
-
-  get done(): number {
-    return this.lines.filter(({ what }) => what === 'done').length;
-  }
-
-  /** How far it was in a copy that was made between two times. */
-  progress({ from, to }: Copy): Progress {
-    const durable = this.lines.filter(({ what, time }) => what === 'done' && time < from).map(({ inodes }) => inodes);
-    const begun = this.lines.filter(({ what, time }) => what === 'begin' && time <= to).length;
-    return { durable, begun };
-  }
-}
-
-/** A copy of a disk, and the times before and after. */
-interface Copy {
-  readonly file: string;
-  readonly from: bigint;
-  readonly to: bigint;
-}
-
 async function copyOf(disk: Disk): Promise<Copy> {
   const file = newFile('copy');
   const from = process.hrtime.bigint();
@@ -237,9 +165,15 @@ async function writeAndCopy(mounted: Mounted, disk: Disk, random: Random, varian
     const count = writers.reduce((sum, writer) => sum + writer.done, 0);
     while (made.length < COPIES && count >= (moments[made.length] as number)) made.push(copyOf(disk));
   };
+  // without xattrs, an id is only in the table
+  const hasId = (state: State): boolean => !(variant.isUser === true && typeof state === 'object' && 'target' in state);
   const writers = WRITERS.map((i) => {
     const order = [...random.shuffled(done), ...left];
-    return new Writer(variant, mounted.at(`writer-${i}`), order, done.length, onLine);
+    const plan = scratch.at(`plan-${++counter}`);
+    writePlan(plan, order.slice(0, done.length), hasId);
+    const place = placeOf(variant);
+    const command = [place.tools.node, scratch.at('writer.mjs'), mounted.at(`writer-${i}`), plan];
+    return new Writer(place.command(...command), order, onLine);
   });
   await Promise.all(writers.map(({ ended }) => ended));
   return { writers, copies: await Promise.all(made) };
@@ -276,6 +210,18 @@ async function checkThroughCfs(file: string, variant: Variant, writers: readonly
   return views;
 }
 
+/**
+ * Whether a rename had begun of which btrfs noted the new name, and not the whiteout in the place of the old one: then
+ * both are there, with one inode. Overlayfs answers ESTALE for the second that it meets.
+ */
+const isHalfMoved = (views: ReadonlyMap<string, View>, writers: readonly Writer[], copy: Copy): boolean =>
+  writers.some((writer, i) => {
+    const { durable, begun } = writer.progress(copy);
+    return writer.order
+      .slice(durable.length, begun)
+      .some(({ kept = [] }) => kept.length > 0 && kept.every((path) => views.has(`writer-${i}/${path}`)));
+  });
+
 /** Checks a copy through overlayfs, which must show the same. */
 async function checkThroughOverlay(file: string, variant: Variant, check: (root: string) => void): Promise<void> {
   const disk = await keep(Disk.attach(scratch, file, variant.type));
@@ -300,11 +246,14 @@ describe.each(VARIANTS)('with the upper layer on %s', (name, variant) => {
       for (const copy of copies) {
         const before = await cloneOf(copy.file);
         const views = await checkThroughCfs(copy.file, variant, writers, copy);
-        // on btrfs a file without data may have lost its size, which overlayfs alone does not restore
-        await checkThroughOverlay(variant.type === 'btrfs' ? copy.file : before, variant, (root) => {
-          expect(wrongIn(root, writers, copy, false)).toEqual([]);
-          expect(differences(views, lookWithoutIds(root), allowedOn('overlayfs'))).toEqual([]);
-        });
+        const isLoose = variant.type === 'btrfs';
+        if (!isLoose || !isHalfMoved(views, writers, copy)) {
+          // on btrfs a file without data may have lost its size, which overlayfs alone does not restore
+          await checkThroughOverlay(isLoose ? copy.file : before, variant, (root) => {
+            expect(wrongIn(root, writers, copy, false)).toEqual([]);
+            expect(differences(views, lookWithoutIds(root), allowedOn('overlayfs'))).toEqual([]);
+          });
+        }
         for (const file of [before, copy.file]) rmSync(file);
       }
       rmSync(disk.file);
