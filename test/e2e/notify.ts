@@ -16,8 +16,19 @@ const fanotifyMarkFn = libc.func(
 const AT_FDCWD = -100;
 const IN_NONBLOCK = 0o4000;
 export const IN_ACCESS = 0x1;
+export const IN_MODIFY = 0x2;
+export const IN_ATTRIB = 0x4;
+export const IN_CLOSE_WRITE = 0x8;
 export const IN_CLOSE_NOWRITE = 0x10;
 export const IN_OPEN = 0x20;
+export const IN_MOVED_FROM = 0x40;
+export const IN_MOVED_TO = 0x80;
+export const IN_CREATE = 0x100;
+export const IN_DELETE = 0x200;
+export const IN_DELETE_SELF = 0x400;
+export const IN_MOVE_SELF = 0x800;
+export const IN_IGNORED = 0x8000;
+export const IN_ISDIR = 0x4000_0000;
 
 const FAN_NONBLOCK = 0x2;
 export const FAN_REPORT_FID = 0x200;
@@ -27,8 +38,15 @@ export const FAN_MARK_INODE = 0;
 export const FAN_MARK_MOUNT = 0x10;
 export const FAN_MARK_FILESYSTEM = 0x100;
 export const FAN_ACCESS = 0x1;
+export const FAN_MODIFY = 0x2;
+export const FAN_ATTRIB = 0x4;
+export const FAN_CLOSE_WRITE = 0x8;
 export const FAN_CLOSE_NOWRITE = 0x10;
 export const FAN_OPEN = 0x20;
+export const FAN_MOVED_FROM = 0x40;
+export const FAN_MOVED_TO = 0x80;
+export const FAN_CREATE = 0x100;
+export const FAN_DELETE = 0x200;
 export const FAN_ONDIR = 0x4000_0000;
 export const FAN_EVENT_ON_CHILD = 0x0800_0000;
 
@@ -62,6 +80,8 @@ export function handlesInFdinfo(fd: number, pid: number | 'self' = 'self'): File
 export interface InotifyEvent {
   readonly watch: number;
   readonly mask: number;
+  /** The same for both parts of a rename; else 0. */
+  readonly cookie: number;
   /** The name of the entry, if the watch is on a directory. */
   readonly name: string;
 }
@@ -80,7 +100,8 @@ export class Inotify {
     for (let at = 0; at < data.length; ) {
       const length = data.readUInt32LE(at + 12);
       const name = data.toString('utf8', at + 16, at + 16 + length).replace(/\0+$/, '');
-      events.push({ watch: data.readInt32LE(at), mask: data.readUInt32LE(at + 4), name });
+      const [watch, mask, cookie] = [data.readInt32LE(at), data.readUInt32LE(at + 4), data.readUInt32LE(at + 8)];
+      events.push({ watch, mask, cookie, name });
       at += 16 + length;
     }
     return events;

@@ -118,6 +118,9 @@ export const link = (from: Path, to: Path, flags = 0): Done =>
 /** linkat(2) of an open file, which may have no name, to the name `to`. */
 export const linkDescriptor = (fd: number, to: Path): Done =>
   asErrno(linkatFn(AT_FDCWD, cString(`/proc/self/fd/${fd}`), AT_FDCWD, cString(to), AT_SYMLINK_FOLLOW));
+/** linkat(2) of an open file with an empty path, which needs CAP_DAC_READ_SEARCH, or the credentials of its open. */
+export const linkEmptyPath = (fd: number, to: Path): Done =>
+  asErrno(linkatFn(fd, cString(''), AT_FDCWD, cString(to), AT_EMPTY_PATH));
 /** rename(2), or renameat2(2) with RENAME_*. */
 export const rename = (from: Path, to: Path, flags = 0): Done =>
   asErrno(renameFn(AT_FDCWD, cString(from), AT_FDCWD, cString(to), flags));

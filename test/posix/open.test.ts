@@ -244,6 +244,31 @@ const openCases: readonly Case[] = [
     },
   },
   {
+    name: 'linkat with an empty path names what is open: without a name, with one, and not when the last one is gone',
+    arrange: () => makeFile('file'),
+    act: () => {
+      const nameless = ok(calls.open('.', O_TMPFILE | O_RDWR, 0o600));
+      expect(calls.write(nameless, Buffer.from('nameless'))).toBe(8);
+      ok(calls.linkEmptyPath(nameless, 'one'));
+      ok(calls.linkEmptyPath(nameless, 'two'));
+      expect([readFileSync('one', 'utf8'), fstatSync(nameless).nlink]).toEqual(['nameless', 2]);
+      for (const flags of [O_PATH, O_RDONLY]) {
+        const fd = ok(calls.open('file', flags));
+        ok(calls.linkEmptyPath(fd, `link-${flags}`));
+        fails(calls.linkEmptyPath(fd, 'one'), 'EEXIST');
+        expect(lstatSync(`link-${flags}`).ino).toBe(lstatSync('file').ino);
+        ok(calls.close(fd));
+      }
+      expect(lstatSync('file').nlink).toBe(3);
+      for (const name of ['one', 'two']) ok(calls.unlink(name));
+      fails(calls.linkEmptyPath(nameless, 'three'), 'ENOENT');
+      ok(calls.close(nameless));
+      const directory = ok(calls.open('.', O_RDONLY));
+      fails(calls.linkEmptyPath(directory, 'directory'), 'EPERM');
+      ok(calls.close(directory));
+    },
+  },
+  {
     name: 'what is open goes on without a name: reads, writes, attributes',
     arrange: () => makeFile('file', { content: 'old content' }),
     act: () => {

@@ -4,10 +4,10 @@
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Scratch } from '../e2e/harness.ts';
+import type { Mounted, Scratch } from '../e2e/harness.ts';
 import { Overlay } from '../e2e/overlay.ts';
 import { succeed } from '../e2e/run.ts';
-import { until } from '../e2e/system.ts';
+import { isSupervisor, sessionMembers, until } from '../e2e/system.ts';
 
 export type SiteName = 'plain' | 'overlayfs' | 'cfs';
 
@@ -20,6 +20,8 @@ export interface Site {
   remount(): Promise<void>;
   /** Unmounts. */
   end(): Promise<void>;
+  /** The process that serves a mount of cfs. */
+  server?(): number;
 }
 
 /** Makes a site that shows the tree `lower`, which must not change any more. */
@@ -56,6 +58,9 @@ export const overlayWith =
     return { name: 'overlayfs', root: overlay.at, remount, end: () => overlay.unmount() };
   };
 
+/** The process that serves a mount; not its supervisor. */
+export const serverOf = ({ pid }: Mounted): number => sessionMembers(pid).find((one) => !isSupervisor(one)) as number;
+
 const images = new Map<string, string>();
 
 /** A mount of cfs of an image of `lower`, in which set-id bits and devices work. */
@@ -77,7 +82,7 @@ async function cfs(scratch: Scratch, lower: string): Promise<Site> {
   const end = async (): Promise<void> => {
     if (mounted.isMounted) await mounted.unmount();
   };
-  return { name: 'cfs', root: at, remount, end };
+  return { name: 'cfs', root: at, remount, end, server: () => serverOf(mounted) };
 }
 
 export const MAKE_SITE: Readonly<Record<SiteName, MakeSite>> = {
