@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build install uninstall demo unit test test-posix lint format bench fuzz clean
+.PHONY: help setup build install uninstall deb test-packages demo unit test test-posix lint format bench fuzz clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: ## packages of the system and of npm; quick if they are installed
 	@scripts/setup build
@@ -24,6 +24,9 @@ install: ## install what `make build` made: PREFIX=/usr/local, DESTDIR=, MOUNTDI
 uninstall: ## remove what `make install` installed, with the same variables
 	@scripts/install uninstall
 
+deb: build ## a Debian package, in the current directory
+	@scripts/deb
+
 demo: ## pack a directory (SRC=DIR), mount it, compare, kill the server, show a corrupted object
 	@scripts/demo check
 	@$(MAKE) --no-print-directory build
@@ -40,6 +43,10 @@ test-posix: build ## long tests of writable mounts against POSIX: each random te
 	@scripts/check-fuse
 	@CFS_POSIX_SECONDS=$(or $(SECONDS),60) npx vitest run --project posix $(TESTS)
 	@$(if $(TESTS),,CFS_KILLS=100 npx vitest run test/e2e/writable-survival.test.ts)
+
+test-packages: build ## install the Debian package in a fresh Debian 13, made by debootstrap; two minutes, as root
+	@scripts/setup test
+	@scripts/test-packages
 
 unit: setup ## the unit tests, without mounts and build: the fast loop (TESTS=… for some)
 	@npx vitest run --project unit $(TESTS)
