@@ -13,11 +13,6 @@ import type { Layer } from './layer.ts';
 import { LINKABLE, lowerOf, MAPPABLE } from './layer-rows.ts';
 import { sizeWithoutData } from './lost-sizes.ts';
 
-/**
- * Seconds that the kernel keeps attributes of a file that may be written through a mapping, which it does not report.
- */
-const MAPPED_TTL = 1;
-
 /** Fills `out` for an inode by its id. ENOENT if there is none. */
 export function attributesOf(layer: Layer, ino: number, out: WritableAttributes): Errno | 0 {
   const known = layer.find(ino);
@@ -111,12 +106,13 @@ export function nlinkOf(layer: Layer, row: number, flags: number, { nlink, mode 
 }
 
 /**
- * The kernel does not notice writes through a mapping of a file that it reads itself, nor the removal of set-id bits.
+ * Seconds for which the kernel may keep attributes. It does not notice writes through a mapping of a file that it reads
+ * itself, nor the removal of set-id bits: those that may change without a request are not kept.
  */
 export function ttlOf({ table, state }: Layer, row: number, flags: number, mode: number): number {
   if ((mode & S_IFMT) !== S_IFREG) return FOREVER;
   // its times are those of the copying
   if (state.isBusy(table.id(row))) return 0;
   if (hasSetIds(mode) && table.opens(row) > 0) return 0;
-  return (flags & MAPPABLE) !== 0 ? MAPPED_TTL : FOREVER;
+  return (flags & MAPPABLE) !== 0 ? 0 : FOREVER;
 }

@@ -68,8 +68,12 @@ export function openNew(layer: Layer, row: number, flags: number, out: WritableA
 /** A file is opened with these flags: it may be mapped for writing. @param out its attributes, if they are known */
 export function noteMappable(layer: Layer, row: number, flags: number, out?: WritableAttributes): void {
   if ((flags & O_ACCMODE) !== constants.O_RDWR) return;
-  layer.table.setFlags(row, MAPPABLE, 0);
-  if (out !== undefined) out.ttl = ttlOf(layer, row, layer.table.flags(row), out.mode);
+  const { table } = layer;
+  const isNew = (table.flags(row) & MAPPABLE) === 0;
+  table.setFlags(row, MAPPABLE, 0);
+  if (out !== undefined) out.ttl = ttlOf(layer, row, table.flags(row), out.mode);
+  // the kernel drops the attributes that it may keep for ever
+  else if (isNew) layer.isKnown(table.id(row));
 }
 
 function requireRegular(layer: Layer, ino: number): 0 | Errno {

@@ -1,4 +1,5 @@
 /** chmod, chown and utimensat: their effects, the times that change with them, and permissions. */
+import { execFileSync } from 'node:child_process';
 import { fstatSync, lstatSync, symlinkSync } from 'node:fs';
 import { expect } from 'vitest';
 import { useScratch } from '../e2e/harness.ts';
@@ -199,9 +200,29 @@ const timesOf = (path: string): [atime: bigint, mtime: bigint] => {
   const { atimeNs, mtimeNs } = lstatSync(path, { bigint: true });
   return [atimeNs, mtimeNs];
 };
+/** Seconds, by a call that asks for nothing else: other attributes that a file system must read again do not matter. */
+const mtimeOf = (path: string): string => execFileSync('stat', ['-c', '%Y', path], { encoding: 'utf8' }).trim();
 const BILLION = 1_000_000_000n;
 
 const timeCases: readonly Case[] = [
+  ...casesOf(['is read before', 'is read while it is mapped, too'], (when) => ({
+    name: `a write through a mapping changes the times at once, also if its status ${when}`,
+    arrange: () => makeFile('file', { content: 'content' }),
+    act: (site) => {
+      ok(calls.utimens('file', [1, 0], [1, 0]));
+      expect(mtimeOf('file')).toBe('1');
+      const fd = ok(calls.open('file', calls.O_RDWR));
+      const change = (bytes: Uint8Array): void => {
+        // overlayfs changes the time when it copies the data of a file that has only its metadata
+        if (when !== 'is read before' && site !== 'overlayfs') expect(mtimeOf('file')).toBe('1');
+        bytes[0] = (bytes[0] as number) ^ 1;
+        expect(mtimeOf('file')).not.toBe('1');
+      };
+      ok(calls.withMapping(fd, 7, 'shared', change));
+      ok(calls.close(fd));
+      expect(mtimeOf('file')).not.toBe('1');
+    },
+  })),
   ...casesOf(TYPES, (type) => ({
     name: `sets both times of a ${type} to the nanosecond, and its ctime`,
     arrange: () => makeAny(type, 'it'),
