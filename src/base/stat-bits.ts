@@ -18,6 +18,7 @@ export const S_IWOTH = 0o002;
 export const PERMISSIONS = 0o7777;
 export const S_ISUID = 0o4000;
 export const S_ISGID = 0o2000;
+export const S_IXGRP = 0o010;
 
 /** Whether a mode has set-id bits, which a change of owner removes. */
 export const hasSetIds = (mode: number): boolean => (mode & (S_ISUID | S_ISGID)) !== 0;

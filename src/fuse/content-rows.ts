@@ -4,7 +4,7 @@
  */
 import { EEXIST, EFBIG, EINVAL, type Errno, isErrno } from '../base/errno.ts';
 import { O_ACCMODE, O_DSYNC, O_EXCL, O_RDONLY, O_TRUNC } from '../base/open-flags.ts';
-import { PERMISSIONS, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import { PERMISSIONS, S_IFMT, S_IFREG, S_ISGID } from '../base/stat-bits.ts';
 import type { Changes, NewTime, OpenedContent } from '../fs/writable-filesystem.ts';
 import * as abi from './abi.ts';
 import type { Answer } from './dispatcher.ts';
@@ -197,7 +197,9 @@ export function setattr(d: WritableContext): Answer {
   // content may have to be copied
   if (changes.size !== undefined) startWork(d, 0);
   const result = d.fs.setattr(request.nodeid, changes, d.writer.begin(), attributes);
-  return isErrno(result) ? result : d.reply.attr(attributes);
+  if (isErrno(result)) return result;
+  if ((attributes.mode & S_ISGID) !== 0) d.openFiles.regrouped(request.nodeid);
+  return d.reply.attr(attributes);
 }
 
 /** valid, padding, fh, size, lock_owner, atime, mtime, ctime, their nanoseconds, mode, unused4, uid, gid, unused5 */

@@ -5,8 +5,8 @@
  * What the kernel demands is in open-files.ts: while an inode is open in one way, every further open is of that way,
  * with the same backing id. So a file that is opened in the image stays with the page cache until its last release,
  * also if it is copied up meanwhile. Readers and writers use one id: the kernel opens the file again for each with its
- * flags, and with the credentials of the thread that registered it. With CAP_FSETID among them, writing would remove no
- * set-id bits; so the thread registers without it.
+ * flags, and with the credentials of the thread that registered it. They decide which set-id bits a write removes:
+ * `asWriterOf`.
  *
  * A kept id pins the blocks of its file: it is closed once the file has no name and is not open.
  *
@@ -64,10 +64,13 @@ export function allocateWritableOpenFileState(kept: number = MOST_KEPT): SharedA
   return state;
 }
 
+/** Runs `work` with credentials with which writes to the file `fd` have the effects of an ordinary process's. */
+export type AsWriterOf = <T>(fd: number, work: () => T) => T;
+
 export class WritableOpenFiles implements InodeEvents {
   readonly #table: OpenTable;
   readonly #registry: BackingRegistry | undefined;
-  readonly #withoutFsetid: <T>(work: () => T) => T;
+  readonly #asWriterOf: AsWriterOf;
   readonly #header: Int32Array;
   readonly #mutex: SharedMutex;
   /** Rows whose ids are kept, row + 1 each, perhaps AGAIN; 0 for a free place. */
@@ -75,17 +78,17 @@ export class WritableOpenFiles implements InodeEvents {
 
   /**
    * @param registry undefined if passthrough is not available
-   * @param withoutFsetid runs `work` in a thread that lacks CAP_FSETID meanwhile
+   * @param asWriterOf runs `work` in a thread with the credentials that files are registered with
    */
   constructor(
     table: OpenTable,
     state: SharedArrayBuffer,
     registry: BackingRegistry | undefined,
-    withoutFsetid: <T>(work: () => T) => T,
+    asWriterOf: AsWriterOf,
   ) {
     this.#table = table;
     this.#registry = registry;
-    this.#withoutFsetid = withoutFsetid;
+    this.#asWriterOf = asWriterOf;
     this.#header = new Int32Array(state, 0, HEADER_WORDS);
     this.#mutex = new SharedMutex(this.#header, MUTEX);
     this.#clock = new Uint32Array(state, HEADER_WORDS * 4, this.#header[PLACES] as number);
@@ -144,6 +147,11 @@ export class WritableOpenFiles implements InodeEvents {
     });
   }
 
+  /** The file has got another group or set-group-ID bit: a kept id has the credentials for what it was before. */
+  regrouped(ino: number): void {
+    this.unnamed(ino);
+  }
+
   forgotten(ino: number): void {
     this.#withRow(ino, undefined, (row) => {
       const table = this.#table;
@@ -185,7 +193,7 @@ export class WritableOpenFiles implements InodeEvents {
   #register(fd: number): number {
     const registry = this.#registry;
     if (registry === undefined) return THROUGH_CACHE;
-    const id = this.#withoutFsetid(() => registry.open(fd));
+    const id = this.#asWriterOf(fd, () => registry.open(fd));
     // ELOOP, for example: the upper layer is on a stacked file system. Such a file goes through the page cache
     return isErrno(id) ? THROUGH_CACHE : id;
   }

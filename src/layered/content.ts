@@ -5,7 +5,7 @@
 
 import { constants } from 'node:fs';
 import { EINVAL, EIO, EISDIR, ENOENT, ENOSYS, ENXIO, type Errno, ESTALE, isErrno } from '../base/errno.ts';
-import { PERMISSIONS, S_IFMT, S_IFREG, S_ISGID, S_ISUID } from '../base/stat-bits.ts';
+import { PERMISSIONS, S_IFMT, S_IFREG, S_ISGID, S_ISUID, S_IXGRP } from '../base/stat-bits.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import type { OpenedContent, WritableAttributes } from '../fs/writable-filesystem.ts';
 import { rowOfId } from '../manifest/lookup.ts';
@@ -28,7 +28,6 @@ import { CAPABILITIES } from './layer-xattrs.ts';
 const O_ACCMODE = 3;
 const DOT: Uint8Array = Uint8Array.of(0x2e);
 const EMPTY: Uint8Array = Uint8Array.of();
-const S_IXGRP = 0o010;
 const IN_IMAGE: OpenedContent = { fd: -1 };
 const COPY_BYTES = 1 << 20;
 

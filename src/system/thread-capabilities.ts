@@ -1,5 +1,7 @@
-/** Capabilities of the calling thread (capabilities(7)). Other threads of the process keep theirs. */
-import type { Errno } from '../base/errno.ts';
+/** Credentials of the calling thread (credentials(7), capabilities(7)). Other threads of the process keep theirs. */
+import { type Errno, isErrno } from '../base/errno.ts';
+import { S_ISGID, S_IXGRP } from '../base/stat-bits.ts';
+import { emptyFileStatus, statusOf } from './file-status.ts';
 import { native, systemError } from './libc.ts';
 
 const capgetFn = native('int capget(void *header, void *data)');
@@ -33,6 +35,26 @@ export function withoutFsetid<T>(work: () => T): T {
     check('capset', capsetFn(header, states.usual));
   }
 }
+const setfsgidFn = native('int setfsgid(unsigned int gid)');
+const status = emptyFileStatus();
+
+/**
+ * As `withoutFsetid`, for writes to one file by anybody: a write clears set-id bits, but not the set-group-ID bit of a
+ * file that its group may not execute. Linux clears that, too, for a process that is not in the group. So the thread
+ * is in it meanwhile.
+ * @param fd of the file
+ */
+export function asWriterOf<T>(fd: number, work: () => T): T {
+  const looked = statusOf(fd, status);
+  if (isErrno(looked) || (status.mode & (S_ISGID | S_IXGRP)) !== S_ISGID) return withoutFsetid(work);
+  const usual = setfsgidFn(status.gid);
+  try {
+    return withoutFsetid(work);
+  } finally {
+    setfsgidFn(usual);
+  }
+}
+
 let states: { readonly usual: Buffer; readonly without: Buffer | undefined } | undefined;
 
 function readStates(): { readonly usual: Buffer; readonly without: Buffer | undefined } {

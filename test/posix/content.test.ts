@@ -205,6 +205,14 @@ const setIds: readonly Case[] = [
     },
   },
   {
+    name: 'the set-group-ID bit of a file that its group may not execute stays for a writer of that group',
+    arrange: () => makeFile('locked', { mode: 0o6664, owner: ALICE }),
+    act: () => {
+      as(ALICE, () => withOpen('locked', O_RDWR, (fd) => expect(calls.pwrite(fd, Buffer.from('x'), 0)).toBe(1)));
+      expect(modeOf('locked').toString(8)).toBe('2664');
+    },
+  },
+  {
     name: 'the owner keeps them without writing; a read does not clear them',
     arrange: () => makeFile('program', { mode: 0o6755, owner: ALICE }),
     act: () => {

@@ -7,7 +7,7 @@ import type { IntentLog } from '../../fuse/writable-context.ts';
 import { WritableOpenFiles } from '../../fuse/writable-open-files.ts';
 import { LayeredFilesystem } from '../../layered/layered-filesystem.ts';
 import { mapFile } from '../../system/mapped-file.ts';
-import { withoutFsetid } from '../../system/thread-capabilities.ts';
+import { asWriterOf } from '../../system/thread-capabilities.ts';
 import type { IdentityTable } from '../../upper/identity-table.ts';
 import { INTENTS_BYTES, Intents } from '../../upper/intents.ts';
 import { attachTable } from '../../upper/table-file.ts';
@@ -40,7 +40,7 @@ export const layeredServer: MakeServer = (message, parts) => {
   );
   const journal = message.journal < 0 ? undefined : new BackingJournal(message.journal);
   if (journal !== undefined) fs.openTable.record = (row, ino, backing) => journal.write(row, ino, backing);
-  const openFiles = new WritableOpenFiles(fs.openTable, layer.openFiles, registry, withoutFsetid);
+  const openFiles = new WritableOpenFiles(fs.openTable, layer.openFiles, registry, asWriterOf);
   fs.listen(openFiles);
   if (thread === 0) beginServer(layer, fs, openFiles, table, journal);
   const server = writableDispatcher(fs, openFiles, intentsOf(layer, thread), logLine, waiting, counters);

@@ -125,7 +125,7 @@ export class FakeRegistry implements BackingRegistry {
   close(id: number): void {
     expect(this.ids.delete(id)).toBe(true);
   }
-  readonly withoutFsetid = <T>(work: () => T): T => {
+  readonly asWriterOf = <T>(_fd: number, work: () => T): T => {
     this.isWithout = true;
     try {
       return work();
@@ -161,7 +161,7 @@ export class WritableClient extends FakeFilesystem {
     super();
     const registry = isPassthrough ? this.registry : undefined;
     const state = allocateWritableOpenFileState(4);
-    this.openFiles = new WritableOpenFiles(this.table, state, registry, this.registry.withoutFsetid);
+    this.openFiles = new WritableOpenFiles(this.table, state, registry, this.registry.asWriterOf);
     this.dispatcher = writableDispatcher(this.fs, this.openFiles, this.intents, (line) => void this.log.push(line), {
       begin: () => void this.waits.push('begin'),
       beforeWork: (bytes) => void this.waits.push(bytes),

@@ -25,7 +25,7 @@ let files: WritableOpenFiles;
 
 /** Another thread; with another `memory`, another server. */
 const thread = (memory = state, isPassthrough = true): WritableOpenFiles =>
-  new WritableOpenFiles(table, memory, isPassthrough ? registry : undefined, registry.withoutFsetid);
+  new WritableOpenFiles(table, memory, isPassthrough ? registry : undefined, registry.asWriterOf);
 
 beforeEach(() => {
   table = new FakeTable();

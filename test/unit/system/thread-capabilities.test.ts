@@ -1,6 +1,17 @@
-import { chmodSync, closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { withoutFsetid } from '../../../src/system/thread-capabilities.ts';
+import { asWriterOf, withoutFsetid } from '../../../src/system/thread-capabilities.ts';
 import { useScratch } from '../store/scratch.ts';
 
 const at = useScratch();
@@ -59,5 +70,25 @@ describe.runIf(hasCapability)('with the capability', () => {
     writeSync(fd, 'as root');
     expect(mode()).toBe(0o6777);
     closeSync(fd);
+  });
+
+  test('as a writer of a file that its group may not execute, the set-group-ID bit stays', () => {
+    for (const [mode, after] of [
+      [0o6666, 0o2666],
+      [0o6676, 0o676],
+      [0o644, 0o644],
+    ] as const) {
+      writeFileSync(at('locked'), '');
+      chownSync(at('locked'), 7, 8);
+      chmodSync(at('locked'), mode);
+      const fd = openSync(at('locked'), 'r+');
+      asWriterOf(fd, () => writeSync(fd, 'as a writer'));
+      expect((statSync(at('locked')).mode & 0o7777).toString(8)).toBe(after.toString(8));
+      closeSync(fd);
+      // the thread is in its own group again
+      writeFileSync(at('own'), '');
+      expect(statSync(at('own')).gid).toBe(process.getegid?.());
+      rmSync(at('own'));
+    }
   });
 });
