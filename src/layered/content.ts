@@ -71,7 +71,7 @@ export function noteMappable(layer: Layer, row: number, flags: number, out?: Wri
   const isNew = (table.flags(row) & MAPPABLE) === 0;
   table.setFlags(row, MAPPABLE, 0);
   if (out !== undefined) out.ttl = ttlOf(layer, row, table.flags(row), out.mode);
-  // the kernel drops the attributes that it may keep for ever
+  // the kernel drops the attributes that it may keep forever
   else if (isNew) layer.isKnown(table.id(row));
 }
 
