@@ -12,7 +12,7 @@ import { IMAGE_TABLES } from './image-tables.ts';
 /**
  * The kinds of change of a file: in its type, content, mode, owner, mtime, xattrs or links.
  * @example
- * import { type Difference, diffImages } from 'cfs/diff';
+ * import { type Difference, diffImages } from '@cfs-images/cfs/diff';
  *
  * const contents: Difference = 'content';
  * for (const { kind, what } of diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')) {
@@ -24,7 +24,7 @@ export type Difference = Aspect;
 /**
  * One change. `docs/diff.md` defines each kind.
  * @example
- * import { diffImages, type ImageChange } from 'cfs/diff';
+ * import { diffImages, type ImageChange } from '@cfs-images/cfs/diff';
  *
  * const changes = [...diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')];
  * const added: ImageChange[] = changes.filter(({ kind }) => kind === 'added');
@@ -47,7 +47,7 @@ export interface ImageChange {
 /**
  * Options of the comparison.
  * @example
- * import { type DiffOptions, diffImages } from 'cfs/diff';
+ * import { type DiffOptions, diffImages } from '@cfs-images/cfs/diff';
  *
  * const options: DiffOptions = { signal: AbortSignal.timeout(60_000), onProgress: (changes) => console.log(changes) };
  * console.log([...diffImages('/srv/rootfs.cfs', '/srv/newer.cfs', options)].length);
@@ -65,7 +65,7 @@ export interface DiffOptions {
  * @param from, to images, or their files
  * @throws CfsError (image) if a file is not an image, `interrupted` if the signal was aborted
  * @example
- * import { diffImages } from 'cfs/diff';
+ * import { diffImages } from '@cfs-images/cfs/diff';
  *
  * for (const { kind, path, what } of diffImages('/srv/rootfs.cfs', '/srv/newer.cfs')) console.log(kind, path, ...what);
  */

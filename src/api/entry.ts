@@ -8,7 +8,7 @@ import * as tables from '../manifest/tables.ts';
 /**
  * The types of files in an image.
  * @example
- * import { type FileType, openImage } from 'cfs/image';
+ * import { type FileType, openImage } from '@cfs-images/cfs/image';
  *
  * const counts = new Map<FileType, number>();
  * for (const { type } of openImage('/srv/rootfs.cfs').walk()) counts.set(type, (counts.get(type) ?? 0) + 1);
@@ -28,7 +28,7 @@ const TYPES: Readonly<Record<number, FileType>> = {
 /**
  * A name of an image and its file, with the data of lstat(2). Values are read on access.
  * @example
- * import { type ImageEntry, openImage } from 'cfs/image';
+ * import { type ImageEntry, openImage } from '@cfs-images/cfs/image';
  *
  * const line = ({ type, mode, size, digest }: ImageEntry): string => [type, mode.toString(8), size, digest].join(' ');
  * const entry = openImage('/srv/rootfs.cfs').lookup('/etc/hostname');

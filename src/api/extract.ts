@@ -17,7 +17,7 @@ import type { Repository } from './repository.ts';
 /**
  * Options of extracting.
  * @example
- * import { type ExtractOptions, extractImage } from 'cfs/extract';
+ * import { type ExtractOptions, extractImage } from '@cfs-images/cfs/extract';
  *
  * const options: ExtractOptions = { repositories: ['/srv/store'], paths: ['/etc'] };
  * await extractImage('/srv/rootfs.cfs', '/srv/extracted', options);
@@ -44,7 +44,7 @@ export interface ExtractOptions {
 /**
  * A file that was not extracted, or not with all its attributes.
  * @example
- * import { type ExtractFailure, extractImage } from 'cfs/extract';
+ * import { type ExtractFailure, extractImage } from '@cfs-images/cfs/extract';
  *
  * const { failures } = await extractImage('/srv/rootfs.cfs', '/srv/extracted', { repositories: ['/srv/store'] });
  * const [first]: readonly ExtractFailure[] = failures;
@@ -60,7 +60,7 @@ export interface ExtractFailure {
 /**
  * The result of extracting.
  * @example
- * import { type ExtractResult, extractImage } from 'cfs/extract';
+ * import { type ExtractResult, extractImage } from '@cfs-images/cfs/extract';
  *
  * const result: ExtractResult = await extractImage('/srv/rootfs.cfs', '/srv/extracted', {
  *   repositories: ['/srv/store'],
@@ -84,7 +84,7 @@ export interface ExtractResult {
  * @throws CfsError: `usage` if the image has no such path; `system` if the directory cannot be used; `image`, `store`,
  *   `interrupted`
  * @example
- * import { extractImage } from 'cfs/extract';
+ * import { extractImage } from '@cfs-images/cfs/extract';
  *
  * const { entries, failures } = await extractImage('/srv/rootfs.cfs', '/srv/extracted', {
  *   repositories: ['/srv/store'],

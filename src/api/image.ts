@@ -34,7 +34,7 @@ export { ImageEntry } from './entry.ts';
 /**
  * Options of opening an image.
  * @example
- * import { type ImageOptions, openImage } from 'cfs/image';
+ * import { type ImageOptions, openImage } from '@cfs-images/cfs/image';
  *
  * const options: ImageOptions = { repositories: ['/srv/store'] };
  * console.log(openImage('/srv/rootfs.cfs', options).readFile('/etc/hostname').toString());
@@ -54,7 +54,7 @@ export interface ImageOptions {
 /**
  * A part of a file.
  * @example
- * import { type FileRange, openImage } from 'cfs/image';
+ * import { type FileRange, openImage } from '@cfs-images/cfs/image';
  *
  * const head: FileRange = { length: 16 };
  * const image = openImage('/srv/rootfs.cfs', { repositories: ['/srv/store'] });
@@ -72,7 +72,7 @@ export interface FileRange {
  * @throws CfsError: `image` if there is none at `path`, it is malformed, or not the requested one; `store` if a
  *   repository cannot be used; `usage` if the digest or a key is invalid
  * @example
- * import { openImage } from 'cfs/image';
+ * import { openImage } from '@cfs-images/cfs/image';
  *
  * const image = openImage('/srv/rootfs.cfs');
  * console.log(image.id, image.inodes);
@@ -87,7 +87,7 @@ export function openImage(path: string, options: ImageOptions = {}): Image {
  * An image in memory: its file may be deleted. Paths in it are absolute or relative to its root, as text or bytes;
  * symbolic links are not followed.
  * @example
- * import { type Image, openImage } from 'cfs/image';
+ * import { type Image, openImage } from '@cfs-images/cfs/image';
  *
  * const describe = (image: Image): string => `${image.path}: ${image.inodes} inodes, ${image.objects} objects`;
  * console.log(describe(openImage('/srv/rootfs.cfs')));

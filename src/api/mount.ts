@@ -22,7 +22,7 @@ import type { Repository } from './repository.ts';
  * When contents are verified. `auto` and `open`: an object as a whole when it is first opened, `auto` by its seal if it
  * has one; `read`: each block when it is read; `fsverity`: by seals alone; `off`: never.
  * @example
- * import { mount, type VerifyMode } from 'cfs/mount';
+ * import { mount, type VerifyMode } from '@cfs-images/cfs/mount';
  *
  * const verify: VerifyMode = 'read';
  * const mounted = await mount('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'], verify });
@@ -33,7 +33,7 @@ export type VerifyMode = Verify;
 /**
  * Options of mounting.
  * @example
- * import { mount, type MountOptions } from 'cfs/mount';
+ * import { mount, type MountOptions } from '@cfs-images/cfs/mount';
  *
  * const onLog: MountOptions['onLog'] = (line, severity) => console.error(severity, line);
  * const options: MountOptions = { repositories: ['/srv/store'], onLog };
@@ -71,7 +71,7 @@ export interface MountOptions {
 /**
  * A mount that this process serves.
  * @example
- * import { type Mount, mount } from 'cfs/mount';
+ * import { type Mount, mount } from '@cfs-images/cfs/mount';
  *
  * const mounted: Mount = await mount('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'] });
  * mounted.ended.then(() => console.log('it has ended'));
@@ -97,7 +97,7 @@ export interface Mount {
  * @throws CfsError: `image`, `store`, `mount`, `usage`, `interrupted`
  * @example
  * import { readdir } from 'node:fs/promises';
- * import { mount } from 'cfs/mount';
+ * import { mount } from '@cfs-images/cfs/mount';
  *
  * const mounted = await mount('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'] });
  * console.log(await readdir('/mnt'));
@@ -124,7 +124,7 @@ export function mount(image: string, mountpoint: string, options: MountOptions =
 /**
  * A mount that a separate process serves.
  * @example
- * import { type BackgroundMount, mountInBackground, unmount } from 'cfs/mount';
+ * import { type BackgroundMount, mountInBackground, unmount } from '@cfs-images/cfs/mount';
  *
  * const repositories = ['/srv/store'];
  * const { pid }: BackgroundMount = await mountInBackground('/srv/rootfs.cfs', '/mnt', { repositories });
@@ -146,7 +146,7 @@ export interface BackgroundMount {
  *   continue
  * @throws CfsError: `image`, `store`, `mount`, `usage`, `interrupted`
  * @example
- * import { mountInBackground, unmount } from 'cfs/mount';
+ * import { mountInBackground, unmount } from '@cfs-images/cfs/mount';
  *
  * await mountInBackground('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'], logFile: '/srv/mount.log' });
  * await unmount('/mnt');
@@ -197,7 +197,7 @@ function settingsOf(
 /**
  * A mount of an image on this machine.
  * @example
- * import { listMounts, type MountPlace } from 'cfs/mount';
+ * import { listMounts, type MountPlace } from '@cfs-images/cfs/mount';
  *
  * const text = ({ mountpoint, source }: MountPlace): string => `${source} on ${mountpoint}`;
  * for (const place of listMounts()) console.log(text(place));
@@ -214,7 +214,7 @@ const isImage = ({ type }: MountEntry): boolean => type === 'fuse.cfs';
  * The mounts of images that this process sees, by any server, including dead ones.
  * @throws CfsError (system) if /proc is not mounted
  * @example
- * import { listMounts } from 'cfs/mount';
+ * import { listMounts } from '@cfs-images/cfs/mount';
  *
  * console.log(listMounts().map(({ mountpoint }) => mountpoint));
  */
@@ -229,7 +229,7 @@ export function listMounts(): MountPlace[] {
  * keep them until they are done.
  * @throws CfsError (mount) if no image is mounted there, or this user may not unmount it
  * @example
- * import { mountInBackground, unmount } from 'cfs/mount';
+ * import { mountInBackground, unmount } from '@cfs-images/cfs/mount';
  *
  * await mountInBackground('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'] });
  * await unmount('/mnt');

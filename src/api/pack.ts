@@ -20,7 +20,7 @@ import type { Repository, WorkOptions } from './repository.ts';
 /**
  * Options of packing.
  * @example
- * import { pack, type PackOptions } from 'cfs/pack';
+ * import { pack, type PackOptions } from '@cfs-images/cfs/pack';
  *
  * const options: PackOptions = { repository: '/srv/store', useEpoch: true, skipXattrs: true, onWarning: console.warn };
  * await pack('/srv/rootfs', '/srv/packed.cfs', options);
@@ -59,7 +59,7 @@ export interface PackOptions extends WorkOptions {
 /**
  * The progress of packing. `entries` is the final number once `scanned` is true.
  * @example
- * import { pack, type PackProgress } from 'cfs/pack';
+ * import { pack, type PackProgress } from '@cfs-images/cfs/pack';
  *
  * let last: PackProgress | undefined;
  * await pack('/srv/rootfs', '/srv/packed.cfs', { repository: '/srv/store', onProgress: (now) => { last = now; } });
@@ -70,7 +70,7 @@ export type PackProgress = Progress;
 /**
  * The result of packing.
  * @example
- * import { pack, type PackResult } from 'cfs/pack';
+ * import { pack, type PackResult } from '@cfs-images/cfs/pack';
  *
  * const { id, newBytes }: PackResult = await pack('/srv/rootfs', '/srv/packed.cfs', { repository: '/srv/store' });
  * console.log(id, newBytes);
@@ -99,7 +99,7 @@ export interface PackResult {
  * @throws CfsError: `source` if the directory cannot be read, or changes while it is packed; `store`; `system`; `usage`
  *   if no image can be written there; `interrupted`
  * @example
- * import { pack } from 'cfs/pack';
+ * import { pack } from '@cfs-images/cfs/pack';
  *
  * const { id, files, newBytes } = await pack('/srv/rootfs', '/srv/packed.cfs', { repository: '/srv/store' });
  * console.log(`${id}: ${files} files, ${newBytes} new bytes`);

@@ -4,7 +4,7 @@ import type { HashAlgorithm } from '../base/digest.ts';
 /**
  * A repository: a directory that holds objects. Functions take its path as well.
  * @example
- * import { openRepository, type Repository } from 'cfs/store';
+ * import { openRepository, type Repository } from '@cfs-images/cfs/store';
  *
  * const { path, hash }: Repository = openRepository('/srv/store');
  * console.log(path, hash);
@@ -20,7 +20,7 @@ export interface Repository {
 /**
  * Options of all long work on a repository.
  * @example
- * import { collectGarbage, type WorkOptions } from 'cfs/store';
+ * import { collectGarbage, type WorkOptions } from '@cfs-images/cfs/store';
  *
  * const options: WorkOptions = { signal: AbortSignal.timeout(60_000), onWait: (line) => console.error(line) };
  * await collectGarbage('/srv/store', { ...options, dryRun: true });

@@ -23,7 +23,7 @@ export type { Repository, WorkOptions } from './repository.ts';
  * Opens a repository.
  * @throws CfsError (store) if there is none
  * @example
- * import { openRepository } from 'cfs/store';
+ * import { openRepository } from '@cfs-images/cfs/store';
  *
  * console.log(openRepository('/srv/store').uuid);
  */
@@ -35,7 +35,7 @@ export const openRepository = (path: string): Repository => described(localOf(pa
  *   to be sealed. `mode`: the mode of the directory of a store that several users share
  * @throws CfsError (store)
  * @example
- * import { initRepository } from 'cfs/store';
+ * import { initRepository } from '@cfs-images/cfs/store';
  *
  * const { uuid } = initRepository('/srv/new-store', { hash: 'fsverity-sha256' });
  * console.log(uuid);
@@ -52,7 +52,7 @@ const described = ({ path, uuid, hash }: Repository): Repository => ({ path, uui
 /**
  * An image that is registered in a repository.
  * @example
- * import { listImages, type RegisteredImage } from 'cfs/store';
+ * import { listImages, type RegisteredImage } from '@cfs-images/cfs/store';
  *
  * const bad = (image: RegisteredImage): boolean => image.problem !== undefined;
  * console.log(listImages('/srv/store').filter(bad).length);
@@ -72,7 +72,7 @@ export interface RegisteredImage {
  * The registered images, whose objects are kept.
  * @throws CfsError (store)
  * @example
- * import { listImages } from 'cfs/store';
+ * import { listImages } from '@cfs-images/cfs/store';
  *
  * for (const { id, paths, objects } of listImages('/srv/store')) console.log(id, paths.join(' '), objects);
  */
@@ -91,7 +91,7 @@ export function listImages(repository: string | Repository): RegisteredImage[] {
  * @returns its id, and the number of its objects that the repository does not have
  * @throws CfsError: `image` if the file is not an image, `store`
  * @example
- * import { registerImage } from 'cfs/store';
+ * import { registerImage } from '@cfs-images/cfs/store';
  *
  * const { id, missing } = await registerImage('/srv/store', '/srv/rootfs.cfs');
  * console.log(id, missing);
@@ -120,8 +120,8 @@ export function registerImage(
  * @returns false if it was not registered
  * @throws CfsError (store)
  * @example
- * import { openImage } from 'cfs/image';
- * import { unregisterImage } from 'cfs/store';
+ * import { openImage } from '@cfs-images/cfs/image';
+ * import { unregisterImage } from '@cfs-images/cfs/store';
  *
  * console.log(await unregisterImage('/srv/store', openImage('/srv/rootfs.cfs').id));
  */
@@ -146,7 +146,7 @@ export function unregisterImage(
 /**
  * Options of garbage collection.
  * @example
- * import { collectGarbage, type GcOptions } from 'cfs/store';
+ * import { collectGarbage, type GcOptions } from '@cfs-images/cfs/store';
  *
  * const options: GcOptions = { keep: ['/srv/newer.cfs'], minAgeMs: 0, dryRun: true };
  * console.log((await collectGarbage('/srv/store', options)).freed.objects);
@@ -171,7 +171,7 @@ export interface GcOptions extends WorkOptions {
 /**
  * Numbers of objects; `diskBytes` is what the file system has allocated for them.
  * @example
- * import { type Amount, collectGarbage } from 'cfs/store';
+ * import { type Amount, collectGarbage } from '@cfs-images/cfs/store';
  *
  * const text = ({ objects, bytes }: Amount): string => `${objects} objects, ${bytes} bytes`;
  * console.log(text((await collectGarbage('/srv/store', { dryRun: true })).kept));
@@ -185,7 +185,7 @@ export interface Amount {
 /**
  * The deleted objects, and the reasons for keeping the rest.
  * @example
- * import { collectGarbage, type GcResult } from 'cfs/store';
+ * import { collectGarbage, type GcResult } from '@cfs-images/cfs/store';
  *
  * const { freed, registered }: GcResult = await collectGarbage('/srv/store', { dryRun: true });
  * console.log(freed.bytes, registered);
@@ -206,7 +206,7 @@ export interface GcResult {
  * @throws CfsError: `usage` if nothing keeps any object, `store` if it is unknown which objects are needed,
  *   `interrupted`
  * @example
- * import { collectGarbage } from 'cfs/store';
+ * import { collectGarbage } from '@cfs-images/cfs/store';
  *
  * const onProgress = (done: number): void => console.log(`${Math.round(done * 100)} %`);
  * const { freed } = await collectGarbage('/srv/store', { onProgress });
@@ -233,7 +233,7 @@ export function collectGarbage(repository: string | Repository, options: GcOptio
 /**
  * Options of checking a repository.
  * @example
- * import { type CheckOptions, checkRepository } from 'cfs/store';
+ * import { type CheckOptions, checkRepository } from '@cfs-images/cfs/store';
  *
  * const options: CheckOptions = { dryRun: true, jobs: 2, onProgress: ({ bytes }) => console.log(bytes) };
  * console.log((await checkRepository('/srv/store', options)).damaged.length);
@@ -252,7 +252,7 @@ export interface CheckOptions extends WorkOptions {
 /**
  * The result of a check.
  * @example
- * import { type CheckResult, checkRepository } from 'cfs/store';
+ * import { type CheckResult, checkRepository } from '@cfs-images/cfs/store';
  *
  * const isGood = ({ damaged, badImages }: CheckResult): boolean => damaged.length + badImages.length === 0;
  * console.log(isGood(await checkRepository('/srv/store', { dryRun: true })));
@@ -279,7 +279,7 @@ export interface CheckResult {
  * Checks every object: hashes it, moves a damaged one to quarantine, and fetches a good copy if there is one.
  * @throws CfsError: `store` if the repository cannot be read, `interrupted`
  * @example
- * import { checkRepository } from 'cfs/store';
+ * import { checkRepository } from '@cfs-images/cfs/store';
  *
  * for (const { object, problem } of (await checkRepository('/srv/store')).damaged) console.log(object, problem);
  */

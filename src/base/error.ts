@@ -12,7 +12,7 @@
  * - system: any other failure of the machine
  * - interrupted: a signal ended the work
  * @example
- * import { CfsError, type ErrorKind, openImage } from 'cfs';
+ * import { CfsError, type ErrorKind, openImage } from '@cfs-images/cfs';
  *
  * const kindOf = (error: unknown): ErrorKind | undefined => (error instanceof CfsError ? error.kind : undefined);
  * try {
@@ -33,7 +33,7 @@ export interface ErrorDetails {
  * An error with a complete message: what could not be done, on what, and why. It names no command and no option of a
  * command line.
  * @example
- * import { CfsError, openRepository } from 'cfs';
+ * import { CfsError, openRepository } from '@cfs-images/cfs';
  *
  * try {
  *   openRepository('/srv/nowhere');

@@ -24,9 +24,9 @@ const examples = [
 const inScratch = (text: string): string => text.replaceAll("'/srv/", `'${srv}/`).replace(/'\/mnt(?=['/])/g, `'${mnt}`);
 
 beforeAll(async () => {
-  mkdirSync(join(program, 'node_modules'), { recursive: true });
+  mkdirSync(join(program, 'node_modules/@cfs-images'), { recursive: true });
   mkdirSync(mnt);
-  symlinkSync(ROOT, join(program, 'node_modules/cfs'));
+  symlinkSync(ROOT, join(program, 'node_modules/@cfs-images/cfs'));
   symlinkSync(join(ROOT, 'node_modules/@types'), join(program, 'node_modules/@types'));
   writeFileSync(join(program, 'package.json'), '{"name":"program","type":"module"}');
   const compilerOptions = {

@@ -214,7 +214,7 @@ const look = () => ({
 });
 const open = () => fs.readdirSync('/proc/self/fd').length;
 const before = look();
-const { pack, openImage, mount, mountInBackground, unmount, collectGarbage, checkRepository } = await import('cfs');
+const { pack, openImage, mount, mountInBackground, unmount, collectGarbage, checkRepository } = await import('@cfs-images/cfs');
 const [source, image, repository, mnt] = process.argv.slice(2);
 const work = async () => {
   await pack(source, image, { repository });
@@ -247,8 +247,8 @@ process.stdout.write(JSON.stringify(changed));
 test('the process is unchanged, and no descriptor is left open', async () => {
   const program = scratch.directory('effects');
   const mnt = scratch.directory('effects-mnt');
-  mkdirSync(join(program, 'node_modules'));
-  symlinkSync(ROOT, join(program, 'node_modules/cfs'));
+  mkdirSync(join(program, 'node_modules/@cfs-images'), { recursive: true });
+  symlinkSync(ROOT, join(program, 'node_modules/@cfs-images/cfs'));
   writeFileSync(join(program, 'program.mjs'), PROGRAM);
   const words = [join(program, 'program.mjs'), source, scratch.at('effects.cfs'), store, mnt];
   const { status, stdout, stderr } = await run([process.execPath, ...words]);

@@ -38,6 +38,6 @@ test('types are declared beside the code that is loaded', () => {
 test.each(exportsOf('src/index.ts'))('%s has a docstring with an example', (name) => {
   const declaration = DECLARATIONS.get(name);
   expect(declaration?.docstring.trim().length).toBeGreaterThan(20);
-  expect(declaration?.example).toMatch(/^import .* from 'cfs(?:\/\w+)?';$/m);
+  expect(declaration?.example).toMatch(/^import .* from '@cfs-images\/cfs(?:\/\w+)?';$/m);
   expect(declaration?.example).toMatch(new RegExp(`\\b${name}\\b`));
 });
