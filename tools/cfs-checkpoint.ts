@@ -4,15 +4,21 @@ import { resolve } from 'node:path';
 import { oneLine } from '../src/base/bytes.ts';
 import { CfsError } from '../src/base/error.ts';
 import { check } from '../src/checkpoint/check.ts';
+import { type CleanedUp, cleanUp, cleanUpAll } from '../src/checkpoint/cleanup.ts';
 import { releaseNames } from '../src/checkpoint/names.ts';
 import { prepare } from '../src/checkpoint/prepare.ts';
+import { INHERIT, openRelinked, restoreToCommand, restoreToSocket, VARIABLE } from '../src/checkpoint/restore-files.ts';
+import { DEFAULT_TEMPLATE, parseTemplate } from '../src/checkpoint/unlinked-names.ts';
 import { EXIT, type ExitStatus, makeCommand, prepareCommands, printError, printJson, runTool } from './cli.ts';
 import { formatCounted } from './format.ts';
 
 const EXAMPLES = `  cfs-checkpoint prepare -D dump /mnt 4711 && criu dump -t 4711 -D dump
   umount /mnt
   cfs-mount --from dump && cfs-checkpoint check -D dump /mnt && criu restore -D dump -d
-  cfs-checkpoint release -D dump             if the dumped processes keep running`;
+  cfs-checkpoint release -D dump             if the dumped processes keep running
+  cfs-checkpoint prepare --relink -D dump /mnt 4711         without CRIU: unlinked files get names
+  cfs-checkpoint restore-files -D dump /mnt -- ls -l /proc/self/fd   opens and unlinks them, for a program
+  cfs-checkpoint cleanup -D dump /mnt                       if they will not be restored`;
 
 interface Options {
   readonly imagesDir: string;
@@ -21,6 +27,16 @@ interface Options {
 
 interface PrepareOptions extends Options {
   readonly hold: boolean;
+  readonly relink: boolean;
+  readonly template?: string;
+}
+
+interface RestoreOptions extends Options {
+  readonly socket?: string;
+}
+
+interface CleanupOptions extends Options {
+  readonly all: boolean;
 }
 
 const warn = (line: string): void => printError('cfs-checkpoint', line);
@@ -40,15 +56,43 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
       .option('--json', 'one JSON value on standard output', false);
   add(
     'prepare <mount> <pid...>',
-    'before the dump: make watched files available by their paths until the processes end, save sources and files',
+    'before the dump: make watched files available by their paths, and unlinked ones linkable; save sources and files',
   )
     .option(
       '--no-hold',
-      'do not start the process that holds the names of watched files until the dumped processes end',
+      'do not start the process that holds watched and unlinked files until the dumped processes end',
+    )
+    .option('--relink', 'give unlinked files and directories names, which restore-files removes', false)
+    .option(
+      '--template <TEXT>',
+      `the names of --relink; %x: the checkpoint, %u: the file (default: ${DEFAULT_TEMPLATE})`,
     )
     .action((mount: string, pids: string[], options: PrepareOptions) =>
       showPrepared(mount, pids.map(parsePid), options),
     );
+  add(
+    'restore-files <mount> [command...]',
+    'after the mount: open the files that --relink named, remove the names, and pass the descriptors on',
+  )
+    .option('--socket <PATH>', 'send the descriptors to a Unix socket (SCM_RIGHTS); without, a command inherits them')
+    .addHelpText(
+      'after',
+      `\nThe command inherits descriptors from 3 on, which ${VARIABLE} describes; its argument ${INHERIT}\nbecomes the options of criu restore for them.`,
+    )
+    .action(async (mount: string, command: string[], options: RestoreOptions) => {
+      status = await restoreFiles(mount, command, options);
+    });
+  add(
+    'cleanup <mount>',
+    'if it will not be restored: remove the names that unlinked files got for the checkpoint, and its claim',
+  )
+    .option('--all', 'of all checkpoints of the mount whose lists are gone, except the one of -D', false)
+    .action(async (mount: string, options: CleanupOptions) => {
+      const { imagesDir, all, json } = options;
+      const done = all ? cleanUpAll(resolve(imagesDir), mount) : await cleanUp(resolve(imagesDir), mount);
+      if (json) printJson(done);
+      else showCleanedUp(done);
+    });
   add('release', 'after a dump that leaves the processes running: end the process that holds the names').action(
     async ({ imagesDir, json }: Options) => {
       const released = await releaseNames(resolve(imagesDir));
@@ -65,7 +109,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   program.action(() => {
     throw new CfsError(
       'usage',
-      "no command given; the commands are prepare, release and check. 'cfs-checkpoint --help' shows more.",
+      "no command given; the commands are prepare, restore-files, cleanup, release and check. 'cfs-checkpoint --help' shows more.",
     );
   });
   prepareCommands(program, argv);
@@ -82,19 +126,48 @@ function parsePid(text: string): number {
 async function showPrepared(
   mount: string,
   pids: readonly number[],
-  { imagesDir, json, hold }: PrepareOptions,
+  { imagesDir, json, hold, relink, template }: PrepareOptions,
 ): Promise<void> {
-  const prepared = await prepare(mount, pids, resolve(imagesDir), { hold, warn });
+  if (template !== undefined && !relink) throw new CfsError('usage', '--template is for --relink');
+  const naming = relink ? parseTemplate(template ?? DEFAULT_TEMPLATE) : undefined;
+  const prepared = await prepare(mount, pids, resolve(imagesDir), { hold, relink: naming, warn });
   if (json) {
     printJson(prepared);
     return;
   }
-  const { mountpoint, processes, files, watched, holder, sourceList } = prepared;
+  const { mountpoint, processes, files, watched, unlinked, relinked, linkable, holder, sourceList } = prepared;
   process.stdout.write(
     `process${processes.length === 1 ? '' : 'es'} ${processes.join(' ')}: ${formatCounted(files, 'file')} of ${mountpoint} in use, ${watched} of them watched\n` +
+      (unlinked === 0
+        ? ''
+        : `${formatCounted(unlinked, 'is', 'are')} unlinked: ${relink ? `${formatCounted(relinked, 'has a new name', 'have new names')}` : `${formatCounted(linkable, 'is linkable', 'are linkable')}`}\n`) +
       (holder === undefined ? '' : `process ${holder} holds their names until the dumped processes end\n`) +
       `saved ${sourceList}: after the dump 'umount ${mountpoint}', before the restore 'cfs-mount --from ${imagesDir}'\n`,
   );
+}
+
+async function restoreFiles(
+  mount: string,
+  command: readonly string[],
+  { imagesDir, json, socket }: RestoreOptions,
+): Promise<ExitStatus> {
+  if ((socket === undefined) === (command.length === 0)) {
+    throw new CfsError('usage', 'Give either a command after --, or --socket');
+  }
+  const opened = openRelinked(resolve(imagesDir), mount);
+  const { length } = opened.files;
+  if (socket === undefined) return (await restoreToCommand(opened, command)) as ExitStatus;
+  restoreToSocket(opened, resolve(socket));
+  if (json) printJson({ files: length });
+  else process.stdout.write(`${formatCounted(length, 'file')} sent, and unlinked\n`);
+  return EXIT.ok;
+}
+
+function showCleanedUp({ removed, kept }: CleanedUp): void {
+  for (const { id, directory } of kept) {
+    process.stdout.write(`${oneLine(`checkpoint ${id} is alive: its list is in ${directory}`)}\n`);
+  }
+  process.stdout.write(`${formatCounted(removed.length, 'name')} removed\n`);
 }
 
 function showChecked(mount: string, { imagesDir, json }: Options): ExitStatus {

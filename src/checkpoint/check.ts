@@ -6,13 +6,14 @@ import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ESTALE, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import { S_IFDIR, S_IFMT } from '../base/stat-bits.ts';
 import { askMountAt } from '../mount-info/ask-mount-at.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { openByHandle } from '../system/file-handle.ts';
 import { errnoText, O_PATH } from '../system/libc.ts';
 import { requireLastingHandles } from './lasting-handles.ts';
 import { namesState } from './names.ts';
-import { FILES_FILE, parseSavedFiles, type SavedFile } from './saved-files.ts';
+import { FILES_FILE, parseSavedFiles, type SavedFile, type SavedFiles } from './saved-files.ts';
 
 export interface CheckedFile {
   readonly path: string;
@@ -27,13 +28,13 @@ export interface CheckedFile {
  *   be opened
  */
 export function check(directory: string, mount: string, warn: (line: string) => void): CheckedFile[] {
-  const files = readList(join(directory, FILES_FILE));
+  const { files } = readList(join(directory, FILES_FILE));
   if (files.some(isWatched) && namesState(directory) === 'lost') warn(LOST);
   // another file system's inodes could have the same numbers
   requireLastingHandles(mount, askMountAt(mount).mount);
   const root = openSync(mount, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    return files.map(({ path, uses, handle }) => ({ path, uses, problem: problemOf(root, { path, uses, handle }) }));
+    return files.filter(isKept).map((file) => ({ path: file.path, uses: file.uses, problem: problemOf(root, file) }));
   } finally {
     closeSync(root);
   }
@@ -42,9 +43,14 @@ export function check(directory: string, mount: string, warn: (line: string) => 
 const LOST =
   'the names of watched files were not held until the dump was done: if memory was scarce, the restore cannot find them';
 
+/** A directory that was removed, and got no new name, does not outlive its mount. */
+const isKept = ({ unlinked }: SavedFile): boolean =>
+  unlinked === undefined || unlinked.relinked !== undefined || (unlinked.mode & S_IFMT) !== S_IFDIR;
+
 const isWatched = ({ uses }: SavedFile): boolean => uses.some((use) => / watch of fd \d+$/.test(use));
 
-function readList(path: string): SavedFile[] {
+/** @throws CfsError (usage) */
+export function readList(path: string): SavedFiles {
   try {
     return parseSavedFiles(readFileSync(path, 'utf8'), path);
   } catch (error) {

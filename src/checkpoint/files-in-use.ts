@@ -1,11 +1,16 @@
 /** The files of a mount that processes use, with the kind of use; each file is named by its handle. */
 
-import { type BigIntStats, readdirSync, readFileSync, statSync } from 'node:fs';
+import { type BigIntStats, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
 import { type FileHandle, formatHandle } from '../base/handle-format.ts';
 import { makeDevice } from '../base/stat-bits.ts';
+import { closeFd } from '../system/descriptors.ts';
 import { nameToHandle } from '../system/file-handle.ts';
 import { AT_SYMLINK_FOLLOW } from '../system/libc.ts';
+import type { MountEntry } from '../system/mount-table.ts';
+import { sharesFiles } from '../system/other-process.ts';
+import { filesInFlight } from './in-flight.ts';
+import { mountsOfProcess, pathInMount } from './path-in-mount.ts';
 import { parseWatches } from './watches.ts';
 
 export interface UsedFile {
@@ -14,6 +19,44 @@ export interface UsedFile {
   readonly uses: readonly string[];
   /** Whether it is watched. */
   readonly isWatched: boolean;
+  /** Undefined if it has the name that a process opened it by. */
+  readonly unlinked: UnlinkedFile | undefined;
+}
+
+/** A file that lost the name by which a process uses it. */
+export interface UnlinkedFile {
+  /** In the mount, absolute: the name that it had. */
+  readonly path: Uint8Array;
+  readonly mode: number;
+  /** 0 if it has no other name. */
+  readonly nlink: number;
+  /** As open(2) takes and lseek(2) returns them. */
+  readonly descriptors: readonly OpenDescriptor[];
+}
+
+export interface OpenDescriptor {
+  readonly process: number;
+  readonly fd: number;
+  /** O_*, in octal. */
+  readonly flags: string;
+  readonly position: number;
+}
+
+interface Found {
+  readonly handle: FileHandle;
+  readonly uses: Set<string>;
+  isWatched: boolean;
+  unlinked: (UnlinkedFile & { readonly descriptors: OpenDescriptor[] }) | undefined;
+}
+
+/** A link in /proc to a file. */
+interface Place {
+  /** The directory in /proc of a process or thread. */
+  readonly task: string;
+  readonly path: string;
+  readonly use: string;
+  /** The number of a descriptor. */
+  readonly fd?: string;
 }
 
 /**
@@ -21,47 +64,127 @@ export interface UsedFile {
  * @param pids processes that may end during the scan: files that cannot be read are left out
  */
 export function filesInUse(pids: readonly number[], dev: bigint): UsedFile[] {
-  const found = new Map<string, { handle: FileHandle; uses: string[]; isWatched: boolean }>();
-  const add = (handle: FileHandle, use: string, isWatched: boolean): void => {
-    const key = formatHandle(handle);
-    const file = found.get(key) ?? { handle, uses: [], isWatched: false };
-    found.set(key, file);
-    if (!file.uses.includes(use)) file.uses.push(use);
-    file.isWatched ||= isWatched;
-  };
+  const scan = new Scan(dev);
   for (const pid of pids) {
-    for (const { path, use } of placesOf(pid)) {
-      const handle = handleAt(path, dev);
-      if (handle !== undefined) add(handle, `${pid} ${use}`, false);
-    }
+    for (const place of placesOf(pid)) scan.addPlace(pid, place);
     for (const fd of listing(`/proc/${pid}/fdinfo`)) {
       for (const { kind, device, handle } of parseWatches(textOf(`/proc/${pid}/fdinfo/${fd}`))) {
-        if (makeDevice(device) === dev) add(handle, `${pid} ${kind} watch of fd ${fd}`, true);
+        if (makeDevice(device) === dev) scan.add(handle, `${pid} ${kind} watch of fd ${fd}`).isWatched = true;
       }
     }
+    for (const { socket, fd } of filesInFlight(pid)) {
+      const use = `in flight in socket ${socket}`;
+      scan.addPlace(pid, { task: `/proc/${pid}`, path: `/proc/self/fd/${fd}`, use });
+      closeFd(fd);
+    }
   }
-  return [...found.values()];
+  return scan.files();
 }
 
-function handleAt(path: string, dev: bigint): FileHandle | undefined {
-  let stat: BigIntStats;
+class Scan {
+  readonly #dev: bigint;
+  readonly #found = new Map<string, Found>();
+  /** The same by inode number: all files of the mount have different ones. */
+  readonly #byInode = new Map<bigint, Found>();
+
+  readonly #mounts = new Map<number, readonly MountEntry[]>();
+
+  constructor(dev: bigint) {
+    this.#dev = dev;
+  }
+
+  add(handle: FileHandle, use: string): Found {
+    const key = formatHandle(handle);
+    const file = this.#found.get(key) ?? { handle, uses: new Set(), isWatched: false, unlinked: undefined };
+    this.#found.set(key, file);
+    file.uses.add(use);
+    return file;
+  }
+
+  addPlace(pid: number, { task, path, use, fd }: Place): void {
+    const stat = statusOf(path);
+    if (stat?.dev !== this.#dev) return;
+    let file = this.#byInode.get(stat.ino);
+    if (file === undefined) {
+      const named = nameToHandle(path, AT_SYMLINK_FOLLOW);
+      if (isErrno(named)) return;
+      file = this.add(named.handle, `${pid} ${use}`);
+      this.#byInode.set(stat.ino, file);
+    } else file.uses.add(`${pid} ${use}`);
+    if (file.unlinked === undefined) {
+      const shown = linkOf(path);
+      const isMarked = shown.subarray(-DELETED.length).equals(DELETED);
+      // a name may end as the mark of the kernel does
+      if (stat.nlink !== 0n && (!isMarked || statusOf(shown)?.ino === stat.ino)) return;
+      const name = isMarked ? shown.subarray(0, -DELETED.length) : shown;
+      file.unlinked = {
+        path: pathInMount(this.#mountsOf(pid), name),
+        mode: Number(stat.mode),
+        nlink: Number(stat.nlink),
+        descriptors: [],
+      };
+    }
+    if (fd !== undefined) file.unlinked.descriptors.push(descriptorOf(pid, task, fd));
+  }
+
+  #mountsOf(pid: number): readonly MountEntry[] {
+    const known = this.#mounts.get(pid) ?? mountsOfProcess(`/proc/${pid}`, this.#dev);
+    this.#mounts.set(pid, known);
+    return known;
+  }
+
+  files(): UsedFile[] {
+    return [...this.#found.values()].map(({ uses, ...file }) => ({ ...file, uses: [...uses] }));
+  }
+}
+
+/** What the kernel adds to the path of an unlinked file. */
+const DELETED = Buffer.from(' (deleted)');
+
+/** Undefined if it was closed in the meantime, or is not a file of any file system. */
+function statusOf(path: string | Buffer): BigIntStats | undefined {
   try {
-    stat = statSync(path, { bigint: true });
+    return statSync(path, { bigint: true });
   } catch {
-    return undefined; // closed in the meantime, or not a file of any file system
+    return undefined;
   }
-  if (stat.dev !== dev) return undefined;
-  const found = nameToHandle(path, AT_SYMLINK_FOLLOW);
-  return isErrno(found) ? undefined : found.handle;
 }
 
-/** Links in /proc to the files that a process uses. */
-function placesOf(pid: number): { path: string; use: string }[] {
+/** The path that /proc shows. */
+function linkOf(path: string): Buffer {
+  try {
+    return readlinkSync(path, { encoding: 'buffer' });
+  } catch {
+    return Buffer.alloc(0);
+  }
+}
+
+function descriptorOf(pid: number, task: string, fd: string): OpenDescriptor {
+  const info = textOf(`${task}/fdinfo/${fd}`);
+  const field = (name: string): string => new RegExp(`^${name}:\\s*(\\d+)$`, 'm').exec(info)?.[1] ?? '0';
+  return { process: pid, fd: Number(fd), flags: field('flags'), position: Number(field('pos')) };
+}
+
+/** Links in /proc to the files that a process uses; its threads may have descriptors and directories of their own. */
+function placesOf(pid: number): Place[] {
   const process = `/proc/${pid}`;
+  const threads = listing(`${process}/task`).filter((tid) => tid !== String(pid));
+  const others = threads.filter((tid) => sharesFiles(pid, Number(tid)) !== true);
   return [
-    ...['cwd', 'root', 'exe'].map((use) => ({ path: `${process}/${use}`, use })),
-    ...listing(`${process}/fd`).map((fd) => ({ path: `${process}/fd/${fd}`, use: `fd ${fd}` })),
-    ...listing(`${process}/map_files`).map((range) => ({ path: `${process}/map_files/${range}`, use: 'mapping' })),
+    ...placesOfTask(process, ''),
+    ...others.flatMap((tid) => placesOfTask(`${process}/task/${tid}`, ` of thread ${tid}`)),
+    ...listing(`${process}/map_files`).map((range) => ({
+      task: process,
+      path: `${process}/map_files/${range}`,
+      use: 'mapping',
+    })),
+  ];
+}
+
+function placesOfTask(task: string, of: string): Place[] {
+  return [
+    ...['cwd', 'root', 'exe'].map((use) => ({ task, path: `${task}/${use}`, use: `${use}${of}` })),
+    ...listing(`${task}/fd`).map((fd) => ({ task, path: `${task}/fd/${fd}`, use: `fd ${fd}${of}`, fd })),
   ];
 }
 

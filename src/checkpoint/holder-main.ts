@@ -4,11 +4,13 @@
  */
 import '../system/exact-paths.ts';
 import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
-import { isErrno } from '../base/errno.ts';
+import { ESTALE, isErrno } from '../base/errno.ts';
 import { reasonOf } from '../base/error.ts';
+import { parseHandle } from '../base/handle-format.ts';
 import { pathBytes, shownText } from '../base/path-text.ts';
-import { dup2, openAt } from '../system/descriptors.ts';
+import { closeFd, dup2, openAt } from '../system/descriptors.ts';
 import { cloneMount } from '../system/detached-mount.ts';
+import { openByHandle } from '../system/file-handle.ts';
 import { errnoText, O_PATH } from '../system/libc.ts';
 import { waitForEnds, watchProcesses } from '../system/process-end.ts';
 import { HOLDING, type HolderSettings, LONGEST_HOLD_MS, markHeld, markHolding } from './names.ts';
@@ -17,7 +19,7 @@ const STDIN = 0;
 const STDOUT = 1;
 
 /** Opens each name; through a copy of the mount, so that the mount itself is not busy. @returns the problem, if any */
-function hold({ mountpoint, names }: HolderSettings): string | undefined {
+function hold({ mountpoint, names, handles }: HolderSettings): string | undefined {
   const root = cloneMount(mountpoint);
   if (isErrno(root)) return `the mount cannot be copied: ${errnoText(root)}`;
   for (const name of names) {
@@ -25,6 +27,19 @@ function hold({ mountpoint, names }: HolderSettings): string | undefined {
     const fd = openAt(root, pathBytes(name === '' ? '.' : name), O_PATH | constants.O_NOFOLLOW);
     if (isErrno(fd)) return `${shownText(name)}: ${errnoText(fd)}`;
   }
+  return handles.length === 0 ? undefined : holdHandles(root, handles);
+}
+
+/** Through the same copy; a file that no process has open any more is not missed. */
+function holdHandles(root: number, handles: readonly string[]): string | undefined {
+  const directory = openAt(root, pathBytes('.'), constants.O_RDONLY | constants.O_DIRECTORY);
+  if (isErrno(directory)) return `the mount cannot be opened: ${errnoText(directory)}`;
+  for (const text of handles) {
+    const handle = parseHandle(text);
+    const fd = handle === undefined ? ESTALE : openByHandle(directory, handle, O_PATH);
+    if (isErrno(fd) && fd !== ESTALE) return `a file without a name: ${errnoText(fd)}`;
+  }
+  closeFd(directory);
   return undefined;
 }
 

@@ -1,7 +1,7 @@
 /**
- * Holds the names of watched files from `prepare` until the dump is done. When memory becomes scarce the kernel forgets
- * unused names, and a watch uses none: so a separate process, holder-main.ts, keeps each file open (O_PATH). A file in
- * the dump's directory records its state.
+ * Holds the names of watched files, and files without a name, from `prepare` until the dump is done. When memory
+ * becomes scarce the kernel forgets unused names, and a watch uses none: so a separate process, holder-main.ts, keeps
+ * each file open (O_PATH). A file in the dump's directory records its state.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,6 +13,7 @@ import { ESRCH, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { programPath } from '../base/installation.ts';
 import { replaceFile } from '../system/durable-file.ts';
+import { identityOf, isProcessIdentity, isRunning, type ProcessIdentity } from '../system/process-identity.ts';
 
 /** The name of the file in a directory of a checkpoint. */
 export const NAMES_FILE = 'cfs-names.json';
@@ -24,21 +25,14 @@ export const LONGEST_HOLD_MS = 3_600_000;
 const LOOK_MS = 10;
 const PATIENCE_MS = 10_000;
 
-/** Identifies a process unambiguously. */
-interface Holder {
-  readonly pid: number;
-  /** In ticks since the machine started. */
-  readonly startTime: string;
-  /** Of the machine's start. */
-  readonly boot: string;
-}
-
 /** The settings of a holder, on its standard input. */
 export interface HolderSettings {
   readonly directory: string;
   readonly mountpoint: string;
   /** In the mount, without a leading slash. */
   readonly names: readonly string[];
+  /** Files without a name, as text of handle-format.ts. */
+  readonly handles: readonly string[];
   /** It ends with the last of these processes. */
   readonly pids: readonly number[];
 }
@@ -104,12 +98,12 @@ export const markHeld = (directory: string): void => save(directory, { held: tru
 export function namesState(directory: string): NamesState {
   const { holder, held } = load(directory);
   if (held === true) return 'held';
-  return holder !== undefined && isThere(holder) ? 'holding' : 'lost';
+  return holder !== undefined && isRunning(holder) ? 'holding' : 'lost';
 }
 
 async function endHolder(directory: string): Promise<void> {
   const { holder } = load(directory);
-  if (holder === undefined || !isThere(holder)) return;
+  if (holder === undefined || !isRunning(holder)) return;
   try {
     process.kill(holder.pid, 'SIGTERM');
   } catch (error) {
@@ -119,14 +113,14 @@ async function endHolder(directory: string): Promise<void> {
       `Cannot end process ${holder.pid}, which holds names for ${directory}: ${reasonOf(error)}`,
     );
   }
-  for (const end = Date.now() + PATIENCE_MS; isThere(holder); await sleep(LOOK_MS)) {
+  for (const end = Date.now() + PATIENCE_MS; isRunning(holder); await sleep(LOOK_MS)) {
     if (Date.now() > end)
       throw new CfsError('system', `Process ${holder.pid}, which holds names for ${directory}, does not end`);
   }
 }
 
 interface Names {
-  readonly holder?: Holder;
+  readonly holder?: ProcessIdentity;
   readonly held?: true;
 }
 
@@ -142,31 +136,8 @@ function load(directory: string): Names {
     if (!existsSync(path)) return {};
     const { format, version, holder, held } = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
     if (format !== FORMAT || version !== FORMAT_VERSION) return {};
-    return { ...(isHolder(holder) ? { holder } : {}), ...(held === true ? { held } : {}) };
+    return { ...(isProcessIdentity(holder) ? { holder } : {}), ...(held === true ? { held } : {}) };
   } catch {
     return {};
-  }
-}
-
-const isHolder = (value: unknown): value is Holder => {
-  const { pid, startTime, boot } = (value ?? {}) as Partial<Record<keyof Holder, unknown>>;
-  return Number.isInteger(pid) && (pid as number) > 1 && typeof startTime === 'string' && typeof boot === 'string';
-};
-
-const identityOf = (pid: number): Holder => ({ pid, startTime: startTimeOf(pid) ?? '', boot: bootId() });
-
-const isThere = ({ pid, startTime, boot }: Holder): boolean => boot === bootId() && startTimeOf(pid) === startTime;
-
-const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
-
-/** Undefined if the process has ended. */
-function startTimeOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // after the name, which may contain blanks and parentheses: the state is the third field, the start the 22nd
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' ? undefined : fields[19];
-  } catch {
-    return undefined;
   }
 }

@@ -22,9 +22,11 @@ import { openByHandle } from '../system/file-handle.ts';
 import { errnoText, O_PATH } from '../system/libc.ts';
 import { filesInUse, type UsedFile } from './files-in-use.ts';
 import { requireLastingHandles } from './lasting-handles.ts';
+import { makeAllLinkable, type Naming, relinkAll } from './name-unlinked.ts';
 import { forgetNames, type HolderSettings, holdNames } from './names.ts';
 import { processTree } from './processes.ts';
 import { FILES_FILE, formatSavedFiles } from './saved-files.ts';
+import type { NameTemplate } from './unlinked-names.ts';
 
 export interface PreparedDump {
   readonly mountpoint: string;
@@ -32,7 +34,13 @@ export interface PreparedDump {
   readonly processes: readonly number[];
   readonly files: number;
   readonly watched: number;
-  /** The process that holds the names of watched files; undefined if there are none, or it was not wanted. */
+  /** Files and directories that were unlinked. */
+  readonly unlinked: number;
+  /** How many of them have no name and are linkable now. */
+  readonly linkable: number;
+  /** How many of them have a new name. */
+  readonly relinked: number;
+  /** The process that holds watched files, and those without a name; undefined if there are none, or not wanted. */
   readonly holder: number | undefined;
   /** The list for cfs-mount --from, and the list of files for `check`. */
   readonly sourceList: string;
@@ -42,6 +50,8 @@ export interface PreparedDump {
 export interface PrepareOptions {
   /** Whether the names of watched files are held until the processes end. */
   readonly hold: boolean;
+  /** How unlinked files are named; undefined: they are only made linkable. */
+  readonly relink?: NameTemplate | undefined;
   /** Receives a line for each file without a path that a checkpoint tool could use, and if names cannot be held. */
   readonly warn: (line: string) => void;
 }
@@ -56,31 +66,47 @@ export async function prepare(
   mount: string,
   pids: readonly number[],
   directory: string,
-  { hold, warn }: PrepareOptions,
+  { hold, relink, warn }: PrepareOptions,
 ): Promise<PreparedDump> {
   const { mount: record, sources } = askMountAt(mount);
   requireLastingHandles(mount, record);
   const mountpoint = mountpointOf(mount) ?? record.mountpoint;
   const processes = processTree(pids);
-  const root = openSync(mount, constants.O_RDONLY | constants.O_DIRECTORY);
+  const root = openSync(Buffer.from(mountpoint), constants.O_RDONLY | constants.O_DIRECTORY);
+  let naming: Naming | undefined;
   try {
     const files = filesInUse(processes, statSync(mount, { bigint: true }).dev);
-    const found = new Map(files.map((file) => [file.handle, lookUp(root, file, warn)] as const));
+    const named = files.filter(({ unlinked }) => unlinked === undefined);
+    const unlinked = files.filter((file) => file.unlinked !== undefined);
+    const found = new Map(named.map((file) => [file.handle, lookUp(root, file, warn)] as const));
+    if (relink !== undefined && unlinked.length > 0) naming = relinkAll(root, unlinked, relink, directory);
+    const linkable = relink === undefined ? makeAllLinkable(root, unlinked) : 0;
     const sourceList = join(directory, SOURCES_FILE);
     const fileList = join(directory, FILES_FILE);
     save(sourceList, `${JSON.stringify(jsonOfSources(record, mountpoint, sources), null, 2)}\n`);
     save(
       fileList,
-      formatSavedFiles(files, (handle) => found.get(handle)?.shown ?? new Uint8Array()),
+      formatSavedFiles(files, (handle) => found.get(handle)?.shown ?? new Uint8Array(), naming),
     );
+    naming?.complete();
+    const relinked = naming?.names.size ?? 0;
+    naming = undefined;
     const watched = files.filter(({ isWatched }) => isWatched);
     const names = watched.flatMap(({ handle }) => nameBelow(mountpoint, found.get(handle)?.path) ?? []);
-    const settings = { directory, mountpoint: pathText(mountpoint), names, pids: processes };
+    const handles = relink === undefined ? unlinked.map(({ handle }) => formatHandle(handle)) : [];
+    const settings = { directory, mountpoint: pathText(mountpoint), names, handles, pids: processes };
     await forgetNames(directory);
-    const holder = hold && names.length > 0 ? await holderOf(settings, warn) : undefined;
-    const counts = { files: files.length, watched: watched.length };
+    const holder = hold && names.length + handles.length > 0 ? await holderOf(settings, warn) : undefined;
+    const counts = {
+      files: files.length,
+      watched: watched.length,
+      unlinked: unlinked.length,
+      linkable,
+      relinked,
+    };
     return { mountpoint: printable(mountpoint), processes, ...counts, holder, sourceList, fileList };
   } finally {
+    naming?.undo();
     closeSync(root);
   }
 }

@@ -21,8 +21,8 @@ export function capabilityReach(pid: number): CapabilityReach {
     const status = readFileSync(`/proc/${pid}/status`, 'latin1');
     const effective = /^CapEff:\t([0-9a-f]+)$/m.exec(status)?.[1] ?? '0';
     if ((BigInt(`0x${effective}`) & BOTH) !== BOTH) return 'none';
+    if (isSameNamespace(pid)) return 'all';
     const [uids, gids] = ['uid_map', 'gid_map'].map((name) => readFileSync(`/proc/${pid}/${name}`, 'latin1'));
-    if (isSameNamespace(pid, uids as string)) return 'all';
     return { covers: (uid, gid) => isMapped(uids as string, uid) && isMapped(gids as string, gid) };
   } catch {
     // it has ended, or belongs to a user whom this process may not inspect
@@ -30,15 +30,17 @@ export function capabilityReach(pid: number): CapabilityReach {
   }
 }
 
-function isSameNamespace(pid: number, uids: string): boolean {
-  const own = readlinkSync('/proc/self/ns/user');
+function isSameNamespace(pid: number): boolean {
+  ownNamespace ??= readlinkSync('/proc/self/ns/user');
   try {
-    return readlinkSync(`/proc/${pid}/ns/user`) === own;
+    return readlinkSync(`/proc/${pid}/ns/user`) === ownNamespace;
   } catch {
     // of a process with more rights: only root could make another namespace with all ids
-    return ALL_IDS.test(uids) && ALL_IDS.test(readFileSync('/proc/self/uid_map', 'latin1'));
+    const hasAll = (who: number | 'self'): boolean => ALL_IDS.test(readFileSync(`/proc/${who}/uid_map`, 'latin1'));
+    return hasAll(pid) && hasAll('self');
   }
 }
+let ownNamespace: string | undefined;
 
 /** Lines of user_namespaces(7): the first id inside, the first one here, and their number. */
 function isMapped(map: string, id: number): boolean {

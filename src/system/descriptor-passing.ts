@@ -1,5 +1,5 @@
 /** Open files as messages: SCM_RIGHTS of unix(7). Nothing is thrown for a system error. */
-import { EMFILE, EMSGSIZE, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
+import { EMFILE, EMSGSIZE, ENAMETOOLONG, EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
 import { closeFd } from './descriptors.ts';
 import { asErrno, koffi, native } from './libc.ts';
 
@@ -18,6 +18,25 @@ export function socketpair(type: typeof SOCK_STREAM | typeof SOCK_DGRAM): readon
   const fds = [-1, -1];
   const result = socketpairFn(AF_UNIX, type | SOCK_CLOEXEC, 0, fds);
   return result < 0 ? asErrno(result) : [fds[0] as number, fds[1] as number];
+}
+
+const socketFn = native('int socket(int domain, int type, int protocol)');
+const connectFn = native('int connect(int socket, const void *address, unsigned int length)');
+/** Bytes of a path in struct sockaddr_un, with the NUL at its end. */
+const ADDRESS_PATH = 108;
+
+/** A stream connected to the Unix socket that listens at `path`, close-on-exec. */
+export function connectTo(path: Uint8Array): number | Errno {
+  if (path.length >= ADDRESS_PATH) return ENAMETOOLONG;
+  const address = Buffer.alloc(2 + ADDRESS_PATH);
+  address.writeUInt16LE(AF_UNIX, 0);
+  address.set(path, 2);
+  const socket = socketFn(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (socket < 0) return asErrno(socket);
+  const result = connectFn(socket, address, 2 + path.length + 1);
+  if (result === 0) return socket;
+  closeFd(socket);
+  return asErrno(result);
 }
 
 const SOL_SOCKET = 1;

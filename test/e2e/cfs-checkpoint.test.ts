@@ -116,8 +116,8 @@ async function prepared(dump: string, mounted: Mounted, ...pids: readonly number
   return JSON.parse(stdout) as Prepared;
 }
 
-const savedFiles = (dump: string): SavedFile[] =>
-  parseSavedFiles(readFileSync(join(dump, 'cfs-files.json'), 'utf8'), 'the list');
+const savedFiles = (dump: string): readonly SavedFile[] =>
+  parseSavedFiles(readFileSync(join(dump, 'cfs-files.json'), 'utf8'), 'the list').files;
 
 /** The path of each watched file in /proc/self/fd after it was opened by its handle, as a checkpoint tool does it. */
 function shownPaths(mounted: Mounted, watches: readonly Watch[]): string[] {
@@ -414,7 +414,7 @@ test('cfs-checkpoint lists its commands if there is no such command', async () =
   for (const args of [[], ['dump']]) {
     const { status, stderr } = await checkpoint(...args);
     expect(status).toBe(EXIT.usage);
-    expect(stderr).toMatch(/prepare, release and check|unknown command|too many arguments/);
+    expect(stderr).toMatch(/prepare, restore-files, cleanup, release and check|unknown command|too many arguments/);
   }
   expect((await run([process.execPath, '--version'])).status).toBe(0);
 });

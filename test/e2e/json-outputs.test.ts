@@ -1,6 +1,8 @@
 /** Compares docs/json.md with the output of the tools. */
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
@@ -149,6 +151,21 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   },
   'cfs-repo seal': () => repo('seal', scratch.store),
   'cfs-checkpoint prepare': () => mounted((path) => prepared(path, scratch.at('dump-1'))),
+  'cfs-checkpoint restore-files': () =>
+    mounted(async (path) => {
+      const [dump, socket] = [scratch.at('dump-3'), scratch.at('restored')];
+      await prepared(path, dump);
+      const server = createServer().listen(socket);
+      await once(server, 'listening');
+      const result = await command('cfs-checkpoint', 'restore-files', '-D', dump, '--socket', socket, path);
+      server.close();
+      return result;
+    }),
+  'cfs-checkpoint cleanup': () =>
+    mounted(async (path) => {
+      await prepared(path, scratch.at('dump-4'));
+      return command('cfs-checkpoint', 'cleanup', '-D', scratch.at('dump-4'), path);
+    }),
   'cfs-checkpoint release': () => command('cfs-checkpoint', 'release', '-D', scratch.directory('no-dump')),
   'cfs-checkpoint check': () =>
     mounted(async (path) => {

@@ -82,6 +82,7 @@ describe('the list of files of a checkpoint', () => {
     handle,
     uses: fc.array(fc.constantFrom('12 cwd', '13 fd 5', '13 inotify watch of fd 4'), { minLength: 1, maxLength: 3 }),
     isWatched: fc.boolean(),
+    unlinked: fc.constant(undefined),
   });
 
   /** The error message for a list. */
@@ -106,27 +107,55 @@ describe('the list of files of a checkpoint', () => {
             formatSavedFiles(files, () => path),
             'a list',
           );
-          expect(list).toEqual(
-            files.map((file) => ({ handle: file.handle, uses: file.uses, path: Buffer.from(path).toString() })),
-          );
+          expect(list).toEqual({
+            checkpoint: undefined,
+            files: files.map(({ handle, uses }) => ({ handle, uses, path: Buffer.from(path).toString() })),
+          });
         },
       ),
     );
   });
 
   it('shows a path that is not UTF-8', () => {
-    const file = { handle: parseHandle(HANDLE) as FileHandle, uses: ['1 cwd'], isWatched: false };
+    const file = { handle: parseHandle(HANDLE) as FileHandle, uses: ['1 cwd'], isWatched: false, unlinked: undefined };
     const text = formatSavedFiles([file], () => Buffer.from('/\xff', 'latin1'));
-    expect(parseSavedFiles(text, 'a list')[0]?.path).toBe('/\\xff');
+    expect(parseSavedFiles(text, 'a list').files[0]?.path).toBe('/\\xff');
     expect(formatHandle(file.handle)).toBe(HANDLE);
   });
 
+  it('has unlinked files, with the names that they got', () => {
+    const handle = parseHandle(HANDLE) as FileHandle;
+    const descriptors = [{ process: 4, fd: 3, flags: '0100002', position: 12 }];
+    const unlinked = { path: Buffer.from('/gone'), mode: 0o100644, nlink: 1, descriptors };
+    const naming = { id: 0x1234n, names: new Map([[HANDLE, 'lost+found/x']]) };
+    const file = { handle, uses: ['4 fd 3'], isWatched: false, unlinked };
+    const read = parseSavedFiles(
+      formatSavedFiles([file], () => Buffer.from('/other'), naming),
+      'a list',
+    );
+    const saved = { links: 1, mode: 0o100644, descriptors, relinked: 'lost+found/x' };
+    expect(read).toEqual({
+      checkpoint: 0x1234n,
+      files: [{ handle, path: '/gone', uses: ['4 fd 3'], unlinked: saved }],
+    });
+  });
+
   const file = { handle: HANDLE, path: '/a', uses: [] };
+  const gone = { links: 0, mode: '100644', descriptors: [] };
   const list = (more: object): string =>
     JSON.stringify({ format: 'cfs-checkpoint-files', version: 1, files: [], ...more });
 
   it.each([
     ['', /not JSON/],
+    [list({ checkpoint: '12' }), /id of the checkpoint/],
+    [list({ files: [{ ...file, unlinked: 1 }] }), /file 0 is malformed/],
+    [list({ files: [{ ...file, unlinked: { ...gone, mode: '9' } }] }), /file 0 is malformed/],
+    [list({ files: [{ ...file, unlinked: { ...gone, links: -1 } }] }), /file 0 is malformed/],
+    [list({ files: [{ ...file, unlinked: { ...gone, descriptors: [{}] } }] }), /file 0 is malformed/],
+    // names outside of the mount
+    [list({ files: [{ ...file, unlinked: { ...gone, relinked: '../etc/passwd' } }] }), /file 0 is malformed/],
+    [list({ files: [{ ...file, unlinked: { ...gone, relinked: '/etc/passwd' } }] }), /file 0 is malformed/],
+    [list({ files: [{ ...file, unlinked: { ...gone, relinked: 'a//b' } }] }), /file 0 is malformed/],
     [list({}).slice(0, -1), /not JSON/],
     ['null', /not one of a checkpoint/],
     ['[]', /not one of/],

@@ -1,0 +1,58 @@
+/**
+ * Open files on their way from one process to another, in the queue of a Unix socket (SCM_RIGHTS of unix(7)). The
+ * socket is borrowed from its process, and the first message looked at without taking it. Of later messages only the
+ * process itself could look, because that would move the position from which it looks itself.
+ */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { isErrno } from '../base/errno.ts';
+import { receiveDescriptors } from '../system/descriptor-passing.ts';
+import { closeFd } from '../system/descriptors.ts';
+import { takeDescriptor } from '../system/other-process.ts';
+
+/** More than a datagram may have by default. */
+const LONGEST_MESSAGE = 1 << 19;
+
+export interface FileInFlight {
+  /** The number of the receiving socket in its process. */
+  readonly socket: number;
+  /** A descriptor of this process, for the caller to close. */
+  readonly fd: number;
+}
+
+/** Files in the queues of a process; none if it may not be looked into, or has ended. */
+export function filesInFlight(pid: number): FileInFlight[] {
+  const sockets = unixSocketsOf(pid);
+  return sockets.flatMap((socket) => {
+    const borrowed = takeDescriptor(pid, socket);
+    if (isErrno(borrowed)) return [];
+    const received = receiveDescriptors(borrowed, LONGEST_MESSAGE, { peek: true, dontWait: true });
+    closeFd(borrowed);
+    return isErrno(received) ? [] : received.fds.map((fd) => ({ socket, fd }));
+  });
+}
+
+function unixSocketsOf(pid: number): number[] {
+  try {
+    const sockets = readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+      const inode = SOCKET.exec(linkOf(`/proc/${pid}/fd/${fd}`))?.[1];
+      return inode === undefined ? [] : [{ fd: Number(fd), inode }];
+    });
+    if (sockets.length === 0) return [];
+    const rows = readFileSync(`/proc/${pid}/net/unix`, 'latin1').split('\n');
+    // Num, RefCount, Protocol, Flags, Type, St, Inode, Path
+    const inodes = new Set(rows.map((row) => row.split(/\s+/)[6]));
+    return sockets.filter(({ inode }) => inodes.has(inode)).map(({ fd }) => fd);
+  } catch {
+    return [];
+  }
+}
+
+const SOCKET = /^socket:\[(\d+)\]$/;
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path, 'latin1');
+  } catch {
+    return '';
+  }
+}
