@@ -43,6 +43,12 @@ const NOTHING: LayerXattrs = {
 /** The xattr with the capabilities of a program. */
 export const CAPABILITIES: Uint8Array = Buffer.from('security.capability');
 
+/**
+ * fuse-overlayfs of an ordinary user, with which podman made containers, has this in place of "user.overlay.opaque". A
+ * user that can set it can as well remove all that it hides: so says xattr_permission() of Linux.
+ */
+const OPAQUE_OF_FUSE_OVERLAYFS: Uint8Array = Buffer.from('user.fuseoverlayfs.opaque');
+
 const ID_BYTES = 12;
 const S_IWUSR = 0o200;
 const TWO_TO_32 = 0x1_0000_0000;
@@ -101,7 +107,8 @@ export function readLayerXattrs(
   };
   const own = names.names;
   const origin = get(own.origin, decodeOrigin);
-  const opacity = get(own.opaque, decodeOpaque);
+  const opacity =
+    get(own.opaque, decodeOpaque) ?? (names.isOfUsers ? get(OPAQUE_OF_FUSE_OVERLAYFS, decodeOpaque) : undefined);
   const redirect = get(own.redirect, (value) => decodeRedirect(value) ?? 'malformed');
   const metacopy = get(own.metacopy, (value) => decodeMetacopy(value) ?? 'malformed');
   const identity = get(names.id, decodeIdentity);
