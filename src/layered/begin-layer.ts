@@ -10,7 +10,7 @@ import { mayChange } from './change-marks.ts';
 import { flagsOf } from './entries.ts';
 import { notedInode, restoreFilled } from './fill-notes.ts';
 import type { Layer } from './layer.ts';
-import { FORGOTTEN, LABELED, LINKABLE, MAPPABLE, SEEN, setLower } from './layer-rows.ts';
+import { EARLIER, FORGOTTEN, LABELED, LINKABLE, MAPPABLE, SEEN, setFile, setLower } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
 import { hasLabel } from './metadata.ts';
 import { adoptIndex } from './scan.ts';
@@ -29,7 +29,7 @@ export function beginLayer(layer: Layer): void {
     else {
       mayChange(layer, row, true);
       // the files may have been changed between two mounts
-      table.setFlags(row, 0, SEEN | FORGOTTEN | LINKABLE | MAPPABLE);
+      table.setFlags(row, EARLIER, SEEN | FORGOTTEN | LINKABLE | MAPPABLE);
     }
   }
   adoptRoot(layer);
@@ -47,11 +47,11 @@ export function adoptRoot(layer: Layer): void {
   statusOf(directories.upper, status);
   const known = table.find(ROOT_INO);
   const row = known >= 0 ? known : table.add(ROOT_INO, tables.inodes.generation[0] as number);
-  table.setUpper(row, status.inoLow, status.inoHigh);
+  setFile(table, row, status);
   setLower(table, row, 0);
   const xattrs = readLayerXattrs(layer.names, directories.upper, EMPTY, S_IFDIR);
   // the root is merged in any case
   const flags = isErrno(xattrs) ? UPPER | DIRECTORY : flagsOf(layer, S_IFDIR, xattrs, true);
   const labels = hasLabel(directories.upper) ? LABELED : 0;
-  table.setFlags(row, (flags & ~OPAQUE) | labels, OPAQUE);
+  table.setFlags(row, (flags & ~OPAQUE) | labels, OPAQUE | EARLIER);
 }

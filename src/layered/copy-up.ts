@@ -26,7 +26,7 @@ import { fillInPlace } from './fill-notes.ts';
 import type { ImageName } from './image-names.ts';
 import { countAdditionIn, markImpure } from './index-links.ts';
 import type { Layer } from './layer.ts';
-import { lowerOf, setLower } from './layer-rows.ts';
+import { lowerOf, setFile, setLower } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
 import { sizeWithoutData } from './lost-sizes.ts';
 import { removeTemporary } from './temporary.ts';
@@ -262,7 +262,7 @@ function addRow(
   const known = table.find(ino);
   const row = known >= 0 ? known : table.add(ino, tables.inodes.generation[lower] as number);
   if (row < 0) return ENOSPC;
-  table.setUpper(row, layer.status.inoLow, layer.status.inoHigh);
+  setFile(table, row, layer.status);
   setLower(table, row, lower);
   table.setFlags(row, UPPER | flags | more | (layer.linkNames?.direntOf(ino) === undefined ? 0 : NEW), 0);
   if (name === undefined) return row;

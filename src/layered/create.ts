@@ -22,7 +22,7 @@ import { copyDirectoryUp } from './copy-up.ts';
 import { type Directory, directoryOf, isDirectoryMode, lowerHas } from './directories.ts';
 import { entryOf } from './entries.ts';
 import type { Layer } from './layer.ts';
-import { countAddition, NO_CAPABILITIES, newIdentity, SEEN, setLower } from './layer-rows.ts';
+import { countAddition, NO_CAPABILITIES, newIdentity, SEEN, setFile, setLower } from './layer-rows.ts';
 import { readLayerXattrs, writeIdentity } from './layer-xattrs.ts';
 import { hasDefaultAcl, inheritAcl, modeFor } from './permissions.ts';
 import { makeTemporary, own, removeTemporary } from './temporary.ts';
@@ -287,7 +287,7 @@ function addNewRow({ table, status }: Layer, { id, generation }: InodeIdentity, 
   const known = table.find(id);
   const row = known >= 0 ? known : table.add(id, generation);
   if (row < 0) return ENOSPC;
-  table.setUpper(row, status.inoLow, status.inoHigh);
+  setFile(table, row, status);
   setLower(table, row, -1);
   table.setFlags(row, UPPER | NEW | NO_CAPABILITIES | flags, SEEN & ~NO_CAPABILITIES);
   return row;

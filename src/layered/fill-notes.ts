@@ -79,6 +79,8 @@ function restoreByNote(layer: Layer, name: Uint8Array): 0 | Errno {
   const target = readLinkAt(layer.directories.orphans, name);
   const kept = isErrno(target) ? undefined : parse(Buffer.from(target).toString('latin1'));
   const ino = notedInode(name);
+  const confirmed = layer.confirm(ino, true);
+  if (isErrno(confirmed)) return confirmed;
   const known = layer.table.find(ino);
   const row = known >= 0 ? known : layer.rowAfterScan(ino);
   // a file that is gone by now has no times

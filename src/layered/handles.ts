@@ -16,6 +16,8 @@ import { isPassing } from './passing-errors.ts';
 
 /** Attributes of an inode by its id, which comes from a handle. ENOENT if it has no name any more. */
 export function attributesByHandle(layer: Layer, ino: number, out: WritableAttributes): Errno | 0 {
+  const confirmed = layer.confirm(ino, true);
+  if (isErrno(confirmed)) return confirmed;
   const lower = layer.rowInImage(ino);
   const isUnknown = lower > 0 && layer.table.find(ino) < 0;
   const there = isUnknown ? isThere(layer, lower, ino) : true;

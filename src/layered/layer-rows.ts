@@ -1,6 +1,7 @@
 /** The meaning of the words that the table of identities leaves to the file system, and new ids. */
 import { randomFillSync } from 'node:crypto';
 import type { InodeIdentity } from '../base/handle-format.ts';
+import type { FileStatus } from '../system/file-status.ts';
 import { type IdentityTable, OPAQUE } from '../upper/identity-table.ts';
 
 // flags of a row, beside those of row-fields.ts
@@ -23,6 +24,8 @@ export const FORGOTTEN = 16_384;
 export const LINKABLE = 32_768;
 /** The file was opened for writing: its content may change unseen until the last release. */
 export const WRITTEN = 0x10_0000;
+/** The row is of an earlier mount, and the file was not looked at since: it may be another one's. */
+export const EARLIER = 65_536;
 /** What was seen of a file once, and changes through this file system only. */
 export const SEEN: number = ACL_KNOWN | DEFAULT_ACL | NO_CAPABILITIES;
 
@@ -31,6 +34,24 @@ export const SEEN: number = ACL_KNOWN | DEFAULT_ACL | NO_CAPABILITIES;
 const LOWER = 0;
 /** The number of entries that were added to a directory. */
 const ADDITIONS = 1;
+/** The file's time of creation, a hash of it; 0 if it has none. An inode number may be used again for another file. */
+const BIRTH = 3;
+
+function birthOf({ btimeLow, btimeHigh, btimeNsec }: FileStatus): number {
+  return Math.imul(btimeLow ^ Math.imul(btimeHigh, 0x85eb_ca6b), 0x9e37_79b1) ^ btimeNsec;
+}
+
+/** Notes the file of a row. */
+export function setFile(table: IdentityTable, row: number, status: FileStatus): void {
+  table.setUpper(row, status.inoLow, status.inoHigh);
+  table.setExtra(row, BIRTH, birthOf(status));
+}
+
+/** Whether the file of a row was made at the time that is noted; false if that is not known. */
+export function isBornAsNoted(table: IdentityTable, row: number, status: FileStatus): boolean {
+  const birth = birthOf(status);
+  return birth !== 0 && table.extra(row, BIRTH) === birth;
+}
 
 const TWO_TO_52 = 2 ** 52;
 const TWO_TO_32 = 0x1_0000_0000;

@@ -24,6 +24,10 @@ export interface Search {
   id(layer: Layer, ino: number): 0 | Errno;
   /** Finds the names of a row whose file is not at the place in the table. Errors as above. */
   row(layer: Layer, row: number): 0 | Errno;
+  /** As `Layer.confirm`. */
+  confirm(layer: Layer, ino: number, mayWalk: boolean): 0 | Errno;
+  /** As `Layer.isShown`. */
+  isShown(layer: Layer, dirent: number): boolean | Errno;
 }
 
 const NO_EVENTS: InodeEvents = { unnamed: () => undefined, forgotten: () => undefined };
@@ -107,6 +111,21 @@ export class Layer {
     if (this.table.find(ino) >= 0 || this.rowInImage(ino) >= 0) return 0;
     const row = this.rowAfterScan(ino);
     return isErrno(row) ? row : 0;
+  }
+
+  /**
+   * Called before an inode is used that was not looked up in this mount: makes sure that the row that an earlier mount
+   * has left for it, if there is one, is that of its file. Otherwise the row is removed, or is that of another file.
+   * @param mayWalk false: only the place is looked at that the row names, and the row may stay as it is
+   * @returns an error if that is not known
+   */
+  confirm(ino: number, mayWalk: boolean): 0 | Errno {
+    return this.#search.confirm(this, ino, mayWalk);
+  }
+
+  /** Whether a name of the image is seen in the mount, with the inode that it has there or with its copy. */
+  isShown(dirent: number): boolean | Errno {
+    return this.#search.isShown(this, dirent);
   }
 
   /** The row of an id that the table does not have, after a search of the upper layer. Errors as those of `find`. */

@@ -39,7 +39,9 @@ import {
 } from './content.ts';
 import { makeFile, makeNameless } from './create.ts';
 import { createFile } from './create-open.ts';
+import { confirmRow } from './earlier-rows.ts';
 import { restoreFilled } from './fill-notes.ts';
+import { isShownAt } from './image-places.ts';
 import { Layer } from './layer.ts';
 import { type LayerIoctls, layerIoctl } from './layer-ioctls.ts';
 import type { LayerParts } from './layer-parts.ts';
@@ -54,7 +56,7 @@ import { privateXattr } from './private-answers.ts';
 import { rebuildTable } from './rebuild-table.ts';
 import { removeDirectoryName, removeFileName } from './remove.ts';
 import { rename } from './rename.ts';
-import { SEARCH } from './scan.ts';
+import { findId, findRow } from './scan.ts';
 import { sweepTemporaries } from './temporary.ts';
 
 const NAME_MAX = 255;
@@ -70,7 +72,7 @@ export class LayeredFilesystem implements WritableFilesystem {
   /** @param ioctls those about the layer as a whole */
   constructor(parts: LayerParts, ioctls?: LayerIoctls) {
     this.#ioctls = ioctls;
-    this.#layer = new Layer(parts, SEARCH);
+    this.#layer = new Layer(parts, { id: findId, row: findRow, confirm: confirmRow, isShown: isShownAt });
     this.openTable = new LayerOpenTable(this.#layer);
     this.#listings = new Listings(this.#layer);
   }

@@ -15,10 +15,9 @@ import { lookupDirent, parentOfDirectory, rowOfId } from '../manifest/lookup.ts'
 import { u64 } from '../manifest/tables.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { statusAt } from '../system/file-status.ts';
-import { UPPER } from '../upper/identity-table.ts';
 import { attributesOf, completeImage, fillFrom, upperAttributes } from './attributes.ts';
 import { type Directory, directoryOf } from './directories.ts';
-import { adopt, isWhiteoutEntry } from './entries.ts';
+import { adopt, isWhiteoutEntry, lowerAsEntry } from './entries.ts';
 import type { Layer } from './layer.ts';
 import { additionsOf } from './layer-rows.ts';
 
@@ -103,10 +102,15 @@ export class Listings {
           return !isFull;
         }
       }
-      if (layer.linkNames !== undefined) out.ino = layer.idAtName(lower, name, rowOfId(tables, out.ino));
-      const known = table.find(out.ino);
-      if (known >= 0 && (table.flags(known) & UPPER) !== 0) upperAttributes(layer, known, out);
-      else completeImage(layer, known, out);
+      const rowInTables = rowOfId(tables, out.ino);
+      if (layer.linkNames !== undefined) out.ino = layer.idAtName(lower, name, rowInTables);
+      const entry = lowerAsEntry(layer, rowInTables, out.ino);
+      if (isErrno(entry)) {
+        failure = entry;
+        return false;
+      }
+      if (entry.row >= 0) upperAttributes(layer, entry.row, out);
+      else completeImage(layer, table.find(out.ino), out);
       isFull = !sink(name, next);
       return !isFull;
     });

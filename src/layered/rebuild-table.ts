@@ -14,7 +14,7 @@ import type { SalvagedRow } from '../upper/table-salvage.ts';
 import { adoptRoot } from './begin-layer.ts';
 import { flagsOf } from './entries.ts';
 import type { Layer } from './layer.ts';
-import { MAPPABLE, setLower, WRITTEN } from './layer-rows.ts';
+import { MAPPABLE, setFile, setLower, WRITTEN } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
 import type { LayerOpenTable } from './open-table.ts';
 import { adoptAll, adoptIndex } from './scan.ts';
@@ -78,7 +78,7 @@ function adoptOrphans(layer: Layer, salvaged: ReadonlyMap<number, InodeIdentity>
       missed = ENOSPC;
       return;
     }
-    table.setUpper(row, status.inoLow, status.inoHigh);
+    setFile(table, row, status);
     setLower(table, row, lower);
     table.setFlags(row, flagsOf(layer, status.mode, xattrs, lower >= 0) | ORPHAN, 0);
   });

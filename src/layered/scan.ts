@@ -16,10 +16,10 @@ import { DIRECTORY, INDEXED, METACOPY } from '../upper/identity-table.ts';
 import { decodeNlink, decodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
 import { parseIndexName } from '../upper/overlay-names.ts';
 import { directoryOf, lowerType } from './directories.ts';
-import { adopt, flagsOf, isWhiteoutEntry } from './entries.ts';
+import { adopt, flagsOf, isWhiteoutEntry, OF_FILE } from './entries.ts';
 import { isLeftInIndex } from './index-links.ts';
-import type { Layer, Search } from './layer.ts';
-import { setLower } from './layer-rows.ts';
+import type { Layer } from './layer.ts';
+import { EARLIER, setFile, setLower } from './layer-rows.ts';
 import { readLayerXattrs } from './layer-xattrs.ts';
 import { restoreSize } from './lost-sizes.ts';
 import { dropRow, isCrowded } from './orphans.ts';
@@ -29,10 +29,8 @@ const status = emptyFileStatus();
 /** No inode has this id. */
 const NONE = 0;
 
-export const SEARCH: Search = { id: findId, row: findRow };
-
 /** A table that is nearly full keeps no files but the one that is sought; then the next search begins anew. */
-function findId(layer: Layer, ino: number): 0 | Errno {
+export function findId(layer: Layer, ino: number): 0 | Errno {
   const { table, state } = layer;
   let isAll = true;
   const walked = walk(layer, (row, isNew) => {
@@ -40,9 +38,17 @@ function findId(layer: Layer, ino: number): 0 | Errno {
     if (isNew && isCrowded(layer) && dropRow(layer, row)) isAll = false;
     return false;
   });
-  if (isAll && walked === 0) state.setComplete(true);
+  if (isAll && walked === 0) {
+    forgetEarlier(layer);
+    state.setComplete(true);
+  }
   if (table.find(ino) >= 0) return 0;
   return isErrno(walked) ? walked : ENOENT;
+}
+
+/** Removes the rows of files that no longer exist, after a walk that has seen all. */
+export function forgetEarlier({ table }: Layer): void {
+  for (const row of [...table.rows()]) if ((table.flags(row) & EARLIER) !== 0) table.remove(row);
 }
 
 /** Adopts all entries, as far as the table has room. */
@@ -50,7 +56,7 @@ export function adoptAll(layer: Layer): void {
   findId(layer, NONE);
 }
 
-function findRow(layer: Layer, row: number): 0 | Errno {
+export function findRow(layer: Layer, row: number): 0 | Errno {
   const { table } = layer;
   const [low, high] = [table.upperLow(row), table.upperHigh(row)];
   const ino = table.id(row);
@@ -134,10 +140,10 @@ export function adoptIndex(layer: Layer): 0 | Errno {
       missed = ENOSPC;
       return;
     }
-    table.setUpper(row, status.inoLow, status.inoHigh);
+    setFile(table, row, status);
     // it may have no data, and no other name
     const flags = flagsOf(layer, status.mode, xattrs, true) | INDEXED;
-    table.setFlags(row, flags, 0);
+    table.setFlags(row, flags, OF_FILE | EARLIER);
     setLower(table, row, lower);
     if ((flags & METACOPY) !== 0) restoreSize(layer, origin.id, directories.index, name, lower, status);
   });

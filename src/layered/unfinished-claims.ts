@@ -27,6 +27,8 @@ export function dropUnfinishedClaims(layer: Layer): void {
 
 /** Removes a name if it is that of the inode still. */
 function remove(layer: Layer, { ino, parent, name }: ClaimedName): 0 | Errno {
+  const confirmed = layer.confirm(parent, true);
+  if (isErrno(confirmed)) return confirmed;
   const directory = directoryOf(layer, parent);
   if (isErrno(directory) || directory.fd < 0) return 0;
   const entry = entryOf(layer, directory, name);

@@ -8,6 +8,7 @@ import { directoryOf } from '../directories.ts';
 import { adopt, isWhiteoutEntry } from '../entries.ts';
 import type { Layer } from '../layer.ts';
 import { isCrowded } from '../orphans.ts';
+import { forgetEarlier } from '../scan.ts';
 
 const status = emptyFileStatus();
 
@@ -27,7 +28,9 @@ export function completeTable(layer: Layer): void {
       if (!adoptAll(layer, directory, left) || isCrowded(layer)) isWhole = false;
     });
   }
-  if (isWhole) state.setComplete(true);
+  if (!isWhole) return;
+  state.hold(() => forgetEarlier(layer));
+  state.setComplete(true);
 }
 
 /** Adopts the entries of a directory. @param below gets its directories */
