@@ -9,6 +9,8 @@ export {
   type ExtractOptions,
   type ExtractResult,
   extractImage,
+  type TarOptions,
+  tarImage,
 } from './api/extract.ts';
 export { type FileRange, type FileType, Image, ImageEntry, type ImageOptions, openImage } from './api/image.ts';
 export {

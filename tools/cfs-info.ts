@@ -36,6 +36,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info stat debian.cfs /usr/bin/env      everything about a file
   cfs-info cat debian.cfs /etc/passwd        the content of a file, verified; needs no mount
   cfs-info extract -C copy debian.cfs /etc   a copy of it, with owners, times, xattrs and holes
+  cfs-info tar debian.cfs > debian.tar       all of it as an archive: the same image, the same bytes
   cfs-info objects debian.cfs                the digest and size of each content
   cfs-info missing --repo /srv/cfs debian.cfs && echo complete
   cfs-info dump debian.cfs > debian.dump     the whole tree as text, as mkcomposefs --from-file reads it

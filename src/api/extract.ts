@@ -6,10 +6,12 @@ import { availableParallelism } from 'node:os';
 import { CfsError, type ErrorKind } from '../base/error.ts';
 import { pathBytes, pathText, shownText } from '../base/path-text.ts';
 import { extractTree } from '../extract/extract-tree.ts';
+import { tarOf } from '../extract/tar-image.ts';
 import { lookupPath } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
+import type { LocalRepository } from '../store/local-repository.ts';
 import { openRepository } from '../store/open-repository.ts';
-import { abortable, given, pathGiven } from './arguments.ts';
+import { abortable, given, pathGiven, stopIfAborted } from './arguments.ts';
 import { type Image, openImage } from './image.ts';
 import { IMAGE_TABLES } from './image-tables.ts';
 import type { Repository } from './repository.ts';
@@ -98,18 +100,12 @@ export function extractImage(
 ): Promise<ExtractResult> {
   const { signal, onWarning, onProgress, repositories = [], paths = ['/'] } = options;
   return abortable(signal, async () => {
-    const opened = typeof image === 'string' ? openImage(image) : image;
-    const tables = IMAGE_TABLES.get(opened) as ManifestTables;
+    const { path: name, tables } = opened(image);
     const failures: ExtractFailure[] = [];
     const { entries, bytes, leftOut } = await extractTree(tables, pathGiven('directory', directory), {
-      image: opened.path,
-      repositories: repositories.map((repository) =>
-        openRepository(
-          pathGiven('repository', typeof repository === 'string' ? repository : repository.path),
-          tables.header.hash,
-        ),
-      ),
-      paths: paths.map((path) => pathInImage(tables, opened.path, path)),
+      image: name,
+      repositories: repositoriesOf(tables, repositories),
+      paths: paths.map((path) => pathInImage(tables, name, path)),
       threads: options.threads ?? Math.min(availableParallelism(), 8),
       owners: options.skipOwners !== true,
       xattrs: options.skipXattrs !== true,
@@ -119,6 +115,77 @@ export function extractImage(
     return { entries, bytes, failures, leftOut };
   });
 }
+
+/**
+ * Options of writing an archive.
+ * @example
+ * import { type TarOptions, tarImage } from '@cfs-images/cfs/extract';
+ *
+ * const options: TarOptions = { repositories: ['/srv/store'], paths: ['/etc'] };
+ * let size = 0;
+ * for await (const { length } of tarImage('/srv/rootfs.cfs', options)) size += length;
+ * console.log(size);
+ */
+export interface TarOptions {
+  /** Repositories with the contents, searched in this order. */
+  readonly repositories?: readonly (string | Repository)[];
+  /** Paths in the image: files, or directories with all that is in them; default: the whole image. */
+  readonly paths?: readonly (string | Uint8Array)[];
+  /** The number of threads that read ahead; 0 reads in the calling thread. Default: 1, or 2 with several processors. */
+  readonly threads?: number;
+  /** Checked before each piece. */
+  readonly signal?: AbortSignal;
+  /** Called with a line for people about each socket, which an archive cannot have, and about bad copies. */
+  readonly onWarning?: (line: string) => void;
+}
+
+/**
+ * The bytes of a tar archive of an image, or of parts of it, in the pax format: the same for the same image. Every
+ * content is verified before a byte of it is returned.
+ * @throws CfsError: `usage` if the image has no such path; `image`; `store` if no repository has a good copy of a
+ *   content: the archive has no end then; `interrupted`
+ * @example
+ * import { createWriteStream } from 'node:fs';
+ * import { Readable } from 'node:stream';
+ * import { pipeline } from 'node:stream/promises';
+ * import { tarImage } from '@cfs-images/cfs/extract';
+ *
+ * const archive = Readable.from(tarImage('/srv/rootfs.cfs', { repositories: ['/srv/store'] }));
+ * await pipeline(archive, createWriteStream('/srv/rootfs.tar'));
+ */
+export async function* tarImage(
+  image: Image | string,
+  options: TarOptions = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { repositories = [], paths = ['/'], threads, signal, onWarning } = options;
+  stopIfAborted(signal);
+  const { path, tables } = opened(image);
+  const archive = tarOf(tables, {
+    image: path,
+    repositories: repositoriesOf(tables, repositories),
+    paths: paths.map((each) => pathInImage(tables, path, each)),
+    threads: threads ?? Math.min(availableParallelism(), 2),
+    warn: (line) => onWarning?.(line),
+  });
+  for await (const bytes of archive) {
+    stopIfAborted(signal);
+    // a copy: the memory is used again
+    yield bytes.slice();
+  }
+}
+
+function opened(image: Image | string): { readonly path: string; readonly tables: ManifestTables } {
+  const open = typeof image === 'string' ? openImage(image) : image;
+  return { path: open.path, tables: IMAGE_TABLES.get(open) as ManifestTables };
+}
+
+const repositoriesOf = (tables: ManifestTables, given: readonly (string | Repository)[]): LocalRepository[] =>
+  given.map((repository) =>
+    openRepository(
+      pathGiven('repository', typeof repository === 'string' ? repository : repository.path),
+      tables.header.hash,
+    ),
+  );
 
 /** @throws CfsError (usage) */
 function pathInImage(tables: ManifestTables, image: string, path: string | Uint8Array): Uint8Array {

@@ -3,14 +3,14 @@ import { CfsError } from '../../src/base/error.ts';
 import { pathText } from '../../src/base/path-text.ts';
 import type { ExtractProblem } from '../../src/extract/extract-entries.ts';
 import { type ExtractProgress, type ExtractResult, extractTree } from '../../src/extract/extract-tree.ts';
-import { type ManifestTables, objectCount } from '../../src/manifest/tables.ts';
+import { objectCount } from '../../src/manifest/tables.ts';
 import { EXIT, type ExitStatus, printError, printJson, statusOfKind } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { textOf } from '../hint-words.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { withSignals } from '../signals.ts';
 import { say } from '../verbose.ts';
-import { findPath } from './paths.ts';
+import { selectedPaths } from './paths.ts';
 import { readImage } from './read-image.ts';
 import { openRepositories } from './repositories.ts';
 
@@ -38,7 +38,10 @@ export async function extract(
   if (directory === '') throw new CfsError('usage', '-C is empty');
   const { tables } = readImage(image);
   const problems: (ExtractProblem | CfsError)[] = [];
-  const selected = pathsOf(tables, image, paths, problems);
+  const selected = selectedPaths(tables, image, paths, (error) => {
+    warn(textOf(error));
+    problems.push(error);
+  });
   const repositories = objectCount(tables) === 0 && dirs.length === 0 ? [] : openRepositories(dirs, tables.header.hash);
   const line = new ProgressLine(json !== true);
   const started = performance.now();
@@ -74,26 +77,6 @@ export async function extract(
   else reportLeftOut(result);
   const [first] = problems;
   return first === undefined ? EXIT.ok : statusOfKind(first.kind);
-}
-
-/** Those that are in the image; the others are reported, unless there is only one. */
-function pathsOf(
-  tables: ManifestTables,
-  image: string,
-  paths: readonly string[],
-  problems: (ExtractProblem | CfsError)[],
-): Uint8Array[] {
-  if (paths.length === 0) return [Buffer.from('/')];
-  return paths.flatMap((path) => {
-    try {
-      return [findPath(tables, image, path).path];
-    } catch (error) {
-      if (!(error instanceof CfsError) || paths.length === 1) throw error;
-      warn(textOf(error));
-      problems.push(error);
-      return [];
-    }
-  });
 }
 
 function progressText({ entries, allEntries, bytes }: ExtractProgress, elapsedMs: number): string {

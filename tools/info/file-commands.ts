@@ -6,6 +6,7 @@ import { cat } from './cat.ts';
 import { type ExtractWords, extract } from './extract.ts';
 import type { Output } from './output.ts';
 import { type RepositoryWords, takeRepositories } from './repositories.ts';
+import { writeTar } from './tar.ts';
 
 /** Adds them to the program. */
 export function addFileCommands(program: Command, out: Output, setStatus: (status: ExitStatus) => void): void {
@@ -33,5 +34,13 @@ export function addFileCommands(program: Command, out: Output, setStatus: (statu
       .option('--json', 'one JSON value on standard output'),
   ).action(async (image: string, paths: string[], { repo, store, ...options }: ExtractWords & RepositoryWords) =>
     setStatus(await extract(image, paths, [...repo, ...store], options)),
+  );
+
+  takeRepositories(
+    program
+      .command('tar <image> [path...]')
+      .description('write the tree of an image, or these parts of it, as a tar archive to standard output; verified'),
+  ).action(async (image: string, paths: string[], { repo, store }: RepositoryWords) =>
+    setStatus(await writeTar(image, paths, [...repo, ...store], out)),
   );
 }

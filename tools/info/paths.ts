@@ -48,6 +48,29 @@ export function findPathInEither(first: NamedTables, second: NamedTables, argume
 }
 
 /**
+ * The paths of the arguments that are in the image; without any, "/".
+ * @param failed receives the error of each other one
+ * @throws CfsError (usage) of an only argument
+ */
+export function selectedPaths(
+  tables: ManifestTables,
+  image: string,
+  paths: readonly string[],
+  failed: (error: CfsError) => void,
+): Uint8Array[] {
+  if (paths.length === 0) return [Buffer.from('/')];
+  return paths.flatMap((path) => {
+    try {
+      return [findPath(tables, image, path).path];
+    } catch (error) {
+      if (!(error instanceof CfsError) || paths.length === 1) throw error;
+      failed(error);
+      return [];
+    }
+  });
+}
+
+/**
  * As `findPath`, for the file that programs in the image would open: symbolic links are followed, inside the image.
  * @returns the row of the inode
  * @throws CfsError (usage)
