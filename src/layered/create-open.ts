@@ -5,7 +5,7 @@ import type { OpenedContent, WritableAttributes, Writer } from '../fs/writable-f
 import { closeFd } from '../system/descriptors.ts';
 import { createAt, unlinkAt } from '../system/directory-calls.ts';
 import { noteMappable, openNew } from './content.ts';
-import { directoryToChange, dressNew, makeFile, published, repairMode } from './create.ts';
+import { directoryToChange, dressNew, makeFile, published } from './create.ts';
 import { type Directory, lowerHas } from './directories.ts';
 import type { Layer } from './layer.ts';
 import { newIdentity } from './layer-rows.ts';
@@ -52,9 +52,8 @@ function createHere(
   writer.note(identity.id, 0);
   const fd = createAt(directory.fd, name, mode & PERMISSIONS);
   if (isErrno(fd)) return fd;
-  const place = { dir: fd, name: ITSELF };
-  const repaired = repairMode(layer, directory, place, mode);
-  const flags = isErrno(repaired) ? repaired : dressNew(layer, directory, place, { mode, rdev: 0 }, writer, identity);
+  const place = { dir: fd, name: ITSELF, mode };
+  const flags = dressNew(layer, directory, place, { mode, rdev: 0 }, writer, identity);
   const row = isErrno(flags) ? flags : published(layer, directory, name, identity, flags, out, place);
   if (!isErrno(row)) {
     noteMappable(layer, row, openFlags, out);

@@ -68,10 +68,12 @@ export function makeFile(
   const identity = noted > 0 ? { ...fresh, id: noted } : fresh;
   writer.note(identity.id, 0);
   if (!isInImage) {
-    const made = makeHere(layer, directory, name, file, writer, identity);
+    const mode = isLink(file) ? file.mode : modeFor(layer, directory, file.mode, writer.umask);
+    const made = makeHere(layer, directory, name, { ...file, mode }, writer, identity);
     if (made !== EEXIST) {
-      const row = isErrno(made) ? made : published(layer, directory, name, identity, made, out);
-      if (isErrno(row) && !isErrno(made)) removeTemporary(layer, { dir: directory.fd, name });
+      const place = { dir: directory.fd, name };
+      const row = isErrno(made) ? made : published(layer, directory, name, identity, made, out, { ...place, mode });
+      if (isErrno(row) && !isErrno(made)) removeTemporary(layer, place);
       return row;
     }
   }
@@ -124,7 +126,11 @@ function makeNode(dir: number, name: Uint8Array, { mode, rdev, target }: NewFile
   }
 }
 
-/** Makes the file in its directory, from which it inherits. @returns flags for its row */
+/**
+ * Makes the file in its directory, from which it inherits.
+ * @param file its mode without the writer's umask
+ * @returns flags for its row
+ */
 function makeHere(
   layer: Layer,
   directory: Directory,
@@ -133,23 +139,27 @@ function makeHere(
   writer: Writer,
   identity: InodeIdentity,
 ): number | Errno {
-  const mode = isLink(file) ? file.mode : modeFor(layer, directory, file.mode, writer.umask);
-  const made = makeNode(directory.fd, name, { ...file, mode });
+  const made = makeNode(directory.fd, name, file);
   if (isErrno(made)) return made;
   const place = { dir: directory.fd, name };
-  const masked = isLink(file) ? 0 : repairMode(layer, directory, place, mode);
-  const flags = isErrno(masked) ? masked : dressNew(layer, directory, place, { ...file, mode }, writer, identity);
+  const flags = dressNew(layer, directory, place, file, writer, identity);
   // what is reported as failed must not have a name
   if (isErrno(flags)) removeTemporary(layer, place);
   return flags;
 }
 
-/** The umask of this process counts, too, if the directory has no default ACL: it may be that of a library's user. */
-export function repairMode(layer: Layer, directory: Directory, { dir, name }: Place, mode: number): 0 | Errno {
-  if ((mode & process.umask()) === 0 || hasDefaultAcl(layer, directory)) return 0;
-  const looked = statusAt(dir, name, layer.status);
-  return isErrno(looked) ? looked : chmodAt(dir, name, (layer.status.mode & PERMISSIONS) | (mode & 0o777));
+/**
+ * The umask of this process counts, too, if the directory has no default ACL: it may be that of a library's user. It
+ * is not asked for, which would be two system calls: `layer.status` of the new file tells what it took away.
+ */
+function repairMode(layer: Layer, directory: Directory, { dir, name }: Place, mode: number): 0 | Errno {
+  const { status } = layer;
+  if ((mode & PERMISSIONS_OF_UMASK & ~status.mode) === 0 || (status.mode & S_IFMT) === S_IFLNK) return 0;
+  if (hasDefaultAcl(layer, directory)) return 0;
+  const changed = chmodAt(dir, name, (status.mode & PERMISSIONS) | (mode & PERMISSIONS_OF_UMASK));
+  return isErrno(changed) ? changed : statusAt(dir, name, status);
 }
+const PERMISSIONS_OF_UMASK = 0o777;
 
 const isLink = ({ mode }: NewFile): boolean => (mode & S_IFMT) === S_IFLNK;
 
@@ -256,7 +266,12 @@ function dressUnnamed(
   return isErrno(owned) ? owned : writeIdentity(layer.names, dir, name, mode, identity);
 }
 
-/** Adds the row of a new file. @param place of the file: its name, or its descriptor */
+/** A file that was made in its directory: its name, or its descriptor; and the permissions that it is to have. */
+interface MadePlace extends Place {
+  readonly mode: number;
+}
+
+/** Adds the row of a new file. @param made if it was made in its directory */
 export function published(
   layer: Layer,
   directory: Directory,
@@ -264,11 +279,12 @@ export function published(
   identity: InodeIdentity,
   flags: number,
   out: WritableAttributes,
-  place: Place = { dir: directory.fd, name },
+  made?: MadePlace,
 ): number | Errno {
   const { table, status } = layer;
-  const looked = statusAt(place.dir, place.name, status);
-  if (isErrno(looked)) return looked;
+  const looked = made === undefined ? statusAt(directory.fd, name, status) : statusAt(made.dir, made.name, status);
+  const repaired = isErrno(looked) || made === undefined ? looked : repairMode(layer, directory, made, made.mode);
+  if (isErrno(repaired)) return repaired;
   const row = addNewRow(layer, identity, flags);
   if (isErrno(row)) return row;
   if (!table.addName(row, directory.ino, name)) {

@@ -53,7 +53,7 @@ export function isBornAsNoted(table: IdentityTable, row: number, status: FileSta
   return birth !== 0 && table.extra(row, BIRTH) === birth;
 }
 
-const TWO_TO_52 = 2 ** 52;
+const HIGH_BITS = 0xf_ffff;
 const TWO_TO_32 = 0x1_0000_0000;
 
 /** The row in the image's tables of the inode below a row; -1 for none. */
@@ -90,7 +90,7 @@ interface InodesInUse {
 /** A random id that neither the image nor the table has, and a random generation. The root's id and 0 are far below. */
 export function newIdentity(layer: InodesInUse): InodeIdentity {
   for (;;) {
-    const id = (randomWord() * TWO_TO_32 + randomWord()) % TWO_TO_52;
+    const id = (randomWord() & HIGH_BITS) * TWO_TO_32 + randomWord();
     if (id > TWO_TO_32 && layer.rowInImage(id) < 0 && layer.table.find(id) < 0) return { id, generation: randomWord() };
   }
 }

@@ -55,8 +55,17 @@ const TWO_TO_32 = 0x1_0000_0000;
 const TWO_TO_20 = 0x10_0000;
 
 /** The value of the xattr with the id of a file that was made here: the id in 8 bytes, the generation in 4. */
-export function encodeIdentity({ id, generation }: InodeIdentity): Uint8Array {
-  return new Uint8Array(Uint32Array.of(id, Math.floor(id / TWO_TO_32), generation).buffer);
+export const encodeIdentity = (identity: InodeIdentity): Uint8Array => fillIdentity(identity).slice();
+
+const identityWords = new Uint32Array(ID_BYTES / 4);
+const identityBytes = new Uint8Array(identityWords.buffer);
+
+/** As `encodeIdentity`, in bytes that the next call fills again. */
+function fillIdentity({ id, generation }: InodeIdentity): Uint8Array {
+  identityWords[0] = id;
+  identityWords[1] = Math.floor(id / TWO_TO_32);
+  identityWords[2] = generation;
+  return identityBytes;
 }
 
 /** The inverse; undefined for another value. */
@@ -138,7 +147,7 @@ export function writeIdentity(
   identity: InodeIdentity,
 ): 0 | Errno {
   if (!names.isPossible(mode)) return 0;
-  const value = encodeIdentity(identity);
+  const value = fillIdentity(identity);
   const set = setXattrAt(dir, name, names.id, value, 0);
   if (set !== EACCES) return set;
   const opened = chmodAt(dir, name, (mode & PERMISSIONS) | S_IWUSR);
