@@ -1,16 +1,16 @@
 /** Copies of inodes of the image, made in the work directory: everything but their content and their names. */
 
-import { constants } from 'node:fs';
 import { EOPNOTSUPP, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import type { InodeIdentity } from '../base/handle-format.ts';
 import { isPrivateXattr } from '../base/private-xattrs.ts';
-import { PERMISSIONS, S_IFDIR, S_IFLNK, S_IFMT } from '../base/stat-bits.ts';
+import { PERMISSIONS, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { linkTarget, objectDigest, objectOf, xattrsOf } from '../manifest/lookup.ts';
 import { u64 } from '../manifest/tables.ts';
-import { closeFd, openAt } from '../system/descriptors.ts';
+import { closeFd } from '../system/descriptors.ts';
 import {
   chmodAt,
   chownAt,
+  createAt,
   makeDirectoryAt,
   makeNodeAt,
   makeSymlinkAt,
@@ -31,12 +31,26 @@ const SHA256 = 1;
 /** Bytes of an inode of the image. */
 export const sizeOf = ({ tables }: Layer, lower: number): number => u64(tables.inodes.size, lower);
 
-/** Makes a file of the type of an inode of the image. */
-export function makeNode(layer: Layer, lower: number): Place | Errno {
+/** A copy that is being made. */
+export interface Copy {
+  /** Its name among the temporary files. */
+  readonly named: Place;
+  /** The same file for calls that change it: a regular one by its descriptor. */
+  readonly file: Place;
+  /** Of a regular file; else -1. */
+  readonly fd: number;
+}
+
+/** Makes a file of the type of an inode of the image; to be closed by `closeCopy`. */
+export function makeCopy(layer: Layer, lower: number): Copy | Errno {
   const { inodes } = layer.tables;
   const mode = inodes.mode[lower] as number;
-  return makeTemporary(layer, (dir, name) => {
+  let fd = -1;
+  const named = makeTemporary(layer, (dir, name) => {
     switch (mode & S_IFMT) {
+      case S_IFREG:
+        fd = createAt(dir, name, 0o600);
+        return fd;
       case S_IFDIR:
         return makeDirectoryAt(dir, name, 0o700);
       case S_IFLNK:
@@ -45,35 +59,38 @@ export function makeNode(layer: Layer, lower: number): Place | Errno {
         return makeNodeAt(dir, name, (mode & S_IFMT) | 0o600, inodes.rdev[lower] as number);
     }
   });
+  if (isErrno(named)) return named;
+  return { named, file: fd < 0 ? named : { dir: fd, name: EMPTY }, fd };
 }
 
-/** The value has the digest of the image's file, if the image names objects by fs-verity. */
-export function markAsMetacopy(layer: Layer, lower: number, { dir, name }: Place): 0 | Errno {
+export function closeCopy({ fd }: Copy): void {
+  if (fd >= 0) closeFd(fd);
+}
+
+/** The value has the digest of the image's file, if the image names objects by fs-verity. @param fd of the copy */
+export function markAsMetacopy(layer: Layer, lower: number, fd: number): 0 | Errno {
   const { tables, names } = layer;
   const object = objectOf(tables, lower);
   const hasDigest = tables.header.hash === 'fsverity-sha256' && object >= 0;
   const value = encodeMetacopy(
     hasDigest ? { flags: 0, algorithm: SHA256, digest: objectDigest(tables, object) } : PLAIN_METACOPY,
   );
-  const fd = openAt(dir, name, constants.O_RDWR | constants.O_NOFOLLOW);
-  if (isErrno(fd)) return fd;
   const sized = truncateFd(fd, sizeOf(layer, lower));
-  const marked = isErrno(sized) ? sized : setXattrAt(fd, EMPTY, names.names.metacopy, value, 0);
-  closeFd(fd);
-  return marked;
+  return isErrno(sized) ? sized : setXattrAt(fd, EMPTY, names.names.metacopy, value, 0);
 }
 
 /**
  * Owner, xattrs, origin, mode and times of the image's inode, in this order: a change of owner removes capabilities,
  * and an ordinary user may set xattrs only as long as the mode permits writing.
  * @param ino the id that the copy has
+ * @param isOwned whether the owner is set afterwards
  */
-export function dress(layer: Layer, lower: number, ino: number, file: Place): 0 | Errno {
+export function dress(layer: Layer, lower: number, ino: number, file: Place, isOwned: boolean): 0 | Errno {
   const { tables, names } = layer;
   const { inodes } = tables;
   const { dir, name } = file;
   const mode = inodes.mode[lower] as number;
-  const owned = chownAt(dir, name, inodes.uid[lower] as number, inodes.gid[lower] as number);
+  const owned = isOwned ? 0 : chownAt(dir, name, inodes.uid[lower] as number, inodes.gid[lower] as number);
   if (isErrno(owned)) return owned;
   for (const [key, value] of xattrsOf(tables, lower)) {
     if (isPrivateXattr(key)) continue;

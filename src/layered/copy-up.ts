@@ -6,12 +6,11 @@
  * the upper layer only when that name is changed.
  */
 
-import { constants } from 'node:fs';
 import { EEXIST, EIO, ENODATA, ENOSPC, EROFS, type Errno, isErrno } from '../base/errno.ts';
-import { S_IFMT, S_IFREG } from '../base/stat-bits.ts';
+import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import { u64 } from '../manifest/tables.ts';
-import { closeFd, openAt } from '../system/descriptors.ts';
+import { closeFd } from '../system/descriptors.ts';
 import { RENAME_NOREPLACE, renameAt } from '../system/directory-calls.ts';
 import { truncateFd } from '../system/file-content-calls.ts';
 import { statusAt, statusOf } from '../system/file-status.ts';
@@ -19,7 +18,7 @@ import { removeXattrAt, setXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, INDEXED, METACOPY, NEW, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import { encodeNlink, encodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
 import { indexName } from '../upper/overlay-names.ts';
-import { dress, makeNode, markAsMetacopy, sizeOf } from './copies.ts';
+import { type Copy, closeCopy, dress, makeCopy, markAsMetacopy, sizeOf } from './copies.ts';
 import { copyContent, keepingTime } from './copy-content.ts';
 import { isDirectoryMode } from './directories.ts';
 import { fillInPlace } from './fill-notes.ts';
@@ -39,6 +38,15 @@ import { orphanName, type Place } from './upper-tree.ts';
 export type Extent = 'metadata' | number;
 export const ALL: number = Number.MAX_SAFE_INTEGER;
 
+/** A change that a copy has already when it gets its name, so that nobody sees it without. */
+export interface LastTouch {
+  /** Whether it sets owner and group. */
+  readonly isOwning: boolean;
+  readonly apply: (file: Place) => 0 | Errno;
+  /** Set if a copy was made with it. Then `layer.status` is that of the file. */
+  isApplied: boolean;
+}
+
 const EMPTY: Uint8Array = Uint8Array.of();
 
 /**
@@ -46,7 +54,7 @@ const EMPTY: Uint8Array = Uint8Array.of();
  * that depends on other inodes is looked up afterwards.
  * @returns its row
  */
-export function copyUp(layer: Layer, ino: number, extent: Extent): number | Errno {
+export function copyUp(layer: Layer, ino: number, extent: Extent, touch?: LastTouch): number | Errno {
   const { table, tables, state, settings } = layer;
   // the kernel refuses it before, unless the mount was made writable later
   if (settings.readOnly) return EROFS;
@@ -61,17 +69,16 @@ export function copyUp(layer: Layer, ino: number, extent: Extent): number | Errn
   const isDirectory = isDirectoryMode(tables.inodes.mode[lower] as number);
   if (row >= 0 && (table.flags(row) & ORPHAN) !== 0) {
     const prepare = (): Destination => amongOrphans(layer, ino);
-    return isDirectory ? copyDirectory(layer, lower, ino, prepare) : copyFileUp(layer, lower, ino, extent, prepare);
+    return copyInode(layer, lower, ino, extent, prepare, touch);
   }
   if (layer.linkNames === undefined && !isDirectory && (tables.inodes.nlink[lower] as number) > 1) {
-    return copyFileUp(layer, lower, ino, extent, (file) => inIndex(layer, lower, ino, file));
+    return copyInode(layer, lower, ino, extent, (file) => inIndex(layer, lower, ino, file), touch);
   }
   const name = layer.nameInImage(ino);
   if (name === undefined) return EIO;
   const parent = copyDirectoryUp(layer, name.parent);
   if (isErrno(parent)) return parent;
-  const prepare = (): Destination | Errno => inPlace(layer, name);
-  return isDirectory ? copyDirectory(layer, lower, ino, prepare) : copyFileUp(layer, lower, ino, extent, prepare);
+  return copyInode(layer, lower, ino, extent, () => inPlace(layer, name), touch);
 }
 
 /** The open directory of an inode in the upper layer, to which it is copied up first if need be. */
@@ -136,51 +143,33 @@ interface Destination {
   readonly name?: { readonly parent: number; readonly name: Uint8Array };
 }
 
-/** Makes a copy of an inode that is not a directory, and puts it to its place. */
-function copyFileUp(
+/** Makes a copy of an inode, and puts it to its place. @param prepare what the place needs before */
+function copyInode(
   layer: Layer,
   lower: number,
   ino: number,
   extent: Extent,
   prepare: (file: Place) => Destination | Errno,
+  touch: LastTouch | undefined,
 ): number | Errno {
-  const isRegular = ((layer.tables.inodes.mode[lower] as number) & S_IFMT) === S_IFREG;
-  const isMetacopy = isRegular && extent === 'metadata' && layer.settings.metacopy && sizeOf(layer, lower) > 0;
-  const file = makeNode(layer, lower);
-  if (isErrno(file)) return file;
-  const length = isRegular ? Math.min(sizeOf(layer, lower), extent === 'metadata' ? ALL : extent) : 0;
-  const filled = isMetacopy
-    ? markAsMetacopy(layer, lower, file)
-    : length > 0
-      ? layer.state.copying(ino, () => fillNew(layer, u64(layer.tables.inodes.id, lower), file, length))
-      : 0;
-  const row = isErrno(filled) ? filled : publish(layer, lower, ino, file, prepare, isMetacopy ? METACOPY : 0);
-  if (isErrno(row)) removeTemporary(layer, file);
+  const type = (layer.tables.inodes.mode[lower] as number) & S_IFMT;
+  const copy = makeCopy(layer, lower);
+  if (isErrno(copy)) return copy;
+  const filled = type === S_IFREG ? fill(layer, lower, ino, extent, copy) : type === S_IFDIR ? DIRECTORY : 0;
+  const row = isErrno(filled) ? filled : publish(layer, lower, ino, copy, prepare, filled, touch);
+  closeCopy(copy);
+  if (isErrno(row)) removeTemporary(layer, copy.named);
   // it may be the copy of a killed server
   return isErrno(row) ? row : complete(layer, row, extent);
 }
 
-function fillNew(layer: Layer, ino: number, { dir, name }: Place, length: number): 0 | Errno {
-  const fd = openAt(dir, name, constants.O_RDWR | constants.O_NOFOLLOW);
-  if (isErrno(fd)) return fd;
-  try {
-    return copyContent(layer, ino, fd, length);
-  } finally {
-    closeFd(fd);
-  }
-}
-
-function copyDirectory(
-  layer: Layer,
-  lower: number,
-  ino: number,
-  prepare: (file: Place) => Destination | Errno,
-): number | Errno {
-  const file = makeNode(layer, lower);
-  if (isErrno(file)) return file;
-  const row = publish(layer, lower, ino, file, prepare, DIRECTORY);
-  if (isErrno(row)) removeTemporary(layer, file);
-  return row;
+/** Gives a copy of a regular file its content. @returns flags for its row */
+function fill(layer: Layer, lower: number, ino: number, extent: Extent, { fd }: Copy): number | Errno {
+  const size = sizeOf(layer, lower);
+  if (extent === 'metadata' && layer.settings.metacopy && size > 0) return markAsMetacopy(layer, lower, fd) || METACOPY;
+  const length = Math.min(size, extent === 'metadata' ? ALL : extent);
+  if (length === 0) return 0;
+  return layer.state.copying(ino, () => copyContent(layer, u64(layer.tables.inodes.id, lower), fd, length));
 }
 
 /** Completes a copy, and moves it to its place. @param prepare what the place needs before */
@@ -188,22 +177,27 @@ function publish(
   layer: Layer,
   lower: number,
   ino: number,
-  file: Place,
+  { file, named }: Copy,
   prepare: (file: Place) => Destination | Errno,
   flags: number,
+  touch: LastTouch | undefined,
 ): number | Errno {
-  const dressed = dress(layer, lower, ino, file);
+  const dressed = dress(layer, lower, ino, file, touch?.isOwning === true);
   const destination = isErrno(dressed) ? dressed : prepare(file);
   if (isErrno(destination)) return destination;
+  const touched = touch?.apply(file) ?? 0;
+  if (isErrno(touched)) return touched;
   const { place } = destination;
-  const move = (): 0 | Errno => renameAt(file.dir, file.name, place.dir, place.name, RENAME_NOREPLACE);
+  const move = (): 0 | Errno => renameAt(named.dir, named.name, place.dir, place.name, RENAME_NOREPLACE);
   const moved = destination.name === undefined ? move() : keepingTime(place.dir, move);
   if (moved === EEXIST) {
     const row = addEarlierCopy(layer, lower, ino, destination);
-    if (!isErrno(row)) removeTemporary(layer, file);
+    if (!isErrno(row)) removeTemporary(layer, named);
     return row;
   }
-  return isErrno(moved) ? moved : addRow(layer, lower, ino, destination, flags);
+  const row = isErrno(moved) ? moved : addRow(layer, lower, ino, destination, flags);
+  if (touch !== undefined && !isErrno(row)) touch.isApplied = true;
+  return row;
 }
 
 /** Adds the copy that a server made which was killed before it could note it. EEXIST if it is another file. */

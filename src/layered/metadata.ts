@@ -12,9 +12,9 @@ import { chmodAt, chownAt, setTimesAt } from '../system/directory-calls.ts';
 import { statusAt } from '../system/file-status.ts';
 import { getXattrAt, listXattrsAt, removeXattrAt, setXattrAt } from '../system/xattr-calls.ts';
 import { UPPER } from '../upper/identity-table.ts';
-import { upperAttributes } from './attributes.ts';
+import { fillFrom, upperAttributes } from './attributes.ts';
 import { dropPrivileges, truncate } from './content.ts';
-import { copyUp } from './copy-up.ts';
+import { copyUp, type LastTouch } from './copy-up.ts';
 import type { Layer } from './layer.ts';
 import { LABELED, NO_CAPABILITIES } from './layer-rows.ts';
 import { CAPABILITIES } from './layer-xattrs.ts';
@@ -28,10 +28,12 @@ const XATTR_NAME_MAX = 255;
 /** As `WritableFilesystem.setattr`. */
 export function changeAttributes(layer: Layer, ino: number, changes: Changes, out: WritableAttributes): 0 | Errno {
   const { size } = changes;
-  const row = copyUp(layer, ino, size ?? 'metadata');
-  if (isErrno(row)) return row;
   // a change of owner removes them itself
   const isKilling = changes.killPrivileges && changes.uid === undefined && changes.gid === undefined;
+  const touch: LastTouch | undefined = size !== undefined || isKilling ? undefined : touchOf(changes);
+  const row = copyUp(layer, ino, size ?? 'metadata', touch);
+  if (isErrno(row)) return row;
+  if (touch?.isApplied === true) return fillFrom(layer, row, layer.status, out);
   if (size !== undefined || isKilling) {
     const result = changeContent(layer, row, size, changes.killPrivileges);
     if (isErrno(result)) return result;
@@ -41,6 +43,12 @@ export function changeAttributes(layer: Layer, ino: number, changes: Changes, ou
   const result = change(place, changes);
   return isErrno(result) ? result : upperAttributes(layer, row, out);
 }
+
+const touchOf = (changes: Changes): LastTouch => ({
+  isOwning: changes.uid !== undefined && changes.gid !== undefined,
+  apply: (file) => change(file, changes),
+  isApplied: false,
+});
 
 function changeContent(layer: Layer, row: number, size: number | undefined, killPrivileges: boolean): 0 | Errno {
   const looked = layer.tree.status(row, layer.status);
