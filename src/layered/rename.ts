@@ -13,10 +13,17 @@ import {
   RENAME_NOREPLACE as NOREPLACE_FLAG,
   type Writer,
 } from '../fs/writable-filesystem.ts';
-import { linkAt, RENAME_EXCHANGE, RENAME_WHITEOUT, renameAt, unlinkAt } from '../system/directory-calls.ts';
+import {
+  linkAt,
+  RENAME_EXCHANGE,
+  RENAME_NOREPLACE,
+  RENAME_WHITEOUT,
+  renameAt,
+  unlinkAt,
+} from '../system/directory-calls.ts';
 import { statusAt } from '../system/file-status.ts';
 import { setXattrAt } from '../system/xattr-calls.ts';
-import { DIRECTORY, NEW, OPAQUE } from '../upper/identity-table.ts';
+import { DIRECTORY, INDEXED, METACOPY, NEW, OPAQUE } from '../upper/identity-table.ts';
 import { Y } from '../upper/overlay-format.ts';
 import { ALL, copyUp } from './copy-up.ts';
 import { directoryToChange } from './create.ts';
@@ -55,6 +62,10 @@ export function rename(
     const to = newParent === parent ? from : directoryToChange(layer, newParent);
     if (isErrno(to)) return to;
     const source = entryOf(layer, from, name);
+    if (flags !== EXCHANGE_FLAG && !writer.again && !isErrno(source)) {
+      const moved = moveToFreeName(layer, { directory: from, name, entry: source }, to, newName, writer);
+      if (moved !== EEXIST) return moved;
+    }
     const target = entryOf(layer, to, newName);
     if (isErrno(source))
       return source === ENOENT && isMoved(target, writer)
@@ -82,6 +93,30 @@ export function rename(
     const moved = move(layer, one, other, writer);
     if (moved !== undefined) return moved;
   }
+}
+
+/**
+ * Moves a file that the image does not have to a name that nothing has, which rename(2) finds out by itself.
+ * @returns EEXIST, and nothing has changed, if it is another case
+ */
+function moveToFreeName(
+  layer: Layer,
+  { directory: from, name, entry: { row, lower } }: Side,
+  to: Directory,
+  newName: Uint8Array,
+  writer: Writer,
+): 0 | Errno {
+  const { table, state } = layer;
+  if (row < 0 || lower >= 0 || (table.flags(row) & (NEW | DIRECTORY | INDEXED | METACOPY)) !== NEW) return EEXIST;
+  const ino = table.id(row);
+  if (state.isBusy(ino) || lowerHas(layer, from, name) || lowerHas(layer, to, newName)) return EEXIST;
+  writer.note(ino, 0);
+  const moved = renameAt(from.fd, name, to.fd, newName, RENAME_NOREPLACE);
+  if (isErrno(moved)) return moved;
+  table.moveName(row, from.ino, name, to.ino, newName);
+  if (from.ino !== to.ino) countAddition(table, from.row);
+  countAddition(table, to.row);
+  return 0;
 }
 
 /** Whether an earlier server has moved the file: it is at its destination. */
