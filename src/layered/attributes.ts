@@ -43,7 +43,7 @@ export function completeImage({ table }: Layer, row: number, out: WritableAttrib
 
 /** Attributes of an inode of the upper layer. */
 export function upperAttributes(layer: Layer, row: number, out: WritableAttributes): Errno | 0 {
-  const result = layer.tree.status(row, layer.status);
+  const result = layer.tree.statusOfOpen(row, layer.status);
   if (result !== 0) return result === ESTALE ? ENOENT : result;
   return fillFrom(layer, row, layer.status, out);
 }

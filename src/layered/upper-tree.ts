@@ -152,6 +152,13 @@ export class UpperTree {
     return isErrno(dir) ? dir : { dir, name: named.name };
   }
 
+  /** As `status`, of a directory that is open without its place: that is not known to be right afterwards. */
+  statusOfOpen(row: number, out: FileStatus): 0 | Errno {
+    const ino = this.#table.id(row);
+    const fd = ino === ROOT_INO ? this.#directories.upper : this.#open.get(ino);
+    return fd === undefined ? this.status(row, out) : statusOf(fd, out);
+  }
+
   /** Fills `out` with the status of a row's file. Corrects the table if the file has another place. */
   status(row: number, out: FileStatus): 0 | Errno {
     const first = this.#statusAt(row, out);
