@@ -14,6 +14,7 @@ import { attachTable } from '../../upper/table-file.ts';
 import type { SalvagedRow } from '../../upper/table-salvage.ts';
 import { changeIoctls } from '../change-answers.ts';
 import { originalsOf } from '../served-filesystem.ts';
+import { CallerProcessor } from './caller-processor.ts';
 import type { LayerMessage } from './mount-message.ts';
 import type { MakeServer } from './serving-thread.ts';
 
@@ -44,7 +45,12 @@ export const layeredServer: MakeServer = (message, parts) => {
   fs.listen(openFiles);
   if (thread === 0) beginServer(layer, fs, openFiles, table, journal);
   const server = writableDispatcher(fs, openFiles, intentsOf(layer, thread), logLine, waiting, counters);
-  return { server, trace: { pathOf: (ino) => fs.pathOf(ino), writable: true } };
+  const callers = new CallerProcessor();
+  return {
+    server,
+    trace: { pathOf: (ino) => fs.pathOf(ino), writable: true },
+    answered: (caller) => callers.answered(caller),
+  };
 };
 
 /** Whatever the kernel has of the last server is taken over; a new mount begins with nothing open. */

@@ -49,6 +49,8 @@ export interface ThreadServer {
   readonly trace: Pick<TraceOptions, 'pathOf' | 'writable'>;
   /** Compiles code that requests will need, until one waits. It counts nothing. */
   warmUp?(isAsked: () => boolean): void;
+  /** Called after each request that was answered, with the thread that sent it; 0 for the kernel. */
+  answered?(caller: number): void;
 }
 
 /** Makes the server of a thread. Thread 0 does so before any other thread, and before the first request. */
@@ -131,7 +133,7 @@ function serve(message: ServeMessage, makeServer: MakeServer): void {
     const serveOne = message.debug
       ? traced(server, opcodeName, { log: (line) => log(line, 'debug'), thread, ...trace })
       : (length: number): number => server.serve(length);
-    serveQueue(queue, server, turn, serveOne, () => table.end(thread));
+    serveQueue(queue, server, turn, serveOne, () => table.end(thread), made.answered);
     report({ type: 'ended' });
     if (message.end !== undefined) letGoOfMount(message.end, message.leaseFiles);
   } finally {
@@ -149,6 +151,7 @@ function serveQueue(
   turn: ServingTurn,
   serveOne: (length: number) => number,
   end: () => boolean,
+  answered: ThreadServer['answered'],
 ): void {
   const { request, reply } = dispatcher;
   try {
@@ -159,6 +162,7 @@ function serveQueue(
       const replyLength = serveOne(length);
       if (!end()) dispatcher.abandon();
       else if (replyLength > 0) queue.reply(reply.bytes, replyLength);
+      answered?.(request.pid);
     }
   } finally {
     turn.pass();
