@@ -1,5 +1,6 @@
 /** Answers that are the same whether or not a mount can be written. */
 import { EINVAL, ENOENT, ENOSYS, ERANGE, type Errno, isErrno } from '../base/errno.ts';
+import { isPrivateXattr } from '../base/private-xattrs.ts';
 import type { Attributes, Filesystem } from '../fs/filesystem.ts';
 import { type Answer, type Context, NO_REPLY } from './dispatcher.ts';
 import type { ReplyBuffer } from './reply.ts';
@@ -55,8 +56,8 @@ const SEEK_HOLE = 4;
 export function getxattr<A extends Attributes>(d: ReadingContext<A>): Answer {
   const name = d.request.name(8);
   if (name === undefined) return EINVAL;
-  // private ones access repositories
-  d.waiting.begin(d.request);
+  // these access repositories
+  if (isPrivateXattr(name)) d.waiting.begin(d.request);
   return xattrAnswer(d, d.fs.getxattr(d.request.nodeid, name, d.request));
 }
 

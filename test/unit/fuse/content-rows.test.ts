@@ -272,6 +272,13 @@ describe('extended attributes', () => {
       expect(client.call(opcode, INO, asking(4)).error).toBe(ERANGE);
     }
     expect(client.taken()[0]).toEqual(['getxattr', INO, 'user.a', { uid: 1000 }]);
+    expect(client.waits).toEqual([]);
+  });
+
+  test('GETXATTR of what the mount answers itself may wait for a repository', () => {
+    client.answers['getxattr'] = Buffer.from('value');
+    client.ask(abi.FUSE_GETXATTR, INO, struct(u32(5), u32(0), name('user.cfs.digest')));
+    expect(client.waits).toEqual(['begin']);
   });
 });
 
