@@ -21,6 +21,7 @@ export {
   type MountPlace,
   mount,
   mountInBackground,
+  type UpperLayer,
   unmount,
   type VerifyMode,
 } from './api/mount.ts';

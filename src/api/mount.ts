@@ -10,6 +10,7 @@ import type { Log } from '../base/log.ts';
 import { unmountKernel } from '../fuse/kernel-mount.ts';
 import { StartingDaemon } from '../mount/daemon.ts';
 import { mountImage } from '../mount/mount.ts';
+import { escapedValue } from '../mount/option-list.ts';
 import { formatMountWords, parseMountWords } from '../mount/option-words.ts';
 import type { MountSettings } from '../mount/options.ts';
 import type { VerifyMode as Verify } from '../objects/repository.ts';
@@ -31,6 +32,44 @@ import type { Repository } from './repository.ts';
 export type VerifyMode = Verify;
 
 /**
+ * An upper layer, with which a mount can be written: all changes are kept in a directory, in the format of overlayfs.
+ * The names and conflicts of the options are those of overlayfs. Both directories must be there, on one file system
+ * that this machine alone writes, and be used by no other mount.
+ * @example
+ * import { mkdir, writeFile } from 'node:fs/promises';
+ * import { mount, type UpperLayer } from '@cfs-images/cfs/mount';
+ *
+ * const upper: UpperLayer = { upperdir: '/srv/layer/changes', workdir: '/srv/layer/work' };
+ * for (const path of [upper.upperdir, upper.workdir]) await mkdir(path, { recursive: true });
+ * const mounted = await mount('/srv/rootfs.cfs', '/mnt', { repositories: ['/srv/store'], upper });
+ * await writeFile('/mnt/new', 'it is in /srv/layer/changes');
+ * await mounted.unmount();
+ */
+export interface UpperLayer {
+  /** The directory for the changes. */
+  readonly upperdir: string;
+  /** A directory for files that are not complete yet; empty at first, and not inside of `upperdir`. */
+  readonly workdir: string;
+  /** Show the changes that are there, and change nothing; several such mounts may share an `upperdir`. Default: no. */
+  readonly readOnly?: boolean;
+  /** Use xattrs of `user.`, not of `trusted.`, for an ordinary user. Excludes `redirectDir` and `metacopy`. */
+  readonly userxattr?: boolean;
+  /** Write nothing to the disk before it is convenient: after a crash of the machine the changes are lost. */
+  readonly volatile?: boolean;
+  /**
+   * Directories of the image are renamed by a note of their former place, which is otherwise only read (`follow`), or
+   * refused (`nofollow`); `off` is `follow`. Default: `on`, with `userxattr` `nofollow`.
+   */
+  readonly redirectDir?: 'on' | 'follow' | 'nofollow' | 'off';
+  /** A change of owner, mode or times copies no content. Needs `redirectDir: 'on'`. Default: yes, if that is so. */
+  readonly metacopy?: boolean;
+  /** Hard links of the image stay links when they are changed; otherwise each name becomes a file. Default: yes. */
+  readonly index?: boolean;
+  /** true: give `upperdir` a uuid, for mounts of overlayfs, if it has none. Default: it stays as it is. */
+  readonly uuid?: boolean;
+}
+
+/**
  * Options of mounting.
  * @example
  * import { mount, type MountOptions } from '@cfs-images/cfs/mount';
@@ -43,7 +82,7 @@ export type VerifyMode = Verify;
 export interface MountOptions {
   /** Repositories with the contents, searched in this order. */
   readonly repositories?: readonly (string | Repository)[];
-  /** Default: auto. */
+  /** Default: auto; with an upper layer always `read`. */
   readonly verify?: VerifyMode;
   /** The mount refuses any other image than the one with this id, or this fs-verity digest. */
   readonly digest?: string;
@@ -51,6 +90,8 @@ export interface MountOptions {
   readonly keys?: readonly string[];
   /** Refuse an image if one of its objects is in no repository. */
   readonly requireComplete?: boolean;
+  /** Makes a mount that can be written; default: the mount is read-only. */
+  readonly upper?: UpperLayer;
   /** Mount over a directory that is not empty, or already has a mount. */
   readonly nonempty?: boolean;
   /** Let other users access the mount; default: yes if root mounts. */
@@ -176,10 +217,24 @@ function settingsOf(
   options: Omit<MountOptions, 'onLog'>,
   restart: boolean,
 ): MountSettings {
-  const { repositories = [], keys = [], signal: _signal, ...rest } = options;
-  const { uuid: _uuid, keys: _keys, ...defaults } = parseMountWords([]);
-  const { verify, digest, requireComplete, nonempty, allowOther, suid, dev, exec, noatime, threads } = rest;
-  const chosen = { verify, digest, requireComplete, nonempty, allowOther, suid, dev, exec, noatime, threads };
+  const { repositories = [], keys = [], upper, signal: _signal, ...rest } = options;
+  const { verify } = rest;
+  // with an upper layer, some values of others are refused
+  const words = upper === undefined ? [] : [...wordsOf(upper), ...(verify === undefined ? [] : [`verify=${verify}`])];
+  const { uuid: _uuid, keys: _keys, ...defaults } = parseMountWords([words.join(',')]);
+  const { digest, requireComplete, nonempty, allowOther, suid, dev, exec, noatime, threads } = rest;
+  const chosen = {
+    verify: upper === undefined ? verify : defaults.verify,
+    digest,
+    requireComplete,
+    nonempty,
+    allowOther,
+    suid,
+    dev,
+    exec,
+    noatime,
+    threads,
+  };
   const settings = { ...defaults, ...given(chosen), restart, debug: false };
   const paths = repositories.map((each) =>
     resolve(pathGiven('repository', typeof each === 'string' ? each : each.path)),
@@ -192,6 +247,25 @@ function settingsOf(
     words: formatMountWords({ ...settings, uuid: 'on', keys: keys.map((key) => resolve(pathGiven('key', key))) }),
     ...(keys.length > 0 ? { trustedKeys: readTrustedKeys(keys) } : {}),
   };
+}
+
+/** The words of `-o` for an upper layer. */
+function wordsOf(upper: UpperLayer): string[] {
+  const { upperdir, workdir, readOnly, userxattr, volatile, redirectDir, metacopy, index, uuid } = upper;
+  const onOff = (name: string, value: boolean | undefined): string[] =>
+    value === undefined ? [] : [`${name}=${value ? 'on' : 'off'}`];
+  const plain = (name: string, value: boolean | undefined): string[] => (value === true ? [name] : []);
+  return [
+    `upperdir=${escapedValue(resolve(pathGiven('upperdir', upperdir)))}`,
+    `workdir=${escapedValue(resolve(pathGiven('workdir', workdir)))}`,
+    ...plain('ro', readOnly),
+    ...plain('userxattr', userxattr),
+    ...plain('volatile', volatile),
+    ...(redirectDir === undefined ? [] : [`redirect_dir=${redirectDir}`]),
+    ...onOff('metacopy', metacopy),
+    ...onOff('index', index),
+    ...onOff('uuid', uuid),
+  ];
 }
 
 /**

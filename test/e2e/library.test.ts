@@ -229,6 +229,11 @@ const work = async () => {
   await mountInBackground(image, mnt, { repositories: [repository] });
   const behind = await fs.promises.readFile(mnt + '/big');
   await unmount(mnt);
+  const upper = { upperdir: mnt + '-changes', workdir: mnt + '-work' };
+  for (const path of Object.values(upper)) fs.mkdirSync(path, { recursive: true });
+  const writable = await mount(image, mnt, { repositories: [repository], upper });
+  await fs.promises.writeFile(mnt + '/new', 'new');
+  await writable.unmount();
   if (!content.equals(through) || !content.equals(behind)) throw new Error('another content');
 };
 await work();
