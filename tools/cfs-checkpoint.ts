@@ -9,7 +9,16 @@ import { releaseNames } from '../src/checkpoint/names.ts';
 import { prepare } from '../src/checkpoint/prepare.ts';
 import { INHERIT, openRelinked, restoreToCommand, restoreToSocket, VARIABLE } from '../src/checkpoint/restore-files.ts';
 import { DEFAULT_TEMPLATE, parseTemplate } from '../src/checkpoint/unlinked-names.ts';
-import { EXIT, type ExitStatus, makeCommand, prepareCommands, printError, printJson, runTool } from './cli.ts';
+import {
+  EXIT,
+  type ExitStatus,
+  makeCommand,
+  prepareCommands,
+  printError,
+  printJson,
+  runTool,
+  takeOtherCommands,
+} from './cli.ts';
 import { formatCounted } from './format.ts';
 
 const EXAMPLES = `  cfs-checkpoint prepare -D dump /mnt 4711 && criu dump -t 4711 -D dump
@@ -106,12 +115,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   ).action((mount: string, options: Options) => {
     status = showChecked(mount, options);
   });
-  program.action(() => {
-    throw new CfsError(
-      'usage',
-      "no command given; the commands are prepare, restore-files, cleanup, release and check. 'cfs-checkpoint --help' shows more.",
-    );
-  });
+  takeOtherCommands(program);
   prepareCommands(program, argv);
   await program.parseAsync(argv);
   return status;

@@ -2,12 +2,12 @@
 /** cfs-info: the contents of an image, without a mount; its signature; the sources of mounts; handles of files. */
 import { type Command, Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
-import { CfsError } from '../src/base/error.ts';
 import { formatImageDigest } from '../src/base/image-digest.ts';
+import { jsonOf } from '../src/base/json-text.ts';
 import { imageVerityDigest } from '../src/image/image-file.ts';
 import { walkPaths, writeDump } from '../src/manifest/dump.ts';
 import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
-import { EXIT, type ExitStatus, makeCommand, noSuchCommand, prepareCommands, printError, runTool } from './cli.ts';
+import { EXIT, type ExitStatus, makeCommand, prepareCommands, printError, runTool, takeOtherCommands } from './cli.ts';
 import { formatCounted } from './format.ts';
 import { type ChangesOptions, showChanges } from './info/changes.ts';
 import { type DiffOptions, diff } from './info/diff.ts';
@@ -29,6 +29,7 @@ import { showSources } from './info/sources.ts';
 import { showStats } from './info/stats.ts';
 import { tablesOfBoth } from './info/tables-of.ts';
 import { showWhere } from './info/where.ts';
+import { versionReport, versionText } from './version.ts';
 
 const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to name exactly this image
   cfs-info ls -l debian.cfs /etc             a directory
@@ -52,6 +53,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info where /mnt/usr/bin/env            the object of a file, and which repositories have it
   cfs-info handle /mnt/etc/passwd            the handle of a file in a mount, or with --image in an image
   cfs-info open-handle /mnt 0x81:f8aa02003aa919227a05e036
+  cfs-info version --json                    what this machine can do, for reports of bugs
 
 A PATH in an image begins at the root of the image. A name that cannot be typed can be written as it is shown, \\xHH
 for a byte. In --json, text that is not UTF-8 is shown that way too, and has a second key that ends in
@@ -173,21 +175,16 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
   addHandleCommands(add, out, setStatus);
   addMountCommands(add, out, setStatus);
 
-  // unknown commands end up here, for a better message than commander's
-  program
+  add('version', 'show the version, and what this machine can do, for reports of bugs').action(
+    ({ json }: JsonOption) => {
+      out.text(json === true ? `${jsonOf(versionReport())}\n` : versionText('cfs-info'));
+    },
+  );
+
+  // for a better message than commander's
+  takeOtherCommands(program)
     .helpCommand('help [command]', 'show the help of a command')
-    .argument('[command]')
-    .argument('[arguments...]')
-    .allowUnknownOption()
-    .usage('COMMAND [options] IMAGE …')
-    .action((command: string | undefined) => {
-      const names = program.commands.map((known) => known.name());
-      if (command !== undefined) throw new CfsError('usage', noSuchCommand('cfs-info', command, names));
-      throw new CfsError(
-        'usage',
-        `no command given; the commands are ${names.join(', ')}. 'cfs-info --help' shows more.`,
-      );
-    });
+    .usage('COMMAND [options] IMAGE …');
 }
 
 function addSignatureCommands(add: (usage: string, description: string) => Command, out: Output): void {

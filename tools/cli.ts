@@ -15,6 +15,7 @@ import { makeArgumentsExact } from '../src/system/exact-words.ts';
 import { takeDefinition } from './definition.ts';
 import { hintOf } from './hint-words.ts';
 import { beVerbose, say, takeVerbose } from './verbose.ts';
+import { versionText } from './version.ts';
 
 /**
  * Exit statuses, the table of docs/exit-status.md. 1, 2, 4 and 32 are those of mount(8).
@@ -75,7 +76,11 @@ export function makeCommand(name: string, description: string, examples: string)
   return (
     command
       .description(description)
-      .version(version(), '-V, --version', 'show the version and exit')
+      .addOption(new Option('-V, --version', 'show the version and what this machine can do, and exit'))
+      .on('option:version', () => {
+        process.stdout.write(versionText(name));
+        throw new CommanderError(0, 'commander.version', '');
+      })
       .helpOption('-h, --help', 'show this help and exit')
       .addHelpText('after', `\nExamples:\n${examples}`)
       .addHelpText('afterAll', ({ command }) =>
@@ -109,6 +114,26 @@ export function prepareCommands(program: Command, argv: readonly string[]): void
   const names = program.commands.map((command) => command.name());
   if (word !== 'help' || of === undefined || of.startsWith('-') || of === 'help' || names.includes(of)) return;
   throw new CfsError('usage', noSuchCommand(program.name(), of, names));
+}
+
+/** For tools with commands: the error if none is given, or an unknown one, or an unknown option in its place. */
+export function takeOtherCommands(program: Command): Command {
+  return program
+    .usage(program.usage())
+    .argument('[command]')
+    .argument('[arguments...]')
+    .allowUnknownOption()
+    .action((word: string | undefined) => {
+      const tool = program.name();
+      const names = program.commands.map((known) => known.name());
+      if (word === undefined) {
+        const list = names.join(', ');
+        throw new CfsError('usage', `no command given; the commands are ${list}. '${tool} --help' shows more.`);
+      }
+      if (!word.startsWith('-')) throw new CfsError('usage', noSuchCommand(tool, word, names));
+      const near = suggestion(word, ['--help', '--version', '--verbose']);
+      throw new CfsError('usage', `unknown option '${word}'${near}. '${tool} --help' lists them.`);
+    });
 }
 
 /** The message for an unknown command. */

@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { version } from '../src/base/installation.ts';
 import { isRemount } from '../src/mount/option-words.ts';
 /**
  * The helper of mount(8) for `mount -t cfs` and /etc/fstab: /sbin/mount.cfs. It is called as `mount.cfs SOURCE
@@ -8,6 +7,7 @@ import { isRemount } from '../src/mount/option-words.ts';
  */
 import { makeArgumentsExact } from '../src/system/exact-words.ts';
 import { EXIT, runTool } from './cli.ts';
+import { versionText } from './version.ts';
 
 interface Call {
   readonly paths: readonly string[];
@@ -54,7 +54,7 @@ const lists = options.filter((_, i) => i % 2 === 1);
 if (process.argv.slice(2).some((word) => word === '--help' || word === '-h')) {
   process.stdout.write(HELP);
 } else if (process.argv.slice(2).some((word) => word === '--version' || word === '-V')) {
-  process.stdout.write(`${version()}\n`);
+  process.stdout.write(versionText('mount.cfs'));
 } else if (isRemount(lists) && unknown === undefined && paths.length === 2 && !isFake) {
   const { remount } = await import('./mount/remount.ts');
   await runTool('mount.cfs', async () => {

@@ -189,7 +189,7 @@ describe('wrong options', () => {
     const help = await mkimage(scratch, ['--help']);
     expect(help).toMatchObject({ status: 0, stderr: '' });
     expect(help.stdout).toMatch(/^Usage: cfs-mkimage .*\n\n.*[\s\S]*\nExamples:\n {2}cfs-mkimage /);
-    expect((await mkimage(scratch, ['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect((await mkimage(scratch, ['--version'])).stdout).toMatch(/^cfs-mkimage \d+\.\d+\.\d+\n/);
   });
 });
 

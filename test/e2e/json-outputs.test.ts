@@ -138,6 +138,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
       const [file] = (await info('handle', join(path, 'file'))) as { handle: string }[];
       return info('open-handle', path, file?.handle ?? '');
     }),
+  'cfs-info version': () => info('version'),
   'cfs-repo init': () => repo('init', scratch.directory('made')),
   'cfs-repo stat': () => repo('stat', scratch.store),
   'cfs-repo fsck': () => repo('fsck', scratch.store),

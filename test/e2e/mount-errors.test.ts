@@ -247,7 +247,7 @@ describe('cfs-mount refuses a command line', () => {
     expect([help.status, help.stderr]).toEqual([0, '']);
     expect(help.stdout).toMatch(/Examples:.*digest=ID/s);
     const { stdout } = await scratch.tool('cfs-mount', ['--version']);
-    expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect(stdout).toMatch(/^cfs-mount \d+\.\d+\.\d+\nnode /);
   });
 });
 
