@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 /** cfs-mkimage: packs a directory into an image. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
-import { CfsError } from '../src/base/error.ts';
+import { CfsError, reasonOf } from '../src/base/error.ts';
+import { pathText } from '../src/base/path-text.ts';
 import { type ImageSeal, requireSealable, sealImage } from '../src/image/seal-image.ts';
 import { describeSignature, type MadeSignature, writeSignature } from '../src/image/sign-image.ts';
 import { INLINE_LIMIT } from '../src/manifest/tables.ts';
@@ -14,6 +15,7 @@ import { checkSource, imageTarget } from '../src/pack/image-target.ts';
 import { planOpenFiles } from '../src/pack/open-files-plan.ts';
 import { type PackedImage, packImage } from '../src/pack/pack-image.ts';
 import { openDirectorySource } from '../src/pack/sources/directory.ts';
+import { patternsIn } from '../src/pack/sources/exclusions.ts';
 import { signImageId } from '../src/sign/encode-sign1.ts';
 import { readSigningKey } from '../src/sign/key-file.ts';
 import type { SigningKey } from '../src/sign/keys.ts';
@@ -48,6 +50,9 @@ interface Options {
   readonly skipXattrs: boolean;
   readonly skipDevices: boolean;
   readonly oneFileSystem: boolean;
+  readonly exclude: readonly string[];
+  readonly excludeFrom: readonly string[];
+  readonly excludeCaches: boolean;
   readonly threads: number;
   readonly fsync: boolean;
   readonly rehash: boolean;
@@ -69,6 +74,7 @@ const command = makeCommand(
   'Packs the directory SOURCE into the file IMAGE. File contents go to a repository, where all images share them.',
   `  cfs-mkimage /srv/rootfs rootfs.cfs
   cfs-mkimage --store /srv/store --use-epoch build/ app.cfs
+  cfs-mkimage --exclude .git --exclude '*.log' --exclude-caches build/ app.cfs
   ID=$(cfs-mkimage --print-id rootfs rootfs.cfs)
   cfs-mkimage --sign key.pem rootfs rootfs.cfs
 `,
@@ -95,6 +101,14 @@ const command = makeCommand(
   .option('--skip-xattrs', 'leave out extended attributes', false)
   .option('--skip-devices', 'leave out character and block devices', false)
   .option('--one-file-system', 'do not enter other file systems; mount points become empty directories', false)
+  .option(
+    '--exclude <PATTERN>',
+    'leave out what has this name or path, as in rsync: *.log at any depth, /build only at the root (repeatable)',
+    collect,
+    [],
+  )
+  .option('--exclude-from <FILE>', 'leave out the patterns in FILE, one a line (repeatable)', collect, [])
+  .option('--exclude-caches', 'leave out the contents of directories with a CACHEDIR.TAG, but that file', false)
   .addOption(threadsOption('--threads', MAX_THREADS))
   .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose objects and image')
   .option(
@@ -122,6 +136,10 @@ const command = makeCommand(
   .option('--json', 'print the result as one JSON object', false)
   .option('--quiet', 'print nothing but errors', false);
 takeVerbose(command);
+
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
+}
 
 function hashOption(text: string): HashAlgorithm {
   if (!HASH_ALGORITHMS.includes(text as HashAlgorithm)) {
@@ -177,6 +195,7 @@ async function pack(
 ): Promise<Packed> {
   const store = options.store ?? defaultStore();
   checkSource(source);
+  const patterns = [...options.exclude, ...options.excludeFrom.flatMap(readPatterns)];
   const repository = openOrInitRepository(store, options.hash);
   const warn = (line: string): void => {
     if (!options.quiet) printError('cfs-mkimage', line);
@@ -195,7 +214,13 @@ async function pack(
       `repository ${repository.path}: ${repository.hash}, uuid ${repository.uuid}; ${threads} threads, ` +
       `of ${openFilesLimit()} open files at most ${sourceDirectories} directories of the source`,
   );
-  const tree = openDirectorySource(source, { ...options, exclude, openDirectories: sourceDirectories, warn });
+  const tree = openDirectorySource(source, {
+    ...options,
+    exclude,
+    exclusions: { patterns, caches: options.excludeCaches },
+    openDirectories: sourceDirectories,
+    warn,
+  });
   const progress = new ProgressLine(!options.quiet && !options.json);
   try {
     const built = await packImage(tree, {
@@ -262,6 +287,14 @@ function reportSeal({ problems, image }: ImageSeal, { quiet, json }: Options): E
   const lines = [...(image.reason === undefined ? [] : [imageText(image)]), ...problemLines(problems)];
   process.stderr.write(`cfs-mkimage: not everything is sealed:\n${lines.join('\n')}\n`);
   return status;
+}
+
+function readPatterns(file: string): string[] {
+  try {
+    return patternsIn(pathText(readFileSync(file)));
+  } catch (error) {
+    throw new CfsError('usage', `Cannot read --exclude-from ${file}: ${reasonOf(error)}`, { cause: error });
+  }
 }
 
 function checkNotEmpty(what: string, value: string): void {

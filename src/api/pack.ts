@@ -42,6 +42,13 @@ export interface PackOptions extends WorkOptions {
   readonly skipDevices?: boolean;
   /** Do not enter other file systems: their mount points become empty directories. */
   readonly oneFileSystem?: boolean;
+  /**
+   * Leave out files and directories that match one of these patterns, as rsync does: a name at any depth, or a path
+   * from the root of the source that begins with a slash.
+   */
+  readonly exclude?: readonly string[];
+  /** Leave out the contents of directories with a CACHEDIR.TAG, but that file. */
+  readonly excludeCaches?: boolean;
   /** Read every file, including files unchanged since they were packed into this repository before. */
   readonly rehash?: boolean;
   /** Wait until all is on the disk; default: true. */
@@ -121,6 +128,7 @@ export function pack(source: string, image: string, options: PackOptions): Promi
       skipDevices: options.skipDevices ?? false,
       oneFileSystem: options.oneFileSystem ?? false,
       exclude: { store: repository.path, image: target, signature: signaturePathOf(target) },
+      exclusions: { patterns: options.exclude ?? [], caches: options.excludeCaches ?? false },
       openDirectories: sourceDirectories,
       warn,
     });

@@ -1,7 +1,6 @@
 /** The commands of cfs-info that get files out of images. */
-import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
-import { type ExitStatus, integerOption } from '../cli.ts';
+import { type ExitStatus, threadsOption } from '../cli.ts';
 import { cat } from './cat.ts';
 import { type ExtractWords, extract } from './extract.ts';
 import type { Output } from './output.ts';
@@ -25,12 +24,7 @@ export function addFileCommands(program: Command, out: Output, setStatus: (statu
       .option('-C, --directory <dir>', 'where to; made if it is missing', '.')
       .option('--no-same-owner', 'do not set the owners; without root privileges only groups are set, where allowed')
       .option('--skip-xattrs', 'do not set extended attributes', false)
-      .option(
-        '--threads <n>',
-        'threads that copy and verify',
-        integerOption('--threads', 1, 64),
-        Math.min(availableParallelism(), 8),
-      )
+      .addOption(threadsOption('--threads', 64))
       .option('--json', 'one JSON value on standard output'),
   ).action(async (image: string, paths: string[], { repo, store, ...options }: ExtractWords & RepositoryWords) =>
     setStatus(await extract(image, paths, [...repo, ...store], options)),

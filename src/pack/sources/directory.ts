@@ -22,6 +22,7 @@ import { hasNoXattrsAt } from '../../system/xattrs.ts';
 import { isSameInode } from '../file-state.ts';
 import { FileSystems } from '../file-systems.ts';
 import type { EntryNumber, FileContent, FileStamp, OpenContent, SourceEntry, SyncSource } from '../source.ts';
+import { Excluder, type Exclusions } from './exclusions.ts';
 import { changed, sourceError } from './source-error.ts';
 import { xattrsAt } from './xattrs.ts';
 
@@ -37,6 +38,8 @@ export interface DirectoryOptions {
   readonly openDirectories?: number;
   /** Left out wherever they are found: the repository to be written, the image to be replaced, and its signature. */
   readonly exclude?: { readonly store: string; readonly image: string; readonly signature?: string };
+  /** Left out without a line. */
+  readonly exclusions?: Exclusions;
   /** Receives a line for each omission. */
   readonly warn: (line: string) => void;
 }
@@ -100,10 +103,12 @@ class DirectorySource implements SyncSource {
   readonly #store: string | undefined;
   readonly #image: string | undefined;
   readonly #signature: string | undefined;
+  readonly #excluder: Excluder;
   #entries = 1;
 
   constructor(fd: number, path: Uint8Array, options: DirectoryOptions) {
     this.#options = options;
+    this.#excluder = new Excluder(options.exclusions ?? {}, path.length + 1);
     const stat = statOf(statFd(fd), path);
     this.#device = stat.device;
     this.#fileSystems.meet(stat.device, fd);
@@ -115,7 +120,7 @@ class DirectorySource implements SyncSource {
       throw new CfsError('source', `Cannot pack ${printable(path)}: it is the repository that the objects go to`);
     }
     this.root = this.#metadata(stat, fd, DOT, path);
-    this.#stack.push({ fd, stat, path, entry: 0, names: namesOf(fd, path), next: 0 });
+    this.#stack.push({ fd, stat, path, entry: 0, names: this.#excluder.namesOf(fd, namesOf(fd, path)), next: 0 });
   }
 
   *entries(): Generator<SourceEntry> {
@@ -138,6 +143,7 @@ class DirectorySource implements SyncSource {
     const path = concatBytes(directory.path, SLASH, name);
     const stat = statOf(statAt(directory.fd, name), path);
     const type = stat.mode & S_IFMT;
+    if (this.#excluder.excludes(path, type === S_IFDIR)) return undefined;
     if (this.#options.skipDevices && (type === S_IFCHR || type === S_IFBLK)) return undefined;
     const excluded = this.#excluded(stat, type);
     if (excluded !== undefined) {
@@ -214,7 +220,14 @@ class DirectorySource implements SyncSource {
       // under a mount point statAt sees the mounted root too: the two differ only if it was replaced
       if (!isSameInode(opened, stat)) throw changed(path);
       this.#fileSystems.meet(opened.device, fd);
-      this.#stack.push({ fd, stat: opened, path, entry, names: namesOf(fd, path), next: 0 });
+      this.#stack.push({
+        fd,
+        stat: opened,
+        path,
+        entry,
+        names: this.#excluder.namesOf(fd, namesOf(fd, path)),
+        next: 0,
+      });
     } catch (error) {
       closeSync(fd);
       throw error;
