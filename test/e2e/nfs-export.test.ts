@@ -1,5 +1,15 @@
 /** An NFS server in user space exports a mount: its clients' handles outlive the mount and the server. */
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, test } from 'vitest';
 import { NF4DIR, NF4REG, NFS_STATUS, type NfsClient, NfsError } from '../support/nfs-client.ts';
@@ -55,14 +65,14 @@ async function serve(path: string, settings: Partial<ExportSettings> = LASTING):
 
 const deviceOf = (mounted: Mounted): bigint => statSync(mounted.path, { bigint: true }).dev;
 
-/** Unmounts, and mounts an image at the same place so that it has another st_dev. */
-async function remount(mounted: Mounted, image: string): Promise<Mounted> {
+/** Unmounts, and mounts an image at the same place so that it has another st_dev. @param words for -o */
+async function remount(mounted: Mounted, image: string, words: readonly string[] = []): Promise<Mounted> {
   const before = deviceOf(mounted);
   await mounted.unmount();
   for (;;) {
     // the kernel assigns the lowest free number: this mount takes the one that has just become free
     await mountTmpfs(scratch.directory('another'));
-    const again = await scratch.mount(image, { at: mounted.path });
+    const again = await scratch.mount(image, { at: mounted.path, words });
     if (deviceOf(again) !== before) return again;
     await again.unmount(); // another mount had the number in the meantime, and has released it
   }
@@ -134,6 +144,52 @@ test('a handle opens an unchanged file of the next version of the image; else it
   expect((await after.read(changed)).toString()).toBe('version 2');
   const added = await after.lookup(['new'], unchanged.get('directory') as Buffer);
   await expectLead(after, new Map([['directory/new', added]]), second);
+});
+
+test('a handle opens the same file of a writable mount: new, changed, renamed, linked and removed ones', async () => {
+  const words = [`upperdir=${scratch.directory('upper')}`, `workdir=${scratch.directory('work')}`];
+  const first = await scratch.mount(images[0] as string, { words });
+  writeFileSync(first.at('new'), 'new');
+  mkdirSync(first.at('made'));
+  const before = await serve(first.path);
+  const handles = await handlesOf(before, [
+    '',
+    'new',
+    'made',
+    'small',
+    'large',
+    'changed',
+    'directory/below',
+    'removed',
+  ]);
+  const handle = (name: string): Buffer => handles.get(name) as Buffer;
+  appendFileSync(first.at('small'), ', and more');
+  truncateSync(first.at('large'), 1000);
+  renameSync(first.at('changed'), first.at('made/renamed'));
+  renameSync(first.at('directory/below'), first.at('made/below'));
+  linkSync(first.at('new'), first.at('directory/link'));
+  unlinkSync(first.at('new'));
+  unlinkSync(first.at('removed'));
+  const now = new Map(
+    Object.entries({
+      '': '',
+      new: 'directory/link',
+      made: 'made',
+      small: 'small',
+      large: 'large',
+      changed: 'made/renamed',
+      'directory/below': 'made/below',
+    }).map(([name, later]) => [later, handle(name)]),
+  );
+  await expectLead(before, now, first);
+  process.kill(first.pid, 'SIGKILL');
+  await expectLead(before, now, first);
+  await endServers();
+  const second = await remount(first, images[0] as string, words);
+  const after = await serve(second.path);
+  await expectLead(after, now, second);
+  expect(await statusOf(after.getattr(handle('removed')))).toBe(NFS_STATUS.stale);
+  expect(await handlesOf(after, [...now.keys()])).toEqual(now);
 });
 
 test('clients continue to read when the server of the mount is killed', async () => {
