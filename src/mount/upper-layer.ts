@@ -49,7 +49,7 @@ import type { UpperOptions } from './upper-options.ts';
 
 /** How long a new mount waits for a server whose mount is gone: it writes its table to the disk. */
 const PATIENCE_MS = 20_000;
-/** The same if neither the server nor its mount is found: it may be at its very end, or out of sight. */
+/** The same if its end is not certain: it is in another mount namespace, or neither it nor its server is found. */
 const SHORT_PATIENCE_MS = 2_000;
 const LOOK_MS = 20;
 
@@ -212,31 +212,39 @@ function keyOf(upper: number, imageId: string, hasIndex: boolean): Uint8Array {
  */
 async function prepareWhenFree(settings: UpperSettings): Promise<PreparedUpper> {
   const began = performance.now();
-  let patience: number | undefined;
+  let use: Use | undefined;
   for (;;) {
     try {
       return prepareUpper(settings);
     } catch (error) {
       if (!(error instanceof UpperInUse)) throw error;
-      patience ??= patienceWith(error);
-      if (performance.now() - began >= patience) throw error;
+      use ??= useOf(error);
+      if (performance.now() - began >= use.patience) throw use.error;
     }
     await sleep(LOOK_MS);
   }
 }
 
+/** The use of a layer by another mount. */
+interface Use {
+  /** How long to wait for its end, in ms. */
+  readonly patience: number;
+  /** Thrown if it does not end. */
+  readonly error: UpperInUse;
+}
+
 /**
- * How long to wait for the end of the other mount, in ms: not at all if it is in a mount table.
- * @throws UpperInUse that says where it is mounted, if that is another mount namespace
+ * A mount in the own mount table is not waited for. One in that of another mount namespace may be left there by a
+ * process that was started before umount(8), and ends soon.
  */
-function patienceWith(error: UpperInUse): number {
+function useOf(error: UpperInUse): Use {
   const { user } = error;
-  if (user === undefined) return SHORT_PATIENCE_MS;
+  if (user === undefined) return { patience: SHORT_PATIENCE_MS, error };
   const { by, device, place } = user;
   const isMount = (entry: MountEntry): boolean =>
     entry.type === 'fuse.cfs' && (device === '' ? printable(entry.mountpointBytes) === by : entry.device === device);
-  if (listMounts().some(isMount)) return 0;
+  if (listMounts().some(isMount)) return { patience: 0, error };
   const pid = seenElsewhere(isMount);
-  if (pid !== undefined) throw error.at(` in the mount namespace of process ${pid}`);
-  return isLockedByProcess(place) ? PATIENCE_MS : SHORT_PATIENCE_MS;
+  if (pid === undefined) return { patience: isLockedByProcess(place) ? PATIENCE_MS : SHORT_PATIENCE_MS, error };
+  return { patience: SHORT_PATIENCE_MS, error: error.at(` in the mount namespace of process ${pid}`) };
 }
