@@ -163,6 +163,7 @@ struct cfs_claim {
 #define CFS_CHANGE_ENTRIES 2	/* with since: names in the directory may have come and gone */
 #define CFS_CHANGE_TREE 4	/* with since: the directory was moved here, with all that is below */
 #define CFS_CHANGE_HAS_XATTRS 8
+#define CFS_CHANGE_ELSEWHERE 16	/* removed here, and listed as renamed at its new name */
 
 /* One name. The next one begins `bytes` after the beginning of this one. */
 struct cfs_change {

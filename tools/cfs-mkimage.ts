@@ -14,8 +14,8 @@ import { DEPTH } from '../src/pack/content-pool.ts';
 import { checkSource, imageTarget } from '../src/pack/image-target.ts';
 import { planOpenFiles } from '../src/pack/open-files-plan.ts';
 import { type PackedImage, packImage } from '../src/pack/pack-image.ts';
-import { openDirectorySource } from '../src/pack/sources/directory.ts';
 import { patternsIn } from '../src/pack/sources/exclusions.ts';
+import { openSource } from '../src/pack/sources/open-source.ts';
 import { signImageId } from '../src/sign/encode-sign1.ts';
 import { readSigningKey } from '../src/sign/key-file.ts';
 import type { SigningKey } from '../src/sign/keys.ts';
@@ -79,7 +79,10 @@ const command = makeCommand(
   cfs-mkimage --sign key.pem rootfs rootfs.cfs
 `,
 )
-  .argument('<SOURCE>', 'the directory to pack; never modified')
+  .argument(
+    '<SOURCE>',
+    'the directory to pack; never modified. Of a writable mount of cfs only what was changed is read',
+  )
   .argument('<IMAGE>', 'the image file to write; atomically replaced if it exists')
   .option(
     '--store <DIR>',
@@ -214,12 +217,14 @@ async function pack(
       `repository ${repository.path}: ${repository.hash}, uuid ${repository.uuid}; ${threads} threads, ` +
       `of ${openFilesLimit()} open files at most ${sourceDirectories} directories of the source`,
   );
-  const tree = openDirectorySource(source, {
+  const tree = openSource(source, {
     ...options,
     exclude,
     exclusions: { patterns, caches: options.excludeCaches },
     openDirectories: sourceDirectories,
     warn,
+    repository,
+    onWay: (line) => say(() => line),
   });
   const progress = new ProgressLine(!options.quiet && !options.json);
   try {

@@ -10,7 +10,7 @@ import { checkSource, imageTarget } from '../pack/image-target.ts';
 import { planOpenFiles } from '../pack/open-files-plan.ts';
 import { packImage } from '../pack/pack-image.ts';
 import type { PackProgress as Progress } from '../pack/pack-settings.ts';
-import { openDirectorySource } from '../pack/sources/directory.ts';
+import { openSource } from '../pack/sources/open-source.ts';
 import { signaturePathOf } from '../sign/signature-file.ts';
 import { openOrInitRepository } from '../store/open-repository.ts';
 import { openFilesLimit } from '../system/resource-limits.ts';
@@ -122,7 +122,8 @@ export function pack(source: string, image: string, options: PackOptions): Promi
     if (seal) requireSealable(target, repository);
     const wanted = options.threads ?? Math.min(availableParallelism(), 8);
     const { threads, sourceDirectories, ...openFiles } = planOpenFiles(openFilesLimit(), wanted, DEPTH);
-    const tree = openDirectorySource(source, {
+    const inlineMax = options.inlineMax ?? 64;
+    const tree = openSource(source, {
       useEpoch: options.useEpoch ?? false,
       skipXattrs: options.skipXattrs ?? false,
       skipDevices: options.skipDevices ?? false,
@@ -131,12 +132,15 @@ export function pack(source: string, image: string, options: PackOptions): Promi
       exclusions: { patterns: options.exclude ?? [], caches: options.excludeCaches ?? false },
       openDirectories: sourceDirectories,
       warn,
+      repository,
+      inlineMax,
+      rehash: options.rehash ?? false,
     });
     const work = given({ signal, onWait });
     const packed = await packImage(tree, {
       repository,
       image: target,
-      inlineMax: options.inlineMax ?? 64,
+      inlineMax,
       threads,
       openFiles,
       durable: options.durable ?? true,

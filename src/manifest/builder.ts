@@ -84,21 +84,24 @@ export class ManifestBuilder {
     else this.#nlink.set(inode, this.#nlink.get(inode) + 1);
   }
 
-  /** The content of a regular file is the object with this digest. */
-  setObject(inode: BuilderInode, content: ContentDigest): void {
-    this.#setContent(inode, content);
+  /**
+   * The content of a regular file is the object with this digest.
+   * @param generation that of another inode with this content, if it is known
+   */
+  setObject(inode: BuilderInode, content: ContentDigest, generation?: number): void {
+    this.#setContent(inode, content, generation);
     if (content.size > 0) this.#payload.set(inode, this.#objects.add(content));
   }
 
-  /** The content of a regular file is stored in the manifest. */
-  setInline(inode: BuilderInode, content: ContentDigest, bytes: Uint8Array): void {
-    this.#setContent(inode, content);
+  /** The content of a regular file is stored in the manifest; with `generation`, the digest is not needed. */
+  setInline(inode: BuilderInode, content: ContentDigest, bytes: Uint8Array, generation?: number): void {
+    this.#setContent(inode, content, generation);
     if (content.size > 0) this.#payload.set(inode, (PAYLOAD_INLINE | (this.#inline.push(bytes) - 1)) >>> 0);
   }
 
-  #setContent(inode: BuilderInode, content: ContentDigest): void {
+  #setContent(inode: BuilderInode, content: ContentDigest, generation: number | undefined): void {
     this.#size.set(inode, content.size);
-    this.#generation.set(inode, generationOf(S_IFREG, content.digest));
+    this.#generation.set(inode, generation ?? generationOf(S_IFREG, content.digest));
   }
 
   /** The target of a symbolic link. */

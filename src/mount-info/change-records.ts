@@ -18,6 +18,8 @@ export interface ChangeRecord {
   readonly hasOtherNames: boolean;
   /** In an answer since an earlier call: the directory was moved, with all that is below. */
   readonly isMoved: boolean;
+  /** Of one that was removed: the file has another name now, which is listed as renamed. */
+  readonly isElsewhere: boolean;
   readonly hasXattrs: boolean;
   /** Absolute: where it is now, or would be. */
   readonly path: Uint8Array;
@@ -126,6 +128,7 @@ export class ChangesWriter {
       (record.isChanging ? FLAG_CHANGING : 0) |
       (record.hasOtherNames ? FLAG_ENTRIES : 0) |
       (record.isMoved ? FLAG_TREE : 0) |
+      (record.isElsewhere ? FLAG_ELSEWHERE : 0) |
       (record.hasXattrs ? FLAG_XATTRS : 0);
     const u64 = (offset: number, value: number): void => {
       view.setUint32(at + offset, value >>> 0, true);
@@ -200,6 +203,7 @@ const FLAG_CHANGING = 1;
 const FLAG_ENTRIES = 2;
 const FLAG_TREE = 4;
 const FLAG_XATTRS = 8;
+const FLAG_ELSEWHERE = 16;
 
 const TWO_TO_32 = 0x1_0000_0000;
 
@@ -254,6 +258,7 @@ function decodeRecord(bytes: Buffer): ChangeRecord | undefined {
     isChanging: (flags & FLAG_CHANGING) !== 0,
     hasOtherNames: (flags & FLAG_ENTRIES) !== 0,
     isMoved: (flags & FLAG_TREE) !== 0,
+    isElsewhere: (flags & FLAG_ELSEWHERE) !== 0,
     hasXattrs: (flags & FLAG_XATTRS) !== 0,
     path: bytes.subarray(PATHS, end),
     old: bytes.subarray(end, end + u32(OLD_BYTES)),

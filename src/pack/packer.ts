@@ -86,6 +86,7 @@ export class Packer {
       if (this.#cache.objects !== undefined) this.#pool.check(this.#cache.objects);
       await this.#takeAll();
       const { written, writtenBytes } = await this.#pool.finish();
+      this.#source.finish?.();
       // the batches were synced before their renames; this syncs the names themselves
       if (durable && written > 0) syncNames(repository, this.#prefix);
       const tables = this.#builder.finish(repositories);
@@ -93,6 +94,7 @@ export class Packer {
     } finally {
       signal?.removeEventListener('abort', onAbort);
       await this.#pool.close();
+      this.#source.close?.();
     }
   }
 
@@ -131,10 +133,15 @@ export class Packer {
   }
 
   #takeFile(inode: BuilderInode, content: FileContent, path: Uint8Array): Promise<void> | undefined {
-    const { stamp, size } = content;
+    const { stamp, size, known: given } = content;
     this.#counts.files++;
     this.#counts.bytes += size;
     checkSize(size, path, this.#settings.repository.hash);
+    if (given !== undefined) {
+      this.#counts.unchangedFiles++;
+      this.#stored(inode, given, given.generation);
+      return undefined;
+    }
     if (stamp !== undefined && size > this.#settings.inlineMax) {
       const known = this.#cache.find(stamp);
       if (known !== undefined) {
@@ -154,17 +161,17 @@ export class Packer {
   }
 
   /** The content of a file is known, and is in the repository or in memory. */
-  #stored(inode: BuilderInode, { content, inline }: ContentResult): void {
+  #stored(inode: BuilderInode, { content, inline }: ContentResult, generation?: number): void {
     const counts = this.#counts;
     counts.filesDone++;
     counts.bytesDone += content.size;
     if (inline === undefined) {
-      this.#builder.setObject(inode, content);
+      this.#builder.setObject(inode, content, generation);
       const stamp = this.#toRemember.get(inode);
       if (stamp !== undefined) this.#cache.add(stamp, content);
       this.#toRemember.delete(inode);
     } else {
-      this.#builder.setInline(inode, content, inline);
+      this.#builder.setInline(inode, content, inline, generation);
       if (content.size > 0) counts.inlineFiles++;
       counts.inlineBytes += content.size;
     }

@@ -1,4 +1,5 @@
 /** The input of packing: a stream of entries from any origin. */
+import type { ContentDigest } from '../base/digest.ts';
 import type { InodeMetadata } from '../manifest/builder.ts';
 import type { FileState } from './file-state.ts';
 
@@ -33,9 +34,18 @@ export interface FileStamp {
   readonly ctimeNsec: number;
 }
 
+/** A content that need not be read: an object that the repository has, or bytes for the image itself. */
+export interface KnownContent {
+  readonly content: ContentDigest;
+  readonly inline?: Uint8Array;
+  /** That of an inode with this content. */
+  readonly generation: number;
+}
+
 /** The content of a regular file. */
 export interface FileContent {
   readonly size: number;
+  readonly known?: KnownContent | undefined;
   /** Undefined if the file system does not promise that a changed file has another ctime. */
   readonly stamp: FileStamp | undefined;
   /**
@@ -68,6 +78,15 @@ export interface Source {
    * entries, as for a network, is an AsyncIterable.
    */
   entries(): Iterable<SourceEntry> | AsyncIterable<SourceEntry>;
+
+  /**
+   * Called when all contents have been read.
+   * @throws CfsError (source) if the source changed meanwhile
+   */
+  finish?(): void;
+
+  /** Called once, at the end or after an error. */
+  close?(): void;
 }
 
 /** A source whose entries are available immediately. */

@@ -22,7 +22,7 @@ export interface ChangesOptions {
  */
 export function showChanges(mount: string, { since, null: raw, json }: ChangesOptions, out: Output): ExitStatus {
   const changes = askChanges(mount, since);
-  const records = [...changes.records].sort(byPath);
+  const records = changes.records.filter(({ isElsewhere }) => !isElsewhere).sort(byPath);
   if (json) writeJson(changes, records, out);
   else {
     for (const record of records) {

@@ -23,6 +23,8 @@ export interface ChangeItem {
   readonly hasOtherNames: boolean;
   /** Since the earlier call: it was moved here, with all that is below. */
   readonly isMoved: boolean;
+  /** Of one that was removed: the file has another name now, which is listed as renamed. */
+  readonly isElsewhere: boolean;
   /** Xattrs for users beside those that its inode in the image has, or others. */
   readonly hasXattrs: boolean;
 }

@@ -14,7 +14,7 @@ import { emptyWritableAttributes } from '../../fs/writable-filesystem.ts';
 import { directoryOfDirent, direntName, lookupDirent } from '../../manifest/lookup.ts';
 import { NONE, u64 } from '../../manifest/tables.ts';
 import { emptyFileStatus, statusAt } from '../../system/file-status.ts';
-import { DIRECTORY, NEW, ORPHAN, UPPER } from '../../upper/identity-table.ts';
+import { DIRECTORY, METACOPY, NEW, ORPHAN, UPPER } from '../../upper/identity-table.ts';
 import { fillFrom, upperAttributes } from '../attributes.ts';
 import { mayChange } from '../change-marks.ts';
 import { directoryOf } from '../directories.ts';
@@ -233,7 +233,9 @@ export class ChangePass {
     const { table } = layer;
     const attributes = copyOf(this.#attributes);
     const names = userXattrs(layer, place);
-    const lower = lowerOf(table, row);
+    // a file with data of its own may have one, too
+    const hasLower = (table.flags(row) & (DIRECTORY | METACOPY)) !== 0;
+    const lower = hasLower ? lowerOf(table, row) : -1;
     const isRecent = this.#since > 0;
     return {
       kind,
@@ -246,6 +248,7 @@ export class ChangePass {
       isChanging: mayChange(layer, row),
       hasOtherNames: isRecent && (table.flags(row) & DIRECTORY) !== 0 && table.changed(row) >= this.#since,
       isMoved: isRecent && (table.flags(row) & DIRECTORY) !== 0 && table.moved(row) >= this.#since,
+      isElsewhere: false,
       hasXattrs: names.length > 0,
     };
   }

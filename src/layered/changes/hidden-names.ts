@@ -30,7 +30,7 @@ export class HiddenNames {
   }
 
   /**
-   * Lists names that are gone; those that were moved elsewhere are not, with all that is below.
+   * Lists names that are gone. What is below one that was moved elsewhere was moved with it, and is not listed.
    * @param from the position to begin at, NONE for the beginning
    * @param take false: no more
    * @returns the position of the item that was not taken; NONE at the end
@@ -38,8 +38,9 @@ export class HiddenNames {
   list(hidden: Hidden, from: number, take: (item: ChangeItem) => boolean): number {
     for (let at = from === NONE ? hidden.dirent : this.#checked(hidden, from); at !== NONE; ) {
       const isTop = at === hidden.dirent;
-      const isElsewhere = (!isTop || hidden.isGone) && this.#origins.isMoved(at);
-      if (!isElsewhere && (!isTop || hidden.isGone) && !take(this.#item(hidden, at))) return at;
+      const isListed = !isTop || hidden.isGone;
+      const isElsewhere = isListed && this.#origins.isMoved(at);
+      if (isListed && !take(this.#item(hidden, at, isElsewhere))) return at;
       at = this.#next(hidden.dirent, at, isElsewhere);
     }
     return NONE;
@@ -76,7 +77,7 @@ export class HiddenNames {
     return this.#layer.tables.dirents.inode[top] as number;
   }
 
-  #item({ dirent: top, old, path }: Hidden, dirent: number): ChangeItem {
+  #item({ dirent: top, old, path }: Hidden, dirent: number, isElsewhere: boolean): ChangeItem {
     const { tables } = this.#layer;
     const below: Uint8Array[] = [];
     for (let at = dirent; at !== top; at = this.#above(at)) below.push(direntName(tables, at));
@@ -94,6 +95,7 @@ export class HiddenNames {
       isChanging: false,
       hasOtherNames: false,
       isMoved: false,
+      isElsewhere,
       hasXattrs: false,
     };
   }

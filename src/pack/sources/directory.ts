@@ -280,7 +280,12 @@ class DirectorySource implements SyncSource {
 }
 
 function identityAt(path: string | undefined): string | undefined {
-  if (path === undefined) return undefined;
+  const stat = path === undefined ? undefined : statOfPath(path);
+  return stat && identity(stat);
+}
+
+/** The status of a file that is left out; undefined if there is none. */
+export function statOfPath(path: string): FileStat | undefined {
   let fd: number;
   try {
     fd = openSync(path, O_PATH);
@@ -289,7 +294,7 @@ function identityAt(path: string | undefined): string | undefined {
   }
   try {
     const stat = statFd(fd);
-    return isErrno(stat) ? undefined : identity(stat);
+    return isErrno(stat) ? undefined : stat;
   } finally {
     closeSync(fd);
   }
