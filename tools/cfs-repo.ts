@@ -9,6 +9,7 @@ import { sharedMode } from '../src/store/sharing.ts';
 import { isRegular } from '../src/store/store-directory.ts';
 import { EXIT, type ExitStatus, makeCommand, prepareCommands, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount, formatCounted } from './format.ts';
+import { addCopy } from './repo/copy.ts';
 import { addFsck } from './repo/fsck.ts';
 import { addGc } from './repo/gc.ts';
 import { addImages } from './repo/images.ts';
@@ -24,6 +25,7 @@ const command = makeCommand(
   cfs-repo stat /srv/store
   cfs-repo fsck /srv/store
   cfs-repo fsck --repair-from /mnt/nfs/store /srv/store
+  cfs-repo copy --from /srv/store /srv/copy rootfs.cfs
   cfs-repo images /srv/store
   cfs-repo register /srv/store rootfs.cfs
   cfs-repo unregister /srv/store old.cfs && cfs-repo gc --dry-run /srv/store
@@ -92,6 +94,7 @@ const commands: Commands = {
     status = result;
   },
 };
+addCopy(commands);
 addFsck(commands);
 addGc(commands);
 addImages(commands);

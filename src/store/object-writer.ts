@@ -6,7 +6,7 @@
  * device, and only then each is renamed to its name. That is the order of "fsync, rename" for each file at a hundredth
  * of its cost (git's core.fsyncMethod=batch does the same).
  */
-import { toHex } from '../base/bytes.ts';
+import { equalBytes, toHex } from '../base/bytes.ts';
 import { type ContentDigest, digestContent } from '../base/digest.ts';
 import { ENOENT, errnoName, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
@@ -71,9 +71,8 @@ export class ObjectWriter {
     return { written: this.#written, writtenBytes: this.#writtenBytes, existing: this.#existing };
   }
 
-  /** Stores a content that is in memory. */
-  putBytes(bytes: Uint8Array): ContentDigest {
-    const content = digestContent(this.#repository.hash, bytes);
+  /** Stores a content that is in memory. @param content its digest, if that is known */
+  putBytes(bytes: Uint8Array, content: ContentDigest = digestContent(this.#repository.hash, bytes)): ContentDigest {
     if (this.#has(content)) return content;
     return this.#guarded(() => {
       const file = this.#files.create();
@@ -92,17 +91,19 @@ export class ObjectWriter {
    * Stores the first `size` bytes of an open file. The copy in tmp/ is hashed, to which nothing else writes, so that a
    * file that changes while it is read cannot result in an object with a wrong name.
    * @param device st_dev of the file
+   * @param expected a content with another digest is not stored
    * @returns `size` is the number of bytes: fewer than requested if the file became shorter
    * @throws InputError if the file cannot be read, CfsError (store) if the repository cannot be written
    */
-  putFile(fd: number, size: number, device: number): ContentDigest {
+  putFile(fd: number, size: number, device: number, expected?: Uint8Array): ContentDigest {
     return this.#guarded(() => {
       const file = this.#files.create();
       try {
         const content = this.#copier.copy(fd, file.fd, size, device);
         // a file that became shorter: the object is the hashed part
         if (content.size !== size) ftruncateSync(file.fd, content.size);
-        if (this.#has(content)) this.#files.discard(file);
+        const isWanted = expected === undefined || equalBytes(content.digest, expected);
+        if (!isWanted || this.#has(content)) this.#files.discard(file);
         else this.#publish(content, file);
         return content;
       } catch (error) {

@@ -1,0 +1,103 @@
+/** `cfs-repo copy`. */
+import { CfsError } from '../../src/base/error.ts';
+import { readImage } from '../../src/image/image-file.ts';
+import type { LocalRepository } from '../../src/store/local-repository.ts';
+import { openOrInitRepository, openRepository } from '../../src/store/open-repository.ts';
+import { type CopiedImages, copyImages, loadImages, objectsOf } from '../../src/transfer/copy-images.ts';
+import { EXIT, type ExitStatus, printJson, threadsOption } from '../cli.ts';
+import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
+import { ProgressLine, progressBar } from '../progress.ts';
+import { withSignals } from '../signals.ts';
+import { type Commands, checkDirectoryArgument, collect, sayRepository, warn } from './repository.ts';
+
+interface Options {
+  readonly from: readonly string[];
+  readonly threads: number;
+  readonly fsync: boolean;
+  readonly json: boolean;
+}
+
+const MAX_THREADS = 64;
+/** Objects without a good copy that are shown one by one. */
+const MOST_SHOWN = 10;
+
+export function addCopy({ program, setStatus }: Commands): void {
+  program
+    .command('copy')
+    .description('copy the objects of images from other repositories, if DIR does not have them; register the images')
+    .argument('<DIR>', 'the repository to copy to; created if it is missing')
+    .argument('<IMAGE...>')
+    .option('--from <DIR>', 'a repository to copy from; repeatable, searched in this order', collect, [])
+    .addOption(threadsOption('--threads', MAX_THREADS))
+    .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose objects')
+    .option('--json', 'print the result as one JSON object', false)
+    .action(async (dir: string, images: string[], options: Options) => setStatus(await copy(dir, images, options)));
+}
+
+async function copy(dir: string, paths: readonly string[], options: Options): Promise<ExitStatus> {
+  const { from, threads, fsync, json } = options;
+  checkDirectoryArgument(dir);
+  if (from.length === 0) throw new CfsError('usage', '--from DIR is missing: the repository to copy from');
+  // before a repository is made for a mistyped image
+  const { hash } = readImage(paths[0] as string).tables.header;
+  const sources = from.map((path) => openRepository(path, hash));
+  const target = openOrInitRepository(dir, hash);
+  for (const repository of [...sources, target]) sayRepository(repository);
+  const images = loadImages(paths, target);
+  const { sizes } = objectsOf(images);
+  const bytes = sizes.reduce((sum, size) => sum + size, 0);
+  const line = new ProgressLine(!json);
+  const started = performance.now();
+  const result = await withSignals('what was copied stays, and the next run continues', async (signal) => {
+    try {
+      return await copyImages(sources, target, images, {
+        threads,
+        durable: fsync,
+        signal,
+        onWait: warn,
+        onProgress: (done) =>
+          line.draw((elapsed) => {
+            const rate = `${formatCount(done.objects)} objects  ${formatBytes((done.bytes * 1000) / Math.max(elapsed, 1))}/s`;
+            return progressBar(bytes === 0 ? 1 : done.bytes / bytes, rate, elapsed);
+          }),
+      });
+    } finally {
+      line.end();
+    }
+  });
+  const ms = Math.round(performance.now() - started);
+  if (json) printJson(jsonOf(target, result, ms));
+  else process.stdout.write(textOf(result, ms));
+  reportFailures(result);
+  return result.failures.length > 0 ? EXIT.store : EXIT.ok;
+}
+
+const jsonOf = ({ path, uuid, hash }: LocalRepository, result: CopiedImages, ms: number): object => ({
+  path,
+  uuid,
+  hash,
+  images: result.images,
+  objects: result.copied,
+  bytes: result.copiedBytes,
+  existing: result.existing,
+  problems: result.failures,
+  seconds: ms / 1000,
+});
+
+function textOf({ images, copied, copiedBytes, existing }: CopiedImages, ms: number): string {
+  const complete = images.filter(({ missing }) => missing === 0).length;
+  return [
+    `copied      ${formatCounted(copied, 'object')}, ${formatBytes(copiedBytes)} (${formatDuration(ms)})`,
+    `existing    ${formatCounted(existing, 'object')}`,
+    `registered  ${formatCounted(complete, 'image')}`,
+    '',
+  ].join('\n');
+}
+
+function reportFailures({ failures, images }: CopiedImages): void {
+  for (const { object, problem } of failures.slice(0, MOST_SHOWN)) warn(`Cannot copy object ${object}: ${problem}`);
+  if (failures.length > MOST_SHOWN) warn(`and ${formatCounted(failures.length - MOST_SHOWN, 'more object')}`);
+  for (const { path, missing } of images) {
+    if (missing > 0) warn(`${path} is not registered: ${formatCounted(missing, 'object')} of it could not be copied`);
+  }
+}
