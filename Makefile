@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build install uninstall deb test-packages demo unit test test-posix lint format bench fuzz clean
+.PHONY: help setup build install uninstall deb test-packages test-node demo unit test test-posix lint format bench fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,12 @@ test-posix: build ## long tests of writable mounts against POSIX: each random te
 test-packages: build ## install the Debian package in a fresh Debian 13, made by debootstrap; two minutes, as root
 	@scripts/setup test
 	@scripts/test-packages
+
+test-node: build ## the unit tests, and the suite of both drivers, under node NODE=… (24), fetched from npm; as root
+	@scripts/check-fuse
+	@node=$$(scripts/other-node $(or $(NODE),24)); PATH=$${node%/node}:$$PATH; echo "node $$(node --version)"; \
+	node node_modules/vitest/vitest.mjs run $(or $(TESTS),--project unit); \
+	$(if $(TESTS),,node node_modules/vitest/vitest.mjs run test/e2e/filesystem.test.ts test/e2e/program-files.test.ts)
 
 unit: setup ## the unit tests, without mounts and build: the fast loop (TESTS=… for some)
 	@npx vitest run --project unit $(TESTS)
