@@ -18,6 +18,7 @@ import { statusAt } from '../system/file-status.ts';
 import { attributesOf, completeImage, fillFrom, upperAttributes } from './attributes.ts';
 import { type Directory, directoryOf } from './directories.ts';
 import { adopt, isWhiteoutEntry, lowerAsEntry } from './entries.ts';
+import { HashedNames } from './hashed-names.ts';
 import type { Layer } from './layer.ts';
 import { additionsOf } from './layer-rows.ts';
 
@@ -27,7 +28,6 @@ const DOT = Uint8Array.of(0x2e);
 const DOTDOT = Uint8Array.of(0x2e, 0x2e);
 /** Cookies below are of the image: 2 is its first entry. */
 const FIRST_HASH = 2 ** 51;
-const TWO_TO_32 = 0x1_0000_0000;
 
 /** The names in a directory of the upper layer, at one time. */
 interface Names {
@@ -35,8 +35,8 @@ interface Names {
   readonly additions: number;
   /** Names that the image has, too, in latin1. */
   readonly shared: ReadonlySet<string>;
-  /** Names that only the upper layer has, by their hashes. */
-  readonly own: readonly { readonly hash: number; readonly name: Uint8Array }[];
+  /** Names that only the upper layer has. */
+  readonly own: HashedNames;
 }
 
 export class Listings {
@@ -119,14 +119,14 @@ export class Listings {
 
   #listOwn(directory: Directory, names: Names, from: number, out: WritableAttributes, sink: Sink): Errno | 0 {
     const { status } = this.#layer;
-    for (let i = firstAtOrAfter(names.own, from); i < names.own.length; i++) {
-      const { hash, name } = names.own[i] as { hash: number; name: Uint8Array };
+    for (let i = names.own.firstFrom(from); i < names.own.length; i++) {
+      const name = names.own.name(i);
       // it was removed in the meantime
       if (statusAt(directory.fd, name, status) !== 0) continue;
       if (isWhiteoutEntry(this.#layer, directory, name, status)) continue;
       const failure = this.#fillEntry(directory, name, out);
       if (failure !== undefined) return failure;
-      if (!sink(name, FIRST_HASH + hash + 1)) return 0;
+      if (!sink(name, FIRST_HASH + names.own.hash(i) + 1)) return 0;
     }
     return 0;
   }
@@ -160,14 +160,14 @@ export class Listings {
   #read({ fd, ino, lower }: Directory, additions: number): Names | Errno {
     const { tables } = this.#layer;
     const shared = new Set<string>();
-    const own: { readonly hash: number; readonly name: Uint8Array }[] = [];
-    const listed = readDirectory(fd, (name) => {
-      if (lower >= 0 && lookupDirent(tables, lower, name) >= 0) shared.add(latin1(name));
-      else own.push({ hash: hashOf(name), name });
+    let listed: 0 | Errno = 0;
+    const own = HashedNames.of((add) => {
+      listed = readDirectory(fd, (name) => {
+        if (lower >= 0 && lookupDirent(tables, lower, name) >= 0) shared.add(latin1(name));
+        else add(name);
+      });
     });
-    if (isErrno(listed)) return listed;
-    own.sort((a, b) => a.hash - b.hash);
-    return { ino, additions, shared, own };
+    return isErrno(listed) ? listed : { ino, additions, shared, own };
   }
 }
 
@@ -175,28 +175,6 @@ const MOST_DIRECTORIES = 64;
 const MOST_ENTRIES = 100_000;
 
 const latin1 = (name: Uint8Array): string => Buffer.from(name.buffer, name.byteOffset, name.length).toString('latin1');
-
-function firstAtOrAfter(own: readonly { readonly hash: number }[], hash: number): number {
-  let low = 0;
-  let high = own.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((own[middle] as { hash: number }).hash < hash) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-/** 50 bits of a name: two multiplicative hashes. */
-function hashOf(name: Uint8Array): number {
-  let a = 0x811c9dc5;
-  let b = 0x9e3779b9;
-  for (const byte of name) {
-    a = Math.imul(a ^ byte, 0x01000193);
-    b = Math.imul(b + byte, 0x85ebca6b) ^ (b >>> 13);
-  }
-  return (((a ^ (a >>> 15)) >>> 0) & 0x3ffff) * TWO_TO_32 + ((b ^ (b >>> 16)) >>> 0);
-}
 
 /** The parent directory; the root's is the root. */
 export function parentOf(layer: Layer, ino: number): number {
