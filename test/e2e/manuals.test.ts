@@ -66,6 +66,8 @@ const LINES: readonly (readonly [string, readonly string[]])[] = [
   ['cfs-info stat x.cfs /usr /usr/sh', ['/usr/share/']],
   ['cfs-info diff x.cfs x.cfs /usr/sh', ['/usr/share/']],
   ['cfs-info handle --image x.cfs /usr/sh', ['/usr/share/']],
+  ['cfs-info handle tre', ['tree']],
+  ['cfs-info where tre', ['tree']],
   ['cfs-info ls missing.cfs /usr/', []],
   ['cfs-mount -o driver=k', ['driver=kernel']],
   ['cfs-mount -o noexec,vol', ['noexec,volatile']],
@@ -95,7 +97,7 @@ describe('completion', () => {
 
   /** Proposals in the forms in which the shells insert them, without quotes and the end of a directory. */
   const plain = (hits: readonly string[]): string[] =>
-    [...new Set(hits.map((hit) => hit.replaceAll('\\', '').replace(/^(store)\/$/, '$1')))].sort();
+    [...new Set(hits.map((hit) => hit.replaceAll('\\', '').replace(/^(store|tree)\/$/, '$1')))].sort();
 
   const expectLines = (outputs: readonly string[]): void => {
     expect(outputs.map((text, i) => [LINES[i]?.[0], plain(text.split('\n').filter((hit) => hit !== ''))])).toEqual(

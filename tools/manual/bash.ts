@@ -76,6 +76,7 @@ _cfs_kind() { # KIND IMAGE
   case $1 in
   image) _cfs_images ;;
   inside) _cfs_inside "$2" ;;
+  file-or-inside) if [[ -n $named ]]; then _cfs_inside "$2"; else _cfs_files -f; fi ;;
   file) _cfs_files -f ;;
   directory) _cfs_files -d ;;
   mount-options) _cfs_mount_options ;;
@@ -84,7 +85,7 @@ _cfs_kind() { # KIND IMAGE
 }
 
 _cfs_complete() {
-  local words cur command= options operands commands mountwords i name kind image= count=0 ended=
+  local words cur command= options operands commands mountwords i name kind image= named= count=0 ended=
   local -A values
   COMPREPLY=()
   _cfs_words
@@ -94,10 +95,10 @@ _cfs_complete() {
     name=\${words[i]}
     if [[ -z $ended && $name == -- ]]; then ended=1
     elif [[ -z $ended && $name == -?* ]]; then
-      [[ $name != --image=* ]] || image=\${name#*=}
+      [[ $name != --image=* ]] || image=\${name#*=} named=1
       if [[ -n \${values[$name]-} ]]; then
         i=$((i + 1))
-        [[ $name != --image ]] || image=\${words[i]}
+        [[ $name != --image ]] || image=\${words[i]} named=1
         if ((i == \${#words[@]} - 1)); then _cfs_kind "\${values[$name]}" "$image"; _cfs_trim; return; fi
       fi
     elif [[ -n $commands && -z $command ]]; then

@@ -5,13 +5,15 @@ import { mountOptionsOf } from './page.ts';
 /**
  * What a word is:
  * - `image`: a file, by preference named *.cfs, or a directory on which one is mounted
- * - `inside`: a path in the image that an earlier operand, or `--image`, names
+ * - `inside`: a path in the image that an earlier operand names
+ * - `file-or-inside`: a path in the image that `--image` names; a file if there is no such option
  * - `mount-options`: words for `-o`, separated by commas
  * - `none`: nothing can be proposed
  */
 export type Kind =
   | 'image'
   | 'inside'
+  | 'file-or-inside'
   | 'file'
   | 'directory'
   | 'mount-options'
@@ -54,8 +56,11 @@ export function completionsOf(tool: CommandDefinition): CompletedTool {
 
 function ofCommand(command: CommandDefinition): CompletedCommand {
   const isImage = (name: string): boolean => kindOf(name) === 'image';
-  const inImage =
-    command.operands.some(({ name }) => isImage(name)) || command.options.some(({ long }) => long === '--image');
+  const pathKind = command.operands.some(({ name }) => isImage(name))
+    ? 'inside'
+    : command.options.some(({ long }) => long === '--image')
+      ? 'file-or-inside'
+      : 'file';
   const operands = command.commands.length > 0 ? [] : command.operands;
   return {
     name: command.name,
@@ -63,7 +68,7 @@ function ofCommand(command: CommandDefinition): CompletedCommand {
     options: command.options.map(ofOption),
     operands: operands.map(({ name, isVariadic }) => ({
       name,
-      kind: /^path$/i.test(name) ? (inImage ? 'inside' : 'file') : kindOf(name),
+      kind: /^path$/i.test(name) ? pathKind : kindOf(name),
       isVariadic,
     })),
   };

@@ -52,6 +52,15 @@ function __cfs_inside
     end
 end
 
+# as __cfs_inside if there is the option --image
+function __cfs_file_or_inside
+    if contains -- --image (commandline -opc)
+        __cfs_inside $argv
+    else
+        __fish_complete_path (commandline -ct)
+    end
+end
+
 # the words after the last comma
 function __cfs_after_comma
     set -l before (commandline -ct | string replace -r '[^,]*$' '')
@@ -134,7 +143,8 @@ function proposal(
   imageAt: number,
 ): string | undefined {
   if (typeof kind !== 'string') return `-a ${quoted(kind.words.join(' '))}`;
-  if (kind === 'inside') return `-a ${quoted(`(${[`${prefix}inside`, imageAt, ...valued(options)].join(' ')})`)}`;
+  if (kind === 'inside' || kind === 'file-or-inside')
+    return `-a ${quoted(`(${[`${prefix}${kind.replaceAll('-', '_')}`, imageAt, ...valued(options)].join(' ')})`)}`;
   if (kind === 'mount-options') return `-a ${quoted(`(${prefix}after_comma ${tool.mountOptions.join(' ')})`)}`;
   if (kind === 'directory') return "-a '(__fish_complete_directories)'";
   if (kind === 'image') return "-k -a '(__fish_complete_suffix .cfs)'";

@@ -20,6 +20,8 @@ _cfs_inside() {
   _wanted -V names expl 'path in the image' compadd -a files && result=0
   return result
 }
+
+_cfs_file_or_inside() { if [[ -n $opt_args[--image] ]]; then _cfs_inside; else _files; fi }
 `.replaceAll('\\$', '$');
 
 export function zshCompletion(tool: CompletedTool): string {
@@ -88,6 +90,7 @@ function action(kind: Kind, prefix: string): string {
   if (typeof kind !== 'string') return `(${kind.words.join(' ')})`;
   if (kind === 'image') return `${prefix}_images`;
   if (kind === 'inside') return `${prefix}_inside`;
+  if (kind === 'file-or-inside') return `${prefix}_file_or_inside`;
   if (kind === 'mount-options') return `${prefix}_mount_options`;
   if (kind === 'directory') return '_files -/';
   return kind === 'file' ? '_files' : ' ';
