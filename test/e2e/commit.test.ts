@@ -225,6 +225,25 @@ describe('an image of a writable mount', () => {
   });
 });
 
+describe('cfs-info diff of a writable mount', () => {
+  const diff = async (...args: readonly string[]): Promise<string> =>
+    (await scratch.tool('cfs-info', ['diff', ...args])).stdout;
+
+  test('is that of an image of it', async () => {
+    const mounted = await mount();
+    expect(await diff(mounted.path, mounted.path)).toBe('');
+    changeMuch(mounted);
+    // opened for writing, and the same
+    closeSync(openSync(mounted.at('usr/large'), 'r+'));
+    const { image: packed } = await scratch.pack(mounted.path);
+    const lines = await diff(image, mounted.path);
+    expect(lines).toBe(await diff(image, packed));
+    expect(lines).toContain('M /usr/large  mode\n');
+    expect(await diff(packed, mounted.path)).toBe('');
+    expect(await diff(mounted.path, image)).toBe(await diff(packed, image));
+  });
+});
+
 describe('a handle of a writable mount', () => {
   test('opens in a mount of its image if the file is unchanged at its path, as docs/handles.md says', async () => {
     const mounted = await mount();

@@ -6,6 +6,7 @@ import { ENOTCONN, errnoOf } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
 import { programPath } from '../../src/base/installation.ts';
 import { attachTables, type ManifestTables } from '../../src/manifest/tables.ts';
+import { tablesAt } from '../../src/pack/sources/open-source.ts';
 import { imageOfMount, type NamedImage } from './mounted-image.ts';
 import { readImage } from './read-image.ts';
 import type { TablesMessage } from './tables-worker.ts';
@@ -23,6 +24,10 @@ const LARGE = 1 << 24;
 
 /** As `tablesOf`, for two; large images at the same time. */
 export async function tablesOfBoth(first: string, second: string): Promise<[ManifestTables, ManifestTables]> {
+  const [before, after] = [orError(() => changedTables(first)), orError(() => changedTables(second))];
+  if (before !== undefined || after !== undefined) {
+    return both(before ?? orError(() => tablesOf(first)), after ?? orError(() => tablesOf(second)));
+  }
   const images = [orError(() => imageOf(first)), orError(() => imageOf(second))] as const;
   const [one, two] = images;
   if (one instanceof CfsError || two instanceof CfsError) return both(one, two) as never;
@@ -35,6 +40,10 @@ export async function tablesOfBoth(first: string, second: string): Promise<[Mani
   const own = orError(() => read(one));
   return both(own, await other);
 }
+
+/** Those of a writable mount, with its changes; undefined for other arguments. */
+const changedTables = (argument: string): ManifestTables | undefined =>
+  isDirectory(argument) ? tablesAt(argument) : undefined;
 
 function orError<T>(work: () => T): T | CfsError {
   try {

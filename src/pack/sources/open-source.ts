@@ -21,6 +21,7 @@ import { FileSystems } from '../file-systems.ts';
 import type { SyncSource } from '../source.ts';
 import { type DirectoryOptions, openDirectorySource, statOfPath } from './directory.ts';
 import { CLOCK_MS, isSettled, type WritableMount } from './mount-state.ts';
+import { tablesOfMount } from './mount-tables.ts';
 import { WritableMountSource } from './writable-mount.ts';
 
 export interface SourceOptions extends DirectoryOptions {
@@ -87,6 +88,25 @@ const imageId = (fd: number): string => {
   const answer = askFd(fd);
   return isErrno(answer) ? '' : answer.mount.imageId;
 };
+
+/**
+ * The tables of the writable mount with this root, its changes included; undefined if `path` is none.
+ * @throws CfsError: `usage` if they cannot be made from its image and its changes; as `tablesOfMount`
+ */
+export function tablesAt(path: string): ManifestTables | undefined {
+  const fd = openRoot(path);
+  if (fd === undefined) return undefined;
+  try {
+    const mount = writableMount(fd, path);
+    if (mount === '') return undefined;
+    if (typeof mount !== 'string') return tablesOfMount(mount);
+    throw new CfsError('usage', `Cannot compare ${path} with its changes: ${mount}`, {
+      hint: 'Compare an image of it.',
+    });
+  } finally {
+    closeSync(fd);
+  }
+}
 
 /** The mount of an open directory; else the reason why it is a directory like any other, empty for nothing to say. */
 function writableMount(fd: number, path: string): WritableMount | string {

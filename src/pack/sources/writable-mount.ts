@@ -31,7 +31,8 @@ export interface WritableMountOptions {
   readonly skipDevices: boolean;
   /** Inodes of the mount that are left out, with the reason. */
   readonly exclude: ReadonlyMap<number, string>;
-  readonly inlineMax: number;
+  /** Undefined: contents are where the image has them. */
+  readonly inlineMax: number | undefined;
   /** Of the image that is made. */
   readonly hash: HashAlgorithm;
   /** Whether the repository has the object of a content of the image; undefined if it cannot have any. */
@@ -247,8 +248,8 @@ export class WritableMountSource implements SyncSource {
   #known(row: number): KnownContent | undefined {
     const { tables } = this.#mount;
     const { inlineMax, holds, hash } = this.#options;
-    const isSmall = u64(tables.inodes.size, row) <= inlineMax;
     const inline = inlineOf(tables, row);
+    const isSmall = inlineMax === undefined ? inline !== undefined : u64(tables.inodes.size, row) <= inlineMax;
     const generation = tables.inodes.generation[row] as number;
     if (inline !== undefined) {
       return isSmall && hash === tables.header.hash
