@@ -15,6 +15,7 @@ import { addGc } from './repo/gc.ts';
 import { addImages } from './repo/images.ts';
 import { type Commands, checkDirectoryArgument, repositoryAt } from './repo/repository.ts';
 import { addSeal } from './repo/seal.ts';
+import { addStream } from './repo/stream.ts';
 
 const command = makeCommand(
   'cfs-repo',
@@ -26,6 +27,8 @@ const command = makeCommand(
   cfs-repo fsck /srv/store
   cfs-repo fsck --repair-from /mnt/nfs/store /srv/store
   cfs-repo copy --from /srv/store /srv/copy rootfs.cfs
+  cfs-repo export /srv/store rootfs.cfs > rootfs.export
+  cfs-repo import -C /srv /srv/imported < rootfs.export
   cfs-repo images /srv/store
   cfs-repo register /srv/store rootfs.cfs
   cfs-repo unregister /srv/store old.cfs && cfs-repo gc --dry-run /srv/store
@@ -99,6 +102,7 @@ addFsck(commands);
 addGc(commands);
 addImages(commands);
 addSeal(commands);
+addStream(commands);
 
 interface ObjectCounts {
   readonly objects: number;

@@ -7,7 +7,7 @@
  * of its cost (git's core.fsyncMethod=batch does the same).
  */
 import { equalBytes, toHex } from '../base/bytes.ts';
-import { type ContentDigest, digestContent } from '../base/digest.ts';
+import { type ContentDigest, ContentHasher, digestContent } from '../base/digest.ts';
 import { ENOENT, errnoName, errnoOf, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { ftruncateSync } from '../system/file-calls.ts';
@@ -41,6 +41,15 @@ export interface WriterStatistics {
   readonly writtenBytes: number;
   /** Objects that existed already. */
   readonly existing: number;
+}
+
+/** An object that is being written. Call `discard` unless `finish` returned true. */
+export interface ObjectSink {
+  /** The next bytes. @throws CfsError (store) */
+  write(bytes: Uint8Array): void;
+  /** Stores the object. @returns false if its content has another digest */
+  finish(expected: Uint8Array): boolean;
+  discard(): void;
 }
 
 interface Pending {
@@ -111,6 +120,28 @@ export class ObjectWriter {
         throw error;
       }
     });
+  }
+
+  /** An object whose content comes in pieces. */
+  begin(): ObjectSink {
+    const file = this.#guarded(() => this.#files.create());
+    const hasher = new ContentHasher(this.#repository.hash);
+    let size = 0;
+    return {
+      write: (bytes) => {
+        this.#options.checkpoint?.();
+        this.#guarded(() => writeAll(file.fd, bytes, size));
+        hasher.update(bytes);
+        size += bytes.length;
+      },
+      finish: (expected) => {
+        const content = hasher.finish();
+        if (!equalBytes(content.digest, expected)) return false;
+        this.#guarded(() => (this.#has(content) ? this.#files.discard(file) : this.#publish(content, file)));
+        return true;
+      },
+      discard: () => this.#files.discard(file),
+    };
   }
 
   /** Whether the object is stored, with this size. */

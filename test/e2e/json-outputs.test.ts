@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
 import { useScratch } from './harness.ts';
-import { succeed } from './run.ts';
+import { HERE, succeed } from './run.ts';
 import { unmountBy } from './system.ts';
 
 const scratch = useScratch();
@@ -150,6 +150,15 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
     const result = await repo('unregister', scratch.store, image);
     await repo('register', scratch.store, image);
     return result;
+  },
+  'cfs-repo import': async () => {
+    const words = ['export', scratch.store, image];
+    const stream = scratch.at('stream');
+    await succeed(['sh', '-c', 'out=$1; shift; exec "$@" > "$out"', 'sh', stream, ...HERE.tool('cfs-repo', words)]);
+    const args = ['import', '--json', '-C', scratch.directory('images'), scratch.at('imported')];
+    return JSON.parse(
+      await succeed(['sh', '-c', 'in=$1; shift; exec "$@" < "$in"', 'sh', stream, ...HERE.tool('cfs-repo', args)]),
+    );
   },
   'cfs-repo seal': () => repo('seal', scratch.store),
   'cfs-checkpoint prepare': () => mounted((path) => prepared(path, scratch.at('dump-1'))),
