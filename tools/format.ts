@@ -23,7 +23,7 @@ export function formatDuration(ms: number): string {
 }
 
 /** "15,000" */
-export const formatCount = (n: number): string => n.toLocaleString('en');
+export const formatCount = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 
 /** "1 file", "2,000 files" */
 export const formatCounted = (n: number, one: string, many = `${one}s`): string =>

@@ -2,7 +2,7 @@
  * `cfs-checkpoint cleanup`: removes what a checkpoint has left in a mount that will not be restored: the names that it,
  * or CRIU, gave to unlinked files, its claim, and that files are linkable.
  */
-import { closeSync, constants, fstatSync, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { closeSync, constants, openSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { ENOENT, ENOTTY, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import { CfsError } from '../base/error.ts';
@@ -10,9 +10,8 @@ import { type FileHandle, fuseHandle, fuseIdentity } from '../base/handle-format
 import { pathBytes, pathText } from '../base/path-text.ts';
 import { askMountAt, mountpointOf } from '../mount-info/ask-mount-at.ts';
 import { closeFd } from '../system/descriptors.ts';
-import { openByHandle } from '../system/file-handle.ts';
 import { statAt } from '../system/file-status.ts';
-import { errnoText, O_PATH } from '../system/libc.ts';
+import { errnoText } from '../system/libc.ts';
 import { removeDirectoryAt, unlinkAt } from '../system/names.ts';
 import { isProcessIdentity, isRunning } from '../system/process-identity.ts';
 import { readList } from './check.ts';
@@ -42,14 +41,15 @@ export async function cleanUp(directory: string, mount: string): Promise<Cleaned
   await releaseNames(directory);
   return inMount(mount, (root) => {
     const removed: string[] = [];
-    for (const { handle, unlinked } of files) {
+    const ofCriu = new CriuNames(root);
+    for (const { handle, path, unlinked } of files) {
       if (unlinked === undefined) continue;
       if (unlinked.relinked !== undefined) {
         if (removeIfSame(root, unlinked.relinked, handle)) removed.push(unlinked.relinked);
         continue;
       }
       takeBack(root, handle);
-      removed.push(...removeOfCriu(root, handle));
+      removed.push(...ofCriu.remove(path, handle));
     }
     if (checkpoint !== undefined) requireDone(endClaim(root, checkpoint), 'end the claim of the checkpoint');
     return { removed, kept: [] };
@@ -164,21 +164,49 @@ function takeBack(root: number, handle: FileHandle): void {
 
 const CRIU_NAME = /^link_remap\.\d+$/;
 
-/** Removes the name `link_remap.N` that CRIU gave to a file, if it has one. */
-function removeOfCriu(root: number, handle: FileHandle): string[] {
-  const fd = openByHandle(root, handle, O_PATH);
-  if (isErrno(fd)) return [];
-  try {
-    const path = readlinkSync(`/proc/self/fd/${fd}`);
-    if (!CRIU_NAME.test(basename(path))) return [];
-    const dir = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
-    try {
-      return removeAt(dir, Buffer.from(basename(path)), fstatSync(fd).ino, path) ? [path] : [];
-    } finally {
-      closeSync(dir);
+/** The names that CRIU gave to unlinked files: `link_remap.N` in their directory, or, if that is gone, above it. */
+class CriuNames {
+  readonly #root: number;
+  /** Names by inode, of directories that were looked into. */
+  readonly #known = new Map<string, Map<number, string>>();
+
+  constructor(root: number) {
+    this.#root = root;
+  }
+
+  /** Removes the one of a file. @param path that it had, absolute in the mount */
+  remove(path: string, handle: FileHandle): string[] {
+    const parent = dirname(path.replace(/^\/+/, ''));
+    const directory = this.#existing(parent === '.' ? '' : parent);
+    const name = this.#namesIn(directory).get(inoOf(handle));
+    const found = directory === '' ? name : `${directory}/${name}`;
+    return name !== undefined && found !== undefined && removeIfSame(this.#root, found, handle) ? [found] : [];
+  }
+
+  #existing(path: string): string {
+    if (path === '' || this.#known.has(path)) return path;
+    const fd = openDirectory(this.#root, path);
+    if (!isErrno(fd)) {
+      closeFd(fd);
+      return path;
     }
-  } finally {
+    const above = dirname(path);
+    return this.#existing(above === '.' ? '' : above);
+  }
+
+  #namesIn(path: string): Map<number, string> {
+    const known = this.#known.get(path);
+    if (known !== undefined) return known;
+    const names = new Map<number, string>();
+    this.#known.set(path, names);
+    const fd = openDirectory(this.#root, path);
+    if (isErrno(fd)) return names;
+    for (const name of readdirSync(`/proc/self/fd/${fd}`)) {
+      const stat = CRIU_NAME.test(name) ? statAt(fd, pathBytes(name)) : ENOENT;
+      if (typeof stat !== 'number') names.set(stat.inodeHigh * U32 + stat.inodeLow, name);
+    }
     closeFd(fd);
+    return names;
   }
 }
 

@@ -1,15 +1,16 @@
 /** The files of a mount that processes use, with the kind of use; each file is named by its handle. */
 
-import { type BigIntStats, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
 import { type FileHandle, formatHandle } from '../base/handle-format.ts';
-import { makeDevice } from '../base/stat-bits.ts';
+import { encodeDevice } from '../base/stat-bits.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { nameToHandle } from '../system/file-handle.ts';
+import { cachedStatus, currentStatus, emptyFileStatus, type FileStatus } from '../system/file-status.ts';
 import { AT_SYMLINK_FOLLOW } from '../system/libc.ts';
 import type { MountEntry } from '../system/mount-table.ts';
 import { sharesFiles } from '../system/other-process.ts';
-import { filesInFlight } from './in-flight.ts';
+import { filesInFlight, type SocketOfProcess } from './in-flight.ts';
 import { mountsOfProcess, pathInMount } from './path-in-mount.ts';
 import { parseWatches } from './watches.ts';
 
@@ -66,31 +67,44 @@ interface Place {
 export function filesInUse(pids: readonly number[], dev: bigint): UsedFile[] {
   const scan = new Scan(dev);
   for (const pid of pids) {
-    for (const place of placesOf(pid)) scan.addPlace(pid, place);
-    for (const fd of listing(`/proc/${pid}/fdinfo`)) {
-      for (const { kind, device, handle } of parseWatches(textOf(`/proc/${pid}/fdinfo/${fd}`))) {
-        if (makeDevice(device) === dev) scan.add(handle, `${pid} ${kind} watch of fd ${fd}`).isWatched = true;
-      }
+    const sockets: SocketOfProcess[] = [];
+    for (const place of placesOf(pid)) {
+      const link = linkOf(place.path);
+      const shown = link.toString('latin1', 0, LONGEST_KIND);
+      const inode = SOCKET.exec(shown)?.[1];
+      if (inode !== undefined && place.task === `/proc/${pid}`) sockets.push({ fd: Number(place.fd), inode });
+      else if (WATCH.test(shown)) scan.addWatches(pid, place);
+      // a path, or one that is too long to be shown; other kinds are of no file system
+      else if (shown === '' || shown.startsWith('/')) scan.addPlace(pid, place, link);
     }
-    for (const { socket, fd } of filesInFlight(pid)) {
+    for (const { socket, fd } of filesInFlight(pid, sockets)) {
       const use = `in flight in socket ${socket}`;
-      scan.addPlace(pid, { task: `/proc/${pid}`, path: `/proc/self/fd/${fd}`, use });
+      const path = `/proc/self/fd/${fd}`;
+      scan.addPlace(pid, { task: `/proc/${pid}`, path, use }, linkOf(path));
       closeFd(fd);
     }
   }
   return scan.files();
 }
 
+/** `socket:[4711]` */
+const SOCKET = /^socket:\[(\d+)\]$/;
+const WATCH = /^anon_inode:\[?(inotify|fanotify)/;
+/** Bytes of a link that show its kind. */
+const LONGEST_KIND = 40;
+
 class Scan {
-  readonly #dev: bigint;
+  /** As `FileStatus.dev`. */
+  readonly #dev: number;
+  readonly #status: FileStatus = emptyFileStatus();
   readonly #found = new Map<string, Found>();
   /** The same by inode number: all files of the mount have different ones. */
-  readonly #byInode = new Map<bigint, Found>();
+  readonly #byInode = new Map<number, Found>();
 
   readonly #mounts = new Map<number, readonly MountEntry[]>();
 
   constructor(dev: bigint) {
-    this.#dev = dev;
+    this.#dev = Number(dev & 0xffff_ffffn);
   }
 
   add(handle: FileHandle, use: string): Found {
@@ -101,26 +115,37 @@ class Scan {
     return file;
   }
 
-  addPlace(pid: number, { task, path, use, fd }: Place): void {
-    const stat = statusOf(path);
-    if (stat?.dev !== this.#dev) return;
-    let file = this.#byInode.get(stat.ino);
+  /** The inodes that a descriptor of inotify(7) or fanotify(7) watches. */
+  addWatches(pid: number, { task, use, fd }: Place): void {
+    for (const { kind, device, handle } of parseWatches(textOf(`${task}/fdinfo/${fd}`))) {
+      if (encodeDevice(device.major, device.minor) === this.#dev)
+        this.add(handle, `${pid} ${kind} watch of ${use}`).isWatched = true;
+    }
+  }
+
+  /** @param shown the target of the link */
+  addPlace(pid: number, { task, path, use, fd }: Place, shown: Buffer): void {
+    // most are of other file systems, or have their names: no server is asked for them
+    if (cachedStatus(Buffer.from(path), this.#status) !== 0 || this.#status.dev !== this.#dev) return;
+    const ino = inodeOf(this.#status);
+    let file = this.#byInode.get(ino);
     if (file === undefined) {
       const named = nameToHandle(path, AT_SYMLINK_FOLLOW);
       if (isErrno(named)) return;
       file = this.add(named.handle, `${pid} ${use}`);
-      this.#byInode.set(stat.ino, file);
+      this.#byInode.set(ino, file);
     } else file.uses.add(`${pid} ${use}`);
     if (file.unlinked === undefined) {
-      const shown = linkOf(path);
       const isMarked = shown.subarray(-DELETED.length).equals(DELETED);
-      // a name may end as the mark of the kernel does
-      if (stat.nlink !== 0n && (!isMarked || statusOf(shown)?.ino === stat.ino)) return;
-      const name = isMarked ? shown.subarray(0, -DELETED.length) : shown;
+      if (this.#status.nlink !== 0) {
+        // a name may end as the mark of the kernel does
+        if (!isMarked || (currentStatus(shown, this.#status) === 0 && inodeOf(this.#status) === ino)) return;
+        if (currentStatus(Buffer.from(path), this.#status) !== 0) return;
+      }
       file.unlinked = {
-        path: pathInMount(this.#mountsOf(pid), name),
-        mode: Number(stat.mode),
-        nlink: Number(stat.nlink),
+        path: pathInMount(this.#mountsOf(pid), isMarked ? shown.subarray(0, -DELETED.length) : shown),
+        mode: this.#status.mode,
+        nlink: this.#status.nlink,
         descriptors: [],
       };
     }
@@ -141,14 +166,8 @@ class Scan {
 /** What the kernel adds to the path of an unlinked file. */
 const DELETED = Buffer.from(' (deleted)');
 
-/** Undefined if it was closed in the meantime, or is not a file of any file system. */
-function statusOf(path: string | Buffer): BigIntStats | undefined {
-  try {
-    return statSync(path, { bigint: true });
-  } catch {
-    return undefined;
-  }
-}
+const U32 = 0x1_0000_0000;
+const inodeOf = ({ inoLow, inoHigh }: FileStatus): number => inoHigh * U32 + inoLow;
 
 /** The path that /proc shows. */
 function linkOf(path: string): Buffer {

@@ -3,7 +3,7 @@
  * socket is borrowed from its process, and the first message looked at without taking it. Of later messages only the
  * process itself could look, because that would move the position from which it looks itself.
  */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
 import { receiveDescriptors } from '../system/descriptor-passing.ts';
 import { closeFd } from '../system/descriptors.ts';
@@ -19,10 +19,15 @@ export interface FileInFlight {
   readonly fd: number;
 }
 
-/** Files in the queues of a process; none if it may not be looked into, or has ended. */
-export function filesInFlight(pid: number): FileInFlight[] {
-  const sockets = unixSocketsOf(pid);
-  return sockets.flatMap((socket) => {
+/** A socket of a process: the number of the descriptor, and of the socket's inode. */
+export interface SocketOfProcess {
+  readonly fd: number;
+  readonly inode: string;
+}
+
+/** Files in the queues of sockets of a process; none if it may not be looked into, or has ended. */
+export function filesInFlight(pid: number, sockets: readonly SocketOfProcess[]): FileInFlight[] {
+  return unixSockets(pid, sockets).flatMap((socket) => {
     const borrowed = takeDescriptor(pid, socket);
     if (isErrno(borrowed)) return [];
     const received = receiveDescriptors(borrowed, LONGEST_MESSAGE, { peek: true, dontWait: true });
@@ -31,28 +36,14 @@ export function filesInFlight(pid: number): FileInFlight[] {
   });
 }
 
-function unixSocketsOf(pid: number): number[] {
+function unixSockets(pid: number, sockets: readonly SocketOfProcess[]): number[] {
+  if (sockets.length === 0) return [];
   try {
-    const sockets = readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
-      const inode = SOCKET.exec(linkOf(`/proc/${pid}/fd/${fd}`))?.[1];
-      return inode === undefined ? [] : [{ fd: Number(fd), inode }];
-    });
-    if (sockets.length === 0) return [];
     const rows = readFileSync(`/proc/${pid}/net/unix`, 'latin1').split('\n');
     // Num, RefCount, Protocol, Flags, Type, St, Inode, Path
     const inodes = new Set(rows.map((row) => row.split(/\s+/)[6]));
     return sockets.filter(({ inode }) => inodes.has(inode)).map(({ fd }) => fd);
   } catch {
     return [];
-  }
-}
-
-const SOCKET = /^socket:\[(\d+)\]$/;
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path, 'latin1');
-  } catch {
-    return '';
   }
 }

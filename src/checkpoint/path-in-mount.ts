@@ -5,10 +5,13 @@ import { type MountEntry, parseMountTable } from '../system/mount-table.ts';
 
 const SLASH = 0x2f;
 
-/** The mounts of one file system that a process sees. @param task its directory in /proc */
-export function mountsOfProcess(task: string, dev: bigint): MountEntry[] {
-  const number = Number(dev & 0xffff_ffffn);
-  const device = `${majorOf(number)}:${minorOf(number)}`;
+/**
+ * The mounts of one file system that a process sees.
+ * @param task its directory in /proc
+ * @param dev as the kernel has it in 32 bits (`encodeDevice`)
+ */
+export function mountsOfProcess(task: string, dev: number): MountEntry[] {
+  const device = `${majorOf(dev)}:${minorOf(dev)}`;
   try {
     const mounts = parseMountTable(readFileSync(`${task}/mountinfo`, 'latin1'));
     return mounts.filter((mount) => mount.device === device);

@@ -186,7 +186,20 @@ const u64 = (offset: number): number => u32(offset) + u32(offset + 4) * U32;
  * Allocates nothing.
  */
 export function statusAt(dir: number, name: Uint8Array, out: FileStatus): 0 | Errno {
-  const flags = name.length === 0 ? AT_EMPTY_PATH : AT_SYMLINK_NOFOLLOW;
+  return fill(dir, name, name.length === 0 ? AT_EMPTY_PATH : AT_SYMLINK_NOFOLLOW, out);
+}
+
+/** Whatever the kernel has cached is good: a network file system, or FUSE, is not asked. */
+const AT_STATX_DONT_SYNC = 0x4000;
+
+/** As `statusAt`, of a path, following symbolic links, without asking the server of the file system. */
+export const cachedStatus = (path: Uint8Array, out: FileStatus): 0 | Errno =>
+  fill(AT_FDCWD, path, AT_STATX_DONT_SYNC, out);
+
+/** As `cachedStatus`, asking it. */
+export const currentStatus = (path: Uint8Array, out: FileStatus): 0 | Errno => fill(AT_FDCWD, path, 0, out);
+
+function fill(dir: number, name: Uint8Array, flags: number, out: FileStatus): 0 | Errno {
   const result = statxFn(dir, nameBuffer(name), flags, STATX_BASIC_STATS | STATX_BTIME, statxBytes);
   if (result < 0) return asErrno(result);
   out.mode = u16(28);
