@@ -24,6 +24,7 @@ let mmapFn: ((...args: unknown[]) => unknown) | undefined;
  * The kernel kills the process (SIGBUS) at an access to a part that is beyond the end of the file, if it was truncated,
  * or for which no block can be allocated: reserve the blocks first (`fallocateFd`) if the disk may be full.
  * @returns EINVAL if the file is shorter, or the length is 0; ENOMEM if it is larger than an ArrayBuffer can be: 4 GiB
+ * in Node 20, and what the kernel can map in later ones
  */
 export function mapFile(fd: number, length: number): ArrayBuffer | Errno {
   const status = emptyFileStatus();
