@@ -1,12 +1,11 @@
 #!/usr/bin/env node
 /** cfs-mkimage: packs a directory into an image. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../src/base/digest.ts';
-import { CfsError, reasonOf } from '../src/base/error.ts';
-import { pathText } from '../src/base/path-text.ts';
+import { CfsError } from '../src/base/error.ts';
 import { type ImageSeal, requireSealable, sealImage } from '../src/image/seal-image.ts';
 import { describeSignature, type MadeSignature, writeSignature } from '../src/image/sign-image.ts';
 import { INLINE_LIMIT } from '../src/manifest/tables.ts';
@@ -14,7 +13,6 @@ import { DEPTH } from '../src/pack/content-pool.ts';
 import { checkSource, imageTarget } from '../src/pack/image-target.ts';
 import { planOpenFiles } from '../src/pack/open-files-plan.ts';
 import { type PackedImage, packImage } from '../src/pack/pack-image.ts';
-import { patternsIn } from '../src/pack/sources/exclusions.ts';
 import { openSource } from '../src/pack/sources/open-source.ts';
 import { signImageId } from '../src/sign/encode-sign1.ts';
 import { readSigningKey } from '../src/sign/key-file.ts';
@@ -37,6 +35,8 @@ import {
   threadsOption,
 } from './cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from './format.ts';
+import { exclusionsOf } from './mkimage/exclusions.ts';
+import { checkIdOnly, printImageId } from './mkimage/print-id.ts';
 import { ProgressLine } from './progress.ts';
 import { imageText, problemLines, sealedText, sealStatus } from './seal-report.ts';
 import { withSignals } from './signals.ts';
@@ -63,6 +63,7 @@ interface Options {
   readonly embedSignature: boolean;
   readonly passphraseFile?: string;
   readonly printId: boolean;
+  readonly printIdOnly: boolean;
   readonly json: boolean;
   readonly quiet: boolean;
 }
@@ -75,6 +76,7 @@ const command = makeCommand(
   `  cfs-mkimage /srv/rootfs rootfs.cfs
   cfs-mkimage --store /srv/store --use-epoch build/ app.cfs
   cfs-mkimage --exclude .git --exclude '*.log' --exclude-caches build/ app.cfs
+  cfs-mkimage --print-id-only build/
   ID=$(cfs-mkimage --print-id rootfs rootfs.cfs)
   cfs-mkimage --sign key.pem rootfs rootfs.cfs
 `,
@@ -83,7 +85,7 @@ const command = makeCommand(
     '<SOURCE>',
     'the directory to pack; never modified. Of a writable mount of cfs only what was changed is read',
   )
-  .argument('<IMAGE>', 'the image file to write; atomically replaced if it exists')
+  .argument('[IMAGE]', 'the image file to write; atomically replaced if it exists; none with --print-id-only')
   .option(
     '--store <DIR>',
     'the repository for the objects; created if missing (default: $CFS_STORE, else /var/lib/cfs for root, else $XDG_DATA_HOME/cfs)',
@@ -136,6 +138,7 @@ const command = makeCommand(
   .option('--embed-signature', 'with --sign: put the signature into the image file itself', false)
   .option('--passphrase-file <FILE>', 'its first line decrypts the key (default: $CFS_PASSPHRASE)')
   .option('--print-id', 'print the image id alone on stdout', false)
+  .option('--print-id-only', 'print the id that the image would have; read everything, and write nothing', false)
   .option('--json', 'print the result as one JSON object', false)
   .option('--quiet', 'print nothing but errors', false);
 takeVerbose(command);
@@ -153,7 +156,7 @@ function hashOption(text: string): HashAlgorithm {
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   command.parse(argv);
-  const [source, image] = command.args as [string, string];
+  const [source, image = ''] = command.args as [string, string?];
   const { repo, ...given } = command.opts<Options & { repo?: string }>();
   if (repo !== undefined && given.store !== undefined) {
     throw new CfsError('usage', '--store and --repo are the same: use only one of them');
@@ -161,8 +164,13 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   const options: Options = repo === undefined ? given : { ...given, store: repo };
   const started = performance.now();
   checkNotEmpty('SOURCE', source);
-  checkNotEmpty('IMAGE', image);
   if (options.store !== undefined) checkNotEmpty('--store', options.store);
+  if (options.printIdOnly) {
+    checkIdOnly(options, command.args.length > 1);
+    return await printImageId(source, options);
+  }
+  if (command.args.length < 2) command.error("error: missing required argument 'IMAGE'");
+  checkNotEmpty('IMAGE', image);
   if (image === '-') {
     const reason = 'an image cannot be written to standard output. Use ./- for a file of this name';
     throw new CfsError('usage', `Cannot write image -: ${reason}`);
@@ -198,7 +206,7 @@ async function pack(
 ): Promise<Packed> {
   const store = options.store ?? defaultStore();
   checkSource(source);
-  const patterns = [...options.exclude, ...options.excludeFrom.flatMap(readPatterns)];
+  const exclusions = exclusionsOf(options);
   const repository = openOrInitRepository(store, options.hash);
   const warn = (line: string): void => {
     if (!options.quiet) printError('cfs-mkimage', line);
@@ -220,7 +228,7 @@ async function pack(
   const tree = openSource(source, {
     ...options,
     exclude,
-    exclusions: { patterns, caches: options.excludeCaches },
+    exclusions,
     openDirectories: sourceDirectories,
     warn,
     repository,
@@ -292,14 +300,6 @@ function reportSeal({ problems, image }: ImageSeal, { quiet, json }: Options): E
   const lines = [...(image.reason === undefined ? [] : [imageText(image)]), ...problemLines(problems)];
   process.stderr.write(`cfs-mkimage: not everything is sealed:\n${lines.join('\n')}\n`);
   return status;
-}
-
-function readPatterns(file: string): string[] {
-  try {
-    return patternsIn(pathText(readFileSync(file)));
-  } catch (error) {
-    throw new CfsError('usage', `Cannot read --exclude-from ${file}: ${reasonOf(error)}`, { cause: error });
-  }
 }
 
 function checkNotEmpty(what: string, value: string): void {

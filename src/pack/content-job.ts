@@ -19,6 +19,8 @@ export interface WorkerSettings {
   readonly durable: boolean;
   readonly prefix: string;
   readonly inlineMax: number;
+  /** Only hash: nothing is stored, and there need not be a repository. */
+  readonly hashOnly?: boolean;
   /** The number of directories of the repository that the worker keeps open. */
   readonly storeDirectories: number;
   /** One word in shared memory: 1 asks the worker to stop immediately. */

@@ -1,10 +1,10 @@
 /** A worker thread that reads, hashes and stores contents. Started by content-pool.ts. */
 import '../system/exact-paths.ts';
 import { parentPort, workerData } from 'node:worker_threads';
-import { digestContent } from '../base/digest.ts';
+import { type ContentDigest, ContentHasher, digestContent } from '../base/digest.ts';
 import { isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { chunkBuffer } from '../objects/read-content.ts';
+import { chunkBuffer, readContent, watched } from '../objects/read-content.ts';
 import { InputError, readInput, readWholeInput } from '../store/content-copier.ts';
 import { LocalRepository } from '../store/local-repository.ts';
 import { ObjectWriter, WHOLE_READ_LIMIT } from '../store/object-writer.ts';
@@ -63,15 +63,21 @@ function packSmall(file: OpenContent): ContentResult {
   const bytes = buffer.subarray(0, length);
   if (bytes.length <= settings.inlineMax)
     return { content: digestContent(repository.hash, bytes), inline: bytes.slice() };
-  return { content: writer.putBytes(bytes) };
+  return { content: settings.hashOnly === true ? digestContent(repository.hash, bytes) : writer.putBytes(bytes) };
 }
 
 function packLarge(file: OpenContent): ContentResult {
   const { fd, state } = file;
   if (readInput(fd, chunkBuffer(), 1, state.size) > 0) throw wrongSize(file, state.size + 1);
-  const content = writer.putFile(fd, state.size, state.device);
+  const content = settings.hashOnly === true ? hashLarge(fd, state.size) : writer.putFile(fd, state.size, state.device);
   if (content.size !== state.size) throw wrongSize(file, content.size);
   return { content };
+}
+
+function hashLarge(fd: number, size: number): ContentDigest {
+  const hasher = new ContentHasher(repository.hash);
+  readContent(fd, size, watched(hasher, throwIfStopped));
+  return hasher.finish();
 }
 
 /**

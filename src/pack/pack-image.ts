@@ -10,12 +10,12 @@ import { encodeManifest } from '../manifest/encode.ts';
 import { inodeCount, type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
 import { keepForAWhile } from '../store/gc/leases.ts';
 import { registerImage, takeBack } from '../store/gc/register.ts';
-import type { LocalRepository } from '../store/local-repository.ts';
+import { LocalRepository } from '../store/local-repository.ts';
 import { lockForWriting } from '../store/lock.ts';
 import { replaceFile } from '../system/durable-file.ts';
 import { FileCache } from './file-cache.ts';
 import type { PackSettings } from './pack-settings.ts';
-import { Packer, throwIfAborted } from './packer.ts';
+import { NO_KNOWN_FILES, Packer, throwIfAborted } from './packer.ts';
 import type { Source } from './source.ts';
 
 export interface PackedImage {
@@ -104,6 +104,23 @@ export async function packImage(source: Source, settings: PackSettings): Promise
     removeTemporaries(repository, prefix);
     lock.release();
   }
+}
+
+/**
+ * The id that `packImage` would return. Reads every file, and stores nothing.
+ * @param hash the algorithm that names objects
+ * @throws CfsError of kind source, image or interrupted
+ */
+export async function imageIdOf(
+  source: Source,
+  hash: HashAlgorithm,
+  settings: Pick<PackSettings, 'inlineMax' | 'threads' | 'openFiles' | 'signal' | 'onProgress'>,
+): Promise<string> {
+  const repository = new LocalRepository('/nowhere', { hash, uuid: '' });
+  const all = { durable: false, rehash: true, register: false, repositories: [], image: '', ...settings };
+  const packer = new Packer(source, { ...all, repository, hashOnly: true }, '', NO_KNOWN_FILES);
+  const { tables } = await packer.run();
+  return toHex(blake3(encodeManifest(tables)));
 }
 
 /** @returns a function that undoes the registration */

@@ -8,6 +8,8 @@ export interface PackSettings {
   /** The path of the image. It is replaced as a whole at the end, or not touched. */
   readonly image: string;
   readonly inlineMax: number;
+  /** Only hash: nothing is stored, and the repository need not exist. */
+  readonly hashOnly?: boolean;
   readonly threads: number;
   /** The number of files that may be open at a time. Default: the fastest. */
   readonly openFiles?: Omit<OpenFilesPlan, 'threads' | 'sourceDirectories'>;

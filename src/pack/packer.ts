@@ -27,6 +27,17 @@ export interface PackCounts {
   scanned: boolean;
 }
 
+/** Files that an earlier run has read. */
+type KnownFiles = Pick<FileCache, 'objects' | 'find' | 'isSettled' | 'add'>;
+
+/** Of a run that neither knows nor remembers any. */
+export const NO_KNOWN_FILES: KnownFiles = {
+  objects: undefined,
+  find: () => undefined,
+  isSettled: () => false,
+  add: () => undefined,
+};
+
 /** The main thread handles signals and messages after this many entries. */
 const BREATHE = 512;
 
@@ -43,7 +54,7 @@ export class Packer {
   readonly #settings: PackSettings;
   /** The prefix of temporary files. */
   readonly #prefix: string;
-  readonly #cache: FileCache;
+  readonly #cache: KnownFiles;
   readonly #builder: ManifestBuilder;
   readonly #pool: ContentPool;
   /** By number of the entry. */
@@ -63,16 +74,16 @@ export class Packer {
   };
 
   /** Starts the threads; `run` ends them. */
-  constructor(source: Source, settings: PackSettings, prefix: string, cache: FileCache) {
+  constructor(source: Source, settings: PackSettings, prefix: string, cache: KnownFiles) {
     this.#source = source;
     this.#settings = settings;
     this.#prefix = prefix;
     this.#cache = cache;
-    const { repository, threads, durable, inlineMax, openFiles = MOST_OPEN_FILES } = settings;
+    const { repository, threads, durable, inlineMax, hashOnly = false, openFiles = MOST_OPEN_FILES } = settings;
     const { hash, uuid, place, path: store } = repository;
     this.#builder = new ManifestBuilder(hash, source.root);
     this.#pool = new ContentPool(
-      { threads, prefix, store, meta: { hash, uuid }, place, durable, inlineMax, ...openFiles },
+      { threads, prefix, store, meta: { hash, uuid }, place, durable, inlineMax, hashOnly, ...openFiles },
       (inode, result) => this.#stored(inode, result),
     );
   }

@@ -1,5 +1,5 @@
 /** `cfs-mkimage --exclude` and the like. */
-import { linkSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
@@ -55,6 +55,28 @@ test('takes patterns from a file, and leaves out caches', async () => {
 test('without options the image is as before', async () => {
   const [one, other] = [await scratch.pack(source), await scratch.pack(source, { args: ['--exclude', 'nothing'] })];
   expect(other.id).toBe(one.id);
+});
+
+test('--print-id-only prints the id that the image would have, and writes nothing', async () => {
+  writeFileSync(join(source, 'large'), Buffer.alloc(3_000_000, 'large'));
+  for (const args of [[], ['--exclude', '*.log'], ['--hash', 'fsverity-sha256', '--inline-max', '0', '--use-epoch']]) {
+    const store = scratch.at(`id-store-${args.length}`);
+    const only = await scratch.tool('cfs-mkimage', ['--print-id-only', '--store', store, ...args, source]);
+    expect(only).toMatchObject({ status: EXIT.ok, stderr: '' });
+    expect(existsSync(store)).toBe(false);
+    const { id } = await scratch.pack(source, { store, args });
+    expect(only.stdout).toBe(`${id}\n`);
+    // the repository has another algorithm than the default
+    const again = await scratch.tool('cfs-mkimage', ['--print-id-only', '--store', store, ...args, source]);
+    expect(again.stdout).toBe(`${id}\n`);
+  }
+  const refused = async (...args: readonly string[]): Promise<string> => {
+    const { status, stderr } = await scratch.tool('cfs-mkimage', ['--print-id-only', ...args]);
+    expect(status).toBe(EXIT.usage);
+    return stderr;
+  };
+  expect(await refused(source, scratch.at('x.cfs'))).toContain('leave IMAGE out');
+  expect(await refused('--seal', source)).toContain('--print-id-only and --seal exclude each other');
 });
 
 test('reports a file that is not there, and a pattern without a name; nothing is made', async () => {

@@ -37,7 +37,7 @@ export interface DirectoryOptions {
   /** Directories kept open on the way down; ancestors beyond are reopened through "..". Default: MAX_OPEN. */
   readonly openDirectories?: number;
   /** Left out wherever they are found: the repository to be written, the image to be replaced, and its signature. */
-  readonly exclude?: { readonly store: string; readonly image: string; readonly signature?: string };
+  readonly exclude?: { readonly store: string; readonly image?: string; readonly signature?: string };
   /** Left out without a line. */
   readonly exclusions?: Exclusions;
   /** Receives a line for each omission. */
