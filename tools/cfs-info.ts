@@ -25,6 +25,7 @@ import { findPath } from './info/paths.ts';
 import { readImage } from './info/read-image.ts';
 import { openRepositories, type RepositoryWords, takeRepositories } from './info/repositories.ts';
 import { type SignOptions, signImage, verifyImage } from './info/signatures.ts';
+import { snapshot } from './info/snapshot.ts';
 import { showSources } from './info/sources.ts';
 import { showStats } from './info/stats.ts';
 import { tablesOfBoth } from './info/tables-of.ts';
@@ -48,6 +49,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info mounts                            what is mounted on this machine
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
   cfs-info changes /mnt                      what a writable mount changed in its image
+  cfs-info snapshot /mnt copy                a copy of its upper layer, for -o upperdir=copy/upper,workdir=copy/work
   cfs-info stats /mnt                        what a mount has done since its server started
   cfs-info log /mnt                          what it refused to serve, and why
   cfs-info where /mnt/usr/bin/env            the object of a file, and which repositories have it
@@ -73,6 +75,10 @@ Lines as 'cfs-info diff' prints them, with renames as they were made. The last o
   entries   names in the directory may have come and gone: compare the listings
   tree      the directory was moved to this place, with all that is below it
 docs/changes.md has the details.`;
+
+const SNAPSHOT_HELP = `
+Makes DIRECTORY/upper and DIRECTORY/work, and prints the options of a mount with them. Blocks are shared where the file
+system can (reflinks). If files change meanwhile, it is tried again up to four times.`;
 
 interface JsonOption {
   readonly json?: true;
@@ -253,6 +259,10 @@ function addMountCommands(
     .action((mount: string, { since, null: raw = false, json = false }: Partial<ChangesOptions>) => {
       setStatus(showChanges(mount, { ...(since === undefined ? {} : { since }), null: raw, json }, out));
     });
+
+  add('snapshot <mount> <directory>', 'copy the upper layer of a writable mount, consistent, so that it can be mounted')
+    .addHelpText('after', SNAPSHOT_HELP)
+    .action((mount: string, directory: string, { json }: JsonOption) => snapshot(mount, directory, json === true, out));
 
   add('stats <mount>', 'show statistics of a mount since its server started: requests, errors, repositories')
     .addOption(new Option('--prometheus', 'in the text format of Prometheus').conflicts('json'))

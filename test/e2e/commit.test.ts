@@ -4,6 +4,7 @@ import {
   appendFileSync,
   chmodSync,
   closeSync,
+  existsSync,
   fstatSync,
   linkSync,
   lstatSync,
@@ -25,7 +26,7 @@ import { EXIT } from '../../tools/cli.ts';
 import { Random } from '../support/random.ts';
 import { mountTmpfs } from './cli.ts';
 import { closeAfterEach, handleOf, openedHandle, refusalOf } from './handle-calls.ts';
-import { type Mounted, type Packed, useScratch } from './harness.ts';
+import { compare, type Mounted, type Packed, useScratch } from './harness.ts';
 import { RandomChanges } from './random-changes.ts';
 import { succeed } from './run.ts';
 
@@ -241,6 +242,42 @@ describe('cfs-info diff of a writable mount', () => {
     expect(lines).toContain('M /usr/large  mode\n');
     expect(await diff(packed, mounted.path)).toBe('');
     expect(await diff(mounted.path, image)).toBe(await diff(packed, image));
+  });
+});
+
+describe('cfs-info snapshot', () => {
+  test('copies the upper layer, so that a mount with the copy shows the same inodes', async () => {
+    const mounted = await mount();
+    changeMuch(mounted);
+    const to = scratch.at('snapshot');
+    const { status, stdout } = await scratch.tool('cfs-info', ['snapshot', mounted.path, to]);
+    expect([status, stdout]).toEqual([EXIT.ok, `upperdir=${to}/upper,workdir=${to}/work\n`]);
+    const copy = await mount(stdout.trim().split(','));
+    const { differences } = await compare(mounted.path, copy.path, { ignore: ['nlink'] });
+    expect(differences).toEqual([]);
+    for (const name of ['etc/a', 'usr/bin/tool', 'usr/linked', 'usr/moved/below/new', 'etc/b.linked']) {
+      const [one, other] = [lstatSync(mounted.at(name)), lstatSync(copy.at(name))];
+      expect([other.ino, other.nlink]).toEqual([one.ino, one.nlink]);
+    }
+    const again = await scratch.tool('cfs-info', ['snapshot', mounted.path, to]);
+    expect(again).toMatchObject({ status: EXIT.usage, stderr: expect.stringContaining('it has entries') });
+  });
+
+  test('is refused if files change in every try, with their names, and leaves nothing', async () => {
+    const mounted = await mount();
+    changeMuch(mounted);
+    const to = scratch.at('refused-snapshot');
+    const child = spawn('sh', [
+      '-c',
+      `while :; do mkdir ${mounted.at('etc/other')}; rmdir ${mounted.at('etc/other')}; done`,
+    ]);
+    try {
+      const { status, stderr } = await scratch.tool('cfs-info', ['snapshot', mounted.path, to]);
+      expect([status, existsSync(to)]).toEqual([EXIT.source, false]);
+      expect(stderr).toMatch(/changed while it was copied: .*\/etc/);
+    } finally {
+      child.kill('SIGKILL');
+    }
   });
 });
 

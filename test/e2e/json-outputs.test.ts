@@ -123,6 +123,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   'cfs-info mounts': () => mounted(() => info('mounts')),
   'cfs-info sources': () => mounted((path) => info('sources', path)),
   'cfs-info changes': () => changed((path) => info('changes', path)),
+  'cfs-info snapshot': () => changed((path) => info('snapshot', path, scratch.at('snapshot'))),
   'cfs-info stats': () => mounted((path) => info('stats', path)),
   'cfs-info log': async () => {
     const empty = scratch.directory('empty');

@@ -30,23 +30,42 @@ export interface WritableMount {
 }
 
 /** A file that is open for writing counts as unchanged if its ctime is this much older than the beginning. */
-export const CLOCK_MS = 100;
+const CLOCK_MS = 100;
 const MOST_LISTED = 10;
 
 /** Whether a file would have another ctime if it were written after `began`. */
-export const isSettled = ({ ctime, ctimeNsec }: ChangeRecord, began: number): boolean =>
+const isSettled = ({ ctime, ctimeNsec }: ChangeRecord, began: number): boolean =>
   ctime * 1000 + ctimeNsec / 1e6 + CLOCK_MS <= began;
+
+const MOST_TRIES = 5;
+const never: Int32Array = new Int32Array(new SharedArrayBuffer(4));
+
+/** The changes, when no open file was written a moment ago, if there is such a time. */
+export function settledChanges(fd: number): Pick<WritableMount, 'began' | 'changes'> | undefined {
+  for (let tries = 1; ; tries++) {
+    const began = Date.now();
+    const changes = changesOf(fd);
+    if (isErrno(changes)) return undefined;
+    const isUnsettled = changes.records.some((record) => record.isChanging && !isSettled(record, began));
+    if (!isUnsettled || tries === MOST_TRIES) return { began, changes };
+    Atomics.wait(never, 0, 0, CLOCK_MS);
+  }
+}
 
 /**
  * To be called at the end.
  * @throws CfsError (source) if anything changed since the beginning, with the paths
  */
-export function requireUnchanged({ root, path, changes, began }: WritableMount): void {
+export function requireUnchanged(
+  { root, path, changes, began }: Pick<WritableMount, 'root' | 'path' | 'changes' | 'began'>,
+  action: string = 'pack',
+  done: string = 'packed',
+): void {
   const now = changesOf(root, changes.token);
   if (isErrno(now)) throw sourceError('ask for the changes of', path, systemError(now, 'ioctl', ''));
   if (now.isEverything) {
     const reason = 'its server was replaced by one that does not know what changed';
-    throw new CfsError('source', `Cannot pack ${printable(path)}: ${reason}`, { hint: 'Try it again.' });
+    throw new CfsError('source', `Cannot ${action} ${printable(path)}: ${reason}`, { hint: 'Try it again.' });
   }
   const before = new Map(changes.records.map((record) => [keyOf(record), record]));
   const others = now.records.filter((record) => !isSame(before.get(keyOf(record)), record, began));
@@ -54,8 +73,9 @@ export function requireUnchanged({ root, path, changes, began }: WritableMount):
   const listed = [...new Set(others.map((record) => printable(record.path)))].sort();
   const shown = listed.slice(0, MOST_LISTED).join(', ') + (listed.length > MOST_LISTED ? ', …' : '');
   const count = listed.length === 1 ? 'a file' : `${listed.length} files`;
-  throw new CfsError('source', `Cannot pack ${printable(path)}: ${count} changed while it was packed: ${shown}`, {
-    hint: 'Pack a snapshot, or stop the program that writes to it.',
+  throw new CfsError('source', `Cannot ${action} ${printable(path)}: ${count} changed while it was ${done}: ${shown}`, {
+    hint:
+      action === 'pack' ? 'Pack a snapshot, or stop the program that writes to it.' : 'Stop the program that writes.',
   });
 }
 

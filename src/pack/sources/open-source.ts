@@ -6,7 +6,6 @@ import { CfsError, reasonOf } from '../../base/error.ts';
 import { pathBytes } from '../../base/path-text.ts';
 import { readImage } from '../../image/image-file.ts';
 import type { ManifestTables } from '../../manifest/tables.ts';
-import { changesOf } from '../../mount-info/ask-changes.ts';
 import { askFd } from '../../mount-info/ask-mount-at.ts';
 import { mountOfFd } from '../../mount-info/open-path.ts';
 import type { SourceRecord } from '../../mount-info/source-record.ts';
@@ -20,7 +19,7 @@ import { syncfs } from '../../system/reading-writing.ts';
 import { FileSystems } from '../file-systems.ts';
 import type { SyncSource } from '../source.ts';
 import { type DirectoryOptions, openDirectorySource, statOfPath } from './directory.ts';
-import { CLOCK_MS, isSettled, type WritableMount } from './mount-state.ts';
+import { settledChanges, type WritableMount } from './mount-state.ts';
 import { tablesOfMount } from './mount-tables.ts';
 import { WritableMountSource } from './writable-mount.ts';
 
@@ -147,21 +146,6 @@ function writableMount(fd: number, path: string): WritableMount | string {
 }
 
 const LONGEST = 4000;
-const MOST_TRIES = 5;
-const never: Int32Array = new Int32Array(new SharedArrayBuffer(4));
-
-/** The changes, when no open file was written a moment ago, if there is such a time. */
-function settledChanges(fd: number): Pick<WritableMount, 'began' | 'changes'> | undefined {
-  for (let tries = 1; ; tries++) {
-    const began = Date.now();
-    const changes = changesOf(fd);
-    if (isErrno(changes)) return undefined;
-    const isUnsettled = changes.records.some((record) => record.isChanging && !isSettled(record, began));
-    if (!isUnsettled || tries === MOST_TRIES) return { began, changes };
-    Atomics.wait(never, 0, 0, CLOCK_MS);
-  }
-}
-
 function readTables(source: SourceRecord | undefined, id: string): ManifestTables | string {
   if (source?.path === undefined) return 'its image was deleted';
   try {
