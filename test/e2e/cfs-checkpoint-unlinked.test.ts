@@ -14,6 +14,7 @@ import {
   rmSync,
   statfsSync,
   statSync,
+  symlinkSync,
   truncateSync,
   unlinkSync,
   writeFileSync,
@@ -25,7 +26,7 @@ import { parseSavedFiles, type SavedFile } from '../../src/checkpoint/saved-file
 import { EXIT } from '../../tools/cli.ts';
 import { messageOf, mountTmpfs } from './cli.ts';
 import { type Mounted, useScratch } from './harness.ts';
-import { type Outcome, run, succeed } from './run.ts';
+import { type Outcome, OWN_TOOLS, run, succeed } from './run.ts';
 import { isAlive, isSupervisor, sessionMembers, unmountBy, until } from './system.ts';
 
 const scratch = useScratch();
@@ -571,6 +572,58 @@ describe('restore-files', () => {
     expect(messageOf(replaced, EXIT.system, 'cfs-checkpoint')).toContain('or another file has its name');
     expect(readFileSync(name, 'utf8')).toBe('another');
   });
+});
+
+test('a process moves to another machine by the commands of docs/checkpoint.md', async () => {
+  const text = readFileSync(join(import.meta.dirname, '../../docs/checkpoint.md'), 'utf8');
+  const section = text.slice(text.indexOf('## Moving to another machine'), text.indexOf('## Limits'));
+  const commands = [...section.matchAll(/^# (.+)$/gm)].map(([, line]) => line as string);
+  expect(commands).toHaveLength(9);
+  const [home, there, bin] = [scratch.directory('srv'), scratch.directory('there'), scratch.directory('bin')];
+  const tools = ['cfs-mount', 'cfs-checkpoint'];
+  for (const tool of tools) symlinkSync(join(OWN_TOOLS.dist, 'tools', `${tool}.js`), join(bin, tool));
+  writeFileSync(
+    join(bin, 'program'),
+    '#!/bin/sh\nstat -L -c "%i %h" /proc/self/fd/3; head -c 6 <&3; echo; echo "$CFS_RESTORED_FILES"\n',
+    { mode: 0o755 },
+  );
+  const layers = { upper: join(home, 'changes'), work: join(home, 'work') };
+  for (const path of Object.values(layers)) mkdirSync(path);
+  const mounted = await mount(layers);
+  const one = holder();
+  const fd = await one.opens(mounted.at('a'), 'os.O_RDWR | os.O_CREAT');
+  unlinkSync(mounted.at('a'));
+  const dump = newDump();
+  let ino = '';
+  let told = '';
+  for (const command of commands) {
+    if (command.startsWith('cfs-checkpoint prepare')) {
+      // after the first copy
+      await one.does(`os.pwrite(${fd}, b"moving", 0)`);
+      ino = await one.does(`os.fstat(${fd}).st_ino`);
+    }
+    const line = command
+      .replaceAll('/mnt', mounted.path)
+      .replaceAll('/srv', home)
+      .replaceAll('4711', String(one.pid))
+      .replaceAll('rootfs.cfs', image)
+      .replaceAll(/\bthere\b/g, there)
+      .replaceAll(/(?<= )dump\b/g, dump)
+      .replaceAll(`${there}/dump`, join(there, dump.split('/').at(-1) as string));
+    if (command.startsWith('umount')) {
+      await one.ends();
+      await mounted.unmount();
+      continue;
+    }
+    const settings = Object.entries({ ...scratch.environment, PATH: `${bin}:${process.env['PATH']}` });
+    const words = settings.map(([key, value]) => `${key}=${value}`);
+    const { status, stdout, stderr } = await run(['env', ...words, 'sh', '-c', line]);
+    expect({ line, status, stderr }).toMatchObject({ status: 0 });
+    told = stdout;
+  }
+  expect(told.split('\n').slice(0, 2)).toEqual([`${ino} 0`, 'moving']);
+  expect(readdirSync(join(there, 'changes', NAMES))).toEqual([]);
+  await unmountBy(['umount', mounted.path]);
 });
 
 describe('cleanup', () => {
