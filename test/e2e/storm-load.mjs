@@ -1,7 +1,8 @@
 // A writer that makes random changes in DIRECTORY until the file STOP exists, and checks each at once with a model of
 // what must be there. DIRECTORY is its own. It ends at the first error. Prints, as JSON: the number of steps, the
 // longest of them in milliseconds, the error, and the model: all names with what belongs to them.
-// Usage: node storm-load.mjs DIRECTORY SEED STOP
+// Usage: node storm-load.mjs DIRECTORY SEED STOP [no-redirects]
+// With no-redirects, directories that are there at the beginning cannot be renamed.
 import { createHash } from 'node:crypto';
 import {
   appendFileSync,
@@ -52,7 +53,7 @@ const MOST_NAMES = 60;
 const MOST_DIRECTORIES = 12;
 const MOST_HELD = 12;
 
-const [root, seed, stop] = process.argv.slice(2);
+const [root, seed, stop, redirects] = process.argv.slice(2);
 let state = Number(seed);
 /** A number from 0 to n - 1 (mulberry32). */
 function random(n) {
@@ -69,6 +70,8 @@ const bytesOf = (sizes) => Buffer.alloc(pick(sizes), someBytes(1 + random(30)));
 const model = new Map();
 /** Inode numbers of directories. */
 const directories = new Map();
+/** Inode numbers of those that were there at the beginning. */
+const firstDirectories = new Set();
 /** What goes on without a name: { check(), change(), end() }. */
 const held = [];
 let counter = 0;
@@ -361,6 +364,8 @@ const others = {
     if (name === '.') return;
     const to = fresh('moved');
     if (`${to}/`.startsWith(`${name}/`)) return refused('EINVAL', () => renameSync(at(name), at(to)));
+    const isFixed = redirects === 'no-redirects' && firstDirectories.has(directories.get(name));
+    if (isFixed) return refused('EXDEV', () => renameSync(at(name), at(to)));
     renameSync(at(name), at(to));
     for (const map of [model, directories]) {
       for (const [old, value] of [...map]) {
@@ -407,6 +412,7 @@ let kind = 'begin';
 try {
   process.chdir('/');
   read('.');
+  for (const ino of directories.values()) firstDirectories.add(ino);
   while (!existsSync(stop)) {
     const began = performance.now();
     kind = pick(kinds);
