@@ -33,6 +33,8 @@ const scratch = useScratch();
 const GIB = 1 << 30;
 const LARGE = 1_000_000;
 const NAMES = 'lost+found/checkpoint';
+/** Unlinked files at once. */
+const MANY = Number(process.env['CFS_UNLINKED'] ?? 2000);
 let image: string;
 
 beforeAll(async () => {
@@ -443,6 +445,25 @@ print(os.fstat(f).st_ino, os.fstat(f).st_nlink, os.fstat(f).st_size, os.pread(f,
     expect(await done).toMatchObject({ unlinked: 300, relinked: 300 });
     expect(namesIn(mounted)).toHaveLength(300);
     expect(await restored(dump, mounted, 'print(sum(os.fstat(f["fd"]).st_nlink for f in files.values()))')).toBe('0');
+  });
+
+  test('names very many files of several processes', async () => {
+    const mounted = await newMount();
+    const each = Math.min(MANY, 10_000);
+    for (let left = MANY; left > 0; left -= each) {
+      const one = holder();
+      const path = mounted.at(`of-${one.pid}`);
+      await one.does(
+        `len([globals().setdefault("all", []).append(os.open("${path}", os.O_RDWR | os.O_CREAT)) or os.unlink("${path}") for i in range(${each})])`,
+      );
+    }
+    const pids = holders.map(({ pid }) => pid);
+    const dump = newDump();
+    expect(await prepared(dump, mounted, pids)).toMatchObject({ unlinked: MANY, relinked: MANY });
+    const inodes = new Set(namesIn(mounted).map((name) => lstatSync(mounted.at(NAMES, name)).ino));
+    expect(inodes.size).toBe(MANY);
+    expect((await checkpoint('cleanup', '--json', '-D', dump, mounted.path)).status).toBe(0);
+    expect(namesIn(mounted)).toEqual([]);
   });
 
   test('names all or none if the disk is full', async () => {
