@@ -208,7 +208,8 @@ function headerOf(member: TarMember, size: number): Buffer {
   octal(block, 329, 8, device?.major ?? 0);
   octal(block, 337, 8, device?.minor ?? 0);
   block.fill(0x20, 148, 156);
-  const sum = block.reduce((total, byte) => total + byte, 0);
+  let sum = 0;
+  for (let i = 0; i < BLOCK; i++) sum += block[i] as number;
   block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
   return block;
 }

@@ -2,11 +2,11 @@
  * Reads parts of objects, with every 64 KiB block checked against the manifest: nothing is hashed before the first
  * byte, and every served byte was checked. One per thread.
  */
-import { closeSync } from 'node:fs';
 import { equalBytes } from '../base/bytes.ts';
 import { BLOCK_SIZE, blake3, DIGEST_SIZE } from '../base/digest.ts';
 import { EIO, EMFILE, ENFILE, type Errno, isErrno } from '../base/errno.ts';
 import type { Log } from '../base/log.ts';
+import { closeFd } from '../system/descriptors.ts';
 import { readahead } from '../system/reading-writing.ts';
 import { openFilesLimit } from '../system/resource-limits.ts';
 import { BY_BLOCKS, type ContentSource } from './content-source.ts';
@@ -79,7 +79,7 @@ export class BlockObjects implements ContentSource {
       const fd = repository.open(object.digest);
       if (isErrno(fd)) continue;
       readahead(fd, 0, object.size);
-      closeSync(fd);
+      closeFd(fd);
       return;
     }
   }
@@ -139,7 +139,7 @@ export class BlockObjects implements ContentSource {
       this.#keep(object.index, { fd });
       return undefined;
     }
-    closeSync(fd);
+    closeFd(fd);
     return badCopy(repository, reason);
   }
 
@@ -174,7 +174,7 @@ export class BlockObjects implements ContentSource {
   #keep(index: number, open: OpenObject): void {
     this.#forget(index);
     if (open.fd >= this.#highest) {
-      closeSync(open.fd);
+      closeFd(open.fd);
       return;
     }
     this.#open.set(index, open);
@@ -191,7 +191,7 @@ export class BlockObjects implements ContentSource {
   #forget(index: number): void {
     const open = this.#open.get(index);
     if (open === undefined) return;
-    closeSync(open.fd);
+    closeFd(open.fd);
     this.#open.delete(index);
   }
 }

@@ -71,6 +71,7 @@ export function setNonblocking(fd: number): 0 | Errno {
 
 const pollFn = native('int poll(_Inout_ uint8_t *fds, unsigned long count, int timeout)');
 export const POLLIN = 1;
+const POLLOUT = 4;
 const pollfd: Buffer = Buffer.alloc(8);
 
 /** poll(2): waits until `fd` can be read, or fails. */
@@ -83,9 +84,14 @@ export function isReadable(fd: number): boolean {
   return poll(fd, 0) > 0;
 }
 
-function poll(fd: number, timeoutMs: number): number {
+/** poll(2): waits until `fd` takes at least a byte, or fails. */
+export function waitWritable(fd: number): void {
+  poll(fd, -1, POLLOUT);
+}
+
+function poll(fd: number, timeoutMs: number, events = POLLIN): number {
   pollfd.writeInt32LE(fd, 0);
-  pollfd.writeInt32LE(POLLIN, 4);
+  pollfd.writeInt32LE(events, 4);
   return pollFn(pollfd, 1, timeoutMs);
 }
 

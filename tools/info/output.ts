@@ -6,10 +6,10 @@ import { writeSync } from 'node:fs';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { jsonOf } from '../../src/base/json-text.ts';
 import { shownText } from '../../src/base/path-text.ts';
+import { waitWritable } from '../../src/system/descriptors.ts';
 
 const CAPACITY = 1 << 16;
 const STDOUT = 1;
-const RETRY_MS = 2;
 
 /** Thrown if the reader of stdout stops early (`| head`): the work ends, quietly. */
 export class OutputClosed extends Error {}
@@ -71,8 +71,8 @@ function writeAll(bytes: Uint8Array): void {
       if (code !== 'EAGAIN') {
         throw new CfsError('system', `Cannot write to standard output: ${reasonOf(error)}`, { cause: error });
       }
-      // a pipe that another process made non-blocking is full
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS);
+      // a full pipe, which node or another process made non-blocking
+      waitWritable(STDOUT);
     }
   }
 }
