@@ -49,7 +49,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info mounts                            what is mounted on this machine
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
   cfs-info changes /mnt                      what a writable mount changed in its image
-  cfs-info snapshot /mnt copy                a copy of its upper layer, for -o upperdir=copy/upper,workdir=copy/work
+  cfs-info snapshot /mnt saved               a copy of its upper layer: saved/upper and saved/work
   cfs-info stats /mnt                        what a mount has done since its server started
   cfs-info log /mnt                          what it refused to serve, and why
   cfs-info where /mnt/usr/bin/env            the object of a file, and which repositories have it
