@@ -26,7 +26,7 @@ import { parseSavedFiles, type SavedFile } from '../../src/checkpoint/saved-file
 import { EXIT } from '../../tools/cli.ts';
 import { messageOf, mountTmpfs } from './cli.ts';
 import { type Mounted, useScratch } from './harness.ts';
-import { type Outcome, OWN_TOOLS, run, succeed } from './run.ts';
+import { HERE, type Outcome, OWN_TOOLS, run, succeed } from './run.ts';
 import { isAlive, isSupervisor, sessionMembers, unmountBy, until } from './system.ts';
 
 const scratch = useScratch();
@@ -98,7 +98,9 @@ function holder(cwd?: string): Holder {
   return made;
 }
 
-const checkpoint = (...args: readonly string[]): Promise<Outcome> => scratch.tool('cfs-checkpoint', args);
+/** With very many files it takes long. */
+const checkpoint = (...args: readonly string[]): Promise<Outcome> =>
+  run(HERE.tool('cfs-checkpoint', args, scratch.environment), { timeoutMs: 500_000 });
 
 interface Prepared {
   readonly unlinked: number;
