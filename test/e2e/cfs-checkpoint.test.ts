@@ -29,7 +29,7 @@ import { EXIT } from '../../tools/cli.ts';
 import { messageOf } from './cli.ts';
 import { type Mounted, type Packed, useScratch } from './harness.ts';
 import { FAN_CLOSE_NOWRITE, FAN_MARK_INODE, FAN_REPORT_FID, Fanotify, IN_CLOSE_NOWRITE, Inotify } from './notify.ts';
-import { type Outcome, run, succeed } from './run.ts';
+import { type Outcome, succeed } from './run.ts';
 import { dropCaches, isAlive, unmountBy, until } from './system.ts';
 
 const scratch = useScratch();
@@ -414,7 +414,6 @@ test('cfs-checkpoint lists its commands if there is no such command', async () =
   for (const args of [[], ['dump']]) {
     const { status, stderr } = await checkpoint(...args);
     expect(status).toBe(EXIT.usage);
-    expect(stderr).toMatch(/prepare, restore-files, cleanup, release and check|unknown command|too many arguments/);
+    expect(stderr).toMatch(/prepare, restore-files, cleanup, release, check/);
   }
-  expect((await run([process.execPath, '--version'])).status).toBe(0);
 });
