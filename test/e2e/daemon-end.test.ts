@@ -155,7 +155,11 @@ async function answerOf(at: string): Promise<string> {
 }
 
 async function forceAway(at: string): Promise<void> {
-  if (mountedAt(at) !== undefined) execFileSync('umount', ['-l', at]);
+  // a daemon that is ending may be quicker
+  await until('it is not mounted', async () => {
+    if (mountedAt(at) !== undefined) await run(['umount', '-l', at]);
+    return mountedAt(at) === undefined;
+  });
   await until('no process is left', () => processesNaming(at).length === 0);
   for (const pid of processesNaming(at)) process.kill(pid, 'SIGKILL');
 }

@@ -41,6 +41,17 @@ export interface MachineOutput {
  * @throws Error with the end of the console if the script fails, or does not end in time
  */
 export async function runMachine(payload: string, scratch: string, timeoutMs = TIMEOUT_MS): Promise<MachineOutput> {
+  try {
+    return await boot(payload, scratch, timeoutMs);
+  } catch (error) {
+    // qemu's emulation sometimes runs an instruction of the kernel that it is just patching
+    if (!(error instanceof Error && error.message.includes('Kernel panic'))) throw error;
+    globalThis.console.log('the kernel of the virtual machine panicked: booted once more');
+    return await boot(payload, scratch, timeoutMs);
+  }
+}
+
+async function boot(payload: string, scratch: string, timeoutMs: number): Promise<MachineOutput> {
   const base = makeBase();
   const disk = join(scratch, 'payload.ext4');
   const results = join(scratch, 'results');
