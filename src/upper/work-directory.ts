@@ -179,7 +179,7 @@ export function checkIncompatible(named: NamedDirectory, base: number): void {
   );
 }
 
-/** The names in W/work/incompat. If it is not a directory, there are none, and it is removed later. */
+/** The names in `work/incompat` of W. If it is not a directory, there are none, and it is removed later. */
 function incompatibleIn(base: number): readonly string[] | Errno {
   const work = openAt(base, WORK, DIRECTORY);
   if (isErrno(work)) return isNone(work) ? [] : work;
@@ -249,8 +249,8 @@ export function closeToOthers(work: number): void {
 }
 
 /**
- * Makes W/work/incompat/volatile/dirty: a mount after a crash is refused. It is on the disk before anything that is
- * written later, which may get there in any order.
+ * Makes `work/incompat/volatile/dirty` in W: a mount after a crash is refused. It is on the disk before all later
+ * writes, which may get there in any order.
  * @throws CfsError (mount)
  */
 export function markVolatile(named: NamedDirectory, work: number): void {

@@ -73,6 +73,14 @@ class Holder {
     return line;
   }
 
+  /** Makes files in a directory, keeps them open, and removes their names. */
+  async holdsUnlinked(directory: string, count: number): Promise<void> {
+    const path = `"${directory}/f%d" % i`;
+    const open = `globals().setdefault("all", []).append(os.open(${path}, os.O_RDWR | os.O_CREAT))`;
+    await this.does(`len([${open} for i in range(${count})])`);
+    await this.does(`len([os.unlink(${path}) for i in range(${count})])`);
+  }
+
   async opens(path: string, flags = 'os.O_RDWR'): Promise<number> {
     return Number(await this.does(`os.open(${JSON.stringify(path)}, ${flags})`));
   }
@@ -436,10 +444,7 @@ print(os.fstat(f).st_ino, os.fstat(f).st_nlink, os.fstat(f).st_size, os.pread(f,
   test('goes on when servers are killed', async () => {
     const mounted = await newMount();
     const one = holder();
-    await one.does(
-      `len([globals().setdefault("all", []).append(os.open("${mounted.path}/f%d" % i, os.O_RDWR | os.O_CREAT)) for i in range(300)])`,
-    );
-    await one.does(`len([os.unlink("${mounted.path}/f%d" % i) for i in range(300)])`);
+    await one.holdsUnlinked(mounted.path, 300);
     const dump = newDump();
     const done = prepared(dump, mounted, [one.pid]);
     await until('it has begun', () => namesIn(mounted).length > 0);
@@ -473,10 +478,7 @@ print(os.fstat(f).st_ino, os.fstat(f).st_nlink, os.fstat(f).st_size, os.pread(f,
     await mountTmpfs(directory);
     const mounted = await mount(layersIn(directory));
     const one = holder();
-    await one.does(
-      `len([globals().setdefault("all", []).append(os.open("${mounted.path}/f%d" % i, os.O_RDWR | os.O_CREAT)) for i in range(50)])`,
-    );
-    await one.does(`len([os.unlink("${mounted.path}/f%d" % i) for i in range(50)])`);
+    await one.holdsUnlinked(mounted.path, 50);
     const full = await run(['dd', 'if=/dev/zero', `of=${directory}/full`, 'bs=4096', 'status=none']);
     expect(full.status).toBe(1);
     const dump = newDump();
@@ -695,10 +697,7 @@ describe('cleanup', () => {
   test('--all leaves a checkpoint alone that is being made, and not one whose process was killed', async () => {
     const mounted = await newMount();
     const one = holder();
-    await one.does(
-      `len([globals().setdefault("all", []).append(os.open("${mounted.path}/f%d" % i, os.O_RDWR | os.O_CREAT)) for i in range(500)])`,
-    );
-    await one.does(`len([os.unlink("${mounted.path}/f%d" % i) for i in range(500)])`);
+    await one.holdsUnlinked(mounted.path, 500);
     const dump = newDump();
     const child = spawn(
       process.execPath,

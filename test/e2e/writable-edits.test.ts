@@ -111,7 +111,7 @@ test('a layer that is restored from a copy by rsync has the numbers and handles 
   expect(readFileSync(third.at('other'), 'utf8')).toBe('other of the image\n');
   for (const [path, known] of later) if (path.startsWith('later-')) expect(pathOf(third, known)).toBeUndefined();
   await third.unmount();
-  rmSync(join(layers, 'work/work/cfs-ids'));
+  rmSync(join(layers, 'work', 'work', 'cfs-ids'));
   const last = await mount(layers);
   for (const [path, known] of before) expect(pathOf(last, known), path).toBe(path);
 });
@@ -172,6 +172,6 @@ test('an overlayfs that used the layer in between leaves numbers and handles as 
   dropCaches();
   expect(numbersOf(again)).toEqual(now);
   await again.unmount();
-  rmSync(join(layers, 'work/work/cfs-ids'));
+  rmSync(join(layers, 'work', 'work', 'cfs-ids'));
   expect(numbersOf(await mount(layers))).toEqual(now);
 });

@@ -6,7 +6,7 @@ import { aspectsOf } from '../../src/manifest/diff/aspects.ts';
 import { askChanges, type MountChanges } from '../../src/mount-info/ask-changes.ts';
 import type { ChangeRecord } from '../../src/mount-info/change-records.ts';
 import { EXIT, type ExitStatus, printError } from '../cli.ts';
-import { deviceNumbers, fileType } from './inode.ts';
+import { deviceNumbers, fileType, type InodeStatJson } from './inode.ts';
 import type { Output } from './output.ts';
 
 export interface ChangesOptions {
@@ -106,26 +106,7 @@ export interface ChangedNameJson {
   /** The file is open for writing, or may be mapped. */
   readonly changing: true | undefined;
   readonly old: { readonly path: string; readonly pathBase64: string | undefined } | undefined;
-  readonly new: NewNameJson | undefined;
-}
-
-/** As `cfs-info stat --json` has it of an inode in an image. */
-export interface NewNameJson {
-  readonly path: string;
-  readonly pathBase64: string | undefined;
-  readonly type: string;
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly nlink: number;
-  readonly size: number;
-  readonly mtime: number;
-  readonly mtimeNsec: number;
-  readonly ctime: number;
-  readonly ctimeNsec: number;
-  readonly id: number;
-  readonly generation: number;
-  readonly rdev: { readonly major: number; readonly minor: number } | undefined;
+  readonly new: InodeStatJson | undefined;
 }
 
 function writeJson({ token, isEverything }: MountChanges, records: readonly ChangeRecord[], out: Output): void {
@@ -147,7 +128,7 @@ function jsonOfChange(record: ChangeRecord): ChangedNameJson {
   };
 }
 
-function jsonOfNew(record: ChangeRecord): NewNameJson {
+function jsonOfNew(record: ChangeRecord): InodeStatJson {
   const { mode, uid, gid, nlink, size, mtime, mtimeNsec, ctime, ctimeNsec, ino, generation, rdev } = record;
   const path = jsonText(record.path);
   const type = mode & S_IFMT;

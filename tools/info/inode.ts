@@ -118,11 +118,11 @@ function contentOf(tables: ManifestTables, row: number): Content {
   };
 }
 
-/** An inode in --json. Keys without a value are omitted. */
-export interface InodeJson {
+/** An inode's name and status in --json. Keys without a value are omitted. */
+export interface InodeStatJson {
   /**
    * The bytes as text if they are UTF-8; else escaped as `printable` does, with the exact bytes under the same key with
-   * "Base64". This applies to `target`, `inline` and the xattrs.
+   * "Base64". This applies to `target`, `inline` and the xattrs, too.
    */
   readonly path: string;
   readonly pathBase64: string | undefined;
@@ -143,6 +143,10 @@ export interface InodeJson {
   readonly id: number;
   readonly generation: number;
   readonly rdev: { readonly major: number; readonly minor: number } | undefined;
+}
+
+/** An inode in --json. */
+export interface InodeJson extends InodeStatJson {
   readonly target: string | undefined;
   readonly targetBase64: string | undefined;
   /** Digest of the content's object. */
