@@ -3,7 +3,7 @@
  */
 
 /**
- * The kind of error; the tools map each to an exit status (table in the README).
+ * The kind of error; the tools map each to an exit status (table in docs/exit-status.md).
  * - usage: the command line or an option is wrong
  * - source: the source cannot be read, or changed while it was packed
  * - image: the image is malformed or not the requested one

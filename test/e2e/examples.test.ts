@@ -1,8 +1,9 @@
 /**
- * Runs the commands in help texts and the README. The files that they name are made first, in the scratch directory.
+ * Runs the commands in help texts, the README and the manual's tour. The files that they name are made first, in the
+ * scratch directory.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, cpSync, mkdirSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
@@ -13,6 +14,7 @@ import { mountedAt, processesNaming, unmountBy, until } from './system.ts';
 const scratch = useScratch();
 const TOOLS = ['cfs-mkimage', 'cfs-mount', 'cfs-info', 'cfs-repo', 'cfs-checkpoint'] as const;
 const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
+const MANUAL = readFileSync(join(import.meta.dirname, '../../docs/manual.md'), 'utf8');
 
 const [work, bin, mnt] = [scratch.at('work'), scratch.at('bin'), scratch.at('mnt')];
 let handle = '';
@@ -127,10 +129,10 @@ test.each(TOOLS)('the help of each command of %s has an example of the command',
   }
 });
 
-test('the commands of the tour in the README work, one after the other', async () => {
+test('the commands of the tour in the manual work, one after the other', async () => {
   const tour = scratch.at('tour');
   mkdirSync(tour);
-  const text = README.slice(README.indexOf('\n## Tour'), README.indexOf('\n## Speed'));
+  const text = MANUAL.slice(MANUAL.indexOf('\n## Tour'), MANUAL.indexOf('\n## Verification'));
   const commands = [...text.matchAll(/^# (.+)$/gm)].map(([, line]) => line as string);
   expect(commands.length).toBeGreaterThan(20);
   const doc = scratch.at('doc');
@@ -150,4 +152,25 @@ test('the commands of the tour in the README work, one after the other', async (
     expect(fine, `${command}: ${stderr}`).toContain(status);
   }
   await unmountAll(mnt, join(tour, 'mnt'));
+});
+
+test('the ten commands of the README work, one after the other', async () => {
+  const directory = scratch.at('ten');
+  mkdirSync(directory);
+  rmSync(scratch.at('srv'), { recursive: true, force: true });
+  for (const name of ['rootfs', 'build']) cpSync(scratch.at('doc'), scratch.at('srv', name), { recursive: true });
+  const [, text = ''] = /^## Ten commands\n+```sh\n([\s\S]*?)^```$/m.exec(README) ?? [];
+  const commands = text.trimEnd().split('\n');
+  expect(commands).toHaveLength(10);
+  // the repository that the comments name
+  const store = scratch.at('ten/store');
+  for (const command of commands) {
+    const { status, stderr } = await shell(
+      `export CFS_STORE=${store}; ${command.replaceAll('/var/lib/cfs', store)}`,
+      directory,
+    );
+    const fine = / diff /.test(command) ? [EXIT.found] : [EXIT.ok];
+    expect(fine, `${command}: ${stderr}`).toContain(status);
+  }
+  await unmountAll(mnt);
 });
