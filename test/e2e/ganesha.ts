@@ -2,10 +2,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import { NfsClient } from '../support/nfs-client.ts';
 import { hasProgram } from './cli.ts';
+import { freePort } from './free-port.ts';
 import { until } from './system.ts';
 
 /** The directory into which `scripts/nfs-ganesha` unpacks it. */
@@ -69,17 +70,6 @@ function configuration(settings: ExportSettings, port: number, plugins: string |
       FSAL { Name = VFS; ${fsidType} }
     }
   `;
-}
-
-/** A port on which no process listens. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('a TCP server without a port');
-  return address.port;
 }
 
 async function listens(port: number): Promise<boolean> {
