@@ -1,0 +1,370 @@
+/**
+ * HTTP requests to servers that are not trusted: what they may send is bounded in size and in time, and redirects are
+ * followed by rules. Contents are verified by the caller.
+ */
+import { lookup as lookupHost } from 'node:dns';
+import { readFileSync } from 'node:fs';
+import { isIP, type LookupFunction } from 'node:net';
+import { rootCertificates } from 'node:tls';
+import { Agent, type Dispatcher, request } from 'undici';
+import { oneLine } from '../base/bytes.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { isPrivateAddress } from './private-address.ts';
+
+/** Limits of time. All in milliseconds. */
+export interface HttpTimes {
+  readonly connect: number;
+  /** From the request to the answer's headers. */
+  readonly headers: number;
+  /** For a request as a whole: `deadline`, and the time of its bytes at `slowest` bytes a second. */
+  readonly deadline: number;
+  readonly slowest: number;
+}
+
+export const HTTP_TIMES: HttpTimes = { connect: 3000, headers: 5000, deadline: 10_000, slowest: 32_768 };
+
+export interface HttpOptions {
+  /** Connections to one server. */
+  readonly connections: number;
+  /** A file of certificates in PEM that are trusted beside those of node. */
+  readonly cacert?: string | undefined;
+  readonly times?: HttpTimes;
+}
+
+/** A part of a file. */
+export interface ByteRange {
+  readonly from: number;
+  readonly length: number;
+}
+
+/** An answer of the kind that was asked for. */
+export interface Received {
+  readonly bytes: Buffer;
+  /** The size of the whole file, if the server says. */
+  readonly total: number | undefined;
+}
+
+/**
+ * Why a request has no result. `absent`: there is no such file. `refused`: the server does not let us have it.
+ * `later`: the server is busy. `broken`: everything else.
+ */
+export type HttpProblem = 'absent' | 'refused' | 'later' | 'broken';
+
+export class HttpError extends Error {
+  readonly problem: HttpProblem;
+  /** Of `later`: when the server wants to be asked again, in milliseconds. */
+  readonly retryAfter: number | undefined;
+
+  constructor(problem: HttpProblem, message: string, retryAfter?: number) {
+    super(message);
+    this.name = 'HttpError';
+    this.problem = problem;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** Milliseconds. */
+const TICK = 100;
+const REDIRECTS = 4;
+const REDIRECT_STATUS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+const HEADER_BYTES = 32_768;
+/** A server may ask for more: then another one is asked first. */
+const RETRY_AFTER_MAX = 30_000;
+
+/** Keeps connections. Call `close` at the end. */
+export class HttpClient {
+  readonly #times: HttpTimes;
+  readonly #agents: { readonly any: Agent; readonly public: Agent };
+
+  readonly #isPrivate: IsPrivate;
+
+  /**
+   * @param isPrivate for tests
+   * @throws CfsError (usage) if `cacert` cannot be read
+   */
+  constructor(
+    { connections, cacert, times = HTTP_TIMES }: HttpOptions,
+    isPrivate: IsPrivate = (address) => isPrivateAddress(address),
+  ) {
+    this.#times = times;
+    this.#isPrivate = isPrivate;
+    const ca = cacert === undefined ? {} : { ca: [...rootCertificates, readCertificates(cacert)] };
+    const agent = (lookup: LookupFunction | undefined): Agent =>
+      new Agent({
+        connections,
+        pipelining: 1,
+        connect: { timeout: times.connect, ...ca, ...(lookup === undefined ? {} : { lookup }) },
+        headersTimeout: times.headers,
+        bodyTimeout: times.deadline,
+        maxHeaderSize: HEADER_BYTES,
+      });
+    this.#agents = { any: agent(undefined), public: agent(publicLookup(isPrivate)) };
+  }
+
+  /**
+   * Gets a file, or a part of it.
+   * @param most a longer answer is refused
+   * @throws HttpError; the reason of the signal
+   */
+  async get(url: URL, { range, most, signal }: GetOptions): Promise<Received> {
+    const headers = {
+      'accept-encoding': 'identity',
+      ...(range === undefined ? {} : { range: `bytes=${range.from}-${range.from + range.length - 1}` }),
+    };
+    const limit = range?.length ?? most;
+    return await this.#timed(url, limit, signal, async (signal) => {
+      const { answer, from } = await this.#follow(url, headers, signal);
+      try {
+        return await receive(from, answer, range, limit);
+      } finally {
+        dismiss(answer);
+      }
+    });
+  }
+
+  /** Whether there is a file; asked by one byte of it, because some servers refuse HEAD. @throws as `get` */
+  async has(url: URL, signal?: AbortSignal): Promise<boolean> {
+    try {
+      await this.get(url, { range: { from: 0, length: 1 }, most: 1, signal });
+      return true;
+    } catch (error) {
+      if (error instanceof HttpError && error.problem === 'absent') return false;
+      throw error;
+    }
+  }
+
+  /** Makes a file, or replaces it. @throws as `get` */
+  async put(url: URL, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+    await this.#timed(url, bytes.length, signal, async (signal) => {
+      const answer = await send(this.#agents.any, url, { method: 'PUT', body: bytes, signal });
+      dismiss(answer);
+      checkStatus(url, answer, [200, 201, 204]);
+    });
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#agents.any.destroy(), this.#agents.public.destroy()]);
+  }
+
+  /** A body of a byte a second is never too late for undici: it gets a limit as a whole. */
+  async #timed<T>(
+    url: URL,
+    bytes: number,
+    signal: AbortSignal | undefined,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const { deadline, slowest } = this.#times;
+    const late = new AbortController();
+    // counted in ticks, of which none is added while this thread does something else, such as wait for its disk
+    let left = Math.ceil((deadline + (bytes * 1000) / slowest) / TICK);
+    const timer = setInterval(() => --left < 0 && late.abort(), TICK);
+    try {
+      return await work(signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]));
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (late.signal.aborted) throw new HttpError('broken', `${url}: it is too slow`);
+      throw error;
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  /** Follows redirects. A server on the public network cannot send us to one of a private network. */
+  async #follow(
+    url: URL,
+    headers: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<{ readonly answer: Answer; readonly from: URL }> {
+    let from = url;
+    let mayBePrivate: boolean | undefined;
+    for (let count = 0; ; count++) {
+      const agent = count === 0 || mayBePrivate === true ? this.#agents.any : this.#agents.public;
+      const answer = await send(agent, from, { method: 'GET', headers, signal });
+      if (!REDIRECT_STATUS.has(answer.statusCode)) return { answer, from };
+      dismiss(answer);
+      if (count === REDIRECTS) throw new HttpError('broken', `${url}: more than ${REDIRECTS} redirects`);
+      const to = redirectOf(from, answer);
+      mayBePrivate ??= await isPrivateHost(url, this.#isPrivate);
+      if (!mayBePrivate && isIP(hostOf(to)) !== 0 && this.#isPrivate(hostOf(to))) throw notPrivate(hostOf(to));
+      from = to;
+    }
+  }
+}
+
+export interface GetOptions {
+  readonly range?: ByteRange | undefined;
+  readonly most: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+type Answer = Dispatcher.ResponseData;
+
+/** Bytes of an answer that are read for the sake of the connection. */
+const DISMISSED = 16_384;
+
+/** Ends an answer of which nothing more is wanted. */
+function dismiss({ body }: Answer): void {
+  if (body.readableEnded || body.destroyed) return;
+  body.on('error', () => {});
+  body.dump({ limit: DISMISSED }).catch(() => {});
+}
+
+const readCertificates = (file: string): string => {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new CfsError('usage', `Cannot read certificates ${file}: ${reasonOf(error)}`, { cause: error });
+  }
+};
+
+async function send(
+  dispatcher: Agent,
+  url: URL,
+  options: {
+    readonly method: 'GET' | 'PUT';
+    readonly headers?: Record<string, string>;
+    readonly body?: Uint8Array;
+    readonly signal: AbortSignal;
+  },
+): Promise<Answer> {
+  try {
+    return await request(url, { dispatcher, ...options });
+  } catch (error) {
+    throw broken(url, error);
+  }
+}
+
+/** Names of undici's errors, in words. */
+const REASONS: Readonly<Record<string, string>> = {
+  UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
+  UND_ERR_HEADERS_TIMEOUT: 'no answer in time',
+  UND_ERR_BODY_TIMEOUT: 'the answer stops in the middle',
+  UND_ERR_HEADERS_OVERFLOW: 'headers of the answer are too long',
+  UND_ERR_SOCKET: 'the connection was cut',
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'the connection was cut',
+  ENOTFOUND: 'there is no such host',
+  EAI_AGAIN: 'the name of the host cannot be looked up now',
+};
+
+function broken(url: URL, error: unknown): unknown {
+  if (error instanceof HttpError || (error as Error).name === 'AbortError') return error;
+  // of several addresses of one host
+  const { errors, code = errors?.[0]?.code } = error as { code?: string; errors?: { code?: string }[] };
+  return new HttpError('broken', `${url}: ${REASONS[code ?? ''] ?? oneLine(reasonOf(error))}`);
+}
+
+const hostOf = ({ hostname }: URL): string => hostname.replace(/^\[|\]$/g, '');
+
+function redirectOf(from: URL, { statusCode, headers }: Answer): URL {
+  const { location } = headers;
+  let to: URL;
+  try {
+    to = new URL(String(location), from);
+  } catch {
+    throw new HttpError('broken', `${from}: redirect ${statusCode} without a usable location`);
+  }
+  if (to.protocol !== from.protocol && to.protocol !== 'https:') {
+    throw new HttpError('broken', `${from}: redirect from ${from.protocol} to ${to.protocol} is not followed`);
+  }
+  return to;
+}
+
+const notPrivate = (host: string): HttpError =>
+  new HttpError('broken', `redirect to ${oneLine(host)}, which is on a private network, is not followed`);
+
+type IsPrivate = (address: string) => boolean;
+
+async function isPrivateHost(url: URL, isPrivate: IsPrivate): Promise<boolean> {
+  const host = hostOf(url);
+  if (isIP(host) !== 0) return isPrivate(host);
+  return await new Promise((resolve) => {
+    lookupHost(host, { all: true }, (error, addresses) =>
+      resolve(error === null && addresses.some(({ address }) => isPrivate(address))),
+    );
+  });
+}
+
+/** Looks a host up at the time of the connection, so that its name cannot mean something else a moment later. */
+const publicLookup =
+  (isPrivate: IsPrivate): LookupFunction =>
+  (host, options, callback) => {
+    lookupHost(host, { ...options, all: true }, (error, addresses) => {
+      if (error !== null) return callback(error, '');
+      const found = addresses.find(({ address }) => !isPrivate(address));
+      if (found === undefined) return callback(notPrivate(host), '');
+      if (options.all === true) return callback(null, [found]);
+      callback(null, found.address, found.family);
+    });
+  };
+
+function checkStatus(url: URL, { statusCode, headers }: Answer, expected: readonly number[]): void {
+  if (expected.includes(statusCode)) return;
+  const message = `${url}: status ${statusCode}`;
+  if (statusCode === 404 || statusCode === 410) throw new HttpError('absent', message);
+  if (statusCode === 401 || statusCode === 403) throw new HttpError('refused', message);
+  if (statusCode === 429 || statusCode === 503)
+    throw new HttpError('later', message, retryAfter(headers['retry-after']));
+  throw new HttpError('broken', message);
+}
+
+/** @returns milliseconds */
+function retryAfter(header: string | string[] | undefined): number | undefined {
+  const seconds = Number(header);
+  return header !== undefined && seconds >= 0 ? Math.min(seconds * 1000, RETRY_AFTER_MAX) : undefined;
+}
+
+/** Reads the body, which may be neither longer nor shorter than what was asked for. */
+async function receive(url: URL, answer: Answer, range: ByteRange | undefined, most: number): Promise<Received> {
+  const { statusCode, headers, body } = answer;
+  if (range !== undefined && statusCode === 416) throw new HttpError('broken', `${url}: it is shorter than expected`);
+  checkStatus(url, answer, range === undefined ? [200] : [200, 206]);
+  const encoding = headers['content-encoding'];
+  if (encoding !== undefined && encoding !== 'identity') {
+    throw new HttpError('broken', `${url}: content encoding ${oneLine(String(encoding))} was not asked for`);
+  }
+  const said = headers['content-length'] === undefined ? undefined : Number(headers['content-length']);
+  if (statusCode === 206) return await receivePart(url, answer, range as ByteRange);
+  if (range !== undefined && range.from > 0) {
+    throw new HttpError('broken', `${url}: the server does not give parts of files`);
+  }
+  if (range === undefined && said !== undefined && said > most) {
+    throw new HttpError('broken', `${url}: ${said} bytes are too many`);
+  }
+  const bytes = await readBody(url, body, most, range === undefined);
+  const isCut = range === undefined ? said !== undefined && bytes.length !== said : bytes.length < range.length;
+  if (isCut) throw new HttpError('broken', `${url}: it is shorter than expected`);
+  return { bytes, total: said };
+}
+
+async function receivePart(url: URL, { headers, body }: Answer, { from, length }: ByteRange): Promise<Received> {
+  const [, first, last, total] = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(String(headers['content-range'])) ?? [];
+  if (Number(first) !== from || Number(last) !== from + length - 1) {
+    const got =
+      Number(first) === from && Number(last) < from + length - 1
+        ? 'it is shorter than expected'
+        : 'another part than was asked for';
+    throw new HttpError('broken', `${url}: ${got}`);
+  }
+  const bytes = await readBody(url, body, length, true);
+  if (bytes.length !== length) throw new HttpError('broken', `${url}: the answer is shorter than it says`);
+  return { bytes, total: total === '*' ? undefined : Number(total) };
+}
+
+/** @param isWhole more than `most` bytes are an error; else the rest is not read */
+async function readBody(url: URL, body: Answer['body'], most: number, isWhole: boolean): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const piece of body as AsyncIterable<Buffer>) {
+      pieces.push(piece);
+      length += piece.length;
+      if (length > most || (length === most && !isWhole)) break;
+    }
+  } catch (error) {
+    throw broken(url, error);
+  }
+  if (length > most && isWhole) throw new HttpError('broken', `${url}: the answer is longer than expected`);
+  const bytes = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, length);
+  return bytes.length > most ? bytes.subarray(0, most) : bytes;
+}

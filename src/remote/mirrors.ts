@@ -1,0 +1,121 @@
+/** Servers with the same content: one after another is asked until one gives what is wanted. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ByteRange, type HttpClient, HttpError, type Received } from './http-client.ts';
+
+/** No server has the file, or none gives it. */
+export class UnavailableError extends Error {
+  /** True if every server says that there is no such file. */
+  readonly isAbsent: boolean;
+
+  constructor(message: string, isAbsent: boolean) {
+    super(message);
+    this.name = 'UnavailableError';
+    this.isAbsent = isAbsent;
+  }
+}
+
+/** Milliseconds for which a server that failed is asked last; doubled with each failure. */
+const DEMOTED = 2000;
+const DEMOTED_MAX = 300_000;
+/** For which one is that has given wrong content so often. */
+const WRONG_TIMES = 3;
+const WRONG_DEMOTED = 3_600_000;
+const ROUNDS = 2;
+/** Before the second round: at least, and at most. */
+const PAUSE: readonly [number, number] = [200, 1000];
+
+interface Mirror {
+  readonly url: URL;
+  failures: number;
+  wrong: number;
+  /** Until this time of `performance.now()` others are asked first. */
+  demotedUntil: number;
+}
+
+export interface FetchOptions {
+  readonly range?: ByteRange | undefined;
+  /** Bytes; a longer file is refused. */
+  readonly most: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Looks at the content. @returns what is wrong with it; then another server is asked */
+  readonly check?: (bytes: Buffer) => string | undefined;
+}
+
+export class Mirrors {
+  readonly #client: HttpClient;
+  readonly #mirrors: readonly Mirror[];
+
+  constructor(client: HttpClient, urls: readonly URL[]) {
+    this.#client = client;
+    this.#mirrors = urls.map((url) => ({ url, failures: 0, wrong: 0, demotedUntil: 0 }));
+  }
+
+  /**
+   * Gets a file, or a part of it. Each server is asked, and those that failed once more after a pause.
+   * @param name relative to the URLs
+   * @throws UnavailableError; the reason of the signal
+   */
+  async fetch(name: string, options: FetchOptions): Promise<Received> {
+    const problems: string[] = [];
+    let left = this.#inOrder();
+    let isAbsent = true;
+    for (let round = 0; round < ROUNDS && left.length > 0; round++) {
+      if (round > 0) await sleep(pauseOf(left), undefined, { signal: options.signal });
+      const failed: Waiting[] = [];
+      for (const { mirror } of left) {
+        const result = await this.#ask(mirror, name, options);
+        if (!(result instanceof HttpError)) return result;
+        problems.push(result.message);
+        if (result.problem !== 'absent') isAbsent = false;
+        if (result.problem === 'later' || result.problem === 'broken') {
+          failed.push({ mirror, pause: result.retryAfter });
+        }
+      }
+      left = failed;
+    }
+    throw new UnavailableError([...new Set(problems)].join('; '), isAbsent);
+  }
+
+  async #ask(mirror: Mirror, name: string, { check, ...options }: FetchOptions): Promise<Received | HttpError> {
+    try {
+      const received = await this.#client.get(new URL(name, mirror.url), options);
+      const wrong = check?.(received.bytes);
+      if (wrong === undefined) {
+        mirror.failures = 0;
+        return received;
+      }
+      mirror.wrong++;
+      demote(mirror);
+      return new HttpError('broken', `${new URL(name, mirror.url)}: ${wrong}`);
+    } catch (error) {
+      if (!(error instanceof HttpError)) throw error;
+      if (error.problem !== 'absent') demote(mirror);
+      return error;
+    }
+  }
+
+  #inOrder(): Waiting[] {
+    const now = performance.now();
+    const late = ({ demotedUntil }: Mirror): number => (demotedUntil > now ? demotedUntil : 0);
+    return [...this.#mirrors].sort((a, b) => late(a) - late(b)).map((mirror) => ({ mirror, pause: undefined }));
+  }
+}
+
+interface Waiting {
+  readonly mirror: Mirror;
+  /** Milliseconds that the server asked for. */
+  readonly pause: number | undefined;
+}
+
+function demote(mirror: Mirror): void {
+  const ms =
+    mirror.wrong >= WRONG_TIMES ? WRONG_DEMOTED : Math.min(DEMOTED * 2 ** Math.min(mirror.failures, 10), DEMOTED_MAX);
+  mirror.failures++;
+  mirror.demotedUntil = performance.now() + ms;
+}
+
+function pauseOf(left: readonly Waiting[]): number {
+  const [least, most] = PAUSE;
+  const asked = Math.min(...left.map(({ pause }) => pause ?? 0));
+  return Math.max(asked, least + Math.random() * (most - least));
+}

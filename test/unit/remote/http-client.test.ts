@@ -1,0 +1,139 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { HTTP_TIMES, HttpClient, HttpError } from '../../../src/remote/http-client.ts';
+import { CONTENT, HOSTILE, HostileServer } from '../../support/hostile-server.ts';
+
+let server: HostileServer;
+let client: HttpClient;
+/** For servers that are too slow. Its times are so short that only these may use it. */
+let impatient: HttpClient;
+
+beforeAll(async () => {
+  server = await HostileServer.start();
+  client = new HttpClient({ connections: 4, times: { ...HTTP_TIMES, headers: 60_000, deadline: 60_000 } });
+  impatient = new HttpClient({ connections: 4, times: { connect: 500, headers: 500, deadline: 300, slowest: 1e9 } });
+});
+
+afterAll(async () => {
+  await client.close();
+  await impatient.close();
+  await server.stop();
+});
+
+const RANGE = { from: 1000, length: 100 };
+const most = CONTENT.length;
+
+async function problemOf(work: Promise<unknown>): Promise<HttpError> {
+  const error = await work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  expect(error).toBeInstanceOf(HttpError);
+  return error as HttpError;
+}
+
+test('gets a file, and a part of it', async () => {
+  const whole = await client.get(server.url('good'), { most });
+  expect(whole.bytes.equals(CONTENT)).toBe(true);
+  const { bytes, total } = await client.get(server.url('good'), { range: RANGE, most });
+  expect(bytes.equals(CONTENT.subarray(1000, 1100))).toBe(true);
+  expect(total).toBe(CONTENT.length);
+});
+
+test('follows redirects', async () => {
+  expect((await client.get(server.url('redirect-good'), { most })).bytes.equals(CONTENT)).toBe(true);
+});
+
+test('takes the beginning of a file from a server that gives no parts', async () => {
+  const { bytes } = await client.get(server.url('no-ranges'), { range: { from: 0, length: 100 }, most });
+  expect(bytes.equals(CONTENT.subarray(0, 100))).toBe(true);
+});
+
+const SLOW = ['slow-body', 'slow-headers', 'silent'];
+const REASONS: Readonly<Record<string, readonly [problem: string, reason: string]>> = {
+  'no-ranges': ['broken', 'does not give parts'],
+  endless: ['broken', 'does not give parts'],
+  'endless-part': ['broken', 'longer than expected'],
+  'says-a-petabyte': ['broken', 'does not give parts'],
+  'slow-body': ['broken', 'too slow'],
+  'slow-headers': ['broken', 'in time|too slow'],
+  silent: ['broken', 'in time|too slow'],
+  'cut-off': ['broken', 'the connection was cut'],
+  'another-part': ['broken', 'another part'],
+  'no-part': ['broken', 'another part'],
+  gzip: ['broken', 'content encoding gzip'],
+  'redirect-elsewhere': ['broken', 'redirect from http: to ftp: is not followed'],
+  'redirect-nowhere': ['broken', 'without a usable location|does not give parts|status 404'],
+  'redirect-loop': ['broken', 'more than 4 redirects'],
+  'redirect-good': ['broken', ''],
+  'long-headers': ['broken', 'too long'],
+  'no-http': ['broken', 'Parse|cut|HTTP'],
+  forbidden: ['refused', 'status 403'],
+  busy: ['later', 'status 503'],
+  broken: ['broken', 'status 500'],
+};
+
+describe('a part of a file', () => {
+  test.each(HOSTILE.filter((name) => name !== 'redirect-good'))('%s', async (name) => {
+    const [problem, reason] = REASONS[name] as readonly [string, string];
+    const asking = SLOW.includes(name) ? impatient : client;
+    const error = await problemOf(asking.get(server.url(name), { range: RANGE, most }));
+    if (name !== 'redirect-nowhere') expect(error.problem).toBe(problem);
+    expect(error.message).toMatch(new RegExp(reason));
+    expect(error.message).not.toContain('\n');
+  });
+});
+
+test.each([
+  ['endless', 'longer than expected'],
+  ['says-a-petabyte', '1000000000000000 bytes are too many'],
+  ['gzip', 'content encoding gzip'],
+])('a whole file: %s', async (name, reason) => {
+  expect((await problemOf(client.get(server.url(name), { most }))).message).toContain(reason);
+});
+
+test('a part behind the end is an error, and so is a longer file than expected', async () => {
+  const part = client.get(server.url('good'), { range: { from: 299_950, length: 100 }, most });
+  expect((await problemOf(part)).message).toContain('shorter than expected');
+  const behind = client.get(server.url('good'), { range: { from: 400_000, length: 100 }, most });
+  expect((await problemOf(behind)).message).toContain('shorter than expected');
+  expect((await problemOf(client.get(server.url('good'), { most: 1000 }))).message).toContain('too many');
+});
+
+test('says when a busy server wants to be asked again', async () => {
+  expect((await problemOf(client.get(server.url('busy'), { most }))).retryAfter).toBe(2000);
+});
+
+test('knows whether there is a file', async () => {
+  expect(await client.has(server.url('good'))).toBe(true);
+  expect(await client.has(server.url('nothing'))).toBe(false);
+  expect((await problemOf(client.has(server.url('forbidden')))).problem).toBe('refused');
+});
+
+test('a server that is not there', async () => {
+  expect((await problemOf(client.get(new URL('http://127.0.0.1:1/'), { most }))).message).toBe(
+    'http://127.0.0.1:1/: connection refused',
+  );
+});
+
+test('a signal ends a request', async () => {
+  const signal = AbortSignal.abort(new Error('stop'));
+  await expect(client.get(server.url('silent'), { most, signal })).rejects.toThrow('stop');
+});
+
+test('a server on the public network cannot send us to a private one', async () => {
+  server.redirects.set('private-address', server.url('good').href);
+  server.redirects.set('private-name', `http://localhost:${server.url().port}/good`);
+  const ofPublic = new HttpClient({ connections: 1 }, (address) => asked.push(address) > 1);
+  for (const name of ['private-address', 'private-name']) {
+    asked.length = 0;
+    const error = await problemOf(ofPublic.get(server.url(name), { most }));
+    expect(error.message).toMatch(
+      /redirect to (?:127\.0\.0\.1|localhost), which is on a private network, is not followed/,
+    );
+    expect((await client.get(server.url(name), { most })).bytes.equals(CONTENT)).toBe(true);
+  }
+  await ofPublic.close();
+});
+
+/** Addresses that were looked at: the first one, of the server that was asked, is taken for a public one. */
+const asked: string[] = [];

@@ -1,0 +1,71 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { HttpClient } from '../../../src/remote/http-client.ts';
+import { Mirrors, UnavailableError } from '../../../src/remote/mirrors.ts';
+import { HostileServer } from '../../support/hostile-server.ts';
+
+let first: HostileServer;
+let second: HostileServer;
+let client: HttpClient;
+let mirrors: Mirrors;
+
+beforeEach(async () => {
+  [first, second] = [await HostileServer.start(), await HostileServer.start()];
+  client = new HttpClient({ connections: 2 });
+  mirrors = new Mirrors(client, [first.url(), second.url()]);
+});
+
+afterEach(async () => {
+  await client.close();
+  await first.stop();
+  await second.stop();
+});
+
+const RIGHT = Buffer.from('right');
+const fetch = (name: string, check?: (bytes: Buffer) => string | undefined) =>
+  mirrors.fetch(name, { most: 1000, ...(check === undefined ? {} : { check }) });
+const checkRight = (bytes: Buffer) => (bytes.equals(RIGHT) ? undefined : 'its content is corrupted');
+
+test('the first server that has the file is enough', async () => {
+  first.files.set('x', RIGHT);
+  expect((await fetch('x')).bytes.equals(RIGHT)).toBe(true);
+  expect(second.asked).toEqual([]);
+});
+
+test('a server that lacks a file is not held to have failed', async () => {
+  second.files.set('x', RIGHT);
+  first.files.set('y', RIGHT);
+  await fetch('x');
+  await fetch('y');
+  expect([first.asked, second.asked]).toEqual([['x', 'y'], ['x']]);
+});
+
+test('after a failure, the other server is asked first', async () => {
+  for (const server of [first, second]) server.files.set('y', RIGHT);
+  second.files.set('broken', RIGHT);
+  await fetch('broken');
+  await fetch('y');
+  expect([first.asked, second.asked]).toEqual([['broken'], ['broken', 'y']]);
+});
+
+test('wrong content is not taken', async () => {
+  first.files.set('x', Buffer.from('wrong'));
+  second.files.set('x', RIGHT);
+  expect((await fetch('x', checkRight)).bytes.equals(RIGHT)).toBe(true);
+  second.files.set('x', Buffer.from('wrong, too'));
+  const error = await fetch('x', checkRight).catch((error: unknown) => error);
+  expect(error).toBeInstanceOf(UnavailableError);
+  expect(error).toMatchObject({ isAbsent: false, message: expect.stringContaining('x: its content is corrupted') });
+});
+
+test('what no server has is absent; it is asked for once', async () => {
+  await expect(fetch('nothing')).rejects.toMatchObject({ isAbsent: true });
+  expect([first.asked, second.asked]).toEqual([['nothing'], ['nothing']]);
+});
+
+test('servers that fail are asked twice; one that refuses is not', async () => {
+  await second.stop();
+  await expect(fetch('broken')).rejects.toMatchObject({ isAbsent: false });
+  expect(first.asked).toEqual(['broken', 'broken']);
+  await expect(fetch('forbidden')).rejects.toMatchObject({ isAbsent: false });
+  expect(first.asked).toEqual(['broken', 'broken', 'forbidden']);
+});
