@@ -8,7 +8,7 @@ const dist = `${resolve(process.argv[2])}/`;
 const shared = {
   cwd: dist,
   platform: /** @type {const} */ ('node'),
-  external: /^(?!\.|\/|cbor-x|commander)/,
+  external: /^(?!\.|\/|cbor-x|commander|undici)/,
   // the variant for node would load a native module for strings, of which an image has five
   resolve: { alias: { 'cbor-x$': new URL('../node_modules/cbor-x/index.js', import.meta.url).pathname } },
 };

@@ -13,6 +13,7 @@ import { addCopy } from './repo/copy.ts';
 import { addFsck } from './repo/fsck.ts';
 import { addGc } from './repo/gc.ts';
 import { addImages } from './repo/images.ts';
+import { addRemote } from './repo/remote.ts';
 import { type Commands, checkDirectoryArgument, repositoryAt } from './repo/repository.ts';
 import { addSeal } from './repo/seal.ts';
 import { addStream } from './repo/stream.ts';
@@ -29,6 +30,8 @@ const command = makeCommand(
   cfs-repo copy --from /srv/store /srv/copy rootfs.cfs
   cfs-repo export /srv/store rootfs.cfs > rootfs.export
   cfs-repo import -C /srv /srv/imported < rootfs.export
+  cfs-repo push /srv/store rootfs.cfs /srv/www/images
+  cfs-repo pull https://example.org/images#rootfs /srv/pulled
   cfs-repo images /srv/store
   cfs-repo register /srv/store rootfs.cfs
   cfs-repo unregister /srv/store old.cfs && cfs-repo gc --dry-run /srv/store
@@ -101,6 +104,7 @@ addCopy(commands);
 addFsck(commands);
 addGc(commands);
 addImages(commands);
+addRemote(commands);
 addSeal(commands);
 addStream(commands);
 

@@ -19,6 +19,7 @@ export const HINT_WORDS: Readonly<Record<string, Words>> = {
     const hash = (options as { hash?: unknown } | undefined)?.hash;
     return `'cfs-repo init ${hash === undefined ? '' : `--hash ${hash} `}${dir}'`;
   },
+  insecure: '--insecure',
   jobs: '--jobs',
   keepNone: '--keep-none',
   listMounts: "'cfs-info mounts'",

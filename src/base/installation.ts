@@ -32,6 +32,7 @@ export const PROGRAMS = {
   'cfs-extract-worker.js': 'src/extract/extract-worker',
   'cfs-read-worker.js': 'src/extract/piece-worker',
   'cfs-copy-worker.js': 'src/transfer/copy-worker',
+  'cfs-pull-worker.js': 'src/transfer/pull-worker',
   'cfs-check-worker.js': 'src/store/check/check-worker',
   'cfs-hold-names.js': 'src/checkpoint/holder-main',
   'cfs-ask-mounts.js': 'tools/info/ask-mounts',

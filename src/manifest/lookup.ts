@@ -256,3 +256,7 @@ export function xattrsOf(tables: ManifestTables, row: number): (readonly [name: 
   }
   return out;
 }
+
+/** Bytes of each object. */
+export const objectSizes = (tables: ManifestTables): Float64Array =>
+  Float64Array.from({ length: objectCount(tables) }, (_, i) => u64(tables.objects.size, i));

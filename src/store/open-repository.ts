@@ -146,10 +146,14 @@ function initIn(root: StoreDirectory, hash: HashAlgorithm, mode: number | undefi
   } finally {
     closeFd(lock);
   }
-  const meta = { format: FORMAT, version: FORMAT_VERSION, hash, uuid: randomUUID() };
-  writeMeta(root, Buffer.from(`${JSON.stringify(meta, null, 2)}\n`));
+  const meta = { hash, uuid: randomUUID() };
+  writeMeta(root, metaText(meta));
   return new LocalRepository(path, meta, -1, root.place);
 }
+
+/** The content of meta.json. */
+export const metaText = (meta: Meta): Buffer =>
+  Buffer.from(`${JSON.stringify({ format: FORMAT, version: FORMAT_VERSION, ...meta }, null, 2)}\n`);
 
 function setMode(directory: StoreDirectory, mode: number): void {
   const fd = directory.openToRead();

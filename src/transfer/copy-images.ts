@@ -10,7 +10,8 @@ import { type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
 import { registerImage } from '../store/gc/register.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { lockForWriting } from '../store/lock.ts';
-import { type CopiedObjects, type CopyOptions, copyObjects, type ObjectList } from './copy-objects.ts';
+import { type CopyOptions, copyObjects, type ObjectList } from './copy-objects.ts';
+import type { CopiedObjects } from './copy-threads.ts';
 
 export interface CopyImagesOptions extends CopyOptions {
   /** Receives a line for people if another program keeps the target locked for long. */

@@ -13,16 +13,8 @@ import { ObjectWriter } from '../store/object-writer.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { emptyFileVersion, fileVersionOf } from '../system/file-status.ts';
 import { errnoText } from '../system/libc.ts';
-import {
-  COPIED,
-  COPIED_BYTES,
-  COUNTS,
-  type CopyMessage,
-  type CopySettings,
-  DONE_BYTES,
-  EXISTING,
-  TAKEN,
-} from './copy-objects.ts';
+import { type CopySettings, TAKEN } from './copy-objects.ts';
+import { COPIED, COPIED_BYTES, COUNTS, type CopyMessage, DONE_BYTES, EXISTING } from './copy-threads.ts';
 
 const settings = workerData as CopySettings;
 const { turn, sizes, digests, thread } = settings;

@@ -68,7 +68,7 @@ async function copy(dir: string, paths: readonly string[], options: Options): Pr
   const ms = Math.round(performance.now() - started);
   if (json) printJson(jsonOf(target, result, ms));
   else process.stdout.write(textOf(result, ms));
-  reportFailures(result);
+  reportProblems('copy', result.failures, result.images);
   return result.failures.length > 0 ? EXIT.store : EXIT.ok;
 }
 
@@ -94,10 +94,18 @@ function textOf({ images, copied, copiedBytes, existing }: CopiedImages, ms: num
   ].join('\n');
 }
 
-function reportFailures({ failures, images }: CopiedImages): void {
-  for (const { object, problem } of failures.slice(0, MOST_SHOWN)) warn(`Cannot copy object ${object}: ${problem}`);
+const PAST = { copy: 'copied', fetch: 'fetched' } as const;
+
+/** Reports objects that could not be copied or fetched: `verb` says which. */
+export function reportProblems(
+  verb: keyof typeof PAST,
+  failures: CopiedImages['failures'],
+  images: CopiedImages['images'],
+): void {
+  for (const { object, problem } of failures.slice(0, MOST_SHOWN)) warn(`Cannot ${verb} object ${object}: ${problem}`);
   if (failures.length > MOST_SHOWN) warn(`and ${formatCounted(failures.length - MOST_SHOWN, 'more object')}`);
   for (const { path, missing } of images) {
-    if (missing > 0) warn(`${path} is not registered: ${formatCounted(missing, 'object')} of it could not be copied`);
+    if (missing > 0)
+      warn(`${path} is not registered: ${formatCounted(missing, 'object')} of it could not be ${PAST[verb]}`);
   }
 }

@@ -1,0 +1,125 @@
+/** Packs of a remote repository that another image of it is in: their objects need not be sent again. */
+import { fromHex, toHex } from '../base/bytes.ts';
+import { CfsError } from '../base/error.ts';
+import { decodeImage } from '../image/image-file.ts';
+import { splitImage } from '../image/image-parts.ts';
+import { objectDigest, objectSizes } from '../manifest/lookup.ts';
+import { type ManifestTables, u64 } from '../manifest/tables.ts';
+import { decodeMap, FRAME_BYTES, framesOf, mapLimit, type ObjectMap } from '../remote/map-format.ts';
+import { decodeRef, imageName, mapName, REF_LIMIT, refName } from '../remote/tree-names.ts';
+import type { PackBuilder } from './pack-builder.ts';
+import type { PushTarget } from './push-target.ts';
+import { expand, IMAGE_LIMIT } from './remote-files.ts';
+
+/** An image whose objects are in packs of the target. */
+export interface KnownPacks {
+  readonly tables: ManifestTables;
+  readonly map: ObjectMap;
+}
+
+/** The images of these names, if they are there and usable: a push works without them. */
+export async function knownPacks(
+  target: PushTarget,
+  hash: ManifestTables['header']['hash'],
+  refs: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<KnownPacks[]> {
+  const known = new Map<string, KnownPacks>();
+  for (const ref of new Set(refs)) {
+    const named = await target.get(refName(ref), REF_LIMIT, signal);
+    const id = named === undefined ? undefined : usable(() => decodeRef(named).image);
+    if (id === undefined || known.has(id)) continue;
+    const image = await target.get(imageName(id), IMAGE_LIMIT, signal);
+    const tables = image === undefined ? undefined : usable(() => decode(id, image));
+    if (tables?.header.hash !== hash) continue;
+    const sizes = objectSizes(tables);
+    const limit = mapLimit(sizes);
+    const stored = await target.get(mapName(id), limit, signal);
+    const bytes = stored === undefined ? undefined : expand(stored, limit);
+    const map = bytes && usable(() => decodeMap(bytes, { hash, image: fromHex(id), sizes }));
+    if (map !== undefined) known.set(id, { tables, map });
+  }
+  return [...known.values()];
+}
+
+/** The result; undefined if something is malformed: damage there is no reason not to push. */
+function usable<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof CfsError) return undefined;
+    throw error;
+  }
+}
+
+function decode(id: string, stored: Uint8Array): ManifestTables | undefined {
+  const file = expand(stored);
+  if (file === undefined) return undefined;
+  const parts = splitImage(file);
+  return toHex(parts.digest) === id ? decodeImage(id, parts) : undefined;
+}
+
+/** A pack is used again if so much of its content is needed. */
+const WORTH = 0.5;
+
+/** Takes objects from the packs of another image. @returns their number */
+export function reusePacks(
+  builder: PackBuilder,
+  { tables: old, map }: KnownPacks,
+  tables: ManifestTables,
+  { frameOf, offsetOf, isDone }: { frameOf: Uint32Array; offsetOf: Uint32Array; isDone: Uint8Array },
+): number {
+  const rowOf = new Map<string, number>();
+  for (let i = 0; i < isDone.length; i++) if (isDone[i] === 0) rowOf.set(toHex(objectDigest(tables, i)), i);
+  const { frames, packs } = map;
+  const all = new Float64Array(packs.length);
+  const needed = new Float64Array(packs.length);
+  frames.raw.forEach((raw, frame) => {
+    all[frames.pack[frame] as number] = (all[frames.pack[frame] as number] as number) + raw;
+  });
+  const found: { readonly row: number; readonly before: number; readonly count: number }[] = [];
+  map.frameOf.forEach((frame, before) => {
+    const row = rowOf.get(toHex(objectDigest(old, before)));
+    if (row === undefined || frame >= frames.raw.length) return;
+    const size = u64(old.objects.size, before);
+    const count = framesOf(size);
+    found.push({ row, before, count });
+    for (let i = 0; i < count; i++) {
+      const pack = frames.pack[frame + i] as number;
+      needed[pack] = (needed[pack] as number) + Math.min(size, FRAME_BYTES);
+    }
+  });
+  const packNumber = new Map<number, number>();
+  const isWorth = (pack: number): boolean => (needed[pack] as number) >= WORTH * (all[pack] as number);
+  const numberOf = (pack: number): number => {
+    const { digest, size } = packs[pack] as ObjectMap['packs'][number];
+    const number = packNumber.get(pack) ?? builder.addPack(digest, size);
+    packNumber.set(pack, number);
+    return number;
+  };
+  // the first frame of each run that was taken over
+  const runs = new Map<string, number>();
+  let count = 0;
+  for (const { row, before, count: length } of found) {
+    const first = map.frameOf[before] as number;
+    const run = Array.from({ length }, (_, i) => first + i);
+    if (!run.every((frame) => isWorth(frames.pack[frame] as number))) continue;
+    const key = `${first} ${length}`;
+    let at = runs.get(key);
+    for (const frame of at === undefined ? run : []) {
+      const number = builder.addFrame(
+        numberOf(frames.pack[frame] as number),
+        frames.offset[frame] as number,
+        frames.stored[frame] as number,
+        frames.raw[frame] as number,
+      );
+      at ??= number;
+    }
+    runs.set(key, at as number);
+    frameOf[row] = at as number;
+    offsetOf[row] = map.offsetOf[before] as number;
+    isDone[row] = 1;
+    count++;
+  }
+  return count;
+}

@@ -1,0 +1,193 @@
+/** `cfs-repo push` and `cfs-repo pull`. */
+import { basename, join } from 'node:path';
+import type { Command } from 'commander';
+import { CfsError } from '../../src/base/error.ts';
+import { isRefName, isRemote, parseRemoteAddress } from '../../src/remote/remote-url.ts';
+import { openOrInitRepository } from '../../src/store/open-repository.ts';
+import type { CopiedImages } from '../../src/transfer/copy-images.ts';
+import { EXIT, type ExitStatus, integerOption, printJson, threadsOption } from '../cli.ts';
+import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
+import { ProgressLine, progressBar } from '../progress.ts';
+import { withSignals } from '../signals.ts';
+import { reportProblems } from './copy.ts';
+import { type Commands, checkDirectoryArgument, collect, repositoryAt, sayRepository, warn } from './repository.ts';
+
+interface NetworkWords {
+  readonly connections: number;
+  readonly insecure: boolean;
+  readonly cacert?: string;
+  readonly fsync: boolean;
+  readonly json: boolean;
+}
+
+interface PushWords extends NetworkWords {
+  readonly ref?: string;
+  readonly base: readonly string[];
+  readonly level: number;
+}
+
+interface PullWords extends NetworkWords {
+  readonly output?: string;
+  readonly key: readonly string[];
+  readonly threads: number;
+}
+
+const MAX_THREADS = 64;
+const MAX_CONNECTIONS = 64;
+const CONNECTIONS = 8;
+const LEVEL = 3;
+const MAX_LEVEL = 19;
+/** Digits of an id in the name of a file. */
+const SHORT_ID = 12;
+
+export function addRemote({ program, setStatus }: Commands): void {
+  const push = program
+    .command('push')
+    .description('write an image and its objects to a remote repository: a URL that takes PUT, or a directory')
+    .argument('<DIR>', 'the repository that has the objects')
+    .argument('<IMAGE>')
+    .argument('<URL>', 'https://HOST/PATH, or a directory that a web server shows; created if it is missing')
+    .option('--ref <NAME>', 'the name of the image there (default: the name of the file, without .cfs)')
+    .option('--base <NAME>', 'use packs of this image there again, too; repeatable', collect, [])
+    .option('--level <N>', 'compression, 1 to 19', integerOption('--level', 1, MAX_LEVEL), LEVEL);
+  addNetworkOptions(push, 'files that are sent at the same time').action(
+    async (dir: string, image: string, url: string, words: PushWords) =>
+      setStatus(await pushTo(dir, image, url, words)),
+  );
+  const pull = program
+    .command('pull')
+    .description('fetch an image and those of its objects that DIR does not have; register the image')
+    .argument('<URL>', 'https://HOST/PATH#NAME or …@ID; several mirrors with | between them')
+    .argument('<DIR>', 'the repository for the objects; created if it is missing')
+    .option('-o, --output <FILE>', 'where the image is written (default: NAME.cfs in this directory)')
+    .option('--key <PUB.pem>', 'the image must be signed by this key, or another one that is given', collect, [])
+    .addOption(threadsOption('--threads', MAX_THREADS));
+  addNetworkOptions(pull, 'requests at the same time').action(async (url: string, dir: string, words: PullWords) =>
+    setStatus(await pullFrom(url, dir, words)),
+  );
+}
+
+const addNetworkOptions = (command: Command, connections: string): Command =>
+  command
+    .option('--connections <N>', connections, integerOption('--connections', 1, MAX_CONNECTIONS), CONNECTIONS)
+    .option('--insecure', 'permit http:// to another machine', false)
+    .option('--cacert <FILE>', 'certificates in PEM to trust, too')
+    .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose what was written')
+    .option('--json', 'print the result as one JSON object', false);
+
+async function pushTo(dir: string, path: string, url: string, words: PushWords): Promise<ExitStatus> {
+  const { base, level, connections, insecure, cacert, fsync, json } = words;
+  const ref = words.ref ?? basename(path).replace(/\.cfs$/, '');
+  for (const name of [ref, ...base]) {
+    if (!isRefName(name)) {
+      const rule = 'letters, digits and ._+-, with slashes in between';
+      throw new CfsError('usage', `"${name}" is not a name of an image: give one by --ref, of ${rule}`);
+    }
+  }
+  const repository = repositoryAt(dir);
+  const { loadImages, objectsOf } = await import('../../src/transfer/copy-images.ts');
+  const { openTarget } = await import('../../src/transfer/push-target.ts');
+  const { pushImage } = await import('../../src/transfer/push-images.ts');
+  const images = loadImages([path], repository);
+  const total = objectsOf(images).sizes.reduce((sum, size) => sum + size, 0);
+  const target = openTarget(url, { connections, cacert, insecure, durable: fsync });
+  const line = new ProgressLine(!json);
+  const started = performance.now();
+  const result = await withSignals('what was sent stays, and the next run continues', async (signal) => {
+    try {
+      return await pushImage(repository, images[0] as (typeof images)[0], target, {
+        ref,
+        bases: base,
+        level,
+        uploads: connections,
+        signal,
+        onProgress: ({ objects, bytes }) => drawProgress(line, objects, bytes, total),
+      });
+    } finally {
+      line.end();
+      await target.close();
+    }
+  });
+  const ms = Math.round(performance.now() - started);
+  const { id, objects, reused, files, bytes, existingPacks } = result;
+  if (json) printJson({ target: target.text, ref, ...result, seconds: ms / 1000 });
+  else {
+    process.stdout.write(
+      [
+        `pushed    ${target.text}#${ref}  ${id}`,
+        `objects   ${formatCount(objects)}, of these ${formatCount(reused)} in packs of other images`,
+        `sent      ${formatCounted(files, 'file')}, ${formatBytes(bytes)} (${formatDuration(ms)})`,
+        `existing  ${formatCounted(existingPacks, 'pack')}`,
+        '',
+      ].join('\n'),
+    );
+  }
+  return EXIT.ok;
+}
+
+function drawProgress(line: ProgressLine, objects: number, bytes: number, total: number): void {
+  line.draw((elapsed) => {
+    const rate = `${formatCount(objects)} objects  ${formatBytes((bytes * 1000) / Math.max(elapsed, 1))}/s`;
+    return progressBar(total === 0 ? 1 : bytes / total, rate, elapsed);
+  });
+}
+
+async function pullFrom(word: string, dir: string, words: PullWords): Promise<ExitStatus> {
+  const { key, threads, connections, insecure, cacert, fsync, json } = words;
+  checkDirectoryArgument(dir);
+  if (!isRemote(word)) throw new CfsError('usage', `${word} is not a URL; give one like https://HOST/PATH#NAME`);
+  const address = parseRemoteAddress(word, insecure);
+  const { RemoteRepository } = await import('../../src/transfer/remote-repository.ts');
+  const { pullImage } = await import('../../src/transfer/pull-image.ts');
+  const { readTrustedKeys } = await import('../../src/sign/key-file.ts');
+  const keys = key.length === 0 ? undefined : readTrustedKeys(key);
+  const line = new ProgressLine(!json);
+  const started = performance.now();
+  const result = await withSignals('what was fetched stays, and the next run continues', async (signal) => {
+    const remote = await RemoteRepository.open(address, { connections, cacert }, signal);
+    try {
+      const id = await remote.imageId(address.ref, signal);
+      const image = await remote.image(id, keys, signal);
+      const target = openOrInitRepository(dir, remote.hash);
+      sayRepository(target);
+      const path = words.output ?? join('.', `${basename(address.ref ?? id.slice(0, SHORT_ID))}.cfs`);
+      let total = 0;
+      const pulled = await pullImage(remote, image, target, path, {
+        threads,
+        connections,
+        cacert,
+        durable: fsync,
+        signal,
+        onWait: warn,
+        onPlan: ({ bytes }) => {
+          total = bytes;
+        },
+        onProgress: ({ objects, bytes }) => drawProgress(line, objects, bytes, total),
+      });
+      return { target, id, path, pulled };
+    } finally {
+      line.end();
+      await remote.close();
+    }
+  });
+  const ms = Math.round(performance.now() - started);
+  const { target, id, path, pulled } = result;
+  const { copied, copiedBytes, existing, failures } = pulled;
+  const images: CopiedImages['images'] = [{ id, path, missing: failures.length }];
+  if (json) {
+    const { uuid, hash } = target;
+    const numbers = { objects: copied, bytes: copiedBytes, existing };
+    printJson({ path: target.path, uuid, hash, images, ...numbers, problems: failures, seconds: ms / 1000 });
+  } else {
+    process.stdout.write(
+      [
+        ...(failures.length === 0 ? [`image     ${path}  ${id}`] : []),
+        `fetched   ${formatCounted(copied, 'object')}, ${formatBytes(copiedBytes)} (${formatDuration(ms)})`,
+        `existing  ${formatCounted(existing, 'object')}`,
+        '',
+      ].join('\n'),
+    );
+  }
+  reportProblems('fetch', failures, images);
+  return failures.length > 0 ? EXIT.store : EXIT.ok;
+}
