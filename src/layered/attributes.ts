@@ -116,3 +116,6 @@ export function ttlOf({ table, state }: Layer, row: number, flags: number, mode:
   if (hasSetIds(mode) && table.opens(row) > 0) return 0;
   return (flags & MAPPABLE) !== 0 ? 0 : FOREVER;
 }
+
+/** After a change of which the kernel does not know: it asks for the attributes again. */
+export const dropAttributes = (layer: Layer, ino: number): void => void layer.isKnown(ino);

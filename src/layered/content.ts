@@ -17,7 +17,7 @@ import { emptyFileStatus, statusOf } from '../system/file-status.ts';
 import { pread, SEEK_DATA, SEEK_HOLE, seek as seekFd, syncfs } from '../system/reading-writing.ts';
 import { removeXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, METACOPY, UPPER } from '../upper/identity-table.ts';
-import { ttlOf } from './attributes.ts';
+import { dropAttributes, ttlOf } from './attributes.ts';
 import { noteWritten } from './change-marks.ts';
 import { ALL, copyUp } from './copy-up.ts';
 import { isDirectoryMode } from './directories.ts';
@@ -72,7 +72,7 @@ export function noteMappable(layer: Layer, row: number, flags: number, out?: Wri
   table.setFlags(row, MAPPABLE, 0);
   if (out !== undefined) out.ttl = ttlOf(layer, row, table.flags(row), out.mode);
   // the kernel drops the attributes that it may keep forever
-  else if (isNew) layer.isKnown(table.id(row));
+  else if (isNew) dropAttributes(layer, table.id(row));
 }
 
 function requireRegular(layer: Layer, ino: number): 0 | Errno {

@@ -18,6 +18,7 @@ import { removeXattrAt, setXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, INDEXED, METACOPY, NEW, ORPHAN, UPPER } from '../upper/identity-table.ts';
 import { encodeNlink, encodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
 import { indexName } from '../upper/overlay-names.ts';
+import { dropAttributes } from './attributes.ts';
 import { type Copy, closeCopy, dress, makeCopy, markAsMetacopy, sizeOf } from './copies.ts';
 import { copyContent, keepingTime } from './copy-content.ts';
 import { isDirectoryMode } from './directories.ts';
@@ -129,6 +130,7 @@ function fillMetacopy(layer: Layer, row: number, lower: number, extent: number):
     // without effect on a file with data
     removeXattrAt(fd, EMPTY, names.names.redirect);
     table.setFlags(row, 0, METACOPY);
+    dropAttributes(layer, id);
     return 0;
   } finally {
     closeFd(fd);
@@ -195,8 +197,12 @@ function publish(
     if (!isErrno(row)) removeTemporary(layer, named);
     return row;
   }
-  const row = isErrno(moved) ? moved : addRow(layer, lower, ino, destination, flags);
+  if (isErrno(moved)) return moved;
+  if (destination.name !== undefined) dropAttributes(layer, destination.name.parent);
+  const row = addRow(layer, lower, ino, destination, flags);
+  // the answer to the request has its attributes
   if (touch !== undefined && !isErrno(row)) touch.isApplied = true;
+  else dropAttributes(layer, ino);
   return row;
 }
 

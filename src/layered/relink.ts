@@ -28,7 +28,7 @@ import { setXattrAt } from '../system/xattr-calls.ts';
 import { addToClaim } from '../upper/claims.ts';
 import { NEW, OPAQUE, ORPHAN } from '../upper/identity-table.ts';
 import { Y } from '../upper/overlay-format.ts';
-import { attributesOf } from './attributes.ts';
+import { attributesOf, dropAttributes } from './attributes.ts';
 import { changing } from './change-marks.ts';
 import { copyUp } from './copy-up.ts';
 import { directoryToChange, moveOver } from './create.ts';
@@ -79,9 +79,6 @@ function setLinkable(layer: Layer, ino: number, request: OrphanRequest): 0 | Err
   dropAttributes(layer, ino);
   return 0;
 }
-
-/** The kernel asks for the attributes again. */
-const dropAttributes = (layer: Layer, ino: number): void => void layer.isKnown(ino);
 
 /** Before a name is given: whatever happens then, the claim has it. */
 function recordClaim({ directories }: Layer, ino: number, { claim, parent, name }: OrphanRequest): 0 | Errno {
