@@ -589,6 +589,81 @@ describe('restore-files', () => {
     expect(await restored(dump, mounted, 'print(os.read(files["/a"]["fd"], 99))')).toBe("b'content'");
   });
 
+  describe('of more files than may be open', () => {
+    const FILES = 200;
+
+    async function manyFiles(): Promise<{ mounted: Mounted; dump: string }> {
+      const mounted = await newMount();
+      const one = holder();
+      await one.holdsUnlinked(mounted.path, FILES);
+      const dump = newDump();
+      await prepared(dump, mounted, [one.pid]);
+      await one.ends();
+      return { mounted, dump };
+    }
+
+    /** Runs restore-files with these limits of open files: the soft and the hard one. */
+    function limited(limits: string, dump: string, ...words: readonly string[]): Promise<Outcome> {
+      const command = HERE.tool('cfs-checkpoint', ['restore-files', '-D', dump, ...words], scratch.environment);
+      return run(['prlimit', `--nofile=${limits}`, ...command]);
+    }
+
+    test('takes as many as the hard limit permits', async () => {
+      const { mounted, dump } = await manyFiles();
+      const program = [
+        'import json, os',
+        'files = [os.fstat(f["fd"]) for f in json.loads(os.environ["CFS_RESTORED_FILES"])]',
+        'print(len({f.st_ino for f in files}))',
+      ].join('\n');
+      const command = ['python3', '-c', program];
+      const done = await limited(`50:${FILES + 100}`, dump, mounted.path, '--', ...command);
+      expect(done).toMatchObject({ status: 0, stdout: `${FILES}\n`, stderr: '' });
+      expect(namesIn(mounted)).toEqual([]);
+    });
+
+    test('says so if even that is too low, or the command is not there, and removes no name', async () => {
+      const { mounted, dump } = await manyFiles();
+      const refused = await limited('50:100', dump, mounted.path, '--', 'true');
+      const message = messageOf(refused, EXIT.system, 'cfs-checkpoint');
+      expect(message).toContain(`Cannot open ${FILES} files at once for a command`);
+      expect(refused.stderr).toContain('may have 100 open');
+      const missing = await limited(`50:${FILES + 100}`, dump, mounted.path, '--', '/nonexistent');
+      expect(messageOf(missing, EXIT.system, 'cfs-checkpoint')).toContain('Cannot start /nonexistent');
+      expect(namesIn(mounted)).toHaveLength(FILES);
+      for (const name of namesIn(mounted)) expect(statSync(mounted.at(NAMES, name)).size).toBe(0);
+    });
+
+    test('sends them to a socket by and by', async () => {
+      const { mounted, dump } = await manyFiles();
+      const path = scratch.at('many');
+      const program = [
+        'import array, json, os, socket',
+        's = socket.socket(socket.AF_UNIX)',
+        `s.bind("${path}"); s.listen(); print("ready", flush=True)`,
+        'c, _ = s.accept()',
+        'text, fds = b"", array.array("i")',
+        'while True:',
+        '  data, rights, _, _ = c.recvmsg(1 << 20, 4096)',
+        '  if not data: break',
+        '  text += data',
+        '  for _, _, r in rights: fds.frombytes(r)',
+        'files = [f for line in text.decode().splitlines() for f in json.loads(line)]',
+        'inodes = {os.fstat(fds[f["fd"]]).st_ino for f in files}',
+        'print(len(files), len(fds), len(inodes), flush=True)',
+      ].join('\n');
+      const child = spawn('python3', ['-c', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const lines = createInterface({ input: child.stdout });
+      const ended = once(child, 'exit');
+      await once(lines, 'line');
+      const told = once(lines, 'line');
+      const outcome = await limited('50:100', dump, '--socket', path, mounted.path);
+      expect(outcome).toMatchObject({ status: 0, stdout: `${FILES} files sent, and unlinked\n` });
+      expect(await told).toEqual([`${FILES} ${FILES} ${FILES}`]);
+      await ended;
+      expect(namesIn(mounted)).toEqual([]);
+    });
+  });
+
   test('restores nothing if a file was replaced or removed', async () => {
     const { mounted, dump, name } = await oneFile();
     unlinkSync(name);
