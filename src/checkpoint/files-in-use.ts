@@ -37,6 +37,8 @@ export interface UnlinkedFile {
 
 export interface OpenDescriptor {
   readonly process: number;
+  /** Of a thread that has descriptors of its own; undefined for those of the process. */
+  readonly thread?: number;
   readonly fd: number;
   /** O_*, in octal. */
   readonly flags: string;
@@ -54,6 +56,8 @@ interface Found {
 interface Place {
   /** The directory in /proc of a process or thread. */
   readonly task: string;
+  /** The thread, if it has descriptors of its own. */
+  readonly thread?: number | undefined;
   readonly path: string;
   readonly use: string;
   /** The number of a descriptor. */
@@ -72,13 +76,13 @@ export function filesInUse(pids: readonly number[], dev: bigint): UsedFile[] {
       const link = linkOf(place.path);
       const shown = link.toString('latin1', 0, LONGEST_KIND);
       const inode = SOCKET.exec(shown)?.[1];
-      if (inode !== undefined && place.task === `/proc/${pid}`) sockets.push({ fd: Number(place.fd), inode });
+      if (inode !== undefined) sockets.push({ thread: place.thread, fd: Number(place.fd), inode });
       else if (WATCH.test(shown)) scan.addWatches(pid, place);
       // a path, or one that is too long to be shown; other kinds are of no file system
       else if (shown === '' || shown.startsWith('/')) scan.addPlace(pid, place, link);
     }
     for (const { socket, fd } of filesInFlight(pid, sockets)) {
-      const use = `in flight in socket ${socket}`;
+      const use = `in flight in socket ${socket.fd}${socket.thread === undefined ? '' : ` of thread ${socket.thread}`}`;
       const path = `/proc/self/fd/${fd}`;
       scan.addPlace(pid, { task: `/proc/${pid}`, path, use }, linkOf(path));
       closeFd(fd);
@@ -124,7 +128,8 @@ class Scan {
   }
 
   /** @param shown the target of the link */
-  addPlace(pid: number, { task, path, use, fd }: Place, shown: Buffer): void {
+  addPlace(pid: number, place: Place, shown: Buffer): void {
+    const { path, use, fd } = place;
     // most are of other file systems, or have their names: no server is asked for them
     if (cachedStatus(Buffer.from(path), this.#status) !== 0 || this.#status.dev !== this.#dev) return;
     const ino = inodeOf(this.#status);
@@ -149,7 +154,7 @@ class Scan {
         descriptors: [],
       };
     }
-    if (fd !== undefined) file.unlinked.descriptors.push(descriptorOf(pid, task, fd));
+    if (fd !== undefined) file.unlinked.descriptors.push(descriptorOf(pid, place, fd));
   }
 
   #mountsOf(pid: number): readonly MountEntry[] {
@@ -178,10 +183,11 @@ function linkOf(path: string): Buffer {
   }
 }
 
-function descriptorOf(pid: number, task: string, fd: string): OpenDescriptor {
+function descriptorOf(pid: number, { task, thread }: Place, fd: string): OpenDescriptor {
   const info = textOf(`${task}/fdinfo/${fd}`);
   const field = (name: string): string => new RegExp(`^${name}:\\s*(\\d+)$`, 'm').exec(info)?.[1] ?? '0';
-  return { process: pid, fd: Number(fd), flags: field('flags'), position: Number(field('pos')) };
+  const owner = thread === undefined ? { process: pid } : { process: pid, thread };
+  return { ...owner, fd: Number(fd), flags: field('flags'), position: Number(field('pos')) };
 }
 
 /** Links in /proc to the files that a process uses; its threads may have descriptors and directories of their own. */
@@ -190,8 +196,8 @@ function placesOf(pid: number): Place[] {
   const threads = listing(`${process}/task`).filter((tid) => tid !== String(pid));
   const others = threads.filter((tid) => sharesFiles(pid, Number(tid)) !== true);
   return [
-    ...placesOfTask(process, ''),
-    ...others.flatMap((tid) => placesOfTask(`${process}/task/${tid}`, ` of thread ${tid}`)),
+    ...placesOfTask(process),
+    ...others.flatMap((tid) => placesOfTask(`${process}/task/${tid}`, Number(tid))),
     ...listing(`${process}/map_files`).map((range) => ({
       task: process,
       path: `${process}/map_files/${range}`,
@@ -200,10 +206,11 @@ function placesOf(pid: number): Place[] {
   ];
 }
 
-function placesOfTask(task: string, of: string): Place[] {
+function placesOfTask(task: string, thread?: number): Place[] {
+  const of = thread === undefined ? '' : ` of thread ${thread}`;
   return [
-    ...['cwd', 'root', 'exe'].map((use) => ({ task, path: `${task}/${use}`, use: `${use}${of}` })),
-    ...listing(`${task}/fd`).map((fd) => ({ task, path: `${task}/fd/${fd}`, use: `fd ${fd}${of}`, fd })),
+    ...['cwd', 'root', 'exe'].map((use) => ({ task, thread, path: `${task}/${use}`, use: `${use}${of}` })),
+    ...listing(`${task}/fd`).map((fd) => ({ task, thread, path: `${task}/fd/${fd}`, use: `fd ${fd}${of}`, fd })),
   ];
 }
 

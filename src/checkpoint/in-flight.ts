@@ -13,14 +13,15 @@ import { takeDescriptor } from '../system/other-process.ts';
 const LONGEST_MESSAGE = 1 << 19;
 
 export interface FileInFlight {
-  /** The number of the receiving socket in its process. */
-  readonly socket: number;
+  /** The receiving socket. */
+  readonly socket: SocketOfProcess;
   /** A descriptor of this process, for the caller to close. */
   readonly fd: number;
 }
 
-/** A socket of a process: the number of the descriptor, and of the socket's inode. */
+/** A socket of a process, or of a thread with descriptors of its own: the number of the descriptor, and its inode's. */
 export interface SocketOfProcess {
+  readonly thread?: number | undefined;
   readonly fd: number;
   readonly inode: string;
 }
@@ -28,7 +29,7 @@ export interface SocketOfProcess {
 /** Files in the queues of sockets of a process; none if it may not be looked into, or has ended. */
 export function filesInFlight(pid: number, sockets: readonly SocketOfProcess[]): FileInFlight[] {
   return unixSockets(pid, sockets).flatMap((socket) => {
-    const borrowed = takeDescriptor(pid, socket);
+    const borrowed = takeDescriptor({ process: pid, thread: socket.thread }, socket.fd);
     if (isErrno(borrowed)) return [];
     const received = receiveDescriptors(borrowed, LONGEST_MESSAGE, { peek: true, dontWait: true });
     closeFd(borrowed);
@@ -36,13 +37,13 @@ export function filesInFlight(pid: number, sockets: readonly SocketOfProcess[]):
   });
 }
 
-function unixSockets(pid: number, sockets: readonly SocketOfProcess[]): number[] {
+function unixSockets(pid: number, sockets: readonly SocketOfProcess[]): SocketOfProcess[] {
   if (sockets.length === 0) return [];
   try {
     const rows = readFileSync(`/proc/${pid}/net/unix`, 'latin1').split('\n');
     // Num, RefCount, Protocol, Flags, Type, St, Inode, Path
     const inodes = new Set(rows.map((row) => row.split(/\s+/)[6]));
-    return sockets.filter(({ inode }) => inodes.has(inode)).map(({ fd }) => fd);
+    return sockets.filter(({ inode }) => inodes.has(inode));
   } catch {
     return [];
   }

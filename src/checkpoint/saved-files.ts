@@ -102,7 +102,8 @@ function parseUnlinked(value: unknown): SavedUnlinked | undefined {
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
 function isDescriptor(value: unknown): value is OpenDescriptor {
-  const { process, fd, flags, position } = (value ?? {}) as Partial<Record<string, unknown>>;
+  const { process, thread, fd, flags, position } = (value ?? {}) as Partial<Record<string, unknown>>;
+  if (thread !== undefined && !isCount(thread)) return false;
   return isCount(process) && isCount(fd) && isCount(position) && typeof flags === 'string' && /^[0-7]+$/.test(flags);
 }
 

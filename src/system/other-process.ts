@@ -9,12 +9,24 @@ const pidfdGetfdFn = native('long syscall(long number, int pidfd, int fd, unsign
 const SYS_PIDFD_OPEN = 434;
 const SYS_PIDFD_GETFD = 438;
 
-/** A descriptor of the same open file as `fd` of a process. Needs PTRACE_MODE_ATTACH, and Linux 5.6. */
-export function takeDescriptor(pid: number, fd: number): number | Errno {
-  const process = asErrno(pidfdOpenFn(SYS_PIDFD_OPEN, pid, 0));
-  if (isErrno(process)) return process;
-  const taken = asErrno(pidfdGetfdFn(SYS_PIDFD_GETFD, process, fd, 0));
-  closeFd(process);
+const PIDFD_THREAD = 0x80;
+
+/** The owner of descriptors: a process, or one of its threads that has descriptors of its own. */
+export interface DescriptorOwner {
+  readonly process: number;
+  readonly thread?: number | undefined;
+}
+
+/**
+ * A descriptor of the same open file as `fd` of a process or thread. Needs PTRACE_MODE_ATTACH, and Linux 5.6; for a
+ * thread 6.9, before which it is EINVAL.
+ */
+export function takeDescriptor({ process, thread }: DescriptorOwner, fd: number): number | Errno {
+  const flags = thread === undefined ? 0 : PIDFD_THREAD;
+  const owner = asErrno(pidfdOpenFn(SYS_PIDFD_OPEN, thread ?? process, flags));
+  if (isErrno(owner)) return owner;
+  const taken = asErrno(pidfdGetfdFn(SYS_PIDFD_GETFD, owner, fd, 0));
+  closeFd(owner);
   return taken;
 }
 

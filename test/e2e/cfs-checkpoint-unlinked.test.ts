@@ -533,6 +533,68 @@ describe('prepare without --relink', () => {
   });
 });
 
+describe('a thread with descriptors of its own', () => {
+  /** A process of which a thread alone has files open, and has sent one to a socket of its own. */
+  async function threaded(mounted: Mounted): Promise<{ one: Holder; thread: number; inodes: Map<string, number> }> {
+    const one = holder();
+    const paths = ['own', 'flying'].map((name) => mounted.at(name));
+    const script = [
+      'import threading',
+      'libc, ready = ctypes.CDLL(None), threading.Event()',
+      'def of_its_own():',
+      '  global shared, own, thread',
+      '  thread = threading.get_native_id()',
+      '  assert libc.unshare(0x400) == 0',
+      `  own, flying = [os.open(path, os.O_RDWR | os.O_CREAT) for path in ${JSON.stringify(paths)}]`,
+      '  os.write(own, b"its own")',
+      '  pair = socket.socketpair()',
+      '  pair[0].sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [flying]))])',
+      '  os.close(flying)',
+      '  ready.set()',
+      '  threading.Event().wait()',
+      'threading.Thread(target=of_its_own, daemon=True).start()',
+      'ready.wait()',
+    ].join('\n');
+    await one.does(`exec(${JSON.stringify(script)}, globals())`);
+    const inodes = new Map(paths.map((path) => [path, lstatSync(path).ino]));
+    for (const path of paths) unlinkSync(path);
+    return { one, thread: Number(await one.does('thread')), inodes };
+  }
+
+  test('has its files relinked', async () => {
+    const mounted = await newMount();
+    const { one, thread, inodes } = await threaded(mounted);
+    const dump = newDump();
+    expect(await prepared(dump, mounted, [one.pid])).toMatchObject({ unlinked: 2, relinked: 2 });
+    const own = unlinkedOf(dump).find(({ path }) => path === '/own');
+    const fd = Number(await one.does('own'));
+    expect(own?.uses).toEqual([`${one.pid} fd ${fd} of thread ${thread}`]);
+    expect(own?.unlinked?.descriptors).toMatchObject([{ process: one.pid, thread, fd, position: 7 }]);
+    const flying = unlinkedOf(dump).find(({ path }) => path === '/flying');
+    expect(flying?.uses).toMatchObject([expect.stringMatching(`in flight in socket \\d+ of thread ${thread}$`)]);
+    for (const [path, ino] of inodes) {
+      const file = path === mounted.at('own') ? own : flying;
+      expect(lstatSync(mounted.at(file?.unlinked?.relinked ?? '')).ino).toBe(ino);
+    }
+    await one.ends();
+    expect(await restored(dump, mounted, 'print(os.read(files["/own"]["fd"], 9))')).toBe("b'its own'");
+  });
+
+  test('has its files made linkable, and they can be linked', async () => {
+    const mounted = await newMount();
+    const { one, inodes } = await threaded(mounted);
+    const dump = newDump();
+    expect(await prepared(dump, mounted, [one.pid], [])).toMatchObject({ unlinked: 2, linkable: 2 });
+    const own = unlinkedOf(dump).find(({ path }) => path === '/own');
+    const [descriptor] = own?.unlinked?.descriptors ?? [];
+    // from another process, as CRIU does
+    const linked = mounted.at('link_remap.1');
+    await succeed(['ln', '-L', `/proc/${one.pid}/task/${descriptor?.thread}/fd/${descriptor?.fd}`, linked]);
+    expect(lstatSync(linked)).toMatchObject({ ino: inodes.get(mounted.at('own')), nlink: 1 });
+    expect(readFileSync(linked, 'utf8')).toBe('its own');
+  });
+});
+
 describe('restore-files', () => {
   /** A checkpoint of one file with content. */
   async function oneFile(): Promise<{ mounted: Mounted; dump: string; name: string }> {

@@ -125,7 +125,10 @@ describe('the list of files of a checkpoint', () => {
 
   it('has unlinked files, with the names that they got', () => {
     const handle = parseHandle(HANDLE) as FileHandle;
-    const descriptors = [{ process: 4, fd: 3, flags: '0100002', position: 12 }];
+    const descriptors = [
+      { process: 4, fd: 3, flags: '0100002', position: 12 },
+      { process: 4, thread: 5, fd: 3, flags: '0100000', position: 0 },
+    ];
     const unlinked = { path: Buffer.from('/gone'), mode: 0o100644, nlink: 1, descriptors };
     const naming = { id: 0x1234n, names: new Map([[HANDLE, 'lost+found/x']]) };
     const file = { handle, uses: ['4 fd 3'], isWatched: false, unlinked };
@@ -142,6 +145,7 @@ describe('the list of files of a checkpoint', () => {
 
   const file = { handle: HANDLE, path: '/a', uses: [] };
   const gone = { links: 0, mode: '100644', descriptors: [] };
+  const ofNoThread = { process: 4, thread: -1, fd: 3, flags: '0', position: 0 };
   const list = (more: object): string =>
     JSON.stringify({ format: 'cfs-checkpoint-files', version: 1, files: [], ...more });
 
@@ -152,6 +156,7 @@ describe('the list of files of a checkpoint', () => {
     [list({ files: [{ ...file, unlinked: { ...gone, mode: '9' } }] }), /file 0 is malformed/],
     [list({ files: [{ ...file, unlinked: { ...gone, links: -1 } }] }), /file 0 is malformed/],
     [list({ files: [{ ...file, unlinked: { ...gone, descriptors: [{}] } }] }), /file 0 is malformed/],
+    [list({ files: [{ ...file, unlinked: { ...gone, descriptors: [ofNoThread] } }] }), /file 0 is malformed/],
     // names outside of the mount
     [list({ files: [{ ...file, unlinked: { ...gone, relinked: '../etc/passwd' } }] }), /file 0 is malformed/],
     [list({ files: [{ ...file, unlinked: { ...gone, relinked: '/etc/passwd' } }] }), /file 0 is malformed/],
