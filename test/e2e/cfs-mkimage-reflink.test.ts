@@ -1,9 +1,8 @@
 /** Stores on file systems that share blocks between files: packing takes no space there, and no copying up does. */
-import { execFileSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { Random } from '../support/random.ts';
-import { expectWhole, hasProgram, mountLoop, objectsIn, packed } from './cli.ts';
+import { expectWhole, hasProgram, mountLoop, objectsIn, packed, sharedBytes } from './cli.ts';
 import { useScratch } from './harness.ts';
 
 const scratch = useScratch();
@@ -19,14 +18,6 @@ function writeSource(root: string): void {
   writeFileSync(`${root}/small`, random.bytes(5000));
   writeFileSync(`${root}/sparse`, random.bytes(4096));
   truncateSync(`${root}/sparse`, 50 * MIB);
-}
-
-/** Bytes of a file in blocks that another file shares, as FIEMAP flags them. */
-function sharedBytes(path: string): number {
-  const extents = execFileSync('filefrag', ['-v', '-b1', path], { encoding: 'utf8' })
-    .split('\n')
-    .filter((line) => /^ *\d+:/.test(line));
-  return extents.filter((line) => line.includes('shared')).reduce((sum, line) => sum + Number(line.split(':')[3]), 0);
 }
 
 beforeAll(async () => {

@@ -107,6 +107,14 @@ export async function mountLoop(
   return path;
 }
 
+/** Bytes of a file in blocks that another file shares, as FIEMAP flags them. */
+export function sharedBytes(path: string): number {
+  const extents = execFileSync('filefrag', ['-v', '-b1', path], { encoding: 'utf8' })
+    .split('\n')
+    .filter((line) => /^ *\d+:/.test(line));
+  return extents.filter((line) => line.includes('shared')).reduce((sum, line) => sum + Number(line.split(':')[3]), 0);
+}
+
 export const hasProgram = (name: string): boolean =>
   (process.env['PATH'] ?? '').split(':').some((directory) => existsSync(join(directory, name)));
 
