@@ -10,6 +10,7 @@ import { isRegular } from '../src/store/store-directory.ts';
 import { EXIT, type ExitStatus, makeCommand, prepareCommands, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount, formatCounted } from './format.ts';
 import { addCopy } from './repo/copy.ts';
+import { addDf } from './repo/df.ts';
 import { addFsck } from './repo/fsck.ts';
 import { addGc } from './repo/gc.ts';
 import { addImages } from './repo/images.ts';
@@ -25,6 +26,7 @@ const command = makeCommand(
   cfs-repo init --hash fsverity-sha256 /srv/verity-store
   cfs-repo init --shared /srv/team-store
   cfs-repo stat /srv/store
+  cfs-repo df /srv/store
   cfs-repo fsck /srv/store
   cfs-repo fsck --repair-from /mnt/nfs/store /srv/store
   cfs-repo copy --from /srv/store /srv/copy rootfs.cfs
@@ -101,6 +103,7 @@ const commands: Commands = {
   },
 };
 addCopy(commands);
+addDf(commands);
 addFsck(commands);
 addGc(commands);
 addImages(commands);

@@ -11,6 +11,7 @@ import { collectGarbage as collect } from '../store/gc/gc.ts';
 import { KeptInMemory } from '../store/gc/live-set.ts';
 import { registerImage as register, unregisterImage as unregister } from '../store/gc/register.ts';
 import { listRoots } from '../store/gc/roots.ts';
+import { repositoryUsage as usage } from '../store/gc/usage.ts';
 import { PREFIXES } from '../store/layout.ts';
 import { lockForDeleting, lockForWriting } from '../store/lock.ts';
 import { initRepository as init } from '../store/open-repository.ts';
@@ -49,6 +50,12 @@ export function initRepository(
 
 const described = ({ path, uuid, hash }: Repository): Repository => ({ path, uuid, hash });
 
+const HOUR_MS = 3_600_000;
+
+/** Without unknown ones. */
+const pathsOf = (paths: readonly { readonly path: string }[]): string[] =>
+  paths.flatMap(({ path }) => (path === '' ? [] : [path]));
+
 /**
  * An image that is registered in a repository.
  * @example
@@ -79,7 +86,7 @@ export interface RegisteredImage {
 export function listImages(repository: string | Repository): RegisteredImage[] {
   return listRoots(localOf(repository)).map(({ image, header, problem, paths }) => ({
     id: image,
-    paths: paths.flatMap(({ path }) => (path === '' ? [] : [path])),
+    paths: pathsOf(paths),
     objects: header?.objects,
     bytes: header?.bytes,
     problem,
@@ -213,7 +220,7 @@ export interface GcResult {
  * console.log(`freed ${freed.bytes} bytes`);
  */
 export function collectGarbage(repository: string | Repository, options: GcOptions = {}): Promise<GcResult> {
-  const { keep = [], minAgeMs = 3_600_000, dryRun = false, keepNone = false, emptyQuarantine = false } = options;
+  const { keep = [], minAgeMs = HOUR_MS, dryRun = false, keepNone = false, emptyQuarantine = false } = options;
   const { signal, onWait, onProgress, onFreed } = options;
   return abortable(signal, async () => {
     const local = localOf(repository);
@@ -227,6 +234,100 @@ export function collectGarbage(repository: string | Repository, options: GcOptio
       onProgress: (directories) => onProgress?.(directories / PREFIXES),
     });
     return { freed, kept, young, registered, mounted, packed };
+  });
+}
+
+/**
+ * Options of `repositoryUsage`.
+ * @example
+ * import { repositoryUsage, type UsageOptions } from '@cfs-images/cfs/store';
+ *
+ * const options: UsageOptions = { onProgress: (done) => console.log(`${Math.round(done * 100)} %`) };
+ * console.log((await repositoryUsage('/srv/store', options)).images.length);
+ */
+export interface UsageOptions {
+  readonly signal?: AbortSignal;
+  /** Images that were packed without registration count as needed for this many milliseconds; default: an hour. */
+  readonly minAgeMs?: number;
+  /** Called with the finished part of the work, up to 1. */
+  readonly onProgress?: (done: number) => void;
+}
+
+/**
+ * The space of one registered image in a repository. The image file itself, with inline contents, is not included.
+ * @example
+ * import { type ImageUsage, repositoryUsage } from '@cfs-images/cfs/store';
+ *
+ * const shared = ({ total, unique }: ImageUsage): number => total.bytes - unique.bytes;
+ * console.log((await repositoryUsage('/srv/store')).images.map(shared));
+ */
+export interface ImageUsage {
+  readonly id: string;
+  /** The image's paths at the time of registration. */
+  readonly paths: readonly string[];
+  /** Its objects that the repository has. */
+  readonly total: Amount;
+  /** Of these, objects that no other registered image needs. */
+  readonly unique: Amount;
+  /**
+   * The part of `unique` that `collectGarbage` with `minAgeMs: 0` would delete if the image was not registered, which
+   * leaves what mounts, or images that were packed recently, need.
+   */
+  readonly freed: Amount;
+  /** The number of its objects that the repository does not have. */
+  readonly missing: number;
+  /** It is mounted: `freed` is nothing, until the mount ends. */
+  readonly isMounted: boolean;
+}
+
+/**
+ * The space of a repository. The sum of `together`, `leased` and `unused` is that of all objects.
+ * @example
+ * import { type RepositoryUsage, repositoryUsage } from '@cfs-images/cfs/store';
+ *
+ * const saved = ({ images, together }: RepositoryUsage): number =>
+ *   images.reduce((sum, { total }) => sum + total.bytes, 0) - together.bytes;
+ * console.log(saved(await repositoryUsage('/srv/store')));
+ */
+export interface RepositoryUsage {
+  /** The registered images, by their ids. */
+  readonly images: readonly ImageUsage[];
+  /** Objects that registered images need, each counted once. */
+  readonly together: Amount;
+  /** Objects that only mounts, or images that were packed recently, need. */
+  readonly leased: Amount;
+  /** Objects that nothing needs. */
+  readonly unused: Amount;
+  /** Images whose lists of objects cannot be read. Their objects may be counted as unused. */
+  readonly problems: readonly { readonly image: string; readonly problem: string }[];
+}
+
+/**
+ * Adds up the space that each registered image needs. Reads directories and lists, no contents. Takes no lock: if
+ * objects are stored or deleted meanwhile, they may be counted or not.
+ * @throws CfsError: `store` if the repository cannot be read, `interrupted`
+ * @example
+ * import { repositoryUsage } from '@cfs-images/cfs/store';
+ *
+ * const { images, together } = await repositoryUsage('/srv/store');
+ * for (const { id, total, unique } of images) console.log(id, total.bytes, unique.bytes);
+ * console.log(together.diskBytes);
+ */
+export function repositoryUsage(
+  repository: string | Repository,
+  { signal, minAgeMs = HOUR_MS, onProgress }: UsageOptions = {},
+): Promise<RepositoryUsage> {
+  return abortable(signal, async () => {
+    const local = localOf(repository);
+    const { images, ...sums } = await usage(local, {
+      minAgeMs,
+      ...given({ signal }),
+      onProgress: (directories) => onProgress?.(directories / PREFIXES),
+    });
+    return {
+      ...sums,
+      images: images.map(({ image, paths, ...each }) => ({ id: image, paths: pathsOf(paths), ...each })),
+    };
   });
 }
 

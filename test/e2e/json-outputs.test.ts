@@ -142,6 +142,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   'cfs-info version': () => info('version'),
   'cfs-repo init': () => repo('init', scratch.directory('made')),
   'cfs-repo stat': () => repo('stat', scratch.store),
+  'cfs-repo df': () => repo('df', scratch.store),
   'cfs-repo copy': () => repo('copy', '--from', scratch.store, scratch.at('copied'), image),
   'cfs-repo fsck': () => repo('fsck', scratch.store),
   'cfs-repo gc': () => repo('gc', '--dry-run', scratch.store),

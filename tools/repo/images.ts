@@ -1,7 +1,7 @@
 /** `cfs-repo register`, `unregister` and `images`. */
 
 import { readKeptImage } from '../../src/image/image-needs.ts';
-import { type FoundPath, ImageFinder } from '../../src/image/registered-image.ts';
+import { ImageFinder } from '../../src/image/registered-image.ts';
 import type { KeepListHeader } from '../../src/store/gc/object-list.ts';
 import { registerImage } from '../../src/store/gc/register.ts';
 import { listRoots, type Root } from '../../src/store/gc/roots.ts';
@@ -9,8 +9,9 @@ import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { lockForWriting } from '../../src/store/lock.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount } from '../format.ts';
+import { idForTable } from '../image-id.ts';
 import { formatTable } from '../table.ts';
-import { registeredPathText, shown } from './registered-path.ts';
+import { foundPaths, registeredPathText, shown } from './registered-path.ts';
 import { type Commands, failedOperand, repositoryAt, warn } from './repository.ts';
 import { unregister } from './unregister.ts';
 
@@ -101,26 +102,16 @@ export const rowsOf = (roots: readonly Root[]): string[][] => {
 };
 
 function rowsOfRoot(root: Root, { objects, bytes, time }: KeepListHeader, finder: ImageFinder): string[][] {
-  const [first = '', ...others] = foundPaths(root, finder).map(registeredPathText);
-  const id = process.stdout.isTTY ? root.image.slice(0, SHORT) : root.image;
-  const row = [id, formatCount(objects), formatBytes(bytes), dateOf(time), first];
+  const [first = '', ...others] = foundPaths(finder, root.image, root.paths).map(registeredPathText);
+  const row = [idForTable(root.image), formatCount(objects), formatBytes(bytes), dateOf(time), first];
   return [row, ...others.map((path) => ['', '', '', '', path])];
 }
-
-/** Digits of an id that are sufficient for people, whose terminals have 80 columns; a pipe gets all. */
-const SHORT = 12;
-
-/** Existing ones first. */
-const foundPaths = ({ image, paths }: Root, finder: ImageFinder): FoundPath[] => {
-  const found = finder.look(paths, image);
-  return [...found.filter(({ state }) => state === 'there'), ...found.filter(({ state }) => state !== 'there')];
-};
 
 function jsonOf(root: Root, finder: ImageFinder): object {
   const { image, header, problem } = root;
   if (header === undefined) return { id: image, problem };
   const { objects, bytes, time, complete } = header;
-  const paths = foundPaths(root, finder);
+  const paths = foundPaths(finder, image, root.paths);
   const { path, state } = paths[0] ?? { path: '', state: 'unknown' };
   return { id: image, objects, bytes, registered: dateOf(time), path, complete, state, paths };
 }

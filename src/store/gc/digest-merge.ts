@@ -1,6 +1,7 @@
 /** Compares ascending lists of digests, which avoids a set of a million strings. */
 import { DIGEST_SIZE } from '../../base/digest.ts';
-import { prefixName } from '../layout.ts';
+import { OBJECT_NAME, prefixName } from '../layout.ts';
+import type { StoreDirectory } from '../store-directory.ts';
 
 const nothing = (): void => undefined;
 
@@ -32,3 +33,10 @@ export function mergeDigests(
 export function digestsOfNames(prefix: number, names: readonly string[]): Uint8Array {
   return Buffer.from(names.map((name) => prefixName(prefix) + name).join(''), 'hex');
 }
+
+/** The names of objects in a directory of them, sorted. */
+export const objectNames = (directory: StoreDirectory): string[] =>
+  directory
+    .names()
+    .filter((name) => OBJECT_NAME.test(name))
+    .sort();

@@ -2,15 +2,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf } from '../../base/errno.ts';
 import { CfsError, reasonOf } from '../../base/error.ts';
-import type { FileStat } from '../../system/file-status.ts';
-import { OBJECT_NAME, PREFIXES, prefixName } from '../layout.ts';
+import { PREFIXES, prefixName } from '../layout.ts';
 import type { LocalRepository } from '../local-repository.ts';
 import { type LockWait, listLeftovers, lockForDeleting, removeLeftovers } from '../lock.ts';
 import { emptyQuarantine } from '../quarantine.ts';
 import { isRegular, type StoreDirectory } from '../store-directory.ts';
-import { digestsOfNames, mergeDigests } from './digest-merge.ts';
+import { type Amount, countFile, type MutableAmount, nothing } from './amount.ts';
+import { digestsOfNames, mergeDigests, objectNames } from './digest-merge.ts';
 import { type Keeper, type KeeperCounts, Keepers, type KeptDigests } from './live-set.ts';
 import { removeStrayRecords } from './register.ts';
+
+export type { Amount } from './amount.ts';
 
 export interface GcOptions extends LockWait {
   /** What to keep in addition to registered images and mounts. */
@@ -27,13 +29,6 @@ export interface GcOptions extends LockWait {
   readonly onProgress?: (directories: number) => void;
   /** Receives each object that is deleted, or would be: its digest and size. */
   readonly onFreed?: ((object: string, bytes: number) => void) | undefined;
-}
-
-/** Files and their sizes; `diskBytes` as allocated by the file system. */
-export interface Amount {
-  readonly objects: number;
-  readonly bytes: number;
-  readonly diskBytes: number;
 }
 
 export interface GcResult extends KeeperCounts {
@@ -101,20 +96,6 @@ export async function collectGarbage(repository: LocalRepository, options: GcOpt
   }
 }
 
-interface MutableAmount {
-  objects: number;
-  bytes: number;
-  diskBytes: number;
-}
-
-const nothing = (): MutableAmount => ({ objects: 0, bytes: 0, diskBytes: 0 });
-
-function count(amount: MutableAmount, { size, blocks }: FileStat): void {
-  amount.objects++;
-  amount.bytes += size;
-  amount.diskBytes += blocks * 512;
-}
-
 class Sweep {
   readonly amounts: { readonly freed: MutableAmount; readonly kept: MutableAmount; readonly young: MutableAmount };
   readonly #repository: LocalRepository;
@@ -143,22 +124,15 @@ class Sweep {
     if (stat === undefined || !isRegular(stat)) return;
     const isYoung = Date.now() - (stat.ctime * 1000 + stat.ctimeNsec / 1e6) < this.#options.minAgeMs;
     if (isNeeded || isYoung) {
-      count(this.amounts.kept, stat);
-      if (!isNeeded) count(this.amounts.young, stat);
+      countFile(this.amounts.kept, stat);
+      if (!isNeeded) countFile(this.amounts.young, stat);
       return;
     }
     if (!this.#options.dryRun) directory.unlink(name);
-    count(this.amounts.freed, stat);
+    countFile(this.amounts.freed, stat);
     this.#options.onFreed?.(prefixName(prefix) + name, stat.size);
   }
 }
-
-/** Sorted. */
-const objectNames = (directory: StoreDirectory): string[] =>
-  directory
-    .names()
-    .filter((name) => OBJECT_NAME.test(name))
-    .sort();
 
 /**
  * Determines which objects are needed: 1 for each that is.

@@ -97,6 +97,16 @@ export function recordedPaths(repository: LocalRepository): ReadonlyMap<string, 
   return new Map([...recordsOf(repository)].map(([image, records]) => [image, pathsOf(records, '')] as const));
 }
 
+/**
+ * As `registeredPaths`, for many images: each record is read once.
+ * @returns a function of an image, and of the path in its root, which may be empty
+ * @throws CfsError (store)
+ */
+export function pathsOfImages(repository: LocalRepository): (image: string, inRoot: string) => RegisteredPath[] {
+  const records = recordsOf(repository);
+  return (image, inRoot) => pathsOf(records.get(image) ?? [], inRoot);
+}
+
 /** @throws CfsError (store) */
 function recordsIn(repository: LocalRepository): readonly PathRecord[] {
   let records: readonly PathRecord[] = [];

@@ -67,3 +67,7 @@ export class GcFixture {
     });
   }
 }
+
+/** Of all objects that an image needs, in ascending order. */
+export const digestsOf = ({ digests }: TestImage): Uint8Array[] =>
+  Array.from({ length: digests.length / 32 }, (_, i) => digests.slice(i * 32, (i + 1) * 32));

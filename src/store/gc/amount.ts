@@ -1,0 +1,23 @@
+/** Sums of the sizes of objects. */
+import type { FileStat } from '../../system/file-status.ts';
+
+/** Files and their sizes; `diskBytes` as allocated by the file system. */
+export interface Amount {
+  readonly objects: number;
+  readonly bytes: number;
+  readonly diskBytes: number;
+}
+
+export type MutableAmount = { -readonly [K in keyof Amount]: Amount[K] };
+
+export const nothing = (): MutableAmount => ({ objects: 0, bytes: 0, diskBytes: 0 });
+
+export const countFile = (amount: MutableAmount, { size, blocks }: Pick<FileStat, 'size' | 'blocks'>): void =>
+  count(amount, size, blocks * 512);
+
+/** Adds one object. */
+export function count(amount: MutableAmount, bytes: number, diskBytes: number): void {
+  amount.objects++;
+  amount.bytes += bytes;
+  amount.diskBytes += diskBytes;
+}
