@@ -47,3 +47,4 @@ export {
   unregisterImage,
   type WorkOptions,
 } from './api/store.ts';
+export { type DirectoryUsage, type DirectoryUsageOptions, directoryUsage } from './api/usage.ts';

@@ -11,6 +11,7 @@ import { EXIT, type ExitStatus, makeCommand, prepareCommands, printError, runToo
 import { formatCounted } from './format.ts';
 import { type ChangesOptions, showChanges } from './info/changes.ts';
 import { type DiffOptions, diff } from './info/diff.ts';
+import { addDu } from './info/du.ts';
 import { addFileCommands } from './info/file-commands.ts';
 import { showHandles, showImageHandles } from './info/handle.ts';
 import { describeInode, jsonOfInode } from './info/inode.ts';
@@ -41,6 +42,8 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info tar debian.cfs > debian.tar       all of it as an archive: the same image, the same bytes
   cfs-info objects debian.cfs                the digest and size of each content
   cfs-info missing --repo /srv/cfs debian.cfs && echo complete
+  cfs-info du -d 2 debian.cfs /usr           the space of directories: total, unique and shared bytes
+  cfs-info du --ncdu debian.cfs > debian.json  all files, to look through with 'ncdu -f debian.json'
   cfs-info dump debian.cfs > debian.dump     the whole tree as text, as mkcomposefs --from-file reads it
   cfs-info diff old.cfs new.cfs /etc         what was added, removed, changed and renamed there
   cfs-info diff --stat old.cfs mnt           how much differs between an image and what is mounted
@@ -150,6 +153,8 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
   ).action((image: string, { repo, store, json }: JsonOption & RepositoryWords) =>
     setStatus(showMissing(image, [...repo, ...store], json === true, out)),
   );
+
+  addDu(program, out, setStatus);
 
   add('dump <image> [path...]', 'write the tree, or these parts of it, in the format of composefs-dump(5)').action(
     (image: string, paths: string[], { json }: JsonOption) => setStatus(dump(image, paths, json === true, out)),

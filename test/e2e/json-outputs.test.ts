@@ -106,6 +106,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   'cfs-info ls': () => info('ls', image),
   'cfs-info stat': () => info('stat', image, '/file', '/'),
   'cfs-info extract': () => info('extract', '-C', scratch.at('extracted'), image),
+  'cfs-info du': () => info('du', image),
   'cfs-info dump': () => info('dump', image),
   'cfs-info objects': () => info('objects', image),
   'cfs-info missing': async () => {
