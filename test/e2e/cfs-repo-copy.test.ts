@@ -1,5 +1,15 @@
 /** `cfs-repo copy`: objects of images into another repository. */
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
@@ -106,4 +116,29 @@ test('reports what cannot be done', async () => {
   expect((await copy(other, image)).stderr).toContain('it names objects by fsverity-sha256, the image by blake3');
   truncateSync(image, statSync(image).size);
   expect(() => statSync(target)).toThrow();
+});
+
+test('takes the beginning of the id of an image that a source has registered', async () => {
+  const { id } = JSON.parse((await scratch.tool('cfs-info', ['id', '--json', newer])).stdout)[0] as { id: string };
+  const target = scratch.at('by-id');
+  const { stdout } = await copy('--json', target, id.slice(0, 8));
+  expect(JSON.parse(stdout)).toMatchObject({ images: [{ id, path: newer, missing: 0 }], problems: [] });
+  // a file of the name takes precedence; an unknown id is taken for the name of a file
+  const { status, stderr } = await copy(target, 'abcdef12');
+  expect(status).toBe(EXIT.image);
+  expect(stderr).toBe('cfs-repo: Cannot read image abcdef12: no such file or directory\n');
+  const other = join(scratch.store, 'roots', `${id.slice(0, 20)}${'0'.repeat(44)}`);
+  writeFileSync(other, readFileSync(join(scratch.store, 'roots', id)));
+  const ambiguous = await copy(target, id.slice(0, 20));
+  expect(ambiguous).toMatchObject({ status: EXIT.usage, stdout: '' });
+  expect(ambiguous.stderr).toContain(`the ids of 2 images begin with ${id.slice(0, 20)}: `);
+  rmSync(other);
+  const moved = `${newer}-moved`;
+  renameSync(newer, moved);
+  expect((await copy(target, id.slice(0, 12))).status).toBe(EXIT.ok);
+  renameSync(moved, join(scratch.directory('elsewhere'), 'image.cfs'));
+  expect(await copy(target, id)).toMatchObject({
+    status: EXIT.image,
+    stderr: `cfs-repo: Cannot read image ${id.slice(0, 12)}, registered in ${scratch.store}: ${newer} (gone)\n`,
+  });
 });

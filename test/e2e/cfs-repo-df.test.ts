@@ -39,8 +39,12 @@ interface Report {
 const report = async (): Promise<Report> => JSON.parse((await df('--json')).stdout) as Report;
 
 /** What the tool writes on a terminal of this width. */
-async function onTerminal(columns: number, environment: Readonly<Record<string, string>> = {}): Promise<string> {
-  const words = HERE.tool('cfs-repo', ['df', store]);
+async function onTerminal(
+  columns: number,
+  environment: Readonly<Record<string, string>> = {},
+  ...options: readonly string[]
+): Promise<string> {
+  const words = HERE.tool('cfs-repo', ['df', ...options, store]);
   const variables = Object.entries({ TERM: 'xterm', ...environment }).map(([name, value]) => `${name}=${value}`);
   const line = [...variables, ...words.map((word) => `'${word}'`)].join(' ');
   return succeed(['script', '-qec', `stty cols ${columns}; env ${line}`, '/dev/null']);
@@ -97,6 +101,8 @@ test('shows bars and short ids on a terminal that is wide enough, and colours un
   const narrow = await onTerminal(60);
   expect(narrow).not.toContain('#');
   expect(narrow).toContain(`${id}  13 `);
+  const [image] = (await report()).images;
+  expect(await onTerminal(200, {}, '--no-trunc')).toContain(`${image?.id}  13 `);
 });
 
 test('gc frees nothing that a mount needs', async () => {

@@ -8,6 +8,7 @@ import { EXIT, type ExitStatus, printJson, threadsOption } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { withSignals } from '../signals.ts';
+import { imageFile } from './image-ids.ts';
 import { type Commands, checkDirectoryArgument, collect, sayRepository, warn } from './repository.ts';
 
 interface Options {
@@ -26,7 +27,7 @@ export function addCopy({ program, setStatus }: Commands): void {
     .command('copy')
     .description('copy the objects of images from other repositories, if DIR does not have them; register the images')
     .argument('<DIR>', 'the repository to copy to; created if it is missing')
-    .argument('<IMAGE...>')
+    .argument('<IMAGE|ID...>')
     .option('--from <DIR>', 'a repository to copy from; repeatable, searched in this order', collect, [])
     .addOption(threadsOption('--threads', MAX_THREADS))
     .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose objects')
@@ -38,12 +39,14 @@ async function copy(dir: string, paths: readonly string[], options: Options): Pr
   const { from, threads, fsync, json } = options;
   checkDirectoryArgument(dir);
   if (from.length === 0) throw new CfsError('usage', '--from DIR is missing: the repository to copy from');
+  const sources = from.map((path) => openRepository(path));
+  const files = paths.map((path) => imageFile(sources, path));
   // before a repository is made for a mistyped image
-  const { hash } = readImage(paths[0] as string).tables.header;
-  const sources = from.map((path) => openRepository(path, hash));
+  const { hash } = readImage(files[0] as string).tables.header;
+  for (const path of from) openRepository(path, hash);
   const target = openOrInitRepository(dir, hash);
   for (const repository of [...sources, target]) sayRepository(repository);
-  const images = loadImages(paths, target);
+  const images = loadImages(files, target);
   const { sizes } = objectsOf(images);
   const bytes = sizes.reduce((sum, size) => sum + size, 0);
   const line = new ProgressLine(!json);

@@ -8,7 +8,7 @@ import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { type ColorWhen, colorOption, type Paint, painter } from '../color.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
-import { idForTable } from '../image-id.ts';
+import { idForTable, noTruncOption } from '../image-id.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { withSignals } from '../signals.ts';
 import { formatTable } from '../table.ts';
@@ -18,6 +18,7 @@ import { type Commands, repositoryAt, warn } from './repository.ts';
 
 interface Options {
   readonly color: ColorWhen;
+  readonly trunc: boolean;
   readonly json: boolean;
 }
 
@@ -28,6 +29,7 @@ export function addDf({ program, setStatus }: Commands): void {
     .command('df')
     .description('show the space of each registered image: total, unique, shared, and what gc would free without it')
     .argument('<DIR>')
+    .addOption(noTruncOption())
     .addOption(colorOption())
     .option('--json', 'print the result as one JSON object', false)
     .addHelpText('after', HELP)
@@ -48,7 +50,7 @@ interface Row extends ImageUsage {
   readonly fileBytes: number | undefined;
 }
 
-async function df(dir: string, { color, json }: Options): Promise<ExitStatus> {
+async function df(dir: string, { color, trunc, json }: Options): Promise<ExitStatus> {
   const repository = repositoryAt(dir);
   const line = new ProgressLine(!json);
   const usage = await withSignals('nothing was changed', async (signal) => {
@@ -66,7 +68,7 @@ async function df(dir: string, { color, json }: Options): Promise<ExitStatus> {
   const rows = usage.images.map((image) => rowOf(image, finder));
   rows.sort((a, b) => b.unique.bytes - a.unique.bytes || b.total.bytes - a.total.bytes);
   if (json) printJson(jsonOf(repository, usage, rows));
-  else process.stdout.write(textOf(usage, rows, painter(color)));
+  else process.stdout.write(textOf(usage, rows, trunc, painter(color)));
   for (const { problem } of usage.problems) warn(problem);
   return usage.problems.length > 0 ? EXIT.found : EXIT.ok;
 }
@@ -107,14 +109,14 @@ const minus = (a: Amount, b: Amount): Amount => ({
   diskBytes: a.diskBytes - b.diskBytes,
 });
 
-function textOf(usage: RepositoryUsage, rows: readonly Row[], paint: Paint): string {
+function textOf(usage: RepositoryUsage, rows: readonly Row[], trunc: boolean, paint: Paint): string {
   const { together, leased, unused } = usage;
   const sum = rows.reduce((bytes, { total }) => bytes + total.bytes, 0);
   const instead = together.bytes < sum ? ` instead of ${formatBytes(sum)}: ${(sum / together.bytes).toFixed(1)} x` : '';
   const amount = ({ objects, bytes, diskBytes }: Amount): string =>
     `${formatCounted(objects, 'object')}, ${formatBytes(bytes)} (${formatBytes(diskBytes)} on disk)`;
   const lines = [
-    ...(rows.length > 0 ? [...tableOf(rows, paint), ''] : []),
+    ...(rows.length > 0 ? [...tableOf(rows, trunc, paint), ''] : []),
     `together    ${amount(together)}${instead}`,
     ...(leased.objects > 0 ? [`leased      ${amount(leased)}: only mounts or recently packed images need them`] : []),
     `unused      ${amount(unused)}${unused.objects > 0 ? ": no image needs them; 'cfs-repo gc' deletes them" : ''}`,
@@ -122,11 +124,11 @@ function textOf(usage: RepositoryUsage, rows: readonly Row[], paint: Paint): str
   return `${lines.join('\n')}\n`;
 }
 
-function tableOf(rows: readonly Row[], paint: Paint): string[] {
+function tableOf(rows: readonly Row[], trunc: boolean, paint: Paint): string[] {
   const largest = Math.max(...rows.map(({ total }) => total.bytes));
   const heads = ['image', 'objects', 'total', 'unique', 'shared', 'gc frees'];
   const cells = rows.map(({ image, total, unique, freed, missing, isMounted }) => [
-    idForTable(image),
+    idForTable(image, trunc),
     `${formatCount(total.objects)}${missing > 0 ? ` (${formatCount(missing)} missing)` : ''}`,
     formatBytes(total.bytes),
     formatBytes(unique.bytes),

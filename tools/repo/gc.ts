@@ -12,6 +12,7 @@ import { PREFIXES } from '../../src/store/layout.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
+import { idForTable, noTruncOption } from '../image-id.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { formatTable } from '../table.ts';
 import { shown } from './registered-path.ts';
@@ -24,6 +25,7 @@ interface Options {
   readonly dryRun: boolean;
   readonly emptyQuarantine: boolean;
   readonly verbose: boolean;
+  readonly trunc: boolean;
   readonly json: boolean;
 }
 
@@ -46,6 +48,7 @@ export function addGc({ program, setStatus }: Commands): void {
     .option('-n, --dry-run', 'delete nothing, only report what would be deleted', false)
     .option('--empty-quarantine', 'delete the damaged files that fsck moved to quarantine, too', false)
     .option('-v, --verbose', 'list the deleted objects, and the images that keep the rest', false)
+    .addOption(noTruncOption())
     .option('--json', 'print the result as one JSON object', false)
     .configureHelp({ optionDescription: ({ description }) => description })
     .action(async (dir: string, options: Options) => setStatus(await gc(dir, options)));
@@ -124,7 +127,7 @@ function textOf(
   result: GcResult,
   keptBy: readonly KeptBy[],
   repository: LocalRepository,
-  { keep, dryRun, verbose }: Options,
+  { keep, dryRun, verbose, trunc }: Options,
 ): string {
   const { freed, kept, young, registered, mounted, packed, leftovers, dead, quarantined } = result;
   const amount = ({ objects, bytes, diskBytes }: Amount): string =>
@@ -150,7 +153,7 @@ function textOf(
   const gone = keptBy.filter((each) => each.gone);
   if (gone.length > 0) lines.push(`gone        ${goneText(gone, repository)}`);
   if (verbose && keptBy.length + keep.length > 0) {
-    lines.push('', ...formatTable(['image', 'objects', 'size', 'why', 'path'], rowsOf(keptBy, keep)));
+    lines.push('', ...formatTable(['image', 'objects', 'size', 'why', 'path'], rowsOf(keptBy, keep, trunc)));
   }
   return `${lines.join('\n')}\n`;
 }
@@ -163,9 +166,9 @@ function goneText(gone: readonly KeptBy[], { path }: LocalRepository): string {
   return `${first}${others} ${verb} gone but still registered: 'cfs-repo unregister --gone ${shown(path)}' unregisters ${them}`;
 }
 
-function rowsOf(keptBy: readonly KeptBy[], keep: readonly string[]): string[][] {
+function rowsOf(keptBy: readonly KeptBy[], keep: readonly string[], trunc: boolean): string[][] {
   const rows = keptBy.map(({ id, why, objects, bytes, paths, gone }) => [
-    id,
+    idForTable(id, trunc),
     formatCount(objects),
     formatBytes(bytes),
     why.join(', '),

@@ -6,9 +6,11 @@ import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { CfsError } from '../../src/base/error.ts';
 import { readImageId } from '../../src/image/image-file.ts';
-import { placeToRegister } from '../../src/image/registered-image.ts';
+import { ImageFinder, placeToRegister } from '../../src/image/registered-image.ts';
 import { registeredIds, registeredPaths } from '../../src/store/gc/roots.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
+import { shortId } from '../image-id.ts';
+import { registeredPathText } from './registered-path.ts';
 
 /** A registered image that was named. */
 export interface NamedImage {
@@ -16,6 +18,9 @@ export interface NamedImage {
   /** The path that it was named by; undefined if it was named by its id. */
   readonly path: string | undefined;
 }
+
+/** Ids that a message about an ambiguous one lists. */
+const MOST_SHOWN = 10;
 
 /** Fewer digits are not an id, but a mistyped word. */
 const DIGITS: RegExp = /^[0-9a-f]{4,64}$/;
@@ -69,11 +74,32 @@ function idOfDigits(repository: LocalRepository, digits: string): string {
   const found = registeredIds(repository).filter((id) => id.startsWith(digits));
   if (found.length === 1) return found[0] as string;
   if (found.length > 1) {
+    const list = found.slice(0, MOST_SHOWN).join(', ');
+    const others = found.length > MOST_SHOWN ? ` and ${found.length - MOST_SHOWN} more` : '';
     throw new CfsError(
       'usage',
-      `the ids of ${found.length} images begin with ${digits}: ${found.join(', ')}. Give more digits.`,
+      `the ids of ${found.length} images begin with ${digits}: ${list}${others}. Give more digits.`,
     );
   }
   const what = digits.length === 64 ? `image ${digits} is not` : `no image whose id begins with ${digits} is`;
   throw new CfsError('usage', `${what} registered in ${repository.path}; 'cfs-repo images' lists the registered ones`);
+}
+
+/**
+ * The file of an image that is given by its path, or by the id with which one of the repositories has registered it, or
+ * the beginning of that.
+ * @throws CfsError: `usage` if several ids begin with it, `image` if the registered image is at none of its paths
+ */
+export function imageFile(repositories: readonly LocalRepository[], word: string): string {
+  const digits = word.toLowerCase();
+  if (!DIGITS.test(digits) || isThere(word)) return word;
+  const repository = repositories.find((each) => registeredIds(each).some((id) => id.startsWith(digits)));
+  if (repository === undefined) return word; // the error of reading it names the path
+  const id = idOfDigits(repository, digits);
+  const found = new ImageFinder().look(registeredPaths(repository, id).paths, id);
+  const place = found.find(({ state }) => state === 'there' || state === 'moved');
+  const path = place?.now ?? place?.path;
+  if (path !== undefined) return path;
+  const where = found.length === 0 ? 'its path is unknown' : found.map(registeredPathText).join(', ');
+  throw new CfsError('image', `Cannot read image ${shortId(id)}, registered in ${repository.path}: ${where}`);
 }

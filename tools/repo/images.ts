@@ -9,7 +9,7 @@ import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { lockForWriting } from '../../src/store/lock.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount } from '../format.ts';
-import { idForTable } from '../image-id.ts';
+import { idForTable, noTruncOption } from '../image-id.ts';
 import { formatTable } from '../table.ts';
 import { foundPaths, registeredPathText, shown } from './registered-path.ts';
 import { type Commands, failedOperand, repositoryAt, warn } from './repository.ts';
@@ -40,8 +40,9 @@ export function addImages({ program, setStatus }: Commands): void {
     .command('images')
     .description('list the registered images')
     .argument('<DIR>')
+    .addOption(noTruncOption())
     .option(...json)
-    .action((dir: string, options: { json: boolean }) => setStatus(list(dir, options.json)));
+    .action((dir: string, options: { json: boolean; trunc: boolean }) => setStatus(list(dir, options)));
 }
 
 async function register(dir: string, paths: readonly string[], json: boolean): Promise<ExitStatus> {
@@ -74,18 +75,18 @@ async function registerOne(repository: LocalRepository, path: string, json: bool
   const what = isNew
     ? 'registered'
     : `was registered already${isNewPath ? `, and is now at ${shown(image.path)}, too` : ''}`;
-  if (!json) process.stdout.write(`${image.image}  ${what}\n`);
+  if (!json) process.stdout.write(`${idForTable(image.image)}  ${what}\n`);
   return { id: image.image, path: image.path, new: isNew, newPath: isNewPath, missing };
 }
 
-function list(dir: string, json: boolean): ExitStatus {
+function list(dir: string, { json, trunc }: { json: boolean; trunc: boolean }): ExitStatus {
   const roots = listRoots(repositoryAt(dir));
   const bad = roots.filter(({ problem }) => problem !== undefined);
   const finder = new ImageFinder();
   if (json) printJson(roots.map((root) => jsonOf(root, finder)));
   else if (roots.length > 0) {
     process.stdout.write(
-      `${formatTable(['image', 'objects', 'size', 'registered', 'path'], rowsOf(roots)).join('\n')}\n`,
+      `${formatTable(['image', 'objects', 'size', 'registered', 'path'], rowsOf(roots, trunc)).join('\n')}\n`,
     );
   }
   for (const { problem } of bad) warn(problem as string);
@@ -96,14 +97,19 @@ function list(dir: string, json: boolean): ExitStatus {
 const dateOf = (seconds: number): string => new Date(seconds * 1000).toISOString().replace('.000', '');
 
 /** For people: one row per path of each good root. */
-export const rowsOf = (roots: readonly Root[]): string[][] => {
+export const rowsOf = (roots: readonly Root[], trunc = true): string[][] => {
   const finder = new ImageFinder();
-  return roots.flatMap((root) => (root.header === undefined ? [] : rowsOfRoot(root, root.header, finder)));
+  return roots.flatMap((root) => (root.header === undefined ? [] : rowsOfRoot(root, root.header, trunc, finder)));
 };
 
-function rowsOfRoot(root: Root, { objects, bytes, time }: KeepListHeader, finder: ImageFinder): string[][] {
+function rowsOfRoot(
+  root: Root,
+  { objects, bytes, time }: KeepListHeader,
+  trunc: boolean,
+  finder: ImageFinder,
+): string[][] {
   const [first = '', ...others] = foundPaths(finder, root.image, root.paths).map(registeredPathText);
-  const row = [idForTable(root.image), formatCount(objects), formatBytes(bytes), dateOf(time), first];
+  const row = [idForTable(root.image, trunc), formatCount(objects), formatBytes(bytes), dateOf(time), first];
   return [row, ...others.map((path) => ['', '', '', '', path])];
 }
 

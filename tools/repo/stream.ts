@@ -12,6 +12,7 @@ import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { Output, OutputClosed } from '../info/output.ts';
 import { ProgressLine } from '../progress.ts';
 import { withSignals } from '../signals.ts';
+import { imageFile } from './image-ids.ts';
 import { type Commands, checkDirectoryArgument, repositoryAt, sayRepository, warn } from './repository.ts';
 
 interface ImportWords {
@@ -28,7 +29,7 @@ export function addStream({ program, setStatus }: Commands): void {
     .command('export')
     .description('write images and their objects to standard output, as one stream for import')
     .argument('<DIR>', 'the repository that has the objects')
-    .argument('<IMAGE...>')
+    .argument('<IMAGE|ID...>')
     .action((dir: string, images: string[]) => setStatus(exportTo(dir, images)));
   program
     .command('import')
@@ -43,7 +44,8 @@ export function addStream({ program, setStatus }: Commands): void {
 function exportTo(dir: string, paths: readonly string[]): ExitStatus {
   const repository = repositoryAt(dir);
   if (isatty(STDOUT)) throw new CfsError('usage', 'Refusing to write a stream to a terminal: redirect it');
-  const images = loadImages(paths, repository);
+  const files = paths.map((path) => imageFile([repository], path));
+  const images = loadImages(files, repository);
   const out = new Output();
   try {
     exportImages(repository, images, (bytes) => out.bytes(bytes));

@@ -6,6 +6,7 @@ import { isRootLocked, listRoots, registeredPaths } from '../../src/store/gc/roo
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { lockForDeleting } from '../../src/store/lock.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
+import { idForTable } from '../image-id.ts';
 import { namedImages } from './image-ids.ts';
 import { registeredPathText, shown } from './registered-path.ts';
 import { type FailedOperand, failedOperand, repositoryAt, warn } from './repository.ts';
@@ -65,14 +66,14 @@ export async function unregister(
 
 function lineOf({ id, unregistered, forgotten, moved, stays }: Outcome): string {
   if (unregistered)
-    return `${id}  unregistered${forgotten.length > 1 ? ` (${forgotten.map(shown).join(', ')})` : ''}\n`;
+    return `${idForTable(id)}  unregistered${forgotten.length > 1 ? ` (${forgotten.map(shown).join(', ')})` : ''}\n`;
   const parts = [
     'stays registered',
     ...moved.map(({ from, to }) => `moved from ${shown(from)} to ${shown(to)}`),
     ...forgotten.map((path) => `not at ${shown(path)} any more`),
     ...(stays === undefined ? [] : [stays]),
   ];
-  return `${id}  ${parts.join('; ')}\n`;
+  return `${idForTable(id)}  ${parts.join('; ')}\n`;
 }
 
 function takeOff(repository: LocalRepository, id: string): Outcome {
