@@ -8,6 +8,7 @@ import { imageVerityDigest } from '../src/image/image-file.ts';
 import { walkPaths, writeDump } from '../src/manifest/dump.ts';
 import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
 import { EXIT, type ExitStatus, makeCommand, prepareCommands, printError, runTool, takeOtherCommands } from './cli.ts';
+import { colorOption } from './color.ts';
 import { formatCounted } from './format.ts';
 import { type ChangesOptions, showChanges } from './info/changes.ts';
 import { type DiffOptions, diff } from './info/diff.ts';
@@ -46,6 +47,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info du --ncdu debian.cfs > debian.json  all files, to look through with 'ncdu -f debian.json'
   cfs-info dump debian.cfs > debian.dump     the whole tree as text, as mkcomposefs --from-file reads it
   cfs-info diff old.cfs new.cfs /etc         what was added, removed, changed and renamed there
+  cfs-info diff --tree old.cfs new.cfs       the same as a tree, with the bytes gained and lost
   cfs-info diff --stat old.cfs mnt           how much differs between an image and what is mounted
   cfs-info sign --key key.pem debian.cfs     writes debian.cfs.sig
   cfs-info verify --key pub.pem debian.cfs   whether one of these keys has signed it
@@ -164,22 +166,25 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
     'diff <old> <new> [path...]',
     `list the differences between two images; exit status ${EXIT.found} if there are any`,
   )
-    .option('--stat', 'print counts, and the bytes of new objects')
+    .addOption(new Option('--stat', 'print counts, and the bytes of new objects').conflicts('tree'))
+    .option('--tree', 'show changes in their directories, with the bytes that each directory gained and lost')
+    .addOption(colorOption())
     .addOption(
       new Option('-0, --null', 'letter, changes, old path, new path, unescaped, each ended by NUL').conflicts([
         'json',
         'stat',
+        'tree',
       ]),
     )
     .addHelpText('after', DIFF_HELP)
     .action(async (old: string, now: string, paths: string[], options: Partial<DiffOptions>) => {
-      const { stat = false, null: raw = false, json = false } = options;
+      const { stat = false, tree = false, null: raw = false, json = false, color = 'auto' } = options;
       const [before, after] = await tablesOfBoth(old, now);
       const images = [
         { name: old, tables: before },
         { name: now, tables: after },
       ] as const;
-      setStatus(diff(...images, paths, { stat, null: raw, json }, () => setStatus(EXIT.found), out));
+      setStatus(diff(...images, paths, { stat, tree, null: raw, json, color }, () => setStatus(EXIT.found), out));
     });
 
   addSignatureCommands(add, out);

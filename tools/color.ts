@@ -22,8 +22,10 @@ function colorWhen(word: string): ColorWhen {
 /** Parameters of SGR, which ends with 39 or 22. */
 const CODES = { red: 31, green: 32, yellow: 33, blue: 34, cyan: 36, bold: 1, dim: 2 } as const;
 
+export type Color = keyof typeof CODES;
+
 /** Puts a colour around text. */
-export type Paint = (color: keyof typeof CODES, text: string) => string;
+export type Paint = (color: Color, text: string) => string;
 
 const plain: Paint = (_, text) => text;
 

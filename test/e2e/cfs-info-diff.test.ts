@@ -20,6 +20,7 @@ import { digestContent } from '../../src/base/digest.ts';
 import { type InodeMetadata, ManifestBuilder } from '../../src/manifest/builder.ts';
 import { encodeManifest } from '../../src/manifest/encode.ts';
 import { EXIT } from '../../tools/cli.ts';
+import { formatBytes } from '../../tools/format.ts';
 import { useScratch } from './harness.ts';
 import type { Outcome } from './run.ts';
 
@@ -124,6 +125,49 @@ describe('cfs-info diff', () => {
     expect(stderr).toBe(
       `cfs-info: Cannot find /none in image ${newImage}: / has no entry none; and in image ${oldImage}: / has no entry none\n`,
     );
+  });
+
+  test('--tree shows changes in their directories, with the bytes gained and lost', () => {
+    const kept = text('etc/kept').length;
+    const bytes = (plus: number, minus: number): string => `  +${formatBytes(plus)}  -${formatBytes(minus)}`;
+    const content = text('etc/content').length;
+    const gained = content + 4 + text('etc/came').length;
+    const lost = content + text('etc/gone').length + kept;
+    expect(linesOf(Buffer.from(found('--tree', oldImage, newImage), 'latin1').toString())).toEqual([
+      `/${bytes(gained + text('came').length, lost + 7)}`,
+      `├── A came\\x0a  +${formatBytes(text('came').length)}`,
+      `├── etc/${bytes(gained, lost)}`,
+      `│   ├── A came  +${formatBytes(text('etc/came').length)}`,
+      `│   ├── M content  content${bytes(content + 4, content)}`,
+      `│   ├── D gone  -${formatBytes(text('etc/gone').length)}`,
+      '│   ├── M kept  links',
+      `│   ├── D link  -${formatBytes(kept)}`,
+      '│   ├── M mode  mode',
+      '│   ├── M symbolic  content,mtime',
+      '│   └── M time  mtime',
+      '├── R lib64/  from /lib  (4 below)',
+      '│   └── R deep/one  from /two words',
+      '└── D \\xff  -7 B',
+    ]);
+    expect(diff('--tree', oldImage, oldImage)).toMatchObject({ status: EXIT.ok, stdout: '' });
+    expect(diff('--tree', '--stat', oldImage, newImage).status).toBe(EXIT.usage);
+    expect(diff('--tree', '-0', oldImage, newImage).status).toBe(EXIT.usage);
+    const directories = JSON.parse(found('--tree', '--json', oldImage, newImage)) as object[];
+    expect(directories.map((each) => (each as { path: string }).path)).toEqual(['/', '/etc', '/lib64', '/lib64/deep']);
+    expect(directories[1]).toEqual({ path: '/etc', gained, lost, added: 1, removed: 2, changed: 5, renamed: 0 });
+  });
+
+  test('--color puts colours around names that were added and removed, and around bytes', () => {
+    const lines = linesOf(found('--color=always', oldImage, newImage));
+    expect(lines[1]).toBe('\x1b[32mA /etc/came\x1b[39m');
+    expect(lines[2]).toBe('\x1b[33mM\x1b[39m /etc/content  content');
+    expect(lines[3]).toBe('\x1b[31mD /etc/gone\x1b[39m');
+    expect(lines[9]).toBe('\x1b[36mR\x1b[39m /lib -> /lib64  (4 below)');
+    const [, line = ''] = linesOf(found('--tree', '--color=always', oldImage, newImage, '/etc/gone'));
+    expect(Buffer.from(line, 'latin1').toString()).toBe(
+      '└── \x1b[31mD\x1b[39m \x1b[31metc/gone\x1b[39m  \x1b[31m-900 B\x1b[39m',
+    );
+    expect(linesOf(found('--color=never', oldImage, newImage))).toEqual(LINES);
   });
 
   test('-0 prints four fields per change, with exact names', () => {

@@ -116,6 +116,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   },
   'cfs-info diff': () => info('diff', image, newer),
   'cfs-info diff --stat': () => info('diff', '--stat', image, newer),
+  'cfs-info diff --tree': () => info('diff', '--tree', image, newer),
   'cfs-info sign': () => info('sign', '--key', key, image),
   'cfs-info verify': async () => {
     await info('sign', '--key', key, image);

@@ -1,10 +1,11 @@
 /** `cfs-info diff`. */
-import { printable } from '../../src/base/bytes.ts';
 import { type Change, diffTables, type Entry } from '../../src/manifest/diff/diff.ts';
 import type { ManifestTables } from '../../src/manifest/tables.ts';
 import { EXIT, type ExitStatus, printError } from '../cli.ts';
-import { formatCount } from '../format.ts';
+import { type ColorWhen, painter } from '../color.ts';
+import { LETTERS, lineOf } from './diff-lines.ts';
 import { DiffSummary, textOfCounts } from './diff-summary.ts';
+import { DiffTree } from './diff-tree.ts';
 import { type InodeJson, jsonOfInode } from './inode.ts';
 import { tryEach } from './operands.ts';
 import type { Output } from './output.ts';
@@ -13,9 +14,12 @@ import { findPathInEither, type NamedTables } from './paths.ts';
 export interface DiffOptions {
   /** Counts instead of the changes. */
   readonly stat: boolean;
+  /** Changes in their directories. */
+  readonly tree: boolean;
   /** Four fields per change, each ended by NUL. */
   readonly null: boolean;
   readonly json: boolean;
+  readonly color: ColorWhen;
 }
 
 /**
@@ -44,14 +48,21 @@ export function diff(
     return status;
   }
   const summary = new DiffSummary(old.tables, now.tables);
+  const tree = new DiffTree(old.tables, now.tables);
+  const paint = painter(options.color);
   for (const change of diffTables(old.tables, now.tables)) {
     if (selected.length > 0 && !selected.some((path) => concerns(change, path))) continue;
     onChange();
     if (status === EXIT.ok) status = EXIT.found;
     if (options.stat) summary.add(change);
+    else if (options.tree) tree.add(change);
     else if (options.json) out.jsonElement(jsonOf(change, old.tables, now.tables));
     else if (options.null) writeFields(change, out);
-    else out.text(lineOf(change));
+    else out.text(lineOf(change, paint));
+  }
+  if (options.tree) {
+    if (options.json) tree.writeJson(out);
+    else tree.write(paint, out);
   }
   if (options.stat) {
     const counts = summary.counts(selected);
@@ -84,26 +95,6 @@ function isWithin(path: Uint8Array, above: Uint8Array): boolean {
   if (path.length < above.length) return false;
   for (let i = 0; i < above.length; i++) if (path[i] !== above[i]) return false;
   return path.length === above.length || path[above.length] === SLASH;
-}
-
-const LETTERS = { added: 'A', removed: 'D', changed: 'M', renamed: 'R' } as const;
-
-function lineOf(change: Change): string {
-  const letter = LETTERS[change.kind];
-  switch (change.kind) {
-    case 'added':
-      return `${letter} ${printable(change.new.path)}\n`;
-    case 'removed':
-      return `${letter} ${printable(change.old.path)}\n`;
-    case 'changed':
-      return `${letter} ${printable(change.new.path)}  ${change.what.join(',')}\n`;
-    case 'renamed': {
-      const notes = change.what.length > 0 ? [change.what.join(',')] : [];
-      if (change.below > 0) notes.push(`(${formatCount(change.below)} below)`);
-      const paths = `${printable(change.old.path)} -> ${printable(change.new.path)}`;
-      return `${letter} ${paths}${notes.length > 0 ? `  ${notes.join(' ')}` : ''}\n`;
-    }
-  }
 }
 
 const NUL = '\0';

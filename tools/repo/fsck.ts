@@ -11,6 +11,7 @@ import { listRoots } from '../../src/store/gc/roots.ts';
 import { PREFIXES } from '../../src/store/layout.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { EXIT, type ExitStatus, printJson, threadsOption } from '../cli.ts';
+import { type Color, type ColorWhen, colorOption, type Paint, painter } from '../color.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { formatTable } from '../table.ts';
@@ -23,6 +24,7 @@ interface Options {
   readonly repairFrom: readonly string[];
   readonly dryRun: boolean;
   readonly jobs: number;
+  readonly color: ColorWhen;
   readonly json: boolean;
 }
 
@@ -41,6 +43,7 @@ export function addFsck({ program, setStatus }: Commands): void {
     )
     .option('-n, --dry-run', 'only check, change nothing', false)
     .addOption(threadsOption('--jobs', MAX_JOBS))
+    .addOption(colorOption())
     .option('--json', 'print the result as one JSON object', false)
     .addHelpText(
       'after',
@@ -51,7 +54,7 @@ Exit status: ${EXIT.ok} all is good, ${EXIT.repaired} damage was found and repai
     .action(async (dir: string, options: Options) => setStatus(await fsck(dir, options)));
 }
 
-async function fsck(dir: string, { repairFrom, dryRun, jobs, json }: Options): Promise<ExitStatus> {
+async function fsck(dir: string, { repairFrom, dryRun, jobs, color, json }: Options): Promise<ExitStatus> {
   const repository = repositoryAt(dir);
   const sources = repairSources(repository, repairFrom);
   for (const source of sources) say(() => `good copies are fetched from ${source.path}`);
@@ -79,7 +82,7 @@ async function fsck(dir: string, { repairFrom, dryRun, jobs, json }: Options): P
   const damaged = result.damaged.map((damage) => jsonOf(damage, users.get(damage.object)));
   const badRoots = result.badRoots.map((root) => ({ ...root, paths: paths.get(root.image) ?? [] }));
   if (json) printJson({ path, uuid, hash, ...told, damaged, badRoots, seconds: ms / 1000 });
-  else process.stdout.write(textOf(result, ms));
+  else process.stdout.write(textOf(result, ms, painter(color)));
   return statusOf(result);
 }
 
@@ -149,17 +152,18 @@ function progressText({ objects, bytes, directories }: CheckProgress, elapsedMs:
   return progressBar(directories / PREFIXES, rates, elapsedMs);
 }
 
-function textOf(result: Result, ms: number): string {
+function textOf(result: Result, ms: number, paint: Paint): string {
   const { objects, bytes, damaged, roots, badRoots, damagedImages, replacedImages, users, paths } = result;
   const { oddities, temporaries, quarantined } = result;
   const rate = `${formatDuration(ms)}, ${formatBytes((bytes * 1000) / Math.max(ms, 1))}/s`;
   const repaired = damaged.filter(isRepaired).length;
   const lines = [
     `checked     ${formatCounted(objects, 'object')}, ${formatBytes(bytes)} (${rate})`,
-    `damaged     ${formatCount(damaged.length)}${damaged.length > 0 ? `, of these repaired ${formatCount(repaired)}` : ''}`,
+    `damaged     ${paint(damageColor(damaged.length, repaired), damageText(damaged.length, repaired))}`,
   ];
   if (roots > 0) {
-    const files = damagedImages.length > 0 ? `, of these damaged ${formatCount(damagedImages.length)}` : '';
+    const bad = `, of these damaged ${formatCount(damagedImages.length)}`;
+    const files = damagedImages.length > 0 ? paint('red', bad) : '';
     lines.push(`images      ${formatCount(roots)} registered${files}`);
   }
   if (quarantined > 0) lines.push(`quarantine  ${formatCounted(quarantined, 'file')}`);
@@ -200,6 +204,13 @@ function textOf(result: Result, ms: number): string {
   }
   return `${lines.join('\n')}\n`;
 }
+
+const damageText = (damaged: number, repaired: number): string =>
+  damaged === 0 ? '0' : `${formatCount(damaged)}, of these repaired ${formatCount(repaired)}`;
+
+/** Red if damage remains. */
+const damageColor = (damaged: number, repaired: number): Color =>
+  damaged === 0 ? 'green' : repaired === damaged ? 'yellow' : 'red';
 
 function rowOf(damage: Repaired, users: ObjectUsers | undefined): readonly string[] {
   const { object, problem, quarantined, from, hindrance } = damage;
