@@ -785,6 +785,9 @@ test('a process moves to another machine by the commands of docs/checkpoint.md',
   }
   expect(told.split('\n').slice(0, 2)).toEqual([`${ino} 0`, 'moving']);
   expect(readdirSync(join(there, 'changes', NAMES))).toEqual([]);
+  // the table of identities is nearly all holes
+  const { size, blocks } = statSync(join(there, 'work/work/cfs-ids'));
+  expect(blocks * 512).toBeLessThan(size / 4);
   await unmountBy(['umount', mounted.path]);
 });
 
