@@ -15,6 +15,7 @@ import { addFsck } from './repo/fsck.ts';
 import { addGc } from './repo/gc.ts';
 import { addImages } from './repo/images.ts';
 import { addRemote } from './repo/remote.ts';
+import { addReport } from './repo/report.ts';
 import { type Commands, checkDirectoryArgument, repositoryAt } from './repo/repository.ts';
 import { addSeal } from './repo/seal.ts';
 import { addStream } from './repo/stream.ts';
@@ -34,6 +35,7 @@ const command = makeCommand(
   cfs-repo import -C /srv /srv/imported < rootfs.export
   cfs-repo push /srv/store rootfs.cfs /srv/www/images
   cfs-repo pull https://example.org/images#rootfs /srv/pulled
+  cfs-repo report -o report.html /srv/store
   cfs-repo images /srv/store
   cfs-repo register /srv/store rootfs.cfs
   cfs-repo unregister /srv/store old.cfs && cfs-repo gc --dry-run /srv/store
@@ -108,6 +110,7 @@ addFsck(commands);
 addGc(commands);
 addImages(commands);
 addRemote(commands);
+addReport(commands);
 addSeal(commands);
 addStream(commands);
 

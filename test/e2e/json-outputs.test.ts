@@ -149,6 +149,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   'cfs-repo fsck': () => repo('fsck', scratch.store),
   'cfs-repo gc': () => repo('gc', '--dry-run', scratch.store),
   'cfs-repo images': () => repo('images', scratch.store),
+  'cfs-repo report': () => repo('report', scratch.store),
   'cfs-repo register': () => repo('register', scratch.store, image),
   'cfs-repo unregister': async () => {
     const result = await repo('unregister', scratch.store, image);

@@ -18,10 +18,15 @@ const NO_ANSWER = `its daemon has not answered for ${PATIENCE_MS / 1000} s`;
 const NOT_ASKED = 'asking it failed';
 const MOUNT_TYPE = 'fuse.cfs';
 
+/** Each mount of cfs that this process can see, and the answer of its daemon. */
+export async function askMounts(): Promise<{ entries: readonly MountEntry[]; answers: readonly AskedMount[] }> {
+  const entries = listMounts().filter(({ type }) => type === MOUNT_TYPE);
+  return { entries, answers: await askAll(entries.map(({ mountId }) => mountId)) };
+}
+
 /** Shows each mount of cfs that this process can see; leftovers of a dead daemon are not shown. */
 export async function showMounts(json: boolean, out: Output): Promise<void> {
-  const entries = listMounts().filter(({ type }) => type === MOUNT_TYPE);
-  const answers = await askAll(entries.map(({ mountId }) => mountId));
+  const { entries, answers } = await askMounts();
   let shown = 0;
   const gone: MountEntry[] = [];
   for (const [i, entry] of entries.entries()) {
