@@ -71,7 +71,7 @@ test('the package has programs, library, documents, manual pages and units, and 
   ])
     expect(paths).toContain(path);
   const isForBuilding = (path: string): boolean =>
-    /^(?:test|bench|src|tools|scripts|node_modules)\/|^dist\/bench|manual|cfs-bench|compare|\.map$|\.log$|results/.test(
+    /^(?:test|bench|src|tools|scripts|node_modules)\/|^dist\/(?:bench|.*manual)|cfs-bench|compare|\.map$|\.log$|results/.test(
       path,
     );
   expect(paths.filter(isForBuilding)).toEqual([]);
