@@ -49,6 +49,7 @@ test-packages: build ## install the Debian package in a fresh Debian 13, made by
 	@scripts/test-packages
 
 test-node: build ## the unit tests, and the suite of both drivers, under node NODE=… (24), fetched from npm; as root
+	@scripts/setup test
 	@scripts/check-fuse
 	@node=$$(scripts/other-node $(or $(NODE),24)); PATH=$${node%/node}:$$PATH; echo "node $$(node --version)"; \
 	node node_modules/vitest/vitest.mjs run $(or $(TESTS),--project unit); \
