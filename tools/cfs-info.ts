@@ -61,6 +61,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info handle /mnt/etc/passwd            the handle of a file in a mount, or with --image in an image
   cfs-info open-handle /mnt 0x81:f8aa02003aa919227a05e036
   cfs-info version --json                    what this machine can do, for reports of bugs
+  cfs-info schema cfs-info stat              what --json prints, as JSON Schema
 
 A PATH in an image begins at the root of the image. A name that cannot be typed can be written as it is shown, \\xHH
 for a byte. In --json, text that is not UTF-8 is shown that way too, and has a second key that ends in
@@ -196,6 +197,16 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
       out.text(json === true ? `${jsonOf(versionReport())}\n` : versionText('cfs-info'));
     },
   );
+
+  program
+    .command('schema [command...]')
+    .description('print the JSON Schema of what a command prints with --json, or all of them by command')
+    .allowUnknownOption()
+    .action(async (words: string[]) => {
+      // a file of its own: other commands do not need it
+      const { showSchema } = await import('./info/schema.ts');
+      showSchema(words, out);
+    });
 
   // for a better message than commander's
   takeOtherCommands(program)

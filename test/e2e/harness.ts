@@ -11,6 +11,7 @@ import type { MountedImage } from '../../src/mount/mounted-image.ts';
 import type { PackedImage } from '../../src/pack/pack-image.ts';
 import { EXIT } from '../../tools/cli.ts';
 import type { ComparedField, CompareResult } from '../../tools/compare/compare.ts';
+import { problemsOfRun } from '../support/json-outputs.ts';
 import { removeTree } from '../support/tree-generator.ts';
 import { everybodysTools } from './everybodys-tools.ts';
 import { asUser, HERE, NOBODY, type Outcome, OWN_TOOLS, Place, run, type Tools, userNamespace } from './run.ts';
@@ -157,9 +158,11 @@ export class Scratch {
     return path;
   }
 
-  /** Runs one of the project's tools. */
-  tool(name: string, args: readonly string[], place: Place = HERE): Promise<Outcome> {
-    return run(place.tool(name, args, this.environment));
+  /** Runs one of the project's tools. What it prints with --json must be as its schema says. */
+  async tool(name: string, args: readonly string[], place: Place = HERE): Promise<Outcome> {
+    const outcome = await run(place.tool(name, args, this.environment));
+    expect(problemsOfRun(name, args, outcome.stdout, outcome.status === 0), 'problems of --json').toEqual([]);
+    return outcome;
   }
 
   /** Packs `source`, without fsync: no test of a mount is about a crash of the machine. */

@@ -1,4 +1,4 @@
-/** Compares docs/json.md with the output of the tools. */
+/** Compares docs/json.md and the schemas with the output of the tools. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
@@ -6,7 +6,11 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
+import type { CommandDefinition } from '../../tools/definition.ts';
+import { OUTPUTS, schemaName, schemaOf } from '../../tools/schemas/schemas.ts';
+import { problemsOfOutput, schemas } from '../support/json-outputs.ts';
 import { useScratch } from './harness.ts';
+import { Nginx } from './nginx.ts';
 import { HERE, succeed } from './run.ts';
 import { unmountBy } from './system.ts';
 
@@ -144,6 +148,17 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   'cfs-info version': () => info('version'),
   'cfs-repo init': () => repo('init', scratch.directory('made')),
   'cfs-repo stat': () => repo('stat', scratch.store),
+  'cfs-repo push': () => repo('push', scratch.store, image, scratch.directory('pushed')),
+  'cfs-repo pull': async () => {
+    const web = scratch.directory('web');
+    await repo('push', '--ref', 'app', scratch.store, image, web);
+    const nginx = await Nginx.start(scratch, web);
+    try {
+      return await repo('pull', '-o', scratch.at('pulled.cfs'), `${nginx.url}#app`, scratch.at('pulled'));
+    } finally {
+      await nginx.stop();
+    }
+  },
   'cfs-repo df': () => repo('df', scratch.store),
   'cfs-repo copy': () => repo('copy', '--from', scratch.store, scratch.at('copied'), image),
   'cfs-repo fsck': () => repo('fsck', scratch.store),
@@ -210,6 +225,36 @@ test.each(ROWS)('$command prints one $value with the keys of the table', async (
   const objects = (Array.isArray(printed) ? printed : [printed]) as object[];
   expect(objects.length).toBeGreaterThan(0);
   for (const object of objects) expect(Object.keys(object)).toEqual(expect.arrayContaining([...keys]));
+  expect(problemsOfOutput(name, printed)).toEqual([]);
+});
+
+test.each(['cfs-mkimage', 'cfs-mount', 'cfs-info', 'cfs-repo', 'cfs-checkpoint', 'compare-trees'])(
+  'each command of %s with --json has a schema',
+  async (tool) => {
+    const definition = JSON.parse((await scratch.tool(tool, ['--definition'])).stdout) as CommandDefinition;
+    const hasJson = ({ options }: CommandDefinition): boolean => options.some(({ long }) => long === '--json');
+    const named = definition.commands.filter(hasJson).map(({ name }) => `${tool} ${name}`);
+    const all = [...(hasJson(definition) ? [tool] : []), ...named];
+    expect(all.length).toBeGreaterThan(0);
+    expect(all.filter((name) => !Object.hasOwn(schemas, name))).toEqual([]);
+  },
+);
+
+test('cfs-info schema prints each schema, and the same files are built', async () => {
+  const { stdout } = await scratch.tool('cfs-info', ['schema']);
+  const all = JSON.parse(stdout) as Record<string, unknown>;
+  const commands = ROWS.map((row) => row.command).filter((name) => name !== 'compare-trees');
+  expect(Object.keys(all).sort()).toEqual([...commands, 'error'].sort());
+  for (const name of Object.keys(OUTPUTS)) {
+    expect(all[name]).toEqual(schemaOf(name));
+    const file = join(import.meta.dirname, '../../dist/share/cfs/schemas', `${schemaName(name)}.json`);
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual(schemaOf(name));
+  }
+  const one = await scratch.tool('cfs-info', ['schema', 'cfs-info', 'diff', '--stat']);
+  expect(JSON.parse(one.stdout)).toEqual(schemaOf('cfs-info diff --stat'));
+  const none = await scratch.tool('cfs-info', ['schema', 'cfs-info', 'stats', 'x']);
+  expect(none).toMatchObject({ status: EXIT.usage, stdout: '' });
+  expect(none.stderr).toBe('cfs-info: there is no schema of "cfs-info stats x" (did you mean cfs-info stats?)\n');
 });
 
 test('an error has a hint if there is a remedy', async () => {

@@ -35,6 +35,7 @@ test('installs tools, helpers, units, manual pages, completions, header and tmpf
       'sbin/mount.cfs',
       'sbin/mount.fuse.cfs',
       'share/bash-completion/completions/cfs-info',
+      'share/cfs/schemas/cfs-info-stat.json',
       'share/doc/cfs/docs/manifest.md',
       'share/fish/vendor_completions.d/cfs-info.fish',
       'share/man/man1/cfs-info.1',
