@@ -7,7 +7,17 @@ import { jsonOf } from '../src/base/json-text.ts';
 import { imageVerityDigest } from '../src/image/image-file.ts';
 import { walkPaths, writeDump } from '../src/manifest/dump.ts';
 import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
-import { EXIT, type ExitStatus, makeCommand, prepareCommands, printError, runTool, takeOtherCommands } from './cli.ts';
+import {
+  EXIT,
+  type ExitStatus,
+  integerOption,
+  makeCommand,
+  prepareCommands,
+  printError,
+  runTool,
+  secondsOption,
+  takeOtherCommands,
+} from './cli.ts';
 import { colorOption } from './color.ts';
 import { formatCounted } from './format.ts';
 import { type ChangesOptions, showChanges } from './info/changes.ts';
@@ -56,6 +66,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info changes /mnt                      what a writable mount changed in its image
   cfs-info snapshot /mnt saved               a copy of its upper layer: saved/upper and saved/work
   cfs-info stats /mnt                        what a mount has done since its server started
+  cfs-info top --count 3 /mnt                what it does now: requests, times, files
   cfs-info log /mnt                          what it refused to serve, and why
   cfs-info where /mnt/usr/bin/env            the object of a file, and which repositories have it
   cfs-info handle /mnt/etc/passwd            the handle of a file in a mount, or with --image in an image
@@ -85,6 +96,20 @@ docs/changes.md has the details.`;
 const SNAPSHOT_HELP = `
 Makes DIRECTORY/upper and DIRECTORY/work, and prints the options of a mount with them. Blocks are shared where the file
 system can (reflinks). If files change meanwhile, it is tried again up to four times.`;
+
+/** Seconds; the mount is watched for a minute after each look. */
+const LEAST_INTERVAL = 0.1;
+const MOST_INTERVAL = 30;
+
+const TOP_HELP = `
+On a terminal it fills the screen, and q ends it. Otherwise it prints a line each time; with --json, one object a line.
+Without MOUNT it watches the only mount of this machine. "hits" are opens that no repository was needed for. Files that
+are opened and times of requests are counted only while someone watches.`;
+
+interface TopWords {
+  readonly interval: number;
+  readonly count?: number;
+}
 
 interface JsonOption {
   readonly json?: true;
@@ -290,6 +315,19 @@ function addMountCommands(
     .action((mount: string, { json, prometheus }: JsonOption & { prometheus?: true }) =>
       showStats(mount, json === true ? 'json' : prometheus === true ? 'prometheus' : 'text', out),
     );
+
+  add('top [mount]', 'watch what a mount does: requests, their times, repositories, files that are opened, problems')
+    .addOption(
+      new Option('--interval <seconds>', 'how often')
+        .argParser(secondsOption('--interval', LEAST_INTERVAL, MOST_INTERVAL))
+        .default(1),
+    )
+    .option('--count <N>', 'end after so many reports', integerOption('--count', 1, Number.MAX_SAFE_INTEGER))
+    .addHelpText('after', TOP_HELP)
+    .action(async (mount: string | undefined, { interval, count, json }: JsonOption & TopWords) => {
+      const { showTop } = await import('./info/top.ts');
+      await showTop(mount, { interval: interval * 1_000, count: count ?? Infinity, json: json === true }, out);
+    });
 
   add(
     'where <path...>',

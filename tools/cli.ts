@@ -154,6 +154,17 @@ export function integerOption(option: string, min: number, max: number): (text: 
   };
 }
 
+/** The parser of an option that takes seconds, with a fraction. */
+export function secondsOption(option: string, min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+(\.\d+)?$/.test(text) || value < min || value > max) {
+      throw new CfsError('usage', `${option} takes seconds from ${min} to ${max}, not "${text}"`);
+    }
+    return value;
+  };
+}
+
 /** The option of `--threads` and `--jobs`: by default a thread for each processor, up to 8. */
 export function threadsOption(name: string, most: number): Option {
   return new Option(`${name} <N>`, 'threads that read and hash')

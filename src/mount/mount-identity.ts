@@ -23,6 +23,8 @@ export interface MountParts {
   source(index: number): SourceRecord;
   /** Its statistics since its server started, as JSON; see mount-statistics.ts. */
   statistics(): string;
+  /** The same and more, as JSON, while someone asks for it; see mount-statistics.ts. It has paths only for root. */
+  activity(isRoot: boolean): string;
   /** The number of the source that has the content of the upper layer; undefined if the mount is read-only. */
   readonly upperSource?: number | undefined;
   /** Its last problems, as JSON; see problem-memory.ts. Undefined if only root may see them: they contain paths. */
@@ -53,7 +55,7 @@ export class MountIdentity implements PrivateAnswers {
       this.#fileXattr(row, key, isTrusted ? undefined : caller, upper) ??
       (isTrusted ? this.#trustedXattr(row, key) : undefined) ??
       (isTrusted && row === ROOT_ROW ? this.#sourceXattr(key) : undefined) ??
-      (key === 'log' && row === ROOT_ROW ? this.#parts.problems(isTrusted) : undefined);
+      (row === ROOT_ROW ? this.#watched(key, isTrusted) : undefined);
     return value === undefined ? ENODATA : Buffer.from(value as Uint8Array);
   }
 
@@ -77,6 +79,11 @@ export class MountIdentity implements PrivateAnswers {
     if (key === 'refused') return JSON.stringify(place.refused ?? []);
     if (key === 'served') return place.source < 0 ? undefined : String(place.source);
     return place.holders.join(' ');
+  }
+
+  #watched(key: string, isRoot: boolean): string | undefined {
+    if (key === 'activity') return this.#parts.activity(isRoot);
+    return key === 'log' ? this.#parts.problems(isRoot) : undefined;
   }
 
   #trustedXattr(row: number, key: string): Uint8Array | undefined {

@@ -21,6 +21,7 @@ import type { LocalRepository } from '../store/local-repository.ts';
 import { openRepository } from '../store/open-repository.ts';
 import { ImageKeeper } from '../survival/image-keeper.ts';
 import { mountAt } from '../system/mount-table.ts';
+import { allocateActivity } from './activity.ts';
 import { allocateCounters } from './counters.ts';
 import { closeSource, imageSource, type MountSource, repositorySource, verifyModeOf } from './mount-sources.ts';
 import type { MountedImage } from './mounted-image.ts';
@@ -243,6 +244,7 @@ function servedOf(
     },
     objectState: allocateObjectState(objectCount(tables)),
     counters: allocateCounters(MOST_THREADS + 1, sources.length - 1),
+    activity: allocateActivity(MOST_THREADS),
     restarts,
     debug: options.debug === true,
     problems,

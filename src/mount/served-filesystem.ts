@@ -11,7 +11,7 @@ import { contentsOf } from './contents.ts';
 import type { Counters } from './counters.ts';
 import { MountIdentity } from './mount-identity.ts';
 import { describeSource, type MountSource, verifyModeOf } from './mount-sources.ts';
-import { statisticsOf } from './mount-statistics.ts';
+import { activityOf, statisticsOf } from './mount-statistics.ts';
 import { ProblemMemory } from './problem-memory.ts';
 import { repositoriesOf, type ServedImage } from './served-image.ts';
 import { Topology, type Verification } from './topology.ts';
@@ -19,6 +19,7 @@ import { Topology, type Verification } from './topology.ts';
 /**
  * @param counters those of its thread
  * @param tell notified of reads
+ * @param pathOf one path of an inode, if the image alone does not have it
  */
 export function servedFilesystem(
   served: ServedImage,
@@ -26,6 +27,7 @@ export function servedFilesystem(
   log: Log,
   counters: Counters,
   tell?: ReadingEvents['tell'],
+  pathOf?: (ino: number) => string | undefined,
 ): ImageFilesystem {
   const { verify, objectState, sources, record } = served;
   const repositories: readonly Repository[] = repositoriesOf(served, tables);
@@ -40,11 +42,30 @@ export function servedFilesystem(
   const allSources = [...sources, ...served.layerSources];
   const source = (index: number): SourceRecord => describeSource(allSources, index);
   const statistics = (): string => JSON.stringify(statisticsOf(served));
-  const problems = (isRoot: boolean): string | undefined => (isRoot || !served.isForOthers ? memory.json() : undefined);
+  const mayKnowPaths = (isRoot: boolean): boolean => isRoot || !served.isForOthers;
+  const problems = (isRoot: boolean): string | undefined => (mayKnowPaths(isRoot) ? memory.json() : undefined);
+  const shownPath = pathOf ?? remembering((ino) => fs.pathOf(ino));
+  const activity = (isRoot: boolean): string =>
+    JSON.stringify(activityOf(served, tables, mayKnowPaths(isRoot) ? shownPath : () => undefined));
   const upperSource = served.layerSources.length === 0 ? undefined : sources.length;
-  const parts = { record, source, statistics, problems, upperSource };
+  const parts = { record, source, statistics, activity, problems, upperSource };
   const identity = new MountIdentity(tables, topology, parts);
-  return new ImageFilesystem(tables, contents, tell, identity, served.view);
+  const fs = new ImageFilesystem(tables, contents, tell, identity, served.view);
+  return fs;
+}
+
+const MOST_PATHS = 256;
+
+/** In an image the path of an inode stays the same, and costs a scan of all names. */
+function remembering(pathOf: (ino: number) => string | undefined): (ino: number) => string | undefined {
+  const known = new Map<number, string | undefined>();
+  return (ino) => {
+    if (!known.has(ino)) {
+      if (known.size >= MOST_PATHS) known.clear();
+      known.set(ino, pathOf(ino));
+    }
+    return known.get(ino);
+  };
 }
 
 /** Objects as whole files, verified, whatever the mount verifies: for copying them. */

@@ -19,6 +19,8 @@ export interface ServedImage {
   readonly view: View;
   readonly objectState: ObjectState;
   readonly counters: CounterMemory;
+  /** ActivityCounts */
+  readonly activity: SharedArrayBuffer;
   /** The number of earlier servers of the mount. */
   readonly restarts: number;
   /** Every request is logged. */

@@ -43,6 +43,23 @@ const ONE_RECORD = 1 << 4;
 
 const PROOFS: readonly (Proof | undefined)[] = [undefined, 'hashed', 'measured'];
 
+/** The number of objects of which a verified file is known, and their bytes; those that are being recorded may lack. */
+export function verifiedTotals(
+  buffer: SharedArrayBuffer,
+  count: number,
+  sizeOf: (index: number) => number,
+): { readonly objects: number; readonly bytes: number } {
+  const states = new Int32Array(buffer, count * 12, count);
+  let objects = 0;
+  let bytes = 0;
+  for (let index = 0; index < count; index++) {
+    if (((states[index] as number) & PROOF) === 0) continue;
+    objects++;
+    bytes += sizeOf(index);
+  }
+  return { objects, bytes };
+}
+
 /** One per thread, over the memory that the threads of a mount share. */
 export class VerifiedFiles {
   readonly #states: Int32Array;

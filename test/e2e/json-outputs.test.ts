@@ -131,6 +131,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   'cfs-info changes': () => changed((path) => info('changes', path)),
   'cfs-info snapshot': () => changed((path) => info('snapshot', path, scratch.at('snapshot'))),
   'cfs-info stats': () => mounted((path) => info('stats', path)),
+  'cfs-info top': () => mounted((path) => info('top', '--count', '1', '--interval', '0.1', path)),
   'cfs-info log': async () => {
     const empty = scratch.directory('empty');
     await repo('init', empty);

@@ -52,6 +52,7 @@ export function serverOf(tables, verify) {
     record,
     source: () => source,
     statistics: () => '{}',
+    activity: () => '{}',
     problems: () => '[]',
   });
   const fs = new ImageFilesystem(tables, contents, undefined, identity);

@@ -8,7 +8,7 @@ import { problemsOf } from './json-schema.ts';
 /** Tools whose output has a format of its own. */
 const OTHERS: readonly string[] = ['cfs-bench'];
 /** Outputs that are one value a line. */
-const LINES: readonly string[] = [];
+const LINES: readonly string[] = ['cfs-info top'];
 const VARIANTS: readonly string[] = ['--stat', '--tree', '--upgrade'];
 
 export const schemas: Readonly<Record<string, Value>> = { ...OUTPUTS, 'compare-trees': COMPARE_TREES };

@@ -12,6 +12,7 @@ import {
   inodeStatus,
   path,
   refusal,
+  seconds,
   signature,
   source,
   stat,
@@ -21,6 +22,7 @@ import {
   verifyMode,
 } from './common.ts';
 import {
+  amount,
   bool,
   count,
   either,
@@ -171,6 +173,32 @@ export const INFO: Readonly<Record<string, Value>> = {
     repositories: list(
       object({ path, uuid, verify: verifyMode, served: count, missing: count, damaged: count, failed: count }),
     ),
+  }),
+  'cfs-info top': object({
+    time,
+    mountpoint: path,
+    seconds,
+    restarts: count.about('earlier servers of the mount'),
+    requests: map(amount).about('each second, by the name of the request'),
+    errors: map(amount).about('failed requests each second, by the name of the error'),
+    bytesRead: amount.about('each second, through the server'),
+    opens: amount.about('each second'),
+    hits: either(amount, nothing).about('the part of the opens that no repository was needed for, up to 1'),
+    verifiedObjects: amount.about('each second'),
+    verifiedBytes: amount.about('each second'),
+    verified: count.about('objects of the image that are verified'),
+    objects: count.about('objects of the image'),
+    latency: list(count).about('requests by the time until their answer: below 1, 2, 4 µs and so on, then all others'),
+    median: either(amount, nothing).about('half of the requests were answered within these µs'),
+    slowest: either(amount, nothing).about('99 of 100 requests were answered within these µs'),
+    repositories: list(object({ path, served: amount, missing: amount, damaged: amount, failed: amount })).about(
+      'each second',
+    ),
+    opened: list(object({ ino: count, opens: count, path: text.optional() })).about(
+      'the files that were opened most since watching began',
+    ),
+    problems: count.about('since the server started'),
+    lastProblems: list(object({ time, severity: oneOf('error', 'warning'), message: text })),
   }),
   'cfs-info log': list(
     object({

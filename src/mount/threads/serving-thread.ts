@@ -8,6 +8,7 @@ import type { Log } from '../../base/log.ts';
 import { useNativeModules } from '../../base/native-package.ts';
 import type { ImageFilesystem } from '../../fs/image-filesystem.ts';
 import { ReadingEvents } from '../../fs/reading-events.ts';
+import { FUSE_OPEN } from '../../fuse/abi.ts';
 import { DeviceBackingRegistry } from '../../fuse/device.ts';
 import type { RequestServer, Waiting } from '../../fuse/dispatcher.ts';
 import { opcodeName } from '../../fuse/opcodes.ts';
@@ -15,6 +16,7 @@ import { RequestQueue } from '../../fuse/request-queue.ts';
 import { type TraceOptions, traced } from '../../fuse/request-trace.ts';
 import { attachTables, type ManifestTables } from '../../manifest/tables.ts';
 import { koffi } from '../../system/libc.ts';
+import { ActivityCounts } from '../activity.ts';
 import { Counters } from '../counters.ts';
 import { letGoOfMount } from '../mount-end.ts';
 import { ProblemMemory } from '../problem-memory.ts';
@@ -101,13 +103,16 @@ function serve(message: ServeMessage, makeServer: MakeServer): void {
   let isAheadWanted = false;
   let isWarmingUp = false;
   const counters = new Counters(message.counters, message.thread);
-  const fs = servedFilesystem(message, tables, log, counters, (event, value) => {
+  const tell: ReadingEvents['tell'] = (event, value) => {
     if (isWarmingUp) return;
     events.tell(event, value);
     if (isAheadWanted || event !== 'opened' || events.openings < ENOUGH_OPENINGS) return;
     isAheadWanted = true;
     report({ type: 'openings' });
-  });
+  };
+  // names of the upper layer are known to the server alone, which is made from this
+  const pathOf = message.layerSources.length === 0 ? undefined : (ino: number) => trace.pathOf(ino);
+  const fs = servedFilesystem(message, tables, log, counters, tell, pathOf);
   const { fd, thread } = message;
   const turn = new ServingTurn(message.turn, thread);
   const table = new WorkTable(message.work);
@@ -133,12 +138,29 @@ function serve(message: ServeMessage, makeServer: MakeServer): void {
     const serveOne = message.debug
       ? traced(server, opcodeName, { log: (line) => log(line, 'debug'), thread, ...trace })
       : (length: number): number => server.serve(length);
-    serveQueue(queue, server, turn, serveOne, () => table.end(thread), made.answered);
+    const activity = new ActivityCounts(message.activity, thread);
+    serveQueue(queue, server, turn, watched(server, serveOne, activity), () => table.end(thread), made.answered);
     report({ type: 'ended' });
     if (message.end !== undefined) letGoOfMount(message.end, message.leaseFiles);
   } finally {
     if (message.ownsFd) closeSync(fd);
   }
+}
+
+/** Counts requests by their time, and opens by file, while someone watches. */
+function watched(
+  { request }: RequestServer,
+  serveOne: (length: number) => number,
+  activity: ActivityCounts,
+): (length: number) => number {
+  return (length) => {
+    if (!activity.isWatched) return serveOne(length);
+    const began = performance.now();
+    const replyLength = serveOne(length);
+    activity.request(performance.now() - began);
+    if (request.opcode === FUSE_OPEN) activity.opened(request.nodeid);
+    return replyLength;
+  };
 }
 
 /**

@@ -95,5 +95,6 @@ export function identityOver(
     source,
     problems: (isRoot) => (isRoot ? '[]' : undefined),
     statistics: () => '{}',
+    activity: (isRoot) => JSON.stringify({ isRoot }),
   });
 }
