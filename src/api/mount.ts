@@ -106,7 +106,7 @@ export interface MountOptions {
   /** Aborts mounting, which then rejects with a CfsError (interrupted). */
   readonly signal?: AbortSignal;
   /** Called with a line for people about each problem of the mount. Not with `mountInBackground`. */
-  readonly onLog?: (line: string, severity: 'error' | 'warning' | 'info' | 'debug') => void;
+  readonly onLog?: (line: string, severity: 'error' | 'warning' | 'notice' | 'info' | 'debug') => void;
 }
 
 /**

@@ -1,10 +1,22 @@
 /** Log output of a mount: lines for people, and the data of a line about an object for programs. */
 
 /**
- * `error`: a reader got EIO, or the mount does not continue normally; `info`: nothing is wrong; `debug`: only on
- * request.
+ * `error`: a reader got EIO, or the mount does not continue normally; `notice`: something was mended; `info`: nothing
+ * is wrong; `debug`: only on request.
  */
-export type Severity = 'error' | 'warning' | 'info' | 'debug';
+export type Severity = 'error' | 'warning' | 'notice' | 'info' | 'debug';
+
+/** Kinds of lines that programs look for; docs/log.md lists them. */
+export type LogEvent =
+  | 'object-refused'
+  | 'object-passed-over'
+  | 'objects-missing'
+  | 'other-image'
+  | 'request-failed'
+  | 'server-took-over'
+  | 'server-cannot-continue'
+  | 'supervisor-restarted'
+  | 'dead-mount-removed';
 
 /**
  * The outcome of looking for an object in a repository: it served it; has none; has a file that is not the object;
@@ -30,7 +42,7 @@ export interface CopyAnswer {
 }
 
 /** A line is a warning unless a severity is given. */
-export type Log = (line: string, severity?: Severity, about?: ObjectProblem) => void;
+export type Log = (line: string, severity?: Severity, about?: ObjectProblem, event?: LogEvent) => void;
 
 /** A text of at most `most` characters: the middle of a longer one is cut out. */
 export function shortened(text: string, most: number): string {

@@ -1,5 +1,7 @@
 /** The rows of a writable mount. The only I/O here is that of the file system itself. */
+
 import { EIO } from '../base/errno.ts';
+import type { Log } from '../base/log.ts';
 import { emptyWritableAttributes, type WritableFilesystem } from '../fs/writable-filesystem.ts';
 import * as abi from './abi.ts';
 import * as content from './content-rows.ts';
@@ -24,7 +26,7 @@ export function writableDispatcher(
   fs: WritableFilesystem,
   openFiles: WritableOpenFiles,
   intents: IntentLog,
-  log: (line: string) => void,
+  log: Log,
   waiting: Waiting = NO_WAITING,
   counters?: RequestCounters,
 ): RequestServer {

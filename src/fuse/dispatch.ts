@@ -1,6 +1,7 @@
 /** The rows of a mount that is read-only. The only I/O here is that of the file system itself. */
 
 import { EINVAL, EIO, ENOENT, ENOSYS, EROFS, type Errno, isErrno } from '../base/errno.ts';
+import type { Log } from '../base/log.ts';
 import { O_ACCMODE, O_RDONLY } from '../base/open-flags.ts';
 import { type Attributes, emptyAttributes, type Filesystem } from '../fs/filesystem.ts';
 import * as abi from './abi.ts';
@@ -27,7 +28,7 @@ interface ImageContext extends reading.ReadingContext<Attributes> {
 export function imageDispatcher(
   fs: Filesystem,
   openFiles: OpenFiles,
-  log: (line: string) => void,
+  log: Log,
   waiting: Waiting = NO_WAITING,
   counters?: RequestCounters,
 ): RequestServer {

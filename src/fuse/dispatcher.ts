@@ -3,6 +3,7 @@
  * It knows no opcode: a table has one row for each, and the rows define the objects that they work on.
  */
 import { EIO, ENOSYS, type Errno, isErrno } from '../base/errno.ts';
+import type { Log } from '../base/log.ts';
 import * as abi from './abi.ts';
 import type { ReplyBuffer } from './reply.ts';
 import type { RequestBuffer } from './request.ts';
@@ -62,12 +63,12 @@ export class Dispatcher<C extends Context> {
   readonly reply: C['reply'];
   readonly #rows: Rows<C>;
   readonly #context: C;
-  readonly #log: (line: string) => void;
+  readonly #log: Log;
   readonly #counters: RequestCounters | undefined;
   /** The opcode of the last request, if it was answered and did not fail. */
   #answered = 0;
 
-  constructor(rows: Rows<C>, context: C, log: (line: string) => void, counters?: RequestCounters) {
+  constructor(rows: Rows<C>, context: C, log: Log, counters?: RequestCounters) {
     this.#rows = rows;
     this.#context = context;
     this.request = context.request;
@@ -94,7 +95,12 @@ export class Dispatcher<C extends Context> {
     try {
       answer = row === undefined ? ENOSYS : row.answer(this.#context);
     } catch (error) {
-      this.#log(`${row?.name ?? request.opcode} of inode ${request.nodeid} failed, EIO: ${describe(error)}`);
+      this.#log(
+        `${row?.name ?? request.opcode} of inode ${request.nodeid} failed, EIO: ${describe(error)}`,
+        'error',
+        undefined,
+        'request-failed',
+      );
       answer = EIO;
     }
     if (answer === NO_REPLY) return 0;

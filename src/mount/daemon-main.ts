@@ -13,7 +13,7 @@ import { Supervisor } from '../survival/supervisor.ts';
 import { dup2, isInherited } from '../system/descriptors.ts';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
 import { summaryOf } from './mounted-image.ts';
-import { makeLog } from './process-log.ts';
+import { loggedMount, makeLog } from './process-log.ts';
 import { leftMount, resumeSession, runSession } from './session.ts';
 
 const STDIN = 0;
@@ -22,12 +22,14 @@ const STDERR = 2;
 /** Mounts according to the settings, and reports to the starter. */
 async function runDaemon(settings: DaemonSettings): Promise<void> {
   const { logFile, ...options } = settings;
-  const log = makeLog(logFile ?? 'syslog');
+  const about = loggedMount(settings);
+  const log = makeLog(logFile ?? 'syslog', about);
   let isTold = false;
   try {
     await runSession(settings, {
       log,
-      succeed: (ends, { parked, mountpoint }) => {
+      succeed: (ends, { parked, mountpoint, id }) => {
+        about.id = id;
         const device = parked?.connection.device;
         return Supervisor.start(ends, { mountpoint, device, logFile }, log);
       },
@@ -57,7 +59,7 @@ async function takeOver(inRow: number): Promise<void> {
   if (left === undefined) return;
   const { settings, connection } = left.mount;
   const { mountpoint, device } = connection;
-  const log = makeLog(settings.logFile ?? 'syslog');
+  const log = makeLog(settings.logFile ?? 'syslog', loggedMount(settings, left.mount.sources));
   nameProcess(settings);
   try {
     await resumeSession(left, {
@@ -72,7 +74,12 @@ async function takeOver(inRow: number): Promise<void> {
   } catch (error) {
     if (!(error instanceof CfsError)) throw error;
     // the supervisor tries again for a while: what is missing may come back
-    log(`cannot continue to serve ${mountpoint}: ${withHint(error.message, error.hint)}`, 'error');
+    log(
+      `cannot continue to serve ${mountpoint}: ${withHint(error.message, error.hint)}`,
+      'error',
+      undefined,
+      'server-cannot-continue',
+    );
     process.exitCode = 1;
   }
 }

@@ -8,16 +8,17 @@ const A_SECOND = 5;
 const LONGEST = 4_096;
 const SUMMARY_MS = 1_000;
 
-type Write = (line: string, severity: Severity) => void;
+type Write<T> = (line: string, severity: Severity, data: T | undefined) => void;
 
-export class LineLimiter {
-  readonly #write: Write;
+/** `T`: further data of a line. */
+export class LineLimiter<T = never> {
+  readonly #write: Write<T>;
   #tokens = BURST;
   #filledAt = Date.now();
   #leftOut = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(write: Write) {
+  constructor(write: Write<T>) {
     this.#write = write;
   }
 
@@ -25,14 +26,14 @@ export class LineLimiter {
    * Writes the line, truncated if it is very long; or counts it, if there were too many. Lines of `debug` were
    * requested: all are written.
    */
-  line(text: string, severity: Severity = 'warning'): void {
+  line(text: string, severity: Severity = 'warning', data?: T): void {
     if (severity !== 'debug' && !this.#take()) {
       this.#leftOut++;
       this.#timer ??= setTimeout(() => this.flush(), SUMMARY_MS).unref();
       return;
     }
     this.flush();
-    this.#write(shortened(text, LONGEST), severity);
+    this.#write(shortened(text, LONGEST), severity, data);
   }
 
   /** Reports how many lines were left out since the last report. */
@@ -42,7 +43,7 @@ export class LineLimiter {
     if (this.#leftOut === 0) return;
     const count = this.#leftOut.toLocaleString('en');
     this.#leftOut = 0;
-    this.#write(`… ${count} more like this`, 'warning');
+    this.#write(`… ${count} more like this`, 'warning', undefined);
   }
 
   #take(): boolean {

@@ -106,7 +106,8 @@ async function serve(alone: Prepared, workers: MountWorkers | undefined): Promis
     const sample = sampleObjects(tables, repositories);
     sample.then((found) => tellMissing(found, log)).catch(() => undefined);
     const others = otherImages(options.image, image.id, repositories);
-    for (const other of others) log(warningOfOther(other, options.image, image.id));
+    for (const other of others)
+      log(warningOfOther(other, options.image, image.id), 'warning', undefined, 'other-image');
     leases = await MountLeases.take(repositories, image.id, log);
     const mounted =
       workers === undefined ? await serveByFuseNative(prepared) : await serveByKernel(prepared, workers, leases, layer);
@@ -127,7 +128,7 @@ const closing = (mounted: MountedImage, prepared: Prepared): MountedImage => ({
 
 function tellMissing(sample: ObjectSample, log: Log): void {
   const warning = warningOf(sample);
-  if (warning !== undefined) log(warning);
+  if (warning !== undefined) log(warning, 'warning', undefined, 'objects-missing');
 }
 
 /** How long a new mount waits for a slow repository to report its objects. */

@@ -209,9 +209,9 @@ export interface Remembered {
 export function remembering(given: MountOptions): Remembered {
   const problems = allocateProblemMemory();
   const memory = new ProblemMemory(problems);
-  const log: Log = (line, severity = 'warning', about) => {
+  const log: Log = (line, severity = 'warning', about, event) => {
     memory.record(line, severity, about);
-    given.log(line, severity, about);
+    given.log(line, severity, about, event);
   };
   return { options: { ...given, log }, problems, toLog: given.log };
 }

@@ -84,7 +84,12 @@ export async function resumeSession<Settings extends MountSettings>(
   const { log } = host;
   const keeper = new MountKeeper(log);
   const mounted = await resumeMount(mount, { ...mount.settings, log, ownProcess: new ServingProcess(true) });
-  log(`${mounted.mountpoint}: the server died${howOf(death)}; this one continues`);
+  log(
+    `${mounted.mountpoint}: the server died${howOf(death)}; this one continues`,
+    'warning',
+    undefined,
+    'server-took-over',
+  );
   mounted.tellParked?.(ends[1]);
   const successor = succeed(ends, mounted, false, host);
   if (!host.report(mounted)) await mounted.unmount();

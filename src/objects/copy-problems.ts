@@ -1,7 +1,7 @@
 /** The problems of an object's copies in several repositories, and one line in the log about it. */
 import { toHex } from '../base/bytes.ts';
 import { ENOENT, type Errno, errnoName } from '../base/errno.ts';
-import type { Log, RepositoryOutcome, Severity } from '../base/log.ts';
+import type { Log, LogEvent, RepositoryOutcome, Severity } from '../base/log.ts';
 import type { ObjectName, Repository } from './repository.ts';
 import { UNREADABLE, UNSEALED } from './verify.ts';
 
@@ -53,7 +53,7 @@ export class ProblemLog {
   failed(object: ObjectName, path: () => string, problems: readonly CopyProblem[]): void {
     this.#countAll(problems);
     if (!this.#isNew(object, SAID_EIO)) return;
-    this.#write(object, path, problems, 'EIO', 'error');
+    this.#write(object, path, problems, 'EIO', ['error', 'object-refused']);
   }
 
   /** The reader got a good copy from `used`; worth a line only if an earlier copy was bad. */
@@ -66,7 +66,7 @@ export class ProblemLog {
     }
     Atomics.and(this.#said, object.index, ~SAID_EIO);
     if (!this.#isNew(object, SAID_PASSED_OVER)) return;
-    this.#write(object, path, problems, `served from ${used.path} instead`, 'warning');
+    this.#write(object, path, problems, `served from ${used.path} instead`, ['warning', 'object-passed-over']);
   }
 
   #isNew({ index }: ObjectName, what: number): boolean {
@@ -82,7 +82,7 @@ export class ProblemLog {
     path: () => string,
     problems: readonly CopyProblem[],
     outcome: string,
-    severity: Severity,
+    [severity, event]: readonly [Severity, LogEvent],
   ): void {
     const asked = problems.map(({ repository, reason }) => `${repository.path}: ${reason}`).join('; ');
     const name = toHex(digest);
@@ -93,6 +93,6 @@ export class ProblemLog {
       reason: problem.reason,
     }));
     const line = `${path()}: object ${name}: ${asked || 'no repository was given'}: ${outcome}`;
-    this.#log(line, severity, { index, digest: name, copies });
+    this.#log(line, severity, { index, digest: name, copies }, event);
   }
 }

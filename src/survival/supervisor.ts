@@ -9,6 +9,7 @@ import { closeSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { installedPath } from '../base/installation.ts';
+import type { Log } from '../base/log.ts';
 import { hasEscapes } from '../base/path-text.ts';
 import { SOCK_STREAM, socketpair } from '../system/descriptor-passing.ts';
 import { setInherit } from '../system/descriptors.ts';
@@ -51,7 +52,7 @@ export interface SupervisedMount {
 export class Supervisor {
   readonly #ends: readonly [number, number];
   readonly #mount: SupervisedMount;
-  readonly #log: (line: string) => void;
+  readonly #log: Log;
   readonly #program: SupervisorProgram;
   /**
    * Our end of the pipe to the script, if this server started it; a script that is our parent learns the same from the
@@ -72,12 +73,7 @@ export class Supervisor {
    * @param mount for the script's last act: unmounting a mount without a server
    * @param log called when a supervisor dies, or cannot be started
    */
-  private constructor(
-    ends: readonly [number, number],
-    mount: SupervisedMount,
-    log: (line: string) => void,
-    program: SupervisorProgram,
-  ) {
+  private constructor(ends: readonly [number, number], mount: SupervisedMount, log: Log, program: SupervisorProgram) {
     this.#ends = ends;
     this.#mount = mount;
     this.#log = log;
@@ -90,7 +86,7 @@ export class Supervisor {
   static start(
     ends: readonly [number, number],
     mount: SupervisedMount,
-    log: (line: string) => void,
+    log: Log,
     program: SupervisorProgram = PROGRAM,
   ): Supervisor {
     const supervisor = new Supervisor(ends, mount, log, program);
@@ -99,11 +95,7 @@ export class Supervisor {
   }
 
   /** The script that has started this process. */
-  static ofParent(
-    mount: SupervisedMount,
-    log: (line: string) => void,
-    program: SupervisorProgram = PROGRAM,
-  ): Supervisor {
+  static ofParent(mount: SupervisedMount, log: Log, program: SupervisorProgram = PROGRAM): Supervisor {
     const supervisor = new Supervisor(PARKED_ENDS, mount, log, program);
     const parent = Number(process.env[SUPERVISOR]);
     supervisor.#parent = parent;
@@ -216,7 +208,12 @@ export class Supervisor {
     try {
       this.#start();
       if (this.#short <= MOST_SHORT && !this.#isFailing) {
-        this.#log('the supervisor of this server died: another was started');
+        this.#log(
+          'the supervisor of this server died: another was started',
+          'notice',
+          undefined,
+          'supervisor-restarted',
+        );
       }
     } catch (error) {
       this.#notStarted(error);

@@ -50,7 +50,7 @@ const tools = Object.keys(
 );
 
 /** Names of processes, in a log and in the list of processes. */
-const PROCESS_NAMES = /^cfs-mount(?:\[…\])?: …|^cfs-mount … …$|^cfs-checkpoint holds names of …/;
+const PROCESS_NAMES = /^cfs-mount$|^cfs-mount(?:\[…\])?: …|^cfs-mount … …$|^cfs-checkpoint holds names of …/;
 
 /** Commands of other programs. */
 const OTHERS = /'(?:unshare|openssl|tune2fs|umount|mount|modprobe|chmod|git|ulimit) [^']*'/g;

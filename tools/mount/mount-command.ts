@@ -120,7 +120,7 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   const plan = planned();
   const starting = daemon ?? new (await import('../../src/mount/daemon.ts')).StartingDaemon(argv.slice(2));
   const summary = await starting.mount({ ...settingsOf(plan), ...(logFile === undefined ? {} : { logFile }) });
-  const log = logFile ?? (existsSync(SYSLOG) ? 'syslog' : null);
+  const log = logFile ?? (existsSync(SYSLOG) || existsSync(JOURNAL_SOCKET) ? 'syslog' : null);
   say(
     () =>
       `process ${summary.pid} serves image ${summary.id}: ${summary.inodes} inodes, ${summary.objects} objects, ` +
@@ -157,8 +157,9 @@ function sayPlan({ settings: { image, mountpoint, repositories, words } }: Plan)
   for (const [i, path] of repositories.entries()) say(() => `repository ${i + 1}: ${path}`);
 }
 
-/** The destination of syslog(3), which reports nothing if nothing listens there. */
+/** The destinations of syslog(3), which reports nothing if nothing listens there, and of the journal. */
 const SYSLOG = '/dev/log';
+const JOURNAL_SOCKET = '/run/systemd/journal/socket';
 
 async function upgradeMount([mount, ...more]: readonly string[], { json }: Options): Promise<ExitStatus> {
   if (mount === undefined || more.length > 0) throw new CfsError('usage', '--upgrade takes one MOUNTPOINT');
@@ -278,14 +279,16 @@ function recordedWords(mountWords: MountWords): string {
  * sources at their paths
  */
 async function foreground(planned: () => Plan, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
-  const [session, { makeLog }, { summaryOf }, service, { unpark }] = await Promise.all([
+  const [session, { loggedMount, makeLog }, { summaryOf }, service, { unpark }] = await Promise.all([
     import('../../src/mount/session.ts'),
     import('../../src/mount/process-log.ts'),
     import('../../src/mount/mounted-image.ts'),
     import('../../src/survival/service-manager.ts'),
     import('../../src/survival/parking.ts'),
   ]);
-  const log = makeLog(logFile ?? 'stderr');
+  // filled when the mount is known
+  const about = loggedMount({ mountpoint: '', image: '', repositories: [] });
+  const log = makeLog(logFile ?? 'stderr', about);
   const host: SessionHost = {
     log,
     // a service manager that keeps the parked files starts this again
@@ -302,6 +305,7 @@ async function foreground(planned: () => Plan, logFile: string | undefined, json
       return { dismiss };
     },
     report: (mounted) => {
+      about.id = mounted.id;
       service.notifyReady(mounted.mountpoint);
       ignoreStdoutErrors();
       if (json) printJson(summaryOf(mounted));
@@ -312,11 +316,13 @@ async function foreground(planned: () => Plan, logFile: string | undefined, json
   // nothing is parked there if the mount had ended before the server was killed
   const left = ends && session.leftMount(ends);
   if (left !== undefined) {
+    Object.assign(about, loggedMount(left.mount.settings, left.mount.sources));
     // with its original settings, not those of the command line: keys, for example, were checked then
     await session.resumeSession(left, host);
     return EXIT.ok;
   }
   const settings = settingsOf(planned());
+  Object.assign(about, loggedMount(settings));
   // a leftover of an earlier start without parked files: it would stay forever
   if (service.isService()) (await import('../../src/mount/dead-mount.ts')).detachDead(settings.mountpoint, log);
   await session.runSession({ ...settings, restart: settings.restart && service.isService() }, host);

@@ -39,6 +39,7 @@ import {
   word,
 } from './value.ts';
 
+const severity = oneOf('error', 'warning', 'notice');
 const aspect = oneOf('type', 'content', 'mode', 'owner', 'mtime', 'xattrs', 'links');
 const change = oneOf('added', 'removed', 'changed', 'renamed');
 
@@ -198,12 +199,12 @@ export const INFO: Readonly<Record<string, Value>> = {
       'the files that were opened most since watching began',
     ),
     problems: count.about('since the server started'),
-    lastProblems: list(object({ time, severity: oneOf('error', 'warning'), message: text })),
+    lastProblems: list(object({ time, severity, message: text })),
   }),
   'cfs-info log': list(
     object({
       time,
-      severity: oneOf('error', 'warning'),
+      severity,
       message: text,
       index: count.about('of the object, among those of the image').optional(),
       digest: digest.optional(),

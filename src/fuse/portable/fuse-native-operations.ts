@@ -8,6 +8,7 @@
 import { exactUtf8, printable } from '../../base/bytes.ts';
 import { EBADF, EIO, ENAMETOOLONG, ERANGE, EROFS, type Errno, isErrno } from '../../base/errno.ts';
 import { reasonOf } from '../../base/error.ts';
+import type { Log } from '../../base/log.ts';
 import { O_ACCMODE, O_RDONLY, O_TRUNC } from '../../base/open-flags.ts';
 import { type Attributes, emptyAttributes, type Filesystem } from '../../fs/filesystem.ts';
 import {
@@ -65,7 +66,7 @@ interface Open {
 export class Operations {
   readonly #fs: Filesystem;
   readonly #native: FuseNativeBinding;
-  readonly #log: (line: string) => void;
+  readonly #log: Log;
   readonly #attributes: Attributes = emptyAttributes();
   readonly #stat: Uint32Array = new Uint32Array(STAT_WORDS);
   readonly #inodes = new ShownInodes();
@@ -78,7 +79,7 @@ export class Operations {
   #timeReported = false;
 
   /** `log` must not throw. */
-  constructor(fs: Filesystem, native: FuseNativeBinding, log: (line: string) => void) {
+  constructor(fs: Filesystem, native: FuseNativeBinding, log: Log) {
     this.#fs = fs;
     this.#paths = new Paths(fs, this.#attributes);
     this.#native = native;
@@ -222,7 +223,12 @@ export class Operations {
     } catch (error) {
       const trace =
         process.env['CFS_DEBUG'] === '1' && error instanceof Error ? ` |${error.stack?.replaceAll('\n', ' |')}` : '';
-      this.#log(`${operation} of ${show(path)} failed and was answered EIO: ${show(reasonOf(error))}${trace}`);
+      this.#log(
+        `${operation} of ${show(path)} failed and was answered EIO: ${show(reasonOf(error))}${trace}`,
+        'error',
+        undefined,
+        'request-failed',
+      );
       return EIO;
     }
   }

@@ -19,12 +19,14 @@
  * The operations run on the thread that mounted: the main thread, since fuse-native.c uses uv_default_loop().
  * A synchronous call of this thread into its own mount would wait for itself.
  */
+
 import { execFile } from 'node:child_process';
 import { closeSync, readdirSync, readlinkSync } from 'node:fs';
 import { stat, statfs } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { EBUSY, EINVAL, EPERM, type Errno, errnoName } from '../../base/errno.ts';
 import { CfsError, reasonOf } from '../../base/error.ts';
+import type { Log } from '../../base/log.ts';
 import type { Filesystem } from '../../fs/filesystem.ts';
 import { setInherit } from '../../system/descriptors.ts';
 import { MNT_DETACH, UMOUNT_NOFOLLOW, umount2 } from '../../system/mount-calls.ts';
@@ -86,10 +88,10 @@ export async function mountFuseNative(fs: Filesystem, options: FuseNativeOptions
 }
 
 /** A failing log must not cost an answer or an unmount. */
-function neverThrowing(log: (line: string) => void): (line: string) => void {
-  return (line) => {
+function neverThrowing(log: Log): Log {
+  return (...line) => {
     try {
-      log(line);
+      log(...line);
     } catch {
       // there is no other place to report it
     }

@@ -1,5 +1,5 @@
 /** The messages between the main thread of a server and the threads that serve the mount. */
-import type { Severity } from '../../base/log.ts';
+import type { LogEvent, ObjectProblem, Severity } from '../../base/log.ts';
 import type { NativeModules } from '../../base/native-package.ts';
 import type { LayerDirectories, LayerSettings } from '../../layered/layer-parts.ts';
 import type { SharedTables } from '../../manifest/tables.ts';
@@ -71,4 +71,10 @@ export type WorkerReport =
   | { readonly type: 'openings' }
   | { readonly type: 'working' }
   /** It is in the ProblemMemory already. */
-  | { readonly type: 'log'; readonly line: string; readonly severity: Severity };
+  | {
+      readonly type: 'log';
+      readonly line: string;
+      readonly severity: Severity;
+      readonly about: ObjectProblem | undefined;
+      readonly event: LogEvent | undefined;
+    };

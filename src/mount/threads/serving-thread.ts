@@ -90,9 +90,9 @@ function loadAll({ natives, thread }: ServeMessage, log: (line: string) => void)
 
 function serve(message: ServeMessage, makeServer: MakeServer): void {
   const memory = new ProblemMemory(message.problems);
-  const log: Log = (line, severity = 'warning', about) => {
+  const log: Log = (line, severity = 'warning', about, event) => {
     if (severity !== 'debug') memory.record(line, severity, about);
-    report({ type: 'log', line, severity });
+    report({ type: 'log', line, severity, about, event });
   };
   if (!loadAll(message, log)) {
     if (message.ownsFd) closeSync(message.fd);

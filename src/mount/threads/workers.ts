@@ -141,7 +141,7 @@ export class MountWorkers {
         else if (report.type === 'ended') this.#firstEnds();
         else if (report.type === 'openings') this.#unlessShort(log, () => this.#fetchAhead(message));
         else if (report.type === 'working') this.#monitor?.wake();
-        else log(report.line, report.severity);
+        else log(report.line, report.severity, report.about, report.event);
       });
       worker.once('error', reject);
       const fd = this.#share ? deviceFd : cloneDevice(deviceFd);
