@@ -25,7 +25,14 @@ export {
   unmount,
   type VerifyMode,
 } from './api/mount.ts';
-export { type PackOptions, type PackProgress, type PackResult, pack } from './api/pack.ts';
+export {
+  computeImageId,
+  type PackOptions,
+  type PackProgress,
+  type PackResult,
+  pack,
+  type TreeOptions,
+} from './api/pack.ts';
 export {
   type Amount,
   type CheckOptions,
@@ -47,4 +54,14 @@ export {
   unregisterImage,
   type WorkOptions,
 } from './api/store.ts';
+export {
+  type CopyOptions,
+  type CopyResult,
+  copyImages,
+  exportImages,
+  type ImportOptions,
+  type ImportResult,
+  importImages,
+  type TransferredImage,
+} from './api/transfer.ts';
 export { type DirectoryUsage, type DirectoryUsageOptions, directoryUsage } from './api/usage.ts';

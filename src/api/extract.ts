@@ -169,8 +169,8 @@ export async function* tarImage(
   });
   for await (const bytes of archive) {
     stopIfAborted(signal);
-    // a copy: the memory is used again
-    yield bytes.slice();
+    // a copy, which slice() of a Buffer is not: the memory is used again
+    yield Uint8Array.from(bytes);
   }
 }
 

@@ -8,8 +8,9 @@ import { requireSealable, sealImage } from '../image/seal-image.ts';
 import { DEPTH } from '../pack/content-pool.ts';
 import { checkSource, imageTarget } from '../pack/image-target.ts';
 import { planOpenFiles } from '../pack/open-files-plan.ts';
-import { packImage } from '../pack/pack-image.ts';
+import { imageIdOf, packImage } from '../pack/pack-image.ts';
 import type { PackProgress as Progress } from '../pack/pack-settings.ts';
+import { openDirectorySource } from '../pack/sources/directory.ts';
 import { openSource } from '../pack/sources/open-source.ts';
 import { signaturePathOf } from '../sign/signature-file.ts';
 import { openOrInitRepository } from '../store/open-repository.ts';
@@ -18,20 +19,16 @@ import { abortable, given, pathGiven } from './arguments.ts';
 import type { Repository, WorkOptions } from './repository.ts';
 
 /**
- * Options of packing.
+ * What decides the content of an image, besides the directory.
  * @example
- * import { pack, type PackOptions } from '@cfs-images/cfs/pack';
+ * import { computeImageId, type TreeOptions } from '@cfs-images/cfs/pack';
  *
- * const options: PackOptions = { repository: '/srv/store', useEpoch: true, skipXattrs: true, onWarning: console.warn };
- * await pack('/srv/rootfs', '/srv/packed.cfs', options);
+ * const options: TreeOptions = { exclude: ['*.log'], useEpoch: true };
+ * console.log(await computeImageId('/srv/rootfs', options));
  */
-export interface PackOptions extends WorkOptions {
-  /** The repository for contents; created if it is missing or an empty directory. */
-  readonly repository: string | Repository;
+export interface TreeOptions {
   /** The algorithm that names objects; default: that of the repository, blake3 in a new one. */
   readonly hash?: HashAlgorithm;
-  /** The number of threads that read and hash; default: one per processor, at most 8. */
-  readonly threads?: number;
   /** Contents of at most this many bytes are stored in the image itself; default: 64. */
   readonly inlineMax?: number;
   /** Set every time to 1970-01-01 00:00:00. */
@@ -49,6 +46,25 @@ export interface PackOptions extends WorkOptions {
   readonly exclude?: readonly string[];
   /** Leave out the contents of directories with a CACHEDIR.TAG, but that file. */
   readonly excludeCaches?: boolean;
+  /** The number of threads that read and hash; default: one per processor, at most 8. */
+  readonly threads?: number;
+  /** Called with a line for people about each omission, and from `pack` about files that could not be sealed. */
+  readonly onWarning?: (line: string) => void;
+  /** Called often. */
+  readonly onProgress?: (progress: PackProgress) => void;
+}
+
+/**
+ * Options of packing.
+ * @example
+ * import { pack, type PackOptions } from '@cfs-images/cfs/pack';
+ *
+ * const options: PackOptions = { repository: '/srv/store', useEpoch: true, skipXattrs: true, onWarning: console.warn };
+ * await pack('/srv/rootfs', '/srv/packed.cfs', options);
+ */
+export interface PackOptions extends TreeOptions, WorkOptions {
+  /** The repository for contents; created if it is missing or an empty directory. */
+  readonly repository: string | Repository;
   /** Read every file, including files unchanged since they were packed into this repository before. */
   readonly rehash?: boolean;
   /** Wait until all is on the disk; default: true. */
@@ -57,10 +73,6 @@ export interface PackOptions extends WorkOptions {
   readonly register?: boolean;
   /** Seal the objects and the image with fs-verity. */
   readonly seal?: boolean;
-  /** Called with a line for people about each omission, and about files that could not be sealed. */
-  readonly onWarning?: (line: string) => void;
-  /** Called often. */
-  readonly onProgress?: (progress: PackProgress) => void;
 }
 
 /**
@@ -120,16 +132,11 @@ export function pack(source: string, image: string, options: PackOptions): Promi
     const path = pathGiven('repository', typeof where === 'string' ? where : where?.path);
     const repository = openOrInitRepository(path, options.hash);
     if (seal) requireSealable(target, repository);
-    const wanted = options.threads ?? Math.min(availableParallelism(), 8);
-    const { threads, sourceDirectories, ...openFiles } = planOpenFiles(openFilesLimit(), wanted, DEPTH);
-    const inlineMax = options.inlineMax ?? 64;
+    const { threads, sourceDirectories, ...openFiles } = openFilesOf(options);
+    const inlineMax = options.inlineMax ?? INLINE_MAX;
     const tree = openSource(source, {
-      useEpoch: options.useEpoch ?? false,
-      skipXattrs: options.skipXattrs ?? false,
-      skipDevices: options.skipDevices ?? false,
-      oneFileSystem: options.oneFileSystem ?? false,
+      ...treeWords(options),
       exclude: { store: repository.path, image: target, signature: signaturePathOf(target) },
-      exclusions: { patterns: options.exclude ?? [], caches: options.excludeCaches ?? false },
       openDirectories: sourceDirectories,
       warn,
       repository,
@@ -157,5 +164,47 @@ export function pack(source: string, image: string, options: PackOptions): Promi
     }
     const { id, imageBytes, hash, entries, files, bytes, objects, objectBytes, newObjects, newBytes } = packed;
     return { id, imageBytes, hash, entries, files, bytes, objects, objectBytes, newObjects, newBytes };
+  });
+}
+
+/** Contents of at most this many bytes are stored in the image. */
+const INLINE_MAX = 64;
+
+const openFilesOf = ({ threads }: TreeOptions): ReturnType<typeof planOpenFiles> =>
+  planOpenFiles(openFilesLimit(), threads ?? Math.min(availableParallelism(), 8), DEPTH);
+
+const treeWords = (options: TreeOptions) => ({
+  useEpoch: options.useEpoch ?? false,
+  skipXattrs: options.skipXattrs ?? false,
+  skipDevices: options.skipDevices ?? false,
+  oneFileSystem: options.oneFileSystem ?? false,
+  exclusions: { patterns: options.exclude ?? [], caches: options.excludeCaches ?? false },
+});
+
+/**
+ * The id of the image that `pack` would write with the same options. Reads every file, and writes nothing. A repository
+ * in the directory, which `pack` leaves out, is to be excluded.
+ * @param options `hash` is blake3 by default, whatever repository there is
+ * @throws CfsError: `source` if the directory cannot be read, or changes meanwhile; `system`; `interrupted`
+ * @example
+ * import { computeImageId } from '@cfs-images/cfs/pack';
+ *
+ * console.log(await computeImageId('/srv/rootfs', { exclude: ['*.log'] }));
+ */
+export function computeImageId(
+  source: string,
+  options: TreeOptions & { readonly signal?: AbortSignal } = {},
+): Promise<string> {
+  const { signal, onProgress, onWarning: warn = () => undefined, hash = 'blake3' } = options;
+  return abortable(signal, async () => {
+    checkSource(pathGiven('source', source));
+    const { threads, sourceDirectories, ...openFiles } = openFilesOf(options);
+    const tree = openDirectorySource(source, {
+      ...treeWords(options),
+      openDirectories: sourceDirectories,
+      warn,
+    });
+    const inlineMax = options.inlineMax ?? INLINE_MAX;
+    return imageIdOf(tree, hash, { inlineMax, threads, openFiles, ...given({ signal, onProgress }) });
   });
 }

@@ -19,44 +19,51 @@ export interface Exported {
 }
 
 /**
- * Writes the stream. Every object is verified before a byte of it is written; after an error the stream has no end.
- * @param write receives pieces, each valid during the call only; may throw to stop
+ * The pieces of the stream, each valid until the next one is taken. Every object is verified before a byte of it is
+ * returned; after an error the stream has no end.
+ * @returns the numbers of the objects in it
  * @throws CfsError (store) if an object is missing or damaged
  */
-export function exportImages(
+export function* exportImages(
   repository: LocalRepository,
   images: readonly LoadedImage[],
-  write: (bytes: Uint8Array) => void,
-): Exported {
+): Generator<Uint8Array, Exported, undefined> {
   const hasher = createBlake3();
-  const put = (bytes: Uint8Array): void => {
-    hasher.update(bytes);
-    write(bytes);
-  };
-  put(encodeHeader(repository.hash));
-  for (const { path } of images) {
-    const bytes = readFileSync(path);
-    put(encodeImage(pathBytes(basename(path)), bytes.length));
-    put(bytes);
-  }
-  const { digests, sizes } = objectsOf(images);
   let total = 0;
-  for (let i = 0; i < sizes.length; i++) {
-    const size = sizes[i] as number;
-    exportObject(repository, digests.subarray(i * DIGEST_SIZE, (i + 1) * DIGEST_SIZE), size, put);
-    total += size;
+  const { digests, sizes } = objectsOf(images);
+  for (const piece of piecesOf(repository, images, digests, sizes)) {
+    hasher.update(piece);
+    yield piece;
   }
-  put(encodeEnd(images.length, sizes.length));
-  write(hasher.digest());
+  for (const size of sizes) total += size;
+  yield hasher.digest();
   return { objects: sizes.length, bytes: total };
 }
 
-function exportObject(
+/** All but the checksum. */
+function* piecesOf(
+  repository: LocalRepository,
+  images: readonly LoadedImage[],
+  digests: Uint8Array,
+  sizes: Float64Array,
+): Generator<Uint8Array, void, undefined> {
+  yield encodeHeader(repository.hash);
+  for (const { path } of images) {
+    const bytes = readFileSync(path);
+    yield encodeImage(pathBytes(basename(path)), bytes.length);
+    yield bytes;
+  }
+  for (const [i, size] of sizes.entries()) {
+    yield* piecesOfObject(repository, digests.subarray(i * DIGEST_SIZE, (i + 1) * DIGEST_SIZE), size);
+  }
+  yield encodeEnd(images.length, sizes.length);
+}
+
+function* piecesOfObject(
   repository: LocalRepository,
   digest: Uint8Array,
   size: number,
-  put: (bytes: Uint8Array) => void,
-): void {
+): Generator<Uint8Array, void, undefined> {
   const fail = (reason: string): CfsError =>
     new CfsError('store', `Cannot export object ${toHex(digest)} of repository ${repository.path}: ${reason}`);
   const fd = repository.open(digest);
@@ -64,12 +71,12 @@ function exportObject(
   try {
     const problem = checkShape(fd, size) ?? verifyObject(fd, repository.hash, digest, size);
     if (problem !== undefined) throw fail(problem);
-    put(encodeObject(digest, size));
+    yield encodeObject(digest, size);
     const buffer = chunkBuffer();
     for (let at = 0; at < size; ) {
       const n = readUpTo(fd, buffer, Math.min(buffer.length, size - at), at);
       if (n === 0) throw fail('it became shorter while it was read');
-      put(buffer.subarray(0, n));
+      yield buffer.subarray(0, n);
       at += n;
     }
   } finally {

@@ -108,7 +108,8 @@ async function receive(
     if (type === IMAGE) images.push(await receiveImage(stream, repository));
     else if (type === OBJECT) {
       bytes += await receiveObject(stream, repository, writer);
-      onProgress?.({ objects: ++objects, bytes });
+      objects++;
+      onProgress?.({ objects, bytes });
     } else if (type === END) {
       const counts = [await stream.readLength(), await stream.readLength()];
       const digest = stream.digest();

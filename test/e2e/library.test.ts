@@ -6,11 +6,18 @@ import {
   CfsError,
   checkRepository,
   collectGarbage,
+  computeImageId,
+  copyImages,
   diffImages,
+  directoryUsage,
+  exportImages,
   type ImageEntry,
+  importImages,
   listImages,
   openImage,
   pack,
+  repositoryUsage,
+  tarImage,
   unmount,
   unregisterImage,
 } from '../../src/index.ts';
@@ -259,4 +266,83 @@ test('the process is unchanged, and no descriptor is left open', async () => {
   const { status, stdout, stderr } = await run([process.execPath, ...words]);
   expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '[]', stderr: '' });
   expect(readFileSync(scratch.at('effects.cfs')).length).toBeGreaterThan(0);
+});
+
+describe('tarImage()', () => {
+  test('returns pieces that keep their bytes', async () => {
+    const options = { repositories: [store] };
+    const parts: Uint8Array[] = [];
+    const copies: Buffer[] = [];
+    for await (const piece of tarImage(image, options)) {
+      parts.push(piece);
+      copies.push(Buffer.concat([piece]));
+    }
+    expect(parts.length).toBeGreaterThan(1);
+    expect(Buffer.concat(parts).equals(Buffer.concat(copies))).toBe(true);
+  });
+});
+
+describe('copyImages(), exportImages() and importImages()', () => {
+  test('bring an image with its objects to other repositories', async () => {
+    const [copied, imported] = [scratch.at('copied'), scratch.at('imported')];
+    const { images, failures, ...counts } = await copyImages(copied, [image], { from: [store] });
+    expect({ failures, counts }).toEqual({ failures: [], counts: { objects: 1, bytes: BIG.length, existing: 0 } });
+    const { id } = openImage(image);
+    expect(images).toEqual([{ id, path: image, missing: 0 }]);
+    expect((await copyImages(copied, [image], { from: [store] })).existing).toBe(1);
+    const directory = scratch.directory('imported-images');
+    const pieces = [...exportImages(copied, [image])];
+    const result = await importImages(imported, pieces, { directory });
+    expect(result).toMatchObject({ objects: 1, newObjects: 1, newBytes: BIG.length, images: [{ id, missing: 0 }] });
+    expect(
+      openImage(join(directory, 'tree.cfs'), { repositories: [imported] })
+        .readFile('/big')
+        .equals(BIG),
+    ).toBe(true);
+    expect((await repositoryUsage(imported)).images).toMatchObject([{ id, total: { objects: 1, bytes: BIG.length } }]);
+  });
+
+  test('refuse a stream that is cut off, and a repository without the objects', async () => {
+    const target = scratch.at('cut');
+    const stream = Buffer.concat([...exportImages(store, [image])]);
+    const directory = scratch.directory('cut-images');
+    const cut = await failureOf(() => importImages(target, [stream.subarray(0, -10)], { directory }));
+    expect(cut.kind).toBe('source');
+    expect(readdirSync(directory)).toEqual([]);
+    const empty = scratch.directory('no-objects');
+    await scratch.tool('cfs-repo', ['init', empty]);
+    expect((await failureOf(() => [...exportImages(empty, [image])])).kind).toBe('store');
+    const { failures, images } = await copyImages(scratch.at('lacking'), [image], { from: [empty] });
+    expect({ failures: failures.length, missing: images[0]?.missing }).toEqual({ failures: 1, missing: 1 });
+    expect((await failureOf(() => copyImages(target, [image], { from: [] }))).kind).toBe('usage');
+    expect((await failureOf(() => copyImages(target, [], { from: [store] }))).kind).toBe('usage');
+  });
+
+  test('stop when they are asked to', async () => {
+    const signal = AbortSignal.abort();
+    const options = { from: [store], directory: scratch.at('.'), signal };
+    expect((await failureOf(() => copyImages(scratch.at('stopped'), [image], options))).kind).toBe('interrupted');
+    expect((await failureOf(() => importImages(scratch.at('stopped'), [], options))).kind).toBe('interrupted');
+    expect((await failureOf(() => [...exportImages(store, [image], { signal })])).kind).toBe('interrupted');
+  });
+});
+
+describe('computeImageId() and directoryUsage()', () => {
+  test('compute the id that packing gives, and write nothing', async () => {
+    const again = scratch.at('again.cfs');
+    expect(await computeImageId(source)).toBe((await pack(source, again, { repository: store })).id);
+    const excluded = scratch.at('excluded.cfs');
+    const { id } = await pack(source, excluded, { repository: store, exclude: ['big'], useEpoch: true });
+    expect(await computeImageId(source, { exclude: ['big'], useEpoch: true })).toBe(id);
+    expect((await failureOf(() => computeImageId(scratch.at('no-source')))).kind).toBe('source');
+  });
+
+  test('add up directories', async () => {
+    const found = [...directoryUsage([image], { path: 'dir', depth: 9 })];
+    expect(found).toMatchObject([
+      { image: 0, path: '/dir', entries: 5, files: 3, size: 9 },
+      { path: '/dir/deep', total: 0 },
+    ]);
+    expect((await failureOf(() => [...directoryUsage([image], { path: '/big' })])).kind).toBe('usage');
+  });
 });

@@ -48,7 +48,7 @@ function exportTo(dir: string, paths: readonly string[]): ExitStatus {
   const images = loadImages(files, repository);
   const out = new Output();
   try {
-    exportImages(repository, images, (bytes) => out.bytes(bytes));
+    for (const bytes of exportImages(repository, images)) out.bytes(bytes);
     out.flush();
     return EXIT.ok;
   } catch (error) {

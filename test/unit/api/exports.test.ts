@@ -26,6 +26,7 @@ test('cfs exports everything that the modules below it export, and nothing else'
     './mount',
     './pack',
     './diff',
+    './transfer',
     './usage',
   ]);
   const below = modules.filter(({ path }) => path !== '.').flatMap(({ file }) => exportsOf(file));
