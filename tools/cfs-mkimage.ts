@@ -140,7 +140,7 @@ const command = makeCommand(
   .option('--print-id', 'print the image id alone on stdout', false)
   .option('--print-id-only', 'print the id that the image would have; read everything, and write nothing', false)
   .option('--json', 'print the result as one JSON object', false)
-  .option('--quiet', 'print nothing but errors', false);
+  .option('-q, --quiet', 'print nothing but errors', false);
 takeVerbose(command);
 
 function collect(value: string, before: readonly string[]): readonly string[] {

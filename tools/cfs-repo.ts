@@ -9,6 +9,7 @@ import { sharedMode } from '../src/store/sharing.ts';
 import { isRegular } from '../src/store/store-directory.ts';
 import { EXIT, type ExitStatus, makeCommand, prepareCommands, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount, formatCounted } from './format.ts';
+import { printResult, takeQuiet } from './quiet.ts';
 import { addCopy } from './repo/copy.ts';
 import { addDf } from './repo/df.ts';
 import { addFsck } from './repo/fsck.ts';
@@ -70,7 +71,7 @@ command
     }
     const { path, uuid, hash } = initRepository(dir, options.hash as HashAlgorithm, mode);
     if (options.json) printJson({ path, uuid, hash });
-    else process.stdout.write(`created repository ${path} (${hash}, uuid ${uuid})\n`);
+    else printResult(`created repository ${path} (${hash}, uuid ${uuid})\n`);
   });
 
 command
@@ -113,6 +114,10 @@ addRemote(commands);
 addReport(commands);
 addSeal(commands);
 addStream(commands);
+
+/** Commands that change something; and fsck, which then reports only problems. */
+const QUIET = ['init', 'push', 'pull', 'copy', 'fsck', 'gc', 'register', 'unregister', 'seal', 'import'];
+for (const known of command.commands) if (QUIET.includes(known.name())) takeQuiet(known);
 
 interface ObjectCounts {
   readonly objects: number;

@@ -1,6 +1,7 @@
 /** A progress line on stderr, for a terminal only, and only for work that takes more than a second. */
 import type { PackProgress } from '../src/pack/pack-settings.ts';
 import { formatBytes, formatCounted, formatDuration } from './format.ts';
+import { isQuiet } from './quiet.ts';
 
 const SHOW_AFTER_MS = 1000;
 const REDRAW_MS = 100;
@@ -13,7 +14,7 @@ export class ProgressLine {
   readonly #enabled: boolean;
 
   constructor(enabled: boolean) {
-    this.#enabled = enabled && process.stderr.isTTY === true;
+    this.#enabled = enabled && !isQuiet() && process.stderr.isTTY === true;
   }
 
   /** Redraws at most ten times a second. */

@@ -15,7 +15,7 @@ let tool: string | undefined;
 export function beVerbose(name: string, words: readonly string[]): void {
   const end = words.indexOf('--');
   const options = end < 0 ? words : words.slice(0, end);
-  tool = options.some((word) => /^(?:--verbose|-[fn]*v[fn]*)$/.test(word)) ? name : undefined;
+  tool = options.some((word) => /^(?:--verbose|-[fnq]*v[fnq]*)$/.test(word)) ? name : undefined;
 }
 
 /** Adds the option, unless the command has it with a meaning of its own. */

@@ -169,3 +169,34 @@ describe('cfs-repo', () => {
     expect((await repo('--help')).stdout).toContain('Examples:\n  cfs-repo init /srv/store');
   });
 });
+
+describe('cfs-repo -q', () => {
+  test('prints nothing if all is well', async () => {
+    const [store, copied, image] = [scratch.at('q-store'), scratch.at('q-copied'), scratch.at('q.cfs')];
+    const source = manyFiles(scratch.at('q-source'), 3, 300);
+    const quietly = async (tool: string, ...args: readonly string[]): Promise<void> => {
+      const { status, stdout, stderr } = await scratch.tool(tool, args);
+      expect({ args, status, stdout, stderr }).toEqual({ args, status: 0, stdout: '', stderr: '' });
+    };
+    await quietly('cfs-repo', 'init', '-q', store);
+    await quietly('cfs-mkimage', '-q', '--store', store, source, image);
+    await quietly('cfs-repo', 'fsck', '-q', store);
+    await quietly('cfs-repo', 'copy', '--quiet', '--from', store, copied, image);
+    await quietly('cfs-repo', 'register', '-q', copied, image);
+    await quietly('cfs-repo', 'gc', '-q', copied);
+    await quietly('cfs-repo', 'unregister', '-q', copied, image);
+    expect((await repo('images', '-q', store)).stderr).toContain("unknown option '-q'");
+  });
+
+  test('fsck prints the damage that it finds', async () => {
+    const store = scratch.at('q-damaged');
+    await packed(scratch, ['--store', store, manyFiles(scratch.at('q-source-2'), 3, 300), scratch.at('q-2.cfs')]);
+    const [object] = readdirSync(`${store}/objects`, { recursive: true, encoding: 'utf8' }).filter((name) =>
+      name.includes('/'),
+    );
+    rmSync(`${store}/objects/${object}`);
+    const { status, stdout } = await repo('fsck', '-q', '-n', store);
+    expect(status).toBe(10);
+    expect(stdout).toContain('damaged     1');
+  });
+});

@@ -7,6 +7,7 @@ import { type CopiedImages, copyImages, loadImages, objectsOf } from '../../src/
 import { EXIT, type ExitStatus, printJson, threadsOption } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
+import { printResult } from '../quiet.ts';
 import { withSignals } from '../signals.ts';
 import { imageFile } from './image-ids.ts';
 import { type Commands, checkDirectoryArgument, collect, sayRepository, warn } from './repository.ts';
@@ -70,7 +71,7 @@ async function copy(dir: string, paths: readonly string[], options: Options): Pr
   });
   const ms = Math.round(performance.now() - started);
   if (json) printJson(jsonOf(target, result, ms));
-  else process.stdout.write(textOf(result, ms));
+  else printResult(textOf(result, ms));
   reportProblems('copy', result.failures, result.images);
   return result.failures.length > 0 ? EXIT.store : EXIT.ok;
 }

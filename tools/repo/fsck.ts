@@ -14,6 +14,7 @@ import { EXIT, type ExitStatus, printJson, threadsOption } from '../cli.ts';
 import { type Color, type ColorWhen, colorOption, type Paint, painter } from '../color.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
+import { isQuiet } from '../quiet.ts';
 import { formatTable } from '../table.ts';
 import { say } from '../verbose.ts';
 import { shown } from './registered-path.ts';
@@ -82,7 +83,7 @@ async function fsck(dir: string, { repairFrom, dryRun, jobs, color, json }: Opti
   const damaged = result.damaged.map((damage) => jsonOf(damage, users.get(damage.object)));
   const badRoots = result.badRoots.map((root) => ({ ...root, paths: paths.get(root.image) ?? [] }));
   if (json) printJson({ path, uuid, hash, ...told, damaged, badRoots, seconds: ms / 1000 });
-  else process.stdout.write(textOf(result, ms, painter(color)));
+  else if (!isQuiet() || statusOf(result) !== EXIT.ok) process.stdout.write(textOf(result, ms, painter(color)));
   return statusOf(result);
 }
 

@@ -14,6 +14,7 @@ import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { idForTable, noTruncOption } from '../image-id.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
+import { printResult } from '../quiet.ts';
 import { formatTable } from '../table.ts';
 import { shown } from './registered-path.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
@@ -70,7 +71,7 @@ async function gc(dir: string, options: Options): Promise<ExitStatus> {
   const freedObjects: { readonly object: string; readonly bytes: number }[] = [];
   const onFreed = (object: string, bytes: number): void => {
     if (json) freedObjects.push({ object, bytes });
-    else process.stdout.write(`${dryRun ? 'would free' : 'freed     '}  ${object}  ${formatBytes(bytes)}\n`);
+    else printResult(`${dryRun ? 'would free' : 'freed     '}  ${object}  ${formatBytes(bytes)}\n`);
   };
   let result: GcResult;
   try {
@@ -91,7 +92,7 @@ async function gc(dir: string, options: Options): Promise<ExitStatus> {
   const { keepers, ...told } = result;
   const images = placesOf(repository, keepers);
   if (json) printJson({ path, uuid, dryRun, ...told, images, ...(verbose && { freedObjects }) });
-  else process.stdout.write(textOf(result, images, repository, options));
+  else printResult(textOf(result, images, repository, options));
   return EXIT.ok;
 }
 

@@ -10,6 +10,7 @@ import { lockForWriting } from '../../src/store/lock.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount } from '../format.ts';
 import { idForTable, noTruncOption } from '../image-id.ts';
+import { printResult } from '../quiet.ts';
 import { formatTable } from '../table.ts';
 import { foundPaths, registeredPathText, shown } from './registered-path.ts';
 import { type Commands, failedOperand, repositoryAt, warn } from './repository.ts';
@@ -75,7 +76,7 @@ async function registerOne(repository: LocalRepository, path: string, json: bool
   const what = isNew
     ? 'registered'
     : `was registered already${isNewPath ? `, and is now at ${shown(image.path)}, too` : ''}`;
-  if (!json) process.stdout.write(`${idForTable(image.image)}  ${what}\n`);
+  if (!json) printResult(`${idForTable(image.image)}  ${what}\n`);
   return { id: image.image, path: image.path, new: isNew, newPath: isNewPath, missing };
 }
 

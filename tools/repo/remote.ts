@@ -8,6 +8,7 @@ import type { CopiedImages } from '../../src/transfer/copy-images.ts';
 import { EXIT, type ExitStatus, integerOption, printJson, threadsOption } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
+import { printResult } from '../quiet.ts';
 import { withSignals } from '../signals.ts';
 import { reportProblems } from './copy.ts';
 import { type Commands, checkDirectoryArgument, collect, repositoryAt, sayRepository, warn } from './repository.ts';
@@ -112,7 +113,7 @@ async function pushTo(dir: string, path: string, url: string, words: PushWords):
   const { id, objects, reused, files, bytes, existingPacks } = result;
   if (json) printJson({ target: target.text, ref, ...result, seconds: ms / 1000 });
   else {
-    process.stdout.write(
+    printResult(
       [
         `pushed    ${target.text}#${ref}  ${id}`,
         `objects   ${formatCount(objects)}, of these ${formatCount(reused)} in packs of other images`,
@@ -179,7 +180,7 @@ async function pullFrom(word: string, dir: string, words: PullWords): Promise<Ex
     const numbers = { objects: copied, bytes: copiedBytes, existing };
     printJson({ path: target.path, uuid, hash, images, ...numbers, problems: failures, seconds: ms / 1000 });
   } else {
-    process.stdout.write(
+    printResult(
       [
         ...(failures.length === 0 ? [`image     ${path}  ${id}`] : []),
         `fetched   ${formatCounted(copied, 'object')}, ${formatBytes(copiedBytes)} (${formatDuration(ms)})`,

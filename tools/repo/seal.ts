@@ -6,6 +6,7 @@ import { type SealResult, sealObjects } from '../../src/store/seal.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine } from '../progress.ts';
+import { printResult } from '../quiet.ts';
 import { imageText, problemLines, sealedText, sealStatus } from '../seal-report.ts';
 import { type Commands, collect, type FailedOperand, failedOperand, repositoryAt, warn } from './repository.ts';
 
@@ -53,7 +54,7 @@ async function seal(dir: string | undefined, { image: names, json }: Options): P
   });
   const ms = Math.round(performance.now() - started);
   if (json) printJson({ ...jsonOf(repository, result), images: [...images, ...failed], seconds: ms / 1000 });
-  else process.stdout.write([...textOf(result, ms), ...images.map((image) => imageText(image)), ''].join('\n'));
+  else printResult([...textOf(result, ms), ...images.map((image) => imageText(image)), ''].join('\n'));
   return failure === EXIT.ok ? sealStatus(result?.problems ?? [], images) : failure;
 }
 

@@ -11,6 +11,7 @@ import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { Output, OutputClosed } from '../info/output.ts';
 import { ProgressLine } from '../progress.ts';
+import { printResult } from '../quiet.ts';
 import { withSignals } from '../signals.ts';
 import { imageFile } from './image-ids.ts';
 import { type Commands, checkDirectoryArgument, repositoryAt, sayRepository, warn } from './repository.ts';
@@ -101,7 +102,7 @@ function report(result: Imported, { path, uuid, hash }: LocalRepository, json: b
   const { objects, newObjects, newBytes, images } = result;
   if (json) printJson({ path, uuid, hash, objects, newObjects, newBytes, images });
   else {
-    process.stdout.write(
+    printResult(
       [
         `objects     ${formatCount(objects)}, of these new ${formatCount(newObjects)} (${formatBytes(newBytes)})`,
         ...images.map((image) => `image       ${image.path}  ${image.id}`),

@@ -7,6 +7,7 @@ import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { lockForDeleting } from '../../src/store/lock.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { idForTable } from '../image-id.ts';
+import { printResult } from '../quiet.ts';
 import { namedImages } from './image-ids.ts';
 import { registeredPathText, shown } from './registered-path.ts';
 import { type FailedOperand, failedOperand, repositoryAt, warn } from './repository.ts';
@@ -34,7 +35,7 @@ export async function unregister(
   let status: ExitStatus = EXIT.ok;
   const tell = (outcome: Outcome): void => {
     results.push(outcome);
-    if (!json) process.stdout.write(lineOf(outcome));
+    if (!json) printResult(lineOf(outcome));
   };
   // a slow check, before others are locked out
   const candidates = gone ? candidatesOf(repository) : [];
