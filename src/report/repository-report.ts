@@ -216,14 +216,22 @@ function pairsOf(count: number): (readonly [from: number, to: number])[] {
   return pairs;
 }
 
+/** Characters of a name, and of a path: hostile images must not make the report large. */
+const NAME = 120;
+const PATH = 240;
+
+/** The text without its middle, if it is too long. */
+export const shortened = (text: string, most: number): string =>
+  text.length <= most ? text : `${text.slice(0, most / 2)}…${text.slice(1 - most / 2)}`;
+
 const named = ({ name, children, ...space }: SpaceNode): NamedSpace => ({
-  name: printable(name),
+  name: shortened(printable(name), NAME),
   ...space,
   ...(children && { children: children.map(named) }),
 });
 
 const reportedChange = ({ path, from, ...change }: ComparedEntry): ReportedChange => ({
   ...change,
-  path: printable(path),
-  ...(from && { from: printable(from) }),
+  path: shortened(printable(path), PATH),
+  ...(from && { from: shortened(printable(from), PATH) }),
 });

@@ -288,6 +288,23 @@ test('health: what fsck finds, and the problems of a mount', async () => {
   expect(existsSync(join(scratch.store, 'quarantine'))).toBe(false);
 });
 
+test('long names are shortened, and an image that is gone counts and is listed', async () => {
+  const long = scratch.directory('long');
+  const deep = Array.from({ length: 12 }, () => 'd'.repeat(200)).join('/');
+  mkdirSync(join(long, deep), { recursive: true });
+  await scratch.pack(long, { image: join(images, 'before.cfs') });
+  writeFileSync(join(long, deep, 'f'.repeat(255)), random.bytes(1000));
+  await scratch.pack(long, { image: join(images, 'after.cfs') });
+  rmSync(join(images, '1.cfs'));
+  const { images: read, unread, usage, comparisons } = JSON.parse((await report('--json')).stdout);
+  expect(Object.values(unread)).toEqual(['its file is not there']);
+  expect(usage.images).toHaveLength(read.length + 1);
+  const paths = comparisons.flatMap(({ lines }: { lines: { path: string }[] }) => lines.map(({ path }) => path));
+  expect(Math.max(...paths.map((path: string) => path.length))).toBe(240);
+  expect(await report('-o', file)).toMatchObject({ status: 0 });
+  expect(readFileSync(file, 'utf8')).toContain('<span class="soft">its file is not there</span>');
+});
+
 test('a file is replaced in one step, and a pipe is written to', async () => {
   writeFileSync(file, 'before');
   expect(await report('-o', file)).toMatchObject({ status: 0 });

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { toHex } from '../../../src/base/bytes.ts';
 import { objectCount } from '../../../src/manifest/tables.ts';
 import { compareTables } from '../../../src/report/comparison.ts';
+import { shortened } from '../../../src/report/repository-report.ts';
 import { objectsOf, sharingOf } from '../../../src/report/sharing.ts';
 import { type SpaceNode, spaceTree } from '../../../src/report/space-tree.ts';
 import { registerImage } from '../../../src/store/gc/register.ts';
@@ -86,6 +87,17 @@ describe('spaceTree()', () => {
 
   test('a tree without contents is one node', () => {
     expect(spaceTree(buildTables(treeOf({})), new Uint8Array(0), 10)).toMatchObject({ bytes: 0, unique: 0 });
+  });
+});
+
+describe('shortened()', () => {
+  test.each([
+    ['a'.repeat(10), 10, 'a'.repeat(10)],
+    ['0123456789x', 10, '01234…789x'],
+    ['', 10, ''],
+  ])('"%s" in %d characters', (text, most, short) => {
+    expect(shortened(text, most)).toBe(short);
+    expect(short.length).toBeLessThanOrEqual(most);
   });
 });
 
