@@ -125,6 +125,18 @@ export const SEALED: Readonly<Record<string, Value>> = {
 /** The outcomes at the repositories that had no good copy. */
 export const refusal: Value = oneOf('missing', 'damaged', 'failed');
 
+export const severity: Value = oneOf('error', 'warning', 'notice');
+
+/** A problem of a mount. */
+export const problem: Value = object({
+  time,
+  severity,
+  message: text,
+  index: count.about('of the object, among those of the image').optional(),
+  digest: digest.optional(),
+  copies: list(object({ repository: count.about('1 for the first'), outcome: refusal, reason: text })).optional(),
+});
+
 const failure = object({
   kind: oneOf('usage', 'source', 'image', 'store', 'mount', 'system', 'interrupted', 'bug'),
   message: text.about('for people'),

@@ -11,8 +11,10 @@ import {
   inode,
   inodeStatus,
   path,
+  problem,
   refusal,
   seconds,
+  severity,
   signature,
   source,
   stat,
@@ -39,7 +41,6 @@ import {
   word,
 } from './value.ts';
 
-const severity = oneOf('error', 'warning', 'notice');
 const aspect = oneOf('type', 'content', 'mode', 'owner', 'mtime', 'xattrs', 'links');
 const change = oneOf('added', 'removed', 'changed', 'renamed');
 
@@ -201,16 +202,7 @@ export const INFO: Readonly<Record<string, Value>> = {
     problems: count.about('since the server started'),
     lastProblems: list(object({ time, severity, message: text })),
   }),
-  'cfs-info log': list(
-    object({
-      time,
-      severity,
-      message: text,
-      index: count.about('of the object, among those of the image').optional(),
-      digest: digest.optional(),
-      copies: list(object({ repository: count.about('1 for the first'), outcome: refusal, reason: text })).optional(),
-    }),
-  ),
+  'cfs-info log': list(problem),
   'cfs-info where': answers(
     object({
       path,

@@ -6,6 +6,7 @@ import {
   hash,
   imageId,
   path,
+  problem,
   REPOSITORY,
   SEALED,
   sealedImage,
@@ -13,7 +14,7 @@ import {
   time,
   uuid,
 } from './common.ts';
-import { bool, count, either, flag, list, object, oneOf, text, type Value } from './value.ts';
+import { bool, count, either, flag, integer, list, map, object, oneOf, text, Value, word } from './value.ts';
 
 const pathState = oneOf('there', 'moved', 'gone', 'replaced', 'damaged', 'unknown');
 const objects = object({ objects: count, bytes, diskBytes: bytes.about('bytes that they take on the disk') });
@@ -33,6 +34,13 @@ const copiedObjects = object({
   existing: count.about('objects that were there'),
   problems: list(object({ object: digest, problem: text })),
   seconds,
+});
+const changed = object({ entries: count, bytes: integer });
+const mountHealth = object({
+  mountpoint: path,
+  image: word.about('its id'),
+  problems: list(problem),
+  note: text.about('why the problems are unknown').optional(),
 });
 const imageAt = object({ image: imageId, path });
 
@@ -147,6 +155,66 @@ export const REPO: Readonly<Record<string, Value>> = {
       object({ id: imageId, problem: text }),
     ),
   ),
+  'cfs-repo report': object({
+    ...REPOSITORY,
+    time,
+    usage: object({
+      images: list(
+        object({ id: imageId, total: objects, unique: objects, freed: objects, missing: count, mounted: bool }),
+      ),
+      together: objects,
+      leased: objects,
+      unused: objects,
+      problems: list(object({ image: imageId, problem: text })),
+    }),
+    images: list(
+      object({
+        id: imageId,
+        path: text,
+        inodes: count,
+        space: object({
+          name: text,
+          entries: count,
+          bytes,
+          unique: bytes,
+          children: list(new Value({ type: 'object' }).about('with the same keys')).optional(),
+        }),
+        common: list(bytes).about('in common with each of the images'),
+      }),
+    ),
+    unread: map(text).about('why images could not be read, by their ids'),
+    comparisons: list(
+      object({
+        from: count.about('index of the older image'),
+        to: count.about('index of the newer one'),
+        added: changed,
+        removed: changed,
+        changed,
+        renamed: changed,
+        lines: list(
+          object({
+            kind: oneOf('added', 'removed', 'changed', 'renamed'),
+            path: text,
+            from: text.optional(),
+            what: list(word),
+            bytes: integer,
+          }),
+        ),
+      }),
+    ),
+    health: object({
+      quarantined: count,
+      unfinished: count,
+      mounts: list(mountHealth),
+      check: object({
+        objects: count,
+        bytes,
+        damaged: list(object({ object: digest, problem: text, users: list(text) })),
+      })
+        .about('with --fsck')
+        .optional(),
+    }),
+  }),
   'cfs-repo register': answers(object({ id: imageId, path, new: bool, newPath: bool, missing: count })),
   'cfs-repo unregister': answers(
     object({
