@@ -2,6 +2,7 @@
 /** cfs-info: the contents of an image, without a mount; its signature; the sources of mounts; handles of files. */
 import { type Command, Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
+import { CfsError } from '../src/base/error.ts';
 import { formatImageDigest } from '../src/base/image-digest.ts';
 import { jsonOf } from '../src/base/json-text.ts';
 import { imageVerityDigest } from '../src/image/image-file.ts';
@@ -105,6 +106,11 @@ const TOP_HELP = `
 On a terminal it fills the screen, and q ends it. Otherwise it prints a line each time; with --json, one object a line.
 Without MOUNT it watches the only mount of this machine. "hits" are opens that no repository was needed for. Files that
 are opened and times of requests are counted only while someone watches.`;
+
+interface StatsWords {
+  readonly prometheus?: true;
+  readonly all?: true;
+}
 
 interface TopWords {
   readonly interval: number;
@@ -310,11 +316,21 @@ function addMountCommands(
     .addHelpText('after', SNAPSHOT_HELP)
     .action((mount: string, directory: string, { json }: JsonOption) => snapshot(mount, directory, json === true, out));
 
-  add('stats <mount>', 'show statistics of a mount since its server started: requests, errors, repositories')
+  add('stats [mount]', 'show statistics of a mount since its server started: requests, errors, repositories')
     .addOption(new Option('--prometheus', 'in the text format of Prometheus').conflicts('json'))
-    .action((mount: string, { json, prometheus }: JsonOption & { prometheus?: true }) =>
-      showStats(mount, json === true ? 'json' : prometheus === true ? 'prometheus' : 'text', out),
-    );
+    .addOption(new Option('--all', 'with --prometheus: of all mounts of this machine').conflicts('json'))
+    .action(async (mount: string | undefined, { json, prometheus, all }: JsonOption & StatsWords) => {
+      if (all === true) {
+        if (mount !== undefined || prometheus !== true) {
+          throw new CfsError('usage', '--all is for --prometheus, and takes no MOUNT');
+        }
+        const { showAllStats } = await import('./info/all-stats.ts');
+        await showAllStats(out);
+        return;
+      }
+      if (mount === undefined) throw new CfsError('usage', 'MOUNT is missing');
+      showStats(mount, json === true ? 'json' : prometheus === true ? 'prometheus' : 'text', out);
+    });
 
   add('top [mount]', 'watch what a mount does: requests, their times, repositories, files that are opened, problems')
     .addOption(

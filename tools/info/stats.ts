@@ -26,7 +26,7 @@ export function showStats(path: string, form: StatsForm, out: Output): void {
   const stats = statisticsAt(mountpoint, path);
   const shown = pathText(mountpoint);
   if (form === 'json') out.text(`${jsonOf({ mountpoint: shown, ...stats })}\n`);
-  else out.text(form === 'prometheus' ? prometheusOf(shown, stats) : textOf(shown, stats));
+  else out.text(form === 'prometheus' ? prometheusOf([{ mountpoint: shown, stats }]) : textOf(shown, stats));
 }
 
 /**
@@ -93,44 +93,62 @@ const textOfRepository = (
     ['  failed', formatCount(failed)],
   ]);
 
+/** A mount for Prometheus. */
+export interface MeasuredMount {
+  readonly mountpoint: string;
+  /** Undefined if its server did not answer. */
+  readonly stats: MountStatistics | undefined;
+}
+
+type Labels = Readonly<Record<string, string>>;
+
 /** The text format of Prometheus, version 0.0.4. */
-function prometheusOf(mountpoint: string, stats: MountStatistics): string {
-  const label = (labels: Readonly<Record<string, string>>): string =>
-    Object.entries({ mountpoint, ...labels })
+export function prometheusOf(mounts: readonly MeasuredMount[]): string {
+  const label = (labels: Labels): string =>
+    Object.entries(labels)
       .map(([name, value]) => `${name}="${oneLine(value).replace(/[\\"]/g, '\\$&')}"`)
       .join(',');
   const metric = (
     name: string,
     type: 'counter' | 'gauge',
     help: string,
-    rows: readonly (readonly [Readonly<Record<string, string>>, number])[],
-  ): string =>
-    `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${rows.map(([labels, n]) => `${name}{${label(labels)}} ${n}\n`).join('')}`;
+    rowsOf: (stats: MountStatistics) => readonly (readonly [Labels, number])[],
+  ): string => {
+    const rows = mounts.flatMap(({ mountpoint, stats }) =>
+      stats === undefined ? [] : rowsOf(stats).map(([labels, n]) => [{ mountpoint, ...labels }, n] as const),
+    );
+    return head(name, type, help) + rows.map(([labels, n]) => `${name}{${label(labels)}} ${n}\n`).join('');
+  };
+  const head = (name: string, type: 'counter' | 'gauge', help: string): string =>
+    `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
   const outcomes = ['served', 'missing', 'damaged', 'failed'] as const;
   return [
-    metric('cfs_server_restarts_total', 'counter', 'Servers that died.', [[{}, stats.restarts]]),
-    metric(
-      'cfs_requests_total',
-      'counter',
-      'Requests of the kernel.',
-      Object.entries(stats.requests).map(([opcode, n]) => [{ opcode }, n]),
+    head('cfs_up', 'gauge', 'Whether the server of the mount answered.'),
+    ...mounts.map(({ mountpoint, stats }) => `cfs_up{${label({ mountpoint })}} ${stats === undefined ? 0 : 1}\n`),
+    metric('cfs_server_restarts_total', 'counter', 'Servers that died.', ({ restarts }) => [[{}, restarts]]),
+    metric('cfs_requests_total', 'counter', 'Requests of the kernel.', ({ requests }) =>
+      Object.entries(requests).map(([opcode, n]) => [{ opcode }, n]),
     ),
     metric(
       'cfs_errors_total',
       'counter',
       'Requests that failed, except those for names that do not exist and for operations that are not implemented.',
-      Object.entries(stats.errors).map(([errno, n]) => [{ errno }, n]),
+      // with EIO from the beginning: the first one would else be no increase
+      ({ errors }) => Object.entries({ EIO: 0, ...errors }).map(([errno, n]) => [{ errno }, n]),
     ),
-    metric('cfs_read_bytes_total', 'counter', 'Bytes that were read through the server.', [[{}, stats.bytesRead]]),
-    metric('cfs_slow_requests_total', 'counter', 'Requests that took more than a second.', [[{}, stats.slow]]),
-    metric('cfs_problems_total', 'counter', 'Problems that were logged.', [[{}, stats.problems]]),
+    metric('cfs_read_bytes_total', 'counter', 'Bytes that were read through the server.', ({ bytesRead }) => [
+      [{}, bytesRead],
+    ]),
+    metric('cfs_slow_requests_total', 'counter', 'Requests that took more than a second.', ({ slow }) => [[{}, slow]]),
+    metric('cfs_problems_total', 'counter', 'Problems that were logged.', ({ problems }) => [[{}, problems]]),
     metric(
       'cfs_repository_objects_total',
       'counter',
       'Outcomes of looking for an object in a repository.',
-      stats.repositories.flatMap((repository) =>
-        outcomes.map((outcome) => [{ repository: repository.path, outcome }, repository[outcome]] as const),
-      ),
+      ({ repositories }) =>
+        repositories.flatMap((repository) =>
+          outcomes.map((outcome) => [{ repository: repository.path, outcome }, repository[outcome]] as const),
+        ),
     ),
   ].join('');
 }
