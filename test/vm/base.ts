@@ -1,6 +1,7 @@
 /**
  * The parts of every virtual machine that do not depend on the project: an initramfs with the modules, and a disk with
- * busybox, node and criu of this machine. They are made once, and again when one of their parts has changed.
+ * programs of this machine: busybox, node, criu, runc and rsync. They are made once, and again when one of their parts
+ * has changed.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -30,7 +31,7 @@ export interface Base {
 
 const GUEST = join(import.meta.dirname, 'guest');
 
-const PROGRAMS = ['busybox', 'node', 'criu', 'fsverity'];
+const PROGRAMS = ['busybox', 'node', 'criu', 'fsverity', 'runc', 'rsync'];
 
 const MODULES = [
   'virtio_blk',

@@ -7,7 +7,18 @@ import { makeBase } from './base.ts';
 import { kernelVersion } from './kernel.ts';
 import { findProgram } from './programs.ts';
 
-const PROGRAMS = ['qemu-system-x86_64', 'mkfs.ext4', 'busybox', 'cpio', 'xz', 'criu', 'fsverity', 'gcc'];
+const PROGRAMS = [
+  'qemu-system-x86_64',
+  'mkfs.ext4',
+  'busybox',
+  'cpio',
+  'xz',
+  'criu',
+  'fsverity',
+  'runc',
+  'rsync',
+  'gcc',
+];
 
 export default function setup(): void {
   if (!existsSync('dist/tools/cfs-mount.js')) throw new Error("dist/ is missing: run 'make build' first");
