@@ -6,6 +6,7 @@ import type { ContentDigest, HashAlgorithm } from '../base/digest.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { BlobWriter, ColumnWriter, words } from './column-writer.ts';
 import { GrowableF64, GrowableU32 } from './growable.ts';
+import { hasEqual, orderById } from './id-order.ts';
 import { Links, type SortedLinks } from './links.ts';
 import { ObjectColumns } from './object-columns.ts';
 import { generationOf, ID_BITS, idOfPath, nextId, ROOT_ID } from './stable-id.ts';
@@ -114,9 +115,12 @@ export class ManifestBuilder {
   /** The tables. Throws if two links of a directory have one name, or an inode has no link. */
   finish(repositories: readonly RepositoryHint[] = []): ManifestTables {
     const links = this.#links.sort(this.#mode.length);
-    const ids = this.#assignIds(links);
-    // ids as 64-bit sort keys beside the inode they belong to
-    const order = Uint32Array.from(ids.keys()).sort((a, b) => (ids[a] as number) - (ids[b] as number));
+    let ids = this.#assignIds(links);
+    let order = orderById(ids);
+    if (hasEqual(ids, order)) {
+      ids = this.#assignIds(links, new Set());
+      order = orderById(ids);
+    }
     const rowOf = new Uint32Array(order.length);
     order.forEach((inode, row) => {
       rowOf[inode] = row;
@@ -127,10 +131,12 @@ export class ManifestBuilder {
     return tablesFrom({ hash: this.#hash, repositories }, (table, name) => columns.take(`${table}.${name}`));
   }
 
-  /** Stable ids in path order: a depth-first walk that visits the links of each directory sorted by name. */
-  #assignIds(links: SortedLinks): Float64Array {
+  /**
+   * Stable ids in path order: a depth-first walk that visits the links of each directory sorted by name.
+   * @param taken set to give no id twice; a million numbers in a set take longer than their hashes
+   */
+  #assignIds(links: SortedLinks, taken?: Set<number>): Float64Array {
     const ids = new Float64Array(this.#mode.length);
-    const taken = new Set<number>();
     const inodes = this.#links.inodes;
     ids[0] = ROOT_ID;
     let path = Buffer.alloc(4096);
@@ -149,8 +155,8 @@ export class ManifestBuilder {
       path.set(name, top.length + 1);
       if (ids[inode] === 0) {
         let id = idOfPath(path.subarray(0, length), this.#idBits);
-        while (taken.has(id)) id = nextId(id, this.#idBits);
-        taken.add(id);
+        while (taken?.has(id) === true) id = nextId(id, this.#idBits);
+        taken?.add(id);
         ids[inode] = id;
       }
       if ((this.#mode.get(inode) & S_IFMT) === S_IFDIR) {
