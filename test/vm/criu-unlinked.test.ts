@@ -62,6 +62,13 @@ describe('a process whose unlinked files were made linkable', () => {
     expect(Number(results.value('prepared', 'size'))).toBeLessThan(2000);
   });
 
+  test('is dumped again and again while it goes on, as with a file that has its name', () => {
+    for (const name of ['huge-named', 'huge-unlinked']) {
+      expect(results.rows(name, 'timed-dump-error')).toEqual([]);
+      expect(results.rows(name, 'timed-dump').map(([status]) => status)).toEqual(['0', '0', '0']);
+    }
+  });
+
   test('continues in a later mount with the same inodes, at its offsets, and leaves no names', () => {
     expect(results.value('prepared', 'check')).toBe('0');
     expect(results.rows('prepared', 'restore-again-error')).toEqual([]);

@@ -1,7 +1,7 @@
 /*
  * A process with unlinked files of a writable mount, to be checkpointed. It makes the files in DIRECTORY.
  *
- *   unlinker REPORT DIRECTORY [linked|gone|shared|nameless|huge|directory|image PATH]...
+ *   unlinker REPORT DIRECTORY [linked|gone|shared|nameless|huge|kept|directory|image PATH]...
  *
  * It becomes a session leader without a terminal and inherited descriptors, and writes its pid to REPORT.pid. At each
  * SIGUSR1 it appends lines "what<TAB>property<TAB>value" to REPORT, and a last line "end".
@@ -50,9 +50,9 @@ static void take(struct thing *thing) {
         checked(link("linked", "other"), "link");
         checked(unlink("linked"), "unlink");
         close(checked(open("linked", O_WRONLY | O_CREAT | O_EXCL, 0600), "linked again"));
-    } else if (!strcmp(kind, "gone") || !strcmp(kind, "huge")) {
-        thing->fd = new_file(kind, !strcmp(kind, "huge") ? 1L << 30 : 0);
-        checked(unlink(kind), "unlink");
+    } else if (!strcmp(kind, "gone") || !strcmp(kind, "huge") || !strcmp(kind, "kept")) {
+        thing->fd = new_file(kind, !strcmp(kind, "gone") ? 0 : 1L << 30);
+        if (strcmp(kind, "kept") != 0) checked(unlink(kind), "unlink");
     } else if (!strcmp(kind, "shared")) {
         int fd = new_file("shared", PAGE);
         for (int i = 0; i < 2; i++) {
