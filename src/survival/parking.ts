@@ -5,9 +5,14 @@
  *
  * Several processes may peek at the same time, and one may remove the message in the meantime: the kernel does each in
  * one step. So a peek returns all of the open files, or reports that nothing is there.
+ *
+ * A message is replaced by means of the queue of the other direction, which is empty otherwise. A message there counts
+ * only if the first queue is empty. So the new one is sent there, and the removal of the old one decides, in one step.
+ * Afterwards the new one is moved to the first queue, where servers of all versions look. A process that is killed
+ * before the decision leaves a copy that means nothing: `lookAtReplaced` removes it.
  */
 
-import { EAGAIN, isErrno } from '../base/errno.ts';
+import { EAGAIN, EMFILE, isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import {
   MOST_DESCRIPTORS,
@@ -17,6 +22,7 @@ import {
   socketpair,
 } from '../system/descriptor-passing.ts';
 import { closeFd } from '../system/descriptors.ts';
+import { upperFailPoints } from '../system/fail-points.ts';
 import { errnoText } from '../system/libc.ts';
 
 /** Open files, and their description as one JSON value, in which they are indexes. */
@@ -34,19 +40,57 @@ const MOST_BYTES = 150_000;
  * @throws CfsError (system) if there are too many, or the system refuses
  */
 export function park({ value, fds }: ParkedFiles): readonly [number, number] {
-  const data = Buffer.from(JSON.stringify(value));
-  if (data.length > MOST_BYTES || fds.length > MOST_DESCRIPTORS) {
-    throw new CfsError(
-      'system',
-      `a mount of ${fds.length} open files with ${data.length} bytes of settings is too much`,
-    );
-  }
+  const data = messageOf({ value, fds });
   const pair = socketpair(SOCK_DGRAM);
   if (isErrno(pair)) throw new CfsError('system', `no socket pair: ${errnoText(pair)}`);
   const sent = sendDescriptors(pair[0], data, fds);
   if (!isErrno(sent)) return pair;
   for (const end of pair) closeFd(end);
   throw new CfsError('system', `open files cannot be kept: ${errnoText(sent)}`);
+}
+
+/** @throws CfsError (system) if it is too long */
+function messageOf({ value, fds }: ParkedFiles): Uint8Array {
+  const data = Buffer.from(JSON.stringify(value));
+  if (data.length <= MOST_BYTES && fds.length <= MOST_DESCRIPTORS) return data;
+  throw new CfsError('system', `a mount of ${fds.length} open files with ${data.length} bytes of settings is too much`);
+}
+
+const send: typeof sendDescriptors = upperFailPoints.returning('sendmsg', sendDescriptors);
+const receive: typeof receiveDescriptors = upperFailPoints.returning('recvmsg', receiveDescriptors);
+
+/**
+ * Parks other files in place of those that are parked, by the one process that serves the mount. A process that looks
+ * finds the old ones or the new ones, whenever this one is killed.
+ * @throws CfsError (system) if the system refuses: then the old ones are still parked
+ */
+export function replaceParked([first, second]: readonly [number, number], files: ParkedFiles): void {
+  const data = messageOf(files);
+  empty(first);
+  const sent = send(second, data, files.fds);
+  if (isErrno(sent)) throw new CfsError('system', `open files cannot be kept: ${errnoText(sent)}`);
+  // this decides
+  empty(second);
+  // the rest is for servers that look at the first queue only
+  if (!isErrno(send(first, data, files.fds))) empty(first);
+}
+
+/** As `lookAtParked`, for the next server: whatever an earlier one has replaced, or began to. */
+export function lookAtReplaced([first, second]: readonly [number, number]): ParkedFiles | undefined {
+  const found = lookAtParked(second);
+  if (found === undefined) return lookAtParked(first);
+  empty(first);
+  return found;
+}
+
+function empty(socket: number): void {
+  for (;;) {
+    const received = receive(socket, MOST_BYTES, { dontWait: true });
+    // more open files than this process may have: the message is gone nevertheless
+    if (received === EMFILE) continue;
+    if (isErrno(received)) return;
+    for (const fd of received.fds) closeFd(fd);
+  }
 }
 
 /**

@@ -4,7 +4,14 @@ import { closeSync, fstatSync, openSync, readdirSync, readFileSync, unlinkSync, 
 import { createInterface } from 'node:readline';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { isErrno } from '../../../src/base/errno.ts';
-import { lookAtParked, type ParkedFiles, park, unpark } from '../../../src/survival/parking.ts';
+import {
+  lookAtParked,
+  lookAtReplaced,
+  type ParkedFiles,
+  park,
+  replaceParked,
+  unpark,
+} from '../../../src/survival/parking.ts';
 import {
   MOST_DESCRIPTORS,
   receiveDescriptors,
@@ -70,6 +77,62 @@ function look(end: number): unknown {
   found.fds.forEach(closeSync);
   return { value: found.value, contents };
 }
+
+/** As `look`, for the next server. */
+function lookAfterReplacing(ends: readonly [number, number]): unknown {
+  const found = lookAtReplaced(ends);
+  const contents = found?.fds.map((fd) => readFileSync(`/proc/self/fd/${fd}`, 'utf8'));
+  found?.fds.forEach(closeSync);
+  return found && { value: found.value, contents };
+}
+
+describe('parked files that are replaced', () => {
+  const OLD = { value: 1, contents: ['old'] };
+  const NEW = { value: 2, contents: ['new'] };
+  const parkOld = (): readonly [number, number] => {
+    parked({ value: 1, fds: [fileOf('old')] });
+    return parkedEnds.at(-1) as readonly [number, number];
+  };
+  const message = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
+
+  test('are the new ones, again and again, also for servers that look at the first queue only', () => {
+    const ends = parkOld();
+    for (let i = 0; i < 3; i++) {
+      replaceParked(ends, { value: 2, fds: [fileOf('new')] });
+      expect([lookAfterReplacing(ends), look(ends[1])]).toEqual([NEW, NEW]);
+    }
+    unpark(ends[1]);
+    expect(lookAtReplaced(ends)).toBeUndefined();
+  });
+
+  test('are the old ones if the replacing process is killed before it decides', () => {
+    const ends = parkOld();
+    sendDescriptors(ends[1], message(2), [fileOf('new')]);
+    expect(lookAfterReplacing(ends)).toEqual(OLD);
+    // that has removed the others
+    unpark(ends[1]);
+    expect(lookAtReplaced(ends)).toBeUndefined();
+  });
+
+  test('are the new ones if it is killed when it has decided', () => {
+    const ends = parkOld();
+    sendDescriptors(ends[1], message(2), [fileOf('new')]);
+    unpark(ends[1]);
+    expect([lookAfterReplacing(ends), lookAfterReplacing(ends)]).toEqual([NEW, NEW]);
+    // killed once more: both queues have them
+    sendDescriptors(ends[0], message(2), [fileOf('new')]);
+    expect(lookAfterReplacing(ends)).toEqual(NEW);
+    replaceParked(ends, { value: 1, fds: [fileOf('old')] });
+    expect([lookAfterReplacing(ends), look(ends[1])]).toEqual([OLD, OLD]);
+  });
+
+  test('stay if the new ones cannot be sent', () => {
+    const ends = parkOld();
+    expect(() => replaceParked(ends, { value: 2, fds: [1_000_000] })).toThrow('open files cannot be kept');
+    expect(() => replaceParked(ends, { value: 'x'.repeat(200_000), fds: [] })).toThrow('is too much');
+    expect(lookAfterReplacing(ends)).toEqual(OLD);
+  });
+});
 
 const isCloseOnExec = (fd: number): boolean =>
   (Number.parseInt(/^flags:\s+(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1] ?? '', 8) &
