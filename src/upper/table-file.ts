@@ -8,7 +8,7 @@ import { randomFillSync } from 'node:crypto';
 import { constants } from 'node:fs';
 import { EOPNOTSUPP, type Errno, isErrno } from '../base/errno.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
-import { unlinkAt } from '../system/directory-calls.ts';
+import { renameAt, unlinkAt } from '../system/directory-calls.ts';
 import { fallocateFd, syncFd, truncateFd } from '../system/file-content-calls.ts';
 import { emptyFileStatus, statusOf } from '../system/file-status.ts';
 import { mapFile } from '../system/mapped-file.ts';
@@ -23,6 +23,7 @@ import { TABLE_NAME } from './work-directory.ts';
  */
 const INODES = 2 ** 21;
 const BYTES = tableBytes(INODES);
+const NEXT_NAME: Uint8Array = Buffer.from('cfs-ids.next');
 const OPEN = constants.O_RDWR | constants.O_NOFOLLOW;
 const MAKE = OPEN | constants.O_CREAT | constants.O_EXCL;
 
@@ -81,6 +82,24 @@ export function resumeTable(fd: number): ResumedTable | Errno {
   // a file without a name is in memory
   const made = tableIn(fd, randomFillSync(new Uint8Array(32)), status.nlink === 0 ? 0 : scatteredBytes(INODES));
   return isErrno(made) ? made : { fd, table: made, salvaged };
+}
+
+/**
+ * Makes an empty table beside the one of the mount, which it replaces by `nameNextTable`; in memory if the disk has no
+ * room for it.
+ */
+export function makeNextTable(work: number, key: Uint8Array): TableFile | Errno {
+  unlinkAt(work, NEXT_NAME);
+  const fd = openAt(work, NEXT_NAME, MAKE, 0o600);
+  const made = isErrno(fd) ? fd : newTable(fd, key, scatteredBytes(INODES));
+  if (!isErrno(made)) return made;
+  unlinkAt(work, NEXT_NAME);
+  return tableInMemory(key);
+}
+
+/** Without effect if that is in memory: the next mount makes a new one. */
+export function nameNextTable(work: number): void {
+  if (isErrno(renameAt(work, NEXT_NAME, work, TABLE_NAME, 0))) unlinkAt(work, TABLE_NAME);
 }
 
 /** The same table, for another thread. */
