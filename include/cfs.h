@@ -197,6 +197,7 @@ struct cfs_change {
 #define CFS_CHANGES_EVERYTHING 2	/* all changes, and not only those since an earlier pass */
 #define CFS_CHANGES_HIDDEN 4	/* some are left out: the caller may not list their directories */
 #define CFS_CHANGES_INCOMPLETE 8	/* some are left out: paths are too long, or cannot be read */
+#define CFS_CHANGES_REBASED 16	/* inodes of the image may have other numbers in the mount; `lower` has the image's */
 
 /*
  * The next changes of the upper layer of a mount. Begin with zeros, and the token of an earlier pass in `since` if only

@@ -37,6 +37,8 @@ export interface OpenTable {
   /** A word that is 0 at first. It means nothing to another server. */
   mark(row: number): number;
   setMark(row: number, mark: number): void;
+  /** Whether the kernel may have pages of it that are out of date; false from the next call on. */
+  takeOutdated(row: number): boolean;
   /** False once the last name is gone. */
   isNamed(row: number): boolean;
 }
@@ -119,7 +121,8 @@ export class WritableOpenFiles implements InodeEvents {
       this.#table.setBacking(row, id);
       const opened = this.#count(row, id);
       // the page cache may hold the content from before it was written by passthrough
-      const isStale = id === THROUGH_CACHE && fd >= 0 && this.#registry !== undefined;
+      const isWritten = fd >= 0 && this.#registry !== undefined;
+      const isStale = id === THROUGH_CACHE && (this.#table.takeOutdated(row) || isWritten);
       return isStale ? { ...opened, flags: FOPEN_NOFLUSH } : opened;
     });
   }

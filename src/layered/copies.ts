@@ -19,7 +19,7 @@ import {
 } from '../system/directory-calls.ts';
 import { truncateFd } from '../system/file-content-calls.ts';
 import { setXattrAt } from '../system/xattr-calls.ts';
-import { encodeMetacopy, encodeOrigin, PLAIN_METACOPY } from '../upper/overlay-format.ts';
+import { encodeMetacopy, PLAIN_METACOPY } from '../upper/overlay-format.ts';
 import type { Layer } from './layer.ts';
 import { writeIdentity } from './layer-xattrs.ts';
 import { makeTemporary } from './temporary.ts';
@@ -107,15 +107,11 @@ export function dress(layer: Layer, lower: number, ino: number, file: Place, isO
 }
 
 /** As in overlayfs, a name of a file with several has no origin if there is no index: it has an id of its own. */
-function noteOrigin(
-  { names, linkNames }: Layer,
-  identity: InodeIdentity,
-  mode: number,
-  { dir, name }: Place,
-): 0 | Errno {
+function noteOrigin(layer: Layer, identity: InodeIdentity, mode: number, { dir, name }: Place): 0 | Errno {
+  const { names, linkNames } = layer;
   if (linkNames?.direntOf(identity.id) !== undefined) return writeIdentity(names, dir, name, mode, identity);
   if (!names.isPossible(mode)) return 0;
-  return setXattrAt(dir, name, names.names.origin, encodeOrigin(identity.id, identity.generation), 0);
+  return setXattrAt(dir, name, names.names.origin, layer.originFor(identity.id, identity.generation), 0);
 }
 
 /** As ovl_must_copy_xattr() of the kernel: ACLs and those of security decide on permissions. */

@@ -16,7 +16,7 @@ import { truncateFd } from '../system/file-content-calls.ts';
 import { statusAt, statusOf } from '../system/file-status.ts';
 import { removeXattrAt, setXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, INDEXED, METACOPY, NEW, ORPHAN, UPPER } from '../upper/identity-table.ts';
-import { encodeNlink, encodeOrigin, isWhiteout } from '../upper/overlay-format.ts';
+import { encodeNlink, isWhiteout } from '../upper/overlay-format.ts';
 import { indexName } from '../upper/overlay-names.ts';
 import { dropAttributes } from './attributes.ts';
 import { type Copy, closeCopy, dress, makeCopy, markAsMetacopy, sizeOf } from './copies.ts';
@@ -245,7 +245,7 @@ function inIndex(layer: Layer, lower: number, ino: number, file: Place): Destina
   const value = encodeNlink({ to: 'upper', difference: (inodes.nlink[lower] as number) - 1 });
   const noted = setXattrAt(file.dir, file.name, layer.names.names.nlink, value, 0);
   if (isErrno(noted)) return noted;
-  const name = indexName(encodeOrigin(ino, inodes.generation[lower] as number));
+  const name = indexName(layer.originFor(ino, inodes.generation[lower] as number));
   return { place: { dir: layer.directories.index, name }, flags: INDEXED };
 }
 

@@ -5,7 +5,7 @@ import { linkAt, unlinkAt } from '../system/directory-calls.ts';
 import { emptyFileStatus, statusAt } from '../system/file-status.ts';
 import { getXattrAt, setXattrAt } from '../system/xattr-calls.ts';
 import { INDEXED } from '../upper/identity-table.ts';
-import { applyNlink, decodeNlink, encodeNlink, encodeOrigin, type RelativeNlink, Y } from '../upper/overlay-format.ts';
+import { applyNlink, decodeNlink, encodeNlink, type RelativeNlink, Y } from '../upper/overlay-format.ts';
 import { indexName } from '../upper/overlay-names.ts';
 import { nlinkOf } from './attributes.ts';
 import { lowerLinks } from './directories.ts';
@@ -86,9 +86,10 @@ export function countByUpper(layer: Layer, row: number): 0 | Errno {
 }
 
 /** The index has no entry for an inode without names. */
-export function dropIndexEntry({ table, directories }: Layer, row: number): void {
+export function dropIndexEntry(layer: Layer, row: number): void {
+  const { table, directories } = layer;
   if ((table.flags(row) & INDEXED) === 0) return;
-  unlinkAt(directories.index, indexName(encodeOrigin(table.id(row), table.generation(row))));
+  unlinkAt(directories.index, indexName(layer.originFor(table.id(row), table.generation(row))));
   table.setFlags(row, 0, INDEXED);
 }
 

@@ -1,5 +1,6 @@
 /** The parts of a writable layer. */
 import type { ImageFilesystem } from '../fs/image-filesystem.ts';
+import type { Identities } from '../manifest/identities.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { ContentSource } from '../objects/content-source.ts';
 import type { IdentityTable } from '../upper/identity-table.ts';
@@ -29,6 +30,8 @@ export interface LayerDirectories {
 export interface LayerParts {
   readonly image: ImageFilesystem;
   readonly tables: ManifestTables;
+  /** Of a mount that was rebased: what the tables have in place of the image's own; undefined for none. */
+  readonly identities?: Identities | undefined;
   readonly directories: LayerDirectories;
   readonly settings: LayerSettings;
   /** The instance of this thread; all threads share its memory. */

@@ -24,6 +24,8 @@ export const FORGOTTEN = 16_384;
 export const LINKABLE = 32_768;
 /** The file was opened for writing: its content may change unseen until the last release. */
 export const WRITTEN = 0x10_0000;
+/** The kernel may have pages of the file that are older than its content in the image: it is to drop them. */
+export const OUTDATED = 0x20_0000;
 /** The row is of an earlier mount, and the file was not looked at since: it may be another one's. */
 export const EARLIER = 65_536;
 /** What was seen of a file once, and changes through this file system only. */

@@ -47,7 +47,7 @@ export const CAPABILITIES: Uint8Array = Buffer.from('security.capability');
  * fuse-overlayfs of an ordinary user, with which podman made containers, has this in place of "user.overlay.opaque". A
  * user that can set it can as well remove all that it hides: so says xattr_permission() of Linux.
  */
-const OPAQUE_OF_FUSE_OVERLAYFS: Uint8Array = Buffer.from('user.fuseoverlayfs.opaque');
+export const OPAQUE_OF_FUSE_OVERLAYFS: Uint8Array = Buffer.from('user.fuseoverlayfs.opaque');
 
 const ID_BYTES = 12;
 const S_IWUSR = 0o200;
@@ -81,9 +81,13 @@ export class LayerXattrNames extends OverlayXattrNames {
   readonly id: Uint8Array;
   /** Its xattrs exist only on files and directories. */
   readonly isOfUsers: boolean;
+  /** The inode that an xattr `origin` names, by its identity in the mount. */
+  readonly originIn: (origin: Origin | undefined) => Origin | undefined;
 
-  constructor(userxattr: boolean) {
+  /** @param originIn undefined if a mount has the image's identities */
+  constructor(userxattr: boolean, originIn: LayerXattrNames['originIn'] = (origin) => origin) {
     super(userxattr);
+    this.originIn = originIn;
     this.isOfUsers = userxattr;
     this.id = Buffer.from(userxattr ? 'user.cfs.id' : 'trusted.cfs.id');
   }
@@ -115,7 +119,7 @@ export function readLayerXattrs(
     return isErrno(value) ? value : decode(value);
   };
   const own = names.names;
-  const origin = get(own.origin, decodeOrigin);
+  const origin = get(own.origin, (value) => names.originIn(decodeOrigin(value)));
   const opacity =
     get(own.opaque, decodeOpaque) ?? (names.isOfUsers ? get(OPAQUE_OF_FUSE_OVERLAYFS, decodeOpaque) : undefined);
   const redirect = get(own.redirect, (value) => decodeRedirect(value) ?? 'malformed');

@@ -4,10 +4,12 @@ import { ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { ROOT_INO } from '../fs/filesystem.ts';
 import type { ImageFilesystem } from '../fs/image-filesystem.ts';
 import type { InodeEvents } from '../fs/writable-filesystem.ts';
+import { Identities } from '../manifest/identities.ts';
 import { lookupDirent, rowOfId } from '../manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../manifest/tables.ts';
 import { emptyFileStatus, type FileStatus } from '../system/file-status.ts';
 import type { IdentityTable } from '../upper/identity-table.ts';
+import { encodeOrigin, type Origin } from '../upper/overlay-format.ts';
 import { type ImageName, ImageNames } from './image-names.ts';
 import type { LayerDirectories, LayerParts, LayerSettings } from './layer-parts.ts';
 import { LayerState } from './layer-state.ts';
@@ -35,6 +37,7 @@ const NO_EVENTS: InodeEvents = { unnamed: () => undefined, forgotten: () => unde
 export class Layer {
   readonly image: ImageFilesystem;
   readonly tables: ManifestTables;
+  readonly identities: Identities;
   readonly table: IdentityTable;
   readonly directories: LayerDirectories;
   readonly settings: LayerSettings;
@@ -56,18 +59,31 @@ export class Layer {
     this.#search = search;
     this.image = parts.image;
     this.tables = parts.tables;
+    this.identities = parts.identities ?? new Identities();
     this.table = parts.table;
     this.directories = parts.directories;
     this.settings = parts.settings;
     this.state = new LayerState(parts.state);
-    this.names = new LayerXattrNames(parts.settings.userxattr);
+    this.names = new LayerXattrNames(parts.settings.userxattr, (origin) => this.originIn(origin));
     const searchFor = (row: number): 0 | Errno => search.row(this, row);
-    this.tree = new UpperTree(parts.table, parts.directories, this.state, searchFor, parts.settings.readOnly);
+    const origin = (id: number, generation: number): Uint8Array => this.originFor(id, generation);
+    this.tree = new UpperTree(parts.table, parts.directories, this.state, searchFor, origin, parts.settings.readOnly);
     this.imageNames = new ImageNames(parts.tables);
     this.linkNames = parts.settings.index ? undefined : new LinkNames(parts.tables);
     this.originals = parts.originals;
     this.log = parts.log;
     this.isKnown = parts.isKnown;
+  }
+
+  /** The xattr `origin` for an inode of the image; also the name of its entry in the index, as bytes. */
+  originFor(id: number, generation: number): Uint8Array {
+    const own = this.identities.inImage({ id, generation });
+    return encodeOrigin(own.id, own.generation);
+  }
+
+  /** The inode that an xattr `origin` names, by its identity in the mount. */
+  originIn(origin: Origin | undefined): Origin | undefined {
+    return origin === undefined || 'other' in origin ? origin : this.identities.inMount(origin);
   }
 
   /** The id of an inode of the image. */

@@ -1,6 +1,7 @@
 /** Opens and backing ids of inodes, in the table of identities: `OpenTable` of the kernel driver. */
 import { ORPHAN } from '../upper/identity-table.ts';
 import type { Layer } from './layer.ts';
+import { OUTDATED } from './layer-rows.ts';
 
 /** The word of a row for the driver; LOWER and ADDITIONS are the others. */
 const MARK = 2;
@@ -51,6 +52,13 @@ export class LayerOpenTable {
 
   setMark(row: number, mark: number): void {
     this.#layer.table.setExtra(row, MARK, mark);
+  }
+
+  takeOutdated(row: number): boolean {
+    const { table } = this.#layer;
+    if ((table.flags(row) & OUTDATED) === 0) return false;
+    table.setFlags(row, 0, OUTDATED);
+    return true;
   }
 
   isNamed(row: number): boolean {

@@ -119,7 +119,7 @@ export function adoptIndex(layer: Layer): 0 | Errno {
   let missed: 0 | Errno = 0;
   const listed = readDirectory(directories.index, (name) => {
     const bytes = parseIndexName(name);
-    const origin = bytes === undefined ? undefined : decodeOrigin(bytes);
+    const origin = bytes === undefined ? undefined : layer.originIn(decodeOrigin(bytes));
     if (origin === undefined || !('id' in origin)) return;
     const lower = rowOfId(tables, origin.id);
     const looked = lower < 0 ? 0 : statusAt(directories.index, name, status);

@@ -27,7 +27,6 @@ import { closeFd, openAt } from '../system/descriptors.ts';
 import { emptyFileStatus, type FileStatus, statusAt, statusOf } from '../system/file-status.ts';
 import { O_PATH } from '../system/libc.ts';
 import { DIRECTORY, type IdentityTable, INDEXED, ORPHAN, UPPER } from '../upper/identity-table.ts';
-import { encodeOrigin } from '../upper/overlay-format.ts';
 import { indexName } from '../upper/overlay-names.ts';
 import type { LayerDirectories } from './layer-parts.ts';
 import type { LayerState } from './layer-state.ts';
@@ -64,6 +63,7 @@ export class UpperTree {
   readonly #directories: LayerDirectories;
   readonly #state: LayerState;
   readonly #searchFor: (row: number) => 0 | Errno;
+  readonly #originFor: (id: number, generation: number) => Uint8Array;
   readonly #isReadOnly: boolean;
   /** By ino, the latest used last. */
   readonly #open = new Map<number, number>();
@@ -76,6 +76,7 @@ export class UpperTree {
 
   /**
    * @param searchFor finds the names of a row whose file is not at the place in the table; ENOENT if it has none
+   * @param originFor the xattr `origin` for an inode of the image
    * @param isReadOnly no file is opened for writing
    */
   constructor(
@@ -83,8 +84,10 @@ export class UpperTree {
     directories: LayerDirectories,
     state: LayerState,
     searchFor: (row: number) => 0 | Errno,
+    originFor: (id: number, generation: number) => Uint8Array,
     isReadOnly: boolean,
   ) {
+    this.#originFor = originFor;
     this.#isReadOnly = isReadOnly;
     this.#table = table;
     this.#directories = directories;
@@ -146,7 +149,7 @@ export class UpperTree {
     const named = table.nameOf(row);
     if (named === undefined) {
       if ((flags & INDEXED) === 0) return ESTALE;
-      return { dir: this.#directories.index, name: indexName(encodeOrigin(ino, table.generation(row))) };
+      return { dir: this.#directories.index, name: indexName(this.#originFor(ino, table.generation(row))) };
     }
     const dir = this.directory(named.parent);
     return isErrno(dir) ? dir : { dir, name: named.name };

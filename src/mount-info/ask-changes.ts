@@ -19,6 +19,8 @@ export interface MountChanges {
   readonly isHidden: boolean;
   /** Whether some are left out because their paths are too long, or they cannot be read. */
   readonly isIncomplete: boolean;
+  /** Whether inodes of the image may have other numbers in the mount, which was rebased. */
+  readonly isRebased: boolean;
   /** In no order. */
   readonly records: readonly ChangeRecord[];
 }
@@ -60,8 +62,8 @@ export function changesOf(fd: number, since: string = ''): MountChanges | Errno 
     for (const record of answer.records) records.push(record);
     isHidden ||= answer.isHidden;
     isIncomplete ||= answer.isIncomplete;
-    const { token, isEverything } = answer;
-    if (!answer.hasMore) return { token, isEverything, isHidden, isIncomplete, records };
+    const { token, isEverything, isRebased } = answer;
+    if (!answer.hasMore) return { token, isEverything, isHidden, isIncomplete, isRebased, records };
     request = { since, token, cursor: answer.cursor };
   }
 }

@@ -67,6 +67,8 @@ export const EVERYTHING = 2;
 export const HIDDEN = 4;
 /** Some names have paths that are too long, or cannot be read. */
 export const INCOMPLETE = 8;
+/** The mount was rebased: inodes of the image may have other numbers in it. `lower` has those of the image. */
+export const REBASED = 16;
 
 /** Offsets in bytes. */
 const VERSION = 0;
@@ -162,7 +164,7 @@ export class ChangesWriter {
     return true;
   }
 
-  /** The struct. @param flags of MORE, EVERYTHING, HIDDEN, INCOMPLETE */
+  /** The struct. @param flags of MORE, EVERYTHING, HIDDEN, INCOMPLETE, REBASED */
   finish(flags: number, { since, token, cursor }: ChangesRequest): Uint8Array {
     const bytes = this.#bytes;
     bytes.writeUInt32LE(CHANGES_VERSION, VERSION);
@@ -215,6 +217,7 @@ export interface ChangesAnswer extends ChangesRequest {
   readonly isEverything: boolean;
   readonly isHidden: boolean;
   readonly isIncomplete: boolean;
+  readonly isRebased: boolean;
   readonly records: readonly ChangeRecord[];
 }
 
@@ -240,6 +243,7 @@ export function decodeAnswer(struct: Uint8Array): ChangesAnswer | undefined {
     isEverything: (flags & EVERYTHING) !== 0,
     isHidden: (flags & HIDDEN) !== 0,
     isIncomplete: (flags & INCOMPLETE) !== 0,
+    isRebased: (flags & REBASED) !== 0,
     records,
   };
 }

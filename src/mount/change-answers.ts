@@ -20,6 +20,7 @@ import {
   HIDDEN,
   INCOMPLETE,
   MORE,
+  REBASED,
 } from '../mount-info/change-records.ts';
 import { NR_CHANGES } from '../mount-info/mount-ioctls.ts';
 
@@ -61,7 +62,8 @@ function answerChanges(layer: Layer, memory: ChangeMemory, input: Uint8Array, ca
       (next === undefined ? 0 : MORE) |
       (since === 0 ? EVERYTHING : 0) |
       (pass.isHiddenFromCaller ? HIDDEN : 0) |
-      (pass.isIncomplete || isTooLong ? INCOMPLETE : 0);
+      (pass.isIncomplete || isTooLong ? INCOMPLETE : 0) |
+      (layer.identities.isEmpty ? 0 : REBASED);
     const answered: ChangesRequest = { since: request.since, token, cursor: encodeCursor(next ?? FIRST) };
     return writer.finish(flags, answered);
   });

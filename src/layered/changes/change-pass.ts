@@ -243,7 +243,7 @@ export class ChangePass {
       path,
       old: kind === 'added' ? undefined : old,
       attributes,
-      lower: lower < 0 ? 0 : this.#idOf(lower),
+      lower: lower < 0 ? 0 : layer.identities.inImage({ id: this.#idOf(lower), generation: 0 }).id,
       upper: table.upperLow(row) + table.upperHigh(row) * 0x1_0000_0000,
       isChanging: mayChange(layer, row),
       hasOtherNames: isRecent && (table.flags(row) & DIRECTORY) !== 0 && table.changed(row) >= this.#since,

@@ -21,7 +21,7 @@ import type { Place } from '../upper-tree.ts';
  * @param names the user's xattrs of the file: `userXattrs`
  */
 export function differences(
-  layer: Layer,
+  layer: Pick<Layer, 'tables' | 'table' | 'names'>,
   lower: number,
   row: number,
   attributes: WritableAttributes,
@@ -46,7 +46,7 @@ export function differences(
 }
 
 function hasSameContent(
-  layer: Layer,
+  layer: Pick<Layer, 'tables' | 'table'>,
   lower: number,
   row: number,
   { mode, size, rdev }: WritableAttributes,
@@ -88,7 +88,7 @@ export function userXattrs({ names }: Layer, { dir, name }: Place): Uint8Array[]
 }
 
 function haveOtherXattrs(
-  { tables, names }: Layer,
+  { tables, names }: Pick<Layer, 'tables' | 'names'>,
   lower: number,
   { dir, name }: Place,
   stored: readonly Uint8Array[],

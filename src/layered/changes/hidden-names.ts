@@ -78,7 +78,7 @@ export class HiddenNames {
   }
 
   #item({ dirent: top, old, path }: Hidden, dirent: number, isElsewhere: boolean): ChangeItem {
-    const { tables } = this.#layer;
+    const { tables, identities } = this.#layer;
     const below: Uint8Array[] = [];
     for (let at = dirent; at !== top; at = this.#above(at)) below.push(direntName(tables, at));
     const within = (from: Uint8Array): Uint8Array => below.reduceRight(pathIn, from);
@@ -90,7 +90,7 @@ export class HiddenNames {
       path: within(path),
       old: within(old),
       attributes: goneAttributes(u64(id, inode), generation[inode] as number, mode[inode] as number),
-      lower: u64(id, inode),
+      lower: identities.inImage({ id: u64(id, inode), generation: 0 }).id,
       upper: 0,
       isChanging: false,
       hasOtherNames: false,

@@ -5,7 +5,7 @@
  *
  * Nothing is frozen. At the end, the mount lists what changed since the beginning: if anything did, packing fails.
  */
-import { constants, readlinkSync } from 'node:fs';
+import { constants, lstatSync, readlinkSync } from 'node:fs';
 import { latin1, printable } from '../../base/bytes.ts';
 import type { ContentDigest, HashAlgorithm } from '../../base/digest.ts';
 import { isErrno } from '../../base/errno.ts';
@@ -135,11 +135,10 @@ export class WritableMountSource implements SyncSource {
     const { tables } = this.#mount;
     const { inodes } = tables;
     const mode = inodes.mode[row] as number;
-    const ino = u64(inodes.id, row);
-    if (this.#isLeftOut(ino, mode, path)) return undefined;
+    if (this.#isLeftOut(() => this.#inoOf(row, path), mode, path)) return undefined;
     const entry = this.#entries++;
     if (!isDirectory(mode) && (inodes.nlink[row] as number) > 1) {
-      const to = this.#earlier(ino, entry);
+      const to = this.#earlier(this.#inoOf(row, path), entry);
       if (to !== undefined) return { entry, inode: { kind: 'link', to } };
     }
     const metadata = this.#ofImage(row);
@@ -148,7 +147,12 @@ export class WritableMountSource implements SyncSource {
     if (type !== S_IFREG) return { entry, inode: { kind: 'new', metadata } };
     const size = u64(inodes.size, row);
     const known = this.#known(row);
-    const content: FileContent = { size, stamp: undefined, known, open: () => this.#open(path, ino) };
+    const content: FileContent = {
+      size,
+      stamp: undefined,
+      known,
+      open: () => this.#open(path, this.#inoOf(row, path)),
+    };
     return { entry, inode: { kind: 'regular', metadata, content } };
   }
 
@@ -157,7 +161,7 @@ export class WritableMountSource implements SyncSource {
     path: Uint8Array,
   ): { readonly entry: number; readonly inode: SourceEntry['inode'] } | undefined {
     const { mode, ino, nlink, size, lower } = record;
-    if (this.#isLeftOut(ino, mode, path)) return undefined;
+    if (this.#isLeftOut(() => ino, mode, path)) return undefined;
     const entry = this.#entries++;
     if (!isDirectory(mode) && nlink > 1) {
       const to = this.#earlier(ino, entry);
@@ -183,10 +187,21 @@ export class WritableMountSource implements SyncSource {
     return earlier;
   }
 
-  #isLeftOut(ino: number, mode: number, path: Uint8Array): boolean {
+  /** The inode number in the mount of an inode of the image. */
+  #inoOf(row: number, path: Uint8Array): number {
+    const { tables, changes } = this.#mount;
+    if (!changes.isRebased) return u64(tables.inodes.id, row);
+    try {
+      return lstatSync(this.#through(path)).ino;
+    } catch (error) {
+      throw sourceError('read', this.#full(path), error);
+    }
+  }
+
+  #isLeftOut(inoOf: () => number, mode: number, path: Uint8Array): boolean {
     const type = mode & S_IFMT;
     if (this.#options.skipDevices && (type === S_IFCHR || type === S_IFBLK)) return true;
-    const reason = this.#options.exclude.get(ino);
+    const reason = this.#options.exclude.size === 0 ? undefined : this.#options.exclude.get(inoOf());
     if (reason === undefined) return false;
     this.#options.warn(`${printable(this.#full(path))} is the ${reason}: left out`);
     return true;

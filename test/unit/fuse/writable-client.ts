@@ -74,6 +74,7 @@ export class FakeTable implements OpenTable {
   readonly backingOf: number[] = [];
   readonly markOf: number[] = [];
   readonly nameless = new Set<number>();
+  readonly outdated = new Set<number>();
   readonly unknown = new Set<number>();
   /** Called after each change. */
   changed: () => void = () => undefined;
@@ -101,6 +102,9 @@ export class FakeTable implements OpenTable {
   }
   setMark(row: number, mark: number): void {
     this.markOf[row] = mark;
+  }
+  takeOutdated(row: number): boolean {
+    return this.outdated.delete(row);
   }
   isNamed(row: number): boolean {
     return !this.nameless.has(row);

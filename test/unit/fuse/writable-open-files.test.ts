@@ -81,6 +81,18 @@ describe('content of the image', () => {
     expect(table.backing(5)).toBe(0);
   });
 
+  test('that was in the upper layer before a rebase is read anew once', () => {
+    table.outdated.add(5);
+    expect(files.add(5, IMAGE)).toEqual(STALE);
+    expect(files.add(5, IMAGE)).toEqual(CACHED);
+  });
+
+  test('that was there, and is there again, keeps the pages of before for the image', () => {
+    table.outdated.add(5);
+    expect(files.add(5, UPPER)).toEqual(through(1));
+    expect(table.outdated.has(5)).toBe(true);
+  });
+
   test('that is copied up while it is open stays there until its last release', () => {
     files.add(5, IMAGE);
     expect(files.add(5, UPPER)).toEqual(CACHED);
