@@ -5,7 +5,7 @@ import { limitReason } from '../src/base/limits.ts';
 import { StartingDaemon } from '../src/mount/daemon.ts';
 
 /** With these nothing is mounted, or this process itself mounts. */
-const WITHOUT_DAEMON = /^(?:-[a-z]*[fhV][a-z]*|--(?:foreground|help|version|upgrade))$/;
+const WITHOUT_DAEMON = /^(?:-[a-z]*[fhV][a-z]*|--(?:foreground|help|version|upgrade|rebase(?:=.*)?))$/;
 
 const words = process.argv.slice(2);
 const isMount = words.length >= 2 && !words.some((word) => WITHOUT_DAEMON.test(word));

@@ -14,6 +14,7 @@ import { dup2, isInherited } from '../system/descriptors.ts';
 import { type DaemonSettings, READY_FD, type Ready } from './daemon.ts';
 import { summaryOf } from './mounted-image.ts';
 import { loggedMount, makeLog } from './process-log.ts';
+import { rebased } from './rebase-parked.ts';
 import { leftMount, resumeSession, runSession } from './session.ts';
 
 const STDIN = 0;
@@ -62,7 +63,7 @@ async function takeOver(inRow: number): Promise<void> {
   const log = makeLog(settings.logFile ?? 'syslog', loggedMount(settings, left.mount.sources));
   nameProcess(settings);
   try {
-    await resumeSession(left, {
+    await resumeSession(await rebased(left, log), {
       log,
       succeed: () => {
         const supervisor = Supervisor.ofParent({ mountpoint, device, logFile: settings.logFile }, log);

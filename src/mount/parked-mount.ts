@@ -4,11 +4,12 @@
  * one, after an upgrade. So keys are added, and never change their meaning, and a reader ignores unknown keys. VERSION
  * is raised if an older reader would misread the message.
  *
- * A mount with an upper layer has a version of its own: a reader that knows no layers would serve the image alone.
+ * A mount with an upper layer has a version of its own: a reader that knows no layers would serve the image alone. And
+ * so has one that was rebased: a reader that knows no identities would give the kernel other inode numbers.
  */
 import { closeSync } from 'node:fs';
 import { CfsError } from '../base/error.ts';
-import { lookAtParked, type ParkedFiles, park } from '../survival/parking.ts';
+import { lookAtReplaced, type ParkedFiles, park, replaceParked } from '../survival/parking.ts';
 import type { KeptUpper } from '../upper/prepare-upper.ts';
 import type { UpperFeatures } from '../upper/upper-probe.ts';
 import type { Connection } from './connection.ts';
@@ -18,6 +19,7 @@ import { closeSource, type MountSource } from './mount-sources.ts';
 /** Of the message. Release 0.1.0 wrote no version, which means 1. */
 const VERSION = 1;
 const VERSION_WITH_LAYER = 2;
+const VERSION_REBASED = 3;
 
 /** The open files of an upper layer, and the features of its file system. */
 export interface ParkedLayer extends KeptUpper {
@@ -25,10 +27,17 @@ export interface ParkedLayer extends KeptUpper {
   readonly table: number;
   /** The file in memory of Intents. */
   readonly intents: number;
+  /** The file in memory of manifest/identities.ts, of a mount that was rebased. */
+  readonly identities?: number;
+  /** The name of the plan of the last rebase (upper/rebase-plan.ts). */
+  readonly plan?: string;
   readonly features: UpperFeatures;
 }
 
 const LAYER_FILES = ['upper', 'base', 'lock', 'mark', 'table', 'intents'] as const satisfies (keyof ParkedLayer)[];
+
+const layerFilesOf = ({ identities }: ParkedLayer): readonly (keyof ParkedLayer & string)[] =>
+  identities === undefined ? LAYER_FILES : [...LAYER_FILES, 'identities'];
 
 /** Open files by their descriptors. */
 export interface ParkedMount<Settings> {
@@ -72,9 +81,17 @@ interface Message {
 export const parkMount = <Settings>(mount: ParkedMount<Settings>): readonly [number, number] =>
   park(encodeParked(mount));
 
-/** Undefined if nothing is parked at `socket`: the mount has ended. @throws CfsError (mount) as `decodeParked` */
-export function lookAtParkedMount<Settings>(socket: number): ParkedMount<Settings> | undefined {
-  const parked = lookAtParked(socket);
+/** Parks a mount in place of the one that is parked, as `replaceParked`. */
+export const replaceParkedMount = <Settings>(ends: readonly [number, number], mount: ParkedMount<Settings>): void =>
+  replaceParked(ends, encodeParked(mount));
+
+/**
+ * @param ends of the socket
+ * @returns undefined if nothing is parked: the mount has ended
+ * @throws CfsError (mount) as `decodeParked`
+ */
+export function lookAtParkedMount<Settings>(ends: readonly [number, number]): ParkedMount<Settings> | undefined {
+  const parked = lookAtReplaced(ends);
   return parked === undefined ? undefined : decodeParked(parked);
 }
 
@@ -85,7 +102,7 @@ export function encodeParked<Settings>(mount: ParkedMount<Settings>): ParkedFile
   const fds: number[] = [];
   const add = (file: number): number => (file < 0 ? -1 : fds.push(file) - 1);
   const value = {
-    version: layer === undefined ? VERSION : VERSION_WITH_LAYER,
+    version: layer === undefined ? VERSION : layer.identities === undefined ? VERSION_WITH_LAYER : VERSION_REBASED,
     settings,
     mountpoint,
     device,
@@ -109,7 +126,7 @@ export function encodeParked<Settings>(mount: ParkedMount<Settings>): ParkedFile
 
 /** The layer with other numbers of its files. */
 function withLayerFiles(layer: ParkedLayer, numberOf: (file: number) => number): ParkedLayer {
-  const files = LAYER_FILES.map((name) => [name, numberOf(layer[name])]);
+  const files = layerFilesOf(layer).map((name) => [name, numberOf(layer[name] as number)]);
   return { ...layer, ...(Object.fromEntries(files) as Pick<ParkedLayer, (typeof LAYER_FILES)[number]>) };
 }
 
@@ -117,10 +134,10 @@ function withLayerFiles(layer: ParkedLayer, numberOf: (file: number) => number):
 export function decodeParked<Settings>({ value, fds }: ParkedFiles): ParkedMount<Settings> {
   const message = value as Message;
   const { version = 1, mountpoint, device, helper, passthrough, resends } = message;
-  if (version > VERSION_WITH_LAYER) {
+  if (version > VERSION_REBASED) {
     throw new CfsError(
       'mount',
-      `Cannot continue to serve ${mountpoint}: a later version of cfs made this mount (message ${version}; this one reads ${VERSION_WITH_LAYER})`,
+      `Cannot continue to serve ${mountpoint}: a later version of cfs made this mount (message ${version}; this one reads ${VERSION_REBASED})`,
     );
   }
   const fdOf = (index: number): number => (index < 0 ? -1 : (fds[index] as number));
@@ -152,7 +169,7 @@ export function decodeParked<Settings>({ value, fds }: ParkedFiles): ParkedMount
  * Closes the open files of a mount that this process does not continue to serve. Copies in other processes stay open.
  */
 export function closeParked({ connection, sources, imageCopy = -1, leases = [], layer }: ParkedFilesOfMount): void {
-  const ofLayer = layer === undefined ? [] : LAYER_FILES.map((name) => layer[name]);
+  const ofLayer = layer === undefined ? [] : layerFilesOf(layer).map((name) => layer[name] as number);
   for (const fd of [connection.fd, connection.journal, imageCopy, ...leases.map((lease) => lease.fd), ...ofLayer]) {
     if (fd >= 0) closeSync(fd);
   }

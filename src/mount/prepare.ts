@@ -6,6 +6,7 @@ import { version } from '../base/installation.ts';
 import type { Log } from '../base/log.ts';
 import { pathBytes } from '../base/path-text.ts';
 import { type ImageFile, openImage, readOpenImage } from '../image/image-file.ts';
+import { decodeIdentities, withIdentities } from '../manifest/identities.ts';
 import { shortInodeNumbers } from '../manifest/short-inodes.ts';
 import {
   attachTables,
@@ -31,7 +32,7 @@ import type { ParkedFilesOfMount } from './parked-mount.ts';
 import { allocateProblemMemory, ProblemMemory } from './problem-memory.ts';
 import type { ServedImage } from './served-image.ts';
 import { MOST_THREADS } from './threads/most-threads.ts';
-import type { UpperLayer } from './upper-layer.ts';
+import { readIdentities, type UpperLayer } from './upper-layer.ts';
 import { requireVerity } from './verity-requirement.ts';
 
 /** Everything that is known before anything is mounted. */
@@ -91,18 +92,23 @@ export function prepare({ options, problems, toLog }: Remembered, mountpoint: st
  */
 export function prepareAgain(
   { options, problems, toLog }: Remembered,
-  { connection: { mountpoint }, sources, imageCopy }: ParkedFilesOfMount,
+  { connection: { mountpoint }, sources, imageCopy, layer }: ParkedFilesOfMount,
   restarts: number,
 ): Prepared {
   const [source] = sources as [MountSource];
   const keeper = ImageKeeper.resume(source.fd, imageCopy ?? -1, options.log);
   // the id is that of the mount: its signature was verified when it was made, and is not required again
-  const { shared, ...image } = loadTables(keeper.source, options.image, source.id);
+  const { shared: ofImage, ...image } = loadTables(keeper.source, options.image, source.id);
   setTimeout(collectGarbage, SETTLED_MS).unref();
+  const shared = layer?.identities === undefined ? ofImage : identified(ofImage, layer.identities);
   const tables = attachTables(shared);
   const served = servedOf(options, mountpoint, tables, sources, restarts, problems);
   return { options, mountpoint, imagePath: options.image, image, tables, shared, served, keeper, toLog };
 }
+
+/** The tables of a mount that was rebased. @param identities the file with its identities */
+const identified = (shared: SharedTables, identities: number): SharedTables =>
+  shareTables(withIdentities(attachTables(shared), decodeIdentities(readIdentities(identities))));
 
 /** The same with an upper layer, whose directories are sources that `closePrepared` does not close. */
 export function withLayer(prepared: Prepared, layer: UpperLayer): Prepared {
@@ -118,7 +124,7 @@ export function closePrepared({ keeper, served }: Prepared): void {
   served.sources.forEach(closeSource);
 }
 
-function openRepositories(options: MountOptions, tables: ManifestTables): readonly LocalRepository[] {
+export function openRepositories(options: MountOptions, tables: ManifestTables): readonly LocalRepository[] {
   // an image without objects needs no repository, not even a default one that exists
   const needed = objectCount(tables) > 0 ? options.repositories : [];
   const repositories = needed.map((dir) => openRepository(dir, tables.header.hash));
@@ -217,7 +223,7 @@ export function remembering(given: MountOptions): Remembered {
 }
 
 /** The image comes first. */
-function servedOf(
+export function servedOf(
   options: MountOptions,
   mountpoint: string,
   tables: ManifestTables,

@@ -53,7 +53,7 @@ export function leftMount<Settings extends MountSettings>(
   ends: ParkedEnds,
   death?: Death,
 ): LeftMount<Settings> | undefined {
-  const mount = lookAtParkedMount<Settings>(ends[1]);
+  const mount = lookAtParkedMount<Settings>(ends);
   return mount && { ends, mount, ...(death === undefined ? {} : { death }) };
 }
 

@@ -37,34 +37,50 @@ export interface Upgraded {
  */
 export async function upgrade(mount: string): Promise<Upgraded> {
   const { mount: old, sources } = askMountAt(mount);
-  requireSupervisor(mount, old);
-  requireStart(mount, old, sources[0] as SourceRecord);
-  end(mount, old.pid);
-  for (const end = performance.now() + PATIENCE_MS; performance.now() < end; await sleep(LOOK_MS)) {
-    // this blocks in the kernel until a server answers
-    const { pid, release } = askAgain(mount, old);
-    if (pid === old.pid) continue;
-    const from = { pid: old.pid, release: old.release };
-    return { mountpoint: pathText(old.mountpoint), from, to: { pid, release } };
-  }
-  throw new CfsError('mount', `Cannot upgrade ${mount}: process ${old.pid} still serves it`);
+  requireSupervisor(mount, old, 'upgrade');
+  const file = openImageOf(old.pid, sources[0] as SourceRecord);
+  requireStart(mount, file, old.imageId, 'upgrade');
+  const { pid, release } = await replaceServer(mount, old, 'upgrade');
+  const from = { pid: old.pid, release: old.release };
+  return { mountpoint: pathText(old.mountpoint), from, to: { pid, release } };
 }
 
-function end(mount: string, pid: number): void {
+/** What another server is needed for. */
+export type ServerChange = 'upgrade' | 'rebase';
+
+/**
+ * Ends the server of the mount, and waits for the next one.
+ * @returns what that says about the mount
+ * @throws CfsError (mount) if no other server answers
+ */
+export async function replaceServer(mount: string, old: MountRecord, change: ServerChange): Promise<MountRecord> {
+  end(mount, old.pid, change);
+  for (const end = performance.now() + PATIENCE_MS; performance.now() < end; await sleep(LOOK_MS)) {
+    // this blocks in the kernel until a server answers
+    const now = askAgain(mount, old);
+    if (now.pid !== old.pid) return now;
+  }
+  throw new CfsError('mount', `Cannot ${change} ${mount}: process ${old.pid} still serves it`);
+}
+
+function end(mount: string, pid: number, change: ServerChange): void {
   try {
     process.kill(pid, 'SIGUSR2');
   } catch (error) {
     // another process has just ended it: another server takes over in any case
     if (errnoOf(error) === ESRCH) return;
-    throw new CfsError('mount', `Cannot upgrade ${mount}: its server (process ${pid}): ${reasonOf(error)}`, {
+    throw new CfsError('mount', `Cannot ${change} ${mount}: its server (process ${pid}): ${reasonOf(error)}`, {
       cause: error,
     });
   }
 }
 
-/** Makes the new program load all its modules, and read the image as a server that takes over does. */
-function requireStart(mount: string, { pid, imageId }: MountRecord, image: SourceRecord): void {
-  const file = openImageOf(pid, image);
+/**
+ * Makes the new program load all its modules, and read the image as a server that takes over does.
+ * @param file the open image, which is closed; undefined if this process may not see it
+ * @throws CfsError (mount) if it cannot
+ */
+export function requireStart(mount: string, file: number | undefined, imageId: string, change: ServerChange): void {
   const { status, stderr } = spawnSync(process.execPath, [...serverFlags(), SERVER], {
     // with nothing on its standard input it has nothing to mount
     input: '',
@@ -77,7 +93,7 @@ function requireStart(mount: string, { pid, imageId }: MountRecord, image: Sourc
   const reason = stderr.split('\n').find((line) => /Error/.test(line)) ?? `status ${status}`;
   throw new CfsError(
     'mount',
-    `Cannot upgrade ${mount}: the new server does not start, so the old one was left: ${reason.replace(/^Error: /, '')}`,
+    `Cannot ${change} ${mount}: the new server does not start, so the old one was left: ${reason.replace(/^Error: /, '')}`,
   );
 }
 
@@ -133,18 +149,21 @@ function askAgain(mount: string, { pid }: MountRecord): MountRecord {
   }
 }
 
-/** Without one no server would take over; and it always starts the program of the same path. */
-function requireSupervisor(mount: string, { pid }: MountRecord): void {
+/**
+ * Without one no server would take over; and it always starts the program of the same path.
+ * @throws CfsError (usage) if there is none
+ */
+export function requireSupervisor(mount: string, { pid }: MountRecord, change: ServerChange): void {
   const supervisor = supervisorOf(pid);
   if (supervisor === undefined) {
     throw new CfsError(
       'usage',
-      `Cannot upgrade ${mount}: no supervisor of its server (process ${pid}) was found. A mount with restart=off, with the portable driver or in the foreground has none.`,
+      `Cannot ${change} ${mount}: no supervisor of its server (process ${pid}) was found. A mount with restart=off, with the portable driver or in the foreground has none.`,
     );
   }
   const program = supervisor.find((word) => [SERVER, FORMER].some((path) => basename(word) === basename(path)));
   if (program === SERVER || program === FORMER) return;
-  throw new CfsError('usage', `Cannot upgrade ${mount}: it is served from ${program}`, {
+  throw new CfsError('usage', `Cannot ${change} ${mount}: it is served from ${program}`, {
     hint: 'Install the new version there, and upgrade with it.',
   });
 }

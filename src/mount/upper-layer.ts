@@ -5,11 +5,12 @@
  * Files that the threads and the next server share: the table of identities and the intents. Both are mapped into
  * memory, so what a server that is killed had stored is there for the next one.
  */
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { printable } from '../base/bytes.ts';
 import { createDigest } from '../base/digest.ts';
 import { type Errno, errnoName, isErrno } from '../base/errno.ts';
-import { CfsError } from '../base/error.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
 import type { Log } from '../base/log.ts';
 import { pathBytes } from '../base/path-text.ts';
 import { allocateWritableOpenFileState } from '../fuse/writable-open-files.ts';
@@ -31,6 +32,8 @@ import {
   UpperInUse,
   type UpperSettings,
 } from '../upper/prepare-upper.ts';
+import { openPrivate } from '../upper/private-files.ts';
+import { carryOutPlan, dropPlan, readPlan } from '../upper/rebase-plan.ts';
 import {
   beginChanges,
   endChanges,
@@ -59,6 +62,9 @@ export class UpperLayer {
   readonly #prepared: PreparedUpper;
   readonly #file: ResumedTable;
   readonly #intents: number;
+  /** The file with the identities of a mount that was rebased; -1 for none. */
+  readonly #identities: number;
+  readonly #plan: string | undefined;
   readonly #takesOver: boolean;
   #isClosed = false;
 
@@ -68,12 +74,15 @@ export class UpperLayer {
     file: ResumedTable,
     intents: number,
     takesOver: boolean,
+    { identities = -1, plan }: Pick<ParkedLayer, 'identities' | 'plan'> = {},
   ) {
     this.#options = options;
     this.#log = log;
     this.#prepared = prepared;
     this.#file = file;
     this.#intents = intents;
+    this.#identities = identities;
+    this.#plan = plan;
     this.#takesOver = takesOver;
   }
 
@@ -88,6 +97,7 @@ export class UpperLayer {
     let table = -1;
     let intents = -1;
     try {
+      finishRebase(prepared, options, imageId);
       for (const warning of prepared.warnings) log(`${options.upperdir}: ${warning}`);
       const key = keyOf(prepared.upper, imageId, options.index);
       const opened = options.readOnly ? tableInMemory(key) : openTable(prepared.work, key);
@@ -120,7 +130,7 @@ export class UpperLayer {
       log(`${options.workdir}: the table of identities was damaged: the upper layer is searched`);
     }
     Intents.takeOver(required(mapFile(parked.intents, INTENTS_BYTES), 'cannot map a file in memory'), 0);
-    return new UpperLayer({ options, log }, prepared, file, parked.intents, true);
+    return new UpperLayer({ options, log }, prepared, file, parked.intents, true, parked);
   }
 
   /** A regular file of the layer's file system, or in memory. */
@@ -152,6 +162,7 @@ export class UpperLayer {
       settings: { userxattr, volatile, readOnly, redirectDir, metacopy, index: hasIndex },
       table: this.#file.fd,
       intents: this.#intents,
+      identities: this.#identities < 0 ? undefined : readIdentities(this.#identities),
       state: allocateLayerState(),
       openFiles: allocateWritableOpenFileState(),
       takesOver: this.#takesOver,
@@ -162,7 +173,9 @@ export class UpperLayer {
   /** For the next server. */
   parked(): ParkedLayer {
     const { upper, base, lock, mark, features } = this.#prepared;
-    return { upper, base, lock, mark, table: this.#file.fd, intents: this.#intents, features };
+    const rebased =
+      this.#identities < 0 || this.#plan === undefined ? {} : { identities: this.#identities, plan: this.#plan };
+    return { upper, base, lock, mark, table: this.#file.fd, intents: this.#intents, ...rebased, features };
   }
 
   /** The end of the mount, when all threads have ended. Does nothing after `close`. */
@@ -182,6 +195,7 @@ export class UpperLayer {
     if (this.#isClosed) return;
     this.#isClosed = true;
     closeFd(this.#intents);
+    if (this.#identities >= 0) closeFd(this.#identities);
     closeFd(this.#file.fd);
     closeUpper(this.#prepared);
   }
@@ -191,13 +205,59 @@ export class UpperLayer {
   }
 }
 
-function required<T>(result: T | Errno, what: string): T {
+/**
+ * The machine may have crashed in a rebase: the layer belongs to the new image, and the rest is done now.
+ * @throws CfsError (mount) if the image is another one
+ */
+function finishRebase({ base, upper, index }: PreparedUpper, options: UpperOptions, imageId: string): void {
+  if (base < 0) return;
+  const cfs = tryOpenPrivate(base);
+  if (cfs < 0) return;
+  try {
+    const plan = readPlan(cfs);
+    if (plan === undefined) {
+      if (!options.readOnly) dropPlan(cfs);
+      return;
+    }
+    const refused = (why: string, hint: string): CfsError =>
+      new CfsError('mount', `Cannot use upperdir ${options.upperdir}: ${why}`, { hint });
+    if (plan.image !== imageId) {
+      throw refused(
+        `a rebase made it belong to the image ${plan.image}, ${plan.path}, and was interrupted`,
+        'Mount that image with it.',
+      );
+    }
+    if (options.readOnly) throw refused('a rebase was interrupted', 'Mount it once so that it can be written.');
+    carryOutPlan({ upper, index, cfs }, plan, !options.volatile);
+  } catch (error) {
+    if (error instanceof CfsError) throw error;
+    throw new CfsError('mount', `Cannot finish the rebase of upperdir ${options.upperdir}: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  } finally {
+    closeFd(cfs);
+  }
+}
+
+/** -1 if there is none that this user may open. */
+function tryOpenPrivate(base: number): number {
+  try {
+    return openPrivate(base);
+  } catch {
+    return -1;
+  }
+}
+
+/** The encoded identities of a mount that was rebased. @param fd of the file in memory */
+export const readIdentities = (fd: number): Uint8Array => readFileSync(`/proc/self/fd/${fd}`);
+
+export function required<T>(result: T | Errno, what: string): T {
   if (!isErrno(result as number)) return result as T;
   throw new CfsError('mount', `Cannot use the upper layer: ${what}: ${errnoName(result as Errno)}`);
 }
 
 /** The table of one image over one upper directory: ids of the image are in it, and depend on the index. */
-function keyOf(upper: number, imageId: string, hasIndex: boolean): Uint8Array {
+export function keyOf(upper: number, imageId: string, hasIndex: boolean): Uint8Array {
   const digest = createDigest('blake3');
   digest.update(required(upperKey(upper), 'cannot examine the upper directory'));
   digest.update(Buffer.from(imageId, 'hex'));

@@ -7,7 +7,7 @@
  * whatever was removed is seen in the new image.
  */
 import { constants } from 'node:fs';
-import { EEXIST, ENOENT, ENOTDIR, ENOTEMPTY, type Errno, isErrno } from '../base/errno.ts';
+import { EDQUOT, EEXIST, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, type Errno, isErrno } from '../base/errno.ts';
 import { S_IFCHR } from '../base/stat-bits.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
 import { makeNodeAt, removeDirectoryAt, renameAt, setTimesAt, unlinkAt } from '../system/directory-calls.ts';
@@ -104,25 +104,34 @@ export interface PlanDirectories {
  * @param isDurable whether all is on the disk before the plan is removed
  */
 export function carryOutPlan({ upper, index, cfs }: PlanDirectories, plan: RebasePlan, isDurable: boolean): void {
-  makeWhiteouts(upper, plan.root);
+  const isWhole = makeWhiteouts(upper, plan.root, true);
   prepare(upper, plan.root);
   if (index >= 0) for (const entry of plan.index) moveEntry(index, entry);
   clear(upper, plan.root);
   if (index >= 0) for (const entry of plan.index) removeEntry(index, entry);
+  if (!isWhole) {
+    // there is more room now
+    makeWhiteouts(upper, plan.root, false);
+    clear(upper, plan.root);
+  }
   if (isDurable) required(syncfs(upper), 'write', 'the upper directory');
   unlinkAt(cfs, Buffer.from(DECIDED));
 }
 
-/**
- * Makes the whiteouts of a plan: before it is decided on, because there may be no room. Nothing is hidden by them that
- * is seen.
- */
-export function makeWhiteouts(dir: number, { whiteouts, directories }: PlannedDirectory): void {
+/** @returns false if there was no room for one, and `mayLack` is set */
+function makeWhiteouts(dir: number, { whiteouts, directories }: PlannedDirectory, mayLack: boolean): boolean {
+  let isWhole = true;
   for (const name of whiteouts) {
     const made = makeNodeAt(dir, bytesOf(name), S_IFCHR, 0);
-    if (made !== EEXIST) required(made, 'make', 'a whiteout');
+    if (mayLack && (made === ENOSPC || made === EDQUOT)) isWhole = false;
+    else if (made !== EEXIST) required(made, 'make', 'a whiteout');
   }
-  for (const below of directories) within(dir, below, (fd) => makeWhiteouts(fd, below));
+  for (const below of directories) {
+    within(dir, below, (fd) => {
+      if (!makeWhiteouts(fd, below, mayLack)) isWhole = false;
+    });
+  }
+  return isWhole;
 }
 
 function moveEntry(index: number, entry: PlannedEntry): void {

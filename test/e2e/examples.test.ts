@@ -105,9 +105,10 @@ test.each(TOOLS)('the examples of %s --help work', async (tool) => {
   for (const example of examples) {
     // an example that mounts begins without a mount, and one that looks at a mount begins with one
     const mounts = /^(cfs-mount (?!--upgrade)|unshare|umount)/.test(example);
-    if ((mounts && !example.startsWith('umount')) || / (changes|snapshot) /.test(example)) await unmountAll(mnt);
+    if ((mounts && !example.startsWith('umount')) || / (changes|snapshot|--rebase) /.test(example))
+      await unmountAll(mnt);
     if (!mounts && /(^|[ /])mnt\b(?!\/nfs)/.test(example) && mountedAt(mnt) === undefined) {
-      const words = / (changes|snapshot) /.test(example) ? '-o upperdir=/srv/changes,workdir=/srv/work ' : '';
+      const words = / (changes|snapshot|--rebase) /.test(example) ? '-o upperdir=/srv/changes,workdir=/srv/work ' : '';
       expect(await shell(`cfs-mount ${words}rootfs.cfs /mnt`)).toMatchObject({ status: 0 });
     }
     if (example.includes(' init ')) rmSync(scratch.at('srv'), { recursive: true, force: true });

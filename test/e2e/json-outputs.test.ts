@@ -106,6 +106,13 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
       await unmountBy(['umount', path]);
       return result;
     }),
+  'cfs-mount --rebase': async () => {
+    const words = [`upperdir=${scratch.directory('upper')}`, `workdir=${scratch.directory('work')}`];
+    const writable = await scratch.mount(image, { words });
+    const result = await output('cfs-mount', ['--rebase', image, writable.path]);
+    await writable.unmount();
+    return result;
+  },
   'cfs-info id': () => info('id', image),
   'cfs-info ls': () => info('ls', image),
   'cfs-info stat': () => info('stat', image, '/file', '/'),

@@ -9,7 +9,7 @@ import { problemsOf } from './json-schema.ts';
 const OTHERS: readonly string[] = ['cfs-bench'];
 /** Outputs that are one value a line. */
 const LINES: readonly string[] = ['cfs-info top'];
-const VARIANTS: readonly string[] = ['--stat', '--tree', '--upgrade'];
+const VARIANTS: readonly string[] = ['--stat', '--tree', '--upgrade', '--rebase'];
 
 export const schemas: Readonly<Record<string, Value>> = { ...OUTPUTS, 'compare-trees': COMPARE_TREES };
 

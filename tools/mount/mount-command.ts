@@ -32,6 +32,7 @@ interface Options {
   readonly store: readonly string[];
   readonly from?: string;
   readonly upgrade: boolean;
+  readonly rebase?: string;
   readonly o: readonly string[];
   readonly foreground: boolean;
   readonly log?: string;
@@ -49,6 +50,7 @@ const command = makeCommand(
   cfs-mount -o upperdir=/srv/changes,workdir=/srv/work rootfs.cfs /mnt
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
   cfs-mount --upgrade /mnt
+  cfs-mkimage /mnt new.cfs; cfs-mount --rebase new.cfs /mnt
   unshare --user --map-root-user --mount sh -c 'cfs-mount rootfs.cfs /mnt; ls /mnt; umount /mnt'
 
 Mount options:
@@ -80,7 +82,7 @@ Mount options:
   .argument('[IMAGE]', 'an image made by cfs-mkimage')
   .argument('[MOUNTPOINT]', 'an empty directory')
   .usage(
-    '[options] IMAGE MOUNTPOINT\n       cfs-mount [options] --from FILE [[IMAGE] MOUNTPOINT]\n       cfs-mount --upgrade MOUNTPOINT',
+    '[options] IMAGE MOUNTPOINT\n       cfs-mount [options] --from FILE [[IMAGE] MOUNTPOINT]\n       cfs-mount --upgrade MOUNTPOINT\n       cfs-mount --rebase IMAGE MOUNTPOINT',
   )
   .option(
     '--repo <DIR>',
@@ -94,6 +96,10 @@ Mount options:
     'repeat a mount: take image, repositories and options from a list of cfs-info sources or cfs-checkpoint',
   )
   .option('--upgrade', 'hand the mount at MOUNTPOINT to the installed version', false)
+  .option(
+    '--rebase <IMAGE>',
+    'go on over IMAGE, which was made of the mount at MOUNTPOINT: what it has leaves the upper layer',
+  )
   .option('-o <OPTIONS>', 'mount options, separated by commas; repeatable', collect, [])
   .option('-f, --foreground', 'stay in the foreground until the mount ends; log to stderr', false)
   .option('--log <FILE>', 'append the log to FILE (default: stderr with -f, else syslog)')
@@ -109,6 +115,7 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   if (options.repo.includes('')) throw new CfsError('usage', '--repo needs a directory');
   requireProc();
   if (options.upgrade) return upgradeMount(command.args, options);
+  if (options.rebase !== undefined) return rebaseMount(options.rebase, command.args, options);
   const logFile = options.log === undefined ? undefined : resolve(options.log);
   if (logFile !== undefined) checkLog(logFile);
   const planned = (): Plan => {
@@ -171,6 +178,21 @@ async function upgradeMount([mount, ...more]: readonly string[], { json }: Optio
     process.stdout.write(
       `${oneLine(mountpoint)}: version ${from.release} (pid ${from.pid}) -> ${to.release} (pid ${to.pid})\n`,
     );
+  return EXIT.ok;
+}
+
+async function rebaseMount(image: string, [mount, ...more]: readonly string[], { json }: Options): Promise<ExitStatus> {
+  if (image === '') throw new CfsError('usage', '--rebase needs an IMAGE');
+  if (mount === undefined || more.length > 0) throw new CfsError('usage', '--rebase takes one MOUNTPOINT');
+  const { rebase } = await import('../../src/mount/rebase.ts');
+  const rebased = await rebase(mount, image);
+  if (json) printJson(rebased);
+  else {
+    const { mountpoint, from, to, kept } = rebased;
+    const files = kept === 0 ? 'no file' : kept === 1 ? '1 file' : `${kept} files`;
+    const line = `${oneLine(mountpoint)}: image ${from.slice(0, 8)}… -> ${to.slice(0, 8)}…; ${files} in the upper layer`;
+    process.stdout.write(`${line}\n`);
+  }
   return EXIT.ok;
 }
 

@@ -56,6 +56,12 @@ export const PACK_AND_MOUNT: Readonly<Record<string, Value>> = {
     log: either(text, nothing).about('a file, "syslog", or null if problems are logged nowhere').optional(),
   }),
   'cfs-mount --upgrade': object({ mountpoint: path, from: server, to: server }),
+  'cfs-mount --rebase': object({
+    mountpoint: path,
+    from: imageId,
+    to: imageId,
+    kept: count.about('files that stay in the upper layer'),
+  }),
 };
 
 /** The output of compare-trees, which is not installed. */

@@ -6,6 +6,7 @@ import { writableDispatcher } from '../../fuse/dispatch-writable.ts';
 import type { IntentLog } from '../../fuse/writable-context.ts';
 import { WritableOpenFiles } from '../../fuse/writable-open-files.ts';
 import { LayeredFilesystem } from '../../layered/layered-filesystem.ts';
+import { decodeIdentities, Identities } from '../../manifest/identities.ts';
 import { mapFile } from '../../system/mapped-file.ts';
 import { asWriterOf } from '../../system/thread-capabilities.ts';
 import type { IdentityTable } from '../../upper/identity-table.ts';
@@ -29,6 +30,7 @@ export const layeredServer: MakeServer = (message, parts) => {
     {
       image,
       tables,
+      identities: layer.identities && new Identities(decodeIdentities(layer.identities)),
       directories: layer.directories,
       settings: layer.settings,
       table,

@@ -15,6 +15,8 @@ export interface LayerMessage {
   readonly table: number;
   /** The file of Intents. */
   readonly intents: number;
+  /** Of manifest/identities.ts, encoded; undefined if the mount was not rebased. */
+  readonly identities: Uint8Array | undefined;
   /** Of `allocateLayerState`. */
   readonly state: SharedArrayBuffer;
   /** Of `allocateWritableOpenFileState`. */

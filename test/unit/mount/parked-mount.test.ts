@@ -113,6 +113,27 @@ const layered: ParkedMount<typeof SETTINGS> = {
   },
 };
 
+/** The same after a rebase: what was added, and the version that older readers refuse. */
+const REBASED = WITH_LAYER.replace('{"version":2', '{"version":3').replace(
+  '"intents":11,',
+  '"intents":11,"identities":12,"plan":"1b4e28ba-2fa1-11d2-883f-0016d3cca427",',
+);
+
+const rebased: ParkedMount<typeof SETTINGS> = {
+  ...layered,
+  layer: {
+    upper: 27,
+    base: 28,
+    lock: 29,
+    mark: -1,
+    table: 30,
+    intents: 31,
+    identities: 32,
+    plan: '1b4e28ba-2fa1-11d2-883f-0016d3cca427',
+    features: { nameless: true, types: true, handles: false },
+  },
+};
+
 describe('the message of a parked mount', () => {
   test('is that of release 0.1.0, with more keys', () => {
     const { value, fds } = encodeParked(mount);
@@ -135,6 +156,13 @@ describe('the message of a parked mount', () => {
     expect(decodeParked({ value: JSON.parse(WITH_LAYER), fds })).toEqual(layered);
   });
 
+  test('of a mount that was rebased has a version of its own, and the file of its identities', () => {
+    const { value, fds } = encodeParked(rebased);
+    expect(JSON.stringify(value)).toBe(REBASED);
+    expect(fds).toEqual([20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32]);
+    expect(decodeParked({ value: JSON.parse(REBASED), fds })).toEqual(rebased);
+  });
+
   test('of release 0.1.0 is read', () => {
     const [image, repository] = mount.sources;
     const { isKernelsOwn: _, ...before } = repository as (typeof mount.sources)[number];
@@ -148,7 +176,7 @@ describe('the message of a parked mount', () => {
 
   test('of a later version that this one would misread is refused', () => {
     const { value, fds } = encodeParked(mount);
-    const later = { ...(value as object), version: 3 };
+    const later = { ...(value as object), version: 4 };
     expect(() => decodeParked({ value: later, fds })).toThrow(/a later version of cfs made this mount/);
   });
 
@@ -176,7 +204,7 @@ test('the decoded mount has the same files under other numbers, and closing them
   const ends = parkMount(own);
   try {
     for (let i = 0; i < 2; i++) {
-      const seen = lookAtParkedMount<typeof SETTINGS>(ends[1]) as ParkedMount<typeof SETTINGS>;
+      const seen = lookAtParkedMount<typeof SETTINGS>(ends) as ParkedMount<typeof SETTINGS>;
       expect(seen.settings).toEqual(SETTINGS);
       expect(seen.connection.fd).not.toBe(own.connection.fd);
       expect(inodeOf(seen.connection.fd)).toBe(inodeOf(own.connection.fd));
@@ -187,7 +215,7 @@ test('the decoded mount has the same files under other numbers, and closing them
       expect(() => fstatSync(seen.layer?.intents as number)).toThrow('EBADF');
     }
     unpark(ends[1]);
-    expect(lookAtParkedMount(ends[1])).toBeUndefined();
+    expect(lookAtParkedMount(ends)).toBeUndefined();
   } finally {
     for (const fd of [...ends, ...files]) closeSync(fd);
   }

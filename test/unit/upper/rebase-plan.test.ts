@@ -17,7 +17,6 @@ import {
   carryOutPlan,
   decidePlan,
   dropPlan,
-  makeWhiteouts,
   type PlannedDirectory,
   type RebasePlan,
   readPlan,
@@ -112,7 +111,6 @@ describe('a plan', () => {
 
   test('is carried out once more after any part of it', () => {
     const all = directories();
-    makeWhiteouts(all.upper, PLAN.root);
     writePlan(all.cfs, PLAN);
     decidePlan(all.cfs);
     carryOutPlan(all, PLAN, false);

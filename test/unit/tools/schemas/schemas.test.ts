@@ -150,6 +150,7 @@ test.each([
   ['cfs-info', ['stat', '--json', '--stat'], 'cfs-info stat'],
   ['cfs-mount', ['--json', 'a.cfs', 'mnt'], 'cfs-mount'],
   ['cfs-mount', ['--json', '--upgrade', 'mnt'], 'cfs-mount --upgrade'],
+  ['cfs-mount', ['--json', '--rebase', 'new.cfs', 'mnt'], 'cfs-mount --rebase'],
   ['cfs-info', ['--json'], 'cfs-info'],
 ])('%s %j is %s', (tool, args, command) => {
   expect(commandOf(tool, args)).toBe(command);
