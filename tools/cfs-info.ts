@@ -73,6 +73,7 @@ const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to 
   cfs-info handle /mnt/etc/passwd            the handle of a file in a mount, or with --image in an image
   cfs-info open-handle /mnt 0x81:f8aa02003aa919227a05e036
   cfs-info version --json                    what this machine can do, for reports of bugs
+  cfs-info config                            the configuration, and where each value comes from
   cfs-info schema cfs-info stat              what --json prints, as JSON Schema
 
 A PATH in an image begins at the root of the image. A name that cannot be typed can be written as it is shown, \\xHH
@@ -226,6 +227,13 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
   add('version', 'show the version, and what this machine can do, for reports of bugs').action(
     ({ json }: JsonOption) => {
       out.text(json === true ? `${jsonOf(versionReport())}\n` : versionText('cfs-info'));
+    },
+  );
+
+  add('config', 'show the values of the configuration files and variables, and where each comes from').action(
+    async ({ json }: JsonOption) => {
+      const { showConfig } = await import('./info/config.ts');
+      showConfig(json === true, out);
     },
   );
 

@@ -7,6 +7,7 @@ import type { LocalRepository } from '../src/store/local-repository.ts';
 import { initRepository } from '../src/store/open-repository.ts';
 import { sharedMode } from '../src/store/sharing.ts';
 import { isRegular } from '../src/store/store-directory.ts';
+import { configured } from '../src/system/config-files.ts';
 import { EXIT, type ExitStatus, makeCommand, prepareCommands, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount, formatCounted } from './format.ts';
 import { printResult, takeQuiet } from './quiet.ts';
@@ -50,15 +51,18 @@ command
   .description('create a repository in DIR, which is missing or empty')
   .argument('<DIR>')
   .addOption(
-    new Option('--hash <NAME>', 'how objects are named').default('blake3').choices(HASH_ALGORITHMS).argParser(String), // an unknown name is reported below
+    new Option('--hash <NAME>', 'how objects are named (default: blake3, or hash of cfs.conf(5))')
+      .choices(HASH_ALGORITHMS)
+      .argParser(String), // an unknown name is reported below
   )
   .option(
     '--shared [=WHO]',
     'make it writable by several users: group (the default), all (others may read), or the mode of its files, such as 0660',
   )
   .option('--json', 'print the result as one JSON object', false)
-  .action((dir: string, options: { hash: string; json: boolean; shared?: string }) => {
+  .action((dir: string, { hash: named, ...options }: { hash?: string; json: boolean; shared?: string }) => {
     checkDirectoryArgument(dir);
+    const hashName = named ?? configured('hash')?.value ?? 'blake3';
     const mode = options.shared === undefined ? undefined : sharedMode(options.shared);
     if (options.shared !== undefined && mode === undefined) {
       throw new CfsError(
@@ -66,10 +70,10 @@ command
         `--shared takes group, all, or a mode that lets owner and group read and write and others not write, such as 0660, not "${options.shared}"`,
       );
     }
-    if (!HASH_ALGORITHMS.includes(options.hash as HashAlgorithm)) {
-      throw new CfsError('usage', `--hash takes ${HASH_ALGORITHMS.join(' or ')}, not "${options.hash}"`);
+    if (!HASH_ALGORITHMS.includes(hashName as HashAlgorithm)) {
+      throw new CfsError('usage', `--hash takes ${HASH_ALGORITHMS.join(' or ')}, not "${hashName}"`);
     }
-    const { path, uuid, hash } = initRepository(dir, options.hash as HashAlgorithm, mode);
+    const { path, uuid, hash } = initRepository(dir, hashName as HashAlgorithm, mode);
     if (options.json) printJson({ path, uuid, hash });
     else printResult(`created repository ${path} (${hash}, uuid ${uuid})\n`);
   });

@@ -1,6 +1,7 @@
 /** Colours on terminals: `--color`, and NO_COLOR (https://no-color.org). */
 import { Option } from 'commander';
 import { CfsError } from '../src/base/error.ts';
+import { configured } from '../src/system/config-files.ts';
 
 export type ColorWhen = 'auto' | 'always' | 'never';
 
@@ -42,6 +43,9 @@ export function painter(
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Paint {
   if (when !== 'auto') return when === 'always' ? colored : plain;
-  const isWanted = (environment['NO_COLOR'] ?? '') === '' && environment['TERM'] !== 'dumb';
+  const isAllowed = (environment['NO_COLOR'] ?? '') === '';
+  const wanted = isAllowed ? configured('color')?.value : undefined;
+  if (wanted === 'always' || wanted === 'never') return wanted === 'always' ? colored : plain;
+  const isWanted = isAllowed && environment['TERM'] !== 'dumb';
   return isTerminal && isWanted ? colored : plain;
 }

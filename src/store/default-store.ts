@@ -3,17 +3,22 @@ import { readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { pathText } from '../base/path-text.ts';
+import { configured } from '../system/config-files.ts';
 import { exactVariable } from '../system/exact-words.ts';
 
 const STATE = '/var/lib';
 
 /**
- * $CFS_STORE, else /var/lib/cfs for root, else $XDG_DATA_HOME/cfs (~/.local/share/cfs). A user that is root only in its
- * own user namespace (unshare --map-root-user) has the same repository as outside of it.
+ * $CFS_STORE, else `store` of the configuration, else /var/lib/cfs for root, else $XDG_DATA_HOME/cfs
+ * (~/.local/share/cfs). A user that is root only in its own user namespace (unshare --map-root-user) has the same
+ * default as outside of it.
+ * @throws CfsError (usage) if a configuration file is wrong
  */
 export function defaultStore(): string {
   const named = exactVariable('CFS_STORE');
   if (named !== undefined && named !== '') return named;
+  const store = configured('store');
+  if (store !== undefined) return store.value;
   if (process.geteuid?.() === 0 && ownsState()) return join(STATE, 'cfs');
   const data = exactVariable('XDG_DATA_HOME');
   // the XDG base directory specification: relative values are invalid and ignored

@@ -315,7 +315,7 @@ describe('cfs-info dump', () => {
 describe('cfs-info', () => {
   test('lists its commands if there is no such command', () => {
     expect(failure(EXIT.usage, 'image.cfs')).toContain(
-      'there is no command "image.cfs"; the commands are id, ls, stat, cat, extract, tar, objects, missing, du, dump, diff, sign, verify, handle, open-handle, mounts, sources, log, changes, snapshot, stats, top, where, version, schema.',
+      'there is no command "image.cfs"; the commands are id, ls, stat, cat, extract, tar, objects, missing, du, dump, diff, sign, verify, handle, open-handle, mounts, sources, log, changes, snapshot, stats, top, where, version, config, schema.',
     );
     expect(failure(EXIT.usage)).toContain('no command given');
   });

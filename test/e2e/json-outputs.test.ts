@@ -154,6 +154,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
       return info('open-handle', path, file?.handle ?? '');
     }),
   'cfs-info version': () => info('version'),
+  'cfs-info config': () => info('config'),
   'cfs-repo init': () => repo('init', scratch.directory('made')),
   'cfs-repo stat': () => repo('stat', scratch.store),
   'cfs-repo push': () => repo('push', scratch.store, image, scratch.directory('pushed')),

@@ -21,7 +21,14 @@ const shown = async (page: string): Promise<string> => {
 };
 
 test('there is a page for each tool, for the formats and for cfs as a whole', () => {
-  const names = [...TOOLS.map((tool) => `${tool}.1`), 'cfs-manifest.5', 'cfs-repository.5', 'cfs.7', 'mount.cfs.8'];
+  const names = [
+    ...TOOLS.map((tool) => `${tool}.1`),
+    'cfs-manifest.5',
+    'cfs-repository.5',
+    'cfs.conf.5',
+    'cfs.7',
+    'mount.cfs.8',
+  ];
   expect(pages.map((page) => basename(page))).toEqual(names);
 });
 

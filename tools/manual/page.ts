@@ -12,7 +12,7 @@ export interface PageContext {
 }
 
 /** Manual pages that each page names, besides those of its own tools. */
-const ALSO = ['cfs 7', 'cfs-manifest 5', 'cfs-repository 5', 'mount.cfs 8'];
+const ALSO = ['cfs 7', 'cfs-manifest 5', 'cfs-repository 5', 'cfs.conf 5', 'mount.cfs 8'];
 const TOOLS = ['cfs-checkpoint 1', 'cfs-info 1', 'cfs-mkimage 1', 'cfs-mount 1', 'cfs-repo 1'];
 
 /** A part of the text that the help ends with. */

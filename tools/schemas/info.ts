@@ -231,6 +231,10 @@ export const INFO: Readonly<Record<string, Value>> = {
     mountpoint: path.optional(),
     stat,
   }),
+  'cfs-info config': object({
+    files: list(object({ path, exists: bool })).about('in the order in which they are asked'),
+    values: list(object({ key: word, value: text, from: text.about('FILE:LINE, a variable, or "default"') })),
+  }),
   'cfs-info version': object({
     version: word,
     node: word,

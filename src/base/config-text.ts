@@ -1,0 +1,54 @@
+/** The text of a configuration file: lines of `key = value`, and comments that begin with `#`. Pure. */
+import { CfsError } from './error.ts';
+import { suggestion } from './suggest.ts';
+
+export const CONFIG_KEYS = ['store', 'hash', 'color'] as const;
+
+export type ConfigKey = (typeof CONFIG_KEYS)[number];
+
+export interface ConfigValue {
+  readonly value: string;
+  readonly line: number;
+}
+
+/** What values may be; absent if anything may. */
+export const CONFIG_WORDS: Readonly<Partial<Record<ConfigKey, readonly string[]>>> = {
+  hash: ['blake3', 'fsverity-sha256'],
+  color: ['auto', 'always', 'never'],
+};
+
+/**
+ * @param file its path, for messages
+ * @throws CfsError (usage) with file and line
+ */
+export function parseConfig(text: string, file: string): ReadonlyMap<ConfigKey, ConfigValue> {
+  const values = new Map<ConfigKey, ConfigValue>();
+  for (const [i, whole] of text.split('\n').entries()) {
+    const line = i + 1;
+    const fail = (problem: string): CfsError => new CfsError('usage', `${file}:${line}: ${problem}`);
+    const words = whole.trim();
+    if (words === '' || words.startsWith('#')) continue;
+    if (words.includes('\0')) throw fail('there is a NUL');
+    const at = words.indexOf('=');
+    if (at < 0) throw fail(`a line is "key = value", not "${words.slice(0, 80)}"`);
+    const name = words.slice(0, at).trim();
+    const value = words.slice(at + 1).trim();
+    const key = CONFIG_KEYS.find((known) => known === name);
+    if (key === undefined) {
+      const near = suggestion(name.slice(0, 80), CONFIG_KEYS);
+      throw fail(
+        `there is no key "${name.slice(0, 80)}"${near === '' ? `; the keys are ${CONFIG_KEYS.join(', ')}` : near}`,
+      );
+    }
+    const before = values.get(key);
+    if (before !== undefined) throw fail(`${key} is also in line ${before.line}`);
+    const known = CONFIG_WORDS[key];
+    if (value === '') throw fail(`${key} has no value`);
+    if (known !== undefined && !known.includes(value)) {
+      throw fail(`${key} is ${known.join(' or ')}, not "${value.slice(0, 80)}"`);
+    }
+    if (key === 'store' && !value.startsWith('/')) throw fail(`store is an absolute path, not "${value.slice(0, 80)}"`);
+    values.set(key, { value, line });
+  }
+  return values;
+}

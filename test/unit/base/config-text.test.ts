@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { parseConfig } from '../../../src/base/config-text.ts';
+
+const parsed = (text: string): Record<string, unknown> => Object.fromEntries(parseConfig(text, '/etc/cfs.conf'));
+
+test('lines are keys and values; comments and empty lines are nothing', () => {
+  expect(parsed('')).toEqual({});
+  expect(parsed('# all\n\n  store =  /srv/a = b \r\ncolor=never\n#hash = x\nhash = fsverity-sha256')).toEqual({
+    store: { value: '/srv/a = b', line: 3 },
+    color: { value: 'never', line: 4 },
+    hash: { value: 'fsverity-sha256', line: 6 },
+  });
+});
+
+test.each([
+  ['store', '1: a line is "key = value", not "store"'],
+  ['\n[core]', '2: a line is "key = value", not "[core]"'],
+  ['stoer = /a', '1: there is no key "stoer" (did you mean store?)'],
+  ['xyzzy = /a', '1: there is no key "xyzzy"; the keys are store, hash, color'],
+  ['constructor = /a', '1: there is no key "constructor"'],
+  [' = /a', '1: there is no key ""'],
+  ['store =', '1: store has no value'],
+  ['store = relative', '1: store is an absolute path, not "relative"'],
+  ['store = /a\nstore = /b', '2: store is also in line 1'],
+  ['hash = md5', '1: hash is blake3 or fsverity-sha256, not "md5"'],
+  ['color = Always', '1: color is auto or always or never, not "Always"'],
+  ['store = /a\0b', '1: there is a NUL'],
+  [`${'x'.repeat(10_000)} = 1`, '1: there is no key "xxx'],
+])('%j is refused with file and line', (text, problem) => {
+  expect(() => parsed(text)).toThrow(`/etc/cfs.conf:${problem}`);
+  let message = '';
+  try {
+    parsed(text);
+  } catch (error) {
+    ({ message } = error as Error);
+  }
+  expect(message.length).toBeLessThan(300);
+});
