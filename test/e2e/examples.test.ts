@@ -5,9 +5,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, cpSync, mkdirSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
 import { useScratch } from './harness.ts';
+import { Nginx } from './nginx.ts';
 import { OWN_TOOLS, run, succeed } from './run.ts';
 import { mountedAt, processesNaming, unmountBy, until } from './system.ts';
 
@@ -18,6 +19,8 @@ const MANUAL = readFileSync(join(import.meta.dirname, '../../docs/manual.md'), '
 
 const [work, bin, mnt] = [scratch.at('work'), scratch.at('bin'), scratch.at('mnt')];
 let handle = '';
+/** Shows what is in /srv/www. */
+let nginx: Nginx;
 
 /** The paths of the test for the paths of the examples, longer ones first. */
 const PLACES: readonly (readonly [RegExp, string])[] = [
@@ -27,8 +30,8 @@ const PLACES: readonly (readonly [RegExp, string])[] = [
   [/\/usr\/share\/doc\b/g, scratch.at('doc')],
 ];
 
-/** Commands that are missing on a test machine (criu), or that would disturb other tests. */
-const LEFT_OUT = / && criu [^&]*$|; echo 3 > \/proc\/sys\/vm\/drop_caches/g;
+/** Commands that are missing on a test machine (criu), need a terminal, or would disturb other tests. */
+const LEFT_OUT = / && criu [^&]*$|; ncdu -f \S+$|; echo 3 > \/proc\/sys\/vm\/drop_caches/g;
 
 /** Examples that need fs-verity in the file system; test/vm/fsverity tests that. */
 const NEEDS_VERITY = /--seal |many\.cfs|cfs-repo seal/;
@@ -37,6 +40,7 @@ async function shell(command: string, directory = work): Promise<{ status: numbe
   let text = command.replace(LEFT_OUT, '').replace(/0x81:[0-9a-f]{24}/, handle);
   if (text.includes('digest=$ID')) text = `ID=$(cfs-info id rootfs.cfs); ${text}`;
   for (const [pattern, place] of PLACES) text = text.replace(pattern, place);
+  text = text.replace('https://example.org', nginx.url);
   const environment = { ...scratch.environment, PATH: `${bin}:${process.env['PATH']}` };
   const holder = text.includes('4711') ? hold() : undefined;
   try {
@@ -71,7 +75,10 @@ async function examplesOf(tool: string, ...command: readonly string[]): Promise<
   return lines.split('\n').flatMap((line) => line.trim().split(/ {2,}/)[0] || []);
 }
 
+afterAll(() => nginx?.stop());
+
 beforeAll(async () => {
+  nginx = await Nginx.start(scratch, scratch.at('srv/www'));
   for (const directory of [bin, work, mnt, scratch.at('srv'), scratch.at('nfs')]) mkdirSync(directory);
   for (const directory of ['changes', 'work']) mkdirSync(scratch.at('srv', directory));
   for (const tool of TOOLS) symlinkSync(`${OWN_TOOLS.dist}/tools/${tool}.js`, join(bin, tool));
@@ -139,6 +146,8 @@ test('the commands of the tour in the manual work, one after the other', async (
   const doc = scratch.at('doc');
   const before = [
     `echo more > ${doc}/etc/more; cfs-mkimage --quiet --store store ${doc} old.cfs; rm ${doc}/etc/more`,
+    'mkdir -p tree/dist-packages/pygments; echo x > tree/dist-packages/pygments/file',
+    'cfs-mkimage --quiet --store versions tree 1.1.cfs',
     `touch ${doc}/etc/passwd; cfs-mkimage --quiet --store store ${doc} new.cfs`,
   ];
   for (const line of before) expect(await shell(line, tour)).toMatchObject({ status: 0, stderr: '' });

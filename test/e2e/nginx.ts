@@ -49,6 +49,7 @@ export class Nginx {
 
   /** Serves a directory on loopback. Call `stop` at the end. */
   static async start(scratch: Scratch, root: string): Promise<Nginx> {
+    if (!existsSync(PROGRAM)) throw new Error("there is no nginx: 'scripts/setup test' fetches it");
     const state = scratch.directory('nginx');
     const port = await freePort();
     writeFileSync(join(state, 'nginx.conf'), configuration(state, root, port));
