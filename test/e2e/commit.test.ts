@@ -1,5 +1,5 @@
 /** Packing a writable mount: only what was changed is read, and the image is the one that reading everything gives. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
@@ -14,6 +14,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
   writeSync,
@@ -29,6 +30,7 @@ import { closeAfterEach, handleOf, openedHandle, refusalOf } from './handle-call
 import { compare, type Mounted, type Packed, useScratch } from './harness.ts';
 import { RandomChanges } from './random-changes.ts';
 import { succeed } from './run.ts';
+import { until } from './system.ts';
 
 const scratch = useScratch();
 closeAfterEach();
@@ -95,6 +97,15 @@ function changeMuch({ path }: Mounted): void {
   rmSync(at('etc/small'));
   writeFileSync(at('etc/small'), 's');
   chmodSync(at('usr/large'), 0o700);
+}
+
+/** A process that makes and removes a directory in another one, again and again. It has begun. */
+async function changing(directory: string): Promise<ChildProcess> {
+  const other = join(directory, 'other');
+  const { ctimeNs } = statSync(directory, { bigint: true });
+  const child = spawn('sh', ['-c', `while :; do mkdir ${other}; rmdir ${other}; done`]);
+  await until('the directory changes', () => statSync(directory, { bigint: true }).ctimeNs !== ctimeNs);
+  return child;
 }
 
 describe('an image of a writable mount', () => {
@@ -195,10 +206,7 @@ describe('an image of a writable mount', () => {
   test('is refused if files change meanwhile, with their names', async () => {
     const mounted = await mount();
     for (let i = 0; i < 200; i++) writeFileSync(mounted.at('etc', `file-${i}`), `${i} `.repeat(50_000));
-    const child = spawn('sh', [
-      '-c',
-      `while :; do mkdir ${mounted.at('etc/other')}; rmdir ${mounted.at('etc/other')}; done`,
-    ]);
+    const child = await changing(mounted.at('etc'));
     try {
       const { status, stderr } = await scratch.tool('cfs-mkimage', [
         '--quiet',
@@ -267,10 +275,7 @@ describe('cfs-info snapshot', () => {
     const mounted = await mount();
     changeMuch(mounted);
     const to = scratch.at('refused-snapshot');
-    const child = spawn('sh', [
-      '-c',
-      `while :; do mkdir ${mounted.at('etc/other')}; rmdir ${mounted.at('etc/other')}; done`,
-    ]);
+    const child = await changing(mounted.at('etc'));
     try {
       const { status, stderr } = await scratch.tool('cfs-info', ['snapshot', mounted.path, to]);
       expect([status, existsSync(to)]).toEqual([EXIT.source, false]);
