@@ -497,11 +497,7 @@ describe('cfs-mount --rebase', () => {
     const list = 'cd "$1"; find . -printf "%p %i %m %T@ %l\\n" | sort; find . -type f -exec cat {} + | sha256sum';
     const before = await shell(list);
     const to = scratch.at('of-namespace.cfs');
-    const packed = await scratch.tool(
-      'cfs-mkimage',
-      ['--no-fsync', '--rehash', '--store', scratch.store, mounted.path, to],
-      place,
-    );
+    const packed = await scratch.tool('cfs-mkimage', ['--no-fsync', '--store', scratch.store, mounted.path, to], place);
     expect(packed.stderr).toBe('');
     const { status, stderr } = await rebase(mounted, to, place);
     expect({ status, stderr }).toEqual({ status: EXIT.ok, stderr: '' });

@@ -283,19 +283,20 @@ export class WritableMountSource implements SyncSource {
     return { fileSystem, inode, size, mtime, mtimeNsec, ctime, ctimeNsec };
   }
 
-  /** @param record of a file of the upper layer, which must be in this state */
+  /**
+   * A file that is written between its record and this call has another state than its record. That is found at the
+   * end (`requireUnchanged`), by the server's answer. The ctime here need not be that of the record: a kernel that
+   * collects writes keeps a ctime of its own.
+   * @param record of a file of the upper layer, which must have this size
+   */
   #open(path: Uint8Array, ino: number, record?: ChangeRecord): OpenContent {
     const { root, device } = this.#mount;
     const fd = openBeneath(root, Buffer.concat([path.subarray(1), NUL]), READ);
     if (isErrno(fd)) throw sourceError('read', this.#full(path), systemError(fd, 'open', ''));
     const identity = { device, inodeHigh: Math.floor(ino / TWO_TO_32), inodeLow: ino >>> 0 };
-    if (record !== undefined) {
-      const { size, ctime, ctimeNsec } = record;
-      return { fd, state: { ...identity, size, ctime, ctimeNsec } };
-    }
     const stat = statFd(fd);
     if (isErrno(stat)) throw sourceError('read', this.#full(path), systemError(stat, 'statx', ''));
-    return { fd, state: { ...stat, ...identity } };
+    return { fd, state: { ...stat, ...identity, ...(record === undefined ? {} : { size: record.size }) } };
   }
 }
 
