@@ -1,4 +1,4 @@
-import { closeSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { endLease, takeLease, writeLease } from '../../../../src/store/gc/lease.ts';
@@ -102,7 +102,9 @@ describe('repositoryUsage()', () => {
     const [first, second] = digestsOf(image).map((digest) => repository.objectPath(digest)) as [string, string];
     rmSync(first);
     renameSync(second, `${second}-away`);
-    truncateSync(repository.objectPath(digestsOf(image)[2] as Uint8Array), 1 << 20);
+    const third = repository.objectPath(digestsOf(image)[2] as Uint8Array);
+    chmodSync(third, 0o644);
+    truncateSync(third, 1 << 20);
     const result = await usage();
     expect(countsOf(result, image)).toEqual({ total: 3, unique: 3, freed: 3, missing: 2, isMounted: false });
     const [found] = result.images;
