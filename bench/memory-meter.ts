@@ -62,7 +62,7 @@ function cgroupMeter({ version, root, usage }: Hierarchy): MemoryMeter {
   const read = (): number => Number(readFileSync(join(group, usage), 'utf8'));
   const end = (): void => {
     writeFileSync(home, String(process.pid));
-    rmdirSync(group);
+    removeGroup(group);
   };
   try {
     read(); // it is missing if the parent does not delegate the controller
@@ -71,6 +71,22 @@ function cgroupMeter({ version, root, usage }: Hierarchy): MemoryMeter {
   } catch (error) {
     rmdirSync(group);
     throw new Error(`Cannot use the cgroup ${group}: ${reasonOf(error)}`);
+  }
+}
+
+const PATIENCE_MS = 10_000;
+const PAUSE_MS = 20;
+const never = new Int32Array(new SharedArrayBuffer(4));
+
+/** The servers of what was unmounted are still in the group while they end: rmdir(2) fails with EBUSY until then. */
+function removeGroup(group: string): void {
+  for (const limit = performance.now() + PATIENCE_MS; ; Atomics.wait(never, 0, 0, PAUSE_MS)) {
+    try {
+      rmdirSync(group);
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || performance.now() > limit) throw error;
+    }
   }
 }
 
