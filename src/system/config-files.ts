@@ -2,11 +2,11 @@
  * The configuration of the machine, /etc/cfs.conf, and of a user, cfs.conf in $XDG_CONFIG_HOME (~/.config). Root reads
  * only that of the machine: $HOME may be another user's.
  */
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type ConfigKey, parseConfig } from '../base/config-text.ts';
-import { ENOENT, ENOTDIR, errnoOf } from '../base/errno.ts';
+import { EACCES, ENOENT, ENOTDIR, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { pathText } from '../base/path-text.ts';
 import { exactVariable } from './exact-words.ts';
@@ -43,7 +43,11 @@ export function configured(key: ConfigKey): ConfiguredValue | undefined {
   return undefined;
 }
 
-/** Undefined if there is no such file. @throws CfsError (usage) */
+/**
+ * Undefined if there is no such file, or it lies in a directory that this process may not search: $HOME may still be
+ * that of the user before setpriv(1) or su(1). A file that can be found but not read is an error.
+ * @throws CfsError (usage)
+ */
 export function readConfig(file: string): string | undefined {
   const fail = (reason: string): CfsError => new CfsError('usage', `Cannot use ${file}: ${reason}`);
   let fd: number;
@@ -52,7 +56,7 @@ export function readConfig(file: string): string | undefined {
     fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch (error) {
     const errno = errnoOf(error);
-    if (errno === ENOENT || errno === ENOTDIR) return undefined;
+    if (errno === ENOENT || errno === ENOTDIR || (errno === EACCES && !isFound(file))) return undefined;
     throw fail(reasonOf(error));
   }
   try {
@@ -68,5 +72,15 @@ export function readConfig(file: string): string | undefined {
     return pathText(readFileSync(fd));
   } finally {
     closeSync(fd);
+  }
+}
+
+/** Whether the directories of a path may be searched, and it exists. */
+function isFound(path: string): boolean {
+  try {
+    lstatSync(path);
+    return true;
+  } catch {
+    return false;
   }
 }

@@ -119,6 +119,23 @@ test('the tools use the values', async () => {
   expect(option.stdout).toBe(plain.stdout);
 });
 
+test('a file that cannot be reached is as none, and one that cannot be read is an error', async () => {
+  write(userFile, 'color = always\n', 0o600, 12_345);
+  const { status, stderr } = await tool('nobody', ['config']);
+  expect({ status, stderr }).toEqual({
+    status: EXIT.usage,
+    stderr: `cfs-info: Cannot use ${userFile}: permission denied\n`,
+  });
+  chmodSync(home, 0o700);
+  try {
+    const shown = await config('nobody');
+    expect(shown.files[0]).toEqual({ path: userFile, exists: false });
+    expect(valueIn(shown, 'color')).toEqual({ value: 'auto', from: 'default' });
+  } finally {
+    chmodSync(home, 0o755);
+  }
+});
+
 test('files of others, and wrong ones, are errors that say where', async () => {
   const failure = async (user: 'root' | 'nobody'): Promise<string> => {
     const { status, stdout, stderr } = await tool(user, ['config']);
