@@ -14,7 +14,7 @@ import { getXattrAt } from '../system/xattr-calls.ts';
 import { DIRECTORY, INDEXED, METACOPY, NEW, OPAQUE, UPPER } from '../upper/identity-table.ts';
 import { isWhiteout, mayBeXattrWhiteout } from '../upper/overlay-format.ts';
 import { type Directory, followRedirect, isDirectoryMode, lowerEntry } from './directories.ts';
-import { claimedBy, type Finding, isFree } from './identities.ts';
+import { claimedBy, type Finding, isFree, isOneName } from './identities.ts';
 import type { Layer } from './layer.ts';
 import { EARLIER, IMPURE, isBornAsNoted, newIdentity, SEEN, setFile, setLower, XATTR_WHITEOUTS } from './layer-rows.ts';
 import { type LayerXattrs, readLayerXattrs, writeIdentity } from './layer-xattrs.ts';
@@ -59,10 +59,8 @@ export function lowerAsEntry(layer: Layer, lower: number, ino: number): Entry | 
 }
 
 /** Whether an inode of the image has one name: if that is seen, no file of the upper layer can be a copy of it. */
-const hasOneName = ({ tables, linkNames }: Layer, lower: number, ino: number): boolean =>
-  linkNames?.direntOf(ino) !== undefined ||
-  isDirectoryMode(tables.inodes.mode[lower] as number) ||
-  (tables.inodes.nlink[lower] as number) <= 1;
+const hasOneName = (layer: Layer, lower: number, ino: number): boolean =>
+  layer.linkNames?.direntOf(ino) !== undefined || isOneName(layer, lower);
 
 /** Whether an entry of the upper layer is a whiteout: it hides that of the image, and is invisible itself. */
 export function isWhiteoutEntry(layer: Layer, directory: Directory, name: Uint8Array, status: FileStatus): boolean {

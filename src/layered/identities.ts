@@ -78,7 +78,8 @@ function isHidden(layer: Layer, id: number, { directory, name }: Finding): boole
   return isErrno(shown) ? shown : !shown;
 }
 
-const isOneName = ({ tables }: Layer, lower: number): boolean =>
+/** Whether an inode of the image has one name there. */
+export const isOneName = ({ tables }: Layer, lower: number): boolean =>
   isDirectoryMode(tables.inodes.mode[lower] as number) || (tables.inodes.nlink[lower] as number) <= 1;
 
 /** Whether no other file that exists has the id. */

@@ -39,25 +39,21 @@ import {
 } from './content.ts';
 import { makeFile, makeNameless } from './create.ts';
 import { createFile } from './create-open.ts';
-import { confirmRow } from './earlier-rows.ts';
-import { restoreFilled } from './fill-notes.ts';
-import { isShownAt } from './image-places.ts';
 import { Layer } from './layer.ts';
 import { type LayerIoctls, layerIoctl } from './layer-ioctls.ts';
 import type { LayerParts } from './layer-parts.ts';
+import { cleanAfterServer, SEARCH } from './layer-search.ts';
 import { linkFile } from './link-file.ts';
 import { Listings } from './listing.ts';
 import { lookupEntry } from './lookup.ts';
 import { changeAttributes, getXattr, listXattrs, removeXattr, setXattr, upperPlaceOf } from './metadata.ts';
 import { LayerOpenTable } from './open-table.ts';
-import { letGo, letGoOfClosed, sweepOrphans } from './orphans.ts';
+import { letGo, letGoOfClosed } from './orphans.ts';
 import { namesTo } from './paths.ts';
 import { privateXattr } from './private-answers.ts';
 import { rebuildTable } from './rebuild-table.ts';
 import { removeDirectoryName, removeFileName } from './remove.ts';
 import { rename } from './rename.ts';
-import { findId, findRow } from './scan.ts';
-import { sweepTemporaries } from './temporary.ts';
 
 const NAME_MAX = 255;
 const O_RDWR = 2;
@@ -72,7 +68,7 @@ export class LayeredFilesystem implements WritableFilesystem {
   /** @param ioctls those about the layer as a whole */
   constructor(parts: LayerParts, ioctls?: LayerIoctls) {
     this.#ioctls = ioctls;
-    this.#layer = new Layer(parts, { id: findId, row: findRow, confirm: confirmRow, isShown: isShownAt });
+    this.#layer = new Layer(parts, SEARCH);
     this.openTable = new LayerOpenTable(this.#layer);
     this.#listings = new Listings(this.#layer);
   }
@@ -97,11 +93,7 @@ export class LayeredFilesystem implements WritableFilesystem {
    * and inodes that the kernel has forgotten in the meantime.
    */
   resume(): void {
-    this.#layer.state.hold(() => {
-      sweepTemporaries(this.#layer);
-      restoreFilled(this.#layer);
-      sweepOrphans(this.#layer);
-    });
+    this.#layer.state.hold(() => cleanAfterServer(this.#layer));
   }
 
   lookup(parent: number, name: Uint8Array, out: WritableAttributes): Errno | 0 {

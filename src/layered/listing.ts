@@ -15,6 +15,7 @@ import { lookupDirent, parentOfDirectory, rowOfId } from '../manifest/lookup.ts'
 import { u64 } from '../manifest/tables.ts';
 import { readDirectory } from '../system/directory-listing.ts';
 import { statusAt } from '../system/file-status.ts';
+import { UPPER } from '../upper/identity-table.ts';
 import { attributesOf, completeImage, fillFrom, upperAttributes } from './attributes.ts';
 import { type Directory, directoryOf } from './directories.ts';
 import { adopt, isWhiteoutEntry, lowerAsEntry } from './entries.ts';
@@ -102,15 +103,20 @@ export class Listings {
           return !isFull;
         }
       }
-      const rowInTables = rowOfId(tables, out.ino);
-      if (layer.linkNames !== undefined) out.ino = layer.idAtName(lower, name, rowInTables);
-      const entry = lowerAsEntry(layer, rowInTables, out.ino);
-      if (isErrno(entry)) {
-        failure = entry;
-        return false;
+      const id = out.ino;
+      if (layer.linkNames !== undefined) out.ino = layer.idAtName(lower, name, rowOfId(tables, id));
+      let known = table.find(out.ino);
+      const isUpper = known >= 0 && (table.flags(known) & UPPER) !== 0;
+      if (isUpper) {
+        const entry = lowerAsEntry(layer, rowOfId(tables, id), out.ino);
+        if (isErrno(entry)) {
+          failure = entry;
+          return false;
+        }
+        known = entry.row;
       }
-      if (entry.row >= 0) upperAttributes(layer, entry.row, out);
-      else completeImage(layer, table.find(out.ino), out);
+      if (isUpper && known >= 0) upperAttributes(layer, known, out);
+      else completeImage(layer, known, out);
       isFull = !sink(name, next);
       return !isFull;
     });

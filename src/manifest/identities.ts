@@ -4,6 +4,7 @@
  * them uses these alone; only what is written to the disk has those of the image.
  */
 import type { InodeIdentity } from '../base/handle-format.ts';
+import { orderById } from './id-order.ts';
 import { rowOfId } from './lookup.ts';
 import { inodeCount, type ManifestTables, tablesFrom, u64 } from './tables.ts';
 
@@ -67,9 +68,7 @@ export function withIdentities(tables: ManifestTables, identities: readonly Othe
     generations[row] = mount.generation;
   }
   // rows are in the order of ids
-  const order = Uint32Array.from({ length: count }, (_, row) => row).sort(
-    (a, b) => (ids[a] as number) - (ids[b] as number),
-  );
+  const order = orderById(ids);
   const rowOf = new Uint32Array(count);
   order.forEach((before, row) => {
     rowOf[before] = row;

@@ -10,7 +10,7 @@ import { LocalRepository } from '../store/local-repository.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { upperFailPoints } from '../system/fail-points.ts';
 import { type PreparedUpper, reopenUpper } from '../upper/prepare-upper.ts';
-import { openPrivate } from '../upper/private-files.ts';
+import { tryOpenPrivate } from '../upper/private-files.ts';
 import { carryOutPlan, decidePlan, dropPlan, type RebasePlan, readPlan } from '../upper/rebase-plan.ts';
 import { nameNextTable } from '../upper/table-file.ts';
 import type { MountSource } from './mount-sources.ts';
@@ -33,7 +33,7 @@ export async function rebased<Settings extends MountSettings>(
 ): Promise<LeftMount<Settings>> {
   const { layer } = left.mount;
   if (layer === undefined || layer.lock < 0) return left;
-  const cfs = tryOpen(layer.base);
+  const cfs = tryOpenPrivate(layer.base);
   if (cfs < 0) return left;
   try {
     finish(left.mount, layer, cfs);
@@ -41,14 +41,6 @@ export async function rebased<Settings extends MountSettings>(
     return request === undefined ? left : await tryToRebase(left, layer, request, cfs, log);
   } finally {
     closeFd(cfs);
-  }
-}
-
-function tryOpen(base: number): number {
-  try {
-    return openPrivate(base);
-  } catch {
-    return -1;
   }
 }
 

@@ -32,7 +32,7 @@ import {
   UpperInUse,
   type UpperSettings,
 } from '../upper/prepare-upper.ts';
-import { openPrivate } from '../upper/private-files.ts';
+import { tryOpenPrivate } from '../upper/private-files.ts';
 import { carryOutPlan, dropPlan, readPlan } from '../upper/rebase-plan.ts';
 import {
   beginChanges,
@@ -240,18 +240,10 @@ function finishRebase({ base, upper, index }: PreparedUpper, options: UpperOptio
 }
 
 /** -1 if there is none that this user may open. */
-function tryOpenPrivate(base: number): number {
-  try {
-    return openPrivate(base);
-  } catch {
-    return -1;
-  }
-}
-
 /** The encoded identities of a mount that was rebased. @param fd of the file in memory */
 export const readIdentities = (fd: number): Uint8Array => readFileSync(`/proc/self/fd/${fd}`);
 
-export function required<T>(result: T | Errno, what: string): T {
+function required<T>(result: T | Errno, what: string): T {
   if (!isErrno(result as number)) return result as T;
   throw new CfsError('mount', `Cannot use the upper layer: ${what}: ${errnoName(result as Errno)}`);
 }

@@ -37,6 +37,15 @@ export function readPrivate(cfs: number, name: string): unknown {
   }
 }
 
+/** As `openPrivate`; -1 if that is not possible. */
+export function tryOpenPrivate(base: number): number {
+  try {
+    return openPrivate(base);
+  } catch {
+    return -1;
+  }
+}
+
 /** Writes a file in place, as JSON, and to the disk. Throws a `systemError`. */
 export function writePrivate(cfs: number, name: string, value: unknown): void {
   const fd = required(openAt(cfs, Buffer.from(name), MAKE, 0o600), 'make', name);
@@ -59,7 +68,8 @@ export function renamePrivate(cfs: number, name: string, newName: string): void 
   required(synced, 'write', newName);
 }
 
-function required(result: number | Errno, what: string, name: string): number {
+/** Throws a `systemError` for an error. */
+export function required(result: number | Errno, what: string, name: string): number {
   if (isErrno(result)) throw systemError(result as Errno, what, name);
   return result as number;
 }

@@ -7,14 +7,14 @@
  * whatever was removed is seen in the new image.
  */
 import { constants } from 'node:fs';
-import { EDQUOT, EEXIST, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, type Errno, isErrno } from '../base/errno.ts';
+import { EDQUOT, EEXIST, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, type Errno } from '../base/errno.ts';
 import { S_IFCHR } from '../base/stat-bits.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
 import { makeNodeAt, removeDirectoryAt, renameAt, setTimesAt, unlinkAt } from '../system/directory-calls.ts';
-import { O_PATH, systemError } from '../system/libc.ts';
+import { O_PATH } from '../system/libc.ts';
 import { syncfs } from '../system/reading-writing.ts';
 import { removeXattrAt, setXattrAt } from '../system/xattr-calls.ts';
-import { readPrivate, renamePrivate, writePrivate } from './private-files.ts';
+import { readPrivate, renamePrivate, required, writePrivate } from './private-files.ts';
 
 /** Bytes as JSON can express them: in base64. */
 export type Text = string;
@@ -186,9 +186,4 @@ function within(dir: number, { name, isRemoved }: PlannedDirectory, work: (fd: n
 
 function mayBeGone(result: 0 | Errno, what: string): void {
   if (result !== ENOENT) required(result, 'change', what);
-}
-
-function required(result: number | Errno, what: string, name: string): number {
-  if (isErrno(result)) throw systemError(result as Errno, what, name);
-  return result as number;
 }

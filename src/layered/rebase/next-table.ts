@@ -15,10 +15,9 @@ import {
   ORPHAN,
   UPPER,
 } from '../../upper/identity-table.ts';
+import { EXTRAS } from '../../upper/table-layout.ts';
 import { newIdentity, OUTDATED, setLower } from '../layer-rows.ts';
 import type { DroppedRow, KeptRow } from './rows.ts';
-
-const EXTRAS = 4;
 
 /**
  * Fills an empty table.

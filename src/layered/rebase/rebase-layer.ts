@@ -4,14 +4,9 @@ import type { ManifestTables } from '../../manifest/tables.ts';
 import { systemError } from '../../system/libc.ts';
 import type { IdentityTable } from '../../upper/identity-table.ts';
 import { completeTable } from '../changes/complete-table.ts';
-import { confirmRow } from '../earlier-rows.ts';
-import { restoreFilled } from '../fill-notes.ts';
-import { isShownAt } from '../image-places.ts';
 import { Layer } from '../layer.ts';
 import type { LayerParts } from '../layer-parts.ts';
-import { sweepOrphans } from '../orphans.ts';
-import { findId, findRow } from '../scan.ts';
-import { sweepTemporaries } from '../temporary.ts';
+import { cleanAfterServer, SEARCH } from '../layer-search.ts';
 import { fillNextTable } from './next-table.ts';
 import { type HasContent, type Plan, Planner } from './planner.ts';
 import type { Refusal } from './rows.ts';
@@ -23,7 +18,7 @@ export class RebasedLayer {
 
   /** @param parts of the mount as it is: the old image and its table, which no thread uses */
   constructor(parts: LayerParts) {
-    this.#layer = new Layer(parts, { id: findId, row: findRow, confirm: confirmRow, isShown: isShownAt });
+    this.#layer = new Layer(parts, SEARCH);
   }
 
   /**
@@ -33,10 +28,7 @@ export class RebasedLayer {
   plan(next: ManifestTables, hasContent: HasContent): Plan | readonly Refusal[] {
     const layer = this.#layer;
     return layer.state.hold(() => {
-      // as a server that takes over does
-      sweepTemporaries(layer);
-      restoreFilled(layer);
-      sweepOrphans(layer);
+      cleanAfterServer(layer);
       completeTable(layer);
       if (!layer.state.isComplete) throw systemError(EIO, 'read', 'the upper directory');
       const planner = new Planner(layer, next, hasContent);

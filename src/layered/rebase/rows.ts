@@ -1,5 +1,4 @@
 /** The files of an upper layer in a rebase: those that stay, and those that go. */
-import type { InodeIdentity } from '../../base/handle-format.ts';
 
 /** A file that stays in the upper layer. */
 export interface KeptRow {
@@ -16,9 +15,6 @@ export interface DroppedRow {
   /** The kernel may have pages that are older than what was written to the file. */
   readonly isOutdated: boolean;
 }
-
-/** The new identities of inodes of the new image: by rows of its tables. */
-export type NewIdentities = ReadonlyMap<number, InodeIdentity>;
 
 /** A reason why a path cannot be kept. */
 export interface Refusal {
