@@ -1,4 +1,5 @@
 /** Treatment of paths, repositories and signals in all functions of the library. */
+import type { HashAlgorithm } from '../base/digest.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { openRepository } from '../store/open-repository.ts';
@@ -27,9 +28,17 @@ export function pathGiven(what: string, path: string): string {
   throw new CfsError('usage', `Cannot use ${what} ${JSON.stringify(path) ?? 'undefined'}: ${reason}`);
 }
 
-/** The store's own view of a repository. @throws CfsError (store) */
-export const localOf = (repository: string | Repository): LocalRepository =>
-  openRepository(pathGiven('repository', typeof repository === 'string' ? repository : repository.path));
+/** The path of a repository. @throws CfsError (usage) if it is none */
+export const repositoryPath = (repository: string | Repository): string =>
+  pathGiven('repository', typeof repository === 'string' ? repository : repository?.path);
+
+/**
+ * The store's own view of a repository.
+ * @param hash the algorithm that it must have
+ * @throws CfsError (store)
+ */
+export const localOf = (repository: string | Repository, hash?: HashAlgorithm): LocalRepository =>
+  openRepository(repositoryPath(repository), hash);
 
 /** Runs `work`, which throws the reason of `signal` if it is aborted: that becomes a CfsError (interrupted). */
 export async function abortable<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {

@@ -10,8 +10,7 @@ import { tarOf } from '../extract/tar-image.ts';
 import { lookupPath } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
-import { openRepository } from '../store/open-repository.ts';
-import { abortable, given, pathGiven, stopIfAborted } from './arguments.ts';
+import { abortable, given, localOf, pathGiven, stopIfAborted } from './arguments.ts';
 import { type Image, openImage } from './image.ts';
 import { IMAGE_TABLES } from './image-tables.ts';
 import type { Repository } from './repository.ts';
@@ -180,12 +179,7 @@ function opened(image: Image | string): { readonly path: string; readonly tables
 }
 
 const repositoriesOf = (tables: ManifestTables, given: readonly (string | Repository)[]): LocalRepository[] =>
-  given.map((repository) =>
-    openRepository(
-      pathGiven('repository', typeof repository === 'string' ? repository : repository.path),
-      tables.header.hash,
-    ),
-  );
+  given.map((repository) => localOf(repository, tables.header.hash));
 
 /** @throws CfsError (usage) */
 function pathInImage(tables: ManifestTables, image: string, path: string | Uint8Array): Uint8Array {

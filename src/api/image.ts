@@ -22,8 +22,7 @@ import {
 import { inodeCount, type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
 import { readTrustedKeys } from '../sign/key-file.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
-import { openRepository } from '../store/open-repository.ts';
-import { pathGiven } from './arguments.ts';
+import { localOf, pathGiven } from './arguments.ts';
 import { ImageEntry } from './entry.ts';
 import { IMAGE_TABLES } from './image-tables.ts';
 import type { Repository } from './repository.ts';
@@ -113,12 +112,7 @@ export class Image {
     this.signature = signature;
     this.#tables = tables;
     IMAGE_TABLES.set(this, tables);
-    this.#repositories = repositories.map((repository) =>
-      openRepository(
-        pathGiven('repository', typeof repository === 'string' ? repository : repository.path),
-        tables.header.hash,
-      ),
-    );
+    this.#repositories = repositories.map((repository) => localOf(repository, tables.header.hash));
   }
 
   /** The algorithm that names objects. */

@@ -16,7 +16,7 @@ import type { MountSettings } from '../mount/options.ts';
 import type { VerifyMode as Verify } from '../objects/repository.ts';
 import { readTrustedKeys } from '../sign/key-file.ts';
 import { type MountEntry, listMounts as mountsHere } from '../system/mount-table.ts';
-import { abortable, given, pathGiven } from './arguments.ts';
+import { abortable, given, pathGiven, repositoryPath } from './arguments.ts';
 import type { Repository } from './repository.ts';
 
 /**
@@ -236,9 +236,7 @@ function settingsOf(
     threads,
   };
   const settings = { ...defaults, ...given(chosen), restart, debug: false };
-  const paths = repositories.map((each) =>
-    resolve(pathGiven('repository', typeof each === 'string' ? each : each.path)),
-  );
+  const paths = repositories.map((each) => resolve(repositoryPath(each)));
   return {
     ...settings,
     image: resolve(pathGiven('image', image)),

@@ -15,7 +15,7 @@ import { openSource } from '../pack/sources/open-source.ts';
 import { signaturePathOf } from '../sign/signature-file.ts';
 import { openOrInitRepository } from '../store/open-repository.ts';
 import { openFilesLimit } from '../system/resource-limits.ts';
-import { abortable, given, pathGiven } from './arguments.ts';
+import { abortable, given, pathGiven, repositoryPath } from './arguments.ts';
 import type { Repository, WorkOptions } from './repository.ts';
 
 /**
@@ -128,9 +128,7 @@ export function pack(source: string, image: string, options: PackOptions): Promi
   return abortable(signal, async () => {
     const target = imageTarget(pathGiven('image', image));
     checkSource(pathGiven('source', source));
-    const { repository: where } = options;
-    const path = pathGiven('repository', typeof where === 'string' ? where : where?.path);
-    const repository = openOrInitRepository(path, options.hash);
+    const repository = openOrInitRepository(repositoryPath(options.repository), options.hash);
     if (seal) requireSealable(target, repository);
     const { threads, sourceDirectories, ...openFiles } = openFilesOf(options);
     const inlineMax = options.inlineMax ?? INLINE_MAX;

@@ -31,3 +31,24 @@ export interface WorkOptions {
   /** Called with a line for people if another program keeps the repository locked for more than a second. */
   readonly onWait?: (line: string) => void;
 }
+
+/**
+ * Numbers of objects; `diskBytes` is what the file system has allocated for them.
+ * @example
+ * import { type Amount, collectGarbage } from '@cfs-images/cfs/store';
+ *
+ * const text = ({ objects, bytes }: Amount): string => `${objects} objects, ${bytes} bytes`;
+ * console.log(text((await collectGarbage('/srv/store', { dryRun: true })).kept));
+ */
+export interface Amount {
+  readonly objects: number;
+  readonly bytes: number;
+  readonly diskBytes: number;
+}
+
+/** The default of `minAgeMs`. */
+export const HOUR_MS = 3_600_000;
+
+/** Without unknown ones. */
+export const pathsOf = (paths: readonly { readonly path: string }[]): string[] =>
+  paths.flatMap(({ path }) => (path === '' ? [] : [path]));

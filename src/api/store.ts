@@ -11,14 +11,14 @@ import { collectGarbage as collect } from '../store/gc/gc.ts';
 import { KeptInMemory } from '../store/gc/live-set.ts';
 import { registerImage as register, unregisterImage as unregister } from '../store/gc/register.ts';
 import { listRoots } from '../store/gc/roots.ts';
-import { repositoryUsage as usage } from '../store/gc/usage.ts';
 import { PREFIXES } from '../store/layout.ts';
 import { lockForDeleting, lockForWriting } from '../store/lock.ts';
 import { initRepository as init } from '../store/open-repository.ts';
 import { abortable, given, localOf, pathGiven } from './arguments.ts';
-import type { Repository, WorkOptions } from './repository.ts';
+import { type Amount, HOUR_MS, pathsOf, type Repository, type WorkOptions } from './repository.ts';
 
-export type { Repository, WorkOptions } from './repository.ts';
+export type { Amount, Repository, WorkOptions } from './repository.ts';
+export { type ImageUsage, type RepositoryUsage, repositoryUsage, type UsageOptions } from './repository-usage.ts';
 
 /**
  * Opens a repository.
@@ -49,12 +49,6 @@ export function initRepository(
 }
 
 const described = ({ path, uuid, hash }: Repository): Repository => ({ path, uuid, hash });
-
-const HOUR_MS = 3_600_000;
-
-/** Without unknown ones. */
-const pathsOf = (paths: readonly { readonly path: string }[]): string[] =>
-  paths.flatMap(({ path }) => (path === '' ? [] : [path]));
 
 /**
  * An image that is registered in a repository.
@@ -176,20 +170,6 @@ export interface GcOptions extends WorkOptions {
 }
 
 /**
- * Numbers of objects; `diskBytes` is what the file system has allocated for them.
- * @example
- * import { type Amount, collectGarbage } from '@cfs-images/cfs/store';
- *
- * const text = ({ objects, bytes }: Amount): string => `${objects} objects, ${bytes} bytes`;
- * console.log(text((await collectGarbage('/srv/store', { dryRun: true })).kept));
- */
-export interface Amount {
-  readonly objects: number;
-  readonly bytes: number;
-  readonly diskBytes: number;
-}
-
-/**
  * The deleted objects, and the reasons for keeping the rest.
  * @example
  * import { collectGarbage, type GcResult } from '@cfs-images/cfs/store';
@@ -234,100 +214,6 @@ export function collectGarbage(repository: string | Repository, options: GcOptio
       onProgress: (directories) => onProgress?.(directories / PREFIXES),
     });
     return { freed, kept, young, registered, mounted, packed };
-  });
-}
-
-/**
- * Options of `repositoryUsage`.
- * @example
- * import { repositoryUsage, type UsageOptions } from '@cfs-images/cfs/store';
- *
- * const options: UsageOptions = { onProgress: (done) => console.log(`${Math.round(done * 100)} %`) };
- * console.log((await repositoryUsage('/srv/store', options)).images.length);
- */
-export interface UsageOptions {
-  readonly signal?: AbortSignal;
-  /** Images that were packed without registration count as needed for this many milliseconds; default: an hour. */
-  readonly minAgeMs?: number;
-  /** Called with the finished part of the work, up to 1. */
-  readonly onProgress?: (done: number) => void;
-}
-
-/**
- * The space of one registered image in a repository. The image file itself, with inline contents, is not included.
- * @example
- * import { type ImageUsage, repositoryUsage } from '@cfs-images/cfs/store';
- *
- * const shared = ({ total, unique }: ImageUsage): number => total.bytes - unique.bytes;
- * console.log((await repositoryUsage('/srv/store')).images.map(shared));
- */
-export interface ImageUsage {
-  readonly id: string;
-  /** The image's paths at the time of registration. */
-  readonly paths: readonly string[];
-  /** Its objects that the repository has. */
-  readonly total: Amount;
-  /** Of these, objects that no other registered image needs. */
-  readonly unique: Amount;
-  /**
-   * The part of `unique` that `collectGarbage` with `minAgeMs: 0` would delete if the image was not registered, which
-   * leaves what mounts, or images that were packed recently, need.
-   */
-  readonly freed: Amount;
-  /** The number of its objects that the repository does not have. */
-  readonly missing: number;
-  /** It is mounted: `freed` is nothing, until the mount ends. */
-  readonly isMounted: boolean;
-}
-
-/**
- * The space of a repository. The sum of `together`, `leased` and `unused` is that of all objects.
- * @example
- * import { type RepositoryUsage, repositoryUsage } from '@cfs-images/cfs/store';
- *
- * const saved = ({ images, together }: RepositoryUsage): number =>
- *   images.reduce((sum, { total }) => sum + total.bytes, 0) - together.bytes;
- * console.log(saved(await repositoryUsage('/srv/store')));
- */
-export interface RepositoryUsage {
-  /** The registered images, by their ids. */
-  readonly images: readonly ImageUsage[];
-  /** Objects that registered images need, each counted once. */
-  readonly together: Amount;
-  /** Objects that only mounts, or images that were packed recently, need. */
-  readonly leased: Amount;
-  /** Objects that nothing needs. */
-  readonly unused: Amount;
-  /** Images whose lists of objects cannot be read. Their objects may be counted as unused. */
-  readonly problems: readonly { readonly image: string; readonly problem: string }[];
-}
-
-/**
- * Adds up the space that each registered image needs. Reads directories and lists, no contents. Takes no lock: if
- * objects are stored or deleted meanwhile, they may be counted or not.
- * @throws CfsError: `store` if the repository cannot be read, `interrupted`
- * @example
- * import { repositoryUsage } from '@cfs-images/cfs/store';
- *
- * const { images, together } = await repositoryUsage('/srv/store');
- * for (const { id, total, unique } of images) console.log(id, total.bytes, unique.bytes);
- * console.log(together.diskBytes);
- */
-export function repositoryUsage(
-  repository: string | Repository,
-  { signal, minAgeMs = HOUR_MS, onProgress }: UsageOptions = {},
-): Promise<RepositoryUsage> {
-  return abortable(signal, async () => {
-    const local = localOf(repository);
-    const { images, ...sums } = await usage(local, {
-      minAgeMs,
-      ...given({ signal }),
-      onProgress: (directories) => onProgress?.(directories / PREFIXES),
-    });
-    return {
-      ...sums,
-      images: images.map(({ image, paths, ...each }) => ({ id: image, paths: pathsOf(paths), ...each })),
-    };
   });
 }
 
@@ -390,7 +276,7 @@ export function checkRepository(repository: string | Repository, options: CheckO
   return abortable(signal, async () => {
     const local = localOf(repository);
     const { objects, bytes, damaged, badRoots } = await check(local, {
-      sources: repairFrom.map(localOf),
+      sources: repairFrom.map((each) => localOf(each)),
       threads: jobs,
       dryRun,
       ...given({ signal, onWait, onProgress }),

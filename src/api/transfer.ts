@@ -5,10 +5,11 @@
 import { availableParallelism } from 'node:os';
 import { CfsError } from '../base/error.ts';
 import { openOrInitRepository } from '../store/open-repository.ts';
-import { copyImages as copy, loadImages } from '../transfer/copy-images.ts';
+import { copyImages as copy } from '../transfer/copy-images.ts';
 import { exportImages as exportStream } from '../transfer/export-images.ts';
 import { importImages as importStream } from '../transfer/import-images.ts';
-import { abortable, given, localOf, pathGiven, stopIfAborted } from './arguments.ts';
+import { loadImages } from '../transfer/loaded-images.ts';
+import { abortable, given, localOf, pathGiven, repositoryPath, stopIfAborted } from './arguments.ts';
 import type { Repository, WorkOptions } from './repository.ts';
 
 /**
@@ -87,11 +88,11 @@ export function copyImages(
 ): Promise<CopyResult> {
   const { signal, onWait, onProgress, durable = true, threads = Math.min(availableParallelism(), 8) } = options;
   return abortable(signal, async () => {
-    const sources = options.from.map(localOf);
+    const sources = options.from.map((each) => localOf(each));
     const [first] = sources;
     if (first === undefined) throw new CfsError('usage', 'Cannot copy images: there is no repository to copy from');
     const loaded = loadImages(imagesGiven(images), first);
-    const target = openOrInitRepository(pathOf(repository), first.hash);
+    const target = openOrInitRepository(repositoryPath(repository), first.hash);
     const copied = await copy(sources, target, loaded, {
       threads,
       durable,
@@ -187,7 +188,7 @@ export function importImages(
 ): Promise<ImportResult> {
   const { signal, onWait, onProgress, durable = true } = options;
   return abortable(signal, () =>
-    importStream(piecesOf(stream), (hash) => openOrInitRepository(pathOf(repository), hash), {
+    importStream(piecesOf(stream), (hash) => openOrInitRepository(repositoryPath(repository), hash), {
       directory: pathGiven('directory', options.directory),
       durable,
       ...given({ signal, onWait, onProgress }),
@@ -198,9 +199,6 @@ export function importImages(
 async function* piecesOf(stream: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   yield* stream;
 }
-
-const pathOf = (repository: string | Repository): string =>
-  pathGiven('repository', typeof repository === 'string' ? repository : repository?.path);
 
 /** @throws CfsError (usage) */
 function imagesGiven(images: readonly string[]): readonly string[] {

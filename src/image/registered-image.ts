@@ -36,6 +36,14 @@ export interface FoundPath {
 /** Whether the image is no longer needed at this path. */
 export const isGone = ({ state }: FoundPath): boolean => state === 'gone' || state === 'replaced';
 
+/** The path at which the image is now; undefined if it is not found. */
+export const placeNow = ({ state, path, now }: FoundPath): string | undefined =>
+  state === 'there' || state === 'moved' ? (now ?? path) : undefined;
+
+/** The first path at which the image is now. */
+export const firstPlace = (found: readonly FoundPath[]): string | undefined =>
+  found.map(placeNow).find((path) => path !== undefined);
+
 /**
  * The path that an image is registered with. Symbolic links are resolved now: they may change later. The path of a
  * descriptor is not used: tomorrow it may be another file's.

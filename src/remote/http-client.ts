@@ -6,9 +6,19 @@ import { lookup as lookupHost } from 'node:dns';
 import { readFileSync } from 'node:fs';
 import { isIP, type LookupFunction } from 'node:net';
 import { rootCertificates } from 'node:tls';
-import { Agent, type Dispatcher, request } from 'undici';
+import { Agent, request } from 'undici';
 import { oneLine } from '../base/bytes.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import {
+  type Answer,
+  type ByteRange,
+  broken,
+  checkStatus,
+  dismiss,
+  HttpError,
+  type Received,
+  receive,
+} from './http-answer.ts';
 import { isPrivateAddress } from './private-address.ts';
 
 /** Limits of time. All in milliseconds. */
@@ -31,51 +41,15 @@ export interface HttpOptions {
   readonly times?: HttpTimes;
 }
 
-/** A part of a file. */
-export interface ByteRange {
-  readonly from: number;
-  readonly length: number;
-}
-
-/** An answer of the kind that was asked for. */
-export interface Received {
-  readonly bytes: Buffer;
-  /** The size of the whole file, if the server says. */
-  readonly total: number | undefined;
-}
-
-/**
- * Why a request has no result. `absent`: there is no such file. `refused`: the server does not let us have it.
- * `later`: the server is busy. `broken`: everything else.
- */
-export type HttpProblem = 'absent' | 'refused' | 'later' | 'broken';
-
-export class HttpError extends Error {
-  readonly problem: HttpProblem;
-  /** Of `later`: when the server wants to be asked again, in milliseconds. */
-  readonly retryAfter: number | undefined;
-
-  constructor(problem: HttpProblem, message: string, retryAfter?: number) {
-    super(message);
-    this.name = 'HttpError';
-    this.problem = problem;
-    this.retryAfter = retryAfter;
-  }
-}
-
 /** Milliseconds. */
 const TICK = 100;
 const REDIRECTS = 4;
 const REDIRECT_STATUS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const HEADER_BYTES = 32_768;
-/** A server may ask for more: then another one is asked first. */
-const RETRY_AFTER_MAX = 30_000;
-
 /** Keeps connections. Call `close` at the end. */
 export class HttpClient {
   readonly #times: HttpTimes;
   readonly #agents: { readonly any: Agent; readonly public: Agent };
-
   readonly #isPrivate: IsPrivate;
 
   /**
@@ -197,18 +171,6 @@ export interface GetOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-type Answer = Dispatcher.ResponseData;
-
-/** Bytes of an answer that are read for the sake of the connection. */
-const DISMISSED = 16_384;
-
-/** Ends an answer of which nothing more is wanted. */
-function dismiss({ body }: Answer): void {
-  if (body.readableEnded || body.destroyed) return;
-  body.on('error', () => {});
-  body.dump({ limit: DISMISSED }).catch(() => {});
-}
-
 const readCertificates = (file: string): string => {
   try {
     return readFileSync(file, 'utf8');
@@ -232,26 +194,6 @@ async function send(
   } catch (error) {
     throw broken(url, error);
   }
-}
-
-/** Names of undici's errors, in words. */
-const REASONS: Readonly<Record<string, string>> = {
-  UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
-  UND_ERR_HEADERS_TIMEOUT: 'no answer in time',
-  UND_ERR_BODY_TIMEOUT: 'the answer stops in the middle',
-  UND_ERR_HEADERS_OVERFLOW: 'headers of the answer are too long',
-  UND_ERR_SOCKET: 'the connection was cut',
-  ECONNREFUSED: 'connection refused',
-  ECONNRESET: 'the connection was cut',
-  ENOTFOUND: 'there is no such host',
-  EAI_AGAIN: 'the name of the host cannot be looked up now',
-};
-
-function broken(url: URL, error: unknown): unknown {
-  if (error instanceof HttpError || (error as Error).name === 'AbortError') return error;
-  // of several addresses of one host
-  const { errors, code = errors?.[0]?.code } = error as { code?: string; errors?: { code?: string }[] };
-  return new HttpError('broken', `${url}: ${REASONS[code ?? ''] ?? oneLine(reasonOf(error))}`);
 }
 
 const hostOf = ({ hostname }: URL): string => hostname.replace(/^\[|\]$/g, '');
@@ -297,74 +239,3 @@ const publicLookup =
       callback(null, found.address, found.family);
     });
   };
-
-function checkStatus(url: URL, { statusCode, headers }: Answer, expected: readonly number[]): void {
-  if (expected.includes(statusCode)) return;
-  const message = `${url}: status ${statusCode}`;
-  if (statusCode === 404 || statusCode === 410) throw new HttpError('absent', message);
-  if (statusCode === 401 || statusCode === 403) throw new HttpError('refused', message);
-  if (statusCode === 429 || statusCode === 503)
-    throw new HttpError('later', message, retryAfter(headers['retry-after']));
-  throw new HttpError('broken', message);
-}
-
-/** @returns milliseconds */
-function retryAfter(header: string | string[] | undefined): number | undefined {
-  const seconds = Number(header);
-  return header !== undefined && seconds >= 0 ? Math.min(seconds * 1000, RETRY_AFTER_MAX) : undefined;
-}
-
-/** Reads the body, which may be neither longer nor shorter than what was asked for. */
-async function receive(url: URL, answer: Answer, range: ByteRange | undefined, most: number): Promise<Received> {
-  const { statusCode, headers, body } = answer;
-  if (range !== undefined && statusCode === 416) throw new HttpError('broken', `${url}: it is shorter than expected`);
-  checkStatus(url, answer, range === undefined ? [200] : [200, 206]);
-  const encoding = headers['content-encoding'];
-  if (encoding !== undefined && encoding !== 'identity') {
-    throw new HttpError('broken', `${url}: content encoding ${oneLine(String(encoding))} was not asked for`);
-  }
-  const said = headers['content-length'] === undefined ? undefined : Number(headers['content-length']);
-  if (statusCode === 206) return await receivePart(url, answer, range as ByteRange);
-  if (range !== undefined && range.from > 0) {
-    throw new HttpError('broken', `${url}: the server does not give parts of files`);
-  }
-  if (range === undefined && said !== undefined && said > most) {
-    throw new HttpError('broken', `${url}: ${said} bytes are too many`);
-  }
-  const bytes = await readBody(url, body, most, range === undefined);
-  const isCut = range === undefined ? said !== undefined && bytes.length !== said : bytes.length < range.length;
-  if (isCut) throw new HttpError('broken', `${url}: it is shorter than expected`);
-  return { bytes, total: said };
-}
-
-async function receivePart(url: URL, { headers, body }: Answer, { from, length }: ByteRange): Promise<Received> {
-  const [, first, last, total] = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(String(headers['content-range'])) ?? [];
-  if (Number(first) !== from || Number(last) !== from + length - 1) {
-    const got =
-      Number(first) === from && Number(last) < from + length - 1
-        ? 'it is shorter than expected'
-        : 'another part than was asked for';
-    throw new HttpError('broken', `${url}: ${got}`);
-  }
-  const bytes = await readBody(url, body, length, true);
-  if (bytes.length !== length) throw new HttpError('broken', `${url}: the answer is shorter than it says`);
-  return { bytes, total: total === '*' ? undefined : Number(total) };
-}
-
-/** @param isWhole more than `most` bytes are an error; else the rest is not read */
-async function readBody(url: URL, body: Answer['body'], most: number, isWhole: boolean): Promise<Buffer> {
-  const pieces: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const piece of body as AsyncIterable<Buffer>) {
-      pieces.push(piece);
-      length += piece.length;
-      if (length > most || (length === most && !isWhole)) break;
-    }
-  } catch (error) {
-    throw broken(url, error);
-  }
-  if (length > most && isWhole) throw new HttpError('broken', `${url}: the answer is longer than expected`);
-  const bytes = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, length);
-  return bytes.length > most ? bytes.subarray(0, most) : bytes;
-}

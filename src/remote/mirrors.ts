@@ -1,6 +1,7 @@
 /** Servers with the same content: one after another is asked until one gives what is wanted. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type ByteRange, type HttpClient, HttpError, type Received } from './http-client.ts';
+import { type ByteRange, HttpError, type Received } from './http-answer.ts';
+import type { HttpClient } from './http-client.ts';
 
 /** No server has the file, or none gives it. */
 export class UnavailableError extends Error {

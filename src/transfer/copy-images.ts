@@ -1,17 +1,12 @@
 /** Copies the objects of images into another repository, and registers the images there. */
-import { compareBytes, toHex } from '../base/bytes.ts';
-import { DIGEST_SIZE } from '../base/digest.ts';
-import { CfsError } from '../base/error.ts';
-import { readImage } from '../image/image-file.ts';
-import { keptImageOf } from '../image/objects-needed.ts';
-import { placeToRegister } from '../image/registered-image.ts';
+import { toHex } from '../base/bytes.ts';
 import { objectDigest } from '../manifest/lookup.ts';
-import { type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
-import { registerImage } from '../store/gc/register.ts';
+import { type ManifestTables, objectCount } from '../manifest/tables.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { lockForWriting } from '../store/lock.ts';
-import { type CopyOptions, copyObjects, type ObjectList } from './copy-objects.ts';
+import { type CopyOptions, copyObjects } from './copy-objects.ts';
 import type { CopiedObjects } from './copy-threads.ts';
+import { type LoadedImage, objectsOf, registerLoaded } from './loaded-images.ts';
 
 export interface CopyImagesOptions extends CopyOptions {
   /** Receives a line for people if another program keeps the target locked for long. */
@@ -25,46 +20,6 @@ export interface CopiedImages extends CopiedObjects {
     /** Objects of it that could not be copied; it is registered if there are none. */
     readonly missing: number;
   }[];
-}
-
-/** An image with its tables. */
-export interface LoadedImage {
-  readonly path: string;
-  readonly id: string;
-  readonly tables: ManifestTables;
-}
-
-/** Reads images whose objects a repository may have. @throws CfsError as `readImage`; `store` for another hash */
-export function loadImages(
-  paths: readonly string[],
-  repository: Pick<LocalRepository, 'hash' | 'path'>,
-): LoadedImage[] {
-  return paths.map((path) => {
-    const { id, tables } = readImage(path);
-    const { hash } = tables.header;
-    if (hash === repository.hash) return { path, id, tables };
-    const reason = `it names objects by ${hash}, the repository by ${repository.hash}`;
-    throw new CfsError('store', `Cannot use image ${path} with repository ${repository.path}: ${reason}`);
-  });
-}
-
-/** The objects of images, each once, in the order of their digests. */
-export function objectsOf(images: readonly LoadedImage[]): ObjectList {
-  const all = images.flatMap(({ tables }) =>
-    Array.from({ length: objectCount(tables) }, (_, i) => ({
-      digest: objectDigest(tables, i),
-      size: u64(tables.objects.size, i),
-    })),
-  );
-  all.sort((a, b) => compareBytes(a.digest, b.digest));
-  const unique = all.filter(
-    ({ digest }, i) => i === 0 || compareBytes(digest, (all[i - 1] as (typeof all)[0]).digest) !== 0,
-  );
-  const digests = new Uint8Array(unique.length * DIGEST_SIZE);
-  unique.forEach(({ digest }, i) => {
-    digests.set(digest, i * DIGEST_SIZE);
-  });
-  return { digests, sizes: Float64Array.from(unique, ({ size }) => size) };
 }
 
 /**
@@ -83,13 +38,10 @@ export async function copyImages(
     const copied = await copyObjects(sources, target, objectsOf(images), options);
     const failed = new Set(copied.failures.map(({ object }) => object));
     const results: CopiedImages['images'][number][] = [];
-    for (const { path, id, tables } of images) {
-      const missing = missingOf(tables, failed);
-      if (missing === 0) {
-        const kept = keptImageOf(tables, { image: id, path: '', complete: true });
-        await registerImage(target, { ...kept, ...placeToRegister(path) }, options.durable);
-      }
-      results.push({ id, path, missing });
+    for (const image of images) {
+      const missing = missingOf(image.tables, failed);
+      if (missing === 0) await registerLoaded(target, image, true, options.durable);
+      results.push({ id: image.id, path: image.path, missing });
     }
     return { ...copied, images: results };
   } finally {

@@ -1,6 +1,6 @@
 /** Runs threads that put objects into a repository; each takes the next work by itself. */
 import { Worker } from 'node:worker_threads';
-import { CfsError, type ErrorKind } from '../base/error.ts';
+import { CfsError, type ErrorKind, reasonOf } from '../base/error.ts';
 import { type PROGRAMS, programPath } from '../base/installation.ts';
 import { startThreads, threadError } from '../base/threads.ts';
 import type { LocalRepository, Meta } from '../store/local-repository.ts';
@@ -30,10 +30,10 @@ export interface ThreadSettings {
 
 /** Numbers of each thread: objects that were there, that were copied, and their bytes; all bytes that are done. */
 export const COUNTS = 4;
-export const EXISTING = 0;
-export const COPIED = 1;
-export const COPIED_BYTES = 2;
-export const DONE_BYTES = 3;
+const EXISTING = 0;
+const COPIED = 1;
+const COPIED_BYTES = 2;
+const DONE_BYTES = 3;
 
 /** An object that is not in the target, because no source has a good copy. */
 export interface CopyFailure {
@@ -128,6 +128,23 @@ export function shared<T extends Uint8Array | Uint32Array | Float64Array>(values
   const bytes = new Uint8Array(new SharedArrayBuffer(values.byteLength));
   bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   return new (values.constructor as new (buffer: ArrayBufferLike) => T)(bytes.buffer);
+}
+
+/** For a thread: the message about an error that ended its work. */
+export function failedMessage(error: unknown): CopyMessage {
+  const kind = error instanceof CfsError ? error.kind : 'bug';
+  const message = kind === 'bug' && error instanceof Error ? (error.stack ?? error.message) : reasonOf(error);
+  return { type: 'failed', kind, message, hint: error instanceof CfsError ? error.hint : undefined };
+}
+
+/** For a thread: counts an object that is in the target. @param counts its own numbers */
+export function countObject(counts: Float64Array, size: number, isNew: boolean): void {
+  const add = (what: number, n: number): void => {
+    counts[what] = (counts[what] as number) + n;
+  };
+  add(isNew ? COPIED : EXISTING, 1);
+  if (isNew) add(COPIED_BYTES, size);
+  add(DONE_BYTES, size);
 }
 
 const errorOf = ({ kind, message, hint }: CopyMessage & { type: 'failed' }): Error =>

@@ -4,7 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { equalBytes, toHex } from '../base/bytes.ts';
 import { DIGEST_SIZE, digestContent } from '../base/digest.ts';
 import { isErrno } from '../base/errno.ts';
-import { CfsError, reasonOf } from '../base/error.ts';
+import { reasonOf } from '../base/error.ts';
 import { chunkBuffer, readUpTo } from '../objects/read-content.ts';
 import { checkShape } from '../objects/verify.ts';
 import { InputError } from '../store/content-copier.ts';
@@ -14,15 +14,12 @@ import { closeFd } from '../system/descriptors.ts';
 import { emptyFileVersion, fileVersionOf } from '../system/file-status.ts';
 import { errnoText } from '../system/libc.ts';
 import { type CopySettings, TAKEN } from './copy-objects.ts';
-import { COPIED, COPIED_BYTES, COUNTS, type CopyMessage, DONE_BYTES, EXISTING } from './copy-threads.ts';
+import { COUNTS, type CopyMessage, countObject, failedMessage } from './copy-threads.ts';
 
 const settings = workerData as CopySettings;
 const { turn, sizes, digests, thread } = settings;
 const counts = settings.counts.subarray(thread * COUNTS, (thread + 1) * COUNTS);
 const post = (message: CopyMessage): void => parentPort?.postMessage(message);
-const count = (what: number, n: number): void => {
-  counts[what] = (counts[what] as number) + n;
-};
 const open = ({ path, meta, place }: CopySettings['target']): LocalRepository =>
   new LocalRepository(path, meta, -1, place);
 
@@ -94,9 +91,7 @@ function copyAll(): void {
         post({ type: 'failure', failure: { object: toHex(digest), problem } });
         continue;
       }
-      count(isThere ? EXISTING : COPIED, 1);
-      if (!isThere) count(COPIED_BYTES, size);
-      count(DONE_BYTES, size);
+      countObject(counts, size, !isThere);
     }
   }
 }
@@ -109,11 +104,7 @@ try {
     writer.flush();
   }
 } catch (error) {
-  if (!(error instanceof StoppedError)) {
-    const kind = error instanceof CfsError ? error.kind : 'bug';
-    const message = kind === 'bug' && error instanceof Error ? (error.stack ?? error.message) : reasonOf(error);
-    post({ type: 'failed', kind, message, hint: error instanceof CfsError ? error.hint : undefined });
-  }
+  if (!(error instanceof StoppedError)) post(failedMessage(error));
 } finally {
   writer.close();
   for (const directory of entered) directory.close();

@@ -10,34 +10,25 @@ import { pathBytes } from '../base/path-text.ts';
 import { chunkBuffer, readUpTo } from '../objects/read-content.ts';
 import { checkShape, verifyObject } from '../objects/verify.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
-import { type LoadedImage, objectsOf } from './copy-images.ts';
+import { type LoadedImage, objectsOf } from './loaded-images.ts';
 import { encodeEnd, encodeHeader, encodeImage, encodeObject } from './stream-format.ts';
-
-export interface Exported {
-  readonly objects: number;
-  readonly bytes: number;
-}
 
 /**
  * The pieces of the stream, each valid until the next one is taken. Every object is verified before a byte of it is
  * returned; after an error the stream has no end.
- * @returns the numbers of the objects in it
  * @throws CfsError (store) if an object is missing or damaged
  */
 export function* exportImages(
   repository: LocalRepository,
   images: readonly LoadedImage[],
-): Generator<Uint8Array, Exported, undefined> {
+): Generator<Uint8Array, void, undefined> {
   const hasher = createBlake3();
-  let total = 0;
   const { digests, sizes } = objectsOf(images);
   for (const piece of piecesOf(repository, images, digests, sizes)) {
     hasher.update(piece);
     yield piece;
   }
-  for (const size of sizes) total += size;
   yield hasher.digest();
-  return { objects: sizes.length, bytes: total };
 }
 
 /** All but the checksum. */

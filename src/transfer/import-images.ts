@@ -6,19 +6,15 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { equalBytes, toHex } from '../base/bytes.ts';
 import { DIGEST_SIZE, digestContent } from '../base/digest.ts';
-import { CfsError, reasonOf } from '../base/error.ts';
+import type { CfsError } from '../base/error.ts';
 import { pathText } from '../base/path-text.ts';
 import { decodeImage } from '../image/image-file.ts';
 import { splitImage } from '../image/image-parts.ts';
-import { keptImageOf } from '../image/objects-needed.ts';
-import { placeToRegister } from '../image/registered-image.ts';
-import { objectName } from '../manifest/lookup.ts';
-import { type ManifestTables, objectCount } from '../manifest/tables.ts';
-import { registerImage } from '../store/gc/register.ts';
+import type { ManifestTables } from '../manifest/tables.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { lockForWriting } from '../store/lock.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
-import { replaceFile } from '../system/durable-file.ts';
+import { keepImage, missingObjects } from './loaded-images.ts';
 import { decodeHeader, END, HEADER_BYTES, IMAGE, malformed, NAME_MAX, OBJECT, StreamReader } from './stream-format.ts';
 
 export interface ImportOptions {
@@ -171,18 +167,7 @@ async function keep(
   { directory, durable }: ImportOptions,
 ): Promise<Imported['images'][number]> {
   const path = join(directory, name);
-  let missing = 0;
-  for (let i = 0; i < objectCount(tables); i++) {
-    const { digest, size } = objectName(tables, i);
-    if (!writer.holds(digest, size)) missing++;
-  }
-  const kept = keptImageOf(tables, { image: id, path: '', complete: missing === 0 });
-  // before there is an image: no process may find one whose objects can be deleted
-  await registerImage(repository, { ...kept, ...placeToRegister(path) }, durable);
-  try {
-    replaceFile(path, bytes, durable);
-  } catch (error) {
-    throw new CfsError('system', `Cannot write image ${path}: ${reasonOf(error)}`, { cause: error });
-  }
+  const missing = missingObjects(writer, tables).length;
+  await keepImage(repository, { path, id, tables }, bytes, missing === 0, durable);
   return { id, path, missing };
 }

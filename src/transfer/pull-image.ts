@@ -1,15 +1,10 @@
 /** Fetches an image and its objects from a remote repository. */
-import { CfsError, reasonOf } from '../base/error.ts';
-import { keptImageOf } from '../image/objects-needed.ts';
-import { placeToRegister } from '../image/registered-image.ts';
-import { objectName } from '../manifest/lookup.ts';
-import { type ManifestTables, objectCount } from '../manifest/tables.ts';
-import { registerImage } from '../store/gc/register.ts';
+import { type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { lockForWriting } from '../store/lock.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
-import { replaceFile } from '../system/durable-file.ts';
 import type { CopiedObjects } from './copy-threads.ts';
+import { keepImage, missingObjects } from './loaded-images.ts';
 import { type PullOptions, pullObjects } from './pull-objects.ts';
 import type { RemoteImage, RemoteRepository } from './remote-repository.ts';
 
@@ -17,7 +12,7 @@ export interface PullImageOptions extends PullOptions {
   /** Receives a line for people if another program keeps the repository locked for long. */
   readonly onWait?: ((line: string) => void) | undefined;
   /** Called before the first object is fetched. */
-  readonly onPlan?: ((plan: { readonly objects: number; readonly bytes: number }) => void) | undefined;
+  readonly onPlan?: ((plan: { readonly bytes: number }) => void) | undefined;
 }
 
 /**
@@ -35,52 +30,22 @@ export async function pullImage(
 ): Promise<CopiedObjects> {
   const lock = await lockForWriting(target, options.signal, options.onWait);
   try {
-    const missing = missingFrom(target, tables);
-    onPlan?.({ objects: missing.rows.length, bytes: missing.bytes });
-    const map = missing.rows.length === 0 ? undefined : await remote.map(id, tables, options.signal);
-    const pulled = await pullObjects(remote.address.mirrors, target, tables, map, missing.rows, options);
-    if (pulled.failures.length === 0) await keep(target, tables, id, bytes, path, options.durable);
-    return { ...pulled, existing: objectCount(tables) - missing.rows.length };
+    const rows = missingFrom(target, tables);
+    onPlan?.({ bytes: rows.reduce((sum, row) => sum + u64(tables.objects.size, row), 0) });
+    const map = rows.length === 0 ? undefined : await remote.map(id, tables, options.signal);
+    const pulled = await pullObjects(remote.address.mirrors, target, tables, map, rows, options);
+    if (pulled.failures.length === 0) await keepImage(target, { path, id, tables }, bytes, true, options.durable);
+    return { ...pulled, existing: objectCount(tables) - rows.length };
   } finally {
     lock.release();
   }
 }
 
-/** The objects of an image that a repository does not have. */
-function missingFrom(
-  target: LocalRepository,
-  tables: ManifestTables,
-): { readonly rows: readonly number[]; readonly bytes: number } {
+function missingFrom(target: LocalRepository, tables: ManifestTables): number[] {
   const writer = new ObjectWriter(target, { durable: false, prefix: '' });
   try {
-    const rows: number[] = [];
-    let bytes = 0;
-    for (let i = 0; i < objectCount(tables); i++) {
-      const { digest, size } = objectName(tables, i);
-      if (writer.holds(digest, size)) continue;
-      rows.push(i);
-      bytes += size;
-    }
-    return { rows, bytes };
+    return missingObjects(writer, tables);
   } finally {
     writer.close();
-  }
-}
-
-async function keep(
-  target: LocalRepository,
-  tables: ManifestTables,
-  id: string,
-  bytes: Uint8Array,
-  path: string,
-  durable: boolean,
-): Promise<void> {
-  // before there is an image: no process may find one whose objects can be deleted
-  const kept = keptImageOf(tables, { image: id, path: '', complete: true });
-  await registerImage(target, { ...kept, ...placeToRegister(path) }, durable);
-  try {
-    replaceFile(path, bytes, durable);
-  } catch (error) {
-    throw new CfsError('system', `Cannot write image ${path}: ${reasonOf(error)}`, { cause: error });
   }
 }

@@ -3,7 +3,6 @@ import '../system/exact-paths.ts';
 import { parentPort, workerData } from 'node:worker_threads';
 import { equalBytes, toHex } from '../base/bytes.ts';
 import { DIGEST_SIZE, digestContent } from '../base/digest.ts';
-import { CfsError, reasonOf } from '../base/error.ts';
 import { HttpClient } from '../remote/http-client.ts';
 import { FRAME_BYTES, framesOf, type ObjectMap } from '../remote/map-format.ts';
 import { Mirrors, UnavailableError } from '../remote/mirrors.ts';
@@ -11,7 +10,7 @@ import { objectFile, packName } from '../remote/tree-names.ts';
 import { LocalRepository } from '../store/local-repository.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
 import { decompressFrame } from '../system/zstd.ts';
-import { COPIED, COPIED_BYTES, COUNTS, type CopyMessage, DONE_BYTES, EXISTING } from './copy-threads.ts';
+import { COUNTS, type CopyMessage, countObject, failedMessage } from './copy-threads.ts';
 import type { PullSettings } from './pull-objects.ts';
 import { LARGE, type PullTask, REQUEST_BYTES, requestsOf } from './pull-plan.ts';
 
@@ -19,9 +18,6 @@ const settings = workerData as PullSettings;
 const { turn, sizes, digests, thread, map, tasks } = settings;
 const counts = settings.counts.subarray(thread * COUNTS, (thread + 1) * COUNTS);
 const post = (message: CopyMessage): void => parentPort?.postMessage(message);
-const count = (what: number, n: number): void => {
-  counts[what] = (counts[what] as number) + n;
-};
 
 /** Ends what is under way, for a stop or after an error. */
 const ending = new AbortController();
@@ -44,11 +40,7 @@ const CORRUPTED = 'its content is corrupted';
 const sizeOf = (row: number): number => sizes[row] as number;
 const digestOf = (row: number): Uint8Array => digests.subarray(row * DIGEST_SIZE, (row + 1) * DIGEST_SIZE);
 
-function done(row: number, isNew: boolean): void {
-  count(isNew ? COPIED : EXISTING, 1);
-  if (isNew) count(COPIED_BYTES, sizeOf(row));
-  count(DONE_BYTES, sizeOf(row));
-}
+const done = (row: number): void => countObject(counts, sizeOf(row), true);
 
 const fail = (row: number, problem: string): void =>
   post({ type: 'failure', failure: { object: toHex(digestOf(row)), problem } });
@@ -108,7 +100,7 @@ function store(row: number, content: Uint8Array): string | undefined {
   if (!equalBytes(digest.digest, digestOf(row))) return CORRUPTED;
   writer.putBytes(content, digest);
   stored.add(row);
-  done(row, true);
+  done(row);
   return undefined;
 }
 
@@ -151,7 +143,7 @@ async function pullInPieces(row: number, pieces: (from: Mirrors) => AsyncGenerat
     try {
       for await (const piece of pieces(from)) sink.write(piece);
       isStored = sink.finish(digestOf(row));
-      if (isStored) return done(row, true);
+      if (isStored) return done(row);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       problem = error.message;
@@ -232,9 +224,7 @@ try {
   const error = reasons.find((reason) => (reason as Error).name !== 'AbortError');
   if (error !== undefined) throw error;
 } catch (error) {
-  const kind = error instanceof CfsError ? error.kind : 'bug';
-  const message = kind === 'bug' && error instanceof Error ? (error.stack ?? error.message) : reasonOf(error);
-  post({ type: 'failed', kind, message, hint: error instanceof CfsError ? error.hint : undefined });
+  post(failedMessage(error));
 } finally {
   writer.close();
   await client.close();

@@ -3,7 +3,8 @@ import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { errnoName, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
-import { HttpClient, HttpError, type HttpOptions } from '../remote/http-client.ts';
+import { HttpError } from '../remote/http-answer.ts';
+import { HttpClient, type HttpOptions } from '../remote/http-client.ts';
 import { isRemote, parseRemoteAddress } from '../remote/remote-url.ts';
 import { replaceFile } from '../system/durable-file.ts';
 

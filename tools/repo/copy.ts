@@ -3,7 +3,9 @@ import { CfsError } from '../../src/base/error.ts';
 import { readImage } from '../../src/image/image-file.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { openOrInitRepository, openRepository } from '../../src/store/open-repository.ts';
-import { type CopiedImages, copyImages, loadImages, objectsOf } from '../../src/transfer/copy-images.ts';
+import { type CopiedImages, copyImages } from '../../src/transfer/copy-images.ts';
+import type { CopyProgress } from '../../src/transfer/copy-threads.ts';
+import { loadImages, objectsOf } from '../../src/transfer/loaded-images.ts';
 import { EXIT, type ExitStatus, printJson, threadsOption } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
@@ -59,11 +61,7 @@ async function copy(dir: string, paths: readonly string[], options: Options): Pr
         durable: fsync,
         signal,
         onWait: warn,
-        onProgress: (done) =>
-          line.draw((elapsed) => {
-            const rate = `${formatCount(done.objects)} objects  ${formatBytes((done.bytes * 1000) / Math.max(elapsed, 1))}/s`;
-            return progressBar(bytes === 0 ? 1 : done.bytes / bytes, rate, elapsed);
-          }),
+        onProgress: (done) => drawProgress(line, done, bytes),
       });
     } finally {
       line.end();
@@ -76,7 +74,15 @@ async function copy(dir: string, paths: readonly string[], options: Options): Pr
   return result.failures.length > 0 ? EXIT.store : EXIT.ok;
 }
 
-const jsonOf = ({ path, uuid, hash }: LocalRepository, result: CopiedImages, ms: number): object => ({
+/** @param total bytes of all objects */
+export function drawProgress(line: ProgressLine, { objects, bytes }: CopyProgress, total: number): void {
+  line.draw((elapsed) => {
+    const rate = `${formatCount(objects)} objects  ${formatBytes((bytes * 1000) / Math.max(elapsed, 1))}/s`;
+    return progressBar(total === 0 ? 1 : bytes / total, rate, elapsed);
+  });
+}
+
+export const jsonOf = ({ path, uuid, hash }: LocalRepository, result: CopiedImages, ms: number): object => ({
   path,
   uuid,
   hash,

@@ -6,7 +6,7 @@ import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { CfsError } from '../../src/base/error.ts';
 import { readImageId } from '../../src/image/image-file.ts';
-import { ImageFinder, placeToRegister } from '../../src/image/registered-image.ts';
+import { firstPlace, ImageFinder, placeToRegister } from '../../src/image/registered-image.ts';
 import { registeredIds, registeredPaths } from '../../src/store/gc/roots.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { shortId } from '../image-id.ts';
@@ -97,8 +97,7 @@ export function imageFile(repositories: readonly LocalRepository[], word: string
   if (repository === undefined) return word; // the error of reading it names the path
   const id = idOfDigits(repository, digits);
   const found = new ImageFinder().look(registeredPaths(repository, id).paths, id);
-  const place = found.find(({ state }) => state === 'there' || state === 'moved');
-  const path = place?.now ?? place?.path;
+  const path = firstPlace(found);
   if (path !== undefined) return path;
   const where = found.length === 0 ? 'its path is unknown' : found.map(registeredPathText).join(', ');
   throw new CfsError('image', `Cannot read image ${shortId(id)}, registered in ${repository.path}: ${where}`);

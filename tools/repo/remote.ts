@@ -2,15 +2,17 @@
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { CfsError } from '../../src/base/error.ts';
+import { objectSizes } from '../../src/manifest/lookup.ts';
 import { isRefName, isRemote, parseRemoteAddress } from '../../src/remote/remote-url.ts';
 import { openOrInitRepository } from '../../src/store/open-repository.ts';
 import type { CopiedImages } from '../../src/transfer/copy-images.ts';
+import type { LoadedImage } from '../../src/transfer/loaded-images.ts';
 import { EXIT, type ExitStatus, integerOption, printJson, threadsOption } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
-import { ProgressLine, progressBar } from '../progress.ts';
+import { ProgressLine } from '../progress.ts';
 import { printResult } from '../quiet.ts';
 import { withSignals } from '../signals.ts';
-import { reportProblems } from './copy.ts';
+import { drawProgress, jsonOf, reportProblems } from './copy.ts';
 import { type Commands, checkDirectoryArgument, collect, repositoryAt, sayRepository, warn } from './repository.ts';
 
 interface NetworkWords {
@@ -86,23 +88,23 @@ async function pushTo(dir: string, path: string, url: string, words: PushWords):
     }
   }
   const repository = repositoryAt(dir);
-  const { loadImages, objectsOf } = await import('../../src/transfer/copy-images.ts');
+  const { loadImages } = await import('../../src/transfer/loaded-images.ts');
   const { openTarget } = await import('../../src/transfer/push-target.ts');
   const { pushImage } = await import('../../src/transfer/push-images.ts');
-  const images = loadImages([path], repository);
-  const total = objectsOf(images).sizes.reduce((sum, size) => sum + size, 0);
+  const [image] = loadImages([path], repository) as [LoadedImage];
+  const total = objectSizes(image.tables).reduce((sum, size) => sum + size, 0);
   const target = openTarget(url, { connections, cacert, insecure, durable: fsync });
   const line = new ProgressLine(!json);
   const started = performance.now();
   const result = await withSignals('what was sent stays, and the next run continues', async (signal) => {
     try {
-      return await pushImage(repository, images[0] as (typeof images)[0], target, {
+      return await pushImage(repository, image, target, {
         ref,
         bases: base,
         level,
         uploads: connections,
         signal,
-        onProgress: ({ objects, bytes }) => drawProgress(line, objects, bytes, total),
+        onProgress: (done) => drawProgress(line, done, total),
       });
     } finally {
       line.end();
@@ -124,13 +126,6 @@ async function pushTo(dir: string, path: string, url: string, words: PushWords):
     );
   }
   return EXIT.ok;
-}
-
-function drawProgress(line: ProgressLine, objects: number, bytes: number, total: number): void {
-  line.draw((elapsed) => {
-    const rate = `${formatCount(objects)} objects  ${formatBytes((bytes * 1000) / Math.max(elapsed, 1))}/s`;
-    return progressBar(total === 0 ? 1 : bytes / total, rate, elapsed);
-  });
 }
 
 async function pullFrom(word: string, dir: string, words: PullWords): Promise<ExitStatus> {
@@ -163,7 +158,7 @@ async function pullFrom(word: string, dir: string, words: PullWords): Promise<Ex
         onPlan: ({ bytes }) => {
           total = bytes;
         },
-        onProgress: ({ objects, bytes }) => drawProgress(line, objects, bytes, total),
+        onProgress: (done) => drawProgress(line, done, total),
       });
       return { target, id, path, pulled };
     } finally {
@@ -175,11 +170,8 @@ async function pullFrom(word: string, dir: string, words: PullWords): Promise<Ex
   const { target, id, path, pulled } = result;
   const { copied, copiedBytes, existing, failures } = pulled;
   const images: CopiedImages['images'] = [{ id, path, missing: failures.length }];
-  if (json) {
-    const { uuid, hash } = target;
-    const numbers = { objects: copied, bytes: copiedBytes, existing };
-    printJson({ path: target.path, uuid, hash, images, ...numbers, problems: failures, seconds: ms / 1000 });
-  } else {
+  if (json) printJson(jsonOf(target, { ...pulled, images }, ms));
+  else {
     printResult(
       [
         ...(failures.length === 0 ? [`image     ${path}  ${id}`] : []),

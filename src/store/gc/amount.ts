@@ -12,8 +12,11 @@ export type MutableAmount = { -readonly [K in keyof Amount]: Amount[K] };
 
 export const nothing = (): MutableAmount => ({ objects: 0, bytes: 0, diskBytes: 0 });
 
+/** The unit of st_blocks. */
+export const BLOCK = 512;
+
 export const countFile = (amount: MutableAmount, { size, blocks }: Pick<FileStat, 'size' | 'blocks'>): void =>
-  count(amount, size, blocks * 512);
+  count(amount, size, blocks * BLOCK);
 
 /** Adds one object. */
 export function count(amount: MutableAmount, bytes: number, diskBytes: number): void {

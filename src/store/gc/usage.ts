@@ -9,7 +9,7 @@ import { CfsError, withHint } from '../../base/error.ts';
 import { PREFIXES, prefixName } from '../layout.ts';
 import type { LocalRepository } from '../local-repository.ts';
 import { isRegular, type StoreDirectory } from '../store-directory.ts';
-import { type Amount, count, type MutableAmount, nothing } from './amount.ts';
+import { type Amount, BLOCK, count, type MutableAmount, nothing } from './amount.ts';
 import { digestsOfNames, mergeDigests, objectNames } from './digest-merge.ts';
 import { isLive, withLeases } from './leases.ts';
 import { KeepListFile, readKeepHeader } from './object-list-file.ts';
@@ -146,9 +146,6 @@ function isNeeded(leases: StoreDirectory, name: string, minAgeMs: number): boole
   }
   return isLive(leases, name, minAgeMs);
 }
-
-/** The unit of st_blocks. */
-const BLOCK = 512;
 
 /** Instead of the number of the only registered image that needs an object. */
 const NO_IMAGE = -1;

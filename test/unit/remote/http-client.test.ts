@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { HTTP_TIMES, HttpClient, HttpError } from '../../../src/remote/http-client.ts';
+import { HttpError } from '../../../src/remote/http-answer.ts';
+import { HTTP_TIMES, HttpClient } from '../../../src/remote/http-client.ts';
 import { CONTENT, HOSTILE, HostileServer } from '../../support/hostile-server.ts';
 
 let server: HostileServer;
