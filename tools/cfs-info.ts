@@ -2,34 +2,21 @@
 /** cfs-info: the contents of an image, without a mount; its signature; the sources of mounts; handles of files. */
 import { type Command, Option } from 'commander';
 import { oneLine } from '../src/base/bytes.ts';
-import { CfsError } from '../src/base/error.ts';
 import { formatImageDigest } from '../src/base/image-digest.ts';
 import { jsonOf } from '../src/base/json-text.ts';
 import { imageVerityDigest } from '../src/image/image-file.ts';
 import { walkPaths, writeDump } from '../src/manifest/dump.ts';
 import { type ManifestTables, objectCount } from '../src/manifest/tables.ts';
-import {
-  EXIT,
-  type ExitStatus,
-  integerOption,
-  makeCommand,
-  prepareCommands,
-  printError,
-  runTool,
-  secondsOption,
-  takeOtherCommands,
-} from './cli.ts';
+import { EXIT, type ExitStatus, makeCommand, prepareCommands, printError, runTool, takeOtherCommands } from './cli.ts';
 import { colorOption } from './color.ts';
 import { formatCounted } from './format.ts';
-import { type ChangesOptions, showChanges } from './info/changes.ts';
 import { type DiffOptions, diff } from './info/diff.ts';
 import { addDu } from './info/du.ts';
 import { addFileCommands } from './info/file-commands.ts';
 import { showHandles, showImageHandles } from './info/handle.ts';
 import { describeInode, jsonOfInode } from './info/inode.ts';
 import { type ListOptions, list } from './info/list.ts';
-import { showLog } from './info/log.ts';
-import { showMounts } from './info/mounts.ts';
+import { addMountCommands } from './info/mount-commands.ts';
 import { listMissing, listObjects } from './info/objects.ts';
 import { showOpened } from './info/open-handle.ts';
 import { answerEach, tryEach } from './info/operands.ts';
@@ -38,11 +25,7 @@ import { findPath } from './info/paths.ts';
 import { readImage } from './info/read-image.ts';
 import { openRepositories, type RepositoryWords, takeRepositories } from './info/repositories.ts';
 import { type SignOptions, signImage, verifyImage } from './info/signatures.ts';
-import { snapshot } from './info/snapshot.ts';
-import { showSources } from './info/sources.ts';
-import { showStats } from './info/stats.ts';
 import { tablesOfBoth } from './info/tables-of.ts';
-import { showWhere } from './info/where.ts';
 import { versionReport, versionText } from './version.ts';
 
 const EXAMPLES = `  cfs-info id debian.cfs                     the image id, to name exactly this image
@@ -87,36 +70,6 @@ Each of the two is an image, or a directory on which one is mounted.
   M PATH  WHAT          changed: type, content, mode, owner, mtime, xattrs, links (which names are one file)
   R OLD -> NEW  WHAT    renamed; "(N below)": with what is below it, of which only changes are shown
 docs/diff.md says when something is taken for renamed.`;
-
-const CHANGES_HELP = `
-Lines as 'cfs-info diff' prints them, with renames as they were made. The last one is "T TOKEN".
-"content" can also mean that a file was opened for writing and has the same bytes. With --since:
-  entries   names in the directory may have come and gone: compare the listings
-  tree      the directory was moved to this place, with all that is below it
-docs/changes.md has the details.`;
-
-const SNAPSHOT_HELP = `
-Makes DIRECTORY/upper and DIRECTORY/work, and prints the options of a mount with them. Blocks are shared where the file
-system can (reflinks). If files change meanwhile, it is tried again up to four times.`;
-
-/** Seconds; the mount is watched for a minute after each look. */
-const LEAST_INTERVAL = 0.1;
-const MOST_INTERVAL = 30;
-
-const TOP_HELP = `
-On a terminal it fills the screen, and q ends it. Otherwise it prints a line each time; with --json, one object a line.
-Without MOUNT it watches the only mount of this machine. "hits" are opens that no repository was needed for. Files that
-are opened and times of requests are counted only while someone watches.`;
-
-interface StatsWords {
-  readonly prometheus?: true;
-  readonly all?: true;
-}
-
-interface TopWords {
-  readonly interval: number;
-  readonly count?: number;
-}
 
 interface JsonOption {
   readonly json?: true;
@@ -290,73 +243,6 @@ function addHandleCommands(
     'open-handle <mount> <handle>',
     'open a handle in the mount of this path; show where the file is, and its stat',
   ).action((mount: string, handle: string, { json }: JsonOption) => showOpened(mount, handle, json === true, out));
-}
-
-function addMountCommands(
-  add: (usage: string, description: string) => Command,
-  out: Output,
-  setStatus: (status: ExitStatus) => void,
-): void {
-  add('mounts', 'list the mounts of this machine: image, repositories, options, daemon').action(
-    ({ json }: JsonOption) => showMounts(json === true, out),
-  );
-
-  add('sources <mount>', 'show where the bytes of a mount come from now; with --json for cfs-mount --from').action(
-    (mount: string, { json }: JsonOption) => showSources(mount, json === true, out),
-  );
-
-  add(
-    'log <mount>',
-    'show the last 100 problems of a mount since its server started: the object, the repository and the reason',
-  ).action((mount: string, { json }: JsonOption) => showLog(mount, json === true, out));
-
-  add('changes <mount>', `list what a writable mount changed in its image; exit status ${EXIT.found} if it did`)
-    .option('--since <token>', 'only what changed since the call that printed this token')
-    .addOption(
-      new Option('-0, --null', 'letter, changes, old path, new path, unescaped, each ended by NUL').conflicts('json'),
-    )
-    .addHelpText('after', CHANGES_HELP)
-    .action((mount: string, { since, null: raw = false, json = false }: Partial<ChangesOptions>) => {
-      setStatus(showChanges(mount, { ...(since === undefined ? {} : { since }), null: raw, json }, out));
-    });
-
-  add('snapshot <mount> <directory>', 'copy the upper layer of a writable mount, consistent, so that it can be mounted')
-    .addHelpText('after', SNAPSHOT_HELP)
-    .action((mount: string, directory: string, { json }: JsonOption) => snapshot(mount, directory, json === true, out));
-
-  add('stats [mount]', 'show statistics of a mount since its server started: requests, errors, repositories')
-    .addOption(new Option('--prometheus', 'in the text format of Prometheus').conflicts('json'))
-    .addOption(new Option('--all', 'with --prometheus: of all mounts of this machine').conflicts('json'))
-    .action(async (mount: string | undefined, { json, prometheus, all }: JsonOption & StatsWords) => {
-      if (all === true) {
-        if (mount !== undefined || prometheus !== true) {
-          throw new CfsError('usage', '--all is for --prometheus, and takes no MOUNT');
-        }
-        const { showAllStats } = await import('./info/all-stats.ts');
-        await showAllStats(out);
-        return;
-      }
-      if (mount === undefined) throw new CfsError('usage', 'MOUNT is missing');
-      showStats(mount, json === true ? 'json' : prometheus === true ? 'prometheus' : 'text', out);
-    });
-
-  add('top [mount]', 'watch what a mount does: requests, their times, repositories, files that are opened, problems')
-    .addOption(
-      new Option('--interval <seconds>', 'how often')
-        .argParser(secondsOption('--interval', LEAST_INTERVAL, MOST_INTERVAL))
-        .default(1),
-    )
-    .option('--count <N>', 'end after so many reports', integerOption('--count', 1, Number.MAX_SAFE_INTEGER))
-    .addHelpText('after', TOP_HELP)
-    .action(async (mount: string | undefined, { interval, count, json }: JsonOption & TopWords) => {
-      const { showTop } = await import('./info/top.ts');
-      await showTop(mount, { interval: interval * 1_000, count: count ?? Infinity, json: json === true }, out);
-    });
-
-  add(
-    'where <path...>',
-    'show where the content of each file of a mount is: object, repositories, verified or not',
-  ).action((paths: string[], { json }: JsonOption) => setStatus(showWhere(paths, json === true, out)));
 }
 
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];

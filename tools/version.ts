@@ -3,7 +3,6 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { machine, release } from 'node:os';
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
 import { loadNativeBlake3 } from '../src/base/digest.ts';
 import { version } from '../src/base/installation.ts';
 
@@ -79,6 +78,9 @@ export function versionText(tool: string): string {
 
 const require = createRequire(import.meta.url);
 
+/** Loaded when it is needed: all tools load this module. */
+const zlib = (): typeof import('node:zlib') => require('node:zlib');
+
 function works(call: () => unknown): boolean {
   try {
     call();
@@ -107,7 +109,7 @@ function kernelSetting(name: string): boolean | undefined {
   for (const path of ['/proc/config.gz', `/boot/config-${release()}`]) {
     try {
       const bytes = readFileSync(path);
-      const text = path.endsWith('.gz') ? gunzipSync(bytes).toString() : bytes.toString();
+      const text = (path.endsWith('.gz') ? zlib().gunzipSync(bytes) : bytes).toString();
       return new RegExp(`^${name}=[ym]$`, 'm').test(text);
     } catch {
       // it is not there

@@ -2,15 +2,17 @@
  * `cfs-checkpoint cleanup`: removes what a checkpoint has left in a mount that will not be restored: the names that it,
  * or CRIU, gave to unlinked files, its claim, and that files are linkable.
  */
+
 import { closeSync, constants, openSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { ENOENT, ENOTTY, EPERM, type Errno, isErrno } from '../base/errno.ts';
 import { CfsError } from '../base/error.ts';
 import { type FileHandle, fuseHandle, fuseIdentity } from '../base/handle-format.ts';
 import { pathBytes, pathText } from '../base/path-text.ts';
+import { S_IFDIR, S_IFMT } from '../base/stat-bits.ts';
 import { askMountAt, mountpointOf } from '../mount-info/ask-mount-at.ts';
 import { closeFd } from '../system/descriptors.ts';
-import { statAt } from '../system/file-status.ts';
+import { inodeOf, statAt } from '../system/file-status.ts';
 import { errnoText } from '../system/libc.ts';
 import { removeDirectoryAt, unlinkAt } from '../system/names.ts';
 import { isProcessIdentity, isRunning } from '../system/process-identity.ts';
@@ -21,8 +23,6 @@ import { claimsOf, endClaim, type MountClaim, makeLinkable } from './orphan-ioct
 import { openDirectory } from './restore-files.ts';
 import { FILES_FILE, idText } from './saved-files.ts';
 import { idInDefaultName } from './unlinked-names.ts';
-
-const U32 = 0x1_0000_0000;
 
 export interface CleanedUp {
   /** Names that were removed, from the mount's root. */
@@ -145,8 +145,8 @@ function removeIfSame(root: number, path: string, handle: FileHandle): boolean {
 function removeAt(dir: number, name: Uint8Array, ino: number, shown: string): boolean {
   const stat = statAt(dir, name);
   if (isErrno(stat)) return requireGone(stat, shown);
-  if (stat.inodeHigh * U32 + stat.inodeLow !== ino) return false;
-  const isDirectory = (stat.mode & 0o170000) === 0o040000;
+  if (inodeOf(stat) !== ino) return false;
+  const isDirectory = (stat.mode & S_IFMT) === S_IFDIR;
   const removed = (isDirectory ? removeDirectoryAt : unlinkAt)(dir, name);
   return isErrno(removed) ? requireGone(removed, shown) : true;
 }
@@ -203,7 +203,7 @@ class CriuNames {
     if (isErrno(fd)) return names;
     for (const name of readdirSync(`/proc/self/fd/${fd}`)) {
       const stat = CRIU_NAME.test(name) ? statAt(fd, pathBytes(name)) : ENOENT;
-      if (typeof stat !== 'number') names.set(stat.inodeHigh * U32 + stat.inodeLow, name);
+      if (typeof stat !== 'number') names.set(inodeOf(stat), name);
     }
     closeFd(fd);
     return names;
@@ -232,7 +232,7 @@ function removeUnclaimed(root: number, alive: ReadonlySet<bigint>): string[] {
       const stat = statAt(dir, Buffer.from(name));
       if (isErrno(stat)) return [];
       const path = `${USUAL}/${name}`;
-      return removeAt(dir, Buffer.from(name), stat.inodeHigh * U32 + stat.inodeLow, path) ? [path] : [];
+      return removeAt(dir, Buffer.from(name), inodeOf(stat), path) ? [path] : [];
     });
   } finally {
     closeFd(dir);

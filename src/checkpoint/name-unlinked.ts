@@ -7,7 +7,7 @@ import { formatHandle, fuseIdentity } from '../base/handle-format.ts';
 import { S_IFDIR, S_IFMT } from '../base/stat-bits.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
 import { openByHandle } from '../system/file-handle.ts';
-import { statAt, statFd } from '../system/file-status.ts';
+import { inodeOf, statAt, statFd } from '../system/file-status.ts';
 import { errnoText, O_PATH } from '../system/libc.ts';
 import { linkFd, makeDirectoryAt, removeDirectoryAt, unlinkAt } from '../system/names.ts';
 import { identityOf } from '../system/process-identity.ts';
@@ -16,7 +16,6 @@ import { beginClaim, completeClaim, endClaim, makeLinkable, relinkOrphan } from 
 import type { NameTemplate } from './unlinked-names.ts';
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-const U32 = 0x1_0000_0000;
 
 const isDirectory = ({ unlinked }: UsedFile): boolean => ((unlinked?.mode ?? 0) & S_IFMT) === S_IFDIR;
 
@@ -46,13 +45,13 @@ function identityOfFile({ handle }: UsedFile): { readonly ino: number; readonly 
 
 function failed({ uses, unlinked }: UsedFile, errno: Errno): CfsError {
   const path = printable(unlinked?.path ?? new Uint8Array(0));
-  const hint =
-    errno === EPERM
-      ? 'That takes CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH in the user namespace of the mount.'
-      : errno === ENOTTY
-        ? 'The mount must be a writable one, served by this release.'
-        : undefined;
-  return new CfsError('system', `Cannot name ${path}, which process ${uses[0]} uses: ${errnoText(errno)}`, { hint });
+  const message = `Cannot name ${path}, which process ${uses[0]} uses: ${errnoText(errno)}`;
+  return new CfsError('system', message, { hint: hintFor(errno) });
+}
+
+function hintFor(errno: Errno): string | undefined {
+  if (errno === EPERM) return 'That takes CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH in the user namespace of the mount.';
+  return errno === ENOTTY ? 'The mount must be a writable one, served by this release.' : undefined;
 }
 
 export interface Naming {
@@ -116,13 +115,8 @@ function begin(root: number, text: string): bigint {
     const begun = beginClaim(root, id, text);
     if (begun === 0) return id;
     if (begun === EEXIST) continue;
-    const hint =
-      begun === EPERM
-        ? 'That takes CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH in the user namespace of the mount.'
-        : begun === ENOTTY
-          ? 'The mount must be a writable one, served by this release.'
-          : undefined;
-    throw new CfsError('system', `Cannot give names in the mount: ${errnoText(begun)}`, { hint });
+    const message = `Cannot give names in the mount: ${errnoText(begun)}`;
+    throw new CfsError('system', message, { hint: hintFor(begun) });
   }
 }
 
@@ -145,7 +139,7 @@ function directoryOf(root: number, path: string): NewDirectory {
   if (isErrno(fd) || isErrno(stat)) {
     throw new CfsError('system', `Cannot make the directory ${path} in the mount: ${errnoText(stat as Errno)}`);
   }
-  return { fd, ino: stat.inodeHigh * U32 + stat.inodeLow };
+  return { fd, ino: inodeOf(stat) };
 }
 
 /** ESTALE if the file is gone, EEXIST if the name is taken. */
@@ -183,7 +177,7 @@ function showDirectory(dir: number, name: Uint8Array, ino: number): 0 | Errno {
   const made = makeDirectoryAt(dir, name, 0o700);
   const stat = made === EEXIST ? statAt(dir, name) : made;
   if (typeof stat === 'number') return stat === 0 ? ESTALE : stat;
-  return stat.inodeHigh * U32 + stat.inodeLow === ino ? 0 : ESTALE;
+  return inodeOf(stat) === ino ? 0 : ESTALE;
 }
 
 /** The kernel remembers listings, too: a directory that is made and removed makes it forget this one. */

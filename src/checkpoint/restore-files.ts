@@ -15,7 +15,7 @@ import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { askMountAt, mountpointOf } from '../mount-info/ask-mount-at.ts';
 import { connectTo, sendDescriptors } from '../system/descriptor-passing.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
-import { statFd } from '../system/file-status.ts';
+import { inodeOf, statFd } from '../system/file-status.ts';
 import { errnoText, O_PATH } from '../system/libc.ts';
 import { removeDirectoryAt, unlinkAt } from '../system/names.ts';
 import { openFilesLimit } from '../system/resource-limits.ts';
@@ -26,7 +26,6 @@ import { FILES_FILE, type SavedFile, type SavedUnlinked } from './saved-files.ts
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const O_ACCMODE = 3;
-const U32 = 0x1_0000_0000;
 
 /** A file as the receiver of its descriptor gets it described. */
 export interface RestoredFile {
@@ -184,7 +183,7 @@ function openFile(dir: number, { name, unlinked, saved: { handle } }: NamedPlace
   const fd = openAt(dir, name, flagsFor(unlinked) | constants.O_NOFOLLOW);
   if (isErrno(fd)) return fd;
   const stat = statFd(fd);
-  const isSame = !isErrno(stat) && stat.inodeHigh * U32 + stat.inodeLow === fuseIdentity(handle)?.id;
+  const isSame = !isErrno(stat) && inodeOf(stat) === fuseIdentity(handle)?.id;
   if (isSame) return fd;
   closeFd(fd);
   return isErrno(stat) ? stat : ENOENT;

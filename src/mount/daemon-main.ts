@@ -60,10 +60,13 @@ async function takeOver(inRow: number): Promise<void> {
   if (left === undefined) return;
   const { settings, connection } = left.mount;
   const { mountpoint, device } = connection;
-  const log = makeLog(settings.logFile ?? 'syslog', loggedMount(settings, left.mount.sources));
+  const about = loggedMount(settings, left.mount.sources);
+  const log = makeLog(settings.logFile ?? 'syslog', about);
   nameProcess(settings);
   try {
-    await resumeSession(await rebased(left, log), {
+    const now = await rebased(left, log);
+    Object.assign(about, loggedMount(now.mount.settings, now.mount.sources));
+    await resumeSession(now, {
       log,
       succeed: () => {
         const supervisor = Supervisor.ofParent({ mountpoint, device, logFile: settings.logFile }, log);

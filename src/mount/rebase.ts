@@ -18,7 +18,7 @@ import type { SourceRecord } from '../mount-info/source-record.ts';
 import { readContent } from '../objects/read-content.ts';
 import { openBeneath, openHow } from '../system/beneath.ts';
 import { closeFd } from '../system/descriptors.ts';
-import { type FileStat, statFd } from '../system/file-status.ts';
+import { inodeOf, statFd } from '../system/file-status.ts';
 import { identityOf } from '../system/process-identity.ts';
 import { syncfs } from '../system/reading-writing.ts';
 import { openPrivate } from '../upper/private-files.ts';
@@ -36,7 +36,6 @@ export interface Rebased {
 const READ = openHow(constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
 const NUL = Uint8Array.of(0);
-const TWO_TO_32 = 0x1_0000_0000;
 
 /**
  * Puts an image in the place of the one that the mount has. Users of the mount wait for a moment.
@@ -154,8 +153,6 @@ function sameContent(upper: number, tables: ManifestTables, { path, upper: inode
     closeFd(fd);
   }
 }
-
-const inodeOf = ({ inodeLow, inodeHigh }: FileStat): number => (inodeLow >>> 0) + (inodeHigh >>> 0) * TWO_TO_32;
 
 function hasContentOf(fd: number, size: number, tables: ManifestTables, row: number): boolean {
   const { hash } = tables.header;

@@ -2,12 +2,14 @@
  * What a repository holds, for people to look at: the space of its images, by directory, what they have in common, and
  * the differences between them. Takes no lock. The size of the result is limited, whatever the size of the images.
  */
+
 import { setImmediate as breathe } from 'node:timers/promises';
 import { printable } from '../base/bytes.ts';
 import { CfsError } from '../base/error.ts';
+import { shortened } from '../base/log.ts';
 import { pathBytes } from '../base/path-text.ts';
 import { readImage } from '../image/image-file.ts';
-import { ImageFinder } from '../image/registered-image.ts';
+import { firstPlace, ImageFinder } from '../image/registered-image.ts';
 import { inodeCount, type ManifestTables } from '../manifest/tables.ts';
 import { listRoots } from '../store/gc/roots.ts';
 import { type RepositoryUsage, repositoryUsage } from '../store/gc/usage.ts';
@@ -112,25 +114,19 @@ export async function reportOn(repository: LocalRepository, options: ReportOptio
   const registered = new Map(
     listRoots(repository).flatMap(({ image, header }) => (header === undefined ? [] : [[image, header.time]])),
   );
-  const { images, unread } = findImages(usage, registered, limits.images);
+  const { images, unread } = await findImages(usage, registered, limits.images, (part) =>
+    step(COUNTED + part * (READ - COUNTED)),
+  );
   const tables = new TablesCache(images);
-  const objects = new Map<string, ImageObjects>();
-  const inodes: number[] = [];
-  for (const [i, { id }] of images.entries()) {
-    await step(COUNTED + (i / images.length) * (READ - COUNTED));
-    const read = tables.of(i);
-    objects.set(id, objectsOf(read));
-    inodes.push(inodeCount(read));
-  }
-  const sharing = sharingOf(repository, objects);
+  const sharing = sharingOf(repository, new Map(images.map(({ id, objects }) => [id, objects])));
   const nodes = Math.max(2, Math.floor(limits.nodes / Math.max(1, images.length)));
   const pairs = pairsOf(images.length).slice(0, limits.comparisons);
   const reported = images.map(
-    ({ id, path }, i): ReportedImage => ({
+    ({ id, path, inodes }, i): ReportedImage => ({
       id,
       file: path,
       path: printable(pathBytes(path)),
-      inodes: inodes[i] as number,
+      inodes,
       space: named(spaceTree(tables.of(i), sharing.unique[i] as Uint8Array, nodes)),
       common: [...(sharing.bytes[i] as Float64Array)],
     }),
@@ -150,14 +146,20 @@ export async function reportOn(repository: LocalRepository, options: ReportOptio
 interface FoundImage {
   readonly id: string;
   readonly path: string;
+  readonly objects: ImageObjects;
+  readonly inodes: number;
 }
 
-/** The images that can be read, in the order of their registration, and the reasons why others are not. */
-function findImages(
+/**
+ * The images that can be read, in the order of their registration, and the reasons why others are not.
+ * @param step called before each is read, with the finished part
+ */
+async function findImages(
   { images }: RepositoryUsage,
   registered: ReadonlyMap<string, number>,
   limit: number,
-): { readonly images: readonly FoundImage[]; readonly unread: ReadonlyMap<string, string> } {
+  step: (part: number) => Promise<void>,
+): Promise<{ readonly images: readonly FoundImage[]; readonly unread: ReadonlyMap<string, string> }> {
   const finder = new ImageFinder();
   const unread = new Map<string, string>();
   const timeOf = (id: string): number => registered.get(id) ?? 0;
@@ -169,13 +171,13 @@ function findImages(
       continue;
     }
     const places = finder.look(paths, id);
-    const there = places.find(({ state }) => state === 'there' || state === 'moved');
-    if (there === undefined) unread.set(id, places.length === 0 ? 'its path is unknown' : 'its file is not there');
+    const path = firstPlace(places);
+    if (path === undefined) unread.set(id, places.length === 0 ? 'its path is unknown' : 'its file is not there');
     else {
-      const path = there.now ?? there.path;
       try {
-        readImage(path, id);
-        found.push({ id, path });
+        await step(found.length / Math.min(limit, latest.length));
+        const { tables } = readImage(path, id);
+        found.push({ id, path, objects: objectsOf(tables), inodes: inodeCount(tables) });
       } catch (error) {
         if (!(error instanceof CfsError)) throw error;
         unread.set(id, error.message);
@@ -219,10 +221,6 @@ function pairsOf(count: number): (readonly [from: number, to: number])[] {
 /** Characters of a name, and of a path: hostile images must not make the report large. */
 const NAME = 120;
 const PATH = 240;
-
-/** The text without its middle, if it is too long. */
-export const shortened = (text: string, most: number): string =>
-  text.length <= most ? text : `${text.slice(0, most / 2)}…${text.slice(1 - most / 2)}`;
 
 const named = ({ name, children, ...space }: SpaceNode): NamedSpace => ({
   name: shortened(printable(name), NAME),

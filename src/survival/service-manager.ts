@@ -5,15 +5,9 @@
  */
 import { closeSync } from 'node:fs';
 import { isErrno } from '../base/errno.ts';
-import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, sendDescriptors } from '../system/descriptor-passing.ts';
+import { connectTo, SOCK_DGRAM, sendDescriptors } from '../system/descriptor-passing.ts';
 import { setInherit } from '../system/descriptors.ts';
-import { native } from '../system/libc.ts';
 
-const socketFn = native('int socket(int domain, int type, int protocol)');
-const connectFn = native('int connect(int socket, const void *address, unsigned int length)');
-
-/** Of struct sockaddr_un. */
-const PATH_ROOM = 108;
 /** The first descriptor that a service manager passes. */
 const LISTEN_FDS_START = 3;
 const NAME = 'cfs';
@@ -28,15 +22,9 @@ export const isService = (): boolean => process.env['NOTIFY_SOCKET'] !== undefin
 function notify(lines: readonly string[], fds: readonly number[] = []): boolean {
   const name = process.env['NOTIFY_SOCKET'];
   if (name === undefined || !/^[/@]/.test(name)) return false;
-  const path = Buffer.from(name.replace(/^@/, '\0'));
-  if (path.length >= PATH_ROOM) return false;
-  const address = Buffer.alloc(2 + path.length);
-  address.writeUInt16LE(AF_UNIX, 0);
-  address.set(path, 2);
-  const socket = socketFn(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (socket < 0) return false;
+  const socket = connectTo(Buffer.from(name.replace(/^@/, '\0')), SOCK_DGRAM);
+  if (isErrno(socket)) return false;
   try {
-    if (connectFn(socket, address, address.length) < 0) return false;
     return !isErrno(sendDescriptors(socket, Buffer.from(lines.join('\n')), fds));
   } finally {
     closeSync(socket);

@@ -7,11 +7,11 @@ const socketpairFn = native('int socketpair(int domain, int type, int protocol, 
 const recvmsgFn = native('int64_t recvmsg(int socket, _Inout_ void *message, int flags)');
 const sendmsgFn = native('int64_t sendmsg(int socket, const void *message, int flags)');
 
-export const AF_UNIX = 1;
+const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
 /** Each message is received as it was sent. */
 export const SOCK_DGRAM = 2;
-export const SOCK_CLOEXEC = 0o2000000;
+const SOCK_CLOEXEC = 0o2000000;
 
 /** A connected pair of Unix sockets, both close-on-exec. */
 export function socketpair(type: typeof SOCK_STREAM | typeof SOCK_DGRAM): readonly [number, number] | Errno {
@@ -25,15 +25,34 @@ const connectFn = native('int connect(int socket, const void *address, unsigned 
 /** Bytes of a path in struct sockaddr_un, with the NUL at its end. */
 const ADDRESS_PATH = 108;
 
-/** A stream connected to the Unix socket that listens at `path`, close-on-exec. */
-export function connectTo(path: Uint8Array): number | Errno {
+/**
+ * struct sockaddr_un, as long as its path needs; the kernel adds a NUL. ENAMETOOLONG for a longer path than it has room
+ * for.
+ */
+export function unixAddress(path: Uint8Array): Uint8Array | Errno {
   if (path.length >= ADDRESS_PATH) return ENAMETOOLONG;
-  const address = Buffer.alloc(2 + ADDRESS_PATH);
+  const address = Buffer.alloc(2 + path.length);
   address.writeUInt16LE(AF_UNIX, 0);
   address.set(path, 2);
-  const socket = socketFn(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (socket < 0) return asErrno(socket);
-  const result = connectFn(socket, address, 2 + path.length + 1);
+  return address;
+}
+
+/** A Unix socket, close-on-exec. */
+export function unixSocket(type: typeof SOCK_STREAM | typeof SOCK_DGRAM): number | Errno {
+  const socket = socketFn(AF_UNIX, type | SOCK_CLOEXEC, 0);
+  return socket < 0 ? asErrno(socket) : socket;
+}
+
+/** A socket connected to the Unix socket that listens at `path`, close-on-exec. */
+export function connectTo(
+  path: Uint8Array,
+  type: typeof SOCK_STREAM | typeof SOCK_DGRAM = SOCK_STREAM,
+): number | Errno {
+  const address = unixAddress(path);
+  if (!(address instanceof Uint8Array)) return address;
+  const socket = unixSocket(type);
+  if (isErrno(socket)) return socket;
+  const result = connectFn(socket, address, address.length);
   if (result === 0) return socket;
   closeFd(socket);
   return asErrno(result);

@@ -84,6 +84,10 @@ export interface FileStat {
   readonly device: number;
 }
 
+/** The inode number, which a mount of cfs keeps below 2^52. */
+export const inodeOf = ({ inodeHigh, inodeLow }: Pick<FileStat, 'inodeHigh' | 'inodeLow'>): number =>
+  inodeHigh * 0x1_0000_0000 + inodeLow;
+
 const STATX_BASIC_STATS = 0x7ff;
 
 /** fstatat(2) of `name` in the open directory `dir`; a symbolic link is not followed. */

@@ -1,14 +1,14 @@
 /** systemd's journal, by its native protocol: lines with fields (systemd.journal-fields(7)). */
 import { closeSync, existsSync, fstatSync } from 'node:fs';
-import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM } from './descriptor-passing.ts';
+import { isErrno } from '../base/errno.ts';
+import { SOCK_DGRAM, unixAddress, unixSocket } from './descriptor-passing.ts';
 import { native } from './libc.ts';
 
-const socketFn = native('int socket(int domain, int type, int protocol)');
 const sendtoFn = native(
   'int64_t sendto(int socket, const void *data, size_t length, int flags, const void *address, unsigned int room)',
 );
 
-export const JOURNAL_SOCKET = '/run/systemd/journal/socket';
+const JOURNAL_SOCKET = '/run/systemd/journal/socket';
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const LINE_FEED = 0x0a;
@@ -25,13 +25,10 @@ export const hasJournal = (): boolean => existsSync(JOURNAL_SOCKET);
 export function sendToJournal(fields: readonly JournalField[]): boolean {
   if (!hasJournal()) return false;
   const data = encodeEntry(fields);
-  const path = Buffer.from(JOURNAL_SOCKET);
-  const address = Buffer.alloc(2 + path.length + 1);
-  address.writeUInt16LE(AF_UNIX, 0);
-  address.set(path, 2);
+  const address = unixAddress(Buffer.from(JOURNAL_SOCKET)) as Uint8Array;
   // not kept: the journal may be restarted, and this process may be short of descriptors
-  const socket = socketFn(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (socket < 0) return false;
+  const socket = unixSocket(SOCK_DGRAM);
+  if (isErrno(socket)) return false;
   try {
     return sendtoFn(socket, data, data.length, MSG_DONTWAIT | MSG_NOSIGNAL, address, address.length) === data.length;
   } finally {

@@ -1,4 +1,5 @@
 /** `cfs-info stats --prometheus --all`: statistics of all mounts, in processes of their own: a server may hang. */
+
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -6,11 +7,10 @@ import { withoutDebugger } from '../../src/base/debugger-flags.ts';
 import { pathText } from '../../src/base/path-text.ts';
 import type { MountStatistics } from '../../src/mount/mount-statistics.ts';
 import { O_PATH } from '../../src/system/libc.ts';
-import { listMounts } from '../../src/system/mount-table.ts';
+import { cfsMounts } from './mounts.ts';
 import type { Output } from './output.ts';
 import { type MeasuredMount, prometheusOf } from './stats.ts';
 
-const MOUNT_TYPE = 'fuse.cfs';
 /** How long a server may take to answer. */
 const PATIENCE_MS = 20_000;
 /** Descriptor of the mount point in the process that asks. */
@@ -18,7 +18,7 @@ const MOUNT_FD = 3;
 
 /** Writes the statistics of each mount that this process can see. One that does not answer is shown as down. */
 export async function showAllStats(out: Output): Promise<void> {
-  const mounts = listMounts().filter(({ type }) => type === MOUNT_TYPE);
+  const mounts = cfsMounts();
   const places = new Map(mounts.map(({ mountpointBytes }) => [pathText(mountpointBytes), mountpointBytes]));
   const measured: MeasuredMount[] = [];
   const left = [...places];

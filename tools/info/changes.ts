@@ -6,6 +6,7 @@ import { aspectsOf } from '../../src/manifest/diff/aspects.ts';
 import { askChanges, type MountChanges } from '../../src/mount-info/ask-changes.ts';
 import type { ChangeRecord } from '../../src/mount-info/change-records.ts';
 import { EXIT, type ExitStatus, printError } from '../cli.ts';
+import { LETTERS } from './diff-lines.ts';
 import { deviceNumbers, fileType, type InodeStatJson } from './inode.ts';
 import type { Output } from './output.ts';
 
@@ -65,8 +66,6 @@ function orderOf(record: ChangeRecord): Uint8Array {
   }
   return key;
 }
-
-const LETTERS = { added: 'A', removed: 'D', changed: 'M', renamed: 'R' } as const;
 
 /** The aspects, and the words for a directory since an earlier call. */
 function wordsOf({ what, hasOtherNames, isMoved }: ChangeRecord): string[] {

@@ -2,8 +2,8 @@
 import { isErrno } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
 import type { Problem } from '../../src/mount/problem-memory.ts';
-import { getXattr } from '../../src/system/xattrs.ts';
 import type { Output } from './output.ts';
+import { privateXattr } from './private-xattr.ts';
 import { mountpointOrPath } from './stats.ts';
 
 /**
@@ -13,15 +13,11 @@ import { mountpointOrPath } from './stats.ts';
  */
 export function showLog(path: string, json: boolean, out: Output): void {
   const mountpoint = mountpointOrPath(path);
-  for (const name of ['trusted.cfs.log', 'user.cfs.log']) {
-    const value = getXattr(mountpoint, name);
-    if (isErrno(value)) continue;
-    for (const problem of JSON.parse(Buffer.from(value).toString()) as Problem[]) {
-      if (json) out.jsonElement(problem);
-      else out.text(`${problem.time} ${problem.severity}: ${problem.message}\n`);
-    }
-    if (json) out.jsonEnd();
-    return;
+  const value = privateXattr(mountpoint, 'log');
+  if (isErrno(value)) throw new CfsError('usage', `${path} is not in a mount of cfs, or only root may query its log`);
+  for (const problem of JSON.parse(value) as Problem[]) {
+    if (json) out.jsonElement(problem);
+    else out.text(`${problem.time} ${problem.severity}: ${problem.message}\n`);
   }
-  throw new CfsError('usage', `${path} is not in a mount of cfs, or only root may query its log`);
+  if (json) out.jsonEnd();
 }

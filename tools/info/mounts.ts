@@ -18,9 +18,12 @@ const NO_ANSWER = `its daemon has not answered for ${PATIENCE_MS / 1000} s`;
 const NOT_ASKED = 'asking it failed';
 const MOUNT_TYPE = 'fuse.cfs';
 
-/** Each mount of cfs that this process can see, and the answer of its daemon. */
+/** Each mount of cfs that this process can see. */
+export const cfsMounts = (): MountEntry[] => listMounts().filter(({ type }) => type === MOUNT_TYPE);
+
+/** As `cfsMounts`, and the answer of each daemon. */
 export async function askMounts(): Promise<{ entries: readonly MountEntry[]; answers: readonly AskedMount[] }> {
-  const entries = listMounts().filter(({ type }) => type === MOUNT_TYPE);
+  const entries = cfsMounts();
   return { entries, answers: await askAll(entries.map(({ mountId }) => mountId)) };
 }
 

@@ -1,21 +1,20 @@
 /** `cfs-info top`: what a mount does now. */
+
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ENODATA, type Errno, isErrno } from '../../src/base/errno.ts';
+import { isErrno } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
 import { jsonOf } from '../../src/base/json-text.ts';
 import { pathText } from '../../src/base/path-text.ts';
 import type { MountActivity } from '../../src/mount/mount-statistics.ts';
 import type { Problem } from '../../src/mount/problem-memory.ts';
 import { errnoText } from '../../src/system/libc.ts';
-import { listMounts } from '../../src/system/mount-table.ts';
-import { getXattr } from '../../src/system/xattrs.ts';
 import { Screen } from '../screen.ts';
 import { type Rates, ratesBetween } from './mount-activity.ts';
+import { cfsMounts } from './mounts.ts';
 import type { Output } from './output.ts';
+import { privateXattr } from './private-xattr.ts';
 import { mountpointOrPath } from './stats.ts';
 import { lineOf, screenOf } from './top-text.ts';
-
-const MOUNT_TYPE = 'fuse.cfs';
 
 export interface TopOptions {
   /** Milliseconds between two looks. */
@@ -38,7 +37,7 @@ export async function showTop(path: string | undefined, options: TopOptions, out
 }
 
 function onlyMount(): Buffer {
-  const mounts = listMounts().filter(({ type }) => type === MOUNT_TYPE);
+  const mounts = cfsMounts();
   const [only, ...others] = mounts;
   if (only === undefined) throw new CfsError('usage', 'nothing is mounted');
   if (others.length > 0) {
@@ -67,16 +66,6 @@ function look(mountpoint: Buffer, shown: string, isFirst = true): Look {
       ? `the server of ${shown} is an older version, which cannot be watched. 'cfs-mount --upgrade ${shown}' starts this one.`
       : `${shown} is not in a mount of cfs`,
   );
-}
-
-function privateXattr(mountpoint: Buffer, key: string): string | Errno {
-  let failure: Errno = ENODATA;
-  for (const prefix of ['trusted', 'user']) {
-    const value = getXattr(mountpoint, `${prefix}.cfs.${key}`);
-    if (!isErrno(value)) return Buffer.from(value).toString();
-    failure = value;
-  }
-  return failure;
 }
 
 /** Those that this user may see, the oldest first. */

@@ -1,4 +1,5 @@
 /** `cfs-info where`: the place of a file's content in a mount. */
+
 import { closeSync, constants, lstatSync, openSync } from 'node:fs';
 import { printable, toHex } from '../../src/base/bytes.ts';
 import { ENOTCONN, errnoOf, isErrno } from '../../src/base/errno.ts';
@@ -10,12 +11,12 @@ import type { ContentPlace, FileRecord, RefusedCopy, Verified } from '../../src/
 import { mountOfFd } from '../../src/mount-info/open-path.ts';
 import { O_PATH } from '../../src/system/libc.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
-import { getXattr } from '../../src/system/xattrs.ts';
 import type { ExitStatus } from '../cli.ts';
 import { typedPath } from './directory-entry.ts';
 import { formatLines } from './inode.ts';
 import { answerEach } from './operands.ts';
 import type { Output } from './output.ts';
+import { privateXattr } from './private-xattr.ts';
 
 /**
  * Shows for each path the mount's data about its content: opens and verifies nothing. Symbolic links are not followed.
@@ -135,11 +136,8 @@ const isInUpper = ({ object, source }: ContentPlace): boolean => object === unde
 
 /** Copies that were refused when a reader asked for the content; none if an older version serves the mount. */
 function refusedAt(path: Buffer): readonly RefusedCopy[] {
-  for (const name of ['trusted.cfs.refused', 'user.cfs.refused']) {
-    const value = getXattr(path, name);
-    if (!isErrno(value)) return JSON.parse(Buffer.from(value).toString()) as RefusedCopy[];
-  }
-  return [];
+  const value = privateXattr(path, 'refused');
+  return isErrno(value) ? [] : (JSON.parse(value) as RefusedCopy[]);
 }
 
 function nameOf(mount: MountAnswer | undefined, source: number, before: string): string {

@@ -21,6 +21,7 @@ import { MOST_OPTIONS } from '../../src/mount-info/mount-record.ts';
 import type { SavedSources } from '../../src/mount-info/saved-sources.ts';
 import { readTrustedKeys } from '../../src/sign/key-file.ts';
 import { defaultStore } from '../../src/store/default-store.ts';
+import { hasJournal } from '../../src/system/journal.ts';
 import { requireProc } from '../../src/system/proc.ts';
 import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printError, printJson, runTool } from '../cli.ts';
 import { textOf } from '../hint-words.ts';
@@ -114,8 +115,11 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   options.repo = [...options.repo, ...options.store];
   if (options.repo.includes('')) throw new CfsError('usage', '--repo needs a directory');
   requireProc();
-  if (options.upgrade) return upgradeMount(command.args, options);
-  if (options.rebase !== undefined) return rebaseMount(options.rebase, command.args, options);
+  if (options.upgrade || options.rebase !== undefined) {
+    const { rebaseMount, upgradeMount } = await import('./living-mount.ts');
+    if (options.rebase === undefined || options.upgrade) return upgradeMount(command.args, options);
+    return rebaseMount(options.rebase, command.args, options);
+  }
   const logFile = options.log === undefined ? undefined : resolve(options.log);
   if (logFile !== undefined) checkLog(logFile);
   const planned = (): Plan => {
@@ -127,7 +131,7 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   const plan = planned();
   const starting = daemon ?? new (await import('../../src/mount/daemon.ts')).StartingDaemon(argv.slice(2));
   const summary = await starting.mount({ ...settingsOf(plan), ...(logFile === undefined ? {} : { logFile }) });
-  const log = logFile ?? (existsSync(SYSLOG) || existsSync(JOURNAL_SOCKET) ? 'syslog' : null);
+  const log = logFile ?? (existsSync(SYSLOG) || hasJournal() ? 'syslog' : null);
   say(
     () =>
       `process ${summary.pid} serves image ${summary.id}: ${summary.inodes} inodes, ${summary.objects} objects, ` +
@@ -164,37 +168,8 @@ function sayPlan({ settings: { image, mountpoint, repositories, words } }: Plan)
   for (const [i, path] of repositories.entries()) say(() => `repository ${i + 1}: ${path}`);
 }
 
-/** The destinations of syslog(3), which reports nothing if nothing listens there, and of the journal. */
+/** The destination of syslog(3), which reports nothing if nothing listens there. */
 const SYSLOG = '/dev/log';
-const JOURNAL_SOCKET = '/run/systemd/journal/socket';
-
-async function upgradeMount([mount, ...more]: readonly string[], { json }: Options): Promise<ExitStatus> {
-  if (mount === undefined || more.length > 0) throw new CfsError('usage', '--upgrade takes one MOUNTPOINT');
-  const { upgrade } = await import('../../src/mount/upgrade.ts');
-  const upgraded = await upgrade(mount);
-  const { mountpoint, from, to } = upgraded;
-  if (json) printJson(upgraded);
-  else
-    process.stdout.write(
-      `${oneLine(mountpoint)}: version ${from.release} (pid ${from.pid}) -> ${to.release} (pid ${to.pid})\n`,
-    );
-  return EXIT.ok;
-}
-
-async function rebaseMount(image: string, [mount, ...more]: readonly string[], { json }: Options): Promise<ExitStatus> {
-  if (image === '') throw new CfsError('usage', '--rebase needs an IMAGE');
-  if (mount === undefined || more.length > 0) throw new CfsError('usage', '--rebase takes one MOUNTPOINT');
-  const { rebase } = await import('../../src/mount/rebase.ts');
-  const rebased = await rebase(mount, image);
-  if (json) printJson(rebased);
-  else {
-    const { mountpoint, from, to, kept } = rebased;
-    const files = kept === 0 ? 'no file' : kept === 1 ? '1 file' : `${kept} files`;
-    const line = `${oneLine(mountpoint)}: image ${from.slice(0, 8)}… -> ${to.slice(0, 8)}…; ${files} in the upper layer`;
-    process.stdout.write(`${line}\n`);
-  }
-  return EXIT.ok;
-}
 
 type Settings = MountSettings;
 

@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import { printable } from '../../src/base/bytes.ts';
 import { pathText } from '../../src/base/path-text.ts';
 import { type ObjectUsers, usersOfObjects } from '../../src/image/object-users.ts';
-import { ImageFinder } from '../../src/image/registered-image.ts';
+import { ImageFinder, placeNow } from '../../src/image/registered-image.ts';
 import { type CheckProgress, checkRepository, type FsckResult } from '../../src/store/check/fsck.ts';
 import type { Repaired } from '../../src/store/check/repair.ts';
 import { listRoots } from '../../src/store/gc/roots.ts';
@@ -112,9 +112,10 @@ function lookAtImages(repository: LocalRepository): ImageFiles {
   const finder = new ImageFinder();
   const roots = listRoots(repository);
   const all = roots.flatMap(({ image, paths }) => finder.look(paths, image).map((found) => ({ image, ...found })));
-  const there = all.flatMap(({ image, state, path, now }) =>
-    state === 'there' || state === 'moved' ? [[image, now ?? path] as const] : [],
-  );
+  const there = all.flatMap(({ image, ...found }) => {
+    const path = placeNow(found);
+    return path === undefined ? [] : [[image, path] as const];
+  });
   return {
     damagedImages: all.filter(({ state }) => state === 'damaged').map(({ image, path }) => ({ image, path })),
     replacedImages: all.flatMap(({ image, path, other }) => (other === undefined ? [] : [{ image, path, other }])),

@@ -51,14 +51,8 @@ async function report(dir: string, { output, fsck, json }: Options): Promise<Exi
         signal,
         onProgress: (done) => line.draw((elapsed) => progressBar(done, '', elapsed)),
       });
-      return [
-        found,
-        await healthOf(
-          repository,
-          found.images.map(({ file }) => file),
-          fsck,
-        ),
-      ] as const;
+      const files = found.images.map(({ file }) => file);
+      return [found, await healthOf(repository, files, fsck, signal)] as const;
     } finally {
       line.end();
     }

@@ -14,7 +14,7 @@ import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../base/
 import type { InodeMetadata } from '../../manifest/builder.ts';
 import type { Xattr } from '../../manifest/xattr-sets.ts';
 import { openAt } from '../../system/descriptors.ts';
-import { type FileStat, statAt, statFd } from '../../system/file-status.ts';
+import { type FileStat, inodeOf, statAt, statFd } from '../../system/file-status.ts';
 import { O_PATH, systemError } from '../../system/libc.ts';
 import { requireProc } from '../../system/proc.ts';
 import { isOutOfFiles } from '../../system/resource-limits.ts';
@@ -302,7 +302,7 @@ export function statOfPath(path: string): FileStat | undefined {
 
 function stampOf(stat: FileStat, fileSystems: FileSystems): FileStamp | undefined {
   const fileSystem = fileSystems.trusted(stat.device);
-  const inode = stat.inodeHigh * 0x1_0000_0000 + stat.inodeLow;
+  const inode = inodeOf(stat);
   if (fileSystem === undefined || !Number.isSafeInteger(inode)) return undefined;
   const { size, mtime, mtimeNsec, ctime, ctimeNsec } = stat;
   return { fileSystem, inode, size, mtime, mtimeNsec, ctime, ctimeNsec };

@@ -15,6 +15,7 @@ export interface WritableMount {
   readonly root: number;
   /** As it was given, for messages. */
   readonly path: Uint8Array;
+  readonly imageId: string;
   readonly tables: ManifestTables;
   readonly changes: MountChanges;
   /** When the changes were asked for. */

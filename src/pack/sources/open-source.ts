@@ -3,7 +3,7 @@ import { closeSync, constants, openSync, readlinkSync } from 'node:fs';
 import type { ContentDigest } from '../../base/digest.ts';
 import { isErrno } from '../../base/errno.ts';
 import { CfsError, reasonOf } from '../../base/error.ts';
-import { pathBytes } from '../../base/path-text.ts';
+import { pathBytes, pathText } from '../../base/path-text.ts';
 import { readImage } from '../../image/image-file.ts';
 import type { ManifestTables } from '../../manifest/tables.ts';
 import { askFd } from '../../mount-info/ask-mount-at.ts';
@@ -13,7 +13,7 @@ import { openRootIfThere } from '../../store/gc/roots.ts';
 import type { LocalRepository } from '../../store/local-repository.ts';
 import { hasAdminCapability } from '../../system/admin-capability.ts';
 import { syncFd } from '../../system/file-content-calls.ts';
-import { statFd } from '../../system/file-status.ts';
+import { inodeOf, statFd } from '../../system/file-status.ts';
 import { listMounts } from '../../system/mount-table.ts';
 import { syncfs } from '../../system/reading-writing.ts';
 import { FileSystems } from '../file-systems.ts';
@@ -63,14 +63,14 @@ export function openSource(path: string, options: SourceOptions): SyncSource {
   const excluded = new Map<number, string>();
   for (const kind of ['store', 'image', 'signature'] as const) {
     const found = exclude?.[kind] === undefined ? undefined : statOfPath(exclude[kind]);
-    if (found?.device === mount.device) excluded.set(found.inodeHigh * 0x1_0000_0000 + found.inodeLow, kinds[kind]);
+    if (found?.device === mount.device) excluded.set(inodeOf(found), kinds[kind]);
   }
   return new WritableMountSource(mount, {
     ...options,
     exclude: excluded,
     inlineMax,
     hash: repository.hash,
-    holds: repository.hash === tables.header.hash ? holderOf(repository, imageId(fd)) : undefined,
+    holds: repository.hash === tables.header.hash ? holderOf(repository, mount.imageId) : undefined,
     close: () => closeSync(fd),
   });
 }
@@ -82,11 +82,6 @@ function openRoot(path: string): number | undefined {
     return undefined; // opening it as a directory reports the reason
   }
 }
-
-const imageId = (fd: number): string => {
-  const answer = askFd(fd);
-  return isErrno(answer) ? '' : answer.mount.imageId;
-};
 
 /**
  * The tables of the writable mount with this root, its changes included; undefined if `path` is none.
@@ -136,6 +131,7 @@ function writableMount(fd: number, path: string): WritableMount | string {
   return {
     root: fd,
     path: pathBytes(path),
+    imageId: answer.mount.imageId,
     tables: image,
     changes,
     began,
@@ -149,13 +145,11 @@ const LONGEST = 4000;
 function readTables(source: SourceRecord | undefined, id: string): ManifestTables | string {
   if (source?.path === undefined) return 'its image was deleted';
   try {
-    return readImage(pathTextOf(source.path), id).tables;
+    return readImage(pathText(source.path), id).tables;
   } catch (error) {
     return `its image cannot be read: ${reasonOf(error)}`;
   }
 }
-
-const pathTextOf = (path: Uint8Array): string => Buffer.from(path).toString();
 
 /** The file system of the upper directory, if it is reached, and a name for it. */
 function upperOf(source: SourceRecord | undefined): Pick<WritableMount, 'upper' | 'name'> {

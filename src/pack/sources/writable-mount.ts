@@ -6,12 +6,12 @@
  * Nothing is frozen. At the end, the mount lists what changed since the beginning: if anything did, packing fails.
  */
 import { constants, lstatSync, readlinkSync } from 'node:fs';
-import { latin1, printable } from '../../base/bytes.ts';
+import { concatBytes, latin1, printable } from '../../base/bytes.ts';
 import type { ContentDigest, HashAlgorithm } from '../../base/digest.ts';
 import { isErrno } from '../../base/errno.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../base/stat-bits.ts';
 import type { InodeMetadata } from '../../manifest/builder.ts';
-import { inlineOf, linkTarget, objectOf, rowOfId, xattrsOf } from '../../manifest/lookup.ts';
+import { direntName, direntRange, inlineOf, linkTarget, objectOf, rowOfId, xattrsOf } from '../../manifest/lookup.ts';
 import { i64, u64 } from '../../manifest/tables.ts';
 import type { Xattr } from '../../manifest/xattr-sets.ts';
 import type { ChangeRecord } from '../../mount-info/change-records.ts';
@@ -95,14 +95,12 @@ export class WritableMountSource implements SyncSource {
     const names = changes?.names;
     if (lower >= 0) {
       const { tables } = this.#mount;
-      const { inode, nameOffset, names: bytes } = tables.dirents;
-      const { first } = tables.directories;
-      const place = tables.inodes.payload[lower] as number;
-      for (let dirent = first[place] as number; dirent < (first[place + 1] as number); dirent++) {
-        const name = bytes.subarray(nameOffset[dirent], nameOffset[dirent + 1]);
+      const [from, to] = direntRange(tables, lower);
+      for (let dirent = from; dirent < to; dirent++) {
+        const name = direntName(tables, dirent);
         const change = names === undefined ? undefined : names.get(latin1(name));
         if (change !== undefined && (change.record !== undefined || change.isGone)) continue;
-        const row = inode[dirent] as number;
+        const row = tables.dirents.inode[dirent] as number;
         const path = pathIn(directory, name);
         const found = this.#imageEntry(path, row);
         if (found === undefined) continue;
@@ -301,11 +299,5 @@ export class WritableMountSource implements SyncSource {
 }
 
 const isDirectory = (mode: number): boolean => (mode & S_IFMT) === S_IFDIR;
-const pathIn = (directory: Uint8Array, name: Uint8Array): Uint8Array => {
-  const path = new Uint8Array(directory.length + 1 + name.length);
-  path.set(directory);
-  path[directory.length] = 0x2f;
-  path.set(name, directory.length + 1);
-  return path;
-};
+const pathIn = (directory: Uint8Array, name: Uint8Array): Uint8Array => concatBytes(directory, SLASH, name);
 const isTrusted = (name: Uint8Array): boolean => Buffer.from(name.subarray(0, 8)).toString('latin1') === 'trusted.';

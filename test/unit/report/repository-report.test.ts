@@ -1,9 +1,9 @@
 /** The parts of a report: space by directory, common objects, comparisons, and their limits. */
 import { describe, expect, test } from 'vitest';
 import { toHex } from '../../../src/base/bytes.ts';
+import { shortened } from '../../../src/base/log.ts';
 import { objectCount } from '../../../src/manifest/tables.ts';
 import { compareTables } from '../../../src/report/comparison.ts';
-import { shortened } from '../../../src/report/repository-report.ts';
 import { objectsOf, sharingOf } from '../../../src/report/sharing.ts';
 import { type SpaceNode, spaceTree } from '../../../src/report/space-tree.ts';
 import { registerImage } from '../../../src/store/gc/register.ts';

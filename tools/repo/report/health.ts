@@ -7,8 +7,8 @@ import { usersOfObjects } from '../../../src/image/object-users.ts';
 import type { Problem } from '../../../src/mount/problem-memory.ts';
 import { checkRepository } from '../../../src/store/check/fsck.ts';
 import type { LocalRepository } from '../../../src/store/local-repository.ts';
-import { getXattr } from '../../../src/system/xattrs.ts';
 import { askMounts } from '../../info/mounts.ts';
+import { privateXattr } from '../../info/private-xattr.ts';
 import { warn } from '../repository.ts';
 
 export interface MountHealth {
@@ -48,9 +48,14 @@ const MOST_DAMAGED = 200;
 /**
  * @param images paths of readable images, in which damaged objects are looked for
  * @param fsck whether to read all contents; nothing is changed
- * @throws CfsError (store) if the repository cannot be read
+ * @throws CfsError (store) if the repository cannot be read; the reason of the signal
  */
-export async function healthOf(repository: LocalRepository, images: readonly string[], fsck: boolean): Promise<Health> {
+export async function healthOf(
+  repository: LocalRepository,
+  images: readonly string[],
+  fsck: boolean,
+  signal: AbortSignal,
+): Promise<Health> {
   const mounts = await mountsOf(repository);
   const quarantined = repository.names('quarantine').length;
   const unfinished = repository.names('tmp').length;
@@ -60,6 +65,7 @@ export async function healthOf(repository: LocalRepository, images: readonly str
     sources: [],
     threads,
     dryRun: true,
+    signal,
     onWait: warn,
   });
   const shown = damaged.slice(0, MOST_DAMAGED);
@@ -104,9 +110,6 @@ async function mountsOf({ uuid }: LocalRepository): Promise<MountHealth[]> {
 }
 
 function problemsOf(mountpoint: Uint8Array): Problem[] | undefined {
-  for (const name of ['trusted.cfs.log', 'user.cfs.log']) {
-    const value = getXattr(mountpoint, name);
-    if (!isErrno(value)) return JSON.parse(Buffer.from(value).toString()) as Problem[];
-  }
-  return undefined;
+  const value = privateXattr(mountpoint, 'log');
+  return isErrno(value) ? undefined : (JSON.parse(value) as Problem[]);
 }
