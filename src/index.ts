@@ -62,6 +62,14 @@ export {
   type ImportOptions,
   type ImportResult,
   importImages,
+  type NetworkOptions,
+  type PullOptions,
+  type PullResult,
+  type PushOptions,
+  type PushResult,
+  pullImage,
+  pushImages,
+  type TransferProgress,
   type TransferredImage,
 } from './api/transfer.ts';
 export { type DirectoryUsage, type DirectoryUsageOptions, directoryUsage } from './api/usage.ts';

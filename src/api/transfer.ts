@@ -1,5 +1,5 @@
 /**
- * Images with their objects: from repository to repository, and as one stream.
+ * Images with their objects: from repository to repository, to and from servers, and as one stream.
  * @module
  */
 import { availableParallelism } from 'node:os';
@@ -11,6 +11,17 @@ import { importImages as importStream } from '../transfer/import-images.ts';
 import { loadImages } from '../transfer/loaded-images.ts';
 import { abortable, given, localOf, pathGiven, repositoryPath, stopIfAborted } from './arguments.ts';
 import type { Repository, WorkOptions } from './repository.ts';
+
+export {
+  type NetworkOptions,
+  type PullOptions,
+  type PullResult,
+  type PushOptions,
+  type PushResult,
+  pullImage,
+  pushImages,
+  type TransferProgress,
+} from './network.ts';
 
 /**
  * An image that arrived.

@@ -1,9 +1,10 @@
 /** The examples of the library and its page are type-checked and run, as in a user's program. */
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { DECLARATIONS, exportsOf } from '../support/library-examples.ts';
 import { useScratch } from './harness.ts';
+import { Nginx } from './nginx.ts';
 import { run, succeed } from './run.ts';
 import { mountedAt } from './system.ts';
 
@@ -21,7 +22,14 @@ const examples = [
   // some names differ in case alone
 ].map((example, i) => ({ ...example, file: `${i}-${example.name}` }));
 
-const inScratch = (text: string): string => text.replaceAll("'/srv/", `'${srv}/`).replace(/'\/mnt(?=['/])/g, `'${mnt}`);
+/** Shows a remote repository with the image `rootfs`. */
+let nginx: Nginx;
+
+const inScratch = (text: string): string =>
+  text
+    .replaceAll("'/srv/", `'${srv}/`)
+    .replace(/'\/mnt(?=['/])/g, `'${mnt}`)
+    .replaceAll('https://example.org/images', nginx.url);
 
 beforeAll(async () => {
   mkdirSync(join(program, 'node_modules/@cfs-images'), { recursive: true });
@@ -39,7 +47,6 @@ beforeAll(async () => {
     noEmitOnError: true,
   };
   writeFileSync(join(program, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.ts'] }));
-  for (const { file, text } of examples) writeFileSync(join(program, `${file}.ts`), inScratch(text));
   mkdirSync(join(srv, 'rootfs/etc'), { recursive: true });
   mkdirSync(join(srv, 'rootfs/usr/bin'), { recursive: true });
   for (const name of ['etc/hostname', 'usr/bin/env']) {
@@ -53,7 +60,15 @@ beforeAll(async () => {
   copyFileSync(join(srv, 'rootfs.cfs'), join(srv, 'old.cfs'));
   copyFileSync(join(srv, 'newer.cfs'), join(srv, 'new.cfs'));
   await scratch.tool('cfs-repo', ['init', join(srv, 'copy')]);
+  const web = scratch.directory('web');
+  await scratch.tool('cfs-repo', ['push', join(srv, 'store'), join(srv, 'rootfs.cfs'), web]);
+  nginx = await Nginx.start(scratch, web);
+  for (const { file, text } of examples) writeFileSync(join(program, `${file}.ts`), inScratch(text));
   await succeed([process.execPath, join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', program]);
+});
+
+afterAll(async () => {
+  await nginx?.stop();
 });
 
 test('every example exists, and is compiled', () => {

@@ -16,12 +16,15 @@ import {
   listImages,
   openImage,
   pack,
+  pullImage,
+  pushImages,
   repositoryUsage,
   tarImage,
   unmount,
   unregisterImage,
 } from '../../src/index.ts';
 import { useScratch } from './harness.ts';
+import { Nginx } from './nginx.ts';
 import { run } from './run.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -324,6 +327,59 @@ describe('copyImages(), exportImages() and importImages()', () => {
     expect((await failureOf(() => copyImages(scratch.at('stopped'), [image], options))).kind).toBe('interrupted');
     expect((await failureOf(() => importImages(scratch.at('stopped'), [], options))).kind).toBe('interrupted');
     expect((await failureOf(() => [...exportImages(store, [image], { signal })])).kind).toBe('interrupted');
+  });
+});
+
+describe('pushImages() and pullImage()', () => {
+  test('bring images to a server, and from there to another repository', async () => {
+    const web = scratch.directory('web');
+    const other = scratch.at('other.cfs');
+    await pack(join(source, 'dir'), other, { repository: store });
+    const { id } = openImage(image);
+    const progress: number[] = [];
+    const pushed = await pushImages(store, [image, other], web, {
+      names: ['a/tree', 'b'],
+      onProgress: ({ bytes, allBytes }) => progress.push(bytes / allBytes),
+    });
+    expect(pushed.images).toMatchObject([
+      { id, path: image, name: 'a/tree' },
+      { path: other, name: 'b' },
+    ]);
+    expect(pushed).toMatchObject({ objects: 1, reused: 0 });
+    expect(progress).toEqual([1]);
+    const nginx = await Nginx.start(scratch, web);
+    try {
+      const pulled = scratch.at('pulled');
+      const options = { image: scratch.at('pulled.cfs') };
+      const counts = { objects: 1, bytes: BIG.length, existing: 0, failures: [] };
+      expect(await pullImage(pulled, `${nginx.url}#a/tree`, options)).toEqual({ id, ...counts });
+      expect(await pullImage(pulled, `${nginx.url}@${id}`, options)).toMatchObject({ objects: 0, existing: 1 });
+      const content = openImage(options.image, { repositories: [pulled] }).readFile('/big');
+      expect(content.equals(BIG)).toBe(true);
+      const key = scratch.at('key.pem');
+      await run(['sh', '-c', `openssl genpkey -algorithm ed25519 | openssl pkey -pubout -out ${key}`]);
+      const pull = (address: string, more = {}) => failureOf(() => pullImage(pulled, address, { ...options, ...more }));
+      expect((await pull(`${nginx.url}#a/tree`, { keys: [key] })).kind).toBe('image');
+      expect((await pull(`${nginx.url}#nope`)).kind).toBe('image');
+      expect((await pull('/srv/store')).kind).toBe('usage');
+      expect((await pull(`${nginx.url}#b`, { connections: 0 })).kind).toBe('usage');
+      expect((await pull(`${nginx.url}#b`, { signal: AbortSignal.abort() })).kind).toBe('interrupted');
+    } finally {
+      await nginx.stop();
+    }
+  });
+
+  test('refuse wrong names, and a repository without the objects', async () => {
+    const web = scratch.at('nothing');
+    const push = (images: readonly string[], options = {}) => failureOf(() => pushImages(store, images, web, options));
+    expect((await push([])).kind).toBe('usage');
+    expect((await push([image], { names: ['../x'] })).kind).toBe('usage');
+    expect((await push([image, image])).kind).toBe('usage');
+    expect((await push([image], { level: 20 })).kind).toBe('usage');
+    expect((await push([image], { signal: AbortSignal.abort() })).kind).toBe('interrupted');
+    const empty = scratch.directory('nothing-to-push');
+    await scratch.tool('cfs-repo', ['init', empty]);
+    expect((await failureOf(() => pushImages(empty, [image], web))).kind).toBe('store');
   });
 });
 
