@@ -26,8 +26,8 @@ import { parseSavedFiles, type SavedFile } from '../../src/checkpoint/saved-file
 import { EXIT } from '../../tools/cli.ts';
 import { messageOf, mountTmpfs } from './cli.ts';
 import { type Mounted, useScratch } from './harness.ts';
-import { HERE, type Outcome, OWN_TOOLS, run, succeed } from './run.ts';
-import { isAlive, isSupervisor, sessionMembers, unmountBy, until } from './system.ts';
+import { endOf, HERE, type Outcome, OWN_TOOLS, run, succeed } from './run.ts';
+import { isAlive, killServer, unmountBy, until } from './system.ts';
 
 const scratch = useScratch();
 const GIB = 1 << 30;
@@ -86,10 +86,7 @@ class Holder {
   }
 
   async ends(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const ended = once(this.#child, 'exit');
-    this.#child.kill('SIGKILL');
-    await ended;
+    await endOf(this.#child);
   }
 }
 
@@ -168,14 +165,6 @@ async function restored(dump: string, mounted: Mounted, program: string): Promis
   const outcome = await checkpoint('restore-files', '-D', dump, mounted.path, '--', 'python3', '-c', text);
   expect({ status: outcome.status, stderr: outcome.stderr }).toEqual({ status: 0, stderr: '' });
   return outcome.stdout.trim();
-}
-
-async function killServer(mounted: Mounted): Promise<void> {
-  const serverOf = (): number | undefined => sessionMembers(mounted.pid).find((pid) => !isSupervisor(pid));
-  const server = serverOf() as number;
-  process.kill(server, 'SIGKILL');
-  await until('it has ended', () => !isAlive(server));
-  await until('there is another server', () => serverOf() !== undefined);
 }
 
 const namesIn = (mounted: Mounted): string[] =>
@@ -312,8 +301,7 @@ describe('prepare --relink', () => {
       }
       expect(namesIn(mounted)).toHaveLength(10);
     } finally {
-      program.kill('SIGKILL');
-      await once(program, 'exit');
+      await endOf(program);
     }
   });
 
@@ -332,8 +320,7 @@ describe('prepare --relink', () => {
       expect(unlinkedOf(dump)).toMatchObject([{ path: '/directory/gone' }]);
       expect(readFileSync(mounted.at(newNames(dump)[0] as string), 'utf8')).toBe('content');
     } finally {
-      child.kill('SIGKILL');
-      await once(child, 'exit');
+      await endOf(child);
     }
   });
 

@@ -5,6 +5,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
 import { useScratch } from './harness.ts';
 import { HERE, run } from './run.ts';
+import { until } from './system.ts';
 
 const scratch = useScratch();
 const PTY = join(import.meta.dirname, 'terminal.py');
@@ -72,12 +73,18 @@ test('shows the rates of what happens meanwhile', async () => {
       await new Promise((resolve) => setImmediate(resolve));
     }
   })();
-  while (lines.every(({ errors, opens, latency }) => !errors['EIO'] || opens === 0 || latency.every((n) => n === 0))) {
-    const { stdout } = await top('--count', '1', '--json', mounted.path);
-    lines.push(JSON.parse(stdout) as Line);
+  const isSeen = ({ errors, opens, latency }: Line): boolean =>
+    errors['EIO'] !== undefined && opens > 0 && latency.some((n) => n > 0);
+  try {
+    await until('a line shows the reads', async () => {
+      const { stdout } = await top('--count', '1', '--json', mounted.path);
+      lines.push(JSON.parse(stdout) as Line);
+      return lines.some(isSeen);
+    });
+  } finally {
+    reader.isDone = true;
+    await reading;
   }
-  reader.isDone = true;
-  await reading;
   expect(lines.at(-1)?.lastProblems.at(-1)?.message).toContain('/once');
 });
 

@@ -1,7 +1,6 @@
 /** `cfs-mount --rebase`: a writable mount goes on over the image that was made of it, with its files open. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import {
   appendFileSync,
   chmodSync,
@@ -31,10 +30,11 @@ import { EXIT } from '../../tools/cli.ts';
 import { Random } from '../support/random.ts';
 import { closeAfterEach, closeHandles, closeLater, handleOf, openedHandle, refusalOf } from './handle-calls.ts';
 import { type Mounted, type Packed, useScratch } from './harness.ts';
+import { type Layers, newLayers } from './layers.ts';
 import { useOverlays } from './overlay.ts';
 import { RandomChanges } from './random-changes.ts';
-import { HERE, type Outcome, type Place, succeed } from './run.ts';
-import { dropCaches } from './system.ts';
+import { endOf, HERE, type Outcome, type Place, succeed } from './run.ts';
+import { dropCaches, until } from './system.ts';
 
 const scratch = useScratch();
 const overlayOn = useOverlays(scratch);
@@ -61,21 +61,6 @@ beforeAll(async () => {
   await succeed(['setfattr', '-n', 'user.note', '-v', 'of the image', join(source, 'etc/c')]);
   image = (await scratch.pack(source)).image;
 });
-
-interface Layers {
-  /** The directory with both. */
-  readonly base: string;
-  readonly upper: string;
-  readonly work: string;
-  readonly words: readonly string[];
-}
-
-function newLayers(words: readonly string[] = []): Layers {
-  const base = scratch.directory('layers');
-  const [upper, work] = [join(base, 'upper'), join(base, 'work')];
-  for (const path of [upper, work]) mkdirSync(path);
-  return { base, upper, work, words: [`upperdir=${upper}`, `workdir=${work}`, ...words] };
-}
 
 const rebase = (mounted: Mounted, to: string, place: Place = HERE): Promise<Outcome> =>
   scratch.tool('cfs-mount', ['--rebase', to, mounted.path], place);
@@ -179,12 +164,6 @@ async function withVariable<T>(name: string, value: string, work: () => Promise<
 
 const but = <T>(list: readonly (readonly [string, T])[], path: string) => list.filter(([one]) => one !== path);
 
-async function endOf(child: ChildProcess): Promise<void> {
-  const ended = once(child, 'exit');
-  child.kill('SIGKILL');
-  if (child.exitCode === null && child.signalCode === null) await ended;
-}
-
 /** A new mount of the image with the layers of another one, and an overlayfs on them, show the same tree. */
 async function expectSameLater(mounted: Mounted, layers: Layers, to: string): Promise<void> {
   const tree = withoutIds(treeOf(mounted.path));
@@ -203,7 +182,7 @@ async function expectSameLater(mounted: Mounted, layers: Layers, to: string): Pr
 
 describe('cfs-mount --rebase', () => {
   test('goes on over the image of the mount, with an empty upper layer and the same inodes', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await scratch.mount(image, { words: layers.words });
     changeMuch(mounted);
     const packed = await scratch.pack(mounted.path);
@@ -226,7 +205,7 @@ describe('cfs-mount --rebase', () => {
   });
 
   test('keeps open files, whatever they are', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await scratch.mount(image, { words: layers.words });
     const open = (name: string, flags: string | number): number => closeLater(openSync(mounted.at(name), flags));
     const ofImage = open('usr/large', 'r');
@@ -286,7 +265,7 @@ describe('cfs-mount --rebase', () => {
   });
 
   test('keeps mappings, working directories and locks of processes', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await scratch.mount(image, { words: layers.words });
     changeMuch(mounted);
     writeFileSync(mounted.at('made/mapped'), Buffer.alloc(LARGE, '.'));
@@ -320,7 +299,7 @@ describe('cfs-mount --rebase', () => {
   });
 
   test('loses nothing of what programs write meanwhile', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await scratch.mount(image, { words: layers.words });
     const own = mounted.at('written');
     mkdirSync(own);
@@ -332,10 +311,14 @@ describe('cfs-mount --rebase', () => {
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     try {
       expect((await lines.next()).value).toBe('ready');
-      for (let i = 0; i < 3; i++) await mustRebase(mounted, packed);
+      const written = (): number => lstatSync(join(own, 'log')).size;
+      for (let i = 0; i < 3; i++) {
+        const before = written();
+        await until('it writes', () => written() > before);
+        await mustRebase(mounted, packed);
+      }
       child.stdin.end();
       const count = Number((await lines.next()).value);
-      expect(count).toBeGreaterThan(0);
       const numbers = Array.from({ length: count }, (_, i) => i + 1);
       expect(readFileSync(join(own, 'log'), 'utf8')).toBe(numbers.map((n) => `${n}\n`).join(''));
       expect(lstatSync(join(own, 'log')).mode & 0o777).toBe(0o600 + (count % 64));
@@ -354,7 +337,7 @@ describe('cfs-mount --rebase', () => {
   });
 
   test('leaves what changed since in the upper layer, and nothing else', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await scratch.mount(image, { words: layers.words });
     changeMuch(mounted);
     const packed = await scratch.pack(mounted.path);
@@ -397,7 +380,7 @@ describe('cfs-mount --rebase', () => {
   });
 
   test('refuses an image that lacks what the mount has, and goes on', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await scratch.mount(image, { words: layers.words });
     changeMuch(mounted);
     const packed = await scratch.pack(mounted.path);
@@ -419,7 +402,7 @@ describe('cfs-mount --rebase', () => {
     await expectRefused(scratch.at('missing'), 'Cannot read image');
     const elsewhere = await scratch.pack(mounted.path, { store: scratch.at('elsewhere') });
     expect(elsewhere.id).toBe(packed.id);
-    const lacking = await scratch.mount(image, { words: newLayers().words, repos: [scratch.store] });
+    const lacking = await scratch.mount(image, { words: newLayers(scratch).words, repos: [scratch.store] });
     writeFileSync(lacking.at('only-elsewhere'), Buffer.alloc(LARGE, 'only elsewhere'));
     const unknown = await scratch.pack(lacking.path, { store: scratch.at('elsewhere') });
     const missing = await rebase(lacking, unknown.image);
@@ -443,9 +426,9 @@ describe('cfs-mount --rebase', () => {
   test('refuses mounts that it cannot do this with', async () => {
     const readOnly = await scratch.mount(image);
     expect((await rebase(readOnly, image)).stderr).toContain('it has no upper layer');
-    const noIndex = await scratch.mount(image, { words: newLayers(['index=off']).words });
+    const noIndex = await scratch.mount(image, { words: newLayers(scratch, 'index=off').words });
     expect((await rebase(noIndex, image)).stderr).toContain('a mount with index=off cannot be rebased');
-    const alone = await scratch.mount(image, { words: newLayers(['restart=off']).words });
+    const alone = await scratch.mount(image, { words: newLayers(scratch, 'restart=off').words });
     const { status, stderr } = await rebase(alone, image);
     expect(status).toBe(EXIT.usage);
     expect(stderr).toContain('no supervisor of its server');
@@ -460,7 +443,7 @@ describe('cfs-mount --rebase', () => {
   });
 
   test('can be repeated, with random changes and open files', { timeout: LONG }, async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await scratch.mount(image, { words: layers.words });
     const random = new Random(7);
     let latest = image;
@@ -487,7 +470,7 @@ describe('cfs-mount --rebase', () => {
   });
 
   test('in a user namespace, with userxattr', async () => {
-    const layers = newLayers(['userxattr']);
+    const layers = newLayers(scratch, 'userxattr');
     const place = await scratch.namespace('rebase');
     const mounted = await scratch.mount(image, { words: layers.words, place });
     const shell = (script: string): Promise<string> => succeed(place.command('sh', '-c', script, 'sh', mounted.path));
@@ -508,7 +491,7 @@ describe('cfs-mount --rebase', () => {
 
 describe('handles across a rebase', () => {
   test('stay valid in the mount; in another mount of the new image as after packing', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await scratch.mount(image, { words: layers.words });
     changeMuch(mounted);
     const names = [
@@ -546,7 +529,7 @@ describe('handles across a rebase', () => {
 
 describe('a rebase that is interrupted', () => {
   test('by a kill before any of its steps leaves the mount before or after', { timeout: LONG }, async () => {
-    const prepared = newLayers();
+    const prepared = newLayers(scratch);
     const first = await scratch.mount(image, { words: prepared.words });
     changeMuch(first);
     const packed = await scratch.pack(first.path);
@@ -562,7 +545,7 @@ describe('a rebase that is interrupted', () => {
     let inodes: ReturnType<typeof byPath> = [];
     for (let step = 1; ; ) {
       if (mounted === undefined) {
-        layers = newLayers();
+        layers = newLayers(scratch);
         await succeed(['cp', '-aT', prepared.base, layers.base]);
         mounted = await withVariable('CFS_FAIL_UPPER_AT', 'nowhere', () =>
           scratch.mount(image, { words: layers.words, args: ['--log', log] }),

@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
 import { Random } from '../support/random.ts';
+import { objectsIn } from './cli.ts';
 import { expectEqual, useScratch } from './harness.ts';
 import { HERE, run } from './run.ts';
 import { until } from './system.ts';
@@ -36,8 +37,6 @@ beforeAll(async () => {
 });
 
 const copy = (...args: readonly string[]) => scratch.tool('cfs-repo', ['copy', '--from', scratch.store, ...args]);
-const objectsIn = (store: string): string[] =>
-  readdirSync(join(store, 'objects'), { recursive: true, encoding: 'utf8' }).filter((name) => name.length === 65);
 
 test('copies what is missing, registers the images, and makes the repository', async () => {
   const target = scratch.at('copy');

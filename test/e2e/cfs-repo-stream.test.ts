@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
 import { Random } from '../support/random.ts';
+import { objectsIn } from './cli.ts';
 import { expectEqual, useScratch } from './harness.ts';
 import { OWN_TOOLS } from './run.ts';
 
@@ -34,9 +35,6 @@ function tool(args: readonly string[], input: Buffer = Buffer.alloc(0)) {
   });
   return { status, stdout, stderr: stderr.toString() };
 }
-
-const objectsIn = (store: string): string[] =>
-  readdirSync(join(store, 'objects'), { recursive: true, encoding: 'utf8' }).filter((name) => name.length === 65);
 
 const take = (store: string, directory: string, bytes: Buffer) =>
   tool(['import', '--no-fsync', '-C', directory, store], bytes);

@@ -27,9 +27,10 @@ import { EXIT } from '../../tools/cli.ts';
 import type { ChangesJson } from '../../tools/info/changes.ts';
 import { Random } from '../support/random.ts';
 import { compare, type Mounted, useScratch } from './harness.ts';
+import { type Layers, newLayers } from './layers.ts';
 import { RandomChanges } from './random-changes.ts';
 import { asUser, NOBODY, OWN_TOOLS, run, succeed } from './run.ts';
-import { isAlive, isSupervisor, sessionMembers, until } from './system.ts';
+import { killServer, until } from './system.ts';
 
 const scratch = useScratch();
 const CONTENT = 'content of the image '.repeat(20);
@@ -53,26 +54,16 @@ beforeAll(async () => {
   image = (await scratch.pack(source)).image;
 });
 
-interface Layers {
-  readonly words: readonly string[];
-}
-
 /** The upper directory has the mode and the time of the image's root, whose attributes it replaces. */
-function newLayers(): Layers {
-  const upper = scratch.directory('upper');
-  chmodSync(upper, lstatSync(source).mode & 0o7777);
-  execFileSync('touch', ['-r', source, upper]);
-  return { words: [`upperdir=${upper}`, `workdir=${scratch.directory('work')}`] };
+function layersLikeRoot(): Layers {
+  const layers = newLayers(scratch);
+  chmodSync(layers.upper, lstatSync(source).mode & 0o7777);
+  execFileSync('touch', ['-r', source, layers.upper]);
+  return layers;
 }
 
-const mount = (layers: Layers = newLayers(), of = image): Promise<Mounted> =>
+const mount = (layers: Layers = layersLikeRoot(), of = image): Promise<Mounted> =>
   scratch.mount(of, { words: layers.words });
-
-async function killServer(mounted: Mounted): Promise<void> {
-  const server = sessionMembers(mounted.pid).find((pid) => !isSupervisor(pid)) as number;
-  process.kill(server, 'SIGKILL');
-  await until('it has ended', () => !isAlive(server));
-}
 
 /** The changes of a mount, asked by this process. */
 function ask({ path }: Mounted, since?: string): MountChanges {
@@ -220,7 +211,7 @@ describe('cfs-info changes', () => {
 
 describe('cfs-info changes --since', () => {
   test('lists only what changed since, over a kill of the server and a remount', async () => {
-    const layers = newLayers();
+    const layers = layersLikeRoot();
     let mounted = await mount(layers);
     writeFileSync(mounted.at('etc/one'), '1');
     const { token } = ask(mounted);
@@ -310,7 +301,7 @@ describe('the backup program of docs/changes.md', () => {
     'keeps a copy equal, whatever happens between two runs (%i)',
     async (seed) => {
       const random = new Random(seed);
-      const layers = newLayers();
+      const layers = layersLikeRoot();
       let mounted = await mount(layers);
       const to = scratch.at(`backup-${seed}`);
       let changes = new RandomChanges(mounted.path, random);

@@ -35,8 +35,9 @@ import { O_PATH } from '../../src/system/libc.ts';
 import { linkFd } from '../../src/system/names.ts';
 import { handleOfFd } from './handle-calls.ts';
 import { type Mounted, useScratch } from './harness.ts';
+import { type Layers, newLayers } from './layers.ts';
 import { asUser, NOBODY, succeed } from './run.ts';
-import { isAlive, isSupervisor, sessionMembers, until } from './system.ts';
+import { killServer, until } from './system.ts';
 
 const scratch = useScratch();
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
@@ -64,17 +65,6 @@ function kept(fd: number): number {
   return fd;
 }
 
-interface Layers {
-  readonly upper: string;
-  readonly work: string;
-  readonly words: readonly string[];
-}
-
-function newLayers(): Layers {
-  const [upper, work] = [scratch.directory('upper'), scratch.directory('work')];
-  return { upper, work, words: [`upperdir=${upper}`, `workdir=${work}`] };
-}
-
 const mount = ({ words }: Layers): Promise<Mounted> => scratch.mount(image, { words });
 
 /** A file that was written and then unlinked. */
@@ -93,17 +83,9 @@ const identityOf = (fd: number): { ino: number; generation: number } => {
 };
 const link = (fd: number, root: number, name: string): string => named(linkFd(fd, root, Buffer.from(name)));
 
-async function killServer(mounted: Mounted): Promise<void> {
-  const serverOf = (): number | undefined => sessionMembers(mounted.pid).find((pid) => !isSupervisor(pid));
-  const server = serverOf() as number;
-  process.kill(server, 'SIGKILL');
-  await until('it has ended', () => !isAlive(server));
-  await until('there is another server', () => serverOf() !== undefined);
-}
-
 describe('a file without a name', () => {
   test('can be linked as soon as it is linkable, and keeps its inode', async () => {
-    const mounted = await mount(newLayers());
+    const mounted = await mount(newLayers(scratch));
     const root = rootOf(mounted);
     const fd = unlinkedFile(mounted, 'a');
     const { ino } = fstatSync(fd);
@@ -120,7 +102,7 @@ describe('a file without a name', () => {
   });
 
   test('is no longer linkable when that is taken back', async () => {
-    const mounted = await mount(newLayers());
+    const mounted = await mount(newLayers(scratch));
     const fd = unlinkedFile(mounted, 'a');
     expect(makeLinkable(fd, { isLinkable: true })).toBe(1);
     expect(makeLinkable(fd, { isLinkable: false })).toBe(0);
@@ -129,7 +111,7 @@ describe('a file without a name', () => {
   });
 
   test('is found by its inode number and generation, with O_PATH and whatever its type is', async () => {
-    const mounted = await mount(newLayers());
+    const mounted = await mount(newLayers(scratch));
     const root = rootOf(mounted);
     await succeed(['mkfifo', mounted.at('fifo')]);
     const fd = kept(openSync(mounted.at('fifo'), O_PATH));
@@ -143,7 +125,7 @@ describe('a file without a name', () => {
   });
 
   test('made with O_TMPFILE is one too', async () => {
-    const mounted = await mount(newLayers());
+    const mounted = await mount(newLayers(scratch));
     const root = rootOf(mounted);
     const fd = kept(openNameless(root, 0o600) as number);
     expect(makeLinkable(root, { ...identityOf(fd), isLinkable: true })).toBe(1);
@@ -151,7 +133,7 @@ describe('a file without a name', () => {
   });
 
   test('of the image is linked without its content', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await mount(layers);
     const root = rootOf(mounted);
     const fd = kept(openSync(mounted.at('large'), 'r'));
@@ -172,7 +154,7 @@ describe('a file without a name', () => {
   });
 
   test('is linkable in the next server, too', async () => {
-    const mounted = await mount(newLayers());
+    const mounted = await mount(newLayers(scratch));
     const fd = unlinkedFile(mounted, 'a');
     makeLinkable(fd, { isLinkable: true });
     await killServer(mounted);
@@ -181,7 +163,7 @@ describe('a file without a name', () => {
   });
 
   test('is deleted with its last descriptor although it was linkable', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await mount(layers);
     makeLinkable(unlinkedFile(mounted, 'a'), { isLinkable: true });
     const orphans = join(layers.work, 'cfs/orphans');
@@ -199,7 +181,7 @@ describe('a removed directory', () => {
   };
 
   test.each(['new', 'directory/empty'])('gets a name, and keeps its inode: %s', async (path) => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await mount(layers);
     if (!existsSync(mounted.at(path))) mkdirSync(mounted.at(path), { mode: 0o751 });
     const root = rootOf(mounted);
@@ -226,7 +208,7 @@ describe('a removed directory', () => {
   });
 
   test('with changes of the image in it shows nothing of the image under its name', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await mount(layers);
     unlinkSync(mounted.at('directory/file'));
     rmdirSync(mounted.at('directory/empty'));
@@ -241,7 +223,7 @@ describe('a removed directory', () => {
   });
 
   test('gets no name that is taken, and not two', async () => {
-    const mounted = await mount(newLayers());
+    const mounted = await mount(newLayers(scratch));
     mkdirSync(mounted.at('new'));
     const fd = removed(mounted, 'new');
     const relink = (name: string, parent = 1): string => named(relinkOrphan(fd, { parent, name: Buffer.from(name) }));
@@ -275,7 +257,7 @@ describe('the permission to name files of others', () => {
   const CAPABILITIES = '+dac_override,+dac_read_search';
 
   test('needs CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH', async () => {
-    const mounted = await mount(newLayers());
+    const mounted = await mount(newLayers(scratch));
     const path = mounted.at('mine');
     const { ino } = lstatSync(path);
     expect(await ask(path, [])).toBe('ok');
@@ -290,7 +272,7 @@ describe('the permission to name files of others', () => {
   });
 
   test('reaches in a user namespace only as far as its users and groups', async () => {
-    const mounted = await mount(newLayers());
+    const mounted = await mount(newLayers(scratch));
     const [path, other] = [mounted.at('mine'), mounted.at('large')];
     const inside = [...asUser(NOBODY), 'unshare', '--user', '--map-root-user'];
     expect(await ask(path, inside)).toBe('ok');
@@ -300,7 +282,7 @@ describe('the permission to name files of others', () => {
 
   test('belongs to root of the user namespace that made the mount', async () => {
     const place = await scratch.namespaceOfNobody();
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     chownSync(layers.upper, NOBODY, NOBODY);
     chownSync(layers.work, NOBODY, NOBODY);
     const mounted = await scratch.mount(image, { words: [...layers.words, 'userxattr'], place });
@@ -338,7 +320,7 @@ describe('the names of a checkpoint', () => {
   }
 
   test('are recorded before they are given, and the record can be read', async () => {
-    const mounted = await mount(newLayers());
+    const mounted = await mount(newLayers(scratch));
     const root = rootOf(mounted);
     expect(claimsOf(root)).toEqual([]);
     expect(named(makeLinkable(root, { claim: ID, name: Buffer.from('x') }))).toBe('ENOENT');
@@ -369,7 +351,7 @@ describe('the names of a checkpoint', () => {
   });
 
   test('are removed by the next mount if the checkpoint was not completed', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await mount(layers);
     expect(beginClaim(rootOf(mounted), ID, 'unfinished')).toBe(0);
     nameBoth(mounted);
@@ -391,14 +373,14 @@ describe('the names of a checkpoint', () => {
   });
 
   test('stay if it was completed, also in a copy of the layer', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await mount(layers);
     expect(beginClaim(rootOf(mounted), ID, 'complete')).toBe(0);
     const inodes = nameBoth(mounted);
     expect(completeClaim(rootOf(mounted), ID)).toBe(0);
     closeAll();
     await mounted.unmount();
-    const copies = newLayers();
+    const copies = newLayers(scratch);
     for (const name of ['upper', 'work'] as const) {
       await succeed(['rsync', '-aHAX', `${layers[name]}/`, `${copies[name]}/`]);
     }
@@ -409,7 +391,7 @@ describe('the names of a checkpoint', () => {
   });
 
   test('a record that is cut off does not stop the mount', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await mount(layers);
     expect(beginClaim(rootOf(mounted), ID, 'cut off')).toBe(0);
     nameBoth(mounted);

@@ -10,7 +10,7 @@ import { useScratch } from './harness.ts';
 import { OWN_TOOLS, Place, succeed } from './run.ts';
 
 const scratch = useScratch();
-const NEWEST = 24;
+const NEWEST = 26;
 const OWN = Number.parseInt(process.versions.node, 10);
 const source = scratch.directory('source');
 let place: Place;

@@ -19,6 +19,14 @@ export interface RunOptions {
 
 const TIMEOUT_MS = 120_000;
 
+/** Kills a process that this one has started, unless it has ended, and waits for its end. */
+export async function endOf(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGKILL');
+  await ended;
+}
+
 /**
  * Runs a command until it has ended and its output is closed: if it leaves a process with its stdout or stderr, this
  * times out.

@@ -8,7 +8,7 @@ import { parseSavedFiles } from '../../src/checkpoint/saved-files.ts';
 import { Random } from '../support/random.ts';
 import { mountLoop, sharedBytes } from './cli.ts';
 import { type Mounted, useScratch } from './harness.ts';
-import { succeed } from './run.ts';
+import { endOf, succeed } from './run.ts';
 import { unmountBy } from './system.ts';
 
 const scratch = useScratch();
@@ -27,11 +27,8 @@ let holder: ChildProcess | undefined;
 afterEach(endHolder);
 
 async function endHolder(): Promise<void> {
-  if (holder === undefined) return;
-  const ended = once(holder, 'exit');
-  holder.kill('SIGKILL');
+  if (holder !== undefined) await endOf(holder);
   holder = undefined;
-  await ended;
 }
 
 /** A process with a file that it has unlinked. @returns its process id */

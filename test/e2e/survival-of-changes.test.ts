@@ -17,7 +17,7 @@ import { isSealedMemfd } from '../../src/system/memfd.ts';
 import { codeOf } from '../support/suites/filesystem-subject.ts';
 import { type Mounted, type MountReport, type MountSettings, useScratch } from './harness.ts';
 import { HERE, succeed } from './run.ts';
-import { isAlive, isSupervisor, sessionMembers, until } from './system.ts';
+import { isAlive, serverIn, until } from './system.ts';
 
 const scratch = useScratch();
 
@@ -33,15 +33,13 @@ beforeAll(async () => {
   other = (await scratch.pack(source)).image;
 });
 
-const serverOf = (session: number): number | undefined => sessionMembers(session).find((pid) => !isSupervisor(pid));
-
 /** Kills the server; the mount must answer again, with another server. */
 async function expectSuccessor(mounted: Mounted): Promise<void> {
-  const server = serverOf(mounted.pid) as number;
+  const server = serverIn(mounted.pid) as number;
   process.kill(server, 'SIGKILL');
   await until('it has ended', () => !isAlive(server));
   expectServed(mounted);
-  expect(serverOf(mounted.pid)).not.toBe(server);
+  expect(serverIn(mounted.pid)).not.toBe(server);
 }
 
 function expectServed(mounted: Mounted): void {
@@ -126,7 +124,7 @@ test('the image of an ordinary user, and the one of root that he mounts, are kep
   const mounted = await scratch.mount(own, { place: scratch.nobody(), helper: true, at });
   await untilKept(mounted.pid);
   copyFileSync(other, own);
-  const server = serverOf(mounted.pid) as number;
+  const server = serverIn(mounted.pid) as number;
   process.kill(server, 'SIGKILL');
   await until('it has ended', () => !isAlive(server));
   expect((await succeed(scratch.nobody().command('ls', at))).trim().split('\n')).toHaveLength(3001);
@@ -137,7 +135,7 @@ test('cfs-mount --upgrade keeps the current server if the image cannot be read a
   const own = scratch.at('lost.cfs');
   copyFileSync(image, own);
   const mounted = await scratch.mount(own);
-  const server = serverOf(mounted.pid) as number;
+  const server = serverIn(mounted.pid) as number;
   const leaseTime = '/proc/sys/fs/lease-break-time';
   const before = readFileSync(leaseTime, 'latin1');
   // a writer does not wait without end for a stopped server
@@ -196,7 +194,7 @@ test('a mount is given up if no server answers for long, and its log says so', a
   const mounted = await mountWithPatience(1, { log });
   while (mounted.isMounted) {
     // or the process with which the supervisor waits, between two servers
-    const server = serverOf(mounted.pid);
+    const server = serverIn(mounted.pid);
     if (server !== undefined) expect(['no error', 'ESRCH']).toContain(codeOf(() => process.kill(server, 'SIGKILL')));
     await sleep(10);
   }

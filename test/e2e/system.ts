@@ -51,6 +51,19 @@ export function sessionMembers(session: number): number[] {
 /** Whether a process of a daemon's session is the supervisor, which starts another server when one dies. */
 export const isSupervisor = (pid: number): boolean => readProc(`${pid}/cmdline`)?.startsWith('/bin/sh') ?? false;
 
+/** The process that serves a mount, by the session of its first one; undefined while the next one is not started. */
+export const serverIn = (session: number): number | undefined =>
+  sessionMembers(session).find((pid) => !isSupervisor(pid));
+
+/** Kills the server of a session, and waits for the next one. */
+export async function killServer({ pid }: { readonly pid: number }): Promise<void> {
+  const server = serverIn(pid);
+  if (server === undefined) throw new Error(`session ${pid} has no server`);
+  process.kill(server, 'SIGKILL');
+  await until(`${server} has ended`, () => !isAlive(server));
+  await until('there is another server', () => serverIn(pid) !== undefined);
+}
+
 /** Processes whose command line or environment names `text`. */
 export function processesNaming(text: string): number[] {
   const names = (pid: number, file: string): boolean => readProc(`${pid}/${file}`)?.includes(text) ?? false;

@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { ESTALE, isErrno } from '../../src/base/errno.ts';
 import type { FileHandle } from '../../src/base/handle-format.ts';
+import { mountLoop } from './cli.ts';
 import { closeAfterEach, closeHandles, handleOf, keepNames, openHandle, refusalOf } from './handle-calls.ts';
 import { type Mounted, useScratch } from './harness.ts';
 import { useOverlays } from './overlay.ts';
@@ -117,7 +118,8 @@ test('a layer that is restored from a copy by rsync has the numbers and handles 
 });
 
 test('files that are removed and made by hand, with inode numbers that are used again, get new numbers', async () => {
-  const layers = scratch.directory('layers');
+  // ext4 uses the numbers of removed files at once
+  const layers = await mountLoop(scratch.at('disk'), 'ext4', 24);
   const first = await mount(layers);
   for (let i = 0; i < 50; i++) writeFileSync(first.at(`old-${i}`), `old ${i}\n`);
   const before = knownIn(first);
@@ -126,9 +128,7 @@ test('files that are removed and made by hand, with inode numbers that are used 
   const old = new Set(readdirSync(upper).map((name) => lstatSync(join(upper, name)).ino));
   for (let i = 0; i < 50; i++) unlinkSync(join(upper, `old-${i}`));
   for (let i = 0; i < 50; i++) writeFileSync(join(upper, `fresh-${i}`), `fresh ${i}\n`);
-  // ext4 uses them again at once
-  const reused = readdirSync(upper).filter((name) => old.has(lstatSync(join(upper, name)).ino));
-  console.log(`${reused.length} of 50 inode numbers are used again`);
+  expect(readdirSync(upper).some((name) => old.has(lstatSync(join(upper, name)).ino))).toBe(true);
   const again = await mount(layers);
   const numbers = new Set(numbersOf(again).values());
   for (const [path, { ino, handle }] of before) {

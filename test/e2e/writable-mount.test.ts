@@ -31,9 +31,10 @@ import type { ComparedField, Difference } from '../../tools/compare/compare.ts';
 import { mountTmpfs } from './cli.ts';
 import { closeAfterEach, handleOf, keepNames, openedHandle } from './handle-calls.ts';
 import { compare, type Mounted, type MountSettings, useScratch } from './harness.ts';
+import { type Layers, newLayers } from './layers.ts';
 import { kernelBefore, useOverlays } from './overlay.ts';
-import { asUser, NOBODY, run, succeed } from './run.ts';
-import { dropCaches, isAlive, isSupervisor, mountedAt, sessionMembers, until } from './system.ts';
+import { asUser, endOf, NOBODY, run, succeed } from './run.ts';
+import { dropCaches, isAlive, killServer, mountedAt, until } from './system.ts';
 
 const scratch = useScratch();
 const overlayOn = useOverlays(scratch);
@@ -59,31 +60,8 @@ beforeAll(async () => {
   image = (await scratch.pack(source)).image;
 });
 
-interface Layers {
-  readonly upper: string;
-  readonly work: string;
-  readonly words: readonly string[];
-}
-
-function newLayers(...more: readonly string[]): Layers {
-  const upper = scratch.directory('upper');
-  const work = scratch.directory('work');
-  return { upper, work, words: [`upperdir=${upper}`, `workdir=${work}`, ...more] };
-}
-
 const mount = (layers: Layers, settings: MountSettings = {}): Promise<Mounted> =>
   scratch.mount(image, { words: layers.words, ...settings });
-
-const serverOf = (mounted: Mounted): number | undefined =>
-  sessionMembers(mounted.pid).find((pid) => !isSupervisor(pid));
-
-/** Kills the server, and waits for the next one. */
-async function killServer(mounted: Mounted): Promise<void> {
-  const server = serverOf(mounted) as number;
-  process.kill(server, 'SIGKILL');
-  await until('it has ended', () => !isAlive(server));
-  await until('there is another server', () => serverOf(mounted) !== undefined);
-}
 
 /** Expects no difference but what overlayfs has, too: merged directories have one link. */
 async function expectSame(left: string, right: string, ignore: readonly ComparedField[] = []): Promise<void> {
@@ -103,13 +81,13 @@ const identities = (mounted: Mounted, names: readonly string[]): string[] =>
 
 describe('a mount with an upper layer', () => {
   test('is reported as what it is', async () => {
-    const mounted = await mount(newLayers());
+    const mounted = await mount(newLayers(scratch));
     expect(mounted.report).toMatchObject({ verify: 'read', passthrough: true });
     expect(mountedAt(mounted.path)?.options).toContain('rw');
   });
 
   test('keeps changes in upperdir, and shows them after a remount with the same inode numbers and handles', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const first = await mount(layers);
     mkdirSync(first.at('new'));
     writeFileSync(first.at('new/file'), 'written');
@@ -144,7 +122,7 @@ describe('a mount with an upper layer', () => {
   });
 
   test('with ro shows the changes, and changes nothing, also beside another one', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const first = await mount(layers);
     writeFileSync(first.at('new'), 'written');
     appendFileSync(first.at('file-1'), ', changed');
@@ -180,7 +158,7 @@ describe('a mount with an upper layer', () => {
   });
 
   test('keeps a file that was removed for those that have it open', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await mount(layers);
     const [ofImage, made] = [openSync(mounted.at('large'), 'r+'), openSync(mounted.at('made'), 'wx+')];
     try {
@@ -206,7 +184,7 @@ describe('a mount with an upper layer', () => {
   });
 
   test('can be mounted again as soon as umount has returned', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     for (let i = 0; i < 5; i++) {
       const at = scratch.directory('mnt');
       const mounted = await mount(layers, { at });
@@ -218,7 +196,7 @@ describe('a mount with an upper layer', () => {
   });
 
   test('is the same for an overlayfs over a read-only mount of the image', async () => {
-    const layers = newLayers();
+    const layers = newLayers(scratch);
     const mounted = await mount(layers);
     mkdirSync(mounted.at('new'));
     writeFileSync(mounted.at('new/file'), 'written');
@@ -244,7 +222,7 @@ describe('a mount with an upper layer', () => {
   });
 
   test('gives files of an ordinary user to that user', async () => {
-    const mounted = await mount(newLayers());
+    const mounted = await mount(newLayers(scratch));
     const script =
       'umask 027 && mkdir mine && echo hello > mine/file && ln -s file mine/link && mv mine/file mine/moved';
     await succeed([...asUser(NOBODY), 'sh', '-c', `cd ${mounted.at('shared')} && ${script}`]);
@@ -257,7 +235,7 @@ describe('a mount with an upper layer', () => {
   });
 
   test('writes everything to the disk at the end of a volatile mount, and can be mounted again', async () => {
-    const layers = newLayers('volatile');
+    const layers = newLayers(scratch, 'volatile');
     const marker = join(layers.work, 'work/incompat/volatile');
     const mounted = await mount(layers);
     expect(existsSync(marker)).toBe(true);
@@ -283,7 +261,7 @@ describe('a mount with an upper layer', () => {
   });
 
   test('works in the foreground, without another server', async () => {
-    const layers = newLayers('restart=off');
+    const layers = newLayers(scratch, 'restart=off');
     const { mounted, child, ended } = await scratch.mountInForeground(image, { words: layers.words });
     writeFileSync(mounted.at('new'), 'written');
     child.kill('SIGTERM');
@@ -307,7 +285,7 @@ describe('the server of a mount with an upper layer', () => {
     const expected = scratch.directory('plain');
     await succeed(['cp', '-a', `${source}/.`, expected]);
     await succeed(['node', join(import.meta.dirname, 'writer-load.mjs'), expected, String(ROUNDS)]);
-    const layers = newLayers(...words);
+    const layers = newLayers(scratch, ...words);
     const mounted = await mount(layers);
     const writer = new Writer(mounted.path, ROUNDS);
     let kills = 0;
@@ -325,7 +303,7 @@ describe('the server of a mount with an upper layer', () => {
   });
 
   test('is replaced by that of another version while a program writes', async () => {
-    const mounted = await mount(newLayers());
+    const mounted = await mount(newLayers(scratch));
     const writer = new Writer(mounted.path, 100);
     await writer.reached(10);
     const { status, stderr } = await scratch.tool('cfs-mount', ['--upgrade', mounted.path]);
@@ -372,7 +350,7 @@ describe('cfs-mount refuses', () => {
   }
 
   test('a layer that another mount has', async () => {
-    const { upper, work, words } = newLayers();
+    const { upper, work, words } = newLayers(scratch);
     const mounted = await scratch.mount(image, { words });
     expect(await refusal(words)).toBe(
       `Cannot use ${work} as workdir: another mount of cfs uses it, at ${mounted.path}`,
@@ -387,7 +365,7 @@ describe('cfs-mount refuses', () => {
   });
 
   test('a layer of a mount in another mount namespace, at once', async () => {
-    const { upper, work, words } = newLayers('userxattr');
+    const { upper, work, words } = newLayers(scratch, 'userxattr');
     const place = await scratch.namespace('another namespace');
     const mounted = await scratch.mount(image, { words, place });
     const began = performance.now();
@@ -405,17 +383,15 @@ describe('cfs-mount refuses', () => {
   });
 
   test('a layer of a mount that is only in another mount namespace any more', async () => {
-    const { words } = newLayers();
+    const { words } = newLayers(scratch);
     const mounted = await scratch.mount(image, { words });
     const copy = spawn('unshare', ['--mount', '--propagation', 'private', 'sleep', '1000'], { stdio: 'ignore' });
-    const ended = once(copy, 'exit');
     try {
       await until('it has its copy of the mounts', () => isCopied(copy.pid as number, mounted.path));
       await succeed(['umount', mounted.path]);
       expect(await refusal(words)).toMatch(`in the mount namespace of process ${copy.pid}`);
     } finally {
-      copy.kill('SIGKILL');
-      await ended;
+      await endOf(copy);
     }
     const again = await scratch.mount(image, { words });
     expect(readdirSync(again.path)).toContain('file-0');
@@ -428,7 +404,7 @@ describe('cfs-mount refuses', () => {
   }
 
   test('directories that do not fit, and nothing is mounted', async () => {
-    const { upper, work } = newLayers();
+    const { upper, work } = newLayers(scratch);
     const at = scratch.directory('mnt');
     const of = (one: string, other: string): Promise<string> =>
       refusal([`upperdir=${one}`, `workdir=${other}`], { at });
@@ -443,7 +419,7 @@ describe('cfs-mount refuses', () => {
     [['driver=fuse-native'], /the portable driver is read-only/],
     [['verify=off'], /verify=off and upperdir= exclude each other/],
   ])('it with %s', async (more, reason) => {
-    const { words } = newLayers(...more);
+    const { words } = newLayers(scratch, ...more);
     const { status, stderr } = await scratch.tool('cfs-mount', [
       '-o',
       words.join(','),
@@ -456,7 +432,7 @@ describe('cfs-mount refuses', () => {
 });
 
 test('a server that is killed without another one leaves a layer that can be mounted again', async () => {
-  const layers = newLayers('restart=off');
+  const layers = newLayers(scratch, 'restart=off');
   const mounted = await mount(layers);
   writeFileSync(mounted.at('new'), 'written');
   const { ino } = statSync(mounted.at('new'));

@@ -14,6 +14,7 @@ import { copyWithChange } from '../support/mutant.ts';
 import { Random } from '../support/random.ts';
 import { handleOf } from './handle-calls.ts';
 import { type Mounted, useScratch } from './harness.ts';
+import { type Layers, newLayers } from './layers.ts';
 import { HERE, NOBODY, OWN_TOOLS, Place, run, succeed } from './run.ts';
 import { isAlive, isSupervisor, sessionMembers, until } from './system.ts';
 
@@ -43,16 +44,10 @@ beforeAll(async () => {
   image = (await scratch.pack(source)).image;
 });
 
-interface Layers {
-  readonly upper: string;
-  readonly work: string;
-  readonly words: readonly string[];
-}
-
-function newLayers(words: readonly string[], owner: number): Layers {
-  const [upper, work] = [scratch.directory('upper'), scratch.directory('work')];
-  for (const path of [upper, work]) chownSync(path, owner, owner);
-  return { upper, work, words: [`upperdir=${upper}`, `workdir=${work}`, ...words] };
+function layersOf(owner: number, words: readonly string[] = []): Layers {
+  const layers = newLayers(scratch, ...words);
+  for (const path of [layers.base, layers.upper, layers.work]) chownSync(path, owner, owner);
+  return layers;
 }
 
 /** What a writer knows of a name. */
@@ -174,7 +169,7 @@ const chosen = KILLS > KILLS_OF_SHORT_RUN ? variants : variants.slice(0, 1);
 
 describe.each(chosen)('the server of a mount with %s', (_name, words) => {
   test('is killed again and again: writers see no error, and all that they did is there after a remount', async () => {
-    const layers = newLayers(words, 0);
+    const layers = layersOf(0, words);
     const mounted = await scratch.mount(image, { words: layers.words });
     const isToGoOn = (kills: number, ended: number): boolean => kills < KILLS && ended === 0;
     const isOfUser = words.includes('userxattr');
@@ -205,7 +200,7 @@ test('a server that does not look for what the last one had begun shows errors t
   const pattern = /isResent \? this\.#intents\.find\([^;]*\) : void 0/;
   copyWithChange(dirname(OWN_TOOLS.dist), project, pattern, 'void 0');
   const place = new Place('mutant', [], { node: OWN_TOOLS.node, dist: join(project, 'dist') });
-  const mounted = await scratch.mount(image, { words: newLayers([], 0).words, place });
+  const mounted = await scratch.mount(image, { words: layersOf(0).words, place });
   const isToGoOn = (kills: number, ended: number): boolean => kills < KILLS_OF_MUTANT && ended === 0;
   const { storms } = await storm(mounted, { seed: 2, isToGoOn });
   expect(storms.flatMap(({ error }) => error ?? []).join('\n')).toMatch(/ENOENT|EEXIST|in place of/);

@@ -57,7 +57,7 @@ const value = (what: string): string | undefined => results.value('container', w
 test('CRIU dumps the container, and gives its unlinked files names instead of copying them', () => {
   expect(results.rows('container', 'checkpoint-error')).toEqual([]);
   expect([value('run'), value('prepared'), value('checkpoint')]).toEqual(['0', '0', '0']);
-  expect(value('names-dumped')?.match(/link_remap\.\d+/g)).not.toHaveLength(0);
+  expect(value('names-dumped')).toMatch(/link_remap\.\d+/);
 });
 
 test('the container goes on over the copied layer, with the same inodes, at its offsets, and leaves no names', () => {

@@ -55,7 +55,7 @@ describe('a process whose unlinked files were made linkable', () => {
     expect(propertyOf('prepared', 'prepared', 'links')).toEqual(linkable);
     expect(results.rows('prepared', 'dump-error')).toEqual([]);
     expect(results.value('prepared', 'dump')).toBe('0');
-    expect(results.value('prepared', 'names-dumped')?.match(/link_remap\.\d+/g)).not.toHaveLength(0);
+    expect(results.value('prepared', 'names-dumped')).toMatch(/link_remap\.\d+/);
   });
 
   test('has no file of 1 GiB in its dump', () => {

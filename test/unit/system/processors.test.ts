@@ -8,10 +8,14 @@ const allowed = (): string =>
 
 test('a thread is moved to each processor that it may run on, and may run on all of them afterwards', () => {
   const before = allowed();
-  const processor = currentProcessor();
-  expect(processor).toBeGreaterThanOrEqual(0);
-  expect(moveToProcessor(processor)).toBe(true);
-  expect(allowed()).toBe(before);
+  const numbers = before.split(',').flatMap((range) => {
+    const [first = NaN, last = first] = range.split('-').map(Number);
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  });
+  expect(numbers).toContain(currentProcessor());
+  for (const processor of numbers) {
+    expect([processor, moveToProcessor(processor), allowed()]).toEqual([processor, true, before]);
+  }
 });
 
 test.each([1_023, 1_024, 100_000, -1])('processor %i is refused if there is none', (processor) => {

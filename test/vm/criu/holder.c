@@ -6,15 +6,12 @@
  * It becomes a session leader without a terminal and inherited descriptors, opens everything, and writes its pid to
  * REPORT.pid. At each SIGUSR1 it appends lines "what<TAB>path<TAB>value" to REPORT, and a last line "end".
  */
-#define _GNU_SOURCE
+#include "detached.h"
+
 #include <dirent.h>
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/fanotify.h>
 #include <sys/file.h>
@@ -22,7 +19,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 /* From libholder.so, which is also in the mount. */
 const char *holder_greeting(void);
@@ -163,31 +159,10 @@ static void report(const char *path) {
 
 int main(int argc, char **argv) {
     if (argc < 2) errx(1, "usage: holder REPORT [KIND PATH]...");
-    if (fork() > 0) return 0;
-    setsid();
-    int null = open("/dev/null", O_RDWR);
-    dup2(null, 0);
-    dup2(null, 1);
-    close_range(3, ~0U, 0);
-
-    sigset_t usr1;
-    sigemptyset(&usr1);
-    sigaddset(&usr1, SIGUSR1);
-    sigprocmask(SIG_BLOCK, &usr1, NULL);
-
+    detach();
     for (int i = 2; i + 1 < argc && count < MAX_THINGS; i += 2) {
         things[count] = (struct thing){argv[i], argv[i + 1], -1, NULL};
         take(&things[count++]);
     }
-    char name[PATH_MAX];
-    snprintf(name, sizeof name, "%s.pid", argv[1]);
-    FILE *pid = fopen(name, "we");
-    fprintf(pid, "%d\n", getpid());
-    fclose(pid);
-    dup2(null = open("/dev/null", O_RDWR), 2);
-    close(null);
-
-    for (;;) {
-        if (sigwaitinfo(&usr1, NULL) == SIGUSR1) report(argv[1]);
-    }
+    serve(argv[1], report);
 }

@@ -6,18 +6,13 @@
  * It becomes a session leader without a terminal and inherited descriptors, and writes its pid to REPORT.pid. At each
  * SIGUSR1 it appends lines "what<TAB>property<TAB>value" to REPORT, and a last line "end".
  */
-#define _GNU_SOURCE
+#include "detached.h"
+
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { MAX_THINGS = 16, PAGE = 4096 };
 
@@ -107,18 +102,7 @@ static void report(const char *path) {
 
 int main(int argc, char **argv) {
     if (argc < 3) errx(1, "usage: unlinker REPORT DIRECTORY [KIND]...");
-    if (fork() > 0) return 0;
-    setsid();
-    int null = open("/dev/null", O_RDWR);
-    dup2(null, 0);
-    dup2(null, 1);
-    close_range(3, ~0U, 0);
-
-    sigset_t usr1;
-    sigemptyset(&usr1);
-    sigaddset(&usr1, SIGUSR1);
-    sigprocmask(SIG_BLOCK, &usr1, NULL);
-
+    detach();
     checked(chdir(argv[2]), argv[2]);
     for (int i = 3; i < argc && count < MAX_THINGS; i++) {
         struct thing *thing = &things[count++];
@@ -127,15 +111,5 @@ int main(int argc, char **argv) {
         else take(thing);
     }
     checked(chdir("/"), "/");
-    char name[PATH_MAX];
-    snprintf(name, sizeof name, "%s.pid", argv[1]);
-    FILE *pid = fopen(name, "we");
-    fprintf(pid, "%d\n", getpid());
-    fclose(pid);
-    dup2(null = open("/dev/null", O_RDWR), 2);
-    close(null);
-
-    for (;;) {
-        if (sigwaitinfo(&usr1, NULL) == SIGUSR1) report(argv[1]);
-    }
+    serve(argv[1], report);
 }
