@@ -6,7 +6,7 @@ import type { Results } from './collected.ts';
 import { formatTime } from './figures.ts';
 import { tickLabel, ticksAround } from './ratio-chart.ts';
 import type { Summary } from './statistics.ts';
-import { element, escapeXml, marker, type Shape, textElement } from './svg.ts';
+import { element, escapeXml, marker, picture, SANS, type Shape, textElement } from './svg.ts';
 
 const REFERENCE = 'overlayfs';
 
@@ -93,13 +93,6 @@ export function renderFrontChart(results: Results): string {
   const [tree] = results.trees;
   const source = `Medians of ${results.rounds} samples, ${results.started.slice(0, 10)}; Debian root of ${tree?.entries.toLocaleString('en')} entries on ext4; Linux ${kernel.split('-')[0]}, ${cores} virtual CPUs (${cpu})`;
   const parts = [
-    element('title', { id: 'title' }, escapeXml(title)),
-    element(
-      'desc',
-      { id: 'description' },
-      escapeXml(`Left of 1 is faster than overlayfs. ${values.join(' ')} ${source}.`),
-    ),
-    element('style', {}, CSS),
     element('rect', { width: WIDTH, height, class: 'page' }),
     textElement(16, 26, title, { class: 'ink', 'font-size': 16, 'font-weight': 600 }),
     legend(),
@@ -107,17 +100,16 @@ export function renderFrontChart(results: Results): string {
     ...rows.map((row, i) => renderRow(row, x, TOP + (i + 0.5) * ROW)),
     textElement(16, height - 12, source, { class: 'soft', 'font-size': 11.5 }),
   ];
-  const attributes = {
-    xmlns: 'http://www.w3.org/2000/svg',
-    viewBox: `0 0 ${WIDTH} ${height}`,
+  return picture({
     width: WIDTH,
     height,
-    role: 'img',
-    'aria-labelledby': 'title description',
-    'font-family': 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif',
-    'font-size': 13,
-  };
-  return `${element('svg', attributes, `\n${parts.join('\n')}\n`)}\n`;
+    title,
+    description: `Left of 1 is faster than overlayfs. ${values.join(' ')} ${source}.`,
+    css: CSS,
+    fontFamily: SANS,
+    fontSize: 13,
+    parts,
+  });
 }
 
 const markOf = ({ shape, isOurs, system }: Style, x: number, y: number): string =>

@@ -3,7 +3,7 @@
  * needs no other file. Its colours follow the reader's light or dark scheme, and it has its own background, so that it
  * can be read on any page. No I/O.
  */
-import { element, escapeXml, marker, SHAPES, type Shape, textElement } from './svg.ts';
+import { element, escapeXml, marker, picture, SANS, SHAPES, type Shape, textElement } from './svg.ts';
 
 export interface RatioRow {
   readonly label: string;
@@ -90,26 +90,22 @@ export function renderRatioChart({ title, reference, systems, groups }: RatioCha
   const height = bottom + 34;
   const summary = `Time of each workload divided by that of ${reference}, on a logarithmic scale. Left of the line at 1 is faster than ${reference}, right of it slower. The exact values are in the table below the chart.`;
   const parts = [
-    element('title', { id: 'title' }, escapeXml(title)),
-    element('desc', { id: 'description' }, escapeXml(summary)),
-    element('style', {}, CSS),
     element('rect', { width: WIDTH, height, class: 'page' }),
     textElement(16, 26, title, { class: 'ink', 'font-size': 16, 'font-weight': 600 }),
     legend(shown, 44),
     ...axis(ticks, x, top, bottom, reference),
     ...body(groups, shown, x, top),
   ];
-  const attributes = {
-    xmlns: 'http://www.w3.org/2000/svg',
-    viewBox: `0 0 ${WIDTH} ${height}`,
+  return picture({
     width: WIDTH,
     height,
-    role: 'img',
-    'aria-labelledby': 'title description',
-    'font-family': 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif',
-    'font-size': FONT,
-  };
-  return `${element('svg', attributes, `\n${parts.join('\n')}\n`)}\n`;
+    title,
+    description: summary,
+    css: CSS,
+    fontFamily: SANS,
+    fontSize: FONT,
+    parts,
+  });
 }
 
 function scale(ticks: readonly number[]): (ratio: number) => number {

@@ -3,7 +3,7 @@
  * file and no script. Its colours follow the reader's light or dark scheme. Readers that ask for reduced motion, and
  * programs without animation, see the last frame at once. No I/O.
  */
-import { element, escapeXml, textElement } from './svg.ts';
+import { element, picture, textElement } from './svg.ts';
 
 /** A command, or a comment that begins with #, and the lines that it printed. */
 export interface Step {
@@ -90,24 +90,20 @@ export function renderRecording({ title, summary, steps }: Recording): string {
   const transcript = lines.map(({ text }) => text).join('\n');
   const rows = lines.map((line, i) => renderLine(line, BAR + (i + 1) * LINE, scale));
   const parts = [
-    element('title', { id: 'title' }, escapeXml(title)),
-    element('desc', { id: 'description' }, escapeXml(`${summary}\n${transcript}`)),
-    element('style', {}, CSS),
     element('rect', { x: 0.5, y: 0.5, width: WIDTH - 1, height: height - 1, rx: 8, class: 'panel' }),
     textElement(MARGIN, 24, title, { class: 'soft', 'font-weight': 600 }),
     ...rows,
   ];
-  const attributes = {
-    xmlns: 'http://www.w3.org/2000/svg',
-    viewBox: `0 0 ${WIDTH} ${height}`,
+  return picture({
     width: WIDTH,
     height,
-    role: 'img',
-    'aria-labelledby': 'title description',
-    'font-family': 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace',
-    'font-size': FONT,
-  };
-  return `${element('svg', attributes, `\n${parts.join('\n')}\n`)}\n`;
+    title,
+    description: `${summary}\n${transcript}`,
+    css: CSS,
+    fontFamily: 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace',
+    fontSize: FONT,
+    parts,
+  });
 }
 
 function renderLine({ text, kind, at, typing }: Line, y: number, scale: number): string {

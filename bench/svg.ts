@@ -16,6 +16,43 @@ export function element(name: string, attributes: Attributes, content = ''): str
 export const textElement = (x: number, y: number, text: string, attributes: Attributes = {}): string =>
   element('text', { x, y, ...attributes }, escapeXml(text));
 
+export interface Picture {
+  readonly width: number;
+  readonly height: number;
+  /** Plain text, as the description. */
+  readonly title: string;
+  readonly description: string;
+  readonly css: string;
+  readonly fontFamily: string;
+  readonly fontSize: number;
+  /** SVG, in the order in which it is drawn. */
+  readonly parts: readonly string[];
+}
+
+/** Fonts of charts. */
+export const SANS = 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif';
+
+/** A whole document, which screen readers take as one picture with a name and a description. */
+export function picture({ width, height, title, description, css, fontFamily, fontSize, parts }: Picture): string {
+  const attributes = {
+    xmlns: 'http://www.w3.org/2000/svg',
+    viewBox: `0 0 ${width} ${height}`,
+    width,
+    height,
+    role: 'img',
+    'aria-labelledby': 'title description',
+    'font-family': fontFamily,
+    'font-size': fontSize,
+  };
+  const all = [
+    element('title', { id: 'title' }, escapeXml(title)),
+    element('desc', { id: 'description' }, escapeXml(description)),
+    element('style', {}, css),
+    ...parts,
+  ];
+  return `${element('svg', attributes, `\n${all.join('\n')}\n`)}\n`;
+}
+
 export const SHAPES = ['circle', 'square', 'triangle', 'diamond'] as const;
 export type Shape = (typeof SHAPES)[number];
 
