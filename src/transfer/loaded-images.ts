@@ -25,13 +25,26 @@ export function loadImages(
   paths: readonly string[],
   repository: Pick<LocalRepository, 'hash' | 'path'>,
 ): LoadedImage[] {
-  return paths.map((path) => {
+  const images = readImages(paths);
+  expectHash(images, repository);
+  return images;
+}
+
+/** Reads images. @throws CfsError as `readImage` */
+export const readImages = (paths: readonly string[]): LoadedImage[] =>
+  paths.map((path) => {
     const { id, tables } = readImage(path);
+    return { path, id, tables };
+  });
+
+/** @throws CfsError (store) if a repository cannot have the objects of an image, because of another hash */
+export function expectHash(images: readonly LoadedImage[], repository: Pick<LocalRepository, 'hash' | 'path'>): void {
+  for (const { path, tables } of images) {
     const { hash } = tables.header;
-    if (hash === repository.hash) return { path, id, tables };
+    if (hash === repository.hash) continue;
     const reason = `it names objects by ${hash}, the repository by ${repository.hash}`;
     throw new CfsError('store', `Cannot use image ${path} with repository ${repository.path}: ${reason}`);
-  });
+  }
 }
 
 /** The objects of images, each once, in the order of their digests. */

@@ -1,11 +1,10 @@
 /** `cfs-repo copy`. */
 import { CfsError } from '../../src/base/error.ts';
-import { readImage } from '../../src/image/image-file.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { openOrInitRepository, openRepository } from '../../src/store/open-repository.ts';
 import { type CopiedImages, copyImages } from '../../src/transfer/copy-images.ts';
 import type { CopyProgress } from '../../src/transfer/copy-threads.ts';
-import { loadImages, objectsOf } from '../../src/transfer/loaded-images.ts';
+import { expectHash, type LoadedImage, objectsOf, readImages } from '../../src/transfer/loaded-images.ts';
 import { EXIT, type ExitStatus, printJson, threadsOption } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
@@ -44,12 +43,12 @@ async function copy(dir: string, paths: readonly string[], options: Options): Pr
   if (from.length === 0) throw new CfsError('usage', '--from DIR is missing: the repository to copy from');
   const sources = from.map((path) => openRepository(path));
   const files = paths.map((path) => imageFile(sources, path));
+  const images = readImages(files) as [LoadedImage, ...LoadedImage[]];
+  const { hash } = images[0].tables.header;
   // before a repository is made for a mistyped image
-  const { hash } = readImage(files[0] as string).tables.header;
-  for (const path of from) openRepository(path, hash);
+  for (const repository of sources) expectHash(images, repository);
   const target = openOrInitRepository(dir, hash);
   for (const repository of [...sources, target]) sayRepository(repository);
-  const images = loadImages(files, target);
   const { sizes } = objectsOf(images);
   const bytes = sizes.reduce((sum, size) => sum + size, 0);
   const line = new ProgressLine(!json);
