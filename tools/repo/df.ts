@@ -1,7 +1,7 @@
 /** `cfs-repo df`: where the space of a repository goes. */
 import { statSync } from 'node:fs';
 import { type FoundPath, ImageFinder } from '../../src/image/registered-image.ts';
-import type { Amount } from '../../src/store/gc/amount.ts';
+import { type Amount, difference, sumOf } from '../../src/store/gc/amount.ts';
 import { type ImageUsage, type RepositoryUsage, repositoryUsage } from '../../src/store/gc/usage.ts';
 import { PREFIXES } from '../../src/store/layout.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
@@ -27,7 +27,9 @@ const HOUR_MS = 3_600_000;
 export function addDf({ program, setStatus }: Commands): void {
   program
     .command('df')
-    .description('show the space of each registered image: total, unique, shared, and what gc would free without it')
+    .description(
+      'show the space of each registered image: total, unique, shared, and the bytes that gc would free without it',
+    )
     .argument('<DIR>')
     .addOption(noTruncOption())
     .addOption(colorOption())
@@ -83,17 +85,12 @@ function rowOf(image: ImageUsage, finder: ImageFinder): Row {
 function jsonOf(repository: LocalRepository, usage: RepositoryUsage, rows: readonly Row[]): object {
   const { path, uuid, hash } = repository;
   const { together, leased, unused, problems } = usage;
-  const sum = { objects: 0, bytes: 0, diskBytes: 0 };
-  for (const { total } of rows) {
-    sum.objects += total.objects;
-    sum.bytes += total.bytes;
-    sum.diskBytes += total.diskBytes;
-  }
+  const sum = sumOf(rows.map(({ total }) => total));
   const images = rows.map(({ image, total, unique, freed, missing, isMounted, fileBytes, found }) => ({
     id: image,
     total,
     unique,
-    shared: minus(total, unique),
+    shared: difference(total, unique),
     freed,
     missing,
     mounted: isMounted,
@@ -103,15 +100,9 @@ function jsonOf(repository: LocalRepository, usage: RepositoryUsage, rows: reado
   return { path, uuid, hash, images, sum, together, leased, unused, problems };
 }
 
-const minus = (a: Amount, b: Amount): Amount => ({
-  objects: a.objects - b.objects,
-  bytes: a.bytes - b.bytes,
-  diskBytes: a.diskBytes - b.diskBytes,
-});
-
 function textOf(usage: RepositoryUsage, rows: readonly Row[], trunc: boolean, paint: Paint): string {
   const { together, leased, unused } = usage;
-  const sum = rows.reduce((bytes, { total }) => bytes + total.bytes, 0);
+  const sum = sumOf(rows.map(({ total }) => total)).bytes;
   const instead = together.bytes < sum ? ` instead of ${formatBytes(sum)}: ${(sum / together.bytes).toFixed(1)} x` : '';
   const amount = ({ objects, bytes, diskBytes }: Amount): string =>
     `${formatCounted(objects, 'object')}, ${formatBytes(bytes)} (${formatBytes(diskBytes)} on disk)`;

@@ -18,6 +18,22 @@ export const BLOCK = 512;
 export const countFile = (amount: MutableAmount, { size, blocks }: Pick<FileStat, 'size' | 'blocks'>): void =>
   count(amount, size, blocks * BLOCK);
 
+export function sumOf(amounts: readonly Amount[]): Amount {
+  const sum = nothing();
+  for (const { objects, bytes, diskBytes } of amounts) {
+    sum.objects += objects;
+    sum.bytes += bytes;
+    sum.diskBytes += diskBytes;
+  }
+  return sum;
+}
+
+export const difference = (a: Amount, b: Amount): Amount => ({
+  objects: a.objects - b.objects,
+  bytes: a.bytes - b.bytes,
+  diskBytes: a.diskBytes - b.diskBytes,
+});
+
 /** Adds one object. */
 export function count(amount: MutableAmount, bytes: number, diskBytes: number): void {
   amount.objects++;
