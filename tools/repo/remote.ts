@@ -9,6 +9,7 @@ import type { CopiedImages } from '../../src/transfer/copy-images.ts';
 import type { LoadedImage } from '../../src/transfer/loaded-images.ts';
 import { EXIT, type ExitStatus, integerOption, printJson, threadsOption } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
+import { shortId } from '../image-id.ts';
 import { ProgressLine } from '../progress.ts';
 import { printResult } from '../quiet.ts';
 import { withSignals } from '../signals.ts';
@@ -40,8 +41,6 @@ const MAX_CONNECTIONS = 64;
 const CONNECTIONS = 8;
 const LEVEL = 3;
 const MAX_LEVEL = 19;
-/** Digits of an id in the name of a file. */
-const SHORT_ID = 12;
 
 export function addRemote({ program, setStatus }: Commands): void {
   const push = program
@@ -75,7 +74,7 @@ const addNetworkOptions = (command: Command, connections: string): Command =>
     .option('--connections <N>', connections, integerOption('--connections', 1, MAX_CONNECTIONS), CONNECTIONS)
     .option('--insecure', 'permit http:// to another machine', false)
     .option('--cacert <FILE>', 'certificates in PEM to trust, too')
-    .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose what was written')
+    .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose objects')
     .option('--json', 'print the result as one JSON object', false);
 
 async function pushTo(dir: string, path: string, url: string, words: PushWords): Promise<ExitStatus> {
@@ -146,7 +145,7 @@ async function pullFrom(word: string, dir: string, words: PullWords): Promise<Ex
       const image = await remote.image(id, keys, signal);
       const target = openOrInitRepository(dir, remote.hash);
       sayRepository(target);
-      const path = words.output ?? join('.', `${basename(address.ref ?? id.slice(0, SHORT_ID))}.cfs`);
+      const path = words.output ?? join('.', `${basename(address.ref ?? shortId(id))}.cfs`);
       let total = 0;
       const pulled = await pullImage(remote, image, target, path, {
         threads,

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { NamedSpace, ReportedImage, RepositoryReport } from '../../../src/report/repository-report.ts';
 import { formatBytes, formatCount, formatCounted } from '../../format.ts';
+import { shortId } from '../../image-id.ts';
 import { SCRIPT } from './client.ts';
 import type { Health } from './health.ts';
 import { STYLE } from './style.ts';
@@ -15,7 +16,6 @@ export const embeddedJson = (value: unknown): string => JSON.stringify(value).re
 const hexEscape = (one: string): string => `\\u00${one.charCodeAt(0).toString(16).padStart(2, '0')}`;
 
 const KINDS = ['added', 'removed', 'changed', 'renamed'] as const;
-const SHORT_ID = 12;
 /** Images in the table of common bytes; with more it cannot be read any more. */
 const MATRIX = 20;
 /** Rows of the table of images. */
@@ -142,7 +142,7 @@ function imagesOf({ usage, images, unread, registered }: RepositoryReport): stri
     const time = registered.get(image);
     const name = path === undefined ? `<span class="soft">${escapeHtml(unread.get(image) ?? '')}</span>` : named(path);
     const lacks = missing > 0 ? ` <span class="bad">${formatCount(missing)} missing</span>` : '';
-    return `<tr><th scope="row">${name}<br><code title="${image}">${image.slice(0, SHORT_ID)}</code></th>
+    return `<tr><th scope="row">${name}<br><code title="${image}">${shortId(image)}</code></th>
 <td>${time === undefined ? '' : dateOf(time * 1000).slice(0, 10)}</td>
 <td class="n">${formatCount(total.objects)}${lacks}</td><td class="n">${formatBytes(total.bytes)}</td>
 <td class="n">${formatBytes(unique.bytes)}</td><td class="n">${isMounted ? 'mounted' : formatBytes(freed.bytes)}</td>
@@ -252,7 +252,7 @@ function healthOf({ usage }: RepositoryReport, health: Health): string {
     );
     const state =
       note !== undefined ? escapeHtml(note) : list.length === 0 ? 'no problems' : formatCounted(list.length, 'problem');
-    return `<li>${named(mountpoint)}, image <code>${escapeHtml(image.slice(0, SHORT_ID))}</code>: ${state}${list.length > 0 ? `<ul>${list.join('')}</ul>` : ''}</li>`;
+    return `<li>${named(mountpoint)}, image <code>${escapeHtml(shortId(image))}</code>: ${state}${list.length > 0 ? `<ul>${list.join('')}</ul>` : ''}</li>`;
   });
   return `<ul>
 ${lines.join('\n')}
@@ -275,7 +275,7 @@ function checkedOf({ check }: Health): string {
   if (damaged.length === 0) return `<ul>${good(read)}</ul>`;
   const rows = damaged.map(
     ({ object, problem, users }) =>
-      `<tr><th scope="row"><code title="${escapeHtml(object)}">${escapeHtml(object.slice(0, SHORT_ID))}</code></th><td>${escapeHtml(problem)}</td><td>${users.map(named).join('<br>')}</td></tr>`,
+      `<tr><th scope="row"><code title="${escapeHtml(object)}">${escapeHtml(shortId(object))}</code></th><td>${escapeHtml(problem)}</td><td>${users.map(named).join('<br>')}</td></tr>`,
   );
   return `<p>${read}</p><div class="scroll"><table><caption class="bad">Damaged</caption>
 <thead><tr><th scope="col">object</th><th scope="col">problem</th><th scope="col">in</th></tr></thead>
