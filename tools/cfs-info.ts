@@ -192,7 +192,7 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
 
   program
     .command('schema [command...]')
-    .description('print the JSON Schema of what a command prints with --json, or all of them by command')
+    .description('print the JSON Schema of the output of a command with --json, or all of them by command')
     .allowUnknownOption()
     .action(async (words: string[]) => {
       // a file of its own: other commands do not need it

@@ -183,8 +183,8 @@ export interface BackgroundMount {
 /**
  * Mounts an image, and starts a process that serves it and outlives this one, as `cfs-mount` does. If that process
  * dies, another continues.
- * @param options `logFile`: problems are appended to it; default: syslog. `restart`: false if no other process is to
- *   continue
+ * @param options `logFile`: problems are appended to it; default: the journal or syslog. `restart`:
+ *   false if no other process is to continue
  * @throws CfsError: `image`, `store`, `mount`, `usage`, `interrupted`
  * @example
  * import { mountInBackground, unmount } from '@cfs-images/cfs/mount';

@@ -53,7 +53,7 @@ export interface DirectoryUsage {
 /**
  * The space of the directories of images. Needs no repository. Synchronous: the work is done before the first
  * directory, a second for a million files.
- * @param images images, or their files. What is unique depends on all of them
+ * @param images images, or their files. `unique` depends on all of them
  * @returns for each image its directories, the largest first, each before those in it
  * @throws CfsError: `image` if a file is not an image, `usage` if an image does not have the directory
  * @example

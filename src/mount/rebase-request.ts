@@ -1,6 +1,6 @@
 /**
  * How `cfs-mount --rebase` and the next server of a mount talk to each other: by two files in the private directory
- * `cfs` of its workdir. Whoever can write there can change all of the mount.
+ * `cfs` of its workdir. A process that can write there can change everything in the mount.
  */
 import { unlinkAt } from '../system/directory-calls.ts';
 import { isProcessIdentity, isRunning, type ProcessIdentity } from '../system/process-identity.ts';

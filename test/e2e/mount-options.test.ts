@@ -82,7 +82,7 @@ describe('cfs-mount', () => {
   test('is silent without --json, and mounts from the default store if no other is given', async () => {
     const at = scratch.directory('mnt');
     const { status, stdout, stderr } = await scratch.tool('cfs-mount', [image, at]);
-    const hint = existsSync('/dev/log') ? /^$/ : /^cfs-mount: no syslog here: .*--log FILE.*\n$/;
+    const hint = existsSync('/dev/log') ? /^$/ : /^cfs-mount: neither a journal nor syslog is here: .*--log FILE.*\n$/;
     expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: expect.stringMatching(hint) });
     await expectEqual(source, at);
     execFileSync('umount', [at]);

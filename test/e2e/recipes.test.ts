@@ -50,7 +50,7 @@ async function shell(script: string, directory: string): Promise<{ status: numbe
     cwd: directory,
     env: { ...process.env, ...scratch.environment, PATH: `${scratch.at('bin')}:${process.env['PATH']}` },
   });
-  const noLog = /^cfs-mount: no syslog here: .*\n/;
+  const noLog = /^cfs-mount: neither a journal nor syslog is here: .*\n/;
   expect(stderr.replace(noLog, '')).toBe('');
   return { status, stdout };
 }

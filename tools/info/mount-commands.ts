@@ -64,8 +64,11 @@ export function addMountCommands(
     'show the last 100 problems of a mount since its server started: the object, the repository and the reason',
   ).action((mount: string, { json }: JsonOption) => showLog(mount, json === true, out));
 
-  add('changes <mount>', `list what a writable mount changed in its image; exit status ${EXIT.found} if it did`)
-    .option('--since <token>', 'only what changed since the call that printed this token')
+  add(
+    'changes <mount>',
+    `list the changes that a writable mount made to its image; exit status ${EXIT.found} if there are any`,
+  )
+    .option('--since <token>', 'only changes since the call that printed this token')
     .addOption(
       new Option('-0, --null', 'letter, changes, old path, new path, unescaped, each ended by NUL').conflicts('json'),
     )
@@ -94,7 +97,7 @@ export function addMountCommands(
       showStats(mount, json === true ? 'json' : prometheus === true ? 'prometheus' : 'text', out);
     });
 
-  add('top [mount]', 'watch what a mount does: requests, their times, repositories, files that are opened, problems')
+  add('top [mount]', 'watch a mount at work: requests, their times, repositories, files that are opened, problems')
     .addOption(
       new Option('--interval <seconds>', 'how often')
         .argParser(secondsOption('--interval', LEAST_INTERVAL, MOST_INTERVAL))

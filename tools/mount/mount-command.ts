@@ -103,7 +103,7 @@ Mount options:
   )
   .option('-o <OPTIONS>', 'mount options, separated by commas; repeatable', collect, [])
   .option('-f, --foreground', 'stay in the foreground until the mount ends; log to stderr', false)
-  .option('--log <FILE>', 'append the log to FILE (default: stderr with -f, else syslog)')
+  .option('--log <FILE>', 'append the log to FILE (default: stderr with -f, else the journal or syslog)')
   .option('--json', 'print a description of the mount as one JSON object', false);
 takeVerbose(command);
 
@@ -157,7 +157,7 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   if (options.json) printJson({ ...summary, log });
   else if (log === null) {
     process.stderr.write(
-      `cfs-mount: no syslog here: problems of this mount are not logged. Use --log FILE for a log; 'cfs-info log ${summary.mountpoint}' shows the last 100.\n`,
+      `cfs-mount: neither a journal nor syslog is here: problems of this mount are not logged. Use --log FILE for a log; 'cfs-info log ${summary.mountpoint}' shows the last 100.\n`,
     );
   }
   return EXIT.ok;

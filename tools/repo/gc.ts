@@ -46,7 +46,7 @@ export function addGc({ program, setStatus }: Commands): void {
       parseTime,
       HOUR_MS,
     )
-    .option('-n, --dry-run', 'delete nothing, only report what would be deleted', false)
+    .option('-n, --dry-run', 'delete nothing, only report the objects that would be deleted', false)
     .option('--empty-quarantine', 'delete the damaged files that fsck moved to quarantine, too', false)
     .option('-v, --verbose', 'list the deleted objects, and the images that keep the rest', false)
     .addOption(noTruncOption())

@@ -30,7 +30,7 @@ export class HiddenNames {
   }
 
   /**
-   * Lists names that are gone. What is below one that was moved elsewhere was moved with it, and is not listed.
+   * Lists names that are gone. Names below a directory that was moved were moved with it, and are not listed.
    * @param from the position to begin at, NONE for the beginning
    * @param take false: no more
    * @returns the position of the item that was not taken; NONE at the end
