@@ -51,7 +51,10 @@ export function openFile(layer: Layer, ino: number, flags: number, killPrivilege
   noteWritten(layer, row);
   const opened = layer.tree.openContent(row, true);
   if (isErrno(opened)) return opened;
-  const truncated = isTruncated ? truncate(opened.fd, 0, killPrivileges) : 0;
+  // with O_CREAT, which OPEN never has, the kernel does not know that the file was there: it sets no time
+  const setsTime = layer.collects && (flags & constants.O_CREAT) === 0;
+  const cut = (): 0 | Errno => truncate(opened.fd, 0, killPrivileges);
+  const truncated = !isTruncated ? 0 : setsTime ? keepingTimeOf(layer, ino, opened.fd, cut) : cut();
   if (!isErrno(truncated)) return { fd: opened.fd };
   closeFd(opened.fd);
   return truncated;
@@ -141,13 +144,35 @@ function sourceOf(layer: Layer, ino: number): Source | Errno {
   });
 }
 
-/** A descriptor for changing the content. */
-function writableOf(layer: Layer, ino: number): number | Errno {
-  return layer.state.hold(() => {
+/**
+ * Changes the content of a file, without the lock.
+ * @param change gets a descriptor
+ */
+function changeContent(layer: Layer, ino: number, change: (fd: number) => number | Errno): number | Errno {
+  let kept: number | undefined;
+  const { state } = layer;
+  const fd = state.hold(() => {
     layer.tree.tidy();
     const row = copyUp(layer, ino, ALL);
-    return isErrno(row) ? row : layer.tree.content(row, true);
+    const content = isErrno(row) ? row : layer.tree.content(row, true);
+    if (layer.collects && !isErrno(content)) kept = state.times.begin(ino, content);
+    return content;
   });
+  if (isErrno(fd)) return fd;
+  try {
+    return change(fd);
+  } finally {
+    const place = kept;
+    if (place !== undefined) state.hold(() => state.times.end(place, fd));
+  }
+}
+
+/** As `changeContent`, under the lock. */
+function keepingTimeOf({ state }: Layer, ino: number, fd: number, change: () => 0 | Errno): 0 | Errno {
+  const kept = state.times.begin(ino, fd);
+  const changed = change();
+  if (kept !== undefined) state.times.end(kept, fd);
+  return changed;
 }
 
 export function readFile(layer: Layer, ino: number, offset: number, into: Uint8Array): number | Errno {
@@ -170,19 +195,19 @@ export function writeFile(
   bytes: Uint8Array,
   killPrivileges: boolean,
 ): number | Errno {
-  const fd = writableOf(layer, ino);
-  if (isErrno(fd)) return fd;
-  const written = writeAll(fd, bytes, offset);
-  if (isErrno(written) || !killPrivileges) return written;
-  const dropped = dropPrivileges(fd);
-  return isErrno(dropped) ? dropped : written;
+  return changeContent(layer, ino, (fd) => {
+    const written = writeAll(fd, bytes, offset);
+    if (isErrno(written) || !killPrivileges) return written;
+    const dropped = dropPrivileges(fd);
+    return isErrno(dropped) ? dropped : written;
+  });
 }
 
 export function allocateIn(layer: Layer, ino: number, mode: number, offset: number, length: number): 0 | Errno {
-  const fd = writableOf(layer, ino);
-  if (isErrno(fd)) return fd;
-  const result = fallocateFd(fd, mode, offset, length);
-  return isErrno(result) ? result : dropPrivileges(fd);
+  return changeContent(layer, ino, (fd) => {
+    const result = fallocateFd(fd, mode, offset, length);
+    return isErrno(result) ? result : dropPrivileges(fd);
+  }) as 0 | Errno;
 }
 
 let copyBuffer: Buffer | undefined;
@@ -196,17 +221,17 @@ export function copyRange(
   toOffset: number,
   length: number,
 ): number | Errno {
-  const target = writableOf(layer, to);
-  if (isErrno(target)) return target;
-  const source = sourceOf(layer, from);
-  if (isErrno(source)) return source;
-  const copied =
-    'fd' in source
-      ? copyFileRange(source.fd, fromOffset, target, toOffset, length)
-      : copyFromImage(layer, source.image, fromOffset, target, toOffset, length);
-  if (isErrno(copied)) return copied;
-  const dropped = dropPrivileges(target);
-  return isErrno(dropped) ? dropped : copied;
+  return changeContent(layer, to, (target) => {
+    const source = sourceOf(layer, from);
+    if (isErrno(source)) return source;
+    const copied =
+      'fd' in source
+        ? copyFileRange(source.fd, fromOffset, target, toOffset, length)
+        : copyFromImage(layer, source.image, fromOffset, target, toOffset, length);
+    if (isErrno(copied)) return copied;
+    const dropped = dropPrivileges(target);
+    return isErrno(dropped) ? dropped : copied;
+  });
 }
 
 function copyFromImage(

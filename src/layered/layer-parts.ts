@@ -34,6 +34,8 @@ export interface LayerParts {
   readonly identities?: Identities | undefined;
   readonly directories: LayerDirectories;
   readonly settings: LayerSettings;
+  /** Whether the kernel collects writes, and sets the times of the files itself. */
+  readonly collects?: boolean;
   /** The instance of this thread; all threads share its memory. */
   readonly table: IdentityTable;
   /** From `allocateLayerState`, once for each server. */

@@ -1,12 +1,13 @@
 /**
- * The state of a writable layer that the threads of one server share, beside the table of identities: its lock, and the
- * inodes whose content is being copied up.
+ * The state of a writable layer that the threads of one server share, beside the table of identities: its lock, the
+ * inodes whose content is being copied up, and times of files that are being changed.
  *
  * Copying up may take long, so the lock is free in the meantime. Instead the inode is marked as busy: a thread that has
  * to copy it up, rename or remove it waits. Lookups, attributes and reads see the image until the copy is complete. A
  * mark is set and removed under the lock. A server that is killed takes the marks with it: they are not in the table.
  */
 import { SharedMutex } from '../system/shared-mutex.ts';
+import { KEPT_TIMES_WORDS, KeptTimes } from './kept-times.ts';
 
 const MUTEX = 0;
 /** Counts the ends of copies; threads wait for it to change. */
@@ -24,13 +25,15 @@ const OPENING = 6;
 const BUSY = 8;
 /** At most one for each thread. */
 const PLACES = 64;
+const KEPT_TIMES: number = BUSY + PLACES * 2;
 const TWO_TO_32 = 0x1_0000_0000;
 
 /** Memory for a LayerState. */
-export const allocateLayerState = (): SharedArrayBuffer => new SharedArrayBuffer((BUSY + PLACES * 2) * 4);
+export const allocateLayerState = (): SharedArrayBuffer => new SharedArrayBuffer((KEPT_TIMES + KEPT_TIMES_WORDS) * 4);
 
 /** One instance a thread, over the same memory. */
 export class LayerState {
+  readonly times: KeptTimes;
   readonly #words: Int32Array;
   readonly #mutex: SharedMutex;
   #isHeld = false;
@@ -38,6 +41,7 @@ export class LayerState {
 
   constructor(memory: SharedArrayBuffer) {
     this.#words = new Int32Array(memory);
+    this.times = new KeptTimes(this.#words.subarray(KEPT_TIMES));
     this.#mutex = new SharedMutex(this.#words, MUTEX);
   }
 
@@ -77,7 +81,7 @@ export class LayerState {
   isBusy(ino: number): boolean {
     if (ino === 0 || this.#words[COPIES] === 0) return false;
     const [low, high] = [ino | 0, Math.floor(ino / TWO_TO_32)];
-    for (let at = BUSY; at < this.#words.length; at += 2) {
+    for (let at = BUSY; at < KEPT_TIMES; at += 2) {
       if (this.#words[at] === low && this.#words[at + 1] === high) return true;
     }
     return false;
@@ -149,8 +153,7 @@ export class LayerState {
   }
 
   #freePlace(): number {
-    for (let at = BUSY; at < this.#words.length; at += 2)
-      if (this.#words[at] === 0 && this.#words[at + 1] === 0) return at;
+    for (let at = BUSY; at < KEPT_TIMES; at += 2) if (this.#words[at] === 0 && this.#words[at + 1] === 0) return at;
     throw new Error('more copies than threads');
   }
 }

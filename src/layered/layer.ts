@@ -44,6 +44,8 @@ export class Layer {
   readonly state: LayerState;
   readonly names: LayerXattrNames;
   readonly tree: UpperTree;
+  /** As in LayerParts. */
+  readonly collects: boolean;
   readonly imageNames: ImageNames;
   /** Undefined with an index. */
   readonly linkNames: LinkNames | undefined;
@@ -68,6 +70,7 @@ export class Layer {
     const searchFor = (row: number): 0 | Errno => search.row(this, row);
     const origin = (id: number, generation: number): Uint8Array => this.originFor(id, generation);
     this.tree = new UpperTree(parts.table, parts.directories, this.state, searchFor, origin, parts.settings.readOnly);
+    this.collects = parts.collects ?? false;
     this.imageNames = new ImageNames(parts.tables);
     this.linkNames = parts.settings.index ? undefined : new LinkNames(parts.tables);
     this.originals = parts.originals;

@@ -41,7 +41,9 @@ export function changeAttributes(layer: Layer, ino: number, changes: Changes, ou
   const place = layer.tree.checkedPlace(row);
   if (isErrno(place)) return place;
   const result = change(place, changes);
-  return isErrno(result) ? result : upperAttributes(layer, row, out);
+  if (isErrno(result)) return result;
+  if (size !== undefined || changes.mtime !== undefined) layer.state.times.changed(ino, place.dir, place.name);
+  return upperAttributes(layer, row, out);
 }
 
 const touchOf = (changes: Changes): LastTouch => ({

@@ -3,7 +3,7 @@ import { closeSync } from 'node:fs';
 import { errnoName, isErrno } from '../base/errno.ts';
 import { CfsError } from '../base/error.ts';
 import type { Log } from '../base/log.ts';
-import { HAS_RESEND, PASSTHROUGH, REQUEST_BUFFER_SIZE } from '../fuse/abi.ts';
+import { HAS_RESEND, PASSTHROUGH, REQUEST_BUFFER_SIZE, WRITEBACK_CACHE } from '../fuse/abi.ts';
 import { canPassThrough } from '../fuse/device.ts';
 import { decodeInit, encodeInitReply, negotiate, type Wishes } from '../fuse/init.ts';
 import { mountKernel, unmountKernel, unmountNew } from '../fuse/kernel-mount.ts';
@@ -21,6 +21,8 @@ export interface Connection {
   readonly device: string | undefined;
   readonly passthrough: boolean;
   readonly resends: boolean;
+  /** The kernel collects writes; undefined in a mount of an earlier version, where that was not known. */
+  readonly collects?: boolean | undefined;
   /** The file of OpenFileJournal; -1 if no later server would read it. */
   readonly journal: number;
   /** The number of processes that served the mount before this one. */
@@ -86,12 +88,20 @@ export function detach(
 }
 
 /** Answers INIT, which waits in the queue of every new mount. */
-function answerInit(fd: number, wishes: Wishes, regularFile: number): Pick<Connection, 'passthrough' | 'resends'> {
+function answerInit(
+  fd: number,
+  wishes: Wishes,
+  regularFile: number,
+): Pick<Connection, 'passthrough' | 'resends' | 'collects'> {
   const buffer = Buffer.alloc(REQUEST_BUFFER_SIZE);
   const queue = new RequestQueue(fd);
   const request = decodeInit(buffer.subarray(0, queue.next(buffer)));
   const { flags, ...negotiated } = negotiate(request, wishes);
   const reply = encodeInitReply(buffer, request, { flags, ...negotiated });
   queue.reply(reply, reply.length);
-  return { passthrough: flags.has(PASSTHROUGH) && canPassThrough(fd, regularFile), resends: flags.has(HAS_RESEND) };
+  return {
+    passthrough: flags.has(PASSTHROUGH) && canPassThrough(fd, regularFile),
+    resends: flags.has(HAS_RESEND),
+    collects: flags.has(WRITEBACK_CACHE),
+  };
 }

@@ -226,7 +226,7 @@ async function serveConnection(
   layer: UpperLayer | undefined,
 ): Promise<MountedImage> {
   const { options, tables, served, keeper } = prepared;
-  const { fd, passthrough, resends, journal, epoch } = connection;
+  const { fd, passthrough, resends, collects = false, journal, epoch } = connection;
   const survives = journal >= 0;
   const end = allocateMountEnd();
   const message: MountMessage = {
@@ -234,6 +234,7 @@ async function serveConnection(
     tables: prepared.shared,
     openFileState: allocateOpenFileState(inodeCount(tables)),
     passthrough,
+    collects,
     turn: allocateServingTurn(),
     work: allocateWorkTable(),
     events: allocateReadingEvents(),

@@ -65,6 +65,7 @@ interface Message {
   readonly helper: boolean;
   readonly passthrough: boolean;
   readonly resends: boolean;
+  readonly collects?: boolean;
   readonly connection: number;
   readonly journal: number;
   /** `name` in base64: it is bytes, which JSON cannot express. */
@@ -98,7 +99,7 @@ export function lookAtParkedMount<Settings>(ends: readonly [number, number]): Pa
 /** The message for a mount, and its open files. */
 export function encodeParked<Settings>(mount: ParkedMount<Settings>): ParkedFiles {
   const { settings, connection, sources, imageCopy = -1, leases, layer } = mount;
-  const { fd, journal, mountpoint, device, helper, passthrough, resends } = connection;
+  const { fd, journal, mountpoint, device, helper, passthrough, resends, collects } = connection;
   const fds: number[] = [];
   const add = (file: number): number => (file < 0 ? -1 : fds.push(file) - 1);
   const value = {
@@ -109,6 +110,7 @@ export function encodeParked<Settings>(mount: ParkedMount<Settings>): ParkedFile
     helper,
     passthrough,
     resends,
+    collects,
     connection: add(fd),
     journal: add(journal),
     sources: sources.map((source) => ({
@@ -133,7 +135,7 @@ function withLayerFiles(layer: ParkedLayer, numberOf: (file: number) => number):
 /** @throws CfsError (mount) for the message of a later version that this one would misread */
 export function decodeParked<Settings>({ value, fds }: ParkedFiles): ParkedMount<Settings> {
   const message = value as Message;
-  const { version = 1, mountpoint, device, helper, passthrough, resends } = message;
+  const { version = 1, mountpoint, device, helper, passthrough, resends, collects } = message;
   if (version > VERSION_REBASED) {
     throw new CfsError(
       'mount',
@@ -151,6 +153,7 @@ export function decodeParked<Settings>({ value, fds }: ParkedFiles): ParkedMount
       helper,
       passthrough,
       resends,
+      collects,
     },
     sources: message.sources.map((source) => ({
       ...source,

@@ -170,3 +170,37 @@ test('small writes of an ordinary user are collected, and are there after the se
   await until('it has ended', () => !isAlive(server));
   expect(await inside(mounted.path, 'cat file; stat -c %s zeros')).toBe(`before\n${8192 * 512}\n`);
 });
+
+/** Files that are made and changed within one tick of the kernel's clock, in each way that a call can change them. */
+const WITHIN_A_TICK = `import mmap, os, time
+def of(i): return os.open(f"new {i}", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+def late(): time.sleep(0.002)
+for i in range(120):
+    fd = of(i)
+    kind = i % 6
+    if kind == 0: os.write(fd, b"written")
+    elif kind == 1: os.write(fd, b"x" * 10000); os.fsync(fd); os.write(fd, b"more")
+    elif kind == 2: os.posix_fallocate(fd, 0, 5000)
+    elif kind == 3: os.close(fd); fd = os.open(f"new {i}", os.O_WRONLY | os.O_TRUNC); os.write(fd, b"again")
+    elif kind == 4: os.copy_file_range(os.open("file", os.O_RDONLY), fd, 10)
+    else: os.ftruncate(fd, 5000); mmap.mmap(fd, 5000)[0:4] = b"mapp"
+    if i % 2 == 0: late()
+    os.close(fd)
+for name in ["file", "other"]:
+    with open(name, "ab") as f: f.write(b"more")
+os.utime("other", ns=(10**18 + 1, 10**18 + 1))
+with open("new 0", "r+b") as f: f.write(b"W"); f.flush(); os.utime("new 0", ns=(10**18 + 2, 10**18 + 2))
+`;
+
+test('times of files that were written are after unmounting as the kernel showed them before', async () => {
+  const layers = newLayers();
+  const first = await mount(layers);
+  const times = (at: string): Promise<string> => inside(at, "find . -type f -printf '%P %T@\\n' | sort");
+  await succeed(place.command('sh', '-ec', 'cd "$1"; python3 -c "$2"', 'sh', first.path, WITHIN_A_TICK));
+  const shown = await times(first.path);
+  expect(shown).toMatch(/^other 1000000000\.0000000010$/m);
+  expect(shown).toMatch(/^new 0 1000000000\.0000000020$/m);
+  await first.unmount();
+  const second = await mount(layers);
+  expect(await times(second.path)).toBe(shown);
+});

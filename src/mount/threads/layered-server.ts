@@ -34,6 +34,7 @@ export const layeredServer: MakeServer = (message, parts) => {
       directories: layer.directories,
       settings: layer.settings,
       table,
+      collects: message.collects,
       state: layer.state,
       originals: originalsOf(message, tables, log, counters),
       log: logLine,

@@ -32,6 +32,8 @@ export interface MountMessage extends ServedImage {
   readonly tables: SharedTables;
   readonly openFileState: SharedArrayBuffer;
   readonly passthrough: boolean;
+  /** The kernel collects writes. */
+  readonly collects: boolean;
   readonly events: SharedArrayBuffer;
   /** WorkTable */
   readonly work: SharedArrayBuffer;

@@ -51,6 +51,8 @@ export interface LayerOptions {
   readonly settings?: Partial<LayerSettings>;
   /** Whether the kernel knows an inode; all by default. */
   readonly isKnown?: (ino: number) => boolean;
+  /** Whether the kernel collects writes. */
+  readonly collects?: boolean;
 }
 
 /** The content of objects by their digests. */
@@ -85,7 +87,12 @@ export class LayeredTree {
   readonly #parts: LayerParts;
 
   /** @param dir has the directories `u` and `w`, made here if they are missing */
-  constructor(tree: Tree, dir: string, { settings, isKnown = () => true }: LayerOptions = {}, table?: IdentityTable) {
+  constructor(
+    tree: Tree,
+    dir: string,
+    { settings, isKnown = () => true, collects = false }: LayerOptions = {},
+    table?: IdentityTable,
+  ) {
     for (const name of ['u', 'w', 'm']) mkdirSync(join(dir, name), { recursive: true });
     const userxattr = settings?.userxattr ?? !isRoot;
     this.prepared = prepareUpper({
@@ -115,6 +122,7 @@ export class LayeredTree {
         userxattr,
       },
       table: this.table,
+      collects,
       state: allocateLayerState(),
       log: (line) => this.log.push(line),
       isKnown,

@@ -47,8 +47,8 @@ const OF_0_1_0 =
  */
 const OF_TODAY =
   `{"version":1,"settings":${JSON.stringify(SETTINGS)},"mountpoint":"/mnt","device":"0:39","helper":false,` +
-  '"passthrough":true,"resends":true,"connection":0,"journal":1,"sources":[{"kind":"image","given":"i.cfs",' +
-  `"path":"/srv/i.cfs","id":"${IMAGE_ID}","fd":2,"directory":3,"name":"aS5jZnM=","fsType":"ext4",` +
+  '"passthrough":true,"resends":true,"collects":true,"connection":0,"journal":1,"sources":[{"kind":"image","given":' +
+  `"i.cfs","path":"/srv/i.cfs","id":"${IMAGE_ID}","fd":2,"directory":3,"name":"aS5jZnM=","fsType":"ext4",` +
   '"fsUuid":"0b1e2bc2-ffb7-4390-8735-0ba9e6597bf9"},' +
   `{"kind":"repository","given":"st","path":"/srv/st","id":"${STORE_ID}","fd":4,"directory":-1,"name":"",` +
   '"fsType":"ext4","isKernelsOwn":true}],"imageCopy":5,"leases":[{"fd":6,"repository":0,"name":"lease-1"}]}';
@@ -63,6 +63,7 @@ const mount: ParkedMount<typeof SETTINGS> = {
     helper: false,
     passthrough: true,
     resends: true,
+    collects: true,
   },
   sources: [
     {
@@ -168,6 +169,7 @@ describe('the message of a parked mount', () => {
     const { isKernelsOwn: _, ...before } = repository as (typeof mount.sources)[number];
     expect(decodeParked({ value: JSON.parse(OF_0_1_0), fds: [20, 21, 22, 23, 24, 25] })).toEqual({
       ...mount,
+      connection: { ...mount.connection, collects: undefined },
       sources: [{ ...image, fsUuid: undefined }, before],
       imageCopy: -1,
       leases: [{ fd: 25, repository: 0 }],
