@@ -37,6 +37,7 @@ const command = makeCommand(
   cfs-repo import -C /srv /srv/imported < rootfs.export
   cfs-repo push /srv/store rootfs.cfs /srv/www/images
   cfs-repo pull https://example.org/images#rootfs /srv/pulled
+  cfs-repo fsck --repair-from https://example.org/images /srv/store
   cfs-repo report -o report.html /srv/store
   cfs-repo images /srv/store
   cfs-repo register /srv/store rootfs.cfs

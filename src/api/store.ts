@@ -15,6 +15,7 @@ import { PREFIXES } from '../store/layout.ts';
 import { lockForDeleting, lockForWriting } from '../store/lock.ts';
 import { initRepository as init } from '../store/open-repository.ts';
 import { abortable, given, localOf, pathGiven } from './arguments.ts';
+import { isUrl, type NetworkOptions, withRemotes } from './network.ts';
 import { type Amount, HOUR_MS, pathsOf, type Repository, type WorkOptions } from './repository.ts';
 
 export type { Amount, Repository, WorkOptions } from './repository.ts';
@@ -225,8 +226,8 @@ export function collectGarbage(repository: string | Repository, options: GcOptio
  * const options: CheckOptions = { dryRun: true, jobs: 2, onProgress: ({ bytes }) => console.log(bytes) };
  * console.log((await checkRepository('/srv/store', options)).damaged.length);
  */
-export interface CheckOptions extends WorkOptions {
-  /** Other repositories, from which good copies of damaged objects are fetched. */
+export interface CheckOptions extends WorkOptions, NetworkOptions {
+  /** Other repositories, from which good copies of damaged objects are fetched: URLs, too, which are asked last. */
   readonly repairFrom?: readonly (string | Repository)[];
   /** Report problems, and change nothing. */
   readonly dryRun?: boolean;
@@ -275,12 +276,19 @@ export function checkRepository(repository: string | Repository, options: CheckO
   const { signal, onWait, onProgress } = options;
   return abortable(signal, async () => {
     const local = localOf(repository);
-    const { objects, bytes, damaged, badRoots } = await check(local, {
-      sources: repairFrom.map((each) => localOf(each)),
-      threads: jobs,
-      dryRun,
-      ...given({ signal, onWait, onProgress }),
+    const urls = repairFrom.filter(isUrl);
+    return await withRemotes(urls, local.hash, options, async (remotes) => {
+      const { objects, bytes, damaged, badRoots } = await check(local, {
+        sources: repairFrom.flatMap((each) => (isUrl(each) ? [] : [localOf(each)])),
+        threads: jobs,
+        dryRun,
+        ...given({ signal, onWait, onProgress }),
+      });
+      const all = { objects, bytes, damaged, badImages: badRoots };
+      if (dryRun || remotes.length === 0) return all;
+      const { repairObjects } = await import('../transfer/repair-objects.ts');
+      const wait = { durable: true, signal, onWait };
+      return { ...all, damaged: await repairObjects(local, damaged, remotes, { threads: jobs, ...wait }) };
     });
-    return { objects, bytes, damaged, badImages: badRoots };
   });
 }

@@ -5,15 +5,16 @@
 import { availableParallelism } from 'node:os';
 import { CfsError } from '../base/error.ts';
 import { openOrInitRepository } from '../store/open-repository.ts';
-import { copyImages as copy } from '../transfer/copy-images.ts';
+import { type CopySource, copyImages as copy } from '../transfer/copy-images.ts';
 import { exportImages as exportStream } from '../transfer/export-images.ts';
 import { importImages as importStream } from '../transfer/import-images.ts';
-import { loadImages } from '../transfer/loaded-images.ts';
+import { expectHash, type LoadedImage, loadImages, readImages } from '../transfer/loaded-images.ts';
 import { abortable, given, localOf, pathGiven, repositoryPath, stopIfAborted } from './arguments.ts';
+import { isUrl, type NetworkOptions, withRemotes } from './network.ts';
 import type { Repository, WorkOptions } from './repository.ts';
 
+export type { NetworkOptions } from './network.ts';
 export {
-  type NetworkOptions,
   type PullOptions,
   type PullResult,
   type PushOptions,
@@ -21,7 +22,7 @@ export {
   pullImage,
   pushImages,
   type TransferProgress,
-} from './network.ts';
+} from './push-pull.ts';
 
 /**
  * An image that arrived.
@@ -48,8 +49,8 @@ export interface TransferredImage {
  * const options: CopyOptions = { from: ['/srv/store'], threads: 2, onProgress: ({ bytes }) => console.log(bytes) };
  * console.log((await copyImages('/srv/copy', ['/srv/rootfs.cfs'], options)).objects);
  */
-export interface CopyOptions extends WorkOptions {
-  /** Repositories that have the objects, searched in this order. */
+export interface CopyOptions extends WorkOptions, NetworkOptions {
+  /** Repositories that have the objects, searched in this order; URLs, too. */
   readonly from: readonly (string | Repository)[];
   /** The number of threads that copy and verify; default: one per processor, at most 8. */
   readonly threads?: number;
@@ -99,15 +100,21 @@ export function copyImages(
 ): Promise<CopyResult> {
   const { signal, onWait, onProgress, durable = true, threads = Math.min(availableParallelism(), 8) } = options;
   return abortable(signal, async () => {
-    const sources = options.from.map((each) => localOf(each));
-    const [first] = sources;
-    if (first === undefined) throw new CfsError('usage', 'Cannot copy images: there is no repository to copy from');
-    const loaded = loadImages(imagesGiven(images), first);
-    const target = openOrInitRepository(repositoryPath(repository), first.hash);
-    const copied = await copy(sources, target, loaded, {
-      threads,
-      durable,
-      ...given({ signal, onWait, onProgress }),
+    if (options.from.length === 0) {
+      throw new CfsError('usage', 'Cannot copy images: there is no repository to copy from');
+    }
+    const locals = new Map(options.from.flatMap((each) => (isUrl(each) ? [] : [[each, localOf(each)] as const])));
+    const urls = options.from.filter(isUrl);
+    const loaded = readImages(imagesGiven(images)) as [LoadedImage, ...LoadedImage[]];
+    const { hash } = loaded[0].tables.header;
+    for (const local of locals.values()) expectHash(loaded, local);
+    expectHash(loaded, { hash, path: repositoryPath(repository) });
+    const copied = await withRemotes(urls, hash, options, (remotes) => {
+      const sources = options.from.map((each) =>
+        isUrl(each) ? remotes[urls.indexOf(each)] : locals.get(each),
+      ) as CopySource[];
+      const target = openOrInitRepository(repositoryPath(repository), hash);
+      return copy(sources, target, loaded, { threads, durable, ...given({ signal, onWait, onProgress }) });
     });
     const { copied: objects, copiedBytes: bytes, existing, failures } = copied;
     return { images: copied.images, objects, bytes, existing, failures };

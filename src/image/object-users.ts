@@ -60,7 +60,7 @@ function tablesOf(image: string): ManifestTables | undefined {
 }
 
 /** -1 if the image does not name it. */
-function rowOfObject(tables: ManifestTables, digest: Uint8Array): number {
+export function rowOfObject(tables: ManifestTables, digest: Uint8Array): number {
   let [low, high] = [0, objectCount(tables) - 1];
   while (low <= high) {
     const middle = (low + high) >>> 1;

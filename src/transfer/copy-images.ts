@@ -1,12 +1,15 @@
 /** Copies the objects of images into another repository, and registers the images there. */
 import { toHex } from '../base/bytes.ts';
+import { DIGEST_SIZE } from '../base/digest.ts';
 import { objectDigest } from '../manifest/lookup.ts';
-import { type ManifestTables, objectCount } from '../manifest/tables.ts';
-import type { LocalRepository } from '../store/local-repository.ts';
+import { type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
+import { LocalRepository } from '../store/local-repository.ts';
 import { lockForWriting } from '../store/lock.ts';
-import { type CopyOptions, copyObjects } from './copy-objects.ts';
-import type { CopiedObjects } from './copy-threads.ts';
-import { type LoadedImage, objectsOf, registerLoaded } from './loaded-images.ts';
+import { ObjectWriter } from '../store/object-writer.ts';
+import { type CopyOptions, copyObjects, type ObjectList } from './copy-objects.ts';
+import type { CopiedObjects, CopyProgress } from './copy-threads.ts';
+import { type LoadedImage, missingObjects, objectsOf, registerLoaded } from './loaded-images.ts';
+import { fetchObjects, type RemoteSource, type WantedObjects } from './remote-objects.ts';
 
 export interface CopyImagesOptions extends CopyOptions {
   /** Receives a line for people if another program keeps the target locked for long. */
@@ -22,20 +25,27 @@ export interface CopiedImages extends CopiedObjects {
   }[];
 }
 
+/** Where objects are copied from. */
+export type CopySource = LocalRepository | RemoteSource;
+
 /**
  * Copies what the target does not have, and registers the images that are complete then. May be stopped or killed at
  * any time, and repeated: it continues then.
  * @throws CfsError: as `loadImages`; `store`; the reason of the signal
  */
 export async function copyImages(
-  sources: readonly LocalRepository[],
+  sources: readonly CopySource[],
   target: LocalRepository,
   images: readonly LoadedImage[],
   options: CopyImagesOptions,
 ): Promise<CopiedImages> {
   const lock = await lockForWriting(target, options.signal, options.onWait);
   try {
-    const copied = await copyObjects(sources, target, objectsOf(images), options);
+    const locals = sources.filter(isLocal);
+    const copied =
+      locals.length === sources.length
+        ? await copyObjects(locals, target, objectsOf(images), options)
+        : await copyFromEach(sources, target, images, options);
     const failed = new Set(copied.failures.map(({ object }) => object));
     const results: CopiedImages['images'][number][] = [];
     for (const image of images) {
@@ -47,6 +57,93 @@ export async function copyImages(
   } finally {
     lock.release();
   }
+}
+
+const isLocal = (source: CopySource): source is LocalRepository => source instanceof LocalRepository;
+
+/** One source after another, as far as objects are missing. */
+async function copyFromEach(
+  sources: readonly CopySource[],
+  target: LocalRepository,
+  images: readonly LoadedImage[],
+  options: CopyImagesOptions,
+): Promise<CopiedObjects> {
+  const { sizes } = objectsOf(images);
+  let left = missingFrom(target, images);
+  const missing = listOf(left).sizes;
+  const existing = sizes.length - missing.length;
+  const existingBytes = sum(sizes) - sum(missing);
+  const done = { copied: 0, copiedBytes: 0 };
+  const problems = new Map<string, string[]>();
+  for (const source of sources) {
+    if (left.length === 0) break;
+    const onProgress = ({ objects, bytes }: CopyProgress): void =>
+      options.onProgress?.({
+        objects: existing + done.copied + objects,
+        bytes: existingBytes + done.copiedBytes + bytes,
+      });
+    const copied = isLocal(source)
+      ? await copyObjects([source], target, listOf(left), { ...options, onProgress })
+      : await fetchObjects(source, target, left, { ...options, onProgress });
+    done.copied += copied.copied;
+    done.copiedBytes += copied.copiedBytes;
+    for (const { object, problem } of copied.failures) {
+      problems.set(object, [...(problems.get(object) ?? []), problem]);
+    }
+    left = onlyFailed(left, new Set(copied.failures.map(({ object }) => object)));
+  }
+  const failures = left.flatMap(({ image, rows }) =>
+    rows.map((row) => {
+      const object = toHex(objectDigest(image.tables, row));
+      return { object, problem: (problems.get(object) ?? []).join('; ') };
+    }),
+  );
+  return { existing, ...done, failures };
+}
+
+/** The objects that a repository lacks, each in the first image that has it. */
+export function missingFrom(
+  target: LocalRepository,
+  images: readonly WantedObjects['image'][],
+): readonly WantedObjects[] {
+  const writer = new ObjectWriter(target, { durable: false, prefix: '' });
+  try {
+    const seen = new Set<string>();
+    const isNew = (object: string): boolean => !seen.has(object) && seen.add(object).size > 0;
+    const wanted = images.map((image) => {
+      const missing = missingObjects(writer, image.tables);
+      const rows =
+        images.length === 1 ? missing : missing.filter((row) => isNew(toHex(objectDigest(image.tables, row))));
+      return { image, rows };
+    });
+    return wanted.filter(({ rows }) => rows.length > 0);
+  } finally {
+    writer.close();
+  }
+}
+
+const sum = (sizes: Float64Array): number => sizes.reduce((total, size) => total + size, 0);
+
+/** Of these objects, those that are in a set. */
+const onlyFailed = (wanted: readonly WantedObjects[], failed: ReadonlySet<string>): readonly WantedObjects[] =>
+  wanted
+    .map(({ image, rows }) => ({
+      image,
+      rows: failed.size === 0 ? [] : rows.filter((row) => failed.has(toHex(objectDigest(image.tables, row)))),
+    }))
+    .filter(({ rows }) => rows.length > 0);
+
+function listOf(wanted: readonly WantedObjects[]): ObjectList {
+  const count = wanted.reduce((sum, { rows }) => sum + rows.length, 0);
+  const list = { digests: new Uint8Array(count * DIGEST_SIZE), sizes: new Float64Array(count) };
+  let i = 0;
+  for (const { image, rows } of wanted) {
+    for (const row of rows) {
+      list.digests.set(objectDigest(image.tables, row), i * DIGEST_SIZE);
+      list.sizes[i++] = u64(image.tables.objects.size, row);
+    }
+  }
+  return list;
 }
 
 function missingOf(tables: ManifestTables, failed: ReadonlySet<string>): number {

@@ -1,8 +1,9 @@
 /** `cfs-repo copy`. */
 import { CfsError } from '../../src/base/error.ts';
+import { isRemote } from '../../src/remote/remote-url.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { openOrInitRepository, openRepository } from '../../src/store/open-repository.ts';
-import { type CopiedImages, copyImages } from '../../src/transfer/copy-images.ts';
+import { type CopiedImages, type CopySource, copyImages } from '../../src/transfer/copy-images.ts';
 import type { CopyProgress } from '../../src/transfer/copy-threads.ts';
 import { expectHash, type LoadedImage, objectsOf, readImages } from '../../src/transfer/loaded-images.ts';
 import { EXIT, type ExitStatus, printJson, threadsOption } from '../cli.ts';
@@ -11,9 +12,10 @@ import { ProgressLine, progressBar } from '../progress.ts';
 import { printResult } from '../quiet.ts';
 import { withSignals } from '../signals.ts';
 import { imageFile } from './image-ids.ts';
+import { addNetworkOptions, closeRemotes, type NetworkWords, openRemotes } from './network.ts';
 import { type Commands, checkDirectoryArgument, collect, sayRepository, warn } from './repository.ts';
 
-interface Options {
+interface Options extends NetworkWords {
   readonly from: readonly string[];
   readonly threads: number;
   readonly fsync: boolean;
@@ -25,45 +27,53 @@ const MAX_THREADS = 64;
 const MOST_SHOWN = 10;
 
 export function addCopy({ program, setStatus }: Commands): void {
-  program
+  const command = program
     .command('copy')
     .description('copy the objects of images from other repositories, if DIR does not have them; register the images')
     .argument('<DIR>', 'the repository to copy to; created if it is missing')
     .argument('<IMAGE|ID...>')
-    .option('--from <DIR>', 'a repository to copy from; repeatable, searched in this order', collect, [])
+    .option('--from <DIR|URL>', 'a repository to copy from; repeatable, searched in this order', collect, [])
     .addOption(threadsOption('--threads', MAX_THREADS))
     .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose objects')
-    .option('--json', 'print the result as one JSON object', false)
-    .action(async (dir: string, images: string[], options: Options) => setStatus(await copy(dir, images, options)));
+    .option('--json', 'print the result as one JSON object', false);
+  addNetworkOptions(command).action(async (dir: string, images: string[], options: Options) =>
+    setStatus(await copy(dir, images, options)),
+  );
 }
 
 async function copy(dir: string, paths: readonly string[], options: Options): Promise<ExitStatus> {
   const { from, threads, fsync, json } = options;
   checkDirectoryArgument(dir);
   if (from.length === 0) throw new CfsError('usage', '--from DIR is missing: the repository to copy from');
-  const sources = from.map((path) => openRepository(path));
-  const files = paths.map((path) => imageFile(sources, path));
+  const opened = new Map(from.filter((word) => !isRemote(word)).map((word) => [word, openRepository(word)] as const));
+  const files = paths.map((path) => imageFile([...opened.values()], path));
   const images = readImages(files) as [LoadedImage, ...LoadedImage[]];
   const { hash } = images[0].tables.header;
   // before a repository is made for a mistyped image
-  for (const repository of sources) expectHash(images, repository);
-  const target = openOrInitRepository(dir, hash);
-  for (const repository of [...sources, target]) sayRepository(repository);
-  const { sizes } = objectsOf(images);
-  const bytes = sizes.reduce((sum, size) => sum + size, 0);
+  for (const repository of opened.values()) expectHash(images, repository);
+  expectHash(images, { hash, path: dir });
   const line = new ProgressLine(!json);
   const started = performance.now();
-  const result = await withSignals('what was copied stays, and the next run continues', async (signal) => {
+  const left = 'what was copied stays, and the next run continues';
+  const { target, result } = await withSignals(left, async (signal) => {
+    const remotes = await openRemotes(from.filter(isRemote), hash, options, signal);
     try {
-      return await copyImages(sources, target, images, {
+      const target = openOrInitRepository(dir, hash);
+      for (const repository of [...opened.values(), target]) sayRepository(repository);
+      const { sizes } = objectsOf(images);
+      const bytes = sizes.reduce((sum, size) => sum + size, 0);
+      const ofWord = (word: string): CopySource => (opened.get(word) ?? remotes.get(word)) as CopySource;
+      const result = await copyImages(from.map(ofWord), target, images, {
         threads,
         durable: fsync,
         signal,
         onWait: warn,
         onProgress: (done) => drawProgress(line, done, bytes),
       });
+      return { target, result };
     } finally {
       line.end();
+      await closeRemotes(remotes);
     }
   });
   const ms = Math.round(performance.now() - started);

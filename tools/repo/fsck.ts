@@ -5,23 +5,27 @@ import { printable } from '../../src/base/bytes.ts';
 import { pathText } from '../../src/base/path-text.ts';
 import { type ObjectUsers, usersOfObjects } from '../../src/image/object-users.ts';
 import { ImageFinder, placeNow } from '../../src/image/registered-image.ts';
+import { isRemote } from '../../src/remote/remote-url.ts';
 import { type CheckProgress, checkRepository, type FsckResult } from '../../src/store/check/fsck.ts';
 import type { Repaired } from '../../src/store/check/repair.ts';
 import { listRoots } from '../../src/store/gc/roots.ts';
 import { PREFIXES } from '../../src/store/layout.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
+import type { RemoteSource } from '../../src/transfer/remote-objects.ts';
 import { EXIT, type ExitStatus, printJson, threadsOption } from '../cli.ts';
 import { type Color, type ColorWhen, colorOption, type Paint, painter } from '../color.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { isQuiet } from '../quiet.ts';
+import { withSignals } from '../signals.ts';
 import { formatTable } from '../table.ts';
 import { say } from '../verbose.ts';
+import { addNetworkOptions, closeRemotes, type NetworkWords, openRemotes } from './network.ts';
 import { shown } from './registered-path.ts';
 import { repairSources } from './repair-sources.ts';
 import { type Commands, collect, repositoryAt, warn } from './repository.ts';
 
-interface Options {
+interface Options extends NetworkWords {
   readonly repairFrom: readonly string[];
   readonly dryRun: boolean;
   readonly jobs: number;
@@ -32,20 +36,21 @@ interface Options {
 const MAX_JOBS = 64;
 
 export function addFsck({ program, setStatus }: Commands): void {
-  program
+  const command = program
     .command('fsck')
     .description('check every object; move damaged ones to quarantine, and fetch good ones')
     .argument('<DIR>')
     .option(
-      '--repair-from <DIR|MOUNT>',
-      'fetch good copies from this repository, or from the repositories of this mount; repeatable, searched in this order',
+      '--repair-from <DIR|MOUNT|URL>',
+      'fetch good copies from this repository, or from the repositories of this mount; repeatable, searched in this order, remote ones last',
       collect,
       [],
     )
     .option('-n, --dry-run', 'only check, change nothing', false)
     .addOption(threadsOption('--jobs', MAX_JOBS))
     .addOption(colorOption())
-    .option('--json', 'print the result as one JSON object', false)
+    .option('--json', 'print the result as one JSON object', false);
+  addNetworkOptions(command)
     .addHelpText(
       'after',
       `
@@ -55,10 +60,16 @@ Exit status: ${EXIT.ok} all is good, ${EXIT.repaired} damage was found and repai
     .action(async (dir: string, options: Options) => setStatus(await fsck(dir, options)));
 }
 
-async function fsck(dir: string, { repairFrom, dryRun, jobs, color, json }: Options): Promise<ExitStatus> {
+async function fsck(dir: string, options: Options): Promise<ExitStatus> {
+  const { repairFrom, dryRun, jobs, color, json } = options;
   const repository = repositoryAt(dir);
-  const sources = repairSources(repository, repairFrom);
-  for (const source of sources) say(() => `good copies are fetched from ${source.path}`);
+  const sources = repairSources(
+    repository,
+    repairFrom.filter((word) => !isRemote(word)),
+  );
+  const remotes = await openRemotes([...new Set(repairFrom.filter(isRemote))], repository.hash, options);
+  for (const { path } of sources) say(() => `good copies are fetched from ${path}`);
+  for (const url of remotes.keys()) say(() => `good copies are fetched from ${url}`);
   say(() => `${jobs} threads read and hash`);
   const started = performance.now();
   const line = new ProgressLine(!json);
@@ -71,8 +82,10 @@ async function fsck(dir: string, { repairFrom, dryRun, jobs, color, json }: Opti
       onWait: warn,
       onProgress: (progress) => line.draw((elapsed) => progressText(progress, elapsed)),
     });
+    if (remotes.size > 0 && !dryRun) checked = await repairedFrom([...remotes.values()], repository, checked, jobs);
   } finally {
     line.end();
+    await closeRemotes(remotes);
   }
   const ms = Math.round(performance.now() - started);
   const { path, uuid, hash } = repository;
@@ -85,6 +98,21 @@ async function fsck(dir: string, { repairFrom, dryRun, jobs, color, json }: Opti
   if (json) printJson({ path, uuid, hash, ...told, damaged, badRoots, seconds: ms / 1000 });
   else if (!isQuiet() || statusOf(result) !== EXIT.ok) process.stdout.write(textOf(result, ms, painter(color)));
   return statusOf(result);
+}
+
+/** What no local repository has is fetched from remote ones. */
+async function repairedFrom(
+  remotes: readonly RemoteSource[],
+  repository: LocalRepository,
+  checked: FsckResult,
+  threads: number,
+): Promise<FsckResult> {
+  if (checked.damaged.every(isRepaired)) return checked;
+  const { repairObjects } = await import('../../src/transfer/repair-objects.ts');
+  const damaged = await withSignals('what was fetched stays, and the next run continues', (signal) =>
+    repairObjects(repository, checked.damaged, remotes, { threads, durable: true, signal, onWait: warn }),
+  );
+  return { ...checked, damaged };
 }
 
 interface ImageFile {

@@ -14,31 +14,27 @@ import { ProgressLine } from '../progress.ts';
 import { printResult } from '../quiet.ts';
 import { withSignals } from '../signals.ts';
 import { drawProgress, jsonOf, reportProblems } from './copy.ts';
+import { addNetworkOptions, type NetworkWords } from './network.ts';
 import { type Commands, checkDirectoryArgument, collect, repositoryAt, sayRepository, warn } from './repository.ts';
 
-interface NetworkWords {
-  readonly connections: number;
-  readonly insecure: boolean;
-  readonly cacert?: string;
+interface CommonWords extends NetworkWords {
   readonly fsync: boolean;
   readonly json: boolean;
 }
 
-interface PushWords extends NetworkWords {
+interface PushWords extends CommonWords {
   readonly ref?: string;
   readonly base: readonly string[];
   readonly level: number;
 }
 
-interface PullWords extends NetworkWords {
+interface PullWords extends CommonWords {
   readonly output?: string;
   readonly key: readonly string[];
   readonly threads: number;
 }
 
 const MAX_THREADS = 64;
-const MAX_CONNECTIONS = 64;
-const CONNECTIONS = 8;
 const LEVEL = 3;
 const MAX_LEVEL = 19;
 
@@ -52,7 +48,7 @@ export function addRemote({ program, setStatus }: Commands): void {
     .option('--ref <NAME>', 'the name of the image there (default: the name of the file, without .cfs)')
     .option('--base <NAME>', 'use packs of this image there again, too; repeatable', collect, [])
     .option('--level <N>', 'compression, 1 to 19', integerOption('--level', 1, MAX_LEVEL), LEVEL);
-  addNetworkOptions(push, 'files that are sent at the same time').action(
+  addCommonOptions(push, 'files that are sent at the same time').action(
     async (dir: string, image: string, url: string, words: PushWords) =>
       setStatus(await pushTo(dir, image, url, words)),
   );
@@ -64,16 +60,13 @@ export function addRemote({ program, setStatus }: Commands): void {
     .option('-o, --output <FILE>', 'where the image is written (default: NAME.cfs in this directory)')
     .option('--key <PUB.pem>', 'the image must be signed by this key, or another one that is given', collect, [])
     .addOption(threadsOption('--threads', MAX_THREADS));
-  addNetworkOptions(pull, 'requests at the same time').action(async (url: string, dir: string, words: PullWords) =>
+  addCommonOptions(pull, 'requests at the same time').action(async (url: string, dir: string, words: PullWords) =>
     setStatus(await pullFrom(url, dir, words)),
   );
 }
 
-const addNetworkOptions = (command: Command, connections: string): Command =>
-  command
-    .option('--connections <N>', connections, integerOption('--connections', 1, MAX_CONNECTIONS), CONNECTIONS)
-    .option('--insecure', 'permit http:// to another machine', false)
-    .option('--cacert <FILE>', 'certificates in PEM to trust, too')
+const addCommonOptions = (command: Command, connections: string): Command =>
+  addNetworkOptions(command, connections)
     .option('--no-fsync', 'do not wait for the disk; a crash of the machine may lose objects')
     .option('--json', 'print the result as one JSON object', false);
 

@@ -1,0 +1,62 @@
+/** Objects of images from remote repositories, where local ones lack them. */
+import { toHex } from '../base/bytes.ts';
+import { CfsError } from '../base/error.ts';
+import { objectDigest } from '../manifest/lookup.ts';
+import type { HttpOptions } from '../remote/http-client.ts';
+import type { ObjectMap } from '../remote/map-format.ts';
+import type { LocalRepository } from '../store/local-repository.ts';
+import type { CopiedObjects } from './copy-threads.ts';
+import type { LoadedImage } from './loaded-images.ts';
+import { type PullOptions, pullObjects } from './pull-objects.ts';
+import type { RemoteRepository } from './remote-repository.ts';
+
+/** A remote repository that objects are fetched from. */
+export interface RemoteSource {
+  readonly remote: RemoteRepository;
+  readonly http: HttpOptions;
+}
+
+/** Objects of an image, by their rows. */
+export interface WantedObjects {
+  readonly image: Pick<LoadedImage, 'id' | 'tables'>;
+  readonly rows: readonly number[];
+}
+
+/**
+ * Fetches objects of images, none of which the target has. If the repository has no map of an image, each object is a
+ * file there. Hold the lock of a writer of the target.
+ * @throws CfsError (store) if the target cannot be written; the reason of the signal
+ */
+export async function fetchObjects(
+  { remote, http }: RemoteSource,
+  target: LocalRepository,
+  wanted: readonly WantedObjects[],
+  options: Omit<PullOptions, keyof HttpOptions>,
+): Promise<Pick<CopiedObjects, 'copied' | 'copiedBytes' | 'failures'>> {
+  const all = { copied: 0, copiedBytes: 0, failures: [] as CopiedObjects['failures'][number][] };
+  for (const { image, rows } of wanted) {
+    if (rows.length === 0) continue;
+    let map: ObjectMap | undefined;
+    try {
+      map = await remote.map(image.id, image.tables, options.signal);
+    } catch (error) {
+      if (!(error instanceof CfsError)) throw error;
+      // another repository may have the objects
+      const problem = error.message;
+      all.failures.push(...rows.map((row) => ({ object: toHex(objectDigest(image.tables, row)), problem })));
+      continue;
+    }
+    const before = { objects: all.copied, bytes: all.copiedBytes };
+    const pulled = await pullObjects(remote.address.mirrors, target, image.tables, map, rows, {
+      ...options,
+      connections: http.connections,
+      cacert: http.cacert,
+      onProgress: ({ objects, bytes }) =>
+        options.onProgress?.({ objects: before.objects + objects, bytes: before.bytes + bytes }),
+    });
+    all.copied += pulled.copied;
+    all.copiedBytes += pulled.copiedBytes;
+    all.failures.push(...pulled.failures);
+  }
+  return all;
+}
