@@ -7,11 +7,14 @@ import type { HttpClient } from './http-client.ts';
 export class UnavailableError extends Error {
   /** True if every server says that there is no such file. */
   readonly isAbsent: boolean;
+  /** True if a server gave something else. */
+  readonly isWrong: boolean;
 
-  constructor(message: string, isAbsent: boolean) {
+  constructor(message: string, isAbsent: boolean, isWrong = false) {
     super(message);
     this.name = 'UnavailableError';
     this.isAbsent = isAbsent;
+    this.isWrong = isWrong;
   }
 }
 
@@ -25,7 +28,15 @@ const ROUNDS = 2;
 /** Before the second round: at least, and at most. */
 const PAUSE: readonly [number, number] = [200, 1000];
 
+/** Told of each request. Servers are named by their positions among the URLs. */
+export interface MirrorObserver {
+  /** @param isSecond another server was asked before, and failed */
+  gave(server: number, bytes: number, isSecond: boolean): void;
+  failed(server: number): void;
+}
+
 interface Mirror {
+  readonly index: number;
   readonly url: URL;
   failures: number;
   wrong: number;
@@ -42,13 +53,17 @@ export interface FetchOptions {
   readonly check?: (bytes: Buffer) => string | undefined;
 }
 
+class WrongContent extends HttpError {}
+
 export class Mirrors {
   readonly #client: HttpClient;
+  readonly #observer: MirrorObserver | undefined;
   readonly #mirrors: readonly Mirror[];
 
-  constructor(client: HttpClient, urls: readonly URL[]) {
+  constructor(client: HttpClient, urls: readonly URL[], observer?: MirrorObserver) {
     this.#client = client;
-    this.#mirrors = urls.map((url) => ({ url, failures: 0, wrong: 0, demotedUntil: 0 }));
+    this.#observer = observer;
+    this.#mirrors = urls.map((url, index) => ({ index, url, failures: 0, wrong: 0, demotedUntil: 0 }));
   }
 
   /**
@@ -60,21 +75,28 @@ export class Mirrors {
     const problems: string[] = [];
     let left = this.#inOrder();
     let isAbsent = true;
+    let isWrong = false;
     for (let round = 0; round < ROUNDS && left.length > 0; round++) {
       if (round > 0) await sleep(pauseOf(left), undefined, { signal: options.signal });
       const failed: Waiting[] = [];
       for (const { mirror } of left) {
         const result = await this.#ask(mirror, name, options);
-        if (!(result instanceof HttpError)) return result;
+        if (!(result instanceof HttpError)) {
+          this.#observer?.gave(mirror.index, result.bytes.length, problems.length > 0);
+          return result;
+        }
         problems.push(result.message);
-        if (result.problem !== 'absent') isAbsent = false;
+        if (result instanceof WrongContent) isWrong = true;
+        if (result.problem === 'absent') continue;
+        isAbsent = false;
+        this.#observer?.failed(mirror.index);
         if (result.problem === 'later' || result.problem === 'broken') {
           failed.push({ mirror, pause: result.retryAfter });
         }
       }
       left = failed;
     }
-    throw new UnavailableError([...new Set(problems)].join('; '), isAbsent);
+    throw new UnavailableError([...new Set(problems)].join('; '), isAbsent, isWrong);
   }
 
   async #ask(mirror: Mirror, name: string, { check, ...options }: FetchOptions): Promise<Received | HttpError> {
@@ -87,7 +109,7 @@ export class Mirrors {
       }
       mirror.wrong++;
       demote(mirror);
-      return new HttpError('broken', `${new URL(name, mirror.url)}: ${wrong}`);
+      return new WrongContent('broken', `${new URL(name, mirror.url)}: ${wrong}`);
     } catch (error) {
       if (!(error instanceof HttpError)) throw error;
       if (error.problem !== 'absent') demote(mirror);

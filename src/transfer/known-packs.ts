@@ -6,10 +6,10 @@ import { splitImage } from '../image/image-parts.ts';
 import { objectDigest, objectSizes } from '../manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../manifest/tables.ts';
 import { decodeMap, FRAME_BYTES, framesOf, mapLimit, type ObjectMap } from '../remote/map-format.ts';
+import { expand, IMAGE_LIMIT } from '../remote/remote-files.ts';
 import { decodeRef, imageName, mapName, REF_LIMIT, refName } from '../remote/tree-names.ts';
 import type { PackBuilder } from './pack-builder.ts';
 import type { PushTarget } from './push-target.ts';
-import { expand, IMAGE_LIMIT } from './remote-files.ts';
 
 /** An image whose objects are in packs of the target. */
 export interface KnownPacks {

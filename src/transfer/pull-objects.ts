@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { objectSizes } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
+import { type FetchTask, planFetch } from '../remote/fetch-plan.ts';
 import type { HttpOptions } from '../remote/http-client.ts';
 import type { ObjectMap } from '../remote/map-format.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
@@ -15,7 +16,6 @@ import {
   type ThreadOptions,
   type ThreadSettings,
 } from './copy-threads.ts';
-import { type PullTask, planPull } from './pull-plan.ts';
 
 /** The startup data of a thread. */
 export interface PullSettings extends ThreadSettings {
@@ -27,7 +27,7 @@ export interface PullSettings extends ThreadSettings {
   readonly digests: Uint8Array;
   readonly sizes: Float64Array;
   readonly map: ObjectMap | undefined;
-  readonly tasks: readonly PullTask[];
+  readonly tasks: readonly FetchTask[];
   /** Requests of this thread at the same time. */
   readonly requests: number;
   readonly durable: boolean;
@@ -61,7 +61,7 @@ export async function pullObjects(
   { threads, connections, cacert, durable, ...options }: PullOptions,
 ): Promise<CopiedObjects> {
   const sizes = objectSizes(tables);
-  const tasks = planPull(map, sizes, rows);
+  const tasks = planFetch(map, sizes, rows);
   if (tasks.length === 0) return { existing: 0, copied: 0, copiedBytes: 0, failures: [] };
   const wanted = Math.max(1, Math.min(threads, connections, Math.ceil(tasks.length / ENOUGH_TASKS)));
   const requests = Math.max(1, Math.floor(connections / wanted));

@@ -12,6 +12,7 @@ import { type ManifestTables, objectCount } from '../manifest/tables.ts';
 import { readUpTo } from '../objects/read-content.ts';
 import { checkShape, verifyObject } from '../objects/verify.ts';
 import { encodeMap, FRAME_BYTES, type ObjectMap } from '../remote/map-format.ts';
+import { hashOfMeta, META_LIMIT } from '../remote/remote-files.ts';
 import { encodeRef, imageName, META_NAME, mapName, packName, refName } from '../remote/tree-names.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { metaText } from '../store/open-repository.ts';
@@ -22,7 +23,6 @@ import { type KnownPacks, knownPacks, reusePacks } from './known-packs.ts';
 import type { LoadedImage } from './loaded-images.ts';
 import { OWN_PACKS, PackBuilder, type PackTables } from './pack-builder.ts';
 import type { PushTarget } from './push-target.ts';
-import { hashOfMeta, META_LIMIT } from './remote-files.ts';
 import { Uploads } from './uploads.ts';
 
 export interface PushOptions {

@@ -8,12 +8,13 @@ import { requireSignature } from '../image/image-signature.ts';
 import { objectSizes } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import { HttpClient, type HttpOptions } from '../remote/http-client.ts';
-import { decodeMap, mapLimit, type ObjectMap } from '../remote/map-format.ts';
+import { fetchMap } from '../remote/image-map.ts';
+import type { ObjectMap } from '../remote/map-format.ts';
 import { Mirrors, UnavailableError } from '../remote/mirrors.ts';
+import { expand, hashOfMeta, IMAGE_LIMIT, META_LIMIT } from '../remote/remote-files.ts';
 import type { RemoteAddress } from '../remote/remote-url.ts';
-import { decodeRef, imageName, META_NAME, mapName, REF_LIMIT, refName } from '../remote/tree-names.ts';
+import { decodeRef, imageName, META_NAME, REF_LIMIT, refName } from '../remote/tree-names.ts';
 import type { TrustedKey } from '../sign/keys.ts';
-import { expand, hashOfMeta, IMAGE_LIMIT, META_LIMIT } from './remote-files.ts';
 
 /** An image that was fetched; its id is verified. */
 export interface RemoteImage {
@@ -104,19 +105,11 @@ export class RemoteRepository {
    * @throws CfsError (store)
    */
   async map(id: string, tables: ManifestTables, signal?: AbortSignal): Promise<ObjectMap | undefined> {
-    const sizes = objectSizes(tables);
-    const limit = mapLimit(sizes);
-    const image = Buffer.from(id, 'hex');
-    let map: ObjectMap | undefined;
-    await this.#fetch(mapName(id), limit, signal, (compressed) => {
-      const bytes = expand(compressed, limit);
-      if (bytes === undefined) return 'it is damaged';
-      const decoded = reasonUnless(() => decodeMap(bytes, { hash: this.hash, image, sizes }));
-      if (typeof decoded === 'string') return decoded;
-      map = decoded;
-      return undefined;
-    });
-    return map;
+    try {
+      return await fetchMap(this.#mirrors, id, { hash: this.hash, sizes: objectSizes(tables) }, signal);
+    } catch (error) {
+      throw error instanceof UnavailableError ? unusable(this.address.text, error) : error;
+    }
   }
 
   async #fetch(
@@ -147,9 +140,12 @@ async function fetchFrom(
   } catch (error) {
     if (!(error instanceof UnavailableError)) throw error;
     if (error.isAbsent) return undefined;
-    throw new CfsError('store', `Cannot use repository ${address}: ${error.message}`, { cause: error });
+    throw unusable(address, error);
   }
 }
+
+const unusable = (address: string, error: UnavailableError): CfsError =>
+  new CfsError('store', `Cannot use repository ${address}: ${error.message}`, { cause: error });
 
 /** The result, or the message of a CfsError. */
 function reasonUnless<T>(work: () => T): T | string {

@@ -6,25 +6,26 @@ import { gzipSync } from 'node:zlib';
 /** The content of every file that is given well. */
 export const CONTENT: Buffer = Buffer.alloc(300_000, 'content ');
 
-type Answer = (request: IncomingMessage, response: ServerResponse) => void;
+export type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 
 const drip = (response: ServerResponse, write: () => void): void => {
   const timer = setInterval(write, 20);
   response.on('close', () => clearInterval(timer));
 };
 
-function giveRange({ headers }: IncomingMessage, response: ServerResponse): void {
+/** Gives a file, or the part of it that is asked for. */
+export function giveFile({ headers }: IncomingMessage, response: ServerResponse, file: Buffer): void {
   const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? '') ?? [];
-  if (from === undefined) return void response.writeHead(200, { 'content-length': CONTENT.length }).end(CONTENT);
-  const last = Math.min(Number(to), CONTENT.length - 1);
-  if (Number(from) >= CONTENT.length) return void response.writeHead(416).end();
-  response.writeHead(206, { 'content-range': `bytes ${from}-${last}/${CONTENT.length}` });
-  response.end(CONTENT.subarray(Number(from), last + 1));
+  if (from === undefined) return void response.writeHead(200, { 'content-length': file.length }).end(file);
+  const last = Math.min(Number(to), file.length - 1);
+  if (Number(from) >= file.length) return void response.writeHead(416).end();
+  response.writeHead(206, { 'content-range': `bytes ${from}-${last}/${file.length}` });
+  response.end(file.subarray(Number(from), last + 1));
 }
 
 /** By the name of the file. */
-const ANSWERS: Readonly<Record<string, Answer>> = {
-  good: giveRange,
+export const ANSWERS: Readonly<Record<string, Answer>> = {
+  good: (request, response) => giveFile(request, response, CONTENT),
   'no-ranges': (_, response) => void response.writeHead(200).end(CONTENT),
   endless: (_, response) => {
     response.writeHead(200);
@@ -78,6 +79,8 @@ export class HostileServer {
   readonly #server: Server;
   /** Names of files, in the order in which they were asked for. */
   readonly asked: string[] = [];
+  /** Answers a request in place of the others, if it returns true. */
+  answer: (name: string, request: IncomingMessage, response: ServerResponse) => boolean = () => false;
   /** Files of other contents. */
   readonly files = new Map<string, Buffer>();
   /** Where other names lead to. */
@@ -108,10 +111,11 @@ export class HostileServer {
   #answer(request: IncomingMessage, response: ServerResponse): void {
     const name = (request.url as string).slice(1);
     this.asked.push(name);
+    if (this.answer(name, request, response)) return;
     const location = this.redirects.get(name);
     if (location !== undefined) return void response.writeHead(302, { location }).end();
     const file = this.files.get(name);
-    if (file !== undefined) response.writeHead(200, { 'content-length': file.length }).end(file);
+    if (file !== undefined) giveFile(request, response, file);
     else (ANSWERS[name] ?? ((_, answer) => void answer.writeHead(404).end('no such file')))(request, response);
   }
 }

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { toHex } from '../../../src/base/bytes.ts';
 import { blake3 } from '../../../src/base/digest.ts';
+import { LARGE, planFetch, REQUEST_BYTES, requestsOf } from '../../../src/remote/fetch-plan.ts';
 import {
   decodeMap,
   encodeMap,
@@ -13,7 +14,6 @@ import {
 } from '../../../src/remote/map-format.ts';
 import { decompressFrame } from '../../../src/system/zstd.ts';
 import { OWN_PACKS, PackBuilder } from '../../../src/transfer/pack-builder.ts';
-import { LARGE, planPull, REQUEST_BYTES, requestsOf } from '../../../src/transfer/pull-plan.ts';
 import { Random } from '../../support/random.ts';
 
 const image = blake3(Buffer.from('image'));
@@ -73,7 +73,7 @@ function check(
     return packs.get(toHex(digest)) as Uint8Array;
   };
   const seen: number[] = [];
-  for (const { kind, pack, from, length, rows: inTask } of planPull(map, sizes, rows)) {
+  for (const { kind, pack, from, length, rows: inTask } of planFetch(map, sizes, rows)) {
     expect(kind).not.toBe('alone');
     expect(length).toBeLessThanOrEqual(REQUEST_BYTES);
     for (const row of inTask) {
@@ -135,7 +135,7 @@ test('a large object keeps its packs when objects before it change', async () =>
 });
 
 test('without a map, each object is a file', () => {
-  const plan = planPull(undefined, Float64Array.of(5, 700, 30), [0, 2, 1]);
+  const plan = planFetch(undefined, Float64Array.of(5, 700, 30), [0, 2, 1]);
   expect(plan.map(({ kind, rows }) => [kind, ...rows])).toEqual([
     ['alone', 1],
     ['alone', 2],

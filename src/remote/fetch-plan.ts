@@ -1,5 +1,5 @@
 /** Which parts of which packs are asked for, so that some objects of an image are there afterwards. Pure. */
-import { ALONE, FRAME_BYTES, framesOf, type ObjectMap, PACK_BYTES } from '../remote/map-format.ts';
+import { ALONE, FRAME_BYTES, framesOf, type ObjectMap, PACK_BYTES } from './map-format.ts';
 
 /** Objects from this size on are fetched one by one, in order. */
 export const LARGE: number = 1 << 20;
@@ -9,7 +9,7 @@ const GAP = 1 << 17;
 export const REQUEST_BYTES: number = PACK_BYTES;
 
 /** Work that a thread does as a whole. */
-export interface PullTask {
+export interface FetchTask {
   /** A part of a pack; or one object of many frames; or one that is a file of its own. */
   readonly kind: 'part' | 'large' | 'alone';
   /** Of `part`: the pack, and the bytes of it. */
@@ -33,8 +33,8 @@ interface Piece {
  * @param map undefined: every object is a file of its own
  * @param rows the objects that are needed
  */
-export function planPull(map: ObjectMap | undefined, sizes: Float64Array, rows: readonly number[]): PullTask[] {
-  const single: PullTask[] = [];
+export function planFetch(map: ObjectMap | undefined, sizes: Float64Array, rows: readonly number[]): FetchTask[] {
+  const single: FetchTask[] = [];
   const pieces: Piece[] = [];
   for (const row of rows) {
     const size = sizes[row] as number;
@@ -50,7 +50,7 @@ export function planPull(map: ObjectMap | undefined, sizes: Float64Array, rows: 
   return [...single, ...partsOf(pieces)];
 }
 
-const one = (kind: 'large' | 'alone', row: number): PullTask => ({ kind, pack: 0, from: 0, length: 0, rows: [row] });
+const one = (kind: 'large' | 'alone', row: number): FetchTask => ({ kind, pack: 0, from: 0, length: 0, rows: [row] });
 
 /** Undefined if the frames of the object are not side by side in one pack. */
 function pieceOf({ frames }: ObjectMap, row: number, frame: number, size: number): Piece | undefined {
@@ -64,7 +64,7 @@ function pieceOf({ frames }: ObjectMap, row: number, frame: number, size: number
   return { row, pack, from, to };
 }
 
-function partsOf(pieces: Piece[]): PullTask[] {
+function partsOf(pieces: Piece[]): FetchTask[] {
   pieces.sort((a, b) => a.pack - b.pack || a.from - b.from);
   const parts: { pack: number; from: number; to: number; rows: number[] }[] = [];
   for (const { row, pack, from, to } of pieces) {

@@ -1,0 +1,200 @@
+/**
+ * The objects of an image in one remote repository, each fetched when it is asked for. What is needed for the next
+ * requests is fetched once, and kept: the map of the image. A repository of which no server answers is left alone for a
+ * while, so that not every file of a directory waits for it.
+ */
+import { type FetchTask, planFetch } from './fetch-plan.ts';
+import { Gate } from './gate.ts';
+import type { HttpClient } from './http-client.ts';
+import { fetchMap } from './image-map.ts';
+import { ALONE, framesOf, type ObjectMap } from './map-format.ts';
+import { type MirrorObserver, Mirrors, UnavailableError } from './mirrors.ts';
+import { type FetchFailure, type ImageObjects, ObjectFetch, type ObjectTarget } from './object-fetch.ts';
+
+/** Milliseconds for which a repository is not asked after a failure; doubled with each, in a row. */
+const BACK_OFF = 1000;
+const BACK_OFF_MAX = 60_000;
+/** Requests at the same time, and of these for objects of several MiB, which take memory. */
+const REQUESTS = 32;
+const LARGE_REQUESTS = 4;
+const LARGE = 4 << 20;
+/** Objects of one frame that are stored together, at most. */
+const NEIGHBOURS = 32;
+
+/** The image whose objects are fetched. */
+export interface LazyImage extends Omit<ImageObjects, 'map'> {
+  /** 64 hexadecimal digits. */
+  readonly id: string;
+}
+
+export interface LazyOptions {
+  readonly observer?: MirrorObserver | undefined;
+  readonly onStored?: ((row: number) => void) | undefined;
+  /** Milliseconds, for tests. */
+  readonly now?: () => number;
+}
+
+export class LazyObjects {
+  readonly #client: HttpClient;
+  readonly #urls: readonly URL[];
+  readonly #image: LazyImage;
+  readonly #target: ObjectTarget;
+  readonly #options: LazyOptions;
+  readonly #now: () => number;
+  readonly #requests = new Gate(REQUESTS);
+  readonly #largeRequests = new Gate(LARGE_REQUESTS);
+  /** By the first of the rows. */
+  readonly #running = new Map<number, Running>();
+  #fetch: Promise<Known> | undefined;
+  #failures = 0;
+  #askAgain = Number.NEGATIVE_INFINITY;
+  #lastProblem = '';
+
+  /** @param urls of servers with the same content, each with a slash at its end */
+  constructor(
+    client: HttpClient,
+    urls: readonly URL[],
+    image: LazyImage,
+    target: ObjectTarget,
+    options: LazyOptions = {},
+  ) {
+    this.#client = client;
+    this.#urls = urls;
+    this.#image = image;
+    this.#target = target;
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+  }
+
+  /**
+   * Fetches, verifies and stores an object. Small ones that lie beside it are stored, too.
+   * @param row of the object in the image
+   * @returns undefined if it is stored now
+   * @throws errors of the target; the reason of the signal
+   */
+  async fetch(row: number, signal?: AbortSignal): Promise<Omit<FetchFailure, 'row'> | undefined> {
+    if (this.#now() < this.#askAgain) {
+      return { problem: `${this.#lastProblem} (it is asked again later)`, kind: 'failed' };
+    }
+    const failure = await this.#fetchNow(row, signal);
+    if (failure?.kind === 'failed') this.#failed(failure.problem);
+    else this.#failures = 0;
+    return failure;
+  }
+
+  /** Of many requests that fail at the same time, one counts. */
+  #failed(problem: string): void {
+    if (this.#now() < this.#askAgain) return;
+    this.#askAgain = this.#now() + Math.min(BACK_OFF * 2 ** Math.min(this.#failures, 10), BACK_OFF_MAX);
+    this.#failures++;
+    this.#lastProblem = problem;
+  }
+
+  async #fetchNow(row: number, signal: AbortSignal | undefined): Promise<Omit<FetchFailure, 'row'> | undefined> {
+    let known: Known;
+    try {
+      known = await this.#known(signal);
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) throw error;
+      return { problem: error.message, kind: 'failed' };
+    }
+    const rows = known.neighbours?.withThose(row) ?? [row];
+    const [first] = rows as [number];
+    // of readers that want objects of one frame, one asks
+    const running = this.#running.get(first);
+    if (running?.rows.includes(row)) return (await running.failures).find((failure) => failure.row === row);
+    const failures = this.#begin(known, row, rows, signal);
+    const mine = { rows, failures };
+    this.#running.set(first, mine);
+    try {
+      return (await failures).find((failure) => failure.row === row);
+    } finally {
+      if (this.#running.get(first) === mine) this.#running.delete(first);
+    }
+  }
+
+  async #begin(
+    { map, fetch }: Known,
+    row: number,
+    rows: readonly number[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly FetchFailure[]> {
+    const { sizes } = this.#image;
+    const task = planFetch(map, sizes, rows).find((task) => task.rows.includes(row)) as FetchTask;
+    const run = (): Promise<readonly FetchFailure[]> => this.#requests.run(() => fetch.run(task, signal));
+    return await ((sizes[row] as number) >= LARGE ? this.#largeRequests.run(run) : run());
+  }
+
+  /** One request for all that come first. */
+  #known(signal: AbortSignal | undefined): Promise<Known> {
+    if (this.#fetch !== undefined) return this.#fetch;
+    const known = this.#prepare(signal);
+    this.#fetch = known;
+    known.catch(() => {
+      this.#fetch = undefined;
+    });
+    return known;
+  }
+
+  async #prepare(signal: AbortSignal | undefined): Promise<Known> {
+    const { observer, onStored } = this.#options;
+    const map = await fetchMap(new Mirrors(this.#client, this.#urls, observer), this.#image.id, this.#image, signal);
+    const objects: ImageObjects = { ...this.#image, map };
+    const options = { observer, onStored };
+    return {
+      map,
+      neighbours: map && new Neighbours(map, this.#image.sizes),
+      fetch: new ObjectFetch(this.#client, this.#urls, objects, this.#target, options),
+    };
+  }
+}
+
+interface Known {
+  readonly map: ObjectMap | undefined;
+  readonly neighbours: Neighbours | undefined;
+  readonly fetch: ObjectFetch;
+}
+
+/** Objects that are under way. */
+interface Running {
+  readonly rows: readonly number[];
+  readonly failures: Promise<readonly FetchFailure[]>;
+}
+
+/** Objects that share a frame: who gets one has got the others. */
+class Neighbours {
+  readonly #map: ObjectMap;
+  readonly #sizes: Float64Array;
+  /** Rows of the objects that lie in one frame, by frame and place in it. */
+  readonly #order: Uint32Array;
+  /** The place of each row in `#order`; rows that lie alone have none. */
+  readonly #placeOf: Int32Array;
+
+  constructor(map: ObjectMap, sizes: Float64Array) {
+    this.#map = map;
+    this.#sizes = sizes;
+    const { frameOf, offsetOf } = map;
+    const rows = frameOf.map((_, row) => row).filter((row) => this.#isShared(row));
+    this.#order = rows.sort(
+      (a, b) => (frameOf[a] as number) - (frameOf[b] as number) || (offsetOf[a] as number) - (offsetOf[b] as number),
+    );
+    this.#placeOf = new Int32Array(frameOf.length).fill(-1);
+    for (const [place, row] of this.#order.entries()) this.#placeOf[row] = place;
+  }
+
+  #isShared(row: number): boolean {
+    return this.#map.frameOf[row] !== ALONE && framesOf(this.#sizes[row] as number) === 1;
+  }
+
+  /** The row, and others of its frame: the same ones for each of them. */
+  withThose(row: number): readonly number[] {
+    const place = this.#placeOf[row] as number;
+    if (place < 0) return [row];
+    const frame = this.#map.frameOf[row];
+    let first = place;
+    while (first > 0 && this.#map.frameOf[this.#order[first - 1] as number] === frame) first--;
+    first = place - ((place - first) % NEIGHBOURS);
+    const group = this.#order.subarray(first, first + NEIGHBOURS);
+    return [...group.filter((other) => this.#map.frameOf[other] === frame)];
+  }
+}

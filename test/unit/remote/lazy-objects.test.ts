@@ -1,0 +1,210 @@
+/** Objects of an image are fetched one by one, from packs or as files, and verified. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { concatBytes, equalBytes, toHex } from '../../../src/base/bytes.ts';
+import { blake3 } from '../../../src/base/digest.ts';
+import { HTTP_TIMES, HttpClient } from '../../../src/remote/http-client.ts';
+import { LazyObjects, type LazyOptions } from '../../../src/remote/lazy-objects.ts';
+import { encodeMap, FRAME_BYTES } from '../../../src/remote/map-format.ts';
+import type { ObjectTarget } from '../../../src/remote/object-fetch.ts';
+import { mapName, objectFile, packName } from '../../../src/remote/tree-names.ts';
+import { compressFrame } from '../../../src/system/zstd.ts';
+import { OWN_PACKS, PackBuilder } from '../../../src/transfer/pack-builder.ts';
+import { ANSWERS, type Answer, HostileServer } from '../../support/hostile-server.ts';
+import { Random } from '../../support/random.ts';
+
+const random = new Random(7);
+/** Three that share a frame, one of two frames, one with a pack of its own. */
+const CONTENTS = [100, 2000, 30_000, 100_000, 1_200_000].map((size) => random.bytes(size));
+const ID = toHex(blake3(Buffer.from('image')));
+const IMAGE = {
+  id: ID,
+  hash: 'blake3' as const,
+  digests: concatBytes(...CONTENTS.map((content) => blake3(content))),
+  sizes: Float64Array.from(CONTENTS, ({ length }) => length),
+};
+const [FIRST, LARGE] = [0, 4];
+const digestOf = (row: number): Uint8Array => blake3(CONTENTS[row] as Buffer);
+
+/** Keeps what is stored by its digest; a wrong content would have another. */
+class Memory implements ObjectTarget {
+  readonly stored = new Map<string, Buffer>();
+
+  putBytes(content: Uint8Array): void {
+    this.stored.set(toHex(blake3(content)), Buffer.from(content));
+  }
+
+  begin() {
+    const pieces: Buffer[] = [];
+    return {
+      write: (bytes: Uint8Array) => void pieces.push(Buffer.from(bytes)),
+      finish: (expected: Uint8Array) => {
+        const content = Buffer.concat(pieces);
+        if (!equalBytes(blake3(content), expected)) return false;
+        this.putBytes(content);
+        return true;
+      },
+      discard: () => undefined,
+    };
+  }
+
+  has(row: number): boolean {
+    return this.stored.get(toHex(digestOf(row)))?.equals(CONTENTS[row] as Buffer) === true;
+  }
+}
+
+function* piecesOf(content: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < content.length; at += FRAME_BYTES) yield content.subarray(at, at + FRAME_BYTES);
+}
+
+async function addPacks({ files }: HostileServer): Promise<void> {
+  const frameOf = new Uint32Array(CONTENTS.length);
+  const offsetOf = new Uint32Array(CONTENTS.length);
+  const builder = new PackBuilder(1, { frameOf, offsetOf }, async ({ digest, bytes }) => {
+    files.set(packName(digest), Buffer.from(bytes));
+  });
+  for (const [row, content] of CONTENTS.entries()) {
+    if (content.length < OWN_PACKS) await builder.add(row, content);
+    else await builder.addLarge(row, piecesOf(content));
+  }
+  const map = { hash: 'blake3' as const, ...(await builder.end()), frameOf, offsetOf, hot: new Uint32Array(0) };
+  const bytes = encodeMap({ ...map, image: Buffer.from(ID, 'hex') });
+  const out = Buffer.alloc(bytes.length + 1000);
+  files.set(mapName(ID), out.subarray(0, compressFrame(bytes, out, 1)));
+}
+
+const addFiles = ({ files }: HostileServer): void => {
+  for (const content of CONTENTS) files.set(objectFile(blake3(content)), content);
+};
+
+let servers: HostileServer[];
+let client: HttpClient;
+let target: Memory;
+let clock: number;
+const lazily = (options: LazyOptions = {}) =>
+  new LazyObjects(
+    client,
+    servers.map((server) => server.url()),
+    IMAGE,
+    target,
+    { now: () => clock, ...options },
+  );
+
+beforeEach(async () => {
+  servers = [await HostileServer.start()];
+  client = new HttpClient({ connections: 4, times: { ...HTTP_TIMES, headers: 2000, deadline: 2000 } });
+  target = new Memory();
+  clock = 0;
+});
+
+afterEach(async () => {
+  await client.close();
+  for (const server of servers) await server.stop();
+});
+
+describe.each([
+  ['files', async (server: HostileServer) => addFiles(server)],
+  ['packs', addPacks],
+])('from %s', (kind, add) => {
+  const rows = CONTENTS.map((_, row) => row);
+
+  test('every object arrives', async () => {
+    const [server] = servers as [HostileServer];
+    await add(server);
+    const objects = lazily();
+    expect(await Promise.all(rows.map((row) => objects.fetch(row)))).toEqual(rows.map(() => undefined));
+    expect(rows.every((row) => target.has(row))).toBe(true);
+    expect(server.asked.filter((name) => name.startsWith('maps/'))).toEqual([mapName(ID)]);
+  });
+
+  test.each(['no-ranges', 'endless', 'silent', 'cut-off', 'another-part', 'gzip', 'busy', 'broken', 'wrong'])(
+    'a server that answers as "%s" gives no wrong object, and another one is asked',
+    async (name) => {
+      const good = await HostileServer.start();
+      servers.push(good);
+      await add(good);
+      const [bad] = servers as [HostileServer];
+      await add(bad);
+      const wrong: Answer = (request, response) =>
+        void response
+          .writeHead(206, { 'content-range': `${request.headers.range?.replace('=', ' ')}/9999999` })
+          .end(Buffer.alloc(Number(request.headers.range?.split('-')[1] ?? 99) - partFrom(request.headers.range) + 1));
+      const answer = name === 'wrong' ? wrong : (ANSWERS[name] as Answer);
+      bad.answer = (asked, request, response) => {
+        if (asked.startsWith('maps/')) return false;
+        answer(request, response);
+        return true;
+      };
+      const gave: number[] = [];
+      const observer = { gave: (server: number) => void gave.push(server), failed: () => undefined };
+      const objects = lazily({ observer });
+      expect(await objects.fetch(FIRST)).toBeUndefined();
+      expect(await objects.fetch(LARGE)).toBeUndefined();
+      expect([target.has(FIRST), target.has(LARGE)]).toEqual([true, true]);
+      for (const digest of target.stored.keys()) {
+        expect(CONTENTS.map((content) => toHex(blake3(content)))).toContain(digest);
+      }
+      expect(gave.at(-1)).toBe(1);
+    },
+  );
+
+  test('one that is nowhere is not a failure of the servers', async () => {
+    const [server] = servers as [HostileServer];
+    if (kind === 'packs') await add(server);
+    for (const name of [...server.files.keys()]) if (!name.startsWith('maps/')) server.files.delete(name);
+    const objects = lazily();
+    expect((await objects.fetch(FIRST))?.kind).toBe('absent');
+    await add(server);
+    expect(await objects.fetch(FIRST)).toBeUndefined();
+  });
+});
+
+const partFrom = (range: string | undefined): number => Number(/\d+/.exec(range ?? '0')?.[0]);
+
+test('of readers of one frame, one asks', async () => {
+  const [server] = servers as [HostileServer];
+  await addPacks(server);
+  const objects = lazily();
+  expect(await Promise.all([0, 1, 2, 1, 0].map((row) => objects.fetch(row)))).toEqual(Array(5).fill(undefined));
+  expect(server.asked.map((name) => name.split('/')[0])).toEqual(['maps', 'packs']);
+});
+
+test('small objects that came along are stored', async () => {
+  await addPacks(servers[0] as HostileServer);
+  await lazily().fetch(FIRST);
+  expect([target.has(1), target.has(2), target.has(3)]).toEqual([true, true, false]);
+});
+
+test('a server that is away is asked again after 1 s, 2 s and so on, and at once when it has answered', async () => {
+  const [server] = servers as [HostileServer];
+  server.answer = (_, { socket }) => socket.destroy() !== undefined;
+  const objects = lazily();
+  const asked = async (): Promise<boolean> => {
+    const before = server.asked.length;
+    const failure = await objects.fetch(FIRST);
+    expect(failure?.kind).toBe('failed');
+    return server.asked.length > before;
+  };
+  expect(await asked()).toBe(true);
+  for (const seconds of [1, 2, 4]) {
+    clock += seconds * 1000 - 1;
+    expect(await asked()).toBe(false);
+    clock += 1;
+    expect(await asked()).toBe(true);
+  }
+  addFiles(server);
+  server.answer = () => false;
+  clock += 8000;
+  expect(await objects.fetch(FIRST)).toBeUndefined();
+  expect(await objects.fetch(1)).toBeUndefined();
+});
+
+test('a map that leads to other objects gives none', async () => {
+  const [server] = servers as [HostileServer];
+  await addPacks(server);
+  for (const [name, file] of server.files)
+    if (name.startsWith('packs/')) server.files.set(name, Buffer.alloc(file.length, 1));
+  const objects = lazily();
+  expect((await objects.fetch(FIRST))?.kind).toBe('wrong');
+  expect((await objects.fetch(LARGE))?.kind).toBe('wrong');
+  expect(target.stored.size).toBe(0);
+});
