@@ -18,6 +18,7 @@ import { abortable, given, localOf, pathGiven } from './arguments.ts';
 import { isUrl, type NetworkOptions, withRemotes } from './network.ts';
 import { type Amount, HOUR_MS, pathsOf, type Repository, type WorkOptions } from './repository.ts';
 
+export { type LastCheck, type LastGc, lastRuns } from './last-runs.ts';
 export type { Amount, Repository, WorkOptions } from './repository.ts';
 export { type ImageUsage, type RepositoryUsage, repositoryUsage, type UsageOptions } from './repository-usage.ts';
 

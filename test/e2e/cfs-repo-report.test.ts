@@ -286,6 +286,15 @@ test('health: what fsck finds, and the problems of a mount', async () => {
   await mount.unmount();
   // nothing was changed
   expect(existsSync(join(scratch.store, 'quarantine'))).toBe(false);
+  expect(page).toContain('No run of <code>cfs-repo fsck</code> is recorded.');
+  expect((await scratch.tool('cfs-repo', ['fsck', scratch.store])).status).toBe(EXIT.found);
+  await scratch.tool('cfs-repo', ['gc', scratch.store]);
+  const { health } = JSON.parse((await report('--json')).stdout) as { health: Record<string, unknown> };
+  expect(health).toMatchObject({ lastFsck: { damaged: 1, repaired: 0, badRoots: 0 }, lastGc: { freedObjects: 0 } });
+  await report('-o', file);
+  expect(readFileSync(file, 'utf8')).toMatch(
+    /Problem\.<\/span> <code>cfs-repo fsck<\/code>, .*: 1 damaged, of these 0 rep/,
+  );
 });
 
 test('long names are shortened, and an image that is gone counts and is listed', async () => {

@@ -80,6 +80,13 @@ function write(page: string, output: string | undefined): void {
   }
 }
 
+/** Null if no run is recorded. */
+function runJson(run: (Readonly<Record<string, number>> & { readonly time: number; readonly ms: number }) | undefined) {
+  if (run === undefined) return null;
+  const { time, ms, ...counts } = run;
+  return { time: new Date(time).toISOString(), seconds: ms / 1000, ...counts };
+}
+
 function jsonOf(
   { path, uuid, hash, time, usage, images, comparisons, unread }: RepositoryReport,
   health: Health,
@@ -100,6 +107,6 @@ function jsonOf(
     images: images.map(({ file, ...image }) => image),
     unread: Object.fromEntries(unread),
     comparisons,
-    health,
+    health: { ...health, lastFsck: runJson(health.lastFsck), lastGc: runJson(health.lastGc) },
   };
 }

@@ -14,7 +14,7 @@ import {
   time,
   uuid,
 } from './common.ts';
-import { bool, count, either, flag, integer, list, map, object, oneOf, text, Value, word } from './value.ts';
+import { bool, count, either, flag, integer, list, map, nothing, object, oneOf, text, Value, word } from './value.ts';
 
 const pathState = oneOf('there', 'moved', 'gone', 'replaced', 'damaged', 'unknown');
 const objects = object({ objects: count, bytes, diskBytes: bytes.about('bytes that they take on the disk') });
@@ -206,6 +206,23 @@ export const REPO: Readonly<Record<string, Value>> = {
       quarantined: count,
       unfinished: count,
       mounts: list(mountHealth),
+      lastFsck: either(
+        object({ time, seconds, objects: count, bytes, damaged: count, repaired: count, badRoots: count }),
+        nothing,
+      ).about('the last cfs-repo fsck without --dry-run; null if none is recorded'),
+      lastGc: either(
+        object({
+          time,
+          seconds,
+          freedObjects: count,
+          freedBytes: bytes,
+          freedDiskBytes: bytes,
+          keptObjects: count,
+          keptBytes: bytes,
+          keptDiskBytes: bytes,
+        }),
+        nothing,
+      ).about('the last cfs-repo gc without --dry-run; null if none is recorded'),
       check: object({
         objects: count,
         bytes,

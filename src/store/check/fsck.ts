@@ -7,6 +7,7 @@ import { systemError } from '../../system/libc.ts';
 import { mergeDigests } from '../gc/digest-merge.ts';
 import { type KeptDigests, KeptInMemory } from '../gc/live-set.ts';
 import { listRoots, openRootIfThere, type Root } from '../gc/roots.ts';
+import { rememberRun } from '../last-runs.ts';
 import { PREFIXES, prefixName } from '../layout.ts';
 import type { LocalRepository } from '../local-repository.ts';
 import { listQuarantine } from '../quarantine.ts';
@@ -52,12 +53,21 @@ export interface FsckResult {
  * @throws CfsError (store) if the repository cannot be read
  */
 export async function checkRepository(repository: LocalRepository, options: FsckOptions): Promise<FsckResult> {
+  const started = performance.now();
   try {
-    return await check(repository, options);
+    const result = await check(repository, options);
+    if (!options.dryRun) remember(repository, result, performance.now() - started);
+    return result;
   } catch (error) {
     if (error instanceof CfsError || errnoOf(error) === undefined) throw error;
     throw new CfsError('store', `Cannot check repository ${repository.path}: ${reasonOf(error)}`, { cause: error });
   }
+}
+
+function remember(repository: LocalRepository, result: FsckResult, ms: number): void {
+  const { objects, bytes, damaged, badRoots } = result;
+  const repaired = damaged.filter(({ from }) => from !== undefined).length;
+  rememberRun(repository, 'fsck', { objects, bytes, damaged: damaged.length, repaired, badRoots: badRoots.length }, ms);
 }
 
 async function check(repository: LocalRepository, options: FsckOptions): Promise<FsckResult> {
@@ -130,6 +140,7 @@ const KNOWN: ReadonlyMap<string, boolean> = new Map([
   ['tmp', true],
   ['cache', true],
   ['roots', true],
+  ['runs', true],
   ['paths', true],
   ['leases', true],
   ['quarantine', true],

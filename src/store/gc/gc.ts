@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf } from '../../base/errno.ts';
 import { CfsError, reasonOf } from '../../base/error.ts';
+import { rememberRun } from '../last-runs.ts';
 import { PREFIXES, prefixName } from '../layout.ts';
 import type { LocalRepository } from '../local-repository.ts';
 import { type LockWait, listLeftovers, lockForDeleting, removeLeftovers } from '../lock.ts';
@@ -56,6 +57,24 @@ const PAUSE_MS = 75;
  *   cannot be deleted; everything deleted before was unused
  */
 export async function collectGarbage(repository: LocalRepository, options: GcOptions): Promise<GcResult> {
+  const started = performance.now();
+  const result = await collect(repository, options);
+  const { freed, kept } = result;
+  if (!options.dryRun) {
+    const counts = {
+      freedObjects: freed.objects,
+      freedBytes: freed.bytes,
+      freedDiskBytes: freed.diskBytes,
+      keptObjects: kept.objects,
+      keptBytes: kept.bytes,
+      keptDiskBytes: kept.diskBytes,
+    };
+    rememberRun(repository, 'gc', counts, performance.now() - started);
+  }
+  return result;
+}
+
+async function collect(repository: LocalRepository, options: GcOptions): Promise<GcResult> {
   const { dryRun } = options;
   const keepers = new Keepers(repository, options.keep, options.minAgeMs, dryRun);
   let lock = await lockForDeleting(repository, options);

@@ -3,7 +3,6 @@
  * programs that register the same image at the same time do not undo each other's work. docs/repository.md specifies
  * them. The digits are the beginning of the path's BLAKE3; a record with another path is malformed.
  */
-import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
 import { toHex } from '../../base/bytes.ts';
 import { blake3 } from '../../base/digest.ts';
@@ -11,11 +10,9 @@ import { ENOENT, errnoOf } from '../../base/errno.ts';
 import { CfsError, reasonOf } from '../../base/error.ts';
 import { pathBytes, pathText } from '../../base/path-text.ts';
 import { readUpTo } from '../../objects/read-content.ts';
-import { fsyncSync } from '../../system/file-calls.ts';
 import type { PathPlace } from '../../system/path-place.ts';
-import { writeAll } from '../content-copier.ts';
 import type { LocalRepository } from '../local-repository.ts';
-import { remove } from '../remove-file.ts';
+import { replaceSmallFile } from '../small-file.ts';
 import type { StoreDirectory } from '../store-directory.ts';
 
 /** A path of a registered image. */
@@ -155,27 +152,10 @@ export function writePathRecord(
   durable: boolean,
 ): boolean {
   const target = recordName(image, path);
-  const written = `${randomBytes(8).toString('hex')}-path`;
   const paths = repository.makeDirectory('paths');
   try {
     const isNew = paths.stat(target) === undefined;
-    const temporary = repository.directory('tmp');
-    try {
-      const fd = temporary.create(written, 0o644);
-      try {
-        writeAll(fd, encodePathRecord({ path, place }), 0);
-        if (durable) fsyncSync(fd);
-      } finally {
-        closeSync(fd);
-      }
-      temporary.rename(written, paths, target);
-    } catch (error) {
-      remove(temporary, written);
-      throw error;
-    } finally {
-      temporary.close();
-    }
-    if (durable) paths.sync();
+    replaceSmallFile(repository, paths, target, encodePathRecord({ path, place }), 'path', durable);
     return isNew;
   } finally {
     paths.close();

@@ -6,7 +6,14 @@ import type { Health } from '../../../tools/repo/report/health.ts';
 import { embeddedJson, escapeHtml, renderPage } from '../../../tools/repo/report/page.ts';
 
 const NONE = { objects: 0, bytes: 0, diskBytes: 0 };
-const HEALTH: Health = { quarantined: 0, unfinished: 0, mounts: [], check: undefined };
+const HEALTH: Health = {
+  quarantined: 0,
+  unfinished: 0,
+  mounts: [],
+  lastFsck: undefined,
+  lastGc: undefined,
+  check: undefined,
+};
 
 function reportWith(images: number, name: string, path: string): RepositoryReport {
   const { nodes, comparisons, lines } = REPORT_LIMITS;

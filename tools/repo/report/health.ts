@@ -6,6 +6,7 @@ import { isErrno } from '../../../src/base/errno.ts';
 import { usersOfObjects } from '../../../src/image/object-users.ts';
 import type { Problem } from '../../../src/mount/problem-memory.ts';
 import { checkRepository } from '../../../src/store/check/fsck.ts';
+import { lastRun, type Run } from '../../../src/store/last-runs.ts';
 import type { LocalRepository } from '../../../src/store/local-repository.ts';
 import { askMounts } from '../../info/mounts.ts';
 import { privateXattr } from '../../info/private-xattr.ts';
@@ -27,6 +28,9 @@ export interface Health {
   /** The number of files in tmp/. */
   readonly unfinished: number;
   readonly mounts: readonly MountHealth[];
+  /** The last runs that changed the repository, if they are recorded. */
+  readonly lastFsck: Run<'fsck'> | undefined;
+  readonly lastGc: Run<'gc'> | undefined;
   /** The result of reading all contents; undefined if that was not requested. */
   readonly check:
     | {
@@ -59,7 +63,10 @@ export async function healthOf(
   const mounts = await mountsOf(repository);
   const quarantined = repository.names('quarantine').length;
   const unfinished = repository.names('tmp').length;
-  if (!fsck) return { quarantined, unfinished, mounts, check: undefined };
+  const lastFsck = lastRun(repository, 'fsck');
+  const lastGc = lastRun(repository, 'gc');
+  const now = { quarantined, unfinished, mounts, lastFsck, lastGc };
+  if (!fsck) return { ...now, check: undefined };
   const threads = Math.min(MOST_THREADS, availableParallelism());
   const { objects, bytes, damaged } = await checkRepository(repository, {
     sources: [],
@@ -74,9 +81,7 @@ export async function healthOf(
     images,
   );
   return {
-    quarantined,
-    unfinished,
-    mounts,
+    ...now,
     check: {
       objects,
       bytes,

@@ -1,7 +1,7 @@
 /** The page of `cfs-repo report`: one HTML file that loads nothing. No I/O. */
 import { createHash } from 'node:crypto';
 import type { NamedSpace, ReportedImage, RepositoryReport } from '../../../src/report/repository-report.ts';
-import { formatBytes, formatCount, formatCounted } from '../../format.ts';
+import { formatBytes, formatCount, formatCounted, formatDuration } from '../../format.ts';
 import { shortId } from '../../image-id.ts';
 import { SCRIPT } from './client.ts';
 import type { Health } from './health.ts';
@@ -259,12 +259,42 @@ ${lines.join('\n')}
 </ul>
 <h3>Contents</h3>
 ${checkedOf(health)}
+<h3>Last runs</h3>
+<ul>
+${lastFsckOf(health)}
+${lastGcOf(health)}
+</ul>
 <h3>Mounts of this machine that use the repository</h3>
 ${mounts.length === 0 ? '<p>None.</p>' : `<ul>${mounts.join('\n')}</ul>`}`;
 }
 
 const good = (text: string): string => `<li><span class="good">Good.</span> ${escapeHtml(text)}</li>`;
 const bad = (text: string): string => `<li><span class="bad">Problem.</span> ${escapeHtml(text)}</li>`;
+
+const timeOf = (ms: number): string => {
+  const time = new Date(ms).toISOString();
+  return `<time datetime="${time}">${time.slice(0, 16).replace('T', ' ')} UTC</time>`;
+};
+
+function lastFsckOf({ lastFsck: run }: Health): string {
+  if (run === undefined) return '<li>No run of <code>cfs-repo fsck</code> is recorded.</li>';
+  const { objects, bytes, damaged, repaired, badRoots } = run;
+  const read = `<code>cfs-repo fsck</code>, ${timeOf(run.time)}: ${formatCounted(objects, 'object')} (${formatBytes(bytes)}) in ${formatDuration(run.ms)}`;
+  if (damaged + badRoots === 0) return `<li><span class="good">Good.</span> ${read}, no damage.</li>`;
+  const found = [
+    ...(damaged > 0 ? [`${formatCount(damaged)} damaged, of these ${formatCount(repaired)} repaired`] : []),
+    ...(badRoots > 0 ? [formatCounted(badRoots, 'damaged list of an image', 'damaged lists of images')] : []),
+  ].join('; ');
+  const isRepaired = repaired === damaged && badRoots === 0;
+  return `<li>${isRepaired ? '' : '<span class="bad">Problem.</span> '}${read}: ${found}.</li>`;
+}
+
+function lastGcOf({ lastGc: run }: Health): string {
+  if (run === undefined) return '<li>No run of <code>cfs-repo gc</code> is recorded.</li>';
+  const amount = (objects: number, bytes: number): string =>
+    `${formatCounted(objects, 'object')} (${formatBytes(bytes)})`;
+  return `<li><code>cfs-repo gc</code>, ${timeOf(run.time)}: deleted ${amount(run.freedObjects, run.freedBytes)}, kept ${amount(run.keptObjects, run.keptBytes)}.</li>`;
+}
 
 function checkedOf({ check }: Health): string {
   if (check === undefined) {
