@@ -3,6 +3,7 @@
  * docs/manifest.md, "Stable ids".
  */
 import { blake3 } from '../base/digest.ts';
+import { SHORT_BLAKE3_MAX, shortBlake3 } from '../base/short-blake3.ts';
 
 /** The root's id, FUSE_ROOT_ID of the kernel. */
 export const ROOT_ID = 1;
@@ -15,13 +16,16 @@ export const ID_BITS = 52;
  * `path`: absolute, without a trailing slash: "/usr/bin/env".
  */
 export function idOfPath(path: Uint8Array, bits: number = ID_BITS): number {
-  const hash = blake3(path);
-  let id = 0;
-  for (let i = 0; i < 6; i++) id = id * 256 + (hash[i] as number);
-  id = id * 16 + ((hash[6] as number) >> 4);
-  id = Math.floor(id / 2 ** (ID_BITS - bits));
+  const isShort = path.length <= SHORT_BLAKE3_MAX;
+  const words = isShort ? shortBlake3(path) : new Int32Array(Uint8Array.from(blake3(path)).buffer);
+  const whole = bigEndian(words[0] as number) * 2 ** 20 + (bigEndian(words[1] as number) >>> 12);
+  const id = Math.floor(whole / 2 ** (ID_BITS - bits));
   return id < 2 ? id + 2 : id;
 }
+
+/** The value of four bytes, the lowest of the word being the first. */
+const bigEndian = (word: number): number =>
+  ((word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24)) >>> 0;
 
 /** The id to try after `id` was taken: the next one, from 2 again after the last. */
 export function nextId(id: number, bits: number = ID_BITS): number {
