@@ -12,18 +12,19 @@ import { colorOption } from './color.ts';
 import { formatCounted } from './format.ts';
 import { type DiffOptions, diff } from './info/diff.ts';
 import { addDu } from './info/du.ts';
+import { withRemotesOf } from './info/fetched-objects.ts';
 import { addFileCommands } from './info/file-commands.ts';
 import { showHandles, showImageHandles } from './info/handle.ts';
 import { describeInode, jsonOfInode } from './info/inode.ts';
 import { type ListOptions, list } from './info/list.ts';
 import { addMountCommands } from './info/mount-commands.ts';
-import { listMissing, listObjects } from './info/objects.ts';
+import { listMissing, listObjects, missingObjects } from './info/objects.ts';
 import { showOpened } from './info/open-handle.ts';
 import { answerEach, tryEach } from './info/operands.ts';
 import { Output, OutputClosed } from './info/output.ts';
 import { findPath } from './info/paths.ts';
 import { readImage } from './info/read-image.ts';
-import { openRepositories, type RepositoryWords, takeRepositories } from './info/repositories.ts';
+import { type RepositoryWords, takeRepositories } from './info/repositories.ts';
 import { type SignOptions, signImage, verifyImage } from './info/signatures.ts';
 import { tablesOfBoth } from './info/tables-of.ts';
 import { versionReport, versionText } from './version.ts';
@@ -138,8 +139,8 @@ function addCommands(program: Command, out: Output, setStatus: (status: ExitStat
       'missing <image>',
       `list the objects that no repository has: digest, size; exit status ${EXIT.found} if there are any`,
     ),
-  ).action((image: string, { repo, store, json }: JsonOption & RepositoryWords) =>
-    setStatus(showMissing(image, [...repo, ...store], json === true, out)),
+  ).action(async (image: string, { json, ...words }: JsonOption & RepositoryWords) =>
+    setStatus(await showMissing(image, words, json === true, out)),
   );
 
   addDu(program, out, setStatus);
@@ -270,13 +271,15 @@ function showStat(image: string, paths: readonly string[], json: boolean, out: O
   });
 }
 
-function showMissing(image: string, dirs: readonly string[], json: boolean, out: Output): ExitStatus {
-  const { tables } = readImage(image);
-  const repositories = openRepositories(dirs, tables.header.hash);
-  const { objects, bytes } = listMissing(tables, repositories, json, out);
+async function showMissing(image: string, words: RepositoryWords, json: boolean, out: Output): Promise<ExitStatus> {
+  const { id, tables } = readImage(image);
+  const { missing, where } = await withRemotesOf(words, tables.header.hash, async (locals, remotes, signal) => ({
+    missing: await missingObjects({ id, tables }, locals, remotes, signal),
+    where: [...locals.map(({ path }) => path), ...remotes.map(({ remote }) => remote.address.text)].join(', '),
+  }));
+  const { objects, bytes } = listMissing(tables, missing, json, out);
   if (objects === 0) return EXIT.ok;
   out.flush(); // the list before the sum, if both go to one terminal
-  const where = repositories.map(({ path }) => path).join(', ');
   const all = objectCount(tables);
   printError(
     'cfs-info',

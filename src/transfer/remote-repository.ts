@@ -7,6 +7,7 @@ import { type ImageParts, splitImage } from '../image/image-parts.ts';
 import { requireSignature } from '../image/image-signature.ts';
 import { objectSizes } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
+import type { ByteRange } from '../remote/http-answer.ts';
 import { HttpClient, type HttpOptions } from '../remote/http-client.ts';
 import { fetchMap } from '../remote/image-map.ts';
 import type { ObjectMap } from '../remote/map-format.ts';
@@ -112,6 +113,13 @@ export class RemoteRepository {
     }
   }
 
+  /** Whether a server has a file. @throws CfsError (store) if none can be asked */
+  async has(name: string, signal?: AbortSignal): Promise<boolean> {
+    const range = { from: 0, length: 1 };
+    const found = await fetchFrom(this.#mirrors, name, 1, this.address.text, signal, () => undefined, range);
+    return found !== undefined;
+  }
+
   async #fetch(
     name: string,
     most: number,
@@ -130,13 +138,14 @@ async function fetchFrom(
   address: string,
   signal: AbortSignal | undefined,
   check: (bytes: Buffer) => unknown,
+  range?: ByteRange,
 ): Promise<Uint8Array | undefined> {
   const isWrong = (bytes: Buffer): string | undefined => {
     const result = check(bytes);
     return typeof result === 'string' ? result : undefined;
   };
   try {
-    return (await mirrors.fetch(name, { most, signal, check: isWrong })).bytes;
+    return (await mirrors.fetch(name, { most, signal, range, check: isWrong })).bytes;
   } catch (error) {
     if (!(error instanceof UnavailableError)) throw error;
     if (error.isAbsent) return undefined;

@@ -1,13 +1,24 @@
-/** Remote repositories where commands take a local one: copy, fsck. */
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+/** Remote repositories where commands take a local one: copy, fsck; cat, extract, tar, missing. */
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkRepository, copyImages } from '../../src/index.ts';
 import { EXIT } from '../../tools/cli.ts';
 import { Random } from '../support/random.ts';
 import { expectWhole, messageOf, objectsIn } from './cli.ts';
-import { useScratch } from './harness.ts';
+import { expectEqual, useScratch } from './harness.ts';
 import { Nginx } from './nginx.ts';
+import { HERE, type Outcome, run } from './run.ts';
 
 const scratch = useScratch();
 let source: string;
@@ -128,6 +139,82 @@ test('fsck says why a server did not help', async () => {
     await server.stop();
   }
 });
+
+/** A directory for temporary files, and what a command of cfs-info printed; it must leave nothing there. */
+async function info(...args: readonly string[]): Promise<Outcome> {
+  const temporary = scratch.directory(`tmp-${++counter}`);
+  const command = HERE.tool('cfs-info', args, { ...scratch.environment, TMPDIR: temporary });
+  const outcome = await run(command);
+  expect(readdirSync(temporary)).toEqual([]);
+  return outcome;
+}
+let counter = 0;
+
+const packsAsked = (): string[] => nginx.requests().filter((line) => line.includes('/packs/'));
+
+test('cat, extract and tar fetch what they read, and nothing else', async () => {
+  nginx.requests();
+  const one = await info('cat', '--repo', nginx.url, image, '/d1/f1', '/d0/f0');
+  expect({ status: one.status, stderr: one.stderr }).toEqual({ status: EXIT.ok, stderr: '' });
+  const contents = [join(source, 'd1/f1'), join(source, 'd0/f0')].map((file) => readFileSync(file));
+  // text: bytes that are not UTF-8 are replaced in both
+  expect(one.stdout === Buffer.concat(contents).toString('utf8')).toBe(true);
+  // two parts of one pack
+  expect(packsAsked()).toEqual([expect.stringMatching(/ 206$/), expect.stringMatching(/ 206$/)]);
+  const target = scratch.at('extracted');
+  const extracted = await info('extract', '-C', target, '--json', '--repo', nginx.url, image, '/d2');
+  expect(extracted).toMatchObject({ status: EXIT.ok, stderr: '' });
+  expect(JSON.parse(extracted.stdout)).toMatchObject({ problems: [] });
+  await expectEqual(join(source, 'd2'), join(target, 'd2'));
+  const [here, there] = [scratch.at('here.tar'), scratch.at('there.tar')];
+  for (const [repository, archive] of [
+    [scratch.store, here],
+    [nginx.url, there],
+  ] as const) {
+    const command = HERE.tool('cfs-info', ['tar', '--repo', repository, image], scratch.environment);
+    expect(await run(['sh', '-c', '"$@" > "$0"', archive, ...command])).toMatchObject({ status: 0, stderr: '' });
+  }
+  expect(readFileSync(there).equals(readFileSync(here))).toBe(true);
+  nginx.requests();
+  expect(await info('cat', '--repo', scratch.store, '--repo', nginx.url, image, '/d1/f1')).toMatchObject({ status: 0 });
+  expect(packsAsked()).toEqual([]);
+});
+
+test('what cannot be fetched is said, and the rest is read', async () => {
+  const { status, stdout, stderr } = await info('cat', '--repo', nginx.url, other, '/d1/new', '/nope');
+  expect({ status, stdout }).toEqual({ status: EXIT.store, stdout: '' });
+  expect(stderr).toMatch(/^cfs-info: Cannot fetch object [0-9a-f]{64}: http:\S+\/objects\/\S+: /m);
+  expect(stderr).toMatch(/^cfs-info: Cannot find \/nope in image/m);
+  const dead = await info('extract', '-C', scratch.at('never'), '--repo', 'http://127.0.0.1:1', image);
+  expect(messageOf(dead, EXIT.store, 'cfs-info')).toMatch(/connection refused$/);
+  const insecure = await info('tar', '--repo', 'http://example.org/x', image);
+  expect(messageOf(insecure, EXIT.usage, 'cfs-info')).toMatch(/--insecure/);
+});
+
+test('missing asks a server, and fetches no contents', async () => {
+  nginx.requests();
+  expect(await info('missing', '--repo', nginx.url, image)).toEqual(expect.objectContaining({ status: 0, stdout: '' }));
+  const packs = readdirSync(join(web, 'packs')).length;
+  expect(packsAsked()).toHaveLength(packs);
+  const bad = scratch.directory('fewer');
+  cpSync(web, bad, { recursive: true });
+  rmSync(join(bad, 'packs', packOf(2_500_000)));
+  const server = await Nginx.start(scratch, bad);
+  try {
+    const { status, stdout, stderr } = await info('missing', '--json', '--repo', server.url, image);
+    expect(status).toBe(EXIT.found);
+    expect(JSON.parse(stdout)).toMatchObject([{ size: 2_500_000 }]);
+    expect(stderr).toContain(`1 of 30 objects (2,500,000 bytes) of ${image} is missing from ${server.url}`);
+    const both = await info('missing', '--repo', server.url, '--repo', nginx.url, image);
+    expect(both).toMatchObject({ status: EXIT.ok, stdout: '' });
+  } finally {
+    await server.stop();
+  }
+});
+
+/** The pack that is this large, or a little larger. */
+const packOf = (size: number): string =>
+  readdirSync(join(web, 'packs')).find((name) => statSync(join(web, 'packs', name)).size >= size) ?? '';
 
 test('programs do the same', async () => {
   const copied = scratch.at('copied-by-program');

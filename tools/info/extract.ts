@@ -3,16 +3,17 @@ import { CfsError } from '../../src/base/error.ts';
 import { pathText } from '../../src/base/path-text.ts';
 import type { ExtractProblem } from '../../src/extract/extract-entries.ts';
 import { type ExtractProgress, type ExtractResult, extractTree } from '../../src/extract/extract-tree.ts';
-import { objectCount } from '../../src/manifest/tables.ts';
+import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { EXIT, type ExitStatus, printError, printJson, statusOfKind } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { textOf } from '../hint-words.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { withSignals } from '../signals.ts';
 import { say } from '../verbose.ts';
+import { withObjects } from './fetched-objects.ts';
 import { selectedPaths } from './paths.ts';
 import { readImage } from './read-image.ts';
-import { openRepositories } from './repositories.ts';
+import type { RepositoryWords } from './repositories.ts';
 
 export interface ExtractWords {
   readonly directory: string;
@@ -26,23 +27,21 @@ const warn = (line: string): void => printError('cfs-info', line);
 
 /**
  * Extracts an image, or parts of it. Each file that is not complete is a line on stderr.
- * @param dirs repositories
  * @returns the status of the first failure
  */
 export async function extract(
   image: string,
   paths: readonly string[],
-  dirs: readonly string[],
+  words: RepositoryWords,
   { directory, sameOwner, skipXattrs, threads, json }: ExtractWords,
 ): Promise<ExitStatus> {
   if (directory === '') throw new CfsError('usage', '-C is empty');
-  const { tables } = readImage(image);
+  const { id, tables } = readImage(image);
   const problems: (ExtractProblem | CfsError)[] = [];
   const selected = selectedPaths(tables, image, paths, (error) => {
     warn(textOf(error));
     problems.push(error);
   });
-  const repositories = objectCount(tables) === 0 && dirs.length === 0 ? [] : openRepositories(dirs, tables.header.hash);
   const line = new ProgressLine(json !== true);
   const started = performance.now();
   const onProblem = (problem: ExtractProblem | CfsError): void => {
@@ -50,20 +49,22 @@ export async function extract(
     line.end();
     warn(textOf({ message: problem.message, hint: problem.hint }));
   };
+  const extractFrom = (repositories: readonly LocalRepository[], signal: AbortSignal): Promise<ExtractResult> =>
+    extractTree(tables, directory, {
+      image,
+      repositories,
+      paths: selected,
+      threads,
+      owners: sameOwner,
+      xattrs: !skipXattrs,
+      signal,
+      onProblem,
+      onWarning: warn,
+      onProgress: (progress) => line.draw((elapsed) => progressText(progress, elapsed)),
+    });
   const result = await withSignals('the files that are there are complete', async (signal) => {
     try {
-      return await extractTree(tables, directory, {
-        image,
-        repositories,
-        paths: selected,
-        threads,
-        owners: sameOwner,
-        xattrs: !skipXattrs,
-        signal,
-        onProblem,
-        onWarning: warn,
-        onProgress: (progress) => line.draw((elapsed) => progressText(progress, elapsed)),
-      });
+      return await withObjects({ id, tables }, selected, words, (repositories) => extractFrom(repositories, signal));
     } finally {
       line.end();
     }

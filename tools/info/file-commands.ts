@@ -13,8 +13,8 @@ export function addFileCommands(program: Command, out: Output, setStatus: (statu
     program
       .command('cat <image> <path...>')
       .description('write the contents of files to standard output, each block checked before it is written'),
-  ).action((image: string, paths: string[], { repo, store }: RepositoryWords) =>
-    setStatus(cat(image, paths, [...repo, ...store], out)),
+  ).action(async (image: string, paths: string[], words: RepositoryWords) =>
+    setStatus(await cat(image, paths, words, out)),
   );
 
   takeRepositories(
@@ -26,15 +26,15 @@ export function addFileCommands(program: Command, out: Output, setStatus: (statu
       .option('--skip-xattrs', 'do not set extended attributes', false)
       .addOption(threadsOption('--threads', 64))
       .option('--json', 'one JSON value on standard output'),
-  ).action(async (image: string, paths: string[], { repo, store, ...options }: ExtractWords & RepositoryWords) =>
-    setStatus(await extract(image, paths, [...repo, ...store], options)),
+  ).action(async (image: string, paths: string[], words: ExtractWords & RepositoryWords) =>
+    setStatus(await extract(image, paths, words, words)),
   );
 
   takeRepositories(
     program
       .command('tar <image> [path...]')
       .description('write the tree of an image, or these parts of it, as a tar archive to standard output; verified'),
-  ).action(async (image: string, paths: string[], { repo, store }: RepositoryWords) =>
-    setStatus(await writeTar(image, paths, [...repo, ...store], out)),
+  ).action(async (image: string, paths: string[], words: RepositoryWords) =>
+    setStatus(await writeTar(image, paths, words, out)),
   );
 }

@@ -5,6 +5,7 @@ import { CfsError } from '../../src/base/error.ts';
 import { objectDigest, objectOf } from '../../src/manifest/lookup.ts';
 import { inodeCount, type ManifestTables, objectCount, u64 } from '../../src/manifest/tables.ts';
 import type { Repository } from '../../src/objects/repository.ts';
+import type { RemoteSource } from '../../src/transfer/remote-objects.ts';
 import type { Output } from './output.ts';
 
 /** Lists every object by digest: digest, size, and the number of inodes with this content. */
@@ -35,29 +36,44 @@ export interface Missing {
 }
 
 /**
- * Lists the objects that none of the repositories has: digest and size. An object's file of another size is
- * damaged and does not count; contents are not read.
+ * The rows of the objects that none of the repositories has. An object's file of another size is damaged and does not
+ * count; contents are not read. Remote repositories are asked for what local ones lack.
  * @throws CfsError (store) if a repository cannot be searched
  */
-export function listMissing(
-  tables: ManifestTables,
+export async function missingObjects(
+  image: { readonly id: string; readonly tables: ManifestTables },
   repositories: readonly Repository[],
-  json: boolean,
-  out: Output,
-): Missing {
-  let objects = 0;
-  let bytes = 0;
+  remotes: readonly RemoteSource[],
+  signal?: AbortSignal,
+): Promise<number[]> {
+  const { tables } = image;
+  let rows: number[] = [];
   for (let object = 0; object < objectCount(tables); object++) {
     const digest = objectDigest(tables, object);
     const size = u64(tables.objects.size, object);
-    if (repositories.some((repository) => hasObject(repository, digest, size))) continue;
-    objects++;
+    if (!repositories.some((repository) => hasObject(repository, digest, size))) rows.push(object);
+  }
+  if (remotes.length === 0) return rows;
+  const { objectsThere } = await import('../../src/transfer/fetch-missing.ts');
+  for (const remote of remotes) {
+    const there = await objectsThere(remote, image, rows, signal);
+    rows = rows.filter((row) => !there.has(row));
+  }
+  return rows;
+}
+
+/** Lists objects by their rows: digest and size. */
+export function listMissing(tables: ManifestTables, rows: readonly number[], json: boolean, out: Output): Missing {
+  let bytes = 0;
+  for (const object of rows) {
+    const digest = toHex(objectDigest(tables, object));
+    const size = u64(tables.objects.size, object);
     bytes += size;
-    if (json) out.jsonElement({ digest: toHex(digest), size });
-    else out.text(`${toHex(digest)} ${size}\n`);
+    if (json) out.jsonElement({ digest, size });
+    else out.text(`${digest} ${size}\n`);
   }
   if (json) out.jsonEnd();
-  return { objects, bytes };
+  return { objects: rows.length, bytes };
 }
 
 function hasObject(repository: Repository, digest: Uint8Array, size: number): boolean {

@@ -28,22 +28,59 @@ export function tryEach(
   out: Output,
   answer: (operand: string, answered: number) => void,
 ): ExitStatus {
-  let status: ExitStatus = EXIT.ok;
+  const failures = new Failures(operands.length, json, out);
   let answered = 0;
   for (const operand of operands) {
     try {
       answer(operand, answered);
       answered++;
     } catch (error) {
-      if (!(error instanceof CfsError) || operands.length === 1) throw error;
-      const { kind, message } = error;
-      out.flush(); // in the order of the operands, if both go to one terminal
-      printError('cfs-info', textOf(error));
-      if (json) {
-        out.jsonElement({ operand, error: { kind, message, hint: hintOf(error), status: statusOfKind(kind) } });
-      }
-      if (status === EXIT.ok) status = statusOfKind(kind);
+      failures.report(operand, error);
     }
   }
-  return status;
+  return failures.status;
+}
+
+/** As `tryEach`, without JSON, if an answer takes long. */
+export async function tryEachInTurn(
+  operands: readonly string[],
+  out: Output,
+  answer: (operand: string) => Promise<void>,
+): Promise<ExitStatus> {
+  const failures = new Failures(operands.length, false, out);
+  for (const operand of operands) {
+    try {
+      await answer(operand);
+    } catch (error) {
+      failures.report(operand, error);
+    }
+  }
+  return failures.status;
+}
+
+/** Reports operands that failed. */
+class Failures {
+  readonly #operands: number;
+  readonly #json: boolean;
+  readonly #out: Output;
+  /** Of the first failure. */
+  status: ExitStatus = EXIT.ok;
+
+  constructor(operands: number, json: boolean, out: Output) {
+    this.#operands = operands;
+    this.#json = json;
+    this.#out = out;
+  }
+
+  /** @throws the error of an only operand, and any other than a CfsError */
+  report(operand: string, error: unknown): void {
+    if (!(error instanceof CfsError) || this.#operands === 1 || error.kind === 'interrupted') throw error;
+    const { kind, message } = error;
+    this.#out.flush(); // in the order of the operands, if both go to one terminal
+    printError('cfs-info', textOf(error));
+    if (this.#json) {
+      this.#out.jsonElement({ operand, error: { kind, message, hint: hintOf(error), status: statusOfKind(kind) } });
+    }
+    if (this.status === EXIT.ok) this.status = statusOfKind(kind);
+  }
 }

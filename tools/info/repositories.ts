@@ -4,17 +4,23 @@ import type { HashAlgorithm } from '../../src/base/digest.ts';
 import { defaultStore } from '../../src/store/default-store.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { openRepository } from '../../src/store/open-repository.ts';
+import { addNetworkOptions, type NetworkWords } from '../network.ts';
 
 /** The values of --repo, and of --store, which is the same. */
-export type RepositoryWords = Readonly<Record<'repo' | 'store', readonly string[]>>;
+export interface RepositoryWords extends NetworkWords {
+  readonly repo: readonly string[];
+  readonly store: readonly string[];
+}
 
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
 /** Adds the options. */
 export const takeRepositories = (command: Command): Command =>
-  command
-    .option('--repo <dir>', 'a repository to search (repeatable; default: the default repository)', collect, [])
-    .addOption(new Option('--store <dir>', 'the same as --repo').argParser(collect).default([]).hideHelp());
+  addNetworkOptions(
+    command
+      .option('--repo <dir|url>', 'a repository to search (repeatable; default: the default repository)', collect, [])
+      .addOption(new Option('--store <dir>', 'the same as --repo').argParser(collect).default([]).hideHelp()),
+  );
 
 /**
  * The repositories of the options, in their order; without any, the default one.

@@ -4,13 +4,13 @@ import { availableParallelism } from 'node:os';
 import { isatty } from 'node:tty';
 import { CfsError } from '../../src/base/error.ts';
 import { tarOf } from '../../src/extract/tar-image.ts';
-import { objectCount } from '../../src/manifest/tables.ts';
 import { EXIT, type ExitStatus, printError, statusOfKind } from '../cli.ts';
 import { textOf } from '../hint-words.ts';
+import { withObjects } from './fetched-objects.ts';
 import type { Output } from './output.ts';
 import { selectedPaths } from './paths.ts';
 import { readImage } from './read-image.ts';
-import { openRepositories } from './repositories.ts';
+import type { RepositoryWords } from './repositories.ts';
 
 const STDOUT = 1;
 /** One thread reads and hashes as fast as this one writes. */
@@ -20,24 +20,27 @@ const warn = (line: string): void => printError('cfs-info', line);
 
 /**
  * Writes an image, or parts of it, as an archive. It ends without the archive's end if a content cannot be read.
- * @param dirs repositories
  * @returns the status of the first path that is not in the image
  */
 export async function writeTar(
   image: string,
   paths: readonly string[],
-  dirs: readonly string[],
+  words: RepositoryWords,
   out: Output,
 ): Promise<ExitStatus> {
   if (isatty(STDOUT)) throw new CfsError('usage', 'Refusing to write an archive to a terminal: redirect it');
-  const { tables } = readImage(image);
+  const { id, tables } = readImage(image);
   let status: ExitStatus = EXIT.ok;
   const selected = selectedPaths(tables, image, paths, (error) => {
     warn(textOf(error));
     if (status === EXIT.ok) status = statusOfKind(error.kind);
   });
-  const repositories = objectCount(tables) === 0 && dirs.length === 0 ? [] : openRepositories(dirs, tables.header.hash);
   const threads = Math.min(availableParallelism(), MOST_THREADS);
-  for await (const bytes of tarOf(tables, { image, repositories, paths: selected, threads, warn })) out.bytes(bytes);
-  return status;
+  return await withObjects({ id, tables }, selected, words, async (repositories, signal) => {
+    for await (const bytes of tarOf(tables, { image, repositories, paths: selected, threads, warn })) {
+      signal?.throwIfAborted();
+      out.bytes(bytes);
+    }
+    return status;
+  });
 }

@@ -8,11 +8,11 @@ import type { CopyProgress } from '../../src/transfer/copy-threads.ts';
 import { expectHash, type LoadedImage, objectsOf, readImages } from '../../src/transfer/loaded-images.ts';
 import { EXIT, type ExitStatus, printJson, threadsOption } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
+import { addNetworkOptions, closeRemotes, type NetworkWords, openRemotes } from '../network.ts';
 import { ProgressLine, progressBar } from '../progress.ts';
 import { printResult } from '../quiet.ts';
 import { withSignals } from '../signals.ts';
 import { imageFile } from './image-ids.ts';
-import { addNetworkOptions, closeRemotes, type NetworkWords, openRemotes } from './network.ts';
 import { type Commands, checkDirectoryArgument, collect, sayRepository, warn } from './repository.ts';
 
 interface Options extends NetworkWords {

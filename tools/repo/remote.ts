@@ -10,11 +10,11 @@ import type { LoadedImage } from '../../src/transfer/loaded-images.ts';
 import { EXIT, type ExitStatus, integerOption, printJson, threadsOption } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted, formatDuration } from '../format.ts';
 import { shortId } from '../image-id.ts';
+import { addNetworkOptions, type NetworkWords } from '../network.ts';
 import { ProgressLine } from '../progress.ts';
 import { printResult } from '../quiet.ts';
 import { withSignals } from '../signals.ts';
 import { drawProgress, jsonOf, reportProblems } from './copy.ts';
-import { addNetworkOptions, type NetworkWords } from './network.ts';
 import { type Commands, checkDirectoryArgument, collect, repositoryAt, sayRepository, warn } from './repository.ts';
 
 interface CommonWords extends NetworkWords {

@@ -1,8 +1,8 @@
 /** Options of the commands that use servers. */
 import type { Command } from 'commander';
-import type { HashAlgorithm } from '../../src/base/digest.ts';
-import type { RemoteSource } from '../../src/transfer/remote-objects.ts';
-import { integerOption } from '../cli.ts';
+import type { HashAlgorithm } from '../src/base/digest.ts';
+import type { RemoteSource } from '../src/transfer/remote-objects.ts';
+import { integerOption } from './cli.ts';
 
 export interface NetworkWords {
   readonly connections: number;
@@ -31,7 +31,7 @@ export async function openRemotes(
   signal?: AbortSignal,
 ): Promise<ReadonlyMap<string, RemoteSource>> {
   if (words.length === 0) return new Map();
-  const { openRemoteSources } = await import('../../src/transfer/open-source.ts');
+  const { openRemoteSources } = await import('../src/transfer/open-source.ts');
   const sources = await openRemoteSources(words, hash, { connections, insecure, cacert }, signal);
   return new Map(sources.map((source, i) => [words[i] as string, source] as const));
 }
