@@ -10,6 +10,7 @@ import {
   readFileSync,
   statSync,
   unlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +21,7 @@ import { AT_FDCWD } from '../../src/system/libc.ts';
 import { getXattrAt } from '../../src/system/xattr-calls.ts';
 import { closeAfterEach, handleOf, keepNames, openedHandle } from './handle-calls.ts';
 import { type Mounted, useScratch } from './harness.ts';
-import { useOverlays } from './overlay.ts';
+import { UPPERS, useOverlays } from './overlay.ts';
 import { succeed } from './run.ts';
 import { dropCaches } from './system.ts';
 
@@ -158,4 +159,37 @@ test.each(['xino=on', 'xino=off', 'xino=auto'])('%s is accepted, and changes no 
   await plain.unmount();
   const mounted = await mount(layers, word);
   expect(NAMES.map((name) => statSync(mounted.at(name)).ino)).toEqual(numbers);
+});
+
+describe('times of access', () => {
+  const PAST = 1_000_000_000;
+  const readAll = (root: string): void => {
+    for (const name of ['directory/third', 'new']) readFileSync(join(root, name));
+    for (const name of ['directory', 'made']) readdirSync(join(root, name));
+  };
+  /** Whether reading changed the time: with relatime it does if the file was changed since. */
+  const isRead = (root: string, name: string): boolean => {
+    utimesSync(join(root, name), PAST, PAST);
+    readAll(root);
+    return statSync(join(root, name)).atimeMs !== PAST * 1000;
+  };
+
+  test('of the image stay; those of changed files are kept as the mount of upperdir has it', async () => {
+    const layers = await UPPERS.tmpfs(scratch.directory('layers'));
+    const option = (word: string): Promise<string> => succeed(['mount', '-o', `remount,${word}`, layers]);
+    await option('relatime');
+    const mounted = await mount(layers, 'noatime');
+    writeFileSync(mounted.at('new'), 'new');
+    mkdirSync(mounted.at('made'));
+    for (const name of ['new', 'made']) expect(isRead(mounted.path, name), name).toBe(true);
+    await option('noatime');
+    for (const name of ['new', 'made']) expect(isRead(mounted.path, name), name).toBe(false);
+    await option('strictatime');
+    const times = (): number[] => ['directory', 'directory/third'].map((name) => statSync(mounted.at(name)).atimeMs);
+    const before = times();
+    dropCaches();
+    readAll(mounted.path);
+    expect(times()).toEqual(before);
+    expect(readdirSync(join(layers, 'upper')).sort()).toEqual(['made', 'new']);
+  });
 });
