@@ -134,20 +134,22 @@ export class Packer {
     return Promise.all([wait, new Promise((resolve) => setImmediate(resolve))]).then(() => undefined);
   }
 
-  #take({ inode: what, parent, name, path }: SourceEntry): Promise<void> | undefined {
+  #take(entry: SourceEntry): Promise<void> | undefined {
+    const { inode: what, parent, name } = entry;
     const inode =
       what.kind === 'link' ? (this.#inodeOf[what.to] as BuilderInode) : this.#builder.addInode(what.metadata);
     if (what.kind === 'symlink') this.#builder.setTarget(inode, what.target);
     this.#inodeOf.push(inode);
     this.#builder.link(this.#inodeOf[parent] as BuilderInode, name, inode);
-    return what.kind === 'regular' ? this.#takeFile(inode, what.content, path) : undefined;
+    return what.kind === 'regular' ? this.#takeFile(inode, what.content, entry) : undefined;
   }
 
-  #takeFile(inode: BuilderInode, content: FileContent, path: Uint8Array): Promise<void> | undefined {
+  /** @param entry that has its path, which may have to be made */
+  #takeFile(inode: BuilderInode, content: FileContent, entry: Pick<SourceEntry, 'path'>): Promise<void> | undefined {
     const { stamp, size, known: given } = content;
     this.#counts.files++;
     this.#counts.bytes += size;
-    checkSize(size, path, this.#settings.repository.hash);
+    checkSize(size, entry, this.#settings.repository.hash);
     if (given !== undefined) {
       this.#counts.unchangedFiles++;
       this.#stored(inode, given, given.generation);
@@ -163,12 +165,12 @@ export class Packer {
       if (this.#cache.isSettled(stamp)) this.#toRemember.set(inode, stamp);
     }
     try {
-      return this.#pool.add(inode, content.open(), path);
+      return this.#pool.add(inode, content.open(), entry.path);
     } catch (error) {
       if (!(error instanceof CfsError) || !isOutOfFiles(error.cause)) throw error;
     }
     // other parts of the process have opened files, too, but most of them are contents that wait to be read
-    return this.#pool.drain().then(() => this.#pool.add(inode, content.open(), path));
+    return this.#pool.drain().then(() => this.#pool.add(inode, content.open(), entry.path));
   }
 
   /** The content of a file is known, and is in the repository or in memory. */
@@ -204,12 +206,12 @@ function syncNames(repository: LocalRepository, prefix: string): void {
 }
 
 /** A file that no image can describe is refused before it is read: 8 TiB of a sparse file take an hour. */
-function checkSize(size: number, path: Uint8Array, hash: HashAlgorithm): void {
+function checkSize(size: number, entry: Pick<SourceEntry, 'path'>, hash: HashAlgorithm): void {
   if (blockCount(hash, size) * DIGEST_SIZE <= BLOCK_HASHES_LIMIT) return;
   const most = Math.floor(BLOCK_HASHES_LIMIT / DIGEST_SIZE) * BLOCK_SIZE;
   throw new CfsError(
     'source',
-    `Cannot pack ${printable(path)}: it has ${size} bytes; an image can hold files of at most ${most}. Leave it out, or make it smaller: with 'truncate' if it is sparse.`,
+    `Cannot pack ${printable(entry.path)}: it has ${size} bytes; an image can hold files of at most ${most}. Leave it out, or make it smaller: with 'truncate' if it is sparse.`,
   );
 }
 

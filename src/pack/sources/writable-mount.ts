@@ -46,6 +46,25 @@ const READ = openHow(constants.O_RDONLY | constants.O_NONBLOCK);
 const TWO_TO_32 = 0x1_0000_0000;
 const SLASH = Uint8Array.of(0x2f);
 const NUL = Uint8Array.of(0);
+/** An entry with a path that is made when it is asked for: most of a million are not. */
+class LazyEntry implements SourceEntry {
+  readonly parent: number;
+  readonly name: Uint8Array;
+  readonly inode: SourceEntry['inode'];
+  readonly #path: () => Uint8Array;
+
+  constructor(parent: number, name: Uint8Array, inode: SourceEntry['inode'], path: () => Uint8Array) {
+    this.parent = parent;
+    this.name = name;
+    this.inode = inode;
+    this.#path = path;
+  }
+
+  get path(): Uint8Array {
+    return this.#path();
+  }
+}
+
 interface Level {
   readonly entry: number;
   /** In the mount. */
@@ -101,12 +120,14 @@ export class WritableMountSource implements SyncSource {
         const change = names === undefined ? undefined : names.get(latin1(name));
         if (change !== undefined && (change.record !== undefined || change.isGone)) continue;
         const row = tables.dirents.inode[dirent] as number;
-        const path = pathIn(directory, name);
+        const path = (): Uint8Array => pathIn(directory, name);
         const found = this.#imageEntry(path, row);
         if (found === undefined) continue;
         const { entry, inode: what } = found;
-        yield { parent, name, path: this.#full(path), inode: what };
-        if (isDirectory(tables.inodes.mode[row] as number)) below.push({ entry, path, changes: change?.below, row });
+        yield new LazyEntry(parent, name, what, () => this.#full(path()));
+        if (isDirectory(tables.inodes.mode[row] as number)) {
+          below.push({ entry, path: path(), changes: change?.below, row });
+        }
       }
     }
     for (const { bytes: name, record, below: changesBelow } of names?.values() ?? []) {
@@ -127,7 +148,7 @@ export class WritableMountSource implements SyncSource {
 
   /** Undefined if it is left out. */
   #imageEntry(
-    path: Uint8Array,
+    path: () => Uint8Array,
     row: number,
   ): { readonly entry: number; readonly inode: SourceEntry['inode'] } | undefined {
     const { tables } = this.#mount;
@@ -149,7 +170,7 @@ export class WritableMountSource implements SyncSource {
       size,
       stamp: undefined,
       known,
-      open: () => this.#open(path, this.#inoOf(row, path)),
+      open: () => this.#open(path(), this.#inoOf(row, path)),
     };
     return { entry, inode: { kind: 'regular', metadata, content } };
   }
@@ -159,7 +180,14 @@ export class WritableMountSource implements SyncSource {
     path: Uint8Array,
   ): { readonly entry: number; readonly inode: SourceEntry['inode'] } | undefined {
     const { mode, ino, nlink, size, lower } = record;
-    if (this.#isLeftOut(() => ino, mode, path)) return undefined;
+    if (
+      this.#isLeftOut(
+        () => ino,
+        mode,
+        () => path,
+      )
+    )
+      return undefined;
     const entry = this.#entries++;
     if (!isDirectory(mode) && nlink > 1) {
       const to = this.#earlier(ino, entry);
@@ -186,22 +214,22 @@ export class WritableMountSource implements SyncSource {
   }
 
   /** The inode number in the mount of an inode of the image. */
-  #inoOf(row: number, path: Uint8Array): number {
+  #inoOf(row: number, path: () => Uint8Array): number {
     const { tables, changes } = this.#mount;
     if (!changes.isRebased) return u64(tables.inodes.id, row);
     try {
-      return lstatSync(this.#through(path)).ino;
+      return lstatSync(this.#through(path())).ino;
     } catch (error) {
-      throw sourceError('read', this.#full(path), error);
+      throw sourceError('read', this.#full(path()), error);
     }
   }
 
-  #isLeftOut(inoOf: () => number, mode: number, path: Uint8Array): boolean {
+  #isLeftOut(inoOf: () => number, mode: number, path: () => Uint8Array): boolean {
     const type = mode & S_IFMT;
     if (this.#options.skipDevices && (type === S_IFCHR || type === S_IFBLK)) return true;
     const reason = this.#options.exclude.size === 0 ? undefined : this.#options.exclude.get(inoOf());
     if (reason === undefined) return false;
-    this.#options.warn(`${printable(this.#full(path))} is the ${reason}: left out`);
+    this.#options.warn(`${printable(this.#full(path()))} is the ${reason}: left out`);
     return true;
   }
 
