@@ -13,12 +13,16 @@ const COLUMN_LIMIT = 0xffffffff;
 /** The limit of a reader (src/image/image-file.ts), less room for keys, a signature and the checksum. */
 const FILE_LIMIT = COLUMN_LIMIT - (1 << 16);
 
+/** The types of cbor-x lack `useBuffer`. */
 const encoder = new Encoder({
   useRecords: false,
   variableMapSize: true,
   tagUint8Array: false,
   useSelfDescribedHeader: true,
-});
+}) as Encoder & { useBuffer(buffer: Uint8Array): void };
+
+/** For all but the columns; more is made if it is too little. */
+const ROOM = 1 << 16;
 
 /**
  * The bytes of an image file. The same tables result in the same bytes on every machine.
@@ -62,5 +66,11 @@ export function encodeManifest(tables: ManifestTables): Uint8Array {
     root[table] = columns;
   }
   root['repositories'] = tables.header.repositories.map(({ uuid, hint }) => ({ uuid, hint }));
-  return encoder.encode(root);
+  // a buffer that grows is copied again and again
+  encoder.useBuffer(Buffer.allocUnsafeSlow(bytes + ROOM));
+  try {
+    return encoder.encode(root);
+  } finally {
+    encoder.useBuffer(Buffer.alloc(0));
+  }
 }
