@@ -215,7 +215,12 @@ function addSignatureCommands(add: (usage: string, description: string) => Comma
     .action((image: string, options: SignOptions) => signImage(image, options, out));
 
   add('verify <image>', `check that an image is signed; exit status ${EXIT.image} if it is not`)
-    .option('--key <PUB.pem>', 'a trusted public key (repeatable: a signature by any of them is enough)', collect, [])
+    .option(
+      '--key <PUB.pem>',
+      'a trusted public key (repeatable: a signature by any of them is enough; default: those of cfs.conf)',
+      collect,
+      [],
+    )
     .action((image: string, { key, json }: JsonOption & { key: readonly string[] }) =>
       verifyImage(image, key, json === true, out),
     );

@@ -2,9 +2,14 @@
 import { CfsError } from './error.ts';
 import { suggestion } from './suggest.ts';
 
-export const CONFIG_KEYS = ['store', 'hash', 'color'] as const;
+export const CONFIG_KEYS = ['store', 'repo', 'key', 'hash', 'color'] as const;
 
 export type ConfigKey = (typeof CONFIG_KEYS)[number];
+
+/** Keys that may be in several lines of a file: each is one value more. */
+const LISTS: ReadonlySet<ConfigKey> = new Set(['repo', 'key']);
+/** Keys whose values are absolute paths. */
+const PATHS: ReadonlySet<ConfigKey> = new Set(['store', 'repo', 'key']);
 
 export interface ConfigValue {
   readonly value: string;
@@ -18,11 +23,12 @@ export const CONFIG_WORDS: Readonly<Partial<Record<ConfigKey, readonly string[]>
 };
 
 /**
+ * The values of each key, in the order of their lines; at least one.
  * @param file its path, for messages
  * @throws CfsError (usage) with file and line
  */
-export function parseConfig(text: string, file: string): ReadonlyMap<ConfigKey, ConfigValue> {
-  const values = new Map<ConfigKey, ConfigValue>();
+export function parseConfig(text: string, file: string): ReadonlyMap<ConfigKey, readonly ConfigValue[]> {
+  const values = new Map<ConfigKey, ConfigValue[]>();
   for (const [i, whole] of text.split('\n').entries()) {
     const line = i + 1;
     const fail = (problem: string): CfsError => new CfsError('usage', `${file}:${line}: ${problem}`);
@@ -40,15 +46,15 @@ export function parseConfig(text: string, file: string): ReadonlyMap<ConfigKey, 
         `there is no key "${name.slice(0, 80)}"${near === '' ? `; the keys are ${CONFIG_KEYS.join(', ')}` : near}`,
       );
     }
-    const before = values.get(key);
-    if (before !== undefined) throw fail(`${key} is also in line ${before.line}`);
+    const before = values.get(key) ?? [];
+    if (before[0] !== undefined && !LISTS.has(key)) throw fail(`${key} is also in line ${before[0].line}`);
     const known = CONFIG_WORDS[key];
     if (value === '') throw fail(`${key} has no value`);
     if (known !== undefined && !known.includes(value)) {
       throw fail(`${key} is ${known.join(' or ')}, not "${value.slice(0, 80)}"`);
     }
-    if (key === 'store' && !value.startsWith('/')) throw fail(`store is an absolute path, not "${value.slice(0, 80)}"`);
-    values.set(key, { value, line });
+    if (PATHS.has(key) && !value.startsWith('/')) throw fail(`${key} is an absolute path, not "${value.slice(0, 80)}"`);
+    values.set(key, [...before, { value, line }]);
   }
   return values;
 }

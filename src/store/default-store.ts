@@ -1,9 +1,9 @@
-/** The default repository. */
+/** The default repository, and those that are searched by default. */
 import { readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { pathText } from '../base/path-text.ts';
-import { configured } from '../system/config-files.ts';
+import { configured, configuredList } from '../system/config-files.ts';
 import { exactVariable } from '../system/exact-words.ts';
 
 const STATE = '/var/lib';
@@ -23,6 +23,17 @@ export function defaultStore(): string {
   const data = exactVariable('XDG_DATA_HOME');
   // the XDG base directory specification: relative values are invalid and ignored
   return join(data?.startsWith('/') ? data : join(homeDirectory(), '.local/share'), 'cfs');
+}
+
+/**
+ * The repositories in which objects are looked for if none is named: $CFS_STORE, else those of `repo` of the
+ * configuration, else the default one.
+ * @throws CfsError (usage) if a configuration file is wrong
+ */
+export function defaultRepositories(): readonly string[] {
+  if ((exactVariable('CFS_STORE') ?? '') !== '') return [defaultStore()];
+  const repos = configuredList('repo');
+  return repos.length > 0 ? repos.map(({ value }) => value) : [defaultStore()];
 }
 
 /** Like os.homedir(): the home directory of the user's entry if $HOME is not set. */

@@ -34,13 +34,19 @@ export function configFiles(): readonly string[] {
  * The value of a key, of the first file that has it.
  * @throws CfsError (usage) if a file is wrong, or may have been written by others
  */
-export function configured(key: ConfigKey): ConfiguredValue | undefined {
+export const configured = (key: ConfigKey): ConfiguredValue | undefined => configuredList(key)[0];
+
+/**
+ * All values of a key, of the first file that has it.
+ * @throws CfsError (usage) as `configured`
+ */
+export function configuredList(key: ConfigKey): readonly ConfiguredValue[] {
   for (const file of configFiles()) {
     const text = readConfig(file);
     const found = text === undefined ? undefined : parseConfig(text, file).get(key);
-    if (found !== undefined) return { ...found, file };
+    if (found !== undefined) return found.map((value) => ({ ...value, file }));
   }
-  return undefined;
+  return [];
 }
 
 /**

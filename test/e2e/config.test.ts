@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
 import { useScratch } from './harness.ts';
-import { HERE, NOBODY, run } from './run.ts';
+import { HERE, NOBODY, run, succeed } from './run.ts';
 
 const scratch = useScratch();
 const home = scratch.at('home');
@@ -67,6 +67,7 @@ test('without files the defaults apply', async () => {
   ]);
   expect(shown.values).toEqual([
     { key: 'store', value: join(home, '.local/share/cfs'), from: 'default' },
+    { key: 'repo', value: join(home, '.local/share/cfs'), from: 'default' },
     { key: 'hash', value: 'blake3', from: 'default' },
     { key: 'color', value: 'auto', from: 'default' },
   ]);
@@ -117,6 +118,43 @@ test('the tools use the values', async () => {
   expect(plain.stdout).not.toContain('\x1b[');
   const option = await tool('root', ['diff', '--color', 'never', ...images]);
   expect(option.stdout).toBe(plain.stdout);
+});
+
+test('objects are looked for in several repositories, and keys are those to verify signatures', async () => {
+  const source = scratch.directory('source');
+  writeFileSync(join(source, 'file'), 'signed '.repeat(1_000));
+  const [empty, store, image] = [scratch.at('empty'), scratch.at('full'), scratch.at('signed.cfs')];
+  await scratch.tool('cfs-repo', ['init', empty]);
+  for (const name of ['signer', 'stranger']) {
+    await succeed(['openssl', 'genpkey', '-algorithm', 'ed25519', '-out', scratch.at(name)]);
+    await succeed(['openssl', 'pkey', '-in', scratch.at(name), '-pubout', '-out', scratch.at(`${name}.pub`)]);
+  }
+  await scratch.pack(source, { store, args: ['--sign', scratch.at('signer')], image });
+  const keys = (...names: readonly string[]): string => names.map((name) => `key = ${scratch.at(name)}.pub\n`).join('');
+
+  write(systemFile, `repo = ${empty}\nrepo = ${store}\n${keys('stranger', 'signer')}`);
+  const shown = await config('root');
+  expect(shown.values.filter(({ key }) => key === 'repo' || key === 'key').map(({ value }) => value)).toEqual([
+    empty,
+    store,
+    scratch.at('stranger.pub'),
+    scratch.at('signer.pub'),
+  ]);
+  expect((await tool('root', ['cat', image, '/file'])).stdout).toBe('signed '.repeat(1_000));
+  expect((await tool('root', ['cat', image, '/file'], { CFS_STORE: empty })).status).toBe(EXIT.store);
+  expect((await tool('root', ['cat', '--repo', empty, image, '/file'])).status).toBe(EXIT.store);
+  expect((await tool('root', ['verify', image])).stdout).toContain('signer.pub');
+  expect((await tool('root', ['verify', '--key', scratch.at('stranger.pub'), image])).status).toBe(EXIT.image);
+
+  const mount = (...args: readonly string[]) =>
+    tool('root', [...args, image, scratch.directory('mnt')], {}, 'cfs-mount');
+  write(systemFile, `repo = ${store}\n${keys('stranger')}`);
+  const refused = await mount('-o', 'require-signature');
+  expect(refused).toMatchObject({ status: EXIT.mount, stderr: expect.stringMatching(/trusted: /) });
+  write(systemFile, keys('signer'));
+  expect(await mount('-o', `key=${scratch.at('stranger.pub')}`)).toMatchObject({ status: EXIT.mount });
+  write(systemFile, `repo = ${store}\n`);
+  expect((await mount('-o', 'require-signature')).stderr).toContain('require-signature needs a key');
 });
 
 test('a file that cannot be reached is as none, and one that cannot be read is an error', async () => {

@@ -2,7 +2,7 @@
 import { CONFIG_KEYS, type ConfigKey } from '../../src/base/config-text.ts';
 import { jsonOf } from '../../src/base/json-text.ts';
 import { defaultStore } from '../../src/store/default-store.ts';
-import { configFiles, configured, readConfig } from '../../src/system/config-files.ts';
+import { configFiles, configuredList, readConfig } from '../../src/system/config-files.ts';
 import { formatTable } from '../table.ts';
 import type { Output } from './output.ts';
 
@@ -13,28 +13,36 @@ interface Explained {
   readonly from: string;
 }
 
-const VARIABLES: Readonly<Partial<Record<ConfigKey, string>>> = { store: 'CFS_STORE', color: 'NO_COLOR' };
+const VARIABLES: Readonly<Partial<Record<ConfigKey, string>>> = {
+  store: 'CFS_STORE',
+  repo: 'CFS_STORE',
+  color: 'NO_COLOR',
+};
 
-const DEFAULTS: Readonly<Record<ConfigKey, () => string>> = {
+const DEFAULTS: Readonly<Partial<Record<ConfigKey, () => string>>> = {
   store: defaultStore,
   hash: () => 'blake3',
   color: () => 'auto',
 };
 
-function explain(key: ConfigKey): Explained {
+/** The values of a key; none if there is no key to verify signatures. */
+function explain(key: ConfigKey): readonly Explained[] {
   const variable = VARIABLES[key];
   if (variable !== undefined && (process.env[variable] ?? '') !== '') {
-    return { key, value: key === 'color' ? 'never' : defaultStore(), from: variable };
+    return [{ key, value: key === 'color' ? 'never' : defaultStore(), from: variable }];
   }
-  const found = configured(key);
-  if (found !== undefined) return { key, value: found.value, from: `${found.file}:${found.line}` };
-  return { key, value: DEFAULTS[key](), from: 'default' };
+  const found = configuredList(key);
+  if (found.length > 0) return found.map(({ value, file, line }) => ({ key, value, from: `${file}:${line}` }));
+  // the default repository is the only one that is searched
+  if (key === 'repo') return explain('store').map((store) => ({ ...store, key }));
+  const value = DEFAULTS[key];
+  return value === undefined ? [] : [{ key, value: value(), from: 'default' }];
 }
 
 /** @throws CfsError (usage) if a file is wrong */
 export function showConfig(json: boolean, out: Output): void {
   const files = configFiles().map((path) => ({ path, exists: readConfig(path) !== undefined }));
-  const values = CONFIG_KEYS.map(explain);
+  const values = CONFIG_KEYS.flatMap(explain);
   if (json) {
     out.text(`${jsonOf({ files, values })}\n`);
     return;

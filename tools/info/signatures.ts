@@ -4,6 +4,7 @@ import { CfsError } from '../../src/base/error.ts';
 import type { ImageSignature } from '../../src/image/image-signature.ts';
 import { type MadeSignature, signImageFile } from '../../src/image/sign-image.ts';
 import { readSigningKey, readTrustedKeys } from '../../src/sign/key-file.ts';
+import { configuredList } from '../../src/system/config-files.ts';
 import { formatLines } from './inode.ts';
 import type { Output } from './output.ts';
 import { readImage } from './read-image.ts';
@@ -24,9 +25,11 @@ export function signImage(image: string, options: SignOptions, out: Output): voi
 
 /**
  * Shows the signer of an image.
+ * @param named files of public keys; if there are none, those of the configuration are tried
  * @throws CfsError: `usage` if an argument is not a key, `image` if none of the keys has signed it
  */
-export function verifyImage(image: string, keys: readonly string[], json: boolean, out: Output): void {
+export function verifyImage(image: string, named: readonly string[], json: boolean, out: Output): void {
+  const keys = named.length > 0 ? named : configuredList('key').map(({ value }) => value);
   if (keys.length === 0) throw new CfsError('usage', 'verify needs --key PUB.pem, the public key of the signer');
   const { id, signature } = readImage(image, undefined, readTrustedKeys(keys));
   show(image, id, signature as ImageSignature, json, out);

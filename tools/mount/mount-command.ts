@@ -20,12 +20,13 @@ import type { SessionHost } from '../../src/mount/session.ts';
 import { MOST_OPTIONS } from '../../src/mount-info/mount-record.ts';
 import type { SavedSources } from '../../src/mount-info/saved-sources.ts';
 import { readTrustedKeys } from '../../src/sign/key-file.ts';
-import { defaultStore } from '../../src/store/default-store.ts';
+import { defaultRepositories } from '../../src/store/default-store.ts';
 import { hasJournal } from '../../src/system/journal.ts';
 import { requireProc } from '../../src/system/proc.ts';
 import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printError, printJson, runTool } from '../cli.ts';
 import { textOf } from '../hint-words.ts';
 import { say, takeVerbose } from '../verbose.ts';
+import { withDefaultKeys } from './default-keys.ts';
 
 interface Options {
   repo: readonly string[];
@@ -57,7 +58,8 @@ const command = makeCommand(
 Mount options:
   digest=ID             the image must have this id, or fsverity-sha256:DIGEST
   require-complete      refuse an image if no repository has one of its objects
-  require-signature,key=PUB.pem  the image must be signed by this key, or by one of several
+  require-signature,key=PUB.pem  the image must be signed by this key, or by one of several;
+                        without key= by one of those of cfs.conf
   verify=auto|open|read|fsverity|off  use the fs-verity seal of each object, and hash objects without
                         one (default); hash each object as a whole at its first open; check each block
                         as it is read; use seals alone, and refuse other objects; or verify nothing
@@ -87,7 +89,7 @@ Mount options:
   )
   .option(
     '--repo <DIR>',
-    'a repository with objects; repeatable, searched in this order (default: the default repository)',
+    'a repository with objects; repeatable, searched in this order (default: those of cfs.conf, or the default repository)',
     collect,
     [],
   )
@@ -192,9 +194,13 @@ function planOf(args: readonly string[], options: Options): Plan {
   if (areSwapped(image as string, mountpoint as string)) {
     throw new CfsError('usage', 'IMAGE and MOUNTPOINT are swapped: the image, a file, comes first');
   }
-  const words = parseMountWords(options.o);
+  const words = parseMountWords(withDefaultKeys(options.o));
   const named = [...options.repo, ...words.repositories];
-  return complete(words, { image, mountpoint, repositories: named.length > 0 ? named : [defaultStore()] } as Sources);
+  return complete(words, {
+    image,
+    mountpoint,
+    repositories: named.length > 0 ? named : defaultRepositories(),
+  } as Sources);
 }
 
 /** A directory, and then a file. */
@@ -213,7 +219,7 @@ function savedPlan(from: string, options: Options): Plan {
     throw new CfsError('usage', '--from takes no other arguments, or MOUNTPOINT, or IMAGE and MOUNTPOINT');
   }
   const saved = readSavedSources(from);
-  const words = parseMountWords(options.o, saved.options);
+  const words = parseMountWords(withDefaultKeys(options.o, saved.options), saved.options);
   if (options.repo.length + words.repositories.length > 0) {
     throw new CfsError('usage', '--from names the repositories: do not name others, or mount without it');
   }

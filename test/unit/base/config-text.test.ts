@@ -1,7 +1,11 @@
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../../src/base/config-text.ts';
 
-const parsed = (text: string): Record<string, unknown> => Object.fromEntries(parseConfig(text, '/etc/cfs.conf'));
+const lists = (text: string): Record<string, unknown> => Object.fromEntries(parseConfig(text, '/etc/cfs.conf'));
+
+/** The values of keys that have one. */
+const parsed = (text: string): Record<string, unknown> =>
+  Object.fromEntries([...parseConfig(text, '/etc/cfs.conf')].map(([key, [value]]) => [key, value]));
 
 test('lines are keys and values; comments and empty lines are nothing', () => {
   expect(parsed('')).toEqual({});
@@ -12,11 +16,25 @@ test('lines are keys and values; comments and empty lines are nothing', () => {
   });
 });
 
+test('some keys may be in several lines, which count in their order', () => {
+  expect(lists('repo = /b\nkey = /k\nstore = /s\nrepo = /a\nrepo = /b\n')).toEqual({
+    repo: [
+      { value: '/b', line: 1 },
+      { value: '/a', line: 4 },
+      { value: '/b', line: 5 },
+    ],
+    key: [{ value: '/k', line: 2 }],
+    store: [{ value: '/s', line: 3 }],
+  });
+});
+
 test.each([
+  ['repo = /a\nrepo = b', '2: repo is an absolute path, not "b"'],
+  ['key = pub.pem', '1: key is an absolute path, not "pub.pem"'],
   ['store', '1: a line is "key = value", not "store"'],
   ['\n[core]', '2: a line is "key = value", not "[core]"'],
   ['stoer = /a', '1: there is no key "stoer" (did you mean store?)'],
-  ['xyzzy = /a', '1: there is no key "xyzzy"; the keys are store, hash, color'],
+  ['xyzzy = /a', '1: there is no key "xyzzy"; the keys are store, repo, key, hash, color'],
   ['constructor = /a', '1: there is no key "constructor"'],
   [' = /a', '1: there is no key ""'],
   ['store =', '1: store has no value'],
