@@ -36,13 +36,13 @@ test: build ## every test, with real mounts; the unit tests as an ordinary user,
 	@scripts/setup test
 	@scripts/check-fuse
 	@scripts/unit-as-user $(TESTS)
-	@npx vitest run $(TESTS)
+	@CFS_UNIT=$$([[ -n "$(TESTS)" || $$(id -u) -ne 0 ]] || echo root) npx vitest run $(TESTS)
 
 test-posix: build ## long tests of writable mounts against POSIX: each random test for SECONDS=… (60)
 	@scripts/setup posix
 	@scripts/check-fuse
 	@CFS_POSIX_SECONDS=$(or $(SECONDS),60) npx vitest run --project posix $(TESTS)
-	@$(if $(TESTS),,CFS_KILLS=100 npx vitest run test/e2e/writable-survival.test.ts)
+	@$(if $(TESTS),,CFS_KILLS=100 npx vitest run test/e2e/writable-survival.test.ts test/e2e/cfs-mount-rebase.test.ts)
 
 test-packages: build ## install the Debian package in a fresh Debian 13, made by debootstrap; two minutes, as root
 	@scripts/setup test

@@ -1,4 +1,5 @@
-import { basename } from 'node:path';
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
@@ -8,7 +9,7 @@ const ALONE = ['cfs-info-mounts', 'daemon', 'demo', 'load', 'stats', 'survival',
 );
 
 /** These take longest: begun last, they would be waited for. */
-const FIRST = ['upper-faults', 'criu', 'fsverity', 'large-trees', 'store-faults', 'cfs-bench'];
+const FIRST = ['upper-kills', 'upper-faults', 'criu', 'fsverity', 'large-trees', 'store-faults', 'cfs-bench'];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -18,6 +19,19 @@ class LongestFirst extends BaseSequencer {
     };
     return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
   }
+}
+
+/**
+ * The unit tests; with CFS_UNIT=root only files whose tests differ for root, for a run after that of an ordinary user.
+ */
+function unitTests(): string[] {
+  if (process.env['CFS_UNIT'] !== 'root') return ['test/unit/**/*.test.ts'];
+  const files = readdirSync('test/unit', { recursive: true, encoding: 'utf8' }).map((name) => join('test/unit', name));
+  return files.filter(
+    (file) =>
+      file.endsWith('.test.ts') &&
+      /isRoot|geteuid|(?:layered-fixture|upper-scenarios)/.test(readFileSync(file, 'utf8')),
+  );
 }
 
 const mounting = {
@@ -37,7 +51,9 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/unit/**/*.test.ts'],
+          include: unitTests(),
+          // vitest's own default leaves one core idle
+          maxWorkers: '100%',
           testTimeout: 120_000,
         },
       },

@@ -527,8 +527,11 @@ describe('handles across a rebase', () => {
   });
 });
 
+/** Every step in the long run of `make test-posix`. */
+const STRIDE = process.env['CFS_KILLS'] === undefined ? 4 : 1;
+
 describe('a rebase that is interrupted', () => {
-  test('by a kill before any of its steps leaves the mount before or after', { timeout: LONG }, async () => {
+  test('by a kill before a step leaves the mount before or after', { timeout: LONG }, async () => {
     const prepared = newLayers(scratch);
     const first = await scratch.mount(image, { words: prepared.words });
     changeMuch(first);
@@ -566,7 +569,7 @@ describe('a rebase that is interrupted', () => {
       expect([step, fstatSync(held).ino]).toEqual([step, lstatSync(mounted.at('made/large')).ino]);
       if (wasKilled) kills[isAfter ? 'after' : 'before']++;
       if (!isAfter) {
-        step++;
+        step += STRIDE;
         continue;
       }
       writeSync(held, 'held', 0);
@@ -582,7 +585,7 @@ describe('a rebase that is interrupted', () => {
       // the steps that carry out the plan are many of one kind
       step += 17;
     }
-    expect(kills.before).toBeGreaterThan(5);
+    expect(kills.before).toBeGreaterThan(15 / STRIDE);
     expect(kills.after).toBeGreaterThan(2);
   });
 });

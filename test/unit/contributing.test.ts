@@ -9,11 +9,14 @@ const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 const PAGE = read('CONTRIBUTING.md');
 
 /** The files that may read or set switches; the corpus of the fuzzers is binary. */
-const files = ['src', 'tools', 'bench', 'libexec', 'scripts', 'test'].flatMap((top) =>
-  readdirSync(join(ROOT, top), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && !entry.parentPath.includes('test/fuzz/corpus'))
-    .map((entry) => join(entry.parentPath, entry.name)),
-);
+const files = [
+  join(ROOT, 'vitest.config.ts'),
+  ...['src', 'tools', 'bench', 'libexec', 'scripts', 'test'].flatMap((top) =>
+    readdirSync(join(ROOT, top), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && !entry.parentPath.includes('test/fuzz/corpus'))
+      .map((entry) => join(entry.parentPath, entry.name)),
+  ),
+];
 
 /** Whether include/cfs.h has the name, or names that begin with it. */
 const isOfHeader = (header: string, name: string): boolean => new RegExp(`\\b${name}`).test(header);
