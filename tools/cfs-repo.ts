@@ -16,6 +16,7 @@ import { addDf } from './repo/df.ts';
 import { addFsck } from './repo/fsck.ts';
 import { addGc } from './repo/gc.ts';
 import { addImages } from './repo/images.ts';
+import { addPrune } from './repo/prune.ts';
 import { addRemote } from './repo/remote.ts';
 import { addReport } from './repo/report.ts';
 import { type Commands, checkDirectoryArgument, repositoryAt } from './repo/repository.ts';
@@ -38,6 +39,7 @@ const command = makeCommand(
   cfs-repo push /srv/store rootfs.cfs /srv/www/images
   cfs-repo pull https://example.org/images#rootfs /srv/pulled
   cfs-repo fsck --repair-from https://example.org/images /srv/store
+  cfs-repo prune --dry-run /srv/www/images
   cfs-repo report -o report.html /srv/store
   cfs-repo images /srv/store
   cfs-repo register /srv/store rootfs.cfs
@@ -115,13 +117,14 @@ addDf(commands);
 addFsck(commands);
 addGc(commands);
 addImages(commands);
+addPrune(commands);
 addRemote(commands);
 addReport(commands);
 addSeal(commands);
 addStream(commands);
 
 /** Commands that change something; and fsck, which then reports only problems. */
-const QUIET = ['init', 'push', 'pull', 'copy', 'fsck', 'gc', 'register', 'unregister', 'seal', 'import'];
+const QUIET = ['init', 'push', 'pull', 'copy', 'fsck', 'gc', 'prune', 'register', 'unregister', 'seal', 'import'];
 for (const known of command.commands) if (QUIET.includes(known.name())) takeQuiet(known);
 
 interface ObjectCounts {

@@ -74,12 +74,30 @@ export async function pushImage(
     const map = await pack(repository, image, known, uploads, options);
     // what a name leads to is complete before the name is there
     await uploads.done();
+    await stillThere(target, map.reusedPacks, options);
     await uploads.write(mapName(image.id), compressed(encodeMap(map.map)));
     await uploads.write(imageName(image.id), compressed(readImageFile(image)));
     await uploads.write(refName(options.ref), encodeRef({ image: image.id }));
     return { id: image.id, objects: map.map.frameOf.length, reused: map.reused, ...uploads.statistics };
   } finally {
     await uploads.end();
+  }
+}
+
+/** Packs of other images may have been deleted with these. */
+async function stillThere(
+  target: PushTarget,
+  packs: readonly string[],
+  { uploads, signal }: PushOptions,
+): Promise<void> {
+  for (let i = 0; i < packs.length; i += uploads) {
+    const some = packs.slice(i, i + uploads);
+    const there = await Promise.all(some.map((name) => target.has(name, signal)));
+    const gone = some.find((_, at) => there[at] === false);
+    if (gone === undefined) continue;
+    throw new CfsError('store', `Cannot push to ${target.text}: ${gone} was deleted in the meantime`, {
+      hint: 'The next run sends it.',
+    });
   }
 }
 
@@ -134,11 +152,13 @@ async function pack(
   known: readonly KnownPacks[],
   uploads: Uploads,
   { level, signal, onProgress }: PushOptions,
-): Promise<{ readonly map: ObjectMap; readonly reused: number }> {
+): Promise<{ readonly map: ObjectMap; readonly reused: number; readonly reusedPacks: readonly string[] }> {
   const sizes = objectSizes(tables);
   const frameOf = new Uint32Array(sizes.length);
   const offsetOf = new Uint32Array(sizes.length);
+  const made = new Set<string>();
   const builder = new PackBuilder(level, { frameOf, offsetOf }, async ({ digest, bytes }) => {
+    made.add(packName(digest));
     await uploads.begin(packName(digest), bytes);
   });
   const isDone = new Uint8Array(sizes.length);
@@ -164,9 +184,11 @@ async function pack(
     bytes += size;
     onProgress?.({ objects, bytes });
   }
-  const made: PackTables = await builder.end();
+  const packed: PackTables = await builder.end();
   const hot = new Uint32Array(0);
-  return { map: { hash: tables.header.hash, image: fromHex(id), ...made, frameOf, offsetOf, hot }, reused };
+  const map = { hash: tables.header.hash, image: fromHex(id), ...packed, frameOf, offsetOf, hot };
+  const reusedPacks = packed.packs.map(({ digest }) => packName(digest)).filter((name) => !made.has(name));
+  return { map, reused, reusedPacks };
 }
 
 function* piecesOf(size: number, read: (at: number, length: number) => Uint8Array): Generator<Uint8Array> {

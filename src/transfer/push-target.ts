@@ -1,5 +1,5 @@
 /** Where a remote repository is written to: a directory that a web server shows, or a server that takes PUT. */
-import { mkdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync, utimesSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { errnoName, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
@@ -14,7 +14,10 @@ export interface PushTarget {
   readonly text: string;
   /** The file; undefined if there is none. @param most a longer one is refused */
   get(name: string, most: number, signal?: AbortSignal): Promise<Uint8Array | undefined>;
-  /** Whether there is a file of this name. What is named by its digest is never replaced. */
+  /**
+   * Whether there is a file of this name. What is named by its digest is never replaced. In a directory its time of
+   * modification becomes now, so that `pruneTree` leaves it until a name leads to it.
+   */
   has(name: string, signal?: AbortSignal): Promise<boolean>;
   /** Makes or replaces a file: readers see the old one or the new one. */
   put(name: string, bytes: Uint8Array, signal?: AbortSignal): Promise<void>;
@@ -55,7 +58,12 @@ class DirectoryTarget implements PushTarget {
   }
 
   async has(name: string): Promise<boolean> {
-    return this.#guarded(name, () => statSync(join(this.text, name), { throwIfNoEntry: false })?.isFile() === true);
+    return this.#guarded(name, () => {
+      const path = join(this.text, name);
+      if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;
+      touch(path);
+      return true;
+    });
   }
 
   async put(name: string, bytes: Uint8Array): Promise<void> {
@@ -82,6 +90,16 @@ class DirectoryTarget implements PushTarget {
 
   #error(name: string, reason: string, hint?: string): CfsError {
     return new CfsError('store', `Cannot push to ${this.text}: ${name}: ${reason}`, { hint });
+  }
+}
+
+function touch(path: string): void {
+  const now = new Date();
+  try {
+    utimesSync(path, now, now);
+  } catch (error) {
+    // a file of another user is as it was
+    if (errnoOf(error) === undefined) throw error;
   }
 }
 

@@ -55,7 +55,7 @@ export function addGc({ program, setStatus }: Commands): void {
     .action(async (dir: string, options: Options) => setStatus(await gc(dir, options)));
 }
 
-function parseTime(text: string): number {
+export function parseTime(text: string): number {
   const [, number, unit] = /^(\d{1,9})([smhd]?)$/.exec(text) ?? [];
   if (number === undefined || (unit === '' && Number(number) !== 0)) {
     throw new CfsError('usage', `--min-age takes a time such as 30s, 10m, 1h or 7d, or 0, not "${text}"`);

@@ -35,6 +35,7 @@ const copiedObjects = object({
   problems: list(object({ object: digest, problem: text })),
   seconds,
 });
+const files = object({ files: count, bytes });
 const changed = object({ entries: count, bytes: integer });
 const mountHealth = object({
   mountpoint: path,
@@ -112,6 +113,18 @@ export const REPO: Readonly<Record<string, Value>> = {
     damagedImages: list(imageAt),
     replacedImages: list(object({ image: imageId, path, other: imageId })),
     seconds,
+  }),
+  'cfs-repo prune': object({
+    path,
+    dryRun: bool,
+    names: count.about('names in refs'),
+    images: count.about('images that names lead to'),
+    kept: files,
+    young: files.about('of these, kept only because they are new'),
+    freed: files,
+    freedFiles: list(object({ name: word, bytes: count }))
+      .optional()
+      .about('with -v'),
   }),
   'cfs-repo gc': object({
     path,
