@@ -47,6 +47,8 @@ export const EOPNOTSUPP: Errno = make(95);
 export const ENOTCONN: Errno = make(107);
 export const ESTALE: Errno = make(116);
 export const EDQUOT: Errno = make(122);
+/** In place of an error: the request is answered later. It is EIOCBQUEUED of the kernel, which no caller ever sees. */
+export const DEFERRED: Errno = make(529);
 
 const names: ReadonlyMap<number, string> = new Map(
   Object.entries({

@@ -4,6 +4,7 @@ import type { Log } from '../base/log.ts';
 import { blockHashIndex } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import { type BlockHashes, BlockObjects } from '../objects/block-objects.ts';
+import type { Elsewhere } from '../objects/content-source.ts';
 import type { OutcomeCounter } from '../objects/copy-problems.ts';
 import type { ObjectState } from '../objects/object-state.ts';
 import type { Repository } from '../objects/repository.ts';
@@ -12,6 +13,7 @@ import type { Repository } from '../objects/repository.ts';
  * The source that verifies each block as it is read, and nothing else.
  * @param log receives one line for each object that could not be served
  * @param count receives the outcome at each repository
+ * @param elsewhere asked for objects that no repository has
  */
 export const blocksOf = (
   tables: ManifestTables,
@@ -19,7 +21,8 @@ export const blocksOf = (
   state: ObjectState,
   log: Log,
   count?: OutcomeCounter,
-): BlockObjects => new BlockObjects(repositories, blockHashesOf(tables), state, log, count);
+  elsewhere?: Elsewhere,
+): BlockObjects => new BlockObjects(repositories, blockHashesOf(tables), state, log, count, elsewhere);
 
 /** The block hashes of each object; if it has none, its digest is the hash of its only block. */
 function blockHashesOf(tables: ManifestTables): BlockHashes {

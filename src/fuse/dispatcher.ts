@@ -2,7 +2,7 @@
  * The loop body of a thread that serves requests: a request goes in as bytes and comes out as the bytes of its reply.
  * It knows no opcode: a table has one row for each, and the rows define the objects that they work on.
  */
-import { EIO, ENOSYS, type Errno, isErrno } from '../base/errno.ts';
+import { DEFERRED, EIO, ENOSYS, type Errno, isErrno } from '../base/errno.ts';
 import type { Log } from '../base/log.ts';
 import * as abi from './abi.ts';
 import type { ReplyBuffer } from './reply.ts';
@@ -55,7 +55,7 @@ export const NO_WAITING: Waiting = {
 };
 
 /** A dispatcher with any context. */
-export type RequestServer = Pick<Dispatcher<Context>, 'request' | 'reply' | 'serve' | 'abandon'>;
+export type RequestServer = Pick<Dispatcher<Context>, 'request' | 'reply' | 'serve' | 'abandon' | 'isDeferred'>;
 
 /** Serves requests one after another. One per thread. */
 export class Dispatcher<C extends Context> {
@@ -67,6 +67,7 @@ export class Dispatcher<C extends Context> {
   readonly #counters: RequestCounters | undefined;
   /** The opcode of the last request, if it was answered and did not fail. */
   #answered = 0;
+  #isDeferred = false;
 
   constructor(rows: Rows<C>, context: C, log: Log, counters?: RequestCounters) {
     this.#rows = rows;
@@ -85,6 +86,7 @@ export class Dispatcher<C extends Context> {
     const { request, reply } = this;
     const malformed = request.accept(length);
     this.#answered = 0;
+    this.#isDeferred = false;
     if (malformed !== undefined) {
       this.#log(`ignored bytes that are not a FUSE request: ${malformed}`);
       return 0;
@@ -104,6 +106,10 @@ export class Dispatcher<C extends Context> {
       answer = EIO;
     }
     if (answer === NO_REPLY) return 0;
+    if (answer === DEFERRED) {
+      this.#isDeferred = true;
+      return 0;
+    }
     if (isErrno(answer)) {
       this.#counters?.error(answer);
       return reply.header(request.uniqueLow, request.uniqueHigh, 0, answer);
@@ -111,6 +117,11 @@ export class Dispatcher<C extends Context> {
     this.#answered = request.opcode;
     if (request.opcode === abi.FUSE_READ) this.#counters?.bytesRead(answer);
     return reply.header(request.uniqueLow, request.uniqueHigh, answer, 0);
+  }
+
+  /** Whether the last request is to be answered later: nothing was done, and `serve` returned 0. */
+  get isDeferred(): boolean {
+    return this.#isDeferred;
   }
 
   /** Undoes the effects of the last reply, because it is not sent. */

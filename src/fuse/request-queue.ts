@@ -29,6 +29,12 @@ export function sendError(fd: number, uniqueLow: number, uniqueHigh: number, err
   write(fd, reply, reply.length);
 }
 
+/**
+ * Sends an answer to a request that was read from `fd`.
+ * @returns false if the caller no longer waits for it
+ */
+export const sendReply = (fd: number, bytes: Uint8Array, length: number): boolean => !isErrno(write(fd, bytes, length));
+
 export class RequestQueue {
   readonly #fd: number;
   /** Whether requests come so soon after one another that polling pays. */

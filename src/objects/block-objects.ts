@@ -4,12 +4,12 @@
  */
 import { equalBytes } from '../base/bytes.ts';
 import { BLOCK_SIZE, blake3, DIGEST_SIZE } from '../base/digest.ts';
-import { EIO, EMFILE, ENFILE, type Errno, isErrno } from '../base/errno.ts';
+import { DEFERRED, EIO, EMFILE, ENFILE, type Errno, isErrno } from '../base/errno.ts';
 import type { Log } from '../base/log.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { readahead } from '../system/reading-writing.ts';
 import { openFilesLimit } from '../system/resource-limits.ts';
-import { BY_BLOCKS, type ContentSource } from './content-source.ts';
+import { BY_BLOCKS, type ContentSource, type Elsewhere } from './content-source.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
 import { type ObjectState, saidOf } from './object-state.ts';
 import { readUpTo } from './read-content.ts';
@@ -38,6 +38,7 @@ export class BlockObjects implements ContentSource {
   readonly #repositories: readonly Repository[];
   readonly #hashes: BlockHashes;
   readonly #problems: ProblemLog;
+  readonly #elsewhere: Elsewhere | undefined;
   /** By index of the object; the least recently used first. */
   readonly #open = new Map<number, OpenObject>();
   readonly #most = Math.max(1, Math.min(MAX_OPEN, Math.floor(openFilesLimit() * SHARE)));
@@ -55,9 +56,11 @@ export class BlockObjects implements ContentSource {
     state: ObjectState,
     log: Log,
     count?: OutcomeCounter,
+    elsewhere?: Elsewhere,
   ) {
     this.#repositories = repositories;
     this.#hashes = hashes;
+    this.#elsewhere = elsewhere;
     this.#problems = new ProblemLog(log, saidOf(state), count);
   }
 
@@ -86,7 +89,7 @@ export class BlockObjects implements ContentSource {
 
   /**
    * Reads at `offset` into all of `into`, which must not reach beyond the end of the object.
-   * @returns the bytes read, `into.length`; EIO if no repository has a good copy of every block
+   * @returns the bytes read, `into.length`; EIO if no repository has a good copy of every block, or DEFERRED
    * @param path returns the path of a file with this content, for the log
    */
   read(object: ObjectName, offset: number, into: Uint8Array, path: () => string): number | Errno {
@@ -108,7 +111,9 @@ export class BlockObjects implements ContentSource {
       }
       problems.push(problem);
     }
-    this.#problems.failed(object, path, problems);
+    const reason = this.#elsewhere?.(object);
+    if (reason === undefined && this.#elsewhere !== undefined) return DEFERRED;
+    this.#problems.failed(object, path, problems, reason);
     return EIO;
   }
 

@@ -9,6 +9,12 @@ import type { ObjectName, Proof } from './repository.ts';
  */
 export const BY_BLOCKS: unique symbol = Symbol('by blocks');
 
+/**
+ * Asked for an object of which no repository has a good copy. It may come from elsewhere: undefined if the caller is to
+ * return DEFERRED, and the request to be answered when the object has come; else why it does not come, for the log.
+ */
+export type Elsewhere = (object: ObjectName) => string | undefined;
+
 /** One per thread. `path` returns the path of a file with this content, for the log. */
 export interface ContentSource {
   /** Every object is read by `read`: nothing is opened. */
@@ -18,7 +24,8 @@ export interface ContentSource {
   readonly openedIdentity: number;
 
   /**
-   * A descriptor of the verified object; EIO if no repository has a good copy; BY_BLOCKS if only `read` verifies it.
+   * A descriptor of the verified object; EIO if no repository has a good copy, or DEFERRED; BY_BLOCKS if only `read`
+   * verifies it.
    */
   open(object: ObjectName, path: () => string): number | Errno | typeof BY_BLOCKS;
 
@@ -27,7 +34,7 @@ export interface ContentSource {
 
   /**
    * Reads at `offset` into all of `into`, which must not reach beyond the end of the object; every block is verified.
-   * @returns the bytes read, `into.length`; EIO if no repository has a good copy of every block
+   * @returns the bytes read, `into.length`; EIO if no repository has a good copy of every block, or DEFERRED
    */
   read(object: ObjectName, offset: number, into: Uint8Array, path: () => string): number | Errno;
 

@@ -49,11 +49,12 @@ export class ProblemLog {
     this.#count = count;
   }
 
-  /** The reader got EIO. */
-  failed(object: ObjectName, path: () => string, problems: readonly CopyProblem[]): void {
+  /** The reader got EIO. @param elsewhere why the object did not come from elsewhere */
+  failed(object: ObjectName, path: () => string, problems: readonly CopyProblem[], elsewhere?: string): void {
     this.#countAll(problems);
     if (!this.#isNew(object, SAID_EIO)) return;
-    this.#write(object, path, problems, 'EIO', ['error', 'object-refused']);
+    const outcome = elsewhere === undefined ? 'EIO' : `${elsewhere}: EIO`;
+    this.#write(object, path, problems, outcome, ['error', 'object-refused']);
   }
 
   /** The reader got a good copy from `used`; worth a line only if an earlier copy was bad. */

@@ -3,7 +3,7 @@
  * The threads of a mount share the state.
  */
 import { closeSync } from 'node:fs';
-import { EIO, EMFILE, ENFILE, ENOENT, type Errno, isErrno } from '../base/errno.ts';
+import { DEFERRED, EIO, EMFILE, ENFILE, ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { fileIdentity } from '../base/file-identity.ts';
 import type { Log } from '../base/log.ts';
 import { isCtimeSettled } from '../base/settled-ctime.ts';
@@ -13,7 +13,7 @@ import { type MeasureVerity, measureVerity } from '../system/fsverity.ts';
 import { readahead } from '../system/reading-writing.ts';
 import { openFilesLimit } from '../system/resource-limits.ts';
 import type { BlockObjects } from './block-objects.ts';
-import { BY_BLOCKS, type ContentSource } from './content-source.ts';
+import { BY_BLOCKS, type ContentSource, type Elsewhere } from './content-source.ts';
 import { badCopy, type CopyProblem, notOpened, type OutcomeCounter, ProblemLog } from './copy-problems.ts';
 import { type ObjectState, saidOf } from './object-state.ts';
 import type { ObjectName, Proof, Repository, WholeMode } from './repository.ts';
@@ -29,6 +29,7 @@ export interface WholeObjectsOptions {
    * fails with EIO.
    */
   readonly blocks?: BlockObjects;
+  readonly elsewhere?: Elsewhere | undefined;
   /** Replacements for calls of the kernel, for tests. */
   readonly measure?: MeasureVerity;
   readonly isKernelsOwn?: IsKernelsOwn;
@@ -55,6 +56,7 @@ export class WholeObjects implements ContentSource {
   readonly #isKernelsOwn: IsKernelsOwn;
   readonly #blocks: BlockObjects | undefined;
   readonly #problems: ProblemLog;
+  readonly #elsewhere: Elsewhere | undefined;
   readonly #verified: VerifiedFiles;
   readonly #status: FileVersion = emptyFileVersion();
   /** The kernel returns the lowest free number: if one is as high as this, descriptors are short. */
@@ -79,22 +81,27 @@ export class WholeObjects implements ContentSource {
     this.#measure = options.measure ?? measureVerity;
     this.#isKernelsOwn = options.isKernelsOwn ?? askingKernelsOwn();
     this.#blocks = options.blocks;
+    this.#elsewhere = options.elsewhere;
     this.#problems = new ProblemLog(log, saidOf(state), options.count);
     this.#highest = Math.floor((options.mostFiles ?? openFilesLimit()) * SHARE);
     this.#verified = new VerifiedFiles(state.buffer, state.count);
   }
 
   /**
-   * A descriptor of the verified object, for reading; EIO if no repository has a good copy; BY_BLOCKS if it was not
-   * verified, and must be read by a `BlockObjects`. That is also the result if this process may run out of descriptors:
-   * a `BlockObjects` keeps only a few. Not with `fsverity`, because a `BlockObjects` does not check seals.
+   * A descriptor of the verified object, for reading; EIO if no repository has a good copy, or DEFERRED; BY_BLOCKS if
+   * it was not verified, and must be read by a `BlockObjects`. That is also the result if this process may run out of
+   * descriptors: a `BlockObjects` keeps only a few. Not with `fsverity`, because a `BlockObjects` does not check seals.
    * @param path returns the path of a file with this content, for the log
    */
   open(object: ObjectName, path: () => string): number | Errno | typeof BY_BLOCKS {
     const problems: CopyProblem[] = [];
     const { fd, repository, isVerified } = this.#find(object, problems);
     if (repository !== undefined) this.#problems.passedOver(object, path, problems, repository);
-    else if (fd === EIO) this.#problems.failed(object, path, problems);
+    else if (fd === EIO) {
+      const reason = this.#elsewhere?.(object);
+      if (reason === undefined && this.#elsewhere !== undefined) return DEFERRED;
+      this.#problems.failed(object, path, problems, reason);
+    }
     if (isErrno(fd)) return fd === EMFILE ? BY_BLOCKS : fd;
     if (isVerified) return fd;
     if (this.#blocks === undefined) closeSync(fd);
