@@ -1,4 +1,4 @@
-/** The default repository, and those that are searched by default. */
+/** The default repository, those that are searched by default, and the default cache. */
 import { readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -34,6 +34,13 @@ export function defaultRepositories(): readonly string[] {
   if ((exactVariable('CFS_STORE') ?? '') !== '') return [defaultStore()];
   const repos = configuredList('repo');
   return repos.length > 0 ? repos.map(({ value }) => value) : [defaultStore()];
+}
+
+/** The default cache of remote repositories: /var/cache/cfs for root, else $XDG_CACHE_HOME/cfs (~/.cache/cfs). */
+export function defaultCache(): string {
+  if (process.geteuid?.() === 0 && ownsState()) return '/var/cache/cfs';
+  const cache = exactVariable('XDG_CACHE_HOME');
+  return join(cache?.startsWith('/') ? cache : join(homeDirectory(), '.cache'), 'cfs');
 }
 
 /** Like os.homedir(): the home directory of the user's entry if $HOME is not set. */

@@ -21,12 +21,16 @@ const NAME_DIRECTORY = O_PATH | constants.O_DIRECTORY;
 export interface Meta {
   readonly hash: HashAlgorithm;
   readonly uuid: string;
+  /** Its objects may be deleted at any time: they are fetched again. Absent if not. */
+  readonly cache?: true;
 }
 
 export class LocalRepository implements Repository {
   readonly path: string;
   readonly uuid: string;
   readonly hash: HashAlgorithm;
+  /** As `Meta.cache`. */
+  readonly isCache: boolean;
   readonly #objects: string;
   /** The path of an object and NUL, whose digits change with each use. */
   readonly #nativePath: Buffer;
@@ -48,6 +52,7 @@ export class LocalRepository implements Repository {
     this.#place = place;
     this.uuid = meta.uuid;
     this.hash = meta.hash;
+    this.isCache = meta.cache === true;
     this.#objects = `${path}/objects/`;
     this.#nativePath = pathBytes(`${this.objectPath(new Uint8Array(DIGEST_SIZE))}\0`);
     this.#belowRoot = this.#nativePath.subarray(pathBytes(path).length + 1);

@@ -77,7 +77,7 @@ function readMeta(path: string): { readonly meta: Meta; readonly place: Place } 
     }
     throw storeError(`Cannot open repository ${path}: meta.json: ${reasonOf(error)}`, error);
   }
-  let meta: { format?: unknown; version?: unknown; hash?: unknown; uuid?: unknown };
+  let meta: { format?: unknown; version?: unknown; hash?: unknown; uuid?: unknown; cache?: unknown };
   try {
     meta = JSON.parse(text) as typeof meta;
   } catch {
@@ -94,7 +94,8 @@ function readMeta(path: string): { readonly meta: Meta; readonly place: Place } 
   if (!HASH_ALGORITHMS.includes(meta.hash as HashAlgorithm) || typeof meta.uuid !== 'string') {
     throw storeError(`Cannot use repository ${path}: meta.json names no known hash or no uuid`);
   }
-  return { meta: { hash: meta.hash as HashAlgorithm, uuid: meta.uuid }, place };
+  const cache = meta.cache === true ? { cache: true as const } : {};
+  return { meta: { hash: meta.hash as HashAlgorithm, uuid: meta.uuid, ...cache }, place };
 }
 
 /**
@@ -122,17 +123,34 @@ export function initRepository(dir: string, hash: HashAlgorithm, mode?: number):
   }
 }
 
-function initIn(root: StoreDirectory, hash: HashAlgorithm, mode: number | undefined): LocalRepository {
-  const { path } = root;
-  requireTrust(root);
-  if (root.stat('meta.json') !== undefined) {
-    throw storeError(`Cannot make a repository in ${path}: it is one already`);
+/**
+ * Opens the cache of objects in `dir`, or makes one. What another program is deleting of it is made again.
+ * @throws CfsError (store), also if an ordinary repository is there
+ */
+export function openCache(dir: string, hash: HashAlgorithm): LocalRepository {
+  const path = resolve(dir);
+  try {
+    makeDirectory(path);
+    const root = StoreDirectory.at(path);
+    try {
+      if (root.stat('meta.json') === undefined) return initIn(root, hash, undefined, true);
+      requireTrust(root);
+      const cache = openRepository(path, hash);
+      if (!cache.isCache) {
+        throw storeError(`Cannot use ${path} as a cache: it is a repository`, undefined, 'Give another directory.');
+      }
+      makeDirectories(root);
+      return cache;
+    } finally {
+      root.close();
+    }
+  } catch (error) {
+    if (error instanceof CfsError) throw error;
+    throw storeError(`Cannot make a cache in ${path}: ${reasonOf(error)}`, error);
   }
-  const foreign = foreignEntry(root);
-  if (foreign !== undefined) {
-    throw storeError(`Cannot make a repository in ${path}: the directory is not empty (it contains "${foreign}")`);
-  }
-  if (mode !== undefined) setMode(root, mode);
+}
+
+function makeDirectories(root: StoreDirectory): void {
   root.make('tmp').close();
   const objects = root.make('objects');
   try {
@@ -140,13 +158,27 @@ function initIn(root: StoreDirectory, hash: HashAlgorithm, mode: number | undefi
   } finally {
     objects.close();
   }
+}
+
+function initIn(root: StoreDirectory, hash: HashAlgorithm, mode: number | undefined, isCache = false): LocalRepository {
+  const { path } = root;
+  requireTrust(root);
+  if (root.stat('meta.json') !== undefined) {
+    throw storeError(`Cannot make a repository in ${path}: it is one already`);
+  }
+  const foreign = foreignEntry(root, isCache);
+  if (foreign !== undefined) {
+    throw storeError(`Cannot make a repository in ${path}: the directory is not empty (it contains "${foreign}")`);
+  }
+  if (mode !== undefined) setMode(root, mode);
+  makeDirectories(root);
   const lock = root.openFile('lock', constants.O_WRONLY | constants.O_CREAT, 0o600);
   try {
     giveTo(lock, lockersOf(root));
   } finally {
     closeFd(lock);
   }
-  const meta = { hash, uuid: randomUUID() };
+  const meta: Meta = { hash, uuid: randomUUID(), ...(isCache ? { cache: true } : {}) };
   writeMeta(root, metaText(meta));
   return new LocalRepository(path, meta, -1, root.place);
 }
@@ -188,10 +220,11 @@ function writeMeta(root: StoreDirectory, bytes: Uint8Array): void {
 }
 
 /** A name that an interrupted `initRepository` cannot have left there. */
-function foreignEntry(root: StoreDirectory): string | undefined {
+function foreignEntry(root: StoreDirectory, isCache: boolean): string | undefined {
   const own = new Set(['objects', 'tmp', 'lock', 'lost+found']);
   const foreign = root.names().find((name) => !own.has(name) && !name.startsWith('meta.json.'));
-  return foreign ?? anyObject(root);
+  // a wrong name of an object of a cache is noticed when it is opened
+  return foreign ?? (isCache ? undefined : anyObject(root));
 }
 
 /** Objects without a meta.json: a repository that lost it, whose algorithm must not be guessed. */
@@ -216,12 +249,22 @@ function anyObject(root: StoreDirectory): string | undefined {
  */
 export function openOrInitRepository(dir: string, hash?: HashAlgorithm): LocalRepository {
   const isThere = (): boolean => exists(join(repositoryRoot(resolve(dir)), 'meta.json'));
-  if (isThere()) return openRepository(dir, hash);
+  if (isThere()) return lasting(openRepository(dir, hash));
   try {
     return initRepository(dir, hash ?? 'blake3');
   } catch (error) {
     // two programs may create one repository at the same time: the other was first
-    if (isThere()) return openRepository(dir, hash);
+    if (isThere()) return lasting(openRepository(dir, hash));
     throw error;
   }
+}
+
+/** @throws CfsError (store) if the repository is a cache */
+function lasting(repository: LocalRepository): LocalRepository {
+  if (!repository.isCache) return repository;
+  throw storeError(
+    `Cannot store objects in ${repository.path}: it is a cache, whose objects may be deleted`,
+    undefined,
+    'Give a repository.',
+  );
 }

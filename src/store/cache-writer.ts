@@ -1,0 +1,84 @@
+/** Writes objects into a cache, which may be deleted or moved away at any time: then it is made again. */
+import { randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { toHex } from '../base/bytes.ts';
+import type { ContentDigest, HashAlgorithm } from '../base/digest.ts';
+import { EDQUOT, ENOSPC, errnoOf } from '../base/errno.ts';
+import type { LocalRepository } from './local-repository.ts';
+import { type ObjectSink, ObjectWriter } from './object-writer.ts';
+import { openCache } from './open-repository.ts';
+
+/** One per process and cache. */
+export class CacheWriter {
+  readonly #path: string;
+  readonly #hash: HashAlgorithm;
+  readonly #prefix = `${randomBytes(8).toString('hex')}-`;
+  #open: { readonly cache: LocalRepository; readonly writer: ObjectWriter } | undefined;
+
+  /** @param path absolute */
+  constructor(path: string, hash: HashAlgorithm) {
+    this.#path = path;
+    this.#hash = hash;
+  }
+
+  /** Stores a content that was verified. @throws CfsError (store) */
+  putBytes(content: Uint8Array, digest: ContentDigest): void {
+    this.#retrying(({ writer }) => writer.putBytes(content, digest));
+  }
+
+  /** An object whose content comes in pieces. @throws CfsError (store) */
+  begin(): ObjectSink {
+    return this.#retrying(({ writer }) => writer.begin());
+  }
+
+  /** Deletes an object, if it is there: it was found damaged. @throws errors of node:fs */
+  remove(digest: Uint8Array): void {
+    const hex = toHex(digest);
+    this.#retrying(({ cache }) =>
+      cache.within(`objects/${hex.slice(0, 2)}`, (directory) => {
+        const name = hex.slice(2);
+        if (directory.stat(name) !== undefined) directory.removeTree(name);
+      }),
+    );
+  }
+
+  /** Closes its open files; it can continue afterwards. */
+  close(): void {
+    this.#open?.writer.close();
+    this.#open = undefined;
+  }
+
+  #retrying<T>(work: (open: { readonly cache: LocalRepository; readonly writer: ObjectWriter }) => T): T {
+    try {
+      return work(this.#current());
+    } catch (error) {
+      if (!mayBeGone(error)) throw error;
+      this.close();
+      return work(this.#current());
+    }
+  }
+
+  /** No object is published without its content: nothing waits for the disk. */
+  #current(): { readonly cache: LocalRepository; readonly writer: ObjectWriter } {
+    if (this.#open !== undefined && isAt(this.#path, this.#open.cache)) return this.#open;
+    this.close();
+    const cache = openCache(this.#path, this.#hash);
+    this.#open = { cache, writer: new ObjectWriter(cache, { durable: false, prefix: this.#prefix }) };
+    return this.#open;
+  }
+}
+
+function isAt(path: string, { place }: LocalRepository): boolean {
+  try {
+    const { dev, ino } = statSync(path);
+    return dev === place?.dev && ino === place.ino;
+  } catch {
+    return false;
+  }
+}
+
+/** In a directory that somebody has deleted, file systems fail in different ways. */
+function mayBeGone(error: unknown): boolean {
+  const errno = errnoOf((error as Error).cause ?? error);
+  return errno !== undefined && errno !== ENOSPC && errno !== EDQUOT;
+}

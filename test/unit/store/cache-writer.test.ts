@@ -1,0 +1,76 @@
+/** A cache is written at any time, also while it is deleted. */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { blake3, digestContent } from '../../../src/base/digest.ts';
+import { CacheWriter } from '../../../src/store/cache-writer.ts';
+import { initRepository, openCache, openOrInitRepository, openRepository } from '../../../src/store/open-repository.ts';
+
+let directory: string;
+let path: string;
+let writer: CacheWriter;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'cfs-cache-'));
+  path = join(directory, 'deep/cache');
+  writer = new CacheWriter(path, 'blake3');
+});
+
+afterEach(() => {
+  writer.close();
+  rmSync(directory, { recursive: true });
+});
+
+const CONTENT = Buffer.from('content of an object');
+const digest = blake3(CONTENT);
+const file = (): string => openRepository(path).objectPath(digest);
+const put = (): void => writer.putBytes(CONTENT, digestContent('blake3', CONTENT));
+const isStored = (): boolean => existsSync(path) && existsSync(file()) && readFileSync(file()).equals(CONTENT);
+
+test('a cache is made when it is needed, and says what it is', () => {
+  put();
+  expect(isStored()).toBe(true);
+  expect(JSON.parse(readFileSync(join(path, 'meta.json'), 'utf8'))).toMatchObject({ hash: 'blake3', cache: true });
+  expect(openRepository(path).isCache).toBe(true);
+});
+
+test('an object in pieces', () => {
+  const sink = writer.begin();
+  sink.write(CONTENT.subarray(0, 5));
+  sink.write(CONTENT.subarray(5));
+  expect(sink.finish(digest)).toBe(true);
+  expect(isStored()).toBe(true);
+  expect(readdirSync(join(path, 'tmp'))).toEqual([]);
+});
+
+test.each([
+  ['all of it', () => rmSync(path, { recursive: true })],
+  ['tmp', () => rmSync(join(path, 'tmp'), { recursive: true })],
+  ['objects', () => rmSync(join(path, 'objects'), { recursive: true })],
+  ['its name', () => renameSync(path, join(directory, 'elsewhere'))],
+])('if somebody deletes %s, it is made again', (_, remove) => {
+  writer.putBytes(Buffer.of(1), digestContent('blake3', Buffer.of(1)));
+  remove();
+  put();
+  expect(isStored()).toBe(true);
+});
+
+test('a damaged object is removed, and stored again', () => {
+  put();
+  rmSync(file());
+  writeFileSync(file(), 'damage');
+  writer.remove(digest);
+  expect(existsSync(file())).toBe(false);
+  writer.remove(digest);
+  put();
+  expect(isStored()).toBe(true);
+});
+
+test('a repository is no cache, and a cache is no repository', () => {
+  initRepository(path, 'blake3');
+  expect(() => openCache(path, 'blake3')).toThrow('it is a repository');
+  openCache(join(directory, 'cache'), 'blake3');
+  expect(() => openOrInitRepository(join(directory, 'cache'))).toThrow('it is a cache');
+  expect(() => openCache(join(directory, 'cache'), 'fsverity-sha256')).toThrow('it names objects by blake3');
+});
