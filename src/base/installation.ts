@@ -28,6 +28,7 @@ export const PROGRAMS = {
   'cfs-serve-worker.cjs': 'src/mount/threads/worker',
   'cfs-serve-layered-worker.cjs': 'src/mount/threads/layered-worker',
   'cfs-readahead-worker.cjs': 'src/mount/threads/readahead-worker',
+  'cfs-fetch-worker.cjs': 'src/mount/threads/fetch-worker',
   'cfs-pack-worker.js': 'src/pack/content-worker',
   'cfs-extract-worker.js': 'src/extract/extract-worker',
   'cfs-read-worker.js': 'src/extract/piece-worker',

@@ -3,7 +3,7 @@ import type { HashAlgorithm } from '../base/digest.ts';
 import type { Log } from '../base/log.ts';
 import { blocksOf } from '../fs/image-blocks.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
-import type { ContentSource } from '../objects/content-source.ts';
+import type { ContentSource, Elsewhere } from '../objects/content-source.ts';
 import type { OutcomeCounter } from '../objects/copy-problems.ts';
 import type { ObjectState } from '../objects/object-state.ts';
 import type { Repository, VerifyMode, WholeMode } from '../objects/repository.ts';
@@ -12,6 +12,7 @@ import { WholeObjects } from '../objects/whole-objects.ts';
 /**
  * @param log receives one line for each object that could not be served
  * @param count receives the outcome at each repository
+ * @param elsewhere asked for objects that no repository has
  */
 export function contentsOf(
   tables: ManifestTables,
@@ -20,10 +21,11 @@ export function contentsOf(
   state: ObjectState,
   log: Log,
   count?: OutcomeCounter,
+  elsewhere?: Elsewhere,
 ): ContentSource {
-  const blocks = blocksOf(tables, repositories, state, log, count);
+  const blocks = blocksOf(tables, repositories, state, log, count, elsewhere);
   if (isOpenless(verify)) return blocks;
-  const options = { blocks, ...(count === undefined ? {} : { count }) };
+  const options = { blocks, elsewhere, ...(count === undefined ? {} : { count }) };
   return new WholeObjects(repositories, wholeMode(verify, tables.header.hash), state, log, options);
 }
 

@@ -52,6 +52,8 @@ export class MountLeases {
     log: (line: string) => void,
   ): Promise<MountLeases> {
     const held = repositories.map(async (repository, i): Promise<Held[]> => {
+      // what is deleted there is fetched again
+      if (repository.isCache) return [];
       try {
         return [
           {

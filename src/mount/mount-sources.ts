@@ -38,6 +38,8 @@ export interface MountSource {
    * from an older program.
    */
   readonly isKernelsOwn?: boolean;
+  /** It is the cache of remote repositories. Absent if not. */
+  readonly isCache?: true;
 }
 
 /** O_PATH: a descriptor for names only. */
@@ -81,7 +83,7 @@ function openParent(path: Buffer): Pick<MountSource, 'directory' | 'name'> {
  * @param path absolute
  * @throws CfsError (store) if it cannot be opened
  */
-export function repositorySource(given: string, path: string, uuid: string): MountSource {
+export function repositorySource(given: string, path: string, uuid: string, isCache = false): MountSource {
   try {
     const fd = openDirectory(path);
     return {
@@ -93,6 +95,7 @@ export function repositorySource(given: string, path: string, uuid: string): Mou
       ...NOWHERE,
       ...fileSystemOf(fd),
       ...objectsFileSystemOf(fd),
+      ...(isCache ? { isCache } : {}),
     };
   } catch (error) {
     throw new CfsError('store', `Cannot open repository ${path}: ${reasonOf(error)}`, { cause: error });

@@ -6,6 +6,7 @@ import type { VerifyMode } from '../objects/repository.ts';
 import { verifiedTotals } from '../objects/verified-files.ts';
 import { watchActivity } from './activity.ts';
 import { type CounterTotals, OTHER, totalsOf } from './counters.ts';
+import { type FetchStatistics, fetchStatistics } from './fetch-counters.ts';
 import { type MountSource, verifyModeOf } from './mount-sources.ts';
 import { ProblemMemory } from './problem-memory.ts';
 import type { ServedImage } from './served-image.ts';
@@ -28,6 +29,8 @@ export interface MountStatistics {
   readonly problems: number;
   /** In search order. */
   readonly repositories: readonly RepositoryStatistics[];
+  /** What came from remote repositories; undefined if the mount has none. */
+  readonly fetched?: FetchStatistics;
 }
 
 export interface RepositoryStatistics {
@@ -47,7 +50,7 @@ export interface RepositoryStatistics {
   readonly failed: number;
 }
 
-export function statisticsOf({ counters, sources, restarts, verify, problems }: ServedImage): MountStatistics {
+export function statisticsOf({ counters, sources, restarts, verify, problems, remote }: ServedImage): MountStatistics {
   const totals: CounterTotals = totalsOf(counters);
   return {
     restarts,
@@ -63,6 +66,7 @@ export function statisticsOf({ counters, sources, restarts, verify, problems }: 
       const source = sources[1 + i] as MountSource;
       return { path: source.path, uuid: source.id, verify: verifyModeOf(source, verify), ...outcomes };
     }),
+    ...(remote === undefined ? {} : { fetched: fetchStatistics(remote.options, remote.counters) }),
   };
 }
 

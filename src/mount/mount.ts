@@ -50,7 +50,8 @@ export async function mountImage(given: MountOptions): Promise<MountedImage> {
   const mountpoint = checkMountpoint(options);
   // a thread takes about as long to start as an image takes to read: both at the same time
   const isLayered = options.upper !== undefined;
-  const workers = options.driver === 'kernel' ? new MountWorkers(options.threads, isLayered) : undefined;
+  const isRemote = options.remote !== undefined;
+  const workers = options.driver === 'kernel' ? new MountWorkers(options.threads, isLayered, isRemote) : undefined;
   try {
     return await serve(prepare(remembered, mountpoint), workers);
   } catch (error) {
@@ -68,8 +69,8 @@ export async function mountImage(given: MountOptions): Promise<MountedImage> {
  */
 export async function resumeMount(parked: ParkedFilesOfMount, given: MountOptions): Promise<MountedImage> {
   const remembered = remembering(given);
-  const { log, threads, upper } = remembered.options;
-  const workers = new MountWorkers(threads, upper !== undefined);
+  const { log, threads, upper, remote } = remembered.options;
+  const workers = new MountWorkers(threads, upper !== undefined, remote !== undefined);
   let layer: UpperLayer | undefined;
   try {
     const epoch = new OpenFileJournal(parked.connection.journal).nextEpoch();
@@ -103,7 +104,8 @@ async function serve(alone: Prepared, workers: MountWorkers | undefined): Promis
     if (upper !== undefined) layer = await UpperLayer.begin(upper, mountpoint, image.id, log);
     const prepared = layer === undefined ? alone : withLayer(alone, layer);
     const repositories = repositoriesOf(served, tables);
-    const sample = sampleObjects(tables, repositories);
+    // what is missing is fetched when it is opened
+    const sample = options.remote === undefined ? sampleObjects(tables, repositories) : Promise.resolve(undefined);
     sample.then((found) => tellMissing(found, log)).catch(() => undefined);
     const others = otherImages(options.image, image.id, repositories);
     for (const other of others)
@@ -126,15 +128,15 @@ const closing = (mounted: MountedImage, prepared: Prepared): MountedImage => ({
   ended: mounted.ended.finally(() => closePrepared(prepared)),
 });
 
-function tellMissing(sample: ObjectSample, log: Log): void {
-  const warning = warningOf(sample);
+function tellMissing(sample: ObjectSample | undefined, log: Log): void {
+  const warning = sample && warningOf(sample);
   if (warning !== undefined) log(warning, 'warning', undefined, 'objects-missing');
 }
 
 /** How long a new mount waits for a slow repository to report its objects. */
 const SAMPLE_MS = 1_000;
 
-async function inTime(sample: Promise<ObjectSample>): Promise<ObjectSample | undefined> {
+async function inTime(sample: Promise<ObjectSample | undefined>): Promise<ObjectSample | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
     timer = setTimeout(resolve, SAMPLE_MS, undefined);
@@ -228,6 +230,8 @@ async function serveConnection(
   const { options, tables, served, keeper } = prepared;
   const { fd, passthrough, resends, collects = false, journal, epoch } = connection;
   const survives = journal >= 0;
+  // all threads must have ended before files are closed that one of them writes
+  const isWriting = layer !== undefined || served.remote !== undefined;
   const end = allocateMountEnd();
   const message: MountMessage = {
     ...served,
@@ -240,15 +244,17 @@ async function serveConnection(
     events: allocateReadingEvents(),
     journal,
     epoch,
-    // with a layer, all threads must have ended before its files are closed
-    end: options.ownProcess === undefined || layer !== undefined ? undefined : end,
+    end: options.ownProcess === undefined || isWriting ? undefined : end,
     leaseFiles: leaseFilesOf(prepared, leases),
     natives: nativeModules(),
     layer: layer?.message(),
   };
   // a clone that closes makes the requests read through it fail. That is better than waiting forever if none can be
   // resent. The log without memory: the workers have remembered their lines
-  await workers.serve(fd, message, prepared.toLog, survives && resends);
+  await workers.serve(fd, message, prepared.toLog, survives && resends, () => {
+    options.log('the thread that fetches objects failed', 'error');
+    options.ownProcess?.failed();
+  });
   // only from here on: if no thread serves, the caller closes the connection
   const ended = workers.ended.then((failures) => {
     for (const failure of failures) options.log(`a worker thread failed: ${failure}`, 'error');
@@ -273,7 +279,7 @@ async function serveConnection(
     tellParked: (socket) => tellParked(end, socket),
     tellWritten: () => tellWritten(end),
     // by then the next mount may have the layer
-    ending: layer === undefined ? workers.ending : ended,
+    ending: isWriting ? ended : workers.ending,
     ended,
   };
 }

@@ -6,8 +6,10 @@ import { CfsError } from '../base/error.ts';
 import { formatImageDigest, parseImageDigest } from '../base/image-digest.ts';
 import { suggestion } from '../base/suggest.ts';
 import type { VerifyMode } from '../objects/repository.ts';
+import { isRemote, parseRemoteAddress } from '../remote/remote-url.ts';
+import { defaultCache } from '../store/default-store.ts';
 import { escapedValue, splitList } from './option-list.ts';
-import type { Driver, MountOptions } from './options.ts';
+import type { Driver, MountOptions, RemoteOptions } from './options.ts';
 import { MOST_THREADS } from './threads/most-threads.ts';
 import { formatUpperOptions, isUpperWord, parseUpperOptions, UPPER_OPTION_NAMES } from './upper-options.ts';
 
@@ -25,6 +27,11 @@ export interface MountWords
 type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & {
   repositories: string[];
   keys: string[];
+  /** Of RemoteOptions, which need an address. */
+  addresses: string[];
+  cache: string | undefined;
+  insecure: boolean;
+  cacert: string | undefined;
   /** Set by `require-signature`. */
   isSignatureRequired: boolean;
 };
@@ -79,7 +86,16 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
     },
     repo: (words, value) => {
       if (value === '') throw usage('mount option repo= needs a directory');
-      words.repositories.push(value);
+      if (isRemote(value)) words.addresses.push(value);
+      else words.repositories.push(value);
+    },
+    cache: (words, value) => {
+      if (value === '') throw usage('mount option cache= needs a directory');
+      words.cache = resolve(value);
+    },
+    cacert: (words, value) => {
+      if (value === '') throw usage('mount option cacert= needs a file of certificates');
+      words.cacert = resolve(value);
     },
     key: (words, value) => {
       if (value === '') throw usage('mount option key= needs the file of a public key');
@@ -140,6 +156,9 @@ const PLAIN: ReadonlyMap<string, (words: Mutable) => void> = new Map(
     nonempty: (words) => {
       words.nonempty = true;
     },
+    insecure: (words) => {
+      words.insecure = true;
+    },
     'require-complete': (words) => {
       words.requireComplete = true;
     },
@@ -186,6 +205,10 @@ function defaults(): Mutable {
     restart: true,
     uuid: 'on',
     keys: [],
+    addresses: [],
+    cache: undefined,
+    insecure: false,
+    cacert: undefined,
     isSignatureRequired: false,
   };
 }
@@ -202,17 +225,58 @@ export function parseMountWords(lists: readonly string[], saved = ''): MountWord
   const savedKeys = words.keys.splice(0);
   addWords(words, given);
   if (words.keys.length === 0) words.keys.push(...savedKeys);
-  const { isSignatureRequired, ...rest } = words;
+  const { isSignatureRequired, addresses, cache, insecure, cacert, ...local } = words;
+  const remote = remoteOptions({ addresses, cache, insecure, cacert });
+  const rest: MountWords = remote === undefined ? local : { ...local, remote };
   if (isSignatureRequired && rest.keys.length === 0) {
     throw usage('mount option require-signature needs a key: key=PUB.pem, the public key of the signer');
   }
   if (rest.keys.length > MAX_KEYS)
     throw usage(`mount option key= can be given ${MAX_KEYS} times; not ${rest.keys.length}`);
   const upper = parseUpperOptions([...before, ...given]);
+  if (remote !== undefined) checkWithRemote(rest, upper !== undefined);
   if (upper === undefined) return rest;
   checkWithUpper(rest);
   // the pages of a file must outlast its first change, when the content is copied to the upper layer
   return { ...rest, upper, verify: 'read' };
+}
+
+/** @throws CfsError (usage) for wrong addresses, and for options that need one */
+function remoteOptions({
+  addresses,
+  cache,
+  insecure,
+  cacert,
+}: Pick<Mutable, 'addresses' | 'cache' | 'insecure' | 'cacert'>): RemoteOptions | undefined {
+  if (addresses.length === 0) {
+    const [given] = Object.entries({ cache, cacert, insecure }).filter(
+      ([, value]) => value !== undefined && value !== false,
+    );
+    if (given !== undefined) throw usage(`mount option ${given[0]} needs a remote repository: repo=URL`);
+    return undefined;
+  }
+  for (const word of addresses) {
+    const { ref, id } = parseRemoteAddress(word, insecure);
+    if (ref !== undefined || id !== undefined) {
+      throw usage(`Cannot use ${word}: a repository is needed, without the name of an image`);
+    }
+  }
+  const directory = cache ?? defaultCache();
+  return {
+    addresses: [...new Set(addresses)],
+    cache: directory,
+    insecure,
+    ...(cacert === undefined ? {} : { cacert }),
+  };
+}
+
+/** @throws CfsError (usage) for options that a mount with remote repositories cannot have */
+function checkWithRemote({ driver, verify }: MountWords, isWritable: boolean): void {
+  const refused = (option: string, reason: string): CfsError =>
+    usage(`mount option ${option} and remote repositories exclude each other: ${reason}`, 'Pull the image before.');
+  if (driver !== 'kernel') throw refused(`driver=${driver}`, 'only the kernel driver waits for the network');
+  if (verify === 'fsverity') throw refused('verify=fsverity', 'what is fetched has no seal');
+  if (isWritable) throw refused('upperdir=', 'a writable mount cannot wait for the network');
 }
 
 /** @throws CfsError (usage) for options that a mount with an upper layer cannot have */
@@ -255,7 +319,7 @@ function addWords(words: Mutable, list: readonly string[]): void {
   }
 }
 
-/** The options that yield these settings again, except those of the image's sources: repositories, digest, uuid. */
+/** The options that yield these settings again, except those of local sources: repositories, digest, uuid. */
 export function formatMountWords(words: MountWords): string {
   const list = [
     `verify=${words.verify}`,
@@ -276,7 +340,17 @@ export function formatMountWords(words: MountWords): string {
   for (const key of words.keys) list.push(`key=${escapedValue(key)}`);
   if (words.source !== undefined) list.push(`fsname=${escapedValue(words.source)}`);
   if (words.upper !== undefined) list.push(formatUpperOptions(words.upper));
+  if (words.remote !== undefined) list.push(...formatRemoteOptions(words.remote));
   return list.join(',');
+}
+
+function formatRemoteOptions({ addresses, cache, insecure, cacert }: RemoteOptions): string[] {
+  return [
+    ...addresses.map((address) => `repo=${escapedValue(address)}`),
+    `cache=${escapedValue(cache)}`,
+    ...(insecure ? ['insecure'] : []),
+    ...(cacert === undefined ? [] : [`cacert=${escapedValue(cacert)}`]),
+  ];
 }
 
 /** Whether mount(8) requests changes of an existing mount. */

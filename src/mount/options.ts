@@ -12,11 +12,25 @@ export interface OwnProcess {
   failed(): void;
 }
 
+/** Repositories on the network, whose objects are fetched when they are opened first. */
+export interface RemoteOptions {
+  /** `https://a/x`, or `https://a/x|https://b/x` for mirrors; asked in this order. At least one. */
+  readonly addresses: readonly string[];
+  /** The directory of the cache, absolute; it has a repository for each hash algorithm. */
+  readonly cache: string;
+  /** Permits `http://` to other machines. */
+  readonly insecure: boolean;
+  /** A file of certificates that are trusted beside those of node. */
+  readonly cacert?: string;
+}
+
 export interface MountOptions {
   readonly image: string;
   readonly mountpoint: string;
   /** Directories of repositories, in search order. */
   readonly repositories: readonly string[];
+  /** Where objects come from that no repository has; undefined also in settings of an earlier version. */
+  readonly remote?: RemoteOptions;
   /** Image and repositories as given on the command line, in the same order; default: their paths. */
   readonly given?: { readonly image: string; readonly repositories: readonly string[] };
   /** These options in the syntax of -o, which the mount reports so that it can be repeated. */

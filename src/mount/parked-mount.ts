@@ -20,6 +20,8 @@ import { closeSource, type MountSource } from './mount-sources.ts';
 const VERSION = 1;
 const VERSION_WITH_LAYER = 2;
 const VERSION_REBASED = 3;
+/** A reader that knows no remote repositories would serve the cache alone. */
+const VERSION_REMOTE = 4;
 
 /** The open files of an upper layer, and the features of its file system. */
 export interface ParkedLayer extends KeptUpper {
@@ -103,7 +105,7 @@ export function encodeParked<Settings>(mount: ParkedMount<Settings>): ParkedFile
   const fds: number[] = [];
   const add = (file: number): number => (file < 0 ? -1 : fds.push(file) - 1);
   const value = {
-    version: layer === undefined ? VERSION : layer.identities === undefined ? VERSION_WITH_LAYER : VERSION_REBASED,
+    version: versionOf(mount),
     settings,
     mountpoint,
     device,
@@ -126,6 +128,12 @@ export function encodeParked<Settings>(mount: ParkedMount<Settings>): ParkedFile
   return { value, fds };
 }
 
+function versionOf({ sources, layer }: ParkedMount<unknown>): number {
+  if (sources.some(({ isCache }) => isCache === true)) return VERSION_REMOTE;
+  if (layer === undefined) return VERSION;
+  return layer.identities === undefined ? VERSION_WITH_LAYER : VERSION_REBASED;
+}
+
 /** The layer with other numbers of its files. */
 function withLayerFiles(layer: ParkedLayer, numberOf: (file: number) => number): ParkedLayer {
   const files = layerFilesOf(layer).map((name) => [name, numberOf(layer[name] as number)]);
@@ -136,10 +144,10 @@ function withLayerFiles(layer: ParkedLayer, numberOf: (file: number) => number):
 export function decodeParked<Settings>({ value, fds }: ParkedFiles): ParkedMount<Settings> {
   const message = value as Message;
   const { version = 1, mountpoint, device, helper, passthrough, resends, collects } = message;
-  if (version > VERSION_REBASED) {
+  if (version > VERSION_REMOTE) {
     throw new CfsError(
       'mount',
-      `Cannot continue to serve ${mountpoint}: a later version of cfs made this mount (message ${version}; this one reads ${VERSION_REBASED})`,
+      `Cannot continue to serve ${mountpoint}: a later version of cfs made this mount (message ${version}; this one reads ${VERSION_REMOTE})`,
     );
   }
   const fdOf = (index: number): number => (index < 0 ? -1 : (fds[index] as number));

@@ -1,6 +1,6 @@
 /** The steps of a mount that may fail, and come before anything is mounted. */
 import { closeSync, readdirSync, realpathSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { version } from '../base/installation.ts';
 import type { Log } from '../base/log.ts';
@@ -19,11 +19,12 @@ import {
 import { allocateObjectState } from '../objects/object-state.ts';
 import type { TrustedKey } from '../sign/keys.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
-import { openRepository } from '../store/open-repository.ts';
+import { openCache, openRepository } from '../store/open-repository.ts';
 import { ImageKeeper } from '../survival/image-keeper.ts';
 import { mountAt } from '../system/mount-table.ts';
 import { allocateActivity } from './activity.ts';
 import { allocateCounters } from './counters.ts';
+import { allocateFetchCounters } from './fetch-counters.ts';
 import { closeSource, imageSource, type MountSource, repositorySource, verifyModeOf } from './mount-sources.ts';
 import type { MountedImage } from './mounted-image.ts';
 import { requireObjects } from './object-sample.ts';
@@ -72,8 +73,8 @@ export function prepare({ options, problems, toLog }: Remembered, mountpoint: st
         repositories: repositories.map(({ path }) => path),
       });
     }
-    for (const [i, { path, uuid }] of repositories.entries()) {
-      sources.push(repositorySource(options.given?.repositories[i] ?? path, path, uuid));
+    for (const [i, { path, uuid, isCache }] of repositories.entries()) {
+      sources.push(repositorySource(options.given?.repositories[i] ?? path, path, uuid, isCache));
     }
     if (options.requireComplete) requireObjects(options.image, tables, repositories);
     const served = servedOf(options, mountpoint, tables, sources, 0, problems);
@@ -127,11 +128,24 @@ export function closePrepared({ keeper, served }: Prepared): void {
 export function openRepositories(options: MountOptions, tables: ManifestTables): readonly LocalRepository[] {
   // an image without objects needs no repository, not even a default one that exists
   const needed = objectCount(tables) > 0 ? options.repositories : [];
-  const repositories = needed.map((dir) => openRepository(dir, tables.header.hash));
+  const { hash } = tables.header;
+  const repositories = needed.map((dir) => openRepository(dir, hash));
+  const cache = cacheOf(options, tables);
+  if (cache !== undefined) repositories.push(openCache(cache, hash));
   if (repositories.length === 0 && objectCount(tables) > 0) {
     throw new CfsError('usage', `Cannot mount ${options.image}: its files need a repository, and none was given`);
   }
   return repositories;
+}
+
+/** The repository in the cache, for an image whose objects may come from the network. */
+const cacheOf = ({ remote }: MountOptions, tables: ManifestTables): string | undefined =>
+  remote === undefined || objectCount(tables) === 0 ? undefined : join(remote.cache, tables.header.hash);
+
+function remoteOf(options: MountOptions, tables: ManifestTables): ServedImage['remote'] {
+  const cache = cacheOf(options, tables);
+  if (cache === undefined || options.remote === undefined) return undefined;
+  return { options: options.remote, cache, counters: allocateFetchCounters(options.remote) };
 }
 
 /** In a function of its own, so that the file's bytes and what was decoded from them are garbage when it returns. */
@@ -249,11 +263,13 @@ export function servedOf(
       ...(options.inode32 && options.driver === 'kernel' ? { inodeNumbers: shortInodeNumbers(tables) } : {}),
     },
     objectState: allocateObjectState(objectCount(tables)),
-    counters: allocateCounters(MOST_THREADS + 1, sources.length - 1),
+    // and one for the main thread, one for the thread that fetches
+    counters: allocateCounters(MOST_THREADS + 2, sources.length - 1),
     activity: allocateActivity(MOST_THREADS),
     restarts,
     debug: options.debug === true,
     problems,
+    remote: remoteOf(options, tables),
     isForOthers: options.allowOther,
   };
 }

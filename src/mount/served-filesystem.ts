@@ -5,7 +5,8 @@ import { ImageFilesystem } from '../fs/image-filesystem.ts';
 import type { ReadingEvents } from '../fs/reading-events.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { SourceRecord } from '../mount-info/source-record.ts';
-import type { ContentSource } from '../objects/content-source.ts';
+import type { ContentSource, Elsewhere } from '../objects/content-source.ts';
+import type { OutcomeCounter } from '../objects/copy-problems.ts';
 import type { Repository } from '../objects/repository.ts';
 import { contentsOf } from './contents.ts';
 import type { Counters } from './counters.ts';
@@ -20,6 +21,7 @@ import { Topology, type Verification } from './topology.ts';
  * @param counters those of its thread
  * @param tell notified of reads
  * @param pathOf one path of an inode, if the image alone does not have it
+ * @param elsewhere asked for objects that no repository has
  */
 export function servedFilesystem(
   served: ServedImage,
@@ -28,12 +30,12 @@ export function servedFilesystem(
   counters: Counters,
   tell?: ReadingEvents['tell'],
   pathOf?: (ino: number) => string | undefined,
+  elsewhere?: Elsewhere,
 ): ImageFilesystem {
   const { verify, objectState, sources, record } = served;
   const repositories: readonly Repository[] = repositoriesOf(served, tables);
-  const contents = contentsOf(tables, repositories, verify, objectState, log, (repository, outcome) =>
-    counters.repository(repositories.indexOf(repository), outcome),
-  );
+  const count: OutcomeCounter = (repository, outcome) => counters.repository(repositories.indexOf(repository), outcome);
+  const contents = contentsOf(tables, repositories, verify, objectState, log, count, elsewhere);
   const memory = new ProblemMemory(served.problems);
   const topology = new Topology(tables, repositories, verificationOf(contents, served), ({ index }) => {
     const { time, copies = [] } = memory.lastAbout(index) ?? {};

@@ -7,6 +7,16 @@ import type { VerifyMode } from '../objects/repository.ts';
 import { LocalRepository } from '../store/local-repository.ts';
 import type { CounterMemory } from './counters.ts';
 import type { MountSource } from './mount-sources.ts';
+import type { RemoteOptions } from './options.ts';
+
+/** The remote repositories of a mount, for its threads. */
+export interface ServedRemote {
+  readonly options: RemoteOptions;
+  /** The repository in the cache. */
+  readonly cache: string;
+  /** Of FetchCounters. */
+  readonly counters: SharedArrayBuffer;
+}
 
 /** The data for all threads of a mount; plain data except shared memory. */
 export interface ServedImage {
@@ -27,6 +37,8 @@ export interface ServedImage {
   readonly debug: boolean;
   /** ProblemMemory */
   readonly problems: SharedArrayBuffer;
+  /** Undefined if all repositories are local. */
+  readonly remote: ServedRemote | undefined;
   /** Whether users other than root and the mounting user may use the mount. */
   readonly isForOthers: boolean;
 }
@@ -34,5 +46,9 @@ export interface ServedImage {
 /** The repositories of a mount, without reading their meta.json, which was read when the mount was made. */
 export function repositoriesOf({ sources }: ServedImage, tables: ManifestTables): LocalRepository[] {
   const { hash } = tables.header;
-  return sources.slice(1).map(({ path, id, fd }) => new LocalRepository(path, { hash, uuid: id }, fd));
+  return sources
+    .slice(1)
+    .map(
+      ({ path, id, fd, isCache }) => new LocalRepository(path, { hash, uuid: id, ...(isCache && { cache: true }) }, fd),
+    );
 }

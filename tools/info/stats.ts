@@ -5,6 +5,7 @@ import { isErrno } from '../../src/base/errno.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { jsonOf } from '../../src/base/json-text.ts';
 import { pathBytes, pathText } from '../../src/base/path-text.ts';
+import type { FetchStatistics } from '../../src/mount/fetch-counters.ts';
 import type { MountStatistics, RepositoryStatistics } from '../../src/mount/mount-statistics.ts';
 import { mountOfFd } from '../../src/mount-info/open-path.ts';
 import { O_PATH } from '../../src/system/libc.ts';
@@ -77,8 +78,21 @@ function textOf(mountpoint: string, stats: MountStatistics): string {
     ],
     ['slow', `${formatCounted(stats.slow, 'request')} took more than 1 s`],
   ];
-  return formatLines(lines) + stats.repositories.map(textOfRepository).join('');
+  const fetched = stats.fetched === undefined ? '' : textOfFetched(stats.fetched);
+  return formatLines(lines) + stats.repositories.map(textOfRepository).join('') + fetched;
 }
+
+const textOfFetched = ({ objects, bytes, failed, servers }: FetchStatistics): string =>
+  formatLines([
+    ['fetched', `${formatCounted(objects, 'object')}, ${formatBytes(bytes)}`],
+    ['  failed', formatCounted(failed, 'request')],
+    ...servers.flatMap(({ url, requests, bytes, failures, failovers }): [string, string][] => [
+      ['server', url],
+      ['  answered', `${formatCounted(requests, 'request')}, ${formatBytes(bytes)}`],
+      ['  failed', formatCount(failures)],
+      ['  in place of others', formatCount(failovers)],
+    ]),
+  ]);
 
 const textOfRepository = (
   { path, verify, served, missing, damaged, failed }: RepositoryStatistics,
@@ -102,18 +116,41 @@ export interface MeasuredMount {
 
 type Labels = Readonly<Record<string, string>>;
 
+type Metric = (
+  name: string,
+  type: 'counter' | 'gauge',
+  help: string,
+  rowsOf: (stats: MountStatistics) => readonly (readonly [Labels, number])[],
+) => string;
+
+const OF_SERVERS = [
+  ['cfs_fetch_requests_total', 'Requests that a server of a remote repository answered as expected.', 'requests'],
+  ['cfs_fetch_bytes_total', 'Bytes of these answers.', 'bytes'],
+  ['cfs_fetch_failures_total', 'Requests that a server of a remote repository did not answer.', 'failures'],
+  ['cfs_fetch_failovers_total', 'Requests that a server answered after another one had failed.', 'failovers'],
+] as const;
+
+const fetchedMetrics = (metric: Metric): string[] => [
+  metric('cfs_fetched_objects_total', 'counter', 'Objects that came from remote repositories.', ({ fetched }) =>
+    fetched === undefined ? [] : [[{}, fetched.objects]],
+  ),
+  metric('cfs_fetched_bytes_total', 'counter', 'Bytes of these objects.', ({ fetched }) =>
+    fetched === undefined ? [] : [[{}, fetched.bytes]],
+  ),
+  ...OF_SERVERS.map(([name, help, key]) =>
+    metric(name, 'counter', help, ({ fetched }) =>
+      (fetched?.servers ?? []).map((server) => [{ server: server.url }, server[key]] as const),
+    ),
+  ),
+];
+
 /** The text format of Prometheus, version 0.0.4. */
 export function prometheusOf(mounts: readonly MeasuredMount[]): string {
   const label = (labels: Labels): string =>
     Object.entries(labels)
       .map(([name, value]) => `${name}="${oneLine(value).replace(/[\\"]/g, '\\$&')}"`)
       .join(',');
-  const metric = (
-    name: string,
-    type: 'counter' | 'gauge',
-    help: string,
-    rowsOf: (stats: MountStatistics) => readonly (readonly [Labels, number])[],
-  ): string => {
+  const metric: Metric = (name, type, help, rowsOf) => {
     const rows = mounts.flatMap(({ mountpoint, stats }) =>
       stats === undefined ? [] : rowsOf(stats).map(([labels, n]) => [{ mountpoint, ...labels }, n] as const),
     );
@@ -150,5 +187,6 @@ export function prometheusOf(mounts: readonly MeasuredMount[]): string {
           outcomes.map((outcome) => [{ repository: repository.path, outcome }, repository[outcome]] as const),
         ),
     ),
+    ...(mounts.some(({ stats }) => stats?.fetched !== undefined) ? fetchedMetrics(metric) : []),
   ].join('');
 }

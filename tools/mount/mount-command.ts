@@ -13,12 +13,13 @@ import {
   readSavedSources,
   requireOneFileSystem,
 } from '../../src/mount/find-sources.ts';
-import { splitList } from '../../src/mount/option-list.ts';
+import { escapedValue, splitList } from '../../src/mount/option-list.ts';
 import { formatMountWords, type MountWords, parseMountWords } from '../../src/mount/option-words.ts';
 import type { MountSettings } from '../../src/mount/options.ts';
 import type { SessionHost } from '../../src/mount/session.ts';
 import { MOST_OPTIONS } from '../../src/mount-info/mount-record.ts';
 import type { SavedSources } from '../../src/mount-info/saved-sources.ts';
+import { isRemote } from '../../src/remote/remote-url.ts';
 import { readTrustedKeys } from '../../src/sign/key-file.ts';
 import { defaultRepositories } from '../../src/store/default-store.ts';
 import { hasJournal } from '../../src/system/journal.ts';
@@ -35,7 +36,7 @@ interface Options {
   readonly from?: string;
   readonly upgrade: boolean;
   readonly rebase?: string;
-  readonly o: readonly string[];
+  o: readonly string[];
   readonly foreground: boolean;
   readonly log?: string;
   readonly json: boolean;
@@ -48,6 +49,7 @@ const command = makeCommand(
   'Mounts the image IMAGE on the directory MOUNTPOINT: read-only, or with an upper layer for changes. umount(8) ends it.',
   `  cfs-mount rootfs.cfs /mnt
   cfs-mount --repo /srv/store --repo /mnt/nfs/store rootfs.cfs /mnt
+  cfs-mount --repo https://example.org/images rootfs.cfs /mnt
   cfs-mount -o digest=$ID,suid,dev rootfs.cfs /mnt
   cfs-mount -o upperdir=/srv/changes,workdir=/srv/work rootfs.cfs /mnt
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
@@ -66,6 +68,10 @@ Mount options:
   driver=kernel|fuse-native  talk to the kernel directly (default), or through libfuse
   threads=N             threads that serve requests (default 2)
   repo=DIR, basedir=DIR[:DIR…]  repositories, searched after those of --repo
+  repo=URL              a repository on the network: objects are fetched when they are opened first,
+                        if no local repository has them; mirrors have | between them
+  cache=DIR             where these objects are kept (default: /var/cache/cfs, or ~/.cache/cfs)
+  insecure, cacert=FILE  permit http to other machines; trust these certificates, too
   allow_other, noallow_other  accessible to all users (default for root), or only to this one
   suid, dev             honour setuid files, devices (default: nosuid, nodev)
   noexec                run no programs (default: exec)
@@ -89,7 +95,7 @@ Mount options:
   )
   .option(
     '--repo <DIR>',
-    'a repository with objects; repeatable, searched in this order (default: those of cfs.conf, or the default repository)',
+    'a repository with objects, or the URL of one; repeatable, searched in this order (default: those of cfs.conf, or the default repository)',
     collect,
     [],
   )
@@ -114,7 +120,10 @@ const MOUNT_KINDS: readonly ErrorKind[] = ['mount', 'image', 'store'];
 async function main(argv: readonly string[], daemon: StartingDaemon | undefined): Promise<ExitStatus> {
   command.parse(argv);
   const options = command.opts<Options>();
-  options.repo = [...options.repo, ...options.store];
+  const repositories = [...options.repo, ...options.store];
+  options.repo = repositories.filter((word) => !isRemote(word));
+  // as options, these are recorded and repeated
+  options.o = [...repositories.filter(isRemote).map((word) => `repo=${escapedValue(word)}`), ...options.o];
   if (options.repo.includes('')) throw new CfsError('usage', '--repo needs a directory');
   requireProc();
   if (options.upgrade || options.rebase !== undefined) {
@@ -199,7 +208,7 @@ function planOf(args: readonly string[], options: Options): Plan {
   return complete(words, {
     image,
     mountpoint,
-    repositories: named.length > 0 ? named : defaultRepositories(),
+    repositories: named.length > 0 || words.remote !== undefined ? named : defaultRepositories(),
   } as Sources);
 }
 
@@ -228,9 +237,13 @@ function savedPlan(from: string, options: Options): Plan {
   return complete(image === undefined ? { ...layered, digest } : layered, {
     image: image ?? findImage(saved.image, digest, uuid),
     mountpoint: mountpoint ?? pathText(saved.mountpoint),
-    repositories: findRepositories(saved, from, uuid),
+    repositories: findRepositories(withoutCache(saved, words), from, uuid),
   });
 }
+
+/** The cache is the last repository of a mount. It is made again if it is gone. */
+const withoutCache = (saved: SavedSources, { remote }: MountWords): SavedSources =>
+  remote === undefined ? saved : { ...saved, repositories: saved.repositories.slice(0, -1) };
 
 /** The directories of the upper layer at their current paths, unless others are given. */
 function withSavedLayer(

@@ -175,6 +175,22 @@ export const INFO: Readonly<Record<string, Value>> = {
     repositories: list(
       object({ path, uuid, verify: verifyMode, served: count, missing: count, damaged: count, failed: count }),
     ),
+    fetched: object({
+      objects: count.about('objects that came from remote repositories'),
+      bytes,
+      failed: count.about('requests that failed because an object did not come'),
+      servers: list(
+        object({
+          url: word,
+          requests: count.about('requests that the server answered as expected'),
+          bytes: bytes.about('of these answers'),
+          failures: count.about('other requests, but for files that it does not have'),
+          failovers: count.about('requests that it answered after another server had failed'),
+        }),
+      ),
+    })
+      .about('with remote repositories')
+      .optional(),
   }),
   'cfs-info top': object({
     time,

@@ -85,7 +85,7 @@ const SIGKILL_BIT = 1n << 8n;
  * Whether the process has been sent a fatal signal: the kernel then has SIGKILL pending for each of its threads. A
  * signal with a handler does not end its waiting: few programs expect EINTR from a file.
  */
-function isBeingKilled(pid: number): boolean {
+export function isBeingKilled(pid: number): boolean {
   if (pid <= 0) return false;
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'latin1');

@@ -1,2 +1,5 @@
 /** The maximum number of threads that serve one mount: shared memory has room for as many. */
 export const MOST_THREADS = 64;
+/** Rows of `CounterMemory` that belong to no serving thread. */
+export const MAIN_COUNTERS: number = MOST_THREADS;
+export const FETCH_COUNTERS: number = MOST_THREADS + 1;

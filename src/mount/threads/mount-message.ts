@@ -53,6 +53,31 @@ export interface MountMessage extends ServedImage {
   readonly layer: LayerMessage | undefined;
 }
 
+/** The startup message of the thread that fetches objects. */
+export interface FetchMessage extends MountMessage {
+  /** The connection. */
+  readonly fd: number;
+}
+
+/** A request whose object no repository has, for the thread that fetches. */
+export interface DeferredRequest {
+  readonly type: 'deferred';
+  /** The descriptor that it was read from: its answer goes there. */
+  readonly fd: number;
+  /** As the kernel sent it. */
+  readonly bytes: Uint8Array;
+}
+
+/** The kernel reports a signal for the caller of some request. */
+export interface InterruptedRequest {
+  readonly type: 'interrupted';
+  readonly uniqueLow: number;
+  readonly uniqueHigh: number;
+}
+
+/** Messages to the thread that fetches, after its startup message. */
+export type FetchOrder = DeferredRequest | InterruptedRequest | { readonly type: 'end' };
+
 /** The startup message of a serving thread. */
 export interface ServeMessage extends MountMessage {
   /** The connection, or a clone of it with a separate queue. */
@@ -74,6 +99,8 @@ export type WorkerReport =
   | { readonly type: 'ended' }
   | { readonly type: 'openings' }
   | { readonly type: 'working' }
+  | DeferredRequest
+  | InterruptedRequest
   /** It is in the ProblemMemory already. */
   | {
       readonly type: 'log';

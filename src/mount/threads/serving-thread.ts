@@ -112,7 +112,9 @@ function serve(message: ServeMessage, makeServer: MakeServer): void {
   };
   // names of the upper layer are known to the server alone, which is made from this
   const pathOf = message.layerSources.length === 0 ? undefined : (ino: number) => trace.pathOf(ino);
-  const fs = servedFilesystem(message, tables, log, counters, tell, pathOf);
+  // another thread fetches what no repository has
+  const elsewhere = message.remote === undefined ? undefined : () => undefined;
+  const fs = servedFilesystem(message, tables, log, counters, tell, pathOf, elsewhere);
   const { fd, thread } = message;
   const turn = new ServingTurn(message.turn, thread);
   const table = new WorkTable(message.work);
@@ -121,7 +123,10 @@ function serve(message: ServeMessage, makeServer: MakeServer): void {
       if (table.begin(thread, uniqueLow, uniqueHigh, pid)) report({ type: 'working' });
     },
     beforeWork: (bytes) => turn.beforeWork(bytes),
-    interrupt: (low, high) => table.interrupt(low, high),
+    interrupt: (uniqueLow, uniqueHigh) => {
+      table.interrupt(uniqueLow, uniqueHigh);
+      if (message.remote !== undefined) report({ type: 'interrupted', uniqueLow, uniqueHigh });
+    },
   };
   const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
   const parts = { image: fs, tables, fd, registry, thread, log, waiting, counters };
@@ -139,7 +144,9 @@ function serve(message: ServeMessage, makeServer: MakeServer): void {
       ? traced(server, opcodeName, { log: (line) => log(line, 'debug'), thread, ...trace })
       : (length: number): number => server.serve(length);
     const activity = new ActivityCounts(message.activity, thread);
-    serveQueue(queue, server, turn, watched(server, serveOne, activity), () => table.end(thread), made.answered);
+    const end = (): boolean => table.end(thread);
+    const defer = (bytes: Uint8Array): void => report({ type: 'deferred', fd, bytes });
+    serveQueue(queue, server, turn, watched(server, serveOne, activity), { end, defer, answered: made.answered });
     report({ type: 'ended' });
     if (message.end !== undefined) letGoOfMount(message.end, message.leaseFiles);
   } finally {
@@ -163,17 +170,23 @@ function watched(
   };
 }
 
+interface Around {
+  /** Called before the answer is sent; returns false if another thread has answered. */
+  readonly end: () => boolean;
+  /** Hands a request over, which is to be answered later. */
+  readonly defer: (request: Uint8Array) => void;
+  readonly answered: ThreadServer['answered'];
+}
+
 /**
  * @param serveOne Dispatcher.serve, or a wrapper of it
- * @param end called before the answer is sent; returns false if another thread has answered
  */
 function serveQueue(
   queue: RequestQueue,
   dispatcher: RequestServer,
   turn: ServingTurn,
   serveOne: (length: number) => number,
-  end: () => boolean,
-  answered: ThreadServer['answered'],
+  { end, defer, answered }: Around,
 ): void {
   const { request, reply } = dispatcher;
   try {
@@ -183,6 +196,7 @@ function serveQueue(
       if (length === 0) return;
       const replyLength = serveOne(length);
       if (!end()) dispatcher.abandon();
+      else if (dispatcher.isDeferred) defer(Uint8Array.from(request.bytes.subarray(0, length)));
       else if (replyLength > 0) queue.reply(reply.bytes, replyLength);
       answered?.(request.pid);
     }

@@ -6,6 +6,7 @@
 
 import { readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { EIO } from '../../base/errno.ts';
 import { reasonOf } from '../../base/error.ts';
 import { programPath } from '../../base/installation.ts';
 import type { Log } from '../../base/log.ts';
@@ -14,11 +15,19 @@ import { cloneDevice } from '../../fuse/device.ts';
 import { sendError } from '../../fuse/request-queue.ts';
 import { Counters } from '../counters.ts';
 import { MountMonitor } from './monitor.ts';
-import { MOST_THREADS } from './most-threads.ts';
-import type { MountMessage, ServeMessage, WorkerReport } from './mount-message.ts';
+import { MAIN_COUNTERS, MOST_THREADS } from './most-threads.ts';
+import type {
+  DeferredRequest,
+  FetchMessage,
+  FetchOrder,
+  MountMessage,
+  ServeMessage,
+  WorkerReport,
+} from './mount-message.ts';
 
 const AHEAD = 'cfs-readahead-worker.cjs';
-type Program = 'cfs-serve-worker.cjs' | 'cfs-serve-layered-worker.cjs' | typeof AHEAD;
+const FETCH = 'cfs-fetch-worker.cjs';
+type Program = 'cfs-serve-worker.cjs' | 'cfs-serve-layered-worker.cjs' | typeof AHEAD | typeof FETCH;
 
 /** The program of a thread as text that is kept: its file may be moved or replaced before the thread is started. */
 function readProgram(program: Program): string {
@@ -26,6 +35,9 @@ function readProgram(program: Program): string {
   // packages are found by this name
   return `'use strict'; globalThis.__filename = ${JSON.stringify(file)};\n${readFileSync(file, 'utf8')}`;
 }
+
+/** The place of `unique` in a request. */
+const UNIQUE = 8;
 
 export class MountWorkers {
   readonly #count: number;
@@ -35,6 +47,10 @@ export class MountWorkers {
   /** Texts of the programs: that of the serving threads, and that of the thread that reads ahead. */
   readonly #serveProgram: string;
   readonly #aheadProgram: string;
+  /** Undefined if all repositories are local. */
+  readonly #fetchProgram: string | undefined;
+  /** Undefined also if it has failed. */
+  #fetcher: Worker | undefined;
   /** The descriptor that each thread reads. */
   readonly #devices: number[] = [];
   #monitor: MountMonitor | undefined;
@@ -55,11 +71,13 @@ export class MountWorkers {
    * Starts the first thread: it takes as long to start as an image takes to read.
    * @param count threads that serve; a single one has no thread to read ahead
    * @param isLayered the mount has an upper layer
+   * @param isRemote it has remote repositories
    */
-  constructor(count: number, isLayered: boolean) {
+  constructor(count: number, isLayered: boolean, isRemote: boolean) {
     this.#count = count;
     this.#serveProgram = readProgram(isLayered ? 'cfs-serve-layered-worker.cjs' : 'cfs-serve-worker.cjs');
     this.#aheadProgram = readProgram(AHEAD);
+    this.#fetchProgram = isRemote ? readProgram(FETCH) : undefined;
     this.ending = new Promise((resolve) => {
       this.#firstEnds = resolve;
     });
@@ -74,11 +92,17 @@ export class MountWorkers {
    * Hands the mount to the threads. Resolves when the first one serves.
    * @param log receives the lines of the threads
    * @param share all threads read `deviceFd` itself; otherwise each reads a clone of it
+   * @param failed called if the thread that fetches has failed, and requests are lost
    */
-  async serve(deviceFd: number, message: MountMessage, log: Log, share: boolean): Promise<void> {
+  async serve(
+    deviceFd: number,
+    message: MountMessage,
+    log: Log,
+    share: boolean,
+    failed: () => void = () => undefined,
+  ): Promise<void> {
     this.#share = share;
-    // the last row: it belongs to no serving thread
-    const ownCounters = new Counters(message.counters, MOST_THREADS);
+    const ownCounters = new Counters(message.counters, MAIN_COUNTERS);
     const monitor = new MountMonitor(message.work, message.turn, {
       countSlow: () => ownCounters.slow(),
       // one after another: if each takes seconds to start, on a very busy machine, sixty at once would make it worse
@@ -91,7 +115,9 @@ export class MountWorkers {
     this.#allServed = () => {
       new ReadingEvents(message.events).end();
       monitor.stop();
+      this.#tellFetcher({ type: 'end' });
     };
+    if (message.remote !== undefined) this.#startFetching({ ...message, fd: deviceFd }, log, failed);
     // a thread that could not be started may have ended already
     const gone = this.ended.then((failures) => {
       throw new Error(failures[0] ?? 'the thread ended');
@@ -141,6 +167,8 @@ export class MountWorkers {
         else if (report.type === 'ended') this.#firstEnds();
         else if (report.type === 'openings') this.#unlessShort(log, () => this.#fetchAhead(message));
         else if (report.type === 'working') this.#monitor?.wake();
+        else if (report.type === 'deferred') this.#defer(report);
+        else if (report.type === 'interrupted') this.#tellFetcher(report);
         else log(report.line, report.severity, report.about, report.event);
       });
       worker.once('error', reject);
@@ -151,6 +179,35 @@ export class MountWorkers {
       const serve: ServeMessage = { ...message, fd, ownsFd: fd !== deviceFd, restores, thread };
       worker.postMessage(serve);
     });
+  }
+
+  #startFetching(message: FetchMessage, log: Log, failed: () => void): void {
+    const program = this.#fetchProgram;
+    if (program === undefined) return;
+    this.#unlessShort(log, () => {
+      const fetcher = this.#start(program);
+      this.#fetcher = fetcher;
+      fetcher.on('message', (report: WorkerReport) => {
+        if (report.type === 'log') log(report.line, report.severity, report.about, report.event);
+      });
+      fetcher.once('error', () => {
+        this.#fetcher = undefined;
+        failed();
+      });
+      fetcher.postMessage(message);
+    });
+  }
+
+  #defer(request: DeferredRequest): void {
+    if (this.#fetcher !== undefined) this.#tellFetcher(request);
+    else {
+      const header = Buffer.from(request.bytes);
+      sendError(request.fd, header.readUInt32LE(UNIQUE), header.readUInt32LE(UNIQUE + 4), EIO);
+    }
+  }
+
+  #tellFetcher(order: FetchOrder): void {
+    this.#fetcher?.postMessage(order);
   }
 
   #fetchAhead(message: MountMessage): void {

@@ -252,3 +252,40 @@ describe('formatMountWords()', () => {
     expect(parse(formatMountWords(parse(list)))).toEqual(parse(list));
   });
 });
+
+describe('remote repositories', () => {
+  const URLS = ['https://a.org/x', 'https://b.org/y,z|https://c.org/y'];
+  const words = ['repo=https://a.org/x', 'repo=/local', 'repo=https://b.org/y\\,z|https://c.org/y', 'cache=/c'];
+
+  test('are not taken for directories, and are repeated', () => {
+    const parsed = parse(words.join(','), 'cacert=/ca.pem');
+    expect(parsed.repositories).toEqual(['/local']);
+    expect(parsed.remote).toEqual({ addresses: URLS, cache: '/c', insecure: false, cacert: '/ca.pem' });
+    expect(parseMountWords([], formatMountWords(parsed)).remote).toEqual(parsed.remote);
+    expect(parse('repo=http://a.org/x,insecure,cache=/c').remote).toMatchObject({ insecure: true });
+  });
+
+  test('have a cache by default', () => {
+    vi.stubEnv('XDG_CACHE_HOME', '/home/me/cache');
+    vi.spyOn(process, 'geteuid').mockReturnValue(1000);
+    expect(parse('repo=https://a.org/x').remote?.cache).toBe('/home/me/cache/cfs');
+    vi.unstubAllEnvs();
+  });
+
+  test.each([
+    ['repo=https://me:secret@a.org/x', 'user name or a password'],
+    ['repo=http://a.org/x', 'not encrypted'],
+    ['repo=https://a.org/x|ftp://b.org/x', '"ftp" is not known'],
+    ['repo=https://a.org/x#name', 'without the name of an image'],
+    ['repo=https://a.org/x,driver=fuse-native', 'exclude each other'],
+    ['repo=https://a.org/x,verify=fsverity', 'exclude each other'],
+    ['repo=https://a.org/x,upperdir=/u,workdir=/w', 'exclude each other'],
+    ['cache=/c', 'mount option cache needs a remote repository'],
+    ['insecure,repo=/a', 'mount option insecure needs a remote repository'],
+    ['cacert=/c', 'mount option cacert needs a remote repository'],
+    ['cache=', 'needs a directory'],
+    ['cacert=', 'needs a file'],
+  ])('%s is refused', (list, message) => {
+    expect(refusal(list)).toContain(message);
+  });
+});

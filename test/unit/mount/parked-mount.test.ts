@@ -2,6 +2,7 @@ import { closeSync, fstatSync, mkdtempSync, openSync, rmSync, writeFileSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import type { MountSource } from '../../../src/mount/mount-sources.ts';
 import {
   closeParked,
   decodeParked,
@@ -164,6 +165,14 @@ describe('the message of a parked mount', () => {
     expect(decodeParked({ value: JSON.parse(REBASED), fds })).toEqual(rebased);
   });
 
+  test('of a mount with remote repositories has a version of its own, and the mark of the cache', () => {
+    const [image, repository] = mount.sources as [MountSource, MountSource];
+    const cached = { ...mount, sources: [image, { ...repository, isCache: true as const }] };
+    const { value, fds } = encodeParked(cached);
+    expect(value).toMatchObject({ version: 4 });
+    expect(decodeParked({ value: JSON.parse(JSON.stringify(value)), fds })).toEqual(cached);
+  });
+
   test('of release 0.1.0 is read', () => {
     const [image, repository] = mount.sources;
     const { isKernelsOwn: _, ...before } = repository as (typeof mount.sources)[number];
@@ -178,7 +187,7 @@ describe('the message of a parked mount', () => {
 
   test('of a later version that this one would misread is refused', () => {
     const { value, fds } = encodeParked(mount);
-    const later = { ...(value as object), version: 4 };
+    const later = { ...(value as object), version: 5 };
     expect(() => decodeParked({ value: later, fds })).toThrow(/a later version of cfs made this mount/);
   });
 

@@ -1,0 +1,75 @@
+/**
+ * The program of the thread that fetches objects from remote repositories, and answers the requests that wait for them.
+ * It has an event loop. Started by workers.ts.
+ */
+import '../../system/exact-paths.ts';
+import { parentPort } from 'node:worker_threads';
+import { blake3Implementation } from '../../base/digest.ts';
+import type { Log } from '../../base/log.ts';
+import { useNativeModules } from '../../base/native-package.ts';
+import { DeviceBackingRegistry } from '../../fuse/device.ts';
+import { NO_WAITING } from '../../fuse/dispatcher.ts';
+import { sendError, sendReply } from '../../fuse/request-queue.ts';
+import { attachTables } from '../../manifest/tables.ts';
+import { koffi } from '../../system/libc.ts';
+import { Counters } from '../counters.ts';
+import { ObjectArrivals } from '../object-arrivals.ts';
+import { ProblemMemory } from '../problem-memory.ts';
+import { servedFilesystem } from '../served-filesystem.ts';
+import type { ServedRemote } from '../served-image.ts';
+import { DeferredRequests } from './deferred-requests.ts';
+import { imageServer } from './image-server.ts';
+import { isBeingKilled } from './monitor.ts';
+import { FETCH_COUNTERS } from './most-threads.ts';
+import type { FetchMessage, FetchOrder, WorkerReport } from './mount-message.ts';
+
+/** A request that takes longer counts as slow. */
+const SLOW_MS = 1_000;
+
+parentPort?.once('message', (message: FetchMessage) => {
+  useNativeModules(message.natives);
+  // nothing is read from the program's files later
+  blake3Implementation();
+  koffi();
+  const { requests, arrivals } = begin(message);
+  parentPort?.on('message', (order: FetchOrder) => {
+    if (order.type === 'deferred') void requests.begin(order.fd, order.bytes);
+    else if (order.type === 'interrupted') requests.interrupt(order.uniqueLow, order.uniqueHigh);
+    // what is under way is given up: nobody waits for it
+    else void arrivals.end().finally(() => process.exit(0));
+  });
+});
+
+function begin(message: FetchMessage): { readonly requests: DeferredRequests; readonly arrivals: ObjectArrivals } {
+  const memory = new ProblemMemory(message.problems);
+  const log: Log = (line, severity = 'warning', about, event) => {
+    memory.record(line, severity, about);
+    const report: WorkerReport = { type: 'log', line, severity, about, event };
+    parentPort?.postMessage(report);
+  };
+  const { fd, record } = message;
+  const tables = attachTables(message.tables);
+  const all = new Counters(message.counters, FETCH_COUNTERS);
+  // the thread that read a request has counted it
+  const counters = {
+    request: () => undefined,
+    error: (errno: Parameters<Counters['error']>[0]) => all.error(errno),
+    bytesRead: (bytes: number) => all.bytesRead(bytes),
+  };
+  const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
+  const arrivals = new ObjectArrivals(message.remote as ServedRemote, record.imageId, tables);
+  const requests = new DeferredRequests(
+    (elsewhere) => {
+      const image = servedFilesystem(message, tables, log, all, undefined, undefined, elsewhere);
+      return imageServer(message, { image, registry, log, waiting: NO_WAITING, counters }, false);
+    },
+    {
+      fetch: (object) => arrivals.fetch(object),
+      reply: sendReply,
+      answer: sendError,
+      isBeingKilled,
+      answered: (ms) => ms > SLOW_MS && all.slow(),
+    },
+  );
+  return { requests, arrivals };
+}

@@ -1,0 +1,264 @@
+/** Mounts whose objects come from a web server when they are opened first. The server runs in this process. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { toHex } from '../../src/base/bytes.ts';
+import { blake3 } from '../../src/base/digest.ts';
+import { EXIT } from '../../tools/cli.ts';
+import { ANSWERS, giveFile, HostileServer } from '../support/hostile-server.ts';
+import { Random } from '../support/random.ts';
+import { messageOf, objectsIn } from './cli.ts';
+import { expectEqual, type Mounted, useScratch } from './harness.ts';
+import { HERE, type Outcome, run } from './run.ts';
+import { isAlive, until } from './system.ts';
+
+const scratch = useScratch();
+const random = new Random(22);
+let source: string;
+let image: string;
+/** Where `cfs-repo push` has put the image. */
+let packs: string;
+let server: HostileServer;
+/** Its directories: a repository as it is, and packs. */
+let roots: Readonly<Record<string, string>>;
+/** Called instead of giving an object or a pack. */
+let intercept: HostileServer['answer'] | undefined;
+
+const FILES = 120;
+const LARGE = 6_000_000;
+
+beforeAll(async () => {
+  source = scratch.directory('source');
+  for (let i = 0; i < FILES; i++) writeFileSync(join(source, `f${i}`), random.bytes(1000 + i * 37));
+  writeFileSync(join(source, 'large'), random.bytes(LARGE));
+  writeFileSync(join(source, 'near'), 'what a local repository has, too. '.repeat(100));
+  ({ image } = await scratch.pack(source, { image: scratch.at('app.cfs') }));
+  packs = scratch.directory('packs');
+  expect((await scratch.tool('cfs-repo', ['push', '--json', scratch.store, image, packs])).status).toBe(EXIT.ok);
+  roots = { plain: scratch.store, packs };
+  server = await HostileServer.start();
+  server.answer = (name, request, response) => {
+    if (name.includes('objects/') || name.includes('packs/packs/')) {
+      if (intercept?.(name, request, response) === true) return true;
+    }
+    const [root = '', ...rest] = name.split('/');
+    const file = join(roots[root] ?? '/nowhere', ...rest);
+    if (!existsSync(file)) return false;
+    giveFile(request, response, readFileSync(file));
+    return true;
+  };
+});
+
+afterAll(async () => {
+  await server?.stop();
+});
+
+const url = (root: 'plain' | 'packs'): string => String(server.url(root));
+const content = (name: string): Buffer => readFileSync(join(source, name));
+const objectOf = (name: string): string => {
+  const hex = toHex(blake3(content(name)));
+  return `${hex.slice(0, 2)}/${hex.slice(2)}`;
+};
+
+/** Reads a file in a process of its own: this one is the server. */
+const cat = (mounted: Mounted, name: string): Promise<Outcome> => run(HERE.command('sha256sum', mounted.at(name)));
+const sumOf = async (path: string): Promise<string> => (await run(HERE.command('sha256sum', path))).stdout.slice(0, 64);
+
+async function expectRight(mounted: Mounted, ...names: readonly string[]): Promise<void> {
+  const outcome = await run(HERE.command('cmp', mounted.at(names[0] as string), join(source, names[0] as string)));
+  expect(outcome).toMatchObject({ status: 0, stdout: '', stderr: '' });
+  if (names.length > 1) await expectRight(mounted, ...names.slice(1));
+}
+
+const mountFrom = (repos: readonly string[], cache: string, words: readonly string[] = []): Promise<Mounted> =>
+  scratch.mount(image, { repos, words: [`cache=${cache}`, ...words] });
+
+interface Fetched {
+  readonly objects: number;
+  readonly bytes: number;
+  readonly failed: number;
+  readonly servers: readonly { readonly url: string; readonly requests: number; readonly failures: number }[];
+}
+
+async function fetchedBy(mounted: Mounted): Promise<Fetched> {
+  const { stdout } = await scratch.tool('cfs-info', ['stats', '--json', mounted.path]);
+  return (JSON.parse(stdout) as { fetched: Fetched }).fetched;
+}
+
+test('every file is right, and the next mount asks for nothing', async () => {
+  const cache = scratch.at('cache-1');
+  const first = await mountFrom([url('packs')], cache);
+  expect(server.asked).toEqual([]);
+  await expectEqual(source, first.path);
+  const requests = server.asked.splice(0).length;
+  // one for the map, and for each frame at most; the large object is one request
+  expect(requests).toBeLessThanOrEqual(10);
+  expect(objectsIn(join(cache, 'blake3'))).toHaveLength(objectsIn(scratch.store).length);
+  expect(await fetchedBy(first)).toMatchObject({
+    objects: objectsIn(scratch.store).length,
+    failed: 0,
+    servers: [{ url: `${url('packs')}/`, requests: requests, failures: 0, failovers: 0 }],
+  });
+  await first.unmount();
+  const second = await mountFrom([url('packs')], cache);
+  await expectEqual(source, second.path);
+  expect(server.asked).toEqual([]);
+  expect((await fetchedBy(second)).objects).toBe(0);
+});
+
+/** Answers that are held back until `release`. */
+function holdAnswers(): { readonly held: string[]; release(): void } {
+  const held: string[] = [];
+  const waiting: (() => void)[] = [];
+  intercept = (name, request, response) => {
+    held.push(name);
+    waiting.push(() => giveFile(request, response, readFileSync(join(scratch.store, name.replace('plain/', '')))));
+    return true;
+  };
+  const release = (): void => {
+    intercept = undefined;
+    for (const answer of waiting.splice(0)) answer();
+  };
+  return { held, release };
+}
+
+test('many wait for a slow server, and nobody waits for them', async () => {
+  const near = scratch.at('near');
+  const part = scratch.directory('part');
+  writeFileSync(join(part, 'near'), content('near'));
+  await scratch.pack(part, { store: near });
+  const mounted = await mountFrom([near, url('plain')], scratch.at('cache-2'), ['threads=2']);
+  const { held, release } = holdAnswers();
+  const names = Array.from({ length: 64 }, (_, i) => `f${i}`);
+  const readers = names.map((name) => cat(mounted, name));
+  // more are not asked for at the same time
+  await until('readers wait', () => held.length === 32);
+  await expectRight(mounted, 'near');
+  expect((await run(HERE.command('ls', '-lR', mounted.path))).status).toBe(0);
+
+  // a reader that is interrupted ends
+  const reader = spawn('sha256sum', [mounted.at('f100')], { stdio: 'ignore' });
+  const ended = once(reader, 'exit');
+  const where = `/proc/${reader.pid}/wchan`;
+  await until('the reader waits', () => readFileSync(where, 'utf8').includes('request_wait_answer'));
+  reader.kill('SIGINT');
+  expect(await ended).toEqual([null, 'SIGINT']);
+
+  // the next server gets all the requests again
+  process.kill(mounted.pid, 'SIGKILL');
+  await until('the server is dead', () => !isAlive(mounted.pid));
+  held.length = 0;
+  await until('the next server asks', () => held.length === 32);
+  release();
+  const outcomes = await Promise.all(readers);
+  expect(outcomes.filter(({ status }) => status !== 0)).toEqual([]);
+  const sums = await Promise.all(names.map((name) => sumOf(join(source, name))));
+  expect(outcomes.map(({ stdout }) => stdout.slice(0, 64))).toEqual(sums);
+});
+
+const wrongBytes: HostileServer['answer'] = (_, request, response) => {
+  const [, from = '0', to = '999'] = /(\d+)-(\d+)/.exec(request.headers.range ?? '') ?? [];
+  const bytes = Buffer.alloc(Number(to) - Number(from) + 1, 'x');
+  response.writeHead(206, { 'content-range': `bytes ${from}-${to}/99999999` }).end(bytes);
+  return true;
+};
+
+test('what a server does wrong is EIO, and the right bytes come from it later', async () => {
+  const cache = scratch.at('cache-3');
+  const mounted = await mountFrom([url('plain')], cache);
+  const ways = [
+    'wrong',
+    'cut-off',
+    'endless',
+    'gzip',
+    'broken',
+    'redirect-loop',
+    'no-http',
+    'forbidden',
+    'away',
+    'gone',
+  ];
+  for (const [i, way] of ways.entries()) {
+    const name = `f${i}`;
+    const before = server.asked.length;
+    intercept = (asked, request, response) => {
+      if (way === 'wrong') return wrongBytes(asked, request, response);
+      if (way === 'away') request.socket.destroy();
+      else if (way === 'gone') response.writeHead(404).end();
+      else ANSWERS[way]?.(request, response);
+      return true;
+    };
+    expect(await cat(mounted, name), way).toMatchObject({ status: 1, stdout: '' });
+    expect(server.asked.length, way).toBeGreaterThan(before);
+    expect(existsSync(join(cache, 'blake3/objects', objectOf(name))), way).toBe(false);
+    intercept = undefined;
+    await until(`it recovers from ${way}`, async () => (await cat(mounted, name)).status === 0);
+    await expectRight(mounted, name);
+  }
+  expect((await fetchedBy(mounted)).failed).toBeGreaterThanOrEqual(ways.length);
+
+  // another server of the same content is asked instead
+  await mounted.unmount();
+  const bad = await HostileServer.start();
+  try {
+    bad.answer = (asked, request, response) => !asked.startsWith('maps') && wrongBytes(asked, request, response);
+    const mirrored = await mountFrom([`${bad.url()}|${url('plain')}`], scratch.at('cache-4'));
+    await expectRight(mirrored, 'f50', 'large');
+    expect(await fetchedBy(mirrored)).toMatchObject({
+      failed: 0,
+      servers: [{ requests: 0 }, { failures: 0, failovers: expect.any(Number) }],
+    });
+  } finally {
+    await bad.stop();
+  }
+});
+
+test('a damaged or deleted cache is a miss', async () => {
+  const cache = scratch.at('cache-5');
+  const mounted = await mountFrom([url('packs')], cache);
+  await expectRight(mounted, 'large');
+  const file = join(cache, 'blake3/objects', objectOf('large'));
+  chmodSync(file, 0o644);
+  writeFileSync(file, Buffer.alloc(LARGE, 'damage'));
+  await expectRight(mounted, 'large');
+  expect(readFileSync(file).equals(content('large'))).toBe(true);
+
+  rmSync(cache, { recursive: true });
+  await expectRight(mounted, 'f7', 'large');
+  expect(existsSync(file)).toBe(true);
+
+  // the list of its sources makes the same mount, also without the cache
+  const { stdout } = await scratch.tool('cfs-info', ['sources', '--json', mounted.path]);
+  const list = scratch.at('sources.json');
+  writeFileSync(list, stdout);
+  await mounted.unmount();
+  rmSync(cache, { recursive: true });
+  const { status, stdout: again, stderr } = await scratch.tool('cfs-mount', ['--json', '--from', list]);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  await expectRight(scratch.adopt(JSON.parse(again)), 'f8');
+});
+
+const tryMount = (repos: readonly string[], ...words: readonly string[]): Promise<Outcome> => {
+  const options = repos.flatMap((repo) => ['--repo', repo]);
+  return scratch.tool('cfs-mount', [...options, '-o', words.join(','), image, scratch.directory('mnt')]);
+};
+
+test('what cannot be mounted', async () => {
+  const cache = `cache=${scratch.at('cache-6')}`;
+  const upper = scratch.directory('upper');
+  const work = scratch.directory('work');
+  const refused = async (repo: string, ...words: readonly string[]): Promise<string> =>
+    messageOf(await tryMount([repo], cache, ...words), EXIT.usage, 'cfs-mount');
+  expect(await refused('https://me:secret@example.org/x')).toContain('it has a user name or a password');
+  expect(await refused('http://example.org/x')).toContain('http to another machine is not encrypted');
+  expect(await refused('ftp://example.org/x')).toContain('"ftp" is not known');
+  expect(await refused(`${url('plain')}#app`)).toContain('without the name of an image');
+  expect(await refused(url('plain'), `upperdir=${upper}`, `workdir=${work}`)).toContain('exclude each other');
+  expect(await refused(url('plain'), 'verify=fsverity')).toContain('exclude each other');
+  mkdirSync(scratch.at('taken'));
+  await scratch.pack(scratch.directory('empty'), { store: scratch.at('taken', 'blake3') });
+  const taken = await tryMount([url('plain')], `cache=${scratch.at('taken')}`);
+  expect(messageOf(taken, EXIT.mount, 'cfs-mount')).toContain('as a cache: it is a repository');
+});
