@@ -31,7 +31,7 @@ import { takeFileLease } from '../system/file-lease.ts';
 import { errnoText } from '../system/libc.ts';
 import { isSealedMemfd, memfdCreate } from '../system/memfd.ts';
 import { closeUpper, type PreparedUpper, reopenUpper } from '../upper/prepare-upper.ts';
-import { type RebasePlan, writePlan } from '../upper/rebase-plan.ts';
+import { type RebasePlan, requireRoom, writePlan } from '../upper/rebase-plan.ts';
 import { makeNextTable, resumeTable } from '../upper/table-file.ts';
 import { Counters } from './counters.ts';
 import { MountLeases } from './mount-leases.ts';
@@ -120,6 +120,7 @@ export async function decideRebase<Settings extends MountSettings>(
     const name = randomUUID();
     const next: RebasePlan = { version: 1, name, image: id, path: request.image, root: plan.root, index: plan.index };
     writePlan(cfs, next);
+    requireRoom(upper.work, plan.root);
     replaceParkedMount(ends, {
       ...mount,
       settings: settingsOf(settings, request),

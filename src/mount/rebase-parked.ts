@@ -17,7 +17,7 @@ import type { MountSource } from './mount-sources.ts';
 import type { MountSettings } from './options.ts';
 import { closeParked, lookAtParkedMount, type ParkedLayer, type ParkedMount } from './parked-mount.ts';
 import { closeReopened, decideRebase } from './rebase-decision.ts';
-import { type RebaseRequest, sendAnswer, takeRequest } from './rebase-request.ts';
+import { hintFor, type RebaseRequest, sendAnswer, takeRequest } from './rebase-request.ts';
 import type { LeftMount } from './session.ts';
 import type { UpperOptions } from './upper-options.ts';
 
@@ -92,7 +92,7 @@ async function tryToRebase<Settings extends MountSettings>(
   } catch (error) {
     // the mount goes on as it is, whatever the reason
     dropPlan(cfs);
-    const { message, hint } = error instanceof CfsError ? error : { message: reasonOf(error), hint: undefined };
+    const { message, hint } = error instanceof CfsError ? error : { message: reasonOf(error), hint: hintFor(error) };
     log(`${mountpoint}: not rebased on ${request.image}: ${message}`);
     sendAnswer(cfs, { error: message, ...(hint === undefined ? {} : { hint }) });
     return left;

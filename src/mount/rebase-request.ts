@@ -33,6 +33,12 @@ export interface RebaseAnswer {
 const REQUEST = 'rebase.request';
 const ANSWER = 'rebase.answer';
 
+/** Advice for an error of a system call. */
+export const hintFor = (error: unknown): string | undefined =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
+    ? 'Make room on the file system of the upper layer, and try it again.'
+    : undefined;
+
 const remove = (cfs: number, name: string): void => {
   unlinkAt(cfs, Buffer.from(name));
 };
@@ -67,11 +73,16 @@ export function takeRequest(cfs: number): RebaseRequest | undefined {
   return request;
 }
 
+/** Without effect on a full disk: the process that asked sees which image the mount has. */
 export function sendAnswer(cfs: number, answer: RebaseAnswer): void {
-  writePrivate(cfs, ANSWER, answer);
+  try {
+    writePrivate(cfs, ANSWER, answer);
+  } catch {
+    // the log has the reason
+  }
 }
 
-/** Undefined if the server was killed before it could answer. */
+/** Undefined if the server was killed before it could answer, or had no room for it. */
 export function takeAnswer(cfs: number): RebaseAnswer | undefined {
   try {
     return readPrivate(cfs, ANSWER) as RebaseAnswer | undefined;

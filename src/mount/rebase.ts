@@ -22,7 +22,14 @@ import { inodeOf, statFd } from '../system/file-status.ts';
 import { identityOf } from '../system/process-identity.ts';
 import { syncfs } from '../system/reading-writing.ts';
 import { openPrivate } from '../upper/private-files.ts';
-import { isRequested, sendRequest, takeAnswer, type VerifiedContent, withdrawRequest } from './rebase-request.ts';
+import {
+  hintFor,
+  isRequested,
+  sendRequest,
+  takeAnswer,
+  type VerifiedContent,
+  withdrawRequest,
+} from './rebase-request.ts';
 import { replaceServer, requireStart, requireSupervisor } from './upgrade.ts';
 
 export interface Rebased {
@@ -76,14 +83,21 @@ export async function rebase(mount: string, image: string): Promise<Rebased> {
       throw new CfsError('mount', `Cannot rebase ${mount} on ${image}: ${answer.error}`, { hint: answer.hint });
     }
     if (answer === undefined && (now.imageId !== id || old.imageId === id)) {
-      throw new CfsError('mount', `Cannot rebase ${mount} on ${image}: its server was killed`, {
-        hint: 'Try it again.',
-      });
+      throw new CfsError(
+        'mount',
+        `Cannot rebase ${mount} on ${image}: its server was killed, or had no room for its answer`,
+        {
+          hint: 'The log of the mount has more. Try it again.',
+        },
+      );
     }
     return { mountpoint: pathText(old.mountpoint), from: old.imageId, to: id, kept: answer?.kept ?? 0 };
   } catch (error) {
     if (error instanceof CfsError) throw error;
-    throw new CfsError('mount', `Cannot rebase ${mount} on ${image}: ${reasonOf(error)}`, { cause: error });
+    throw new CfsError('mount', `Cannot rebase ${mount} on ${image}: ${reasonOf(error)}`, {
+      cause: error,
+      hint: hintFor(error),
+    });
   } finally {
     for (const one of directories) closeSync(one);
     closeSync(fd);

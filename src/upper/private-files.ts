@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import { ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
-import { renameAt } from '../system/directory-calls.ts';
+import { renameAt, unlinkAt } from '../system/directory-calls.ts';
 import { syncFd, truncateFd, writeAll } from '../system/file-content-calls.ts';
 import { emptyFileStatus, statusOf } from '../system/file-status.ts';
 import { systemError } from '../system/libc.ts';
@@ -46,7 +46,7 @@ export function tryOpenPrivate(base: number): number {
   }
 }
 
-/** Writes a file in place, as JSON, and to the disk. Throws a `systemError`. */
+/** Writes a file in place, as JSON, and to the disk. Throws a `systemError`; then the file is removed. */
 export function writePrivate(cfs: number, name: string, value: unknown): void {
   const fd = required(openAt(cfs, Buffer.from(name), MAKE, 0o600), 'make', name);
   try {
@@ -54,6 +54,9 @@ export function writePrivate(cfs: number, name: string, value: unknown): void {
     required(truncateFd(fd, 0), 'write', name);
     required(writeAll(fd, bytes, 0), 'write', name);
     required(syncFd(fd, false), 'write', name);
+  } catch (error) {
+    unlinkAt(cfs, Buffer.from(name));
+    throw error;
   } finally {
     closeFd(fd);
   }

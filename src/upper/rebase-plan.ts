@@ -70,6 +70,30 @@ const NEW = 'rebase.new';
 const DECIDED = 'rebase';
 const EMPTY: Uint8Array = Uint8Array.of();
 
+/**
+ * Tries whether there is room for the whiteouts of a plan that removes nothing, and so makes none. Throws a
+ * `systemError`.
+ * @param work open directory for temporary files
+ */
+export function requireRoom(work: number, root: PlannedDirectory): void {
+  if (removals(root) > 0) return;
+  const count = whiteoutsIn(root);
+  let made = 0;
+  try {
+    for (; made < count; made++) required(makeNodeAt(work, trialName(made), S_IFCHR, 0), 'make', 'a whiteout');
+  } finally {
+    while (made > 0) unlinkAt(work, trialName(--made));
+  }
+}
+
+const trialName = (number: number): Uint8Array => Buffer.from(`#cfs-room-${number}`);
+
+const removals = ({ remove, directories, isRemoved }: PlannedDirectory): number =>
+  directories.reduce((sum, below) => sum + removals(below), remove.length + (isRemoved ? 1 : 0));
+
+const whiteoutsIn = ({ whiteouts, directories }: PlannedDirectory): number =>
+  directories.reduce((sum, below) => sum + whiteoutsIn(below), whiteouts.length);
+
 /** @param cfs W/cfs, an open directory. Throws a `systemError`. */
 export const writePlan = (cfs: number, plan: RebasePlan): void => writePrivate(cfs, NEW, plan);
 

@@ -6,6 +6,7 @@ import {
   chmodSync,
   constants,
   fstatSync,
+  ftruncateSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -16,6 +17,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statfsSync,
   symlinkSync,
   unlinkSync,
   utimesSync,
@@ -28,9 +30,10 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { O_PATH } from '../../src/system/libc.ts';
 import { EXIT } from '../../tools/cli.ts';
 import { Random } from '../support/random.ts';
+import { mountTmpfs } from './cli.ts';
 import { closeAfterEach, closeHandles, closeLater, handleOf, openedHandle, refusalOf } from './handle-calls.ts';
 import { type Mounted, type Packed, useScratch } from './harness.ts';
-import { type Layers, newLayers } from './layers.ts';
+import { type Layers, newLayers, newLayersIn } from './layers.ts';
 import { useOverlays } from './overlay.ts';
 import { RandomChanges } from './random-changes.ts';
 import { endOf, HERE, type Outcome, type Place, succeed } from './run.ts';
@@ -587,5 +590,47 @@ describe('a rebase that is interrupted', () => {
     }
     expect(kills.before).toBeGreaterThan(15 / STRIDE);
     expect(kills.after).toBeGreaterThan(2);
+  });
+
+  test('by a full disk leaves the mount before or after, and nothing on the disk', { timeout: LONG }, async () => {
+    const disk = await mountTmpfs(scratch.directory('disk'), '16m');
+    const layers = newLayersIn(disk);
+    const mounted = await scratch.mount(image, { words: layers.words });
+    changeMuch(mounted);
+    const packed = await scratch.pack(mounted.path);
+    unlinkSync(mounted.at('etc/new-link'));
+    const unlinked = closeLater(openSync(mounted.at('usr/unlinked'), 'r'));
+    unlinkSync(mounted.at('usr/unlinked'));
+    const held = closeLater(openSync(mounted.at('made/large'), 'r+'));
+    const inodes = byPath(treeOf(mounted.path));
+    const filler = openSync(join(disk, 'filler'), 'w');
+    const free = (): number => Number(statfsSync(disk).bfree);
+    let refused = 0;
+    for (let pages = 0, isAfter = false; !isAfter; pages = pages * 4 || 16) {
+      ftruncateSync(filler, 0);
+      const before = free();
+      writeSync(filler, Buffer.alloc((before - pages) * 4096));
+      expect(free()).toBe(pages);
+      const { status, stderr } = await rebase(mounted, packed.image);
+      isAfter = (await imageIdOf(mounted)) === packed.id;
+      expect([pages, status, stderr]).toEqual([pages, isAfter ? EXIT.ok : EXIT.mount, isAfter ? '' : stderr]);
+      expect(byPath(treeOf(mounted.path))).toEqual(inodes);
+      if (isAfter) break;
+      refused++;
+      expect(stderr).toMatch(
+        /^cfs-mount: Cannot rebase .*: no space left on device\. Make room on the file system of the upper layer/,
+      );
+      expect([pages, leftInWork(layers.work)]).toEqual([pages, []]);
+      ftruncateSync(filler, 0);
+      expect(free()).toBe(before);
+    }
+    expect(refused).toBeGreaterThan(1);
+    const content = Buffer.alloc(LARGE);
+    expect(readSync(unlinked, content, 0, LARGE, 0)).toBe(LARGE);
+    expect(content.equals(Buffer.alloc(LARGE, 'unlinked '))).toBe(true);
+    writeSync(held, 'held', 0);
+    expect(readFileSync(mounted.at('made/large'), 'utf8').slice(0, 4)).toBe('held');
+    closeHandles();
+    await expectSameLater(mounted, layers, packed.image);
   });
 });

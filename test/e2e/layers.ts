@@ -14,7 +14,11 @@ export interface Layers {
 
 /** New empty ones. @param more further words of -o */
 export function newLayers(scratch: Scratch, ...more: readonly string[]): Layers {
-  const base = scratch.directory('layers');
+  return newLayersIn(scratch.directory('layers'), ...more);
+}
+
+/** As `newLayers`, in a directory. */
+export function newLayersIn(base: string, ...more: readonly string[]): Layers {
   const [upper, work] = [join(base, 'upper'), join(base, 'work')];
   for (const path of [upper, work]) mkdirSync(path);
   return { base, upper, work, words: [`upperdir=${upper}`, `workdir=${work}`, ...more] };

@@ -20,6 +20,7 @@ import {
   type PlannedDirectory,
   type RebasePlan,
   readPlan,
+  requireRoom,
   textOf,
   writePlan,
 } from '../../../src/upper/rebase-plan.ts';
@@ -98,6 +99,22 @@ function expectDone(): void {
 }
 
 describe('a plan', () => {
+  test('that removes nothing is refused if there is no room for its whiteouts', () => {
+    const hiding = directory('', {
+      directories: [directory('kept', { whiteouts: [text('one'), text('two')] }), directory('dropped')],
+    });
+    mkdirSync(at('work'));
+    const work = openSync(at('work'), 'r');
+    open.push(work);
+    requireRoom(work, hiding);
+    expect(readdirSync(at('work'))).toEqual([]);
+    // a directory that is removed takes no names: the first failure that a test can have everywhere
+    rmSync(at('work'), { recursive: true });
+    expect(() => requireRoom(work, hiding)).toThrow('ENOENT');
+    requireRoom(work, PLAN.root);
+    requireRoom(work, directory('', { directories: [directory('kept')] }));
+  });
+
   test('is carried out when it was decided on', () => {
     const all = directories();
     writePlan(all.cfs, PLAN);
