@@ -8,7 +8,7 @@ import { readTrustedKeys } from '../sign/key-file.ts';
 import { openOrInitRepository } from '../store/open-repository.ts';
 import { loadImages } from '../transfer/loaded-images.ts';
 import { abortable, localOf, pathGiven, repositoryPath } from './arguments.ts';
-import { httpOf, type NetworkOptions, within } from './network.ts';
+import { httpOf, isUrl, type NetworkOptions, within } from './network.ts';
 import type { Repository, WorkOptions } from './repository.ts';
 
 /**
@@ -249,5 +249,72 @@ export function pullImage(repository: string | Repository, address: string, opti
     } finally {
       await remote.close();
     }
+  });
+}
+
+/**
+ * Options of pruning.
+ * @example
+ * import { type PruneOptions, pruneDirectory, pushImages } from '@cfs-images/cfs/transfer';
+ *
+ * await pushImages('/srv/store', ['/srv/rootfs.cfs'], '/srv/www');
+ * const options: PruneOptions = { minAgeMs: 7 * 86_400_000, onFreed: (name) => console.log(name) };
+ * await pruneDirectory('/srv/www', options);
+ */
+export interface PruneOptions {
+  /** Keep files that were written within this time, in milliseconds; default: a day. A push must be quicker. */
+  readonly minAgeMs?: number;
+  /** Delete nothing; default: false. */
+  readonly dryRun?: boolean;
+  /** Stops the work, which then rejects with a CfsError (interrupted). */
+  readonly signal?: AbortSignal;
+  /** Called for each file that is deleted, or would be, with its name in the directory. */
+  readonly onFreed?: (name: string, bytes: number) => void;
+}
+
+/**
+ * The result of pruning.
+ * @example
+ * import { type PruneResult, pruneDirectory, pushImages } from '@cfs-images/cfs/transfer';
+ *
+ * await pushImages('/srv/store', ['/srv/rootfs.cfs'], '/srv/www');
+ * const { kept, freed }: PruneResult = await pruneDirectory('/srv/www', { dryRun: true });
+ * console.log(kept.files, freed.bytes);
+ */
+export interface PruneResult {
+  /** Names of images, and the number of images that they lead to. */
+  readonly names: number;
+  readonly images: number;
+  readonly kept: { readonly files: number; readonly bytes: number };
+  /** Files among these that are kept only because of their age. */
+  readonly young: { readonly files: number; readonly bytes: number };
+  readonly freed: { readonly files: number; readonly bytes: number };
+}
+
+const DAY_MS = 86_400_000;
+
+/**
+ * Deletes from a directory that images were pushed to the files that no name there leads to. To give up an image,
+ * delete `refs/NAME` first.
+ * @param directory the target of pushes
+ * @throws CfsError: `store` if a name, an image or a map is damaged, or there is no name: nothing is deleted then;
+ *   `usage`, `interrupted`
+ * @example
+ * import { pruneDirectory, pushImages } from '@cfs-images/cfs/transfer';
+ *
+ * await pushImages('/srv/store', ['/srv/rootfs.cfs'], '/srv/www');
+ * const { freed } = await pruneDirectory('/srv/www');
+ * console.log(`freed ${freed.bytes} bytes`);
+ */
+export function pruneDirectory(directory: string, options: PruneOptions = {}): Promise<PruneResult> {
+  const { minAgeMs = DAY_MS, dryRun = false, signal, onFreed } = options;
+  return abortable(signal, async () => {
+    if (isUrl(directory)) {
+      throw new CfsError('usage', `Cannot prune ${directory}: a web server does not list its files`);
+    }
+    const path = pathGiven('directory', directory);
+    const { pruneTree } = await import('../transfer/prune.ts');
+    const { names, images, kept, young, freed } = await pruneTree(path, { minAgeMs, dryRun, signal, onFreed });
+    return { names, images, kept, young, freed };
   });
 }

@@ -15,10 +15,13 @@ import type { Repository, WorkOptions } from './repository.ts';
 
 export type { NetworkOptions } from './network.ts';
 export {
+  type PruneOptions,
+  type PruneResult,
   type PullOptions,
   type PullResult,
   type PushOptions,
   type PushResult,
+  pruneDirectory,
   pullImage,
   pushImages,
   type TransferProgress,

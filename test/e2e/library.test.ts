@@ -1,5 +1,14 @@
 /** The library: its functions and refusals, and that it changes nothing in the process of its user. */
-import { mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -16,6 +25,7 @@ import {
   listImages,
   openImage,
   pack,
+  pruneDirectory,
   pullImage,
   pushImages,
   repositoryUsage,
@@ -359,6 +369,13 @@ describe('pushImages() and pullImage()', () => {
       const key = scratch.at('key.pem');
       await run(['sh', '-c', `openssl genpkey -algorithm ed25519 | openssl pkey -pubout -out ${key}`]);
       const pull = (address: string, more = {}) => failureOf(() => pullImage(pulled, address, { ...options, ...more }));
+      expect(await pruneDirectory(web, { minAgeMs: 0 })).toMatchObject({ names: 2, images: 2, freed: { files: 0 } });
+      rmSync(join(web, 'refs/b'));
+      const freed: string[] = [];
+      const pruned = await pruneDirectory(web, { minAgeMs: 0, onFreed: (name) => freed.push(name) });
+      expect(pruned).toMatchObject({ names: 1, young: { files: 0 }, freed: { files: 2 } });
+      expect(freed.map((name) => name.slice(0, name.indexOf('/')))).toEqual(['maps', 'images']);
+      expect((await failureOf(() => pruneDirectory(nginx.url))).kind).toBe('usage');
       expect((await pull(`${nginx.url}#a/tree`, { keys: [key] })).kind).toBe('image');
       expect((await pull(`${nginx.url}#nope`)).kind).toBe('image');
       expect((await pull('/srv/store')).kind).toBe('usage');
