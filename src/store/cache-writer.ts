@@ -1,9 +1,12 @@
 /** Writes objects into a cache, which may be deleted or moved away at any time: then it is made again. */
 import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { toHex } from '../base/bytes.ts';
 import type { ContentDigest, HashAlgorithm } from '../base/digest.ts';
 import { EDQUOT, ENOSPC, errnoOf } from '../base/errno.ts';
+import { closeFd } from '../system/descriptors.ts';
+import { type Eviction, evict } from './cache-eviction.ts';
 import type { LocalRepository } from './local-repository.ts';
 import { type ObjectSink, ObjectWriter } from './object-writer.ts';
 import { openCache } from './open-repository.ts';
@@ -40,6 +43,30 @@ export class CacheWriter {
         if (directory.stat(name) !== undefined) directory.removeTree(name);
       }),
     );
+  }
+
+  /** Deletes objects of the cache, as `evict`. @throws errors of node:fs, CfsError (store) */
+  async evict(most: (before: number) => number): Promise<Eviction> {
+    const { cache } = this.#current();
+    const eviction = await evict(cache, most);
+    // other processes notice the time of this directory, which storing objects leaves as it is
+    if (eviction.deleted > 0) {
+      cache.within('tmp', (directory) => {
+        const name = `${this.#prefix}evicted`;
+        closeFd(directory.create(name, 0o600));
+        directory.unlink(name);
+      });
+    }
+    return eviction;
+  }
+
+  /** A number that changes when some process has evicted objects; 0 if there is no cache. */
+  get evictions(): number {
+    try {
+      return statSync(join(this.#path, 'tmp')).mtimeMs;
+    } catch {
+      return 0;
+    }
   }
 
   /** Closes its open files; it can continue afterwards. */

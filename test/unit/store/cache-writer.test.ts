@@ -1,5 +1,16 @@
 /** A cache is written at any time, also while it is deleted. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -73,4 +84,29 @@ test('a repository is no cache, and a cache is no repository', () => {
   openCache(join(directory, 'cache'), 'blake3');
   expect(() => openOrInitRepository(join(directory, 'cache'))).toThrow('it is a cache');
   expect(() => openCache(join(directory, 'cache'), 'fsverity-sha256')).toThrow('it names objects by blake3');
+});
+
+test('objects that were not used for the longest time are deleted', async () => {
+  const PAGES = 4096;
+  const contents = Array.from({ length: 10 }, (_, i) => Buffer.alloc(PAGES, i + 1));
+  for (const content of contents) writer.putBytes(content, digestContent('blake3', content));
+  const cache = openRepository(path);
+  // the time of the last use is never before that of the last change, which is now
+  const nextYear = Date.now() / 1000 + 365 * 86_400;
+  for (const [i, content] of contents.entries()) utimesSync(cache.objectPath(blake3(content)), nextYear + i, nextYear);
+  const opened = openSync(cache.objectPath(blake3(contents[0] as Buffer)), 'r');
+  const before = writer.evictions;
+
+  expect(await writer.evict(() => 10 * PAGES)).toEqual({ before: 10 * PAGES, after: 10 * PAGES, deleted: 0 });
+  expect(writer.evictions).toBe(before);
+  expect(await writer.evict((bytes) => bytes / 2)).toEqual({ before: 10 * PAGES, after: 4 * PAGES, deleted: 6 });
+  expect(contents.map((content) => existsSync(cache.objectPath(blake3(content))))).toEqual([
+    ...Array(6).fill(false),
+    ...Array(4).fill(true),
+  ]);
+  // other processes notice it, and open files stay
+  expect(new CacheWriter(path, 'blake3').evictions).not.toBe(before);
+  expect(readFileSync(opened).equals(contents[0] as Buffer)).toBe(true);
+  closeSync(opened);
+  expect(readdirSync(join(path, 'tmp'))).toEqual([]);
 });
