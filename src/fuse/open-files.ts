@@ -217,6 +217,27 @@ export class OpenFiles {
     }
   }
 
+  /**
+   * Gives up the ids that are kept for closed files of which the objects are no longer there: each keeps its file from
+   * being freed.
+   */
+  dropGone(): void {
+    const registry = this.#registry;
+    if (registry === undefined) return;
+    for (let place = 0; place < (this.#header[TAKEN] as number); place++) {
+      const slot = (this.#clock[place] as number) - 1;
+      // it is looked at again under the mutex, where no file system is accessed
+      if (!this.#isKeptOnly(slot) || this.#fs.current(slot) >= 0) continue;
+      this.#mutex.hold(() => {
+        if (this.#isKeptOnly(slot)) this.#drop(slot, registry);
+      });
+    }
+  }
+
+  #isKeptOnly(slot: number): boolean {
+    return (this.#opens[slot] ?? 1) === 0 && (this.#backing[slot] ?? 0) > 0;
+  }
+
   /** Counts one more open of the slot and says how it is read: a backing id, or THROUGH_CACHE. */
   #acquire(file: OpenFile, registry: BackingRegistry): number | Errno {
     const { slot, fd, identity } = file;

@@ -135,6 +135,21 @@ describe('OpenFiles with passthrough', () => {
     expect(opened(openFiles, 4).backingId).toBe(2);
   });
 
+  test('gives up ids of closed files whose objects are gone, and no others', () => {
+    const openFiles = files();
+    const open = opened(openFiles, 3);
+    release(openFiles, opened(openFiles, 4));
+    openFiles.dropGone();
+    expect(ids).toEqual(new Set([1, 2]));
+    isUnknown = true;
+    openFiles.dropGone();
+    expect(ids).toEqual(new Set([1]));
+    isUnknown = false;
+    expect(opened(openFiles, 4).backingId).toBe(3);
+    release(openFiles, open);
+    expect(ids).toEqual(new Set([1, 3]));
+  });
+
   test('keeps the id after the last release, for the next open', () => {
     const openFiles = files();
     for (let i = 0; i < 3; i++) release(openFiles, opened(openFiles, 3));
