@@ -1,6 +1,8 @@
 /** Fetches objects of the image of a mount from its remote repositories into the cache. */
 import { oneLine } from '../base/bytes.ts';
+import { EDQUOT, ENOSPC, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
+import type { Log } from '../base/log.ts';
 import { objectSizes } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { ObjectName } from '../objects/repository.ts';
@@ -11,6 +13,10 @@ import { CacheWriter } from '../store/cache-writer.ts';
 import { FetchCounters } from './fetch-counters.ts';
 import type { ServedRemote } from './served-image.ts';
 
+/** The part of the limit of the cache that is stored before its size is looked at again. */
+const LOOK_AFTER = 1 / 20;
+/** How often a mount looks whether another one has deleted objects of the cache. */
+const LOOK_MS = 10_000;
 /** Of one server. */
 const CONNECTIONS = 32;
 
@@ -20,29 +26,54 @@ interface Origin {
   readonly objects: LazyObjects;
 }
 
+function isFull(error: unknown): boolean {
+  const errno = errnoOf((error as Error).cause ?? error);
+  return errno === ENOSPC || errno === EDQUOT;
+}
+
 export class ObjectArrivals {
   readonly #client: HttpClient;
   readonly #cache: CacheWriter;
   readonly #counters: FetchCounters;
   readonly #origins: readonly Origin[];
+  readonly #log: Log;
+  readonly #cacheSize: number | undefined;
+  readonly #onEvicted: () => void;
+  /** Bytes that were stored since the cache was looked at; at first it may have any size. */
+  #stored = Number.POSITIVE_INFINITY;
+  #eviction: Promise<void> | undefined;
+  #evictions: number;
+  readonly #watch: NodeJS.Timeout;
 
   /**
    * @param imageId 64 hexadecimal digits
+   * @param onEvicted called when objects of the cache were deleted, by any mount
    * @throws CfsError (usage) if the certificates cannot be read
    */
-  constructor({ options, cache, counters }: ServedRemote, imageId: string, tables: ManifestTables) {
+  constructor(
+    { options, cache, counters }: ServedRemote,
+    imageId: string,
+    tables: ManifestTables,
+    log: Log,
+    onEvicted: () => void,
+  ) {
+    this.#log = log;
+    this.#cacheSize = options.cacheSize;
+    this.#onEvicted = onEvicted;
     const { addresses, insecure, cacert } = options;
     const { hash } = tables.header;
     const image = { id: imageId, hash, digests: tables.objects.digest, sizes: objectSizes(tables) };
     this.#client = new HttpClient({ connections: CONNECTIONS, cacert });
     this.#cache = new CacheWriter(cache, hash);
     this.#counters = new FetchCounters(counters);
+    this.#evictions = this.#cache.evictions;
+    this.#watch = setInterval(() => this.#lookForEvictions(), LOOK_MS);
     let servers = 0;
     this.#origins = addresses.map((word) => {
       const { text, mirrors } = parseRemoteAddress(word, insecure);
       const observer = this.#counters.observer(servers);
       servers += mirrors.length;
-      const onStored = (row: number): void => this.#counters.stored(image.sizes[row] as number);
+      const onStored = (row: number): void => this.#note(image.sizes[row] as number);
       const objects = new LazyObjects(this.#client, mirrors, image, this.#cache, { observer, onStored });
       return { text, objects };
     });
@@ -52,26 +83,88 @@ export class ObjectArrivals {
    * Fetches an object that no repository has, or of which the cache has a damaged copy.
    * @returns why it did not come; undefined if the cache has it now
    */
-  async fetch({ index, digest }: ObjectName): Promise<string | undefined> {
-    const problems: string[] = [];
+  async fetch(object: ObjectName): Promise<string | undefined> {
     try {
-      this.#cache.remove(digest);
-      for (const { objects } of this.#origins) {
-        const failure = await objects.fetch(index);
-        if (failure === undefined) return undefined;
-        problems.push(failure.problem);
+      return await this.#fetch(object);
+    } catch (error) {
+      if (!isFull(error)) return this.#unwritable(error);
+    }
+    try {
+      // the disk is full: the oldest tenth of the cache makes room, or more for a large object
+      await this.#evict((before) => Math.max(0, before - Math.max(before / 10, object.size * 1.2)));
+      return await this.#fetch(object);
+    } catch (error) {
+      return this.#unwritable(error);
+    }
+  }
+
+  #unwritable(error: unknown): string {
+    this.#counters.failed();
+    const isExpected = error instanceof CfsError || errnoOf(error) !== undefined;
+    // the place of a bug belongs in the log
+    return oneLine(isExpected ? reasonOf(error) : String((error as Error).stack ?? error));
+  }
+
+  #note(bytes: number): void {
+    this.#counters.stored(bytes);
+    this.#stored += bytes;
+    if (this.#isToBeLookedAt) void this.#evict();
+  }
+
+  get #isToBeLookedAt(): boolean {
+    return this.#cacheSize !== undefined && this.#stored > this.#cacheSize * LOOK_AFTER;
+  }
+
+  /** As much as may be there now, so that it is not too much at the next look. */
+  #mostOf(before: number): number {
+    return this.#cacheSize === undefined ? before : this.#cacheSize * (1 - LOOK_AFTER);
+  }
+
+  /** One at a time. Rejects never: a cache that is too large is better than none. */
+  async #evict(most = (before: number): number => this.#mostOf(before)): Promise<void> {
+    this.#eviction ??= this.#evictNow(most).finally(() => {
+      this.#eviction = undefined;
+    });
+    await this.#eviction;
+  }
+
+  async #evictNow(most: (before: number) => number): Promise<void> {
+    try {
+      for (let limit = most; ; limit = (before) => this.#mostOf(before)) {
+        this.#stored = 0;
+        await this.#cache.evict(limit);
+        this.#lookForEvictions();
+        // what was stored in the meantime was not seen
+        if (!this.#isToBeLookedAt) return;
       }
     } catch (error) {
-      // the cache cannot be written
-      if (!(error instanceof CfsError)) throw error;
-      problems.push(reasonOf(error));
+      if (!(error instanceof CfsError) && errnoOf(error) === undefined) throw error;
+      this.#log(`cannot delete objects of the cache: ${reasonOf(error)}`);
+    }
+  }
+
+  async #fetch({ index, digest }: ObjectName): Promise<string | undefined> {
+    const problems: string[] = [];
+    this.#cache.remove(digest);
+    for (const { objects } of this.#origins) {
+      const failure = await objects.fetch(index);
+      if (failure === undefined) return undefined;
+      problems.push(failure.problem);
     }
     this.#counters.failed();
     return oneLine([...new Set(problems)].join('; '));
   }
 
+  #lookForEvictions(): void {
+    const { evictions } = this.#cache;
+    if (evictions === this.#evictions) return;
+    this.#evictions = evictions;
+    this.#onEvicted();
+  }
+
   /** Ends all requests, which fail. */
   async end(): Promise<void> {
+    clearInterval(this.#watch);
     this.#cache.close();
     await this.#client.close();
   }

@@ -30,6 +30,7 @@ type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & {
   /** Of RemoteOptions, which need an address. */
   addresses: string[];
   cache: string | undefined;
+  cacheSize: number | undefined;
   insecure: boolean;
   cacert: string | undefined;
   /** Set by `require-signature`. */
@@ -92,6 +93,13 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
     cache: (words, value) => {
       if (value === '') throw usage('mount option cache= needs a directory');
       words.cache = resolve(value);
+    },
+    'cache-size': (words, value) => {
+      const [, digits, unit = ''] = /^([1-9]\d{0,11})([KMGT]?)$/.exec(value) ?? [];
+      if (digits === undefined) {
+        throw usage(`mount option cache-size= takes bytes, with K, M, G or T for powers of 1024; not "${value}"`);
+      }
+      words.cacheSize = Number(digits) * 1024 ** ' KMGT'.indexOf(unit || ' ');
     },
     cacert: (words, value) => {
       if (value === '') throw usage('mount option cacert= needs a file of certificates');
@@ -207,6 +215,7 @@ function defaults(): Mutable {
     keys: [],
     addresses: [],
     cache: undefined,
+    cacheSize: undefined,
     insecure: false,
     cacert: undefined,
     isSignatureRequired: false,
@@ -225,8 +234,8 @@ export function parseMountWords(lists: readonly string[], saved = ''): MountWord
   const savedKeys = words.keys.splice(0);
   addWords(words, given);
   if (words.keys.length === 0) words.keys.push(...savedKeys);
-  const { isSignatureRequired, addresses, cache, insecure, cacert, ...local } = words;
-  const remote = remoteOptions({ addresses, cache, insecure, cacert });
+  const { isSignatureRequired, addresses, cache, cacheSize, insecure, cacert, ...local } = words;
+  const remote = remoteOptions({ addresses, cache, cacheSize, insecure, cacert });
   const rest: MountWords = remote === undefined ? local : { ...local, remote };
   if (isSignatureRequired && rest.keys.length === 0) {
     throw usage('mount option require-signature needs a key: key=PUB.pem, the public key of the signer');
@@ -245,11 +254,12 @@ export function parseMountWords(lists: readonly string[], saved = ''): MountWord
 function remoteOptions({
   addresses,
   cache,
+  cacheSize,
   insecure,
   cacert,
-}: Pick<Mutable, 'addresses' | 'cache' | 'insecure' | 'cacert'>): RemoteOptions | undefined {
+}: Pick<Mutable, 'addresses' | 'cache' | 'cacheSize' | 'insecure' | 'cacert'>): RemoteOptions | undefined {
   if (addresses.length === 0) {
-    const [given] = Object.entries({ cache, cacert, insecure }).filter(
+    const [given] = Object.entries({ cache, 'cache-size': cacheSize, cacert, insecure }).filter(
       ([, value]) => value !== undefined && value !== false,
     );
     if (given !== undefined) throw usage(`mount option ${given[0]} needs a remote repository: repo=URL`);
@@ -261,10 +271,10 @@ function remoteOptions({
       throw usage(`Cannot use ${word}: a repository is needed, without the name of an image`);
     }
   }
-  const directory = cache ?? defaultCache();
   return {
     addresses: [...new Set(addresses)],
-    cache: directory,
+    cache: cache ?? defaultCache(),
+    ...(cacheSize === undefined ? {} : { cacheSize }),
     insecure,
     ...(cacert === undefined ? {} : { cacert }),
   };
@@ -344,10 +354,11 @@ export function formatMountWords(words: MountWords): string {
   return list.join(',');
 }
 
-function formatRemoteOptions({ addresses, cache, insecure, cacert }: RemoteOptions): string[] {
+function formatRemoteOptions({ addresses, cache, cacheSize, insecure, cacert }: RemoteOptions): string[] {
   return [
     ...addresses.map((address) => `repo=${escapedValue(address)}`),
     `cache=${escapedValue(cache)}`,
+    ...(cacheSize === undefined ? [] : [`cache-size=${cacheSize}`]),
     ...(insecure ? ['insecure'] : []),
     ...(cacert === undefined ? [] : [`cacert=${escapedValue(cacert)}`]),
   ];

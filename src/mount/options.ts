@@ -18,6 +18,8 @@ export interface RemoteOptions {
   readonly addresses: readonly string[];
   /** The directory of the cache, absolute; it has a repository for each hash algorithm. */
   readonly cache: string;
+  /** Bytes of the cache, at most; undefined: no limit. */
+  readonly cacheSize?: number;
   /** Permits `http://` to other machines. */
   readonly insecure: boolean;
   /** A file of certificates that are trusted beside those of node. */

@@ -1,7 +1,7 @@
 /** Mounts whose objects come from a web server when they are opened first. The server runs in this process. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { toHex } from '../../src/base/bytes.ts';
@@ -238,6 +238,16 @@ test('a damaged or deleted cache is a miss', async () => {
   const { status, stdout: again, stderr } = await scratch.tool('cfs-mount', ['--json', '--from', list]);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   await expectRight(scratch.adopt(JSON.parse(again)), 'f8');
+});
+
+test('a cache that is too large loses what was not used for the longest time', async () => {
+  const cache = scratch.at('cache-7');
+  const mounted = await mountFrom([url('packs')], cache, ['cache-size=100K']);
+  const bytes = (): number =>
+    objectsIn(join(cache, 'blake3')).reduce((sum, name) => sum + statSync(join(cache, 'blake3/objects', name)).size, 0);
+  await expectEqual(source, mounted.path);
+  await until('it is small enough', () => bytes() <= 100 << 10);
+  await expectRight(mounted, 'f0', 'large', 'f1');
 });
 
 const tryMount = (repos: readonly string[], ...words: readonly string[]): Promise<Outcome> => {

@@ -71,6 +71,7 @@ Mount options:
   repo=URL              a repository on the network: objects are fetched when they are opened first,
                         if no local repository has them; mirrors have | between them
   cache=DIR             where these objects are kept (default: /var/cache/cfs, or ~/.cache/cfs)
+  cache-size=N[K|M|G|T]  delete the objects there that are used least, above this size
   insecure, cacert=FILE  permit http to other machines; trust these certificates, too
   allow_other, noallow_other  accessible to all users (default for root), or only to this one
   suid, dev             honour setuid files, devices (default: nosuid, nodev)

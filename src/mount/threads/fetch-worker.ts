@@ -57,11 +57,16 @@ function begin(message: FetchMessage): { readonly requests: DeferredRequests; re
     bytesRead: (bytes: number) => all.bytesRead(bytes),
   };
   const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
-  const arrivals = new ObjectArrivals(message.remote as ServedRemote, record.imageId, tables);
+  let letGo = (): void => undefined;
+  const remote = message.remote as ServedRemote;
+  const arrivals = new ObjectArrivals(remote, record.imageId, tables, log, () => letGo());
   const requests = new DeferredRequests(
     (elsewhere) => {
       const image = servedFilesystem(message, tables, log, all, undefined, undefined, elsewhere);
-      return imageServer(message, { image, registry, log, waiting: NO_WAITING, counters }, false);
+      const parts = { image, registry, log, waiting: NO_WAITING, counters };
+      const { server, openFiles } = imageServer(message, parts, false);
+      letGo = () => openFiles.dropGone();
+      return server;
     },
     {
       fetch: (object) => arrivals.fetch(object),

@@ -7,6 +7,11 @@ import { OpenFiles } from '../../fuse/open-files.ts';
 import type { MountMessage } from './mount-message.ts';
 import type { ThreadParts } from './serving-thread.ts';
 
+export interface ImageServer {
+  readonly server: RequestServer;
+  readonly openFiles: OpenFiles;
+}
+
 /** @param restores whether the journal of an earlier server is read first */
 export function imageServer(
   { openFileState, journal: file, epoch }: MountMessage,
@@ -20,9 +25,9 @@ export function imageServer(
     readonly counters: RequestCounters;
   },
   restores: boolean,
-): RequestServer {
+): ImageServer {
   const journal = file < 0 ? undefined : new OpenFileJournal(file);
   const openFiles = new OpenFiles(image, openFileState, registry, journal, epoch);
   if (restores && journal !== undefined) openFiles.restore(journal.entries());
-  return imageDispatcher(image, openFiles, log, waiting, counters);
+  return { server: imageDispatcher(image, openFiles, log, waiting, counters), openFiles };
 }

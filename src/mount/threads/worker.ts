@@ -6,7 +6,7 @@ import { runServingThread } from './serving-thread.ts';
 
 runServingThread((message, parts) => {
   const { image } = parts;
-  const server = imageServer(message, parts, message.restores);
+  const { server } = imageServer(message, parts, message.restores);
   return {
     server,
     trace: { pathOf: (ino) => image.pathOf(ino) },

@@ -258,9 +258,10 @@ describe('remote repositories', () => {
   const words = ['repo=https://a.org/x', 'repo=/local', 'repo=https://b.org/y\\,z|https://c.org/y', 'cache=/c'];
 
   test('are not taken for directories, and are repeated', () => {
-    const parsed = parse(words.join(','), 'cacert=/ca.pem');
+    const parsed = parse(words.join(','), 'cacert=/ca.pem,cache-size=3G');
     expect(parsed.repositories).toEqual(['/local']);
-    expect(parsed.remote).toEqual({ addresses: URLS, cache: '/c', insecure: false, cacert: '/ca.pem' });
+    const remote = { addresses: URLS, cache: '/c', cacheSize: 3 * 2 ** 30, insecure: false, cacert: '/ca.pem' };
+    expect(parsed.remote).toEqual(remote);
     expect(parseMountWords([], formatMountWords(parsed)).remote).toEqual(parsed.remote);
     expect(parse('repo=http://a.org/x,insecure,cache=/c').remote).toMatchObject({ insecure: true });
   });
@@ -282,6 +283,9 @@ describe('remote repositories', () => {
     ['repo=https://a.org/x,upperdir=/u,workdir=/w', 'exclude each other'],
     ['cache=/c', 'mount option cache needs a remote repository'],
     ['insecure,repo=/a', 'mount option insecure needs a remote repository'],
+    ['cache-size=1G', 'mount option cache-size needs a remote repository'],
+    ['repo=https://a.org/x,cache-size=0', 'cache-size= takes bytes'],
+    ['repo=https://a.org/x,cache-size=1GB', 'cache-size= takes bytes'],
     ['cacert=/c', 'mount option cacert needs a remote repository'],
     ['cache=', 'needs a directory'],
     ['cacert=', 'needs a file'],
