@@ -1,9 +1,13 @@
-/** The work of a thread that extracts: it takes one job after another, until there are no more. */
+/**
+ * The work of a thread that extracts: it takes one job after another, until there are no more. The main thread takes
+ * jobs, too, from the end of the list, and only small ones: it also has to receive signals.
+ */
+import { setImmediate as breathe } from 'node:timers/promises';
 import { printable } from '../base/bytes.ts';
 import { EDQUOT, ENOSPC, EROFS, type Errno, isErrno } from '../base/errno.ts';
 import { CfsError, type ErrorKind } from '../base/error.ts';
 import { direntName } from '../manifest/lookup.ts';
-import { attachTables, type ManifestTables, type SharedTables } from '../manifest/tables.ts';
+import { attachTables, type ManifestTables, type SharedTables, u64 } from '../manifest/tables.ts';
 import type { Repository } from '../objects/repository.ts';
 import { errnoText } from '../system/libc.ts';
 import { type AttributeRules, setAttributes } from './attributes.ts';
@@ -28,7 +32,7 @@ export interface ExtractSettings {
   readonly states: Uint8Array;
   /** Three numbers for each job: the directory, the first of its entries, and the one after the last. */
   readonly jobs: Uint32Array;
-  /** In shared memory: the next job; 1 requests a stop. */
+  /** In shared memory: `TURNS` numbers, at TAKEN, STOP and FRONT. */
   readonly turn: Int32Array;
   /** In shared memory, `COUNTS` numbers for each thread. */
   readonly counts: Float64Array;
@@ -40,6 +44,18 @@ export interface ExtractSettings {
   /** The image's name in messages. */
   readonly image: string;
 }
+
+/** Numbers in `ExtractSettings.turn`. */
+export const TURNS = 3;
+/** How often a job was requested: as long as that is not more than there are, beginning and end do not meet. */
+const TAKEN = 0;
+/** 1 requests a stop. */
+export const STOP = 1;
+/** How many were taken from the beginning. */
+const FRONT = 2;
+const NUMBERS_OF_JOB = 3;
+/** Bytes of a job that the main thread takes. */
+const MOST_OF_MAIN = 8 << 20;
 
 /** Numbers of each thread in `ExtractSettings.counts`. */
 export const COUNTS = 5;
@@ -82,12 +98,44 @@ export function extractEntries(
 ): void {
   const worker = new EntryWorker(settings, thread, repositories, report);
   try {
-    worker.run();
+    for (let job = nextJob(settings); job >= 0; job = nextJob(settings)) worker.run(job);
   } catch (error) {
     if (!(error instanceof StoppedError)) throw error;
   } finally {
     worker.close();
   }
+}
+
+/** As `extractEntries`, for the main thread. @param isAlone whether there is no other thread, so that it takes all */
+export async function extractInMain(
+  settings: ExtractSettings,
+  thread: number,
+  repositories: readonly Repository[],
+  report: ExtractReport,
+  isAlone: boolean,
+): Promise<void> {
+  const worker = new EntryWorker(settings, thread, repositories, report);
+  const total = jobCount(settings);
+  try {
+    // from the end: those that it leaves to others are taken from the beginning
+    for (let job = total - 1; job >= 0 && (isAlone || worker.bytesOf(job) <= MOST_OF_MAIN); job--) {
+      if (Atomics.add(settings.turn, TAKEN, 1) >= total) break;
+      worker.run(job);
+      await breathe();
+    }
+  } catch (error) {
+    if (!(error instanceof StoppedError)) throw error;
+  } finally {
+    worker.close();
+  }
+}
+
+const jobCount = ({ jobs }: ExtractSettings): number => jobs.length / NUMBERS_OF_JOB;
+
+/** Takes a job from the beginning; -1 if none is left. */
+function nextJob(settings: ExtractSettings): number {
+  const { turn } = settings;
+  return Atomics.add(turn, TAKEN, 1) < jobCount(settings) ? Atomics.add(turn, FRONT, 1) : -1;
 }
 
 class EntryWorker {
@@ -113,16 +161,27 @@ class EntryWorker {
     this.#counts = counts.subarray(thread * COUNTS, (thread + 1) * COUNTS);
   }
 
-  run(): void {
-    const { turn, jobs, plan, states } = this.#settings;
-    for (let job = Atomics.add(turn, 0, 1) * 3; job < jobs.length; job = Atomics.add(turn, 0, 1) * 3) {
-      const directory = jobs[job] as number;
-      if (((states[directory] as number) & UNUSABLE) !== 0) continue;
-      for (let i = jobs[job + 1] as number; i < (jobs[job + 2] as number); i++) {
-        this.#throwIfStopped();
-        this.#extract(directory, plan.entries[i] as number);
-      }
+  run(job: number): void {
+    const { jobs, plan, states } = this.#settings;
+    const at = job * NUMBERS_OF_JOB;
+    const directory = jobs[at] as number;
+    if (((states[directory] as number) & UNUSABLE) !== 0) return;
+    for (let i = jobs[at + 1] as number; i < (jobs[at + 2] as number); i++) {
+      this.#throwIfStopped();
+      this.#extract(directory, plan.entries[i] as number);
     }
+  }
+
+  /** The sizes of the files of a job. */
+  bytesOf(job: number): number {
+    const { jobs, plan } = this.#settings;
+    const { dirents, inodes } = this.#tables;
+    const at = job * NUMBERS_OF_JOB;
+    let bytes = 0;
+    for (let i = jobs[at + 1] as number; i < (jobs[at + 2] as number); i++) {
+      bytes += u64(inodes.size, dirents.inode[plan.entries[i] as number] as number);
+    }
+    return bytes;
   }
 
   close(): void {
@@ -133,7 +192,7 @@ class EntryWorker {
   }
 
   #throwIfStopped(): void {
-    if (Atomics.load(this.#settings.turn, 1) !== 0) throw new StoppedError('stopped');
+    if (Atomics.load(this.#settings.turn, STOP) !== 0) throw new StoppedError('stopped');
   }
 
   #count(what: number, n: number): void {

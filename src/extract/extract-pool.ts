@@ -1,10 +1,10 @@
-/** Threads that extract entries; in the calling thread if there are only a few. */
+/** Threads that extract entries, beside the calling one; none if there are only a few entries. */
 import { Worker } from 'node:worker_threads';
 import { programPath } from '../base/installation.ts';
 import { startThreads, threadError } from '../base/threads.ts';
 import { LocalRepository, type Meta } from '../store/local-repository.ts';
 import type { StoreDirectory } from '../store/store-directory.ts';
-import { type ExtractProblem, type ExtractSettings, extractEntries } from './extract-entries.ts';
+import { type ExtractProblem, type ExtractSettings, extractInMain, STOP } from './extract-entries.ts';
 
 /** The startup data of a thread. */
 export interface ExtractWorkerData {
@@ -28,9 +28,8 @@ export interface PoolListener {
 }
 
 /**
- * Extracts all entries of the plan, or as many as there are before `settings.turn[1]` is set.
- * @param threads 1 or more
- * @param bytes of contents, by which it is decided whether threads are worth starting
+ * Extracts all entries of the plan, or as many as there are before a stop is requested.
+ * @param threads 1 or more, with the calling one
  */
 export async function extractAll(
   settings: ExtractSettings,
@@ -46,12 +45,23 @@ export async function extractAll(
       meta: { hash, uuid },
       directory: (directories[i] as StoreDirectory).fd,
     }));
+    const own = given.map(({ path, meta, directory }) => new LocalRepository(path, meta, directory));
+    const report = { ...listenTo(listener), fatal: () => void Atomics.store(settings.turn, STOP, 1) };
     if (threads === 1 || settings.plan.entries.length <= FEW_ENTRIES) {
-      const own = given.map(({ path, meta, directory }) => new LocalRepository(path, meta, directory));
-      extractEntries(settings, 0, own, { ...listenTo(listener), fatal: () => void Atomics.store(settings.turn, 1, 1) });
-    } else {
-      await inThreads(settings, given, threads, listener);
+      await extractInMain(settings, 0, own, report, true);
+      return;
     }
+    const parts = [
+      inThreads(settings, given, threads - 1, listener),
+      extractInMain(settings, threads - 1, own, report, false),
+    ].map((part) =>
+      part.catch((error: unknown) => {
+        // the others must have ended before the directories are closed
+        report.fatal();
+        throw error;
+      }),
+    );
+    for (const part of await Promise.allSettled(parts)) if (part.status === 'rejected') throw part.reason;
   } finally {
     for (const directory of directories) directory.close();
   }
@@ -79,7 +89,7 @@ async function inThreads(
     });
     worker.on('error', (error) => {
       failure ??= threadError(error);
-      Atomics.store(settings.turn, 1, 1);
+      Atomics.store(settings.turn, STOP, 1);
     });
     return new Promise<void>((resolve) => worker.once('exit', () => resolve()));
   });

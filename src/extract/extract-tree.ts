@@ -24,6 +24,8 @@ import {
   INHERITS,
   MADE,
   OWNERS_LEFT_OUT,
+  STOP,
+  TURNS,
   UNUSABLE,
   XATTRS_LEFT_OUT,
 } from './extract-entries.ts';
@@ -145,7 +147,7 @@ class Extraction {
       plan,
       states: new Uint8Array(new SharedArrayBuffer(plan.row.length)),
       jobs: jobsOf(plan),
-      turn: new Int32Array(new SharedArrayBuffer(8)),
+      turn: new Int32Array(new SharedArrayBuffer(4 * TURNS)),
       counts: new Float64Array(new SharedArrayBuffer(8 * COUNTS * options.threads)),
       target,
       prefix,
@@ -158,7 +160,7 @@ class Extraction {
   async run(): Promise<ExtractResult> {
     const { signal, repositories, threads, onProgress } = this.#options;
     const { turn } = this.#settings;
-    const stop = (): void => void Atomics.store(turn, 1, 1);
+    const stop = (): void => void Atomics.store(turn, STOP, 1);
     signal?.addEventListener('abort', stop);
     const timer = setInterval(() => onProgress?.(this.#progress()), PROGRESS_MS);
     try {
@@ -167,7 +169,7 @@ class Extraction {
         problem: (problem) => this.#report(problem),
         warning: (line) => this.#options.onWarning?.(line),
       });
-      if (Atomics.load(turn, 1) === 0) await this.#link();
+      if (Atomics.load(turn, STOP) === 0) await this.#link();
       // also if the work was stopped: what is there has its attributes
       await this.#eachDirectory(this.#plan.row.length - 1, -1, (directory) => this.#finishDirectory(directory), false);
     } finally {
@@ -220,7 +222,7 @@ class Extraction {
   async #eachDirectory(start: number, step: 1 | -1, work: (directory: number) => void, stops = true): Promise<void> {
     const { length } = this.#plan.row;
     for (let directory = start; directory >= 0 && directory < length; directory += step) {
-      if (stops && Atomics.load(this.#settings.turn, 1) !== 0) return;
+      if (stops && Atomics.load(this.#settings.turn, STOP) !== 0) return;
       work(directory);
       if (directory % BREATHE === 0) await new Promise((resolve) => setImmediate(resolve));
     }
@@ -272,7 +274,7 @@ class Extraction {
   async #link(): Promise<void> {
     const { links } = this.#plan;
     const { states } = this.#settings;
-    for (let i = 0; i < links.length && Atomics.load(this.#settings.turn, 1) === 0; i += 4) {
+    for (let i = 0; i < links.length && Atomics.load(this.#settings.turn, STOP) === 0; i += 4) {
       const [directory, dirent, fromDirectory, from] = links.subarray(i, i + 4) as unknown as number[] & {
         length: 4;
       };

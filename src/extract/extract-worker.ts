@@ -2,7 +2,7 @@
 import '../system/exact-paths.ts';
 import { parentPort, workerData } from 'node:worker_threads';
 import { LocalRepository } from '../store/local-repository.ts';
-import { extractEntries } from './extract-entries.ts';
+import { extractEntries, STOP } from './extract-entries.ts';
 import type { ExtractMessage, ExtractWorkerData } from './extract-pool.ts';
 
 const { settings, thread, repositories } = workerData as ExtractWorkerData;
@@ -15,6 +15,6 @@ extractEntries(
   {
     problem: (problem) => post({ type: 'problem', problem }),
     warning: (line) => post({ type: 'warning', line }),
-    fatal: () => void Atomics.store(settings.turn, 1, 1),
+    fatal: () => void Atomics.store(settings.turn, STOP, 1),
   },
 );
