@@ -82,11 +82,15 @@ export function encodeMap({ hash, image, packs, frames, frameOf, offsetOf, hot }
   return concatBytes(body, blake3(body));
 }
 
+/** Bytes of content in a pack of a large object, at least; its last one has fewer. */
+const LARGE_PACK = 1 << 20;
+
 /** Bytes of the map of an image with objects of these sizes, at most: larger ones are refused. */
 export function mapLimit(sizes: Float64Array): number {
   const bytes = sizes.reduce((sum, size) => sum + size, 0);
   const rows = sizes.length * (OBJECT_ROW + HOT_ROW + FRAME_ROW + PACK_ROW);
-  return HEADER + DIGEST_SIZE + rows + Math.ceil(bytes / FRAME_BYTES) * FRAME_ROW;
+  const ofLarge = Math.ceil(bytes / FRAME_BYTES) * FRAME_ROW + Math.ceil(bytes / LARGE_PACK) * PACK_ROW;
+  return HEADER + DIGEST_SIZE + rows + ofLarge;
 }
 
 /**

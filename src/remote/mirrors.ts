@@ -77,7 +77,7 @@ export class Mirrors {
     let isAbsent = true;
     let isWrong = false;
     for (let round = 0; round < ROUNDS && left.length > 0; round++) {
-      if (round > 0) await sleep(pauseOf(left), undefined, { signal: options.signal });
+      if (round > 0) await pause(pauseOf(left), options.signal);
       const failed: Waiting[] = [];
       for (const { mirror } of left) {
         const result = await this.#ask(mirror, name, options);
@@ -135,6 +135,16 @@ function demote(mirror: Mirror): void {
     mirror.wrong >= WRONG_TIMES ? WRONG_DEMOTED : Math.min(DEMOTED * 2 ** Math.min(mirror.failures, 10), DEMOTED_MAX);
   mirror.failures++;
   mirror.demotedUntil = performance.now() + ms;
+}
+
+/** @throws the reason of the signal */
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await sleep(ms, undefined, { signal });
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  }
 }
 
 function pauseOf(left: readonly Waiting[]): number {

@@ -35,6 +35,23 @@ test('what is encoded is decoded', () => {
   expect(bytes.length).toBeLessThanOrEqual(mapLimit(SIZES));
 });
 
+test('an object of 300 MB has a map that is not too large', () => {
+  const sizes = Float64Array.of(300_000_000);
+  const count = Math.ceil(300_000_000 / FRAME_BYTES);
+  const each = (value: (i: number) => number): Uint32Array => Uint32Array.from({ length: count }, (_, i) => value(i));
+  const frames = {
+    pack: each((i) => i >> 4),
+    offset: each((i) => (i & 15) * 50_000),
+    stored: each(() => 20_000),
+    raw: each((i) => (i < count - 1 ? FRAME_BYTES : 300_000_000 - (count - 1) * FRAME_BYTES)),
+  };
+  const packs = Array.from({ length: Math.ceil(count / 16) }, () => ({ digest: image, size: 800_000 }));
+  const one = { frameOf: Uint32Array.of(0), offsetOf: Uint32Array.of(0), hot: Uint32Array.of(0) };
+  const bytes = encodeMap({ hash, image, packs, frames, ...one });
+  expect(bytes.length).toBeLessThanOrEqual(mapLimit(sizes));
+  expect(decode(bytes, sizes).frames).toEqual(frames);
+});
+
 const changed = (change: (map: ObjectMap) => Partial<ObjectMap>): Uint8Array => {
   const map = sample();
   return encodeMap({ ...map, ...change(map) });

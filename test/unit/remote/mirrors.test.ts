@@ -69,3 +69,17 @@ test('servers that fail are asked twice; one that refuses is not', async () => {
   await expect(fetch('forbidden')).rejects.toMatchObject({ isAbsent: false });
   expect(first.asked).toEqual(['broken', 'broken', 'forbidden']);
 });
+
+test('work that is stopped in a pause ends with the reason', async () => {
+  const stopping = new AbortController();
+  const reason = new Error('stopped');
+  const check = (): string => {
+    // it is looked at before the pause
+    setImmediate(() => stopping.abort(reason));
+    return 'its content is corrupted';
+  };
+  first.files.set('x', RIGHT);
+  const alone = new Mirrors(client, [first.url()]);
+  const error = await alone.fetch('x', { most: 1000, signal: stopping.signal, check }).catch((error: unknown) => error);
+  expect(error).toBe(reason);
+});
