@@ -86,7 +86,13 @@ function retryAfter(header: string | string[] | undefined): number | undefined {
   return header !== undefined && seconds >= 0 ? Math.min(seconds * 1000, RETRY_AFTER_MAX) : undefined;
 }
 
-/** Reads the body, which may be neither longer nor shorter than what was asked for. */
+/**
+ * Some servers answer a request for a part with the whole file: what lies before the part is read and dropped, if it
+ * is no more than a pack has.
+ */
+const MOST_SKIPPED = 1 << 24;
+
+/** Reads the body, which may be neither longer nor shorter than the requested part. */
 export async function receive(url: URL, answer: Answer, range: ByteRange | undefined, most: number): Promise<Received> {
   const { statusCode, headers, body } = answer;
   if (range !== undefined && statusCode === 416) throw new HttpError('broken', `${url}: it is shorter than expected`);
@@ -97,13 +103,13 @@ export async function receive(url: URL, answer: Answer, range: ByteRange | undef
   }
   const said = headers['content-length'] === undefined ? undefined : Number(headers['content-length']);
   if (statusCode === 206) return await receivePart(url, answer, range as ByteRange);
-  if (range !== undefined && range.from > 0) {
-    throw new HttpError('broken', `${url}: the server does not give parts of files`);
-  }
+  const skipped = range?.from ?? 0;
+  if (skipped > MOST_SKIPPED) throw new HttpError('broken', `${url}: the server does not give parts of files`);
   if (range === undefined && said !== undefined && said > most) {
     throw new HttpError('broken', `${url}: ${said} bytes are too many`);
   }
-  const bytes = await readBody(url, body, most, range === undefined);
+  const read = await readBody(url, body, skipped + most, range === undefined);
+  const bytes = read.subarray(Math.min(skipped, read.length));
   const isCut = range === undefined ? said !== undefined && bytes.length !== said : bytes.length < range.length;
   if (isCut) throw new HttpError('broken', `${url}: it is shorter than expected`);
   return { bytes, total: said };

@@ -90,7 +90,7 @@ const textOfFetched = ({ objects, bytes, failed, servers }: FetchStatistics): st
       ['server', url],
       ['  answered', `${formatCounted(requests, 'request')}, ${formatBytes(bytes)}`],
       ['  failed', formatCount(failures)],
-      ['  in place of others', formatCount(failovers)],
+      ['  failovers', formatCount(failovers)],
     ]),
   ]);
 

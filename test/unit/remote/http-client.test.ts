@@ -44,9 +44,19 @@ test('follows redirects', async () => {
   expect((await client.get(server.url('redirect-good'), { most })).bytes.equals(CONTENT)).toBe(true);
 });
 
-test('takes the beginning of a file from a server that gives no parts', async () => {
-  const { bytes } = await client.get(server.url('no-ranges'), { range: { from: 0, length: 100 }, most });
-  expect(bytes.equals(CONTENT.subarray(0, 100))).toBe(true);
+test('takes a part near the beginning from a server that gives no parts', async () => {
+  for (const from of [0, 1000, CONTENT.length - 100]) {
+    const { bytes } = await client.get(server.url('no-ranges'), { range: { from, length: 100 }, most });
+    expect(bytes.equals(CONTENT.subarray(from, from + 100))).toBe(true);
+  }
+  for (const [from, problem] of [
+    [CONTENT.length - 99, 'shorter than expected'],
+    [CONTENT.length, 'shorter than expected'],
+    [1e9, 'does not give parts'],
+  ] as const) {
+    const got = client.get(server.url('no-ranges'), { range: { from, length: 100 }, most });
+    await expect(got).rejects.toThrow(problem);
+  }
 });
 
 const SLOW = ['slow-body', 'slow-headers', 'silent'];
@@ -77,7 +87,9 @@ describe('a part of a file', () => {
   test.each(HOSTILE.filter((name) => name !== 'redirect-good'))('%s', async (name) => {
     const [problem, reason] = REASONS[name] as readonly [string, string];
     const asking = SLOW.includes(name) ? impatient : client;
-    const error = await problemOf(asking.get(server.url(name), { range: RANGE, most }));
+    // of a whole file, a part near the beginning is taken
+    const range = reason === 'does not give parts' ? { from: 1e9, length: 100 } : RANGE;
+    const error = await problemOf(asking.get(server.url(name), { range, most }));
     if (name !== 'redirect-nowhere') expect(error.problem).toBe(problem);
     expect(error.message).toMatch(new RegExp(reason));
     expect(error.message).not.toContain('\n');
