@@ -1,6 +1,6 @@
 /** Opens a repository in a local directory, and creates one; docs/repository.md specifies the layout. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { constants, fchmodSync } from 'node:fs';
+import { accessSync, constants, fchmodSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
 import { ENOENT, errnoOf } from '../base/errno.ts';
@@ -140,13 +140,15 @@ export function openCache(dir: string, hash: HashAlgorithm): LocalRepository {
         throw storeError(`Cannot use ${path} as a cache: it is a repository`, undefined, 'Give another directory.');
       }
       makeDirectories(root);
+      // objects are stored later, when readers wait
+      accessSync(join(path, 'tmp'), constants.W_OK);
       return cache;
     } finally {
       root.close();
     }
   } catch (error) {
     if (error instanceof CfsError) throw error;
-    throw storeError(`Cannot make a cache in ${path}: ${reasonOf(error)}`, error);
+    throw storeError(`Cannot write to the cache ${path}: ${reasonOf(error)}`, error, 'Give another directory.');
   }
 }
 

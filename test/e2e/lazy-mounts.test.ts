@@ -1,17 +1,18 @@
 /** Mounts whose objects come from a web server when they are opened first. The server runs in this process. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { toHex } from '../../src/base/bytes.ts';
 import { blake3 } from '../../src/base/digest.ts';
+import { openCache } from '../../src/store/open-repository.ts';
 import { EXIT } from '../../tools/cli.ts';
 import { ANSWERS, giveFile, HostileServer } from '../support/hostile-server.ts';
 import { Random } from '../support/random.ts';
 import { messageOf, objectsIn } from './cli.ts';
 import { expectEqual, type Mounted, useScratch } from './harness.ts';
-import { HERE, type Outcome, run } from './run.ts';
+import { HERE, NOBODY, type Outcome, run } from './run.ts';
 import { isAlive, until } from './system.ts';
 
 const scratch = useScratch();
@@ -248,6 +249,25 @@ test('a cache that is too large loses what was not used for the longest time', a
   await expectEqual(source, mounted.path);
   await until('it is small enough', () => bytes() <= 100 << 10);
   await expectRight(mounted, 'f0', 'large', 'f1');
+});
+
+test('an ordinary user has a cache of its own', async () => {
+  const place = scratch.nobody();
+  const [at, home] = [scratch.directory('mnt of nobody'), scratch.directory('home')];
+  for (const path of [at, home]) chownSync(path, NOBODY, NOBODY);
+  // every block is verified when it is read
+  const words = [`cache=${join(home, 'cache')}`, 'verify=read', 'threads=1'];
+  const mounted = await scratch.mount(image, { place, helper: true, at, repos: [url('packs')], words });
+  const outcome = await run(place.command('cmp', mounted.at('large'), join(source, 'large')));
+  expect(outcome).toMatchObject({ status: 0, stdout: '', stderr: '' });
+  expect(statSync(join(home, 'cache/blake3')).uid).toBe(NOBODY);
+  await mounted.unmount();
+
+  const foreign = scratch.directory('cache of root');
+  openCache(join(foreign, 'blake3'), 'blake3');
+  const args = ['--repo', url('packs'), '-o', `cache=${foreign}`, image, at];
+  const refused = messageOf(await scratch.tool('cfs-mount', args, place), EXIT.mount, 'cfs-mount');
+  expect(refused).toContain(`Cannot write to the cache ${foreign}/blake3: permission denied`);
 });
 
 const tryMount = (repos: readonly string[], ...words: readonly string[]): Promise<Outcome> => {
