@@ -19,7 +19,7 @@ export const HINT_WORDS: Readonly<Record<string, Words>> = {
     const hash = (options as { hash?: unknown } | undefined)?.hash;
     return `'cfs-repo init ${hash === undefined ? '' : `--hash ${hash} `}${dir}'`;
   },
-  insecure: '--insecure',
+  insecure: '--insecure, or -o insecure of cfs-mount',
   jobs: '--jobs',
   keepNone: '--keep-none',
   listMounts: "'cfs-info mounts'",
