@@ -7,12 +7,12 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { toHex } from '../../src/base/bytes.ts';
 import { blake3 } from '../../src/base/digest.ts';
 import { openCache } from '../../src/store/open-repository.ts';
-import { EXIT } from '../../tools/cli.ts';
+import { EXIT, type ExitStatus } from '../../tools/cli.ts';
 import { ANSWERS, giveFile, HostileServer } from '../support/hostile-server.ts';
 import { Random } from '../support/random.ts';
 import { messageOf, objectsIn } from './cli.ts';
 import { expectEqual, type Mounted, useScratch } from './harness.ts';
-import { HERE, NOBODY, type Outcome, run } from './run.ts';
+import { HERE, NOBODY, type Outcome, run, succeed } from './run.ts';
 import { isAlive, until } from './system.ts';
 
 const scratch = useScratch();
@@ -249,6 +249,46 @@ test('a cache that is too large loses what was not used for the longest time', a
   await expectEqual(source, mounted.path);
   await until('it is small enough', () => bytes() <= 100 << 10);
   await expectRight(mounted, 'f0', 'large', 'f1');
+});
+
+test('the image may be on the server, too', async () => {
+  const cache = scratch.at('cache-8');
+  const mountOf = async (name: string): Promise<Mounted> => {
+    server.asked.length = 0;
+    return scratch.mount(name, { repos: [], words: [`cache=${cache}`] });
+  };
+  const first = await mountOf(`${url('packs')}#app`);
+  const { id } = first.report;
+  expect(readFileSync(join(cache, 'images', `${id}.cfs`)).equals(readFileSync(image))).toBe(true);
+  await expectRight(first, 'f0', 'large');
+  await first.unmount();
+  // by its name the server is asked which image it is, by its id nobody
+  const again = await mountOf(`${url('packs')}#app`);
+  expect(server.asked).toEqual(['packs/meta.json', 'packs/refs/app']);
+  await again.unmount();
+  const byId = await mountOf(`${url('packs')}@${id}`);
+  expect(server.asked).toEqual([]);
+  await expectRight(byId, 'f0', 'large');
+  await byId.unmount();
+  writeFileSync(join(cache, 'images', `${id}.cfs`), 'damaged');
+  const mended = await mountOf(`${url('packs')}@${id}`);
+  await expectRight(mended, 'f0');
+  await mended.unmount();
+
+  const refusal = async (name: string, status: ExitStatus, ...words: readonly string[]): Promise<string> => {
+    const options = [`cache=${scratch.at('cache-9')}`, ...words].join(',');
+    const outcome = await scratch.tool('cfs-mount', ['-o', options, name, scratch.directory('mnt')]);
+    return messageOf(outcome, status, 'cfs-mount');
+  };
+  expect(await refusal(url('packs'), EXIT.usage)).toContain('names no image: add #NAME or @ID');
+  expect(await refusal(`${url('packs')}#other`, EXIT.mount)).toContain('has no image named other');
+  expect(await refusal(`${url('packs')}@${'0'.repeat(64)}`, EXIT.mount)).toContain('There is no image');
+  expect(await refusal('http://example.org/x#app', EXIT.usage)).toContain('http to another machine');
+  expect(await refusal(`${url('packs')}#app`, EXIT.mount, `digest=${'1'.repeat(64)}`)).toContain(id);
+  const key = scratch.at('key.pem');
+  await succeed(['openssl', 'genpkey', '-algorithm', 'ed25519', '-out', `${key}.private`]);
+  await succeed(['openssl', 'pkey', '-in', `${key}.private`, '-pubout', '-out', key]);
+  expect(await refusal(`${url('packs')}#app`, EXIT.mount, `key=${key}`)).toContain('not signed');
 });
 
 test('an ordinary user has a cache of its own', async () => {

@@ -15,7 +15,7 @@ import {
 } from '../../src/mount/find-sources.ts';
 import { escapedValue, splitList } from '../../src/mount/option-list.ts';
 import { formatMountWords, type MountWords, parseMountWords } from '../../src/mount/option-words.ts';
-import type { MountSettings } from '../../src/mount/options.ts';
+import type { MountSettings, RemoteOptions } from '../../src/mount/options.ts';
 import type { SessionHost } from '../../src/mount/session.ts';
 import { MOST_OPTIONS } from '../../src/mount-info/mount-record.ts';
 import type { SavedSources } from '../../src/mount-info/saved-sources.ts';
@@ -50,6 +50,7 @@ const command = makeCommand(
   `  cfs-mount rootfs.cfs /mnt
   cfs-mount --repo /srv/store --repo /mnt/nfs/store rootfs.cfs /mnt
   cfs-mount --repo https://example.org/images rootfs.cfs /mnt
+  cfs-mount 'https://example.org/images#rootfs' /mnt
   cfs-mount -o digest=$ID,suid,dev rootfs.cfs /mnt
   cfs-mount -o upperdir=/srv/changes,workdir=/srv/work rootfs.cfs /mnt
   cfs-info sources --json /mnt > sources.json; umount /mnt; cfs-mount --from sources.json
@@ -89,7 +90,7 @@ Mount options:
   noatime, nonempty, fsname=NAME, and the options that fstab and mount(8) add
 `,
 )
-  .argument('[IMAGE]', 'an image made by cfs-mkimage')
+  .argument('[IMAGE]', 'an image made by cfs-mkimage, or URL#NAME or URL@ID of one in a remote repository')
   .argument('[MOUNTPOINT]', 'an empty directory')
   .usage(
     '[options] IMAGE MOUNTPOINT\n       cfs-mount [options] --from FILE [[IMAGE] MOUNTPOINT]\n       cfs-mount --upgrade MOUNTPOINT\n       cfs-mount --rebase IMAGE MOUNTPOINT',
@@ -134,13 +135,13 @@ async function main(argv: readonly string[], daemon: StartingDaemon | undefined)
   }
   const logFile = options.log === undefined ? undefined : resolve(options.log);
   if (logFile !== undefined) checkLog(logFile);
-  const planned = (): Plan => {
-    const plan = options.from === undefined ? planOf(command.args, options) : savedPlan(options.from, options);
+  const planned = async (): Promise<Plan> => {
+    const plan = options.from === undefined ? await planOf(command.args, options) : savedPlan(options.from, options);
     sayPlan(plan);
     return plan;
   };
   if (options.foreground) return foreground(planned, logFile, options.json);
-  const plan = planned();
+  const plan = await planned();
   const starting = daemon ?? new (await import('../../src/mount/daemon.ts')).StartingDaemon(argv.slice(2));
   const summary = await starting.mount({ ...settingsOf(plan), ...(logFile === undefined ? {} : { logFile }) });
   const log = logFile ?? (existsSync(SYSLOG) || hasJournal() ? 'syslog' : null);
@@ -195,22 +196,31 @@ interface Plan {
 const settingsOf = ({ settings, keys }: Plan): Settings =>
   keys.length === 0 ? settings : { ...settings, trustedKeys: readTrustedKeys(keys) };
 
-function planOf(args: readonly string[], options: Options): Plan {
-  const [image, mountpoint] = args;
-  for (const [what, path] of Object.entries({ IMAGE: image, MOUNTPOINT: mountpoint })) {
-    if (path === undefined) command.error(`error: ${what} is missing`);
-    if (path === '') throw new CfsError('usage', `${what} is empty`);
+async function planOf(args: readonly string[], options: Options): Promise<Plan> {
+  const [image = '', mountpoint = ''] = args;
+  for (const [i, what] of ['IMAGE', 'MOUNTPOINT'].entries()) {
+    if (args[i] === undefined) command.error(`error: ${what} is missing`);
+    if (args[i] === '') throw new CfsError('usage', `${what} is empty`);
   }
-  if (areSwapped(image as string, mountpoint as string)) {
+  if (areSwapped(image, mountpoint)) {
     throw new CfsError('usage', 'IMAGE and MOUNTPOINT are swapped: the image, a file, comes first');
   }
+  if (isRemote(image)) return remotePlan(image, mountpoint, options);
   const words = parseMountWords(withDefaultKeys(options.o));
   const named = [...options.repo, ...words.repositories];
-  return complete(words, {
-    image,
-    mountpoint,
-    repositories: named.length > 0 || words.remote !== undefined ? named : defaultRepositories(),
-  } as Sources);
+  const repositories = named.length > 0 || words.remote !== undefined ? named : defaultRepositories();
+  return complete(words, { image, mountpoint, repositories });
+}
+
+/** Of an image that a URL names: its repository is the first one on the network that is asked for objects. */
+async function remotePlan(url: string, mountpoint: string, options: Options): Promise<Plan> {
+  const { fetchImage, repositoryOf } = await import('./remote-image.ts');
+  const words = parseMountWords(withDefaultKeys([`repo=${escapedValue(repositoryOf(url))}`, ...options.o]));
+  const image = await fetchImage(url, words.remote as RemoteOptions, readTrustedKeys(words.keys));
+  say(() => `${url} is image ${image.id}`);
+  const repositories = [...options.repo, ...words.repositories];
+  // a digest that was given is compared with the image as always
+  return complete({ ...words, digest: words.digest ?? image.id }, { image: image.path, mountpoint, repositories });
 }
 
 /** A directory, and then a file. */
@@ -295,7 +305,11 @@ function recordedWords(mountWords: MountWords): string {
  * @param planned the settings of a mount: not evaluated if an existing mount is to be served, which does not need the
  * sources at their paths
  */
-async function foreground(planned: () => Plan, logFile: string | undefined, json: boolean): Promise<ExitStatus> {
+async function foreground(
+  planned: () => Promise<Plan>,
+  logFile: string | undefined,
+  json: boolean,
+): Promise<ExitStatus> {
   const [session, { loggedMount, makeLog }, { summaryOf }, service, { unpark }] = await Promise.all([
     import('../../src/mount/session.ts'),
     import('../../src/mount/process-log.ts'),
@@ -338,7 +352,7 @@ async function foreground(planned: () => Plan, logFile: string | undefined, json
     await session.resumeSession(left, host);
     return EXIT.ok;
   }
-  const settings = settingsOf(planned());
+  const settings = settingsOf(await planned());
   Object.assign(about, loggedMount(settings));
   // a leftover of an earlier start without parked files: it would stay forever
   if (service.isService()) (await import('../../src/mount/dead-mount.ts')).detachDead(settings.mountpoint, log);

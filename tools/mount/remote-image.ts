@@ -1,0 +1,73 @@
+/** Images that a URL names: `cfs-mount https://HOST/PATH#NAME MOUNTPOINT`. */
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { toHex } from '../../src/base/bytes.ts';
+import { CfsError, reasonOf } from '../../src/base/error.ts';
+import { splitImage } from '../../src/image/image-parts.ts';
+import type { RemoteOptions } from '../../src/mount/options.ts';
+import { parseRemoteAddress } from '../../src/remote/remote-url.ts';
+import type { TrustedKey } from '../../src/sign/keys.ts';
+import { makeDirectory, replaceFile } from '../../src/system/durable-file.ts';
+
+const CONNECTIONS = 1;
+
+export interface LocalImage {
+  /** The image file in the cache. */
+  readonly path: string;
+  readonly id: string;
+}
+
+/** The repository in which a URL names an image. @throws CfsError (usage) if it is malformed, or names no image */
+export function repositoryOf(word: string): string {
+  // whether http is permitted is asked when the options of the mount are known
+  const { text, ref, id } = parseRemoteAddress(word, true);
+  if (ref !== undefined || id !== undefined) return text;
+  throw new CfsError('usage', `${word} names no image: add #NAME or @ID`);
+}
+
+/**
+ * Fetches an image into `images` of the cache. For an id that is there already, no server is asked.
+ * @param keys one of these must have signed it; none: no signature is needed
+ * @throws CfsError: `image` if it is not there, malformed or not signed; `store` if no server answers, or the cache
+ *   cannot be written
+ */
+export async function fetchImage(
+  word: string,
+  { cache, insecure, cacert }: RemoteOptions,
+  keys: readonly TrustedKey[],
+): Promise<LocalImage> {
+  const address = parseRemoteAddress(word, insecure);
+  const place = (id: string): LocalImage => ({ path: join(cache, 'images', `${id}.cfs`), id });
+  if (address.id !== undefined && isThere(place(address.id))) return place(address.id);
+  const { RemoteRepository } = await import('../../src/transfer/remote-repository.ts');
+  const remote = await RemoteRepository.open(address, { connections: CONNECTIONS, cacert });
+  try {
+    const image = place(await remote.imageId());
+    if (!isThere(image)) {
+      const { bytes } = await remote.image(image.id, keys.length === 0 ? undefined : keys);
+      keep(image.path, bytes);
+    }
+    return image;
+  } finally {
+    await remote.close();
+  }
+}
+
+/** Whether the cache has the image, undamaged. */
+function isThere({ path, id }: LocalImage): boolean {
+  try {
+    return toHex(splitImage(readFileSync(path)).digest) === id;
+  } catch {
+    return false; // it is fetched, and replaced
+  }
+}
+
+function keep(path: string, bytes: Uint8Array): void {
+  try {
+    makeDirectory(dirname(path));
+    // the next mount finds out whether it is damaged
+    replaceFile(path, bytes, false);
+  } catch (error) {
+    throw new CfsError('store', `Cannot write ${path}: ${reasonOf(error)}`, { cause: error });
+  }
+}
