@@ -228,10 +228,12 @@ export class OpenFiles {
       const slot = (this.#clock[place] as number) - 1;
       // it is looked at again under the mutex, where no file system is accessed
       if (!this.#isKeptOnly(slot) || this.#fs.current(slot) >= 0) continue;
-      this.#mutex.hold(() => {
-        if (this.#isKeptOnly(slot)) this.#drop(slot, registry);
-      });
+      this.#mutex.hold(() => this.#dropKept(slot, registry));
     }
+  }
+
+  #dropKept(slot: number, registry: BackingRegistry): void {
+    if (this.#isKeptOnly(slot)) this.#drop(slot, registry);
   }
 
   #isKeptOnly(slot: number): boolean {
