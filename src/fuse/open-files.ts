@@ -102,6 +102,7 @@ export class OpenFiles {
   readonly #journal: Journal | undefined;
   /** Above the descriptor in `low` of a file handle. */
   readonly #epoch: number;
+  readonly #outlives: boolean;
   /** Backing id of each slot, 0 for none, or THROUGH_CACHE. */
   readonly #backing: Int32Array;
   /** Open files of each slot. */
@@ -115,6 +116,7 @@ export class OpenFiles {
    * @param registry undefined if passthrough is not available: every file is read through this process
    * @param journal receives every change, for the next server of the mount
    * @param epoch numbers the processes that serve the mount, from 0: descriptors of an earlier one are not valid here
+   * @param outlives a file may be open longer than its object exists: objects of a cache are deleted and fetched again
    */
   constructor(
     fs: Filesystem,
@@ -122,11 +124,13 @@ export class OpenFiles {
     registry: BackingRegistry | undefined,
     journal?: Journal,
     epoch = 0,
+    outlives = false,
   ) {
     this.#fs = fs;
     this.#registry = registry;
     this.#journal = journal;
     this.#epoch = (epoch % EPOCHS) * EPOCH_UNIT;
+    this.#outlives = outlives;
     this.#header = new Int32Array(state, 0, HEADER_WORDS);
     this.#mutex = new SharedMutex(this.#header, MUTEX);
     let at = HEADER_WORDS * 4;
@@ -249,6 +253,8 @@ export class OpenFiles {
     if (known > 0) {
       const same = fd < 0 ? 0 : this.#countKnown(slot, identity);
       if (same > 0) return same;
+      // the kernel has the file that was verified when it was opened first: readers share it until the last one closes
+      if (opens > 0 && this.#outlives) return this.#count(slot, known);
       // the object's file was replaced, or another repository serves it now. As long as a reader has the old file open,
       // the kernel accepts no other: this open cannot use the file that was just verified. An inherited count does not
       // tell whether there is a reader: the kernel is asked, and fails with EIO itself

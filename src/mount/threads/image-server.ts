@@ -14,7 +14,7 @@ export interface ImageServer {
 
 /** @param restores whether the journal of an earlier server is read first */
 export function imageServer(
-  { openFileState, journal: file, epoch }: MountMessage,
+  { openFileState, journal: file, epoch, remote }: MountMessage,
   {
     image,
     registry,
@@ -27,7 +27,7 @@ export function imageServer(
   restores: boolean,
 ): ImageServer {
   const journal = file < 0 ? undefined : new OpenFileJournal(file);
-  const openFiles = new OpenFiles(image, openFileState, registry, journal, epoch);
+  const openFiles = new OpenFiles(image, openFileState, registry, journal, epoch, remote !== undefined);
   if (restores && journal !== undefined) openFiles.restore(journal.entries());
   return { server: imageDispatcher(image, openFiles, log, waiting, counters), openFiles };
 }

@@ -261,6 +261,29 @@ describe('OpenFiles if the file of an object is replaced', () => {
   });
 });
 
+describe('OpenFiles of objects that may be deleted and fetched again', () => {
+  const outliving = (): OpenFiles => new OpenFiles(fs, state, registry, undefined, 0, true);
+
+  test('lets further readers share the old file while it is read, and uses the new one after that', () => {
+    const openFiles = outliving();
+    const old = opened(openFiles, 5);
+    replace(5);
+    const more = opened(openFiles, 5);
+    expect(more).toEqual(old);
+    byBlocks.add(5);
+    expect(opened(openFiles, 5)).toEqual(old);
+    byBlocks.clear();
+    expect([descriptors.size, [...ids]]).toEqual([0, [old.backingId]]);
+    release(openFiles, old);
+    release(openFiles, more);
+    expect(opened(openFiles, 5)).toEqual(old);
+    for (let i = 0; i < 2; i++) release(openFiles, old);
+    const fresh = opened(openFiles, 5);
+    expect(fresh.backingId).not.toBe(old.backingId);
+    expect([...ids]).toEqual([fresh.backingId]);
+  });
+});
+
 describe('OpenFiles with counts of an earlier process', () => {
   test('asks the kernel whether the replaced file is still open: the count may be too high', () => {
     const old = opened(files(), 5);
