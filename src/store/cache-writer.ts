@@ -36,13 +36,7 @@ export class CacheWriter {
 
   /** Deletes an object, if it is there: it was found damaged. @throws errors of node:fs */
   remove(digest: Uint8Array): void {
-    const hex = toHex(digest);
-    this.#retrying(({ cache }) =>
-      cache.within(`objects/${hex.slice(0, 2)}`, (directory) => {
-        const name = hex.slice(2);
-        if (directory.stat(name) !== undefined) directory.removeTree(name);
-      }),
-    );
+    this.#retrying(({ cache }) => removeObject(cache, digest));
   }
 
   /** Deletes objects of the cache, as `evict`. @throws errors of node:fs, CfsError (store) */
@@ -90,9 +84,19 @@ export class CacheWriter {
     if (this.#open !== undefined && isAt(this.#path, this.#open.cache)) return this.#open;
     this.close();
     const cache = openCache(this.#path, this.#hash);
-    this.#open = { cache, writer: new ObjectWriter(cache, { durable: false, prefix: this.#prefix }) };
+    // a crash of the machine leaves files that are empty or too short
+    const removeDamaged = (digest: Uint8Array): void => removeObject(cache, digest);
+    this.#open = { cache, writer: new ObjectWriter(cache, { durable: false, prefix: this.#prefix, removeDamaged }) };
     return this.#open;
   }
+}
+
+function removeObject(cache: LocalRepository, digest: Uint8Array): void {
+  const hex = toHex(digest);
+  cache.within(`objects/${hex.slice(0, 2)}`, (directory) => {
+    const name = hex.slice(2);
+    if (directory.stat(name) !== undefined) directory.removeTree(name);
+  });
 }
 
 function isAt(path: string, { place }: LocalRepository): boolean {

@@ -32,6 +32,8 @@ export interface WriterOptions {
   readonly openDirectories?: number;
   /** Called between pieces of long work; may throw to stop it. Then nothing remains of the object. */
   readonly checkpoint?: () => void;
+  /** Removes the file of another size that an object has; then the object is stored. Default: it is an error. */
+  readonly removeDamaged?: (digest: Uint8Array) => void;
 }
 
 /** The work of a writer. */
@@ -175,7 +177,7 @@ export class ObjectWriter {
 
   /**
    * True if the object is stored or about to be. A file of another size under its name is damage that only a repair may
-   * touch.
+   * touch, or the owner of a cache.
    */
   #has(content: ContentDigest): boolean {
     if (this.#pending.has(toHex(content.digest))) {
@@ -188,6 +190,11 @@ export class ObjectWriter {
       throw this.#writeError(systemError(size, 'stat', this.#repository.objectPath(content.digest)));
     }
     if (size !== content.size) {
+      const { removeDamaged } = this.#options;
+      if (removeDamaged !== undefined) {
+        this.#guarded(() => removeDamaged(content.digest));
+        return false;
+      }
       throw new CfsError(
         'store',
         `Repository ${this.#repository.path} is damaged: object ${toHex(content.digest)} has ${size} bytes instead of ${content.size}. Remove ${this.#repository.objectPath(content.digest)} and pack again.`,

@@ -2,6 +2,7 @@
 import {
   closeSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -46,11 +47,15 @@ test('a cache is made when it is needed, and says what it is', () => {
   expect(openRepository(path).isCache).toBe(true);
 });
 
-test('an object in pieces', () => {
+function inPieces(): boolean {
   const sink = writer.begin();
   sink.write(CONTENT.subarray(0, 5));
   sink.write(CONTENT.subarray(5));
-  expect(sink.finish(digest)).toBe(true);
+  return sink.finish(digest);
+}
+
+test('an object in pieces', () => {
+  expect(inPieces()).toBe(true);
   expect(isStored()).toBe(true);
   expect(readdirSync(join(path, 'tmp'))).toEqual([]);
 });
@@ -76,6 +81,20 @@ test('a damaged object is removed, and stored again', () => {
   writer.remove(digest);
   put();
   expect(isStored()).toBe(true);
+});
+
+test.each([
+  ['an empty file', () => writeFileSync(file(), '')],
+  ['a longer file', () => writeFileSync(file(), `${CONTENT}and more`)],
+  ['a directory', () => mkdirSync(join(file(), 'deep'), { recursive: true })],
+])('%s in place of an object is removed when the object is stored', (_, damage) => {
+  for (const store of [put, () => void inPieces()]) {
+    put();
+    rmSync(file());
+    damage();
+    store();
+    expect(isStored()).toBe(true);
+  }
 });
 
 test('a repository is no cache, and a cache is no repository', () => {
