@@ -1,10 +1,11 @@
 /** The default repository, those that are searched by default, and the default cache. */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { pathText } from '../base/path-text.ts';
 import { configured, configuredList } from '../system/config-files.ts';
 import { exactVariable } from '../system/exact-words.ts';
+import { mapsEverybody } from '../system/user-namespace.ts';
 
 const STATE = '/var/lib';
 
@@ -50,15 +51,6 @@ function homeDirectory(): string {
 
 /** Whether user 0 here is root of the machine, or of a container with a /var/lib of its own. */
 const ownsState = (): boolean => mapsEverybody() || ownerOf(STATE) === 0;
-
-/** The map outside of all user namespaces: "0 0 4294967295", user_namespaces(7). */
-function mapsEverybody(): boolean {
-  try {
-    return /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'utf8'));
-  } catch {
-    return true; // no /proc, or a kernel without user namespaces
-  }
-}
 
 /** In a namespace, 65534 if the owner is not mapped there. */
 function ownerOf(path: string): number | undefined {

@@ -10,11 +10,13 @@ import { EACCES, ENOENT, ENOTDIR, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { pathText } from '../base/path-text.ts';
 import { exactVariable } from './exact-words.ts';
+import { mapsEverybody } from './user-namespace.ts';
 
 const SYSTEM_FILE = '/etc/cfs.conf';
 /** Larger files are something else. */
 const MOST_BYTES = 65_536;
 const WRITABLE_BY_OTHERS = 0o022;
+const OVERFLOW_UID = 65_534;
 
 export interface ConfiguredValue {
   readonly value: string;
@@ -71,15 +73,17 @@ export function readConfig(file: string): string | undefined {
     if (stat.size > MOST_BYTES) throw fail(`it has ${stat.size} bytes, and at most ${MOST_BYTES} are read`);
     const own = process.geteuid?.() ?? 0;
     if (stat.uid !== 0 && stat.uid !== own && file !== SYSTEM_FILE) throw fail('it belongs to another user');
-    if (own === 0 && stat.uid !== 0) throw fail('it does not belong to root');
-    if ((own === 0 || stat.uid === own) && (stat.mode & WRITABLE_BY_OTHERS) !== 0) {
-      throw fail('other users may write to it');
-    }
+    if (own === 0 && stat.uid !== 0 && !isOfMachine(file, stat.uid)) throw fail('it does not belong to root');
+    if ((stat.mode & WRITABLE_BY_OTHERS) !== 0) throw fail('other users may write to it');
     return pathText(readFileSync(fd));
   } finally {
     closeSync(fd);
   }
 }
+
+/** In a user namespace, whose root may not be that of the machine, owners that are not mapped have this number. */
+const isOfMachine = (file: string, owner: number): boolean =>
+  file === SYSTEM_FILE && owner === OVERFLOW_UID && !mapsEverybody();
 
 /** Whether the directories of a path may be searched, and it exists. */
 function isFound(path: string): boolean {

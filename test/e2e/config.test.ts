@@ -186,6 +186,9 @@ test('files of others, and wrong ones, are errors that say where', async () => {
   expect(await failure('root')).toBe('Cannot use /etc/cfs.conf: other users may write to it');
   write(systemFile, 'color = auto\n', 0o644, NOBODY);
   expect(await failure('root')).toBe('Cannot use /etc/cfs.conf: it does not belong to root');
+  // a user reads it, too: its keys decide about signatures
+  write(systemFile, 'color = auto\n', 0o666);
+  expect(await failure('nobody')).toBe('Cannot use /etc/cfs.conf: other users may write to it');
   rmSync(systemFile);
   write(userFile, 'color = auto\n', 0o644, 12_345);
   expect(await failure('nobody')).toBe(`Cannot use ${userFile}: it belongs to another user`);
