@@ -66,3 +66,9 @@ export function given<T extends object>(options: T): { [K in keyof T]?: Exclude<
     [K in keyof T]?: Exclude<T[K], undefined>;
   };
 }
+
+/** An age in milliseconds. @throws CfsError (usage): with NaN, for example, nothing would be young */
+export function ageGiven(minAgeMs: number): number {
+  if (typeof minAgeMs === 'number' && minAgeMs >= 0) return minAgeMs;
+  throw new CfsError('usage', `minAgeMs is a number of milliseconds, not ${String(minAgeMs)}`);
+}

@@ -7,7 +7,7 @@ import { isRefName, isRemote, parseRemoteAddress } from '../remote/remote-url.ts
 import { readTrustedKeys } from '../sign/key-file.ts';
 import { openOrInitRepository } from '../store/open-repository.ts';
 import { loadImages } from '../transfer/loaded-images.ts';
-import { abortable, localOf, pathGiven, repositoryPath } from './arguments.ts';
+import { abortable, ageGiven, localOf, pathGiven, repositoryPath } from './arguments.ts';
 import { httpOf, isUrl, type NetworkOptions, within } from './network.ts';
 import type { Repository, WorkOptions } from './repository.ts';
 
@@ -314,7 +314,12 @@ export function pruneDirectory(directory: string, options: PruneOptions = {}): P
     }
     const path = pathGiven('directory', directory);
     const { pruneTree } = await import('../transfer/prune.ts');
-    const { names, images, kept, young, freed } = await pruneTree(path, { minAgeMs, dryRun, signal, onFreed });
+    const { names, images, kept, young, freed } = await pruneTree(path, {
+      minAgeMs: ageGiven(minAgeMs),
+      dryRun,
+      signal,
+      onFreed,
+    });
     return { names, images, kept, young, freed };
   });
 }

@@ -1,7 +1,7 @@
 /** The space that images need in a repository. Part of the entry point `store`. */
 import { repositoryUsage as usage } from '../store/gc/usage.ts';
 import { PREFIXES } from '../store/layout.ts';
-import { abortable, given, localOf } from './arguments.ts';
+import { abortable, ageGiven, given, localOf } from './arguments.ts';
 import { type Amount, HOUR_MS, pathsOf, type Repository } from './repository.ts';
 
 /**
@@ -87,7 +87,7 @@ export function repositoryUsage(
   return abortable(signal, async () => {
     const local = localOf(repository);
     const { images, ...sums } = await usage(local, {
-      minAgeMs,
+      minAgeMs: ageGiven(minAgeMs),
       ...given({ signal }),
       onProgress: (directories) => onProgress?.(directories / PREFIXES),
     });

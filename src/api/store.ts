@@ -6,7 +6,7 @@ import { availableParallelism } from 'node:os';
 import type { HashAlgorithm } from '../base/digest.ts';
 import { CfsError } from '../base/error.ts';
 import { readKeptImage } from '../image/image-needs.ts';
-import { checkRepository as check } from '../store/check/fsck.ts';
+import { checkRepository as check, rememberCheck } from '../store/check/fsck.ts';
 import { collectGarbage as collect } from '../store/gc/gc.ts';
 import { KeptInMemory } from '../store/gc/live-set.ts';
 import { registerImage as register, unregisterImage as unregister } from '../store/gc/register.ts';
@@ -14,7 +14,7 @@ import { listRoots } from '../store/gc/roots.ts';
 import { PREFIXES } from '../store/layout.ts';
 import { lockForDeleting, lockForWriting } from '../store/lock.ts';
 import { initRepository as init } from '../store/open-repository.ts';
-import { abortable, given, localOf, pathGiven } from './arguments.ts';
+import { abortable, ageGiven, given, localOf, pathGiven } from './arguments.ts';
 import { isUrl, type NetworkOptions, withRemotes } from './network.ts';
 import { type Amount, HOUR_MS, pathsOf, type Repository, type WorkOptions } from './repository.ts';
 
@@ -208,7 +208,7 @@ export function collectGarbage(repository: string | Repository, options: GcOptio
     const local = localOf(repository);
     const { freed, kept, young, registered, mounted, packed } = await collect(local, {
       keep: keep.map((image) => new KeptInMemory(readKeptImage(local, pathGiven('image', image)).digests)),
-      minAgeMs,
+      minAgeMs: ageGiven(minAgeMs),
       dryRun,
       keepNone,
       emptyQuarantine,
@@ -276,6 +276,7 @@ export function checkRepository(repository: string | Repository, options: CheckO
   const { repairFrom = [], dryRun = false, jobs = Math.min(availableParallelism(), 8) } = options;
   const { signal, onWait, onProgress } = options;
   return abortable(signal, async () => {
+    const started = performance.now();
     const local = localOf(repository);
     const urls = repairFrom.filter(isUrl);
     return await withRemotes(urls, local.hash, options, async (remotes) => {
@@ -289,7 +290,9 @@ export function checkRepository(repository: string | Repository, options: CheckO
       if (dryRun || remotes.length === 0) return all;
       const { repairObjects } = await import('../transfer/repair-objects.ts');
       const wait = { durable: true, signal, onWait };
-      return { ...all, damaged: await repairObjects(local, damaged, remotes, { threads: jobs, ...wait }) };
+      const repaired = await repairObjects(local, damaged, remotes, { threads: jobs, ...wait });
+      rememberCheck(local, { objects, bytes, damaged: repaired, badRoots }, performance.now() - started);
+      return { ...all, damaged: repaired };
     });
   });
 }

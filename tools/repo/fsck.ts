@@ -6,7 +6,7 @@ import { pathText } from '../../src/base/path-text.ts';
 import { type ObjectUsers, usersOfObjects } from '../../src/image/object-users.ts';
 import { ImageFinder, placeNow } from '../../src/image/registered-image.ts';
 import { isRemote } from '../../src/remote/remote-url.ts';
-import { type CheckProgress, checkRepository, type FsckResult } from '../../src/store/check/fsck.ts';
+import { type CheckProgress, checkRepository, type FsckResult, rememberCheck } from '../../src/store/check/fsck.ts';
 import type { Repaired } from '../../src/store/check/repair.ts';
 import { listRoots } from '../../src/store/gc/roots.ts';
 import { PREFIXES } from '../../src/store/layout.ts';
@@ -67,7 +67,7 @@ async function fsck(dir: string, options: Options): Promise<ExitStatus> {
     repository,
     repairFrom.filter((word) => !isRemote(word)),
   );
-  const remotes = await openRemotes([...new Set(repairFrom.filter(isRemote))], repository.hash, options);
+  const remotes = await openRemotes(repairFrom.filter(isRemote), repository.hash, options);
   for (const { path } of sources) say(() => `good copies are fetched from ${path}`);
   for (const url of remotes.keys()) say(() => `good copies are fetched from ${url}`);
   say(() => `${jobs} threads read and hash`);
@@ -82,7 +82,10 @@ async function fsck(dir: string, options: Options): Promise<ExitStatus> {
       onWait: warn,
       onProgress: (progress) => line.draw((elapsed) => progressText(progress, elapsed)),
     });
-    if (remotes.size > 0 && !dryRun) checked = await repairedFrom([...remotes.values()], repository, checked, jobs);
+    if (remotes.size > 0 && !dryRun) {
+      checked = await repairedFrom([...remotes.values()], repository, checked, jobs);
+      rememberCheck(repository, checked, performance.now() - started);
+    }
   } finally {
     line.end();
     await closeRemotes(remotes);

@@ -56,7 +56,7 @@ export async function checkRepository(repository: LocalRepository, options: Fsck
   const started = performance.now();
   try {
     const result = await check(repository, options);
-    if (!options.dryRun) remember(repository, result, performance.now() - started);
+    if (!options.dryRun) rememberCheck(repository, result, performance.now() - started);
     return result;
   } catch (error) {
     if (error instanceof CfsError || errnoOf(error) === undefined) throw error;
@@ -64,7 +64,15 @@ export async function checkRepository(repository: LocalRepository, options: Fsck
   }
 }
 
-function remember(repository: LocalRepository, result: FsckResult, ms: number): void {
+/**
+ * Records the result, for reports: again, if more was repaired after `checkRepository`.
+ * @param ms how long it took
+ */
+export function rememberCheck(
+  repository: LocalRepository,
+  result: Pick<FsckResult, 'objects' | 'bytes' | 'damaged' | 'badRoots'>,
+  ms: number,
+): void {
   const { objects, bytes, damaged, badRoots } = result;
   const repaired = damaged.filter(({ from }) => from !== undefined).length;
   rememberRun(repository, 'fsck', { objects, bytes, damaged: damaged.length, repaired, badRoots: badRoots.length }, ms);
