@@ -32,8 +32,9 @@ export async function openRemotes(
 ): Promise<ReadonlyMap<string, RemoteSource>> {
   if (words.length === 0) return new Map();
   const { openRemoteSources } = await import('../src/transfer/open-source.ts');
-  const sources = await openRemoteSources(words, hash, { connections, insecure, cacert }, signal);
-  return new Map(sources.map((source, i) => [words[i] as string, source] as const));
+  const each = [...new Set(words)];
+  const sources = await openRemoteSources(each, hash, { connections, insecure, cacert }, signal);
+  return new Map(sources.map((source, i) => [each[i] as string, source] as const));
 }
 
 export async function closeRemotes(remotes: ReadonlyMap<string, RemoteSource>): Promise<void> {

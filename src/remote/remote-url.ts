@@ -19,11 +19,14 @@ const SCHEME = /^([a-z][a-z0-9+.-]*):\/\//i;
 /** Names of images in a remote repository: words of letters, digits and `._+-`, with slashes in between. */
 const REF = /^[A-Za-z0-9][A-Za-z0-9._+-]*(?:\/[A-Za-z0-9][A-Za-z0-9._+-]*)*$/;
 const REF_MAX = 200;
+/** Files that are being written have such names until they are complete. */
+export const UNFINISHED_NAME: RegExp = /\.[0-9a-f]{12}\.tmp$/;
 
 /** Whether a word names something on the network, and not a directory. */
 export const isRemote = (word: string): boolean => SCHEME.test(word);
 
-export const isRefName = (name: string): boolean => REF.test(name) && name.length <= REF_MAX;
+export const isRefName = (name: string): boolean =>
+  REF.test(name) && name.length <= REF_MAX && !UNFINISHED_NAME.test(name);
 
 /**
  * Parses `URL[|URL…][#REF|@ID]`.

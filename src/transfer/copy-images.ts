@@ -1,6 +1,5 @@
 /** Copies the objects of images into another repository, and registers the images there. */
 import { toHex } from '../base/bytes.ts';
-import { DIGEST_SIZE } from '../base/digest.ts';
 import { objectDigest } from '../manifest/lookup.ts';
 import { type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
 import { LocalRepository } from '../store/local-repository.ts';
@@ -92,30 +91,16 @@ async function copyFromEach(
     }
     left = onlyFailed(left, new Set(copied.failures.map(({ object }) => object)));
   }
-  const failures = left.flatMap(({ image, rows }) =>
-    rows.map((row) => {
-      const object = toHex(objectDigest(image.tables, row));
-      return { object, problem: (problems.get(object) ?? []).join('; ') };
-    }),
-  );
+  const failed = new Set(left.flatMap(({ image, rows }) => rows.map((row) => toHex(objectDigest(image.tables, row)))));
+  const failures = [...failed].map((object) => ({ object, problem: (problems.get(object) ?? []).join('; ') }));
   return { existing, ...done, failures };
 }
 
-/** The objects that a repository lacks, each in the first image that has it. */
-export function missingFrom(
-  target: LocalRepository,
-  images: readonly WantedObjects['image'][],
-): readonly WantedObjects[] {
+/** The objects that a repository lacks, in each of the images that have them. */
+function missingFrom(target: LocalRepository, images: readonly WantedObjects['image'][]): readonly WantedObjects[] {
   const writer = new ObjectWriter(target, { durable: false, prefix: '' });
   try {
-    const seen = new Set<string>();
-    const isNew = (object: string): boolean => !seen.has(object) && seen.add(object).size > 0;
-    const wanted = images.map((image) => {
-      const missing = missingObjects(writer, image.tables);
-      const rows =
-        images.length === 1 ? missing : missing.filter((row) => isNew(toHex(objectDigest(image.tables, row))));
-      return { image, rows };
-    });
+    const wanted = images.map((image) => ({ image, rows: missingObjects(writer, image.tables) }));
     return wanted.filter(({ rows }) => rows.length > 0);
   } finally {
     writer.close();
@@ -133,17 +118,14 @@ const onlyFailed = (wanted: readonly WantedObjects[], failed: ReadonlySet<string
     }))
     .filter(({ rows }) => rows.length > 0);
 
+/** Each once. */
 function listOf(wanted: readonly WantedObjects[]): ObjectList {
-  const count = wanted.reduce((sum, { rows }) => sum + rows.length, 0);
-  const list = { digests: new Uint8Array(count * DIGEST_SIZE), sizes: new Float64Array(count) };
-  let i = 0;
+  const sizes = new Map<string, number>();
   for (const { image, rows } of wanted) {
-    for (const row of rows) {
-      list.digests.set(objectDigest(image.tables, row), i * DIGEST_SIZE);
-      list.sizes[i++] = u64(image.tables.objects.size, row);
-    }
+    for (const row of rows) sizes.set(toHex(objectDigest(image.tables, row)), u64(image.tables.objects.size, row));
   }
-  return list;
+  const digests = new Uint8Array(Buffer.from([...sizes.keys()].join(''), 'hex'));
+  return { digests, sizes: Float64Array.from(sizes.values()) };
 }
 
 function missingOf(tables: ManifestTables, failed: ReadonlySet<string>): number {

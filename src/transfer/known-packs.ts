@@ -8,6 +8,7 @@ import { type ManifestTables, u64 } from '../manifest/tables.ts';
 import { decodeMap, FRAME_BYTES, framesOf, mapLimit, type ObjectMap } from '../remote/map-format.ts';
 import { expand, IMAGE_LIMIT } from '../remote/remote-files.ts';
 import { decodeRef, imageName, mapName, REF_LIMIT, refName } from '../remote/tree-names.ts';
+import type { LoadedImage } from './loaded-images.ts';
 import type { PackBuilder } from './pack-builder.ts';
 import type { PushTarget } from './push-target.ts';
 
@@ -32,14 +33,23 @@ export async function knownPacks(
     const image = await target.get(imageName(id), IMAGE_LIMIT, signal);
     const tables = image === undefined ? undefined : usable(() => decode(id, image));
     if (tables?.header.hash !== hash) continue;
-    const sizes = objectSizes(tables);
-    const limit = mapLimit(sizes);
-    const stored = await target.get(mapName(id), limit, signal);
-    const bytes = stored === undefined ? undefined : expand(stored, limit);
-    const map = bytes && usable(() => decodeMap(bytes, { hash, image: fromHex(id), sizes }));
+    const map = await knownMap(target, { id, tables }, signal);
     if (map !== undefined) known.set(id, { tables, map });
   }
   return [...known.values()];
+}
+
+/** The map that the target has of an image, if it is usable. */
+export async function knownMap(
+  target: PushTarget,
+  { id, tables }: Pick<LoadedImage, 'id' | 'tables'>,
+  signal: AbortSignal | undefined,
+): Promise<ObjectMap | undefined> {
+  const sizes = objectSizes(tables);
+  const limit = mapLimit(sizes);
+  const stored = await target.get(mapName(id), limit, signal);
+  const bytes = stored === undefined ? undefined : expand(stored, limit);
+  return bytes && usable(() => decodeMap(bytes, { hash: tables.header.hash, image: fromHex(id), sizes }));
 }
 
 /** The result; undefined if something is malformed: damage there is no reason not to push. */

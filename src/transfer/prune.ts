@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { fromHex, oneLine, toHex } from '../base/bytes.ts';
 import type { HashAlgorithm } from '../base/digest.ts';
-import { errnoOf } from '../base/errno.ts';
+import { ENOENT, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { decodeImage } from '../image/image-file.ts';
 import { splitImage } from '../image/image-parts.ts';
@@ -12,6 +12,7 @@ import { objectDigest, objectSizes } from '../manifest/lookup.ts';
 import { type ManifestTables, objectCount } from '../manifest/tables.ts';
 import { ALONE, decodeMap, mapLimit } from '../remote/map-format.ts';
 import { expand, hashOfMeta, IMAGE_LIMIT, META_LIMIT } from '../remote/remote-files.ts';
+import { UNFINISHED_NAME } from '../remote/remote-url.ts';
 import { decodeRef, imageName, META_NAME, mapName, objectFile, packName, REF_LIMIT } from '../remote/tree-names.ts';
 import { isDirectory, isRegular, StoreDirectory } from '../store/store-directory.ts';
 import { requireTrust } from '../store/trust.ts';
@@ -42,8 +43,6 @@ export interface Pruned {
   readonly freed: FileAmount;
 }
 
-/** What a push writes before it renames it. */
-const UNFINISHED = /\.[0-9a-f]{12}\.tmp$/;
 /** Files that may be deleted, by their directories: nothing else is touched. */
 const DELETABLE: Readonly<Record<string, RegExp>> = {
   maps: /^[0-9a-f]{64}\.zst$/,
@@ -149,7 +148,7 @@ class Pruning {
         const below = directory.names();
         directory.close();
         for (const each of below) visit(`${name}/${each}`, depth + 1);
-      } else if (depth > 0 && !UNFINISHED.test(name)) {
+      } else if (depth > 0 && !UNFINISHED_NAME.test(name)) {
         const bytes = this.#read(name, REF_LIMIT);
         if (bytes !== undefined)
           names.set(
@@ -194,8 +193,17 @@ class Pruning {
       frameOf.set(map.frameOf);
     }
     frameOf.forEach((frame, row) => {
-      if (frame === ALONE) needed.add(objectFile(objectDigest(tables, row)));
+      if (frame !== ALONE) return;
+      const file = objectFile(objectDigest(tables, row));
+      needed.add(file);
+      if (compressed !== undefined || this.#isFile(file)) return;
+      throw this.#problem(`there is neither ${mapName(id)} nor ${file}, which image ${id} needs`);
     });
+  }
+
+  #isFile(name: string): boolean {
+    const stat = this.#root.stat(name);
+    return stat !== undefined && isRegular(stat);
   }
 
   #decode(id: string, stored: Uint8Array): ManifestTables {
@@ -221,7 +229,7 @@ class Pruning {
     const directory = this.#root.open(name);
     try {
       for (const file of directory.names()) {
-        if (!deletable.test(file.replace(UNFINISHED, ''))) continue;
+        if (!deletable.test(file.replace(UNFINISHED_NAME, ''))) continue;
         await this.#turn();
         this.#decide(directory, name, file, needed);
       }
@@ -241,9 +249,20 @@ class Pruning {
       if (!isNeeded) count(this.#young, size);
       return;
     }
-    if (!this.#options.dryRun) directory.unlink(file);
+    if (!this.#options.dryRun && !unlinked(directory, file)) return;
     count(this.#freed, size);
     this.#options.onFreed?.(`${below}/${file}`, size);
+  }
+}
+
+/** False if another run has deleted it. */
+function unlinked(directory: StoreDirectory, file: string): boolean {
+  try {
+    directory.unlink(file);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === ENOENT) return false;
+    throw error;
   }
 }
 

@@ -11,7 +11,7 @@ import { objectDigest, objectOf, objectSizes, walkTree } from '../manifest/looku
 import { type ManifestTables, objectCount } from '../manifest/tables.ts';
 import { readUpTo } from '../objects/read-content.ts';
 import { checkShape, verifyObject } from '../objects/verify.ts';
-import { encodeMap, FRAME_BYTES, type ObjectMap } from '../remote/map-format.ts';
+import { ALONE, encodeMap, FRAME_BYTES, type ObjectMap } from '../remote/map-format.ts';
 import { hashOfMeta, META_LIMIT } from '../remote/remote-files.ts';
 import { encodeRef, imageName, META_NAME, mapName, packName, refName } from '../remote/tree-names.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
@@ -19,7 +19,7 @@ import { metaText } from '../store/open-repository.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { errnoText } from '../system/libc.ts';
 import { compressFrame } from '../system/zstd.ts';
-import { type KnownPacks, knownPacks, reusePacks } from './known-packs.ts';
+import { type KnownPacks, knownMap, knownPacks, reusePacks } from './known-packs.ts';
 import type { LoadedImage } from './loaded-images.ts';
 import { OWN_PACKS, PackBuilder, type PackTables } from './pack-builder.ts';
 import type { PushTarget } from './push-target.ts';
@@ -70,35 +70,53 @@ export async function pushImage(
   const uploads = new Uploads(target, options.uploads, signal);
   try {
     await checkTarget(target, image, uploads, signal);
-    const known = await knownPacks(target, image.tables.header.hash, [options.ref, ...options.bases], signal);
-    const map = await pack(repository, image, known, uploads, options);
-    // what a name leads to is complete before the name is there
-    await uploads.done();
-    await stillThere(target, map.reusedPacks, options);
-    await uploads.write(mapName(image.id), compressed(encodeMap(map.map)));
+    const objects = objectCount(image.tables);
+    let reused = objects;
+    // the map of an image stays as it is: readers may have it in memory, or in a cache
+    if (!(await isComplete(target, image, options))) {
+      const known = await knownPacks(target, image.tables.header.hash, [options.ref, ...options.bases], signal);
+      const packed = await pack(repository, image, known, uploads, options);
+      reused = packed.reused;
+      // what a name leads to is complete before the name is there
+      await uploads.done();
+      // packs that were there may have been deleted since
+      const gone = await firstGone(target, packed.map, options);
+      if (gone !== undefined) {
+        throw new CfsError('store', `Cannot push to ${target.text}: ${gone} was deleted in the meantime`, {
+          hint: 'The next run sends it.',
+        });
+      }
+      await uploads.write(mapName(image.id), compressed(encodeMap(packed.map)));
+    }
     await uploads.write(imageName(image.id), compressed(readImageFile(image)));
     await uploads.write(refName(options.ref), encodeRef({ image: image.id }));
-    return { id: image.id, objects: map.map.frameOf.length, reused: map.reused, ...uploads.statistics };
+    return { id: image.id, objects, reused, ...uploads.statistics };
   } finally {
     await uploads.end();
   }
 }
 
-/** Packs of other images may have been deleted with these. */
-async function stillThere(
+/** Whether the target has a map of the image, and all packs of it. */
+async function isComplete(target: PushTarget, image: LoadedImage, options: PushOptions): Promise<boolean> {
+  const map = await knownMap(target, image, options.signal);
+  if (map === undefined || map.frameOf.includes(ALONE)) return false;
+  return (await firstGone(target, map, options)) === undefined;
+}
+
+/** The name of a pack that is not there. */
+async function firstGone(
   target: PushTarget,
-  packs: readonly string[],
+  { packs }: Pick<ObjectMap, 'packs'>,
   { uploads, signal }: PushOptions,
-): Promise<void> {
-  for (let i = 0; i < packs.length; i += uploads) {
-    const some = packs.slice(i, i + uploads);
+): Promise<string | undefined> {
+  const names = packs.map(({ digest }) => packName(digest));
+  for (let i = 0; i < names.length; i += uploads) {
+    const some = names.slice(i, i + uploads);
     const there = await Promise.all(some.map((name) => target.has(name, signal)));
     const gone = some.find((_, at) => there[at] === false);
-    if (gone === undefined) continue;
-    throw new CfsError('store', `Cannot push to ${target.text}: ${gone} was deleted in the meantime`, {
-      hint: 'The next run sends it.',
-    });
+    if (gone !== undefined) return gone;
   }
+  return undefined;
 }
 
 const OUT_LEVEL = 9;
@@ -152,13 +170,11 @@ async function pack(
   known: readonly KnownPacks[],
   uploads: Uploads,
   { level, signal, onProgress }: PushOptions,
-): Promise<{ readonly map: ObjectMap; readonly reused: number; readonly reusedPacks: readonly string[] }> {
+): Promise<{ readonly map: ObjectMap; readonly reused: number }> {
   const sizes = objectSizes(tables);
   const frameOf = new Uint32Array(sizes.length);
   const offsetOf = new Uint32Array(sizes.length);
-  const made = new Set<string>();
   const builder = new PackBuilder(level, { frameOf, offsetOf }, async ({ digest, bytes }) => {
-    made.add(packName(digest));
     await uploads.begin(packName(digest), bytes);
   });
   const isDone = new Uint8Array(sizes.length);
@@ -187,8 +203,7 @@ async function pack(
   const packed: PackTables = await builder.end();
   const hot = new Uint32Array(0);
   const map = { hash: tables.header.hash, image: fromHex(id), ...packed, frameOf, offsetOf, hot };
-  const reusedPacks = packed.packs.map(({ digest }) => packName(digest)).filter((name) => !made.has(name));
-  return { map, reused, reusedPacks };
+  return { map, reused };
 }
 
 function* piecesOf(size: number, read: (at: number, length: number) => Uint8Array): Generator<Uint8Array> {

@@ -60,9 +60,7 @@ class DirectoryTarget implements PushTarget {
   async has(name: string): Promise<boolean> {
     return this.#guarded(name, () => {
       const path = join(this.text, name);
-      if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;
-      touch(path);
-      return true;
+      return statSync(path, { throwIfNoEntry: false })?.isFile() === true && touched(path);
     });
   }
 
@@ -93,13 +91,15 @@ class DirectoryTarget implements PushTarget {
   }
 }
 
-function touch(path: string): void {
+/** False if it was deleted, or belongs to another user: it is written again then. */
+function touched(path: string): boolean {
   const now = new Date();
   try {
     utimesSync(path, now, now);
+    return true;
   } catch (error) {
-    // a file of another user is as it was
     if (errnoOf(error) === undefined) throw error;
+    return false;
   }
 }
 

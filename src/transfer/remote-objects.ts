@@ -2,6 +2,7 @@
 import { toHex } from '../base/bytes.ts';
 import { CfsError } from '../base/error.ts';
 import { objectDigest } from '../manifest/lookup.ts';
+import type { ManifestTables } from '../manifest/tables.ts';
 import type { HttpOptions } from '../remote/http-client.ts';
 import type { ObjectMap } from '../remote/map-format.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
@@ -24,7 +25,7 @@ export interface WantedObjects {
 
 /**
  * Fetches objects of images, none of which the target has. If the repository has no map of an image, each object is a
- * file there. Hold the lock of a writer of the target.
+ * file there. An object of several images is asked for by one after the other. Hold the lock of a writer of the target.
  * @throws CfsError (store) if the target cannot be written; the reason of the signal
  */
 export async function fetchObjects(
@@ -33,8 +34,19 @@ export async function fetchObjects(
   wanted: readonly WantedObjects[],
   options: Omit<PullOptions, keyof HttpOptions>,
 ): Promise<Pick<CopiedObjects, 'copied' | 'copiedBytes' | 'failures'>> {
-  const all = { copied: 0, copiedBytes: 0, failures: [] as CopiedObjects['failures'][number][] };
-  for (const { image, rows } of wanted) {
+  const all = { copied: 0, copiedBytes: 0 };
+  const got = new Set<string>();
+  const problems = new Map<string, string>();
+  const take = (tables: ManifestTables, rows: readonly number[], failed: ReadonlyMap<string, string>): void => {
+    for (const row of rows) {
+      const object = toHex(objectDigest(tables, row));
+      const problem = failed.get(object);
+      if (problem === undefined) got.add(object);
+      else problems.set(object, problems.get(object) ?? problem);
+    }
+  };
+  for (const { image, rows: named } of wanted) {
+    const rows = got.size === 0 ? named : named.filter((row) => !got.has(toHex(objectDigest(image.tables, row))));
     if (rows.length === 0) continue;
     let map: ObjectMap | undefined;
     try {
@@ -42,8 +54,7 @@ export async function fetchObjects(
     } catch (error) {
       if (!(error instanceof CfsError)) throw error;
       // another repository may have the objects
-      const problem = error.message;
-      all.failures.push(...rows.map((row) => ({ object: toHex(objectDigest(image.tables, row)), problem })));
+      take(image.tables, rows, new Map(rows.map((row) => [toHex(objectDigest(image.tables, row)), error.message])));
       continue;
     }
     const before = { objects: all.copied, bytes: all.copiedBytes };
@@ -56,7 +67,10 @@ export async function fetchObjects(
     });
     all.copied += pulled.copied;
     all.copiedBytes += pulled.copiedBytes;
-    all.failures.push(...pulled.failures);
+    take(image.tables, rows, new Map(pulled.failures.map(({ object, problem }) => [object, problem])));
   }
-  return all;
+  const failures = [...problems]
+    .filter(([object]) => !got.has(object))
+    .map(([object, problem]) => ({ object, problem }));
+  return { ...all, failures };
 }

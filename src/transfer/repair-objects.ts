@@ -147,9 +147,13 @@ async function fetchOf(
 ): Promise<ReadonlyMap<string, string>> {
   try {
     const image = localImage(repository, id) ?? (await source.remote.image(id, undefined, options.signal));
-    const rows = objects.map((object) => rowOfObject(image.tables, fromHex(object))).filter((row) => row >= 0);
+    const found = objects.map((object) => [object, rowOfObject(image.tables, fromHex(object))] as const);
+    const rows = found.map(([, row]) => row).filter((row) => row >= 0);
     const { failures } = await fetchObjects(source, repository, [{ image, rows }], options);
-    return new Map(failures.map(({ object, problem }) => [object, problem]));
+    const why = new Map(failures.map(({ object, problem }) => [object, problem]));
+    // the list of objects in the repository disagrees with its image
+    for (const [object, row] of found) if (row < 0) why.set(object, `image ${id} does not have it`);
+    return why;
   } catch (error) {
     if (!(error instanceof CfsError) || options.signal?.aborted === true) throw error;
     return new Map(objects.map((object) => [object, error.message]));

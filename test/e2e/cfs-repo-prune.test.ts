@@ -110,6 +110,7 @@ test('nothing is deleted if it is not certain what is needed', async () => {
   await refused('refs/app', '{"image": "x"}', /refs\/app: .*malformed/);
   await refused(`images/${id}.zst`, undefined, /there is no images\/[0-9a-f]{64}\.zst$/);
   await refused(`images/${id}.zst`, 'damaged', /images\/[0-9a-f]{64}\.zst: it is damaged$/);
+  await refused(`maps/${id}.zst`, undefined, /there is neither maps\/[0-9a-f]{64}\.zst nor objects\//);
   await refused(`maps/${id}.zst`, 'damaged', /maps\/[0-9a-f]{64}\.zst: it is damaged$/);
   expect(map).toMatch(/^[0-9a-f]{64}\.zst$/);
   const url = await repo('prune', 'https://example.org/images');
@@ -148,6 +149,19 @@ test('a push protects packs that it found', async () => {
   rmSync(join(web, 'refs/app'));
   expect(await json('prune', '--min-age', '30m', web)).toMatchObject({ freed: { files: 0 } });
   expect(filesIn(web)).toEqual(expect.arrayContaining(own.filter((name) => !name.startsWith('refs'))));
+});
+
+test('an image keeps its map and packs under another name', async () => {
+  const web = copyOfBoth();
+  const before = new Map(filesIn(web).map((name) => [name, readFileSync(join(web, name))]));
+  const pushed = await json('push', '--ref', 'again', '--level', '9', scratch.store, image, web);
+  expect(pushed).toMatchObject({ ref: 'again', files: 2, reused: pushed['objects'] });
+  expect(filesIn(web)).toEqual([...before.keys(), 'refs/again'].sort());
+  for (const [name, bytes] of before) expect([name, readFileSync(join(web, name)).equals(bytes)]).toEqual([name, true]);
+  // a map whose packs are gone is replaced
+  for (const name of own.filter((name) => name.startsWith('packs'))) rmSync(join(web, name));
+  await json('push', '--ref', 'again', scratch.store, image, web);
+  expect(filesIn(web)).toEqual(expect.arrayContaining(own.filter((name) => name.startsWith('packs'))));
 });
 
 test('objects of a local repository are left to gc', async () => {

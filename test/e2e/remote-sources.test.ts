@@ -82,6 +82,12 @@ test('copy says what a server does not have, and where it asked', async () => {
   expect(stderr).toMatch(/^cfs-repo: Cannot copy object [0-9a-f]{64}: http:\S+objects\S+: /m);
   expect(stderr).toContain(`${other} is not registered: 1 object of it could not be copied`);
   expect(objectsIn(target)).toHaveLength(FILES);
+  // objects of both are asked for by the second image, after the map of the first is not there
+  const late = scratch.at('late');
+  const copied = await repo('copy', '--json', '--from', nginx.url, late, other, image);
+  expect(copied.status).toBe(EXIT.store);
+  expect(JSON.parse(copied.stdout)).toMatchObject({ objects: FILES, images: [{ missing: 1 }, { missing: 0 }] });
+  expect(objectsIn(late)).toHaveLength(FILES);
   const nothing = scratch.at('nothing');
   const named = await repo('copy', '--from', `${nginx.url}#app`, nothing, image);
   expect(messageOf(named, EXIT.usage, 'cfs-repo')).toMatch(/#app names an image: give the repository alone/);
@@ -115,6 +121,7 @@ test('fsck fetches good copies from a server, if no directory has one', async ()
   expect(repaired).toMatchObject(Array.from({ length: 3 }, () => ({ repaired: true, from: all(nginx.url) })));
   expect(readdirSync(join(store, 'quarantine')).filter((name) => name !== 'lock')).toHaveLength(2);
   expect(expectWhole(store)).toHaveLength(FILES);
+  expect(JSON.parse(readFileSync(join(store, 'runs/fsck'), 'utf8'))).toMatchObject({ damaged: 3, repaired: 3 });
   expect(await json(EXIT.ok, 'fsck', store)).toMatchObject({ damaged: [] });
 });
 

@@ -39,7 +39,7 @@ test.each(['app', 'app/v1.2', 'a+b_c-d', '1'])('%s is a name of an image', (name
   expect(isRefName(name)).toBe(true);
 });
 
-test.each(['', '.', '..', 'a/../b', '/a', 'a/', 'a//b', 'a b', '.hidden', 'ä', 'a'.repeat(201)])(
+test.each(['', '.', '..', 'a/../b', '/a', 'a/', 'a//b', 'a b', '.hidden', 'ä', 'a'.repeat(201), 'a.0123456789ab.tmp'])(
   '"%s" is not a name of an image',
   (name) => {
     expect(isRefName(name)).toBe(false);
