@@ -18,9 +18,9 @@ export interface Received {
 
 /**
  * Why a request has no result. `absent`: there is no such file. `refused`: the server does not let us have it.
- * `later`: the server is busy. `broken`: everything else.
+ * `later`: the server is busy. `away`: no server answers in HTTP. `broken`: everything else.
  */
-export type HttpProblem = 'absent' | 'refused' | 'later' | 'broken';
+export type HttpProblem = 'absent' | 'refused' | 'later' | 'away' | 'broken';
 
 export class HttpError extends Error {
   readonly problem: HttpProblem;
@@ -63,11 +63,12 @@ const REASONS: Readonly<Record<string, string>> = {
   EAI_AGAIN: 'the name of the host cannot be looked up now',
 };
 
-export function broken(url: URL, error: unknown): unknown {
+/** @param problem if `error` is not an HttpError */
+export function broken(url: URL, error: unknown, problem: HttpProblem = 'broken'): unknown {
   if (error instanceof HttpError || (error as Error).name === 'AbortError') return error;
   // of several addresses of one host
   const { errors, code = errors?.[0]?.code } = error as { code?: string; errors?: { code?: string }[] };
-  return new HttpError('broken', `${url}: ${REASONS[code ?? ''] ?? oneLine(reasonOf(error))}`);
+  return new HttpError(problem, `${url}: ${REASONS[code ?? ''] ?? oneLine(reasonOf(error))}`);
 }
 
 export function checkStatus(url: URL, { statusCode, headers }: Answer, expected: readonly number[]): void {

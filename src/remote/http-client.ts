@@ -86,8 +86,9 @@ export class HttpClient {
       ...(range === undefined ? {} : { range: `bytes=${range.from}-${range.from + range.length - 1}` }),
     };
     const limit = range?.length ?? most;
-    return await this.#timed(url, limit, signal, async (signal) => {
+    return await this.#timed(url, limit, signal, async (signal, progress) => {
       const { answer, from } = await this.#follow(url, headers, signal);
+      progress.isAnswered = true;
       try {
         return await receive(from, answer, range, limit);
       } finally {
@@ -125,18 +126,21 @@ export class HttpClient {
     url: URL,
     bytes: number,
     signal: AbortSignal | undefined,
-    work: (signal: AbortSignal) => Promise<T>,
+    work: (signal: AbortSignal, progress: Progress) => Promise<T>,
   ): Promise<T> {
     const { deadline, slowest } = this.#times;
     const late = new AbortController();
+    const progress: Progress = { isAnswered: false };
     // counted in ticks, of which none is added while this thread does something else, such as wait for its disk
     let left = Math.ceil((deadline + (bytes * 1000) / slowest) / TICK);
     const timer = setInterval(() => --left < 0 && late.abort(), TICK);
     try {
-      return await work(signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]));
+      return await work(signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]), progress);
     } catch (error) {
       signal?.throwIfAborted();
-      if (late.signal.aborted) throw new HttpError('broken', `${url}: it is too slow`);
+      if (late.signal.aborted) {
+        throw new HttpError(progress.isAnswered ? 'broken' : 'away', `${url}: it is too slow`);
+      }
       throw error;
     } finally {
       clearInterval(timer);
@@ -163,6 +167,12 @@ export class HttpClient {
       from = to;
     }
   }
+}
+
+/** Of a request. */
+interface Progress {
+  /** The headers of the answer are there. */
+  isAnswered: boolean;
 }
 
 export interface GetOptions {
@@ -192,7 +202,7 @@ async function send(
   try {
     return await request(url, { dispatcher, ...options });
   } catch (error) {
-    throw broken(url, error);
+    throw broken(url, error, 'away');
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * The objects of an image in one remote repository, each fetched when it is asked for. What is needed for the next
- * requests is fetched once, and kept: the map of the image. A repository of which no server answers is left alone for a
- * while, so that not every file of a directory waits for it.
+ * requests is fetched once, and kept: the map of the image. A repository of which no server answers, or all are busy,
+ * is left alone for a while, so that not every file of a directory waits for it.
  */
 import { type FetchTask, planFetch } from './fetch-plan.ts';
 import { Gate } from './gate.ts';
@@ -73,21 +73,26 @@ export class LazyObjects {
    * @throws errors of the target; the reason of the signal
    */
   async fetch(row: number, signal?: AbortSignal): Promise<Omit<FetchFailure, 'row'> | undefined> {
-    if (this.#now() < this.#askAgain) {
-      return { problem: `${this.#lastProblem} (it is asked again later)`, kind: 'failed' };
-    }
-    const failure = await this.#fetchNow(row, signal);
-    if (failure?.kind === 'failed') this.#failed(failure.problem);
-    else this.#failures = 0;
-    return failure;
+    return this.#leftAlone() ?? (await this.#fetchNow(row, signal));
   }
 
-  /** Of many requests that fail at the same time, one counts. */
-  #failed(problem: string): void {
+  /** The failure of a request that is not made for now. */
+  #leftAlone(): Omit<FetchFailure, 'row'> | undefined {
+    if (this.#now() >= this.#askAgain) return undefined;
+    return { problem: `${this.#lastProblem} (it is asked again later)`, kind: 'away' };
+  }
+
+  /** Notes the result of a request. Of many that no server answers at the same time, one counts. */
+  #note({ kind, problem }: Partial<Omit<FetchFailure, 'row'>> = {}): void {
+    if (kind !== 'away') {
+      this.#failures = 0;
+      this.#askAgain = Number.NEGATIVE_INFINITY;
+      return;
+    }
     if (this.#now() < this.#askAgain) return;
     this.#askAgain = this.#now() + Math.min(BACK_OFF * 2 ** Math.min(this.#failures, 10), BACK_OFF_MAX);
     this.#failures++;
-    this.#lastProblem = problem;
+    this.#lastProblem = problem as string;
   }
 
   async #fetchNow(row: number, signal: AbortSignal | undefined): Promise<Omit<FetchFailure, 'row'> | undefined> {
@@ -96,7 +101,9 @@ export class LazyObjects {
       known = await this.#known(signal);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
-      return { problem: error.message, kind: 'failed' };
+      const failure = { problem: error.message, kind: error.kind };
+      this.#note(failure);
+      return failure;
     }
     const rows = known.neighbours?.withThose(row) ?? [row];
     const [first] = rows as [number];
@@ -121,7 +128,15 @@ export class LazyObjects {
   ): Promise<readonly FetchFailure[]> {
     const { sizes } = this.#image;
     const task = planFetch(map, sizes, rows).find((task) => task.rows.includes(row)) as FetchTask;
-    const run = (): Promise<readonly FetchFailure[]> => this.#requests.run(() => fetch.run(task, signal));
+    const ask = async (): Promise<readonly FetchFailure[]> => {
+      // while it waited for its turn, others may have got no answer
+      const away = this.#leftAlone();
+      if (away !== undefined) return task.rows.map((row) => ({ row, ...away }));
+      const failures = await fetch.run(task, signal);
+      this.#note(failures[0]);
+      return failures;
+    };
+    const run = (): Promise<readonly FetchFailure[]> => this.#requests.run(ask);
     return await ((sizes[row] as number) >= LARGE ? this.#largeRequests.run(run) : run());
   }
 

@@ -3,18 +3,24 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type ByteRange, HttpError, type Received } from './http-answer.ts';
 import type { HttpClient } from './http-client.ts';
 
+/**
+ * Why no server gives a file. `absent`: each of them says that there is no such file. `wrong`: one gave something else.
+ * `away`: none answers, or all are busy. `failed`: everything else.
+ */
+export type Unavailable = 'absent' | 'wrong' | 'away' | 'failed';
+
 /** No server has the file, or none gives it. */
 export class UnavailableError extends Error {
-  /** True if every server says that there is no such file. */
-  readonly isAbsent: boolean;
-  /** True if a server gave something else. */
-  readonly isWrong: boolean;
+  readonly kind: Unavailable;
 
-  constructor(message: string, isAbsent: boolean, isWrong = false) {
+  constructor(message: string, kind: Unavailable) {
     super(message);
     this.name = 'UnavailableError';
-    this.isAbsent = isAbsent;
-    this.isWrong = isWrong;
+    this.kind = kind;
+  }
+
+  get isAbsent(): boolean {
+    return this.kind === 'absent';
   }
 }
 
@@ -72,31 +78,27 @@ export class Mirrors {
    * @throws UnavailableError; the reason of the signal
    */
   async fetch(name: string, options: FetchOptions): Promise<Received> {
-    const problems: string[] = [];
     let left = this.#inOrder();
-    let isAbsent = true;
-    let isWrong = false;
+    const errors: HttpError[] = [];
     for (let round = 0; round < ROUNDS && left.length > 0; round++) {
       if (round > 0) await pause(pauseOf(left), options.signal);
       const failed: Waiting[] = [];
       for (const { mirror } of left) {
         const result = await this.#ask(mirror, name, options);
         if (!(result instanceof HttpError)) {
-          this.#observer?.gave(mirror.index, result.bytes.length, problems.length > 0);
+          this.#observer?.gave(mirror.index, result.bytes.length, errors.length > 0);
           return result;
         }
-        problems.push(result.message);
-        if (result instanceof WrongContent) isWrong = true;
+        errors.push(result);
         if (result.problem === 'absent') continue;
-        isAbsent = false;
         this.#observer?.failed(mirror.index);
-        if (result.problem === 'later' || result.problem === 'broken') {
+        if (result.problem !== 'refused') {
           failed.push({ mirror, pause: result.retryAfter });
         }
       }
       left = failed;
     }
-    throw new UnavailableError([...new Set(problems)].join('; '), isAbsent, isWrong);
+    throw new UnavailableError([...new Set(errors.map(({ message }) => message))].join('; '), kindOf(errors));
   }
 
   async #ask(mirror: Mirror, name: string, { check, ...options }: FetchOptions): Promise<Received | HttpError> {
@@ -122,6 +124,12 @@ export class Mirrors {
     const late = ({ demotedUntil }: Mirror): number => (demotedUntil > now ? demotedUntil : 0);
     return [...this.#mirrors].sort((a, b) => late(a) - late(b)).map((mirror) => ({ mirror, pause: undefined }));
   }
+}
+
+function kindOf(errors: readonly HttpError[]): Unavailable {
+  if (errors.every(({ problem }) => problem === 'absent')) return 'absent';
+  if (errors.some((error) => error instanceof WrongContent)) return 'wrong';
+  return errors.every(({ problem }) => problem === 'away' || problem === 'later') ? 'away' : 'failed';
 }
 
 interface Waiting {

@@ -7,7 +7,7 @@ import { type FetchTask, LARGE, REQUEST_BYTES, requestsOf } from './fetch-plan.t
 import { FrameReader } from './frame-reader.ts';
 import type { HttpClient } from './http-client.ts';
 import { FRAME_BYTES, framesOf, type ObjectMap } from './map-format.ts';
-import { type MirrorObserver, Mirrors, UnavailableError } from './mirrors.ts';
+import { type MirrorObserver, Mirrors, type Unavailable, UnavailableError } from './mirrors.ts';
 import { objectFile, packName } from './tree-names.ts';
 
 /** The objects of an image, by row. */
@@ -39,8 +39,7 @@ export interface ObjectTarget {
 export interface FetchFailure {
   readonly row: number;
   readonly problem: string;
-  /** `absent`: no server has it; `wrong`: what they gave was not the object; `failed`: everything else. */
-  readonly kind: 'absent' | 'wrong' | 'failed';
+  readonly kind: Unavailable;
 }
 
 export interface ObjectFetchOptions {
@@ -52,10 +51,10 @@ export interface ObjectFetchOptions {
 const CORRUPTED = 'its content is corrupted';
 const DAMAGED = 'a frame is damaged';
 
-const failureOf = (row: number, { message, isAbsent, isWrong }: UnavailableError): FetchFailure => ({
+const failureOf = (row: number, { message, kind }: UnavailableError): FetchFailure => ({
   row,
   problem: message,
-  kind: isAbsent ? 'absent' : isWrong ? 'wrong' : 'failed',
+  kind,
 });
 
 export class ObjectFetch {
@@ -212,7 +211,7 @@ export class ObjectFetch {
       const reader = new FrameReader(map, bytes, range.from);
       for (let frame = first; frame <= last; frame++) {
         const content = reader.read(frame);
-        if (content === undefined) throw new UnavailableError(DAMAGED, false, true);
+        if (content === undefined) throw new UnavailableError(DAMAGED, 'wrong');
         const piece = content.subarray(0, left);
         left -= piece.length;
         yield piece;

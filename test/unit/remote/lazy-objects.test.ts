@@ -181,7 +181,7 @@ test('a server that is away is asked again after 1 s, 2 s and so on, and at once
   const asked = async (): Promise<boolean> => {
     const before = server.asked.length;
     const failure = await objects.fetch(FIRST);
-    expect(failure?.kind).toBe('failed');
+    expect(failure?.kind).toBe('away');
     return server.asked.length > before;
   };
   expect(await asked()).toBe(true);
@@ -196,6 +196,31 @@ test('a server that is away is asked again after 1 s, 2 s and so on, and at once
   clock += 8000;
   expect(await objects.fetch(FIRST)).toBeUndefined();
   expect(await objects.fetch(1)).toBeUndefined();
+});
+
+test.each(['forbidden', 'broken', 'cut-off', 'another-part'])(
+  'a server that answers as "%s" is asked for the next object at once',
+  async (name) => {
+    const [server] = servers as [HostileServer];
+    addFiles(server);
+    const isBad = (asked: string): boolean => asked === objectFile(digestOf(FIRST));
+    server.answer = (asked, request, response) => isBad(asked) && ANSWERS[name]?.(request, response) === undefined;
+    const objects = lazily();
+    expect((await objects.fetch(FIRST))?.kind).toBe('failed');
+    expect(await objects.fetch(LARGE)).toBeUndefined();
+  },
+);
+
+test('of many readers of a server that is away, those that wait for their turn do not ask', async () => {
+  const [server] = servers as [HostileServer];
+  server.answer = (name, { socket }) => name.startsWith('objects/') && socket.destroy() !== undefined;
+  const READERS = 100;
+  const image = { ...IMAGE, digests: random.bytes(READERS * 32), sizes: new Float64Array(READERS).fill(10) };
+  const objects = new LazyObjects(client, [server.url()], image, target, { now: () => clock });
+  const failures = await Promise.all(Array.from({ length: READERS }, (_, row) => objects.fetch(row)));
+  expect(failures.map((failure) => failure?.kind)).toEqual(Array(READERS).fill('away'));
+  // the map, and as many objects as are asked for at the same time
+  expect(new Set(server.asked).size).toBe(33);
 });
 
 test('a map that leads to other objects gives none', async () => {

@@ -70,6 +70,15 @@ test('servers that fail are asked twice; one that refuses is not', async () => {
   expect(first.asked).toEqual(['broken', 'broken', 'forbidden']);
 });
 
+test('servers that do not answer, or are busy, are away; one that says anything else is not', async () => {
+  await second.stop();
+  const kindOf = async (name: string): Promise<unknown> =>
+    ((await fetch(name).catch((error: unknown) => error)) as UnavailableError).kind;
+  const kinds = [];
+  for (const name of ['no-http', 'busy', 'forbidden', 'broken', 'cut-off', 'nothing']) kinds.push(await kindOf(name));
+  expect(kinds).toEqual(['away', 'away', ...Array(4).fill('failed')]);
+});
+
 test('work that is stopped in a pause ends with the reason', async () => {
   const stopping = new AbortController();
   const reason = new Error('stopped');
