@@ -14,6 +14,8 @@ import { type FetchFailure, type ImageObjects, ObjectFetch, type ObjectTarget } 
 /** Milliseconds for which a repository is not asked after a failure; doubled with each, in a row. */
 const BACK_OFF = 1000;
 const BACK_OFF_MAX = 60_000;
+/** Milliseconds for which it is believed that there is no map. */
+const NO_MAP = 5000;
 /** Requests at the same time, and of these for objects of several MiB, which take memory. */
 const REQUESTS = 32;
 const LARGE_REQUESTS = 4;
@@ -46,6 +48,8 @@ export class LazyObjects {
   /** By the first of the rows. */
   readonly #running = new Map<number, Running>();
   #fetch: Promise<Known> | undefined;
+  /** The result of `#fetch`. */
+  #latest: Known | undefined;
   #failures = 0;
   #askAgain = Number.NEGATIVE_INFINITY;
   #lastProblem = '';
@@ -105,6 +109,25 @@ export class LazyObjects {
       this.#note(failure);
       return failure;
     }
+    const failure = await this.#fetchKnown(known, row, signal);
+    return failure?.kind === 'absent' && this.#forget(known) ? await this.#fetchNow(row, signal) : failure;
+  }
+
+  /**
+   * An object that is not there may be in a pack, if the image was pushed after it was asked for.
+   * @returns whether another look for the map is worthwhile
+   */
+  #forget(known: Known): boolean {
+    if (known.map !== undefined) return false;
+    // another reader has forgotten it already
+    if (this.#latest !== known) return true;
+    if (this.#now() < known.since + NO_MAP) return false;
+    this.#latest = undefined;
+    this.#fetch = undefined;
+    return true;
+  }
+
+  async #fetchKnown(known: Known, row: number, signal: AbortSignal | undefined): Promise<FetchFailure | undefined> {
     const rows = known.neighbours?.withThose(row) ?? [row];
     const [first] = rows as [number];
     // of readers that want objects of one frame, one asks
@@ -156,15 +179,19 @@ export class LazyObjects {
     const map = await fetchMap(new Mirrors(this.#client, this.#urls, observer), this.#image.id, this.#image, signal);
     const objects: ImageObjects = { ...this.#image, map };
     const options = { observer, onStored };
-    return {
+    this.#latest = {
+      since: this.#now(),
       map,
       neighbours: map && new Neighbours(map, this.#image.sizes),
       fetch: new ObjectFetch(this.#client, this.#urls, objects, this.#target, options),
     };
+    return this.#latest;
   }
 }
 
 interface Known {
+  /** The time at which the map came, or its absence. */
+  readonly since: number;
   readonly map: ObjectMap | undefined;
   readonly neighbours: Neighbours | undefined;
   readonly fetch: ObjectFetch;

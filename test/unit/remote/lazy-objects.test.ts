@@ -223,6 +223,26 @@ test('of many readers of a server that is away, those that wait for their turn d
   expect(new Set(server.asked).size).toBe(33);
 });
 
+test('an image that is pushed while it is mounted is found', async () => {
+  const [server] = servers as [HostileServer];
+  const objects = lazily();
+  const maps = (): number => server.asked.filter((name) => name === mapName(ID)).length;
+  const rows = [FIRST, 1, LARGE];
+  const kinds = async () => (await Promise.all(rows.map((row) => objects.fetch(row)))).map((failure) => failure?.kind);
+  expect(await kinds()).toEqual(['absent', 'absent', 'absent']);
+  clock += 4999;
+  expect(await kinds()).toEqual(['absent', 'absent', 'absent']);
+  expect(maps()).toBe(1);
+  clock += 1;
+  // all readers together ask for the map once more
+  expect(await kinds()).toEqual(['absent', 'absent', 'absent']);
+  expect(maps()).toBe(2);
+  await addPacks(server);
+  clock += 5000;
+  expect(await kinds()).toEqual([undefined, undefined, undefined]);
+  expect(maps()).toBe(3);
+});
+
 test('a map that leads to other objects gives none', async () => {
   const [server] = servers as [HostileServer];
   await addPacks(server);
