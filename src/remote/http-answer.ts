@@ -93,6 +93,10 @@ function retryAfter(header: string | string[] | undefined): number | undefined {
  */
 const MOST_SKIPPED = 1 << 24;
 
+/** Bytes of a whole file that come before the part that was asked for. */
+export const skippedOf = ({ statusCode }: Answer, range: ByteRange | undefined): number =>
+  statusCode === 200 ? Math.min(range?.from ?? 0, MOST_SKIPPED) : 0;
+
 /** Reads the body, which may be neither longer nor shorter than the requested part. */
 export async function receive(url: URL, answer: Answer, range: ByteRange | undefined, most: number): Promise<Received> {
   const { statusCode, headers, body } = answer;
@@ -104,13 +108,12 @@ export async function receive(url: URL, answer: Answer, range: ByteRange | undef
   }
   const said = headers['content-length'] === undefined ? undefined : Number(headers['content-length']);
   if (statusCode === 206) return await receivePart(url, answer, range as ByteRange);
-  const skipped = range?.from ?? 0;
-  if (skipped > MOST_SKIPPED) throw new HttpError('broken', `${url}: the server does not give parts of files`);
+  if (range !== undefined && range.from > MOST_SKIPPED)
+    throw new HttpError('broken', `${url}: the server does not give parts of files`);
   if (range === undefined && said !== undefined && said > most) {
     throw new HttpError('broken', `${url}: ${said} bytes are too many`);
   }
-  const read = await readBody(url, body, skipped + most, range === undefined);
-  const bytes = read.subarray(Math.min(skipped, read.length));
+  const bytes = await readBody(url, body, most, range === undefined, range?.from);
   const isCut = range === undefined ? said !== undefined && bytes.length !== said : bytes.length < range.length;
   if (isCut) throw new HttpError('broken', `${url}: it is shorter than expected`);
   return { bytes, total: said };
@@ -130,12 +133,19 @@ async function receivePart(url: URL, { headers, body }: Answer, { from, length }
   return { bytes, total: total === '*' ? undefined : Number(total) };
 }
 
-/** @param isWhole more than `most` bytes are an error; else the rest is not read */
-async function readBody(url: URL, body: Answer['body'], most: number, isWhole: boolean): Promise<Buffer> {
+/**
+ * @param isWhole more than `most` bytes are an error; else the rest is not read
+ * @param skipped bytes that are dropped first
+ */
+async function readBody(url: URL, body: Answer['body'], most: number, isWhole: boolean, skipped = 0): Promise<Buffer> {
   const pieces: Buffer[] = [];
+  let toSkip = skipped;
   let length = 0;
   try {
-    for await (const piece of body as AsyncIterable<Buffer>) {
+    for await (const received of body as AsyncIterable<Buffer>) {
+      const piece = received.subarray(Math.min(toSkip, received.length));
+      toSkip -= received.length - piece.length;
+      if (toSkip > 0) continue;
       pieces.push(piece);
       length += piece.length;
       if (length > most || (length === most && !isWhole)) break;

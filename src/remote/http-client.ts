@@ -18,6 +18,7 @@ import {
   HttpError,
   type Received,
   receive,
+  skippedOf,
 } from './http-answer.ts';
 import { isPrivateAddress } from './private-address.ts';
 
@@ -89,6 +90,7 @@ export class HttpClient {
     return await this.#timed(url, limit, signal, async (signal, progress) => {
       const { answer, from } = await this.#follow(url, headers, signal);
       progress.isAnswered = true;
+      progress.expect(skippedOf(answer, range));
       try {
         return await receive(from, answer, range, limit);
       } finally {
@@ -130,9 +132,14 @@ export class HttpClient {
   ): Promise<T> {
     const { deadline, slowest } = this.#times;
     const late = new AbortController();
-    const progress: Progress = { isAnswered: false };
     // counted in ticks, of which none is added while this thread does something else, such as wait for its disk
     let left = Math.ceil((deadline + (bytes * 1000) / slowest) / TICK);
+    const progress: Progress = {
+      isAnswered: false,
+      expect: (more) => {
+        left += Math.ceil((more * 1000) / slowest / TICK);
+      },
+    };
     const timer = setInterval(() => --left < 0 && late.abort(), TICK);
     try {
       return await work(signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]), progress);
@@ -173,6 +180,8 @@ export class HttpClient {
 interface Progress {
   /** The headers of the answer are there. */
   isAnswered: boolean;
+  /** Adds the time of so many bytes. */
+  expect(more: number): void;
 }
 
 export interface GetOptions {

@@ -48,6 +48,8 @@ test('takes a part near the beginning from a server that gives no parts', async 
   for (const from of [0, 1000, CONTENT.length - 100]) {
     const { bytes } = await client.get(server.url('no-ranges'), { range: { from, length: 100 }, most });
     expect(bytes.equals(CONTENT.subarray(from, from + 100))).toBe(true);
+    // nothing before it is kept in memory
+    expect(bytes.buffer.byteLength).toBeLessThan(CONTENT.length);
   }
   for (const [from, problem] of [
     [CONTENT.length - 99, 'shorter than expected'],
@@ -56,6 +58,25 @@ test('takes a part near the beginning from a server that gives no parts', async 
   ] as const) {
     const got = client.get(server.url('no-ranges'), { range: { from, length: 100 }, most });
     await expect(got).rejects.toThrow(problem);
+  }
+});
+
+test('has time for what comes before the part', async () => {
+  const times = { ...HTTP_TIMES, deadline: 0, slowest: 1000 };
+  const slow = new HttpClient({ connections: 1, times });
+  server.answer = (name, _, response) => {
+    if (name !== 'late') return false;
+    // later than a part of 100 bytes may be
+    setTimeout(() => response.end(CONTENT), 1000);
+    response.writeHead(200).flushHeaders();
+    return true;
+  };
+  try {
+    const { bytes } = await slow.get(server.url('late'), { range: { from: 200_000, length: 100 }, most });
+    expect(bytes.equals(CONTENT.subarray(200_000, 200_100))).toBe(true);
+  } finally {
+    server.answer = () => false;
+    await slow.close();
   }
 });
 
