@@ -3,9 +3,11 @@ import { resolve } from 'node:path';
 import { ENOSYS, EPERM, isErrno } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
 import { pathText } from '../../src/base/path-text.ts';
-import { splitList } from '../../src/mount/option-list.ts';
+import { escapedValue, splitList } from '../../src/mount/option-list.ts';
 import { parseMountWords } from '../../src/mount/option-words.ts';
+import type { RemoteOptions } from '../../src/mount/options.ts';
 import { askMountAt, type MountAnswer } from '../../src/mount-info/ask-mount-at.ts';
+import { isRemote, parseRemoteAddress } from '../../src/remote/remote-url.ts';
 import { errnoText } from '../../src/system/libc.ts';
 import {
   MOUNT_ATTR_ATIME,
@@ -54,7 +56,7 @@ export function remount(mountpoint: string, lists: readonly string[]): void {
   const flags = isWritable ? { ...FLAGS, ...WRITABLE_FLAGS } : FLAGS;
   const others = words.filter((word) => flags[word] === undefined && !SHOWN.test(word));
   // refuses unknown words
-  parseMountWords(others.map((word) => word.replace(/[\\,]/g, '\\$&')));
+  parseMountWords([...remoteWords(answer), ...others].map(escapedValue));
   const changed = others.filter((word) => isCfsWord(word) && !isSame(word, answer));
   if (changed.length > 0) {
     throw new CfsError(
@@ -88,10 +90,37 @@ export function remount(mountpoint: string, lists: readonly string[]): void {
 /** An option that only cfs knows: others are not related to an existing mount. */
 const isCfsWord = (word: string): boolean => /=/.test(word) && !/^(?:x-|X-|comment=)/.test(word);
 
+const REMOTE_WORD = /^(?:repo=|cache=|cache-size=|cacert=|insecure$)/;
+
+/** The options of remote repositories with which the mount was made. */
+const remoteWords = ({ mount }: MountAnswer): string[] =>
+  splitList(pathText(mount.options)).filter((word) => REMOTE_WORD.test(word));
+
+/** Whether `word` changes nothing: `20G` and the bytes that were recorded are the same. */
+function isSameRemote(word: string, answer: MountAnswer): boolean {
+  const parsed = (...more: readonly string[]): string => {
+    const { remote } = parseMountWords([...remoteWords(answer), ...more].map(escapedValue));
+    return JSON.stringify(remote === undefined ? {} : normalized(remote));
+  };
+  return parsed(word) === parsed();
+}
+
+/** Servers may be written with a slash at the end, or without. */
+function normalized({ addresses, ...options }: RemoteOptions): object {
+  const urls = addresses.map((word) =>
+    parseRemoteAddress(word, true)
+      .mirrors.map(({ href }) => href)
+      .join('|'),
+  );
+  return { ...options, urls: [...new Set(urls)] };
+}
+
 /** Whether the mount was made with this option: fstab repeats all of them. */
-function isSame(word: string, { mount, sources }: MountAnswer): boolean {
+function isSame(word: string, answer: MountAnswer): boolean {
+  const { mount, sources } = answer;
   const name = word.slice(0, word.indexOf('='));
   const value = word.slice(name.length + 1);
+  if (REMOTE_WORD.test(word) && (name !== 'repo' || isRemote(value))) return isSameRemote(word, answer);
   if (name === 'repo' || name === 'basedir') {
     // an image whose contents are all inline is mounted without the given repositories
     const repositories = sources.filter(({ kind }) => kind === 'repository');
