@@ -240,8 +240,12 @@ function savedPlan(from: string, options: Options): Plan {
   }
   const saved = readSavedSources(from);
   const words = parseMountWords(withDefaultKeys(options.o, saved.options), saved.options);
-  if (options.repo.length + words.repositories.length > 0) {
+  const isNamed = options.o.flatMap(splitList).some((word) => word.startsWith('repo='));
+  if (options.repo.length + words.repositories.length > 0 || isNamed) {
     throw new CfsError('usage', '--from names the repositories: do not name others, or mount without it');
+  }
+  if (image !== undefined && isRemote(image)) {
+    throw new CfsError('usage', `--from takes an image file, not ${image}: mount that without it`);
   }
   const { uuid, digest = saved.image.id } = words;
   const layered = withSavedLayer(words, saved, from, options.o);
