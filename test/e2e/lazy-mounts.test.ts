@@ -253,6 +253,8 @@ test('a damaged or deleted cache is a miss', async () => {
   writeFileSync(list, stdout);
   await mounted.unmount();
   rmSync(cache, { recursive: true });
+  const more = await scratch.tool('cfs-mount', ['--from', list, '--repo', url('plain')]);
+  expect(messageOf(more, EXIT.usage, 'cfs-mount')).toContain('--from names the repositories');
   const { status, stdout: again, stderr } = await scratch.tool('cfs-mount', ['--json', '--from', list]);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   await expectRight(scratch.adopt(JSON.parse(again)), 'f8');
@@ -261,8 +263,22 @@ test('a damaged or deleted cache is a miss', async () => {
 test('a cache that is too large loses what was not used for the longest time', async () => {
   const cache = scratch.at('cache-7');
   const mounted = await mountFrom([url('packs')], cache, ['cache-size=100K']);
-  const bytes = (): number =>
-    objectsIn(join(cache, 'blake3')).reduce((sum, name) => sum + statSync(join(cache, 'blake3/objects', name)).size, 0);
+  // a remount repeats the line of fstab
+  const remount = (from: string, words: string): Promise<Outcome> =>
+    run(HERE.tool('mount.cfs', [from, mounted.path, '-o', `rw,remount,noexec,${words}`], scratch.environment));
+  for (const [from, words] of [
+    [image, `cache-size=100K,cache=${cache},repo=${url('packs')}/`],
+    [`${url('packs')}#app`, '_netdev,cache-size=102400'],
+  ] as const) {
+    expect(await remount(from, words)).toMatchObject({ status: 0, stderr: '' });
+  }
+  for (const word of ['cache-size=101K', `cache=${cache}-2`, `repo=${url('plain')}`]) {
+    expect(messageOf(await remount(image, word), EXIT.usage, 'mount.cfs')).toContain(`Cannot change ${word}`);
+  }
+  // objects may be deleted while they are counted
+  const sizeOf = (name: string): number =>
+    statSync(join(cache, 'blake3/objects', name), { throwIfNoEntry: false })?.size ?? 0;
+  const bytes = (): number => objectsIn(join(cache, 'blake3')).reduce((sum, name) => sum + sizeOf(name), 0);
   await expectEqual(source, mounted.path);
   await until('it is small enough', () => bytes() <= 100 << 10);
   await expectRight(mounted, 'f0', 'large', 'f1');
