@@ -52,8 +52,9 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: unitTests(),
-          // vitest's own default leaves one core idle
-          maxWorkers: '100%',
+          // vitest's own default leaves one core idle; beside the tests of mounts, the longest file is not waited for
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
           testTimeout: 120_000,
         },
       },
