@@ -11,6 +11,7 @@ import { LazyObjects } from '../remote/lazy-objects.ts';
 import { parseRemoteAddress } from '../remote/remote-url.ts';
 import { CacheWriter } from '../store/cache-writer.ts';
 import { FetchCounters } from './fetch-counters.ts';
+import type { RemoteOptions } from './options.ts';
 import type { ServedRemote } from './served-image.ts';
 
 /** The part of the limit of the cache that is stored before its size is looked at again. */
@@ -24,6 +25,17 @@ interface Origin {
   /** Its address, for messages. */
   readonly text: string;
   readonly objects: LazyObjects;
+}
+
+/** Certificates that were there when the mount was made may be gone when another server continues it. */
+export function clientOf({ cacert }: Pick<RemoteOptions, 'cacert'>, log: Log): HttpClient {
+  try {
+    return new HttpClient({ connections: CONNECTIONS, cacert });
+  } catch (error) {
+    if (!(error instanceof CfsError)) throw error;
+    log(`${error.message}: no certificates are trusted beside those of node`);
+    return new HttpClient({ connections: CONNECTIONS });
+  }
 }
 
 function isFull(error: unknown): boolean {
@@ -48,7 +60,6 @@ export class ObjectArrivals {
   /**
    * @param imageId 64 hexadecimal digits
    * @param onEvicted called when objects of the cache were deleted, by any mount
-   * @throws CfsError (usage) if the certificates cannot be read
    */
   constructor(
     { options, cache, counters }: ServedRemote,
@@ -60,10 +71,10 @@ export class ObjectArrivals {
     this.#log = log;
     this.#cacheSize = options.cacheSize;
     this.#onEvicted = onEvicted;
-    const { addresses, insecure, cacert } = options;
+    const { addresses, insecure } = options;
     const { hash } = tables.header;
     const image = { id: imageId, hash, digests: tables.objects.digest, sizes: objectSizes(tables) };
-    this.#client = new HttpClient({ connections: CONNECTIONS, cacert });
+    this.#client = clientOf(options, log);
     this.#cache = new CacheWriter(cache, hash);
     this.#counters = new FetchCounters(counters);
     this.#evictions = this.#cache.evictions;

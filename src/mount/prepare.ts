@@ -17,6 +17,7 @@ import {
   shareTables,
 } from '../manifest/tables.ts';
 import { allocateObjectState } from '../objects/object-state.ts';
+import { readCertificates } from '../remote/certificates.ts';
 import type { TrustedKey } from '../sign/keys.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { openCache, openRepository } from '../store/open-repository.ts';
@@ -56,6 +57,8 @@ export interface Prepared {
  * @throws CfsError: image, store or usage, with nothing left open
  */
 export function prepare({ options, problems, toLog }: Remembered, mountpoint: string): Prepared {
+  // the thread that fetches needs them later, when it can only log
+  if (options.remote?.cacert !== undefined) readCertificates(options.remote.cacert);
   const fd = openImage(options.image);
   const sources: MountSource[] = [];
   const survives = options.restart && options.driver === 'kernel';

@@ -3,12 +3,11 @@
  * followed by rules. Contents are verified by the caller.
  */
 import { lookup as lookupHost } from 'node:dns';
-import { readFileSync } from 'node:fs';
 import { isIP, type LookupFunction } from 'node:net';
 import { rootCertificates } from 'node:tls';
 import { Agent, request } from 'undici';
 import { oneLine } from '../base/bytes.ts';
-import { CfsError, reasonOf } from '../base/error.ts';
+import { readCertificates } from './certificates.ts';
 import {
   type Answer,
   type ByteRange,
@@ -189,14 +188,6 @@ export interface GetOptions {
   readonly most: number;
   readonly signal?: AbortSignal | undefined;
 }
-
-const readCertificates = (file: string): string => {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new CfsError('usage', `Cannot read certificates ${file}: ${reasonOf(error)}`, { cause: error });
-  }
-};
 
 async function send(
   dispatcher: Agent,

@@ -360,6 +360,7 @@ test('what cannot be mounted', async () => {
   expect(await refused(`${url('plain')}#app`)).toContain('without the name of an image');
   expect(await refused(url('plain'), `upperdir=${upper}`, `workdir=${work}`)).toContain('exclude each other');
   expect(await refused(url('plain'), 'verify=fsverity')).toContain('exclude each other');
+  expect(await refused(url('plain'), `cacert=${image}`)).toContain(`Cannot read certificates ${image}: it has no`);
   mkdirSync(scratch.at('taken'));
   await scratch.pack(scratch.directory('empty'), { store: scratch.at('taken', 'blake3') });
   const taken = await tryMount([url('plain')], `cache=${scratch.at('taken')}`);

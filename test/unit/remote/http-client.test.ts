@@ -1,7 +1,13 @@
+import { writeFileSync } from 'node:fs';
+import { rootCertificates } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { clientOf } from '../../../src/mount/object-arrivals.ts';
 import { HttpError } from '../../../src/remote/http-answer.ts';
 import { HTTP_TIMES, HttpClient } from '../../../src/remote/http-client.ts';
 import { CONTENT, HOSTILE, HostileServer } from '../../support/hostile-server.ts';
+import { useScratch } from '../store/scratch.ts';
+
+const at = useScratch();
 
 let server: HostileServer;
 let client: HttpClient;
@@ -147,6 +153,26 @@ test('a server that is not there', async () => {
   expect((await problemOf(client.get(new URL('http://127.0.0.1:1/'), { most }))).message).toBe(
     'http://127.0.0.1:1/: connection refused',
   );
+});
+
+test('certificates are read at once', async () => {
+  const file = at('certificates.pem');
+  const make = (): HttpClient => new HttpClient({ connections: 1, cacert: file });
+  expect(make).toThrow(`Cannot read certificates ${file}: `);
+  writeFileSync(file, 'no certificate');
+  expect(make).toThrow('it has no certificate in PEM');
+  writeFileSync(file, '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n');
+  expect(make).toThrow(`Cannot read certificates ${file}: `);
+
+  // a mount that goes on without them says so
+  const lines: string[] = [];
+  const asking = clientOf({ cacert: file }, (line) => lines.push(line));
+  expect((await asking.get(server.url('good'), { most })).bytes.length).toBe(most);
+  await asking.close();
+  expect(lines.join()).toMatch(/^Cannot read certificates .*: no certificates are trusted beside those of node$/);
+
+  writeFileSync(file, rootCertificates.slice(0, 2).join('\n'));
+  await make().close();
 });
 
 test('a signal ends a request', async () => {
