@@ -21,7 +21,8 @@ import { DeferredRequests } from './deferred-requests.ts';
 import { imageServer } from './image-server.ts';
 import { isBeingKilled } from './monitor.ts';
 import { FETCH_COUNTERS } from './most-threads.ts';
-import type { FetchMessage, FetchOrder, WorkerReport } from './mount-message.ts';
+import type { DeferredRequest, FetchMessage, FetchOrder, WorkerReport } from './mount-message.ts';
+import { uniqueOf } from './waiting-requests.ts';
 
 /** A request that takes longer counts as slow. */
 const SLOW_MS = 1_000;
@@ -33,12 +34,19 @@ parentPort?.once('message', (message: FetchMessage) => {
   koffi();
   const { requests, arrivals } = begin(message);
   parentPort?.on('message', (order: FetchOrder) => {
-    if (order.type === 'deferred') void requests.begin(order.fd, order.bytes);
+    if (order.type === 'deferred') void answer(requests, order);
     else if (order.type === 'interrupted') requests.interrupt(order.uniqueLow, order.uniqueHigh);
     // what is under way is given up: nobody waits for it
     else void arrivals.end().finally(() => process.exit(0));
   });
 });
+
+/** A bug ends the thread: then the main thread answers. */
+async function answer(requests: DeferredRequests, { fd, bytes }: DeferredRequest): Promise<void> {
+  const report: WorkerReport = { type: 'answered', ...uniqueOf(bytes) };
+  await requests.begin(fd, bytes);
+  parentPort?.postMessage(report);
+}
 
 function begin(message: FetchMessage): { readonly requests: DeferredRequests; readonly arrivals: ObjectArrivals } {
   const memory = new ProblemMemory(message.problems);

@@ -68,6 +68,13 @@ export interface DeferredRequest {
   readonly bytes: Uint8Array;
 }
 
+/** The thread that fetches has answered a deferred request, or nobody waits for it. */
+export interface AnsweredRequest {
+  readonly type: 'answered';
+  readonly uniqueLow: number;
+  readonly uniqueHigh: number;
+}
+
 /** The kernel reports a signal for the caller of some request. */
 export interface InterruptedRequest {
   readonly type: 'interrupted';
@@ -101,6 +108,7 @@ export type WorkerReport =
   | { readonly type: 'working' }
   | DeferredRequest
   | InterruptedRequest
+  | AnsweredRequest
   /** It is in the ProblemMemory already. */
   | {
       readonly type: 'log';

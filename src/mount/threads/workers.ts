@@ -6,7 +6,6 @@
 
 import { readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import { EIO } from '../../base/errno.ts';
 import { reasonOf } from '../../base/error.ts';
 import { programPath } from '../../base/installation.ts';
 import type { Log } from '../../base/log.ts';
@@ -24,6 +23,7 @@ import type {
   ServeMessage,
   WorkerReport,
 } from './mount-message.ts';
+import { WaitingRequests } from './waiting-requests.ts';
 
 const AHEAD = 'cfs-readahead-worker.cjs';
 const FETCH = 'cfs-fetch-worker.cjs';
@@ -35,9 +35,6 @@ function readProgram(program: Program): string {
   // packages are found by this name
   return `'use strict'; globalThis.__filename = ${JSON.stringify(file)};\n${readFileSync(file, 'utf8')}`;
 }
-
-/** The place of `unique` in a request. */
-const UNIQUE = 8;
 
 export class MountWorkers {
   readonly #count: number;
@@ -51,6 +48,7 @@ export class MountWorkers {
   readonly #fetchProgram: string | undefined;
   /** Undefined also if it has failed. */
   #fetcher: Worker | undefined;
+  readonly #waiting = new WaitingRequests(sendError);
   /** The descriptor that each thread reads. */
   readonly #devices: number[] = [];
   #monitor: MountMonitor | undefined;
@@ -169,7 +167,7 @@ export class MountWorkers {
         else if (report.type === 'working') this.#monitor?.wake();
         else if (report.type === 'deferred') this.#defer(report);
         else if (report.type === 'interrupted') this.#tellFetcher(report);
-        else log(report.line, report.severity, report.about, report.event);
+        else if (report.type === 'log') log(report.line, report.severity, report.about, report.event);
       });
       worker.once('error', reject);
       const fd = this.#share ? deviceFd : cloneDevice(deviceFd);
@@ -189,21 +187,22 @@ export class MountWorkers {
       this.#fetcher = fetcher;
       fetcher.on('message', (report: WorkerReport) => {
         if (report.type === 'log') log(report.line, report.severity, report.about, report.event);
+        else if (report.type === 'answered') this.#waiting.answered(report);
       });
       fetcher.once('error', () => {
         this.#fetcher = undefined;
         failed();
+        // no other server takes over
+        this.#waiting.fail();
       });
       fetcher.postMessage(message);
     });
   }
 
   #defer(request: DeferredRequest): void {
-    if (this.#fetcher !== undefined) this.#tellFetcher(request);
-    else {
-      const header = Buffer.from(request.bytes);
-      sendError(request.fd, header.readUInt32LE(UNIQUE), header.readUInt32LE(UNIQUE + 4), EIO);
-    }
+    this.#waiting.add(request);
+    if (this.#fetcher === undefined) this.#waiting.fail();
+    else this.#tellFetcher(request);
   }
 
   #tellFetcher(order: FetchOrder): void {
