@@ -8,6 +8,7 @@ import {
   existsSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -315,7 +316,15 @@ test('the image may be on the server, too', async () => {
   };
   expect(await refusal(url('packs'), EXIT.usage)).toContain('names no image: add #NAME or @ID');
   expect(await refusal(`${url('packs')}#other`, EXIT.mount)).toContain('has no image named other');
+  // a fifo in place of an image is not waited for
+  mkdirSync(scratch.at('cache-9', 'images'), { recursive: true });
+  await succeed(['mkfifo', scratch.at('cache-9', 'images', `${'0'.repeat(64)}.cfs`)]);
   expect(await refusal(`${url('packs')}@${'0'.repeat(64)}`, EXIT.mount)).toContain('There is no image');
+  const foreign = scratch.directory('cache of nobody');
+  chownSync(foreign, NOBODY, NOBODY);
+  const untrusted = await refusal(`${url('packs')}#app`, EXIT.mount, `cache=${foreign}`);
+  expect(untrusted).toContain(`Cannot write to repository ${foreign} as root: user ${NOBODY} owns it`);
+  expect(readdirSync(foreign)).toEqual([]);
   expect(await refusal('http://example.org/x#app', EXIT.usage)).toContain('http to another machine');
   expect(await refusal(`${url('packs')}#app`, EXIT.mount, `digest=${'1'.repeat(64)}`)).toContain(id);
   const key = scratch.at('key.pem');

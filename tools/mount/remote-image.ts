@@ -1,13 +1,17 @@
 /** Images that a URL names: `cfs-mount https://HOST/PATH#NAME MOUNTPOINT`. */
-import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { toHex } from '../../src/base/bytes.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { splitImage } from '../../src/image/image-parts.ts';
 import type { RemoteOptions } from '../../src/mount/options.ts';
 import { parseRemoteAddress } from '../../src/remote/remote-url.ts';
 import type { TrustedKey } from '../../src/sign/keys.ts';
-import { makeDirectory, replaceFile } from '../../src/system/durable-file.ts';
+import { StoreDirectory } from '../../src/store/store-directory.ts';
+import { requireTrust } from '../../src/store/trust.ts';
+import { closeFd } from '../../src/system/descriptors.ts';
+import { makeDirectory } from '../../src/system/durable-file.ts';
 
 const CONNECTIONS = 1;
 
@@ -56,18 +60,59 @@ export async function fetchImage(
 /** Whether the cache has the image, undamaged. */
 function isThere({ path, id }: LocalImage): boolean {
   try {
-    return toHex(splitImage(readFileSync(path)).digest) === id;
+    const images = StoreDirectory.at(dirname(path));
+    try {
+      const fd = images.openFile(basename(path));
+      try {
+        return toHex(splitImage(readFileSync(fd)).digest) === id;
+      } finally {
+        closeFd(fd);
+      }
+    } finally {
+      images.close();
+    }
   } catch {
     return false; // it is fetched, and replaced
   }
 }
 
+/** @throws CfsError (store), also if this is root and others may write to the cache */
 function keep(path: string, bytes: Uint8Array): void {
+  const [images, cache] = [dirname(path), dirname(dirname(path))];
   try {
-    makeDirectory(dirname(path));
-    // the next mount finds out whether it is damaged
-    replaceFile(path, bytes, false);
+    makeDirectory(cache);
+    const root = StoreDirectory.at(cache);
+    try {
+      requireTrust(root);
+      const directory = root.make(basename(images));
+      try {
+        requireTrust(directory);
+        replaceIn(directory, basename(path), bytes);
+      } finally {
+        directory.close();
+      }
+    } finally {
+      root.close();
+    }
   } catch (error) {
+    if (error instanceof CfsError) throw error;
     throw new CfsError('store', `Cannot write ${path}: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+/** The disk is not waited for: the next mount notices damage. */
+function replaceIn(directory: StoreDirectory, name: string, bytes: Uint8Array): void {
+  const temporary = `${name}.${randomBytes(6).toString('hex')}.tmp`;
+  const fd = directory.create(temporary, 0o644);
+  try {
+    try {
+      writeFileSync(fd, bytes);
+    } finally {
+      closeFd(fd);
+    }
+    directory.rename(temporary, directory, name);
+  } catch (error) {
+    directory.removeTree(temporary);
+    throw error;
   }
 }
