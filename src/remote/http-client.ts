@@ -232,7 +232,7 @@ async function isPrivateHost(url: URL, isPrivate: IsPrivate): Promise<boolean> {
   if (isIP(host) !== 0) return isPrivate(host);
   return await new Promise((resolve) => {
     lookupHost(host, { all: true }, (error, addresses) =>
-      resolve(error === null && addresses.some(({ address }) => isPrivate(address))),
+      resolve(error === null && addresses.every(({ address }) => isPrivate(address))),
     );
   });
 }
