@@ -80,13 +80,15 @@ export class Mirrors {
   async fetch(name: string, options: FetchOptions): Promise<Received> {
     let left = this.#inOrder();
     const errors: HttpError[] = [];
+    const asked = new Set<Mirror>();
     for (let round = 0; round < ROUNDS && left.length > 0; round++) {
       if (round > 0) await pause(pauseOf(left), options.signal);
       const failed: Waiting[] = [];
       for (const { mirror } of left) {
+        asked.add(mirror);
         const result = await this.#ask(mirror, name, options);
         if (!(result instanceof HttpError)) {
-          this.#observer?.gave(mirror.index, result.bytes.length, errors.length > 0);
+          this.#observer?.gave(mirror.index, result.bytes.length, asked.size > 1);
           return result;
         }
         errors.push(result);

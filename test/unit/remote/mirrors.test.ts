@@ -79,6 +79,23 @@ test('servers that do not answer, or are busy, are away; one that says anything 
   expect(kinds).toEqual(['away', 'away', ...Array(4).fill('failed')]);
 });
 
+test('a server that answers the second time has not helped another one out', async () => {
+  const told: unknown[] = [];
+  const observer = {
+    gave: (server: number, bytes: number, isSecond: boolean) => void told.push([server, bytes, isSecond]),
+    failed: (server: number) => void told.push(server),
+  };
+  first.files.set('x', RIGHT);
+  second.files.set('x', RIGHT);
+  let requests = 0;
+  first.answer = (_, __, response) => ++requests === 1 && response.writeHead(500).end() !== undefined;
+  await new Mirrors(client, [first.url()], observer).fetch('x', { most: 1000 });
+  expect(told.splice(0)).toEqual([0, [0, RIGHT.length, false]]);
+  requests = 0;
+  await new Mirrors(client, [first.url(), second.url()], observer).fetch('x', { most: 1000 });
+  expect(told).toEqual([0, [1, RIGHT.length, true]]);
+});
+
 test('work that is stopped in a pause ends with the reason', async () => {
   const stopping = new AbortController();
   const reason = new Error('stopped');
