@@ -1,7 +1,7 @@
 /** Compares docs/json.md and the schemas with the output of the tools. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
@@ -174,7 +174,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   'cfs-repo prune': async () => {
     const web = scratch.directory('pruned');
     await repo('push', scratch.store, image, web);
-    rmSync(join(web, 'maps'), { recursive: true });
+    writeFileSync(join(web, 'packs', '0'.repeat(64)), 'no map names it');
     return repo('prune', '--dry-run', '-v', '--min-age', '0', web);
   },
   'cfs-repo gc': () => repo('gc', '--dry-run', scratch.store),
