@@ -7,7 +7,7 @@ import { objectDigest, objectSizes } from '../manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../manifest/tables.ts';
 import { decodeMap, FRAME_BYTES, framesOf, mapLimit, type ObjectMap } from '../remote/map-format.ts';
 import { expand, IMAGE_LIMIT } from '../remote/remote-files.ts';
-import { decodeRef, imageName, mapName, REF_LIMIT, refName } from '../remote/tree-names.ts';
+import { decodeRef, imageName, mapName, packName, REF_LIMIT, refName } from '../remote/tree-names.ts';
 import type { LoadedImage } from './loaded-images.ts';
 import type { PackBuilder } from './pack-builder.ts';
 import type { PushTarget } from './push-target.ts';
@@ -16,6 +16,8 @@ import type { PushTarget } from './push-target.ts';
 export interface KnownPacks {
   readonly tables: ManifestTables;
   readonly map: ObjectMap;
+  /** Numbers of packs in the map that are not there. */
+  readonly gone: ReadonlySet<number>;
 }
 
 /** The images of these names, if they are there and usable: a push works without them. */
@@ -34,9 +36,31 @@ export async function knownPacks(
     const tables = image === undefined ? undefined : usable(() => decode(id, image));
     if (tables?.header.hash !== hash) continue;
     const map = await knownMap(target, { id, tables }, signal);
-    if (map !== undefined) known.set(id, { tables, map });
+    if (map !== undefined) known.set(id, { tables, map, gone: await packsGone(target, map, signal) });
   }
   return [...known.values()];
+}
+
+/** Requests at the same time. */
+const AT_ONCE = 8;
+
+/** The numbers of the packs of a map that the target does not have. */
+export async function packsGone(
+  target: PushTarget,
+  { packs }: Pick<ObjectMap, 'packs'>,
+  signal: AbortSignal | undefined,
+): Promise<ReadonlySet<number>> {
+  const gone = new Set<number>();
+  let next = 0;
+  const ask = async (): Promise<void> => {
+    while (next < packs.length) {
+      const pack = next++;
+      const { digest } = packs[pack] as ObjectMap['packs'][number];
+      if (!(await target.has(packName(digest), signal))) gone.add(pack);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, ask));
+  return gone;
 }
 
 /** The map that the target has of an image, if it is usable. */
@@ -75,7 +99,7 @@ const WORTH = 0.5;
 /** Takes objects from the packs of another image. @returns their number */
 export function reusePacks(
   builder: PackBuilder,
-  { tables: old, map }: KnownPacks,
+  { tables: old, map, gone }: KnownPacks,
   tables: ManifestTables,
   { frameOf, offsetOf, isDone }: { frameOf: Uint32Array; offsetOf: Uint32Array; isDone: Uint8Array },
 ): number {
@@ -100,7 +124,8 @@ export function reusePacks(
     }
   });
   const packNumber = new Map<number, number>();
-  const isWorth = (pack: number): boolean => (needed[pack] as number) >= WORTH * (all[pack] as number);
+  const isWorth = (pack: number): boolean =>
+    !gone.has(pack) && (needed[pack] as number) >= WORTH * (all[pack] as number);
   const numberOf = (pack: number): number => {
     const { digest, size } = packs[pack] as ObjectMap['packs'][number];
     const number = packNumber.get(pack) ?? builder.addPack(digest, size);

@@ -19,7 +19,7 @@ import { metaText } from '../store/open-repository.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { errnoText } from '../system/libc.ts';
 import { compressFrame } from '../system/zstd.ts';
-import { type KnownPacks, knownMap, knownPacks, reusePacks } from './known-packs.ts';
+import { type KnownPacks, knownMap, knownPacks, packsGone, reusePacks } from './known-packs.ts';
 import type { LoadedImage } from './loaded-images.ts';
 import { OWN_PACKS, PackBuilder, type PackTables } from './pack-builder.ts';
 import type { PushTarget } from './push-target.ts';
@@ -73,16 +73,17 @@ export async function pushImage(
     const objects = objectCount(image.tables);
     let reused = objects;
     // the map of an image stays as it is: readers may have it in memory, or in a cache
-    if (!(await isComplete(target, image, options))) {
+    if (!(await isComplete(target, image, signal))) {
       const known = await knownPacks(target, image.tables.header.hash, [options.ref, ...options.bases], signal);
       const packed = await pack(repository, image, known, uploads, options);
       reused = packed.reused;
       // what a name leads to is complete before the name is there
       await uploads.done();
       // packs that were there may have been deleted since
-      const gone = await firstGone(target, packed.map, options);
+      const [gone] = await packsGone(target, packed.map, signal);
       if (gone !== undefined) {
-        throw new CfsError('store', `Cannot push to ${target.text}: ${gone} was deleted in the meantime`, {
+        const name = packName((packed.map.packs[gone] as ObjectMap['packs'][number]).digest);
+        throw new CfsError('store', `Cannot push to ${target.text}: ${name} was deleted in the meantime`, {
           hint: 'The next run sends it.',
         });
       }
@@ -97,26 +98,10 @@ export async function pushImage(
 }
 
 /** Whether the target has a map of the image, and all packs of it. */
-async function isComplete(target: PushTarget, image: LoadedImage, options: PushOptions): Promise<boolean> {
-  const map = await knownMap(target, image, options.signal);
+async function isComplete(target: PushTarget, image: LoadedImage, signal: AbortSignal | undefined): Promise<boolean> {
+  const map = await knownMap(target, image, signal);
   if (map === undefined || map.frameOf.includes(ALONE)) return false;
-  return (await firstGone(target, map, options)) === undefined;
-}
-
-/** The name of a pack that is not there. */
-async function firstGone(
-  target: PushTarget,
-  { packs }: Pick<ObjectMap, 'packs'>,
-  { uploads, signal }: PushOptions,
-): Promise<string | undefined> {
-  const names = packs.map(({ digest }) => packName(digest));
-  for (let i = 0; i < names.length; i += uploads) {
-    const some = names.slice(i, i + uploads);
-    const there = await Promise.all(some.map((name) => target.has(name, signal)));
-    const gone = some.find((_, at) => there[at] === false);
-    if (gone !== undefined) return gone;
-  }
-  return undefined;
+  return (await packsGone(target, map, signal)).size === 0;
 }
 
 const OUT_LEVEL = 9;

@@ -98,6 +98,7 @@ beforeAll(async () => {
     'cfs-mkimage --quiet rootfs rootfs.cfs; cp rootfs.cfs debian.cfs; cp rootfs.cfs new.cfs',
     'cfs-mkimage --quiet --sign key.pem rootfs debian.cfs',
     'cfs-mkimage --quiet --store /srv/store rootfs rootfs-there.cfs',
+    'cfs-repo push --quiet /srv/store rootfs.cfs /srv/www/images',
     'cfs-mkimage --quiet --store /srv/cfs rootfs rootfs-here.cfs; cp -a /srv/cfs /mnt/nfs/store',
     'echo more > rootfs/etc/more; cfs-mkimage --quiet --store /srv/store rootfs old.cfs; rm rootfs/etc/more',
   ];
