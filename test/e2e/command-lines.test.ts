@@ -68,7 +68,12 @@ const SAID: readonly (readonly [tool: string, args: () => readonly string[], sta
   ['cfs-mount', () => ['-o', 'verfy=read', image, scratch.path], EXIT.usage, /"verfy=read" \(did you mean verify\?\)/],
   ['cfs-mount', () => [scratch.at('source'), image], EXIT.usage, /IMAGE and MOUNTPOINT are swapped/],
   ['cfs-mkimage', () => ['--store', 'http://x.org/s', scratch.at('source'), 'x'], EXIT.store, /URLs are not supported/],
-  ['cfs-info', () => ['missing', '--repo', 'http://x.org/s', image], EXIT.store, /URLs are not supported/],
+  [
+    'cfs-info',
+    () => ['missing', '--repo', 'http://x.org/s', image],
+    EXIT.usage,
+    /http to another machine is not encrypted/,
+  ],
   [
     'cfs-info',
     () => ['missing', '--store', scratch.at('none'), image],
