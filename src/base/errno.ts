@@ -111,3 +111,6 @@ export function errnoOf(error: unknown): Errno | undefined {
   const value: unknown = (error as { errno?: unknown }).errno;
   return typeof value === 'number' && value < 0 ? (value as Errno) : undefined;
 }
+
+/** Whether a file system, or the quota of a user on it, is full. */
+export const isFull = (errno: number | undefined): boolean => errno === ENOSPC || errno === EDQUOT;

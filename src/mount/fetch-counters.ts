@@ -1,7 +1,6 @@
 /** Counts what a mount has fetched since its server started. One thread writes, in shared memory. */
 import type { MirrorObserver } from '../remote/mirrors.ts';
-import { parseRemoteAddress } from '../remote/remote-url.ts';
-import type { RemoteOptions } from './options.ts';
+import type { ServedRemote } from './served-image.ts';
 
 /** For each server: */
 const SERVER_COUNTS = 4;
@@ -37,11 +36,8 @@ export interface FetchStatistics {
   readonly servers: readonly ServerStatistics[];
 }
 
-const serversOf = ({ addresses, insecure }: RemoteOptions): URL[][] =>
-  addresses.map((address) => [...parseRemoteAddress(address, insecure).mirrors]);
-
-export const allocateFetchCounters = (options: RemoteOptions): SharedArrayBuffer =>
-  new SharedArrayBuffer((HEADER + serversOf(options).flat().length * SERVER_COUNTS) * 8);
+export const allocateFetchCounters = (servers: number): SharedArrayBuffer =>
+  new SharedArrayBuffer((HEADER + servers * SERVER_COUNTS) * 8);
 
 export class FetchCounters {
   readonly #words: Float64Array;
@@ -77,14 +73,12 @@ export class FetchCounters {
   }
 }
 
-export function fetchStatistics(options: RemoteOptions, memory: SharedArrayBuffer): FetchStatistics {
-  const words = new Float64Array(memory);
-  const servers = serversOf(options)
-    .flat()
-    .map((url, i): ServerStatistics => {
-      const [requests = 0, bytes = 0, failures = 0, failovers = 0] = words.subarray(HEADER + i * SERVER_COUNTS);
-      return { url: String(url), requests, bytes, failures, failovers };
-    });
+export function fetchStatistics({ servers, counters }: Pick<ServedRemote, 'servers' | 'counters'>): FetchStatistics {
+  const words = new Float64Array(counters);
   const [objects = 0, bytes = 0, failed = 0] = words;
-  return { objects, bytes, failed, servers };
+  const ofServers = servers.map((url, i): ServerStatistics => {
+    const [requests = 0, bytes = 0, failures = 0, failovers = 0] = words.subarray(HEADER + i * SERVER_COUNTS);
+    return { url, requests, bytes, failures, failovers };
+  });
+  return { objects, bytes, failed, servers: ofServers };
 }

@@ -66,7 +66,7 @@ export function statisticsOf({ counters, sources, restarts, verify, problems, re
       const source = sources[1 + i] as MountSource;
       return { path: source.path, uuid: source.id, verify: verifyModeOf(source, verify), ...outcomes };
     }),
-    ...(remote === undefined ? {} : { fetched: fetchStatistics(remote.options, remote.counters) }),
+    ...(remote === undefined ? {} : { fetched: fetchStatistics(remote) }),
   };
 }
 

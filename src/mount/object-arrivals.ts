@@ -1,6 +1,6 @@
 /** Fetches objects of the image of a mount from its remote repositories into the cache. */
 import { oneLine } from '../base/bytes.ts';
-import { EDQUOT, ENOSPC, errnoOf } from '../base/errno.ts';
+import { errnoOf, isFull } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import type { Log } from '../base/log.ts';
 import { objectSizes } from '../manifest/lookup.ts';
@@ -38,10 +38,7 @@ export function clientOf({ cacert }: Pick<RemoteOptions, 'cacert'>, log: Log): H
   }
 }
 
-function isFull(error: unknown): boolean {
-  const errno = errnoOf((error as Error).cause ?? error);
-  return errno === ENOSPC || errno === EDQUOT;
-}
+const isOfFullDisk = (error: unknown): boolean => isFull(errnoOf((error as Error).cause ?? error));
 
 export class ObjectArrivals {
   readonly #client: HttpClient;
@@ -98,7 +95,7 @@ export class ObjectArrivals {
     try {
       return await this.#fetch(object);
     } catch (error) {
-      if (!isFull(error)) return this.#unwritable(error);
+      if (!isOfFullDisk(error)) return this.#unwritable(error);
     }
     try {
       // the disk is full: the oldest tenth of the cache makes room, or more for a large object

@@ -27,12 +27,8 @@ export interface MountWords
 type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & {
   repositories: string[];
   keys: string[];
-  /** Of RemoteOptions, which need an address. */
-  addresses: string[];
-  cache: string | undefined;
-  cacheSize: number | undefined;
-  insecure: boolean;
-  cacert: string | undefined;
+  /** RemoteOptions, which need an address. */
+  network: { addresses: string[]; insecure: boolean; cache?: string; cacheSize?: number; cacert?: string };
   /** Set by `require-signature`. */
   isSignatureRequired: boolean;
 };
@@ -87,23 +83,23 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
     },
     repo: (words, value) => {
       if (value === '') throw usage('mount option repo= needs a directory');
-      if (isRemote(value)) words.addresses.push(value);
+      if (isRemote(value)) words.network.addresses.push(value);
       else words.repositories.push(value);
     },
     cache: (words, value) => {
       if (value === '') throw usage('mount option cache= needs a directory');
-      words.cache = resolve(value);
+      words.network.cache = resolve(value);
     },
     'cache-size': (words, value) => {
       const [, digits, unit = ''] = /^([1-9]\d{0,11})([KMGT]?)$/.exec(value) ?? [];
       if (digits === undefined) {
         throw usage(`mount option cache-size= takes bytes, with K, M, G or T for powers of 1024; not "${value}"`);
       }
-      words.cacheSize = Number(digits) * 1024 ** ' KMGT'.indexOf(unit || ' ');
+      words.network.cacheSize = Number(digits) * 1024 ** ' KMGT'.indexOf(unit || ' ');
     },
     cacert: (words, value) => {
       if (value === '') throw usage('mount option cacert= needs a file of certificates');
-      words.cacert = resolve(value);
+      words.network.cacert = resolve(value);
     },
     key: (words, value) => {
       if (value === '') throw usage('mount option key= needs the file of a public key');
@@ -165,7 +161,7 @@ const PLAIN: ReadonlyMap<string, (words: Mutable) => void> = new Map(
       words.nonempty = true;
     },
     insecure: (words) => {
-      words.insecure = true;
+      words.network.insecure = true;
     },
     'require-complete': (words) => {
       words.requireComplete = true;
@@ -213,11 +209,7 @@ function defaults(): Mutable {
     restart: true,
     uuid: 'on',
     keys: [],
-    addresses: [],
-    cache: undefined,
-    cacheSize: undefined,
-    insecure: false,
-    cacert: undefined,
+    network: { addresses: [], insecure: false },
     isSignatureRequired: false,
   };
 }
@@ -234,8 +226,8 @@ export function parseMountWords(lists: readonly string[], saved = ''): MountWord
   const savedKeys = words.keys.splice(0);
   addWords(words, given);
   if (words.keys.length === 0) words.keys.push(...savedKeys);
-  const { isSignatureRequired, addresses, cache, cacheSize, insecure, cacert, ...local } = words;
-  const remote = remoteOptions({ addresses, cache, cacheSize, insecure, cacert });
+  const { isSignatureRequired, network, ...local } = words;
+  const remote = remoteOptions(network);
   const rest: MountWords = remote === undefined ? local : { ...local, remote };
   if (isSignatureRequired && rest.keys.length === 0) {
     throw usage('mount option require-signature needs a key: key=PUB.pem, the public key of the signer');
@@ -257,7 +249,7 @@ function remoteOptions({
   cacheSize,
   insecure,
   cacert,
-}: Pick<Mutable, 'addresses' | 'cache' | 'cacheSize' | 'insecure' | 'cacert'>): RemoteOptions | undefined {
+}: Mutable['network']): RemoteOptions | undefined {
   if (addresses.length === 0) {
     const [given] = Object.entries({ cache, 'cache-size': cacheSize, cacert, insecure }).filter(
       ([, value]) => value !== undefined && value !== false,

@@ -18,6 +18,7 @@ import {
 } from '../manifest/tables.ts';
 import { allocateObjectState } from '../objects/object-state.ts';
 import { readCertificates } from '../remote/certificates.ts';
+import { parseRemoteAddress } from '../remote/remote-url.ts';
 import type { TrustedKey } from '../sign/keys.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { openCache, openRepository } from '../store/open-repository.ts';
@@ -33,7 +34,7 @@ import type { MountOptions } from './options.ts';
 import type { ParkedFilesOfMount } from './parked-mount.ts';
 import { allocateProblemMemory, ProblemMemory } from './problem-memory.ts';
 import type { ServedImage } from './served-image.ts';
-import { MOST_THREADS } from './threads/most-threads.ts';
+import { COUNTER_ROWS, MOST_THREADS } from './threads/most-threads.ts';
 import { readIdentities, type UpperLayer } from './upper-layer.ts';
 import { requireVerity } from './verity-requirement.ts';
 
@@ -148,7 +149,9 @@ const cacheOf = ({ remote }: MountOptions, tables: ManifestTables): string | und
 function remoteOf(options: MountOptions, tables: ManifestTables): ServedImage['remote'] {
   const cache = cacheOf(options, tables);
   if (cache === undefined || options.remote === undefined) return undefined;
-  return { options: options.remote, cache, counters: allocateFetchCounters(options.remote) };
+  const { addresses, insecure } = options.remote;
+  const servers = addresses.flatMap((address) => parseRemoteAddress(address, insecure).mirrors.map(String));
+  return { options: options.remote, servers, cache, counters: allocateFetchCounters(servers.length) };
 }
 
 /** In a function of its own, so that the file's bytes and what was decoded from them are garbage when it returns. */
@@ -266,8 +269,7 @@ export function servedOf(
       ...(options.inode32 && options.driver === 'kernel' ? { inodeNumbers: shortInodeNumbers(tables) } : {}),
     },
     objectState: allocateObjectState(objectCount(tables)),
-    // and one for the main thread, one for the thread that fetches
-    counters: allocateCounters(MOST_THREADS + 2, sources.length - 1),
+    counters: allocateCounters(COUNTER_ROWS, sources.length - 1),
     activity: allocateActivity(MOST_THREADS),
     restarts,
     debug: options.debug === true,

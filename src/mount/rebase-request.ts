@@ -2,6 +2,7 @@
  * How `cfs-mount --rebase` and the next server of a mount talk to each other: by two files in the private directory
  * `cfs` of its workdir. A process that can write there can change everything in the mount.
  */
+import { errnoOf, isFull } from '../base/errno.ts';
 import { unlinkAt } from '../system/directory-calls.ts';
 import { isProcessIdentity, isRunning, type ProcessIdentity } from '../system/process-identity.ts';
 import { readPrivate, writePrivate } from '../upper/private-files.ts';
@@ -35,9 +36,7 @@ const ANSWER = 'rebase.answer';
 
 /** Advice for an error of a system call. */
 export const hintFor = (error: unknown): string | undefined =>
-  error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
-    ? 'Make room on the file system of the upper layer, and try it again.'
-    : undefined;
+  isFull(errnoOf(error)) ? 'Make room on the file system of the upper layer, and try it again.' : undefined;
 
 const remove = (cfs: number, name: string): void => {
   unlinkAt(cfs, Buffer.from(name));

@@ -12,6 +12,8 @@ import type { RemoteOptions } from './options.ts';
 /** The remote repositories of a mount, for its threads. */
 export interface ServedRemote {
   readonly options: RemoteOptions;
+  /** The URLs of all servers, in the order in which they are asked. */
+  readonly servers: readonly string[];
   /** The repository in the cache. */
   readonly cache: string;
   /** Of FetchCounters. */

@@ -239,7 +239,6 @@ function finishRebase({ base, upper, index }: PreparedUpper, options: UpperOptio
   }
 }
 
-/** -1 if there is none that this user may open. */
 /** The encoded identities of a mount that was rebased. @param fd of the file in memory */
 export const readIdentities = (fd: number): Uint8Array => readFileSync(`/proc/self/fd/${fd}`);
 

@@ -4,7 +4,7 @@
  */
 import { equalBytes } from '../base/bytes.ts';
 import { BLOCK_SIZE, blake3, DIGEST_SIZE } from '../base/digest.ts';
-import { DEFERRED, EIO, EMFILE, ENFILE, type Errno, isErrno } from '../base/errno.ts';
+import { EMFILE, ENFILE, type Errno, isErrno } from '../base/errno.ts';
 import type { Log } from '../base/log.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { readahead } from '../system/reading-writing.ts';
@@ -38,7 +38,6 @@ export class BlockObjects implements ContentSource {
   readonly #repositories: readonly Repository[];
   readonly #hashes: BlockHashes;
   readonly #problems: ProblemLog;
-  readonly #elsewhere: Elsewhere | undefined;
   /** By index of the object; the least recently used first. */
   readonly #open = new Map<number, OpenObject>();
   readonly #most = Math.max(1, Math.min(MAX_OPEN, Math.floor(openFilesLimit() * SHARE)));
@@ -60,8 +59,7 @@ export class BlockObjects implements ContentSource {
   ) {
     this.#repositories = repositories;
     this.#hashes = hashes;
-    this.#elsewhere = elsewhere;
-    this.#problems = new ProblemLog(log, saidOf(state), count);
+    this.#problems = new ProblemLog(log, saidOf(state), count, elsewhere);
   }
 
   /** Nothing is verified before it is read. */
@@ -111,10 +109,7 @@ export class BlockObjects implements ContentSource {
       }
       problems.push(problem);
     }
-    const reason = this.#elsewhere?.(object);
-    if (reason === undefined && this.#elsewhere !== undefined) return DEFERRED;
-    this.#problems.failed(object, path, problems, reason);
-    return EIO;
+    return this.#problems.failed(object, path, problems);
   }
 
   /** Closes what is kept open; reading opens it again. */

@@ -1,7 +1,8 @@
 /** The problems of an object's copies in several repositories, and one line in the log about it. */
 import { toHex } from '../base/bytes.ts';
-import { ENOENT, type Errno, errnoName } from '../base/errno.ts';
+import { DEFERRED, EIO, ENOENT, type Errno, errnoName } from '../base/errno.ts';
 import type { Log, LogEvent, RepositoryOutcome, Severity } from '../base/log.ts';
+import type { Elsewhere } from './content-source.ts';
 import type { ObjectName, Repository } from './repository.ts';
 import { UNREADABLE, UNSEALED } from './verify.ts';
 
@@ -41,20 +42,29 @@ export class ProblemLog {
   /** SAID_* of each object. */
   readonly #said: Uint8Array;
   readonly #count: OutcomeCounter;
+  readonly #elsewhere: Elsewhere | undefined;
 
-  /** @param said shared by the threads of a mount */
-  constructor(log: Log, said: Uint8Array, count: OutcomeCounter = () => undefined) {
+  /**
+   * @param said shared by the threads of a mount
+   * @param elsewhere asked for objects that no repository has
+   */
+  constructor(log: Log, said: Uint8Array, count: OutcomeCounter = () => undefined, elsewhere?: Elsewhere) {
     this.#log = log;
     this.#said = said;
     this.#count = count;
+    this.#elsewhere = elsewhere;
   }
 
-  /** The reader got EIO. @param elsewhere why the object did not come from elsewhere */
-  failed(object: ObjectName, path: () => string, problems: readonly CopyProblem[], elsewhere?: string): void {
+  /** No repository has a good copy. @returns the result for the reader: EIO, or DEFERRED if the object may come */
+  failed(object: ObjectName, path: () => string, problems: readonly CopyProblem[]): Errno {
+    const reason = this.#elsewhere?.(object);
+    if (reason === undefined && this.#elsewhere !== undefined) return DEFERRED;
     this.#countAll(problems);
-    if (!this.#isNew(object, SAID_EIO)) return;
-    const outcome = elsewhere === undefined ? 'EIO' : `${elsewhere}: EIO`;
-    this.#write(object, path, problems, outcome, ['error', 'object-refused']);
+    if (this.#isNew(object, SAID_EIO)) {
+      const outcome = reason === undefined ? 'EIO' : `${reason}: EIO`;
+      this.#write(object, path, problems, outcome, ['error', 'object-refused']);
+    }
+    return EIO;
   }
 
   /** The reader got a good copy from `used`; worth a line only if an earlier copy was bad. */

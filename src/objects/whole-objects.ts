@@ -3,7 +3,7 @@
  * The threads of a mount share the state.
  */
 import { closeSync } from 'node:fs';
-import { DEFERRED, EIO, EMFILE, ENFILE, ENOENT, type Errno, isErrno } from '../base/errno.ts';
+import { EIO, EMFILE, ENFILE, ENOENT, type Errno, isErrno } from '../base/errno.ts';
 import { fileIdentity } from '../base/file-identity.ts';
 import type { Log } from '../base/log.ts';
 import { isCtimeSettled } from '../base/settled-ctime.ts';
@@ -56,7 +56,6 @@ export class WholeObjects implements ContentSource {
   readonly #isKernelsOwn: IsKernelsOwn;
   readonly #blocks: BlockObjects | undefined;
   readonly #problems: ProblemLog;
-  readonly #elsewhere: Elsewhere | undefined;
   readonly #verified: VerifiedFiles;
   readonly #status: FileVersion = emptyFileVersion();
   /** The kernel returns the lowest free number: if one is as high as this, descriptors are short. */
@@ -81,8 +80,7 @@ export class WholeObjects implements ContentSource {
     this.#measure = options.measure ?? measureVerity;
     this.#isKernelsOwn = options.isKernelsOwn ?? askingKernelsOwn();
     this.#blocks = options.blocks;
-    this.#elsewhere = options.elsewhere;
-    this.#problems = new ProblemLog(log, saidOf(state), options.count);
+    this.#problems = new ProblemLog(log, saidOf(state), options.count, options.elsewhere);
     this.#highest = Math.floor((options.mostFiles ?? openFilesLimit()) * SHARE);
     this.#verified = new VerifiedFiles(state.buffer, state.count);
   }
@@ -97,11 +95,7 @@ export class WholeObjects implements ContentSource {
     const problems: CopyProblem[] = [];
     const { fd, repository, isVerified } = this.#find(object, problems);
     if (repository !== undefined) this.#problems.passedOver(object, path, problems, repository);
-    else if (fd === EIO) {
-      const reason = this.#elsewhere?.(object);
-      if (reason === undefined && this.#elsewhere !== undefined) return DEFERRED;
-      this.#problems.failed(object, path, problems, reason);
-    }
+    else if (fd === EIO) return this.#problems.failed(object, path, problems);
     if (isErrno(fd)) return fd === EMFILE ? BY_BLOCKS : fd;
     if (isVerified) return fd;
     if (this.#blocks === undefined) closeSync(fd);

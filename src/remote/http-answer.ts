@@ -2,6 +2,7 @@
 import type { Dispatcher } from 'undici';
 import { oneLine } from '../base/bytes.ts';
 import { reasonOf } from '../base/error.ts';
+import { PACK_BYTES } from './map-format.ts';
 
 /** A part of a file. */
 export interface ByteRange {
@@ -91,7 +92,7 @@ function retryAfter(header: string | string[] | undefined): number | undefined {
  * Some servers answer a request for a part with the whole file: what lies before the part is read and dropped, if it
  * is no more than a pack has.
  */
-const MOST_SKIPPED = 1 << 24;
+const MOST_SKIPPED = PACK_BYTES;
 
 /** Bytes of a whole file that come before the part that was asked for. */
 export const skippedOf = ({ statusCode }: Answer, range: ByteRange | undefined): number =>

@@ -1,6 +1,6 @@
 /**
- * The objects of an image in one remote repository, each fetched when it is asked for. What is needed for the next
- * requests is fetched once, and kept: the map of the image. A repository of which no server answers, or all are busy,
+ * The objects of an image in one remote repository, each fetched when it is asked for. The map of the image is fetched
+ * once, and kept. A repository of which no server answers, or all are busy,
  * is left alone for a while, so that not every file of a directory waits for it.
  */
 import { type FetchTask, planFetch } from './fetch-plan.ts';
@@ -19,7 +19,7 @@ const NO_MAP = 5000;
 /** Requests at the same time, and of these for objects of several MiB, which take memory. */
 const REQUESTS = 32;
 const LARGE_REQUESTS = 4;
-const LARGE = 4 << 20;
+const TAKES_MEMORY = 4 << 20;
 /** Objects of one frame that are stored together, at most. */
 const NEIGHBOURS = 32;
 
@@ -74,20 +74,20 @@ export class LazyObjects {
    * Fetches, verifies and stores an object. Small ones that lie beside it are stored, too.
    * @param row of the object in the image
    * @returns undefined if it is stored now
-   * @throws errors of the target; the reason of the signal
+   * @throws errors of the target
    */
-  async fetch(row: number, signal?: AbortSignal): Promise<Omit<FetchFailure, 'row'> | undefined> {
-    return this.#leftAlone() ?? (await this.#fetchNow(row, signal));
+  async fetch(row: number): Promise<Failure | undefined> {
+    return this.#leftAlone() ?? (await this.#fetchNow(row));
   }
 
   /** The failure of a request that is not made for now. */
-  #leftAlone(): Omit<FetchFailure, 'row'> | undefined {
+  #leftAlone(): Failure | undefined {
     if (this.#now() >= this.#askAgain) return undefined;
     return { problem: `${this.#lastProblem} (it is asked again later)`, kind: 'away' };
   }
 
   /** Notes the result of a request. Of many that no server answers at the same time, one counts. */
-  #note({ kind, problem }: Partial<Omit<FetchFailure, 'row'>> = {}): void {
+  #note({ kind, problem }: Partial<Failure> = {}): void {
     if (kind !== 'away') {
       this.#failures = 0;
       this.#askAgain = Number.NEGATIVE_INFINITY;
@@ -99,18 +99,18 @@ export class LazyObjects {
     this.#lastProblem = problem as string;
   }
 
-  async #fetchNow(row: number, signal: AbortSignal | undefined): Promise<Omit<FetchFailure, 'row'> | undefined> {
+  async #fetchNow(row: number): Promise<Failure | undefined> {
     let known: Known;
     try {
-      known = await this.#known(signal);
+      known = await this.#known();
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       const failure = { problem: error.message, kind: error.kind };
       this.#note(failure);
       return failure;
     }
-    const failure = await this.#fetchKnown(known, row, signal);
-    return failure?.kind === 'absent' && this.#forget(known) ? await this.#fetchNow(row, signal) : failure;
+    const failure = await this.#fetchKnown(known, row);
+    return failure?.kind === 'absent' && this.#forget(known) ? await this.#fetchNow(row) : failure;
   }
 
   /**
@@ -127,13 +127,13 @@ export class LazyObjects {
     return true;
   }
 
-  async #fetchKnown(known: Known, row: number, signal: AbortSignal | undefined): Promise<FetchFailure | undefined> {
+  async #fetchKnown(known: Known, row: number): Promise<FetchFailure | undefined> {
     const rows = known.neighbours?.withThose(row) ?? [row];
     const [first] = rows as [number];
     // of readers that want objects of one frame, one asks
     const running = this.#running.get(first);
     if (running?.rows.includes(row)) return (await running.failures).find((failure) => failure.row === row);
-    const failures = this.#begin(known, row, rows, signal);
+    const failures = this.#begin(known, row, rows);
     const mine = { rows, failures };
     this.#running.set(first, mine);
     try {
@@ -143,30 +143,25 @@ export class LazyObjects {
     }
   }
 
-  async #begin(
-    { map, fetch }: Known,
-    row: number,
-    rows: readonly number[],
-    signal: AbortSignal | undefined,
-  ): Promise<readonly FetchFailure[]> {
+  async #begin({ map, fetch }: Known, row: number, rows: readonly number[]): Promise<readonly FetchFailure[]> {
     const { sizes } = this.#image;
     const task = planFetch(map, sizes, rows).find((task) => task.rows.includes(row)) as FetchTask;
     const ask = async (): Promise<readonly FetchFailure[]> => {
       // while it waited for its turn, others may have got no answer
       const away = this.#leftAlone();
       if (away !== undefined) return task.rows.map((row) => ({ row, ...away }));
-      const failures = await fetch.run(task, signal);
+      const failures = await fetch.run(task);
       this.#note(failures[0]);
       return failures;
     };
     const run = (): Promise<readonly FetchFailure[]> => this.#requests.run(ask);
-    return await ((sizes[row] as number) >= LARGE ? this.#largeRequests.run(run) : run());
+    return await ((sizes[row] as number) >= TAKES_MEMORY ? this.#largeRequests.run(run) : run());
   }
 
   /** One request for all that come first. */
-  #known(signal: AbortSignal | undefined): Promise<Known> {
+  #known(): Promise<Known> {
     if (this.#fetch !== undefined) return this.#fetch;
-    const known = this.#prepare(signal);
+    const known = this.#prepare();
     this.#fetch = known;
     known.catch(() => {
       this.#fetch = undefined;
@@ -174,9 +169,9 @@ export class LazyObjects {
     return known;
   }
 
-  async #prepare(signal: AbortSignal | undefined): Promise<Known> {
+  async #prepare(): Promise<Known> {
     const { observer, onStored } = this.#options;
-    const map = await fetchMap(new Mirrors(this.#client, this.#urls, observer), this.#image.id, this.#image, signal);
+    const map = await fetchMap(new Mirrors(this.#client, this.#urls, observer), this.#image.id, this.#image);
     const objects: ImageObjects = { ...this.#image, map };
     const options = { observer, onStored };
     this.#latest = {
@@ -188,6 +183,8 @@ export class LazyObjects {
     return this.#latest;
   }
 }
+
+type Failure = Omit<FetchFailure, 'row'>;
 
 interface Known {
   /** The time at which the map came, or its absence. */

@@ -29,12 +29,15 @@ function listOf(networks: readonly (readonly [string, number])[]): BlockList {
 
 type Kind = 'loopback' | 'private';
 
-const LISTS: Readonly<Record<Kind, BlockList>> = { loopback: listOf(LOOPBACK), private: listOf(PRIVATE) };
+const NETWORKS = { loopback: LOOPBACK, private: PRIVATE };
+/** Made at the first use: most mounts have none. */
+const lists: Partial<Record<Kind, BlockList>> = {};
 
 /**
  * Whether a numeric address is of this machine (`loopback`), or of a private or link-local network (`private`, which
  * includes the other). IPv4 addresses written as IPv6 are taken for what they mean.
  */
 export function isPrivateAddress(address: string, kind: Kind = 'private'): boolean {
-  return LISTS[kind].check(address, family(address));
+  lists[kind] ??= listOf(NETWORKS[kind]);
+  return lists[kind].check(address, family(address));
 }

@@ -4,7 +4,7 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { toHex } from '../base/bytes.ts';
 import type { ContentDigest, HashAlgorithm } from '../base/digest.ts';
-import { EDQUOT, ENOSPC, errnoOf } from '../base/errno.ts';
+import { errnoOf, isFull } from '../base/errno.ts';
 import { closeFd } from '../system/descriptors.ts';
 import { type Eviction, evict } from './cache-eviction.ts';
 import type { LocalRepository } from './local-repository.ts';
@@ -94,8 +94,7 @@ export class CacheWriter {
 function removeObject(cache: LocalRepository, digest: Uint8Array): void {
   const hex = toHex(digest);
   cache.within(`objects/${hex.slice(0, 2)}`, (directory) => {
-    const name = hex.slice(2);
-    if (directory.stat(name) !== undefined) directory.removeTree(name);
+    directory.removeTree(hex.slice(2));
   });
 }
 
@@ -111,5 +110,5 @@ function isAt(path: string, { place }: LocalRepository): boolean {
 /** In a directory that somebody has deleted, file systems fail in different ways. */
 function mayBeGone(error: unknown): boolean {
   const errno = errnoOf((error as Error).cause ?? error);
-  return errno !== undefined && errno !== ENOSPC && errno !== EDQUOT;
+  return errno !== undefined && !isFull(errno);
 }

@@ -2,7 +2,6 @@
  * The results of the last fsck and of the last gc, for reports: a small file for each in runs/. They are only
  * information. A run that cannot write one has the same result, and a damaged one counts as missing.
  */
-
 import { errnoOf } from '../base/errno.ts';
 import { CfsError } from '../base/error.ts';
 import type { LocalRepository } from './local-repository.ts';
@@ -62,7 +61,7 @@ export function lastRun<K extends RunKind>(repository: LocalRepository, kind: K)
 }
 
 /** Undefined for anything but a record of this version, with all its numbers. */
-export function parseRun<K extends RunKind>(text: string, kind: K): Run<K> | undefined {
+function parseRun<K extends RunKind>(text: string, kind: K): Run<K> | undefined {
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -8,7 +8,7 @@
  */
 import { equalBytes, toHex } from '../base/bytes.ts';
 import { type ContentDigest, ContentHasher, digestContent } from '../base/digest.ts';
-import { ENOENT, errnoName, errnoOf, isErrno } from '../base/errno.ts';
+import { ENOENT, errnoOf, isErrno, isFull } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { ftruncateSync } from '../system/file-calls.ts';
 import { systemError } from '../system/libc.ts';
@@ -235,11 +235,9 @@ export class ObjectWriter {
 
   #writeError(error: unknown): CfsError {
     if (error instanceof CfsError) return error;
-    const errno = errnoOf(error);
-    const hint =
-      errno !== undefined && (errnoName(errno) === 'ENOSPC' || (error as NodeJS.ErrnoException).code === 'EDQUOT')
-        ? 'The objects that were stored before are complete, and the next run uses them.'
-        : undefined;
+    const hint = isFull(errnoOf(error))
+      ? 'The objects that were stored before are complete, and the next run uses them.'
+      : undefined;
     if (isOutOfFiles(error)) {
       return new CfsError('system', `Cannot write to repository ${this.#repository.path}: ${reasonOf(error)}`, {
         hint: openFilesAdvice(error),

@@ -9,6 +9,7 @@ import { closeFd } from '../system/descriptors.ts';
 import { exists, makeDirectory } from '../system/durable-file.ts';
 import * as calls from '../system/file-calls.ts';
 import { writeAll } from './content-copier.ts';
+import { PREFIXES, prefixName } from './layout.ts';
 import { LocalRepository, type Meta } from './local-repository.ts';
 import { giveTo, lockersOf } from './lockable.ts';
 import { type Place, StoreDirectory } from './store-directory.ts';
@@ -156,7 +157,7 @@ function makeDirectories(root: StoreDirectory): void {
   root.make('tmp').close();
   const objects = root.make('objects');
   try {
-    for (let i = 0; i < 256; i++) objects.make(i.toString(16).padStart(2, '0')).close();
+    for (let i = 0; i < PREFIXES; i++) objects.make(prefixName(i)).close();
   } finally {
     objects.close();
   }

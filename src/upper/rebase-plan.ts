@@ -7,7 +7,7 @@
  * whatever was removed is seen in the new image.
  */
 import { constants } from 'node:fs';
-import { EDQUOT, EEXIST, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, type Errno } from '../base/errno.ts';
+import { EEXIST, ENOENT, ENOTDIR, ENOTEMPTY, type Errno, isFull } from '../base/errno.ts';
 import { S_IFCHR } from '../base/stat-bits.ts';
 import { closeFd, openAt } from '../system/descriptors.ts';
 import { makeNodeAt, removeDirectoryAt, renameAt, setTimesAt, unlinkAt } from '../system/directory-calls.ts';
@@ -147,7 +147,7 @@ function makeWhiteouts(dir: number, { whiteouts, directories }: PlannedDirectory
   let isWhole = true;
   for (const name of whiteouts) {
     const made = makeNodeAt(dir, bytesOf(name), S_IFCHR, 0);
-    if (mayLack && (made === ENOSPC || made === EDQUOT)) isWhole = false;
+    if (mayLack && isFull(made)) isWhole = false;
     else if (made !== EEXIST) required(made, 'make', 'a whiteout');
   }
   for (const below of directories) {

@@ -1,5 +1,5 @@
 /** Errors about the directories of the upper layer. */
-import { EDQUOT, ENOSPC, EROFS, type Errno } from '../base/errno.ts';
+import { EROFS, type Errno, isFull } from '../base/errno.ts';
 import { CfsError } from '../base/error.ts';
 import { errnoText } from '../system/libc.ts';
 
@@ -23,6 +23,6 @@ export function failed(directory: NamedDirectory, what: string, errno: Errno, hi
 
 function hintOf(errno: Errno): string | undefined {
   if (errno === EROFS) return 'Its file system is mounted read-only.';
-  if (errno === ENOSPC || errno === EDQUOT) return 'Make room on its file system.';
+  if (isFull(errno)) return 'Make room on its file system.';
   return undefined;
 }

@@ -4,7 +4,7 @@
  * whiteout in upperdir, which is invisible in a mount.
  */
 import { constants } from 'node:fs';
-import { EDQUOT, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, type Errno, EXDEV, isErrno } from '../base/errno.ts';
+import { EINVAL, ENOSYS, EOPNOTSUPP, EPERM, type Errno, EXDEV, isErrno, isFull } from '../base/errno.ts';
 import { S_IFCHR, S_IFMT } from '../base/stat-bits.ts';
 import { closeFd, ioctl, openAt, openNameless } from '../system/descriptors.ts';
 import {
@@ -56,8 +56,6 @@ const [FILE, OTHER, WHITEOUT] = ['#cfs-file', '#cfs-other', '#cfs-whiteout'].map
   Buffer,
   Buffer,
 ];
-
-const isFull = (errno: number): boolean => errno === ENOSPC || errno === EDQUOT;
 
 /**
  * Thrown if the file system is full: the missing features cannot be determined, and deleting files must be possible.

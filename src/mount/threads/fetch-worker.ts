@@ -16,16 +16,12 @@ import { Counters } from '../counters.ts';
 import { ObjectArrivals } from '../object-arrivals.ts';
 import { ProblemMemory } from '../problem-memory.ts';
 import { servedFilesystem } from '../served-filesystem.ts';
-import type { ServedRemote } from '../served-image.ts';
 import { DeferredRequests } from './deferred-requests.ts';
 import { imageServer } from './image-server.ts';
-import { isBeingKilled } from './monitor.ts';
+import { isBeingKilled, SLOW_MS } from './monitor.ts';
 import { FETCH_COUNTERS } from './most-threads.ts';
 import type { DeferredRequest, FetchMessage, FetchOrder, WorkerReport } from './mount-message.ts';
 import { uniqueOf } from './waiting-requests.ts';
-
-/** A request that takes longer counts as slow. */
-const SLOW_MS = 1_000;
 
 parentPort?.once('message', (message: FetchMessage) => {
   useNativeModules(message.natives);
@@ -66,8 +62,7 @@ function begin(message: FetchMessage): { readonly requests: DeferredRequests; re
   };
   const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
   let letGo = (): void => undefined;
-  const remote = message.remote as ServedRemote;
-  const arrivals = new ObjectArrivals(remote, record.imageId, tables, log, () => letGo());
+  const arrivals = new ObjectArrivals(message.remote, record.imageId, tables, log, () => letGo());
   const requests = new DeferredRequests(
     (elsewhere) => {
       const image = servedFilesystem(message, tables, log, all, undefined, undefined, elsewhere);

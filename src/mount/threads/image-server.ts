@@ -1,5 +1,4 @@
 /** One thread's server of a read-only mount. */
-
 import { imageDispatcher } from '../../fuse/dispatch.ts';
 import type { RequestCounters, RequestServer } from '../../fuse/dispatcher.ts';
 import { OpenFileJournal } from '../../fuse/open-file-journal.ts';
@@ -21,9 +20,7 @@ export function imageServer(
     log,
     waiting,
     counters,
-  }: Omit<ThreadParts, 'counters' | 'thread' | 'tables' | 'fd'> & {
-    readonly counters: RequestCounters;
-  },
+  }: Pick<ThreadParts, 'image' | 'registry' | 'log' | 'waiting'> & { readonly counters: RequestCounters },
   restores: boolean,
 ): ImageServer {
   const journal = file < 0 ? undefined : new OpenFileJournal(file);

@@ -11,7 +11,7 @@ import { TurnWatch } from './serving-turn.ts';
 
 const LOOK_MS = 50;
 /** A request that takes longer counts as slow. */
-const SLOW_MS = 1_000;
+export const SLOW_MS = 1_000;
 /** After this many checks without any work it stops. */
 const QUIET_LOOKS = 20;
 

@@ -5,7 +5,7 @@ import type { LayerDirectories, LayerSettings } from '../../layered/layer-parts.
 import type { SharedTables } from '../../manifest/tables.ts';
 import type { SalvagedRow } from '../../upper/table-salvage.ts';
 import type { LeaseFile } from '../mount-end.ts';
-import type { ServedImage } from '../served-image.ts';
+import type { ServedImage, ServedRemote } from '../served-image.ts';
 
 /** The upper layer for the threads of one server; plain data except shared memory. Files are numbers of descriptors. */
 export interface LayerMessage {
@@ -57,6 +57,7 @@ export interface MountMessage extends ServedImage {
 export interface FetchMessage extends MountMessage {
   /** The connection. */
   readonly fd: number;
+  readonly remote: ServedRemote;
 }
 
 /** A request whose object no repository has, for the thread that fetches. */

@@ -92,13 +92,7 @@ export class MountWorkers {
    * @param share all threads read `deviceFd` itself; otherwise each reads a clone of it
    * @param failed called if the thread that fetches has failed, and requests are lost
    */
-  async serve(
-    deviceFd: number,
-    message: MountMessage,
-    log: Log,
-    share: boolean,
-    failed: () => void = () => undefined,
-  ): Promise<void> {
+  async serve(deviceFd: number, message: MountMessage, log: Log, share: boolean, failed: () => void): Promise<void> {
     this.#share = share;
     const ownCounters = new Counters(message.counters, MAIN_COUNTERS);
     const monitor = new MountMonitor(message.work, message.turn, {
@@ -115,7 +109,8 @@ export class MountWorkers {
       monitor.stop();
       this.#tellFetcher({ type: 'end' });
     };
-    if (message.remote !== undefined) this.#startFetching({ ...message, fd: deviceFd }, log, failed);
+    const { remote } = message;
+    if (remote !== undefined) this.#startFetching({ ...message, remote, fd: deviceFd }, log, failed);
     // a thread that could not be started may have ended already
     const gone = this.ended.then((failures) => {
       throw new Error(failures[0] ?? 'the thread ended');
