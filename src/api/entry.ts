@@ -1,8 +1,7 @@
 /** A name in the tree of an image. */
-import { toHex } from '../base/bytes.ts';
 import { pathText } from '../base/path-text.ts';
 import * as stat from '../base/stat-bits.ts';
-import { linkTarget, objectDigest, objectOf, xattrsOf } from '../manifest/lookup.ts';
+import { linkTarget, objectHex, objectOf, xattrsOf } from '../manifest/lookup.ts';
 import * as tables from '../manifest/tables.ts';
 
 /**
@@ -109,7 +108,7 @@ export class ImageEntry {
    */
   get digest(): string | undefined {
     const object = objectOf(this.#tables, this.#row);
-    return object < 0 ? undefined : toHex(objectDigest(this.#tables, object));
+    return object < 0 ? undefined : objectHex(this.#tables, object);
   }
 
   /** Extended attributes by name. */

@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 import { CfsError } from '../base/error.ts';
 import { objectSizes } from '../manifest/lookup.ts';
-import { isRefName, isRemote, parseRemoteAddress } from '../remote/remote-url.ts';
+import { isRefName, isRemote, parseRemoteAddress, REF_RULE } from '../remote/remote-url.ts';
 import { readTrustedKeys } from '../sign/key-file.ts';
 import { openOrInitRepository } from '../store/open-repository.ts';
 import { loadImages } from '../transfer/loaded-images.ts';
@@ -153,8 +153,7 @@ function namesOf(images: readonly string[], names: readonly string[] | undefined
 
 function nameGiven(name: string): string {
   if (isRefName(name)) return name;
-  const rule = 'letters, digits and ._+-, with slashes in between';
-  throw new CfsError('usage', `${JSON.stringify(name)} is not a name of an image: it consists of ${rule}`);
+  throw new CfsError('usage', `${JSON.stringify(name)} is not a name of an image: it consists of ${REF_RULE}`);
 }
 
 /**

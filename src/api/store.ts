@@ -287,7 +287,7 @@ export function checkRepository(repository: string | Repository, options: CheckO
         ...given({ signal, onWait, onProgress }),
       });
       const all = { objects, bytes, damaged, badImages: badRoots };
-      if (dryRun || remotes.length === 0) return all;
+      if (dryRun || remotes.length === 0 || damaged.every(({ from }) => from !== undefined)) return all;
       const { repairObjects } = await import('../transfer/repair-objects.ts');
       const wait = { durable: true, signal, onWait };
       const repaired = await repairObjects(local, damaged, remotes, { threads: jobs, ...wait });

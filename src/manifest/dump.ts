@@ -14,9 +14,9 @@
  * - mkcomposefs refuses lines with more than 65,535 bytes of attributes and inline contents of more than 5,000 bytes
  *   (LCFS_INLINE_CONTENT_MAX). They are written nevertheless.
  */
-import { compareBytes, toHex } from '../base/bytes.ts';
+import { compareBytes } from '../base/bytes.ts';
 import { S_IFLNK, S_IFMT } from '../base/stat-bits.ts';
-import { inlineOf, isDirectory, linkTarget, lookupName, objectDigest, objectOf, walkTree, xattrsOf } from './lookup.ts';
+import { inlineOf, isDirectory, linkTarget, lookupName, objectHex, objectOf, walkTree, xattrsOf } from './lookup.ts';
 import { i64, type ManifestTables, u64 } from './tables.ts';
 
 const UNSET = '-';
@@ -123,7 +123,7 @@ function contentOf(tables: ManifestTables, row: number): ContentFields {
   if (inline !== undefined && inline.length > 0) return { ...NO_CONTENT, content: escapeField(inline) };
   const object = objectOf(tables, row);
   if (object < 0) return NO_CONTENT;
-  const hex = toHex(objectDigest(tables, object));
+  const hex = objectHex(tables, object);
   return {
     payload: `${hex.slice(0, 2)}/${hex.slice(2)}`,
     content: UNSET,

@@ -1,5 +1,5 @@
 /** Finding rows in validated tables: by stable id, by name, by path. */
-import { compareBytes } from '../base/bytes.ts';
+import { compareBytes, toHex } from '../base/bytes.ts';
 import { blockCount, DIGEST_SIZE } from '../base/digest.ts';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../base/stat-bits.ts';
 import { type ManifestTables, NONE, objectCount, PAYLOAD_INLINE, u64 } from './tables.ts';
@@ -194,6 +194,9 @@ export function walkTree(tables: ManifestTables, visit: (link: TreeLink) => void
 export function objectDigest(tables: ManifestTables, object: number): Uint8Array {
   return tables.objects.digest.subarray(object * DIGEST_SIZE, (object + 1) * DIGEST_SIZE);
 }
+
+/** The digest in 64 hexadecimal digits. */
+export const objectHex = (tables: ManifestTables, object: number): string => toHex(objectDigest(tables, object));
 
 /** The data that a store needs to find object `index`. */
 export function objectName(tables: ManifestTables, index: number): { index: number; digest: Uint8Array; size: number } {

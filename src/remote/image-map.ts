@@ -1,9 +1,25 @@
+/** The map of an image in a remote repository, which says where its objects are. */
 import { CfsError } from '../base/error.ts';
 import { decodeMap, mapLimit, type ObjectMap } from './map-format.ts';
 import { type Mirrors, UnavailableError } from './mirrors.ts';
 import type { ImageObjects } from './object-fetch.ts';
 import { expand } from './remote-files.ts';
 import { mapName } from './tree-names.ts';
+
+/**
+ * A map as it is stored.
+ * @param id 64 hexadecimal digits
+ * @throws CfsError (store) if it is damaged
+ */
+export function storedMap(
+  id: string,
+  stored: Uint8Array,
+  { hash, sizes }: Pick<ImageObjects, 'hash' | 'sizes'>,
+): ObjectMap {
+  const bytes = expand(stored, mapLimit(sizes));
+  if (bytes === undefined) throw new CfsError('store', 'it is damaged');
+  return decodeMap(bytes, { hash, image: Buffer.from(id, 'hex'), sizes });
+}
 
 /**
  * Where the objects of an image are; undefined if the repository has no map of it: then each is a file.
@@ -13,17 +29,13 @@ import { mapName } from './tree-names.ts';
 export async function fetchMap(
   mirrors: Mirrors,
   id: string,
-  { hash, sizes }: Pick<ImageObjects, 'hash' | 'sizes'>,
+  image: Pick<ImageObjects, 'hash' | 'sizes'>,
   signal?: AbortSignal,
 ): Promise<ObjectMap | undefined> {
-  const limit = mapLimit(sizes);
-  const image = Buffer.from(id, 'hex');
   let map: ObjectMap | undefined;
   const check = (compressed: Buffer): string | undefined => {
-    const bytes = expand(compressed, limit);
-    if (bytes === undefined) return 'it is damaged';
     try {
-      map = decodeMap(bytes, { hash, image, sizes });
+      map = storedMap(id, compressed, image);
       return undefined;
     } catch (error) {
       if (error instanceof CfsError) return error.message;
@@ -31,7 +43,7 @@ export async function fetchMap(
     }
   };
   try {
-    await mirrors.fetch(mapName(id), { most: limit, signal, check });
+    await mirrors.fetch(mapName(id), { most: mapLimit(image.sizes), signal, check });
     return map;
   } catch (error) {
     if (error instanceof UnavailableError && error.isAbsent) return undefined;

@@ -16,7 +16,8 @@ export interface RemoteAddress {
 }
 
 const SCHEME = /^([a-z][a-z0-9+.-]*):\/\//i;
-/** Names of images in a remote repository: words of letters, digits and `._+-`, with slashes in between. */
+export const REF_RULE = 'letters, digits and ._+-, with slashes in between';
+/** Names of images in a remote repository. */
 const REF = /^[A-Za-z0-9][A-Za-z0-9._+-]*(?:\/[A-Za-z0-9][A-Za-z0-9._+-]*)*$/;
 const REF_MAX = 200;
 /** Files that are being written have such names until they are complete. */
@@ -37,7 +38,7 @@ export const isRefName = (name: string): boolean =>
 export function parseRemoteAddress(word: string, insecure = false): RemoteAddress {
   const [, text = word, ref, id] = /^(.*?)(?:#([^#]*)|@([0-9a-fA-F]{64}))?$/s.exec(word) ?? [];
   if (ref !== undefined && !isRefName(ref)) {
-    throw refused(word, `"${ref}" is not a name of an image: letters, digits and ._+-, with slashes in between`);
+    throw refused(word, `"${ref}" is not a name of an image: ${REF_RULE}`);
   }
   const mirrors = text.split('|').map((part) => parseMirror(word, part, insecure));
   return { text, mirrors, ref, id: id?.toLowerCase() };

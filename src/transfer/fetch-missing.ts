@@ -1,16 +1,20 @@
 /** Objects of an image that local repositories lack: fetching them from remote ones, or only asking for them. */
-import { toHex } from '../base/bytes.ts';
-import { objectDigest, objectName } from '../manifest/lookup.ts';
+import { eachAtOnce } from '../base/each-at-once.ts';
+import { objectName } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { Repository } from '../objects/repository.ts';
-import type { HttpOptions } from '../remote/http-client.ts';
 import { ALONE, framesOf } from '../remote/map-format.ts';
 import { objectFile, packName } from '../remote/tree-names.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { lockForWriting } from '../store/lock.ts';
-import type { CopiedObjects } from './copy-threads.ts';
-import type { PullOptions } from './pull-objects.ts';
-import { fetchObjects, type RemoteSource, type WantedObjects } from './remote-objects.ts';
+import type { CopyOptions } from './copy-objects.ts';
+import {
+  copyFromEach,
+  fetchObjects,
+  type NewlyCopied,
+  type RemoteSource,
+  type WantedObjects,
+} from './remote-objects.ts';
 
 export interface MissingObjects {
   readonly image: WantedObjects['image'];
@@ -21,11 +25,7 @@ export interface MissingObjects {
 }
 
 /** The rows of the objects that no repository has, ascending. An object of another size is damaged. */
-export function absentFrom(
-  repositories: readonly Repository[],
-  tables: ManifestTables,
-  objects: Iterable<number>,
-): number[] {
+function absentFrom(repositories: readonly Repository[], tables: ManifestTables, objects: Iterable<number>): number[] {
   const rows = [...new Set(objects)].sort((a, b) => a - b);
   return rows.filter((row) => {
     const { digest, size } = objectName(tables, row);
@@ -40,30 +40,20 @@ export function absentFrom(
 export async function fetchMissing(
   sources: readonly RemoteSource[],
   target: LocalRepository,
-  { image, objects, locals, ...options }: MissingObjects & Omit<PullOptions, keyof HttpOptions>,
-): Promise<Pick<CopiedObjects, 'copied' | 'copiedBytes' | 'failures'>> {
-  let rows = absentFrom(locals, image.tables, objects);
-  const done = { copied: 0, copiedBytes: 0 };
-  const problems = new Map<string, string[]>();
+  { image, objects, locals, ...options }: MissingObjects & CopyOptions,
+): Promise<NewlyCopied> {
+  const rows = absentFrom(locals, image.tables, objects);
   const lock = await lockForWriting(target, options.signal);
   try {
-    for (const source of sources) {
-      if (rows.length === 0) break;
-      const { copied, copiedBytes, failures } = await fetchObjects(source, target, [{ image, rows }], options);
-      done.copied += copied;
-      done.copiedBytes += copiedBytes;
-      for (const { object, problem } of failures) problems.set(object, [...(problems.get(object) ?? []), problem]);
-      const failed = new Set(failures.map(({ object }) => object));
-      rows = rows.filter((row) => failed.has(toHex(objectDigest(image.tables, row))));
-    }
+    return await copyFromEach(
+      sources,
+      [{ image, rows }],
+      (source, left, onProgress) => fetchObjects(source, target, left, { ...options, onProgress }),
+      options.onProgress,
+    );
   } finally {
     lock.release();
   }
-  const failures = rows.map((row) => {
-    const object = toHex(objectDigest(image.tables, row));
-    return { object, problem: (problems.get(object) ?? []).join('; ') };
-  });
-  return { ...done, failures };
 }
 
 /**
@@ -89,13 +79,8 @@ export async function objectsThere(
   const files = new Map(rows.map((row) => [row, filesOf(row)] as const));
   const names = [...new Set([...files.values()].flat())];
   const there = new Set<string>();
-  let next = 0;
-  const ask = async (): Promise<void> => {
-    while (next < names.length) {
-      const name = names[next++] as string;
-      if (await remote.has(name, signal)) there.add(name);
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(http.connections, names.length) }, ask));
+  await eachAtOnce(names, http.connections, async (name) => {
+    if (await remote.has(name, signal)) there.add(name);
+  });
   return new Set(rows.filter((row) => files.get(row)?.every((name) => there.has(name)) === true));
 }

@@ -1,16 +1,17 @@
 /** Packs of a remote repository that another image of it is in: their objects need not be sent again. */
-import { fromHex, toHex } from '../base/bytes.ts';
+import { eachAtOnce } from '../base/each-at-once.ts';
 import { CfsError } from '../base/error.ts';
 import { decodeImage } from '../image/image-file.ts';
-import { splitImage } from '../image/image-parts.ts';
-import { objectDigest, objectSizes } from '../manifest/lookup.ts';
+import { objectHex, objectSizes } from '../manifest/lookup.ts';
 import { type ManifestTables, u64 } from '../manifest/tables.ts';
-import { decodeMap, FRAME_BYTES, framesOf, mapLimit, type ObjectMap } from '../remote/map-format.ts';
-import { expand, IMAGE_LIMIT } from '../remote/remote-files.ts';
+import { storedMap } from '../remote/image-map.ts';
+import { FRAME_BYTES, framesOf, mapLimit, type ObjectMap } from '../remote/map-format.ts';
+import { IMAGE_LIMIT } from '../remote/remote-files.ts';
 import { decodeRef, imageName, mapName, packName, REF_LIMIT, refName } from '../remote/tree-names.ts';
 import type { LoadedImage } from './loaded-images.ts';
 import type { PackBuilder } from './pack-builder.ts';
 import type { PushTarget } from './push-target.ts';
+import { storedImage } from './stored-image.ts';
 
 /** An image whose objects are in packs of the target. */
 export interface KnownPacks {
@@ -33,7 +34,7 @@ export async function knownPacks(
     const id = named === undefined ? undefined : usable(() => decodeRef(named).image);
     if (id === undefined || known.has(id)) continue;
     const image = await target.get(imageName(id), IMAGE_LIMIT, signal);
-    const tables = image === undefined ? undefined : usable(() => decode(id, image));
+    const tables = image && usable(() => decodeImage(id, storedImage(id, image).parts));
     if (tables?.header.hash !== hash) continue;
     const map = await knownMap(target, { id, tables }, signal);
     if (map !== undefined) known.set(id, { tables, map, gone: await packsGone(target, map, signal) });
@@ -51,15 +52,9 @@ export async function packsGone(
   signal: AbortSignal | undefined,
 ): Promise<ReadonlySet<number>> {
   const gone = new Set<number>();
-  let next = 0;
-  const ask = async (): Promise<void> => {
-    while (next < packs.length) {
-      const pack = next++;
-      const { digest } = packs[pack] as ObjectMap['packs'][number];
-      if (!(await target.has(packName(digest), signal))) gone.add(pack);
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, ask));
+  await eachAtOnce(packs, AT_ONCE, async ({ digest }, pack) => {
+    if (!(await target.has(packName(digest), signal))) gone.add(pack);
+  });
   return gone;
 }
 
@@ -69,11 +64,9 @@ export async function knownMap(
   { id, tables }: Pick<LoadedImage, 'id' | 'tables'>,
   signal: AbortSignal | undefined,
 ): Promise<ObjectMap | undefined> {
-  const sizes = objectSizes(tables);
-  const limit = mapLimit(sizes);
-  const stored = await target.get(mapName(id), limit, signal);
-  const bytes = stored === undefined ? undefined : expand(stored, limit);
-  return bytes && usable(() => decodeMap(bytes, { hash: tables.header.hash, image: fromHex(id), sizes }));
+  const image = { hash: tables.header.hash, sizes: objectSizes(tables) };
+  const stored = await target.get(mapName(id), mapLimit(image.sizes), signal);
+  return stored && usable(() => storedMap(id, stored, image));
 }
 
 /** The result; undefined if something is malformed: damage there is no reason not to push. */
@@ -84,13 +77,6 @@ function usable<T>(work: () => T): T | undefined {
     if (error instanceof CfsError) return undefined;
     throw error;
   }
-}
-
-function decode(id: string, stored: Uint8Array): ManifestTables | undefined {
-  const file = expand(stored);
-  if (file === undefined) return undefined;
-  const parts = splitImage(file);
-  return toHex(parts.digest) === id ? decodeImage(id, parts) : undefined;
 }
 
 /** A pack is used again if so much of its content is needed. */
@@ -104,7 +90,7 @@ export function reusePacks(
   { frameOf, offsetOf, isDone }: { frameOf: Uint32Array; offsetOf: Uint32Array; isDone: Uint8Array },
 ): number {
   const rowOf = new Map<string, number>();
-  for (let i = 0; i < isDone.length; i++) if (isDone[i] === 0) rowOf.set(toHex(objectDigest(tables, i)), i);
+  for (let i = 0; i < isDone.length; i++) if (isDone[i] === 0) rowOf.set(objectHex(tables, i), i);
   const { frames, packs } = map;
   const all = new Float64Array(packs.length);
   const needed = new Float64Array(packs.length);
@@ -113,7 +99,7 @@ export function reusePacks(
   });
   const found: { readonly row: number; readonly before: number; readonly count: number }[] = [];
   map.frameOf.forEach((frame, before) => {
-    const row = rowOf.get(toHex(objectDigest(old, before)));
+    const row = rowOf.get(objectHex(old, before));
     if (row === undefined || frame >= frames.raw.length) return;
     const size = u64(old.objects.size, before);
     const count = framesOf(size);

@@ -9,7 +9,7 @@ import { objectDigest, objectName, objectSizes } from '../manifest/lookup.ts';
 import { type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
 import { registerImage } from '../store/gc/register.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
-import type { ObjectWriter } from '../store/object-writer.ts';
+import { ObjectWriter } from '../store/object-writer.ts';
 import { replaceFile } from '../system/durable-file.ts';
 import type { ObjectList } from './copy-objects.ts';
 
@@ -78,6 +78,16 @@ export function missingObjects(writer: ObjectWriter, tables: ManifestTables): nu
     if (!writer.holds(digest, size)) rows.push(i);
   }
   return rows;
+}
+
+/** As `missingObjects`, of each image. @throws CfsError (store) */
+export function missingIn(target: LocalRepository, images: readonly ManifestTables[]): number[][] {
+  const writer = new ObjectWriter(target, { durable: false, prefix: '' });
+  try {
+    return images.map((tables) => missingObjects(writer, tables));
+  } finally {
+    writer.close();
+  }
 }
 
 /** Registers an image that is, or will be, at its path. @param isComplete whether the repository has all its objects */

@@ -2,20 +2,22 @@
 import { closeSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { fromHex, oneLine, toHex } from '../base/bytes.ts';
+import { oneLine } from '../base/bytes.ts';
 import type { HashAlgorithm } from '../base/digest.ts';
 import { ENOENT, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { decodeImage } from '../image/image-file.ts';
-import { splitImage } from '../image/image-parts.ts';
 import { objectDigest, objectSizes } from '../manifest/lookup.ts';
-import { type ManifestTables, objectCount } from '../manifest/tables.ts';
-import { ALONE, decodeMap, mapLimit } from '../remote/map-format.ts';
-import { expand, hashOfMeta, IMAGE_LIMIT, META_LIMIT } from '../remote/remote-files.ts';
+import { objectCount } from '../manifest/tables.ts';
+import { storedMap } from '../remote/image-map.ts';
+import { ALONE, mapLimit } from '../remote/map-format.ts';
+import { hashOfMeta, IMAGE_LIMIT, META_LIMIT } from '../remote/remote-files.ts';
 import { UNFINISHED_NAME } from '../remote/remote-url.ts';
 import { decodeRef, imageName, META_NAME, mapName, objectFile, packName, REF_LIMIT } from '../remote/tree-names.ts';
+import { OBJECT_NAME } from '../store/layout.ts';
 import { isDirectory, isRegular, StoreDirectory } from '../store/store-directory.ts';
 import { requireTrust } from '../store/trust.ts';
+import { storedImage } from './stored-image.ts';
 
 export interface PruneOptions {
   /** Files that were written, or found by a push, within this time are kept. */
@@ -43,13 +45,15 @@ export interface Pruned {
   readonly freed: FileAmount;
 }
 
-/** Files that may be deleted, by their directories: nothing else is touched. */
+/**
+ * Files that may be deleted, by their directories: nothing else is touched. Files that lead to others come first, so
+ * that a reader finds all or nothing.
+ */
 const DELETABLE: Readonly<Record<string, RegExp>> = {
   maps: /^[0-9a-f]{64}\.zst$/,
   images: /^[0-9a-f]{64}\.zst$/,
   packs: /^[0-9a-f]{64}$/,
 };
-const OBJECT = /^[0-9a-f]{62}$/;
 const PREFIX = /^[0-9a-f]{2}$/;
 /** Directories of names within each other. */
 const DEPTH = 100;
@@ -105,10 +109,7 @@ class Pruning {
     const ids = new Set(names.values());
     const needed = new Set<string>();
     for (const id of ids) await this.#addNeeded(id, hash, needed);
-    // what leads to others goes first: a reader finds all or nothing
-    for (const directory of ['maps', 'images', 'packs']) {
-      await this.#sweep(directory, DELETABLE[directory] as RegExp, needed);
-    }
+    for (const [directory, names] of Object.entries(DELETABLE)) await this.#sweep(directory, names, needed);
     // those of a local repository are for its own gc
     if (this.#root.stat('lock') === undefined) await this.#sweepObjects(needed);
     const amounts = { kept: this.#kept, young: this.#young, freed: this.#freed };
@@ -176,18 +177,13 @@ class Pruning {
     const name = imageName(id);
     const stored = this.#read(name, IMAGE_LIMIT);
     if (stored === undefined) throw this.#problem(`a name leads to image ${id}, and there is no ${name}`);
-    const tables = this.#checked(name, () => this.#decode(id, stored));
+    const tables = this.#checked(name, () => decodeImage(id, storedImage(id, stored).parts));
     needed.add(name);
     const sizes = objectSizes(tables);
-    const limit = mapLimit(sizes);
-    const compressed = this.#read(mapName(id), limit);
+    const compressed = this.#read(mapName(id), mapLimit(sizes));
     const frameOf = new Uint32Array(objectCount(tables)).fill(ALONE);
     if (compressed !== undefined) {
-      const map = this.#checked(mapName(id), () => {
-        const bytes = expand(compressed, limit);
-        if (bytes === undefined) throw new CfsError('store', 'it is damaged');
-        return decodeMap(bytes, { hash, image: fromHex(id), sizes });
-      });
+      const map = this.#checked(mapName(id), () => storedMap(id, compressed, { hash, sizes }));
       needed.add(mapName(id));
       for (const { digest } of map.packs) needed.add(packName(digest));
       frameOf.set(map.frameOf);
@@ -206,21 +202,13 @@ class Pruning {
     return stat !== undefined && isRegular(stat);
   }
 
-  #decode(id: string, stored: Uint8Array): ManifestTables {
-    const file = expand(stored);
-    if (file === undefined) throw new CfsError('store', 'it is damaged');
-    const parts = splitImage(file);
-    if (toHex(parts.digest) !== id) throw new CfsError('store', `it is image ${toHex(parts.digest)}`);
-    return decodeImage(id, parts);
-  }
-
   async #sweepObjects(needed: ReadonlySet<string>): Promise<void> {
     const stat = this.#root.stat('objects');
     if (stat === undefined || !isDirectory(stat)) return;
     const directory = this.#root.open('objects');
     const prefixes = directory.names().filter((name) => PREFIX.test(name));
     directory.close();
-    for (const prefix of prefixes) await this.#sweep(`objects/${prefix}`, OBJECT, needed);
+    for (const prefix of prefixes) await this.#sweep(`objects/${prefix}`, OBJECT_NAME, needed);
   }
 
   async #sweep(name: string, deletable: RegExp, needed: ReadonlySet<string>): Promise<void> {

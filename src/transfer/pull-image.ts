@@ -1,10 +1,9 @@
 /** Fetches an image and its objects from a remote repository. */
-import { type ManifestTables, objectCount, u64 } from '../manifest/tables.ts';
+import { objectCount, u64 } from '../manifest/tables.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { lockForWriting } from '../store/lock.ts';
-import { ObjectWriter } from '../store/object-writer.ts';
 import type { CopiedObjects } from './copy-threads.ts';
-import { keepImage, missingObjects } from './loaded-images.ts';
+import { keepImage, missingIn } from './loaded-images.ts';
 import { type PullOptions, pullObjects } from './pull-objects.ts';
 import type { RemoteImage, RemoteRepository } from './remote-repository.ts';
 
@@ -30,7 +29,7 @@ export async function pullImage(
 ): Promise<CopiedObjects> {
   const lock = await lockForWriting(target, options.signal, options.onWait);
   try {
-    const rows = missingFrom(target, tables);
+    const [rows] = missingIn(target, [tables]) as [number[]];
     onPlan?.({ bytes: rows.reduce((sum, row) => sum + u64(tables.objects.size, row), 0) });
     const map = rows.length === 0 ? undefined : await remote.map(id, tables, options.signal);
     const pulled = await pullObjects(remote.address.mirrors, target, tables, map, rows, options);
@@ -38,14 +37,5 @@ export async function pullImage(
     return { ...pulled, existing: objectCount(tables) - rows.length };
   } finally {
     lock.release();
-  }
-}
-
-function missingFrom(target: LocalRepository, tables: ManifestTables): number[] {
-  const writer = new ObjectWriter(target, { durable: false, prefix: '' });
-  try {
-    return missingObjects(writer, tables);
-  } finally {
-    writer.close();
   }
 }

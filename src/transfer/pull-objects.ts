@@ -6,6 +6,7 @@ import { type FetchTask, planFetch } from '../remote/fetch-plan.ts';
 import type { HttpOptions } from '../remote/http-client.ts';
 import type { ObjectMap } from '../remote/map-format.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
+import type { CopyOptions } from './copy-objects.ts';
 import { syncNames } from './copy-objects.ts';
 import {
   type CopiedObjects,
@@ -13,7 +14,6 @@ import {
   type RepositoryData,
   runCopyThreads,
   shared,
-  type ThreadOptions,
   type ThreadSettings,
 } from './copy-threads.ts';
 
@@ -35,12 +35,10 @@ export interface PullSettings extends ThreadSettings {
   readonly prefix: string;
 }
 
-export interface PullOptions extends ThreadOptions {
-  readonly threads: number;
+export interface PullOptions extends CopyOptions {
   /** Requests at the same time, of all threads. */
   readonly connections: number;
   readonly cacert?: string | undefined;
-  readonly durable: boolean;
 }
 
 /** More threads than this wait for each other. */

@@ -1,14 +1,14 @@
 /** Objects of images from remote repositories, where local ones lack them. */
-import { toHex } from '../base/bytes.ts';
 import { CfsError } from '../base/error.ts';
-import { objectDigest } from '../manifest/lookup.ts';
+import { objectHex } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { HttpOptions } from '../remote/http-client.ts';
 import type { ObjectMap } from '../remote/map-format.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
-import type { CopiedObjects } from './copy-threads.ts';
+import type { CopyOptions } from './copy-objects.ts';
+import type { CopiedObjects, CopyProgress } from './copy-threads.ts';
 import type { LoadedImage } from './loaded-images.ts';
-import { type PullOptions, pullObjects } from './pull-objects.ts';
+import { pullObjects } from './pull-objects.ts';
 import type { RemoteRepository } from './remote-repository.ts';
 
 /** A remote repository that objects are fetched from. */
@@ -23,6 +23,50 @@ export interface WantedObjects {
   readonly rows: readonly number[];
 }
 
+/** The objects that a copy stored, and those that it could not. */
+export type NewlyCopied = Omit<CopiedObjects, 'existing'>;
+
+/**
+ * Copies objects from several sources: from each those that the sources before it did not give.
+ * @param copy copies from one source
+ * @param onProgress gets the sum over the sources
+ * @returns failures with the problems of all sources
+ * @throws as `copy`
+ */
+export async function copyFromEach<S>(
+  sources: readonly S[],
+  wanted: readonly WantedObjects[],
+  copy: (source: S, wanted: readonly WantedObjects[], onProgress: (done: CopyProgress) => void) => Promise<NewlyCopied>,
+  onProgress: (done: CopyProgress) => void = () => undefined,
+): Promise<NewlyCopied> {
+  let left = wanted.filter(({ rows }) => rows.length > 0);
+  const done = { copied: 0, copiedBytes: 0 };
+  const problems = new Map<string, string[]>();
+  for (const source of sources) {
+    if (left.length === 0) break;
+    const before = { ...done };
+    const { copied, copiedBytes, failures } = await copy(source, left, ({ objects, bytes }) =>
+      onProgress({ objects: before.copied + objects, bytes: before.copiedBytes + bytes }),
+    );
+    done.copied += copied;
+    done.copiedBytes += copiedBytes;
+    for (const { object, problem } of failures) problems.set(object, [...(problems.get(object) ?? []), problem]);
+    left = onlyFailed(left, new Set(failures.map(({ object }) => object)));
+  }
+  const failed = new Set(left.flatMap(({ image, rows }) => rows.map((row) => objectHex(image.tables, row))));
+  const failures = [...failed].map((object) => ({ object, problem: (problems.get(object) ?? []).join('; ') }));
+  return { ...done, failures };
+}
+
+/** Of these objects, those that are in a set. */
+const onlyFailed = (wanted: readonly WantedObjects[], failed: ReadonlySet<string>): WantedObjects[] =>
+  wanted
+    .map(({ image, rows }) => ({
+      image,
+      rows: failed.size === 0 ? [] : rows.filter((row) => failed.has(objectHex(image.tables, row))),
+    }))
+    .filter(({ rows }) => rows.length > 0);
+
 /**
  * Fetches objects of images, none of which the target has. If the repository has no map of an image, each object is a
  * file there. An object of several images is asked for by one after the other. Hold the lock of a writer of the target.
@@ -32,21 +76,21 @@ export async function fetchObjects(
   { remote, http }: RemoteSource,
   target: LocalRepository,
   wanted: readonly WantedObjects[],
-  options: Omit<PullOptions, keyof HttpOptions>,
-): Promise<Pick<CopiedObjects, 'copied' | 'copiedBytes' | 'failures'>> {
+  options: CopyOptions,
+): Promise<NewlyCopied> {
   const all = { copied: 0, copiedBytes: 0 };
   const got = new Set<string>();
   const problems = new Map<string, string>();
   const take = (tables: ManifestTables, rows: readonly number[], failed: ReadonlyMap<string, string>): void => {
     for (const row of rows) {
-      const object = toHex(objectDigest(tables, row));
+      const object = objectHex(tables, row);
       const problem = failed.get(object);
       if (problem === undefined) got.add(object);
       else problems.set(object, problems.get(object) ?? problem);
     }
   };
   for (const { image, rows: named } of wanted) {
-    const rows = got.size === 0 ? named : named.filter((row) => !got.has(toHex(objectDigest(image.tables, row))));
+    const rows = got.size === 0 ? named : named.filter((row) => !got.has(objectHex(image.tables, row)));
     if (rows.length === 0) continue;
     let map: ObjectMap | undefined;
     try {
@@ -54,7 +98,7 @@ export async function fetchObjects(
     } catch (error) {
       if (!(error instanceof CfsError)) throw error;
       // another repository may have the objects
-      take(image.tables, rows, new Map(rows.map((row) => [toHex(objectDigest(image.tables, row)), error.message])));
+      take(image.tables, rows, new Map(rows.map((row) => [objectHex(image.tables, row), error.message])));
       continue;
     }
     const before = { objects: all.copied, bytes: all.copiedBytes };

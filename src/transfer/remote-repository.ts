@@ -1,9 +1,8 @@
 /** A remote repository as programs see it: what it is, and the images that it has. */
-import { toHex } from '../base/bytes.ts';
 import type { HashAlgorithm } from '../base/digest.ts';
 import { CfsError } from '../base/error.ts';
 import { decodeImage } from '../image/image-file.ts';
-import { type ImageParts, splitImage } from '../image/image-parts.ts';
+import type { ImageParts } from '../image/image-parts.ts';
 import { requireSignature } from '../image/image-signature.ts';
 import { objectSizes } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
@@ -12,10 +11,11 @@ import { HttpClient, type HttpOptions } from '../remote/http-client.ts';
 import { fetchMap } from '../remote/image-map.ts';
 import type { ObjectMap } from '../remote/map-format.ts';
 import { Mirrors, UnavailableError } from '../remote/mirrors.ts';
-import { expand, hashOfMeta, IMAGE_LIMIT, META_LIMIT } from '../remote/remote-files.ts';
+import { hashOfMeta, IMAGE_LIMIT, META_LIMIT } from '../remote/remote-files.ts';
 import type { RemoteAddress } from '../remote/remote-url.ts';
 import { decodeRef, imageName, META_NAME, REF_LIMIT, refName } from '../remote/tree-names.ts';
 import type { TrustedKey } from '../sign/keys.ts';
+import { storedImage } from './stored-image.ts';
 
 /** An image that was fetched; its id is verified. */
 export interface RemoteImage {
@@ -83,15 +83,11 @@ export class RemoteRepository {
   async image(id: string, keys?: readonly TrustedKey[], signal?: AbortSignal): Promise<RemoteImage> {
     const name = `${this.address.text}@${id}`;
     let image: { readonly bytes: Uint8Array; readonly parts: ImageParts } | undefined;
-    const found = await this.#fetch(imageName(id), IMAGE_LIMIT, signal, (compressed) => {
-      const bytes = expand(compressed);
-      if (bytes === undefined) return 'it is damaged';
-      const parts = reasonUnless(() => splitImage(bytes));
-      if (typeof parts === 'string') return parts;
-      if (toHex(parts.digest) !== id) return `it is image ${toHex(parts.digest)}`;
-      image = { bytes, parts };
-      return undefined;
-    });
+    const found = await this.#fetch(imageName(id), IMAGE_LIMIT, signal, (compressed) =>
+      reasonUnless(() => {
+        image = storedImage(id, compressed);
+      }),
+    );
     if (found === undefined || image === undefined) throw new CfsError('image', `There is no image ${name}`);
     const { bytes, parts } = image;
     if (keys !== undefined) requireSignature(name, id, parts.signature, keys);

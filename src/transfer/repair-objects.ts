@@ -5,14 +5,13 @@ import { CfsError } from '../base/error.ts';
 import { readImage } from '../image/image-file.ts';
 import { rowOfObject } from '../image/object-users.ts';
 import { firstPlace, ImageFinder } from '../image/registered-image.ts';
-import type { HttpOptions } from '../remote/http-client.ts';
 import { openRootIfThere, registeredIds, registeredPaths } from '../store/gc/roots.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { lockForWriting } from '../store/lock.ts';
-import type { PullOptions } from './pull-objects.ts';
+import type { CopyOptions } from './copy-objects.ts';
 import { fetchObjects, type RemoteSource, type WantedObjects } from './remote-objects.ts';
 
-export interface RepairOptions extends Omit<PullOptions, keyof HttpOptions> {
+export interface RepairOptions extends CopyOptions {
   /** Receives a line for people if another program keeps the repository locked for long. */
   readonly onWait?: ((line: string) => void) | undefined;
 }

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { withoutDebugger } from '../../src/base/debugger-flags.ts';
+import { eachAtOnce } from '../../src/base/each-at-once.ts';
 import { pathText } from '../../src/base/path-text.ts';
 import type { MountStatistics } from '../../src/mount/mount-statistics.ts';
 import { O_PATH } from '../../src/system/libc.ts';
@@ -21,14 +22,9 @@ export async function showAllStats(out: Output): Promise<void> {
   const mounts = cfsMounts();
   const places = new Map(mounts.map(({ mountpointBytes }) => [pathText(mountpointBytes), mountpointBytes]));
   const measured: MeasuredMount[] = [];
-  const left = [...places];
-  const askOthers = async (): Promise<void> => {
-    for (let next = left.shift(); next !== undefined; next = left.shift()) {
-      const [mountpoint, bytes] = next;
-      measured.push({ mountpoint, stats: await ask(Buffer.from(bytes)) });
-    }
-  };
-  await Promise.all(Array.from({ length: availableParallelism() }, askOthers));
+  await eachAtOnce([...places], availableParallelism(), async ([mountpoint, bytes]) => {
+    measured.push({ mountpoint, stats: await ask(Buffer.from(bytes)) });
+  });
   measured.sort((a, b) => (a.mountpoint < b.mountpoint ? -1 : 1));
   out.text(prometheusOf(measured));
 }

@@ -1,5 +1,5 @@
 /** Describes an inode, for people and for programs. */
-import { oneLine, printable, toHex } from '../../src/base/bytes.ts';
+import { oneLine, printable } from '../../src/base/bytes.ts';
 import { blockCount } from '../../src/base/digest.ts';
 import { jsonText } from '../../src/base/json-text.ts';
 import {
@@ -16,7 +16,7 @@ import {
   S_IFSOCK,
 } from '../../src/base/stat-bits.ts';
 import { type ChangeTime, ChangeTimes } from '../../src/manifest/change-time.ts';
-import { inlineOf, linkTarget, objectDigest, objectOf, xattrsOf } from '../../src/manifest/lookup.ts';
+import { inlineOf, linkTarget, objectHex, objectOf, xattrsOf } from '../../src/manifest/lookup.ts';
 import { i64, type ManifestTables, NONE, u64 } from '../../src/manifest/tables.ts';
 
 interface FileType {
@@ -113,7 +113,7 @@ function contentOf(tables: ManifestTables, row: number): Content {
   const object = objectOf(tables, row);
   return {
     kind: 'object',
-    digest: toHex(objectDigest(tables, object)),
+    digest: objectHex(tables, object),
     blockHashes: blockCount(tables.header.hash, u64(tables.objects.size, object)),
   };
 }

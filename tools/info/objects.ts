@@ -2,7 +2,7 @@
 import { toHex } from '../../src/base/bytes.ts';
 import { ENOENT, errnoName, isErrno } from '../../src/base/errno.ts';
 import { CfsError } from '../../src/base/error.ts';
-import { objectDigest, objectOf } from '../../src/manifest/lookup.ts';
+import { objectDigest, objectHex, objectOf } from '../../src/manifest/lookup.ts';
 import { inodeCount, type ManifestTables, objectCount, u64 } from '../../src/manifest/tables.ts';
 import type { Repository } from '../../src/objects/repository.ts';
 import type { RemoteSource } from '../../src/transfer/remote-objects.ts';
@@ -12,7 +12,7 @@ import type { Output } from './output.ts';
 export function listObjects(tables: ManifestTables, json: boolean, out: Output): void {
   const inodes = inodesOfObjects(tables);
   for (let object = 0; object < objectCount(tables); object++) {
-    const digest = toHex(objectDigest(tables, object));
+    const digest = objectHex(tables, object);
     const size = u64(tables.objects.size, object);
     if (json) out.jsonElement({ digest, size, inodes: inodes[object] });
     else out.text(`${digest} ${size} ${inodes[object]}\n`);
@@ -66,7 +66,7 @@ export async function missingObjects(
 export function listMissing(tables: ManifestTables, rows: readonly number[], json: boolean, out: Output): Missing {
   let bytes = 0;
   for (const object of rows) {
-    const digest = toHex(objectDigest(tables, object));
+    const digest = objectHex(tables, object);
     const size = u64(tables.objects.size, object);
     bytes += size;
     if (json) out.jsonElement({ digest, size });

@@ -82,7 +82,7 @@ async function fsck(dir: string, options: Options): Promise<ExitStatus> {
       onWait: warn,
       onProgress: (progress) => line.draw((elapsed) => progressText(progress, elapsed)),
     });
-    if (remotes.size > 0 && !dryRun) {
+    if (remotes.size > 0 && !dryRun && !checked.damaged.every(isRepaired)) {
       checked = await repairedFrom([...remotes.values()], repository, checked, jobs);
       rememberCheck(repository, checked, performance.now() - started);
     }
@@ -110,7 +110,6 @@ async function repairedFrom(
   checked: FsckResult,
   threads: number,
 ): Promise<FsckResult> {
-  if (checked.damaged.every(isRepaired)) return checked;
   const { repairObjects } = await import('../../src/transfer/repair-objects.ts');
   const damaged = await withSignals('what was fetched stays, and the next run continues', (signal) =>
     repairObjects(repository, checked.damaged, remotes, { threads, durable: true, signal, onWait: warn }),

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { CfsError } from '../../src/base/error.ts';
 import { objectSizes } from '../../src/manifest/lookup.ts';
-import { isRefName, isRemote, parseRemoteAddress } from '../../src/remote/remote-url.ts';
+import { isRefName, isRemote, parseRemoteAddress, REF_RULE } from '../../src/remote/remote-url.ts';
 import { openOrInitRepository } from '../../src/store/open-repository.ts';
 import type { CopiedImages } from '../../src/transfer/copy-images.ts';
 import type { LoadedImage } from '../../src/transfer/loaded-images.ts';
@@ -75,8 +75,7 @@ async function pushTo(dir: string, path: string, url: string, words: PushWords):
   const ref = words.ref ?? basename(path).replace(/\.cfs$/, '');
   for (const name of [ref, ...base]) {
     if (!isRefName(name)) {
-      const rule = 'letters, digits and ._+-, with slashes in between';
-      throw new CfsError('usage', `"${name}" is not a name of an image: give one by --ref, of ${rule}`);
+      throw new CfsError('usage', `"${name}" is not a name of an image: give one by --ref, of ${REF_RULE}`);
     }
   }
   const repository = repositoryAt(dir);
