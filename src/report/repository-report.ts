@@ -11,7 +11,7 @@ import { pathBytes } from '../base/path-text.ts';
 import { readImage } from '../image/image-file.ts';
 import { firstPlace, ImageFinder } from '../image/registered-image.ts';
 import { inodeCount, type ManifestTables } from '../manifest/tables.ts';
-import { listRoots } from '../store/gc/roots.ts';
+import { listRoots, type Root } from '../store/gc/roots.ts';
 import { type RepositoryUsage, repositoryUsage } from '../store/gc/usage.ts';
 import { PREFIXES } from '../store/layout.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
@@ -111,10 +111,11 @@ export async function reportOn(repository: LocalRepository, options: ReportOptio
     ...(signal && { signal }),
     onProgress: (directories) => onProgress?.((directories / PREFIXES) * COUNTED),
   });
+  const roots = listRoots(repository);
   const registered = new Map(
-    listRoots(repository).flatMap(({ image, header }) => (header === undefined ? [] : [[image, header.time]])),
+    roots.flatMap(({ image, header }) => (header === undefined ? [] : [[image, header.time] as const])),
   );
-  const { images, unread } = await findImages(usage, registered, limits.images, (part) =>
+  const { images, unread } = await findImages(usage, roots, limits.images, (part) =>
     step(COUNTED + part * (READ - COUNTED)),
   );
   const tables = new TablesCache(images);
@@ -150,20 +151,31 @@ interface FoundImage {
   readonly inodes: number;
 }
 
+/** Registered images, the last one first. A header's time has whole seconds: within one, that of the file decides. */
+export function latestFirst(roots: readonly Root[]): Root[] {
+  return [...roots].sort(
+    (a, b) =>
+      (b.header?.time ?? 0) - (a.header?.time ?? 0) ||
+      (b.mtimeMs ?? 0) - (a.mtimeMs ?? 0) ||
+      (a.image < b.image ? -1 : 1),
+  );
+}
+
 /**
  * The images that can be read, in the order of their registration, and the reasons why others are not.
  * @param step called before each is read, with the finished part
  */
 async function findImages(
   { images }: RepositoryUsage,
-  registered: ReadonlyMap<string, number>,
+  roots: readonly Root[],
   limit: number,
   step: (part: number) => Promise<void>,
 ): Promise<{ readonly images: readonly FoundImage[]; readonly unread: ReadonlyMap<string, string> }> {
   const finder = new ImageFinder();
   const unread = new Map<string, string>();
-  const timeOf = (id: string): number => registered.get(id) ?? 0;
-  const latest = [...images].sort((a, b) => timeOf(b.image) - timeOf(a.image) || (a.image < b.image ? -1 : 1));
+  const rank = new Map(latestFirst(roots).map(({ image }, i) => [image, i]));
+  const rankOf = (id: string): number => rank.get(id) ?? rank.size;
+  const latest = [...images].sort((a, b) => rankOf(a.image) - rankOf(b.image));
   const found: FoundImage[] = [];
   for (const { image: id, paths } of latest) {
     if (found.length === limit) {

@@ -149,15 +149,25 @@ export class Page {
     return (result as { value: T }).value;
   }
 
-  /** A click of the mouse in the middle of an element. @param element an expression */
+  /**
+   * A click of the mouse in the middle of an element. Where a frame of the page comes late, the place may show
+   * something else at the moment of the click: then it is clicked again.
+   * @param element an expression
+   */
   async click(element: string): Promise<void> {
-    const [x, y] = await this.value<[number, number]>(
-      `(() => { const element = ${element}; element.scrollIntoView({ block: 'center' });
-        const { x, y, width, height } = element.getBoundingClientRect(); return [x + width / 2, y + height / 2]; })()`,
-    );
-    const at = { x, y, button: 'left', clickCount: 1 };
-    await this.send('Input.dispatchMouseEvent', { type: 'mousePressed', ...at });
-    await this.send('Input.dispatchMouseEvent', { type: 'mouseReleased', ...at });
+    await until(`a click reaches ${element}`, async () => {
+      const [x, y] = await this.value<[number, number]>(
+        `(() => { const element = ${element}; element.scrollIntoView({ block: 'center' });
+          globalThis.clickReached = false;
+          addEventListener('click', ({ target }) => { globalThis.clickReached = element.contains(target); },
+            { capture: true, once: true });
+          const { x, y, width, height } = element.getBoundingClientRect(); return [x + width / 2, y + height / 2]; })()`,
+      );
+      const at = { x, y, button: 'left', clickCount: 1 };
+      await this.send('Input.dispatchMouseEvent', { type: 'mousePressed', ...at });
+      await this.send('Input.dispatchMouseEvent', { type: 'mouseReleased', ...at });
+      return this.value('globalThis.clickReached');
+    });
   }
 
   async type(text: string): Promise<void> {

@@ -155,6 +155,11 @@ export class KeepListFile {
     return hasher.digest();
   }
 
+  /** When it was written, in milliseconds since 1970: finer than the header's time, but a copy may have its own. */
+  get mtimeMs(): number {
+    return fstatSync(this.#fd).mtimeMs;
+  }
+
   /** The digests whose first byte is `prefix`, ascending. */
   digests(prefix: number): Uint8Array {
     const from = this.#first[prefix] as number;

@@ -18,6 +18,8 @@ const IMAGE_ID = /^[0-9a-f]{64}$/;
 export interface Root {
   readonly image: string;
   readonly header: KeepListHeader | undefined;
+  /** Of its list; undefined if it is malformed. */
+  readonly mtimeMs?: number;
   readonly problem: string | undefined;
   /** This user may not read it: that needs write permission on the repository. */
   readonly isDenied?: boolean;
@@ -79,10 +81,10 @@ export function listRoots(repository: LocalRepository): Root[] {
     const malformedPaths = own.flatMap(({ problem }) => problem ?? []);
     try {
       const list = openRootIfThere(repository, image);
-      list?.close();
       if (list === undefined) return [];
-      const { header } = list;
-      return [{ image, header, problem: undefined, paths: pathsOf(own, header.path), malformedPaths }];
+      const { header, mtimeMs } = list;
+      list.close();
+      return [{ image, header, mtimeMs, problem: undefined, paths: pathsOf(own, header.path), malformedPaths }];
     } catch (error) {
       if (!(error instanceof CfsError)) throw error;
       const isDenied = errnoOf(error.cause) === EACCES;

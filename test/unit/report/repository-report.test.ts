@@ -1,12 +1,16 @@
 /** The parts of a report: space by directory, common objects, comparisons, and their limits. */
+import { utimesSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { toHex } from '../../../src/base/bytes.ts';
 import { shortened } from '../../../src/base/log.ts';
 import { objectCount } from '../../../src/manifest/tables.ts';
 import { compareTables } from '../../../src/report/comparison.ts';
+import { latestFirst } from '../../../src/report/repository-report.ts';
 import { objectsOf, sharingOf } from '../../../src/report/sharing.ts';
 import { type SpaceNode, spaceTree } from '../../../src/report/space-tree.ts';
 import { registerImage } from '../../../src/store/gc/register.ts';
+import { listRoots } from '../../../src/store/gc/roots.ts';
 import { type Body, buildTables, directory, treeOf } from '../manifest/model.ts';
 import { GcFixture } from '../store/gc/gc-fixture.ts';
 
@@ -38,6 +42,30 @@ const flat = (node: SpaceNode, above = ''): [path: string, bytes: number, unique
 ];
 
 const nodesOf = (node: SpaceNode): number => 1 + (node.children ?? []).reduce((sum, child) => sum + nodesOf(child), 0);
+
+describe('latestFirst()', () => {
+  const fixture = new GcFixture();
+
+  test('images that were registered in one second are in the order in which their lists were written', async () => {
+    const { repository } = fixture;
+    const ids: string[] = [];
+    for (let i = 0; i < 4; i++) {
+      const image = fixture.image(1);
+      await registerImage(repository, image, false);
+      ids.unshift(image.image);
+      utimesSync(join(repository.rootsDirectory, image.image), 1000, 1000 + i / 10);
+    }
+    const roots = listRoots(repository).flatMap((root) =>
+      root.header === undefined ? [] : [{ ...root, header: { ...root.header, time: 1000 } }],
+    );
+    expect(latestFirst(roots).map(({ image }) => image)).toEqual(ids);
+    // the time in the header comes first: the files of a copied repository may have other times
+    const last = roots.map((root) =>
+      root.image === ids[0] ? { ...root, header: { ...root.header, time: 999 } } : root,
+    );
+    expect(latestFirst(last).map(({ image }) => image)).toEqual([...ids.slice(1), ids[0]]);
+  });
+});
 
 describe('spaceTree()', () => {
   test('counts a content once, at its first name, and inline contents as nothing', () => {
