@@ -80,8 +80,8 @@ const LEVEL = 3;
 const MOST_LEVEL = 19;
 
 /**
- * Writes images and their objects to a remote repository, one image after the other. What is there is not sent again,
- * and nothing is deleted there. If it is stopped or killed, the next run continues.
+ * Writes images and their objects to a remote repository, one image after the other. Files that are there are not sent
+ * again, and nothing is deleted there. If it is stopped or killed, the next run continues.
  * @param repository has all objects
  * @param images their files
  * @param target a URL whose server takes PUT, or a directory that a web server shows; both are created if missing

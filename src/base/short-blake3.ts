@@ -28,7 +28,8 @@ for (let at = 0; at < SCHEDULE.length; at++) {
 
 const state = new Int32Array(BLOCK_WORDS);
 const block = new Int32Array(BLOCK_WORDS);
-const blockBytes = new DataView(block.buffer);
+const blockBytes = new Uint8Array(block.buffer);
+const IV_HEAD = IV.subarray(0, 4);
 const chain = new Int32Array(IV.length);
 
 /**
@@ -52,12 +53,12 @@ export function shortBlake3(bytes: Uint8Array): Int32Array {
 
 function takeBlock(bytes: Uint8Array, from: number, length: number): void {
   if (length < BLOCK_BYTES) block.fill(0);
-  for (let i = 0; i < length; i++) blockBytes.setUint8(i, bytes[from + i] as number);
+  for (let i = 0; i < length; i++) blockBytes[i] = bytes[from + i] as number;
 }
 
 function compress(length: number, flags: number): void {
   state.set(chain);
-  state.set(IV.subarray(0, 4), 8);
+  state.set(IV_HEAD, 8);
   state[12] = state[13] = 0;
   state[14] = length;
   state[15] = flags;

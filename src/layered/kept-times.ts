@@ -37,7 +37,7 @@ export class KeptTimes {
    */
   begin(ino: number, fd: number): number | undefined {
     const words = this.#words;
-    const known = this.#placeOf(ino);
+    const known = words[0] === 0 ? undefined : this.#placeOf(ino);
     if (known === undefined && isErrno(statusOf(fd, this.#status))) return undefined;
     const place = this.#placeOf(0) as number;
     words[place] = ino | 0;
@@ -51,8 +51,12 @@ export class KeptTimes {
   /** Sets the time again, as far as that is possible. */
   end(place: number, fd: number): void {
     const words = this.#words;
-    const [low, high, nsec] = words.subarray(place + 2, place + WORDS) as unknown as [number, number, number];
-    setTimesAt(fd, EMPTY, undefined, { low, high, nsec } satisfies TimeToSet);
+    const time: TimeToSet = {
+      low: words[place + 2] as number,
+      high: words[place + 3] as number,
+      nsec: words[place + 4] as number,
+    };
+    setTimesAt(fd, EMPTY, undefined, time);
     words[place] = 0;
     words[place + 1] = 0;
     words[0] = (words[0] as number) - 1;

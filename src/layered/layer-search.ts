@@ -1,4 +1,4 @@
-/** What every view of an upper layer begins with: how inodes are searched for, and what a server cleans up. */
+/** The common part of all views of an upper layer: the search for inodes, and cleaning up after a server. */
 import { confirmRow } from './earlier-rows.ts';
 import { restoreFilled } from './fill-notes.ts';
 import { isShownAt } from './image-places.ts';

@@ -5,7 +5,7 @@ import { ENOENT, errnoOf } from '../base/errno.ts';
 import { OBJECT_NAME, PREFIXES, prefixName } from './layout.ts';
 import type { LocalRepository } from './local-repository.ts';
 
-/** What is left of a full cache: so the next objects do not make it look at all of them again. */
+/** The part of a full cache that stays: so the next objects do not make it look at all of them again. */
 const LEFT = 0.9;
 /** Objects that are deleted before other work of the thread. */
 const AT_ONCE = 256;

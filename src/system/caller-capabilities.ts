@@ -1,11 +1,10 @@
 /** Capabilities of a process for the names and files of others (capabilities(7)), in its user namespace. */
 import { readFileSync, readlinkSync } from 'node:fs';
+import { hasAllIds } from './user-namespace.ts';
 
 const CAP_DAC_OVERRIDE = 1n;
 const CAP_DAC_READ_SEARCH = 2n;
 const BOTH = (1n << CAP_DAC_OVERRIDE) | (1n << CAP_DAC_READ_SEARCH);
-/** The whole range of ids, as the initial user namespace has it. */
-const ALL_IDS = /^\s*0\s+0\s+4294967295\s*$/;
 
 /**
  * For which files a process has CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: for `all` in the user namespace of this
@@ -36,8 +35,7 @@ function isSameNamespace(pid: number): boolean {
     return readlinkSync(`/proc/${pid}/ns/user`) === ownNamespace;
   } catch {
     // of a process with more rights: only root could make another namespace with all ids
-    const hasAll = (who: number | 'self'): boolean => ALL_IDS.test(readFileSync(`/proc/${who}/uid_map`, 'latin1'));
-    return hasAll(pid) && hasAll('self');
+    return hasAllIds(pid) && hasAllIds('self');
   }
 }
 let ownNamespace: string | undefined;

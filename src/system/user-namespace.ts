@@ -1,11 +1,18 @@
-/** Whether this process is in the first user namespace. */
+/** The ids of a user namespace, user_namespaces(7). */
 import { readFileSync } from 'node:fs';
 
-/** The map outside of all user namespaces: "0 0 4294967295", user_namespaces(7). */
+/** The whole range of ids, as the initial user namespace has it: "0 0 4294967295". */
+const ALL_IDS = /^\s*0\s+0\s+4294967295\s*$/;
+
+/** Whether the namespace of a process has all user ids. @throws errors of node:fs */
+export const hasAllIds = (who: number | 'self'): boolean =>
+  ALL_IDS.test(readFileSync(`/proc/${who}/uid_map`, 'latin1'));
+
+/** Whether this process is outside of all user namespaces; true without /proc, or if the kernel has none. */
 export function mapsEverybody(): boolean {
   try {
-    return /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'utf8'));
+    return hasAllIds('self');
   } catch {
-    return true; // no /proc, or a kernel without user namespaces
+    return true;
   }
 }

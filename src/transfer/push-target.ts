@@ -15,8 +15,8 @@ export interface PushTarget {
   /** The file; undefined if there is none. @param most a longer one is refused */
   get(name: string, most: number, signal?: AbortSignal): Promise<Uint8Array | undefined>;
   /**
-   * Whether there is a file of this name. What is named by its digest is never replaced. In a directory its time of
-   * modification becomes now, so that `pruneTree` leaves it until a name leads to it.
+   * Whether there is a file of this name. A file that is named by its digest is never replaced. In a directory its time
+   * of modification becomes now, so that `pruneTree` leaves it until a name leads to it.
    */
   has(name: string, signal?: AbortSignal): Promise<boolean>;
   /** Makes or replaces a file: readers see the old one or the new one. */

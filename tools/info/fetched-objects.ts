@@ -88,7 +88,7 @@ export async function withFetched<T>(
 }
 
 /**
- * Calls `work` with the repositories for some paths: all of what is below them is read. Without remote ones it gets no
+ * Calls `work` with the repositories for some paths: all files below them are read. Without remote ones it gets no
  * signal. As `withFetched`.
  * @param paths absolute, in the image
  */

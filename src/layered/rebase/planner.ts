@@ -128,7 +128,7 @@ export class Planner {
     const hasType = file.next >= 0 && ((mode ^ (inodes.mode[file.next] as number)) & S_IFMT) === 0;
     const next = file.isOneInode && hasType ? file.next : -1;
     const isIndexed = (table.flags(row) & INDEXED) !== 0;
-    const identity = identityOfRow(this.#layer, row);
+    const identity = identityOfRow(layer, row);
     const isLinked = next >= 0 && (inodes.nlink[next] as number) > 1;
     const isKnown = layer.isKnown(identity.id);
     const isData = (mode & S_IFMT) === S_IFREG && (table.flags(row) & METACOPY) === 0;

@@ -148,7 +148,7 @@ export class Survey {
     }
   }
 
-  /** What is seen of the old image at a name, and all below, must be in the new one. */
+  /** A file of the old image that is visible at a name, and all below it, must be in the new one. */
   #compare(inode: number, now: number, path: Uint8Array): void {
     const { tables, table } = this.#layer;
     const left: [inode: number, now: number, path: () => Uint8Array][] = [[inode, now, () => path]];
