@@ -3,6 +3,7 @@
  */
 import { fromHex, toHex } from '../base/bytes.ts';
 import { DIGEST_SIZE, HASH_ALGORITHMS, type HashAlgorithm } from '../base/digest.ts';
+import type { RemoteKnowledge } from './remote-place.ts';
 
 /**
  * How the copy that serves an object was verified: as a whole, block by block when it is read, not yet, never in this
@@ -28,6 +29,8 @@ export interface ContentPlace {
    * Copies that were refused when a reader asked for the object, and did not change since. Not in `struct cfs_file`.
    */
   readonly refused?: readonly RefusedCopy[];
+  /** Absent if the mount has no remote repositories. Not in `struct cfs_file`. */
+  readonly remote?: RemoteKnowledge;
 }
 
 export interface RefusedCopy {

@@ -113,6 +113,13 @@ export class Counters {
   }
 }
 
+/** How often one thread was served from a repository. @param repository its index in search order */
+export function servedTo(memory: CounterMemory, thread: number, repository: number): number {
+  const size = rowSize(memory.repositories);
+  const at = OPCODES + ERRNOS + MISCELLANEOUS + repository * OUTCOMES.length + OUTCOMES.indexOf('served');
+  return new Float64Array(memory.buffer, thread * size * 8, size)[at] as number;
+}
+
 /** All threads together. */
 export interface CounterTotals {
   /** By opcode; only those that occurred. */

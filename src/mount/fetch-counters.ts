@@ -3,11 +3,14 @@ import type { MirrorObserver } from '../remote/mirrors.ts';
 import type { ServedRemote } from './served-image.ts';
 
 /** For each server: */
-const SERVER_COUNTS = 4;
+const SERVER_COUNTS = 7;
 const REQUESTS = 0;
 const BYTES = 1;
 const FAILURES = 2;
 const FAILOVERS = 3;
+const RETRIES = 4;
+const ITS_OBJECTS = 5;
+const ITS_OBJECT_BYTES = 6;
 /** Before them: */
 const OBJECTS = 0;
 const OBJECT_BYTES = 1;
@@ -24,6 +27,11 @@ export interface ServerStatistics {
   readonly failures: number;
   /** Requests that it answered after another server had failed. */
   readonly failovers: number;
+  /** Requests that were made again, because they had failed at all servers. */
+  readonly retries: number;
+  /** Objects that came from it and were stored, and their bytes. */
+  readonly objects: number;
+  readonly objectBytes: number;
 }
 
 export interface FetchStatistics {
@@ -32,6 +40,8 @@ export interface FetchStatistics {
   readonly bytes: number;
   /** Requests of readers that failed because an object could not be fetched. */
   readonly failed: number;
+  /** Times that the cache served an object, or a piece of one, and no reader had to wait for a server. */
+  readonly hits: number;
   /** In the order in which they are asked. */
   readonly servers: readonly ServerStatistics[];
 }
@@ -46,9 +56,12 @@ export class FetchCounters {
     this.#words = new Float64Array(memory);
   }
 
-  stored(bytes: number): void {
+  /** @param server that gave the object */
+  stored(server: number, bytes: number): void {
     this.#add(OBJECTS, 1);
     this.#add(OBJECT_BYTES, bytes);
+    this.#add(HEADER + server * SERVER_COUNTS + ITS_OBJECTS, 1);
+    this.#add(HEADER + server * SERVER_COUNTS + ITS_OBJECT_BYTES, bytes);
   }
 
   failed(): void {
@@ -65,6 +78,7 @@ export class FetchCounters {
         if (isSecond) this.#add(at(server) + FAILOVERS, 1);
       },
       failed: (server) => this.#add(at(server) + FAILURES, 1),
+      retried: (server) => this.#add(at(server) + RETRIES, 1),
     };
   }
 
@@ -73,12 +87,17 @@ export class FetchCounters {
   }
 }
 
-export function fetchStatistics({ servers, counters }: Pick<ServedRemote, 'servers' | 'counters'>): FetchStatistics {
+/** @param hits of the cache */
+export function fetchStatistics(
+  { servers, counters }: Pick<ServedRemote, 'servers' | 'counters'>,
+  hits: number,
+): FetchStatistics {
   const words = new Float64Array(counters);
   const [objects = 0, bytes = 0, failed = 0] = words;
   const ofServers = servers.map((url, i): ServerStatistics => {
-    const [requests = 0, bytes = 0, failures = 0, failovers = 0] = words.subarray(HEADER + i * SERVER_COUNTS);
-    return { url, requests, bytes, failures, failovers };
+    const of = words.subarray(HEADER + i * SERVER_COUNTS, HEADER + (i + 1) * SERVER_COUNTS);
+    const [requests = 0, bytes = 0, failures = 0, failovers = 0, retries = 0, objects = 0, objectBytes = 0] = of;
+    return { url, requests, bytes, failures, failovers, retries, objects, objectBytes };
   });
-  return { objects, bytes, failed, servers: ofServers };
+  return { objects, bytes, failed, hits, servers: ofServers };
 }

@@ -34,7 +34,7 @@ export interface MountParts {
 const ROOT_ROW = 0;
 const NO_PATH = new Uint8Array(0);
 const SOURCE_KEY = /^source\.(\d{1,4})(?:\.([a-z_]+))?$/;
-const CONTENT_KEYS: readonly string[] = ['object', 'verified', 'served', 'holders', 'refused'];
+const CONTENT_KEYS: readonly string[] = ['object', 'verified', 'served', 'holders', 'refused', 'remote'];
 
 export class MountIdentity implements PrivateAnswers {
   readonly #tables: ManifestTables;
@@ -77,6 +77,7 @@ export class MountIdentity implements PrivateAnswers {
     if (key === 'object') return place.object && `${place.object.hash}:${toHex(place.object.digest)}`;
     if (key === 'verified') return place.verified;
     if (key === 'refused') return JSON.stringify(place.refused ?? []);
+    if (key === 'remote') return place.remote && JSON.stringify(place.remote);
     if (key === 'served') return place.source < 0 ? undefined : String(place.source);
     return place.holders.join(' ');
   }

@@ -5,11 +5,12 @@ import { type ManifestTables, u64 } from '../manifest/tables.ts';
 import type { VerifyMode } from '../objects/repository.ts';
 import { verifiedTotals } from '../objects/verified-files.ts';
 import { watchActivity } from './activity.ts';
-import { type CounterTotals, OTHER, totalsOf } from './counters.ts';
+import { type CounterMemory, type CounterTotals, OTHER, servedTo, totalsOf } from './counters.ts';
 import { type FetchStatistics, fetchStatistics } from './fetch-counters.ts';
 import { type MountSource, verifyModeOf } from './mount-sources.ts';
 import { ProblemMemory } from './problem-memory.ts';
 import type { ServedImage } from './served-image.ts';
+import { FETCH_COUNTERS } from './threads/most-threads.ts';
 
 export interface MountStatistics {
   /** The number of earlier servers of the mount; the other numbers are of the current one. */
@@ -66,8 +67,15 @@ export function statisticsOf({ counters, sources, restarts, verify, problems, re
       const source = sources[1 + i] as MountSource;
       return { path: source.path, uuid: source.id, verify: verifyModeOf(source, verify), ...outcomes };
     }),
-    ...(remote === undefined ? {} : { fetched: fetchStatistics(remote) }),
+    ...(remote === undefined ? {} : { fetched: fetchStatistics(remote, hitsOf(totals, counters)) }),
   };
+}
+
+/** Of the cache, which is the last repository. The fetching thread serves those that have waited. */
+function hitsOf({ repositories }: CounterTotals, counters: CounterMemory): number {
+  const cache = repositories.length - 1;
+  const { served } = repositories[cache] as CounterTotals['repositories'][number];
+  return Math.max(0, served - servedTo(counters, FETCH_COUNTERS, cache));
 }
 
 /** The statistics of a mount that is watched: JSON in another private xattr. */

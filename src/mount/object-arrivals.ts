@@ -11,6 +11,7 @@ import { LazyObjects } from '../remote/lazy-objects.ts';
 import { parseRemoteAddress } from '../remote/remote-url.ts';
 import { CacheWriter } from '../store/cache-writer.ts';
 import { FetchCounters } from './fetch-counters.ts';
+import { ObjectOrigins } from './object-origins.ts';
 import type { RemoteOptions } from './options.ts';
 import type { ServedRemote } from './served-image.ts';
 
@@ -45,6 +46,7 @@ export class ObjectArrivals {
   readonly #cache: CacheWriter;
   readonly #counters: FetchCounters;
   readonly #origins: readonly Origin[];
+  readonly #known: ObjectOrigins;
   readonly #log: Log;
   readonly #cacheSize: number | undefined;
   readonly #onEvicted: () => void;
@@ -59,7 +61,7 @@ export class ObjectArrivals {
    * @param onEvicted called when objects of the cache were deleted, by any mount
    */
   constructor(
-    { options, cache, counters }: ServedRemote,
+    { options, cache, counters, origins }: ServedRemote,
     imageId: string,
     tables: ManifestTables,
     log: Log,
@@ -76,13 +78,20 @@ export class ObjectArrivals {
     this.#counters = new FetchCounters(counters);
     this.#evictions = this.#cache.evictions;
     this.#watch = setInterval(() => this.#lookForEvictions(), LOOK_MS);
+    this.#known = new ObjectOrigins({ options, origins });
     let servers = 0;
-    this.#origins = addresses.map((word) => {
+    this.#origins = addresses.map((word, origin) => {
       const { text, mirrors } = parseRemoteAddress(word, insecure);
-      const observer = this.#counters.observer(servers);
+      const first = servers;
       servers += mirrors.length;
-      const onStored = (row: number): void => this.#note(image.sizes[row] as number);
-      const objects = new LazyObjects(this.#client, mirrors, image, this.#cache, { observer, onStored });
+      const objects = new LazyObjects(this.#client, mirrors, image, this.#cache, {
+        observer: this.#counters.observer(first),
+        onMap: (map) => this.#known.foundMap(origin, map),
+        onStored: (row, server) => {
+          this.#known.stored(origin, row, first + server);
+          this.#note(first + server, image.sizes[row] as number);
+        },
+      });
       return { text, objects };
     });
   }
@@ -113,8 +122,8 @@ export class ObjectArrivals {
     return oneLine(isExpected ? reasonOf(error) : String((error as Error).stack ?? error));
   }
 
-  #note(bytes: number): void {
-    this.#counters.stored(bytes);
+  #note(server: number, bytes: number): void {
+    this.#counters.stored(server, bytes);
     this.#stored += bytes;
     if (this.#isToBeLookedAt) void this.#evict();
   }
@@ -154,9 +163,10 @@ export class ObjectArrivals {
   async #fetch({ index, digest }: ObjectName): Promise<string | undefined> {
     const problems: string[] = [];
     this.#cache.remove(digest);
-    for (const { objects } of this.#origins) {
+    for (const [origin, { objects }] of this.#origins.entries()) {
       const failure = await objects.fetch(index);
       if (failure === undefined) return undefined;
+      if (failure.kind === 'absent') this.#known.absent(origin, index);
       problems.push(failure.problem);
     }
     this.#counters.failed();

@@ -29,6 +29,7 @@ import { allocateCounters } from './counters.ts';
 import { allocateFetchCounters } from './fetch-counters.ts';
 import { closeSource, imageSource, type MountSource, repositorySource, verifyModeOf } from './mount-sources.ts';
 import type { MountedImage } from './mounted-image.ts';
+import { allocateOrigins } from './object-origins.ts';
 import { requireObjects } from './object-sample.ts';
 import type { MountOptions } from './options.ts';
 import type { ParkedFilesOfMount } from './parked-mount.ts';
@@ -151,7 +152,9 @@ function remoteOf(options: MountOptions, tables: ManifestTables): ServedImage['r
   if (cache === undefined || options.remote === undefined) return undefined;
   const { addresses, insecure } = options.remote;
   const servers = addresses.flatMap((address) => parseRemoteAddress(address, insecure).mirrors.map(String));
-  return { options: options.remote, servers, cache, counters: allocateFetchCounters(servers.length) };
+  const counters = allocateFetchCounters(servers.length);
+  const origins = allocateOrigins(objectCount(tables), addresses.length);
+  return { options: options.remote, servers, cache, counters, origins };
 }
 
 /** In a function of its own, so that the file's bytes and what was decoded from them are garbage when it returns. */

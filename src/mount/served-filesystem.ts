@@ -13,9 +13,10 @@ import type { Counters } from './counters.ts';
 import { MountIdentity } from './mount-identity.ts';
 import { describeSource, type MountSource, verifyModeOf } from './mount-sources.ts';
 import { activityOf, statisticsOf } from './mount-statistics.ts';
+import { remoteKnowledge } from './object-origins.ts';
 import { ProblemMemory } from './problem-memory.ts';
 import { repositoriesOf, type ServedImage } from './served-image.ts';
-import { Topology, type Verification } from './topology.ts';
+import { type Refusals, type RemoteKnower, Topology, type Verification } from './topology.ts';
 
 /**
  * @param counters those of its thread
@@ -37,10 +38,14 @@ export function servedFilesystem(
   const count: OutcomeCounter = (repository, outcome) => counters.repository(repositories.indexOf(repository), outcome);
   const contents = contentsOf(tables, repositories, verify, objectState, log, count, elsewhere);
   const memory = new ProblemMemory(served.problems);
-  const topology = new Topology(tables, repositories, verificationOf(contents, served), ({ index }) => {
+  const refusals: Refusals = ({ index }) => {
     const { time, copies = [] } = memory.lastAbout(index) ?? {};
     return time === undefined ? undefined : { time, copies };
-  });
+  };
+  const { remote } = served;
+  // the cache is the last repository
+  const knower: RemoteKnower = ({ index }) => remote && remoteKnowledge(remote, repositories.length, index);
+  const topology = new Topology(tables, repositories, verificationOf(contents, served), refusals, knower);
   const allSources = [...sources, ...served.layerSources];
   const source = (index: number): SourceRecord => describeSource(allSources, index);
   const statistics = (): string => JSON.stringify(statisticsOf(served));

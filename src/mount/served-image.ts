@@ -18,6 +18,8 @@ export interface ServedRemote {
   readonly cache: string;
   /** Of FetchCounters. */
   readonly counters: SharedArrayBuffer;
+  /** Of ObjectOrigins. */
+  readonly origins: SharedArrayBuffer;
 }
 
 /** The data for all threads of a mount; plain data except shared memory. */

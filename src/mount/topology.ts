@@ -1,9 +1,13 @@
-/** The place of one inode's content: the object, the repositories that have it, the one that serves it. */
+/**
+ * The place of one inode's content: the object, the repositories that have it, the one that serves it, and what is
+ * known of it in remote ones.
+ */
 import { isErrno } from '../base/errno.ts';
 import type { CopyAnswer } from '../base/log.ts';
 import { inlineOf, objectName, objectOf } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import type { ContentPlace, RefusedCopy, Verified } from '../mount-info/file-record.ts';
+import type { RemoteKnowledge } from '../mount-info/remote-place.ts';
 import type { ObjectName, Proof, Repository } from '../objects/repository.ts';
 
 import { emptyFileVersion, type FileVersion } from '../system/file-status.ts';
@@ -26,6 +30,9 @@ export type Refusals = (
   object: ObjectName,
 ) => { readonly time: string; readonly copies: readonly CopyAnswer[] } | undefined;
 
+/** What is known of an object in remote repositories; undefined if there are none. */
+export type RemoteKnower = (object: ObjectName) => RemoteKnowledge | undefined;
+
 const PROVEN: Readonly<Record<Proof, Verified>> = { hashed: 'yes', measured: 'fsverity' };
 
 export class Topology {
@@ -33,6 +40,7 @@ export class Topology {
   readonly #repositories: readonly Repository[];
   readonly #verification: Verification;
   readonly #refusals: Refusals;
+  readonly #remote: RemoteKnower;
   readonly #status: FileVersion = emptyFileVersion();
 
   constructor(
@@ -40,8 +48,10 @@ export class Topology {
     repositories: readonly Repository[],
     verification: Verification,
     refusals: Refusals = () => undefined,
+    remote: RemoteKnower = () => undefined,
   ) {
     this.#refusals = refusals;
+    this.#remote = remote;
     this.#tables = tables;
     this.#repositories = repositories;
     this.#verification = verification;
@@ -78,12 +88,14 @@ export class Topology {
     }
     const unknown = holders.find((holder) => !refused.some(({ source }) => source === holder));
     const source = proven?.source ?? unknown ?? -1;
+    const remote = this.#remote(object);
     return {
       object: { hash: this.#tables.header.hash, digest: object.digest },
       source,
       holders,
       verified: proven === undefined ? this.#unproven(source) : PROVEN[proven.proof],
       ...(refused.length > 0 ? { refused } : {}),
+      ...(remote === undefined ? {} : { remote }),
     };
   }
 

@@ -9,7 +9,13 @@ import type { HttpClient } from './http-client.ts';
 import { fetchMap } from './image-map.ts';
 import { ALONE, framesOf, type ObjectMap } from './map-format.ts';
 import { type MirrorObserver, Mirrors, UnavailableError } from './mirrors.ts';
-import { type FetchFailure, type ImageObjects, ObjectFetch, type ObjectTarget } from './object-fetch.ts';
+import {
+  type FetchFailure,
+  type ImageObjects,
+  ObjectFetch,
+  type ObjectFetchOptions,
+  type ObjectTarget,
+} from './object-fetch.ts';
 
 /** Milliseconds for which a repository is not asked after a failure; doubled with each, in a row. */
 const BACK_OFF = 1000;
@@ -31,7 +37,9 @@ export interface LazyImage extends Omit<ImageObjects, 'map'> {
 
 export interface LazyOptions {
   readonly observer?: MirrorObserver | undefined;
-  readonly onStored?: ((row: number) => void) | undefined;
+  readonly onStored?: ObjectFetchOptions['onStored'];
+  /** Called when it is known where the objects are: by the map, or that there is none. */
+  readonly onMap?: ((map: ObjectMap | undefined) => void) | undefined;
   /** Milliseconds, for tests. */
   readonly now?: () => number;
 }
@@ -170,10 +178,11 @@ export class LazyObjects {
   }
 
   async #prepare(): Promise<Known> {
-    const { observer, onStored } = this.#options;
+    const { observer, onStored, onMap } = this.#options;
     const map = await fetchMap(new Mirrors(this.#client, this.#urls, observer), this.#image.id, this.#image);
     const objects: ImageObjects = { ...this.#image, map };
     const options = { observer, onStored };
+    onMap?.(map);
     this.#latest = {
       since: this.#now(),
       map,

@@ -39,6 +39,8 @@ export interface MirrorObserver {
   /** @param isSecond another server was asked before, and failed */
   gave(server: number, bytes: number, isSecond: boolean): void;
   failed(server: number): void;
+  /** It is asked for the same once more, because all have failed. */
+  retried(server: number): void;
 }
 
 interface Mirror {
@@ -55,8 +57,17 @@ export interface FetchOptions {
   /** Bytes; a longer file is refused. */
   readonly most: number;
   readonly signal?: AbortSignal | undefined;
-  /** Looks at the content. @returns what is wrong with it; then another server is asked */
-  readonly check?: (bytes: Buffer) => string | undefined;
+  /**
+   * Looks at the content.
+   * @param server that gave it
+   * @returns what is wrong with it; then another server is asked
+   */
+  readonly check?: (bytes: Buffer, server: number) => string | undefined;
+}
+
+/** What a server gave. */
+export interface Given extends Received {
+  readonly server: number;
 }
 
 class WrongContent extends HttpError {}
@@ -66,10 +77,11 @@ export class Mirrors {
   readonly #observer: MirrorObserver | undefined;
   readonly #mirrors: readonly Mirror[];
 
-  constructor(client: HttpClient, urls: readonly URL[], observer?: MirrorObserver) {
+  /** @param first position of the first URL, if there are others before that are not asked */
+  constructor(client: HttpClient, urls: readonly URL[], observer?: MirrorObserver, first = 0) {
     this.#client = client;
     this.#observer = observer;
-    this.#mirrors = urls.map((url, index) => ({ index, url, failures: 0, wrong: 0, demotedUntil: 0 }));
+    this.#mirrors = urls.map((url, i) => ({ index: first + i, url, failures: 0, wrong: 0, demotedUntil: 0 }));
   }
 
   /**
@@ -77,7 +89,7 @@ export class Mirrors {
    * @param name relative to the URLs
    * @throws UnavailableError; the reason of the signal
    */
-  async fetch(name: string, options: FetchOptions): Promise<Received> {
+  async fetch(name: string, options: FetchOptions): Promise<Given> {
     let left = this.#inOrder();
     const errors: HttpError[] = [];
     const asked = new Set<Mirror>();
@@ -86,10 +98,11 @@ export class Mirrors {
       const failed: Waiting[] = [];
       for (const { mirror } of left) {
         asked.add(mirror);
+        if (round > 0) this.#observer?.retried(mirror.index);
         const result = await this.#ask(mirror, name, options);
         if (!(result instanceof HttpError)) {
           this.#observer?.gave(mirror.index, result.bytes.length, asked.size > 1);
-          return result;
+          return { ...result, server: mirror.index };
         }
         errors.push(result);
         if (result.problem === 'absent') continue;
@@ -106,7 +119,7 @@ export class Mirrors {
   async #ask(mirror: Mirror, name: string, { check, ...options }: FetchOptions): Promise<Received | HttpError> {
     try {
       const received = await this.#client.get(new URL(name, mirror.url), options);
-      const wrong = check?.(received.bytes);
+      const wrong = check?.(received.bytes, mirror.index);
       if (wrong === undefined) {
         mirror.failures = 0;
         return received;

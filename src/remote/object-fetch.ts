@@ -43,9 +43,18 @@ export interface FetchFailure {
 }
 
 export interface ObjectFetchOptions {
-  /** Called for each object when it is stored. */
-  readonly onStored?: ((row: number) => void) | undefined;
+  /**
+   * Called for each object when it is stored.
+   * @param server position of the URL that gave it, or the last part of it
+   */
+  readonly onStored?: ((row: number, server: number) => void) | undefined;
   readonly observer?: MirrorObserver | undefined;
+}
+
+/** Bytes, and the position of the URL that gave them. */
+interface Piece {
+  readonly bytes: Uint8Array;
+  readonly server: number;
 }
 
 const CORRUPTED = 'its content is corrupted';
@@ -63,7 +72,7 @@ export class ObjectFetch {
   readonly #single: readonly Mirrors[];
   readonly #objects: ImageObjects;
   readonly #target: ObjectTarget;
-  readonly #onStored: (row: number) => void;
+  readonly #onStored: (row: number, server: number) => void;
   /** For an object of several frames; nothing waits while it is in use. */
   readonly #whole = new Uint8Array(LARGE);
 
@@ -75,7 +84,7 @@ export class ObjectFetch {
     { onStored = () => undefined, observer }: ObjectFetchOptions = {},
   ) {
     this.#mirrors = new Mirrors(client, urls, observer);
-    this.#single = urls.length > 1 ? urls.map((url) => new Mirrors(client, [url])) : [];
+    this.#single = urls.length > 1 ? urls.map((url, i) => new Mirrors(client, [url], observer, i)) : [];
     this.#objects = objects;
     this.#target = target;
     this.#onStored = onStored;
@@ -105,7 +114,8 @@ export class ObjectFetch {
     const { pack, from, length, rows } = task;
     const { digest } = map.packs[pack] as ObjectMap['packs'][number];
     const stored = new Set<number>();
-    const check = (bytes: Buffer): string | undefined => this.#storePart(map, task, bytes, stored);
+    const check = (bytes: Buffer, server: number): string | undefined =>
+      this.#storePart(map, task, { bytes, server }, stored);
     try {
       await this.#mirrors.fetch(packName(digest), { range: { from, length }, most: length, signal, check });
       return [];
@@ -120,24 +130,29 @@ export class ObjectFetch {
    * @param stored objects of the task that are there
    * @returns what is wrong with some of them
    */
-  #storePart(map: ObjectMap, { from, rows }: FetchTask, bytes: Uint8Array, stored: Set<number>): string | undefined {
+  #storePart(
+    map: ObjectMap,
+    { from, rows }: FetchTask,
+    { bytes, server }: Piece,
+    stored: Set<number>,
+  ): string | undefined {
     const reader = new FrameReader(map, bytes, from);
     let first: string | undefined;
     for (const row of rows) {
       if (stored.has(row)) continue;
       const content = this.#contentOf(map, reader, row);
-      const problem = content === undefined ? DAMAGED : this.#store(row, content);
+      const problem = content === undefined ? DAMAGED : this.#store(row, content, server);
       if (problem === undefined) stored.add(row);
       else first ??= `object ${toHex(this.#digestOf(row))}: ${problem}`;
     }
     return first;
   }
 
-  #store(row: number, content: Uint8Array): string | undefined {
+  #store(row: number, content: Uint8Array, server: number): string | undefined {
     const digest = digestContent(this.#objects.hash, content);
     if (!equalBytes(digest.digest, this.#digestOf(row))) return CORRUPTED;
     this.#target.putBytes(content, digest);
-    this.#onStored(row);
+    this.#onStored(row, server);
     return undefined;
   }
 
@@ -155,7 +170,7 @@ export class ObjectFetch {
   async #fetchAlone(row: number, signal: AbortSignal | undefined): Promise<FetchFailure | undefined> {
     const size = this.#sizeOf(row);
     if (size > REQUEST_BYTES) return await this.#fetchInPieces(row, (from) => this.#piecesOfFile(row, from, signal));
-    const check = (bytes: Buffer): string | undefined => this.#store(row, bytes);
+    const check = (bytes: Buffer, server: number): string | undefined => this.#store(row, bytes, server);
     try {
       await this.#mirrors.fetch(objectFile(this.#digestOf(row)), { most: size, signal, check });
       return undefined;
@@ -173,18 +188,22 @@ export class ObjectFetch {
   /** An object whose content comes in pieces, each of which may be from another server. */
   async #fetchInPieces(
     row: number,
-    pieces: (from: Mirrors) => AsyncGenerator<Uint8Array>,
+    pieces: (from: Mirrors) => AsyncGenerator<Piece>,
   ): Promise<FetchFailure | undefined> {
     let failure: FetchFailure = { row, problem: CORRUPTED, kind: 'wrong' };
     // if servers give pieces that do not fit, the whole comes from one of them
     for (const from of [this.#mirrors, ...this.#single]) {
       const sink = this.#target.begin();
       let isStored = false;
+      let last = 0;
       try {
-        for await (const piece of pieces(from)) sink.write(piece);
+        for await (const { bytes, server } of pieces(from)) {
+          sink.write(bytes);
+          last = server;
+        }
         isStored = sink.finish(this.#digestOf(row));
         if (isStored) {
-          this.#onStored(row);
+          this.#onStored(row, last);
           return undefined;
         }
       } catch (error) {
@@ -203,28 +222,28 @@ export class ObjectFetch {
     row: number,
     from: Mirrors,
     signal: AbortSignal | undefined,
-  ): AsyncGenerator<Uint8Array> {
+  ): AsyncGenerator<Piece> {
     let left = this.#sizeOf(row);
     for (const { first, last, ...range } of requestsOf(map, map.frameOf[row] as number, left)) {
       const { digest } = map.packs[map.frames.pack[first] as number] as ObjectMap['packs'][number];
-      const { bytes } = await from.fetch(packName(digest), { range, most: range.length, signal });
+      const { bytes, server } = await from.fetch(packName(digest), { range, most: range.length, signal });
       const reader = new FrameReader(map, bytes, range.from);
       for (let frame = first; frame <= last; frame++) {
         const content = reader.read(frame);
         if (content === undefined) throw new UnavailableError(DAMAGED, 'wrong');
         const piece = content.subarray(0, left);
         left -= piece.length;
-        yield piece;
+        yield { bytes: piece, server };
       }
     }
   }
 
-  async *#piecesOfFile(row: number, mirrors: Mirrors, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
+  async *#piecesOfFile(row: number, mirrors: Mirrors, signal: AbortSignal | undefined): AsyncGenerator<Piece> {
     const size = this.#sizeOf(row);
     const name = objectFile(this.#digestOf(row));
     for (let from = 0; from < size; from += REQUEST_BYTES) {
       const length = Math.min(REQUEST_BYTES, size - from);
-      yield (await mirrors.fetch(name, { range: { from, length }, most: length, signal })).bytes;
+      yield await mirrors.fetch(name, { range: { from, length }, most: length, signal });
     }
   }
 }

@@ -100,11 +100,25 @@ async function fetchedBy(mounted: Mounted): Promise<Fetched> {
   return (JSON.parse(stdout) as { fetched: Fetched }).fetched;
 }
 
+/** What `cfs-info where` says, as text. */
+const whereIs = async (mounted: Mounted, name: string): Promise<string> =>
+  (await scratch.tool('cfs-info', ['where', mounted.at(name)])).stdout;
+
 test('every file is right, and the next mount asks for nothing', async () => {
   const cache = scratch.at('cache-1');
   const first = await mountFrom([url('packs')], cache);
+  expect(await whereIs(first, 'large')).toContain(
+    'verified:     not yet: when it is fetched\n' +
+      'served by:    none: no local repository has it\n' +
+      `remote:       ${url('packs')}: not known yet: it was not asked\n`,
+  );
   expect(server.asked).toEqual([]);
   await expectEqual(source, first.path);
+  expect(await whereIs(first, 'large')).toContain(
+    `served by:    repository 1, the cache, ${join(cache, 'blake3')}\n` +
+      `fetched from: ${url('packs')}/\n` +
+      `remote:       ${url('packs')}: in a pack\n`,
+  );
   const requests = server.asked.splice(0).length;
   // one for the map, and for each frame at most; the large object is one request
   expect(requests).toBeLessThanOrEqual(10);
@@ -112,13 +126,31 @@ test('every file is right, and the next mount asks for nothing', async () => {
   expect(await fetchedBy(first)).toMatchObject({
     objects: objectsIn(scratch.store).length,
     failed: 0,
-    servers: [{ url: `${url('packs')}/`, requests: requests, failures: 0, failovers: 0 }],
+    // those that came along with another one
+    hits: expect.toSatisfy((hits: number) => hits >= objectsIn(scratch.store).length - requests),
+    servers: [
+      {
+        url: `${url('packs')}/`,
+        requests,
+        failures: 0,
+        failovers: 0,
+        retries: 0,
+        objects: objectsIn(scratch.store).length,
+      },
+    ],
   });
   await first.unmount();
   const second = await mountFrom([url('packs')], cache);
   await expectEqual(source, second.path);
   expect(server.asked).toEqual([]);
-  expect((await fetchedBy(second)).objects).toBe(0);
+  expect(await fetchedBy(second)).toMatchObject({
+    objects: 0,
+    hits: expect.toSatisfy((hits: number) => hits >= objectsIn(scratch.store).length),
+  });
+  const { stdout } = await scratch.tool('cfs-info', ['where', '--json', second.at('large'), second.at('f0')]);
+  const remote = { cache: 1, repositories: [{ url: url('packs'), map: 'unknown' }] };
+  expect(JSON.parse(stdout)).toMatchObject([{ source: { number: 1 }, remote }, { remote }]);
+  expect(stdout).not.toContain('"from"');
 });
 
 /** Answers that are held back until `release`. */
@@ -221,8 +253,14 @@ test('what a server does wrong is EIO, and the right bytes come from it later', 
     await expectRight(mirrored, 'f50', 'large');
     expect(await fetchedBy(mirrored)).toMatchObject({
       failed: 0,
-      servers: [{ requests: 0 }, { failures: 0, failovers: expect.any(Number) }],
+      servers: [
+        { requests: 0, objects: 0 },
+        { failures: 0, failovers: expect.any(Number), objects: 2 },
+      ],
     });
+    expect(await whereIs(mirrored, 'f50')).toContain(
+      `fetched from: ${url('plain')}/\nremote:       ${bad.url()}|${url('plain')}: a file in objects\n`,
+    );
   } finally {
     await bad.stop();
   }

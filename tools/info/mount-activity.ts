@@ -1,4 +1,5 @@
 /** What a mount did between two looks: rates, of what its server counts. Pure. */
+import type { FetchStatistics, ServerStatistics } from '../../src/mount/fetch-counters.ts';
 import type { MountActivity } from '../../src/mount/mount-statistics.ts';
 
 /** A number for each second between the looks, unless something else is said. */
@@ -24,6 +25,8 @@ export interface Rates {
   readonly median: number | undefined;
   readonly slowest: number | undefined;
   readonly repositories: readonly RepositoryRates[];
+  /** Undefined without remote repositories. */
+  readonly fetched: FetchStatistics | undefined;
   /** Not rates: since watching began. */
   readonly opened: MountActivity['opened'];
   /** Not a rate: since the server started. */
@@ -77,9 +80,31 @@ export function ratesBetween(before: MountActivity, now: MountActivity, ms: numb
     median: quantile(latency, 0.5),
     slowest: quantile(latency, 0.99),
     repositories,
+    fetched: now.fetched && fetchRates(now.fetched, old?.fetched, rate),
     opened: now.opened,
     problems: now.problems,
   };
+}
+
+type Rate = (count: number, earlier: number | undefined) => number;
+
+// servers of other versions count less
+function fetchRates(now: FetchStatistics, old: FetchStatistics | undefined, rate: Rate): FetchStatistics {
+  const of = (key: 'objects' | 'bytes' | 'failed' | 'hits'): number => rate(now[key] ?? 0, old?.[key]);
+  const servers = now.servers.map((server, i): ServerStatistics => {
+    const of = (key: Exclude<keyof ServerStatistics, 'url'>): number => rate(server[key] ?? 0, old?.servers[i]?.[key]);
+    return {
+      url: server.url,
+      requests: of('requests'),
+      bytes: of('bytes'),
+      failures: of('failures'),
+      failovers: of('failovers'),
+      retries: of('retries'),
+      objects: of('objects'),
+      objectBytes: of('objectBytes'),
+    };
+  });
+  return { objects: of('objects'), bytes: of('bytes'), failed: of('failed'), hits: of('hits'), servers };
 }
 
 /** The upper limit of a bucket in microseconds; that of the last one is none, and twice the limit before it. */

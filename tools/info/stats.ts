@@ -82,15 +82,19 @@ function textOf(mountpoint: string, stats: MountStatistics): string {
   return formatLines(lines) + stats.repositories.map(textOfRepository).join('') + fetched;
 }
 
-const textOfFetched = ({ objects, bytes, failed, servers }: FetchStatistics): string =>
+// servers of other versions count less
+const textOfFetched = ({ objects, bytes, failed, hits = 0, servers }: FetchStatistics): string =>
   formatLines([
     ['fetched', `${formatCounted(objects, 'object')}, ${formatBytes(bytes)}`],
     ['  failed', formatCounted(failed, 'request')],
-    ...servers.flatMap(({ url, requests, bytes, failures, failovers }): [string, string][] => [
-      ['server', url],
-      ['  answered', `${formatCounted(requests, 'request')}, ${formatBytes(bytes)}`],
-      ['  failed', formatCount(failures)],
-      ['  failovers', formatCount(failovers)],
+    ['  hits', `${formatCount(hits)} in the cache`],
+    ...servers.flatMap((server): [string, string][] => [
+      ['server', server.url],
+      ['  answered', `${formatCounted(server.requests, 'request')}, ${formatBytes(server.bytes)}`],
+      ['  fetched', `${formatCounted(server.objects ?? 0, 'object')}, ${formatBytes(server.objectBytes ?? 0)}`],
+      ['  failed', formatCount(server.failures)],
+      ['  retries', formatCount(server.retries ?? 0)],
+      ['  failovers', formatCount(server.failovers)],
     ]),
   ]);
 
@@ -128,6 +132,9 @@ const OF_SERVERS = [
   ['cfs_fetch_bytes_total', 'Bytes of these answers.', 'bytes'],
   ['cfs_fetch_failures_total', 'Requests that a server of a remote repository did not answer.', 'failures'],
   ['cfs_fetch_failovers_total', 'Requests that a server answered after another one had failed.', 'failovers'],
+  ['cfs_fetch_retries_total', 'Requests that were made again, because they had failed at all servers.', 'retries'],
+  ['cfs_fetch_objects_total', 'Objects that came from a server of a remote repository.', 'objects'],
+  ['cfs_fetch_object_bytes_total', 'Bytes of these objects.', 'objectBytes'],
 ] as const;
 
 const fetchedMetrics = (metric: Metric): string[] => [
@@ -137,9 +144,15 @@ const fetchedMetrics = (metric: Metric): string[] => [
   metric('cfs_fetched_bytes_total', 'counter', 'Bytes of these objects.', ({ fetched }) =>
     fetched === undefined ? [] : [[{}, fetched.bytes]],
   ),
+  metric(
+    'cfs_cache_hits_total',
+    'counter',
+    'Times that the cache served an object, and nobody waited.',
+    ({ fetched }) => (fetched === undefined ? [] : [[{}, fetched.hits ?? 0]]),
+  ),
   ...OF_SERVERS.map(([name, help, key]) =>
     metric(name, 'counter', help, ({ fetched }) =>
-      (fetched?.servers ?? []).map((server) => [{ server: server.url }, server[key]] as const),
+      (fetched?.servers ?? []).map((server) => [{ server: server.url }, server[key] ?? 0] as const),
     ),
   ),
 ];

@@ -29,13 +29,14 @@ const hitsOf = ({ hits }: Rates): string => (hits === undefined ? '' : `, ${Math
 
 /** One line for the time between two looks. */
 export function lineOf(rates: Rates, time: string): string {
-  const { requests, errors, opens, bytesRead, verifiedObjects, verifiedBytes, problems } = rates;
+  const { requests, errors, opens, bytesRead, verifiedObjects, verifiedBytes, problems, fetched } = rates;
   return [
     time,
     `${rate(total(requests))} requests/s`,
     `${rate(opens)} opens/s${hitsOf(rates)}`,
     `read ${formatBytes(bytesRead)}/s`,
     `verified ${rate(verifiedObjects)}/s, ${formatBytes(verifiedBytes)}/s`,
+    ...(fetched === undefined ? [] : [`fetched ${rate(fetched.objects)}/s, ${formatBytes(fetched.bytes)}/s`]),
     `${rate(total(errors))} errors/s`,
     formatCounted(problems, 'problem'),
     quantiles(rates),
@@ -59,6 +60,7 @@ export function screenOf(content: ScreenContent, { columns, rows }: { columns: n
     ...summaryOf(rates),
     '',
     ...repositoriesOf(rates),
+    ...section(fetchHead(rates), serversOf(rates)),
     '',
     ...beside(requestsOf(rates), latencyOf(rates)),
     ...section('most opened since this began', openedOf(rates)),
@@ -129,6 +131,23 @@ function repositoriesOf({ repositories }: Rates): string[] {
       ({ path, served, missing, damaged, failed }) =>
         `${cells(rate(served), rate(missing), rate(damaged), rate(failed))}  ${path}`,
     ),
+  ];
+}
+
+const fetchHead = ({ fetched }: Rates): string => {
+  const { objects = 0, bytes = 0, hits = 0, failed = 0 } = fetched ?? {};
+  return `fetched ${rate(objects)} objects/s, ${formatBytes(bytes)}/s; ${rate(hits)} hits/s, ${rate(failed)} failed/s`;
+};
+
+function serversOf({ fetched }: Rates): string[] {
+  if (fetched === undefined) return [];
+  const cells = (...words: readonly string[]): string => words.map((word) => word.padStart(12)).join('');
+  return [
+    `${cells('answered/s', 'objects/s', 'bytes/s', 'failed/s', 'retries/s', 'failovers/s')}  server`,
+    ...fetched.servers.map(({ url, requests, objects, bytes, failures, retries, failovers }) => {
+      const counts = [rate(requests), rate(objects), formatBytes(bytes), rate(failures), rate(retries)];
+      return `${cells(...counts, rate(failovers))}  ${url}`;
+    }),
   ];
 }
 

@@ -9,6 +9,7 @@ import { askFile } from '../../src/mount-info/ask-mount.ts';
 import { askFd, type MountAnswer } from '../../src/mount-info/ask-mount-at.ts';
 import type { ContentPlace, FileRecord, RefusedCopy, Verified } from '../../src/mount-info/file-record.ts';
 import { mountOfFd } from '../../src/mount-info/open-path.ts';
+import type { RemoteKnowledge, RemotePlace } from '../../src/mount-info/remote-place.ts';
 import { O_PATH } from '../../src/system/libc.ts';
 import { listMounts } from '../../src/system/mount-table.ts';
 import type { ExitStatus } from '../cli.ts';
@@ -110,25 +111,42 @@ function textOfPlace(path: Buffer, file: FileRecord, mount: MountAnswer | undefi
     return formatLines(lines);
   }
   const others = holders.filter((holder) => holder !== source);
+  const remote = remoteAt(path);
+  const named = (number: number): string =>
+    `repository ${number}${remote?.cache === number ? ', the cache' : ''}${nameOf(mount, number, ', ')}`;
+  const isToFetch = remote !== undefined && source < 0;
   lines.push(
     ['object', `${object.hash}:${toHex(object.digest)}`],
-    ['verified', source < 0 ? (holders.length > 0 ? 'no: it was refused' : 'no: it is missing') : VERIFIED[verified]],
+    ['verified', source < 0 ? unserved(holders.length > 0, isToFetch) : VERIFIED[verified]],
     [
       'served by',
-      source < 0
-        ? `none: no repository has ${holders.length > 0 ? 'a good copy' : 'it'}`
-        : `repository ${source}${nameOf(mount, source, ', ')}`,
+      source >= 0
+        ? named(source)
+        : `none: no ${isToFetch ? 'local ' : ''}repository has ${holders.length > 0 ? 'a good copy' : 'it'}`,
     ],
   );
   const refused = refusedAt(path);
   for (const other of others) {
-    if (refused.every((copy) => copy.source !== other))
-      lines.push(['also in', `repository ${other}${nameOf(mount, other, ', ')}, not verified`]);
+    if (refused.every((copy) => copy.source !== other)) lines.push(['also in', `${named(other)}, not verified`]);
   }
   for (const { source: number, outcome, time, reason } of refused) {
-    lines.push([outcome, `in repository ${number}${nameOf(mount, number, ', ')} (${time}: ${reason})`]);
+    lines.push([outcome, `in ${named(number)} (${time}: ${reason})`]);
   }
+  if (remote?.from !== undefined) lines.push(['fetched from', remote.from]);
+  for (const place of remote?.repositories ?? []) lines.push(['remote', `${place.url}: ${textOfRemote(place)}`]);
   return formatLines(lines);
+}
+
+function unserved(isThere: boolean, isToFetch: boolean): string {
+  if (isThere) return 'no: it was refused';
+  return isToFetch ? 'not yet: when it is fetched' : 'no: it is missing';
+}
+
+function textOfRemote({ map, place }: RemotePlace): string {
+  if (place === 'pack') return 'in a pack';
+  if (place === 'file') return 'a file in objects';
+  if (place === 'absent') return 'it was not there when it was asked for';
+  return map === 'none' ? 'not known yet: it has no map of the image' : 'not known yet: it was not asked';
 }
 
 /** Content that was written in the mount. */
@@ -138,6 +156,12 @@ const isInUpper = ({ object, source }: ContentPlace): boolean => object === unde
 function refusedAt(path: Buffer): readonly RefusedCopy[] {
   const value = privateXattr(path, 'refused');
   return isErrno(value) ? [] : (JSON.parse(value) as RefusedCopy[]);
+}
+
+/** Undefined without remote repositories, or if an older version serves the mount. */
+function remoteAt(path: Buffer): RemoteKnowledge | undefined {
+  const value = privateXattr(path, 'remote');
+  return isErrno(value) ? undefined : (JSON.parse(value) as RemoteKnowledge);
 }
 
 function nameOf(mount: MountAnswer | undefined, source: number, before: string): string {
@@ -163,6 +187,8 @@ interface PlaceJson {
   readonly holders: readonly SourceNameJson[] | undefined;
   /** Copies that were refused, and did not change since. */
   readonly refused: readonly RefusedCopy[] | undefined;
+  /** Of a mount with remote repositories. */
+  readonly remote: RemoteKnowledge | undefined;
 }
 
 interface SourceNameJson {
@@ -192,6 +218,7 @@ function jsonOfPlace(pathBytes: Buffer, file: FileRecord, mount: MountAnswer | u
     source: content === undefined || content.source < 0 ? undefined : sourceName(mount, content.source),
     holders: content?.holders.map((holder) => sourceName(mount, holder)),
     refused: content?.object && refusedAt(pathBytes),
+    remote: content?.object && remoteAt(pathBytes),
   };
 }
 

@@ -179,6 +179,7 @@ export const INFO: Readonly<Record<string, Value>> = {
       objects: count.about('objects that came from remote repositories'),
       bytes,
       failed: count.about('requests that failed because an object did not come'),
+      hits: count.about('times that the cache served an object, and nobody had to wait for a server'),
       servers: list(
         object({
           url: word,
@@ -186,6 +187,9 @@ export const INFO: Readonly<Record<string, Value>> = {
           bytes: bytes.about('of these answers'),
           failures: count.about('other requests, but for files that it does not have'),
           failovers: count.about('requests that it answered after another server had failed'),
+          retries: count.about('requests that were made again, because they had failed at all servers'),
+          objects: count.about('objects that came from it'),
+          objectBytes: bytes,
         }),
       ),
     })
@@ -212,6 +216,26 @@ export const INFO: Readonly<Record<string, Value>> = {
     repositories: list(object({ path, served: amount, missing: amount, damaged: amount, failed: amount })).about(
       'each second',
     ),
+    fetched: object({
+      objects: amount.about('objects that came from remote repositories'),
+      bytes: amount,
+      failed: amount.about('requests that failed because an object did not come'),
+      hits: amount.about('times that the cache served an object, and nobody had to wait for a server'),
+      servers: list(
+        object({
+          url: word,
+          requests: amount,
+          bytes: amount,
+          failures: amount,
+          failovers: amount,
+          retries: amount,
+          objects: amount,
+          objectBytes: amount,
+        }),
+      ),
+    })
+      .about('each second, with remote repositories')
+      .optional(),
     opened: list(object({ ino: count, opens: count, path: text.optional() })).about(
       'the files that were opened most since watching began',
     ),
@@ -234,6 +258,19 @@ export const INFO: Readonly<Record<string, Value>> = {
       source: sourceName.about('the source that serves it').optional(),
       holders: list(sourceName).about('all that have it').optional(),
       refused: list(object({ source: count, outcome: refusal, time, reason: text })).optional(),
+      remote: object({
+        cache: count.about('the number of the source that is the cache'),
+        from: word.about('the server that gave the object to this server of the mount').optional(),
+        repositories: list(
+          object({
+            url: word.about('of mirrors with | between them'),
+            map: oneOf('unknown', 'known', 'none').about('whether the mount has the map of its image there'),
+            place: oneOf('pack', 'file', 'absent').about('absent: it was asked for. Omitted if not known').optional(),
+          }),
+        ),
+      })
+        .about('what the mount knows of the object in its remote repositories')
+        .optional(),
     }),
   ),
   'cfs-info handle': answers(object({ path, ...HANDLE, parent: directoryEntry.optional(), mountId: count.optional() })),

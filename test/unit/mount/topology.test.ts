@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { digestContent } from '../../../src/base/digest.ts';
+import { objectOf } from '../../../src/manifest/lookup.ts';
 import { Topology, type Verification } from '../../../src/mount/topology.ts';
 import { LARGE, smallTree } from '../fs/image-fixture.ts';
 import { file, treeOf } from '../manifest/model.ts';
@@ -83,6 +84,18 @@ describe('placeOf()', () => {
     second.put(LARGE, { isFile: false });
     const verification: Verification = { ...NOT_YET, mode: 'whole', proofOf: () => 'hashed' };
     expect(placeOf('/bin/tool', verification)).toEqual({ object, source: -1, holders: [], verified: 'no' });
+  });
+
+  test('has what is known of the object in remote repositories', () => {
+    const known = { cache: 2, repositories: [{ url: 'https://example.org/', map: 'known', place: 'pack' }] } as const;
+    const asked: number[] = [];
+    const topology = new Topology(tables, [first, second], NOT_YET, undefined, ({ index }) => {
+      asked.push(index);
+      return known;
+    });
+    expect(topology.placeOf(rowOf(tables, '/bin/tool'))?.remote).toEqual(known);
+    expect(topology.placeOf(rowOf(tables, '/etc/conf.d/a'))?.remote).toBeUndefined();
+    expect(asked).toEqual([objectOf(tables, rowOf(tables, '/bin/tool'))]);
   });
 
   test('looks once at each repository', () => {

@@ -135,7 +135,11 @@ describe.each([
         return true;
       };
       const gave: number[] = [];
-      const observer = { gave: (server: number) => void gave.push(server), failed: () => undefined };
+      const observer = {
+        gave: (server: number) => void gave.push(server),
+        failed: () => undefined,
+        retried: () => undefined,
+      };
       const objects = lazily({ observer });
       expect(await objects.fetch(FIRST)).toBeUndefined();
       expect(await objects.fetch(LARGE)).toBeUndefined();

@@ -84,13 +84,14 @@ test('a server that answers the second time has not helped another one out', asy
   const observer = {
     gave: (server: number, bytes: number, isSecond: boolean) => void told.push([server, bytes, isSecond]),
     failed: (server: number) => void told.push(server),
+    retried: (server: number) => void told.push(`again ${server}`),
   };
   first.files.set('x', RIGHT);
   second.files.set('x', RIGHT);
   let requests = 0;
   first.answer = (_, __, response) => ++requests === 1 && response.writeHead(500).end() !== undefined;
   await new Mirrors(client, [first.url()], observer).fetch('x', { most: 1000 });
-  expect(told.splice(0)).toEqual([0, [0, RIGHT.length, false]]);
+  expect(told.splice(0)).toEqual([0, 'again 0', [0, RIGHT.length, false]]);
   requests = 0;
   await new Mirrors(client, [first.url(), second.url()], observer).fetch('x', { most: 1000 });
   expect(told).toEqual([0, [1, RIGHT.length, true]]);

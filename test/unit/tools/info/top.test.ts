@@ -48,6 +48,28 @@ const after: MountActivity = {
   verified: { objects: 9, bytes: 9_000 },
 };
 
+const server = {
+  url: 'https://example.org/',
+  requests: 1,
+  bytes: 100,
+  failures: 0,
+  failovers: 0,
+  retries: 0,
+  objects: 2,
+  objectBytes: 1000,
+};
+const remoteBefore = { ...before, fetched: { objects: 2, bytes: 1000, failed: 0, hits: 1, servers: [server] } };
+const remoteAfter = {
+  ...after,
+  fetched: {
+    objects: 22,
+    bytes: 9000,
+    failed: 2,
+    hits: 5,
+    servers: [{ ...server, requests: 5, bytes: 2100, failures: 4, failovers: 2, retries: 1, objects: 22 }],
+  },
+};
+
 describe('rates', () => {
   test('are differences for each second', () => {
     expect(ratesBetween(before, after, 2_000)).toMatchObject({
@@ -79,6 +101,18 @@ describe('rates', () => {
     });
   });
 
+  test('of remote repositories are differences, too', () => {
+    const of = { requests: 2, bytes: 1000, failures: 2, failovers: 1, retries: 0.5, objects: 10, objectBytes: 0 };
+    expect(ratesBetween(remoteBefore, remoteAfter, 2_000).fetched).toEqual({
+      objects: 10,
+      bytes: 4000,
+      failed: 1,
+      hits: 2,
+      servers: [{ url: server.url, ...of }],
+    });
+    expect(ratesBetween(before, after, 2_000).fetched).toBeUndefined();
+  });
+
   test('begin at zero with another server', () => {
     const next = { ...after, restarts: 1, watch: 1, requests: { OPEN: 3 }, latency: buckets({ 3: 3 }) };
     const rates = ratesBetween({ ...after, requests: { OPEN: 1_000 } }, next, 1_000);
@@ -102,6 +136,9 @@ test('a line has the sums', () => {
   expect(lineOf(ratesBetween(before, after, 2_000), '14:00:01')).toBe(
     '14:00:01  135 requests/s  10 opens/s, 75 % hits  read 2.0 kB/s  verified 2.0/s, 2.0 kB/s  2.0 errors/s  ' +
       '2 problems  50 % < 8 µs, 99 % < 32 µs',
+  );
+  expect(lineOf(ratesBetween(remoteBefore, remoteAfter, 2_000), '')).toContain(
+    '  fetched 10/s, 4.0 kB/s  2.0 errors/s',
   );
   expect(lineOf(ratesBetween(after, after, 1_000), '14:00:02')).toBe(
     '14:00:02  0 requests/s  0 opens/s  read 0 B/s  verified 0/s, 0 B/s  0 errors/s  2 problems  none',
@@ -144,6 +181,19 @@ describe('a screen', () => {
       '',
       'last problems',
       ...[4, 5, 6, 7, 8].map((i) => `2026-01-01T00:00:00.000Z error: problem ${i} of /a\\x1b[2J\\x0a`),
+    ]);
+  });
+
+  test('has the servers of remote repositories', () => {
+    const rates = ratesBetween(remoteBefore, remoteAfter, 2_000);
+    const lines = screenOf({ ...content, rates }, { columns: 100, rows: 50 });
+    expect(lines.slice(9, 15)).toEqual([
+      '       2.5         0       1.0         0  /srv/store',
+      '',
+      'fetched 10 objects/s, 4.0 kB/s; 2.0 hits/s, 1.0 failed/s',
+      '  answered/s   objects/s     bytes/s    failed/s   retries/s failovers/s  server',
+      '         2.0          10      1.0 kB         2.0         0.5         1.0  https://example.org/',
+      '',
     ]);
   });
 
