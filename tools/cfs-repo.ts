@@ -11,6 +11,7 @@ import { configured } from '../src/system/config-files.ts';
 import { EXIT, type ExitStatus, makeCommand, prepareCommands, printJson, runTool } from './cli.ts';
 import { formatBytes, formatCount, formatCounted } from './format.ts';
 import { printResult, takeQuiet } from './quiet.ts';
+import { addCache } from './repo/cache.ts';
 import { addCopy } from './repo/copy.ts';
 import { addDf } from './repo/df.ts';
 import { addFsck } from './repo/fsck.ts';
@@ -40,6 +41,8 @@ const command = makeCommand(
   cfs-repo pull https://example.org/images#rootfs /srv/pulled
   cfs-repo fsck --repair-from https://example.org/images /srv/store
   cfs-repo prune --dry-run /srv/www/images
+  cfs-repo cache
+  cfs-repo cache --trim 20G --dry-run
   cfs-repo report -o report.html /srv/store
   cfs-repo images /srv/store
   cfs-repo register /srv/store rootfs.cfs
@@ -112,6 +115,7 @@ const commands: Commands = {
     status = result;
   },
 };
+addCache(commands);
 addCopy(commands);
 addDf(commands);
 addFsck(commands);
@@ -124,7 +128,20 @@ addSeal(commands);
 addStream(commands);
 
 /** Commands that change something; and fsck, which then reports only problems. */
-const QUIET = ['init', 'push', 'pull', 'copy', 'fsck', 'gc', 'prune', 'register', 'unregister', 'seal', 'import'];
+const QUIET = [
+  'init',
+  'push',
+  'pull',
+  'copy',
+  'fsck',
+  'gc',
+  'prune',
+  'cache',
+  'register',
+  'unregister',
+  'seal',
+  'import',
+];
 for (const known of command.commands) if (QUIET.includes(known.name())) takeQuiet(known);
 
 interface ObjectCounts {

@@ -9,7 +9,8 @@ import type { ObjectName } from '../objects/repository.ts';
 import { HttpClient } from '../remote/http-client.ts';
 import { LazyObjects } from '../remote/lazy-objects.ts';
 import { parseRemoteAddress } from '../remote/remote-url.ts';
-import { CacheWriter } from '../store/cache-writer.ts';
+import { CacheWriter } from '../store/cache/cache-writer.ts';
+import type { Allowance } from '../store/cache/eviction.ts';
 import { FetchCounters } from './fetch-counters.ts';
 import { ObjectOrigins } from './object-origins.ts';
 import type { RemoteOptions } from './options.ts';
@@ -17,6 +18,8 @@ import type { ServedRemote } from './served-image.ts';
 
 /** The part of the limit of the cache that is stored before its size is looked at again. */
 const LOOK_AFTER = 1 / 20;
+/** The part of a full cache that stays: so the next objects do not make mounts look at all of it again. */
+const LEFT = 0.9;
 /** How often a mount looks whether another one has deleted objects of the cache. */
 const LOOK_MS = 10_000;
 /** Of one server. */
@@ -132,24 +135,25 @@ export class ObjectArrivals {
     return this.#cacheSize !== undefined && this.#stored > this.#cacheSize * LOOK_AFTER;
   }
 
-  /** As much as may be there now, so that it is not too much at the next look. */
-  #mostOf(before: number): number {
-    return this.#cacheSize === undefined ? before : this.#cacheSize * (1 - LOOK_AFTER);
+  /** What may stay. As much as may be there now is not too much at the next look. */
+  #allowanceOf(before: number): number | undefined {
+    const most = (this.#cacheSize ?? Number.POSITIVE_INFINITY) * (1 - LOOK_AFTER);
+    return before <= most ? undefined : most * LEFT;
   }
 
   /** One at a time. Rejects never: a cache that is too large is better than none. */
-  async #evict(most = (before: number): number => this.#mostOf(before)): Promise<void> {
-    this.#eviction ??= this.#evictNow(most).finally(() => {
+  async #evict(allowance: Allowance = (before) => this.#allowanceOf(before)): Promise<void> {
+    this.#eviction ??= this.#evictNow(allowance).finally(() => {
       this.#eviction = undefined;
     });
     await this.#eviction;
   }
 
-  async #evictNow(most: (before: number) => number): Promise<void> {
+  async #evictNow(first: Allowance): Promise<void> {
     try {
-      for (let limit = most; ; limit = (before) => this.#mostOf(before)) {
+      for (let allowance = first; ; allowance = (before) => this.#allowanceOf(before)) {
         this.#stored = 0;
-        await this.#cache.evict(limit);
+        await this.#cache.evict(allowance);
         this.#lookForEvictions();
         // what was stored in the meantime was not seen
         if (!this.#isToBeLookedAt) return;

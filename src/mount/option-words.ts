@@ -2,6 +2,7 @@
 
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { parseByteSize } from '../base/byte-size.ts';
 import { CfsError } from '../base/error.ts';
 import { formatImageDigest, parseImageDigest } from '../base/image-digest.ts';
 import { suggestion } from '../base/suggest.ts';
@@ -91,11 +92,11 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
       words.network.cache = resolve(value);
     },
     'cache-size': (words, value) => {
-      const [, digits, unit = ''] = /^([1-9]\d{0,11})([KMGT]?)$/.exec(value) ?? [];
-      if (digits === undefined) {
+      const bytes = parseByteSize(value);
+      if (bytes === undefined) {
         throw usage(`mount option cache-size= takes bytes, with K, M, G or T for powers of 1024; not "${value}"`);
       }
-      words.network.cacheSize = Number(digits) * 1024 ** ' KMGT'.indexOf(unit || ' ');
+      words.network.cacheSize = bytes;
     },
     cacert: (words, value) => {
       if (value === '') throw usage('mount option cacert= needs a file of certificates');

@@ -1,6 +1,6 @@
 /** The steps of a mount that may fail, and come before anything is mounted. */
 import { closeSync, readdirSync, realpathSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { version } from '../base/installation.ts';
 import type { Log } from '../base/log.ts';
@@ -20,6 +20,8 @@ import { allocateObjectState } from '../objects/object-state.ts';
 import { readCertificates } from '../remote/certificates.ts';
 import { parseRemoteAddress } from '../remote/remote-url.ts';
 import type { TrustedKey } from '../sign/keys.ts';
+import { cachedImage, cachePart } from '../store/cache/cache-directory.ts';
+import { keepInUse } from '../store/cache/image-use.ts';
 import type { LocalRepository } from '../store/local-repository.ts';
 import { openCache, openRepository } from '../store/open-repository.ts';
 import { ImageKeeper } from '../survival/image-keeper.ts';
@@ -67,6 +69,8 @@ export function prepare({ options, problems, toLog }: Remembered, mountpoint: st
   const keeper = survives ? ImageKeeper.begin(fd, options.log) : undefined;
   try {
     const { shared, ...image } = loadTables(fd, options.image, options.digest, options.trustedKeys);
+    // until the end of the mount: other servers of it get the same open file
+    if (isCached(options, image.id)) keepInUse(fd);
     setTimeout(collectGarbage, SETTLED_MS).unref();
     sources.push(imageSource(options.given?.image ?? options.image, image.id, fd));
     const tables = attachTables(shared);
@@ -143,9 +147,13 @@ export function openRepositories(options: MountOptions, tables: ManifestTables):
   return repositories;
 }
 
+/** Whether the image file is one of the cache, which deletes those that nobody uses. */
+const isCached = ({ image, remote }: MountOptions, id: string): boolean =>
+  remote !== undefined && resolve(image) === cachedImage(remote.cache, id);
+
 /** The repository in the cache, for an image whose objects may come from the network. */
 const cacheOf = ({ remote }: MountOptions, tables: ManifestTables): string | undefined =>
-  remote === undefined || objectCount(tables) === 0 ? undefined : join(remote.cache, tables.header.hash);
+  remote === undefined || objectCount(tables) === 0 ? undefined : cachePart(remote.cache, tables.header.hash);
 
 function remoteOf(options: MountOptions, tables: ManifestTables): ServedImage['remote'] {
   const cache = cacheOf(options, tables);

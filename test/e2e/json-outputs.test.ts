@@ -5,6 +5,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'nod
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
+import { openCache } from '../../src/store/open-repository.ts';
 import { EXIT } from '../../tools/cli.ts';
 import type { CommandDefinition } from '../../tools/definition.ts';
 import { OUTPUTS, schemaName, schemaOf } from '../../tools/schemas/schemas.ts';
@@ -176,6 +177,10 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
     await repo('push', scratch.store, image, web);
     writeFileSync(join(web, 'packs', '0'.repeat(64)), 'no map names it');
     return repo('prune', '--dry-run', '-v', '--min-age', '0', web);
+  },
+  'cfs-repo cache': () => {
+    openCache(scratch.at('cached/blake3'), 'blake3');
+    return repo('cache', '--trim', '1G', scratch.at('cached'));
   },
   'cfs-repo gc': () => repo('gc', '--dry-run', scratch.store),
   'cfs-repo images': () => repo('images', scratch.store),

@@ -1,13 +1,15 @@
 /** Images that a URL names: `cfs-mount https://HOST/PATH#NAME MOUNTPOINT`. */
 import { randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { fstatSync, futimesSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { toHex } from '../../src/base/bytes.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { splitImage } from '../../src/image/image-parts.ts';
 import type { RemoteOptions } from '../../src/mount/options.ts';
 import { parseRemoteAddress } from '../../src/remote/remote-url.ts';
 import type { TrustedKey } from '../../src/sign/keys.ts';
+import { cachedImage } from '../../src/store/cache/cache-directory.ts';
+import { keepInUse } from '../../src/store/cache/image-use.ts';
 import { StoreDirectory } from '../../src/store/store-directory.ts';
 import { requireTrust } from '../../src/store/trust.ts';
 import { closeFd } from '../../src/system/descriptors.ts';
@@ -41,38 +43,52 @@ export async function fetchImage(
   keys: readonly TrustedKey[],
 ): Promise<LocalImage> {
   const address = parseRemoteAddress(word, insecure);
-  const place = (id: string): LocalImage => ({ path: join(cache, 'images', `${id}.cfs`), id });
-  if (address.id !== undefined && isThere(place(address.id))) return place(address.id);
+  const place = (id: string): LocalImage => ({ path: cachedImage(cache, id), id });
+  if (address.id !== undefined && isHeld(place(address.id))) return place(address.id);
   const { RemoteRepository } = await import('../../src/transfer/remote-repository.ts');
   const remote = await RemoteRepository.open(address, { connections: CONNECTIONS, cacert });
   try {
     const image = place(await remote.imageId());
-    if (!isThere(image)) {
-      const { bytes } = await remote.image(image.id, keys.length === 0 ? undefined : keys);
-      keep(image.path, bytes);
-    }
+    if (isHeld(image)) return image;
+    const { bytes } = await remote.image(image.id, keys.length === 0 ? undefined : keys);
+    keep(image.path, bytes);
+    // others may delete it at once; then the mount reports that it is gone
+    isHeld(image);
     return image;
   } finally {
     await remote.close();
   }
 }
 
-/** Whether the cache has the image, undamaged. */
-function isThere({ path, id }: LocalImage): boolean {
+/**
+ * Whether the cache has the image, undamaged. If so, it is not deleted until this process ends: by then a mount has it
+ * in use.
+ */
+function isHeld({ path, id }: LocalImage): boolean {
   try {
     const images = StoreDirectory.at(dirname(path));
     try {
       const fd = images.openFile(basename(path));
-      try {
-        return toHex(splitImage(readFileSync(fd)).digest) === id;
-      } finally {
-        closeFd(fd);
+      if (keepInUse(fd) && toHex(splitImage(readFileSync(fd)).digest) === id) {
+        noteUse(fd);
+        return true;
       }
+      closeFd(fd);
+      return false;
     } finally {
       images.close();
     }
   } catch {
     return false; // it is fetched, and replaced
+  }
+}
+
+/** The file system notes that a file is read once a day, at most: then an older image would be deleted later. */
+function noteUse(fd: number): void {
+  try {
+    futimesSync(fd, new Date(), fstatSync(fd).mtime);
+  } catch {
+    // the file of another user
   }
 }
 

@@ -43,6 +43,12 @@ const mountHealth = object({
   problems: list(problem),
   note: text.about('why the problems are unknown').optional(),
 });
+const cachedFiles = {
+  count,
+  bytes: bytes.about('on the disk, in blocks of 4 KiB'),
+  oldest: time.about('when the one was used that was not used for the longest time').optional(),
+  newest: time.about('when one was used last').optional(),
+};
 const imageAt = object({ image: imageId, path });
 
 export const REPO: Readonly<Record<string, Value>> = {
@@ -125,6 +131,19 @@ export const REPO: Readonly<Record<string, Value>> = {
     freedFiles: list(object({ name: word, bytes: count }))
       .optional()
       .about('with -v'),
+  }),
+  'cfs-repo cache': object({
+    path,
+    dryRun: bool.about('with --trim or --clear').optional(),
+    deleted: object({ objects: count, images: count, leftovers: count, bytes })
+      .about('with --trim or --clear: what was deleted, or would be')
+      .optional(),
+    objects: list(object({ hash, ...cachedFiles })),
+    images: object({ ...cachedFiles, inUse: count.about('images that mounts use') }),
+    leftovers: count.about('unfinished files of programs that were killed'),
+    bytes: bytes.about('of all of it'),
+    disk: object({ free: bytes, size: bytes }).optional(),
+    mounts: list(object({ mountpoint: path, cacheSize: bytes.about('the limit of the mount').optional() })),
   }),
   'cfs-repo gc': object({
     path,

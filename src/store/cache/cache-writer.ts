@@ -1,15 +1,15 @@
 /** Writes objects into a cache, which may be deleted or moved away at any time: then it is made again. */
 import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { join } from 'node:path';
-import { toHex } from '../base/bytes.ts';
-import type { ContentDigest, HashAlgorithm } from '../base/digest.ts';
-import { errnoOf, isFull } from '../base/errno.ts';
-import { closeFd } from '../system/descriptors.ts';
-import { type Eviction, evict } from './cache-eviction.ts';
-import type { LocalRepository } from './local-repository.ts';
-import { type ObjectSink, ObjectWriter } from './object-writer.ts';
-import { openCache } from './open-repository.ts';
+import { dirname, join } from 'node:path';
+import { toHex } from '../../base/bytes.ts';
+import type { ContentDigest, HashAlgorithm } from '../../base/digest.ts';
+import { errnoOf, isFull } from '../../base/errno.ts';
+import type { LocalRepository } from '../local-repository.ts';
+import { type ObjectSink, ObjectWriter } from '../object-writer.ts';
+import { openCache } from '../open-repository.ts';
+import { CacheDirectory } from './cache-directory.ts';
+import { type Allowance, type Eviction, evict } from './eviction.ts';
 
 /** One per process and cache. */
 export class CacheWriter {
@@ -18,7 +18,7 @@ export class CacheWriter {
   readonly #prefix = `${randomBytes(8).toString('hex')}-`;
   #open: { readonly cache: LocalRepository; readonly writer: ObjectWriter } | undefined;
 
-  /** @param path absolute */
+  /** @param path absolute: the repository in the directory of the cache */
   constructor(path: string, hash: HashAlgorithm) {
     this.#path = path;
     this.#hash = hash;
@@ -39,19 +39,18 @@ export class CacheWriter {
     this.#retrying(({ cache }) => removeObject(cache, digest));
   }
 
-  /** Deletes objects of the cache, as `evict`. @throws errors of node:fs, CfsError (store) */
-  async evict(most: (before: number) => number): Promise<Eviction> {
-    const { cache } = this.#current();
-    const eviction = await evict(cache, most);
-    // other processes notice the time of this directory, which storing objects leaves as it is
-    if (eviction.deleted > 0) {
-      cache.within('tmp', (directory) => {
-        const name = `${this.#prefix}evicted`;
-        closeFd(directory.create(name, 0o600));
-        directory.unlink(name);
-      });
+  /**
+   * Deletes files of the cache that has this repository, as `evict`: objects of any hash algorithm, and images.
+   * @throws errors of node:fs, CfsError (store)
+   */
+  async evict(allowance: Allowance): Promise<Eviction> {
+    const { cache: own } = this.#current();
+    const cache = CacheDirectory.open(dirname(own.path), { toDelete: true, own });
+    try {
+      return await evict(cache, allowance);
+    } finally {
+      cache.close();
     }
-    return eviction;
   }
 
   /** A number that changes when some process has evicted objects; 0 if there is no cache. */

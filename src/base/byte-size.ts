@@ -1,0 +1,14 @@
+/** Sizes that people write: `500M`. Pure. */
+
+const SIZE = /^([1-9]\d{0,15})([KMGT]?)$/;
+
+/**
+ * Bytes, from a whole number with K, M, G or T for powers of 1024, or without; undefined if it is something else, or
+ * above 2^53.
+ */
+export function parseByteSize(text: string): number | undefined {
+  const [, digits, unit = ''] = SIZE.exec(text) ?? [];
+  if (digits === undefined) return undefined;
+  const bytes = Number(digits) * 1024 ** ' KMGT'.indexOf(unit || ' ');
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
