@@ -75,7 +75,7 @@ function commandLine(argv: readonly string[]): string {
   return ['node', 'dist/tools/cfs-bench.js', ...argv.slice(2).map(quote)].join(' ');
 }
 
-function makeBench(options: Options, scratch: Scratch, progress: Progress, omit: Bench['omit']): Bench {
+function makeBench(options: Options, plan: Plan, scratch: Scratch, progress: Progress, omit: Bench['omit']): Bench {
   const end = options.minutes === undefined ? Number.POSITIVE_INFINITY : Date.now() + options.minutes * 60_000;
   return {
     scratch,
@@ -86,6 +86,8 @@ function makeBench(options: Options, scratch: Scratch, progress: Progress, omit:
     sharedSize: options.sharedSize,
     writeFiles: options.writeFiles,
     largeSize: options.largeSize,
+    rtt: options.rtt,
+    peers: plan.peers,
     outOfTime: () => Date.now() > end,
     progress: (text) => progress.show(text),
     say: (text) => progress.say(text),
@@ -108,7 +110,7 @@ async function measure(
   const { omissions, omit } = omissionList();
   const started = new Date().toISOString();
   const scratch = new Scratch(options.scratch);
-  const bench = makeBench(options, scratch, progress, omit);
+  const bench = makeBench(options, plan, scratch, progress, omit);
   let collected: Collected | undefined;
   try {
     if (source !== undefined) checkSource(source, scratch);

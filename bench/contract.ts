@@ -172,6 +172,10 @@ export interface Omission {
   readonly failed: boolean;
 }
 
+/** The programs that the experiment `remote` compares with; `get`: one request for each object. */
+export const PEERS = ['podman', 'skopeo', 'rsync', 'get'] as const;
+export type Peer = (typeof PEERS)[number];
+
 /** The common data of all parts of a run. */
 export interface Bench {
   readonly scratch: Scratch;
@@ -189,6 +193,10 @@ export interface Bench {
   readonly writeFiles: number;
   /** Bytes of the large file that the group `write` writes. */
   readonly largeSize: number;
+  /** The round-trip time of the experiment `remote`, in milliseconds. */
+  readonly rtt: number;
+  /** The programs that it compares with. */
+  readonly peers: readonly Peer[];
   /** The time limit of the whole run is over: work that has not begun is left out. */
   outOfTime(): boolean;
   /** Shows the progress to people. */

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { CfsError } from '../src/base/error.ts';
 import { integerOption, makeCommand } from '../tools/cli.ts';
-import type { Experiment, SystemRow, Workload } from './contract.ts';
+import { type Experiment, PEERS, type Peer, type SystemRow, type Workload } from './contract.ts';
 import { estimate, roughly } from './estimate.ts';
 import { EXPERIMENTS } from './experiments.ts';
 import { SYSTEMS } from './systems.ts';
@@ -36,6 +36,9 @@ export interface Options {
   readonly scaleFiles: number;
   readonly writeFiles: number;
   readonly writeTo?: string;
+  /** Milliseconds. */
+  readonly rtt: number;
+  readonly peers?: string;
   readonly scratch: string;
   readonly output: string;
   readonly details?: true;
@@ -50,6 +53,7 @@ export interface Plan {
   readonly lines: readonly WriteLine[];
   readonly writers: readonly WriterRow[];
   readonly places: readonly PlaceKind[];
+  readonly peers: readonly Peer[];
 }
 
 const MIB = 1 << 20;
@@ -115,6 +119,8 @@ export function parseOptions(argv: readonly string[]): Options {
       5_000,
     )
     .option('--write-to <list>', `kinds of file systems for changes (default: ${PLACES.join(',')})`)
+    .option('--rtt <ms>', 'the round-trip time of `remote`, in milliseconds', number('--rtt', 0, 10_000), 20)
+    .option('--peers <list>', `what \`remote\` compares with, or "none" (default: ${PEERS.join(',')})`)
     .option('--scratch <dir>', 'where to make the working directory, which is removed at the end', '/var/tmp')
     .option('--output <file>', 'results as JSON; the report goes beside it', defaultOutput())
     .option('--details', 'also show spread and rates of each figure')
@@ -190,8 +196,13 @@ function chooseSystems(list: string | undefined): SystemRow[] {
   return choose('--systems', list === 'all' ? undefined : list, SYSTEMS);
 }
 
+function choosePeers(list: string | undefined): Peer[] {
+  const rows = PEERS.map((name) => ({ name }));
+  return list === 'none' ? [] : choose('--peers', list, rows).map(({ name }) => name);
+}
+
 /** @throws CfsError (usage) for an unknown name */
-export function makePlan(options: Pick<Options, 'systems' | 'workloads' | 'writeTo'>): Plan {
+export function makePlan(options: Pick<Options, 'systems' | 'workloads' | 'writeTo' | 'peers'>): Plan {
   const all = [...WORKLOADS, ...EXPERIMENTS, WHOLE_GROUP, ...WRITE_LINES];
   const names = choose('--workloads', options.workloads, all).map(({ name }) => name);
   const systems = chooseSystems(options.systems);
@@ -205,6 +216,7 @@ export function makePlan(options: Pick<Options, 'systems' | 'workloads' | 'write
       options.writeTo,
       PLACES.map((name) => ({ name })),
     ).map(({ name }) => name),
+    peers: choosePeers(options.peers),
     writers: WRITERS.filter(({ name }) => systems.some((system) => system.name === name)),
   };
 }

@@ -44,7 +44,7 @@ export function renderReport(results: Results, name: string, groups: Groups): Re
     ),
     ...sections.flatMap(renderSection),
     ...titled('Daemons', renderDaemons(sections)),
-    ...titled('Packing, sharing, a large image', renderOthers(others)),
+    ...titled('Packing, remote repositories, sharing, a large image', renderOthers(others)),
     markdownList(results.notes),
     ...titled('Fewer samples', markdownList(limited)),
     ...titled(

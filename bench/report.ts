@@ -142,7 +142,7 @@ export function renderTables(results: Results, { readings, writings }: Groups, d
     renderMatrix(written, referenceIn(written, WRITE_REFERENCES)),
     details ? renderDetails('Every figure of writing', written) : '',
     renderDetails(
-      'Packing and mounting',
+      'Packing, mounting and remote repositories',
       results.results.filter((one) => !isReading(one) && !isWriting(one)),
     ),
     results.notes.join('\n'),

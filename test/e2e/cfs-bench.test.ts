@@ -100,7 +100,8 @@ describe('cfs-bench', () => {
 
   test('runs every workload and experiment, and writes a report', async () => {
     const output = scratch.at('workloads.json');
-    const all = [...WORKLOADS, ...EXPERIMENTS].map(({ name }) => name).join(',');
+    const others = EXPERIMENTS.filter(({ name }) => name !== 'remote');
+    const all = [...WORKLOADS, ...others].map(({ name }) => name).join(',');
     const args = benchOptions(output, '--systems', 'overlayfs,cfs', '--workloads', all);
     const { status, stdout } = await run(HERE.tool('cfs-bench', args), { timeoutMs: 300_000 });
     const results = readResults(output);
@@ -120,6 +121,22 @@ describe('cfs-bench', () => {
     }
     expect(report.match(/\.svg\)/g)).toHaveLength(4);
     expect(stdout).toContain(`charts are in ${scratch.at('workloads', 'report.md')}`);
+    expectClean();
+  });
+
+  test('measures remote repositories, without other programs', async () => {
+    const output = scratch.at('remote.json');
+    const few = ['--small-files', '300', '--rounds', '1', '--rtt', '5', '--peers', 'none', '--workloads', 'remote'];
+    const args = ['--quick', ...few, '--scratch', scratch.temporary, '--output', output];
+    const { status, stdout } = await run(HERE.tool('cfs-bench', args), { timeoutMs: 300_000 });
+    const { figures, omissions, results } = readResults(output);
+    expect({ status, failed: omissions.filter(({ failed }) => failed) }).toEqual({ status: 0, failed: [] });
+    expect(results.map(({ workload, system }) => `${workload} ${system}`)).toEqual([
+      'remote-pull cfs',
+      'remote-pull cfs, fsync',
+    ]);
+    expect(figures).toMatchObject({ 'remote_pull_requests_small-300': expect.any(Number) });
+    expect(stdout).toMatch(/^remote, small-300 tree, requests of a full pull of \d+ .*: reached$/m);
     expectClean();
   });
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { PEERS } from '../../../bench/contract.ts';
 import { choose, makePlan, numberList, parseOptions } from '../../../bench/options.ts';
 import { SYSTEMS } from '../../../bench/systems.ts';
 import { WORKLOADS } from '../../../bench/workloads.ts';
@@ -45,6 +46,14 @@ describe('parseOptions()', () => {
 });
 
 describe('makePlan()', () => {
+  test('chooses the programs that remote repositories are compared with', () => {
+    expect(makePlan({}).peers).toEqual(PEERS);
+    expect(makePlan({ peers: 'rsync,podman' }).peers).toEqual(['podman', 'rsync']);
+    expect(makePlan({ peers: 'none' }).peers).toEqual([]);
+    expect(() => makePlan({ peers: 'curl' })).toThrow(/^--peers has no "curl"; there are podman, skopeo, rsync, get$/);
+    expect(parse('--source', '/usr').rtt).toBe(20);
+  });
+
   const systems = (list?: string): string[] =>
     makePlan(list === undefined ? {} : { systems: list }).systems.map(({ name }) => name);
 
