@@ -1,5 +1,7 @@
 /** Counts what a mount has fetched since its server started. One thread writes, in shared memory. */
 import type { MirrorObserver } from '../remote/mirrors.ts';
+import { PREFETCH_STATES, type PrefetchMode, type PrefetchState } from '../remote/prefetch.ts';
+import { prefetchOf, type RemoteOptions } from './options.ts';
 import type { ServedRemote } from './served-image.ts';
 
 /** For each server: */
@@ -15,7 +17,13 @@ const ITS_OBJECT_BYTES = 6;
 const OBJECTS = 0;
 const OBJECT_BYTES = 1;
 const FAILED = 2;
-const HEADER = 3;
+/** What is fetched before it is asked for: the state by its number; objects and bytes that are there, and all. */
+const AHEAD_STATE = 3;
+const AHEAD_THERE = 4;
+const AHEAD_THERE_BYTES = 5;
+const AHEAD_ALL = 6;
+const AHEAD_ALL_BYTES = 7;
+const HEADER = 8;
 
 /** What was asked of one server. */
 export interface ServerStatistics {
@@ -34,6 +42,18 @@ export interface ServerStatistics {
   readonly objectBytes: number;
 }
 
+/** Objects that are fetched before someone opens them. */
+export interface PrefetchStatistics {
+  readonly mode: PrefetchMode;
+  readonly state: PrefetchState;
+  /** Those that are there, and their bytes. */
+  readonly objects: number;
+  readonly bytes: number;
+  /** All of them, as far as that is known. */
+  readonly allObjects: number;
+  readonly allBytes: number;
+}
+
 export interface FetchStatistics {
   /** Objects that were fetched and stored, and their bytes. */
   readonly objects: number;
@@ -42,6 +62,8 @@ export interface FetchStatistics {
   readonly failed: number;
   /** Times that the cache served an object, or a piece of one, and no reader had to wait for a server. */
   readonly hits: number;
+  /** Undefined with `prefetch=off`. */
+  readonly prefetch?: PrefetchStatistics;
   /** In the order in which they are asked. */
   readonly servers: readonly ServerStatistics[];
 }
@@ -68,6 +90,20 @@ export class FetchCounters {
     this.#add(FAILED, 1);
   }
 
+  prefetchState(state: PrefetchState): void {
+    this.#words[AHEAD_STATE] = PREFETCH_STATES.indexOf(state);
+  }
+
+  prefetchTotal(objects: number, bytes: number): void {
+    this.#words[AHEAD_ALL] = objects;
+    this.#words[AHEAD_ALL_BYTES] = bytes;
+  }
+
+  prefetchThere(bytes: number): void {
+    this.#add(AHEAD_THERE, 1);
+    this.#add(AHEAD_THERE_BYTES, bytes);
+  }
+
   /** For the servers of one address. @param first the number of servers before them */
   observer(first: number): MirrorObserver {
     const at = (server: number): number => HEADER + (first + server) * SERVER_COUNTS;
@@ -89,7 +125,11 @@ export class FetchCounters {
 
 /** @param hits of the cache */
 export function fetchStatistics(
-  { servers, counters }: Pick<ServedRemote, 'servers' | 'counters'>,
+  {
+    options,
+    servers,
+    counters,
+  }: Pick<ServedRemote, 'servers' | 'counters'> & { readonly options: Pick<RemoteOptions, 'prefetch'> },
   hits: number,
 ): FetchStatistics {
   const words = new Float64Array(counters);
@@ -99,5 +139,12 @@ export function fetchStatistics(
     const [requests = 0, bytes = 0, failures = 0, failovers = 0, retries = 0, objects = 0, objectBytes = 0] = of;
     return { url, requests, bytes, failures, failovers, retries, objects, objectBytes };
   });
-  return { objects, bytes, failed, hits, servers: ofServers };
+  const prefetch = prefetchStatistics(words, prefetchOf(options));
+  return { objects, bytes, failed, hits, ...(prefetch && { prefetch }), servers: ofServers };
+}
+
+function prefetchStatistics(words: Float64Array, mode: PrefetchMode | 'off'): PrefetchStatistics | undefined {
+  if (mode === 'off') return undefined;
+  const [state = 0, objects = 0, bytes = 0, allObjects = 0, allBytes = 0] = words.subarray(AHEAD_STATE, HEADER);
+  return { mode, state: PREFETCH_STATES[state] as PrefetchState, objects, bytes, allObjects, allBytes };
 }

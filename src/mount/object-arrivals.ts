@@ -1,4 +1,5 @@
 /** Fetches objects of the image of a mount from its remote repositories into the cache. */
+import { statfsSync } from 'node:fs';
 import { oneLine } from '../base/bytes.ts';
 import { errnoOf, isFull } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
@@ -8,12 +9,13 @@ import type { ManifestTables } from '../manifest/tables.ts';
 import type { ObjectName } from '../objects/repository.ts';
 import { HttpClient } from '../remote/http-client.ts';
 import { LazyObjects } from '../remote/lazy-objects.ts';
+import { PREFETCH_REQUESTS, Prefetch } from '../remote/prefetch.ts';
 import { parseRemoteAddress } from '../remote/remote-url.ts';
 import { CacheWriter } from '../store/cache/cache-writer.ts';
 import type { Allowance } from '../store/cache/eviction.ts';
 import { FetchCounters } from './fetch-counters.ts';
 import { ObjectOrigins } from './object-origins.ts';
-import type { RemoteOptions } from './options.ts';
+import { prefetchOf, type RemoteOptions } from './options.ts';
 import type { ServedRemote } from './served-image.ts';
 
 /** The part of the limit of the cache that is stored before its size is looked at again. */
@@ -22,8 +24,13 @@ const LOOK_AFTER = 1 / 20;
 const LEFT = 0.9;
 /** How often a mount looks whether another one has deleted objects of the cache. */
 const LOOK_MS = 10_000;
+/** The part of the limit above which nothing is fetched ahead: below that, nothing is deleted for it. */
+const AHEAD_UP_TO = 0.9;
+/** Bytes on the disk that stay free of what is fetched ahead. */
+const STAYS_FREE: number = 64 << 20;
+const BLOCK = 4096;
 /** Of one server. */
-const CONNECTIONS = 32;
+const CONNECTIONS: number = 32 + PREFETCH_REQUESTS;
 
 interface Origin {
   /** Its address, for messages. */
@@ -44,6 +51,16 @@ export function clientOf({ cacert }: Pick<RemoteOptions, 'cacert'>, log: Log): H
 
 const isOfFullDisk = (error: unknown): boolean => isFull(errnoOf((error as Error).cause ?? error));
 
+/** For this user, on the file system of a cache; it may be gone, and is made again. */
+function freeBytes(path: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(path);
+    return bavail * bsize;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
 export class ObjectArrivals {
   readonly #client: HttpClient;
   readonly #cache: CacheWriter;
@@ -55,12 +72,16 @@ export class ObjectArrivals {
   readonly #onEvicted: () => void;
   /** Bytes that were stored since the cache was looked at; at first it may have any size. */
   #stored = Number.POSITIVE_INFINITY;
+  /** Bytes in the cache on the disk, as far as this mount knows; undefined before it was looked at. */
+  #used: number | undefined;
   #eviction: Promise<void> | undefined;
   #evictions: number;
   readonly #watch: NodeJS.Timeout;
+  readonly #prefetch: Prefetch | undefined;
 
   /**
    * @param imageId 64 hexadecimal digits
+   * @param isThere whether a repository has the object of a row, the cache included
    * @param onEvicted called when objects of the cache were deleted, by any mount
    */
   constructor(
@@ -68,6 +89,7 @@ export class ObjectArrivals {
     imageId: string,
     tables: ManifestTables,
     log: Log,
+    isThere: (row: number) => boolean,
     onEvicted: () => void,
   ) {
     this.#log = log;
@@ -93,10 +115,44 @@ export class ObjectArrivals {
         onStored: (row, server) => {
           this.#known.stored(origin, row, first + server);
           this.#note(first + server, image.sizes[row] as number);
+          this.#prefetch?.stored(row);
         },
       });
       return { text, objects };
     });
+    const mode = prefetchOf(options);
+    if (mode === 'off') return;
+    this.#prefetch = new Prefetch(
+      this.#origins.map(({ objects }) => objects),
+      {
+        mode,
+        sizes: image.sizes,
+        isThere,
+        whyFull: (bytes) => this.#whyFull(bytes),
+        isOfFullDisk,
+        onTotal: (objects, bytes) => this.#counters.prefetchTotal(objects, bytes),
+        onThere: (bytes) => this.#counters.prefetchThere(bytes),
+        onState: (state) => this.#counters.prefetchState(state),
+      },
+    );
+  }
+
+  /** Begins to fetch what is to be there before someone opens it. */
+  async prefetch(): Promise<void> {
+    try {
+      await this.#prefetch?.run();
+    } catch (error) {
+      if (!(error instanceof CfsError) && errnoOf(error) === undefined) throw error;
+      this.#log(`cannot fetch objects ahead: ${reasonOf(error)}`);
+    }
+  }
+
+  /** Why objects of so many bytes are not stored before someone opens them. */
+  async #whyFull(bytes: number): Promise<'cache-full' | 'disk-full' | undefined> {
+    if (freeBytes(this.#cache.path) < bytes + STAYS_FREE) return 'disk-full';
+    if (this.#cacheSize === undefined) return undefined;
+    this.#used ??= (await this.#cache.evict(() => undefined)).before;
+    return this.#used + bytes > this.#cacheSize * AHEAD_UP_TO ? 'cache-full' : undefined;
   }
 
   /**
@@ -110,6 +166,7 @@ export class ObjectArrivals {
       if (!isOfFullDisk(error)) return this.#unwritable(error);
     }
     try {
+      this.#prefetch?.stop('disk-full');
       // the disk is full: the oldest tenth of the cache makes room, or more for a large object
       await this.#evict((before) => Math.max(0, before - Math.max(before / 10, object.size * 1.2)));
       return await this.#fetch(object);
@@ -128,6 +185,7 @@ export class ObjectArrivals {
   #note(server: number, bytes: number): void {
     this.#counters.stored(server, bytes);
     this.#stored += bytes;
+    if (this.#used !== undefined) this.#used += Math.ceil(bytes / BLOCK) * BLOCK;
     if (this.#isToBeLookedAt) void this.#evict();
   }
 
@@ -153,7 +211,9 @@ export class ObjectArrivals {
     try {
       for (let allowance = first; ; allowance = (before) => this.#allowanceOf(before)) {
         this.#stored = 0;
-        await this.#cache.evict(allowance);
+        const { before, after } = await this.#cache.evict(allowance);
+        this.#used = after;
+        if (after < before) this.#prefetch?.stop('cache-full');
         this.#lookForEvictions();
         // what was stored in the meantime was not seen
         if (!this.#isToBeLookedAt) return;
@@ -181,12 +241,15 @@ export class ObjectArrivals {
     const { evictions } = this.#cache;
     if (evictions === this.#evictions) return;
     this.#evictions = evictions;
+    // what is fetched ahead must not take the place of what was used
+    this.#prefetch?.stop('cache-full');
     this.#onEvicted();
   }
 
   /** Ends all requests, which fail. */
   async end(): Promise<void> {
     clearInterval(this.#watch);
+    await this.#prefetch?.end();
     this.#cache.close();
     await this.#client.close();
   }

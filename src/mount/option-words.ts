@@ -2,15 +2,20 @@
 
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import { parseByteSize } from '../base/byte-size.ts';
 import { CfsError } from '../base/error.ts';
 import { formatImageDigest, parseImageDigest } from '../base/image-digest.ts';
 import { suggestion } from '../base/suggest.ts';
 import type { VerifyMode } from '../objects/repository.ts';
-import { isRemote, parseRemoteAddress } from '../remote/remote-url.ts';
-import { defaultCache } from '../store/default-store.ts';
-import { escapedValue, splitList } from './option-list.ts';
-import type { Driver, MountOptions, RemoteOptions } from './options.ts';
+import { isRemote } from '../remote/remote-url.ts';
+import { choice, escapedValue, splitList } from './option-list.ts';
+import type { Driver, MountOptions } from './options.ts';
+import {
+  checkWithRemote,
+  formatRemoteOptions,
+  type NetworkWords,
+  REMOTE_VALUED,
+  remoteOptions,
+} from './remote-options.ts';
 import { MOST_THREADS } from './threads/most-threads.ts';
 import { formatUpperOptions, isUpperWord, parseUpperOptions, UPPER_OPTION_NAMES } from './upper-options.ts';
 
@@ -29,7 +34,7 @@ type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & {
   repositories: string[];
   keys: string[];
   /** RemoteOptions, which need an address. */
-  network: { addresses: string[]; insecure: boolean; cache?: string; cacheSize?: number; cacert?: string };
+  network: NetworkWords;
   /** Set by `require-signature`. */
   isSignatureRequired: boolean;
 };
@@ -38,13 +43,6 @@ type Mutable = { -readonly [K in keyof MountWords]: MountWords[K] } & {
 const MAX_KEYS = 32;
 
 const usage = (message: string, hint?: string): CfsError => new CfsError('usage', message, { hint });
-
-function choice<T extends string>(word: string, allowed: readonly T[]): (value: string) => T {
-  return (value) => {
-    if (!allowed.includes(value as T)) throw usage(`mount option ${word}= takes ${allowed.join(', ')}; not "${value}"`);
-    return value as T;
-  };
-}
 
 /** Options with a value. */
 const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new Map(
@@ -87,21 +85,7 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
       if (isRemote(value)) words.network.addresses.push(value);
       else words.repositories.push(value);
     },
-    cache: (words, value) => {
-      if (value === '') throw usage('mount option cache= needs a directory');
-      words.network.cache = resolve(value);
-    },
-    'cache-size': (words, value) => {
-      const bytes = parseByteSize(value);
-      if (bytes === undefined) {
-        throw usage(`mount option cache-size= takes bytes, with K, M, G or T for powers of 1024; not "${value}"`);
-      }
-      words.network.cacheSize = bytes;
-    },
-    cacert: (words, value) => {
-      if (value === '') throw usage('mount option cacert= needs a file of certificates');
-      words.network.cacert = resolve(value);
-    },
+    ...REMOTE_VALUED,
     key: (words, value) => {
       if (value === '') throw usage('mount option key= needs the file of a public key');
       words.keys.push(resolve(value));
@@ -243,45 +227,6 @@ export function parseMountWords(lists: readonly string[], saved = ''): MountWord
   return { ...rest, upper, verify: 'read' };
 }
 
-/** @throws CfsError (usage) for wrong addresses, and for options that need one */
-function remoteOptions({
-  addresses,
-  cache,
-  cacheSize,
-  insecure,
-  cacert,
-}: Mutable['network']): RemoteOptions | undefined {
-  if (addresses.length === 0) {
-    const [given] = Object.entries({ cache, 'cache-size': cacheSize, cacert, insecure }).filter(
-      ([, value]) => value !== undefined && value !== false,
-    );
-    if (given !== undefined) throw usage(`mount option ${given[0]} needs a remote repository: repo=URL`);
-    return undefined;
-  }
-  for (const word of addresses) {
-    const { ref, id } = parseRemoteAddress(word, insecure);
-    if (ref !== undefined || id !== undefined) {
-      throw usage(`Cannot use ${word}: a repository is needed, without the name of an image`);
-    }
-  }
-  return {
-    addresses: [...new Set(addresses)],
-    cache: cache ?? defaultCache(),
-    ...(cacheSize === undefined ? {} : { cacheSize }),
-    insecure,
-    ...(cacert === undefined ? {} : { cacert }),
-  };
-}
-
-/** @throws CfsError (usage) for options that a mount with remote repositories cannot have */
-function checkWithRemote({ driver, verify }: MountWords, isWritable: boolean): void {
-  const refused = (option: string, reason: string): CfsError =>
-    usage(`mount option ${option} and remote repositories exclude each other: ${reason}`, 'Pull the image before.');
-  if (driver !== 'kernel') throw refused(`driver=${driver}`, 'only the kernel driver waits for the network');
-  if (verify === 'fsverity') throw refused('verify=fsverity', 'what is fetched has no seal');
-  if (isWritable) throw refused('upperdir=', 'a writable mount cannot wait for the network');
-}
-
 /** @throws CfsError (usage) for options that a mount with an upper layer cannot have */
 function checkWithUpper({ driver, verify, inode32 }: MountWords): void {
   if (driver !== 'kernel') {
@@ -345,16 +290,6 @@ export function formatMountWords(words: MountWords): string {
   if (words.upper !== undefined) list.push(formatUpperOptions(words.upper));
   if (words.remote !== undefined) list.push(...formatRemoteOptions(words.remote));
   return list.join(',');
-}
-
-function formatRemoteOptions({ addresses, cache, cacheSize, insecure, cacert }: RemoteOptions): string[] {
-  return [
-    ...addresses.map((address) => `repo=${escapedValue(address)}`),
-    `cache=${escapedValue(cache)}`,
-    ...(cacheSize === undefined ? [] : [`cache-size=${cacheSize}`]),
-    ...(insecure ? ['insecure'] : []),
-    ...(cacert === undefined ? [] : [`cacert=${escapedValue(cacert)}`]),
-  ];
 }
 
 /** Whether mount(8) requests changes of an existing mount. */

@@ -1,6 +1,7 @@
 /** Options of a mount. */
 import type { Log } from '../base/log.ts';
 import type { VerifyMode } from '../objects/repository.ts';
+import type { PrefetchMode } from '../remote/prefetch.ts';
 import type { TrustedKey } from '../sign/keys.ts';
 import type { UpperOptions } from './upper-options.ts';
 
@@ -20,11 +21,15 @@ export interface RemoteOptions {
   readonly cache: string;
   /** Bytes of the cache, at most; undefined: no limit. */
   readonly cacheSize?: number;
+  /** What is fetched before someone opens it; default: `hot`. */
+  readonly prefetch?: PrefetchMode | 'off';
   /** Permits `http://` to other machines. */
   readonly insecure: boolean;
   /** A file of certificates that are trusted beside those of node. */
   readonly cacert?: string;
 }
+
+export const prefetchOf = ({ prefetch = 'hot' }: Pick<RemoteOptions, 'prefetch'>): PrefetchMode | 'off' => prefetch;
 
 export interface MountOptions {
   readonly image: string;

@@ -32,8 +32,14 @@ interface Piece {
  * Plans the requests. The largest objects come first: nothing waits for one of them at the end.
  * @param map undefined: every object is a file of its own
  * @param rows the objects that are needed
+ * @param most bytes of a part of a pack, unless one object has more
  */
-export function planFetch(map: ObjectMap | undefined, sizes: Float64Array, rows: readonly number[]): FetchTask[] {
+export function planFetch(
+  map: ObjectMap | undefined,
+  sizes: Float64Array,
+  rows: readonly number[],
+  most: number = REQUEST_BYTES,
+): FetchTask[] {
   const single: FetchTask[] = [];
   const pieces: Piece[] = [];
   for (const row of rows) {
@@ -47,7 +53,7 @@ export function planFetch(map: ObjectMap | undefined, sizes: Float64Array, rows:
     }
   }
   single.sort((a, b) => (sizes[b.rows[0] as number] as number) - (sizes[a.rows[0] as number] as number));
-  return [...single, ...partsOf(pieces)];
+  return [...single, ...partsOf(pieces, most)];
 }
 
 const one = (kind: 'large' | 'alone', row: number): FetchTask => ({ kind, pack: 0, from: 0, length: 0, rows: [row] });
@@ -64,12 +70,12 @@ function pieceOf({ frames }: ObjectMap, row: number, frame: number, size: number
   return { row, pack, from, to };
 }
 
-function partsOf(pieces: Piece[]): FetchTask[] {
+function partsOf(pieces: Piece[], most: number): FetchTask[] {
   pieces.sort((a, b) => a.pack - b.pack || a.from - b.from);
   const parts: { pack: number; from: number; to: number; rows: number[] }[] = [];
   for (const { row, pack, from, to } of pieces) {
     const last = parts.at(-1);
-    if (last !== undefined && last.pack === pack && from - last.to <= GAP && to - last.from <= REQUEST_BYTES) {
+    if (last !== undefined && last.pack === pack && from - last.to <= GAP && to - last.from <= most) {
       last.to = Math.max(last.to, to);
       last.rows.push(row);
     } else parts.push({ pack, from, to, rows: [row] });
@@ -100,4 +106,42 @@ export function* requestsOf(
     yield { first, last, from, length: to - from };
     first = last + 1;
   }
+}
+
+/**
+ * Plans requests that are made before someone asks for the objects: in the given order, or else as they lie in the
+ * packs, so that few requests get whole packs.
+ * @param order the rows that come first, in this order, as far as they are among `rows`
+ * @param most as in `planFetch`
+ */
+export function planAhead(
+  map: ObjectMap | undefined,
+  sizes: Float64Array,
+  rows: readonly number[],
+  order: ArrayLike<number>,
+  most: { readonly ordered: number; readonly others: number },
+): FetchTask[] {
+  const placeOf = new Map(Array.from(order, (row, place) => [row, place] as const).reverse());
+  const first = ({ rows }: FetchTask): number => Math.min(...rows.map((row) => placeOf.get(row) as number));
+  const ordered = planFetch(
+    map,
+    sizes,
+    rows.filter((row) => placeOf.has(row)),
+    most.ordered,
+  ).map((task) => ({ task, at: first(task) }));
+  const others = planFetch(
+    map,
+    sizes,
+    rows.filter((row) => !placeOf.has(row)),
+    most.others,
+  ).map((task) => ({ task, at: packOf(map, task) }));
+  for (const tasks of [ordered, others]) tasks.sort((a, b) => a.at - b.at);
+  return [...ordered, ...others].map(({ task }) => task);
+}
+
+/** The pack in which a task begins; objects that are files of their own come last. */
+function packOf(map: ObjectMap | undefined, { kind, pack, rows }: FetchTask): number {
+  if (kind === 'part') return pack;
+  const frame = map === undefined || kind === 'alone' ? undefined : map.frameOf[rows[0] as number];
+  return frame === undefined ? Number.MAX_SAFE_INTEGER : ((map as ObjectMap).frames.pack[frame] as number);
 }

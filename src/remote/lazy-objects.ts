@@ -25,7 +25,12 @@ const NO_MAP = 5000;
 /** Requests at the same time, and of these for objects of several MiB, which take memory. */
 const REQUESTS = 32;
 const LARGE_REQUESTS = 4;
-const TAKES_MEMORY = 4 << 20;
+export const TAKES_MEMORY: number = 4 << 20;
+/**
+ * A reader whose object is in a request ahead of readers waits for it if it is for so many bytes at most. Otherwise it
+ * asks by itself.
+ */
+export const JOINED_BYTES: number = 1 << 20;
 /** Objects of one frame that are stored together, at most. */
 const NEIGHBOURS = 32;
 
@@ -55,6 +60,11 @@ export class LazyObjects {
   readonly #largeRequests = new Gate(LARGE_REQUESTS);
   /** By the first of the rows. */
   readonly #running = new Map<number, Running>();
+  /** Objects of requests ahead of readers, which readers may wait for. */
+  readonly #ahead = new Map<number, Ahead>();
+  /** Readers that wait, and who waits until there are none. */
+  #readers = 0;
+  readonly #whenIdle: (() => void)[] = [];
   #fetch: Promise<Known> | undefined;
   /** The result of `#fetch`. */
   #latest: Known | undefined;
@@ -85,7 +95,48 @@ export class LazyObjects {
    * @throws errors of the target
    */
   async fetch(row: number): Promise<Failure | undefined> {
-    return this.#leftAlone() ?? (await this.#fetchNow(row));
+    this.#readers++;
+    try {
+      return this.#leftAlone() ?? (await this.#fetchNow(row));
+    } finally {
+      if (--this.#readers === 0) for (const tell of this.#whenIdle.splice(0)) tell();
+    }
+  }
+
+  /** Resolves when no reader waits for an object. */
+  async idle(): Promise<void> {
+    while (this.#readers > 0) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
+  }
+
+  /** What is known of the objects. @throws UnavailableError */
+  async known(): Promise<KnownObjects> {
+    const known = await this.#known();
+    return { map: known.map, fetchAhead: (task, signal) => this.#fetchAhead(known, task, signal) };
+  }
+
+  async #fetchAhead({ fetch }: Known, task: FetchTask, signal: AbortSignal): Promise<readonly FetchFailure[]> {
+    const mayWait = task.kind !== 'part' || task.length <= JOINED_BYTES;
+    const mine = new Map<number, Ahead>(task.rows.map((row) => [row, { isStored: false, told: [] }]));
+    if (mayWait) for (const [row, ahead] of mine) this.#ahead.set(row, ahead);
+    try {
+      return await fetch.run(task, signal);
+    } finally {
+      for (const [row, ahead] of mine) this.#endAhead(row, ahead);
+    }
+  }
+
+  #endAhead(row: number, ahead: Ahead): void {
+    if (this.#ahead.get(row) === ahead) this.#ahead.delete(row);
+    for (const tell of ahead.told) tell();
+  }
+
+  #stored(row: number, server: number): void {
+    const ahead = this.#ahead.get(row);
+    if (ahead !== undefined) {
+      ahead.isStored = true;
+      this.#endAhead(row, ahead);
+    }
+    this.#options.onStored?.(row, server);
   }
 
   /** The failure of a request that is not made for now. */
@@ -116,6 +167,11 @@ export class LazyObjects {
       const failure = { problem: error.message, kind: error.kind };
       this.#note(failure);
       return failure;
+    }
+    const ahead = this.#ahead.get(row);
+    if (ahead !== undefined) {
+      await new Promise<void>((resolve) => ahead.told.push(resolve));
+      if (ahead.isStored) return undefined;
     }
     const failure = await this.#fetchKnown(known, row);
     return failure?.kind === 'absent' && this.#forget(known) ? await this.#fetchNow(row) : failure;
@@ -178,10 +234,10 @@ export class LazyObjects {
   }
 
   async #prepare(): Promise<Known> {
-    const { observer, onStored, onMap } = this.#options;
+    const { observer, onMap } = this.#options;
     const map = await fetchMap(new Mirrors(this.#client, this.#urls, observer), this.#image.id, this.#image);
     const objects: ImageObjects = { ...this.#image, map };
-    const options = { observer, onStored };
+    const options = { observer, onStored: (row: number, server: number) => this.#stored(row, server) };
     onMap?.(map);
     this.#latest = {
       since: this.#now(),
@@ -191,6 +247,19 @@ export class LazyObjects {
     };
     return this.#latest;
   }
+}
+
+/** Where the objects of an image are, for requests for which no reader waits. */
+export interface KnownObjects {
+  /** Undefined if there is none. */
+  readonly map: ObjectMap | undefined;
+  /**
+   * Carries out a task of a plan by this map. It takes no reader's place among the requests at the same time, and if it
+   * fails, readers still ask.
+   * @returns the objects that did not come
+   * @throws errors of the target; the reason of the signal
+   */
+  fetchAhead(task: FetchTask, signal: AbortSignal): Promise<readonly FetchFailure[]>;
 }
 
 type Failure = Omit<FetchFailure, 'row'>;
@@ -207,6 +276,13 @@ interface Known {
 interface Running {
   readonly rows: readonly number[];
   readonly failures: Promise<readonly FetchFailure[]>;
+}
+
+/** An object of a request for which no reader waited when it was made. */
+interface Ahead {
+  isStored: boolean;
+  /** Called when it is stored, or when the request has ended. */
+  readonly told: (() => void)[];
 }
 
 /** Objects that share a frame: who gets one has got the others. */

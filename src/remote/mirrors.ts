@@ -62,7 +62,7 @@ export interface FetchOptions {
    * @param server that gave it
    * @returns what is wrong with it; then another server is asked
    */
-  readonly check?: (bytes: Buffer, server: number) => string | undefined;
+  readonly check?: (bytes: Buffer, server: number) => string | undefined | Promise<string | undefined>;
 }
 
 /** What a server gave. */
@@ -119,7 +119,7 @@ export class Mirrors {
   async #ask(mirror: Mirror, name: string, { check, ...options }: FetchOptions): Promise<Received | HttpError> {
     try {
       const received = await this.#client.get(new URL(name, mirror.url), options);
-      const wrong = check?.(received.bytes, mirror.index);
+      const wrong = await check?.(received.bytes, mirror.index);
       if (wrong === undefined) {
         mirror.failures = 0;
         return received;

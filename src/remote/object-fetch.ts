@@ -1,6 +1,7 @@
 /**
  * Fetches objects of an image from the servers of a remote repository. Every object is verified before it is stored.
  */
+import { setImmediate } from 'node:timers/promises';
 import { equalBytes, toHex } from '../base/bytes.ts';
 import { type ContentDigest, DIGEST_SIZE, digestContent, type HashAlgorithm } from '../base/digest.ts';
 import { type FetchTask, LARGE, REQUEST_BYTES, requestsOf } from './fetch-plan.ts';
@@ -56,6 +57,9 @@ interface Piece {
   readonly bytes: Uint8Array;
   readonly server: number;
 }
+/** Objects, and bytes of them, that are stored before other work of the thread. */
+const AT_ONCE = 32;
+const BYTES_AT_ONCE = 1 << 18;
 
 const CORRUPTED = 'its content is corrupted';
 const DAMAGED = 'a frame is damaged';
@@ -114,8 +118,8 @@ export class ObjectFetch {
     const { pack, from, length, rows } = task;
     const { digest } = map.packs[pack] as ObjectMap['packs'][number];
     const stored = new Set<number>();
-    const check = (bytes: Buffer, server: number): string | undefined =>
-      this.#storePart(map, task, { bytes, server }, stored);
+    const check = (bytes: Buffer, server: number): Promise<string | undefined> =>
+      this.#storePart(map, task, { bytes, server }, stored, signal);
     try {
       await this.#mirrors.fetch(packName(digest), { range: { from, length }, most: length, signal, check });
       return [];
@@ -126,20 +130,29 @@ export class ObjectFetch {
   }
 
   /**
-   * Stores the objects in a part of a pack that are not there yet.
+   * Stores the objects in a part of a pack that are not there yet. Other work of the thread goes on in between.
    * @param stored objects of the task that are there
    * @returns what is wrong with some of them
    */
-  #storePart(
+  async #storePart(
     map: ObjectMap,
     { from, rows }: FetchTask,
     { bytes, server }: Piece,
     stored: Set<number>,
-  ): string | undefined {
+    signal: AbortSignal | undefined,
+  ): Promise<string | undefined> {
     const reader = new FrameReader(map, bytes, from);
     let first: string | undefined;
+    let [objects, storedBytes] = [0, 0];
     for (const row of rows) {
       if (stored.has(row)) continue;
+      if (objects === AT_ONCE || storedBytes > BYTES_AT_ONCE) {
+        await setImmediate();
+        signal?.throwIfAborted();
+        [objects, storedBytes] = [0, 0];
+      }
+      objects++;
+      storedBytes += this.#sizeOf(row);
       const content = this.#contentOf(map, reader, row);
       const problem = content === undefined ? DAMAGED : this.#store(row, content, server);
       if (problem === undefined) stored.add(row);

@@ -86,12 +86,13 @@ async function expectRight(mounted: Mounted, ...names: readonly string[]): Promi
 }
 
 const mountFrom = (repos: readonly string[], cache: string, words: readonly string[] = []): Promise<Mounted> =>
-  scratch.mount(image, { repos, words: [`cache=${cache}`, ...words] });
+  scratch.mount(image, { repos, words: [`cache=${cache}`, 'prefetch=off', ...words] });
 
 interface Fetched {
   readonly objects: number;
   readonly bytes: number;
   readonly failed: number;
+  readonly prefetch?: { readonly mode: string; readonly state: string; readonly objects: number };
   readonly servers: readonly { readonly url: string; readonly requests: number; readonly failures: number }[];
 }
 
@@ -266,6 +267,45 @@ test('what a server does wrong is EIO, and the right bytes come from it later', 
   }
 });
 
+test('prefetch=all fetches all objects, also if its server is killed', async () => {
+  const cache = scratch.at('cache-10');
+  const packs = url('packs');
+  const all = objectsIn(scratch.store).length;
+  const there = (): number => objectsIn(join(cache, 'blake3')).length;
+  const large = join(cache, 'blake3/objects', objectOf('large'));
+  // the requests of the first server are not answered
+  const waiting: string[] = [];
+  intercept = (name) => waiting.push(name) > 0;
+  const mounted = await mountFrom([packs], cache, ['prefetch=all']);
+  await until('it asks', () => waiting.length === 2);
+  expect((await fetchedBy(mounted)).prefetch).toMatchObject({ mode: 'all', state: 'running', objects: 0 });
+  intercept = undefined;
+  process.kill(mounted.pid, 'SIGKILL');
+  await until('all objects are there', () => existsSync(large) && there() === all);
+  const prefetchOf = async () => (await fetchedBy(mounted)).prefetch;
+  await until('it is done', async () => (await prefetchOf())?.state === 'done');
+  expect(await prefetchOf()).toMatchObject({ objects: all, allObjects: all });
+  const shown = await scratch.tool('cfs-info', ['stats', mounted.path]);
+  expect(shown.stdout).toContain(`prefetch:         all, done\n  objects:        ${all} of ${all}\n`);
+  const metrics = await scratch.tool('cfs-info', ['stats', '--prometheus', mounted.path]);
+  expect(metrics.stdout).toContain(`cfs_prefetch_objects{mountpoint="${mounted.path}"} ${all}\n`);
+  server.asked.length = 0;
+  await expectEqual(source, mounted.path);
+  await mounted.unmount();
+  // a mount that has everything asks nobody
+  const again = await scratch.mount(image, { repos: [packs], words: [`cache=${cache}`] });
+  await until('it is done', async () => (await fetchedBy(again)).prefetch?.state === 'done');
+  expect(server.asked).toEqual([]);
+});
+
+test('prefetching deletes nothing from a cache that has a limit', async () => {
+  const cache = scratch.at('cache-11');
+  const mounted = await mountFrom([url('packs')], cache, ['prefetch=all', 'cache-size=6M']);
+  await until('it stops', async () => (await fetchedBy(mounted)).prefetch?.state === 'cache-full');
+  expect(existsSync(join(cache, 'blake3/objects', objectOf('large')))).toBe(false);
+  await expectRight(mounted, 'f0', 'f100');
+});
+
 test('a damaged or deleted cache is a miss', async () => {
   const cache = scratch.at('cache-5');
   const mounted = await mountFrom([url('packs')], cache);
@@ -327,7 +367,7 @@ test('the image may be on the server, too', async () => {
   const cache = scratch.at('cache-8');
   const mountOf = async (name: string): Promise<Mounted> => {
     server.asked.length = 0;
-    return scratch.mount(name, { repos: [], words: [`cache=${cache}`] });
+    return scratch.mount(name, { repos: [], words: [`cache=${cache}`, 'prefetch=off'] });
   };
   const first = await mountOf(`${url('packs')}#app`);
   const { id } = first.report;

@@ -5,7 +5,7 @@ import { isErrno } from '../../src/base/errno.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { jsonOf } from '../../src/base/json-text.ts';
 import { pathBytes, pathText } from '../../src/base/path-text.ts';
-import type { FetchStatistics } from '../../src/mount/fetch-counters.ts';
+import type { FetchStatistics, PrefetchStatistics } from '../../src/mount/fetch-counters.ts';
 import type { MountStatistics, RepositoryStatistics } from '../../src/mount/mount-statistics.ts';
 import { mountOfFd } from '../../src/mount-info/open-path.ts';
 import { O_PATH } from '../../src/system/libc.ts';
@@ -83,11 +83,12 @@ function textOf(mountpoint: string, stats: MountStatistics): string {
 }
 
 // servers of other versions count less
-const textOfFetched = ({ objects, bytes, failed, hits = 0, servers }: FetchStatistics): string =>
+const textOfFetched = ({ objects, bytes, failed, hits = 0, prefetch, servers }: FetchStatistics): string =>
   formatLines([
     ['fetched', `${formatCounted(objects, 'object')}, ${formatBytes(bytes)}`],
     ['  failed', formatCounted(failed, 'request')],
     ['  hits', `${formatCount(hits)} in the cache`],
+    ...(prefetch === undefined ? [] : linesOfPrefetch(prefetch)),
     ...servers.flatMap((server): [string, string][] => [
       ['server', server.url],
       ['  answered', `${formatCounted(server.requests, 'request')}, ${formatBytes(server.bytes)}`],
@@ -97,6 +98,15 @@ const textOfFetched = ({ objects, bytes, failed, hits = 0, servers }: FetchStati
       ['  failovers', formatCount(server.failovers)],
     ]),
   ]);
+
+const linesOfPrefetch = (prefetch: PrefetchStatistics): [string, string][] => {
+  const { mode, state, objects, bytes, allObjects, allBytes } = prefetch;
+  return [
+    ['prefetch', `${mode}, ${state}`],
+    ['  objects', `${formatCount(objects)} of ${formatCount(allObjects)}`],
+    ['  bytes', `${formatBytes(bytes)} of ${formatBytes(allBytes)}`],
+  ];
+};
 
 const textOfRepository = (
   { path, verify, served, missing, damaged, failed }: RepositoryStatistics,
@@ -136,6 +146,24 @@ const OF_SERVERS = [
   ['cfs_fetch_objects_total', 'Objects that came from a server of a remote repository.', 'objects'],
   ['cfs_fetch_object_bytes_total', 'Bytes of these objects.', 'objectBytes'],
 ] as const;
+
+const OF_PREFETCH = [
+  ['cfs_prefetch_objects', 'Objects that are there, of those that are fetched before someone opens them.', 'objects'],
+  ['cfs_prefetch_bytes', 'Bytes of these objects.', 'bytes'],
+  ['cfs_prefetch_all_objects', 'Objects that are fetched before someone opens them.', 'allObjects'],
+  ['cfs_prefetch_all_bytes', 'Bytes of these objects.', 'allBytes'],
+] as const;
+
+const prefetchMetrics = (metric: Metric): string[] => [
+  ...OF_PREFETCH.map(([name, help, key]) =>
+    metric(name, 'gauge', help, ({ fetched }) =>
+      fetched?.prefetch === undefined ? [] : [[{}, fetched.prefetch[key]]],
+    ),
+  ),
+  metric('cfs_prefetch_state', 'gauge', 'The state of fetching objects before someone opens them: 1.', ({ fetched }) =>
+    fetched?.prefetch === undefined ? [] : [[{ mode: fetched.prefetch.mode, state: fetched.prefetch.state }, 1]],
+  ),
+];
 
 const fetchedMetrics = (metric: Metric): string[] => [
   metric('cfs_fetched_objects_total', 'counter', 'Objects that came from remote repositories.', ({ fetched }) =>
@@ -201,5 +229,6 @@ export function prometheusOf(mounts: readonly MeasuredMount[]): string {
         ),
     ),
     ...(mounts.some(({ stats }) => stats?.fetched !== undefined) ? fetchedMetrics(metric) : []),
+    ...(mounts.some(({ stats }) => stats?.fetched?.prefetch !== undefined) ? prefetchMetrics(metric) : []),
   ].join('');
 }

@@ -73,6 +73,8 @@ Mount options:
                         if no local repository has them; mirrors have | between them
   cache=DIR             where these objects are kept (default: /var/cache/cfs, or ~/.cache/cfs)
   cache-size=N[K|M|G|T]  delete the objects there that are used least, above this size
+  prefetch=off|hot|all  fetch in the background, before someone opens them: nothing; the objects that
+                        programs open first, if the repository lists some (default); or all
   insecure, cacert=FILE  permit http to other machines; trust these certificates, too
   allow_other, noallow_other  accessible to all users (default for root), or only to this one
   suid, dev             honour setuid files, devices (default: nosuid, nodev)

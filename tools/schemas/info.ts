@@ -1,4 +1,5 @@
 /** The outputs of cfs-info. */
+import { PREFETCH_STATES } from '../../src/remote/prefetch.ts';
 import {
   answers,
   bytes,
@@ -180,6 +181,16 @@ export const INFO: Readonly<Record<string, Value>> = {
       bytes,
       failed: count.about('requests that failed because an object did not come'),
       hits: count.about('times that the cache served an object, and nobody had to wait for a server'),
+      prefetch: object({
+        mode: oneOf('hot', 'all'),
+        state: oneOf(...PREFETCH_STATES),
+        objects: count.about('those that are there, of those that are fetched before someone opens them'),
+        bytes,
+        allObjects: count,
+        allBytes: bytes,
+      })
+        .about('without prefetch=off')
+        .optional(),
       servers: list(
         object({
           url: word,

@@ -10,12 +10,14 @@ import { useNativeModules } from '../../base/native-package.ts';
 import { DeviceBackingRegistry } from '../../fuse/device.ts';
 import { NO_WAITING } from '../../fuse/dispatcher.ts';
 import { sendError, sendReply } from '../../fuse/request-queue.ts';
+import { objectName } from '../../manifest/lookup.ts';
 import { attachTables } from '../../manifest/tables.ts';
 import { koffi } from '../../system/libc.ts';
 import { Counters } from '../counters.ts';
 import { ObjectArrivals } from '../object-arrivals.ts';
 import { ProblemMemory } from '../problem-memory.ts';
 import { servedFilesystem } from '../served-filesystem.ts';
+import { repositoriesOf } from '../served-image.ts';
 import { DeferredRequests } from './deferred-requests.ts';
 import { imageServer } from './image-server.ts';
 import { isBeingKilled, SLOW_MS } from './monitor.ts';
@@ -31,6 +33,7 @@ parentPort?.once('message', (message: FetchMessage) => {
   const { requests, arrivals } = begin(message);
   parentPort?.on('message', (order: FetchOrder) => {
     if (order.type === 'deferred') void answer(requests, order);
+    else if (order.type === 'prefetch') void arrivals.prefetch();
     else if (order.type === 'interrupted') requests.interrupt(order.uniqueLow, order.uniqueHigh);
     // what is under way is given up: nobody waits for it
     else void arrivals.end().finally(() => process.exit(0));
@@ -62,7 +65,12 @@ function begin(message: FetchMessage): { readonly requests: DeferredRequests; re
   };
   const registry = message.passthrough ? new DeviceBackingRegistry(fd) : undefined;
   let letGo = (): void => undefined;
-  const arrivals = new ObjectArrivals(message.remote, record.imageId, tables, log, () => letGo());
+  const repositories = repositoriesOf(message, tables);
+  const isThere = (row: number): boolean => {
+    const { digest, size } = objectName(tables, row);
+    return repositories.some((repository) => repository.size(digest) === size);
+  };
+  const arrivals = new ObjectArrivals(message.remote, record.imageId, tables, log, isThere, () => letGo());
   const requests = new DeferredRequests(
     (elsewhere) => {
       const image = servedFilesystem(message, tables, log, all, undefined, undefined, elsewhere);

@@ -83,8 +83,8 @@ export interface InterruptedRequest {
   readonly uniqueHigh: number;
 }
 
-/** Messages to the thread that fetches, after its startup message. */
-export type FetchOrder = DeferredRequest | InterruptedRequest | { readonly type: 'end' };
+/** Messages to the thread that fetches, after its startup message. `prefetch`: the mount answers. */
+export type FetchOrder = DeferredRequest | InterruptedRequest | { readonly type: 'prefetch' | 'end' };
 
 /** The startup message of a serving thread. */
 export interface ServeMessage extends MountMessage {

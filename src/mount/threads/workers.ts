@@ -116,6 +116,7 @@ export class MountWorkers {
       throw new Error(failures[0] ?? 'the thread ended');
     });
     await Promise.race([this.#hand(this.#serving[0] as Worker, deviceFd, message, log), gone]);
+    this.#tellFetcher({ type: 'prefetch' });
     setImmediate(() => {
       while (this.#serving.length < this.#count && this.#servingNow > 0) {
         this.#addThread(deviceFd, message, log);

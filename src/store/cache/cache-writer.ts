@@ -13,14 +13,14 @@ import { type Allowance, type Eviction, evict } from './eviction.ts';
 
 /** One per process and cache. */
 export class CacheWriter {
-  readonly #path: string;
+  readonly path: string;
   readonly #hash: HashAlgorithm;
   readonly #prefix = `${randomBytes(8).toString('hex')}-`;
   #open: { readonly cache: LocalRepository; readonly writer: ObjectWriter } | undefined;
 
   /** @param path absolute: the repository in the directory of the cache */
   constructor(path: string, hash: HashAlgorithm) {
-    this.#path = path;
+    this.path = path;
     this.#hash = hash;
   }
 
@@ -56,7 +56,7 @@ export class CacheWriter {
   /** A number that changes when some process has evicted objects; 0 if there is no cache. */
   get evictions(): number {
     try {
-      return statSync(join(this.#path, 'tmp')).mtimeMs;
+      return statSync(join(this.path, 'tmp')).mtimeMs;
     } catch {
       return 0;
     }
@@ -80,9 +80,9 @@ export class CacheWriter {
 
   /** No object is published without its content: nothing waits for the disk. */
   #current(): { readonly cache: LocalRepository; readonly writer: ObjectWriter } {
-    if (this.#open !== undefined && isAt(this.#path, this.#open.cache)) return this.#open;
+    if (this.#open !== undefined && isAt(this.path, this.#open.cache)) return this.#open;
     this.close();
-    const cache = openCache(this.#path, this.#hash);
+    const cache = openCache(this.path, this.#hash);
     // a crash of the machine leaves files that are empty or too short
     const removeDamaged = (digest: Uint8Array): void => removeObject(cache, digest);
     this.#open = { cache, writer: new ObjectWriter(cache, { durable: false, prefix: this.#prefix, removeDamaged }) };
