@@ -30,6 +30,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { O_PATH } from '../../src/system/libc.ts';
 import { EXIT } from '../../tools/cli.ts';
 import { Random } from '../support/random.ts';
+import { EACH_STEP } from '../support/sample.ts';
 import { mountTmpfs } from './cli.ts';
 import { closeAfterEach, closeHandles, closeLater, handleOf, openedHandle, refusalOf } from './handle-calls.ts';
 import { type Mounted, type Packed, useScratch } from './harness.ts';
@@ -531,7 +532,7 @@ describe('handles across a rebase', () => {
 });
 
 /** Every step in the long run of `make test-posix`. */
-const STRIDE = process.env['CFS_KILLS'] === undefined ? 4 : 1;
+const STRIDE = EACH_STEP ? 1 : 4;
 
 describe('a rebase that is interrupted', () => {
   test('by a kill before a step leaves the mount before or after', { timeout: LONG }, async () => {

@@ -53,6 +53,19 @@ export interface LayerOptions {
   readonly isKnown?: (ino: number) => boolean;
   /** Whether the kernel collects writes. */
   readonly collects?: boolean;
+  /** The table has place for so many. */
+  readonly inodes?: number;
+}
+
+/** The tables of a tree, and its contents: made once, and never changed. */
+const images = new WeakMap<Tree, { readonly tables: ManifestTables; readonly contents: ContentSource }>();
+
+function imageOf(tree: Tree): { readonly tables: ManifestTables; readonly contents: ContentSource } {
+  const known = images.get(tree);
+  if (known !== undefined) return known;
+  const made = { tables: attachTables(shareTables(buildTables(tree))), contents: contentsOf(tree) };
+  images.set(tree, made);
+  return made;
 }
 
 /** The content of objects by their digests. */
@@ -90,7 +103,7 @@ export class LayeredTree {
   constructor(
     tree: Tree,
     dir: string,
-    { settings, isKnown = () => true, collects = false }: LayerOptions = {},
+    { settings, isKnown = () => true, collects = false, inodes = INODES }: LayerOptions = {},
     table?: IdentityTable,
   ) {
     for (const name of ['u', 'w', 'm']) mkdirSync(join(dir, name), { recursive: true });
@@ -105,9 +118,10 @@ export class LayeredTree {
       index: settings?.index ?? true,
       uuid: 'auto',
     });
-    this.tables = attachTables(shareTables(buildTables(tree)));
-    this.image = new ImageFilesystem(this.tables, contentsOf(tree));
-    this.table = table ?? IdentityTable.create(new SharedArrayBuffer(tableBytes(INODES)), INODES, new Uint8Array(32));
+    const { tables, contents } = imageOf(tree);
+    this.tables = tables;
+    this.image = new ImageFilesystem(tables, contents);
+    this.table = table ?? IdentityTable.create(new SharedArrayBuffer(tableBytes(inodes)), inodes, new Uint8Array(32));
     this.#parts = {
       image: this.image,
       tables: this.tables,

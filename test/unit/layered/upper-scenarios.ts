@@ -255,17 +255,15 @@ afterEach(() => {
   vi.restoreAllMocks();
   current?.close();
   current = undefined;
+  removeTree(at('layers'));
 });
 
 /** The layer of a new directory, or of the last one with another table. */
 export function layered(isNew = true): Layered {
   current?.close();
-  if (isNew) {
-    if (place !== '') removeTree(place);
-    place = at(`layer-${++count}`);
-  }
-  // otherwise each copy waits for the disk
-  current = new LayeredTree(tree, place, { settings: { volatile: true } });
+  if (isNew) place = at('layers', `${++count}`);
+  // not volatile, each copy waits for the disk
+  current = new LayeredTree(tree, place, { settings: { volatile: true }, inodes: 500 });
   return current;
 }
 
