@@ -9,10 +9,11 @@ import { extractTree } from '../extract/extract-tree.ts';
 import { tarOf } from '../extract/tar-image.ts';
 import { lookupPath } from '../manifest/lookup.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
-import type { LocalRepository } from '../store/local-repository.ts';
-import { abortable, given, localOf, pathGiven, stopIfAborted } from './arguments.ts';
+import { abortable, given, pathGiven, stopIfAborted } from './arguments.ts';
+import { fetchedRepositories } from './fetched.ts';
 import { type Image, openImage } from './image.ts';
 import { IMAGE_TABLES } from './image-tables.ts';
+import type { NetworkOptions } from './network.ts';
 import type { Repository } from './repository.ts';
 
 /**
@@ -23,8 +24,11 @@ import type { Repository } from './repository.ts';
  * const options: ExtractOptions = { repositories: ['/srv/store'], paths: ['/etc'] };
  * await extractImage('/srv/rootfs.cfs', '/srv/extracted', options);
  */
-export interface ExtractOptions {
-  /** Repositories with the contents, searched in this order. */
+export interface ExtractOptions extends NetworkOptions {
+  /**
+   * Repositories with the contents, searched in this order. From URLs of remote ones, objects are fetched that no local
+   * one has, into a directory below `TMPDIR` (default: /var/tmp) that is removed at the end.
+   */
   readonly repositories?: readonly (string | Repository)[];
   /** Paths in the image: files, or directories with all that is in them; default: the whole image. */
   readonly paths?: readonly (string | Uint8Array)[];
@@ -91,6 +95,7 @@ export interface ExtractResult {
  *   repositories: ['/srv/store'],
  * });
  * console.log(`${entries} entries, ${failures.length} failures`);
+ * await extractImage('/srv/rootfs.cfs', '/srv/from-server', { repositories: ['https://example.org/images'] });
  */
 export function extractImage(
   image: Image | string,
@@ -99,19 +104,26 @@ export function extractImage(
 ): Promise<ExtractResult> {
   const { signal, onWarning, onProgress, repositories = [], paths = ['/'] } = options;
   return abortable(signal, async () => {
-    const { path: name, tables } = opened(image);
+    const { path: name, id, tables } = opened(image);
     const failures: ExtractFailure[] = [];
-    const { entries, bytes, leftOut } = await extractTree(tables, pathGiven('directory', directory), {
-      image: name,
-      repositories: repositoriesOf(tables, repositories),
-      paths: paths.map((path) => pathInImage(tables, name, path)),
-      threads: options.threads ?? Math.min(availableParallelism(), 8),
-      owners: options.skipOwners !== true,
-      xattrs: options.skipXattrs !== true,
-      onProblem: ({ path, kind, message }) => failures.push({ path: pathText(path), kind, message }),
-      ...given({ signal, onWarning, onProgress }),
-    });
-    return { entries, bytes, failures, leftOut };
+    const wanted = paths.map((path) => pathInImage(tables, name, path));
+    const target = pathGiven('directory', directory);
+    const fetched = await fetchedRepositories({ id, tables }, wanted, repositories, options);
+    try {
+      const { entries, bytes, leftOut } = await extractTree(tables, target, {
+        image: name,
+        repositories: fetched.repositories,
+        paths: wanted,
+        threads: options.threads ?? Math.min(availableParallelism(), 8),
+        owners: options.skipOwners !== true,
+        xattrs: options.skipXattrs !== true,
+        onProblem: ({ path, kind, message }) => failures.push({ path: pathText(path), kind, message }),
+        ...given({ signal, onWarning, onProgress }),
+      });
+      return { entries, bytes, failures, leftOut };
+    } finally {
+      fetched.remove();
+    }
   });
 }
 
@@ -125,8 +137,8 @@ export function extractImage(
  * for await (const { length } of tarImage('/srv/rootfs.cfs', options)) size += length;
  * console.log(size);
  */
-export interface TarOptions {
-  /** Repositories with the contents, searched in this order. */
+export interface TarOptions extends NetworkOptions {
+  /** Repositories with the contents, searched in this order; URLs as in `ExtractOptions`. */
   readonly repositories?: readonly (string | Repository)[];
   /** Paths in the image: files, or directories with all that is in them; default: the whole image. */
   readonly paths?: readonly (string | Uint8Array)[];
@@ -158,28 +170,35 @@ export async function* tarImage(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { repositories = [], paths = ['/'], threads, signal, onWarning } = options;
   stopIfAborted(signal);
-  const { path, tables } = opened(image);
-  const archive = tarOf(tables, {
-    image: path,
-    repositories: repositoriesOf(tables, repositories),
-    paths: paths.map((each) => pathInImage(tables, path, each)),
-    threads: threads ?? Math.min(availableParallelism(), 2),
-    warn: (line) => onWarning?.(line),
-  });
-  for await (const bytes of archive) {
-    stopIfAborted(signal);
-    // a copy, which slice() of a Buffer is not: the memory is used again
-    yield Uint8Array.from(bytes);
+  const { path, id, tables } = opened(image);
+  const wanted = paths.map((each) => pathInImage(tables, path, each));
+  const fetched = await abortable(signal, () => fetchedRepositories({ id, tables }, wanted, repositories, options));
+  try {
+    const archive = tarOf(tables, {
+      image: path,
+      repositories: fetched.repositories,
+      paths: wanted,
+      threads: threads ?? Math.min(availableParallelism(), 2),
+      warn: (line) => onWarning?.(line),
+    });
+    for await (const bytes of archive) {
+      stopIfAborted(signal);
+      // a copy, which slice() of a Buffer is not: the memory is used again
+      yield Uint8Array.from(bytes);
+    }
+  } finally {
+    fetched.remove();
   }
 }
 
-function opened(image: Image | string): { readonly path: string; readonly tables: ManifestTables } {
+function opened(image: Image | string): {
+  readonly path: string;
+  readonly id: string;
+  readonly tables: ManifestTables;
+} {
   const open = typeof image === 'string' ? openImage(image) : image;
-  return { path: open.path, tables: IMAGE_TABLES.get(open) as ManifestTables };
+  return { path: open.path, id: open.id, tables: IMAGE_TABLES.get(open) as ManifestTables };
 }
-
-const repositoriesOf = (tables: ManifestTables, given: readonly (string | Repository)[]): LocalRepository[] =>
-  given.map((repository) => localOf(repository, tables.header.hash));
 
 /** @throws CfsError (usage) */
 function pathInImage(tables: ManifestTables, image: string, path: string | Uint8Array): Uint8Array {

@@ -25,6 +25,7 @@ import type { LocalRepository } from '../store/local-repository.ts';
 import { localOf, pathGiven } from './arguments.ts';
 import { ImageEntry } from './entry.ts';
 import { IMAGE_TABLES } from './image-tables.ts';
+import { isUrl } from './network.ts';
 import type { Repository } from './repository.ts';
 
 export type { FileType } from './entry.ts';
@@ -69,7 +70,7 @@ export interface FileRange {
 /**
  * Reads and validates an image file. Synchronous: an image of a million files takes about a second.
  * @throws CfsError: `image` if there is none at `path`, it is malformed, or not the requested one; `store` if a
- *   repository cannot be used; `usage` if the digest or a key is invalid
+ *   repository cannot be used; `usage` if the digest or a key is invalid, or for a URL
  * @example
  * import { openImage } from '@cfs-images/cfs/image';
  *
@@ -78,6 +79,12 @@ export interface FileRange {
  * for (const entry of image.walk('/etc')) console.log(entry.type, entry.path, entry.size);
  */
 export function openImage(path: string, options: ImageOptions = {}): Image {
+  const url = [path, ...(options.repositories ?? [])].find(isUrl);
+  if (url !== undefined) {
+    throw new CfsError('usage', `Cannot use ${url}: reading is synchronous, and waits for no server`, {
+      hint: '`fetchImage` fetches an image; `extractImage`, `tarImage` and `mount` take URLs of repositories.',
+    });
+  }
   const keys = options.keys === undefined ? undefined : readTrustedKeys(options.keys);
   return new Image(path, readImage(pathGiven('image', path), options.digest, keys), options);
 }

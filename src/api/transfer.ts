@@ -13,6 +13,7 @@ import { abortable, given, localOf, pathGiven, repositoryPath, stopIfAborted } f
 import { isUrl, type NetworkOptions, withRemotes } from './network.ts';
 import type { Repository, WorkOptions } from './repository.ts';
 
+export { type FetchedImage, type FetchImageOptions, fetchImage } from './fetched.ts';
 export type { NetworkOptions } from './network.ts';
 export {
   type PruneOptions,

@@ -216,7 +216,7 @@ async function planOf(args: readonly string[], options: Options): Promise<Plan> 
 
 /** Of an image that a URL names: its repository is the first one on the network that is asked for objects. */
 async function remotePlan(url: string, mountpoint: string, options: Options): Promise<Plan> {
-  const { fetchImage, repositoryOf } = await import('./remote-image.ts');
+  const { fetchImage, repositoryOf } = await import('../../src/transfer/cached-image.ts');
   const words = parseMountWords(withDefaultKeys([`repo=${escapedValue(repositoryOf(url))}`, ...options.o]));
   const image = await fetchImage(url, words.remote as RemoteOptions, readTrustedKeys(words.keys));
   say(() => `${url} is image ${image.id}`);

@@ -1,26 +1,40 @@
-/** Images that a URL names: `cfs-mount https://HOST/PATH#NAME MOUNTPOINT`. */
+/** Images that a URL names, in a cache: `cfs-mount https://HOST/PATH#NAME MOUNTPOINT`. */
 import { randomBytes } from 'node:crypto';
 import { fstatSync, futimesSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { toHex } from '../../src/base/bytes.ts';
-import { CfsError, reasonOf } from '../../src/base/error.ts';
-import { splitImage } from '../../src/image/image-parts.ts';
-import type { RemoteOptions } from '../../src/mount/options.ts';
-import { parseRemoteAddress } from '../../src/remote/remote-url.ts';
-import type { TrustedKey } from '../../src/sign/keys.ts';
-import { cachedImage } from '../../src/store/cache/cache-directory.ts';
-import { keepInUse } from '../../src/store/cache/image-use.ts';
-import { StoreDirectory } from '../../src/store/store-directory.ts';
-import { requireTrust } from '../../src/store/trust.ts';
-import { closeFd } from '../../src/system/descriptors.ts';
-import { makeDirectory } from '../../src/system/durable-file.ts';
+import { toHex } from '../base/bytes.ts';
+import { CfsError, reasonOf } from '../base/error.ts';
+import { splitImage } from '../image/image-parts.ts';
+import { parseRemoteAddress } from '../remote/remote-url.ts';
+import type { TrustedKey } from '../sign/keys.ts';
+import { cachedImage } from '../store/cache/cache-directory.ts';
+import { keepInUse } from '../store/cache/image-use.ts';
+import { StoreDirectory } from '../store/store-directory.ts';
+import { requireTrust } from '../store/trust.ts';
+import { closeFd } from '../system/descriptors.ts';
+import { makeDirectory } from '../system/durable-file.ts';
 
 const CONNECTIONS = 1;
 
-export interface LocalImage {
+interface ImagePlace {
   /** The image file in the cache. */
   readonly path: string;
   readonly id: string;
+}
+
+export interface LocalImage extends ImagePlace {
+  /** Lets others delete the file. Until then, or until this process ends, it stays. Call it once at most. */
+  release(): void;
+}
+
+/** Where images are kept, and how they are fetched. */
+export interface CacheOptions {
+  /** The directory of the cache, absolute. */
+  readonly cache: string;
+  /** Permits `http://` to other machines. */
+  readonly insecure: boolean;
+  /** A file of certificates that are trusted beside those of node. */
+  readonly cacert?: string;
 }
 
 /** The repository in which a URL names an image. @throws CfsError (usage) if it is malformed, or names no image */
@@ -33,53 +47,53 @@ export function repositoryOf(word: string): string {
 
 /**
  * Fetches an image into `images` of the cache. For an id that is there already, no server is asked.
+ * @param signal stops the work, which then throws its reason
  * @param keys one of these must have signed it; none: no signature is needed
  * @throws CfsError: `image` if it is not there, malformed or not signed; `store` if no server answers, or the cache
  *   cannot be written
  */
 export async function fetchImage(
   word: string,
-  { cache, insecure, cacert }: RemoteOptions,
+  { cache, insecure, cacert }: CacheOptions,
   keys: readonly TrustedKey[],
+  signal?: AbortSignal,
 ): Promise<LocalImage> {
   const address = parseRemoteAddress(word, insecure);
-  const place = (id: string): LocalImage => ({ path: cachedImage(cache, id), id });
-  if (address.id !== undefined && isHeld(place(address.id))) return place(address.id);
-  const { RemoteRepository } = await import('../../src/transfer/remote-repository.ts');
-  const remote = await RemoteRepository.open(address, { connections: CONNECTIONS, cacert });
+  const place = (id: string): ImagePlace => ({ path: cachedImage(cache, id), id });
+  const there = address.id === undefined ? undefined : held(place(address.id));
+  if (there !== undefined) return there;
+  const { RemoteRepository } = await import('./remote-repository.ts');
+  const remote = await RemoteRepository.open(address, { connections: CONNECTIONS, cacert }, signal);
   try {
-    const image = place(await remote.imageId());
-    if (isHeld(image)) return image;
-    const { bytes } = await remote.image(image.id, keys.length === 0 ? undefined : keys);
+    const image = place(await remote.imageId(undefined, signal));
+    const there = held(image);
+    if (there !== undefined) return there;
+    const { bytes } = await remote.image(image.id, keys.length === 0 ? undefined : keys, signal);
     keep(image.path, bytes);
     // others may delete it at once; then the mount reports that it is gone
-    isHeld(image);
-    return image;
+    return held(image) ?? { ...image, release: () => undefined };
   } finally {
     await remote.close();
   }
 }
 
-/**
- * Whether the cache has the image, undamaged. If so, it is not deleted until this process ends: by then a mount has it
- * in use.
- */
-function isHeld({ path, id }: LocalImage): boolean {
+/** The image, if the cache has it, undamaged: it is not deleted until it is released. By then a mount has it in use. */
+function held({ path, id }: ImagePlace): LocalImage | undefined {
   try {
     const images = StoreDirectory.at(dirname(path));
     try {
       const fd = images.openFile(basename(path));
       if (keepInUse(fd) && toHex(splitImage(readFileSync(fd)).digest) === id) {
         noteUse(fd);
-        return true;
+        return { path, id, release: () => closeFd(fd) };
       }
       closeFd(fd);
-      return false;
+      return undefined;
     } finally {
       images.close();
     }
   } catch {
-    return false; // it is fetched, and replaced
+    return undefined; // it is fetched, and replaced
   }
 }
 
