@@ -43,6 +43,7 @@ const command = makeCommand(
   cfs-repo prune --dry-run /srv/www/images
   cfs-repo cache
   cfs-repo cache --trim 20G --dry-run
+  cfs-repo cache --pin rootfs.cfs /srv/cache
   cfs-repo report -o report.html /srv/store
   cfs-repo images /srv/store
   cfs-repo register /srv/store rootfs.cfs

@@ -70,6 +70,8 @@ export class ObjectArrivals {
   readonly #log: Log;
   readonly #cacheSize: number | undefined;
   readonly #onEvicted: () => void;
+  /** Problems of pins that the log has. */
+  readonly #told = new Set<string>();
   /** Bytes that were stored since the cache was looked at; at first it may have any size. */
   #stored = Number.POSITIVE_INFINITY;
   /** Bytes in the cache on the disk, as far as this mount knows; undefined before it was looked at. */
@@ -211,9 +213,10 @@ export class ObjectArrivals {
     try {
       for (let allowance = first; ; allowance = (before) => this.#allowanceOf(before)) {
         this.#stored = 0;
-        const { before, after } = await this.#cache.evict(allowance);
+        const { before, after, problems } = await this.#cache.evict(allowance);
         this.#used = after;
         if (after < before) this.#prefetch?.stop('cache-full');
+        this.#tellPins(problems);
         this.#lookForEvictions();
         // what was stored in the meantime was not seen
         if (!this.#isToBeLookedAt) return;
@@ -221,6 +224,13 @@ export class ObjectArrivals {
     } catch (error) {
       if (!(error instanceof CfsError) && errnoOf(error) === undefined) throw error;
       this.#log(`cannot delete objects of the cache: ${reasonOf(error)}`);
+    }
+  }
+
+  #tellPins(problems: readonly string[]): void {
+    for (const problem of problems.filter((each) => !this.#told.has(each))) {
+      this.#told.add(problem);
+      this.#log(`objects of a pinned image are not kept in the cache: ${problem}`);
     }
   }
 

@@ -1,5 +1,5 @@
 /** `cfs-repo cache`, also beside a mount that uses the cache. */
-import { chownSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../tools/cli.ts';
@@ -51,11 +51,30 @@ test('a mount goes on while its cache is cleared, and keeps its image', async ()
   const less = await repo(['--trim', '1K', cache]);
   expect(less.status).toBe(EXIT.found);
   expect(less.stdout).toContain('20 objects, 0 images, 164 kB');
-  expect(less.stderr).toContain('are left: mounts use these images');
+  expect(less.stderr).toContain('are left: the rest is pinned, or images of mounts');
   expect(objectsIn(join(cache, 'blake3'))).toEqual([]);
   await expectEqual(source, mounted.path);
   expect(await json('--clear', cache)).toMatchObject({ images: { count: 1 } });
+  // of a pinned image, what is fetched from now on stays, without the mount, too
+  await expectEqual(source, mounted.path);
   await mounted.unmount();
+  const { id } = mounted.report;
+  const pin = { id, hash: 'blake3', objects: 20, cached: 20, hasImage: true };
+  expect(await json('--pin', `${nginx.url}#app`, cache)).toMatchObject({ pinned: id, pins: [pin] });
+  expect(await json('--clear', cache)).toMatchObject({ deleted: { objects: 0, images: 0 }, pins: [pin] });
+  const kept = await repo(['--trim', '1K', cache]);
+  expect(kept.stdout).toContain(`pinned  ${id}: 20 of its 20 objects are here`);
+  expect(kept.status).toBe(EXIT.found);
+  const copy = messageOf(await repo(['--pin', `${nginx.url}@${'1'.repeat(64)}`, cache]), EXIT.image, 'cfs-repo');
+  expect(copy).toContain('it is not in the cache');
+  const root = join(cache, 'blake3/roots', id);
+  const list = readFileSync(root);
+  writeFileSync(root, list.subarray(0, 100));
+  expect(messageOf(await repo(['--clear', cache]), EXIT.store, 'cfs-repo')).toContain('Nothing is deleted: ');
+  expect(await json('--pin', id.slice(0, 12), cache)).toMatchObject({ pins: [pin] });
+  writeFileSync(root, 'damaged again');
+  expect(await json('--unpin', join(cache, 'images', `${id}.cfs`), cache)).toMatchObject({ unpinned: id, pins: [] });
+  expect(messageOf(await repo(['--unpin', id, cache]), EXIT.usage, 'cfs-repo')).toContain('is not pinned');
   expect(await json('--clear', cache)).toMatchObject({ deleted: { images: 1 }, bytes: 0, mounts: [] });
   expect(readdirSync(join(cache, 'images'))).toEqual([]);
 });

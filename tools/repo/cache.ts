@@ -1,14 +1,14 @@
-/** `cfs-repo cache`: shows the cache of remote repositories, and makes it smaller. */
+/** `cfs-repo cache`: shows the cache of remote repositories, makes it smaller, and pins images. */
 import { existsSync, statfsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseByteSize } from '../../src/base/byte-size.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { CacheDirectory } from '../../src/store/cache/cache-directory.ts';
-import { type CachedFiles, type CacheUsage, cacheUsage } from '../../src/store/cache/cache-usage.ts';
+import { type CachedFiles, type CacheUsage, cacheUsage, type PinUsage } from '../../src/store/cache/cache-usage.ts';
 import { type Eviction, evict } from '../../src/store/cache/eviction.ts';
 import { defaultCache } from '../../src/store/default-store.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
-import { formatBytes, formatCounted } from '../format.ts';
+import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { printResult } from '../quiet.ts';
 import { withSignals } from '../signals.ts';
 import type { CachingMount } from './cache-mounts.ts';
@@ -18,6 +18,10 @@ import { type Commands, checkDirectoryArgument, warn } from './repository.ts';
 interface Options {
   readonly trim?: number;
   readonly clear: boolean;
+  readonly pin?: string;
+  readonly unpin?: string;
+  readonly insecure: boolean;
+  readonly cacert?: string;
   readonly dryRun: boolean;
   readonly json: boolean;
 }
@@ -25,15 +29,22 @@ interface Options {
 export function addCache({ program, setStatus }: Commands): void {
   program
     .command('cache')
-    .description('show the cache that mounts have for remote repositories, or make it smaller')
+    .description('show the cache that mounts have for remote repositories, make it smaller, or pin images')
     .argument('[DIR]', 'the cache (default: that of mounts, /var/cache/cfs or ~/.cache/cfs)')
     .option('--trim <SIZE>', 'delete what was not used for the longest time, until SIZE is left: 500M, 20G', parseSize)
-    .option('--clear', 'delete all objects, and the images that no mount uses', false)
+    .option('--clear', 'delete all that is not pinned, except for images that mounts use', false)
+    .option('--pin <IMAGE>', PIN)
+    .option('--unpin <IMAGE>', 'give up the pin of an image')
+    .option('--insecure', 'permit http:// to another machine, for a URL', false)
+    .option('--cacert <FILE>', 'certificates in PEM to trust, too, for a URL')
     .option('-n, --dry-run', 'delete nothing, only report what would be deleted', false)
     .option('--json', 'print the result as one JSON object', false)
     .configureHelp({ optionDescription: ({ description }) => description })
     .action(async (dir: string | undefined, options: Options) => setStatus(await cache(dir, options)));
 }
+
+const PIN =
+  'do not delete the objects of an image, nor its file, which is given by its path, its id, or URL#NAME; nothing is fetched';
 
 function parseSize(text: string): number {
   const bytes = parseByteSize(text);
@@ -43,11 +54,14 @@ function parseSize(text: string): number {
 
 async function cache(dir: string | undefined, options: Options): Promise<ExitStatus> {
   if (dir !== undefined) checkDirectoryArgument(dir);
-  const { trim, clear, dryRun, json } = options;
-  if (trim !== undefined && clear) throw new CfsError('usage', '--trim and --clear exclude each other');
+  const { trim, clear, pin, unpin, dryRun, json } = options;
+  const actions = { '--trim': trim, '--clear': clear || undefined, '--pin': pin, '--unpin': unpin };
+  const [one, other] = Object.entries(actions).flatMap(([name, value]) => (value === undefined ? [] : name));
+  if (other !== undefined) throw new CfsError('usage', `${one} and ${other} exclude each other`);
   const allowed = clear ? 0 : trim;
   if (dryRun && allowed === undefined) throw new CfsError('usage', '--dry-run needs --trim or --clear');
   const path = resolve(dir ?? defaultCache());
+  const change = await changePins(path, options);
   // no mount has needed it yet
   const isThere = dir !== undefined || existsSync(path);
   const result = await withSignals('what is left of the cache is good', (signal) =>
@@ -55,12 +69,29 @@ async function cache(dir: string | undefined, options: Options): Promise<ExitSta
   );
   const { mountsWithCache } = await import('./cache-mounts.ts');
   const mounts = await mountsWithCache(path);
-  if (json) printJson(jsonOf(path, result, mounts, dryRun));
-  else printResult(textOf(path, isThere, result, mounts, dryRun));
-  const { eviction } = result;
-  if (trim === undefined || eviction === undefined || eviction.after <= trim) return EXIT.ok;
-  warn(`${formatBytes(eviction.after)} ${dryRun ? 'would be' : 'are'} left: mounts use these images`);
-  return EXIT.found;
+  if (json) printJson(jsonOf(path, result, mounts, dryRun, change));
+  else printResult(textOf(path, isThere, result, mounts, dryRun, change));
+  const { eviction, usage } = result;
+  const problems = usage.pins.flatMap(({ problem, isDenied }) => (problem === undefined || isDenied ? [] : problem));
+  for (const problem of problems) warn(`${problem}: pin this image again, or give up its pin`);
+  const isTooMuch = trim !== undefined && eviction !== undefined && eviction.after > trim;
+  if (isTooMuch) {
+    warn(`${formatBytes(eviction.after)} ${dryRun ? 'would be' : 'are'} left: the rest is pinned, or images of mounts`);
+  }
+  return isTooMuch || problems.length > 0 ? EXIT.found : EXIT.ok;
+}
+
+/** The id of an image that was pinned, or whose pin was given up. */
+type PinChange = { readonly pinned?: string; readonly unpinned?: string };
+
+async function changePins(path: string, { pin, unpin, insecure, cacert }: Options): Promise<PinChange> {
+  const [word] = [pin, unpin].filter((each) => each !== undefined);
+  if (word === undefined) return {};
+  if (word === '') throw new CfsError('usage', 'IMAGE is empty');
+  const { pinImage, unpinImage } = await import('./cache-pins.ts');
+  const network = { insecure, ...(cacert === undefined ? {} : { cacert }) };
+  if (pin !== undefined) return { pinned: await pinImage(path, word, network) };
+  return { unpinned: await unpinImage(path, word, network) };
 }
 
 interface Result {
@@ -72,7 +103,7 @@ interface Result {
 
 const NO_FILES: CachedFiles = { count: 0, bytes: 0, oldest: undefined, newest: undefined };
 const NOTHING: Promise<Result> = Promise.resolve({
-  usage: { objects: [], images: NO_FILES, imagesInUse: 0, leftovers: NO_FILES },
+  usage: { objects: [], images: NO_FILES, imagesInUse: 0, leftovers: NO_FILES, pins: [] },
   disk: undefined,
 });
 
@@ -85,7 +116,8 @@ async function inCache(
 ): Promise<Result> {
   const opened = CacheDirectory.open(path, { toDelete: allowed !== undefined && !dryRun });
   try {
-    const eviction = allowed === undefined ? undefined : await evict(opened, () => allowed, { dryRun, signal });
+    const eviction =
+      allowed === undefined ? undefined : await evict(opened, () => allowed, { dryRun, signal, strict: true });
     return { eviction, usage: await cacheUsage(opened, signal), disk: diskOf(path) };
   } catch (error) {
     if (error instanceof CfsError || (error as NodeJS.ErrnoException).errno === undefined) throw error;
@@ -113,14 +145,17 @@ function jsonOf(
   { eviction, usage, disk }: Result,
   mounts: readonly CachingMount[],
   dryRun: boolean,
+  change: PinChange,
 ): object {
-  const { objects, images, imagesInUse, leftovers } = usage;
+  const { objects, images, imagesInUse, leftovers, pins } = usage;
   return {
     path,
     ...(eviction === undefined ? {} : { dryRun, deleted: deletedOf(eviction) }),
+    ...change,
     objects: objects.map(({ hash, files }) => ({ hash, ...files })),
     images: { ...images, inUse: imagesInUse },
     leftovers: leftovers.count,
+    pins: pins.map(({ isDenied: _, ...pin }) => pin),
     bytes: totalOf(usage),
     disk,
     mounts: mounts.map(({ mountpoint, options: { cacheSize } }) => ({ mountpoint, cacheSize })),
@@ -138,14 +173,17 @@ function textOf(
   { eviction, usage, disk }: Result,
   mounts: readonly CachingMount[],
   dryRun: boolean,
+  { pinned, unpinned }: PinChange,
 ): string {
-  const { objects, images, imagesInUse, leftovers } = usage;
+  const { objects, images, imagesInUse, leftovers, pins } = usage;
   const lines: [key: string, value: string][] = [['cache', `${shown(path)}${isThere ? '' : ' (not made yet)'}`]];
   if (eviction !== undefined) lines.push([dryRun ? 'would free' : 'freed', freedText(eviction)]);
+  if (unpinned !== undefined) lines.push(['unpinned', unpinned]);
   for (const { hash, files } of objects) lines.push([hash, filesText(files, 'object')]);
   const inUse = imagesInUse > 0 ? `; mounts use ${imagesInUse} of them` : '';
   lines.push(['images', `${filesText(images, 'image')}${inUse}`]);
   if (leftovers.count > 0) lines.push(['unfinished', filesText(leftovers, 'file')]);
+  for (const pin of pins) lines.push([pin.id === pinned ? 'pinned now' : 'pinned', pinText(pin)]);
   lines.push(['total', formatBytes(totalOf(usage))]);
   for (const { mountpoint, options } of mounts) {
     const limit = options.cacheSize === undefined ? 'none' : formatBytes(options.cacheSize);
@@ -159,6 +197,12 @@ function textOf(
 function filesText({ count, bytes, oldest, newest }: CachedFiles, what: string): string {
   const times = oldest === undefined || newest === undefined ? '' : `, used ${dateOf(oldest)} to ${dateOf(newest)}`;
   return `${formatCounted(count, what)}, ${formatBytes(bytes)}${times}`;
+}
+
+function pinText({ id, objects, cached, cachedBytes, hasImage, problem }: PinUsage): string {
+  if (objects === undefined) return `${id}: ${problem}`;
+  const counts = `${formatCount(cached)} of its ${formatCounted(objects, 'object')} are here, ${formatBytes(cachedBytes)}`;
+  return `${id}: ${counts}${hasImage ? '' : '; its image file is elsewhere'}`;
 }
 
 function freedText({ before, after, deleted }: Eviction): string {

@@ -138,9 +138,22 @@ export const REPO: Readonly<Record<string, Value>> = {
     deleted: object({ objects: count, images: count, leftovers: count, bytes })
       .about('with --trim or --clear: what was deleted, or would be')
       .optional(),
+    pinned: imageId.about('with --pin').optional(),
+    unpinned: imageId.about('with --unpin').optional(),
     objects: list(object({ hash, ...cachedFiles })),
     images: object({ ...cachedFiles, inUse: count.about('images that mounts use') }),
     leftovers: count.about('unfinished files of programs that were killed'),
+    pins: list(
+      object({
+        id: imageId,
+        hash,
+        objects: count.about('of the image').optional(),
+        cached: count.about('of these, in the cache'),
+        cachedBytes: bytes.about('of these on the disk'),
+        hasImage: bool.about('the image file is in the cache'),
+        problem: text.about('why its objects are not known').optional(),
+      }),
+    ),
     bytes: bytes.about('of all of it'),
     disk: object({ free: bytes, size: bytes }).optional(),
     mounts: list(object({ mountpoint: path, cacheSize: bytes.about('the limit of the mount').optional() })),

@@ -127,6 +127,7 @@ test('objects that were not used for the longest time are deleted', async () => 
     before: 10 * PAGES,
     after: 5 * PAGES,
     deleted: { object: 5, image: 0, leftover: 0 },
+    problems: [],
   });
   expect(contents.map((content) => existsSync(cache.objectPath(blake3(content))))).toEqual([
     ...Array(5).fill(false),

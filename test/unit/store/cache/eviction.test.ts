@@ -71,7 +71,7 @@ const there = (files: readonly string[]): boolean[] => files.map((file) => exist
 test('objects of both algorithms and images count together, and the oldest go first', async () => {
   const files = fill();
   expect(await evicted((before) => before)).toMatchObject({ before: 9 * PAGE, after: 9 * PAGE });
-  const plan = { before: 9 * PAGE, after: 4 * PAGE, deleted: { object: 4, image: 1, leftover: 0 } };
+  const plan = { before: 9 * PAGE, after: 4 * PAGE, deleted: { object: 4, image: 1, leftover: 0 }, problems: [] };
   expect(await evicted(() => 4 * PAGE + 1, { dryRun: true })).toEqual(plan);
   expect(there(files)).toEqual(Array(9).fill(true));
   const watching = new CacheWriter(cachePart(path, 'blake3'), 'blake3');
