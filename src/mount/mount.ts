@@ -32,6 +32,7 @@ import {
   remembering,
   withLayer,
 } from './prepare.ts';
+import { ProfileRecorder } from './profile-recorder.ts';
 import { servedFilesystem } from './served-filesystem.ts';
 import { repositoriesOf } from './served-image.ts';
 import type { MountMessage } from './threads/mount-message.ts';
@@ -231,7 +232,7 @@ async function serveConnection(
   const { fd, passthrough, resends, collects = false, journal, epoch } = connection;
   const survives = journal >= 0;
   // all threads must have ended before files are closed that one of them writes
-  const isWriting = layer !== undefined || served.remote !== undefined;
+  const isWriting = layer !== undefined || served.remote !== undefined || served.openings !== undefined;
   const end = allocateMountEnd();
   const message: MountMessage = {
     ...served,
@@ -255,6 +256,10 @@ async function serveConnection(
     options.log('the thread that fetches objects failed', 'error');
     options.ownProcess?.failed();
   });
+  const recorder =
+    options.record === undefined || served.openings === undefined
+      ? undefined
+      : new ProfileRecorder(options.record, tables, served.openings, options.log);
   // only from here on: if no thread serves, the caller closes the connection
   const ended = workers.ended.then((failures) => {
     for (const failure of failures) options.log(`a worker thread failed: ${failure}`, 'error');
@@ -264,6 +269,7 @@ async function serveConnection(
       layer?.close();
     }
     layer?.end();
+    recorder?.end();
     closeSync(fd);
     if (survives) closeSync(journal);
   });

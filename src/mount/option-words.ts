@@ -86,6 +86,10 @@ const VALUED: ReadonlyMap<string, (words: Mutable, value: string) => void> = new
       else words.repositories.push(value);
     },
     ...REMOTE_VALUED,
+    record: (words, value) => {
+      if (value === '') throw usage('mount option record= needs a file');
+      words.record = resolve(value);
+    },
     key: (words, value) => {
       if (value === '') throw usage('mount option key= needs the file of a public key');
       words.keys.push(resolve(value));
@@ -221,10 +225,17 @@ export function parseMountWords(lists: readonly string[], saved = ''): MountWord
     throw usage(`mount option key= can be given ${MAX_KEYS} times; not ${rest.keys.length}`);
   const upper = parseUpperOptions([...before, ...given]);
   if (remote !== undefined) checkWithRemote(rest, upper !== undefined);
+  if (rest.record !== undefined) checkWithRecord(rest, upper !== undefined);
   if (upper === undefined) return rest;
   checkWithUpper(rest);
   // the pages of a file must outlast its first change, when the content is copied to the upper layer
   return { ...rest, upper, verify: 'read' };
+}
+
+/** @throws CfsError (usage) for options that a mount whose profile is written cannot have */
+function checkWithRecord({ driver }: MountWords, isWritable: boolean): void {
+  if (isWritable) throw usage('mount options record= and upperdir= exclude each other: record a read-only mount');
+  if (driver !== 'kernel') throw usage(`mount options record= and driver=${driver} exclude each other`);
 }
 
 /** @throws CfsError (usage) for options that a mount with an upper layer cannot have */
@@ -284,6 +295,7 @@ export function formatMountWords(words: MountWords): string {
   if (words.hideOverlayXattrs) list.push('nooverlayxattr');
   if (words.nonempty) list.push('nonempty');
   if (words.requireComplete) list.push('require-complete');
+  if (words.record !== undefined) list.push(`record=${escapedValue(words.record)}`);
   if (words.keys.length > 0) list.push('require-signature');
   for (const key of words.keys) list.push(`key=${escapedValue(key)}`);
   if (words.source !== undefined) list.push(`fsname=${escapedValue(words.source)}`);

@@ -67,6 +67,8 @@ export interface MountOptions {
   readonly upper?: UpperOptions;
   /** Accept a mount point that is not empty, or already has something mounted on it. */
   readonly nonempty: boolean;
+  /** An absolute path: the profile of the mount is written there. Not with an upper layer; kernel driver. */
+  readonly record?: string;
   /** Refuse an image if one of its objects is in no repository. */
   readonly requireComplete?: boolean;
   /** Keep all that another process needs to continue serving if this one dies (kernel driver). */

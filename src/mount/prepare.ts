@@ -33,9 +33,11 @@ import { closeSource, imageSource, type MountSource, repositorySource, verifyMod
 import type { MountedImage } from './mounted-image.ts';
 import { allocateOrigins } from './object-origins.ts';
 import { requireObjects } from './object-sample.ts';
+import { allocateOpeningOrder } from './opening-order.ts';
 import type { MountOptions } from './options.ts';
 import type { ParkedFilesOfMount } from './parked-mount.ts';
 import { allocateProblemMemory, ProblemMemory } from './problem-memory.ts';
+import { requireProfile } from './profile-recorder.ts';
 import type { ServedImage } from './served-image.ts';
 import { COUNTER_ROWS, MOST_THREADS } from './threads/most-threads.ts';
 import { readIdentities, type UpperLayer } from './upper-layer.ts';
@@ -85,6 +87,7 @@ export function prepare({ options, problems, toLog }: Remembered, mountpoint: st
     for (const [i, { path, uuid, isCache }] of repositories.entries()) {
       sources.push(repositorySource(options.given?.repositories[i] ?? path, path, uuid, isCache));
     }
+    if (options.record !== undefined) requireProfile(options.record);
     if (options.requireComplete) requireObjects(options.image, tables, repositories);
     const served = servedOf(options, mountpoint, tables, sources, 0, problems);
     return { options, mountpoint, imagePath: resolve(options.image), image, tables, shared, served, keeper, toLog };
@@ -282,6 +285,7 @@ export function servedOf(
     objectState: allocateObjectState(objectCount(tables)),
     counters: allocateCounters(COUNTER_ROWS, sources.length - 1),
     activity: allocateActivity(MOST_THREADS),
+    openings: options.record === undefined ? undefined : allocateOpeningOrder(inodeCount(tables)),
     restarts,
     debug: options.debug === true,
     problems,

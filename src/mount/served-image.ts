@@ -35,6 +35,8 @@ export interface ServedImage {
   readonly counters: CounterMemory;
   /** ActivityCounts */
   readonly activity: SharedArrayBuffer;
+  /** OpeningOrder; undefined if no profile is written. */
+  readonly openings: SharedArrayBuffer | undefined;
   /** The number of earlier servers of the mount. */
   readonly restarts: number;
   /** Every request is logged. */

@@ -75,6 +75,8 @@ Mount options:
   cache-size=N[K|M|G|T]  delete the objects there that are used least, above this size
   prefetch=off|hot|all  fetch in the background, before someone opens them: nothing; the objects that
                         programs open first, if the repository lists some (default); or all
+  record=FILE           write the paths of files to FILE in the order in which they are opened first, for
+                        cfs-repo push --profile
   insecure, cacert=FILE  permit http to other machines; trust these certificates, too
   allow_other, noallow_other  accessible to all users (default for root), or only to this one
   suid, dev             honour setuid files, devices (default: nosuid, nodev)

@@ -19,6 +19,7 @@ import { koffi } from '../../system/libc.ts';
 import { ActivityCounts } from '../activity.ts';
 import { Counters } from '../counters.ts';
 import { letGoOfMount } from '../mount-end.ts';
+import { OpeningOrder } from '../opening-order.ts';
 import { ProblemMemory } from '../problem-memory.ts';
 import { servedFilesystem } from '../served-filesystem.ts';
 import type { ServeMessage, WorkerReport } from './mount-message.ts';
@@ -100,12 +101,14 @@ function serve(message: ServeMessage, makeServer: MakeServer): void {
   }
   const tables = attachTables(message.tables);
   const events = new ReadingEvents(message.events);
+  const openings = message.openings && new OpeningOrder(message.openings);
   let isAheadWanted = false;
   let isWarmingUp = false;
   const counters = new Counters(message.counters, message.thread);
   const tell: ReadingEvents['tell'] = (event, value) => {
     if (isWarmingUp) return;
     events.tell(event, value);
+    if (event === 'opened') openings?.opened(value);
     if (isAheadWanted || event !== 'opened' || events.openings < ENOUGH_OPENINGS) return;
     isAheadWanted = true;
     report({ type: 'openings' });

@@ -258,9 +258,16 @@ describe('remote repositories', () => {
   const words = ['repo=https://a.org/x', 'repo=/local', 'repo=https://b.org/y\\,z|https://c.org/y', 'cache=/c'];
 
   test('are not taken for directories, and are repeated', () => {
-    const parsed = parse(words.join(','), 'cacert=/ca.pem,cache-size=3G');
+    const parsed = parse(words.join(','), 'cacert=/ca.pem,cache-size=3G', 'prefetch=all');
     expect(parsed.repositories).toEqual(['/local']);
-    const remote = { addresses: URLS, cache: '/c', cacheSize: 3 * 2 ** 30, insecure: false, cacert: '/ca.pem' };
+    const remote = {
+      addresses: URLS,
+      cache: '/c',
+      cacheSize: 3 * 2 ** 30,
+      insecure: false,
+      cacert: '/ca.pem',
+      prefetch: 'all',
+    };
     expect(parsed.remote).toEqual(remote);
     expect(parseMountWords([], formatMountWords(parsed)).remote).toEqual(parsed.remote);
     expect(parse('repo=http://a.org/x,insecure,cache=/c').remote).toMatchObject({ insecure: true });
@@ -281,6 +288,11 @@ describe('remote repositories', () => {
     ['repo=https://a.org/x,driver=fuse-native', 'exclude each other'],
     ['repo=https://a.org/x,verify=fsverity', 'exclude each other'],
     ['repo=https://a.org/x,upperdir=/u,workdir=/w', 'exclude each other'],
+    ['prefetch=all', 'mount option prefetch needs a remote repository'],
+    ['prefetch=some,repo=https://a.org/x', 'mount option prefetch= takes off, hot, all; not "some"'],
+    ['record=', 'mount option record= needs a file'],
+    ['record=/p,upperdir=/u,workdir=/w', 'record= and upperdir= exclude each other'],
+    ['record=/p,driver=fuse-native', 'record= and driver=fuse-native exclude each other'],
     ['cache=/c', 'mount option cache needs a remote repository'],
     ['insecure,repo=/a', 'mount option insecure needs a remote repository'],
     ['cache-size=1G', 'mount option cache-size needs a remote repository'],
