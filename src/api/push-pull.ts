@@ -7,6 +7,7 @@ import { isRefName, isRemote, parseRemoteAddress, REF_RULE } from '../remote/rem
 import { readTrustedKeys } from '../sign/key-file.ts';
 import { openOrInitRepository } from '../store/open-repository.ts';
 import { loadImages } from '../transfer/loaded-images.ts';
+import { readProfile } from '../transfer/read-profile.ts';
 import { abortable, ageGiven, localOf, pathGiven, repositoryPath } from './arguments.ts';
 import { httpOf, isUrl, type NetworkOptions, within } from './network.ts';
 import type { Repository, WorkOptions } from './repository.ts';
@@ -43,6 +44,11 @@ export interface PushOptions extends NetworkOptions {
   readonly names?: readonly string[];
   /** Names of other images there, whose packs are used again. Those of the same names always are. */
   readonly bases?: readonly string[];
+  /**
+   * A file with paths of files in the images, as `cfs-mount -o record=FILE` writes it: mounts fetch their contents
+   * first, and at once.
+   */
+  readonly profile?: string;
   /** Of the compression, 1 to 19; default: 3. */
   readonly level?: number;
   /** Of a directory: wait until all is on the disk; default: true. */
@@ -85,8 +91,8 @@ const MOST_LEVEL = 19;
  * @param repository has all objects
  * @param images their files
  * @param target a URL whose server takes PUT, or a directory that a web server shows; both are created if missing
- * @throws CfsError: `usage` without images or for a wrong name, `image`; `store` if an object is missing or damaged, or
- *   the target cannot be written; `interrupted`
+ * @throws CfsError: `usage` without images, for a wrong name or profile, `image`; `store` if an object is missing or
+ *   damaged, or the target cannot be written; `interrupted`
  * @example
  * import { pushImages } from '@cfs-images/cfs/transfer';
  *
@@ -106,6 +112,7 @@ export function pushImages(
     const bases = (options.bases ?? []).map(nameGiven);
     const level = within('level', options.level ?? LEVEL, MOST_LEVEL);
     const http = httpOf(options);
+    const profile = options.profile === undefined ? undefined : readProfile(pathGiven('profile', options.profile));
     const local = localOf(repository);
     const loaded = loadImages(
       images.map((image) => pathGiven('image', image)),
@@ -125,6 +132,7 @@ export function pushImages(
           // the images of this run share their packs, too
           bases: [...bases, ...names.slice(0, i)],
           level,
+          profile,
           uploads: http.connections,
           signal,
           onProgress: ({ objects, bytes }) =>

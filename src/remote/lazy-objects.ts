@@ -178,11 +178,11 @@ export class LazyObjects {
   }
 
   /**
-   * An object that is not there may be in a pack, if the image was pushed after it was asked for.
+   * An object that is not there may be in a pack, if the image was pushed after it was asked for; or in another one, if
+   * it was pushed again with other hot objects.
    * @returns whether another look for the map is worthwhile
    */
   #forget(known: Known): boolean {
-    if (known.map !== undefined) return false;
     // another reader has forgotten it already
     if (this.#latest !== known) return true;
     if (this.#now() < known.since + NO_MAP) return false;

@@ -97,10 +97,16 @@ export class PackBuilder {
     await this.#finish(pack);
   }
 
-  /** Completes what is open. Call it once. */
-  async end(): Promise<PackTables> {
+  /** Completes the pack of small objects: later ones are in others. */
+  async endPack(): Promise<void> {
     await this.#endFrame();
     if (this.#small !== undefined) await this.#finish(this.#small);
+    this.#small = undefined;
+  }
+
+  /** Completes what is open. Call it once. */
+  async end(): Promise<PackTables> {
+    await this.endPack();
     const column = (i: 0 | 1 | 2 | 3): Uint32Array => Uint32Array.from(this.#frames, (frame) => frame[i]);
     return { packs: this.#packs, frames: { pack: column(0), offset: column(1), stored: column(2), raw: column(3) } };
   }

@@ -8,6 +8,7 @@ import { fromHex, toHex } from '../base/bytes.ts';
 import { isErrno } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { objectDigest, objectOf, objectSizes, walkTree } from '../manifest/lookup.ts';
+import { objectsOfPaths } from '../manifest/profile.ts';
 import { type ManifestTables, objectCount } from '../manifest/tables.ts';
 import { readUpTo } from '../objects/read-content.ts';
 import { checkShape, verifyObject } from '../objects/verify.ts';
@@ -30,6 +31,11 @@ export interface PushOptions {
   readonly ref: string;
   /** Names of other images there, whose packs are used again. */
   readonly bases: readonly string[];
+  /**
+   * Paths of files that programs open first, in this order: their objects are hot. Undefined: those of a map that is
+   * there, if it can stay; else none.
+   */
+  readonly profile?: readonly Uint8Array[] | undefined;
   /** Of zstd, 1 to 19. */
   readonly level: number;
   /** Files that are written at the same time. */
@@ -49,6 +55,8 @@ export interface Pushed {
   /** Objects of the image, and those of them that packs had that were there. */
   readonly objects: number;
   readonly reused: number;
+  /** Objects that the map lists as hot. */
+  readonly hot: number;
   /** Files that were written, and their bytes; and packs that were there already. */
   readonly files: number;
   readonly bytes: number;
@@ -71,11 +79,17 @@ export async function pushImage(
   try {
     await checkTarget(target, image, uploads, signal);
     const objects = objectCount(image.tables);
+    const wanted = options.profile && objectsOfPaths(image.tables, options.profile);
     let reused = objects;
-    // the map of an image stays as it is: readers may have it in memory, or in a cache
-    if (!(await isComplete(target, image, signal))) {
-      const known = await knownPacks(target, image.tables.header.hash, [options.ref, ...options.bases], signal);
-      const packed = await pack(repository, image, known, uploads, options);
+    const own = await ownPacks(target, image, signal);
+    let hot: ArrayLike<number> = own?.map.hot ?? [];
+    // A map stays as it is, but for other hot objects: readers may have it in memory, or in a cache. The packs that it
+    // leads to stay there for them.
+    if (own === undefined || !isComplete(own) || (wanted !== undefined && !isSame(hot, wanted))) {
+      hot = wanted ?? [];
+      const others = await knownPacks(target, image.tables.header.hash, [options.ref, ...options.bases], signal);
+      const known = own === undefined ? others : [own, ...others];
+      const packed = await pack(repository, image, known, hot, uploads, options);
       reused = packed.reused;
       // what a name leads to is complete before the name is there
       await uploads.done();
@@ -91,18 +105,26 @@ export async function pushImage(
     }
     await uploads.write(imageName(image.id), compressed(readImageFile(image)));
     await uploads.write(refName(options.ref), encodeRef({ image: image.id }));
-    return { id: image.id, objects, reused, ...uploads.statistics };
+    return { id: image.id, objects, reused, hot: hot.length, ...uploads.statistics };
   } finally {
     await uploads.end();
   }
 }
 
-/** Whether the target has a map of the image, and all packs of it. */
-async function isComplete(target: PushTarget, image: LoadedImage, signal: AbortSignal | undefined): Promise<boolean> {
+/** The map that the target has of the image. */
+async function ownPacks(
+  target: PushTarget,
+  image: LoadedImage,
+  signal: AbortSignal | undefined,
+): Promise<KnownPacks | undefined> {
   const map = await knownMap(target, image, signal);
-  if (map === undefined || map.frameOf.includes(ALONE)) return false;
-  return (await packsGone(target, map, signal)).size === 0;
+  return map && { tables: image.tables, map, gone: await packsGone(target, map, signal) };
 }
+
+const isComplete = ({ map, gone }: KnownPacks): boolean => gone.size === 0 && !map.frameOf.includes(ALONE);
+
+const isSame = (some: ArrayLike<number>, others: readonly number[]): boolean =>
+  some.length === others.length && others.every((row, i) => some[i] === row);
 
 const OUT_LEVEL = 9;
 
@@ -153,6 +175,7 @@ async function pack(
   repository: LocalRepository,
   { id, tables }: LoadedImage,
   known: readonly KnownPacks[],
+  hot: ArrayLike<number>,
   uploads: Uploads,
   { level, signal, onProgress }: PushOptions,
 ): Promise<{ readonly map: ObjectMap; readonly reused: number }> {
@@ -164,13 +187,17 @@ async function pack(
   });
   const isDone = new Uint8Array(sizes.length);
   let reused = 0;
+  // they get packs of their own, but for large ones, which have them anyway
+  const together = Array.from(hot).filter((row) => (sizes[row] as number) < OWN_PACKS);
+  for (const row of together) isDone[row] = 1;
   for (const base of known) reused += reusePacks(builder, base, tables, { frameOf, offsetOf, isDone });
+  for (const row of together) isDone[row] = 0;
   let objects = reused;
   let bytes = 0;
   for (let i = 0; i < sizes.length; i++) if (isDone[i] !== 0) bytes += sizes[i] as number;
   const buffer = new Uint8Array(OWN_PACKS);
-  for (const row of inPathOrder(tables)) {
-    if (isDone[row] !== 0) continue;
+  const add = async (row: number): Promise<void> => {
+    if (isDone[row] !== 0) return;
     signal?.throwIfAborted();
     const size = sizes[row] as number;
     await withObject(repository, objectDigest(tables, row), size, async (fd, fail) => {
@@ -181,13 +208,23 @@ async function pack(
       if (size < OWN_PACKS) await builder.add(row, read(0, size));
       else await builder.addLarge(row, piecesOf(size, read));
     });
+    isDone[row] = 1;
     objects++;
     bytes += size;
     onProgress?.({ objects, bytes });
-  }
+  };
+  for (const row of Array.from(hot)) await add(row);
+  await builder.endPack();
+  for (const row of inPathOrder(tables)) await add(row);
   const packed: PackTables = await builder.end();
-  const hot = new Uint32Array(0);
-  const map = { hash: tables.header.hash, image: fromHex(id), ...packed, frameOf, offsetOf, hot };
+  const map = {
+    hash: tables.header.hash,
+    image: fromHex(id),
+    ...packed,
+    frameOf,
+    offsetOf,
+    hot: Uint32Array.from(hot),
+  };
   return { map, reused };
 }
 

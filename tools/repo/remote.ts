@@ -26,6 +26,7 @@ interface PushWords extends CommonWords {
   readonly ref?: string;
   readonly base: readonly string[];
   readonly level: number;
+  readonly profile?: string;
 }
 
 interface PullWords extends CommonWords {
@@ -47,6 +48,7 @@ export function addRemote({ program, setStatus }: Commands): void {
     .argument('<URL>', 'https://HOST/PATH, or a directory that a web server shows; created if it is missing')
     .option('--ref <NAME>', 'the name of the image there (default: the name of the file, without .cfs)')
     .option('--base <NAME>', 'use packs of this image there again, too; repeatable', collect, [])
+    .option('--profile <FILE>', 'files that are fetched first at each mount, as cfs-mount -o record=FILE lists them')
     .option('--level <N>', 'compression, 1 to 19', integerOption('--level', 1, MAX_LEVEL), LEVEL);
   addCommonOptions(push, 'files that are sent at the same time').action(
     async (dir: string, image: string, url: string, words: PushWords) =>
@@ -71,7 +73,7 @@ const addCommonOptions = (command: Command, connections: string): Command =>
     .option('--json', 'print the result as one JSON object', false);
 
 async function pushTo(dir: string, path: string, url: string, words: PushWords): Promise<ExitStatus> {
-  const { base, level, connections, insecure, cacert, fsync, json } = words;
+  const { base, level, profile: file, connections, insecure, cacert, fsync, json } = words;
   const ref = words.ref ?? basename(path).replace(/\.cfs$/, '');
   for (const name of [ref, ...base]) {
     if (!isRefName(name)) {
@@ -79,6 +81,8 @@ async function pushTo(dir: string, path: string, url: string, words: PushWords):
     }
   }
   const repository = repositoryAt(dir);
+  const { readProfile } = await import('../../src/transfer/read-profile.ts');
+  const profile = file === undefined ? undefined : readProfile(file);
   const { loadImages } = await import('../../src/transfer/loaded-images.ts');
   const { openTarget } = await import('../../src/transfer/push-target.ts');
   const { pushImage } = await import('../../src/transfer/push-images.ts');
@@ -93,6 +97,7 @@ async function pushTo(dir: string, path: string, url: string, words: PushWords):
         ref,
         bases: base,
         level,
+        profile,
         uploads: connections,
         signal,
         onProgress: (done) => drawProgress(line, done, total),
@@ -103,13 +108,15 @@ async function pushTo(dir: string, path: string, url: string, words: PushWords):
     }
   });
   const ms = Math.round(performance.now() - started);
-  const { id, objects, reused, files, bytes, existingPacks } = result;
+  const { id, objects, reused, hot, files, bytes, existingPacks } = result;
+  if (profile !== undefined && hot === 0) warn(`no path of the profile ${file} is a file of ${path} with an object`);
   if (json) printJson({ target: target.text, ref, ...result, seconds: ms / 1000 });
   else {
     printResult(
       [
         `pushed    ${target.text}#${ref}  ${id}`,
         `objects   ${formatCount(objects)}, of these ${formatCount(reused)} in packs of other images`,
+        ...(hot > 0 ? [`hot       ${formatCounted(hot, 'object')}`] : []),
         `sent      ${formatCounted(files, 'file')}, ${formatBytes(bytes)} (${formatDuration(ms)})`,
         `existing  ${formatCounted(existingPacks, 'pack')}`,
         '',

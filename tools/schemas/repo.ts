@@ -66,6 +66,7 @@ export const REPO: Readonly<Record<string, Value>> = {
     id: imageId,
     objects: count.about('of the image'),
     reused: count.about('of these, in packs that were there'),
+    hot: count.about('of the image, that are fetched first at each mount'),
     files: count.about('that were written'),
     bytes: bytes.about('that were written'),
     existingPacks: count,
