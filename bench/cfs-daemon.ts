@@ -14,16 +14,17 @@ export function cfsUnavailable(): string | undefined {
   return missingTools('cfs-mkimage', 'cfs-mount') ?? fuseUnavailable();
 }
 
-/** Mounts `image` at `mountpoint`; `options` are the words of -o. */
+/** Mounts `image` at `mountpoint`; `options` are the words of -o. @param repository undefined if the image is a URL */
 export async function mountImage(
-  repository: string,
+  repository: string | undefined,
   image: string,
   mountpoint: string,
   options: readonly string[],
   signal: AbortSignal,
 ): Promise<MountedImage> {
   const flags = options.length === 0 ? [] : ['-o', options.join(',')];
-  const command = toolCommand('cfs-mount', '--json', '--repo', repository, ...flags, image, mountpoint);
+  const repo = repository === undefined ? [] : ['--repo', repository];
+  const command = toolCommand('cfs-mount', '--json', ...repo, ...flags, image, mountpoint);
   const { ns, stdout } = await run(command, signal, 'collect');
   return { pid: pidIn(stdout.toString()), ns };
 }

@@ -33,7 +33,8 @@ const GET_CONNECTIONS = '64';
 /** A pull into a directory on a new file system. */
 type Pull = (directory: string, bench: Bench) => Promise<number>;
 
-const onNewExt4 = (name: string, { tree }: RemoteRun, pull: Pull): Contender => ({
+/** A contender that works in an empty directory each time. */
+export const onNewExt4 = (name: string, { tree }: RemoteRun, pull: Pull): Contender => ({
   name,
   turn: async (bench) => {
     const place = `remote-${name.replaceAll(/\W+/g, '-')}`;

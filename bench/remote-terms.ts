@@ -41,11 +41,14 @@ interface Taken {
   limited?: string;
 }
 
-/** Lets the contenders take turns; the first turn of each is discarded. One that fails is left out, and reported. */
+/**
+ * Lets the contenders take turns; the first turn of each is discarded, unless there is one round. One that fails is
+ * left out, and reported.
+ */
 export async function takeTurns(row: Row, contenders: readonly Contender[], run: RemoteRun): Promise<Result[]> {
   const { bench, tree } = run;
   const taken = new Map(contenders.map((one): [Contender, Taken] => [one, { samples: [], rounds: bench.rounds }]));
-  for (let round = 0; round <= bench.rounds; round++) {
+  for (let round = bench.rounds === 1 ? 1 : 0; round <= bench.rounds; round++) {
     for (const [contender, own] of [...taken]) {
       if (round > own.rounds) continue;
       const what = `${row.title}, ${tree.name} tree: ${contender.name}`;
@@ -95,6 +98,12 @@ export function judge({ text, value, goal }: Judged): string {
   if (goal === undefined) return `${text}: ${short(value)}`;
   const reached = goal.kind === 'at most' ? value <= goal.limit : value >= goal.limit;
   return `${text}: ${short(value)} (goal: ${goal.kind} ${short(goal.limit)}): ${reached ? 'reached' : '**not reached**'}`;
+}
+
+/** The outcome of a row. */
+export interface Found {
+  readonly results: readonly Result[];
+  readonly judged: readonly Judged[];
 }
 
 /** Joins what the rows of a tree found. */

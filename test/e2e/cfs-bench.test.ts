@@ -131,17 +131,21 @@ describe('cfs-bench', () => {
 
   test('measures remote repositories, without other programs', async () => {
     const output = scratch.at('remote.json');
-    const few = ['--small-files', '300', '--rounds', '1', '--rtt', '5', '--peers', 'none', '--workloads', 'remote'];
+    const few = ['--small-files', '100', '--rounds', '1', '--rtt', '5', '--peers', 'none', '--workloads', 'remote'];
     const args = ['--quick', ...few, '--scratch', scratch.temporary, '--output', output];
     const { status, stdout } = await run(HERE.tool('cfs-bench', args), { timeoutMs: 300_000 });
     const { figures, omissions, results } = readResults(output);
     expect({ status, failed: omissions.filter(({ failed }) => failed) }).toEqual({ status: 0, failed: [] });
     expect(results.map(({ workload, system }) => `${workload} ${system}`)).toEqual([
-      'remote-pull cfs',
-      'remote-pull cfs, fsync',
+      ...['remote-pull cfs', 'remote-pull cfs, fsync', 'remote-first-use cfs'],
+      ...['remote-cached-open cfs, cache', 'remote-cached-open cfs, local repository'],
+      ...['remote-cached-tar cfs, cache', 'remote-cached-tar cfs, local repository'],
+      ...['remote-readers cfs', 'remote-readers cfs, threads=10'],
     ]);
-    expect(figures).toMatchObject({ 'remote_pull_requests_small-300': expect.any(Number) });
-    expect(stdout).toMatch(/^remote, small-300 tree, requests of a full pull of \d+ .*: reached$/m);
+    expect(figures).toMatchObject({ 'remote_cached_requests_small-100': 0 });
+    expect(figures).toHaveProperty(['remote_mirror_killed_stall_seconds_small-100']);
+    expect(figures).toHaveProperty(['remote_server_kills_small-100']);
+    expect(stdout).toMatch(/^remote, small-100 tree, requests of a full pull of \d+ .*: reached$/m);
     expectClean();
   });
 
