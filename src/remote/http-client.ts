@@ -31,7 +31,7 @@ export interface HttpTimes {
   readonly slowest: number;
 }
 
-export const HTTP_TIMES: HttpTimes = { connect: 3000, headers: 5000, deadline: 10_000, slowest: 32_768 };
+export const HTTP_TIMES: HttpTimes = { connect: 3000, headers: 4000, deadline: 10_000, slowest: 32_768 };
 
 export interface HttpOptions {
   /** Connections to one server. */
