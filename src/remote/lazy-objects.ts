@@ -108,6 +108,11 @@ export class LazyObjects {
     while (this.#readers > 0) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
   }
 
+  /** Resolves when no request of a reader for this object alone is under way. Rejects never. */
+  async settled(row: number): Promise<void> {
+    await this.#running.get(row)?.failures.catch(() => undefined);
+  }
+
   /** What is known of the objects. @throws UnavailableError */
   async known(): Promise<KnownObjects> {
     const known = await this.#known();

@@ -66,7 +66,7 @@ export interface PrefetchOptions {
 }
 
 /** Where objects come from, in one remote repository. */
-export type PrefetchOrigin = Pick<LazyObjects, 'known' | 'idle'>;
+export type PrefetchOrigin = Pick<LazyObjects, 'known' | 'idle' | 'settled'>;
 
 interface Origin {
   readonly objects: PrefetchOrigin;
@@ -279,6 +279,9 @@ export class Prefetch {
   /** What is still missing of a task, in requests of as many bytes as came in a while before. */
   async #carryOutOne(origin: Origin, known: KnownObjects, { rows }: FetchTask): Promise<Asked> {
     const { sizes, isThere } = this.#options;
+    // a reader may be fetching a large object
+    const [row] = rows;
+    if (row !== undefined && rows.length === 1) await Promise.race([this.#ended, origin.objects.settled(row)]);
     for (const row of rows) if (this.#marks[row] === WANTED && isThere(row)) this.stored(row);
     const left = rows.filter((row) => this.#isToBeAsked(origin, row));
     let asked: Asked;

@@ -198,6 +198,23 @@ test('a reader waits for the request under way that has its object, and for no o
   expect(server.asked).toHaveLength(3);
 });
 
+test('what a reader is fetching is not asked for again', async () => {
+  const [server] = servers as [HostileServer];
+  await addPacks(server, [LARGE]);
+  const { held, release } = hold(server);
+  await begin({ mode: 'hot', isThere: () => true });
+  const [objects] = origins as [LazyObjects];
+  const reader = objects.fetch(LARGE);
+  await until('the reader asks', () => held.length === 1);
+  prefetch = new Prefetch(origins, { ...options, mode: 'hot' });
+  const done = prefetch.run();
+  await until('its turn has come', () => total[0] === 1);
+  release();
+  expect(await reader).toBeUndefined();
+  await done;
+  expect([held.length, states.at(-1), there]).toEqual([1, 'done', 1]);
+});
+
 test('while readers wait, one request ahead goes on; otherwise four', async () => {
   const rows = 40;
   let [now, most] = [0, 0];
@@ -218,7 +235,8 @@ test('while readers wait, one request ahead goes on; otherwise four', async () =
     for (const row of task.rows) prefetch.stored(row);
     return [];
   };
-  const origin: PrefetchOrigin = { idle: () => readers, known: async () => ({ map: undefined, fetchAhead }) };
+  const settled = async (): Promise<void> => undefined;
+  const origin: PrefetchOrigin = { settled, idle: () => readers, known: async () => ({ map: undefined, fetchAhead }) };
   prefetch = new Prefetch([origin], { ...options, sizes: new Float64Array(rows).fill(10), isThere: () => false });
   await prefetch.run();
   expect([states.at(-1), most, there]).toEqual(['done', 4, rows]);
