@@ -162,7 +162,7 @@ describe.each(['pack', 'gc', 'repair', 'seal', 'unregister'] as const)('%s', (na
   });
 
   test('fails at calls that change something, and at others', async () => {
-    const chosen = someOf(pointsToFail(points), 2);
+    const chosen = someOf(pointsToFail(points), 5);
     const failed = chosen.map((point, i) => ({ point, error: ERRORS[i % ERRORS.length] as string }));
     const stores = await eachOf(failed, () => fresh(work));
     for (const [i, { point, error }] of failed.entries()) await failThere(stores[i] as string, work, point, error);
@@ -176,7 +176,7 @@ describe.each(['pack', 'gc', 'repair', 'seal', 'unregister'] as const)('%s', (na
   });
 
   test('is killed at calls that change something', async () => {
-    const chosen = someOf(pointsToKillAt(points), 3);
+    const chosen = someOf(pointsToKillAt(points), 5);
     await eachOf(chosen, (point) => killThere(work, point, undisturbed));
     console.log(`${name}: killed at ${chosen.length}: ${[...new Set(chosen.map((p) => p.name))].join(', ')}`);
   });
