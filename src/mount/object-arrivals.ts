@@ -1,5 +1,4 @@
 /** Fetches objects of the image of a mount from its remote repositories into the cache. */
-import { statfsSync } from 'node:fs';
 import { oneLine } from '../base/bytes.ts';
 import { errnoOf, isFull } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
@@ -14,6 +13,7 @@ import { parseRemoteAddress } from '../remote/remote-url.ts';
 import { CacheWriter } from '../store/cache/cache-writer.ts';
 import type { Allowance } from '../store/cache/eviction.ts';
 import { FetchCounters } from './fetch-counters.ts';
+import { FreeSpace } from './free-space.ts';
 import { ObjectOrigins } from './object-origins.ts';
 import { prefetchOf, type RemoteOptions } from './options.ts';
 import type { ServedRemote } from './served-image.ts';
@@ -51,15 +51,6 @@ export function clientOf({ cacert }: Pick<RemoteOptions, 'cacert'>, log: Log): H
 
 const isOfFullDisk = (error: unknown): boolean => isFull(errnoOf((error as Error).cause ?? error));
 
-/** For this user, on the file system of a cache; it may be gone, and is made again. */
-function freeBytes(path: string): number {
-  try {
-    const { bavail, bsize } = statfsSync(path);
-    return bavail * bsize;
-  } catch {
-    return Number.POSITIVE_INFINITY;
-  }
-}
 
 export class ObjectArrivals {
   readonly #client: HttpClient;
@@ -69,6 +60,7 @@ export class ObjectArrivals {
   readonly #known: ObjectOrigins;
   readonly #log: Log;
   readonly #cacheSize: number | undefined;
+  readonly #freeSpace: FreeSpace;
   readonly #onEvicted: () => void;
   /** Problems of pins that the log has. */
   readonly #told = new Set<string>();
@@ -96,6 +88,7 @@ export class ObjectArrivals {
   ) {
     this.#log = log;
     this.#cacheSize = options.cacheSize;
+    this.#freeSpace = new FreeSpace(cache, options.cacheMinFree);
     this.#onEvicted = onEvicted;
     const { addresses, insecure } = options;
     const { hash } = tables.header;
@@ -104,7 +97,7 @@ export class ObjectArrivals {
     this.#cache = new CacheWriter(cache, hash);
     this.#counters = new FetchCounters(counters);
     this.#evictions = this.#cache.evictions;
-    this.#watch = setInterval(() => this.#lookForEvictions(), LOOK_MS);
+    this.#watch = setInterval(() => this.#look(), LOOK_MS);
     this.#known = new ObjectOrigins({ options, origins });
     let servers = 0;
     this.#origins = addresses.map((word, origin) => {
@@ -151,7 +144,7 @@ export class ObjectArrivals {
 
   /** Why objects of so many bytes are not stored before someone opens them. */
   async #whyFull(bytes: number): Promise<'cache-full' | 'disk-full' | undefined> {
-    if (freeBytes(this.#cache.path) < bytes + STAYS_FREE) return 'disk-full';
+    if (this.#freeSpace.isTooLittleFor(bytes + STAYS_FREE)) return 'disk-full';
     if (this.#cacheSize === undefined) return undefined;
     this.#used ??= (await this.#cache.evict(() => undefined)).before;
     return this.#used + bytes > this.#cacheSize * AHEAD_UP_TO ? 'cache-full' : undefined;
@@ -189,6 +182,20 @@ export class ObjectArrivals {
     this.#stored += bytes;
     if (this.#used !== undefined) this.#used += Math.ceil(bytes / BLOCK) * BLOCK;
     if (this.#isToBeLookedAt) void this.#evict();
+    else if (this.#freeSpace.stored(bytes)) this.#makeSpace();
+  }
+
+  /** From time to time. */
+  #look(): void {
+    this.#lookForEvictions();
+    this.#makeSpace();
+  }
+
+  #makeSpace(): void {
+    const missing = this.#freeSpace.missing(this.#cache.evictions);
+    if (missing === 0) return;
+    this.#prefetch?.stop('disk-full');
+    void this.#evict((before) => Math.max(0, before - missing));
   }
 
   get #isToBeLookedAt(): boolean {

@@ -1,4 +1,5 @@
 /** Options of a mount. */
+import type { DiskPart } from '../base/byte-size.ts';
 import type { Log } from '../base/log.ts';
 import type { VerifyMode } from '../objects/repository.ts';
 import type { PrefetchMode } from '../remote/prefetch.ts';
@@ -21,6 +22,8 @@ export interface RemoteOptions {
   readonly cache: string;
   /** Bytes of the cache, at most; undefined: no limit. */
   readonly cacheSize?: number;
+  /** What is to be free on the disk of the cache; undefined: nothing is deleted for that. */
+  readonly cacheMinFree?: DiskPart;
   /** What is fetched before someone opens it; default: `hot`. */
   readonly prefetch?: PrefetchMode | 'off';
   /** Permits `http://` to other machines. */

@@ -1,6 +1,6 @@
 /** The words of `-o` for remote repositories. */
 import { resolve } from 'node:path';
-import { parseByteSize } from '../base/byte-size.ts';
+import { type DiskPart, formatDiskPart, parseByteSize, parseDiskPart } from '../base/byte-size.ts';
 import { CfsError } from '../base/error.ts';
 import { parseRemoteAddress } from '../remote/remote-url.ts';
 import { defaultCache } from '../store/default-store.ts';
@@ -13,6 +13,7 @@ export interface NetworkWords {
   insecure: boolean;
   cache?: string;
   cacheSize?: number;
+  cacheMinFree?: DiskPart;
   cacert?: string;
   prefetch?: NonNullable<RemoteOptions['prefetch']>;
 }
@@ -34,6 +35,15 @@ export const REMOTE_VALUED: Readonly<Record<string, Take>> = {
     }
     network.cacheSize = bytes;
   },
+  'cache-min-free': ({ network }, value) => {
+    const part = parseDiskPart(value);
+    if (part === undefined) {
+      throw usage(
+        `mount option cache-min-free= takes bytes, with K, M, G or T for powers of 1024, or 1% to 99%; not "${value}"`,
+      );
+    }
+    network.cacheMinFree = part;
+  },
   cacert: ({ network }, value) => {
     if (value === '') throw usage('mount option cacert= needs a file of certificates');
     network.cacert = resolve(value);
@@ -48,14 +58,20 @@ export function remoteOptions({
   addresses,
   cache,
   cacheSize,
+  cacheMinFree,
   insecure,
   cacert,
   prefetch,
 }: NetworkWords): RemoteOptions | undefined {
   if (addresses.length === 0) {
-    const [given] = Object.entries({ cache, 'cache-size': cacheSize, cacert, prefetch, insecure }).filter(
-      ([, value]) => value !== undefined && value !== false,
-    );
+    const [given] = Object.entries({
+      cache,
+      'cache-size': cacheSize,
+      'cache-min-free': cacheMinFree,
+      cacert,
+      prefetch,
+      insecure,
+    }).filter(([, value]) => value !== undefined && value !== false);
     if (given !== undefined) throw usage(`mount option ${given[0]} needs a remote repository: repo=URL`);
     return undefined;
   }
@@ -69,6 +85,7 @@ export function remoteOptions({
     addresses: [...new Set(addresses)],
     cache: cache ?? defaultCache(),
     ...(cacheSize === undefined ? {} : { cacheSize }),
+    ...(cacheMinFree === undefined ? {} : { cacheMinFree }),
     insecure,
     ...(cacert === undefined ? {} : { cacert }),
     ...(prefetch === undefined ? {} : { prefetch }),
@@ -92,6 +109,7 @@ export function formatRemoteOptions({
   addresses,
   cache,
   cacheSize,
+  cacheMinFree,
   insecure,
   cacert,
   prefetch,
@@ -100,6 +118,7 @@ export function formatRemoteOptions({
     ...addresses.map((address) => `repo=${escapedValue(address)}`),
     `cache=${escapedValue(cache)}`,
     ...(cacheSize === undefined ? [] : [`cache-size=${cacheSize}`]),
+    ...(cacheMinFree === undefined ? [] : [`cache-min-free=${formatDiskPart(cacheMinFree)}`]),
     ...(insecure ? ['insecure'] : []),
     ...(cacert === undefined ? [] : [`cacert=${escapedValue(cacert)}`]),
     ...(prefetch === undefined ? [] : [`prefetch=${prefetch}`]),

@@ -73,6 +73,7 @@ Mount options:
                         if no local repository has them; mirrors have | between them
   cache=DIR             where these objects are kept (default: /var/cache/cfs, or ~/.cache/cfs)
   cache-size=N[K|M|G|T]  delete the objects there that are used least, above this size
+  cache-min-free=N[K|M|G|T|%]  delete them, too, if less than this is free on the disk
   prefetch=off|hot|all  fetch in the background, before someone opens them: nothing; the objects that
                         programs open first, if the repository lists some (default); or all
   record=FILE           write the paths of files to FILE in the order in which they are opened first, for

@@ -90,7 +90,7 @@ export function remount(mountpoint: string, lists: readonly string[]): void {
 /** An option that only cfs knows: others are not related to an existing mount. */
 const isCfsWord = (word: string): boolean => /=/.test(word) && !/^(?:x-|X-|comment=)/.test(word);
 
-const REMOTE_WORD = /^(?:repo=|cache=|cache-size=|cacert=|prefetch=|insecure$)/;
+const REMOTE_WORD = /^(?:repo=|cache=|cache-size=|cache-min-free=|cacert=|prefetch=|insecure$)/;
 
 /** The options of remote repositories with which the mount was made. */
 const remoteWords = ({ mount }: MountAnswer): string[] =>

@@ -1,7 +1,7 @@
 /** `cfs-repo cache`: shows the cache of remote repositories, makes it smaller, and pins images. */
 import { existsSync, statfsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { parseByteSize } from '../../src/base/byte-size.ts';
+import { formatDiskPart, parseByteSize } from '../../src/base/byte-size.ts';
 import { CfsError, reasonOf } from '../../src/base/error.ts';
 import { CacheDirectory } from '../../src/store/cache/cache-directory.ts';
 import { type CachedFiles, type CacheUsage, cacheUsage, type PinUsage } from '../../src/store/cache/cache-usage.ts';
@@ -158,7 +158,11 @@ function jsonOf(
     pins: pins.map(({ isDenied: _, ...pin }) => pin),
     bytes: totalOf(usage),
     disk,
-    mounts: mounts.map(({ mountpoint, options: { cacheSize } }) => ({ mountpoint, cacheSize })),
+    mounts: mounts.map(({ mountpoint, options: { cacheSize, cacheMinFree } }) => ({
+      mountpoint,
+      cacheSize,
+      cacheMinFree: cacheMinFree && formatDiskPart(cacheMinFree),
+    })),
   };
 }
 

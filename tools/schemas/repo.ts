@@ -157,7 +157,13 @@ export const REPO: Readonly<Record<string, Value>> = {
     ),
     bytes: bytes.about('of all of it'),
     disk: object({ free: bytes, size: bytes }).optional(),
-    mounts: list(object({ mountpoint: path, cacheSize: bytes.about('the limit of the mount').optional() })),
+    mounts: list(
+      object({
+        mountpoint: path,
+        cacheSize: bytes.about('the limit of the mount').optional(),
+        cacheMinFree: word.about('what is to be free on the disk: bytes, or a number with %').optional(),
+      }),
+    ),
   }),
   'cfs-repo gc': object({
     path,

@@ -258,12 +258,13 @@ describe('remote repositories', () => {
   const words = ['repo=https://a.org/x', 'repo=/local', 'repo=https://b.org/y\\,z|https://c.org/y', 'cache=/c'];
 
   test('are not taken for directories, and are repeated', () => {
-    const parsed = parse(words.join(','), 'cacert=/ca.pem,cache-size=3G', 'prefetch=all');
+    const parsed = parse(words.join(','), 'cacert=/ca.pem,cache-size=3G,cache-min-free=5%', 'prefetch=all');
     expect(parsed.repositories).toEqual(['/local']);
     const remote = {
       addresses: URLS,
       cache: '/c',
       cacheSize: 3 * 2 ** 30,
+      cacheMinFree: { percent: 5 },
       insecure: false,
       cacert: '/ca.pem',
       prefetch: 'all',
@@ -298,6 +299,8 @@ describe('remote repositories', () => {
     ['cache-size=1G', 'mount option cache-size needs a remote repository'],
     ['repo=https://a.org/x,cache-size=0', 'cache-size= takes bytes'],
     ['repo=https://a.org/x,cache-size=1GB', 'cache-size= takes bytes'],
+    ['cache-min-free=1G', 'mount option cache-min-free needs a remote repository'],
+    ['repo=https://a.org/x,cache-min-free=100%', 'cache-min-free= takes bytes'],
     ['cacert=/c', 'mount option cacert needs a remote repository'],
     ['cache=', 'needs a directory'],
     ['cacert=', 'needs a file'],
