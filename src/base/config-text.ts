@@ -1,15 +1,17 @@
 /** The text of a configuration file: lines of `key = value`, and comments that begin with `#`. Pure. */
+import { parseByteSize, parseDiskPart } from './byte-size.ts';
 import { CfsError } from './error.ts';
 import { suggestion } from './suggest.ts';
 
-export const CONFIG_KEYS = ['store', 'repo', 'key', 'hash', 'color'] as const;
+export const CONFIG_KEYS = ['store', 'repo', 'key', 'hash', 'color', 'cache', 'cache-size', 'cache-min-free'] as const;
 
 export type ConfigKey = (typeof CONFIG_KEYS)[number];
 
 /** Keys that may be in several lines of a file: each is one value more. */
 const LISTS: ReadonlySet<ConfigKey> = new Set(['repo', 'key']);
 /** Keys whose values are absolute paths. */
-const PATHS: ReadonlySet<ConfigKey> = new Set(['store', 'repo', 'key']);
+const PATHS: ReadonlySet<ConfigKey> = new Set(['store', 'repo', 'key', 'cache']);
+const URL = /^https?:\/\//i;
 
 export interface ConfigValue {
   readonly value: string;
@@ -53,8 +55,19 @@ export function parseConfig(text: string, file: string): ReadonlyMap<ConfigKey, 
     if (known !== undefined && !known.includes(value)) {
       throw fail(`${key} is ${known.join(' or ')}, not "${value.slice(0, 80)}"`);
     }
-    if (PATHS.has(key) && !value.startsWith('/')) throw fail(`${key} is an absolute path, not "${value.slice(0, 80)}"`);
+    const what = whyWrong(key, value);
+    if (what !== undefined) throw fail(`${key} is ${what}, not "${value.slice(0, 80)}"`);
     values.set(key, [...before, { value, line }]);
   }
   return values;
 }
+
+/** What the value of a key must be, if it is something else. */
+function whyWrong(key: ConfigKey, value: string): string | undefined {
+  if (key === 'cache-size') return parseByteSize(value) === undefined ? SIZE : undefined;
+  if (key === 'cache-min-free') return parseDiskPart(value) === undefined ? `${SIZE}, or 1% to 99%` : undefined;
+  if (!PATHS.has(key) || value.startsWith('/') || (key === 'repo' && URL.test(value))) return undefined;
+  return key === 'repo' ? 'an absolute path or a URL' : 'an absolute path';
+}
+
+const SIZE = 'a number of bytes, with K, M, G or T for powers of 1024';

@@ -51,7 +51,6 @@ export function clientOf({ cacert }: Pick<RemoteOptions, 'cacert'>, log: Log): H
 
 const isOfFullDisk = (error: unknown): boolean => isFull(errnoOf((error as Error).cause ?? error));
 
-
 export class ObjectArrivals {
   readonly #client: HttpClient;
   readonly #cache: CacheWriter;

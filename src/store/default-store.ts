@@ -28,7 +28,7 @@ export function defaultStore(): string {
 
 /**
  * The repositories in which objects are looked for if none is named: $CFS_STORE, else those of `repo` of the
- * configuration, else the default one.
+ * configuration, else the default one. Those of the configuration may be URLs.
  * @throws CfsError (usage) if a configuration file is wrong
  */
 export function defaultRepositories(): readonly string[] {

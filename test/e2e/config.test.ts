@@ -70,6 +70,7 @@ test('without files the defaults apply', async () => {
     { key: 'repo', value: join(home, '.local/share/cfs'), from: 'default' },
     { key: 'hash', value: 'blake3', from: 'default' },
     { key: 'color', value: 'auto', from: 'default' },
+    { key: 'cache', value: join(home, '.cache/cfs'), from: 'default' },
   ]);
 });
 
@@ -84,7 +85,7 @@ test('a variable precedes the file of the user, and that precedes the file of th
   expect(valueIn(told, 'store')).toEqual({ value: '/srv/variable', from: 'CFS_STORE' });
   expect(valueIn(told, 'color')).toEqual({ value: 'never', from: 'NO_COLOR' });
   const { stdout } = await tool('nobody', ['config']);
-  expect(stdout).toContain(`store  /srv/user        ${userFile}:1\n`);
+  expect(stdout.split('\n').map((line) => line.split(/ +/))).toContainEqual(['store', '/srv/user', `${userFile}:1`]);
 });
 
 test('root reads only the file of the machine', async () => {

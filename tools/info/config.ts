@@ -1,7 +1,7 @@
 /** `cfs-info config`: the values that apply, and where they come from. */
 import { CONFIG_KEYS, type ConfigKey } from '../../src/base/config-text.ts';
 import { jsonOf } from '../../src/base/json-text.ts';
-import { defaultStore } from '../../src/store/default-store.ts';
+import { defaultCache, defaultStore } from '../../src/store/default-store.ts';
 import { configFiles, configuredList, readConfig } from '../../src/system/config-files.ts';
 import { formatTable } from '../table.ts';
 import type { Output } from './output.ts';
@@ -23,9 +23,10 @@ const DEFAULTS: Readonly<Partial<Record<ConfigKey, () => string>>> = {
   store: defaultStore,
   hash: () => 'blake3',
   color: () => 'auto',
+  cache: defaultCache,
 };
 
-/** The values of a key; none if there is no key to verify signatures. */
+/** The values of a key; none if there is no key to verify signatures, or no limit. */
 function explain(key: ConfigKey): readonly Explained[] {
   const variable = VARIABLES[key];
   if (variable !== undefined && (process.env[variable] ?? '') !== '') {

@@ -8,6 +8,7 @@ import { walkPaths } from '../../src/manifest/dump.ts';
 import { objectOf } from '../../src/manifest/lookup.ts';
 import { type ManifestTables, objectCount } from '../../src/manifest/tables.ts';
 import { isRemote } from '../../src/remote/remote-url.ts';
+import { defaultRepositories } from '../../src/store/default-store.ts';
 import type { LocalRepository } from '../../src/store/local-repository.ts';
 import { initRepository, openRepository } from '../../src/store/open-repository.ts';
 import type { RemoteSource } from '../../src/transfer/remote-objects.ts';
@@ -30,8 +31,9 @@ export interface ReadImage {
   readonly tables: ManifestTables;
 }
 
-/** All words, in their order. */
-export const wordsOf = ({ repo, store }: RepositoryWords): readonly string[] => [...repo, ...store];
+/** All words, in their order; without any, the default repositories. */
+export const wordsOf = ({ repo, store }: RepositoryWords): readonly string[] =>
+  repo.length + store.length === 0 ? defaultRepositories() : [...repo, ...store];
 
 export const hasRemote = (options: RepositoryWords): boolean => wordsOf(options).some(isRemote);
 
@@ -100,7 +102,7 @@ export async function withObjects<T>(
 ): Promise<T> {
   const { tables } = image;
   if (!hasRemote(words)) {
-    const needsNone = objectCount(tables) === 0 && wordsOf(words).length === 0;
+    const needsNone = objectCount(tables) === 0 && words.repo.length + words.store.length === 0;
     return await work(needsNone ? [] : localOnes(words, tables.header.hash));
   }
   const objects: number[] = [];

@@ -27,7 +27,7 @@ import { requireProc } from '../../src/system/proc.ts';
 import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printError, printJson, runTool } from '../cli.ts';
 import { textOf } from '../hint-words.ts';
 import { say, takeVerbose } from '../verbose.ts';
-import { withDefaultKeys } from './default-keys.ts';
+import { withDefaultCache, withDefaultKeys } from './default-words.ts';
 
 interface Options {
   repo: readonly string[];
@@ -71,7 +71,8 @@ Mount options:
   repo=DIR, basedir=DIR[:DIR…]  repositories, searched after those of --repo
   repo=URL              a repository on the network: objects are fetched when they are opened first,
                         if no local repository has them; mirrors have | between them
-  cache=DIR             where these objects are kept (default: /var/cache/cfs, or ~/.cache/cfs)
+  cache=DIR             where these objects are kept (default: cache of cfs.conf, /var/cache/cfs,
+                        or ~/.cache/cfs)
   cache-size=N[K|M|G|T]  delete the objects there that are used least, above this size
   cache-min-free=N[K|M|G|T|%]  delete them, too, if less than this is free on the disk
   prefetch=off|hot|all  fetch in the background, before someone opens them: nothing; the objects that
@@ -211,16 +212,21 @@ async function planOf(args: readonly string[], options: Options): Promise<Plan> 
     throw new CfsError('usage', 'IMAGE and MOUNTPOINT are swapped: the image, a file, comes first');
   }
   if (isRemote(image)) return remotePlan(image, mountpoint, options);
-  const words = parseMountWords(withDefaultKeys(options.o));
-  const named = [...options.repo, ...words.repositories];
-  const repositories = named.length > 0 || words.remote !== undefined ? named : defaultRepositories();
-  return complete(words, { image, mountpoint, repositories });
+  const isNamed =
+    options.repo.length > 0 || options.o.flatMap(splitList).some((word) => /^(?:repo|basedir)=/.test(word));
+  const defaults = isNamed ? [] : defaultRepositories();
+  const urls = defaults.filter(isRemote).map((word) => `repo=${escapedValue(word)}`);
+  const words = parseMountWords(withDefaultCache(withDefaultKeys([...options.o, ...urls])));
+  const locals = defaults.filter((word) => !isRemote(word));
+  return complete(words, { image, mountpoint, repositories: [...options.repo, ...words.repositories, ...locals] });
 }
 
 /** Of an image that a URL names: its repository is the first one on the network that is asked for objects. */
 async function remotePlan(url: string, mountpoint: string, options: Options): Promise<Plan> {
   const { fetchImage, repositoryOf } = await import('../../src/transfer/cached-image.ts');
-  const words = parseMountWords(withDefaultKeys([`repo=${escapedValue(repositoryOf(url))}`, ...options.o]));
+  const words = parseMountWords(
+    withDefaultCache(withDefaultKeys([`repo=${escapedValue(repositoryOf(url))}`, ...options.o])),
+  );
   const image = await fetchImage(url, words.remote as RemoteOptions, readTrustedKeys(words.keys));
   say(() => `${url} is image ${image.id}`);
   const repositories = [...options.repo, ...words.repositories];

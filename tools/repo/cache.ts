@@ -7,6 +7,7 @@ import { CacheDirectory } from '../../src/store/cache/cache-directory.ts';
 import { type CachedFiles, type CacheUsage, cacheUsage, type PinUsage } from '../../src/store/cache/cache-usage.ts';
 import { type Eviction, evict } from '../../src/store/cache/eviction.ts';
 import { defaultCache } from '../../src/store/default-store.ts';
+import { configured } from '../../src/system/config-files.ts';
 import { EXIT, type ExitStatus, printJson } from '../cli.ts';
 import { formatBytes, formatCount, formatCounted } from '../format.ts';
 import { printResult } from '../quiet.ts';
@@ -60,7 +61,7 @@ async function cache(dir: string | undefined, options: Options): Promise<ExitSta
   if (other !== undefined) throw new CfsError('usage', `${one} and ${other} exclude each other`);
   const allowed = clear ? 0 : trim;
   if (dryRun && allowed === undefined) throw new CfsError('usage', '--dry-run needs --trim or --clear');
-  const path = resolve(dir ?? defaultCache());
+  const path = resolve(dir ?? configured('cache')?.value ?? defaultCache());
   const change = await changePins(path, options);
   // no mount has needed it yet
   const isThere = dir !== undefined || existsSync(path);

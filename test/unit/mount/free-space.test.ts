@@ -29,7 +29,12 @@ test('deleted files are waited for', () => {
 
 test('the disk is looked at after some stored bytes', () => {
   const space = spaceOf({ bytes: 100 });
-  expect([1 << 20, 62 << 20, 1 << 20, 1 << 20].map((bytes) => space.stored(bytes))).toEqual([false, false, true, false]);
+  expect([1 << 20, 62 << 20, 1 << 20, 1 << 20].map((bytes) => space.stored(bytes))).toEqual([
+    false,
+    false,
+    true,
+    false,
+  ]);
   expect(spaceOf(undefined).stored(1 << 30)).toBe(false);
 });
 

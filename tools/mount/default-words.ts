@@ -1,0 +1,37 @@
+/** Keys of the configuration for mounts. */
+
+import type { ConfigKey } from '../../src/base/config-text.ts';
+import { escapedValue, splitList } from '../../src/mount/option-list.ts';
+import { isRemote } from '../../src/remote/remote-url.ts';
+import { configured, configuredList } from '../../src/system/config-files.ts';
+
+/**
+ * The lists of `-o`, with the keys of the configuration if they require a signature and name no key. They never
+ * replace keys, and never decide whether a signature is required.
+ * @param saved the words of the mount that is repeated
+ * @throws CfsError (usage) if a configuration file is wrong
+ */
+export function withDefaultKeys(lists: readonly string[], saved = ''): readonly string[] {
+  const words = [saved, ...lists].flatMap(splitList);
+  if (!words.includes('require-signature') || words.some((word) => word.startsWith('key='))) return lists;
+  return [...lists, ...configuredList('key').map(({ value }) => `key=${escapedValue(value)}`)];
+}
+
+const CACHE: readonly ConfigKey[] = ['cache', 'cache-size', 'cache-min-free'];
+
+/**
+ * The lists of `-o`, with the cache of the configuration and its limits, if there are remote repositories and the lists
+ * have no words of the same name. A mount records them, so they are not for one that is repeated.
+ * @throws CfsError (usage) if a configuration file is wrong
+ */
+export function withDefaultCache(lists: readonly string[]): readonly string[] {
+  const words = lists.flatMap(splitList);
+  if (!words.some((word) => word.startsWith('repo=') && isRemote(word.slice('repo='.length)))) return lists;
+  const missing = CACHE.filter((key) => !words.some((word) => word.startsWith(`${key}=`)));
+  return [...lists, ...missing.flatMap((key) => wordOf(key) ?? [])];
+}
+
+function wordOf(key: ConfigKey): string | undefined {
+  const found = configured(key);
+  return found && `${key}=${escapedValue(found.value)}`;
+}
