@@ -23,6 +23,7 @@ import { addReport } from './repo/report.ts';
 import { type Commands, checkDirectoryArgument, repositoryAt } from './repo/repository.ts';
 import { addSeal } from './repo/seal.ts';
 import { addStream } from './repo/stream.ts';
+import { addSync } from './repo/sync.ts';
 
 const command = makeCommand(
   'cfs-repo',
@@ -39,6 +40,7 @@ const command = makeCommand(
   cfs-repo import -C /srv /srv/imported < rootfs.export
   cfs-repo push /srv/store rootfs.cfs /srv/www/images
   cfs-repo pull https://example.org/images#rootfs /srv/pulled
+  cfs-repo sync https://example.org/images#rootfs /srv/mirror
   cfs-repo fsck --repair-from https://example.org/images /srv/store
   cfs-repo prune --dry-run /srv/www/images
   cfs-repo cache
@@ -127,12 +129,14 @@ addRemote(commands);
 addReport(commands);
 addSeal(commands);
 addStream(commands);
+addSync(commands);
 
 /** Commands that change something; and fsck, which then reports only problems. */
 const QUIET = [
   'init',
   'push',
   'pull',
+  'sync',
   'copy',
   'fsck',
   'gc',

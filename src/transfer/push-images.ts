@@ -143,9 +143,9 @@ function readImageFile({ path }: LoadedImage): Uint8Array {
 }
 
 /** Makes the repository, if there is none; else checks that it names objects as the image does. */
-async function checkTarget(
+export async function checkTarget(
   target: PushTarget,
-  { path, tables }: LoadedImage,
+  { path, tables }: Pick<LoadedImage, 'path' | 'tables'>,
   uploads: Uploads,
   signal: AbortSignal | undefined,
 ): Promise<void> {

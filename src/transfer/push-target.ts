@@ -33,7 +33,10 @@ export interface TargetOptions extends HttpOptions {
 /** @throws CfsError (usage) if the word is a URL that cannot be used */
 export function openTarget(word: string, options: TargetOptions): PushTarget {
   if (!isRemote(word)) return new DirectoryTarget(resolve(word), options.durable);
-  const { mirrors, text } = parseRemoteAddress(word, options.insecure);
+  const { mirrors, text, ref, id } = parseRemoteAddress(word, options.insecure);
+  if (ref !== undefined || id !== undefined) {
+    throw new CfsError('usage', `Cannot push to ${word}: give the URL without the name of an image`);
+  }
   if (mirrors.length > 1) throw new CfsError('usage', `Cannot push to ${text}: give one URL`);
   return new HttpTarget(text, mirrors[0] as URL, new HttpClient(options));
 }

@@ -116,6 +116,22 @@ export class RemoteRepository {
     return found !== undefined;
   }
 
+  /**
+   * A file of the repository as it is there; undefined if there is none.
+   * @param name relative to it
+   * @param most bytes; a longer one is refused
+   * @param check says what is wrong with it; then another server is asked
+   * @throws CfsError (store); the reason of the signal
+   */
+  async file(
+    name: string,
+    most: number,
+    check: (bytes: Uint8Array) => string | undefined,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array | undefined> {
+    return await this.#fetch(name, most, signal, check);
+  }
+
   async #fetch(
     name: string,
     most: number,

@@ -73,6 +73,14 @@ export const REPO: Readonly<Record<string, Value>> = {
     seconds,
   }),
   'cfs-repo pull': copiedObjects,
+  'cfs-repo sync': object({
+    target: text.about('a URL, or a directory'),
+    images: list(object({ source: text.about('a URL, or a directory'), name: text, id: imageId })),
+    files: count.about('that were written'),
+    bytes: bytes.about('that were written'),
+    existing: count.about('packs and files of objects that were there'),
+    seconds,
+  }),
   'cfs-repo df': object({
     ...REPOSITORY,
     images: list(
