@@ -17,6 +17,18 @@ export function withDefaultKeys(lists: readonly string[], saved = ''): readonly 
   return [...lists, ...configuredList('key').map(({ value }) => `key=${escapedValue(value)}`)];
 }
 
+/** Options of mounts that take no remote repositories (`checkWithRemote`). */
+const LOCAL_ONLY = /^(?:upperdir=.*|verify=fsverity|driver=fuse-native)$/;
+
+/**
+ * The lists of `-o`, with those default repositories that are URLs. A mount that cannot have them does without: its
+ * user has not asked for them.
+ */
+export function withDefaultUrls(lists: readonly string[], repositories: readonly string[]): readonly string[] {
+  if (lists.flatMap(splitList).some((word) => LOCAL_ONLY.test(word))) return lists;
+  return [...lists, ...repositories.filter(isRemote).map((url) => `repo=${escapedValue(url)}`)];
+}
+
 const CACHE: readonly ConfigKey[] = ['cache', 'cache-size', 'cache-min-free'];
 
 /**

@@ -27,7 +27,7 @@ import { requireProc } from '../../src/system/proc.ts';
 import { EXIT, type ExitStatus, ignoreStdoutErrors, makeCommand, printError, printJson, runTool } from '../cli.ts';
 import { textOf } from '../hint-words.ts';
 import { say, takeVerbose } from '../verbose.ts';
-import { withDefaultCache, withDefaultKeys } from './default-words.ts';
+import { withDefaultCache, withDefaultKeys, withDefaultUrls } from './default-words.ts';
 
 interface Options {
   repo: readonly string[];
@@ -215,8 +215,7 @@ async function planOf(args: readonly string[], options: Options): Promise<Plan> 
   const isNamed =
     options.repo.length > 0 || options.o.flatMap(splitList).some((word) => /^(?:repo|basedir)=/.test(word));
   const defaults = isNamed ? [] : defaultRepositories();
-  const urls = defaults.filter(isRemote).map((word) => `repo=${escapedValue(word)}`);
-  const words = parseMountWords(withDefaultCache(withDefaultKeys([...options.o, ...urls])));
+  const words = parseMountWords(withDefaultCache(withDefaultKeys(withDefaultUrls(options.o, defaults))));
   const locals = defaults.filter((word) => !isRemote(word));
   return complete(words, { image, mountpoint, repositories: [...options.repo, ...words.repositories, ...locals] });
 }
