@@ -11,7 +11,7 @@ import { LazyObjects } from '../remote/lazy-objects.ts';
 import { PREFETCH_REQUESTS, Prefetch } from '../remote/prefetch.ts';
 import { parseRemoteAddress } from '../remote/remote-url.ts';
 import { CacheWriter } from '../store/cache/cache-writer.ts';
-import type { Allowance } from '../store/cache/eviction.ts';
+import type { Allowance, Eviction } from '../store/cache/eviction.ts';
 import { FetchCounters } from './fetch-counters.ts';
 import { FreeSpace } from './free-space.ts';
 import { ObjectOrigins } from './object-origins.ts';
@@ -67,6 +67,8 @@ export class ObjectArrivals {
   #stored = Number.POSITIVE_INFINITY;
   /** Bytes in the cache on the disk, as far as this mount knows; undefined before it was looked at. */
   #used: number | undefined;
+  /** The first look at the whole cache. */
+  #scan: Promise<Eviction> | undefined;
   #eviction: Promise<void> | undefined;
   #evictions: number;
   readonly #watch: NodeJS.Timeout;
@@ -145,7 +147,10 @@ export class ObjectArrivals {
   async #whyFull(bytes: number): Promise<'cache-full' | 'disk-full' | undefined> {
     if (this.#freeSpace.isTooLittleFor(bytes + STAYS_FREE)) return 'disk-full';
     if (this.#cacheSize === undefined) return undefined;
-    this.#used ??= (await this.#cache.evict(() => undefined)).before;
+    // what is stored during the look may not be counted
+    this.#scan ??= this.#cache.evict(() => undefined);
+    const { before } = await this.#scan;
+    this.#used ??= before;
     return this.#used + bytes > this.#cacheSize * AHEAD_UP_TO ? 'cache-full' : undefined;
   }
 
@@ -162,6 +167,8 @@ export class ObjectArrivals {
     try {
       this.#prefetch?.stop('disk-full');
       // the disk is full: the oldest tenth of the cache makes room, or more for a large object
+      // one that runs may delete nothing
+      await this.#eviction;
       await this.#evict((before) => Math.max(0, before - Math.max(before / 10, object.size * 1.2)));
       return await this.#fetch(object);
     } catch (error) {

@@ -225,7 +225,7 @@ function writeMeta(root: StoreDirectory, bytes: Uint8Array): void {
 /** A name that an interrupted `initRepository` cannot have left there. */
 function foreignEntry(root: StoreDirectory, isCache: boolean): string | undefined {
   // of a cache, whose meta.json may have been deleted first
-  const more = isCache ? ['roots', 'paths', 'leases', 'runs'] : [];
+  const more = isCache ? ['roots', 'paths', 'leases', 'runs', 'evicted'] : [];
   const own = new Set(['objects', 'tmp', 'lock', 'lost+found', ...more]);
   const foreign = root.names().find((name) => !own.has(name) && !name.startsWith('meta.json.'));
   // a wrong name of an object of a cache is noticed when it is opened

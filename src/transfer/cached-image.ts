@@ -5,6 +5,7 @@ import { basename, dirname } from 'node:path';
 import { toHex } from '../base/bytes.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import { splitImage } from '../image/image-parts.ts';
+import { requireSignature } from '../image/image-signature.ts';
 import { parseRemoteAddress } from '../remote/remote-url.ts';
 import type { TrustedKey } from '../sign/keys.ts';
 import { cachedImage } from '../store/cache/cache-directory.ts';
@@ -60,40 +61,54 @@ export async function fetchImage(
 ): Promise<LocalImage> {
   const address = parseRemoteAddress(word, insecure);
   const place = (id: string): ImagePlace => ({ path: cachedImage(cache, id), id });
-  const there = address.id === undefined ? undefined : held(place(address.id));
+  const there = address.id === undefined ? undefined : held(place(address.id), keys);
   if (there !== undefined) return there;
   const { RemoteRepository } = await import('./remote-repository.ts');
   const remote = await RemoteRepository.open(address, { connections: CONNECTIONS, cacert }, signal);
   try {
     const image = place(await remote.imageId(undefined, signal));
-    const there = held(image);
+    const there = held(image, keys);
     if (there !== undefined) return there;
     const { bytes } = await remote.image(image.id, keys.length === 0 ? undefined : keys, signal);
     keep(image.path, bytes);
     // others may delete it at once; then the mount reports that it is gone
-    return held(image) ?? { ...image, release: () => undefined };
+    return held(image, keys) ?? { ...image, release: () => undefined };
   } finally {
     await remote.close();
   }
 }
 
-/** The image, if the cache has it, undamaged: it is not deleted until it is released. By then a mount has it in use. */
-function held({ path, id }: ImagePlace): LocalImage | undefined {
+/**
+ * The image, if the cache has it, undamaged and signed: it is not deleted until it is released. By then a mount has it
+ * in use. An image may have been signed since it was fetched.
+ */
+function held({ path, id }: ImagePlace, keys: readonly TrustedKey[]): LocalImage | undefined {
+  let fd: number | undefined;
   try {
-    const images = StoreDirectory.at(dirname(path));
-    try {
-      const fd = images.openFile(basename(path));
-      if (keepInUse(fd) && toHex(splitImage(readFileSync(fd)).digest) === id) {
-        noteUse(fd);
-        return { path, id, release: () => closeFd(fd) };
-      }
-      closeFd(fd);
-      return undefined;
-    } finally {
-      images.close();
+    fd = openIn(dirname(path), basename(path));
+    const isInUse = keepInUse(fd);
+    const { digest, signature } = splitImage(readFileSync(fd));
+    if (isInUse && toHex(digest) === id) {
+      if (keys.length > 0) requireSignature(path, id, signature, keys);
+      noteUse(fd);
+      const kept = fd;
+      fd = undefined;
+      return { path, id, release: () => closeFd(kept) };
     }
   } catch {
-    return undefined; // it is fetched, and replaced
+    // it is fetched, and replaced
+  } finally {
+    if (fd !== undefined) closeFd(fd);
+  }
+  return undefined;
+}
+
+function openIn(directory: string, name: string): number {
+  const images = StoreDirectory.at(directory);
+  try {
+    return images.openFile(name);
+  } finally {
+    images.close();
   }
 }
 

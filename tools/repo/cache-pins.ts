@@ -26,9 +26,12 @@ const CONNECTIONS = 1;
  * Pins an image; nothing is fetched.
  * @param word an image file, the id of one in the cache, or the beginning of that, or a URL that names an image
  * @returns the id
- * @throws CfsError: `image` if there is no such image file, `store` if the cache cannot be written; as RemoteRepository
+ * @throws CfsError: `image` if there is no such image file; `store` if the directory is no cache, or cannot be written;
+ *   as RemoteRepository
  */
 export async function pinImage(cache: string, word: string, network: PinNetwork): Promise<string> {
+  // with an image file, nothing else would show that the directory is no cache
+  if (existsSync(cache)) CacheDirectory.open(cache, { toDelete: true }).close();
   const path = await fileOf(cache, word, network);
   const { tables } = readImage(path);
   const { hash } = tables.header;

@@ -191,8 +191,12 @@ function textOf(
   for (const pin of pins) lines.push([pin.id === pinned ? 'pinned now' : 'pinned', pinText(pin)]);
   lines.push(['total', formatBytes(totalOf(usage))]);
   for (const { mountpoint, options } of mounts) {
-    const limit = options.cacheSize === undefined ? 'none' : formatBytes(options.cacheSize);
-    lines.push(['limit', `${limit}, of the mount at ${shown(mountpoint)}`]);
+    const { cacheSize, cacheMinFree } = options;
+    const limits = [
+      ...(cacheSize === undefined ? [] : [formatBytes(cacheSize)]),
+      ...(cacheMinFree === undefined ? [] : [`${formatDiskPart(cacheMinFree)} of the disk free`]),
+    ];
+    lines.push(['limit', `${limits.join(', ') || 'none'}, of the mount at ${shown(mountpoint)}`]);
   }
   if (disk !== undefined) lines.push(['free', `${formatBytes(disk.free)} of ${formatBytes(disk.size)}`]);
   const width = Math.max(...lines.map(([key]) => key.length));

@@ -9,7 +9,7 @@ import type { LocalRepository } from '../local-repository.ts';
 import { type ObjectSink, ObjectWriter } from '../object-writer.ts';
 import { openCache } from '../open-repository.ts';
 import { CacheDirectory } from './cache-directory.ts';
-import { type Allowance, type Eviction, evict } from './eviction.ts';
+import { type Allowance, EVICTED, type Eviction, evict } from './eviction.ts';
 
 /** One per process and cache. */
 export class CacheWriter {
@@ -53,10 +53,10 @@ export class CacheWriter {
     }
   }
 
-  /** A number that changes when some process has evicted objects; 0 if there is no cache. */
+  /** A number that changes when some process has deleted files of the cache; 0 if none has. */
   get evictions(): number {
     try {
-      return statSync(join(this.path, 'tmp')).mtimeMs;
+      return statSync(join(this.path, EVICTED)).mtimeMs;
     } catch {
       return 0;
     }

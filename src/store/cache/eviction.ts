@@ -1,7 +1,6 @@
 /** Makes a cache smaller: the files that were not used for the longest time are deleted. */
-import { randomBytes } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import { ENOENT, errnoOf } from '../../base/errno.ts';
+import { EEXIST, ENOENT, errnoOf } from '../../base/errno.ts';
 import { CfsError } from '../../base/error.ts';
 import { closeFd } from '../../system/descriptors.ts';
 import type { LocalRepository } from '../local-repository.ts';
@@ -46,46 +45,59 @@ export async function evict(
   allowance: Allowance,
   options: EvictOptions = {},
 ): Promise<Eviction> {
-  const pins = Pins.open(cache);
-  try {
-    return await evictAround(pins, cache, allowance, options);
-  } finally {
-    pins.close();
+  const deleted = { object: 0, image: 0, leftover: 0 };
+  let first: number | undefined;
+  let allowed: number | undefined;
+  const allow: Allowance = (before) => {
+    if (first === undefined) allowed = allowance(before);
+    first ??= before;
+    return allowed;
+  };
+  for (;;) {
+    const pins = Pins.open(cache);
+    try {
+      const { after, problems, isStopped } = await evictAround(pins, cache, allow, options, deleted);
+      if (!isStopped) return { before: first ?? after, after, deleted, problems };
+    } finally {
+      pins.close();
+    }
   }
 }
 
+/** @returns that it stopped, for images that were pinned in the meantime */
 async function evictAround(
   pins: Pins,
   cache: CacheDirectory,
   allowance: Allowance,
   { dryRun = false, signal, strict = false }: EvictOptions,
-): Promise<Eviction> {
+  deleted: Record<CachedKind, number>,
+): Promise<{ readonly after: number; readonly problems: readonly string[]; readonly isStopped: boolean }> {
   const { problems } = pins;
   if (strict && problems.length > 0) throw new CfsError('store', `Nothing is deleted: ${problems.join('; ')}`);
   const files = await filesIn(cache, pins, { signal });
   const before = files.reduce((sum, { bytes }) => sum + bytes, 0);
   const allowed = allowance(before);
-  const deleted = { object: 0, image: 0, leftover: 0 };
-  if (allowed === undefined || before <= allowed) return { before, after: before, deleted, problems };
+  if (allowed === undefined || before <= allowed) return { after: before, problems, isStopped: false };
   files.sort((a, b) => a.used - b.used);
-  const changed = new Set<LocalRepository>();
   let after = before;
+  let isStopped = false;
   try {
     for (const [i, file] of files.entries()) {
       if (after <= allowed) break;
       if (i % AT_ONCE === 0) {
         await setImmediate();
         if (signal?.aborted === true) throw signal.reason;
+        isStopped = pins.areOld(cache);
+        if (isStopped) break;
       }
       if (file.isPinned || !remove(cache, file, dryRun)) continue;
       after -= file.bytes;
       deleted[file.kind]++;
-      if (file.kind === 'object' && file.repository !== undefined) changed.add(file.repository);
     }
   } finally {
-    if (!dryRun) for (const repository of changed) tellEviction(repository);
+    if (!dryRun && after < before) for (const repository of cache.repositories) tellEviction(repository);
   }
-  return { before, after, deleted, problems };
+  return { after, problems, isStopped };
 }
 
 /** False if the file stays. Another process may be deleting, too. */
@@ -103,11 +115,28 @@ function remove(cache: CacheDirectory, { kind, repository, below, name }: Cached
   return true;
 }
 
-/** Other processes notice the time of this directory, which storing objects leaves as it is. */
+/** The file of a repository of a cache that is made anew after something was deleted: other processes look at it. */
+export const EVICTED = 'evicted';
+
+/** Another mount that does not learn of it holds deleted files a little longer. */
 function tellEviction(repository: LocalRepository): void {
-  repository.within('tmp', (directory) => {
-    const name = `${randomBytes(8).toString('hex')}-evicted`;
-    closeFd(directory.create(name, 0o600));
-    directory.unlink(name);
-  });
+  const ignoring = (errno: number, work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      if (errnoOf(error) !== errno) throw error;
+    }
+  };
+  try {
+    const root = repository.enter();
+    try {
+      ignoring(ENOENT, () => root.unlink(EVICTED));
+      // another process was quicker
+      ignoring(EEXIST, () => closeFd(root.create(EVICTED, 0o644)));
+    } finally {
+      root.close();
+    }
+  } catch (error) {
+    if (!(error instanceof CfsError) && errnoOf(error) === undefined) throw error;
+  }
 }

@@ -26,18 +26,24 @@ export interface Pin {
 /** The pins of a cache at one time, and their open lists, which `close` closes. */
 export class Pins {
   readonly all: readonly Pin[];
+  /** The ids of their images, and of those whose pin was removed while it was opened. */
+  readonly #ids: ReadonlySet<string>;
 
-  private constructor(all: readonly Pin[]) {
+  private constructor(all: readonly Pin[], ids: ReadonlySet<string>) {
     this.all = all;
+    this.#ids = ids;
   }
 
   /** @throws CfsError (store) if the pins of a repository cannot be listed */
   static open(cache: CacheDirectory): Pins {
-    return new Pins(
-      cache.repositories.flatMap((repository) =>
-        registeredIds(repository).flatMap((image) => pinOf(repository, image) ?? []),
-      ),
-    );
+    const images = cache.repositories.map((repository) => ({ repository, ids: registeredIds(repository) }));
+    const all = images.flatMap(({ repository, ids }) => ids.flatMap((image) => pinOf(repository, image) ?? []));
+    return new Pins(all, new Set(images.flatMap(({ ids }) => ids)));
+  }
+
+  /** Whether an image was pinned since. @throws CfsError (store) */
+  areOld(cache: CacheDirectory): boolean {
+    return cache.repositories.some((repository) => registeredIds(repository).some((image) => !this.#ids.has(image)));
   }
 
   has(image: string): boolean {

@@ -4,6 +4,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  renameSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -127,6 +128,29 @@ test.each([
   expect((await usage()).pins).toMatchObject([{ id: OTHER }]);
   expect(await cleared({ strict: true })).toMatchObject({ deleted: { image: 1 }, problems: [] });
   expect(readdirSync(join(part(), 'leases'))).toEqual([]);
+});
+
+test('an image that is pinned while files are deleted keeps its objects', async () => {
+  await pin(ID, [0, 1]);
+  const [root, aside] = [join(part(), 'roots', ID), join(directory, 'aside')];
+  renameSync(root, aside);
+  let asked = 0;
+  const pinning = (): number => {
+    asked++;
+    renameSync(aside, root);
+    return 0;
+  };
+  expect(await inCache((cache) => evict(cache, pinning))).toMatchObject({ deleted: { object: 4, image: 1 } });
+  expect([asked, there()]).toEqual([1, [true, true, false, false, false, false]]);
+});
+
+test('a pin is no eviction', async () => {
+  const writer = new CacheWriter(part(), 'blake3');
+  const before = writer.evictions;
+  await pin(ID, [0]);
+  expect(writer.evictions).toBe(before);
+  await cleared();
+  expect(writer.evictions).not.toBe(before);
 });
 
 test('a cache is made again beside the pins of one that is just being deleted', async () => {
