@@ -76,6 +76,11 @@ export interface RemoteMountOptions {
   readonly cache?: string;
   /** Bytes of the objects in the cache, at most; default: no limit. */
   readonly cacheSize?: number;
+  /**
+   * Objects that are fetched before somebody opens them: those that the server's map lists as opened first (`hot`),
+   * all, or none (`off`). Default: `hot`.
+   */
+  readonly prefetch?: 'off' | 'hot' | 'all';
   /** Permit `http://` to another machine: contents are verified, but others on the network learn which. */
   readonly insecure?: boolean;
   /** A file of certificates in PEM to trust beside those of node. */
@@ -180,7 +185,7 @@ export async function settingsOf(
 /** The words of `-o` for remote repositories. @throws CfsError (usage) */
 function remoteWordsOf(
   addresses: readonly string[],
-  { cache, cacheSize, insecure, cacert }: RemoteMountOptions,
+  { cache, cacheSize, prefetch, insecure, cacert }: RemoteMountOptions,
 ): string[] {
   if (cacheSize !== undefined && !(Number.isSafeInteger(cacheSize) && cacheSize > 0)) {
     throw new CfsError('usage', `cacheSize is a number of bytes, not ${String(cacheSize)}`);
@@ -191,6 +196,7 @@ function remoteWordsOf(
     ...addresses.map((address) => `repo=${escapedValue(address)}`),
     ...pathWord('cache', cache),
     ...(cacheSize === undefined ? [] : [`cache-size=${cacheSize}`]),
+    ...(prefetch === undefined ? [] : [`prefetch=${prefetch}`]),
     ...(insecure === true ? ['insecure'] : []),
     ...pathWord('cacert', cacert),
   ];

@@ -16,21 +16,28 @@ const ESCAPED = /[\x00-\x1f\x7f\\]/g;
 
 const escapeOf = (character: string): string => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
 
+const lineOf = (path: Uint8Array): string => Buffer.from(path).toString('latin1').replace(ESCAPED, escapeOf);
+
+/** The bytes that a path takes in a profile. */
+export const bytesInProfile = (path: Uint8Array): number => lineOf(path).length + 1;
+
 /** @param paths absolute; each is a line */
 export function encodeProfile(paths: Iterable<Uint8Array>): Uint8Array {
   const lines = [HEADER];
-  for (const path of paths) lines.push(Buffer.from(path).toString('latin1').replace(ESCAPED, escapeOf));
+  for (const path of paths) lines.push(lineOf(path));
   return Buffer.from(`${lines.join('\n')}\n`, 'latin1');
 }
 
 /**
- * The paths of a profile, each once. Lines that are empty or begin with `#` say nothing.
+ * The paths of a profile, each once. Lines that are empty or begin with `#` say nothing. An empty file has none: a
+ * crash of the machine may leave it.
  * @param name of the file, for messages
  * @throws CfsError (usage)
  */
 export function parseProfile(bytes: Uint8Array, name: string): Uint8Array[] {
   const fail = (reason: string): CfsError => new CfsError('usage', `${name} is not a profile: ${reason}`);
   if (bytes.length > PROFILE_LIMIT) throw fail('it is too large');
+  if (bytes.length === 0) return [];
   const [header, ...lines] = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1').split('\n');
   if (header !== HEADER) throw fail(`its first line is not "${HEADER}"`);
   const paths = new Set<string>();

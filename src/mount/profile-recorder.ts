@@ -3,13 +3,16 @@ import { readFileSync, statSync } from 'node:fs';
 import { ENOENT, errnoOf } from '../base/errno.ts';
 import { CfsError, reasonOf } from '../base/error.ts';
 import type { Log } from '../base/log.ts';
-import { encodeProfile, PROFILE_LIMIT, parseProfile, pathsOfRows } from '../manifest/profile.ts';
+import { bytesInProfile, encodeProfile, PROFILE_LIMIT, parseProfile, pathsOfRows } from '../manifest/profile.ts';
 import type { ManifestTables } from '../manifest/tables.ts';
 import { replaceFile } from '../system/durable-file.ts';
 import { OpeningOrder } from './opening-order.ts';
 
 /** How often the file is written, if there is something new. */
 const WRITE_MS = 2000;
+
+/** Bytes of a profile after which nothing is added: all of it is written each time. */
+const RECORDED_BYTES = 8 << 20;
 
 const textOf = (path: Uint8Array): string => Buffer.from(path).toString('latin1');
 
@@ -45,6 +48,8 @@ export class ProfileRecorder {
   readonly #paths: Uint8Array[] = [];
   readonly #known = new Set<string>();
   readonly #timer: NodeJS.Timeout;
+  #bytes = 0;
+  #isFull = false;
   /** Rows that are in `#paths`. */
   #rows = 0;
   #isWritten = true;
@@ -80,6 +85,12 @@ export class ProfileRecorder {
     for (const path of paths) {
       const text = textOf(path);
       if (this.#known.has(text)) continue;
+      this.#bytes += bytesInProfile(path);
+      if (this.#bytes > RECORDED_BYTES) {
+        if (!this.#isFull) this.#log(`the profile ${this.#path} is full: no other files are recorded`);
+        this.#isFull = true;
+        return;
+      }
       this.#known.add(text);
       this.#paths.push(path);
     }
@@ -94,7 +105,8 @@ export class ProfileRecorder {
     }
     if (this.#isWritten) return;
     try {
-      readSoFar(this.#path);
+      // another mount may have written it
+      this.#add(readSoFar(this.#path));
       replaceFile(this.#path, encodeProfile(this.#paths), false);
       this.#isWritten = true;
       this.#problem = undefined;

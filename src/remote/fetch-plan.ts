@@ -122,7 +122,9 @@ export function planAhead(
   most: { readonly ordered: number; readonly others: number },
 ): FetchTask[] {
   const placeOf = new Map(Array.from(order, (row, place) => [row, place] as const).reverse());
-  const first = ({ rows }: FetchTask): number => Math.min(...rows.map((row) => placeOf.get(row) as number));
+  // a map may put all objects into one frame: too many for the arguments of a call
+  const first = ({ rows }: FetchTask): number =>
+    rows.reduce((least, row) => Math.min(least, placeOf.get(row) as number), Number.POSITIVE_INFINITY);
   const ordered = planFetch(
     map,
     sizes,

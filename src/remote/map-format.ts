@@ -116,6 +116,7 @@ export function decodeMap(
   ];
   const length = HEADER + packCount * PACK_ROW + frameCount * FRAME_ROW + objects * OBJECT_ROW + hotCount * HOT_ROW;
   if (objects !== sizes.length || length !== body.length) throw malformed('it has another number of rows');
+  if (hotCount > objects) throw malformed('it lists more hot objects than there are');
   let at = HEADER;
   const packs = Array.from({ length: packCount }, () => {
     const pack = {

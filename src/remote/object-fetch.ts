@@ -247,6 +247,9 @@ export class ObjectFetch {
         const piece = content.subarray(0, left);
         left -= piece.length;
         yield { bytes: piece, server };
+        // readers' requests go on
+        if (((frame - first) * FRAME_BYTES) % BYTES_AT_ONCE === 0) await setImmediate();
+        signal?.throwIfAborted();
       }
     }
   }

@@ -30,17 +30,20 @@ export type PrefetchState = (typeof PREFETCH_STATES)[number];
 
 /** Requests at the same time; with `all`, one while readers wait. */
 export const PREFETCH_REQUESTS = 4;
-/** Bytes of a request: at first and at least, and at most, if it is not for one object. */
-const FIRST_BYTES = 1 << 20;
+/**
+ * Bytes of a request: at first and at least, and at most, if it is not for one object. Readers wait for the requests
+ * that have what they read, so on an unknown link these are small.
+ */
+const FIRST_BYTES = 1 << 17;
 const LEAST_BYTES = 1 << 16;
 const MOST_BYTES = 1 << 22;
 /** What a request asks for is what came in so many milliseconds before. */
 const REQUEST_MS = 1000;
-/** Objects that are looked for before other work of the thread. */
-const AT_ONCE = 128;
+/** Milliseconds of looking for objects before other work of the thread. */
+const AT_ONCE_MS = 5;
 /** Objects in a row that a repository without a map does not have: it has none. */
 const ABSENT_IN_ROW = 32;
-/** How often an object is asked for that comes from servers that answer with errors. */
+/** How often an object, or the map, is asked for that comes from servers that answer with errors. */
 const TRIES = 3;
 /** Milliseconds until servers that did not answer are asked again; doubled with each time in a row. */
 const PAUSE = 1000;
@@ -73,6 +76,8 @@ interface Origin {
   /** By row: how often it did not give the object; TRIES if it does not have it. */
   readonly refused: Uint8Array;
   absentInRow: number;
+  /** How often it did not give its map. */
+  mapFailures: number;
 }
 
 /** `away`: the servers do not answer; `again`: some objects are to be asked for again. */
@@ -102,18 +107,20 @@ export class Prefetch {
   #bytesAtOnce = FIRST_BYTES;
   #running: Promise<void> | undefined;
   #isEnded = false;
-  /** Resolves when this is to stop. */
-  readonly #ended: Promise<void>;
+  /** When other work of the thread went on last, as `performance.now()`. */
+  #lastYield = 0;
 
   /** @param origins asked in this order */
   constructor(origins: readonly PrefetchOrigin[], options: PrefetchOptions) {
     const { length } = options.sizes;
-    this.#origins = origins.map((objects) => ({ objects, refused: new Uint8Array(length), absentInRow: 0 }));
+    this.#origins = origins.map((objects) => ({
+      objects,
+      refused: new Uint8Array(length),
+      absentInRow: 0,
+      mapFailures: 0,
+    }));
     this.#options = options;
     this.#marks = new Uint8Array(length);
-    this.#ended = new Promise((resolve) => {
-      this.#ending.signal.addEventListener('abort', () => resolve(), { once: true });
-    });
   }
 
   /** Fetches what is missing. Call it once. Rejects only for a bug, and errors of the target other than a full disk. */
@@ -175,7 +182,8 @@ export class Prefetch {
       this.#options.onState('waiting');
       await sleep(Math.min(pause * 2 ** Math.min(failures, 10), PAUSE_MAX), undefined, { signal: this.#ending.signal });
     }
-    return this.#left > 0 ? 'incomplete' : 'done';
+    const isUnknown = this.#rows === undefined && this.#origins.some(({ mapFailures }) => mapFailures > 0);
+    return this.#left > 0 || isUnknown ? 'incomplete' : 'done';
   }
 
   /** @returns whether it is worthwhile to ask again */
@@ -196,7 +204,9 @@ export class Prefetch {
       known = await origin.objects.known();
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
-      return error.kind === 'away' ? 'away' : undefined;
+      if (error.kind === 'away') return 'away';
+      origin.mapFailures++;
+      return origin.mapFailures < TRIES ? 'again' : undefined;
     }
     const { map } = known;
     const hot = map?.hot ?? [];
@@ -220,15 +230,16 @@ export class Prefetch {
   async #isMissing(): Promise<boolean> {
     for (let row = 0; row < this.#options.sizes.length; row++) {
       if (!this.#options.isThere(row)) return true;
-      await this.#yield(row);
+      await this.#yield();
     }
     return false;
   }
 
-  /** Other work of the thread goes on after every few objects. @throws the reason for which it ends */
-  async #yield(n: number): Promise<void> {
-    if (n % AT_ONCE !== AT_ONCE - 1) return;
+  /** Other work of the thread goes on now and then. @throws the reason for which it ends */
+  async #yield(): Promise<void> {
+    if (performance.now() - this.#lastYield < AT_ONCE_MS) return;
     await setImmediate();
+    this.#lastYield = performance.now();
     this.#ending.signal.throwIfAborted();
   }
 
@@ -238,9 +249,9 @@ export class Prefetch {
     this.#left = this.#rows.length;
     for (const row of this.#rows) this.#marks[row] = WANTED;
     this.#options.onTotal(this.#rows.length, bytes);
-    for (const [i, row] of this.#rows.entries()) {
+    for (const row of this.#rows) {
       if (this.#options.isThere(row)) this.stored(row);
-      await this.#yield(i);
+      await this.#yield();
     }
   }
 
@@ -269,11 +280,23 @@ export class Prefetch {
     return isAway ? 'away' : isIncomplete ? 'again' : undefined;
   }
 
-  /** Waits until no reader waits, or this ends. */
+  /** Waits until no reader waits, or this ends. @throws the reason for which it ends */
   async #idle(): Promise<void> {
-    const idle = Promise.all(this.#origins.map(({ objects }) => objects.idle()));
-    await Promise.race([this.#ended, idle]);
-    this.#ending.signal.throwIfAborted();
+    await this.#orEnd(Promise.all(this.#origins.map(({ objects }) => objects.idle())));
+  }
+
+  /** Waits for something, or until this ends: it leaves nothing behind. @throws the reason for which it ends */
+  async #orEnd(what: Promise<unknown>): Promise<void> {
+    const { signal } = this.#ending;
+    signal.throwIfAborted();
+    const { promise: ended, resolve } = deferred();
+    signal.addEventListener('abort', resolve, { once: true });
+    try {
+      await Promise.race([ended, what]);
+    } finally {
+      signal.removeEventListener('abort', resolve);
+    }
+    signal.throwIfAborted();
   }
 
   /** What is still missing of a task, in requests of as many bytes as came in a while before. */
@@ -281,7 +304,7 @@ export class Prefetch {
     const { sizes, isThere } = this.#options;
     // a reader may be fetching a large object
     const [row] = rows;
-    if (row !== undefined && rows.length === 1) await Promise.race([this.#ended, origin.objects.settled(row)]);
+    if (row !== undefined && rows.length === 1) await this.#orEnd(origin.objects.settled(row));
     for (const row of rows) if (this.#marks[row] === WANTED && isThere(row)) this.stored(row);
     const left = rows.filter((row) => this.#isToBeAsked(origin, row));
     let asked: Asked;
@@ -301,16 +324,28 @@ export class Prefetch {
   async #fetch({ fetchAhead }: KnownObjects, task: FetchTask): Promise<readonly FetchFailure[]> {
     const { signal } = this.#ending;
     const bytes = task.rows.reduce((sum, row) => sum + this.#sizeOf(row), 0);
-    const full = await this.#options.whyFull(bytes);
-    signal.throwIfAborted();
-    if (full !== undefined) throw new Full(full);
-    this.#options.onState('running');
-    if (bytes >= TAKES_MEMORY && task.kind !== 'part') return await this.#large.run(() => fetchAhead(task, signal));
+    // others may have filled the cache while this waited for its turn
+    const fetch = async (): Promise<readonly FetchFailure[]> => {
+      const full = await this.#options.whyFull(bytes);
+      signal.throwIfAborted();
+      if (full !== undefined) throw new Full(full);
+      this.#options.onState('running');
+      return await fetchAhead(task, signal);
+    };
+    if (bytes >= TAKES_MEMORY && task.kind !== 'part') return await this.#large.run(fetch);
     const started = performance.now();
-    const failures = await fetchAhead(task, signal);
+    const failures = await fetch();
     if (task.kind !== 'part') return failures;
     const rate = failures.length > 0 ? 0 : task.length / Math.max(performance.now() - started, 1);
     this.#bytesAtOnce = Math.min(Math.max(rate * REQUEST_MS, LEAST_BYTES), MOST_BYTES);
     return failures;
   }
+}
+
+function deferred(): { readonly promise: Promise<void>; resolve(): void } {
+  let resolve = (): void => undefined;
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
 }

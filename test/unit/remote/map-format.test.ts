@@ -81,6 +81,7 @@ test.each<[string, Uint8Array, string]>([
     'not in its frames',
   ],
   ['a large object over the end', changed(() => ({ frameOf: Uint32Array.of(0, 0, 2, ALONE) })), 'not in its frames'],
+  ['more hot objects than objects', changed(() => ({ hot: new Uint32Array(5) })), 'more hot objects'],
   ['a hot object that does not exist', changed(() => ({ hot: Uint32Array.of(4) })), 'no such object'],
 ])('%s is refused', (_what, bytes, reason) => {
   expect(() => decode(bytes)).toThrow(reason);

@@ -68,7 +68,8 @@ const allBytes = IMAGE.sizes.reduce((sum, size) => sum + size, 0);
 const kinds = (server: HostileServer | undefined): string[] => (server?.asked ?? []).map((name) => name.slice(0, 4));
 
 describe.each([
-  ['packs', addPacks, ['maps', 'pack', 'pack']],
+  // the first request for a pack is short: how fast the link is, is not known
+  ['packs', addPacks, ['maps', 'pack', 'pack', 'pack']],
   ['files', async (server: HostileServer) => addFiles(server), ['maps', ...CONTENTS.map(() => 'obje')]],
 ])('from %s', (_, add, expected) => {
   test('all objects come, by few requests', async () => {
@@ -140,6 +141,23 @@ test.each(['forbidden', 'broken', 'wrong'])('objects of a server that answers as
   };
   await begin();
   expect([states.at(-1), there, target.has(LARGE)]).toEqual(['incomplete', CONTENTS.length - 1, false]);
+});
+
+test.each([
+  [1, 'done'],
+  [1000, 'incomplete'],
+] as const)('a map that a server does not give %i times: %s', async (times, state) => {
+  const [server] = servers as [HostileServer];
+  await addPacks(server, [FIRST]);
+  let asked = 0;
+  // each request is repeated once
+  server.answer = (name, request, response) => {
+    if (!name.startsWith('maps/') || ++asked > 2 * times) return false;
+    ANSWERS['broken']?.(request, response);
+    return true;
+  };
+  await begin({ mode: 'hot' });
+  expect([states.at(-1), target.has(FIRST)]).toEqual([state, state === 'done']);
 });
 
 const LARGE_PACK = ({ files }: HostileServer): number => Math.max(...[...files.values()].map(({ length }) => length));
@@ -283,4 +301,9 @@ test('the plan: in the given order first, then as the packs lie', () => {
     [2, 3],
     [0, 1],
   ]);
+  // as many objects as arguments of a call cannot be
+  const many = Array.from({ length: 500_000 }, (_, row) => row);
+  const inOne: ObjectMap = { ...map, frameOf: new Uint32Array(many.length), offsetOf: new Uint32Array(many.length) };
+  const small = new Float64Array(many.length).fill(10);
+  expect(planAhead(inOne, small, many, many, { ordered: 1000, others: 2000 })[0]?.rows).toHaveLength(many.length);
 });
