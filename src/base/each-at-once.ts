@@ -1,7 +1,8 @@
 /** Work on the elements of a list, some at the same time. */
 
 /**
- * Calls `work` for each element, in their order. After an error no other element is begun.
+ * Calls `work` for each element, in their order. After an error no other element is begun, and those that were begun
+ * end first: what they use may be closed then.
  * @param most how many are worked on at the same time
  * @throws the first error
  */
@@ -11,17 +12,17 @@ export async function eachAtOnce<T>(
   work: (item: T, index: number) => Promise<void>,
 ): Promise<void> {
   let next = 0;
-  let hasFailed = false;
+  const errors: unknown[] = [];
   const go = async (): Promise<void> => {
-    while (next < items.length && !hasFailed) {
+    while (next < items.length && errors.length === 0) {
       const index = next++;
       try {
         await work(items[index] as T, index);
       } catch (error) {
-        hasFailed = true;
-        throw error;
+        errors.push(error);
       }
     }
   };
   await Promise.all(Array.from({ length: Math.min(most, items.length) }, go));
+  if (errors.length > 0) throw errors[0];
 }

@@ -25,7 +25,11 @@ export interface MissingObjects {
 }
 
 /** The rows of the objects that no repository has, ascending. An object of another size is damaged. */
-function absentFrom(repositories: readonly Repository[], tables: ManifestTables, objects: Iterable<number>): number[] {
+export function absentFrom(
+  repositories: readonly Repository[],
+  tables: ManifestTables,
+  objects: Iterable<number>,
+): number[] {
   const rows = [...new Set(objects)].sort((a, b) => a - b);
   return rows.filter((row) => {
     const { digest, size } = objectName(tables, row);

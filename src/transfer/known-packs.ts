@@ -58,13 +58,14 @@ export async function packsGone(
   return gone;
 }
 
-/** The map that the target has of an image, if it is usable. */
+/** The map that the target has of an image, if it is usable. It is as new afterwards, for a prune that runs beside. */
 export async function knownMap(
   target: PushTarget,
   { id, tables }: Pick<LoadedImage, 'id' | 'tables'>,
   signal: AbortSignal | undefined,
 ): Promise<ObjectMap | undefined> {
   const image = { hash: tables.header.hash, sizes: objectSizes(tables) };
+  if (!(await target.has(mapName(id), signal))) return undefined;
   const stored = await target.get(mapName(id), mapLimit(image.sizes), signal);
   return stored && usable(() => storedMap(id, stored, image));
 }

@@ -86,7 +86,7 @@ export async function pushImage(
     // A map stays as it is, but for other hot objects: readers may have it in memory, or in a cache. The packs that it
     // leads to stay there for them.
     if (own === undefined || !isComplete(own) || (wanted !== undefined && !isSame(hot, wanted))) {
-      hot = wanted ?? [];
+      hot = wanted ?? hot;
       const others = await knownPacks(target, image.tables.header.hash, [options.ref, ...options.bases], signal);
       const known = own === undefined ? others : [own, ...others];
       const packed = await pack(repository, image, known, hot, uploads, options);
@@ -155,7 +155,7 @@ export async function checkTarget(
   const there = hashOfMeta(meta);
   if (there === hash) return;
   const reason = there === undefined ? 'its meta.json is not one of cfs' : `it names objects by ${there}`;
-  throw new CfsError('store', `Cannot push image ${path} to ${target.text}: ${reason}; the image, by ${hash}`);
+  throw new CfsError('store', `Cannot write image ${path} to ${target.text}: ${reason}; the image, by ${hash}`);
 }
 
 /** The objects of an image by the path of their first file. */

@@ -90,7 +90,7 @@ class DirectoryTarget implements PushTarget {
   }
 
   #error(name: string, reason: string, hint?: string): CfsError {
-    return new CfsError('store', `Cannot push to ${this.text}: ${name}: ${reason}`, { hint });
+    return new CfsError('store', `Cannot write to ${this.text}: ${name}: ${reason}`, { hint });
   }
 }
 
@@ -145,7 +145,7 @@ class HttpTarget implements PushTarget {
       return await work();
     } catch (error) {
       if (!(error instanceof HttpError)) throw error;
-      throw new CfsError('store', `Cannot push to ${this.text}: ${error.message}`, { cause: error });
+      throw new CfsError('store', `Cannot write to ${this.text}: ${error.message}`, { cause: error });
     }
   }
 }

@@ -44,8 +44,8 @@ export const localOnes = (options: RepositoryWords, hash: HashAlgorithm): LocalR
     : openRepositories(wordsOf(options), hash);
 
 /**
- * Fetches the objects that no local repository has, and calls `work` with the repositories. Objects that cannot be
- * fetched are lines on stderr; what needs them fails.
+ * Fetches the objects that no local repository has, and calls `work` with the repositories. No server is asked if none
+ * is missing. Objects that cannot be fetched are lines on stderr; what needs them fails.
  * @param objects rows of the objects that `work` reads
  * @throws CfsError: `usage`, `store`, `system`; what `work` throws
  */
@@ -58,16 +58,18 @@ export async function withFetched<T>(
   const { hash } = tables.header;
   const locals = localOnes(options, hash);
   return await withSignals('nothing of it is left', async (signal) => {
+    const { absentFrom, fetchMissing } = await import('../../src/transfer/fetch-missing.ts');
+    const missing = absentFrom(locals, tables, objects);
+    if (missing.length === 0) return await work(locals, signal);
     const remotes = await openRemotes(wordsOf(options).filter(isRemote), hash, options, signal);
     let place: string | undefined;
     const line = new ProgressLine(true);
     try {
       place = await temporaryDirectory();
       const fetched = initRepository(join(place, 'objects'), hash);
-      const { fetchMissing } = await import('../../src/transfer/fetch-missing.ts');
       const { copied, copiedBytes, failures } = await fetchMissing([...remotes.values()], fetched, {
         image: { id, tables },
-        objects,
+        objects: missing,
         locals,
         threads: THREADS,
         durable: false,
