@@ -159,11 +159,6 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
   'cfs-repo init': () => repo('init', scratch.directory('made')),
   'cfs-repo stat': () => repo('stat', scratch.store),
   'cfs-repo push': () => repo('push', scratch.store, image, scratch.directory('pushed')),
-  'cfs-repo sync': async () => {
-    const pushed = scratch.directory('to mirror');
-    await repo('push', scratch.store, image, pushed);
-    return repo('sync', pushed, scratch.at('mirror'));
-  },
   'cfs-repo pull': async () => {
     const web = scratch.directory('web');
     await repo('push', '--ref', 'app', scratch.store, image, web);
@@ -173,6 +168,11 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
     } finally {
       await nginx.stop();
     }
+  },
+  'cfs-repo sync': async () => {
+    const pushed = scratch.directory('to mirror');
+    await repo('push', scratch.store, image, pushed);
+    return repo('sync', pushed, scratch.at('mirror'));
   },
   'cfs-repo df': () => repo('df', scratch.store),
   'cfs-repo copy': () => repo('copy', '--from', scratch.store, scratch.at('copied'), image),
