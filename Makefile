@@ -43,7 +43,7 @@ test-posix: build ## long tests of writable mounts against POSIX: each random te
 	@scripts/check-fuse
 	@CFS_POSIX_SECONDS=$(or $(SECONDS),60) npx vitest run --project posix $(TESTS)
 	@$(if $(TESTS),,CFS_KILLS=100 npx vitest run test/e2e/writable-survival.test.ts test/e2e/cfs-mount-rebase.test.ts \
-	  test/e2e/store-faults.test.ts test/e2e/cfs-bench.test.ts \
+	  test/e2e/store-faults.test.ts test/e2e/cfs-bench.test.ts test/e2e/changes.test.ts test/e2e/commit.test.ts \
 	  test/unit/layered/upper-kills.test.ts test/unit/layered/upper-faults.test.ts)
 
 test-packages: build ## install the Debian package in a fresh Debian 13, made by debootstrap; two minutes, as root

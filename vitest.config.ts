@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Tests of mounts that look at the whole machine, or measure themselves against its clock. */
-const ALONE = ['cfs-info-mounts', 'daemon', 'demo', 'load', 'stats', 'survival', 'threads'].map(
+const ALONE = ['cfs-info-mounts', 'cfs-repo-cache', 'daemon', 'demo', 'load', 'stats', 'survival', 'threads'].map(
   (name) => `test/e2e/${name}.test.ts`,
 );
 

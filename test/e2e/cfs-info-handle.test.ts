@@ -15,7 +15,7 @@ import { messageOf, mountLoop, succeed } from './cli.ts';
 import { closeAfterEach, closeLater, entriesBelow, handleOf, openedHandle } from './handle-calls.ts';
 import { type Mounted, useScratch } from './harness.ts';
 import { HERE, type Outcome, Place } from './run.ts';
-import { dropCaches } from './system.ts';
+import { dropCaches, unmountBy } from './system.ts';
 
 const scratch = useScratch();
 closeAfterEach();
@@ -295,8 +295,8 @@ describe('the path that open-handle shows', () => {
       // the file is not below the bound directory: the path is in another mount that shows it
       expect((await opened(file, forgotten('a b/beside'))).path).toBe(join(disk, 'a b/beside'));
     } finally {
-      await succeed(['umount', bound]);
-      await succeed(['umount', file]);
+      await unmountBy(['umount', bound]);
+      await unmountBy(['umount', file]);
     }
   });
 

@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { codeOf } from '../support/suites/filesystem-subject.ts';
 import { useScratch } from './harness.ts';
 import { HERE, run } from './run.ts';
-import { isAlive, mountedAt, processesNaming, until } from './system.ts';
+import { isAlive, mountedAt, processesNaming, unmountBy, until } from './system.ts';
 
 const scratch = useScratch();
 
@@ -76,7 +76,7 @@ describe.each(['kernel', 'fuse-native'])('the daemon, driver=%s', (driver) => {
 
   test('in the foreground ends with status 0 when the mount is unmounted by others', async () => {
     const { mounted, ended, log } = await scratch.mountInForeground(image, { words });
-    execFileSync('umount', [mounted.path]);
+    await unmountBy(['umount', mounted.path]);
     expect(await ended).toEqual([0, null]);
     expect(log()).toBe('');
   });

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 mount, path, command = sys.argv[1], sys.argv[2], sys.argv[3:]
 address = os.path.join(tempfile.mkdtemp(), 'notify')
@@ -75,7 +76,12 @@ try:
             server = start(kept)
             told()
             print('read', file.read(6), flush=True)
-    subprocess.run(['umount', mount], check=True)
+    # a tool that asks all mounts of the machine has it open for a moment
+    until = time.monotonic() + 60
+    while subprocess.run(['umount', mount]).returncode != 0:
+        if time.monotonic() > until:
+            raise TimeoutError('umount ' + mount)
+        time.sleep(0.1)
     print('exit', server.wait(110), flush=True)
     told()
 finally:
