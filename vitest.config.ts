@@ -9,7 +9,16 @@ const ALONE = ['cfs-info-mounts', 'cfs-repo-cache', 'daemon', 'demo', 'load', 's
 );
 
 /** These take longest: begun last, they would be waited for. */
-const FIRST = ['upper-kills', 'upper-faults', 'criu', 'fsverity', 'large-trees', 'store-faults', 'cfs-bench'];
+const FIRST = [
+  'rootfs',
+  'cfs-mount-rebase',
+  'cfs-checkpoint-unlinked',
+  'processes',
+  'criu',
+  'fsverity',
+  'power-loss',
+  'cfs-bench',
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
